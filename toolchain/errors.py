@@ -1,0 +1,36 @@
+"""Errors that reach the user, and the exit codes they carry."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FlowError(Exception):
+    """A failure the command line reports in one line; ``exit_code`` is the process's answer."""
+
+    exit_code = 1
+
+
+class UserError(FlowError):
+    """The input is at fault: says what, where and what to do. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what, self.where, self.hint = what, where, hint
+        super().__init__(what + (f" [{where}]" if where else "") + (f"; {hint}" if hint else ""))
+
+
+class VerificationError(FlowError):
+    """Two executors that must agree do not; names the first deviating node. Exit code 3."""
+
+    exit_code = 3
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """A UserError for a misspelt ``name``, with the nearest known one as the hint."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return UserError(f"unknown {kind} '{name}'", hint=hint)
