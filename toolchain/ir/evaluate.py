@@ -1,0 +1,244 @@
+"""The specification: what every operation computes.
+
+Arrays have a leading batch axis: (N, H, W, C). Integer operations take and return int64 and are exact; MODEL-level
+operations work in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import singledispatch
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import Affine, Quantize, RealAdd, RealConv, RealPool, Relu
+from toolchain.ir.ops import (
+    Add,
+    ArgMax,
+    Array,
+    Depthwise,
+    Fork,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    WidthConvert,
+    Window,
+)
+from toolchain.ir.types import Quantizer
+
+ROUNDING: dict[str, Callable[[Array], Array]] = {
+    "ROUND": np.rint,
+    "HALF_EVEN": np.rint,
+    "FLOOR": np.floor,
+    "CEIL": np.ceil,
+    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "DOWN": np.trunc,
+    "ROUND_TO_ZERO": np.trunc,
+    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
+}
+"""QONNX rounding modes on floats (the qonnx operator documentation); HALF_UP rounds halves away from zero."""
+
+
+def evaluate(
+    graph: Graph,
+    x: Array,
+    *,
+    taps: Collection[str] | None = None,
+    given: dict[str, Array] | None = None,
+) -> dict[str, Array]:
+    """Run ``graph`` on ``x`` (N, H, W, C) and return the output and the values named in ``taps`` by name.
+
+    ``given`` overrides values: nodes read the given array instead of what their producer computed.
+    Raises ValueError when ``x`` does not have the input's shape or, on integers, its range.
+    """
+    _check_input(graph, x)
+    given = given or {}
+    keep = {graph.output, *(taps or ())}
+    last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+    live: dict[str, Array] = {graph.input.name: x}
+    kept = {graph.input.name: x} if graph.input.name in keep else {}
+    for i, node in enumerate(graph.nodes):
+        result = evaluate_node(node, *(given[name] if name in given else live[name] for name in node.inputs))
+        for value in node.outputs:
+            live[value.name] = result
+            if value.name in keep:
+                kept[value.name] = result
+        for name in node.inputs:
+            if last_use[name] == i:
+                live.pop(name, None)
+    return kept
+
+
+def _check_input(graph: Graph, x: Array) -> None:
+    if x.shape[1:] != graph.input.shape:
+        raise ValueError(f"input has shape {x.shape[1:]}, the graph takes {graph.input.shape}")
+    kind = graph.input.type
+    integer = hasattr(kind, "bits")
+    if integer and x.size and (x.min() < graph.input.qint.min or x.max() > graph.input.qint.max):
+        raise ValueError(f"input holds {x.min()}..{x.max()}, the graph takes {kind}")
+
+
+@singledispatch
+def evaluate_node(node: Node, *inputs: Array) -> Array:
+    """The output of one node for batched ``inputs``; all outputs of a Fork are equal."""
+    raise TypeError(f"no evaluation for {type(node).__name__}")
+
+
+def windows(
+    x: Array,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    fill: float,
+) -> Array:
+    """Views (N, Ho, Wo, kh, kw, C) of the padded ``x`` (N, H, W, C)."""
+    top, left, bottom, right = pads
+    if any(pads):
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+    span = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    view = sliding_window_view(x, span, axis=(1, 2))[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
+    return view.transpose(0, 1, 2, 4, 5, 3)
+
+
+@evaluate_node.register
+def _(node: Window, x: Array) -> Array:
+    view = windows(x, node.kernel, node.stride, node.pads, node.dilation, node.pad_value)
+    return np.ascontiguousarray(view).reshape(*view.shape[:3], -1)
+
+
+@evaluate_node.register
+def _(node: MatVec, x: Array) -> Array:
+    return exact_matmul(x, node.weight.T)
+
+
+def exact_matmul(x: Array, w: Array) -> Array:
+    """Integer product of ``x`` (..., K) and ``w`` (K, N), in floating point where that is provably exact.
+
+    Every partial sum is at most max|x| * max column sum of |w|; below 2**24 float32 holds it exactly, below 2**53
+    float64 does, and BLAS is many times faster than numpy's integer product.
+    """
+    bound = int(np.abs(x).max(initial=0)) * int(np.abs(w).sum(axis=0).max(initial=0))
+    if bound >= 1 << 53:
+        return np.asarray(x @ w)
+    dtype = np.float32 if bound < 1 << 24 else np.float64
+    flat = x.reshape(-1, x.shape[-1]).astype(dtype)
+    return (flat @ w.astype(dtype)).astype(np.int64).reshape(*x.shape[:-1], w.shape[1])
+
+
+@evaluate_node.register
+def _(node: Depthwise, x: Array) -> Array:
+    taps, channels = node.weight.shape
+    return np.einsum("nhwtc,tc->nhwc", x.reshape(*x.shape[:3], taps, channels), node.weight)
+
+
+@evaluate_node.register
+def _(node: Pool, x: Array) -> Array:
+    view = x.reshape(*x.shape[:3], node.taps, -1)
+    return view.max(axis=3) if node.kind == "max" else view.sum(axis=3)
+
+
+@evaluate_node.register
+def _(node: GlobalSum, x: Array) -> Array:
+    return x.sum(axis=(1, 2), keepdims=True)
+
+
+@evaluate_node.register
+def _(node: Threshold, x: Array) -> Array:
+    if len(node.thresholds) == 1:
+        count = np.searchsorted(node.thresholds[0], x, side="right")
+        return node.start[0] + node.step[0] * count
+    out = np.empty_like(x)
+    for c, row in enumerate(node.thresholds):
+        out[..., c] = np.searchsorted(row, x[..., c], side="right")
+    return node.start + node.step * out
+
+
+def round_half_even_shift(v: Array, shift: int) -> Array:
+    """``v / 2**shift`` rounded to the nearest integer, halves to even."""
+    if shift == 0:
+        return v
+    odd = (v >> shift) & 1
+    return (v + ((1 << (shift - 1)) - 1) + odd) >> shift
+
+
+@evaluate_node.register
+def _(node: MulShift, x: Array) -> Array:
+    return np.clip(round_half_even_shift(x * node.mul + node.add, node.shift), node.low, node.high)
+
+
+@evaluate_node.register
+def _(node: Add, a: Array, b: Array) -> Array:
+    return a * node.multipliers[0] + b * node.multipliers[1]
+
+
+@evaluate_node.register
+def _(node: ArgMax, x: Array) -> Array:
+    return x.argmax(axis=3)[..., None].astype(np.int64)
+
+
+@evaluate_node.register
+def _(node: Reshape, x: Array) -> Array:
+    return x.reshape(len(x), *node.output.shape)
+
+
+@evaluate_node.register(Fork)
+@evaluate_node.register(WidthConvert)
+def _(node: Node, x: Array) -> Array:
+    return x
+
+
+def quantize(quantizer: Quantizer, x: Array) -> Array:
+    """Codes (int64) of ``x`` (..., C) by the QONNX rule, in the float type of ``x``."""
+    if quantizer.bipolar:
+        return np.where(x >= 0, 1, -1).astype(np.int64)
+    scale = np.asarray(quantizer.scale, dtype=x.dtype)
+    clamped = np.clip(x / scale + x.dtype.type(quantizer.zero_point), quantizer.low, quantizer.high)
+    return np.asarray(ROUNDING[quantizer.rounding](clamped)).astype(np.int64)
+
+
+@evaluate_node.register
+def _(node: Quantize, x: Array) -> Array:
+    quantizer = node.quantizer
+    return (quantize(quantizer, x) - quantizer.zero_point) * np.asarray(quantizer.scale)
+
+
+@evaluate_node.register
+def _(node: RealConv, x: Array) -> Array:
+    kernel = (node.codes.shape[1], node.codes.shape[2])
+    view = windows(x, kernel, node.stride, node.pads, node.dilation, 0.0)
+    batch, height, width = view.shape[:3]
+    weight = node.codes * node.scale.reshape(-1, 1, 1, 1)
+    grouped = view.reshape(batch, height, width, -1, node.groups, x.shape[3] // node.groups)
+    filters = weight.reshape(node.groups, len(weight) // node.groups, -1, weight.shape[3])
+    out = np.einsum("nhwtgc,gotc->nhwgo", grouped, filters, optimize=True).reshape(batch, height, width, -1)
+    return out if node.bias is None else out + node.bias
+
+
+@evaluate_node.register
+def _(node: Affine, x: Array) -> Array:
+    return x * node.scale + node.shift
+
+
+@evaluate_node.register
+def _(node: Relu, x: Array) -> Array:
+    return np.maximum(x, 0.0)
+
+
+@evaluate_node.register
+def _(node: RealPool, x: Array) -> Array:
+    fill = -np.inf if node.kind == "max" else 0.0
+    view = windows(x, node.kernel, node.stride, node.pads, node.dilation, fill)
+    return view.max(axis=(3, 4)) if node.kind == "max" else view.mean(axis=(3, 4))
+
+
+@evaluate_node.register
+def _(node: RealAdd, a: Array, b: Array) -> Array:
+    return a + b

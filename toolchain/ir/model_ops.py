@@ -1,0 +1,66 @@
+"""Operations of MODEL level: what a QONNX graph says, on real numbers, channels last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolchain.ir.ops import ArgMax, Array, Node, Reshape
+from toolchain.ir.types import QInt, Quantizer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealConv(Node):
+    """Convolution with weight ``codes * scale``; a linear layer is one with a 1x1 kernel on a 1x1 map.
+
+    ``codes`` is (Cout, kh, kw, Cin / groups), ``scale`` (Cout or 1,) float64, ``bias`` (Cout,) float64 or None.
+    ``pads`` is (top, left, bottom, right).
+    """
+
+    codes: Array
+    scale: Array
+    weight_type: QInt
+    bias: Array | None = None
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine(Node):
+    """y = x * scale + shift, each (C or 1,) float64: BatchNormalization, or Mul/Add/Sub/Div by a constant."""
+
+    scale: Array
+    shift: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relu(Node):
+    """y = max(x, 0)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantize(Node):
+    """y = the real value of the quantizer's code of x; ``tensor`` names the ONNX tensor it stands for."""
+
+    quantizer: Quantizer
+    tensor: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealPool(Node):
+    """Maximum or average over a window; ``kind`` is "max" or "average". Average pads count as zeros."""
+
+    kind: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealAdd(Node):
+    """y = a + b of equal shapes."""
+
+
+MODEL_OPS: tuple[type[Node], ...] = (RealConv, Affine, Relu, Quantize, RealPool, RealAdd, Reshape, ArgMax)

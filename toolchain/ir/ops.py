@@ -1,0 +1,146 @@
+"""Operations of the dataflow IR.
+
+Values have shape (H, W, C). The integer operations below are also the hardware's units: one node is one unit. The
+operations of MODEL level, on real numbers, stand in ``model_ops``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.types import Parallelism, QInt, Value
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Node:
+    """A node reads the values named ``inputs`` and defines ``outputs``; ``origin`` lists its ONNX nodes."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Value, ...]
+    origin: tuple[str, ...] = ()
+    parallelism: Parallelism | None = None
+
+    @property
+    def output(self) -> Value:
+        """The only output."""
+        (value,) = self.outputs
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window(Node):
+    """Sliding window: (H, W, C) -> (Ho, Wo, kh * kw * C), element order (kh, kw, c); outside the map is ``pad_value``.
+
+    ``pads`` is (top, left, bottom, right). On the stream the order is (c / lanes, kh, kw, lanes).
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    pad_value: int = 0
+
+    @property
+    def taps(self) -> int:
+        """Number of kernel positions."""
+        return self.kernel[0] * self.kernel[1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatVec(Node):
+    """Matrix-vector product at every position: (H, W, K) -> (H, W, N) with ``weight`` (N, K) of integers."""
+
+    weight: Array
+    weight_type: QInt
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Depthwise(Node):
+    """One filter a channel over a window: (H, W, taps * C) -> (H, W, C) with ``weight`` (taps, C) of integers."""
+
+    weight: Array
+    weight_type: QInt
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool(Node):
+    """Maximum or sum over the taps of a window: (H, W, taps * C) -> (H, W, C). ``kind`` is "max" or "sum"."""
+
+    kind: str
+    taps: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalSum(Node):
+    """Sum over all positions: (H, W, C) -> (1, 1, C)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Threshold(Node):
+    """y = start[c] + step[c] * #{t : x >= thresholds[c, t]}, thresholds ascending.
+
+    ``thresholds`` is (C or 1, T), ``start`` and ``step`` are (C or 1,). An ascending quantizer has step 1, one behind a
+    negative scale has step -1, a bipolar one step +-2.
+    """
+
+    thresholds: Array
+    start: Array
+    step: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MulShift(Node):
+    """y = clip(round_half_even((x * mul[c] + add[c]) / 2**shift), low, high); ``mul`` and ``add`` are (C or 1,)."""
+
+    mul: Array
+    add: Array
+    shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Add(Node):
+    """y = multipliers[0] * a + multipliers[1] * b, elementwise."""
+
+    multipliers: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArgMax(Node):
+    """Index of the largest channel, the first one on a tie: (1, 1, C) -> (1, 1, 1)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reshape(Node):
+    """(H, W, C) -> (1, 1, H * W * C) in stream order; a renaming, no hardware."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fork(Node):
+    """Copies of one stream for several readers; HARDWARE level."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WidthConvert(Node):
+    """The same elements in words of another width; HARDWARE level."""
+
+
+INTEGER_OPS: tuple[type[Node], ...] = (
+    Window,
+    MatVec,
+    Depthwise,
+    Pool,
+    GlobalSum,
+    Threshold,
+    MulShift,
+    Add,
+    ArgMax,
+    Reshape,
+)
+HARDWARE_OPS: tuple[type[Node], ...] = (*INTEGER_OPS, Fork, WidthConvert)

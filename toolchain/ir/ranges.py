@@ -1,0 +1,109 @@
+"""Range of what each integer operation can produce, from its weights and the range of its input."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+
+from toolchain.ir.evaluate import evaluate_node
+from toolchain.ir.ops import (
+    Add,
+    ArgMax,
+    Array,
+    Depthwise,
+    Fork,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    WidthConvert,
+    Window,
+)
+
+Range = tuple[int, int]
+Shape = tuple[int, int, int]
+
+
+@singledispatch
+def output_range(node: Node, shape: Shape, *inputs: Range) -> Range:
+    """Smallest and largest value of ``node`` for inputs anywhere in ``inputs``, partial sums included.
+
+    ``shape`` is the first input's.
+    """
+    raise TypeError(f"no range for {type(node).__name__}")
+
+
+def _bounds(values: Array) -> Range:
+    return int(values.min()), int(values.max())
+
+
+def dot_bounds(weight: Array, low: int, high: int) -> tuple[Array, Array]:
+    """Least and largest dot product of each row of ``weight`` (N, K) with inputs of ``[low, high]``: two (N,) arrays.
+
+    Partial sums in any order stay within these bounds extended to zero, since every term is bounded alone.
+    """
+    positive = np.maximum(weight, 0).sum(axis=1)
+    negative = np.minimum(weight, 0).sum(axis=1)
+    return positive * low + negative * high, positive * high + negative * low
+
+
+@output_range.register(MatVec)
+@output_range.register(Depthwise)
+def _(node: MatVec | Depthwise, shape: Shape, x: Range) -> Range:
+    # The accumulator starts at zero and passes through partial sums: inputs are extended to zero.
+    weight = node.weight if isinstance(node, MatVec) else node.weight.T
+    low, high = dot_bounds(weight, min(x[0], 0), max(x[1], 0))
+    return int(low.min()), int(high.max())
+
+
+@output_range.register
+def _(node: Window, shape: Shape, x: Range) -> Range:
+    return (min(x[0], node.pad_value), max(x[1], node.pad_value)) if any(node.pads) else x
+
+
+@output_range.register
+def _(node: Pool, shape: Shape, x: Range) -> Range:
+    if node.kind == "max":
+        return x
+    return min(x[0] * node.taps, 0), max(x[1] * node.taps, 0)
+
+
+@output_range.register(Fork)
+@output_range.register(WidthConvert)
+@output_range.register(Reshape)
+def _(node: Node, shape: Shape, x: Range) -> Range:
+    return x
+
+
+@output_range.register
+def _(node: Threshold, shape: Shape, x: Range) -> Range:
+    last = node.start + node.step * node.thresholds.shape[1]
+    return min(_bounds(node.start)[0], _bounds(last)[0]), max(_bounds(node.start)[1], _bounds(last)[1])
+
+
+@output_range.register
+def _(node: MulShift, shape: Shape, x: Range) -> Range:
+    channels = max(len(node.mul), len(node.add))
+    ends = np.array(x, dtype=np.int64).reshape(2, 1, 1, 1).repeat(channels, axis=3)
+    return _bounds(evaluate_node(node, ends))
+
+
+@output_range.register
+def _(node: Add, shape: Shape, a: Range, b: Range) -> Range:
+    corners = [m * end for m, r in zip(node.multipliers, (a, b), strict=True) for end in r]
+    return min(corners[:2]) + min(corners[2:]), max(corners[:2]) + max(corners[2:])
+
+
+@output_range.register
+def _(node: GlobalSum, shape: Shape, x: Range) -> Range:
+    positions = shape[0] * shape[1]
+    return min(x[0] * positions, 0), max(x[1] * positions, 0)
+
+
+@output_range.register
+def _(node: ArgMax, shape: Shape, x: Range) -> Range:
+    return 0, shape[2] - 1

@@ -1,0 +1,122 @@
+"""A graph as two files: graph.json (structure) and weights.npz (arrays)."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from toolchain import __version__
+from toolchain.errors import UserError
+from toolchain.files import digest_bytes, write_bytes, write_text
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import MODEL_OPS
+from toolchain.ir.ops import HARDWARE_OPS, Node
+from toolchain.ir.types import Decoding, Encoding, Parallelism, QInt, Quantizer, Real, Value
+
+FORMAT = 1
+_NODES = {cls.__name__: cls for cls in (*MODEL_OPS, *HARDWARE_OPS)}
+_RECORDS: dict[str, type] = {c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, Encoding, Decoding)}
+
+
+def _pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        arrays[key] = value
+        return {"array": key}
+    if isinstance(value, Fraction):
+        return {"fraction": str(value)}
+    if isinstance(value, tuple):
+        return [_pack(item, f"{key}.{i}", arrays) for i, item in enumerate(value)]
+    if type(value).__name__ in _RECORDS:
+        return {"is": type(value).__name__} | _pack_fields(value, key, arrays)
+    return value
+
+
+def _pack_fields(record: Any, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {f.name: _pack(getattr(record, f.name), f"{key}.{f.name}", arrays) for f in fields(record)}
+
+
+def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpack(item, arrays) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    if "fraction" in value:
+        return Fraction(value["fraction"])
+    record = dict(value)
+    return _build(_RECORDS[record.pop("is")], record, arrays)
+
+
+def _build(cls: type, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    known = get_type_hints(cls)
+    unknown = [key for key in record if key not in known]
+    if unknown:
+        raise KeyError(unknown[0])
+    return cls(**{key: _unpack(item, arrays) for key, item in record.items()})
+
+
+def save(graph: Graph, folder: Path, *, source_digest: str = "") -> str:
+    """Write graph.json and weights.npz below ``folder``; returns the graph's digest.
+
+    ``source_digest`` is the sha256 of the file the graph stems from. The bytes depend on the graph alone.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    record = {
+        "name": graph.name,
+        "input": _pack(graph.input, "input", arrays),
+        "nodes": [{"op": type(n).__name__} | _pack_fields(n, n.name, arrays) for n in graph.nodes],
+        "output": graph.output,
+        "encoding": _pack(graph.encoding, "encoding", arrays),
+        "decoding": _pack(graph.decoding, "decoding", arrays),
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    weights = _array_digest(arrays)
+    digest = digest_bytes(json.dumps(record).encode() + weights.encode())
+    header = {"format": FORMAT, "fpgaflow": __version__, "source": source_digest, "weights": weights, "digest": digest}
+    write_bytes(folder / "weights.npz", buffer.getvalue())
+    write_text(folder / "graph.json", json.dumps(header | record, indent=1) + "\n")
+    return digest
+
+
+def _array_digest(arrays: dict[str, np.ndarray]) -> str:
+    return digest_bytes(b"".join(k.encode() + str(a.dtype).encode() + a.tobytes() for k, a in sorted(arrays.items())))
+
+
+def load(folder: Path) -> Graph:
+    """Read the graph that ``save`` wrote; UserError when the files are missing, damaged or of another version."""
+    path = folder / "graph.json"
+    try:
+        record = json.loads(path.read_text())
+        with np.load(folder / "weights.npz", allow_pickle=False) as file:
+            arrays = dict(file)
+        if record["format"] != FORMAT:
+            raise UserError(f"graph of format {record['format']}, this version reads {FORMAT}", where=str(path))
+        if record["weights"] != _array_digest(arrays):
+            raise UserError("weights.npz does not belong to graph.json", where=str(path), hint="lower the model again")
+        nodes = tuple(_load_node(n, arrays) for n in record["nodes"])
+        return Graph(
+            name=record["name"],
+            input=_unpack(record["input"], arrays),
+            nodes=nodes,
+            output=record["output"],
+            encoding=_unpack(record["encoding"], arrays),
+            decoding=_unpack(record["decoding"], arrays),
+        )
+    except FileNotFoundError as error:
+        raise UserError("no such file", where=str(error.filename), hint="run 'fpgaflow lower' first") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"damaged graph file: {error}", where=str(path), hint="lower the model again") from error
+
+
+def _load_node(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Node:
+    fields_of_node = {key: item for key, item in record.items() if key != "op"}
+    node: Node = _build(_NODES[record["op"]], fields_of_node, arrays)
+    return node

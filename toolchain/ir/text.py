@@ -1,0 +1,44 @@
+"""One line a node: the debug view and the golden format."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Node
+from toolchain.ir.types import Quantizer, Value
+
+_COMMON = {"name", "inputs", "outputs", "origin", "parallelism"}
+
+
+def to_text(graph: Graph) -> str:
+    """The graph as text; arrays appear as shape and range, so the text of a large network stays short."""
+    lines = [f"graph {graph.name}", f"input {_value(graph.input)}"]
+    lines += [_node(node) for node in graph.nodes]
+    return "\n".join([*lines, f"output {graph.output}", ""])
+
+
+def _value(value: Value) -> str:
+    shape = "x".join(str(n) for n in value.shape)
+    depth = "" if value.depth is None else f" depth={value.depth}"
+    return f"{value.name}: {value.type}[{shape}]{depth}"
+
+
+def _node(node: Node) -> str:
+    attributes = [f"{f.name}={_attribute(getattr(node, f.name))}" for f in fields(node) if f.name not in _COMMON]
+    if node.parallelism is not None:
+        attributes.append(f"lanes={node.parallelism.lanes_in}->{node.parallelism.lanes_out}")
+    outputs = ", ".join(_value(v) for v in node.outputs)
+    return f"{outputs} = {type(node).__name__} {node.name}({', '.join(node.inputs)}) {' '.join(attributes)}".rstrip()
+
+
+def _attribute(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        shape = "x".join(str(n) for n in value.shape)
+        return f"<{shape} {value.min():g}..{value.max():g}>" if value.size else f"<{shape}>"
+    if isinstance(value, Quantizer):
+        scales = f"{min(value.scale):g}" if len(value.scale) == 1 else f"{min(value.scale):g}..{max(value.scale):g}"
+        return f"[{value.low}..{value.high}]*{scales}{' bipolar' if value.bipolar else ''}"
+    return str(value).replace(" ", "")

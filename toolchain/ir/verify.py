@@ -1,0 +1,199 @@
+"""Well-formedness of a graph at each level. A violation is a bug of this program, hence AssertionError."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import singledispatch
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import MODEL_OPS
+from toolchain.ir.ops import (
+    HARDWARE_OPS,
+    INTEGER_OPS,
+    Add,
+    ArgMax,
+    Depthwise,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    WidthConvert,
+    Window,
+)
+from toolchain.ir.ranges import output_range
+from toolchain.ir.types import QInt, Real, Value
+
+
+class Level(Enum):
+    """What a graph may hold: reals, integers, or integers with the hardware's parallelism set."""
+
+    MODEL = "model"
+    INTEGER = "integer"
+    HARDWARE = "hardware"
+
+
+_OPS = {Level.MODEL: MODEL_OPS, Level.INTEGER: INTEGER_OPS, Level.HARDWARE: HARDWARE_OPS}
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class IllFormed(AssertionError):
+    """A graph breaks a rule of its level."""
+
+
+def _require(condition: bool, where: str, rule: str) -> None:
+    if not condition:
+        raise IllFormed(f"{where}: {rule}")
+
+
+def verify(graph: Graph, level: Level) -> Graph:
+    """Return ``graph`` when it obeys every rule of ``level``; IllFormed names the node and the rule otherwise."""
+    known: dict[str, Value] = {graph.input.name: graph.input}
+    names: set[str] = set()
+    for node in graph.nodes:
+        _require(isinstance(node, _OPS[level]), node.name, f"{type(node).__name__} is no {level.value} operation")
+        _require(IDENTIFIER.fullmatch(node.name) is not None, node.name, "name is a C identifier")
+        _require(node.name not in names, node.name, "name is unique")
+        names.add(node.name)
+        for name in node.inputs:
+            _require(name in known, node.name, f"reads '{name}', which no earlier node defines")
+        for value in node.outputs:
+            _require(IDENTIFIER.fullmatch(value.name) is not None, value.name, "name is a C identifier")
+            _require(value.name not in known, value.name, "is defined once")
+            _require(len(value.shape) == 3 and min(value.shape) > 0, value.name, "shape is (H, W, C), none empty")
+            known[value.name] = value
+        if level is not Level.MODEL:
+            _verify_integer(node, [known[name] for name in node.inputs])
+    _require(graph.output in known, graph.output, "output is defined")
+    for value in known.values():
+        _require(isinstance(value.type, Real) == (level is Level.MODEL), value.name, f"type {value.type} at {level}")
+    if level is not Level.MODEL:
+        _require(graph.encoding is not None, graph.name, "has an encoding")
+    if level is Level.HARDWARE:
+        _verify_hardware(graph, known)
+    return graph
+
+
+def _verify_integer(node: Node, inputs: list[Value]) -> None:
+    check_shapes(node, *inputs)
+    low, high = output_range(node, inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
+    for value in node.outputs:
+        kind = value.qint
+        _require(kind.min <= low and high <= kind.max, node.name, f"output {kind} holds {low}..{high}")
+
+
+def _verify_hardware(graph: Graph, known: dict[str, Value]) -> None:
+    producers = graph.producers()
+    for name, readers in graph.consumers().items():
+        _require(len(readers) == (name != graph.output), name, "every stream has one reader")
+        _require((known[name].depth or 0) >= 2, name, "every stream has a depth of at least 2")
+    for node in graph.nodes:
+        lanes = node.parallelism
+        _require(lanes is not None, node.name, "has its parallelism set")
+        for name in node.inputs:
+            producer = producers.get(name)
+            if producer is not None and producer.parallelism is not None and lanes is not None:
+                _require(
+                    producer.parallelism.lanes_out == lanes.lanes_in,
+                    node.name,
+                    f"reads {lanes.lanes_in} lanes of '{name}', which has {producer.parallelism.lanes_out}",
+                )
+
+
+def _per_channel(array: np.ndarray, channels: int) -> bool:
+    return len(array) in (1, channels)
+
+
+@singledispatch
+def check_shapes(node: Node, *inputs: Value) -> None:
+    """The node's shapes and attributes fit each other; IllFormed otherwise."""
+    for value in (*inputs[1:], *node.outputs):
+        _require(value.shape == inputs[0].shape, node.name, "keeps the shape")
+
+
+@check_shapes.register
+def _(node: Window, x: Value) -> None:
+    (h, w, c), (kh, kw) = x.shape, node.kernel
+    top, left, bottom, right = node.pads
+    tall, wide = (kh - 1) * node.dilation[0] + 1, (kw - 1) * node.dilation[1] + 1
+    _require(max(top, bottom) < tall and max(left, right) < wide, node.name, "pads are smaller than the kernel")
+    rows = (h + top + bottom - tall) // node.stride[0] + 1
+    columns = (w + left + right - wide) // node.stride[1] + 1
+    _require(node.output.shape == (rows, columns, kh * kw * c), node.name, "window shape")
+    _require(x.qint.min <= node.pad_value <= x.qint.max, node.name, "the input type holds the pad value")
+
+
+@check_shapes.register
+def _(node: MatVec, x: Value) -> None:
+    outputs, k = node.weight.shape
+    _require(x.shape[2] == k, node.name, f"weight takes {k} inputs, the value has {x.shape[2]}")
+    _require(node.output.shape == (*x.shape[:2], outputs), node.name, "output shape")
+    _check_weight(node.name, node.weight, node.weight_type)
+
+
+@check_shapes.register
+def _(node: Depthwise, x: Value) -> None:
+    taps, channels = node.weight.shape
+    _require(x.shape[2] == taps * channels, node.name, "weight fits the window")
+    _require(node.output.shape == (*x.shape[:2], channels), node.name, "output shape")
+    _check_weight(node.name, node.weight, node.weight_type)
+
+
+def _check_weight(name: str, weight: np.ndarray, kind: QInt) -> None:
+    _require(weight.dtype == np.int64, name, "weights are int64")
+    _require(kind.min <= weight.min() and weight.max() <= kind.max, name, f"weights fit {kind}")
+
+
+@check_shapes.register
+def _(node: Pool, x: Value) -> None:
+    _require(node.kind in ("max", "sum"), node.name, "kind is max or sum")
+    _require(x.shape[2] == node.taps * node.output.shape[2], node.name, "taps fit the window")
+    _require(node.output.shape[:2] == x.shape[:2], node.name, "output shape")
+
+
+@check_shapes.register
+def _(node: GlobalSum, x: Value) -> None:
+    _require(node.output.shape == (1, 1, x.shape[2]), node.name, "output shape")
+
+
+@check_shapes.register
+def _(node: Threshold, x: Value) -> None:
+    channels = x.shape[2]
+    _require(node.output.shape == x.shape, node.name, "keeps the shape")
+    fits = all(_per_channel(a, channels) for a in (node.thresholds, node.start, node.step))
+    _require(fits, node.name, "one entry or one a channel")
+    _require(bool((np.diff(node.thresholds, axis=1) >= 0).all()), node.name, "thresholds ascend")
+
+
+@check_shapes.register
+def _(node: MulShift, x: Value) -> None:
+    _require(node.output.shape == x.shape, node.name, "keeps the shape")
+    fits = all(_per_channel(a, x.shape[2]) for a in (node.mul, node.add))
+    _require(fits, node.name, "one entry or one a channel")
+    reach = max(-x.qint.min, x.qint.max) * int(np.abs(node.mul).max()) + int(np.abs(node.add).max())
+    _require(reach < 1 << 62, node.name, "the product fits 62 bits")
+
+
+@check_shapes.register
+def _(node: Add, a: Value, b: Value) -> None:
+    _require(a.shape == b.shape == node.output.shape, node.name, "shapes are equal")
+
+
+@check_shapes.register
+def _(node: ArgMax, x: Value) -> None:
+    _require(x.shape[:2] == (1, 1) and node.output.shape == (1, 1, 1), node.name, "takes (1, 1, C)")
+
+
+@check_shapes.register
+def _(node: Reshape, x: Value) -> None:
+    _require(node.output.shape == (1, 1, x.size), node.name, "flattens")
+
+
+@check_shapes.register
+def _(node: WidthConvert, x: Value) -> None:
+    _require(node.output.shape == x.shape, node.name, "keeps the shape")
