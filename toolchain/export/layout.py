@@ -1,0 +1,75 @@
+"""How an ONNX tensor maps to a channels-last value of the IR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.types import Value
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``axes`` of the ONNX tensor ("NCHW", "NHWC" or "NC") and the (H, W, C) shape of the value that holds it.
+
+    ``order``: the value's channel k is the ONNX tensor's channel ``order[k]``; empty for the same order. It comes from
+    flattening a (C, H, W) map, whose elements a channels-last stream carries as (H, W, C).
+    """
+
+    axes: str
+    shape: tuple[int, int, int]
+    order: tuple[int, ...] = ()
+
+    def onnx_shape(self, batch: int) -> tuple[int, ...]:
+        """Shape of the ONNX tensor."""
+        sizes = dict(zip("HWC", self.shape, strict=True)) | {"N": batch}
+        return tuple(sizes[axis] for axis in self.axes)
+
+    @property
+    def channel_axis(self) -> int:
+        """Position of the channels in the ONNX tensor."""
+        return self.axes.index("C")
+
+    def to_ir(self, array: np.ndarray) -> np.ndarray:
+        """A batch in ONNX order, (N, ...), as (N, H, W, C)."""
+        h, w, c = self.shape
+        batch = array.reshape(len(array), *self.onnx_shape(1)[1:])
+        if self.axes == "NCHW":
+            batch = batch.transpose(0, 2, 3, 1)
+        batch = batch.reshape(-1, h, w, c)
+        return batch[..., list(self.order)] if self.order else batch
+
+    def from_ir(self, array: np.ndarray) -> np.ndarray:
+        """A batch (N, H, W, C) in ONNX order."""
+        if self.order:
+            array = array[..., np.argsort(self.order)]
+        if self.axes == "NCHW":
+            array = array.transpose(0, 3, 1, 2)
+        return array.reshape(self.onnx_shape(len(array)))
+
+    def permute(self, per_channel: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Constants given per ONNX channel along ``axis``, in the value's order; one entry stays one."""
+        if not self.order or per_channel.shape[axis] == 1:
+            return per_channel
+        return np.take(per_channel, list(self.order), axis=axis)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An ONNX tensor that depends on the input: its value in the IR, and its layout."""
+
+    value: Value
+    layout: Layout
+    onnx_name: str
+
+
+def flattened(layout: Layout) -> Layout:
+    """The layout of an (N, F) tensor made by flattening a tensor of ``layout``."""
+    h, w, c = layout.shape
+    if h * w == 1:
+        return Layout("NC", layout.shape, layout.order)
+    order: tuple[int, ...] = ()
+    if layout.axes == "NCHW" and c > 1:
+        order = tuple(int(i) for i in np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel())
+    return Layout("NC", (1, 1, h * w * c), order)

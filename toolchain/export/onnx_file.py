@@ -1,0 +1,235 @@
+"""Loading an ONNX file into a small checked form: nodes in topological order, initializers, one input, one output."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, helper, numpy_helper
+
+from toolchain.errors import UserError
+
+QUANT_DOMAINS = frozenset({"", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+QUANT_OPS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc"})
+MIN_OPSET = 7
+MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One ONNX node; ``name`` is never empty, trailing absent inputs are cut off, other absent ones are ""."""
+
+    name: str
+    op: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    proto: onnx.NodeProto
+
+    @property
+    def is_quant(self) -> bool:
+        """Whether this is one of QONNX's quantizers."""
+        return self.op in QUANT_OPS and self.domain in QUANT_DOMAINS
+
+    def input(self, index: int) -> str:
+        """Name of an optional input, "" when absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any."""
+
+    path: Path
+    sha256: str
+    model: onnx.ModelProto
+    opset: int
+    nodes: tuple[OnnxNode, ...]
+    constants: Mapping[str, np.ndarray]
+    input: str
+    shape: tuple[int, ...]
+    output: str
+    metadata: Mapping[str, str]
+
+    def fault(self, node: OnnxNode, what: str, hint: str = "") -> UserError:
+        """A UserError that names ``node`` and this file."""
+        return UserError(what, where=f"{self.path.name}, node '{node.name}' ({node.op})", hint=hint)
+
+
+def load_onnx(path: Path) -> OnnxFile:
+    """Parse and check ``path``; every fault of the file is a UserError."""
+    path = Path(path)
+    data = _read_bytes(path)
+    model = _parse(path, data)
+    graph = model.graph
+    constants = _constants(path, model)
+    input_name, shape = _only_input(path, model, constants)
+    if len(graph.output) != 1:
+        names = ", ".join(f"'{o.name}'" for o in graph.output)
+        raise UserError(
+            f"the network has {len(graph.output)} outputs{': ' + names if names else ''}, not one",
+            where=path.name,
+            hint="export a module with a single output tensor",
+        )
+    output = graph.output[0].name
+    nodes = _sorted(path, _reaching(_nodes(path, model), output), {input_name, *constants}, output)
+    if not any(node.is_quant for node in nodes):
+        raise UserError(
+            "this is not a QONNX file: it holds no Quant node",
+            where=path.name,
+            hint="train with quantized layers and export with `fpgaflow train` or Brevitas' export_qonnx",
+        )
+    return OnnxFile(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        model=model,
+        opset=_opset(path, model),
+        nodes=nodes,
+        constants=constants,
+        input=input_name,
+        shape=shape,
+        output=output,
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError("the file is larger than 2 GiB", where=str(path), hint="no network of that size fits")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the model: {error.strerror}", where=str(path)) from error
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    no_onnx = UserError("this is not an ONNX file", where=str(path), hint="give a .onnx file in QONNX form")
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise no_onnx from error
+    if not model.graph.node:
+        raise no_onnx
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise UserError(
+            f"the weights kept outside the file cannot be read: {error}",
+            where=str(path),
+            hint="put the external data file beside the model, or save the model as one file",
+        ) from error
+    return model
+
+
+def _opset(path: Path, model: onnx.ModelProto) -> int:
+    versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS]
+    latest = onnx.defs.onnx_opset_version()
+    if not versions or not MIN_OPSET <= versions[0] <= latest:
+        found = f"opset {versions[0]}" if versions else "no opset"
+        raise UserError(
+            f"the file is written for {found}", where=path.name, hint=f"export it with opset {MIN_OPSET} to {latest}"
+        )
+    return int(versions[0])
+
+
+def _constants(path: Path, model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    if model.graph.sparse_initializer:
+        raise UserError("sparse initializers are not supported", where=path.name, hint="save the weights dense")
+    constants = {}
+    for tensor in model.graph.initializer:
+        try:
+            constants[tensor.name] = numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"initializer '{tensor.name}' cannot be read: {error}", where=path.name) from error
+    return constants
+
+
+def _only_input(path: Path, model: onnx.ModelProto, constants: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    if len(inputs) != 1:
+        names = ", ".join(f"'{i.name}'" for i in inputs)
+        raise UserError(
+            f"the network has {len(inputs)} inputs{': ' + names if names else ''}, not one",
+            where=path.name,
+            hint="export a module with a single input tensor, and with its weights as initializers",
+        )
+    info = inputs[0].type.tensor_type
+    if info.elem_type != onnx.TensorProto.FLOAT:
+        raise UserError(f"input '{inputs[0].name}' is not float32", where=path.name, hint="export a float32 input")
+    shape = tuple(int(d.dim_value) for d in info.shape.dim)
+    if len(shape) < 2 or any(size <= 0 for size in shape[1:]):
+        shown = ", ".join(str(d.dim_value or d.dim_param or "?") for d in info.shape.dim)
+        raise UserError(
+            f"input '{inputs[0].name}' has the shape ({shown}); only the batch may be left open",
+            where=path.name,
+            hint="export with a fixed image size, e.g. (1, 3, 32, 32)",
+        )
+    return inputs[0].name, (max(shape[0], 0), *shape[1:])
+
+
+def _nodes(path: Path, model: onnx.ModelProto) -> list[OnnxNode]:
+    nodes = []
+    for index, proto in enumerate(model.graph.node):
+        inputs = list(proto.input)
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
+        name = proto.name or f"{proto.op_type}_{index}"
+        try:
+            attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+        except ValueError as error:
+            raise UserError(f"an attribute of node '{name}' cannot be read: {error}", where=path.name) from error
+        nodes.append(OnnxNode(name, proto.op_type, domain, tuple(inputs), tuple(proto.output), attributes, proto))
+    return nodes
+
+
+def _reaching(nodes: list[OnnxNode], output: str) -> list[OnnxNode]:
+    """The nodes ``output`` depends on, in file order."""
+    producers = {name: node for node in nodes for name in node.outputs if name}
+    wanted, open_names = set(), [output]
+    while open_names:
+        node = producers.get(open_names.pop())
+        if node is not None and id(node) not in wanted:
+            wanted.add(id(node))
+            open_names.extend(node.inputs)
+    return [node for node in nodes if id(node) in wanted]
+
+
+def _sorted(path: Path, nodes: list[OnnxNode], known: set[str], output: str) -> tuple[OnnxNode, ...]:
+    """``nodes`` in an order where every input is defined before it is read; stable for a file already in order."""
+    made = {name for node in nodes for name in node.outputs if name}
+    for node in nodes:
+        for name in node.inputs:
+            if name and name not in made and name not in known:
+                raise UserError(
+                    f"tensor '{name}' is read but never defined",
+                    where=f"{path.name}, node '{node.name}' ({node.op})",
+                    hint="the file is damaged or its initializer is missing: export it again",
+                )
+    if output not in made:
+        raise UserError(f"no node computes the output '{output}'", where=path.name, hint="export the model again")
+    done, ready, pending = set(known), [], nodes
+    while pending:
+        later = []
+        for node in pending:
+            if all(not name or name in done for name in node.inputs):
+                ready.append(node)
+                done.update(node.outputs)
+            else:
+                later.append(node)
+        if len(later) == len(pending):
+            raise UserError(
+                "the graph has a cycle",
+                where=f"{path.name}, node '{later[0].name}' ({later[0].op})",
+                hint="only feed-forward networks can be built",
+            )
+        pending = later
+    return tuple(ready)
