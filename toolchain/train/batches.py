@@ -1,0 +1,72 @@
+"""Batches of a data set held in memory: one index operation a batch, augmentation on the whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+_PADDING = 4  # pixels added on each side before the random crop, as usual on CIFAR
+
+
+class Batches:
+    """An iterable of (pixels uint8 (B, C, H, W), labels int64 (B,)).
+
+    The order and the augmentation of an epoch depend on ``seed`` and the epoch alone, so that a resumed run sees what
+    an uninterrupted one would have seen.
+
+    Args:
+        x: images (N, C, H, W) in uint8.
+        y: labels (N,).
+        size: images a batch; the last, smaller batch of a shuffled epoch is left out unless it is the only one.
+        seed: None keeps the order and does not augment.
+        augment: random crop of the zero-padded image, and horizontal flip.
+        epoch: the epoch's number, asked at the start of each pass.
+        share: (rank, ranks): every rank-th of the ranks' batches, for training in several processes.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        size: int,
+        *,
+        seed: int | None = None,
+        augment: bool = False,
+        epoch: Callable[[], int] = lambda: 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.x, self.y, self.size, self.seed, self.augment = x, y, size, seed, augment
+        self.epoch, self.share = epoch, share
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.x), self.size)
+        batches = whole + (1 if rest and (self.seed is None or not whole) else 0)
+        return batches // self.share[1] if batches >= self.share[1] else 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rank, ranks = self.share
+        if self.seed is None:
+            order, generator = torch.arange(len(self.x)), torch.Generator()
+        else:
+            generator = torch.Generator().manual_seed((self.seed << 24) + self.epoch())
+            order = torch.randperm(len(self.x), generator=generator)
+        for i in range(len(self)):
+            start = (i * ranks + rank) * self.size
+            chosen = order[start : start + self.size]
+            x = self.x[chosen]
+            yield (augmented(x, generator) if self.augment and self.seed is not None else x), self.y[chosen]
+
+
+def augmented(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (B, C, H, W) shifted by up to 4 pixels, zeros moving in, and mirrored with probability one half."""
+    batch, _, height, width = x.shape
+    padded = torch.nn.functional.pad(x, (_PADDING,) * 4)
+    top, left = torch.randint(0, 2 * _PADDING + 1, (2, batch), generator=generator)
+    rows = top[:, None] + torch.arange(height)
+    columns = left[:, None] + torch.arange(width)
+    mirrored = torch.rand(batch, generator=generator) < 0.5
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    images = torch.arange(batch)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

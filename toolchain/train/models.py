@@ -1,0 +1,180 @@
+"""The networks, each one definition for its quantized and its float version.
+
+Layer names are attribute paths, so that a name in ``[quant.layers]``, in the state dict and in an error are the same.
+Pixels go straight into the first layer (``normalize = "unit"``) or through a signed input quantizer (``"standard"``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from toolchain.config import RunConfig
+from toolchain.errors import UserError, unknown_name
+from toolchain.train.layers import Layers
+
+Shape = tuple[int, int, int]
+Conv = tuple[int, int]  # output channels, padding
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al., Deep Residual Learning), quantized for integer addition.
+
+    Both operands of the add pass the same signed quantizer, so that they have one scale and the sum is an integer.
+    """
+
+    def __init__(self, make: Layers, name: str, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = make.conv(f"{name}.conv1", inputs, outputs, 3, stride=stride, padding=1)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.act1 = make.relu(f"{name}.act1")
+        self.conv2 = make.conv(f"{name}.conv2", outputs, outputs, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            conv = make.conv(f"{name}.shortcut.conv", inputs, outputs, 1, stride=stride)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
+        self.operand = make.signed(f"{name}.operand")
+        self.act2 = make.relu(f"{name}.act2")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        branch = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
+        return self.act2(self.operand(branch) + self.operand(self.shortcut(x)))
+
+
+def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
+    """The network a run file asks for, in training mode; its input is (N, *dataset_shape), its output (N, classes).
+
+    Raises:
+        UserError: unknown model, an override for a layer the model has not, or an image it cannot take.
+    """
+    if config.model.name not in MODELS:
+        raise unknown_name("model", config.model.name, MODELS)
+    make = Layers(config.quant, not config.train.float, first=_FIRST.get(config.model.name, "conv1"), last="fc")
+    layers = OrderedDict()
+    if config.data.normalize == "standard":
+        layers["input"] = make.input("input")
+    try:
+        layers.update(MODELS[config.model.name](make, dataset_shape, classes, config.model.width))
+    except _TooSmall as error:
+        raise UserError(f"model '{config.model.name}' needs larger images than {dataset_shape}: {error}") from error
+    make.check_overrides()
+    return nn.Sequential(layers)
+
+
+class _TooSmall(ValueError):
+    """The feature map has shrunk to nothing."""
+
+
+def _mlp(make: Layers, shape: Shape, classes: int, hidden: list[int]) -> OrderedDict[str, nn.Module]:
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    inputs = shape[0] * shape[1] * shape[2]
+    for i, outputs in enumerate(hidden, 1):
+        layers[f"fc{i}"] = make.linear(f"fc{i}", inputs, outputs)
+        layers[f"bn{i}"] = nn.BatchNorm1d(outputs)
+        layers[f"act{i}"] = make.relu(f"act{i}")
+        inputs = outputs
+    layers["fc"] = make.linear("fc", inputs, classes, bias=True)
+    return layers
+
+
+def _tfc(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """784-64-64-64-10, the topology of FINN's TFC with ReLU."""
+    return _mlp(make, shape, classes, [_scaled(64, width)] * 3)
+
+
+def _lenet300(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """784-300-100-10 (LeCun et al., Gradient-Based Learning Applied to Document Recognition)."""
+    return _mlp(make, shape, classes, [_scaled(300, width), _scaled(100, width)])
+
+
+def _plain(
+    make: Layers, shape: Shape, classes: int, convs: list[Conv | None], kernel: int, hidden: list[int]
+) -> OrderedDict[str, nn.Module]:
+    """Convolutions with batch norm and ReLU, 2x2 max pools where ``convs`` is None, then an MLP."""
+    channels, height, width = shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    index = pools = 0
+    for conv in convs:
+        if conv is None:
+            pools += 1
+            height, width = height // 2, width // 2
+            layers[f"pool{pools}"] = nn.MaxPool2d(2)
+            continue
+        index += 1
+        outputs, padding = conv
+        height, width = height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1
+        layers[f"conv{index}"] = make.conv(f"conv{index}", channels, outputs, kernel, padding=padding)
+        layers[f"bn{index}"] = nn.BatchNorm2d(outputs)
+        layers[f"act{index}"] = make.relu(f"act{index}")
+        channels = outputs
+    if height < 1 or width < 1:
+        raise _TooSmall(f"the last feature map would be {height} x {width}")
+    head = _mlp(make, (channels, height, width), classes, hidden)
+    layers["flatten"] = head.pop("flatten")
+    renamed = {f"{kind}{i}": f"{kind}{i + index}" for kind in ("bn", "act") for i in range(1, len(hidden) + 1)}
+    layers.update((renamed.get(name, name), layer) for name, layer in head.items())
+    return layers
+
+
+def _cnn(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """Two 3x3 convolutions and a classifier, for images as small as 8x8."""
+    return _plain(make, shape, classes, [(_scaled(16, width), 1), None, (_scaled(32, width), 1), None], 3, [])
+
+
+def _lenet5(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """LeNet-5 (LeCun et al.) for 28x28 images, with batch norm, ReLU and max pooling."""
+    convs = [(_scaled(6, width), 2), None, (_scaled(16, width), 0), None]
+    return _plain(make, shape, classes, convs, 5, [_scaled(120, width), _scaled(84, width)])
+
+
+def _vgg_small(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """128, 128, pool, 256, 256, pool, 512, 512, pool and one classifier: the VGG-Small of the quantization papers."""
+    convs: list[Conv | None] = []
+    for outputs in (128, 256, 512):
+        convs += [(_scaled(outputs, width), 1), (_scaled(outputs, width), 1), None]
+    return _plain(make, shape, classes, convs, 3, [])
+
+
+def _resnet(blocks: int) -> Callable[[Layers, Shape, int, float], OrderedDict[str, nn.Module]]:
+    """CIFAR residual networks of 6 * blocks + 2 layers with 1x1 convolution shortcuts where the shape changes."""
+
+    def make_layers(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+        channels, height, columns = _scaled(16, width), shape[1], shape[2]
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=make.conv("conv1", shape[0], channels, 3, padding=1),
+            bn1=nn.BatchNorm2d(channels),
+            act1=make.relu("act1"),
+        )
+        for stage in range(3):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                outputs = _scaled(16 * 2**stage, width)
+                name = f"stage{stage + 1}_{block + 1}"
+                layers[name] = Residual(make, name, channels, outputs, stride)
+                height, columns, channels = -(-height // stride), -(-columns // stride), outputs
+        layers["pool"] = nn.AvgPool2d((height, columns))
+        layers["flatten"] = nn.Flatten()
+        layers["fc"] = make.linear("fc", channels, classes, bias=True)
+        return layers
+
+    return make_layers
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+MODELS: dict[str, Callable[[Layers, Shape, int, float], OrderedDict[str, nn.Module]]] = {
+    "cnn": _cnn,
+    "tfc": _tfc,
+    "lenet300": _lenet300,
+    "lenet5": _lenet5,
+    "vgg-small": _vgg_small,
+    "resnet8": _resnet(1),
+    "resnet20": _resnet(3),
+}
+_FIRST = {"tfc": "fc1", "lenet300": "fc1"}

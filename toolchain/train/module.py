@@ -1,0 +1,145 @@
+"""The Lightning module: loss, optimizer, schedule, and the switch from float to quantized training."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from toolchain.config import RunConfig
+from toolchain.errors import UserError
+from toolchain.train.batches import Batches
+from toolchain.train.data import Dataset, PixelMap, pixel_map
+from toolchain.train.quantizers import LearnedStep
+
+log = logging.getLogger(__name__)
+
+_EVALUATION_BATCH = 500
+_ADAM_STEP_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
+
+
+class Classifier(L.LightningModule):
+    """Trains ``model`` on ``data`` as ``config`` says.
+
+    For the first ``pretrain_epochs`` the quantizers are off; ``float_top1`` is the accuracy at the end of that phase.
+    """
+
+    def __init__(self, model: nn.Module, data: Dataset, config: RunConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+        self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
+        pixels = pixel_map(data, config.data.normalize)
+        self.pixel_scale: Tensor
+        self.pixel_offset: Tensor
+        self.register_buffer("pixel_scale", _per_channel(pixels, "scale"), persistent=False)
+        self.register_buffer("pixel_offset", _per_channel(pixels, "offset"), persistent=False)
+        self.float_top1: float | None = None
+        self.top1 = math.nan
+        self._spatial = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
+        if self._spatial:
+            set_memory_format(self.model, torch.channels_last)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, classes) of pixels (B, C, H, W) in uint8."""
+        x = pixels.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_offset
+        return self.model(x.contiguous(memory_format=torch.channels_last) if self._spatial else x)
+
+    def train_dataloader(self) -> Batches:
+        """Shuffled batches; the order follows from the seed and the epoch."""
+        config = self.config
+        return Batches(
+            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=config.data.augment,
+            epoch=lambda: self.trainer.current_epoch, share=(self.trainer.global_rank, self.trainer.world_size),
+        )  # fmt: skip
+
+    def val_dataloader(self) -> Batches:
+        """The test images in order; every process evaluates all of them."""
+        return Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
+
+    def on_train_epoch_start(self) -> None:
+        """Switch the quantizers on when the float phase is over."""
+        quantized = self.current_epoch >= self.config.train.pretrain_epochs
+        set_quantized(self.model, quantized)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Cross entropy of one batch; stops the run when it is not finite."""
+        loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch})",
+                hint="the last checkpoint is kept; lower train.lr and run again with --resume or --overwrite",
+            )
+        self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Accuracy on the test images, logged for each epoch; nothing is selected by it."""
+        correct = (self(batch[0]).argmax(1) == batch[1]).float().mean()
+        self.log("top1", correct, on_epoch=True, prog_bar=True, batch_size=len(batch[1]), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Note the accuracy, and that of the float phase."""
+        if self.trainer.sanity_checking:
+            return
+        self.top1 = float(self.trainer.callback_metrics["top1"])
+        if self.config.train.float or self.current_epoch < self.config.train.pretrain_epochs:
+            self.float_top1 = self.top1
+        log.info("epoch %d of %d: top-1 %.4f", self.current_epoch + 1, self.config.train.epochs, self.top1)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam or SGD; weight decay on weights only; one cosine from lr to 0 over all steps."""
+        train = self.config.train
+        steps = {p for layer in self.model.modules() if isinstance(layer, LearnedStep) for p in layer.parameters()}
+        rest = [p for p in self.model.parameters() if p not in steps]
+        groups = [
+            {"params": [p for p in rest if p.dim() > 1], "weight_decay": train.weight_decay},
+            {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        if steps:
+            ordered = [p for p in self.model.parameters() if p in steps]
+            rate = train.lr * (_ADAM_STEP_RATE if train.optimizer == "adam" else 1.0)
+            groups.append({"params": ordered, "weight_decay": 0.0, "lr": rate})
+        optimizer: torch.optim.Optimizer
+        if train.optimizer == "adam":
+            optimizer = torch.optim.AdamW(groups, lr=train.lr)
+        else:
+            optimizer = torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        constant = train.schedule == "constant"
+        factor = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: 1.0 if constant else 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the accuracies with the checkpoint."""
+        checkpoint["fpgaflow"] = {"float_top1": self.float_top1, "top1": self.top1}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the accuracies back."""
+        self.float_top1, self.top1 = checkpoint["fpgaflow"]["float_top1"], checkpoint["fpgaflow"]["top1"]
+
+
+def set_quantized(model: nn.Module, on: bool) -> None:
+    """Switch every quantizer of a model on or off."""
+    for layer in model.modules():
+        if isinstance(layer, QuantProxyFromInjector):
+            layer.disable_quant = not on
+
+
+def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:
+    """Lay out the four-dimensional weights of a model in place."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+
+
+def _per_channel(pixels: PixelMap, which: str) -> Tensor:
+    return torch.tensor([float(value) for value in getattr(pixels, which)], dtype=torch.float32).reshape(1, -1, 1, 1)

@@ -1,0 +1,217 @@
+"""Learned-step quantizers (LSQ) as Brevitas weight and activation quantizers.
+
+Both kinds share one module, `LearnedStep`, that clamps first and rounds second: the order of QONNX ``Quant``.
+The forward value does not depend on the order, the gradient does: a value outside the range gets none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from brevitas.inject import ExtendedInjector, value
+from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
+from torch import Tensor, nn
+
+_SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
+_INIT_SAMPLES = 1 << 16  # elements the initial scale is searched on
+_INIT_STEPS = 48  # candidates, eight per octave: from max|x| / levels down to 1/60 of it
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The integer codes of a quantizer: ``low..high``, or only -1 and +1 when ``bipolar``."""
+
+    bits: int
+    signed: bool
+    low: int
+    high: int
+    bipolar: bool = False
+
+    @staticmethod
+    def weight(bits: int) -> Levels:
+        """Symmetric codes; one bit is bipolar."""
+        if bits == 1:
+            return Levels(1, True, -1, 1, bipolar=True)
+        high = 2 ** (bits - 1) - 1
+        return Levels(bits, True, -high, high)
+
+    @staticmethod
+    def activation(bits: int, *, signed: bool) -> Levels:
+        """The full two's complement or unsigned range; one bit is {0, 1}, so that zero padding keeps its meaning.
+
+        A one-bit signed activation is bipolar.
+        """
+        if signed and bits == 1:
+            return Levels(1, True, -1, 1, bipolar=True)
+        return (
+            Levels(bits, True, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            if signed
+            else Levels(bits, False, 0, 2**bits - 1)
+        )
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the most negative code is left out."""
+        return self.signed and self.low == -self.high
+
+
+class _RoundClamped(torch.autograd.Function):
+    """``round(clamp(x / s, low, high)) * s`` with LSQ's gradients.
+
+    To the scale: Esser et al., Learned Step Size Quantization, eq. 3. To x: 1 inside the range, 0 outside, eq. 5.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, grad_scale: float) -> Tensor:
+        scaled = x / scale
+        codes = scaled.clamp(low, high)
+        inside = codes == scaled
+        codes = codes.round_()
+        ctx.save_for_backward(inside, torch.where(inside, codes - scaled, codes))
+        ctx.scale_shape, ctx.grad_scale = scale.shape, grad_scale
+        return codes * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        inside, slope = ctx.saved_tensors
+        to_scale = (grads[0] * slope).sum_to_size(ctx.scale_shape) * ctx.grad_scale
+        return grads[0] * inside, to_scale, None, None, None
+
+
+class _Bipolar(torch.autograd.Function):
+    """``s`` where ``x >= 0``, ``-s`` elsewhere; straight-through to ``x``, exact to ``s``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, grad_scale: float) -> Tensor:
+        sign = torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+        ctx.save_for_backward(sign)
+        ctx.scale_shape, ctx.grad_scale = scale.shape, grad_scale
+        return sign * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (sign,) = ctx.saved_tensors
+        return grads[0], (grads[0] * sign).sum_to_size(ctx.scale_shape) * ctx.grad_scale, None
+
+
+class LearnedStep(nn.Module):
+    """A quantizer whose step is learned, per tensor or per output channel.
+
+    The step starts where the squared error on the first training tensor is least (on a grid of 1/8 octave) and is
+    trained with LSQ's gradient scale 1 / sqrt(N * high), N the weights or the features that share the step
+    (Esser et al., section 2.2). ``power_of_two`` rounds the exponent in the forward pass, straight through.
+
+    Args:
+        levels: the integer codes.
+        shape: of the scale: () for one per tensor, (out, 1, ...) for one per output channel.
+        power_of_two: restrict scales to powers of two.
+        is_weight: the tensor has no batch axis.
+        initial: tensor the scale is first set from; None starts at one code per unit.
+    """
+
+    def __init__(
+        self, levels: Levels, shape: tuple[int, ...], power_of_two: bool, is_weight: bool, initial: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.levels, self.power_of_two, self.is_weight = levels, power_of_two, is_weight
+        self.step = nn.Parameter(torch.ones(shape))
+        self.ready: Tensor
+        self.zero: Tensor
+        self.bits: Tensor
+        self.register_buffer("ready", torch.tensor(False))
+        self.register_buffer("zero", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bits", torch.tensor(float(levels.bits)), persistent=False)
+        if initial is not None:
+            self.initialise(initial)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set the step from a representative tensor."""
+        self.step.copy_(least_squares_step(x, self.levels, self.step.shape))
+
+    def scale(self) -> Tensor:
+        """The positive scale in use, shaped like the step."""
+        scale = self.step.abs().clamp_min(_SMALLEST_SCALE)
+        if self.power_of_two:
+            rounded = torch.exp2(torch.round(torch.log2(scale.detach())))
+            scale = rounded + (scale - scale.detach())
+        return scale
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantize; returns (value, scale, zero point, bits) as Brevitas proxies expect."""
+        if self.training and not self.ready and x.numel() > 1:  # Brevitas asks for the scale with a single zero
+            self.initialise(x)
+            self.ready.fill_(True)
+        scale, levels = self.scale(), self.levels
+        sharing = x.numel() / (scale.numel() if self.is_weight else max(1, x.shape[0] if x.dim() else 1))
+        grad_scale = (sharing * levels.high) ** -0.5
+        if levels.bipolar:
+            y = _Bipolar.apply(x, scale, grad_scale)
+        else:
+            y = _RoundClamped.apply(x, scale, float(levels.low), float(levels.high), grad_scale)
+        return y, scale, self.zero, self.bits
+
+
+def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """The step with the least squared quantization error on ``x``, of the given shape.
+
+    Args:
+        x: the tensor; the first axis is the output channel when ``shape`` has more than one element.
+        levels: the integer codes.
+        shape: () or (out, 1, ...).
+    """
+    rows = x.detach().reshape(shape[0] if len(shape) else 1, -1)
+    if levels.bipolar:
+        return rows.abs().mean(1).clamp_min(_SMALLEST_SCALE).reshape(shape)
+    rows = rows[:, :: max(1, rows.numel() // _INIT_SAMPLES)]
+    largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(_SMALLEST_SCALE)
+    best_step = largest / levels.high
+    best_error = torch.full_like(largest, torch.inf)
+    for k in range(_INIT_STEPS):
+        step = (largest / levels.high * 2 ** (-k / 8)).unsqueeze(1)
+        error = (rows - (rows / step).clamp(levels.low, levels.high).round() * step).square().sum(1)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_step = torch.where(better, step.squeeze(1), best_step)
+    return best_step.reshape(shape)
+
+
+def weight_quantizer(
+    bits: int, *, scale: Literal["float", "pot"] = "float", granularity: Literal["tensor", "channel"] = "tensor"
+) -> type[ExtendedInjector]:
+    """A Brevitas weight quantizer of 1..8 bits; one bit is the sign times the learned scale."""
+
+    class LsqWeightQuant(ExtendedInjector):
+        proxy_class = WeightQuantProxyFromInjector
+        levels = Levels.weight(bits)
+        signed = True
+        narrow_range = True
+        float_to_int_impl_type = "ROUND"
+
+        @value
+        def tensor_quant(levels, tracked_parameter_list):  # type: ignore[no-untyped-def] # the injector's calling rule
+            weight = tracked_parameter_list[0]
+            shape = (weight.shape[0],) + (1,) * (weight.dim() - 1) if granularity == "channel" else ()
+            return LearnedStep(levels, shape, scale == "pot", True, initial=weight)
+
+    return LsqWeightQuant
+
+
+def act_quantizer(bits: int, *, signed: bool, scale: Literal["float", "pot"] = "float") -> type[ExtendedInjector]:
+    """A Brevitas activation quantizer of 1..8 bits with one scale per tensor; unsigned for use after a ReLU."""
+    codes, is_signed = Levels.activation(bits, signed=signed), signed
+
+    class LsqActQuant(ExtendedInjector):
+        proxy_class = ActQuantProxyFromInjector
+        levels = codes
+        signed = is_signed
+        narrow_range = codes.narrow
+        float_to_int_impl_type = "ROUND"
+
+        @value
+        def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
+            return LearnedStep(levels, (), scale == "pot", False)
+
+    return LsqActQuant
