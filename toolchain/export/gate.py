@@ -1,0 +1,199 @@
+"""The equality gate: executes a QONNX graph with the QONNX reference executor and compares it with PyTorch.
+
+Weights must be equal to the last bit. Activations come from float32 sums that the two executors add up in different
+orders, so they are compared quantizer by quantizer, each on the *same* integer input: after a quantizer is compared,
+PyTorch goes on with the codes the file produced. A rounding difference can therefore not grow from layer to layer, and
+a wrong node cannot hide behind one.
+
+What may differ is fixed by two rules:
+
+- the value that enters a quantizer, and a network output, differs by at most 2**-14 of the tensor's largest magnitude:
+  float32 sums of a few thousand terms stay well below this, a wrong scale, weight, padding or layout does not;
+- a code differs by one, and only where the entering value is within that distance of the tie between the two codes.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from brevitas.proxy.parameter_quant import WeightQuantProxyFromInjectorBase
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
+from numpy.typing import NDArray
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.change_batchsize import ChangeBatchSize
+from qonnx.transformation.infer_shapes import InferShapes
+from torch import Tensor, nn
+
+from toolchain.errors import VerificationError
+
+TOLERANCE = 2.0**-14
+QUANT_OPS = ("Quant", "BipolarQuant")
+Tensors = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What was compared: images, quantizers, codes on the other side of a tie, the relative gap of the outputs."""
+
+    images: int
+    quantizers: int
+    flips: int
+    output_gap: float
+
+
+@dataclass(frozen=True)
+class _FileQuantizer:
+    entering: NDArray[np.float32]
+    leaving: NDArray[np.float32]
+    scale: float
+
+
+def execute(file: ModelWrapper, x: NDArray[np.float32]) -> Tensors:
+    """All tensors of a QONNX graph for the inputs ``x`` (N, ...), by the reference executor, for any N."""
+    batched = copy.deepcopy(file).transform(ChangeBatchSize(len(x))).transform(InferShapes())
+    tensors: Tensors = execute_onnx(batched, {file.graph.input[0].name: x}, return_full_exec_context=True)
+    return tensors
+
+
+def predict(file: ModelWrapper, x: NDArray[np.float32], batch: int = 100) -> NDArray[np.float32]:
+    """The outputs (N, classes) of a QONNX graph, ``batch`` inputs at a time."""
+    name = file.graph.output[0].name
+    return np.concatenate([execute(file, x[i : i + batch])[name] for i in range(0, len(x), batch)])
+
+
+def check_equal(model: nn.Module, file: ModelWrapper, x: Tensor) -> GateReport:
+    """Compare a file with the model it came from on the inputs ``x`` (N, C, H, W).
+
+    Raises:
+        VerificationError: they differ by more than float32 rounding; names the first layer that does.
+    """
+    inputs = x.detach().cpu().float()
+    _check_weights(model, file)
+    tensors = execute(file, inputs.numpy())
+    comparison = _Comparison(_activation_quantizers(file, tensors))
+    hooks = [
+        proxy.fused_activation_quant_proxy.tensor_quant.register_forward_hook(comparison.hook(name))
+        for name, proxy in model.named_modules()
+        if isinstance(proxy, ActQuantProxyFromInjectorBase) and proxy.is_quant_enabled
+    ]
+    try:
+        with torch.no_grad():
+            output = model(inputs).detach().numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    left_over = [node for node in comparison.quantizers if node not in comparison.done]
+    if left_over:
+        raise VerificationError(f"node {left_over[0]} quantizes a tensor that the model does not")
+    gap = _relative_gap(output, tensors[file.graph.output[0].name], "the network's output")
+    return GateReport(len(inputs), len(comparison.done), comparison.flips, gap)
+
+
+class _Comparison:
+    """Compares the model's activation quantizers with the file's nodes of the same name, in the order of execution."""
+
+    def __init__(self, quantizers: dict[str, _FileQuantizer]) -> None:
+        self.quantizers, self.done, self.flips = quantizers, set[str](), 0
+
+    def hook(self, proxy: str) -> Callable[[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, ...]]:
+        """A forward hook that compares one call and hands on the file's value."""
+        calls = itertools.count(1)
+
+        def compare(_: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            call = next(calls)
+            node = proxy if call == 1 else f"{proxy}_{call}"  # a shared quantizer has one node a call
+            if node not in self.quantizers:
+                raise VerificationError(f"the file has no quantizer for '{_layer_of(proxy)}' (node {node})")
+            ours = self.quantizers[node]
+            self.done.add(node)
+            self.flips += _compare_quantizer(node, ours, inputs[0].numpy(), outputs[0].numpy())
+            return torch.from_numpy(ours.leaving.copy()), *outputs[1:]
+
+        return compare
+
+
+def _compare_quantizer(
+    node: str, file: _FileQuantizer, entering: NDArray[np.float32], leaving: NDArray[np.float32]
+) -> int:
+    """The number of codes on the other side of a tie; raises when a difference is more than that."""
+    where = f"quantizer '{node}'"
+    _relative_gap(entering, file.entering, f"the input of {where}")
+    allowed = TOLERANCE * _largest(entering)
+    differing = np.abs(leaving - file.leaving) > TOLERANCE * file.scale
+    if not differing.any():
+        return 0
+    gap = np.abs(leaving - file.leaving)[differing] / file.scale
+    tie = (leaving + file.leaving)[differing] / 2
+    off_tie = np.abs(entering[differing] - tie)
+    if gap.max() > 2 + TOLERANCE or off_tie.max() > allowed:
+        raise VerificationError(
+            f"{where}: {int(differing.sum())} of {differing.size} codes differ, "
+            f"by up to {gap.max():.3g} steps, {off_tie.max():.3g} away from a tie"
+        )
+    return int(differing.sum())
+
+
+def _check_weights(model: nn.Module, file: ModelWrapper) -> None:
+    """Every quantized weight of the file has the model's values, bit for bit, as stored or transposed."""
+    in_file = _weight_quantizers(file)
+    for name, proxy in model.named_modules():
+        if not isinstance(proxy, WeightQuantProxyFromInjectorBase) or not proxy.is_quant_enabled:
+            continue
+        if name not in in_file:
+            raise VerificationError(f"the file has no quantized weight for '{_layer_of(name)}'")
+        value = in_file.pop(name)
+        with torch.no_grad():
+            expected = proxy.tracked_module_list[0].quant_weight().value.cpu().numpy()
+        if not (np.array_equal(value, expected) or (value.ndim == 2 and np.array_equal(value.T, expected))):
+            raise VerificationError(f"weight of layer '{_layer_of(name)}' (node {name}) differs from the trained one")
+    for node in in_file:
+        raise VerificationError(f"node {node} quantizes a weight that the model does not have")
+
+
+def _weight_quantizers(file: ModelWrapper) -> dict[str, NDArray[np.float32]]:
+    """The value of every quantizer of an initializer, by node name."""
+    found = {}
+    for node in file.graph.node:
+        if node.op_type in QUANT_OPS and file.get_initializer(node.input[0]) is not None:
+            context = {name: file.get_initializer(name) for name in node.input}
+            getCustomOp(node).execute_node(context, None)
+            found[node.name] = context[node.output[0]]
+    return found
+
+
+def _activation_quantizers(file: ModelWrapper, tensors: Tensors) -> dict[str, _FileQuantizer]:
+    """The file's quantizers of computed tensors with their executed values, by node name."""
+    return {
+        node.name: _FileQuantizer(
+            tensors[node.input[0]], tensors[node.output[0]], float(np.max(tensors[node.input[1]]))
+        )
+        for node in file.graph.node
+        if node.op_type in QUANT_OPS and file.get_initializer(node.input[0]) is None
+    }
+
+
+def _relative_gap(ours: NDArray[np.float32], file: NDArray[np.float32], what: str) -> float:
+    """The largest difference over the largest magnitude; raises when it is above the tolerance."""
+    if ours.shape != file.shape:
+        raise VerificationError(f"{what}: shape {file.shape} in the file, {ours.shape} in the model")
+    gap = float(np.abs(ours - file).max()) / _largest(ours)
+    if not gap <= TOLERANCE:
+        raise VerificationError(f"{what}: file and model differ by {gap:.3g} of the largest value")
+    return gap
+
+
+def _largest(x: NDArray[np.float32]) -> float:
+    return max(float(np.abs(x).max()), math.ulp(0.0) * 2**60)
+
+
+def _layer_of(proxy_name: str) -> str:
+    """The layer a Brevitas proxy belongs to."""
+    return proxy_name.rpartition(".")[0]

@@ -1,0 +1,183 @@
+"""PyTorch with Brevitas layers to a QONNX file that is proven to compute the same.
+
+The file appears under its name only after `toolchain.export.gate` has executed it and found it equal to the model.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import onnx
+import torch
+from brevitas.export.onnx.qonnx.function import BrevitasQuantOp
+from brevitas.export.onnx.qonnx.handler import BrevitasActQuantProxyHandler, BrevitasWeightQuantProxyHandler
+from brevitas.export.onnx.qonnx.manager import QONNXDynamoManager
+from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.general import GiveReadableTensorNames
+from qonnx.util.cleanup import cleanup_model
+from torch import Tensor, nn
+
+from toolchain import files
+from toolchain.errors import UserError
+from toolchain.export.gate import QUANT_OPS, GateReport, check_equal
+from toolchain.train.data import PixelMap
+
+OPSET = 18
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+class _WeightHandler(BrevitasWeightQuantProxyHandler):
+    """Exports the quantized weight in place of the raw one.
+
+    Brevitas 0.12.1 to 0.13.4 write the raw weight and always say ROUND, which is wrong for every weight quantizer that
+    is not clip-of-nearest-round. Quantizing an already quantized weight to the nearest code changes nothing.
+    """
+
+    handled_layer = WeightQuantProxyFromInjector
+
+    def prepare_for_export(self, module: WeightQuantProxyFromInjector) -> None:
+        if len(module.tracked_module_list) != 1:
+            raise UserError("a weight quantizer shared by several layers cannot be exported")
+        super().prepare_for_export(module)
+        if module.is_quant_enabled:
+            self.quantized = module.tracked_module_list[0].quant_weight().value.detach()
+
+    def symbolic_execution(self, x: Tensor) -> tuple[Tensor, ...]:
+        return super().symbolic_execution(self.quantized)
+
+
+class _ActHandler(BrevitasActQuantProxyHandler):
+    """Exports an unsigned one-bit activation as Quant with the codes {0, 1}; Brevitas would write BipolarQuant."""
+
+    handled_layer = ActQuantProxyFromInjector
+
+    def prepare_for_export(self, module: ActQuantProxyFromInjector) -> None:
+        super().prepare_for_export(module)
+        if module.is_quant_enabled and not module.is_signed:
+            self.quant_op = BrevitasQuantOp
+
+
+class _Manager(QONNXDynamoManager):
+    """Brevitas' exporter with the two handlers above in front; the first that fits a quantizer is taken."""
+
+    handlers: ClassVar = [_WeightHandler, _ActHandler, *QONNXDynamoManager.handlers]
+
+
+def input_metadata(pixels: PixelMap, data: str) -> dict[str, str]:
+    """The metadata that tells how a pixel becomes the ONNX input: exact fractions, parseable by ``Fraction``.
+
+    Args:
+        pixels: the map from pixel to input value.
+        data: name of the data set, as `toolchain.train.data.load` takes it.
+    """
+    scale, offset = [str(s) for s in pixels.scale], [str(o) for o in pixels.offset]
+    return {"fpgaflow.data": data, "fpgaflow.input": json.dumps({"pixel": {"scale": scale, "offset": offset}})}
+
+
+def export_qonnx(model: nn.Module, example: Tensor, path: Path, metadata: Mapping[str, str]) -> GateReport:
+    """Write ``model`` as a QONNX file of batch size 1, provided the file computes what the model computes.
+
+    The file is deterministic: no dates, no paths. Nodes are named after the layers (see `_name_nodes`).
+
+    Args:
+        model: the network; it is evaluated in eval mode and left as it was.
+        example: real inputs (N, C, H, W) that file and model are compared on.
+        path: the file to write; replaced in one step, and left alone when the comparison fails.
+        metadata: ONNX metadata properties.
+
+    Returns:
+        what was compared.
+
+    Raises:
+        VerificationError: the file deviates from the model; names the first deviating layer.
+        UserError: the model holds something QONNX cannot express.
+    """
+    training = model.training
+    model.eval()
+    try:
+        file = to_qonnx(model, example[:1], metadata)
+        report = check_equal(model, file, example)
+    finally:
+        model.train(training)
+    files.write_bytes(path, file.model.SerializeToString(deterministic=True))
+    return report
+
+
+def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> ModelWrapper:
+    """The QONNX graph of a model in eval mode, not yet compared with it; ``example`` is one input (1, C, H, W)."""
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        raw = _Manager.export(
+            copy.deepcopy(model),
+            args=example,
+            export_path=str(Path(folder) / "raw.onnx"),
+            dynamo=True,
+            optimize=True,
+            opset_version=OPSET,
+            external_data=False,
+        )
+    _name_nodes(raw)
+    wrapped = cleanup_model(ModelWrapper(raw))
+    for node in wrapped.graph.node:
+        node.name = node.doc_string or node.name
+    wrapped = wrapped.transform(GiveReadableTensorNames())
+    _strip(wrapped.model)
+    for key, value in sorted(metadata.items()):
+        wrapped.set_metadata_prop(key, value)
+    return wrapped
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Put a unique name into each node's doc string, where the clean-up leaves it alone.
+
+    A quantizer gets the path of its Brevitas proxy, any other node ``LAYER.OpType``; repeats are numbered from 2 in the
+    order of execution.
+    """
+    used: dict[str, int] = {}
+    for node in model.graph.node:
+        layer, proxy = _scope(node)
+        base = proxy if proxy and node.op_type in QUANT_OPS else ".".join(filter(None, (layer, node.op_type)))
+        used[base] = used.get(base, 0) + 1
+        node.doc_string = base if used[base] == 1 else f"{base}_{used[base]}"
+
+
+def _scope(node: onnx.NodeProto) -> tuple[str, str]:
+    """The layer a node comes from and, when it is part of a quantizer, that quantizer; '' when unknown."""
+    texts = [entry.value for entry in node.metadata_props if entry.key == _SCOPES]
+    innermost = ([""] + (ast.literal_eval(texts[0])[:-1] if texts else []))[-1].split(".")
+    for i, part in enumerate(innermost):
+        if part.endswith("_quant"):
+            return ".".join(innermost[:i]), ".".join(innermost[: i + 1])
+    return ".".join(innermost), ""
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about its own run: stack traces and graph signatures."""
+    for holder in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer,
+                   *model.graph.input, *model.graph.output):  # fmt: skip
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's progress lines, which it prints and logs unasked."""
+    before = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
