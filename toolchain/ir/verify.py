@@ -26,7 +26,7 @@ from toolchain.ir.ops import (
     WidthConvert,
     Window,
 )
-from toolchain.ir.ranges import output_range
+from toolchain.ir.ranges import Range, output_range
 from toolchain.ir.types import QInt, Real, Value
 
 
@@ -55,6 +55,7 @@ def verify(graph: Graph, level: Level) -> Graph:
     """Return ``graph`` when it obeys every rule of ``level``; IllFormed names the node and the rule otherwise."""
     known: dict[str, Value] = {graph.input.name: graph.input}
     names: set[str] = set()
+    ranges = {} if level is Level.MODEL else {graph.input.name: _input_range(graph)}
     for node in graph.nodes:
         _require(isinstance(node, _OPS[level]), node.name, f"{type(node).__name__} is no {level.value} operation")
         _require(IDENTIFIER.fullmatch(node.name) is not None, node.name, "name is a C identifier")
@@ -68,7 +69,7 @@ def verify(graph: Graph, level: Level) -> Graph:
             _require(len(value.shape) == 3 and min(value.shape) > 0, value.name, "shape is (H, W, C), none empty")
             known[value.name] = value
         if level is not Level.MODEL:
-            _verify_integer(node, [known[name] for name in node.inputs])
+            _verify_integer(node, [known[name] for name in node.inputs], ranges)
     _require(graph.output in known, graph.output, "output is defined")
     for value in known.values():
         _require(isinstance(value.type, Real) == (level is Level.MODEL), value.name, f"type {value.type} at {level}")
@@ -79,10 +80,17 @@ def verify(graph: Graph, level: Level) -> Graph:
     return graph
 
 
-def _verify_integer(node: Node, inputs: list[Value]) -> None:
+def _input_range(graph: Graph) -> Range:
+    quantizer = graph.encoding.quantizer if graph.encoding else None
+    kind = graph.input.qint
+    return (kind.min, kind.max) if quantizer is None else (quantizer.low, quantizer.high)
+
+
+def _verify_integer(node: Node, inputs: list[Value], ranges: dict[str, Range]) -> None:
     check_shapes(node, *inputs)
-    low, high = output_range(node, inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
+    low, high = output_range(node, inputs[0].shape, *(ranges[v.name] for v in inputs))
     for value in node.outputs:
+        ranges[value.name] = low, high
         kind = value.qint
         _require(kind.min <= low and high <= kind.max, node.name, f"output {kind} holds {low}..{high}")
 
