@@ -1,0 +1,177 @@
+"""A QONNX file rewritten with standard ONNX operations only: constants folded, batch axis open.
+
+Every rewritten quantizer does the float32 operations of the QONNX executor in the executor's order, so that both give
+the same numbers. What cannot be rewritten that way raises NotStandard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from toolchain.export.constants import Constants, read_quant
+from toolchain.export.onnx_file import OnnxFile, OnnxNode
+
+ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
+MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
+IR_VERSION = 8
+INDEX_OPS = frozenset({"ArgMax", "TopK", "Shape"})
+QUANT_DOMAIN = "qonnx.custom_op.general"
+
+
+class NotStandard(Exception):
+    """A quantizer that standard ONNX operations do not express."""
+
+
+def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batch: int | None) -> onnx.ModelProto:
+    """The nodes of ``file`` that depend on its input, everything else as initializers.
+
+    ``standard`` rewrites the quantizers, else they stay QONNX nodes. ``batch`` None leaves the batch axis open.
+    """
+    constants = Constants(file)
+    builder = _Builder()
+    for node in file.nodes:
+        if constants.fold(node):
+            continue
+        if not node.is_quant:
+            builder.nodes.append(_updated(file, node, constants, builder))
+        elif standard:
+            builder.nodes.extend(_standard_quant(file, node, constants, builder))
+        else:
+            builder.nodes.append(_qonnx_quant(node))
+    read = {name for node in builder.nodes for name in node.input if name}
+    for name in sorted(name for name in read if name in constants and name not in builder.initializers):
+        array = constants.get(name)
+        builder.initializers[name] = array.astype(np.float32) if name in constants.quantized else array
+    return _model(file, builder, outputs, batch)
+
+
+class _Builder:
+    """Nodes and initializers of the new graph."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, np.ndarray] = {}
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """Add the initializer ``name``."""
+        self.initializers[name] = array
+        return name
+
+
+def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int | None) -> onnx.ModelProto:
+    makers = {name: node.op_type for node in builder.nodes for name in node.output}
+    first = "N" if batch is None else batch
+    graph = helper.make_graph(
+        builder.nodes,
+        "folded",
+        [helper.make_tensor_value_info(file.input, TensorProto.FLOAT, (first, *file.shape[1:]))],
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.INT64 if makers[name] in INDEX_OPS else TensorProto.FLOAT, None
+            )
+            for name in outputs
+        ],
+        [numpy_helper.from_array(array, name) for name, array in builder.initializers.items()],
+    )
+    opsets = [helper.make_opsetid("", max(file.opset, MIN_OPSET))]
+    if any(node.domain for node in builder.nodes):
+        opsets.append(helper.make_opsetid(QUANT_DOMAIN, 1))
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _updated(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> onnx.NodeProto:
+    """A standard node as the new opset writes it, for any batch."""
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.name = node.name
+    if node.op == "Reshape" and node.input(1) in constants:
+        _open_batch(file, node, constants, builder, proto)
+    elif node.op == "Conv" and node.input(2) in constants:
+        bias = constants.get(node.input(2)).astype(np.float32).reshape(-1)
+        channels = constants.get(node.input(1)).shape[0]
+        proto.input[2] = builder.constant(f"{node.name}:bias", np.broadcast_to(bias, (channels,)).copy())
+    elif node.op == "BatchNormalization":
+        _drop(proto, "spatial")
+    elif node.op == "Clip" and file.opset < MIN_OPSET:
+        for key in ("min", "max"):
+            bound = node.attributes.get(key)
+            array = np.float32(bound if bound is not None else {"min": -np.inf, "max": np.inf}[key])
+            proto.input.append(builder.constant(f"{node.name}:{key}", np.asarray(array)))
+            _drop(proto, key)
+    elif node.op == "TopK" and "k" in node.attributes:
+        proto.input.append(builder.constant(f"{node.name}:k", np.asarray([node.attributes["k"]], dtype=np.int64)))
+        _drop(proto, "k")
+    return proto
+
+
+def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder, proto: onnx.NodeProto) -> None:
+    """Let a Reshape whose target names the file's batch keep the batch it is given."""
+    target = constants.get(node.inputs[1]).copy()
+    if target.size and target[0] == max(file.shape[0], 1) and not node.attributes.get("allowzero", 0):
+        target[0] = 0
+        proto.input[1] = builder.constant(f"{node.name}:shape", target)
+
+
+def _drop(proto: onnx.NodeProto, attribute: str) -> None:
+    kept = [a for a in proto.attribute if a.name != attribute]
+    del proto.attribute[:]
+    proto.attribute.extend(kept)
+
+
+def _qonnx_quant(node: OnnxNode) -> onnx.NodeProto:
+    """A quantizer with the attributes that older exports leave out."""
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.name, proto.domain = node.name, QUANT_DOMAIN
+    if node.op in ("Quant", "IntQuant"):
+        for key, default in (("signed", 1), ("narrow", 0), ("rounding_mode", "ROUND")):
+            if key not in node.attributes:
+                proto.attribute.append(helper.make_attribute(key, default))
+    return proto
+
+
+def _standard_quant(
+    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
+) -> Iterator[onnx.NodeProto]:
+    if node.op == "Trunc":
+        raise NotStandard(node.name)
+    rule = read_quant(file, node, constants)
+    wide = node.op != "BipolarQuant" and rule.zero_point != 0 and not _stays_float32(constants.get(node.inputs[2]))
+    if wide or rule.scale.dtype != np.float32 or (not rule.bipolar and rule.rounding not in ROUND_OPS):
+        raise NotStandard(node.name)
+    x, name = node.inputs[0], node.name
+    scale = builder.constant(f"{name}:scale", rule.scale)
+
+    def number(what: str, value: float) -> str:
+        return builder.constant(f"{name}:{what}", np.asarray(value, dtype=np.float32))
+
+    def step(op: str, *inputs: str, last: bool = False) -> onnx.NodeProto:
+        return helper.make_node(op, list(inputs), [node.outputs[0] if last else f"{name}:{op}"], f"{name}:{op}")
+
+    if node.op != "BipolarQuant":
+        yield step("Div", x, scale)
+        x = f"{name}:Div"
+    if rule.bipolar:
+        yield step("Less", x, number("zero", 0.0))
+        yield step("Where", f"{name}:Less", number("minus", -1.0), number("plus", 1.0))
+        x = f"{name}:Where"
+    else:
+        if rule.zero_point:
+            yield step("Add", x, number("zero", rule.zero_point))
+            x = f"{name}:Add"
+        yield step("Clip", x, number("low", rule.low), number("high", rule.high))
+        rounding = ROUND_OPS[rule.rounding]
+        yield step(rounding, f"{name}:Clip")
+        x = f"{name}:{rounding}"
+        if rule.zero_point:
+            yield step("Sub", x, f"{name}:zero")
+            x = f"{name}:Sub"
+    yield step("Mul", x, scale, last=True)
+
+
+def _stays_float32(zero_point: np.ndarray) -> bool:
+    return np.result_type(np.float32, zero_point.dtype) == np.float32
