@@ -1,0 +1,85 @@
+"""Graphs survive a round trip through their files, and damaged files are refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.golden_files import assert_golden
+from tests.model_graphs import pixels, random_model
+from toolchain.errors import UserError
+from toolchain.ir.encode import decode, encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.store import load, save
+from toolchain.ir.text import to_text
+from toolchain.passes.pipeline import to_integer
+
+
+@pytest.fixture
+def graph():
+    return to_integer(random_model(7, 4, dyadic=False))
+
+
+def test_round_trip(graph, tmp_path):
+    """The loaded graph has the same text, codes and real values."""
+    save(graph, tmp_path)
+    loaded = load(tmp_path)
+    x = encode(graph, pixels(graph, 3))
+    codes = evaluate(loaded, x)[loaded.output]
+
+    assert to_text(loaded) == to_text(graph)
+    np.testing.assert_array_equal(encode(loaded, pixels(graph, 3)), x)
+    np.testing.assert_array_equal(codes, evaluate(graph, x)[graph.output])
+    np.testing.assert_array_equal(decode(loaded, codes), decode(graph, codes))
+
+
+def test_model_level_round_trip(tmp_path):
+    """MODEL-level graphs store as well, quantizers and biases included."""
+    model = random_model(7, 4, dyadic=False)
+    save(model, tmp_path)
+
+    assert to_text(load(tmp_path)) == to_text(model)
+
+
+def test_digest_depends_on_the_graph_alone(graph, tmp_path):
+    """Saving twice gives the same digest and bytes; another weight gives another."""
+    first, second = save(graph, tmp_path / "a"), save(graph, tmp_path / "b")
+    other = save(to_integer(random_model(8, 4, dyadic=False)), tmp_path / "c")
+
+    assert first == second != other
+    assert (tmp_path / "a" / "graph.json").read_bytes() == (tmp_path / "b" / "graph.json").read_bytes()
+
+
+def test_text_is_golden(graph):
+    """The printed graph is stable."""
+    assert_golden("ir/graph.txt", to_text(graph))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """The error names the file and the command that makes it."""
+    with pytest.raises(UserError, match=r"^no such file \[.*graph.json\]; run 'fpgaflow lower' first$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "weights", "field", "format"])
+def test_damaged_files_are_refused(graph, tmp_path, damage):
+    """A cut file, foreign weights, an unknown field, another format: one clear line each."""
+    save(graph, tmp_path)
+    path = tmp_path / "graph.json"
+    if damage == "truncate":
+        path.write_text(path.read_text()[:500])
+    elif damage == "weights":
+        save(to_integer(random_model(8, 4, dyadic=False)), tmp_path / "other")
+        (tmp_path / "weights.npz").write_bytes((tmp_path / "other" / "weights.npz").read_bytes())
+    else:
+        record = json.loads(path.read_text())
+        if damage == "field":
+            record["nodes"][0]["kernal"] = 3
+        else:
+            record["format"] = 99
+        path.write_text(json.dumps(record))
+
+    with pytest.raises(UserError):
+        load(tmp_path)

@@ -1,0 +1,165 @@
+"""How the integer network relates to the float32 execution of its QONNX file.
+
+Every quantizer is compared by itself: both sides get the codes that QONNX computed in front of it, so one differing
+code does not spread. A code may differ only where the real value lies within float32 rounding of a tie between the two
+codes; anything else is a defect of the lowering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from toolchain.errors import VerificationError
+from toolchain.export.execute import execute_qonnx
+from toolchain.export.read import ModelFile
+from toolchain.ir.encode import decode, encode, predictions, real_pixels
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph, rewrite_nodes
+from toolchain.ir.model_ops import Affine, Quantize, RealConv
+from toolchain.ir.ops import Array, Node
+
+FLOAT32 = 2.0**-24
+"""Unit roundoff of float32."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of ``images``, the share with equal top-1; of ``codes`` compared, how many differ, all of them at ties.
+
+    ``worst`` is the largest distance of a differing code's value from its tie, relative to the float32 error bound.
+    """
+
+    images: int
+    top1: float
+    codes: int
+    mismatches: int
+    worst: float
+    output_error: float
+
+
+def compare(model: ModelFile, integer: Graph, images: Array, batch: int = 64) -> Agreement:
+    """Compare ``integer`` with the QONNX file on ``images`` (N, H, W, C): uint8 pixels or real values.
+
+    Raises VerificationError naming the first quantizer with a difference that float32 rounding does not explain.
+    """
+    parts = [_compare(model, integer, images[i : i + batch]) for i in range(0, len(images), batch)]
+    return Agreement(
+        images=len(images),
+        top1=sum(p.top1 * p.images for p in parts) / len(images),
+        codes=sum(p.codes for p in parts),
+        mismatches=sum(p.mismatches for p in parts),
+        worst=max(p.worst for p in parts),
+        output_error=max(p.output_error for p in parts),
+    )
+
+
+def host_values(integer: Graph, images: Array) -> Array:
+    """The real values (float32) of ``images`` that the QONNX network reads."""
+    if images.dtype != np.uint8:
+        return images.astype(np.float32)
+    if integer.encoding is None:
+        raise ValueError("the graph has no encoding")
+    table = real_pixels(integer.encoding)
+    return np.asarray(table[images, np.arange(images.shape[3]) if table.shape[1] > 1 else 0])
+
+
+def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
+    quantizers = [n for n in model.graph.nodes if isinstance(n, Quantize)]
+    reals = host_values(integer, images)
+    names = [n.tensor for n in quantizers]
+    tensors = execute_qonnx(model.path, model.layout.from_ir(reals), taps=[*names, model.output])
+    given = {n.output.name: model.layouts[n.tensor].to_ir(tensors[n.tensor]) for n in quantizers}
+    codes = {n.output.name: _codes(n, given[n.output.name]) for n in quantizers}
+    present = [n for n in quantizers if n.output.name in integer.values()]
+    inputs = encode(integer, images)
+    forced = {integer.input.name: inputs} | {n.output.name: codes[n.output.name] for n in present}
+    ours = evaluate(integer, inputs, taps=[n.output.name for n in present], given=forced)
+    wrong = {n.name: ours[n.output.name] != codes[n.output.name] for n in present}
+    for node in quantizers:
+        if node not in present:  # the host applies it
+            wrong[node.name] = inputs != codes[node.output.name]
+            ours[node.output.name] = inputs
+    worst = 0.0
+    if any(w.any() for w in wrong.values()):
+        worst = _explain(model, reals, given, ours, wrong)
+    expected = model.layouts[model.output].to_ir(tensors[model.output])
+    result = evaluate(integer, inputs)[integer.output]
+    same = predictions(integer, result) == expected.reshape(len(images), -1).argmax(axis=1)
+    if integer.decoding is None:
+        same = predictions(integer, result) == expected.reshape(len(images))
+    return Agreement(
+        images=len(images),
+        top1=float(np.mean(same)),
+        codes=sum(w.size for w in wrong.values()),
+        mismatches=sum(int(w.sum()) for w in wrong.values()),
+        worst=worst,
+        output_error=float(np.abs(decode(integer, result) - expected).max()),
+    )
+
+
+def _codes(node: Quantize, values: Array) -> Array:
+    quantizer = node.quantizer
+    scale = np.asarray(quantizer.scale, dtype=np.float64)
+    return np.rint(values / scale).astype(np.int64) + quantizer.zero_point
+
+
+def _explain(
+    model: ModelFile, reals: Array, given: dict[str, Array], ours: dict[str, Array], wrong: dict[str, Array]
+) -> float:
+    """The largest distance from a tie, relative to the float32 error bound, among the differing codes."""
+    nodes = [n for n in model.graph.nodes if isinstance(n, Quantize) and wrong[n.name].any()]
+    taps = [n.inputs[0] for n in nodes]
+    forced = {name: value.astype(np.float64) for name, value in given.items()}
+    source = {model.graph.input.name: reals.astype(np.float64)}
+    values = source | evaluate(model.graph, reals.astype(np.float64), taps=taps, given=forced)
+    sizes = _error_bounds(model.graph, reals, forced, taps)
+    worst = 0.0
+    for node in nodes:
+        at, quantizer = wrong[node.name], node.quantizer
+        scale = np.broadcast_to(np.asarray(quantizer.scale), at.shape)[at]
+        theirs = np.rint(given[node.output.name][at] / scale) + quantizer.zero_point
+        mine = ours[node.output.name][at]
+        position = values[node.inputs[0]][at] / scale + quantizer.zero_point
+        tie = 0.0 if quantizer.bipolar else (mine + theirs) / 2
+        if quantizer.rounding == "FLOOR":
+            tie = np.maximum(mine, theirs)
+        elif quantizer.rounding == "CEIL":
+            tie = np.minimum(mine, theirs)
+        apart = (np.abs(mine - theirs) > 1) & (not quantizer.bipolar)
+        relative = np.abs(position - tie) / (sizes[node.inputs[0]][at] / scale + FLOAT32 * np.abs(position) * 4)
+        worst = max(worst, float(relative.max()))
+        if apart.any() or relative.max() > 1.0:
+            raise VerificationError(
+                f"quantizer {node.name} (ONNX {', '.join(node.origin)}): {int(at.sum())} codes differ from QONNX, "
+                f"up to {relative.max():.3g} times further from a tie than float32 rounding reaches"
+            )
+    return worst
+
+
+def _error_bounds(graph: Graph, reals: Array, given: dict[str, Array], taps: list[str]) -> dict[str, Array]:
+    """Bound of the float32 error of each value in ``taps``, when the values in ``given`` are exact.
+
+    A sum of n products is off by at most (n + 1) * 2**-24 times the sum of their magnitudes, in any order (Higham,
+    Accuracy and Stability, 3.1); each further operation adds one roundoff. Magnitudes come from the same graph with all
+    numbers made positive, and the longest sum between two quantizers counts for every value.
+    """
+    longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
+    magnitudes = evaluate(
+        rewrite_nodes(graph, _positive),
+        np.abs(reals.astype(np.float64)),
+        taps=taps,
+        given={name: np.abs(value) for name, value in given.items()},
+    )
+    source = {graph.input.name: np.abs(reals.astype(np.float64))}
+    return {name: value * (longest + 8) * FLOAT32 for name, value in (source | magnitudes).items()}
+
+
+def _positive(node: Node) -> Node:
+    if isinstance(node, RealConv):
+        bias = None if node.bias is None else np.abs(node.bias)
+        return replace(node, codes=np.abs(node.codes), scale=np.abs(node.scale), bias=bias)
+    if isinstance(node, Affine):
+        return replace(node, scale=np.abs(node.scale), shift=np.abs(node.shift))
+    return node
