@@ -55,7 +55,10 @@ def verify(graph: Graph, level: Level) -> Graph:
     """Return ``graph`` when it obeys every rule of ``level``; IllFormed names the node and the rule otherwise."""
     known: dict[str, Value] = {graph.input.name: graph.input}
     names: set[str] = set()
-    ranges = {} if level is Level.MODEL else {graph.input.name: _input_range(graph)}
+    ranges: dict[str, Range] = {}
+    if level is not Level.MODEL:
+        _require(isinstance(graph.input.type, QInt), graph.input.name, "the input is an integer")
+        ranges[graph.input.name] = _input_range(graph)
     for node in graph.nodes:
         _require(isinstance(node, _OPS[level]), node.name, f"{type(node).__name__} is no {level.value} operation")
         _require(IDENTIFIER.fullmatch(node.name) is not None, node.name, "name is a C identifier")
