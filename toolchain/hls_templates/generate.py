@@ -1,0 +1,218 @@
+"""A HARDWARE graph to an HLS project: pure, a mapping from path to text. Writing and running are other functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from toolchain.hls_templates.names import identifier, identifiers
+from toolchain.hls_templates.render import cpp_array, headers, render
+from toolchain.hls_templates.streams import MEMORY_BITS, Stream, streams
+from toolchain.hls_templates.units import Unit, template
+from toolchain.ir.encode import pixel_codes
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Node, Reshape
+
+READ, WRITE = "@read", "@write"
+"""Names of the units at the graph's ends, beside those of the nodes."""
+
+TESTBENCH_CODES = 1 << 14
+"""Input codes stored for the testbench, in one frame at least."""
+
+MAX_TESTBENCH_FRAMES = 3
+
+
+class Target(Protocol):
+    """What the generator needs to know of a board."""
+
+    @property
+    def name(self) -> str:
+        """Name of the board."""
+
+    @property
+    def part(self) -> str:
+        """The device as Vivado names it."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The reader or the writer: a stream to or from 128-bit words of memory."""
+
+    role: str
+    id: int
+    stream: Stream
+
+    @property
+    def groups(self) -> int:
+        """Stream words a frame."""
+        return self.stream.size // self.stream.lanes
+
+    @property
+    def groups_a_word(self) -> int:
+        """Stream words that one word of memory holds."""
+        return MEMORY_BITS // self.stream.bits
+
+    @property
+    def words(self) -> int:
+        """Words of memory a frame."""
+        return -(-self.groups // self.groups_a_word)
+
+
+@dataclass(frozen=True)
+class PlacedUnit:
+    """A node's unit with its identifier, its number and its streams."""
+
+    node: Node
+    name: str
+    id: int
+    unit: Unit
+    inputs: tuple[Stream, ...]
+    outputs: tuple[Stream, ...]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of all streams in the order of the unit's parameters."""
+        return tuple(stream.name for stream in (*self.inputs, *self.outputs))
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of the call of the header's function."""
+        ins = [f"in_{i + 1}" for i in range(len(self.inputs))]
+        outs = [f"out_{i + 1}" for i in range(len(self.outputs))]
+        constants = [f"{self.name}_{table.name}" for table in self.unit.tables]
+        if self.unit.variadic:
+            return [*ins, "frames", *outs]
+        return [*ins, *outs, *constants, *(buffer.name for buffer in self.unit.buffers), "frames"]
+
+
+def top_name(graph: Graph) -> str:
+    """Name of the accelerator's function."""
+    return identifier(graph.name)
+
+
+def unit_ids(graph: Graph) -> dict[str, int]:
+    """Number of every unit: the reader, the nodes that are hardware, the writer."""
+    names = [READ, *(node.name for node in graph.nodes if not isinstance(node, Reshape)), WRITE]
+    return {name: i for i, name in enumerate(names)}
+
+
+def place_units(graph: Graph) -> list[PlacedUnit]:
+    """The units of all nodes that are hardware, in topological order."""
+    carried, ids = streams(graph), unit_ids(graph)
+    nodes = [node for node in graph.nodes if not isinstance(node, Reshape)]
+    names = identifiers(node.name for node in nodes)
+    return [
+        PlacedUnit(
+            node,
+            names[node.name],
+            ids[node.name],
+            template(node, graph),
+            tuple(carried[name] for name in node.inputs),
+            tuple(carried[value.name] for value in node.outputs),
+        )
+        for node in nodes
+    ]
+
+
+def ends(graph: Graph) -> tuple[End, End]:
+    """The reader and the writer."""
+    carried, ids = streams(graph), unit_ids(graph)
+    return End("input", ids[READ], carried[graph.input.name]), End("output", ids[WRITE], carried[graph.output])
+
+
+def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
+    """The HLS project of a HARDWARE graph as ``{path: text}``, paths relative to the project's folder.
+
+    Raises:
+        UserError: a unit or a stream is beyond what Vitis HLS or the board's memory port accepts.
+    """
+    units = place_units(graph)
+    project = {**headers(), **_units(units), **_host(graph), **_vectors(graph)}
+    variables = _project_variables(graph, board, clock_mhz, units)
+    for path, name in (
+        ("src/top.cpp", "top.cpp"),
+        ("src/top.hpp", "top.hpp"),
+        ("src/streams.hpp", "streams.hpp"),
+        ("host/encode.hpp", "encode.hpp"),
+        ("tb/testbench.cpp", "testbench.cpp"),
+        ("run_hls.tcl", "run_hls.tcl"),
+        ("hls_config.cfg", "hls_config.cfg"),
+        ("run.sh", "run.sh"),
+        ("README.txt", "README.txt"),
+    ):
+        project[path] = render(name, variables)
+    return dict(sorted(project.items()))
+
+
+def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: list[PlacedUnit]) -> dict[str, Any]:
+    reader, writer = ends(graph)
+    frames = testbench_frames(graph)
+    height, width, channels = graph.input.shape
+    return {
+        "top": top_name(graph),
+        "board": board.name,
+        "part": board.part,
+        "clock_mhz": f"{clock_mhz:g}",
+        "period": f"{1000 / clock_mhz:.3f}",
+        "nodes": units,
+        "streams": sorted({s.index: s for s in streams(graph).values()}.values(), key=lambda s: s.index),
+        "ends": (reader, writer),
+        "input_words": reader.words,
+        "output_words": writer.words,
+        "input_depth": reader.words * frames,
+        "output_depth": writer.words * frames,
+        "frames": frames,
+        "positions": height * width,
+        "channels": channels,
+        "table_channels": _pixel_table(graph).shape[1],
+        "sources": ["src/top.cpp", *(f"src/units/{unit.name}.cpp" for unit in units)],
+    }
+
+
+def _units(units: list[PlacedUnit]) -> dict[str, str]:
+    project: dict[str, str] = {}
+    for placed in units:
+        variables = {
+            "node": placed.node.name,
+            "op": type(placed.node).__name__,
+            "origin": placed.node.origin,
+            "name": placed.name,
+            "id": placed.id,
+            "unit": placed.unit,
+            "streams_in": placed.inputs,
+            "streams_out": placed.outputs,
+            "arguments": placed.arguments,
+        }
+        project[f"src/units/{placed.name}.cpp"] = render("unit.cpp", variables)
+        for table in placed.unit.tables:
+            project[f"src/data/{placed.name}_{table.name}.inc"] = cpp_array(table.values)
+    return project
+
+
+def _pixel_table(graph: Graph) -> np.ndarray:
+    if graph.encoding is None:
+        raise ValueError(f"graph '{graph.name}' has no encoding")
+    return pixel_codes(graph.encoding)
+
+
+def _host(graph: Graph) -> dict[str, str]:
+    return {"host/pixel_codes.inc": cpp_array(_pixel_table(graph))}
+
+
+def testbench_frames(graph: Graph) -> int:
+    """Frames stored for the testbench."""
+    return max(1, min(MAX_TESTBENCH_FRAMES, TESTBENCH_CODES // graph.input.size))
+
+
+def _vectors(graph: Graph) -> dict[str, str]:
+    """Random input codes of a fixed seed and the codes that the evaluator answers."""
+    kind, frames = graph.input.qint, testbench_frames(graph)
+    codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, size=(frames, *graph.input.shape))
+    answers = evaluate(graph, codes)[graph.output]
+    return {
+        "tb/input_codes.inc": cpp_array(codes.reshape(-1)),
+        "tb/expected_codes.inc": cpp_array(answers.reshape(-1)),
+    }

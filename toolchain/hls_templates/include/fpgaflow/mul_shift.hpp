@@ -1,0 +1,54 @@
+// Quantization by multiply, add and shift, rounding half to even, then clipping.
+#ifndef FPGAFLOW_MUL_SHIFT_HPP
+#define FPGAFLOW_MUL_SHIFT_HPP
+
+#include "fpgaflow/types.hpp"
+
+namespace fpgaflow {
+
+// Config: id, positions, channels, lanes, dsp; mul_blocks, mul_lanes; add_blocks, add_lanes; shift, low, high;
+// in_t, out_t, mul_t, add_t, product_t, sum_t. sum_t holds x * mul + add and half a unit more.
+// A table has one entry a channel, [channels / lanes][lanes], or one for all, [1][1].
+// Cycles a frame: positions * channels / lanes.
+template <class Config>
+void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
+               hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
+               const Exact<typename Config::mul_t> (&mul)[Config::mul_blocks][Config::mul_lanes],
+               const Exact<typename Config::add_t> (&add)[Config::add_blocks][Config::add_lanes], int frames) {
+    typedef Exact<typename Config::in_t> value_t;
+    typedef Exact<typename Config::mul_t> mul_t;
+    typedef Exact<typename Config::product_t> product_t;
+    typedef Exact<typename Config::sum_t> sum_t;
+    constexpr int blocks = Config::channels / Config::lanes;
+    constexpr bool exact = Config::shift == 0;
+    const sum_t below_half = exact ? sum_t(0) : static_cast<sum_t>((sum_t(1) << (Config::shift - !exact)) - 1);
+
+    for (int frame = 0; frame < frames; frame++) {
+        for (int position = 0; position < Config::positions; position++) {
+            for (int c = 0; c < blocks; c++) {
+#pragma HLS PIPELINE II=1
+                FPGAFLOW_CYCLE(Config::id);
+                const Lanes<typename Config::in_t, Config::lanes> word = in.read();
+                Lanes<typename Config::out_t, Config::lanes> result;
+                for (int l = 0; l < Config::lanes; l++) {
+#pragma HLS UNROLL
+                    const mul_t factor = mul[entry(c, Config::mul_blocks)][entry(l, Config::mul_lanes)];
+                    const value_t value = static_cast<value_t>(word.v[l]);
+                    const product_t product = Multiplier<Config::dsp>::template product<product_t>(factor, value);
+                    const sum_t sum =
+                        sum_t(product) + sum_t(add[entry(c, Config::add_blocks)][entry(l, Config::add_lanes)]);
+                    // Adding just below half rounds half down; one more where the quotient is odd makes it even.
+                    const sum_t odd = exact ? sum_t(0) : static_cast<sum_t>((sum >> Config::shift) & sum_t(1));
+                    const sum_t rounded = static_cast<sum_t>((sum + below_half + odd) >> Config::shift);
+                    const sum_t low = Config::low, high = Config::high;
+                    result.v[l] = typename Config::out_t(rounded < low ? low : rounded > high ? high : rounded);
+                }
+                out.write(result);
+            }
+        }
+    }
+}
+
+}  // namespace fpgaflow
+
+#endif

@@ -1,0 +1,50 @@
+// Quantization by counting thresholds, all of them compared in one clock cycle.
+#ifndef FPGAFLOW_THRESHOLD_HPP
+#define FPGAFLOW_THRESHOLD_HPP
+
+#include "fpgaflow/types.hpp"
+
+namespace fpgaflow {
+
+// Config: id, positions, channels, lanes, steps; threshold_blocks, threshold_lanes; start_blocks, start_lanes;
+// step_blocks, step_lanes; in_t, out_t, threshold_t, start_t, step_t, count_t.
+// A table has one entry a channel, [channels / lanes][lanes], or one for all, [1][1].
+// y = start + step * #{t : x >= threshold[t]}. Cycles a frame: positions * channels / lanes.
+template <class Config>
+void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
+               hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
+               const Exact<typename Config::threshold_t> (
+                   &thresholds)[Config::threshold_blocks][Config::threshold_lanes][Config::steps],
+               const Exact<typename Config::start_t> (&start)[Config::start_blocks][Config::start_lanes],
+               const Exact<typename Config::step_t> (&step)[Config::step_blocks][Config::step_lanes], int frames) {
+    typedef Exact<typename Config::in_t> value_t;
+    constexpr int blocks = Config::channels / Config::lanes;
+
+    for (int frame = 0; frame < frames; frame++) {
+        for (int position = 0; position < Config::positions; position++) {
+            for (int c = 0; c < blocks; c++) {
+#pragma HLS PIPELINE II=1
+                FPGAFLOW_CYCLE(Config::id);
+                const Lanes<typename Config::in_t, Config::lanes> word = in.read();
+                Lanes<typename Config::out_t, Config::lanes> result;
+                for (int l = 0; l < Config::lanes; l++) {
+#pragma HLS UNROLL
+                    const value_t value = static_cast<value_t>(word.v[l]);
+                    Exact<typename Config::count_t> count = 0;
+                    for (int t = 0; t < Config::steps; t++) {
+#pragma HLS UNROLL
+                        count += value >= thresholds[entry(c, Config::threshold_blocks)][entry(l, Config::threshold_lanes)][t];
+                    }
+                    result.v[l] = typename Config::out_t(
+                        start[entry(c, Config::start_blocks)][entry(l, Config::start_lanes)] +
+                        step[entry(c, Config::step_blocks)][entry(l, Config::step_lanes)] * count);
+                }
+                out.write(result);
+            }
+        }
+    }
+}
+
+}  // namespace fpgaflow
+
+#endif

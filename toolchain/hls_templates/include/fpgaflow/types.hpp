@@ -1,0 +1,93 @@
+// Words of a stream, exact arithmetic types and the clock cycle marker, shared by every unit.
+#ifndef FPGAFLOW_TYPES_HPP
+#define FPGAFLOW_TYPES_HPP
+
+#include <ap_int.h>
+#include <hls_stream.h>
+
+#include <cstdint>
+#include <type_traits>
+
+// Every loop iteration that costs a clock cycle calls this once. The C simulation defines it to count; hardware drops it.
+#ifndef FPGAFLOW_CYCLE
+#define FPGAFLOW_CYCLE(unit) ((void)0)
+#endif
+
+namespace fpgaflow {
+
+// N consecutive channels of one position: what a stream carries each clock cycle.
+template <class T, int N>
+struct Lanes {
+    T v[N];
+};
+
+template <class T>
+struct Bits;
+template <int B>
+struct Bits<ap_int<B>> {
+    static constexpr int signed_bits = B;
+};
+template <int B>
+struct Bits<ap_uint<B>> {
+    static constexpr int signed_bits = B + 1;
+};
+
+// Exact<T> holds every value of T. Hardware computes in T itself. The C simulation computes in the smallest native
+// signed integer that holds T: it vectorizes, and tables of weights need no constructor a number. No overflow is
+// hidden by this: a native sum, cut to T where it leaves the unit, equals the sum that wraps at every step.
+#ifdef __SYNTHESIS__
+template <class T>
+using Exact = T;
+#else
+template <int B>
+using Native = typename std::conditional<
+    (B <= 8), std::int8_t,
+    typename std::conditional<(B <= 16), std::int16_t,
+                              typename std::conditional<(B <= 32), std::int32_t, std::int64_t>::type>::type>::type;
+template <class T>
+using Exact = Native<Bits<T>::signed_bits>;
+#endif
+
+constexpr int bits_for(int n) { return n == 0 ? 0 : 1 + bits_for(n / 2); }
+
+// A counter or index from -N to N.
+#ifdef __SYNTHESIS__
+template <int N>
+using Index = ap_int<bits_for(N) + 1>;
+#else
+template <int N>
+using Index = int;
+#endif
+
+// Index into a table of `entries` entries, where a table of one entry serves every channel.
+constexpr int entry(int index, int entries) { return entries == 1 ? 0 : index; }
+
+// A product on a DSP slice or in LUTs, as the cost model counted it.
+template <bool Dsp>
+struct Multiplier;
+
+template <>
+struct Multiplier<true> {
+    template <class P, class A, class B>
+    static P product(A a, B b) {
+#pragma HLS INLINE
+        const P p = a * b;
+#pragma HLS BIND_OP variable=p op=mul impl=dsp
+        return p;
+    }
+};
+
+template <>
+struct Multiplier<false> {
+    template <class P, class A, class B>
+    static P product(A a, B b) {
+#pragma HLS INLINE
+        const P p = a * b;
+#pragma HLS BIND_OP variable=p op=mul impl=fabric
+        return p;
+    }
+};
+
+}  // namespace fpgaflow
+
+#endif

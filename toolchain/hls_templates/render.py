@@ -1,0 +1,71 @@
+"""The jinja2 environment of all templates, and the static C++ headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from toolchain.ir.ops import Array
+from toolchain.ir.types import QInt
+
+_PACKAGE = "toolchain.hls_templates"
+INT_MAX = 2**31 - 1
+
+
+def cpp_type(kind: QInt) -> str:
+    """The HLS type of an integer."""
+    return f"ap_{'' if kind.signed else 'u'}int<{kind.bits}>"
+
+
+def cpp_array(values: Array) -> str:
+    """A nested initializer list, one line an entry of the first dimension, without the outer braces."""
+    return "".join(f"{_braced(entry)},\n" for entry in values.tolist())
+
+
+def _braced(entry: Any) -> str:
+    if isinstance(entry, list):
+        return "{" + ", ".join(_braced(e) for e in entry) + "}"
+    return f"{entry}LL" if abs(entry) > INT_MAX else str(entry)
+
+
+def tcl_quote(text: str) -> str:
+    """``text`` as one Tcl word."""
+    special = '\\"$[]{};'
+    return '"' + "".join(f"\\{c}" if c in special else c for c in text) + '"'
+
+
+def one_line(text: str) -> str:
+    """``text`` for a comment: nothing that ends or continues the line."""
+    return "".join(c if c.isprintable() and c != "\\" else "_" for c in text)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The environment: a variable that is not given is an error, blocks leave no blank lines."""
+    env = jinja2.Environment(
+        loader=jinja2.PackageLoader(_PACKAGE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    env.filters.update(cpp_type=cpp_type, cpp_array=cpp_array, tcl_quote=tcl_quote, one_line=one_line)
+    return env
+
+
+def render(template: str, variables: Mapping[str, Any]) -> str:
+    """The text of ``templates/TEMPLATE.j2``."""
+    return environment().get_template(f"{template}.j2").render(variables)
+
+
+@cache
+def headers() -> dict[str, str]:
+    """The static headers by their path in a project."""
+    folder = files(_PACKAGE) / "include" / "fpgaflow"
+    texts = {f"include/fpgaflow/{entry.name}": entry.read_text(encoding="utf-8") for entry in folder.iterdir()}
+    return dict(sorted(texts.items()))
