@@ -1,0 +1,155 @@
+"""Compiles a generated project to a shared library, one object a file, each kept by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from toolchain.errors import FlowError, UserError
+from toolchain.paths import data_path
+
+FLAGS = (
+    "-std=c++14",
+    "-O2",
+    "-ftree-vectorize",
+    "-fvect-cost-model=dynamic",
+    "-fPIC",
+    "-fwrapv",
+    "-fvisibility=hidden",
+    "-fno-gnu-unique",  # two libraries in one process share nothing
+    "-ftls-model=initial-exec",
+    "-Wno-unknown-pragmas",
+)
+ERROR_LINES = 12
+
+
+def cache_folder() -> Path:
+    """Where objects and libraries are kept: FPGAFLOW_CACHE or ~/.cache/fpgaflow."""
+    root = os.environ.get("FPGAFLOW_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "fpgaflow") / "csim"
+
+
+def ap_types() -> Path:
+    """The vendor's open arithmetic headers, as the installed hls4ml ships them.
+
+    Raises:
+        FlowError: hls4ml is not installed or has moved them.
+    """
+    spec = importlib.util.find_spec("hls4ml")
+    for root in spec.submodule_search_locations or () if spec is not None else ():
+        folder = Path(root) / "templates" / "vivado" / "ap_types"
+        if (folder / "ap_int.h").is_file():
+            return folder
+    raise FlowError("hls4ml's ap_types headers were not found; install hls4ml>=1.3,<2")
+
+
+@cache
+def compiler() -> tuple[str, str]:
+    """Path and version of g++; UserError when there is none."""
+    path = shutil.which(os.environ.get("CXX", "g++"))
+    if path is None:
+        raise UserError("the C simulation needs g++", hint="install it (apt install g++), or set CXX to a compiler")
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    return path, version.splitlines()[0]
+
+
+def digest(parts: Sequence[str]) -> str:
+    """SHA-256 of ``parts``, which cannot run into each other."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``path`` so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    os.replace(name, path)
+
+
+def write_project(files: Mapping[str, str], folder: Path) -> None:
+    """Write ``files`` below ``folder``."""
+    for path, text in files.items():
+        write_atomic(folder / path, text.encode())
+
+
+def shared_library(files: Mapping[str, str], top: str, *, taps: bool = False, jobs: int = 2) -> Path:
+    """The library that runs ``files``, compiled unless the cache holds it; ``taps`` records every stream.
+
+    Raises:
+        UserError: no g++.
+        FlowError: a file does not compile.
+    """
+    sim = {path.name: path.read_text(encoding="utf-8") for path in sorted(data_path("sim").iterdir()) if path.is_file()}
+    sources = [path for path in files if path.startswith("src/") and path.endswith(".cpp")]
+    root = cache_folder()
+    everything = [*compiler(), *FLAGS, top, str(taps), *_flat(files), *_flat(sim)]
+    library = root / "lib" / f"{digest(everything)}.so"
+    if library.exists():
+        return library
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix="build-") as name:
+        folder = Path(name)
+        write_project(files, folder)
+        write_project({f"sim/{path}": text for path, text in sim.items()}, folder)
+        flags = ["-DFPGAFLOW_TAPS"] if taps else []
+        shared = [text for path, text in sorted(files.items()) if path.startswith("include/")]
+        tasks = []
+        for path in sources:
+            unit = path.startswith("src/units/")
+            owned = [files[path], *(_tables(files, path) if unit else _flat(files))]
+            tasks.append(([path], [] if unit else flags, [*shared, *_flat(sim), *owned]))
+        tasks.append((["sim/harness.cpp"], [*flags, f"-DFPGAFLOW_TOP={top}"], [*_flat(sim), *_flat(files)]))
+        with ThreadPoolExecutor(jobs) as pool:
+            objects = list(pool.map(lambda task: _object(folder, *task), tasks))
+        _link(objects, folder, library)
+    return library
+
+
+def _flat(files: Mapping[str, str]) -> list[str]:
+    return [part for path in sorted(files) for part in (path, files[path])]
+
+
+def _tables(files: Mapping[str, str], source: str) -> list[str]:
+    """The files of constants that ``source`` includes."""
+    names = [path for path in files if path.startswith("src/data/") and f'"../data/{Path(path).name}"' in files[source]]
+    return [files[path] for path in sorted(names)]
+
+
+def _object(folder: Path, source: list[str], flags: list[str], depends: list[str]) -> Path:
+    """The object of one file, from the cache when everything it ``depends`` on is as it was."""
+    target = cache_folder() / "obj" / f"{digest([*compiler(), *FLAGS, *flags, *depends])}.o"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    includes = ["-Iinclude", "-Isrc", "-Ihost", "-Isim", "-include", "sim/simulation.hpp", "-isystem", str(ap_types())]
+    output = folder / f"{target.name}"
+    _run([compiler()[0], *FLAGS, *flags, *includes, "-c", *source, "-o", str(output)], folder)
+    os.replace(output, target)
+    return target
+
+
+def _link(objects: Sequence[Path], folder: Path, library: Path) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    output = folder / library.name
+    _run([compiler()[0], "-shared", *map(str, objects), "-o", str(output)], folder)
+    os.replace(output, library)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise FlowError("the C simulation does not compile:\n" + "\n".join(lines[:ERROR_LINES]))
