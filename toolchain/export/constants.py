@@ -43,7 +43,9 @@ class QuantRule:
         """
         if self.bipolar:
             return np.where(x >= 0, 1, -1).astype(np.int64)
-        clamped = np.clip(x / self.scale + x.dtype.type(self.zero_point), self.low, self.high)
+        with np.errstate(over="ignore"):  # infinity is clamped
+            quotient = x / self.scale
+        clamped = np.clip(quotient + x.dtype.type(self.zero_point), self.low, self.high)
         return np.clip(ROUNDING[self.rounding](clamped).astype(np.int64), self.low, self.high)
 
 

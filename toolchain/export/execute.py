@@ -19,6 +19,7 @@ from toolchain.export.onnx_file import OnnxFile, load_onnx
 from toolchain.export.standard_onnx import NotStandard, folded_model
 
 Arrays = dict[str, np.ndarray]
+Run = Callable[[np.ndarray], Arrays]
 _BATCH_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException)
 
 
@@ -31,11 +32,15 @@ def execute_qonnx(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch:
     file = load_onnx(path)
     frames = _checked_input(file, x)
     names = _tensor_names(file, taps)
+
+    def session(size: int | None) -> Run:
+        return _onnxruntime(folded_model(file, names, standard=True, batch=size), file.input)
+
     try:
-        run = _onnxruntime(folded_model(file, names, standard=True, batch=None), file.input)
+        results = _in_batches(session, frames, names, batch)
     except NotStandard:
         return execute_reference(path, x, taps, batch=batch)
-    return _with_input(file, taps, frames, _in_batches(run, frames, names, batch))
+    return _with_input(file, taps, frames, results)
 
 
 def execute_reference(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch: int = 64) -> Arrays:
@@ -52,7 +57,7 @@ def execute_reference(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, ba
             tensors = execute_onnx(model, {file.input: part}, return_full_exec_context=True)
         return {name: np.asarray(tensors[name]) for name in names}
 
-    return _with_input(file, taps, frames, _in_batches(run, frames, names, batch))
+    return _with_input(file, taps, frames, _in_batches(lambda size: run, frames, names, batch))
 
 
 def _checked_input(file: OnnxFile, x: np.ndarray) -> np.ndarray:
@@ -77,7 +82,7 @@ def _with_input(file: OnnxFile, taps: Sequence[str], x: np.ndarray, results: Arr
     return results | {file.input: x} if file.input in taps else results
 
 
-def _onnxruntime(model: onnx.ModelProto, input_name: str) -> Callable[[np.ndarray], Arrays]:
+def _onnxruntime(model: onnx.ModelProto, input_name: str) -> Run:
     options = onnxruntime.SessionOptions()
     # fused or re-laid-out kernels add up in another order than the reference executor's single nodes
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -89,21 +94,25 @@ def _onnxruntime(model: onnx.ModelProto, input_name: str) -> Callable[[np.ndarra
     return lambda part: dict(zip(names, session.run(names, {input_name: part}), strict=True))
 
 
-def _in_batches(run: Callable[[np.ndarray], Arrays], x: np.ndarray, names: list[str], batch: int) -> Arrays:
-    """``run`` on parts of ``x``; image by image when the graph does not take a batch."""
-    parts: list[Arrays] = []
+def _in_batches(make: Callable[[int | None], Run], x: np.ndarray, names: list[str], batch: int) -> Arrays:
+    """Run parts of ``x`` with ``make(None)``; image by image with ``make(1)`` when the graph does not take a batch."""
+    whole = _attempt(make(None), x, batch) if len(x) > 1 and batch > 1 else None
+    if whole is None:
+        single = make(1)
+        whole = [single(x[i : i + 1]) for i in range(len(x))]
+    return {name: np.concatenate([part[name] for part in whole]) for name in names}
+
+
+def _attempt(run: Run, x: np.ndarray, batch: int) -> list[Arrays] | None:
+    """The results of every part, or None when the graph has a fixed batch somewhere."""
+    parts = []
     for start in range(0, len(x), batch):
         part = x[start : start + batch]
-        whole = _attempt(run, part) if len(part) > 1 else None
-        parts.extend([whole] if whole else [run(part[i : i + 1]) for i in range(len(part))])
-    return {name: np.concatenate([p[name] for p in parts]) for name in names}
-
-
-def _attempt(run: Callable[[np.ndarray], Arrays], part: np.ndarray) -> Arrays | None:
-    """The results for a whole batch, or None when the graph has a fixed batch somewhere."""
-    try:
-        results = run(part)
-    except _BATCH_ERRORS:
-        return None
-    fits = all(array.ndim and len(array) == len(part) for array in results.values())
-    return results if fits else None
+        try:
+            results = run(part)
+        except _BATCH_ERRORS:
+            return None
+        if not all(array.ndim and len(array) == len(part) for array in results.values()):
+            return None
+        parts.append(results)
+    return parts

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, helper, numpy_helper
+from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
 
@@ -70,6 +70,7 @@ def load_onnx(path: Path) -> OnnxFile:
     data = _read_bytes(path)
     model = _parse(path, data)
     graph = model.graph
+    opset = _opset(path, model)
     constants = _constants(path, model)
     input_name, shape = _only_input(path, model, constants)
     if len(graph.output) != 1:
@@ -80,7 +81,7 @@ def load_onnx(path: Path) -> OnnxFile:
             hint="export a module with a single output tensor",
         )
     output = graph.output[0].name
-    nodes = _sorted(path, _reaching(_nodes(path, model), output), {input_name, *constants}, output)
+    nodes = _sorted(path, _reaching(_nodes(path, model, opset), output), {input_name, *constants}, output)
     if not any(node.is_quant for node in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
@@ -91,7 +92,7 @@ def load_onnx(path: Path) -> OnnxFile:
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
         model=model,
-        opset=_opset(path, model),
+        opset=opset,
         nodes=nodes,
         constants=constants,
         input=input_name,
@@ -131,7 +132,7 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 
 def _opset(path: Path, model: onnx.ModelProto) -> int:
     versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS]
-    latest = onnx.defs.onnx_opset_version()
+    latest = defs.onnx_opset_version()
     if not versions or not MIN_OPSET <= versions[0] <= latest:
         found = f"opset {versions[0]}" if versions else "no opset"
         raise UserError(
@@ -175,20 +176,41 @@ def _only_input(path: Path, model: onnx.ModelProto, constants: Mapping[str, Any]
     return inputs[0].name, (max(shape[0], 0), *shape[1:])
 
 
-def _nodes(path: Path, model: onnx.ModelProto) -> list[OnnxNode]:
+def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
     nodes = []
     for index, proto in enumerate(model.graph.node):
         inputs = list(proto.input)
         while inputs and not inputs[-1]:
             inputs.pop()
+        texts = [proto.domain, proto.op_type, proto.name, *inputs, *proto.output]
+        if not all(isinstance(text, str) for text in texts):  # protobuf gives bytes when they are no UTF-8
+            raise UserError(f"the names of node {index} are not UTF-8", where=path.name, hint="export the model again")
         domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
         name = proto.name or f"{proto.op_type}_{index}"
-        try:
-            attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
-        except ValueError as error:
-            raise UserError(f"an attribute of node '{name}' cannot be read: {error}", where=path.name) from error
+        attributes = _attributes(path, proto, name, domain, opset)
         nodes.append(OnnxNode(name, proto.op_type, domain, tuple(inputs), tuple(proto.output), attributes, proto))
     return nodes
+
+
+def _attributes(path: Path, proto: onnx.NodeProto, name: str, domain: str, opset: int) -> dict[str, Any]:
+    """Values of a node's attributes, which must be of the names and types that the operation's schema has."""
+    known = None
+    if not domain and defs.has(proto.op_type, opset):
+        known = defs.get_schema(proto.op_type, opset).attributes
+    attributes = {}
+    for attribute in proto.attribute:
+        wrong = UserError(
+            f"the attribute '{attribute.name}' does not fit the operation",
+            where=f"{path.name}, node '{name}' ({proto.op_type})",
+            hint="the file is damaged or not written for its opset: export it again",
+        )
+        if known is not None and (attribute.name not in known or int(known[attribute.name].type) != attribute.type):
+            raise wrong
+        try:
+            attributes[attribute.name] = helper.get_attribute_value(attribute)
+        except ValueError as error:
+            raise wrong from error
+    return attributes
 
 
 def _reaching(nodes: list[OnnxNode], output: str) -> list[OnnxNode]:

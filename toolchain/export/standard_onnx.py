@@ -37,7 +37,7 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
         if constants.fold(node):
             continue
         if not node.is_quant:
-            builder.nodes.append(_updated(file, node, constants, builder))
+            builder.nodes.append(_updated(file, node, constants, builder, batch))
         elif standard:
             builder.nodes.extend(_standard_quant(file, node, constants, builder))
         else:
@@ -83,12 +83,14 @@ def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _updated(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> onnx.NodeProto:
+def _updated(
+    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder, batch: int | None
+) -> onnx.NodeProto:
     """A standard node as the new opset writes it, for any batch."""
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
     proto.name = node.name
-    if node.op == "Reshape" and node.input(1) in constants:
+    if node.op == "Reshape" and node.input(1) in constants and batch != max(file.shape[0], 1):
         _open_batch(file, node, constants, builder, proto)
     elif node.op == "Conv" and node.input(2) in constants:
         bias = constants.get(node.input(2)).astype(np.float32).reshape(-1)
@@ -112,7 +114,7 @@ def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _
     """Let a Reshape whose target names the file's batch keep the batch it is given."""
     target = constants.get(node.inputs[1]).copy()
     if target.size and target[0] == max(file.shape[0], 1) and not node.attributes.get("allowzero", 0):
-        target[0] = 0
+        target[0] = 0 if -1 in target else -1
         proto.input[1] = builder.constant(f"{node.name}:shape", target)
 
 

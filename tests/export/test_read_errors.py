@@ -1,0 +1,268 @@
+"""What cannot be built is refused in one line: what, which node of which file, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from tests.onnx_models import Net, conv_bn_relu
+from toolchain.errors import UserError
+from toolchain.export.read import read_qonnx
+
+
+def refusal(path: Path) -> str:
+    """The message of the UserError that reading ``path`` raises."""
+    with pytest.raises(UserError) as caught:
+        read_qonnx(path)
+    return str(caught.value)
+
+
+def changed(tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    """The file of conv_bn_relu after ``change``."""
+    path = conv_bn_relu(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    path = tmp_path / "no.onnx"
+    assert refusal(path) == f"cannot read the model: No such file or directory [{path}]"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)), b"PK\x03\x04 a zip"])
+def test_a_file_that_is_no_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    assert refusal(path) == f"this is not an ONNX file [{path}]; give a .onnx file in QONNX form"
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    path = conv_bn_relu(tmp_path / "net.onnx")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "this is not an ONNX file" in refusal(path)
+
+
+def test_a_file_without_quantizers(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    assert refusal(net.save(tmp_path / "net.onnx", net.add("Relu", "x"))) == (
+        "this is not a QONNX file: it holds no Quant node [net.onnx]; "
+        "train with quantized layers and export with `fpgaflow train` or Brevitas' export_qonnx"
+    )
+
+
+def test_float_weights(tmp_path: Path) -> None:
+    net = Net((1, 3, 5, 5))
+    x = net.conv(net.quant("x"), net.const(np.ones((2, 3, 3, 3))))
+    assert refusal(net.save(tmp_path / "net.onnx", x)) == (
+        "the weight 'c3' is not quantized [net.onnx, node 'Conv_1' (Conv)]; put a Quant node on it: "
+        "train with quantized layers, e.g. brevitas.nn.QuantConv2d or QuantLinear"
+    )
+
+
+def test_a_dynamic_image_size(tmp_path: Path) -> None:
+    net = Net(("N", 3, "height", 8))
+    assert refusal(net.save(tmp_path / "net.onnx", net.quant("x"))) == (
+        "input 'x' has the shape (N, 3, height, 8); only the batch may be left open [net.onnx]; "
+        "export with a fixed image size, e.g. (1, 3, 32, 32)"
+    )
+
+
+def test_two_outputs(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda model: model.graph.output.append(helper.make_empty_tensor_value_info("t3")))
+    assert refusal(path) == (
+        "the network has 2 outputs: 't5', 't3', not one [net.onnx]; export a module with a single output tensor"
+    )
+
+
+def test_a_missing_initializer_counts_as_a_missing_tensor(tmp_path: Path) -> None:
+    def drop(model: onnx.ModelProto) -> None:
+        del model.graph.initializer[0]
+
+    assert refusal(changed(tmp_path, drop)) == (
+        "tensor 'c0' is read but never defined [net.onnx, node 'Quant_0' (Quant)]; "
+        "the file is damaged or its initializer is missing: export it again"
+    )
+
+
+def test_a_cycle(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    net.add("Add", net.quant("x"), "back", out="t")
+    net.add("Relu", "t", out="back")
+    assert refusal(net.save(tmp_path / "net.onnx", "back")) == (
+        "the graph has a cycle [net.onnx, node 'Add_1' (Add)]; only feed-forward networks can be built"
+    )
+
+
+def test_two_inputs(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path, lambda m: m.graph.input.append(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, 2)))
+    )
+    assert "the network has 2 inputs: 'x', 'y', not one" in refusal(path)
+
+
+def test_external_weights_that_are_gone(tmp_path: Path) -> None:
+    def move_out(model: onnx.ModelProto) -> None:
+        onnx.external_data_helper.convert_model_to_external_data(model, location="gone.bin", size_threshold=0)
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")
+
+    assert "the weights kept outside the file cannot be read" in refusal(changed(tmp_path, move_out))
+
+
+def test_an_unknown_operation(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    message = refusal(net.save(tmp_path / "net.onnx", net.add("Sigmoid", net.quant("x"), name="act")))
+    assert message.startswith(
+        "the operation Sigmoid is not supported [net.onnx, node 'act' (Sigmoid)]; supported: Quant, Add, ArgMax,"
+    )
+
+
+def test_control_flow(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    body = helper.make_graph([], "body", [], [])
+    x = net.add("If", net.quant("x"), then_branch=body, else_branch=body)
+    assert refusal(net.save(tmp_path / "net.onnx", x)) == (
+        "control flow is not supported [net.onnx, node 'If_1' (If)]; trace the model instead of scripting it"
+    )
+
+
+@pytest.mark.parametrize(
+    "bits,scale,zero,message",
+    [
+        (2.5, 1.0, 0.0, "the bit width 2.5 is not an integer"),
+        (33, 1.0, 0.0, "a bit width of 33"),
+        (0, 1.0, 0.0, "a bit width of 0"),
+        (4, 0.0, 0.0, "the scale is not a positive number everywhere"),
+        (4, -1.0, 0.0, "the scale is not a positive number everywhere"),
+        (4, np.nan, 0.0, "the scale is not a positive number everywhere"),
+        (4, np.inf, 0.0, "the scale is not a positive number everywhere"),
+        (4, 1.0, 0.5, "the zero point 0.5 is not an integer"),
+        (4, np.ones((1, 3, 1, 1)), 0.0, "the scale of shape (1, 3, 1, 1) does not fit the tensor's (1, 2, 3, 3)"),
+        (4, np.arange(1, 4).reshape(3, 1), 0.0, "the scale differs along H"),
+    ],
+)
+def test_quantizer_parameters(bits: float, scale: float, zero: float, message: str, tmp_path: Path) -> None:
+    net = Net((1, 2, 3, 3))
+    path = net.save(tmp_path / "net.onnx", net.quant("x", bits, scale, zero))
+    assert refusal(path).startswith(f"{message} [net.onnx, node 'Quant_0' (Quant)]; ")
+
+
+def test_a_scale_that_is_computed_from_the_data(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    x = net.add("Quant", net.quant("x"), "x", net.const(0), net.const(4), domain="onnx.brevitas", name="q")
+    assert refusal(net.save(tmp_path / "net.onnx", x)) == (
+        "the scale is not a constant [net.onnx, node 'q' (Quant)]; "
+        "export the trained model in eval mode, so that quantizer parameters are constants"
+    )
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    net = Net((1, 2))
+    weight = net.quant(net.const([[np.nan, 1.0]]))
+    path = net.save(tmp_path / "net.onnx", net.add("Gemm", net.quant("x"), weight, transB=1))
+    assert refusal(path) == (
+        "constant 'c0' holds NaN or infinity [net.onnx, node 'Quant_0' (Quant)]; train the model again"
+    )
+
+
+def test_weights_with_a_zero_point(tmp_path: Path) -> None:
+    net = Net((1, 2))
+    weight = net.quant(net.const([[0.5, 1.0]]), 4, 1.0, 3.0)
+    path = net.save(tmp_path / "net.onnx", net.add("Gemm", net.quant("x"), weight, transB=1))
+    assert "weights with zero point 3" in refusal(path)
+
+
+def test_a_flattened_map_as_output(tmp_path: Path) -> None:
+    net = Net((1, 2, 3, 3))
+    assert refusal(net.save(tmp_path / "net.onnx", net.add("Flatten", net.quant("x")))) == (
+        "the output 't1' is a flattened map; the accelerator puts it out as (height, width, channels) [net.onnx]; "
+        "end the network before the flatten, or behind a linear layer"
+    )
+
+
+Builder = Callable[[Net], str]
+CASES: dict[str, tuple[Builder, str]] = {
+    "relu6": (
+        lambda net: net.add("Clip", net.quant("x"), net.const(0.0), net.const(6.0)),
+        "Clip to [0, 6] [net.onnx, node 'Clip_1' (Clip)]; "
+        "use ReLU, or quantize right behind it with a range inside these bounds",
+    ),
+    "average pads": (
+        lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[3, 3], pads=[1] * 4),
+        "an average whose pads do not count [net.onnx, node 'AveragePool_1' (AveragePool)]; "
+        "set count_include_pad=True, or pool without padding",
+    ),
+    "average ceil": (
+        lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        "ceil_mode that adds windows beyond the pads",
+    ),
+    "product": (lambda net: net.add("Mul", net.quant("x"), "x"), "Mul of two activations"),
+    "unequal add": (
+        lambda net: net.add("Add", net.quant("x"), net.add("GlobalAveragePool", net.quant("x"))),
+        "the sum of (1, 2, 3, 3) (NCHW) and (1, 2, 1, 1) (NCHW)",
+    ),
+    "divided constant": (lambda net: net.add("Div", net.const(1.0), net.quant("x")), "a constant divided by"),
+    "zero divisor": (lambda net: net.add("Div", net.quant("x"), net.const(0.0)), "its constants are beyond"),
+    "spatial constant": (
+        lambda net: net.add("Mul", net.quant("x"), net.const(np.arange(3))),
+        "the constant differs along W",
+    ),
+    "nan constant": (lambda net: net.add("Mul", net.quant("x"), net.const(np.nan)), "the constant holds NaN"),
+    "transpose": (lambda net: net.add("Transpose", net.quant("x"), perm=[0, 1, 3, 2]), "perm=[0, 1, 3, 2] of"),
+    "reshape": (
+        lambda net: net.add("Reshape", net.quant("x"), net.const([1, 2, 9], np.int64)),
+        "(1, 2, 3, 3) to (1, 2, 9) changes more than the shape of a frame",
+    ),
+    "scale along inputs": (
+        lambda net: net.conv(net.quant("x"), net.quant(net.const(np.ones((4, 2, 1, 1))), 4, [[[[1.0]], [[2.0]]]])),
+        "a weight scale of shape (1, 2, 1, 1) differs along inputs",
+    ),
+    "conv channels": (lambda net: net.conv(net.quant("x"), net.weight(4, 3, 1, 1)), "weight (4, 3, 1, 1) in 1"),
+    "window": (lambda net: net.conv(net.quant("x"), net.weight(4, 2, 5, 5)), "a window of 5x5 is larger than"),
+    "softmax inside": (
+        lambda net: net.add("Relu", net.add("Softmax", net.add("GlobalAveragePool", net.quant("x")), axis=1)),
+        "a Softmax inside the network",
+    ),
+    "trunc": (
+        lambda net: net.add("Trunc", net.quant("x"), *[net.const(1)] * 4, domain="onnx.brevitas"),
+        "Trunc is not supported",
+    ),
+    "channels-last convolution": (
+        lambda net: net.conv(net.add("Transpose", net.quant("x"), perm=[0, 2, 3, 1]), net.weight(4, 3, 1, 1)),
+        "input 't1' has the axes NHWC, this operation takes NCHW",
+    ),
+    "top 2": (
+        lambda net: net.add("TopK", net.add("Flatten", net.quant("x")), net.const([2], np.int64)),
+        "the top 2 classes",
+    ),
+    "mean of channels": (lambda net: net.add("ReduceMean", net.quant("x"), axes=[1]), "a mean over the axes [1]"),
+    "rounding": (lambda net: net.quant("x", rounding_mode="SOMEHOW"), "rounding mode 'SOMEHOW'"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case: str, tmp_path: Path) -> None:
+    build, message = CASES[case]
+    net = Net((1, 2, 3, 3))
+    assert refusal(net.save(tmp_path / "net.onnx", build(net))).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"pixel": 3}', '{"pixel": {"scale": ["1/0"], "offset": ["0"]}}',
+             '{"pixel": {"scale": ["1", "2"], "offset": ["0"]}}', '{"pixel": {"scale": [], "offset": ["0"]}}',
+             '{"pixel": {"scale": ["0"], "offset": ["0"]}}']
+)  # fmt: skip
+def test_bad_metadata(text: str, tmp_path: Path) -> None:
+    net = Net((1, 3, 2, 2))
+    net.metadata = {"fpgaflow.input": text}
+    assert refusal(net.save(tmp_path / "net.onnx", net.quant("x"))) == (
+        f"the metadata entry fpgaflow.input is malformed: {text} [net.onnx]; "
+        'write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel'
+    )
