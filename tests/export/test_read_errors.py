@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -131,6 +132,33 @@ def test_control_flow(tmp_path: Path) -> None:
     assert refusal(net.save(tmp_path / "net.onnx", x)) == (
         "control flow is not supported [net.onnx, node 'If_1' (If)]; trace the model instead of scripting it"
     )
+
+
+@pytest.mark.parametrize("attributes", [{"padz": [1, 1, 1, 1]}, {"group": 1.0}])
+def test_attributes_that_the_operation_does_not_have(attributes: dict[str, Any], tmp_path: Path) -> None:
+    net = Net((1, 2, 3, 3))
+    path = net.save(tmp_path / "net.onnx", net.conv(net.quant("x"), net.weight(2, 2, 1, 1), **attributes))
+    assert refusal(path) == (
+        f"the attribute '{next(iter(attributes))}' does not fit the operation [net.onnx, node 'Conv_2' (Conv)]; "
+        "the file is damaged or not written for its opset: export it again"
+    )
+
+
+def test_damaged_bytes_are_a_user_error_or_another_network(tmp_path: Path) -> None:
+    content = conv_bn_relu(tmp_path / "net.onnx").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        for position in rng.integers(0, len(content), 3):
+            damaged[position] = rng.integers(0, 256)
+        path = tmp_path / "damaged.onnx"
+        path.write_bytes(bytes(damaged))
+        try:
+            read_qonnx(path)
+        except UserError:
+            refused += 1
+    assert refused > 50
 
 
 @pytest.mark.parametrize(

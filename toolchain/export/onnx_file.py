@@ -204,9 +204,10 @@ def _attributes(path: Path, proto: onnx.NodeProto, name: str, domain: str, opset
             where=f"{path.name}, node '{name}' ({proto.op_type})",
             hint="the file is damaged or not written for its opset: export it again",
         )
-        if known is not None and (attribute.name not in known or int(known[attribute.name].type) != attribute.type):
-            raise wrong
         try:
+            kind = getattr(defs.OpSchema.AttrType, onnx.AttributeProto.AttributeType.Name(attribute.type), None)
+            if known is not None and (attribute.name not in known or known[attribute.name].type != kind):
+                raise wrong
             attributes[attribute.name] = helper.get_attribute_value(attribute)
         except ValueError as error:
             raise wrong from error
