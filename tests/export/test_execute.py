@@ -104,9 +104,12 @@ def test_a_batch_is_the_images_one_by_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(together, apart)
 
 
-def test_a_hard_coded_batch_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = Net((1, 2, 3, 3))
-    x = net.add("Reshape", net.quant("x"), net.const([1, 18], np.int64))
+@pytest.mark.parametrize("target,allowzero", [([1, 18], 0), ([1, 18], 1), ([1, -1], 0)])
+def test_a_hard_coded_batch_is_opened(
+    target: list[int], allowzero: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net((1, 2, 3, 3), opset=14)
+    x = net.add("Reshape", net.quant("x"), net.const(target, np.int64), allowzero=allowzero)
     path = net.save(tmp_path / "net.onnx", net.linear(x, 18, 4))
     calls: list[int] = []
     attempt = execute._attempt

@@ -113,9 +113,13 @@ def _updated(
 def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder, proto: onnx.NodeProto) -> None:
     """Let a Reshape whose target names the file's batch keep the batch it is given."""
     target = constants.get(node.inputs[1]).copy()
-    if target.size and target[0] == max(file.shape[0], 1) and not node.attributes.get("allowzero", 0):
-        target[0] = 0 if -1 in target else -1
-        proto.input[1] = builder.constant(f"{node.name}:shape", target)
+    if not target.size or target[0] != max(file.shape[0], 1):
+        return
+    if -1 not in target:
+        target[0] = -1
+    elif not node.attributes.get("allowzero", 0):
+        target[0] = 0
+    proto.input[1] = builder.constant(f"{node.name}:shape", target)
 
 
 def _drop(proto: onnx.NodeProto, attribute: str) -> None:
