@@ -104,7 +104,7 @@ def test_a_batch_is_the_images_one_by_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(together, apart)
 
 
-@pytest.mark.parametrize("target,allowzero", [([1, 18], 0), ([1, 18], 1), ([1, -1], 0)])
+@pytest.mark.parametrize("target,allowzero", [([1, 18], 0), ([1, 18], 1), ([1, -1], 0), ([1, -1], 1)])
 def test_a_hard_coded_batch_is_opened(
     target: list[int], allowzero: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,8 +117,9 @@ def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _
         return
     if -1 not in target:
         target[0] = -1
-    elif not node.attributes.get("allowzero", 0):
-        target[0] = 0
+    elif 0 not in target:
+        _drop(proto, "allowzero")
+        target[0] = 0  # the batch of the input
     proto.input[1] = builder.constant(f"{node.name}:shape", target)
 
 
