@@ -1,0 +1,171 @@
+"""Small INTEGER graphs, seeded: what the tests of passes, explorer, generator and simulator run on."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import (
+    Add,
+    ArgMax,
+    Depthwise,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    Window,
+)
+from toolchain.ir.ranges import output_range
+from toolchain.ir.types import Encoding, QInt, Value
+
+_ENCODING = Encoding(pixel_scale=(Fraction(1),), pixel_offset=(Fraction(0),), quantizer=None)
+
+
+class Builder:
+    """Appends nodes to a graph; every method takes and returns the value it reads and defines."""
+
+    def __init__(self, shape: tuple[int, int, int], bits: int = 8, *, signed: bool = False, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.input = Value("x", shape, QInt(bits, signed))
+        self.nodes: list[Node] = []
+
+    def graph(self, output: Value, name: str = "net") -> Graph:
+        """The graph that ends in ``output``."""
+        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=_ENCODING)
+
+    def _append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], /, **facts: Any) -> Value:
+        name = f"{op.__name__.lower()}{len(self.nodes)}"
+        fixed: dict[str, Any] = {"name": name, "inputs": tuple(v.name for v in inputs), "origin": (f"onnx_{name}",)}
+        draft = op(**fixed, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
+        low, high = output_range(draft, inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
+        value = Value(f"{name}_out", shape, QInt.holding(low, high))
+        self.nodes.append(op(**fixed, outputs=(value,), **facts))
+        return value
+
+    def window(
+        self,
+        x: Value,
+        kernel: tuple[int, int] = (3, 3),
+        *,
+        stride: tuple[int, int] = (1, 1),
+        pads: tuple[int, int, int, int] = (1, 1, 1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        pad_value: int = 0,
+    ) -> Value:
+        """A sliding window."""
+        height, width, channels = x.shape
+        rows, columns = (
+            (size + pads[axis] + pads[axis + 2] - (kernel[axis] - 1) * dilation[axis] - 1) // stride[axis] + 1
+            for axis, size in enumerate((height, width))
+        )
+        shape = (rows, columns, kernel[0] * kernel[1] * channels)
+        facts: dict[str, Any] = {
+            "kernel": kernel,
+            "stride": stride,
+            "pads": pads,
+            "dilation": dilation,
+            "pad_value": pad_value,
+        }
+        return self._append(Window, (x,), shape, **facts)
+
+    def matvec(self, x: Value, outputs: int, bits: int = 4) -> Value:
+        """A matrix-vector product with random weights of ``bits`` bits."""
+        kind = QInt(bits, True)
+        weight = self.rng.integers(kind.min, kind.max + 1, (outputs, x.shape[2]), dtype=np.int64)
+        return self._append(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=kind)
+
+    def depthwise(self, x: Value, taps: int, bits: int = 4) -> Value:
+        """A filter a channel with random weights of ``bits`` bits, behind a window of ``taps`` taps."""
+        kind = QInt(bits, True)
+        channels = x.shape[2] // taps
+        weight = self.rng.integers(kind.min, kind.max + 1, (taps, channels), dtype=np.int64)
+        return self._append(Depthwise, (x,), (*x.shape[:2], channels), weight=weight, weight_type=kind)
+
+    def pool(self, x: Value, taps: int, kind: str = "max") -> Value:
+        """A pool behind a window of ``taps`` taps."""
+        return self._append(Pool, (x,), (*x.shape[:2], x.shape[2] // taps), kind=kind, taps=taps)
+
+    def global_sum(self, x: Value) -> Value:
+        """The sum over all positions."""
+        return self._append(GlobalSum, (x,), (1, 1, x.shape[2]))
+
+    def threshold(self, x: Value, bits: int = 4, *, per_channel: bool = True) -> Value:
+        """A ``bits``-bit unsigned quantizer with random thresholds over the middle of the input's range."""
+        rows, levels = (x.shape[2] if per_channel else 1), (1 << bits) - 1
+        reach = max(x.qint.max // 4, levels)
+        thresholds = np.sort(self.rng.integers(-reach, reach + 1, (rows, levels), dtype=np.int64), axis=1)
+        start, step = np.zeros(rows, dtype=np.int64), np.ones(rows, dtype=np.int64)
+        return self._append(Threshold, (x,), x.shape, thresholds=thresholds, start=start, step=step)
+
+    def mulshift(self, x: Value, bits: int = 4, *, signed: bool = False, per_channel: bool = True) -> Value:
+        """A ``bits``-bit multiply-add-shift quantizer that spreads a quarter of the input's range."""
+        kind, rows, shift = QInt(bits, signed), (x.shape[2] if per_channel else 1), 16
+        unit = max(1, (kind.max << shift) * 4 // max(x.qint.max, 1))
+        mul = self.rng.integers(max(1, unit // 2), unit + 1, rows, dtype=np.int64)
+        add = self.rng.integers(-(1 << shift), 1 << shift, rows, dtype=np.int64)
+        return self._append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
+
+    def add(self, a: Value, b: Value, multipliers: tuple[int, int] = (1, 1)) -> Value:
+        """The sum of two values."""
+        return self._append(Add, (a, b), a.shape, multipliers=multipliers)
+
+    def argmax(self, x: Value) -> Value:
+        """The index of the largest channel."""
+        return self._append(ArgMax, (x,), (1, 1, 1))
+
+    def reshape(self, x: Value) -> Value:
+        """All elements as channels."""
+        return self._append(Reshape, (x,), (1, 1, x.size))
+
+    def conv(self, x: Value, outputs: int, *, kernel: int = 3, stride: int = 1, bits: int = 4) -> Value:
+        """A padded convolution; a kernel of 1 without stride needs no window."""
+        if kernel > 1 or stride > 1:
+            pad = (kernel - 1) // 2
+            x = self.window(x, (kernel, kernel), stride=(stride, stride), pads=(pad, pad, pad, pad))
+        return self.matvec(x, outputs, bits)
+
+
+def mlp(sizes: tuple[int, ...] = (16, 12, 8, 4), *, bits: int = 2, seed: int = 0) -> Graph:
+    """Dense layers with thresholds between them on a flat input of ``sizes[0]`` bits-bit codes, and an argmax."""
+    b = Builder((1, 1, sizes[0]), bits, seed=seed)
+    x = b.input
+    for outputs in sizes[1:-1]:
+        x = b.threshold(b.matvec(x, outputs, bits), bits)
+    return b.graph(b.argmax(b.matvec(x, sizes[-1], bits)), "mlp")
+
+
+def conv_net(*, size: int = 8, channels: int = 4, bits: int = 4, seed: int = 0) -> Graph:
+    """Convolution, strided depthwise, 1x1, max pool, flatten, dense: every way a window is used."""
+    b = Builder((size, size, 2), 8, seed=seed)
+    x = b.threshold(b.conv(b.input, channels), bits)
+    x = b.mulshift(b.depthwise(b.window(x, stride=(2, 2)), 9), bits)
+    x = b.threshold(b.matvec(x, 2 * channels), bits, per_channel=False)
+    x = b.pool(b.window(x, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4)
+    return b.graph(b.matvec(b.reshape(x), 5), "conv_net")
+
+
+def residual_net(*, size: int = 8, channels: int = 4, bits: int = 4, blocks: int = 2, seed: int = 0) -> Graph:
+    """Residual blocks, every second one with stride and a 1x1 convolution on its skip, then pool and classifier."""
+    b = Builder((size, size, 3), 8, seed=seed)
+    x = b.threshold(b.conv(b.input, channels), bits)
+    for block in range(blocks):
+        stride = 1 + block % 2
+        channels *= stride
+        main = b.threshold(b.conv(x, channels, stride=stride, bits=bits), bits)
+        main = b.mulshift(b.conv(main, channels, bits=bits), bits + 1, signed=True)
+        skip = x if stride == 1 else b.mulshift(b.conv(x, channels, kernel=1, stride=2, bits=bits), bits + 1)
+        x = b.threshold(b.add(main, skip, (1, 2)), bits)
+    return b.graph(b.matvec(b.global_sum(x), 10, 8), "residual_net")
+
+
+def random_input(graph: Graph, images: int = 2, seed: int = 0) -> np.ndarray:
+    """Random codes (images, H, W, C) over the whole range of the graph's input."""
+    kind = graph.input.qint
+    shape = (images, *graph.input.shape)
+    return np.random.default_rng(seed).integers(kind.min, kind.max + 1, shape, dtype=np.int64)

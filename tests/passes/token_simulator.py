@@ -1,0 +1,157 @@
+"""A clock-by-clock model of a HARDWARE graph: which iteration reads and writes which stream, values left out.
+
+Every unit is a loop at initiation interval 1 whose iteration goes ahead when all its inputs hold a word and all its
+outputs have room; what it writes appears ``latency`` iterations later, so a stalled loop keeps words, as a pipeline
+that cannot flush does. This is the schedule of the C++ units and the oracle for cycle counts and FIFO depths.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain, repeat
+
+from toolchain.dse.cycles import is_parallel, kernel_extent, prologue, row_words
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import ArgMax, Depthwise, GlobalSum, MatVec, Node, Pool, Reshape, WidthConvert, Window
+from toolchain.ir.types import Parallelism, Value
+
+Step = tuple[bool, bool]  # reads, writes
+
+
+class Deadlock(Exception):
+    """No unit can go ahead."""
+
+
+def frame_ends(graph: Graph, frames: int, *, latency: int = 0, depth: int | None = None) -> list[int]:
+    """The cycle in which each frame's last word leaves the accelerator; ``depth`` overrides every FIFO's.
+
+    Raises:
+        Deadlock: the units wait for each other.
+    """
+    alias = {n.output.name: n.inputs[0] for n in graph.nodes if isinstance(n, Reshape)}
+
+    def stream(name: str) -> str:
+        while name in alias:
+            name = alias[name]
+        return name
+
+    room = {name: depth or value.depth or 2 for name, value in graph.values().items()}
+    units = [_Unit((), (graph.input.name,), _source(graph, frames), 0)]
+    for node in graph.nodes:
+        if not isinstance(node, Reshape):
+            steps = schedule(node, graph.value(node.inputs[0]), frames)
+            reads = tuple(stream(name) for name in node.inputs)
+            units.append(_Unit(reads, tuple(value.name for value in node.outputs), steps, latency))
+    output = graph.value(graph.output)
+    last = stream(graph.output)
+    lanes = next(n.parallelism.lanes_out for n in graph.nodes if last in [v.name for v in n.outputs] and n.parallelism)
+    words = output.size // lanes
+    units.append(_Unit((last,), (), iter([(True, False)] * (words * frames)), 0))
+    fill = dict.fromkeys(room, 0)
+    ends: list[int] = []
+    cycle = 0
+    while len(ends) < frames:
+        cycle += 1
+        moved = [unit for unit in units if unit.ready(fill, room)]
+        if not moved:
+            raise Deadlock(f"in cycle {cycle}: { ({k: v for k, v in fill.items() if v}) }")
+        for unit in moved:
+            unit.step(fill)
+        if units[-1].done == words * (len(ends) + 1) and units[-1] in moved:
+            ends.append(cycle)
+    return ends
+
+
+class _Unit:
+    def __init__(self, inputs: tuple[str, ...], outputs: tuple[str, ...], steps: Iterator[Step], latency: int) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self.steps = chain(steps, repeat((False, False), latency))
+        self.pipeline = deque([False] * latency)
+        self.done = 0
+        self._fetch()
+
+    def _fetch(self) -> None:
+        self.next = next(self.steps, None)
+        if self.next is not None:
+            self.pipeline.append(self.next[1])
+
+    def ready(self, fill: dict[str, int], room: dict[str, int]) -> bool:
+        if self.next is None:
+            return False
+        if self.next[0] and any(fill[name] == 0 for name in self.inputs):
+            return False
+        return not self.pipeline[0] or all(fill[name] < room[name] for name in self.outputs)
+
+    def step(self, fill: dict[str, int]) -> None:
+        assert self.next is not None
+        if self.next[0]:
+            for name in self.inputs:
+                fill[name] -= 1
+        if self.pipeline.popleft():
+            for name in self.outputs:
+                fill[name] += 1
+        self.done += 1
+        self._fetch()
+
+
+def _source(graph: Graph, frames: int) -> Iterator[Step]:
+    first = graph.consumers()[graph.input.name][0].parallelism
+    assert first is not None
+    return iter([(False, True)] * (graph.input.size // first.lanes_in * frames))
+
+
+def schedule(node: Node, x: Value, frames: int) -> Iterator[Step]:
+    """Reads and writes of every iteration of ``node`` over ``frames`` frames."""
+    lanes = node.parallelism
+    assert lanes is not None
+    if isinstance(node, Window):
+        yield from _window(node, x, lanes, frames)
+        return
+    for _ in range(frames):
+        yield from _frame(node, x, lanes)
+
+
+def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
+    words_in, words_out = x.size // lanes.lanes_in, node.outputs[0].size // lanes.lanes_out
+    if isinstance(node, MatVec):
+        steps, turns = node.weight.shape[1] // lanes.lanes_in, len(node.weight) // lanes.lanes_out
+        for _ in range(x.shape[0] * x.shape[1]):
+            yield from ((turn == 0, i == steps - 1) for turn in range(turns) for i in range(steps))
+    elif isinstance(node, (Depthwise, Pool)):
+        ratio = words_in // words_out
+        yield from ((True, i % ratio == ratio - 1) for i in range(words_in))
+    elif isinstance(node, (GlobalSum, ArgMax)):
+        yield from ((True, i >= words_in - words_out) for i in range(words_in))
+    elif isinstance(node, WidthConvert):
+        count = max(words_in, words_out)
+        read, write = count // words_in, count // words_out
+        yield from ((i % read == 0, i % write == write - 1) for i in range(count))
+    else:
+        yield from repeat((True, True), words_in)
+
+
+def _window(node: Window, x: Value, lanes: Parallelism, frames: int) -> Iterator[Step]:
+    rows, columns, _ = node.output.shape
+    words, groups = row_words(x, lanes.lanes_in), x.shape[2] // lanes.lanes_in
+    left = frames * x.shape[0] * words
+    for _ in range(min(prologue(node, x, lanes), left)):
+        left -= 1
+        yield True, False
+    if is_parallel(node, lanes):
+        span = kernel_extent(node)[1] - 1
+        ready = [
+            c >= span and (c - span) % node.stride[1] == 0 for c in range((columns - 1) * node.stride[1] + span + 1)
+        ]
+        writes = [flag for flag in ready for _ in range(groups)]
+    else:
+        writes = [True] * (columns * groups * node.taps)
+    for _ in range(frames):
+        due = x.shape[0] * words  # words still to be read in this frame
+        for row in range(rows):
+            last = x.shape[0] - node.stride[0] * (rows - 1)
+            reads = max(0, (last if row == rows - 1 else node.stride[0]) * words)
+            for i in range(max(len(writes), reads)):
+                read = i < reads and due > 0 and left > 0
+                left, due = left - read, due - read
+                yield read, i < len(writes) and writes[i]

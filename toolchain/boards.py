@@ -1,0 +1,154 @@
+"""Boards: data below ``boards/NAME/``, every number with its source. A new board is a folder, no code."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from toolchain.dse.resources import Resources
+from toolchain.errors import UserError, unknown_name
+from toolchain.paths import data_path
+from toolchain.records import Record, parse_record
+
+
+def _value(entry: Any) -> Any:
+    """The number of a ``{ value = ..., source = "..." }`` entry."""
+    if not isinstance(entry, Mapping) or set(entry) != {"value", "source"}:
+        raise ValueError('write it as { value = NUMBER, source = "DOCUMENT" }')
+    if not isinstance(entry["source"], str) or not entry["source"].strip():
+        raise ValueError("the source is empty")
+    return entry["value"]
+
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(_value)]
+Positive = Annotated[int, Field(gt=0), BeforeValidator(_value)]
+Fraction = Annotated[float, Field(gt=0, le=1), BeforeValidator(_value)]
+Quantity = Annotated[float, Field(gt=0), BeforeValidator(_value)]
+
+
+class Device(Record):
+    """What the die holds; ``lutram_lut`` of the ``lut`` can be memory."""
+
+    lut: Positive
+    lutram_lut: Count
+    ff: Positive
+    dsp: Count
+    bram18: Count
+    uram: Count
+
+
+class Planning(Record):
+    """The fraction of each resource that a plan may use, the shell included."""
+
+    lut: Fraction
+    ff: Fraction
+    dsp: Fraction
+    bram18: Fraction
+
+
+class Shell(Record):
+    """What the processing system's interconnect and control take beside the accelerator."""
+
+    lut: Count
+    ff: Count
+    dsp: Count
+    bram18: Count
+
+
+class Memory(Record):
+    """The external memory (peak, bytes per second) and the AXI ports to it."""
+
+    ddr_bytes_per_second: Quantity
+    port_bits: Positive
+    ports: Positive
+
+
+class Clock(Record):
+    """Clock of the fabric in MHz."""
+
+    default_mhz: Quantity
+
+
+class Board(Record):
+    """One board. ``sources`` maps the dotted name of every number to the document it stems from."""
+
+    name: str
+    title: str
+    part: str
+    alternatives: list[str]
+    board_part: str
+    device: Device
+    planning: Planning
+    shell: Shell
+    memory: Memory
+    clock: Clock
+    sources: dict[str, str]
+
+    @property
+    def totals(self) -> Resources:
+        """Everything the device holds."""
+        return Resources(self.device.lut, self.device.ff, self.device.dsp, self.device.bram18)
+
+    @property
+    def budget(self) -> Resources:
+        """What an accelerator may use: the planned fractions less the shell, rounded down, never below zero."""
+        plan, shell = self.planning, self.shell
+        planned = Resources(
+            int(self.device.lut * plan.lut),
+            int(self.device.ff * plan.ff),
+            int(self.device.dsp * plan.dsp),
+            int(self.device.bram18 * plan.bram18),
+        )
+        return (planned - Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)).at_least(0)
+
+    def bytes_per_second(self, clock_mhz: float) -> float:
+        """Peak bytes per second between memory and fabric at ``clock_mhz``: of the memory or of all ports."""
+        ports = self.memory.ports * self.memory.port_bits / 8 * clock_mhz * 1e6
+        return min(self.memory.ddr_bytes_per_second, ports)
+
+
+def list_boards() -> list[str]:
+    """Names of the boards that ship with the package, sorted."""
+    return sorted(path.parent.name for path in data_path("boards").glob("*/board.toml"))
+
+
+def load_board(name: str) -> Board:
+    """The board called ``name``.
+
+    Raises:
+        UserError: no such board, or its file has an unknown key, a bad value or a number without a source.
+    """
+    path = data_path("boards") / name / "board.toml"
+    if name not in list_boards():
+        raise unknown_name("board", name, list_boards())
+    return read_board(path)
+
+
+def read_board(path: Path) -> Board:
+    """The board described by the TOML file ``path``, named after its folder.
+
+    Raises:
+        UserError: syntax error, unknown key, bad value or a number without a source.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", where=str(path)) from error
+    for key in ("name", "sources"):
+        if key in table:
+            raise UserError(f"unknown key '{key}'", where=str(path), hint="it follows from the rest of the file")
+    found = {"name": path.parent.name, "sources": dict(_sources(table))}
+    return parse_record(Board, table | found, where=str(path))
+
+
+def _sources(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, entry in table.items():
+        if isinstance(entry, Mapping):
+            if isinstance(entry.get("source"), str):
+                yield f"{prefix}{key}", entry["source"]
+            else:
+                yield from _sources(entry, f"{prefix}{key}.")

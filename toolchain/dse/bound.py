@@ -1,0 +1,86 @@
+"""The best frame rate any design of a network's bit widths could reach on a board: the measure of a plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import ceil, log2
+
+from toolchain.boards import Board
+from toolchain.dse.fabric_costs import lut_multiplier
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Depthwise, MatVec
+from toolchain.ir.types import Value
+
+_DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Frames per second that no design exceeds, and what sets the limit."""
+
+    fps: float
+    limited_by: str
+
+
+def bound(graph: Graph, board: Board, clock_mhz: float) -> Bound:
+    """Multipliers or memory bandwidth, whichever allows fewer frames per second.
+
+    All LUTs and DSP slices of the device multiply in every cycle, packed as tightly as is known; only the network's
+    input and output move, at the memory's peak. Published designs and this project's units stay below.
+    """
+    cycles = mac_cycles(graph, board)
+    moved = _bytes(graph.input) + _bytes(graph.value(graph.output))
+    compute = clock_mhz * 1e6 / cycles if cycles else float("inf")
+    memory = board.bytes_per_second(clock_mhz) / moved
+    if compute <= memory:
+        count = sum(macs(graph).values())
+        return Bound(compute, f"multipliers: {count / 1e6:.3g} M MAC a frame at {count / cycles:.0f} a cycle")
+    return Bound(memory, f"memory: {moved} bytes a frame at {board.bytes_per_second(clock_mhz) / 1e9:.3g} GB/s")
+
+
+def macs(graph: Graph) -> Counter[tuple[int, int]]:
+    """Multiply-accumulates per frame by (weight bits, activation bits)."""
+    counts: Counter[tuple[int, int]] = Counter()
+    values = graph.values()
+    for node in graph.nodes:
+        if isinstance(node, (MatVec, Depthwise)):
+            x = values[node.inputs[0]]
+            counts[node.weight_type.bits, x.qint.bits] += x.shape[0] * x.shape[1] * node.weight.size
+    return counts
+
+
+def mac_cycles(graph: Graph, board: Board) -> float:
+    """Least cycles for the multiplications of a frame, with the whole device multiplying."""
+    device = board.device
+    return sum(
+        count / (device.dsp * macs_per_dsp(w, a) + device.lut / luts_per_mac(w, a))
+        for (w, a), count in macs(graph).items()
+    )
+
+
+def macs_per_dsp(weight_bits: int, act_bits: int) -> int:
+    """Most products of one DSP48E2: packed operands spaced so that partial sums do not overlap (HiKonv, Liu et al.).
+
+    N weights and K activations at spacing S = w + a + ceil(log2(min(N, K))) fit if w + (N-1)S <= 27, a + (K-1)S <= 18,
+    or with the ports exchanged.
+    """
+    best = 1
+    for n in range(1, _DSP_WIDE + 1):
+        for k in range(1, _DSP_NARROW + 1):
+            space = weight_bits + act_bits + ceil(log2(min(n, k)))
+            for wide, narrow in ((weight_bits, act_bits), (act_bits, weight_bits)):
+                if wide + (n - 1) * space <= _DSP_WIDE and narrow + (k - 1) * space <= _DSP_NARROW:
+                    best = max(best, n * k)
+    return best
+
+
+def luts_per_mac(weight_bits: int, act_bits: int) -> float:
+    """Fewest LUTs of a multiplier and its share of the adder tree; 1.17 for binary (BISMO's compressor trees)."""
+    if weight_bits == act_bits == 1:
+        return 1.17
+    return lut_multiplier(weight_bits, act_bits) + weight_bits + act_bits
+
+
+def _bytes(value: Value) -> int:
+    return ceil(value.size * value.qint.bits / 8)

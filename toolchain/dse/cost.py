@@ -1,0 +1,213 @@
+"""Resources of every unit by closed formulas: counts of multipliers, adders, comparators and memories."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from math import ceil
+
+import numpy as np
+
+from toolchain.dse.cycles import boundary_lanes, buffer_rows, is_parallel, kernel_extent, row_words
+from toolchain.dse.fabric_costs import (
+    AXI_BRAM18,
+    AXI_FF,
+    AXI_LUT,
+    SRL_DEPTH,
+    STREAM_LUT,
+    UNIT_LUT,
+    adder_tree,
+    comparator,
+    fifo,
+    logic,
+    memory,
+    multiplier,
+    rom,
+)
+from toolchain.dse.resources import Resources, total
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import (
+    Add,
+    ArgMax,
+    Array,
+    Depthwise,
+    Fork,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    WidthConvert,
+    Window,
+)
+from toolchain.ir.types import Parallelism, QInt, Value
+
+
+def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resources:
+    """Resources of ``node`` with ``lanes`` or its own parallelism, and of the streams it writes.
+
+    Raises:
+        ValueError: no parallelism is known.
+        TypeError: an operation without a cost.
+    """
+    lanes = lanes or node.parallelism
+    if lanes is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    unit = unit_cost(node, graph.value(node.inputs[0]), lanes)
+    if isinstance(node, Reshape):
+        return unit
+    return total((unit, *(stream_cost(value, lanes.lanes_out) for value in node.outputs)))
+
+
+def stream_cost(value: Value, lanes: int) -> Resources:
+    """The FIFO that carries ``value``, two words deep unless it says otherwise."""
+    return fifo(value.depth or 2, lanes * value.qint.bits)
+
+
+def reader_cost(value: Value, lanes: int) -> Resources:
+    """The unit that reads the accelerator's input from memory, with the stream it writes."""
+    return total((_AXI, logic(STREAM_LUT), stream_cost(value, lanes)))
+
+
+def writer_cost(value: Value, lanes: int) -> Resources:
+    """The unit that writes the accelerator's output to memory."""
+    return total((_AXI, logic(STREAM_LUT)))
+
+
+def graph_cost(graph: Graph) -> Resources:
+    """Everything in a HARDWARE graph: units, streams, the reader and the writer; not the shell around them.
+
+    A Reshape has no stream of its own, so the depth of its output is not counted.
+    """
+    reader, writer = boundary_lanes(graph)
+    ends = (reader_cost(graph.input, reader), writer_cost(graph.value(graph.output), writer))
+    return total((*ends, *(cost(node, graph) for node in graph.nodes)))
+
+
+_AXI = Resources(lut=AXI_LUT, ff=AXI_FF, bram18=AXI_BRAM18)
+
+
+@singledispatch
+def unit_cost(node: Node, x: Value, lanes: Parallelism) -> Resources:
+    """Resources of the unit alone, on input ``x`` with ``lanes``."""
+    raise TypeError(f"no cost for {type(node).__name__}")
+
+
+@unit_cost.register
+def _(node: Window, x: Value, lanes: Parallelism) -> Resources:
+    """The row buffer; in parallel one bank a row, a rotation by row and a shift register a kernel row."""
+    rows, words, width = buffer_rows(node, x), row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
+    if not is_parallel(node, lanes):
+        return total((logic(UNIT_LUT), memory(rows * words, width)))
+    groups = x.shape[2] // lanes.lanes_in
+    rotation = node.kernel[0] * width * ceil((rows - 1) / 3)  # a LUT6 selects one of four
+    shifts = node.kernel[0] * (kernel_extent(node)[1] - 1) * width * ceil(groups / SRL_DEPTH)
+    taps = Resources(ff=node.taps * width)
+    return total((logic(UNIT_LUT + rotation + shifts), taps, memory(words, width) * rows))
+
+
+@unit_cost.register
+def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
+    """PE dot products of SIMD terms, a weight memory each, and the input vector kept for the other outputs."""
+    simd, pe = lanes.lanes_in, lanes.lanes_out
+    outputs, k = node.weight.shape
+    steps, turns = k // simd, outputs // pe
+    products = _dot(node.weight_type, x.qint, node.output.qint, terms=simd, steps=steps)
+    weights = rom(turns * steps, simd * node.weight_type.bits)
+    kept = memory(steps, simd * x.qint.bits) if turns > 1 else Resources()
+    return total((logic(UNIT_LUT), products * pe, weights * pe, kept))
+
+
+@unit_cost.register
+def _(node: Depthwise, x: Value, lanes: Parallelism) -> Resources:
+    """A dot product over the taps a lane, with a weight memory each."""
+    taps, channels = node.weight.shape
+    parallel = lanes.lanes_in // lanes.lanes_out
+    steps = taps // parallel
+    products = _dot(node.weight_type, x.qint, node.output.qint, terms=parallel, steps=steps)
+    weights = rom(steps * channels // lanes.lanes_out, parallel * node.weight_type.bits)
+    return total((logic(UNIT_LUT), (products + weights) * lanes.lanes_out))
+
+
+def _dot(weight: QInt, act: QInt, acc: QInt, *, terms: int, steps: int) -> Resources:
+    """``terms`` multipliers, their adder tree and, over several steps, the accumulator."""
+    products = multiplier(weight.bits, act.bits) * terms
+    return total((products, adder_tree(terms, weight.bits + act.bits), logic(acc.bits if steps > 1 else 0)))
+
+
+@unit_cost.register
+def _(node: Pool, x: Value, lanes: Parallelism) -> Resources:
+    """A tree over the taps that come at once and a register for the rest; a maximum is a comparison and a choice."""
+    parallel = lanes.lanes_in // lanes.lanes_out
+    bits = node.output.qint.bits
+    joins = parallel if parallel < node.taps else parallel - 1
+    if node.kind == "max":
+        tree = (comparator(bits) + logic(bits)) * joins
+    else:
+        tree = adder_tree(parallel, x.qint.bits) + logic(bits if parallel < node.taps else 0)
+    return total((logic(STREAM_LUT), tree * lanes.lanes_out))
+
+
+@unit_cost.register
+def _(node: GlobalSum, x: Value, lanes: Parallelism) -> Resources:
+    """An adder a lane and the running sums in a shift register."""
+    bits = node.output.qint.bits * lanes.lanes_in
+    return logic(STREAM_LUT + bits + bits * ceil(x.shape[2] // lanes.lanes_in / SRL_DEPTH))
+
+
+@unit_cost.register
+def _(node: Threshold, x: Value, lanes: Parallelism) -> Resources:
+    """All comparisons at once and a population count of about one LUT each; thresholds a channel come from a memory."""
+    channels, levels = node.thresholds.shape
+    turns = x.shape[2] // lanes.lanes_in if channels > 1 else 1
+    compare = comparator(x.qint.bits) * levels + logic(levels)
+    return total((logic(STREAM_LUT), (compare + rom(turns, levels * x.qint.bits)) * lanes.lanes_in))
+
+
+@unit_cost.register
+def _(node: MulShift, x: Value, lanes: Parallelism) -> Resources:
+    """A multiplier, two additions (offset, rounding) and a clip; factors a channel come from a memory."""
+    mul_bits, add_bits = _bits(node.mul), _bits(node.add)
+    turns = x.shape[2] // lanes.lanes_in if max(len(node.mul), len(node.add)) > 1 else 1
+    trivial = bool((node.mul == 1).all())
+    product = Resources() if trivial else multiplier(mul_bits, x.qint.bits)
+    wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
+    rest = logic(2 * wide + 2 * node.output.qint.bits)
+    return total((logic(STREAM_LUT), (product + rest + rom(turns, mul_bits + add_bits)) * lanes.lanes_in))
+
+
+@unit_cost.register
+def _(node: Add, x: Value, lanes: Parallelism) -> Resources:
+    """One adder a lane, and a multiplier for each factor that is not 1 or -1."""
+    bits = node.output.qint.bits
+    factors = [QInt.holding(min(f, 0), max(f, 0)).bits for f in node.multipliers if abs(f) != 1]
+    lane = total((logic(bits), *(multiplier(f, x.qint.bits) for f in factors)))
+    return total((logic(STREAM_LUT), lane * lanes.lanes_in))
+
+
+@unit_cost.register
+def _(node: ArgMax, x: Value, lanes: Parallelism) -> Resources:
+    lane = comparator(x.qint.bits) + logic(x.qint.bits + node.output.qint.bits)
+    return total((logic(STREAM_LUT), lane * lanes.lanes_in))
+
+
+@unit_cost.register
+def _(node: Fork, x: Value, lanes: Parallelism) -> Resources:
+    return logic(STREAM_LUT // 2)
+
+
+@unit_cost.register
+def _(node: WidthConvert, x: Value, lanes: Parallelism) -> Resources:
+    """A shift register of the wider word and the choice of its next state."""
+    bits = max(lanes.lanes_in, lanes.lanes_out) * x.qint.bits
+    return total((logic(STREAM_LUT), logic(bits)))
+
+
+@unit_cost.register
+def _(node: Reshape, x: Value, lanes: Parallelism) -> Resources:
+    return Resources()
+
+
+def _bits(values: Array) -> int:
+    return QInt.holding(int(np.min(values)), int(np.max(values))).bits

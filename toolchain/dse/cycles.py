@@ -1,0 +1,137 @@
+"""Exact clock cycles per frame of every unit, at initiation interval 1.
+
+The slowest unit sets the frame rate. Pipeline fill and the window units' prologue come once per call of the
+accelerator, not once per frame, and are counted apart.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import (
+    Add,
+    ArgMax,
+    Depthwise,
+    Fork,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    WidthConvert,
+    Window,
+)
+from toolchain.ir.types import Parallelism, Value
+
+
+def frame_cycles(node: Node, graph: Graph, lanes: Parallelism | None = None) -> int:
+    """Cycles that ``node`` takes for one frame with ``lanes``, or with its own parallelism.
+
+    Raises:
+        ValueError: no parallelism is known.
+        TypeError: an operation without a cycle count.
+    """
+    lanes = lanes or node.parallelism
+    if lanes is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    return cycles(node, graph.value(node.inputs[0]), lanes)
+
+
+def graph_cycles(graph: Graph) -> int:
+    """Cycles per frame of the slowest unit of a HARDWARE graph, the reader and the writer included."""
+    reader, writer = boundary_lanes(graph)
+    ends = (stream_cycles(graph.input, reader), stream_cycles(graph.value(graph.output), writer))
+    return max(*ends, *(frame_cycles(node, graph) for node in graph.nodes))
+
+
+def boundary_lanes(graph: Graph) -> tuple[int, int]:
+    """Lanes of the input reader and of the output writer of a HARDWARE graph."""
+    readers = graph.consumers()[graph.input.name]
+    producer = graph.producers().get(graph.output)
+    first = readers[0].parallelism.lanes_in if readers and readers[0].parallelism else 1
+    last = producer.parallelism.lanes_out if producer and producer.parallelism else first
+    return first, last
+
+
+def stream_cycles(value: Value, lanes: int) -> int:
+    """Cycles of the input reader or the output writer: one word of ``lanes`` elements each."""
+    return value.size // lanes
+
+
+@singledispatch
+def cycles(node: Node, x: Value, lanes: Parallelism) -> int:
+    """Cycles per frame of ``node`` on input ``x`` with ``lanes``; lanes divide what they split."""
+    raise TypeError(f"no cycle count for {type(node).__name__}")
+
+
+def is_parallel(node: Window, lanes: Parallelism) -> bool:
+    """Whether the window unit emits all taps of a channel group at once (else one tap a cycle)."""
+    return node.taps > 1 and lanes.lanes_out == node.taps * lanes.lanes_in
+
+
+def kernel_extent(node: Window) -> tuple[int, int]:
+    """Rows and columns that the dilated kernel spans."""
+    return (node.kernel[0] - 1) * node.dilation[0] + 1, (node.kernel[1] - 1) * node.dilation[1] + 1
+
+
+def row_words(x: Value, lanes: int) -> int:
+    """Stream words of one row of ``x``."""
+    return x.shape[1] * x.shape[2] // lanes
+
+
+def row_cycles(node: Window, x: Value, lanes: Parallelism) -> int:
+    """Cycles in which the window unit emits one output row: all padded columns in parallel, else all taps in turn."""
+    columns, groups = node.output.shape[1], x.shape[2] // lanes.lanes_in
+    if is_parallel(node, lanes):
+        return ((columns - 1) * node.stride[1] + kernel_extent(node)[1]) * groups
+    return columns * groups * node.taps
+
+
+def buffer_rows(node: Window, x: Value) -> int:
+    """Input rows that the window unit stores: those the kernel spans, those read meanwhile, and the frame's rest."""
+    return kernel_extent(node)[0] + node.stride[0] + max(0, x.shape[0] - node.stride[0] * node.output.shape[0])
+
+
+def prologue(node: Window, x: Value, lanes: Parallelism) -> int:
+    """Cycles that the window unit reads before its first output row, once per call."""
+    return max(0, kernel_extent(node)[0] - node.pads[0]) * row_words(x, lanes.lanes_in)
+
+
+@cycles.register
+def _(node: Window, x: Value, lanes: Parallelism) -> int:
+    """While output row p leaves, the rows that row p + 1 needs come in; a phase lasts as long as the longer."""
+    rows = node.output.shape[0]
+    emit, read = row_cycles(node, x, lanes), row_words(x, lanes.lanes_in)
+    last_rows = node.stride[0] + x.shape[0] - node.stride[0] * rows
+    return (rows - 1) * max(emit, node.stride[0] * read) + max(emit, last_rows * read)
+
+
+@cycles.register
+def _(node: MatVec, x: Value, lanes: Parallelism) -> int:
+    outputs, k = node.weight.shape
+    return x.shape[0] * x.shape[1] * (outputs // lanes.lanes_out) * (k // lanes.lanes_in)
+
+
+@cycles.register(Depthwise)
+@cycles.register(Pool)
+@cycles.register(GlobalSum)
+@cycles.register(Threshold)
+@cycles.register(MulShift)
+@cycles.register(Add)
+@cycles.register(Fork)
+@cycles.register(ArgMax)
+def _(node: Node, x: Value, lanes: Parallelism) -> int:
+    return x.size // lanes.lanes_in  # one input word a cycle
+
+
+@cycles.register
+def _(node: WidthConvert, x: Value, lanes: Parallelism) -> int:
+    return x.size // min(lanes.lanes_in, lanes.lanes_out)
+
+
+@cycles.register
+def _(node: Reshape, x: Value, lanes: Parallelism) -> int:
+    return 0

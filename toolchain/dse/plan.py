@@ -1,0 +1,161 @@
+"""A plan: the lanes of every unit, as JSON that the explorer writes and a person can."""
+
+from __future__ import annotations
+
+import json
+from math import log2
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams, options
+from toolchain.errors import UserError, unknown_name
+from toolchain.files import write_text
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Fork, MulShift, Node, Reshape, Threshold, WidthConvert, Window
+from toolchain.ir.types import Parallelism, Value
+from toolchain.records import Record, parse_record
+
+_INHERITING = (Threshold, MulShift, Fork)  # without an entry they have the lanes of what they read
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Lanes(Record):
+    """Elements per cycle into and out of a unit."""
+
+    lanes_in: PositiveInt
+    lanes_out: PositiveInt
+
+
+class SolverRecord(Record):
+    """How the plan was found. ``cycles`` a frame; ``gap`` is relative and proved."""
+
+    name: str
+    status: str
+    gap: float
+    seconds: float
+    cycles: int
+
+
+class Plan(Record):
+    """Lanes by node name, after forks were inserted. ``model`` is the digest of the graph it was made for.
+
+    Thresholds, multiply-shifts and forks may be left out: they then have the lanes of what they read. A reshape is
+    no unit and needs no entry.
+    """
+
+    version: Literal[1] = 1
+    model: str = ""
+    board: str
+    clock_mhz: Annotated[float, Field(gt=0)]
+    input_lanes: PositiveInt
+    output_lanes: PositiveInt
+    nodes: dict[str, Lanes]
+    solver: SolverRecord | None = None
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write ``plan`` as JSON, one node a line."""
+    table = plan.model_dump()
+    nodes = table.pop("nodes")
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
+    head = json.dumps(table, indent=1).removesuffix("\n}")
+    write_text(path, f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n')
+
+
+def load_plan(path: Path, graph: Graph) -> Plan:
+    """The plan in ``path``, checked against ``graph`` (forks inserted).
+
+    Raises:
+        UserError: unreadable file, unknown key or node, missing node, or lanes that a unit cannot have.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the plan {path}", hint=error.strerror or "") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(table, dict):
+        raise UserError("a plan is a JSON object", where=str(path))
+    plan = parse_record(Plan, table, where=str(path))
+    check(plan, graph, where=str(path))
+    return plan
+
+
+def check(plan: Plan, graph: Graph, *, where: str = "plan") -> None:
+    """Every unit of ``graph`` (forks inserted) has lanes it can have.
+
+    Raises:
+        UserError: unknown or missing node, or lanes that a unit cannot have.
+    """
+    assign(plan, graph, where=where)
+
+
+def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parallelism]:
+    """The lanes of every node of ``graph`` by ``plan``; width converters are left out.
+
+    Raises:
+        UserError: see ``check``.
+    """
+    known = [node.name for node in graph.nodes]
+    for name in plan.nodes:
+        if name not in known:
+            wrong = unknown_name("node", name, known)
+            raise UserError(wrong.what, where=where, hint=wrong.hint)
+    values, producers = graph.values(), graph.producers()
+    _check_boundary(READER, plan.input_lanes, graph.input, _only_reshaped(graph), where)
+    flat = isinstance(producers.get(graph.output), Reshape)
+    _check_boundary(WRITER, plan.output_lanes, values[graph.output], flat, where)
+    lanes: dict[str, Parallelism] = {}
+    streams = {graph.input.name: Parallelism(plan.input_lanes, plan.input_lanes)}
+    for node in graph.nodes:
+        x = values[node.inputs[0]]
+        if isinstance(node, WidthConvert):
+            chosen = node.parallelism or streams[x.name]
+        else:
+            after_window = isinstance(producers.get(x.name), Window)
+            chosen = _lanes(node, x, plan.nodes.get(node.name), streams[x.name], after_window, where)
+            lanes[node.name] = chosen
+        streams |= {value.name: chosen for value in node.outputs}
+    return lanes
+
+
+def _lanes(
+    node: Node, x: Value, entry: Lanes | None, upstream: Parallelism, after_window: bool, where: str
+) -> Parallelism:
+    follows = after_window or isinstance(node, Reshape)
+    legal = [p for p in options(node, x, upstream if follows else None) if fits_streams(node, x, p)]
+    if entry is not None:
+        wanted = Parallelism(entry.lanes_in, entry.lanes_out)
+    elif isinstance(node, (Reshape, *_INHERITING)):
+        wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
+    else:
+        raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
+    if wanted in legal:
+        return wanted
+    raise UserError(
+        f"{type(node).__name__} '{node.name}' cannot have lanes_in {wanted.lanes_in}, lanes_out {wanted.lanes_out}",
+        where=where,
+        hint=f"nearest: {_nearest(wanted, legal)}",
+    )
+
+
+def _nearest(wanted: Parallelism, legal: list[Parallelism]) -> str:
+    def distance(p: Parallelism) -> float:
+        return abs(log2(p.lanes_in / wanted.lanes_in)) + abs(log2(p.lanes_out / wanted.lanes_out))
+
+    best = sorted(legal, key=distance)[:4]
+    return ", ".join(f"{p.lanes_in} -> {p.lanes_out}" for p in best) or "none"
+
+
+def _only_reshaped(graph: Graph) -> bool:
+    return all(isinstance(node, Reshape) for node in graph.consumers()[graph.input.name])
+
+
+def _check_boundary(name: str, lanes: int, value: Value, flat: bool, where: str) -> None:
+    legal = boundary_options(value, flat=flat)
+    if lanes not in legal:
+        texts = ", ".join(str(n) for n in legal)
+        raise UserError(f"the {name} cannot have {lanes} lanes", where=where, hint=f"one of: {texts}")

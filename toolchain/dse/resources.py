@@ -1,0 +1,45 @@
+"""What a piece of hardware takes from the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Counts of six-input LUTs, flip-flops, DSP48E2 slices and 18 kbit block RAMs."""
+
+    lut: int = 0
+    ff: int = 0
+    dsp: int = 0
+    bram18: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, count: int) -> Resources:
+        return Resources(*(a * count for a in astuple(self)))
+
+    def fits(self, budget: Resources) -> bool:
+        """No resource exceeds the budget."""
+        return all(a <= b for a, b in zip(astuple(self), astuple(budget), strict=True))
+
+    def at_least(self, floor: int) -> Resources:
+        """Every count raised to ``floor`` where it is below."""
+        return Resources(*(max(a, floor) for a in astuple(self)))
+
+    def share(self, budget: Resources) -> float:
+        """Sum over the resources of used / budget; a resource without a budget counts by itself."""
+        return sum(a / max(b, 1) for a, b in zip(astuple(self), astuple(budget), strict=True))
+
+
+KINDS: tuple[str, ...] = tuple(field.name for field in fields(Resources))
+
+
+def total(parts: Iterable[Resources]) -> Resources:
+    """Sum of ``parts``; nothing when there are none."""
+    return sum(parts, Resources())

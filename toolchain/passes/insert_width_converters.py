@@ -1,0 +1,68 @@
+"""a (4 lanes) -> (6 lanes) b   becomes   a -> WidthConvert(4, 12) -> WidthConvert(12, 6) -> b."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import gcd, lcm
+
+from toolchain.dse.options import MAX_STREAM_BITS
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Node, WidthConvert
+from toolchain.ir.types import Parallelism, Value
+from toolchain.passes.insert_forks import fresh_name
+
+
+def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -> Graph:
+    """Converters wherever a unit reads other lanes than its producer writes, at the reader and the writer too.
+
+    A converter has an integer ratio; other pairs of widths take two of them through their least common multiple, or
+    through their greatest common divisor where that word would be wider than a stream can be.
+    """
+    taken = set(graph.values()) | {node.name for node in graph.nodes}
+    lanes = {graph.input.name: input_lanes}
+    values = graph.values()
+    nodes: list[Node] = []
+
+    def convert(name: str, wanted: int) -> str:
+        value = values[name]
+        for step in _steps(lanes[name], wanted, value.qint.bits):
+            output = replace(value, name=fresh_name(f"{name}_x{step}", taken))
+            unit = fresh_name(f"{output.name}_convert", taken)
+            pair = Parallelism(lanes[value.name], step)
+            nodes.append(WidthConvert(name=unit, inputs=(value.name,), outputs=(output,), parallelism=pair))
+            lanes[output.name] = step
+            value = output
+        return value.name
+
+    for node in graph.nodes:
+        pair = _parallelism(node)
+        inputs = tuple(convert(name, pair.lanes_in) for name in node.inputs)
+        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        lanes |= {value.name: pair.lanes_out for value in node.outputs}
+    output = convert(graph.output, output_lanes)
+    return graph if len(nodes) == len(graph.nodes) else replace(graph, nodes=tuple(nodes), output=output)
+
+
+def _parallelism(node: Node) -> Parallelism:
+    if node.parallelism is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    return node.parallelism
+
+
+def _steps(have: int, wanted: int, bits: int) -> list[int]:
+    """Lanes behind each converter that leads from ``have`` to ``wanted``."""
+    if have == wanted:
+        return []
+    if have % wanted == 0 or wanted % have == 0:
+        return [wanted]
+    wide = lcm(have, wanted)
+    return [wide if wide * bits <= MAX_STREAM_BITS else gcd(have, wanted), wanted]
+
+
+def stream_lanes(graph: Graph, value: Value) -> int:
+    """Lanes of the stream that carries ``value`` in a HARDWARE graph: those of its reader or of its producer."""
+    producer = graph.producers().get(value.name)
+    if producer is not None:
+        return _parallelism(producer).lanes_out
+    readers = graph.consumers()[value.name]
+    return _parallelism(readers[0]).lanes_in if readers else 1

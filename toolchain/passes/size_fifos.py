@@ -1,0 +1,194 @@
+"""Value(depth=None)   becomes   Value(depth=2), deeper where units pause and where branches meet again.
+
+Pauses. A unit that takes c cycles a frame and reads nothing for g of them would stop a producer that works at the
+accelerator's pace; ceil(g / c * words a frame) more words of FIFO take what comes meanwhile, also when a slow reader
+stretches c and g alike. So do pauses of the producer's writing.
+
+Why a join can deadlock, and what prevents it. Units work in rates per frame: to have delivered a fraction y of its
+output, a unit has read at most y + lag of its input, where the lag is what it may swallow early: the rows a window
+keeps, the position a matrix-vector unit collects, the words a stalled pipeline holds, the words its FIFO holds. Along a path lags add up; where
+branches meet, the larger counts. Let both inputs of a join stem from one point D (its immediate dominator: every path
+to the join passes it). To deliver a fraction y on branch B, D has to send at most y + lag(B). Meanwhile branch A takes
+the same words from D but the join has consumed only y of its output; in the worst case A swallows nothing early, so
+the surplus lag(B) has to stand in front of the join. A FIFO of ceil(lag(B) * words of A a frame) + 2 words on A takes
+it, and D is never blocked by A while B starves. The same holds with A and B exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from functools import singledispatch
+from math import ceil
+
+from toolchain.dse.cycles import cycles, kernel_extent
+from toolchain.dse.gaps import gaps
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import (
+    Add,
+    ArgMax,
+    Depthwise,
+    Fork,
+    GlobalSum,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Threshold,
+    WidthConvert,
+    Window,
+)
+from toolchain.ir.types import Parallelism, Value
+
+MIN_DEPTH = 2
+PIPELINE_WORDS = 16  # words that a stalled pipeline keeps until the next ones come; assumption: at most 16 stages
+
+
+def size_fifos(graph: Graph) -> Graph:
+    """Set the depth of every value of a graph whose parallelism is set; the same object when all depths stand."""
+    depths = fifo_depths(graph)
+    if all(value.depth == depths[name] for name, value in graph.values().items()):
+        return graph
+
+    def sized(value: Value) -> Value:
+        return replace(value, depth=depths[value.name])
+
+    nodes = tuple(replace(node, outputs=tuple(map(sized, node.outputs))) for node in graph.nodes)
+    return replace(graph, input=sized(graph.input), nodes=nodes)
+
+
+def fifo_depths(graph: Graph) -> dict[str, int]:
+    """Words of the FIFO of every value."""
+    values, producers = graph.values(), graph.producers()
+    pauses = _pause_depths(graph)
+    depths = dict(pauses)
+    dominators = immediate_dominators(graph)
+    for node in graph.nodes:
+        if not isinstance(node, Add):
+            continue
+        lags = _lags_from(dominators[node.name], graph, values, pauses)
+        lanes = _lanes(node).lanes_in
+        for own, other in (node.inputs, node.inputs[::-1]):
+            surplus = ceil(lags[other] * values[own].size / lanes)
+            for alias in _aliases(own, producers):
+                depths[alias] += surplus
+    return depths
+
+
+def _pause_depths(graph: Graph) -> dict[str, int]:
+    """Depths that bridge the pauses of each stream's producer and reader."""
+    values, producers = graph.values(), graph.producers()
+    depths = dict.fromkeys(values, MIN_DEPTH)
+    for node in graph.nodes:
+        lanes, x = _lanes(node), values[node.inputs[0]]
+        reading, writing = gaps(node, x, lanes)
+        pace = max(cycles(node, x, lanes), 1)
+        for name in node.inputs:
+            words = ceil(Fraction(reading * values[name].size, lanes.lanes_in * pace))
+            for alias in _aliases(name, producers):
+                depths[alias] += words
+        for value in node.outputs:
+            depths[value.name] += ceil(Fraction(writing * value.size, lanes.lanes_out * pace))
+    for node in reversed(graph.nodes):
+        if isinstance(node, Reshape):
+            depths[node.output.name] = depths[node.inputs[0]] = max(depths[node.output.name], depths[node.inputs[0]])
+    return depths
+
+
+def _aliases(name: str, producers: Mapping[str, Node]) -> list[str]:
+    """The value and those that reshapes made it from: one stream."""
+    names = [name]
+    while isinstance(node := producers.get(names[-1]), Reshape):
+        names.append(node.inputs[0])
+    return names
+
+
+def immediate_dominators(graph: Graph) -> dict[str, str | None]:
+    """The nearest node that every path from the input to a node passes; None is the input itself."""
+    producers = graph.producers()
+    found: dict[str, str | None] = {}
+    rank = {node.name: i for i, node in enumerate(graph.nodes)}
+
+    def meet(a: str | None, b: str | None) -> str | None:
+        while a != b:
+            if b is None or (a is not None and rank[a] > rank[b]):
+                a, b = b, a
+            b = found[b] if b is not None else None
+        return a
+
+    for node in graph.nodes:
+        before = [producers[name].name if name in producers else None for name in node.inputs]
+        found[node.name] = before[0]
+        for other in before[1:]:
+            found[node.name] = meet(found[node.name], other)
+    return found
+
+
+def _lags_from(
+    start: str | None, graph: Graph, values: Mapping[str, Value], depths: Mapping[str, int]
+) -> dict[str, Fraction]:
+    """The largest lag on any path from the node ``start`` (None: the input) to each value behind it."""
+    lags = {graph.input.name: Fraction(0)} if start is None else {}
+    for node in graph.nodes:
+        if node.name == start:
+            lags |= {value.name: Fraction(0) for value in node.outputs}
+        elif before := [lags[name] for name in node.inputs if name in lags]:
+            x = values[node.inputs[0]]
+            behind = max(before) + lag(node, x, _lanes(node))
+            if not isinstance(node, Reshape):
+                behind += Fraction((PIPELINE_WORDS + depths[x.name]) * _lanes(node).lanes_in, x.size)
+            lags |= {value.name: behind for value in node.outputs}
+    return lags
+
+
+def _lanes(node: Node) -> Parallelism:
+    if node.parallelism is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    return node.parallelism
+
+
+@singledispatch
+def lag(node: Node, x: Value, lanes: Parallelism) -> Fraction:
+    """Upper bound of (fraction of a frame read) - (fraction of a frame delivered), its pipeline aside."""
+    raise TypeError(f"no lag for {type(node).__name__}")
+
+
+@lag.register
+def _(node: Window, x: Value, lanes: Parallelism) -> Fraction:
+    """While row p leaves, rows for row p + 1 come in: extent - top + (p + 1) * stride rows, and at the end the rest."""
+    rows = x.shape[0]
+    rest = abs(rows - node.stride[0] * node.output.shape[0])
+    return Fraction(max(0, kernel_extent(node)[0] - node.pads[0]) + node.stride[0] + rest, rows)
+
+
+@lag.register
+def _(node: MatVec, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(1, x.shape[0] * x.shape[1])  # one position
+
+
+@lag.register(Depthwise)
+@lag.register(Pool)
+def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(lanes.lanes_out, node.output.size)  # the taps of one output word
+
+
+@lag.register(GlobalSum)
+@lag.register(ArgMax)
+def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(1)
+
+
+@lag.register(Threshold)
+@lag.register(MulShift)
+@lag.register(Add)
+@lag.register(Fork)
+@lag.register(WidthConvert)
+def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(max(lanes.lanes_in, lanes.lanes_out), x.size)  # one word
+
+
+@lag.register
+def _(node: Reshape, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(0)

@@ -1,0 +1,53 @@
+"""Tables that people write (TOML, JSON) checked against a pydantic model, with errors they can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from toolchain.errors import UserError, unknown_name
+
+
+class Record(BaseModel):
+    """Base of the checked tables: immutable, no unknown key, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def parse_record(model: type[R], table: Mapping[str, Any], *, where: str) -> R:
+    """``table`` as a ``model``; ``where`` is named in the error.
+
+    Raises:
+        UserError: the first unknown key (with the nearest valid one), missing key or bad value.
+    """
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            wrong = unknown_name("key", key, _siblings(model, first["loc"]))
+            raise UserError(wrong.what, where=where, hint=wrong.hint) from error
+        if first["type"] == "missing":
+            raise UserError(f"key '{key}' is missing", where=where) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"bad value for '{key}': {message}, got {first['input']!r}", where=where) from error
+
+
+def _siblings(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """Dotted names of the keys that may stand where ``path`` ends."""
+    at: type[BaseModel] | None = model
+    for part in path[:-1]:
+        field = at.model_fields.get(str(part)) if at is not None else None
+        annotation = field.annotation if field is not None else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if models:
+            at = models[0]
+    prefix = ".".join(str(part) for part in path[:-1])
+    return [f"{prefix}.{name}" if prefix else name for name in (at.model_fields if at is not None else ())]
