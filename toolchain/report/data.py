@@ -1,0 +1,216 @@
+"""The facts of one build, as report.json holds them. Scripts read these keys: add to them, rename none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import ConfigDict, Field
+
+from toolchain.errors import UserError
+from toolchain.records import Record, parse_record
+
+T = TypeVar("T")
+Several = Annotated[tuple[T, ...], Field(strict=False)]  # a JSON list
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Facts(Record):
+    """Base of the report's parts: no unknown key, no infinity."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ModelFacts(Facts):
+    """The trained network as it came in."""
+
+    file: str
+    sha256: str
+    macs: Count
+    params: Count
+
+
+class Estimate(Facts):
+    """What the chosen accelerator does. ``limited_by`` is the node, stream or resource that sets its frame rate."""
+
+    fps: Amount
+    latency_ms: Amount
+    cycles_per_frame: Count
+    bytes_per_frame: Count
+    limited_by: str = ""
+
+
+class Bound(Facts):
+    """The best any design of this bit width could do on this board.
+
+    ``ceilings`` is the frame rate that each resource by itself allows; the lowest of them is ``fps``.
+    """
+
+    fps: Amount
+    limited_by: str
+    ceilings: dict[str, Amount] = Field(default_factory=dict)
+
+
+class Usage(Facts):
+    """A resource: what the accelerator uses, what it may use, what the device holds."""
+
+    used: Count
+    budget: Count
+    available: Count
+
+
+class ResourceUse(Facts):
+    """Usage of every resource, in the order that reports show."""
+
+    lut: Usage
+    ff: Usage
+    dsp: Usage
+    bram18: Usage
+
+    def items(self) -> Iterator[tuple[str, Usage]]:
+        """Key and usage of each resource."""
+        for kind in type(self).model_fields:
+            yield kind, getattr(self, kind)
+
+
+class SolverFacts(Facts):
+    """How the plan was found; ``gap`` is relative, None without a proven bound."""
+
+    name: str
+    status: str
+    gap: Amount | None
+    seconds: Amount
+
+
+class Verification(Facts):
+    """Comparisons of the integer network with the QONNX executor and with the C simulation; None: not run.
+
+    A code that differs from the float32 executor is explained when it lies within float32 rounding of a tie;
+    ``qonnx_unexplained`` counts the others.
+    """
+
+    images: Count
+    qonnx_top1_agreement: Share | None
+    qonnx_code_mismatches: Count | None
+    csim_mismatches: Count | None
+    csim_seconds: Amount | None
+    qonnx_unexplained: Count = 0
+    first_deviation: str | None = None
+
+
+class Accuracy(Facts):
+    """Share of images whose class the accelerator's network finds; ``float_top1`` is that of the network in float."""
+
+    top1: Share
+    images: Count
+    float_top1: Share | None = None
+
+
+class Training(Facts):
+    """Where the network comes from, out of metrics.json."""
+
+    data: str
+    methods: Several[str]
+    weight_bits: Amount
+    act_bits: Amount
+    weight_sparsity: Share | None = None
+
+
+class Fifos(Facts):
+    """The streams between the units: how many, their storage in bits, and the deepest in words."""
+
+    streams: Count
+    bits: Count
+    deepest: Count
+
+
+class NodeFacts(Facts):
+    """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
+
+    ``parallelism`` maps a name (PE, SIMD, lanes_in, ...) to a number. ``bits`` is a text such as "s4 x u4 -> s14".
+    """
+
+    name: str
+    op: str
+    cycles: Count
+    counted_cycles: Count | None = None
+    lut: Count
+    ff: Count
+    dsp: Count
+    bram18: Count
+    parallelism: dict[str, int]
+    bits: str = ""
+    origin: Several[str]
+
+
+class Step(Facts):
+    """Something to do next, and the command that does it."""
+
+    title: str
+    command: str
+
+
+class Report(Facts):
+    """Everything a build tells; ``source`` is the digest of the graph file, ``tool`` maps programs to versions."""
+
+    name: str
+    model: ModelFacts
+    board: str
+    architecture: Literal["streaming", "engine"]
+    clock_mhz: Annotated[float, Field(gt=0)]
+    estimate: Estimate
+    bound: Bound
+    resources: ResourceUse
+    solver: SolverFacts
+    verification: Verification
+    accuracy: Accuracy | None
+    nodes: Several[NodeFacts]
+    training: Training | None = None
+    fifo: Fifos | None = None
+    notes: Several[str] = ()
+    next_steps: Several[Step] = ()
+    tool: dict[str, str] = Field(default_factory=dict)
+    source: str = ""
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON, keys in the order of the classes above."""
+    return json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(text: str, *, where: str = "report.json") -> Report:
+    """The report that ``to_json`` wrote; ``where`` is named in the error.
+
+    Raises:
+        UserError: no JSON, or a key is unknown, missing or of another type.
+    """
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"not valid JSON: {error}", where=where, hint=_HINT) from error
+    if not isinstance(table, Mapping):
+        raise UserError("not a report: the file holds no JSON object", where=where, hint=_HINT)
+    return parse_record(Report, table, where=where)
+
+
+def read_report(path: Path) -> Report:
+    """The report in the file ``path``, or in report.json when ``path`` is a build folder.
+
+    Raises:
+        UserError: the file is missing or is no report.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read the report: {error.strerror}", where=str(file), hint=_HINT) from error
+    except UnicodeDecodeError as error:
+        raise UserError("not a text file", where=str(file), hint=_HINT) from error
+    return from_json(text, where=str(file))
+
+
+_HINT = "give the report.json that `fpgaflow export` wrote"

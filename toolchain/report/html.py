@@ -1,0 +1,174 @@
+"""The report as one HTML file without scripts and without anything fetched; the markup stands in templates/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from toolchain.report import view
+from toolchain.report.data import NodeFacts, Report, Usage
+
+CHART_LIMIT = 40
+COLOURED_OPS = ("MatVec", "Window", "Threshold", "Depthwise", "MulShift", "Pool", "Add")  # the rest shares one grey
+OTHER_OPS = "other"
+_GREY = "other units, memory ports and streams"
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A resource bar; ``fill`` and ``mark`` (the budget) in percent of its length."""
+
+    title: str
+    usage: Usage
+    fill: float
+    mark: float
+    over: bool
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A node's cycles; ``fill`` in percent of the longest bar."""
+
+    node: NodeFacts
+    fill: float
+    share: float
+    worst: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A node's part of a resource; ``width`` in percent of all that is used, ``colour`` an index of the palette."""
+
+    label: str
+    op: str
+    count: int
+    width: float
+    colour: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Who takes a resource: its segments in network order."""
+
+    title: str
+    used: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A frame rate on a logarithmic axis, ``at`` in percent of its length; ``own`` is the design, not a ceiling."""
+
+    title: str
+    fps: float
+    at: float
+    own: bool
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The design and the ceiling of each resource, lowest first; ``ticks`` are the decades of the axis."""
+
+    marks: tuple[Mark, ...]
+    ticks: tuple[Mark, ...]
+
+
+def to_html(report: Report) -> str:
+    """``report`` as a page of its own."""
+    charted = view.slowest(report, CHART_LIMIT)
+    stacks = resource_stacks(report)
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        report=report,
+        conclusion=view.conclude(report),
+        counted=view.counted(report),
+        limited_by=view.limited_by(report),
+        bound_share=view.bound_share(report),
+        meters=resource_meters(report),
+        bars=cycle_bars(report, charted),
+        stacks=stacks,
+        legend=_legend(stacks),
+        roofline=roofline(report),
+        peaks={kind: max((getattr(n, kind) for n in report.nodes), default=0) for kind in view.RESOURCES},
+        worst={node.name for node in view.bottlenecks(report)},
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("toolchain.report", "templates"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    shown: dict[str, Any] = {name: getattr(view, name) for name in ("number", "large", "percent", "plural", "lanes")}
+    environment.filters.update(shown)
+    environment.globals.update(RESOURCES=view.RESOURCES, counts_differ=view.counts_differ)
+    return environment
+
+
+def resource_meters(report: Report) -> tuple[Meter, ...]:
+    """One bar a resource over what the device holds, or over what is used where that is more."""
+    meters = []
+    for kind, usage in report.resources.items():
+        scale = 100 / max(usage.available, usage.used, usage.budget, 1)
+        over = view.over_budget(usage)
+        meters.append(Meter(view.RESOURCES[kind], usage, usage.used * scale, usage.budget * scale, over))
+    return tuple(meters)
+
+
+def cycle_bars(report: Report, nodes: tuple[NodeFacts, ...]) -> tuple[Bar, ...]:
+    """Cycles of ``nodes``, the slowest of all nodes as the full length."""
+    worst = view.bottlenecks(report)
+    most = worst[0].cycles if worst else 1
+    return tuple(
+        Bar(node, 100 * node.cycles / most, view.interval_share(report, node), node in worst) for node in nodes
+    )
+
+
+def resource_stacks(report: Report) -> tuple[Stack, ...]:
+    """Every used resource split by node; what no node accounts for (memory ports, FIFOs) is a segment of its own."""
+    stacks = []
+    for kind, usage in report.resources.items():
+        parts = [(node.name, node.op, getattr(node, kind)) for node in report.nodes]
+        rest = usage.used - sum(count for _, _, count in parts)
+        parts += [("memory ports and streams", OTHER_OPS, rest)] if rest > 0 else []
+        whole = sum(count for _, _, count in parts)
+        segments = tuple(Segment(*part, 100 * part[2] / whole, _colour(part[1])) for part in parts if part[2])
+        if segments:
+            stacks.append(Stack(view.RESOURCES[kind], usage.used, segments))
+    return tuple(stacks)
+
+
+def _colour(op: str) -> int:
+    """Palette index of an operation, the same in every report; 0 is the grey one."""
+    return COLOURED_OPS.index(op) + 1 if op in COLOURED_OPS else 0
+
+
+def _legend(stacks: tuple[Stack, ...]) -> tuple[tuple[int, str], ...]:
+    """Colour and name of the operations that occur, the grey one last."""
+    seen = {segment.colour for stack in stacks for segment in stack.segments}
+    named = tuple((i, op) for i, op in enumerate(COLOURED_OPS, start=1) if i in seen)
+    return named + (((0, _GREY),) if 0 in seen else ())
+
+
+def roofline(report: Report) -> Roofline | None:
+    """The design's frame rate below the ceilings; None when there is nothing to compare it with."""
+    rates = {name: fps for name, fps in report.bound.ceilings.items() if fps > 0}
+    own = report.estimate.fps
+    if not rates or own <= 0:
+        return None
+    low, high = floor(log10(min(own, *rates.values()))), ceil(log10(max(own, *rates.values())))
+    high = max(high, low + 1)
+
+    def mark(title: str, fps: float, *, own: bool = False) -> Mark:
+        return Mark(title, fps, 100 * (log10(fps) - low) / (high - low), own)
+
+    ordered = sorted(rates.items(), key=lambda item: item[1])
+    marks = (mark("this design", own, own=True), *(mark(name, fps) for name, fps in ordered))
+    return Roofline(marks, tuple(mark("", 10.0**power) for power in range(low, high + 1)))

@@ -1,0 +1,165 @@
+"""The report as rich tables for the terminal. Whoever has a console prints what these functions return."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from toolchain.report.data import NodeFacts, Report, Usage
+from toolchain.report.view import (
+    RESOURCES,
+    Verdict,
+    bottlenecks,
+    bound_share,
+    conclude,
+    counted,
+    counts_differ,
+    interval_share,
+    lanes,
+    limited_by,
+    number,
+    over_budget,
+    percent,
+    plural,
+    slowest,
+    used_share,
+)
+
+NODE_LIMIT = 20
+BAR_WIDTH = 24
+NAME_WIDTH = 28
+_MARKS = {Verdict.EXACT: ("✔", "green"), Verdict.DIFFERS: ("✘", "red"), Verdict.OPEN: ("?", "yellow")}
+
+
+def render(report: Report) -> Group:
+    """Summary, resources, nodes and notes, one below the other."""
+    parts: list[RenderableType] = [summary(report), resource_table(report), node_table(report)]
+    hidden = len(report.nodes) - NODE_LIMIT
+    if hidden > 0:
+        line = f"The {NODE_LIMIT} slowest of {len(report.nodes)} nodes; {hidden} faster ones are in report.json."
+        parts.append(Text(line, style="dim"))
+    parts += [Text(f"Note: {_plain(note)}") for note in report.notes]
+    return Group(*parts)
+
+
+def summary(report: Report) -> Panel:
+    """The figures that matter first, and whether they can be believed."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    estimate = report.estimate
+    grid.add_row(
+        "Speed", Text(f"{number(estimate.fps)} fps estimated, latency {number(estimate.latency_ms)} ms", "bold")
+    )
+    interval = f"{estimate.cycles_per_frame:,} cycles per frame at {report.clock_mhz:g} MHz"
+    grid.add_row("Limited by", Text(f"{_plain(limited_by(report))} ({interval})"))
+    if counted(report):
+        grid.add_row("Cycles", Text(counted(report)))
+    grid.add_row("Bound", _bound(report))
+    grid.add_row("Solver", _solver(report))
+    grid.add_row("Verification", _verification(report))
+    grid.add_row("Accuracy", _accuracy(report))
+    title = Text.assemble((_plain(report.name), "bold"), f" on {_plain(report.board)}, {report.architecture}")
+    return Panel(grid, title=title, title_align="left", border_style=_MARKS[conclude(report).verdict][1])
+
+
+def _bound(report: Report) -> Text:
+    share = bound_share(report)
+    reached = f", {percent(share)} of it reached" if share is not None else ""
+    return Text(f"{number(report.bound.fps)} fps by {_plain(report.bound.limited_by)}{reached}")
+
+
+def _solver(report: Report) -> Text:
+    solver = report.solver
+    gap = f"gap {percent(solver.gap)}" if solver.gap is not None else "no gap known"
+    style = "" if solver.status == "optimal" else "yellow"
+    return Text(f"{_plain(solver.name)}: {_plain(solver.status)}, {gap}, {number(solver.seconds)} s", style)
+
+
+def _verification(report: Report) -> Text:
+    conclusion, facts = conclude(report), report.verification
+    mark, style = _MARKS[conclusion.verdict]
+    line = Text.assemble((f"{mark} {_plain(conclusion.text)}", style))
+    if facts.qonnx_top1_agreement is not None:
+        line.append(f"\nQONNX: same class for {percent(facts.qonnx_top1_agreement)} of the images")
+    if facts.qonnx_code_mismatches:
+        line.append(f", {plural(facts.qonnx_code_mismatches, 'code')} apart by float32 rounding")
+    return line
+
+
+def _accuracy(report: Report) -> Text:
+    if report.accuracy is None:
+        return Text("not measured", "dim")
+    accuracy = report.accuracy
+    trained = f", {percent(accuracy.float_top1, 2)} in float" if accuracy.float_top1 is not None else ""
+    return Text(f"{percent(accuracy.top1, 2)} top-1 of {plural(accuracy.images, 'image')}{trained}")
+
+
+def resource_table(report: Report) -> Table:
+    """Used, budget and available of each resource with a bar over what the device holds."""
+    table = _table("Resources")
+    table.add_column("")
+    table.add_column(f"0 {'':{BAR_WIDTH - 7}} 100 %", no_wrap=True)
+    for heading in ("Used", "Budget", "Available", "Share"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for kind, usage in report.resources.items():
+        numbers = (f"{usage.used:,}", f"{usage.budget:,}", f"{usage.available:,}", percent(used_share(usage)))
+        style = "red" if over_budget(usage) else None
+        table.add_row(RESOURCES[kind], _bar(usage), *numbers, style=style)
+    return table
+
+
+def _table(title: str) -> Table:
+    """An empty table without lines, narrow enough for 80 columns."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
+    return table
+
+
+def _bar(usage: Usage) -> Text:
+    """A bar over the available amount; a stroke marks the budget."""
+    scale = BAR_WIDTH / max(usage.available, usage.used, usage.budget, 1)
+    full = min(round(usage.used * scale), BAR_WIDTH)
+    full = max(full, 1) if usage.used else 0
+    mark = min(round(usage.budget * scale), BAR_WIDTH - 1)
+    bar = Text("━" * full, "red" if over_budget(usage) else "cyan")
+    bar.append("─" * (BAR_WIDTH - full), "dim")
+    return Text.assemble(bar[:mark], ("┃", "bold"), bar[mark + 1 :])
+
+
+def node_table(report: Report, limit: int = NODE_LIMIT) -> Table:
+    """One line a node in network order, the ``limit`` slowest only; the bottleneck stands out.
+
+    Where the C simulation disagrees with the model about cycles, both numbers are shown.
+    """
+    shown = slowest(report, limit)
+    deviating = any(counts_differ(node) for node in shown)
+    table = _table("Nodes")
+    table.add_column("Node")  # the one column that gives way in a narrow terminal
+    for heading in ("Operation", "Parallelism"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("Cycles", *(["Counted"] if deviating else []), "Busy", *RESOURCES.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    worst = bottlenecks(report)
+    for node in shown:
+        style = "bold yellow" if node in worst else None
+        table.add_row(*_node_row(report, node, deviating=deviating), style=style)
+    return table
+
+
+def _node_row(report: Report, node: NodeFacts, *, deviating: bool) -> list[Text]:
+    name = _plain(node.name)
+    if len(name) > NAME_WIDTH:
+        name = "…" + name[1 - NAME_WIDTH :]  # an ONNX name says most at its end
+    cells = [node.op, lanes(node), f"{node.cycles:,}"]
+    if deviating:
+        cells.append("" if node.counted_cycles is None else f"{node.counted_cycles:,}")
+    cells += [percent(interval_share(report, node)), *(f"{getattr(node, kind):,}" for kind in RESOURCES)]
+    return [Text(name, no_wrap=True, overflow="ellipsis"), *(Text(_plain(cell)) for cell in cells)]
+
+
+def _plain(text: str) -> str:
+    """``text`` without control characters, which could steer the terminal."""
+    return "".join(char if char.isprintable() else "�" for char in text)

@@ -1,0 +1,140 @@
+"""What a reader concludes from the facts: the verdict, the bottleneck, shares, and numbers as people write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from toolchain.report.data import NodeFacts, Report, Usage
+
+RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
+
+
+class Verdict(Enum):
+    """Whether the accelerator computes the integer network."""
+
+    EXACT = "exact"
+    DIFFERS = "differs"
+    OPEN = "not simulated"
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The verdict in a sentence."""
+
+    verdict: Verdict
+    text: str
+
+
+def conclude(report: Report) -> Conclusion:
+    """The verdict over ``report``: exact only if a C simulation ran on at least one image and nothing deviates."""
+    facts = report.verification
+    images = plural(facts.images, "image")
+    at = f", first at {facts.first_deviation}" if facts.first_deviation else ""
+    if facts.csim_mismatches:
+        wrong = plural(facts.csim_mismatches, "mismatch", "mismatches")
+        return Conclusion(Verdict.DIFFERS, f"C simulation against the integer network: {images}, {wrong}{at}")
+    if facts.qonnx_unexplained:
+        wrong = plural(facts.qonnx_unexplained, "code")
+        text = f"Integer network against QONNX: {images}, {wrong} beyond float32 rounding{at}"
+        return Conclusion(Verdict.DIFFERS, text)
+    if facts.csim_mismatches is None or facts.images == 0:
+        return Conclusion(Verdict.OPEN, "The C simulation has not run; nothing is claimed about the generated code")
+    return Conclusion(Verdict.EXACT, f"C simulation equals the integer network: {images}, 0 mismatches")
+
+
+def bottlenecks(report: Report) -> tuple[NodeFacts, ...]:
+    """The nodes that take the most cycles, all of them when several tie."""
+    most = max((node.cycles for node in report.nodes), default=0)
+    return tuple(node for node in report.nodes if node.cycles == most and most > 0)
+
+
+def limited_by(report: Report) -> str:
+    """What sets the frame rate: the report's own word for it, else the slowest node."""
+    nodes = bottlenecks(report)
+    if report.estimate.limited_by or not nodes:
+        return report.estimate.limited_by or "nothing known"
+    others = len(nodes) - 1
+    return nodes[0].name + (f" and {plural(others, 'equally slow node')}" if others else "")
+
+
+def interval_share(report: Report, node: NodeFacts) -> float:
+    """Cycles of ``node`` as a share of the cycles per frame."""
+    return node.cycles / max(report.estimate.cycles_per_frame, 1)
+
+
+def bound_share(report: Report) -> float | None:
+    """Estimated frame rate as a share of the bound; None when the bound is zero."""
+    return report.estimate.fps / report.bound.fps if report.bound.fps > 0 else None
+
+
+def used_share(usage: Usage) -> float:
+    """Used as a share of what the device holds; 0 when it holds none."""
+    return usage.used / usage.available if usage.available else 0.0
+
+
+def over_budget(usage: Usage) -> bool:
+    """Whether more is used than the plan allows."""
+    return usage.used > usage.budget
+
+
+def slowest(report: Report, limit: int) -> tuple[NodeFacts, ...]:
+    """The ``limit`` nodes of most cycles, in network order."""
+    order = sorted(range(len(report.nodes)), key=lambda i: (-report.nodes[i].cycles, i))
+    return tuple(report.nodes[i] for i in sorted(order[:limit]))
+
+
+def counts_differ(node: NodeFacts) -> bool:
+    """Whether the C simulation counted other cycles than the model says."""
+    return node.counted_cycles is not None and node.counted_cycles != node.cycles
+
+
+def counted(report: Report) -> str:
+    """How the C simulation's cycle counts compare with the model's; empty when none were taken."""
+    known = [node for node in report.nodes if node.counted_cycles is not None]
+    if not known:
+        return ""
+    same = sum(not counts_differ(node) for node in known)
+    which = f"all {len(known)}" if same == len(known) else f"{same} of {len(known)}"
+    return f"C simulation counts the same cycles as the model for {which} nodes"
+
+
+def number(value: float) -> str:
+    """Three significant digits, or a whole number with separators from 100 on."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
+
+
+def large(value: float, unit: str = "") -> str:
+    """A count with a prefix and a unit: 12.5 MB."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * factor:  # three digits of less would read 1e+03
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:,.0f} {unit}".rstrip()
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in percent. Only a full share reads 100 and only nothing reads 0."""
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    text = f"{100 * share:.{digits}f}"
+    full, none = f"{100:.{digits}f}", f"{0:.{digits}f}"
+    step = 10.0**-digits
+    if text == full:
+        return f"{100 - step:.{digits}f} %" if share < 1 else f"> {full} %"
+    return f"< {step:.{digits}f} %" if text == none else f"{text} %"
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """The count with its noun."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def lanes(node: NodeFacts) -> str:
+    """The parallelism in one short text: "PE 4, SIMD 16"; lanes_in and lanes_out read as an arrow."""
+    shown = dict(node.parallelism)
+    if {"lanes_in", "lanes_out"} <= shown.keys():
+        arrow = f"{shown.pop('lanes_in')} → {shown.pop('lanes_out')}"
+        return ", ".join([arrow, *(f"{key} {value}" for key, value in shown.items())])
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
