@@ -1,9 +1,9 @@
 """The equality gate: executes a QONNX graph with the QONNX reference executor and compares it with PyTorch.
 
-Weights must be equal to the last bit. Activations come from float32 sums that the two executors add up in different
-orders, so they are compared quantizer by quantizer, each on the *same* integer input: after a quantizer is compared,
-PyTorch goes on with the codes the file produced. A rounding difference can therefore not grow from layer to layer, and
-a wrong node cannot hide behind one.
+Weights, and the scales and ranges of all quantizers, must be equal to the last bit. Activations come from float32 sums
+that the two executors add up in different orders, so they are compared quantizer by quantizer, each on the *same*
+integer input: after a quantizer is compared, PyTorch goes on with the codes the file produced. A rounding difference
+can therefore not grow from layer to layer, and a wrong node cannot hide behind one.
 
 What may differ is fixed by two rules:
 
@@ -25,6 +25,7 @@ import torch
 from brevitas.proxy.parameter_quant import WeightQuantProxyFromInjectorBase
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from numpy.typing import NDArray
+from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.custom_op.registry import getCustomOp
@@ -37,6 +38,7 @@ from toolchain.errors import VerificationError
 TOLERANCE = 2.0**-14
 QUANT_OPS = ("Quant", "BipolarQuant")
 Tensors = dict[str, NDArray[np.float32]]
+_Hook = Callable[[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,20 @@ class GateReport:
 
 
 @dataclass(frozen=True)
+class _Settings:
+    """What defines a quantizer besides its input; the range decides even where no input reached its end."""
+
+    scale: tuple[float, ...]
+    zero_point: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class _FileQuantizer:
     entering: NDArray[np.float32]
     leaving: NDArray[np.float32]
-    scale: float
+    settings: _Settings
 
 
 def execute(file: ModelWrapper, x: NDArray[np.float32]) -> Tensors:
@@ -79,10 +91,15 @@ def check_equal(model: nn.Module, file: ModelWrapper, x: Tensor) -> GateReport:
     _check_weights(model, file)
     tensors = execute(file, inputs.numpy())
     comparison = _Comparison(_activation_quantizers(file, tensors))
-    hooks = [
-        proxy.fused_activation_quant_proxy.tensor_quant.register_forward_hook(comparison.hook(name))
+    proxies = {
+        name: proxy
         for name, proxy in model.named_modules()
         if isinstance(proxy, ActQuantProxyFromInjectorBase) and proxy.is_quant_enabled
+    }
+    settings = {name: _settings_of_proxy(proxy) for name, proxy in proxies.items()}
+    hooks = [
+        proxy.fused_activation_quant_proxy.tensor_quant.register_forward_hook(comparison.hook(name, settings[name]))
+        for name, proxy in proxies.items()
     ]
     try:
         with torch.no_grad():
@@ -103,7 +120,7 @@ class _Comparison:
     def __init__(self, quantizers: dict[str, _FileQuantizer]) -> None:
         self.quantizers, self.done, self.flips = quantizers, set[str](), 0
 
-    def hook(self, proxy: str) -> Callable[[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    def hook(self, proxy: str, settings: _Settings) -> _Hook:
         """A forward hook that compares one call and hands on the file's value."""
         calls = itertools.count(1)
 
@@ -114,6 +131,8 @@ class _Comparison:
                 raise VerificationError(f"the file has no quantizer for '{_layer_of(proxy)}' (node {node})")
             ours = self.quantizers[node]
             self.done.add(node)
+            if ours.settings != settings:
+                raise VerificationError(f"quantizer '{node}' is {ours.settings} in the file, {settings} in the model")
             self.flips += _compare_quantizer(node, ours, inputs[0].numpy(), outputs[0].numpy())
             return torch.from_numpy(ours.leaving.copy()), *outputs[1:]
 
@@ -127,10 +146,10 @@ def _compare_quantizer(
     where = f"quantizer '{node}'"
     _relative_gap(entering, file.entering, f"the input of {where}")
     allowed = TOLERANCE * _largest(entering)
-    differing = np.abs(leaving - file.leaving) > TOLERANCE * file.scale
+    differing = np.abs(leaving - file.leaving) > TOLERANCE * min(file.settings.scale)
     if not differing.any():
         return 0
-    gap = np.abs(leaving - file.leaving)[differing] / file.scale
+    gap = np.abs(leaving - file.leaving)[differing] / max(file.settings.scale)
     tie = (leaving + file.leaving)[differing] / 2
     off_tie = np.abs(entering[differing] - tie)
     if gap.max() > 2 + TOLERANCE or off_tie.max() > allowed:
@@ -172,12 +191,33 @@ def _weight_quantizers(file: ModelWrapper) -> dict[str, NDArray[np.float32]]:
 def _activation_quantizers(file: ModelWrapper, tensors: Tensors) -> dict[str, _FileQuantizer]:
     """The file's quantizers of computed tensors with their executed values, by node name."""
     return {
-        node.name: _FileQuantizer(
-            tensors[node.input[0]], tensors[node.output[0]], float(np.max(tensors[node.input[1]]))
-        )
+        node.name: _FileQuantizer(tensors[node.input[0]], tensors[node.output[0]], _settings_of_node(node, tensors))
         for node in file.graph.node
         if node.op_type in QUANT_OPS and file.get_initializer(node.input[0]) is None
     }
+
+
+def _settings_of_node(node: NodeProto, tensors: Tensors) -> _Settings:
+    scale = tuple(tensors[node.input[1]].ravel().tolist())
+    if node.op_type == "BipolarQuant":
+        return _Settings(scale, 0.0, -1, 1)
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    zero_point, bits = (float(tensors[name]) for name in node.input[2:4])
+    return _Settings(scale, zero_point, *_range(int(bits), bool(attributes["signed"]), bool(attributes["narrow"])))
+
+
+def _settings_of_proxy(proxy: ActQuantProxyFromInjectorBase) -> _Settings:
+    scale = tuple(proxy.scale().detach().cpu().numpy().ravel().tolist())
+    bits, signed = int(proxy.bit_width()), bool(proxy.is_signed)
+    bounds = (-1, 1) if bits == 1 and signed else _range(bits, signed, bool(proxy.is_narrow_range))
+    return _Settings(scale, float(proxy.zero_point()), *bounds)
+
+
+def _range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    """The smallest and the largest code of a QONNX Quant node."""
+    if signed:
+        return -(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1 - narrow
 
 
 def _relative_gap(ours: NDArray[np.float32], file: NDArray[np.float32], what: str) -> float:

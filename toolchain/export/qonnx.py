@@ -132,8 +132,7 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
         node.name = node.doc_string or node.name
     wrapped = wrapped.transform(GiveReadableTensorNames())
     _strip(wrapped.model)
-    for key, value in sorted(metadata.items()):
-        wrapped.set_metadata_prop(key, value)
+    onnx.helper.set_model_props(wrapped.model, dict(sorted(metadata.items())))
     return wrapped
 
 
