@@ -1,0 +1,204 @@
+"""Data sets: each file format is read as written, and what is missing or damaged is said in one line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toolchain.errors import UserError
+from toolchain.train import data
+from toolchain.train.data_formats import read_cifar_python, read_idx
+
+_RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data set, cache or network of this computer takes part."""
+    monkeypatch.delenv(data.DATA_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "_DEBIAN_FASHION", tmp_path / "nowhere")
+
+
+def _idx(array: np.ndarray) -> bytes:
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def _pixels(*shape: int) -> np.ndarray:
+    return _RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_digits_need_no_file_and_split_the_same_way_each_time() -> None:
+    digits = data.load("digits")
+    assert digits.train_x.shape == (1437, 1, 8, 8) and digits.test_x.shape == (360, 1, 8, 8)
+    assert (digits.classes, digits.pixel_levels, digits.train_x.max()) == (10, 16, 16)
+    assert digits.test_y[:6].tolist() == data.load_test("digits")[1][:6].tolist() == [7, 9, 4, 7, 0, 2]
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_files_are_found_below_the_variables_folder(
+    name: str, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    (tmp_path / name).mkdir()
+    images = {"train": _pixels(6, 28, 28), "t10k": _pixels(3, 28, 28)}
+    for part, x in images.items():
+        for kind, array in (("images-idx3", x), ("labels-idx1", np.arange(len(x), dtype=np.uint8))):
+            content = _idx(array)
+            file = tmp_path / name / f"{part}-{kind}-ubyte"
+            file.with_name(file.name + ".gz" * packed).write_bytes(gzip.compress(content) if packed else content)
+    loaded = data.load(name)
+    assert np.array_equal(loaded.train_x[:, 0], images["train"]) and np.array_equal(loaded.test_x[:, 0], images["t10k"])
+    assert loaded.classes == 6 and loaded.test_y.tolist() == [0, 1, 2]
+
+
+def test_the_root_argument_is_searched_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, label in (("root", 3), ("variable", 7)):
+        (tmp_path / folder / "mnist").mkdir(parents=True)
+        for file, array in (("images-idx3", _pixels(1, 28, 28)), ("labels-idx1", np.array([label], np.uint8))):
+            (tmp_path / folder / "mnist" / f"t10k-{file}-ubyte").write_bytes(_idx(array))
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path / "variable"))
+    assert data.load_test("mnist")[1].tolist() == [7]
+    assert data.load_test("mnist", root=tmp_path / "root")[1].tolist() == [3]
+
+
+def test_a_short_idx_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(_idx(_pixels(2, 3, 3))[:-1])
+    with pytest.raises(UserError, match=r"idx file of 33 bytes does not hold its \(2, 3, 3\)"):
+        read_idx(path)
+
+
+def test_cifar_binary_and_python_batches_hold_the_same_images(tmp_path: Path) -> None:
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    for folder in ("a/cifar-10-batches-bin", "b/cifar-10-batches-py"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in names:
+        rows, labels = _pixels(2, 3072), [1, 9]
+        binary = b"".join(bytes([label]) + row.tobytes() for label, row in zip(labels, rows, strict=True))
+        (tmp_path / "a/cifar-10-batches-bin" / f"{name}.bin").write_bytes(binary)
+        batch = pickle.dumps({b"data": rows, b"labels": labels, b"batch_label": name.encode()}, protocol=2)
+        (tmp_path / "b/cifar-10-batches-py" / name).write_bytes(batch)
+    binary_set, python_set = (data.load("cifar10", root=tmp_path / sub) for sub in "ab")
+    assert binary_set.train_x.shape == (10, 3, 32, 32) and binary_set.test_y.tolist() == [1, 9]
+    assert np.array_equal(binary_set.train_x, python_set.train_x) and np.array_equal(
+        binary_set.test_x, python_set.test_x
+    )
+
+
+def test_a_pickle_that_runs_code_is_refused_without_running_it(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "ran"),)  # type: ignore[return-value]
+
+    path = tmp_path / "test_batch"
+    path.write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(UserError, match=r"is not allowed in a data file"):
+        read_cifar_python([path])
+    assert not (tmp_path / "ran").exists()
+
+
+def _write_pack(folder: Path, part: str, images: list[np.ndarray]) -> list[np.ndarray]:
+    """JPEGs of one size share their header up to the scan; returns the images as a decoder sees them."""
+    jpegs = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=75)
+        jpegs.append(buffer.getvalue())
+    start = jpegs[0].index(b"\xff\xda")
+    assert all(jpeg[:start] == jpegs[0][:start] for jpeg in jpegs)
+    bodies = [jpeg[start:] for jpeg in jpegs]
+    np.savez(
+        folder / f"cifar10_jpegq75_{part}.npz",
+        header=np.frombuffer(jpegs[0][:start], np.uint8),
+        body=np.frombuffer(b"".join(bodies), np.uint8),
+        offset=np.cumsum([0, *map(len, bodies)]),
+        label=np.arange(len(images), dtype=np.uint8),
+    )
+    return [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs]
+
+
+def test_jpeg_packs_are_decoded_once_and_then_read_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = {part: _write_pack(tmp_path, part, [_pixels(32, 32, 3) for _ in range(3)]) for part in ("train", "test")}
+    first = data.load("cifar10", root=tmp_path)
+    assert np.array_equal(first.test_x.transpose(0, 2, 3, 1), np.stack(decoded["test"]))
+    monkeypatch.setattr(data.formats, "read_jpeg_pack", None)
+    again = data.load("cifar10", root=tmp_path)
+    assert np.array_equal(first.train_x, again.train_x) and again.train_y.tolist() == [0, 1, 2]
+
+
+def test_image_folders_give_labels_in_the_order_of_class_names(tmp_path: Path) -> None:
+    red = np.zeros((4, 5, 3), np.uint8)
+    red[..., 0] = 200
+    for part in ("train", "test"):
+        for name in ("cat", "ant"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.fromarray(red if name == "cat" else red[..., ::-1].copy()).save(tmp_path / part / name / "1.png")
+    loaded = data.load(f"folder:{tmp_path}")
+    assert loaded.shape == (3, 4, 5) and loaded.classes == 2 and loaded.train_y.tolist() == [0, 1]
+    assert loaded.train_x[1, 0].min() == 200 and loaded.train_x[0, 0].max() == 0
+
+
+def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    for size in (4, 5):
+        Image.new("L", (size, size)).save(tmp_path / "train" / "a" / f"{size}.png")
+    with pytest.raises(UserError, match=r"image is \(1, 5, 5\), the ones before it are \(1, 4, 4\)"):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_npy_files_are_read_and_checked(tmp_path: Path) -> None:
+    prefix = tmp_path / "mine"
+    for part in ("train", "test"):
+        np.save(f"{prefix}_{part}_x.npy", _pixels(4, 2, 6, 6))
+        np.save(f"{prefix}_{part}_y.npy", np.array([0, 1, 2, 1]))
+    assert data.load(f"npy:{prefix}").shape == (2, 6, 6)
+    np.save(f"{prefix}_test_x.npy", np.zeros((4, 2, 6, 6), np.float32))
+    with pytest.raises(UserError, match=r"images float32\(4, 2, 6, 6\) .*expected uint8 images \(N, C, H, W\)"):
+        data.load(f"npy:{prefix}")
+
+
+def test_an_empty_test_set_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    with pytest.raises(UserError, match="has no test images"):
+        data.load_test(f"folder:{tmp_path}")
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(UserError, match=r"unknown data set 'cifar-10'; did you mean 'cifar10'\?"):
+        data.load("cifar-10")
+
+
+def test_without_network_the_error_says_where_to_put_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("pooch.retrieve", unreachable)
+    with pytest.raises(UserError) as caught:
+        data.load("cifar10")
+    assert str(caught.value) == (
+        "cannot download https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz (ConnectionError); "
+        f"put cifar-10-batches-py below {tmp_path / 'cache' / 'fpgaflow'}, "
+        "or set FPGAFLOW_DATA to a folder that holds cifar-10-batches-py"
+    )
+
+
+def test_the_standard_pixel_map_is_exact_and_has_zero_mean() -> None:
+    digits = data.load("digits")
+    pixels = data.pixel_map(digits, "standard")
+    values = digits.train_x / 16
+    mean, std = Fraction(f"{values.mean():.4f}"), Fraction(f"{values.std():.4f}")
+    assert pixels.scale == (1 / (16 * std),) and pixels.offset == (-mean / std,)
+    assert abs(pixels.apply(digits.train_x).mean()) < 1e-3
+    assert data.pixel_map(digits, "unit") == data.PixelMap((Fraction(1, 16),), (Fraction(0),))

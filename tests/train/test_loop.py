@@ -1,0 +1,123 @@
+"""Training runs: what they reach, what they leave behind, and how they go on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import onnx
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from toolchain.config import RunConfig, find_config, load_config, parse_config
+from toolchain.errors import UserError
+from toolchain.train import loop
+from toolchain.train.loop import load_run, train
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _config(**train_section: Any) -> RunConfig:
+    section = {"epochs": 4, "pretrain_epochs": 2, "batch_size": 64, "lr": 5e-3, "accelerator": "cpu", **train_section}
+    table = {"name": "t", "model": {"name": "cnn", "width": 0.5}, "data": {"augment": False}, "train": section}
+    return parse_config(table, where="test")
+
+
+class _Kill(Callback):
+    """Ends a run without warning at the start of an epoch, or in its middle."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.epoch and args[2] == self.batch:
+            raise RuntimeError("killed")
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(out / "model.pt", weights_only=True)["state_dict"])
+
+
+@pytest.fixture()
+def without_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the export, which other tests check, to save time."""
+    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("without_export")
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(optimizer: str, tmp_path: Path) -> None:
+    """Killed in the float phase, at the switch to quantized training, and in the middle of an epoch after it."""
+    config = _config(optimizer=optimizer)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"augment": True})})
+    whole = _weights(train(config, tmp_path / "whole"))
+    for epoch, batch in ((1, 0), (2, 0), (3, 7)):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "parts", resume=True, callbacks=[_Kill(epoch, batch)])
+    resumed = _weights(train(config, tmp_path / "parts", resume=True))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    metrics = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("whole", "parts")]
+    assert metrics[0] | {"seconds": 0} == metrics[1] | {"seconds": 0}
+
+
+def test_the_digits_recipe_passes_90_percent_in_a_few_epochs_and_leaves_the_whole_run(tmp_path: Path) -> None:
+    overrides = ["train.epochs=6", "train.pretrain_epochs=2", "train.threads=1", "train.accelerator=cpu"]
+    config = load_config(find_config("digits"), overrides)
+    out = train(config, tmp_path / "run")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics) == {
+        "data", "model", "methods", "float_top1", "top1", "qonnx_top1", "params", "macs", "weight_bits", "act_bits",
+        "weight_sparsity", "epochs", "seconds",
+    }  # fmt: skip
+    assert metrics["top1"] > 0.9 and metrics["float_top1"] > 0.9
+    assert abs(metrics["qonnx_top1"] - metrics["top1"]) <= 1 / 360  # one image whose code falls on a tie
+    assert load_config(out / "run.toml") == config
+    stored = {entry.key: entry.value for entry in onnx.load(out / "model.onnx").metadata_props}
+    assert json.loads(stored["fpgaflow.input"]) == {"pixel": {"scale": ["1/16"], "offset": ["0"]}}
+    assert list(out.glob("logs/part_0/metrics.csv")) and list(out.glob("logs/part_0/events*"))
+    assert not list(out.glob(".*"))
+    model, _, data = load_run(out)
+    with torch.no_grad():
+        top1 = (model(torch.from_numpy(data.test_x) / 16).argmax(1).numpy() == data.test_y).mean()
+    assert abs(top1 - metrics["top1"]) <= 1 / 360
+
+
+def test_a_float_run_writes_metrics_and_no_onnx_file(tmp_path: Path) -> None:
+    out = train(_config(float=True, epochs=1), tmp_path / "run")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["float_top1"] == metrics["top1"] and metrics["qonnx_top1"] is None and metrics["weight_bits"] == 32
+    assert metrics["methods"] == [] and not (out / "model.onnx").exists()
+
+
+@pytest.mark.usefixtures("without_export")
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
+            if trainer.global_step == 30:
+                next(module.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(UserError, match=r"the loss is nan at step 30 \(epoch 1\); the last checkpoint is kept"):
+        train(_config(), tmp_path / "run", callbacks=[Poison()])
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    state = torch.load(checkpoint, weights_only=False)["state_dict"]
+    assert checkpoint.name == "epoch-0.ckpt" and all(value.isfinite().all() for value in state.values())
+
+
+@pytest.mark.usefixtures("without_export")
+def test_a_used_folder_is_refused_unless_told(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(_config(epochs=1, float=True), out)
+    with pytest.raises(UserError, match=r"the run folder .*/run is not empty; use --resume, --overwrite or another"):
+        train(_config(epochs=1, float=True), out)
+    with pytest.raises(UserError, match=r"run.toml differs from the config to resume"):
+        train(_config(epochs=2, float=True), out, resume=True)
+    (out / "stale").touch()
+    train(_config(epochs=1, float=True), out, overwrite=True)
+    assert not (out / "stale").exists()

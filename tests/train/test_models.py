@@ -1,0 +1,105 @@
+"""The networks: one definition for float and quantized, addressable layers, integer residual adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from toolchain.config import RunConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.train.models import MODELS, build
+from toolchain.train.module import set_quantized
+from toolchain.train.statistics import macs, parameters, weight_sparsity, weighted_layers
+
+
+def _config(model: str, width: float = 1.0, **sections: Any) -> RunConfig:
+    return parse_config({"name": "t", "model": {"name": model, "width": width}, **sections}, where="test")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_float_network_is_the_quantized_one_with_its_quantizers_off(model: str) -> None:
+    shape, width = (3, 32, 32), 0.125 if model == "vgg-small" else 1.0
+    quantized = build(_config(model, width), shape, 10)
+    plain = build(_config(model, width, train={"float": True}), shape, 10)
+    shared = {name: value for name, value in quantized.state_dict().items() if "tensor_quant" not in name}
+    plain.load_state_dict(shared)
+    set_quantized(quantized, False)
+    x = torch.rand(2, *shape)
+    with torch.no_grad():
+        assert torch.equal(quantized.eval()(x), plain.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "expected_parameters", "expected_macs"),
+    [
+        ("tfc", (1, 28, 28), 784 * 64 + 2 * 64 * 64 + 64 * 10 + 10, 784 * 64 + 2 * 64 * 64 + 64 * 10),
+        ("lenet300", (1, 28, 28), 784 * 300 + 300 * 100 + 1000 + 10, 784 * 300 + 300 * 100 + 1000),
+        ("lenet5", (1, 28, 28), 150 + 2400 + 48000 + 10080 + 850, 784 * 150 + 100 * 2400 + 48000 + 10080 + 840),
+        ("resnet8", (3, 32, 32), 77370, 12501632),
+        ("resnet20", (3, 32, 32), 270906, 40813184),
+    ],
+)
+def test_sizes_are_those_of_the_named_networks(
+    model: str, shape: tuple[int, int, int], expected_parameters: int, expected_macs: int
+) -> None:
+    network = build(_config(model), shape, 10).eval()
+    assert (parameters(network), macs(network, shape)) == (expected_parameters, expected_macs)
+
+
+def test_both_operands_of_a_residual_add_have_one_scale() -> None:
+    block = build(_config("resnet8", 0.25), (3, 16, 16), 10).stage2_1  # type: ignore[union-attr]
+    scales = []
+    hook = block.operand.register_forward_hook(
+        lambda layer, _, output: scales.append((layer.act_quant.scale(), output))
+    )
+    block.train()(torch.rand(4, 4, 8, 8))
+    hook.remove()
+    (first, branch), (second, shortcut) = scales
+    assert torch.equal(first, second)
+    for operand in (branch, shortcut):
+        assert torch.allclose(operand / first, (operand / first).round(), atol=1e-4)  # float32 division
+
+
+def test_overrides_reach_their_layer_and_first_and_last_bits_theirs() -> None:
+    quant = {
+        "weight_bits": 3,
+        "first_weight_bits": 8,
+        "last_weight_bits": 7,
+        "layers": {"conv2": {"weight_bits": 2, "weight_granularity": "channel"}, "act1": {"act_bits": 5}},
+    }
+    network = build(_config("lenet5", quant=quant), (1, 28, 28), 10)
+    weights = [layer.quant_weight() for layer in weighted_layers(network)]  # type: ignore[operator]
+    assert [int(weight.bit_width) for weight in weights] == [8, 2, 3, 3, 7]
+    assert weights[1].scale.shape == (16, 1, 1, 1)
+    assert int(network.act1.act_quant.bit_width()) == 5  # type: ignore[union-attr,operator]
+
+
+def test_an_override_for_no_layer_is_refused() -> None:
+    config = _config("resnet8", quant={"layers": {"stage1_1.conv3": {"weight_bits": 2}}})
+    with pytest.raises(UserError, match=r"unknown layer in \[quant.layers\] 'stage1_1.conv3'; did you mean"):
+        build(config, (3, 32, 32), 10)
+
+
+def test_a_standardised_input_passes_a_signed_quantizer() -> None:
+    network = build(_config("cnn", data={"normalize": "standard"}), (1, 8, 8), 10)
+    proxy = network.input.act_quant  # type: ignore[union-attr]
+    assert proxy.is_signed and int(proxy.bit_width()) == 8  # type: ignore[operator]
+    assert not hasattr(build(_config("cnn"), (1, 8, 8), 10), "input")
+
+
+def test_unknown_models_and_images_too_small_are_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown model 'resnet18'; did you mean 'resnet8'\?"):
+        build(_config("resnet18"), (3, 32, 32), 10)
+    with pytest.raises(UserError, match=r"model 'lenet5' needs larger images than \(1, 8, 8\)"):
+        build(_config("lenet5"), (1, 8, 8), 10)
+
+
+def test_sparsity_counts_weights_that_quantize_to_zero() -> None:
+    network = build(_config("cnn", quant={"weight_bits": 2}), (1, 8, 8), 10)
+    with torch.no_grad():
+        for layer in weighted_layers(network):
+            layer.weight.fill_(1.0)
+            layer.weight.view(-1)[::2] = 1e-3
+    assert weight_sparsity(network) == 0.5

@@ -1,0 +1,96 @@
+"""The LSQ quantizers: their codes, their gradients and their scales."""
+
+from __future__ import annotations
+
+import brevitas.nn as qnn
+import pytest
+import torch
+
+from toolchain.train.quantizers import LearnedStep, Levels, act_quantizer, least_squares_step, weight_quantizer
+
+
+def _step(levels: Levels, scale: float = 1.0, *, power_of_two: bool = False) -> LearnedStep:
+    quantizer = LearnedStep(levels, (), power_of_two, is_weight=True)
+    torch.nn.init.constant_(quantizer.step, scale)
+    return quantizer.eval()
+
+
+def test_a_value_outside_the_range_gets_no_gradient_even_when_it_rounds_into_it() -> None:
+    """Round-first quantizers let x = 1.4 through at n = 1; clamp-first ones do not."""
+    x = torch.tensor([-1.4, -1.0, -0.6, 0.2, 1.0, 1.4], requires_grad=True)
+    _step(Levels.weight(2))(x)[0].sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [0, 1, 1, 1, 1, 0]
+
+
+def test_the_scale_gradient_is_lsqs() -> None:
+    """Esser et al., eq. 3: round(v) - v inside the range, the bound outside, times 1 / sqrt(N * high)."""
+    quantizer = _step(Levels.weight(3), 0.5)
+    x = torch.tensor([-9.0, -0.6, 0.1, 0.8, 9.0])
+    quantizer(x)[0].sum().backward()
+    v = x / 0.5
+    expected = torch.tensor([-3, -1 - v[1], 0 - v[2], 2 - v[3], 3]).sum() / (5 * 3) ** 0.5
+    assert quantizer.step.grad is not None
+    assert quantizer.step.grad.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_codes_span_exactly_the_levels(bits: int) -> None:
+    wide = torch.linspace(-400, 400, 8001)
+    weights = _step(Levels.weight(bits))(wide)[0].unique().tolist()
+    high = max(1, 2 ** (bits - 1) - 1)
+    assert weights == ([-1, 1] if bits == 1 else list(range(-high, high + 1)))
+    unsigned = _step(Levels.activation(bits, signed=False))(wide)[0].unique().tolist()
+    assert unsigned == list(range(2**bits))
+
+
+def test_ties_round_to_even() -> None:
+    x = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
+    assert _step(Levels.weight(4))(x)[0].tolist() == [-2, -2, 0, 0, 2, 2]
+
+
+def test_the_sign_of_zero_is_plus() -> None:
+    assert _step(Levels.weight(1), 0.5)(torch.tensor([-0.1, 0.0, 0.1]))[0].tolist() == [-0.5, 0.5, 0.5]
+
+
+def test_power_of_two_scales_are_exact_powers_and_still_learn() -> None:
+    for exponent in range(-24, 11):
+        quantizer = _step(Levels.weight(4), 1.2 * 2.0**exponent, power_of_two=True)
+        mantissa, power = torch.frexp(quantizer.scale())
+        assert (mantissa.item(), power.item() - 1) == (0.5, exponent)
+        quantizer(torch.tensor([0.3, 100.0]))[0].sum().backward()
+        assert quantizer.step.grad is not None and quantizer.step.grad.item() != 0
+
+
+def test_the_initial_step_is_the_best_of_its_grid() -> None:
+    torch.manual_seed(0)
+    x, levels = torch.randn(4, 500), Levels.weight(3)
+
+    def error(step: torch.Tensor) -> torch.Tensor:
+        return (x - (x / step).clamp(-3, 3).round() * step).square().sum()
+
+    found = least_squares_step(x, levels, ())
+    assert all(error(found) <= error(found * 2 ** (k / 8)) for k in (-2, -1, 1, 2))
+    assert least_squares_step(x, levels, (4, 1)).shape == (4, 1)
+
+
+def test_a_step_that_turns_negative_keeps_a_positive_scale() -> None:
+    assert _step(Levels.weight(4), -0.25).scale().item() == 0.25
+    assert _step(Levels.weight(4), 0.0).scale().item() > 0
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_brevitas_layers_carry_the_quantizer(granularity: str) -> None:
+    layer = qnn.QuantConv2d(3, 4, 3, weight_quant=weight_quantizer(3, granularity=granularity))  # type: ignore[arg-type]
+    weight = layer.quant_weight()
+    assert weight.scale.shape == ((4, 1, 1, 1) if granularity == "channel" else ())
+    assert weight.int().abs().max() <= 3 and weight.is_valid
+
+
+def test_an_activation_step_is_set_by_the_first_training_batch_only() -> None:
+    act = qnn.QuantReLU(act_quant=act_quantizer(4, signed=False))
+    act.eval()(torch.rand(8))
+    assert act.act_quant.scale().item() == 1
+    act.train()(torch.rand(8, 10))
+    scale = act.act_quant.scale().item()
+    act(100 * torch.rand(8, 10))
+    assert 0.04 < scale < 0.08 and act.act_quant.scale().item() == scale
