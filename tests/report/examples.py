@@ -61,8 +61,8 @@ def example_report(count: int = 25) -> Report:
         estimate=Estimate(fps=250e6 / INTERVAL, latency_ms=0.113, cycles_per_frame=INTERVAL, bytes_per_frame=3076),
         bound=Bound(
             fps=31_250.0,
-            limited_by="LUT and DSP",
-            ceilings={"LUT and DSP": 31_250.0, "BRAM18": 68_400.0, "memory bandwidth": 1_386_000.0},
+            limited_by="multipliers: 12.5 M MAC a frame at 1563 a cycle",
+            ceilings={"multipliers": 31_250.0, "BRAM18": 68_400.0, "memory bandwidth": 1_386_000.0},
         ),
         resources=ResourceUse(
             lut=Usage(used=used["lut"] + 1480, budget=40_803, available=70_560),

@@ -127,6 +127,15 @@ def test_the_roofline_spans_whole_decades() -> None:
     assert all(0 <= mark.at <= 100 for mark in chart.marks)
 
 
+def test_the_roofline_falls_back_to_the_bound() -> None:
+    report = example_report(1)
+    alone = roofline(report.model_copy(update={"bound": report.bound.model_copy(update={"ceilings": {}})}))
+    assert alone is not None
+    assert [mark.title for mark in alone.marks] == ["this design", "upper bound"]
+    nothing = report.bound.model_copy(update={"ceilings": {}, "fps": 0.0})
+    assert roofline(report.model_copy(update={"bound": nothing})) is None
+
+
 def _with_dsp(report: Report, usage: Usage) -> Report:
     return report.model_copy(update={"resources": report.resources.model_copy(update={"dsp": usage})})
 

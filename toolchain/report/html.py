@@ -158,10 +158,10 @@ def _legend(stacks: tuple[Stack, ...]) -> tuple[tuple[int, str], ...]:
 
 
 def roofline(report: Report) -> Roofline | None:
-    """The design's frame rate below the ceilings; None when there is nothing to compare it with."""
-    rates = {name: fps for name, fps in report.bound.ceilings.items() if fps > 0}
+    """The design's frame rate below the ceilings, or the bound alone; None when one of the rates is zero."""
+    rates = report.bound.ceilings or {"upper bound": report.bound.fps}
     own = report.estimate.fps
-    if not rates or own <= 0:
+    if min(own, *rates.values()) <= 0:
         return None
     low, high = floor(log10(min(own, *rates.values()))), ceil(log10(max(own, *rates.values())))
     high = max(high, low + 1)

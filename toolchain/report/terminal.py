@@ -68,7 +68,7 @@ def summary(report: Report) -> Panel:
 def _bound(report: Report) -> Text:
     share = bound_share(report)
     reached = f", {percent(share)} of it reached" if share is not None else ""
-    return Text(f"{number(report.bound.fps)} fps by {_plain(report.bound.limited_by)}{reached}")
+    return Text(f"{number(report.bound.fps)} fps{reached} ({_plain(report.bound.limited_by)})")
 
 
 def _solver(report: Report) -> Text:
