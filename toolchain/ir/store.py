@@ -116,6 +116,17 @@ def load(folder: Path) -> Graph:
         raise UserError(f"damaged graph file: {error}", where=str(path), hint="lower the model again") from error
 
 
+def stored_digest(folder: Path) -> str:
+    """The digest that ``save`` gave the graph in ``folder``; UserError when there is none."""
+    path = folder / "graph.json"
+    try:
+        return str(json.loads(path.read_text())["digest"])
+    except FileNotFoundError as error:
+        raise UserError("no such file", where=str(path), hint="run 'fpgaflow lower' first") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"damaged graph file: {error}", where=str(path), hint="lower the model again") from error
+
+
 def _load_node(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Node:
     fields_of_node = {key: item for key, item in record.items() if key != "op"}
     node: Node = _build(_NODES[record["op"]], fields_of_node, arrays)

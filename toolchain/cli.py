@@ -1,0 +1,292 @@
+"""The command line: parse, load, one call, print."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchain import __version__
+from toolchain.errors import FlowError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from toolchain.flow.options import Check, Search
+    from toolchain.flow.stages import Progress
+
+app = typer.Typer(
+    help="Quantized neural networks to verified Vitis HLS accelerators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[Path, typer.Argument(help="QONNX file, or the folder of a training run.")]
+Folder = Annotated[Path, typer.Argument(help="Build folder.")]
+Out = Annotated[Path | None, typer.Option(help="Build folder; build/NAME by default.")]
+BoardName = Annotated[str, typer.Option("--board", help="Board; see 'fpgaflow boards'.")]
+ClockOption = Annotated[float | None, typer.Option("--clock", min=1, max=1000, help="Clock in MHz.")]
+FpsOption = Annotated[float | None, typer.Option(min=1e-3, help="Least resources at this rate, not the most fps.")]
+BudgetOption = Annotated[list[str] | None, typer.Option("--budget", help="Share of a resource, e.g. lut=0.7.")]
+PlanOption = Annotated[Path | None, typer.Option("--plan", help="Take this plan instead of searching for one.")]
+TimeOption = Annotated[float, typer.Option("--time-limit", min=0.1, help="Seconds for each round of the solver.")]
+PixelOption = Annotated[str | None, typer.Option("--pixel-scale", help="Real value of a pixel step, e.g. 1/255.")]
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Images to verify on, .npy.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Their classes, .npy.")]
+DataOption = Annotated[str | None, typer.Option("--data", help="Data set to verify on instead.")]
+CountOption = Annotated[int, typer.Option("--count", min=0, help="Images to verify on; 0 for all.")]
+QonnxOption = Annotated[int, typer.Option("--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the C simulation.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fpgaflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what is done.")] = False,
+) -> None:
+    """Options of every command."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="Run file (TOML), or the name of a recipe.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. train.epochs=5.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run first.")] = False,
+) -> None:
+    """Train a quantized network and export it as QONNX."""
+    from toolchain.config import find_config, load_config
+
+    run = load_config(find_config(config), settings or [])
+    from toolchain.train.loop import train as run_training
+
+    folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite)
+    from toolchain.train.summary import summary
+
+    _console().print(summary(folder))
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Out = None,
+    board: BoardName = "zu3eg",
+    clock: ClockOption = None,
+    target_fps: FpsOption = None,
+    budget: BudgetOption = None,
+    plan: PlanOption = None,
+    time_limit: TimeOption = 60.0,
+    pixel_scale: PixelOption = None,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
+    count: CountOption = 1000,
+    qonnx_images: QonnxOption = 256,
+    threads: ThreadsOption = 2,
+) -> None:
+    """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
+    search = _search(board, clock, target_fps, budget, plan, time_limit)
+    check = _check(images, labels, data, count, qonnx_images, threads)
+    model = _model_file(model)
+    folder = out or Path("build") / _build_name(model)
+    from toolchain.flow.stages import export as run
+
+    with _progress() as progress:
+        summary = run(model, folder, search, check, pixel_scale=_fraction(pixel_scale), progress=progress)
+    from toolchain.report.terminal import render
+
+    _console().print(render(summary))
+    _console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> None:
+    """QONNX to the integer network: graph.json and weights.npz."""
+    model = _model_file(model)
+    folder = out or Path("build") / _build_name(model)
+    from toolchain.flow.stages import lower as run
+    from toolchain.ir.text import to_text
+
+    _console().print(to_text(run(model, folder, pixel_scale=_fraction(pixel_scale))), markup=False, soft_wrap=True)
+
+
+@app.command()
+def explore(
+    folder: Folder,
+    board: BoardName = "zu3eg",
+    clock: ClockOption = None,
+    target_fps: FpsOption = None,
+    budget: BudgetOption = None,
+    plan: PlanOption = None,
+    time_limit: TimeOption = 60.0,
+) -> None:
+    """Choose the parallelism of every unit: plan.json."""
+    from toolchain.flow.stages import explore as run
+
+    found = run(folder, _search(board, clock, target_fps, budget, plan, time_limit))
+    if found.solver is not None:
+        rate = found.clock_mhz * 1e6 / found.solver.cycles
+        _console().print(
+            f"{rate:,.0f} fps, {found.solver.cycles:,} cycles a frame, {found.solver.status}, "
+            f"gap {found.solver.gap:.2%}, {found.solver.seconds:.1f} s ({found.solver.name})"
+        )
+    _console().print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
+
+
+@app.command()
+def generate(folder: Folder) -> None:
+    """Write the Vitis HLS project of the plan: hls/."""
+    from toolchain.flow.stages import generate as run
+
+    _console().print(f"Project: {run(folder)}", soft_wrap=True)
+
+
+@app.command()
+def simulate(
+    folder: Folder,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
+    count: CountOption = 1000,
+    qonnx_images: QonnxOption = 256,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Run the C simulation and compare it with the integer network: simulation.json."""
+    from toolchain.flow.stages import demand_exact
+    from toolchain.flow.stages import simulate as run
+
+    with _progress() as progress:
+        found = run(folder, _check(images, labels, data, count, qonnx_images, threads), progress=progress)
+    demand_exact(found)
+    accuracy = "" if found.top1 is None else f", top-1 {found.top1:.2%}"
+    _console().print(f"exact on {found.images} images of {found.data}{accuracy}")
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report.json and report.html again and print them."""
+    from toolchain.flow.stages import report as run
+    from toolchain.report.terminal import render
+
+    _console().print(render(run(folder)))
+
+
+@app.command()
+def boards() -> None:
+    """The boards that plans can be made for."""
+    from rich.table import Table
+
+    from toolchain.boards import list_boards, load_board
+
+    table = Table("board", "part", "LUT", "FF", "DSP", "BRAM18", "MHz")
+    for board in map(load_board, list_boards()):
+        device = board.device
+        counts = [f"{n:,}" for n in (device.lut, device.ff, device.dsp, device.bram18)]
+        table.add_row(board.name, board.part, *counts, f"{board.clock.default_mhz:g}")
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A progress bar a stage on the terminal's error stream."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def _model_file(path: Path) -> Path:
+    """The QONNX file ``path``, or the one in the run folder ``path``."""
+    if path.is_dir():
+        if not (path / "model.onnx").is_file():
+            raise UserError(f"no model.onnx in {path}", hint="give a QONNX file or a finished run's folder")
+        return path / "model.onnx"
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    return path
+
+
+def _build_name(model: Path) -> str:
+    return model.resolve().parent.name if model.name == "model.onnx" else model.stem
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise UserError(f"--pixel-scale {text} is no positive fraction", hint="write 1/255 or 0.0039")
+    return value
+
+
+def _search(
+    board: str, clock: float | None, fps: float | None, budget: list[str] | None, plan: Path | None, seconds: float
+) -> Search:
+    from toolchain.flow.options import Search, parse_budget
+
+    return Search(board, clock, fps, parse_budget(budget or []), seconds, plan)
+
+
+def _check(
+    images: Path | None, labels: Path | None, data: str | None, count: int, qonnx_images: int, threads: int
+) -> Check:
+    from toolchain.flow.options import Check
+
+    return Check(images, labels, data, count or None, qonnx_images, threads)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except FlowError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        _fail(f"{error.strerror}: {error.filename or 'while writing'}", UserError.exit_code)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"fpgaflow: {message}\n")
+    raise SystemExit(code)

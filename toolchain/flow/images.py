@@ -1,0 +1,80 @@
+"""The images a build is verified on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.errors import UserError
+from toolchain.export.layout import Layout
+from toolchain.ir.ops import Array
+
+RANDOM_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Images:
+    """``x`` (N, H, W, C), uint8 pixels or float32 values, with labels ``y`` (N,) where they are known."""
+
+    name: str
+    x: Array
+    y: Array | None
+
+
+def load_images(
+    layout: Layout, *, images: Path | None, labels: Path | None, data: str | None, count: int | None
+) -> Images:
+    """The first ``count`` images of the file ``images``, else of the data set ``data``, else random pixels.
+
+    Raises:
+        UserError: unreadable files, shapes that do not fit the network's input, no images.
+    """
+    if images is not None:
+        x, y = _read(images), None if labels is None else _read(labels)
+        found = Images(images.name, x, y)
+    elif labels is not None:
+        raise UserError("labels without images", hint="give --images as well")
+    elif data is not None:
+        from toolchain.train.data import load_test
+
+        found = Images(data, *load_test(data))
+    else:
+        pixels = np.random.default_rng(0).integers(0, 256, (RANDOM_IMAGES, *layout.shape), dtype=np.uint8)
+        return Images("random pixels", pixels, None)
+    if not len(found.x):
+        raise UserError("no images", where=found.name)
+    if found.y is not None and len(found.y) != len(found.x):
+        raise UserError(f"{len(found.x)} images and {len(found.y)} labels", where=found.name)
+    x, y = found.x[:count], None if found.y is None else found.y[:count].astype(np.int64)
+    return Images(found.name, _arranged(x, layout, found.name), y)
+
+
+def _read(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is no .npy file of numbers", hint="write it with numpy.save") from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path} holds several arrays", hint="give one .npy file")
+    return array
+
+
+def _arranged(x: Array, layout: Layout, name: str) -> Array:
+    """(N, H, W, C) from the network's own axes, from channels last, or from flat rows of the network's order."""
+    height, width, channels = layout.shape
+    onnx = layout.onnx_shape(1)[1:]
+    if x.shape[1:] == layout.shape and x.shape[1:] != onnx:
+        arranged = x
+    elif x.shape[1:] in (onnx, (height * width * channels,)) or (channels == 1 and x.shape[1:] == (height, width)):
+        arranged = layout.to_ir(x)
+    elif layout.axes == "NC" and x[0].size == channels:
+        arranged = layout.to_ir(x.reshape(len(x), channels))
+    else:
+        raise UserError(f"images of shape {x.shape[1:]} do not fit the network's input {onnx}", where=name)
+    if arranged.dtype != np.uint8 and not np.issubdtype(arranged.dtype, np.floating):
+        raise UserError(f"images of type {arranged.dtype}", where=name, hint="give uint8 pixels or float32 values")
+    return arranged if arranged.dtype == np.uint8 else arranged.astype(np.float32)

@@ -1,0 +1,65 @@
+"""What a user asks of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolchain.boards import Board, Planning, load_board
+from toolchain.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource."""
+
+    board: str = "zu3eg"
+    clock_mhz: float | None = None
+    target_fps: float | None = None
+    budget: dict[str, float] = field(default_factory=dict)
+    time_limit: float = 60.0
+    plan: Path | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor."""
+
+    images: Path | None = None
+    labels: Path | None = None
+    data: str | None = None
+    count: int | None = 1000
+    qonnx_images: int = 256
+    threads: int = 2
+
+
+def prepared_board(search: Search) -> Board:
+    """The board of ``search`` with its budget.
+
+    Raises:
+        UserError: unknown board.
+    """
+    board = load_board(search.board)
+    return board.model_copy(update={"planning": board.planning.model_copy(update=search.budget)})
+
+
+def parse_budget(entries: Iterable[str]) -> dict[str, float]:
+    """``["lut=0.7"]`` as ``{"lut": 0.7}``: shares of the device that a plan may use.
+
+    Raises:
+        UserError: no such resource, or no share between 0 and 1.
+    """
+    budget = {}
+    for entry in entries:
+        kind, _, text = entry.partition("=")
+        if kind not in Planning.model_fields:
+            raise unknown_name("resource", kind, Planning.model_fields)
+        try:
+            share = float(text)
+        except ValueError:
+            share = -1.0
+        if not 0.0 < share <= 1.0:
+            raise UserError(f"--budget {entry}: the share must lie above 0 and at most at 1", hint=f"write {kind}=0.7")
+        budget[kind] = share
+    return budget

@@ -1,0 +1,64 @@
+"""Small JSON files between the stages; each records the tool's version and the digest of what it was made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from toolchain import __version__
+from toolchain.errors import UserError
+from toolchain.files import write_text
+from toolchain.records import Record, parse_record
+
+R = TypeVar("R", bound=Record)
+
+
+class ModelRecord(Record):
+    """model.json: the QONNX file a build stems from. ``axes`` are those of its input."""
+
+    file: str
+    sha256: str
+    macs: int
+    params: int
+    data: str | None
+    axes: str
+    notes: list[str]
+    fpgaflow: str = __version__
+
+
+class SimulationRecord(Record):
+    """simulation.json: what was compared, what differed, and the cycles counted by unit over ``calls`` runs."""
+
+    graph: str
+    data: str
+    images: int
+    qonnx_images: int
+    qonnx_top1_agreement: float | None
+    qonnx_code_mismatches: int | None
+    csim_mismatches: int
+    csim_seconds: float
+    first_deviation: str | None
+    top1: float | None
+    calls: int
+    cycles: dict[str, int]
+    compiler: str
+    fpgaflow: str = __version__
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write ``record`` as JSON by rename."""
+    write_text(path, json.dumps(record.model_dump(), indent=1) + "\n")
+
+
+def read_record(kind: type[R], path: Path) -> R:
+    """The record in ``path``; UserError when it is missing or damaged."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError("no such file", where=str(path), hint="run the earlier stages first") from error
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(table, dict):
+        raise UserError("the file holds no JSON object", where=str(path))
+    return parse_record(kind, table, where=str(path))

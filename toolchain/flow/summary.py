@@ -1,0 +1,251 @@
+"""From the files of a build to the facts of its report."""
+
+from __future__ import annotations
+
+import json
+from math import ceil
+from pathlib import Path
+
+from toolchain import __version__
+from toolchain.boards import Board
+from toolchain.dse.bound import bound
+from toolchain.dse.cost import cost, graph_cost, reader_cost, writer_cost
+from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, prologue, stream_cycles
+from toolchain.dse.latency import latency_cycles
+from toolchain.dse.plan import Plan
+from toolchain.dse.resources import Resources
+from toolchain.flow.records import ModelRecord, SimulationRecord
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape, Window
+from toolchain.ir.types import Value
+from toolchain.report.data import (
+    Accuracy,
+    Bound,
+    Estimate,
+    Fifos,
+    ModelFacts,
+    NodeFacts,
+    Report,
+    ResourceUse,
+    SolverFacts,
+    Step,
+    Training,
+    Usage,
+    Verification,
+)
+
+WORD_BITS = 128
+
+
+def make_report(
+    graph: Graph,
+    plan: Plan,
+    board: Board,
+    model: ModelRecord,
+    simulation: SimulationRecord,
+    metrics: Path,
+    digest: str,
+) -> Report:
+    """The report of the HARDWARE ``graph``; ``metrics`` is the training's metrics.json, used where it exists."""
+    clock = plan.clock_mhz * 1e6
+    interval = graph_cycles(graph)
+    limit = bound(graph, board, plan.clock_mhz)
+    trained = json.loads(metrics.read_text()) if metrics.is_file() else None
+    nodes = _nodes(graph, board, simulation)
+    slowest = max(nodes, key=lambda n: n.cycles)
+    return Report(
+        name=graph.name,
+        model=ModelFacts(file=Path(model.file).name, sha256=model.sha256, macs=model.macs, params=model.params),
+        board=plan.board,
+        architecture="streaming",
+        clock_mhz=plan.clock_mhz,
+        estimate=Estimate(
+            fps=clock / interval,
+            latency_ms=1e3 * latency_cycles(graph) / clock,
+            cycles_per_frame=interval,
+            bytes_per_frame=_frame_bytes(graph),
+            limited_by=slowest.name,
+        ),
+        bound=Bound(fps=limit.fps, limited_by=limit.limited_by),
+        resources=_usage(graph, board),
+        solver=_solver(plan),
+        verification=Verification(
+            images=simulation.images,
+            qonnx_top1_agreement=simulation.qonnx_top1_agreement,
+            qonnx_code_mismatches=simulation.qonnx_code_mismatches,
+            csim_mismatches=simulation.csim_mismatches,
+            csim_seconds=simulation.csim_seconds,
+            first_deviation=simulation.first_deviation,
+        ),
+        accuracy=None
+        if simulation.top1 is None
+        else Accuracy(
+            top1=simulation.top1, images=simulation.images, float_top1=trained["float_top1"] if trained else None
+        ),
+        nodes=nodes,
+        training=_training(trained),
+        fifo=_fifos(graph),
+        notes=(*model.notes, *_verification_notes(simulation)),
+        next_steps=(
+            Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f scripts/run_hls.tcl csynth"),
+            Step(title="Synthesize with Vitis 2024 or newer", command="cd hls && bash scripts/run.sh csynth"),
+        ),
+        tool={"fpgaflow": __version__, "g++": simulation.compiler},
+        source=digest,
+    )
+
+
+def _verification_notes(simulation: SimulationRecord) -> tuple[str, ...]:
+    notes = [f"verified on {simulation.images} images of {simulation.data}"]
+    if simulation.qonnx_images:
+        notes.append(f"compared with the float32 QONNX executor on {simulation.qonnx_images} images")
+    else:
+        notes.append("not compared with the QONNX file: it is not where it was, or --qonnx-images is 0")
+    return tuple(notes)
+
+
+def _solver(plan: Plan) -> SolverFacts:
+    if plan.solver is None:
+        return SolverFacts(name="none", status="given by hand", gap=None, seconds=0.0)
+    return SolverFacts(
+        name=plan.solver.name, status=plan.solver.status, gap=plan.solver.gap, seconds=plan.solver.seconds
+    )
+
+
+def _training(metrics: dict[str, object] | None) -> Training | None:
+    if metrics is None:
+        return None
+    kept = {key: metrics[key] for key in ("data", "weight_bits", "act_bits", "weight_sparsity")}
+    return Training.model_validate({**kept, "methods": metrics["methods"]})
+
+
+def _frame_bytes(graph: Graph) -> int:
+    """Bytes a frame moves over the memory ports, in whole 128-bit words of whole lane groups."""
+    total = 0
+    ends = (graph.input, graph.value(graph.output))
+    for value, lanes in zip(ends, boundary_lanes(graph), strict=True):
+        groups = WORD_BITS // (lanes * value.qint.bits)
+        total += ceil(value.size / lanes / groups) * WORD_BITS // 8
+    return total
+
+
+def _usage(graph: Graph, board: Board) -> ResourceUse:
+    """Accelerator and shell against the planned share of the device."""
+    shell = board.shell
+    used = graph_cost(graph) + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
+    budget = board.budget + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
+    kinds = {
+        kind: Usage(used=getattr(used, kind), budget=getattr(budget, kind), available=getattr(board.totals, kind))
+        for kind in ("lut", "ff", "dsp", "bram18")
+    }
+    return ResourceUse(**kinds)
+
+
+def _facts(name: str, op: str, cycles: int, counted: int | None, cost: Resources, **more: object) -> NodeFacts:
+    return NodeFacts.model_validate(
+        {
+            "name": name,
+            "op": op,
+            "cycles": cycles,
+            "counted_cycles": counted,
+            "lut": cost.lut,
+            "ff": cost.ff,
+            "dsp": cost.dsp,
+            "bram18": cost.bram18,
+            "parallelism": {},
+            "origin": [],
+        }
+        | more
+    )
+
+
+def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[NodeFacts, ...]:
+    """Every unit with its streams, the two memory ports, and the shell."""
+    values = graph.values()
+    reader, writer = boundary_lanes(graph)
+    output = values[graph.output]
+
+    def counted(name: str, once: int = 0) -> int | None:
+        """Cycles a frame, less what a unit spends once a call."""
+        if not simulation.images or name not in simulation.cycles:
+            return None
+        return (simulation.cycles[name] - once * simulation.calls) // simulation.images
+
+    facts = [
+        _facts(
+            "input_reader",
+            "Read",
+            stream_cycles(graph.input, reader),
+            counted("@read"),
+            reader_cost(graph.input, reader),
+            parallelism={"lanes": reader},
+            bits=str(graph.input.type),
+        )
+    ]
+    for node in graph.nodes:
+        if isinstance(node, Reshape):
+            continue
+        once = 0
+        if isinstance(node, Window) and node.parallelism is not None:
+            once = prologue(node, values[node.inputs[0]], node.parallelism)
+        facts.append(
+            _facts(
+                node.name,
+                type(node).__name__,
+                frame_cycles(node, graph),
+                counted(node.name, once),
+                cost(node, graph),
+                parallelism=_parallelism(node),
+                bits=_bits(node, values),
+                origin=list(node.origin),
+            )
+        )
+    facts.append(
+        _facts(
+            "output_writer",
+            "Write",
+            stream_cycles(output, writer),
+            counted("@write"),
+            writer_cost(output, writer),
+            parallelism={"lanes": writer},
+            bits=str(output.type),
+        )
+    )
+    shell = board.shell
+    facts.append(_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
+    return tuple(facts)
+
+
+def _parallelism(node: Node) -> dict[str, int]:
+    lanes = node.parallelism
+    if lanes is None:
+        return {}
+    if isinstance(node, MatVec):
+        return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in}
+    if lanes.lanes_in == lanes.lanes_out:
+        return {"lanes": lanes.lanes_in}
+    return {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
+
+
+def _bits(node: Node, values: dict[str, Value]) -> str:
+    inputs = " + ".join(str(values[name].type) for name in node.inputs)
+    weight = f"{node.weight_type} x " if isinstance(node, (MatVec, Depthwise)) else ""
+    return f"{weight}{inputs} -> {node.outputs[0].type}"
+
+
+def _fifos(graph: Graph) -> Fifos:
+    reader, _ = boundary_lanes(graph)
+    lanes = {graph.input.name: reader}
+    for node in graph.nodes:
+        if node.parallelism is not None:
+            lanes |= {value.name: node.parallelism.lanes_out for value in node.outputs}
+    values = graph.values()
+    renamed = {node.output.name for node in graph.nodes if isinstance(node, Reshape)}
+    found = [
+        (values[name].depth or 2, width * values[name].qint.bits)
+        for name, width in lanes.items()
+        if name not in renamed
+    ]
+    return Fifos(
+        streams=len(found), bits=sum(depth * width for depth, width in found), deepest=max(depth for depth, _ in found)
+    )
