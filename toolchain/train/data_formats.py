@@ -42,7 +42,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{axes}I", data[4:start]) if len(data) >= start else ()
     if len(data) - start != math.prod(shape) or not shape:
         raise UserError(f"idx file of {len(data)} bytes does not hold its {shape}", where=str(path))
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()  # writable, as torch wants it
 
 
 def read_idx_pair(images: Path, labels: Path) -> Part:

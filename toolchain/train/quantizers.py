@@ -60,24 +60,24 @@ class Levels:
 class _RoundClamped(torch.autograd.Function):
     """``round(clamp(x / s, low, high)) * s`` with LSQ's gradients.
 
-    To the scale: Esser et al., Learned Step Size Quantization, eq. 3. To x: 1 inside the range, 0 outside, eq. 5.
+    To the scale: Esser et al., Learned Step Size Quantization, eq. 3. To x: 1 strictly inside the range, else 0, eq. 5.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, grad_scale: float) -> Tensor:
-        scaled = x / scale
-        codes = scaled.clamp(low, high)
-        inside = codes == scaled
-        codes = codes.round_()
-        ctx.save_for_backward(inside, torch.where(inside, codes - scaled, codes))
-        ctx.scale_shape, ctx.grad_scale = scale.shape, grad_scale
-        return codes * scale
+        y = (x / scale).clamp_(low, high).round_().mul_(scale)
+        ctx.save_for_backward(x, scale, y)
+        ctx.range, ctx.grad_scale = (low, high), grad_scale
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        inside, slope = ctx.saved_tensors
-        to_scale = (grads[0] * slope).sum_to_size(ctx.scale_shape) * ctx.grad_scale
-        return grads[0] * inside, to_scale, None, None, None
+        x, scale, y = ctx.saved_tensors
+        scaled = x / scale
+        to_x = torch.ops.aten.hardtanh_backward(grads[0], scaled, *ctx.range)
+        codes_part = (grads[0] * y).sum_to_size(scale.shape) / scale
+        to_scale = codes_part - scaled.mul_(to_x).sum_to_size(scale.shape)
+        return to_x, to_scale * ctx.grad_scale, None, None, None
 
 
 class _Bipolar(torch.autograd.Function):
