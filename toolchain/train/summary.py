@@ -1,0 +1,30 @@
+"""What a finished run reached, as a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.panel import Panel
+from rich.table import Table
+
+
+def summary(folder: Path) -> Panel:
+    """The metrics of the run in ``folder``, and what to do next."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    bits = f"W{metrics['weight_bits']}A{metrics['act_bits']}"
+    grid.add_row("Network", f"{metrics['model']} {bits}, {metrics['params']:,} weights, {metrics['macs']:,} MAC")
+    grid.add_row("Test top-1", _percent(metrics["top1"]))
+    if metrics["float_top1"] is not None:
+        grid.add_row("Float top-1", _percent(metrics["float_top1"]))
+    if metrics["qonnx_top1"] is not None:
+        grid.add_row("QONNX top-1", f"{_percent(metrics['qonnx_top1'])} of the first test images")
+        grid.add_row("Next", f"fpgaflow export {folder}")
+    return Panel(grid, title=f"{metrics['data']}, {metrics['epochs']} epochs, {metrics['seconds']:.0f} s", expand=False)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
