@@ -28,7 +28,7 @@ def parse_record(model: type[R], table: Mapping[str, Any], *, where: str) -> R:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo also leaves a key missing
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             wrong = unknown_name("key", key, _siblings(model, first["loc"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import astuple
 
 from toolchain.boards import Board
 from toolchain.dse.cost import graph_cost
@@ -62,12 +63,12 @@ def explore(
         first = first or solution
         plan = _plan(forked, solution.lanes, board.name, clock, model)
         hardware = to_hardware(forked, plan)
-        extra = graph_cost(hardware) - solution.resources
-        if graph_cost(hardware).fits(board.budget):
+        used = graph_cost(hardware)
+        if used.fits(board.budget):
             cycles = graph_cycles(hardware)
             record = _record(solution, first, cycles, target, time.monotonic() - start)
             return plan.model_copy(update={"solver": record})
-        reserved = _max(reserved, extra)
+        reserved = _reserve(reserved, used - solution.resources, used - board.budget)
     raise UserError(
         "the converters and FIFOs of every plan found exceed the budget",
         where=board.name,
@@ -96,8 +97,13 @@ def _record(solution: Solution, first: Solution, cycles: int, target: int | None
     return SolverRecord(name=solution.solver, status=status, gap=gap, seconds=seconds, cycles=cycles)
 
 
-def _max(a: Resources, b: Resources) -> Resources:
-    return Resources(max(a.lut, b.lut), max(a.ff, b.ff), max(a.dsp, b.dsp), max(a.bram18, b.bram18))
+def _reserve(reserved: Resources, extra: Resources, over: Resources) -> Resources:
+    """What to keep free in the next round: of each resource that was exceeded, what the last plan took on top.
+
+    At least one more than before, so that the same plan does not come back.
+    """
+    rows = zip(astuple(reserved), astuple(extra), astuple(over), strict=True)
+    return Resources(*(max(old + 1, new) if short > 0 else old for old, new, short in rows))
 
 
 def _in_fps(error: Infeasible, clock_mhz: float, fps: float | None, board: Board, reserved: Resources) -> UserError:

@@ -6,9 +6,11 @@ at the same pace would add to the frame's cycles. Words that come or go during t
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import singledispatch
+from math import ceil
 
-from toolchain.dse.cycles import is_parallel, kernel_extent, row_cycles, row_words
+from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, row_cycles, row_words
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -25,6 +27,17 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Parallelism, Value
+
+
+def pause_words(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
+    """Words that come in while ``node`` reads nothing, and that its reader takes while it writes nothing.
+
+    Both at the node's own pace: gap / cycles * words a frame. A slower neighbour stretches gap and cycles alike.
+    """
+    reading, writing = gaps(node, x, lanes)
+    pace = max(cycles(node, x, lanes), 1)
+    into = ceil(Fraction(reading * x.size, lanes.lanes_in * pace))
+    return into, ceil(Fraction(writing * node.outputs[0].size, lanes.lanes_out * pace))
 
 
 @singledispatch

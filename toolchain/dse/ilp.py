@@ -51,10 +51,9 @@ def select(problem: Problem, budget: Resources, *, minimise: bool, solver: str, 
     picked = _picked(problem, variables)
     if picked is not None and not total(option.resources for option in picked).fits(budget):
         picked = None  # within the solver's tolerance only
-    finished = model.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionInfeasible)
     if picked is None:
-        return Selection(None, proved=model.sol_status == pulp.LpSolutionInfeasible)
-    if finished or not minimise:
+        return Selection(None, proved=model.status == pulp.LpStatusInfeasible)
+    if model.sol_status == pulp.LpSolutionOptimal or not minimise:
         return Selection(picked, proved=True, bound=share(picked, budget))
     return Selection(picked, proved=False, bound=_relaxed(problem, budget, solver))
 

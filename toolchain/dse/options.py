@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import singledispatch
 
-from toolchain.dse.cost import reader_cost, stream_cost, unit_cost, writer_cost
+from toolchain.dse.cost import planned_cost, reader_cost, writer_cost
 from toolchain.dse.cycles import cycles, stream_cycles
 from toolchain.dse.problem import Decision, Option, Problem, prune
 from toolchain.dse.resources import Resources, total
@@ -175,7 +175,8 @@ def _decision(chain: Chain, graph: Graph, values: dict[str, Value]) -> Decision:
         for node in chain.nodes:
             key = (node.name, lanes[node.name])
             if key not in costs:
-                costs[key] = _unit(node, values[node.inputs[0]], lanes[node.name])
+                x = values[node.inputs[0]]
+                costs[key] = cycles(node, x, key[1]), planned_cost(node, x, key[1])
         parts = [costs[node.name, lanes[node.name]] for node in chain.nodes]
         if chain.name == READER:
             words = lanes[READER].lanes_out
@@ -185,12 +186,6 @@ def _decision(chain: Chain, graph: Graph, values: dict[str, Value]) -> Decision:
         units = ", ".join(f"'{node.name}'" for node in chain.nodes)
         raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
     return Decision(chain.name, prune(found))
-
-
-def _unit(node: Node, x: Value, lanes: Parallelism) -> tuple[int, Resources]:
-    streams = () if isinstance(node, Reshape) else node.outputs
-    parts = (unit_cost(node, x, lanes), *(stream_cost(value, lanes.lanes_out) for value in streams))
-    return cycles(node, x, lanes), total(parts)
 
 
 def _assignments(chain: Chain, graph: Graph, values: dict[str, Value]) -> Iterator[dict[str, Parallelism]]:

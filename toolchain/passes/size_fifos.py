@@ -6,12 +6,12 @@ stretches c and g alike. So do pauses of the producer's writing.
 
 Why a join can deadlock, and what prevents it. Units work in rates per frame: to have delivered a fraction y of its
 output, a unit has read at most y + lag of its input, where the lag is what it may swallow early: the rows a window
-keeps, the position a matrix-vector unit collects, the words a stalled pipeline holds, the words its FIFO holds. Along a path lags add up; where
-branches meet, the larger counts. Let both inputs of a join stem from one point D (its immediate dominator: every path
-to the join passes it). To deliver a fraction y on branch B, D has to send at most y + lag(B). Meanwhile branch A takes
-the same words from D but the join has consumed only y of its output; in the worst case A swallows nothing early, so
-the surplus lag(B) has to stand in front of the join. A FIFO of ceil(lag(B) * words of A a frame) + 2 words on A takes
-it, and D is never blocked by A while B starves. The same holds with A and B exchanged.
+keeps, the position a matrix-vector unit collects, the words that a stalled pipeline and a FIFO hold. Along a path lags
+add up; where branches meet, the larger counts. Let both inputs of a join stem from one point D (its immediate
+dominator: every path to the join passes it). To deliver a fraction y on branch B, D has to send at most y + lag(B).
+Meanwhile branch A takes the same words from D but the join has consumed only y of its output; in the worst case A
+swallows nothing early, so the surplus lag(B) has to stand in front of the join. A FIFO of ceil(lag(B) * words of A a
+frame) more words on A takes it, and D is never blocked by A while B starves. The same holds with A and B exchanged.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import cycles, kernel_extent
-from toolchain.dse.gaps import gaps
+from toolchain.dse.cycles import kernel_extent
+from toolchain.dse.gaps import pause_words
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
@@ -82,15 +82,12 @@ def _pause_depths(graph: Graph) -> dict[str, int]:
     values, producers = graph.values(), graph.producers()
     depths = dict.fromkeys(values, MIN_DEPTH)
     for node in graph.nodes:
-        lanes, x = _lanes(node), values[node.inputs[0]]
-        reading, writing = gaps(node, x, lanes)
-        pace = max(cycles(node, x, lanes), 1)
+        reading, writing = pause_words(node, values[node.inputs[0]], _lanes(node))
         for name in node.inputs:
-            words = ceil(Fraction(reading * values[name].size, lanes.lanes_in * pace))
             for alias in _aliases(name, producers):
-                depths[alias] += words
+                depths[alias] += reading
         for value in node.outputs:
-            depths[value.name] += ceil(Fraction(writing * value.size, lanes.lanes_out * pace))
+            depths[value.name] += writing
     for node in reversed(graph.nodes):
         if isinstance(node, Reshape):
             depths[node.output.name] = depths[node.inputs[0]] = max(depths[node.output.name], depths[node.inputs[0]])

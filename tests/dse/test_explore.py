@@ -1,0 +1,122 @@
+"""From a graph and a board to a plan: within the budget, proved, and honest about what cannot be."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.graphs import conv_net, mlp, residual_net
+from toolchain.boards import Board, load_board
+from toolchain.dse.bound import bound, macs, macs_per_dsp
+from toolchain.dse.cost import graph_cost
+from toolchain.dse.cycles import graph_cycles
+from toolchain.dse.explore import explore
+from toolchain.dse.options import expand
+from toolchain.errors import UserError
+from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.to_hardware import to_hardware
+
+BOARD = load_board("zu3eg")
+GRAPHS = {
+    "mlp": mlp((64, 48, 32, 10), bits=4),
+    "conv": conv_net(size=12, channels=8),
+    "residual": residual_net(size=16, channels=8, blocks=3),
+}
+
+
+def shrunk(share: float) -> Board:
+    """The board with a fraction of its fabric and no shell."""
+    device = BOARD.device.model_copy(
+        update={k: int(getattr(BOARD.device, k) * share) for k in ("lut", "ff", "dsp", "bram18")}
+    )
+    return BOARD.model_copy(update={"device": device, "shell": BOARD.shell.model_copy(update={"lut": 0, "ff": 0})})
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.5, 1.0])
+def test_no_plan_exceeds_the_budget(name: str, share: float) -> None:
+    """Converters, FIFOs, reader and writer included; the recorded cycles are the hardware graph's."""
+    graph, board = GRAPHS[name], shrunk(share)
+    try:
+        plan = explore(graph, board)
+    except UserError as error:
+        assert "does not fit" in str(error) or "exceed the budget" in str(error)
+        return
+    hardware = to_hardware(graph, plan)
+
+    assert graph_cost(hardware).fits(board.budget)
+    assert plan.solver is not None
+    assert plan.solver.cycles == graph_cycles(hardware)
+    assert (plan.solver.status == "optimal") == (plan.solver.gap == 0.0)
+
+
+def test_a_target_is_met_with_fewer_resources() -> None:
+    """A tenth of the best rate takes less of the board than the best."""
+    graph = GRAPHS["residual"]
+    best = explore(graph, BOARD)
+    assert best.solver is not None
+    target = 250e6 / best.solver.cycles / 10
+    slow = explore(graph, BOARD, target_fps=target)
+
+    assert slow.solver is not None
+    assert 250e6 / slow.solver.cycles >= target
+    used = [graph_cost(to_hardware(graph, plan)).share(BOARD.budget) for plan in (slow, best)]
+    assert used[0] < used[1]
+
+
+def test_an_unreachable_rate_names_the_unit_and_what_fits() -> None:
+    with pytest.raises(UserError) as error:
+        explore(mlp(), BOARD, target_fps=1e9)
+
+    assert str(error.value) == (
+        "1000000000 fps are out of reach: 'input reader' takes 1 at least [zu3eg]; 250000000 fps fit"
+    )
+
+
+def test_a_rate_beyond_the_budget_names_the_resource() -> None:
+    graph = residual_net(size=16, channels=16, blocks=3)
+    best = explore(graph, BOARD)
+    assert best.solver is not None
+
+    with pytest.raises(UserError, match=r"fps do not fit: \d+ lut short \(\d+ needed, 40803 there\).* fps fit"):
+        explore(graph, BOARD, target_fps=1.3 * 250e6 / best.solver.cycles)
+
+
+def test_a_network_without_room_names_the_resource() -> None:
+    with pytest.raises(UserError, match=r"the network does not fit: \d+ lut short"):
+        explore(GRAPHS["residual"], shrunk(0.05))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_no_plan_beats_the_bound(name: str) -> None:
+    graph = GRAPHS[name]
+    plan = explore(graph, BOARD)
+    assert plan.solver is not None
+
+    assert 250e6 / plan.solver.cycles <= bound(graph, BOARD, 250.0).fps
+
+
+def test_the_bound_names_its_limit() -> None:
+    """A tiny network is limited by its bytes, a larger one by its multiplications."""
+    assert bound(mlp(), BOARD, 250.0).limited_by == "memory: 5 bytes a frame at 4.26 GB/s"
+    assert bound(GRAPHS["residual"], BOARD, 250.0).limited_by.startswith("multipliers: ")
+
+
+def test_macs_are_counted_by_bit_width() -> None:
+    assert macs(mlp((16, 12, 8, 4), bits=2)) == {(2, 2): 16 * 12 + 12 * 8 + 8 * 4}
+
+
+@pytest.mark.parametrize(("bits", "products"), [(2, 15), (3, 8), (4, 6), (5, 6), (6, 2), (8, 2)])
+def test_packing_reaches_the_published_densities(bits: int, products: int) -> None:
+    """Products a DSP48E2 of equal operand widths, as published for HiKonv's search."""
+    assert macs_per_dsp(bits, bits) == products
+
+
+@pytest.mark.parametrize("graph", [mlp((784, 64, 64, 64, 10)), residual_net(size=32, channels=16, blocks=3)])
+def test_expansion_is_quick_and_small(graph) -> None:  # type: ignore[no-untyped-def]
+    start = time.monotonic()
+    problem = expand(insert_forks(graph))
+
+    assert time.monotonic() - start < 5.0  # 0.4 s on one idle core
+    assert max(len(d.options) for d in problem.decisions) < 100
