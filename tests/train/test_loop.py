@@ -118,6 +118,10 @@ def test_a_used_folder_is_refused_unless_told(tmp_path: Path) -> None:
         train(_config(epochs=1, float=True), out)
     with pytest.raises(UserError, match=r"run.toml differs from the config to resume"):
         train(_config(epochs=2, float=True), out, resume=True)
+    before = _weights(out)
+    (out / "model.pt").unlink()
+    train(_config(epochs=1, float=True), out, resume=True)  # finished: only written again
+    assert all(torch.equal(before[name], value) for name, value in _weights(out).items())
     (out / "stale").touch()
     train(_config(epochs=1, float=True), out, overwrite=True)
     assert not (out / "stale").exists()

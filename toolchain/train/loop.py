@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,12 +44,13 @@ def train(
 ) -> Path:
     """Train a network and write ``out``: model.onnx, model.pt, metrics.json, run.toml, logs/ and checkpoints/.
 
-    A run killed in any epoch and resumed ends with the weights of an uninterrupted run, bit for bit on one device.
+    A run killed in any epoch and resumed ends with the weights of an uninterrupted run, bit for bit on one CPU device.
 
     Args:
         config: the run file.
         out: the run's folder.
-        resume: go on from the last checkpoint in ``out``; a run without one starts over.
+        resume: go on from the last checkpoint in ``out``; a run without one starts over, and one that has finished is
+            exported again.
         overwrite: remove what is in ``out`` first.
         callbacks: more Lightning callbacks.
 
@@ -60,22 +61,20 @@ def train(
         UserError: ``out`` holds another run, or the loss is not finite.
         VerificationError: the exported file does not compute what the model computes.
     """
-    started = time.monotonic()
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
     L.seed_everything(config.train.seed, verbose=False)
     module = Classifier(build(config, data.shape, data.classes), data, config)
-    _prepare_folder(config, out, resume, overwrite)
-    spent = _seconds_before(out)
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
+        _prepare_folder(config, out, resume, overwrite)
     with _quiet_lightning():
         trainer = _trainer(config, out, callbacks)
         trainer.fit(module, ckpt_path=_last_checkpoint(out) if resume else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
-        seconds = spent + time.monotonic() - started
-        _write_results(module.cpu(), data, config, out, seconds)
+        _write_results(module.cpu(), data, config, out)
     return out
 
 
@@ -114,12 +113,6 @@ def _last_checkpoint(out: Path) -> Path | None:
     return max(found, key=lambda path: int(path.stem.split("-")[1]), default=None)
 
 
-def _seconds_before(out: Path) -> float:
-    """Training time that earlier, interrupted parts of the run have taken, as their checkpoints tell."""
-    checkpoint = _last_checkpoint(out)
-    return max(0.0, checkpoint.stat().st_mtime - (out / "checkpoints").stat().st_ctime) if checkpoint else 0.0
-
-
 def _trainer(config: RunConfig, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:
     logs = out / "logs"
     version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a resume, so that no log is lost
@@ -129,6 +122,7 @@ def _trainer(config: RunConfig, out: Path, callbacks: Sequence[Callback]) -> L.T
         max_epochs=config.train.epochs,
         accelerator=config.train.accelerator,
         devices=devices,
+        strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
         logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
         callbacks=[checkpoints, *callbacks],
         enable_progress_bar=sys.stderr.isatty(),
@@ -139,7 +133,7 @@ def _trainer(config: RunConfig, out: Path, callbacks: Sequence[Callback]) -> L.T
     )
 
 
-def _write_results(module: Classifier, data: Dataset, config: RunConfig, out: Path, seconds: float) -> None:
+def _write_results(module: Classifier, data: Dataset, config: RunConfig, out: Path) -> None:
     """Export through the gate, then write the model and the metrics."""
     model = module.model.eval()
     set_memory_format(model, torch.contiguous_format)
@@ -162,7 +156,7 @@ def _write_results(module: Classifier, data: Dataset, config: RunConfig, out: Pa
         "act_bits": 32 if config.train.float else quant.act_bits,
         "weight_sparsity": weight_sparsity(model),
         "epochs": config.train.epochs,
-        "seconds": round(seconds, 1),
+        "seconds": round(module.seconds, 1),
     }
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from typing import Any
 
 import lightning as L
@@ -42,9 +43,15 @@ class Classifier(L.LightningModule):
         self.register_buffer("pixel_offset", _per_channel(pixels, "offset"), persistent=False)
         self.float_top1: float | None = None
         self.top1 = math.nan
+        self._seconds_before, self._started = 0.0, time.monotonic()
         self._spatial = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
         if self._spatial:
             set_memory_format(self.model, torch.channels_last)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run so far, the parts before a resume included."""
+        return self._seconds_before + time.monotonic() - self._started
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, classes) of pixels (B, C, H, W) in uint8."""
@@ -88,7 +95,7 @@ class Classifier(L.LightningModule):
         """Note the accuracy, and that of the float phase."""
         if self.trainer.sanity_checking:
             return
-        self.top1 = float(self.trainer.callback_metrics["top1"])
+        self.top1 = round(float(self.trainer.callback_metrics["top1"]), 6)
         if self.config.train.float or self.current_epoch < self.config.train.pretrain_epochs:
             self.float_top1 = self.top1
         log.info("epoch %d of %d: top-1 %.4f", self.current_epoch + 1, self.config.train.epochs, self.top1)
@@ -119,12 +126,13 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the accuracies with the checkpoint."""
-        checkpoint["fpgaflow"] = {"float_top1": self.float_top1, "top1": self.top1}
+        """Keep the accuracies and the time with the checkpoint."""
+        checkpoint["fpgaflow"] = {"float_top1": self.float_top1, "top1": self.top1, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the accuracies back."""
-        self.float_top1, self.top1 = checkpoint["fpgaflow"]["float_top1"], checkpoint["fpgaflow"]["top1"]
+        """Take them back."""
+        saved = checkpoint["fpgaflow"]
+        self.float_top1, self.top1, self._seconds_before = saved["float_top1"], saved["top1"], saved["seconds"]
 
 
 def set_quantized(model: nn.Module, on: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from brevitas.inject import ExtendedInjector, value
 from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 _SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
 _INIT_SAMPLES = 1 << 16  # elements the initial scale is searched on
@@ -128,8 +128,12 @@ class LearnedStep(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Set the step from a representative tensor."""
-        self.step.copy_(least_squares_step(x, self.levels, self.step.shape))
+        """Set the step from a representative tensor; processes that train together take their mean."""
+        step = least_squares_step(x, self.levels, self.step.shape)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(step)
+            step /= distributed.get_world_size()
+        self.step.copy_(step)
 
     def scale(self) -> Tensor:
         """The positive scale in use, shaped like the step."""
