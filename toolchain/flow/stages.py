@@ -73,7 +73,7 @@ def export(
     prepared_board(search)
     with staged(out) as folder:
         lower(model, folder, pixel_scale=pixel_scale, progress=progress)
-        load_folder_images(folder, check)
+        load_folder_images(folder, check)  # before the long work
         explore(folder, search, progress=progress)
         generate(folder, progress=progress)
         found = simulate(folder, check, progress=progress)
@@ -188,9 +188,12 @@ def load_hardware(folder: Path) -> tuple[Graph, Plan]:
 def load_folder_images(folder: Path, check: Check) -> Images:
     """The images of ``check``, else of the data the model was trained on, for the graph in ``folder``."""
     record = read_record(ModelRecord, folder / "model.json")
-    layout = Layout(record.axes, load(folder).input.shape)
+    graph = load(folder)
+    layout = Layout(record.axes, graph.input.shape)
     data = check.data or (record.data if check.images is None else None)
-    return load_images(layout, images=check.images, labels=check.labels, data=data, count=check.count)
+    images = load_images(layout, images=check.images, labels=check.labels, data=data, count=check.count)
+    encode(graph, images.x)  # refuses what the network cannot read
+    return images
 
 
 def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> SimulationRecord:
@@ -198,6 +201,7 @@ def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> Simu
     hardware, _ = load_hardware(folder)
     record = read_record(ModelRecord, folder / "model.json")
     images = load_folder_images(folder, check)
+    codes = encode(hardware, images.x)
     agreement, deviation = _qonnx(record, load(folder), images, check, progress)
     progress("compile", 0, 1)
     files = {
@@ -207,7 +211,6 @@ def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> Simu
         raise UserError("no project to simulate", where=str(folder / "hls"), hint="run 'fpgaflow generate' first")
     csim = build(hardware, files, jobs=check.threads)
     progress("compile", 1, 1)
-    codes = encode(hardware, images.x)
     if not np.array_equal(codes, csim.encode(images.x)):
         deviation = deviation or "the project's host code encodes images differently"
     started, mismatches = time.monotonic(), 0

@@ -1,0 +1,282 @@
+"""From a QONNX file to a verified build, and what happens when the input is wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import toolchain.flow.stages as stages
+from tests.onnx_models import Net, bipolar, conv_bn_relu, depthwise, residual
+from toolchain.cli import main
+from toolchain.ir.store import load
+
+CONTRACT = {
+    "model": {"file", "sha256", "macs", "params"},
+    "estimate": {"fps", "latency_ms", "cycles_per_frame", "bytes_per_frame"},
+    "bound": {"fps", "limited_by"},
+    "resources": {"lut", "ff", "dsp", "bram18"},
+    "solver": {"name", "status", "gap", "seconds"},
+    "verification": {
+        "images",
+        "qonnx_top1_agreement",
+        "qonnx_code_mismatches",
+        "csim_mismatches",
+        "csim_seconds",
+    },
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command line in an empty folder; returns exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fpgaflow", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return conv_bn_relu(tmp_path / "net.onnx")
+
+
+def one_line(error: str) -> str:
+    """The error text without progress bars."""
+    (line,) = [line for line in error.splitlines() if line.startswith("fpgaflow: ")]
+    return line.removeprefix("fpgaflow: ")
+
+
+def small_lenet(path: Path) -> Path:
+    """Pixels into a convolution, padded max pool, flatten, two linear layers."""
+    net = Net((1, 1, 9, 9), seed=8)
+    x = net.quant(net.add("Relu", net.conv("x", net.weight(4, 1, 3, 3))), 4, 0.1, signed=0)
+    x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0])
+    x = net.quant(net.add("Relu", net.linear(net.add("Flatten", x), 36, 10)), 2, 0.2, signed=0)
+    return net.save(path, net.linear(x, 10, 4))
+
+
+@pytest.mark.needs_gxx
+@pytest.mark.parametrize("make", [residual, depthwise, small_lenet, bipolar])
+def test_builds_are_exact(make, run, tmp_path):
+    """Residual, depthwise, grouped, dilated, strided, flattened and bipolar networks simulate without a mismatch."""
+    make(tmp_path / "net.onnx")
+    code, _, error = run("export", "net.onnx", "--count", "16")
+    report = json.loads((tmp_path / "build" / "net" / "report.json").read_text())
+
+    assert code == 0, error
+    assert report["verification"]["csim_mismatches"] == 0
+    assert report["verification"]["qonnx_top1_agreement"] is not None
+    assert all(n["counted_cycles"] in (n["cycles"], None) for n in report["nodes"])
+
+
+@pytest.mark.needs_gxx
+def test_report_has_the_keys_scripts_read(model, run, tmp_path):
+    """The contract's keys are there; labels give an accuracy; stages run again from their files to the same result."""
+    images = np.random.default_rng(0).integers(0, 256, (10, 3, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", np.zeros(10, dtype=np.int64))
+    code, _, error = run("export", "net.onnx", "--out", "b", "--images", "x.npy", "--labels", "y.npy")
+    first = json.loads((tmp_path / "b" / "report.json").read_text())
+
+    assert code == 0, error
+    assert all(keys <= set(first[part]) for part, keys in CONTRACT.items())
+    assert (first["board"], first["architecture"], first["clock_mhz"]) == ("zu3eg", "streaming", 250.0)
+    assert first["accuracy"]["images"] == 10
+    plan = (tmp_path / "b" / "plan.json").read_text()
+    for command in (["explore", "b"], ["generate", "b"], ["simulate", "b", "--images", "x.npy"], ["report", "b"]):
+        assert run(*command)[0] == 0, command
+    second = json.loads((tmp_path / "b" / "report.json").read_text())
+    assert second["nodes"] == first["nodes"]
+    assert json.loads(plan)["nodes"] == json.loads((tmp_path / "b" / "plan.json").read_text())["nodes"]
+
+
+def test_lower_prints_the_integer_network(model, run, tmp_path):
+    """The stage alone writes its files and shows the graph."""
+    code, output, _ = run("lower", "net.onnx", "--out", "b")
+
+    assert code == 0
+    assert "MatVec" in output
+    assert load(tmp_path / "b").input.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "gone.onnx"], "no such file: gone.onnx"),
+        (["export", "net.onnx", "--board", "zu3e"], "unknown board 'zu3e'; did you mean 'zu3eg'?"),
+        (["export", "net.onnx", "--data", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
+        (
+            ["export", "net.onnx", "--budget", "lut=2"],
+            "--budget lut=2: the share must lie above 0 and at most at 1; write lut=0.7",
+        ),
+        (["export", "net.onnx", "--budget", "luts=0.5"], "unknown resource 'luts'; did you mean 'lut'?"),
+        (["export", "net.onnx", "--pixel-scale", "1/0"], "--pixel-scale 1/0 is no positive fraction; write 1/255 or 0.0039"),
+        (["export", "net.onnx", "--images", "gone.npy"], "cannot read gone.npy: No such file or directory"),
+        (["export", "net.onnx", "--images", "net.onnx"], "net.onnx is no .npy file of numbers; write it with numpy.save"),
+        (["export", "net.onnx", "--labels", "y.npy"], "labels without images; give --images as well"),
+        (["export", "net.onnx", "--images", "empty.npy"], "no images [empty.npy]"),
+        (["export", "net.onnx", "--images", "wide.npy"], "images of shape (3, 8, 9) do not fit the network's input (3, 8, 8) [wide.npy]"),
+        (["export", "net.onnx", "--images", "int.npy"], "images of type int64 [int.npy]; give uint8 pixels or float32 values"),
+        (["export", "net.onnx", "--images", "nan.npy"], "the images hold NaN or infinity"),
+        (["train", "digts"], None),
+        (["report", "nowhere"], None),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, model, run, tmp_path):
+    """Nothing is written, and what is wrong is told with what to do."""
+    for name, array in {
+        "empty": np.zeros((0, 3, 8, 8), np.uint8),
+        "wide": np.zeros((1, 3, 8, 9), np.uint8),
+        "int": np.zeros((1, 3, 8, 8), np.int64),
+        "nan": np.full((1, 3, 8, 8), np.nan, np.float32),
+    }.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    code, _, error = run(*arguments)
+
+    assert code == 2, error
+    assert message is None or one_line(error) == message
+    assert len(one_line(error).splitlines()) == 1
+    assert not list(tmp_path.glob("build/*")) and not list(tmp_path.glob("build/.*"))
+
+
+def test_broken_models_are_refused(run, tmp_path):
+    """A float ONNX, an unsupported operation, NaN weights, a dynamic map, text: each is named."""
+    net = Net((1, 3, 8, 8))
+    net.save(tmp_path / "float.onnx", net.conv("x", net.const(np.ones((2, 3, 3, 3)))))
+    net = Net((1, 3, 8, 8))
+    net.save(tmp_path / "op.onnx", net.add("Erf", net.quant("x", 8, 0.01), name="strange one"))
+    net = Net((1, 3, 8, 8))
+    weight = net.quant(net.const(np.full((2, 3, 3, 3), np.nan)), 4, 0.1)
+    net.save(tmp_path / "nan.onnx", net.conv(net.quant("x", 8, 0.01), weight))
+    net = Net((1, 3, "height", "width"))
+    net.save(tmp_path / "dynamic.onnx", net.quant("x", 8, 0.01))
+    (tmp_path / "text.onnx").write_text("hello")
+    words = {"float": "Quant", "op": "strange one", "nan": "NaN", "dynamic": "height", "text": "ONNX"}
+
+    for name, word in words.items():
+        code, _, error = run("export", f"{name}.onnx")
+        assert code == 2, name
+        assert word in one_line(error), one_line(error)
+
+
+def test_infeasible_names_the_resource(model, run):
+    """A budget that nothing fits, and a rate that nothing reaches, tell what is short and what would fit."""
+    code, _, error = run("export", "net.onnx", "--budget", "lut=0.143")
+    assert code == 2
+    assert "lut" in one_line(error).lower()
+
+    code, _, error = run("export", "net.onnx", "--target-fps", "200000000")
+    assert code == 2
+    assert "fps" in one_line(error)
+
+
+def test_a_failed_export_leaves_the_earlier_build(model, run, tmp_path, monkeypatch):
+    """A full disk and a kill in the middle keep what was there; running again just works."""
+    run("lower", "net.onnx", "--out", "b")
+    before = sorted(p.name for p in (tmp_path / "b").iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for failure, expected in ((full, 2), (killed, 130)):
+        monkeypatch.setattr(stages, "write_project", failure)
+        code, _, error = run("export", "net.onnx", "--out", "b")
+        assert code == expected, error
+        assert sorted(p.name for p in (tmp_path / "b").iterdir()) == before
+        assert not (tmp_path / ".b.partial").exists()
+
+
+@pytest.mark.needs_gxx
+def test_leftovers_of_a_kill_are_cleared(model, run, tmp_path):
+    """A partial folder that a killed run could not remove does not disturb the next one."""
+    (tmp_path / ".b.partial").mkdir()
+    (tmp_path / ".b.partial" / "junk").write_text("x")
+
+    assert run("export", "net.onnx", "--out", "b", "--count", "2")[0] == 0
+    assert not (tmp_path / ".b.partial").exists()
+
+
+def test_foreign_folders_are_not_overwritten(model, run, tmp_path):
+    """A folder that holds something else than a build is left alone."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    code, _, error = run("export", "net.onnx", "--out", "mine")
+
+    assert code == 2
+    assert one_line(error) == "the folder mine holds something else than a build; give another --out"
+
+
+def test_a_missing_compiler_is_told_before_any_work(model, run, tmp_path, monkeypatch):
+    """Without g++ the export stops at once with what to install."""
+    from toolchain.simulate import compiler
+
+    compiler.compiler.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    code, _, error = run("export", "net.onnx")
+    compiler.compiler.cache_clear()
+
+    assert code == 2
+    assert one_line(error).startswith("the C simulation needs g++; install it")
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.needs_gxx
+def test_a_wrong_accelerator_never_exits_0(model, run, tmp_path, monkeypatch):
+    """When the C simulation differs from the integer network the exit code is 3 and the first node is named."""
+    real = stages.generate_files
+
+    def sabotage(*arguments: object) -> dict[str, str]:
+        files = dict(real(*arguments))
+        (path,) = [p for p in files if p.endswith(".inc") and "Conv" in p]
+        files[path] = files[path].replace("1", "2", 1)
+        return files
+
+    monkeypatch.setattr(stages, "generate_files", sabotage)
+    code, _, error = run("export", "net.onnx", "--count", "4", "--out", "b")
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+
+    assert code == 3
+    assert "Conv" in one_line(error)
+    assert report["verification"]["csim_mismatches"] > 0
+
+
+def test_an_edited_graph_is_not_taken_for_the_plans(model, run, tmp_path):
+    """A plan of another graph is refused."""
+    run("lower", "net.onnx", "--out", "b")
+    assert run("explore", "b")[0] == 0
+    changed = onnx.load(tmp_path / "net.onnx")
+    scale = next(i for i in changed.graph.initializer if i.float_data or len(i.raw_data) == 4)
+    scale.CopyFrom(onnx.numpy_helper.from_array(np.float32(0.37) * np.ones(tuple(scale.dims), np.float32), scale.name))
+    onnx.save(changed, tmp_path / "net.onnx")
+    run("lower", "net.onnx", "--out", "b")
+    code, _, error = run("generate", "b")
+
+    assert code == 2
+    assert "plan.json was made for another graph" in one_line(error)
+
+
+def test_boards_and_version(run):
+    """The board table names the part's totals; the version is the package's."""
+    code, output, _ = run("boards")
+    assert code == 0
+    assert "70,560" in output
+
+    assert run("--version")[1].startswith("fpgaflow 0.")
