@@ -1,8 +1,8 @@
 """Requantizers: staircases from an integer to a code, in exact arithmetic.
 
-A requantizer is defined as ``clamp(round(slope * q + offset))`` with rational slope and offset. It becomes a
-``Threshold`` or a ``MulShift`` node, whichever is cheaper, and the node is proven equal to the definition over every
-integer its input can take.
+A requantizer is defined as ``clamp(round(bend(slope * q + offset)))`` with rational numbers, where ``bend`` is a
+leaky ReLU or nothing. It becomes a ``Threshold`` or a ``MulShift`` node, whichever is cheaper, and the node is proven
+equal to the definition over every integer its input can take.
 """
 
 from __future__ import annotations
@@ -10,24 +10,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from math import ceil, floor, lcm
 
 import numpy as np
 
 from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.ops import Array, MulShift, Node, Threshold
+from toolchain.passes.exact_division import INT64, floor_divide
 
 LUT_PER_DSP = 196
 """70,560 LUT / 360 DSP of a ZU3EG: what a DSP is worth when the two ways are compared."""
 MAX_SHIFT = 44
+COARSE = 16
+"""Steps between those that are tried first in the search for a multiplier."""
+FREE = 1 << 62
+NONE = np.iinfo(np.int64).min
+Line = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Requantizer:
-    """code(q) = min(max(clamp(round(slope[c] * q + offset[c]), low, high), floor[c]), ceiling[c]).
+    """code(q) = min(max(clamp(round(bend(slope[c] * q + offset[c])), low, high), floor[c]), ceiling[c]).
 
-    One entry for all channels, or one a channel. ``rounding`` is a QONNX mode; ``bipolar`` means +1 where
-    slope * q + offset >= 0, else -1. ``floor`` and ``ceiling`` are codes: what a ReLU in front leaves reachable.
+    One entry for all channels, or one a channel. ``rounding`` is a QONNX mode; ``bipolar`` means +1 where the bent
+    value is >= 0, else -1. ``floor`` and ``ceiling`` are codes: what a ReLU in front leaves reachable. ``bends``, one
+    a channel or empty, are (knee, leak): bend(v) = v from the knee upwards, knee + leak * (v - knee) below, leak > 0.
     """
 
     slope: tuple[Fraction, ...]
@@ -38,17 +45,27 @@ class Requantizer:
     bipolar: bool
     floor: tuple[int, ...]
     ceiling: tuple[int, ...]
+    bends: tuple[tuple[Fraction, Fraction], ...] = ()
 
     @property
     def codes(self) -> list[int]:
         """The codes above the lowest one, ascending: one a step of the staircase."""
         return [1] if self.bipolar else list(range(self.low + 1, self.high + 1))
 
-    def line(self, channel: int) -> tuple[int, int, int]:
+    def line(self, channel: int) -> Line:
         """Integers (a, b, d), d > 0, with slope * q + offset = (a * q + b) / d."""
+        return _line(self.slope[channel], self.offset[channel])
+
+    def bent_line(self, channel: int) -> Line:
+        """The same for the line below the knee."""
         slope, offset = self.slope[channel], self.offset[channel]
-        d = lcm(slope.denominator, offset.denominator)
-        return slope.numerator * (d // slope.denominator), offset.numerator * (d // offset.denominator), d
+        knee, leak = self.bends[channel]
+        return _line(leak * slope, knee + leak * (offset - knee))
+
+
+def _line(slope: Fraction, offset: Fraction) -> Line:
+    d = lcm(slope.denominator, offset.denominator)
+    return slope.numerator * (d // slope.denominator), offset.numerator * (d // offset.denominator), d
 
 
 def round_ratio(numerator: int, denominator: int, rounding: str) -> int:
@@ -80,17 +97,67 @@ def code_of(numerator: int, denominator: int, low: int, high: int, rounding: str
 
 def definition(requantizer: Requantizer, channel: int, inputs: Iterable[int]) -> list[int]:
     """The codes of ``inputs`` in ``channel``, straight from the definition."""
-    a, b, d = requantizer.line(channel)
+    slope, offset = requantizer.slope[channel], requantizer.offset[channel]
     floor, ceiling = requantizer.floor[channel], requantizer.ceiling[channel]
     codes = []
     for q in inputs:
-        value = a * q + b
+        value = slope * q + offset
+        if requantizer.bends:
+            knee, leak = requantizer.bends[channel]
+            value = value if value >= knee else knee + leak * (value - knee)
         if requantizer.bipolar:
             code = 1 if value >= 0 else -1
         else:
-            code = code_of(value, d, requantizer.low, requantizer.high, requantizer.rounding)
+            code = code_of(*value.as_integer_ratio(), requantizer.low, requantizer.high, requantizer.rounding)
         codes.append(min(max(code, floor), ceiling))
     return codes
+
+
+def definitions(requantizer: Requantizer, points: Array) -> Array:
+    """The definition at ``points`` (C, T), one row a channel, in exact arithmetic on whole arrays."""
+    channels = range(len(requantizer.slope))
+    halves, whole = _halves([requantizer.line(c) for c in channels], points)
+    if requantizer.bends:
+        below, below_whole = _halves([requantizer.bent_line(c) for c in channels], points)
+        upper = np.array([_above_knee(requantizer, c, points[c]) for c in channels])
+        halves, whole = np.where(upper, halves, below), np.where(upper, whole, below_whole)
+    if requantizer.bipolar:
+        codes = np.where(halves >= 0, 1, -1)
+    else:
+        codes = np.clip(_rounded(halves, whole, requantizer.rounding), requantizer.low, requantizer.high)
+    return np.clip(codes, np.array(requantizer.floor)[:, None], np.array(requantizer.ceiling)[:, None])
+
+
+def _halves(lines: list[Line], points: Array) -> tuple[Array, Array]:
+    """floor(2 * v) of v = (a * q + b) / d at the points q, and whether 2 * v is that integer."""
+    return floor_divide([2 * a for a, _, _ in lines], points, [2 * b for _, b, _ in lines], [d for _, _, d in lines])
+
+
+def _above_knee(requantizer: Requantizer, channel: int, points: Array) -> Array:
+    """Where slope * q + offset reaches the knee."""
+    slope, (knee, _) = requantizer.slope[channel], requantizer.bends[channel]
+    rest = knee - requantizer.offset[channel]
+    if slope == 0:
+        return np.full(len(points), rest <= 0)
+    switch = min(max(ceil(rest / slope) if slope > 0 else floor(rest / slope), -INT64), INT64)
+    return points >= switch if slope > 0 else points <= switch
+
+
+def _rounded(halves: Array, whole: Array, rounding: str) -> Array:
+    """round(v) from floor(2 * v) and whether 2 * v is that integer."""
+    down, upper_half = halves >> 1, (halves & 1).astype(bool)
+    integer, tie = ~upper_half & whole, upper_half & whole
+    positive = halves >= 0
+    up = {
+        "ROUND": upper_half & (~tie | (down & 1).astype(bool)),
+        "FLOOR": np.zeros_like(integer),
+        "CEIL": ~integer,
+        "UP": ~integer & positive,
+        "DOWN": ~integer & ~positive,
+        "HALF_UP": upper_half & (~tie | positive),
+        "HALF_DOWN": upper_half & (~tie | ~positive),
+    }
+    return down + up[{"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}.get(rounding, rounding)]
 
 
 def step_boundary(code: int, rounding: str) -> tuple[int, bool]:
@@ -113,53 +180,50 @@ def step_boundary(code: int, rounding: str) -> tuple[int, bool]:
     }[rounding]
 
 
-def _row(requantizer: Requantizer, channel: int, low: int, high: int) -> tuple[list[int], int, int]:
-    """Ascending thresholds, start code and step of one channel for inputs of [low, high].
+def to_threshold(requantizer: Requantizer, low: int, high: int) -> tuple[Array, Array, Array]:
+    """``thresholds``, ``start`` and ``step`` of the Threshold node for inputs of [low, high].
 
     A threshold of ``low`` always holds, one of ``high + 1`` never does.
     """
-    a, b, d = requantizer.line(channel)
-    codes = requantizer.codes
+    channels = len(requantizer.slope)
+    codes = np.array(requantizer.codes, dtype=np.int64)
+    steps = [(0, False)] if requantizer.bipolar else [step_boundary(k, requantizer.rounding) for k in codes.tolist()]
+    bounds, strict = np.array([b for b, _ in steps], dtype=np.int64), np.array([s for _, s in steps], dtype=bool)
+    rows = _first_inputs([requantizer.line(c) for c in range(channels)], bounds, strict)
+    if requantizer.bends:
+        below = _first_inputs([requantizer.bent_line(c) for c in range(channels)], bounds, strict)
+        knees = np.array([min(max(floor(2 * knee), -INT64), INT64) for knee, _ in requantizer.bends])
+        rows = np.where(bounds > knees[:, None], rows, below)
+    falling = np.array([s < 0 for s in requantizer.slope])
+    never, always = np.where(falling, low, high + 1)[:, None], np.where(falling, high + 1, low)[:, None]
+    rows = np.where(codes <= np.array(requantizer.floor)[:, None], always, rows)
+    rows = np.where(codes > np.array(requantizer.ceiling)[:, None], never, np.clip(rows, low, high + 1))
+    rows[falling] = rows[falling, ::-1]
     size = 2 if requantizer.bipolar else 1
-    if a == 0:
-        return [high + 1] * len(codes), definition(requantizer, channel, [0])[0], size
-    floor, ceiling = requantizer.floor[channel], requantizer.ceiling[channel]
-    row = []
-    for code in codes:
-        if code <= floor:
-            row.append(low if a > 0 else high + 1)
-        elif code > ceiling:
-            row.append(high + 1 if a > 0 else low)
-        else:
-            bound, strict = (0, False) if requantizer.bipolar else step_boundary(code, requantizer.rounding)
-            # (a * q + b) / d reaches the code where 2 * a * q >= bound * d - 2 * b
-            target = bound * d - 2 * b
-            first = _first_above(target, 2 * a, strict) if a > 0 else 1 + _last_above(target, 2 * a, strict)
-            row.append(min(max(first, low), high + 1))
     lowest = -1 if requantizer.bipolar else requantizer.low
-    if a > 0:
-        return row, lowest, size
-    return row[::-1], lowest + size * len(codes), -size
+    start = np.where(falling, lowest + size * len(codes), lowest).astype(np.int64)
+    step = np.where(falling, -size, size).astype(np.int64)
+    for c in range(channels):
+        if requantizer.slope[c] == 0:
+            rows[c], start[c], step[c] = high + 1, definition(requantizer, c, [0])[0], size
+    return rows, start, step
 
 
-def _first_above(bound: int, factor: int, strict: bool) -> int:
-    """Smallest integer q with factor * q >= bound (> bound when strict), for a positive factor."""
-    quotient, rest = divmod(bound, factor)
-    return quotient + int(rest > 0 or strict)
+def _first_inputs(lines: list[Line], bounds: Array, strict: Array) -> Array:
+    """Where each line reaches each bound: (C, T).
 
-
-def _last_above(bound: int, factor: int, strict: bool) -> int:
-    """Largest integer q with factor * q >= bound (> bound when strict), for a negative factor."""
-    quotient, rest = divmod(-bound, -factor)
-    return quotient - int(strict and rest == 0)
-
-
-def to_threshold(requantizer: Requantizer, low: int, high: int) -> tuple[Array, Array, Array]:
-    """``thresholds``, ``start`` and ``step`` of the Threshold node for inputs of [low, high]."""
-    rows = [_row(requantizer, c, low, high) for c in range(len(requantizer.slope))]
-    thresholds = np.array([row for row, _, _ in rows], dtype=np.int64).reshape(len(rows), -1)
-    start = np.array([s for _, s, _ in rows], dtype=np.int64)
-    return thresholds, start, np.array([s for _, _, s in rows], dtype=np.int64)
+    On a rising line the smallest integer q with 2 * (a * q + b) / d >= bound (> bound when strict), on a falling one
+    the smallest for which that no longer holds; anything on a level line.
+    """
+    sign = [1 if a > 0 else -1 for a, _, _ in lines]
+    quotient, whole = floor_divide(
+        [d * s for (_, _, d), s in zip(lines, sign, strict=True)],
+        np.broadcast_to(bounds, (len(lines), len(bounds))),
+        [-2 * b * s for (_, b, _), s in zip(lines, sign, strict=True)],
+        [2 * abs(a) or 1 for a, _, _ in lines],
+    )
+    rising = np.array(sign)[:, None] > 0
+    return np.where(rising, quotient + (~whole | strict), quotient + ~(whole & strict))
 
 
 def to_mul_shift(
@@ -182,6 +246,8 @@ def to_mul_shift(
     inside = np.where(rising, thresholds, thresholds - 1)
     outside = np.where(rising, thresholds - 1, thresholds)
     has_inside, has_outside = (inside >= low) & (inside <= high), (outside >= low) & (outside <= high)
+    bands = _Bands(codes, np.where(has_inside, inside, NONE), np.where(has_outside, outside, NONE))
+    coarse = bands.some(np.unique(np.linspace(0, len(order) - 1, max(len(order) // COARSE, 2)).astype(np.int64)))
     mul, add = np.zeros(len(slope), dtype=np.int64), np.zeros(len(slope), dtype=np.int64)
     found = np.full(len(slope), -1)
     reach = max(abs(low), abs(high) + 1)
@@ -189,22 +255,43 @@ def to_mul_shift(
     for shift in range(MAX_SHIFT + 1):
         if float(np.abs(slope).max()) * 2.0**shift * reach >= 2.0**60 or limit * 2.0**shift >= 2.0**60:
             break
-        half = (1 << shift) >> 1
-        bound = (codes << shift) - half + (codes & 1 if shift else 0)
         for delta in (0, 1, -1):
             todo = np.flatnonzero(found < 0)
             if not len(todo):
                 break
-            m = np.rint(slope[todo] * 2.0**shift).astype(np.int64)[:, None] + delta
-            least = np.where(has_inside[todo], bound[todo] - m * inside[todo], -(1 << 62)).max(axis=1)
-            most = np.where(has_outside[todo], bound[todo] - 1 - m * outside[todo], 1 << 62).min(axis=1)
+            m = np.rint(slope[todo] * 2.0**shift).astype(np.int64) + delta
+            possible = np.less_equal(*coarse.limits(todo, m, shift))  # what fails on some steps fails on all
+            todo, m = todo[possible], m[possible]
+            least, most = bands.limits(todo, m, shift)
             good = least <= most
-            free = np.where(least == -(1 << 62), most, np.where(most == 1 << 62, least, (least + most) >> 1))
-            mul[todo[good]], add[todo[good]], found[todo[good]] = m[good, 0], free[good], shift
+            free = np.where(least == -FREE, most, np.where(most == FREE, least, (least + most) >> 1))
+            mul[todo[good]], add[todo[good]], found[todo[good]] = m[good], free[good], shift
     if (found < 0).any():
         return None
     shared = int(found.max())
     return mul << (shared - found), add << (shared - found), shared
+
+
+@dataclass(frozen=True)
+class _Bands:
+    """A staircase as steps (C, T): ``inside`` has the code, ``outside`` must stay below it; NONE is out of range."""
+
+    codes: Array
+    inside: Array
+    outside: Array
+
+    def some(self, columns: Array) -> _Bands:
+        """Only these steps."""
+        return _Bands(self.codes[:, columns], self.inside[:, columns], self.outside[:, columns])
+
+    def limits(self, rows: Array, mul: Array, shift: int) -> tuple[Array, Array]:
+        """Least and most ``add`` for which ``mul`` gives every code of the rows."""
+        half = (1 << shift) >> 1
+        codes, inside, outside = self.codes[rows], self.inside[rows], self.outside[rows]
+        bound = (codes << shift) - half + (codes & 1 if shift else 0)
+        least = np.where(inside != NONE, bound - mul[:, None] * inside, -FREE)
+        most = np.where(outside != NONE, bound - 1 - mul[:, None] * outside, FREE)
+        return least.max(axis=1, initial=-FREE), most.min(axis=1, initial=FREE)
 
 
 def prove(node: Node, requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int) -> None:
@@ -216,12 +303,10 @@ def prove(node: Node, requantizer: Requantizer, rows: tuple[Array, Array, Array]
     ends = np.full((channels, 1), low), np.full((channels, 1), high)
     points = np.clip(np.concatenate([rows[0], rows[0] - 1, *ends], axis=1), low, high)
     codes = evaluate_node(node, points.T[None, None])[0, 0].T
-    for channel in range(channels):
-        expected = np.array(definition(requantizer, channel, points[channel].tolist()))
-        wrong = np.flatnonzero(expected != codes[channel])
-        if len(wrong):
-            q, code = points[channel][wrong[0]], codes[channel][wrong[0]]
-            raise ArithmeticError(f"{node.name}: input {q} of channel {channel} gives {code}, not {expected[wrong[0]]}")
+    expected = definitions(requantizer, points)
+    for channel, t in np.argwhere(expected != codes)[:1]:
+        found = f"input {points[channel, t]} of channel {channel} gives {codes[channel, t]}"
+        raise ArithmeticError(f"{node.name}: {found}, not {expected[channel, t]}")
 
 
 def threshold_cost(steps: int, channels: int, input_bits: int) -> int:
