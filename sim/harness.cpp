@@ -14,7 +14,7 @@
 namespace fpgaflow {
 namespace simulation {
 
-thread_local std::uint64_t* cycles = nullptr;
+__thread std::uint64_t* cycles = nullptr;
 
 namespace {
 thread_local std::string error;

@@ -1,5 +1,5 @@
 // What the C simulation adds to the hardware's sources: cycle counters, stream taps, errors. Included before each file.
-// All state is thread_local: several host threads run the accelerator on different images.
+// All state belongs to a thread: several host threads run the accelerator on different images.
 #ifndef FPGAFLOW_SIMULATION_HPP
 #define FPGAFLOW_SIMULATION_HPP
 
@@ -8,7 +8,8 @@
 namespace fpgaflow {
 namespace simulation {
 
-extern thread_local std::uint64_t* cycles;  // one counter a unit
+// One counter a unit. The model makes an access one instruction; the loader has room for some hundred such pointers.
+extern __thread std::uint64_t* cycles __attribute__((tls_model("initial-exec")));
 
 // Notes the first error of a run.
 void report(const char* what, const char* stream) noexcept;

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from toolchain.errors import UserError
 from toolchain.hls_templates.names import identifier, identifiers
 from toolchain.hls_templates.render import cpp_array, headers, render
-from toolchain.hls_templates.streams import MEMORY_BITS, Stream, streams
+from toolchain.hls_templates.streams import Stream, streams
 from toolchain.hls_templates.units import Unit, template
 from toolchain.ir.encode import pixel_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, Reshape
+from toolchain.ir.verify import Level, verify
 
 READ, WRITE = "@read", "@write"
 """Names of the units at the graph's ends, beside those of the nodes."""
+
+MEMORY_BITS = 128
+"""Width of the memory interface."""
 
 TESTBENCH_CODES = 1 << 14
 """Input codes stored for the testbench, in one frame at least."""
@@ -118,9 +124,21 @@ def place_units(graph: Graph) -> list[PlacedUnit]:
 
 
 def ends(graph: Graph) -> tuple[End, End]:
-    """The reader and the writer."""
+    """The reader and the writer.
+
+    Raises:
+        UserError: their streams are wider than the memory interface.
+    """
     carried, ids = streams(graph), unit_ids(graph)
-    return End("input", ids[READ], carried[graph.input.name]), End("output", ids[WRITE], carried[graph.output])
+    both = End("input", ids[READ], carried[graph.input.name]), End("output", ids[WRITE], carried[graph.output])
+    for end in both:
+        if end.stream.bits > MEMORY_BITS:
+            raise UserError(
+                f"the {end.role} stream carries {end.stream.bits} bits a cycle, the memory port {MEMORY_BITS}",
+                where=f"value {end.stream.values[-1]}",
+                hint="choose fewer lanes or insert a width conversion",
+            )
+    return both
 
 
 def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
@@ -128,9 +146,11 @@ def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
 
     Raises:
         UserError: a unit or a stream is beyond what Vitis HLS or the board's memory port accepts.
+        IllFormed: ``graph`` is no HARDWARE graph.
     """
+    verify(graph, Level.HARDWARE)
     units = place_units(graph)
-    project = {**headers(), **_units(units), **_host(graph), **_vectors(graph)}
+    project = {**headers(), **unit_sources(units), **_host(graph), **_vectors(graph)}
     variables = _project_variables(graph, board, clock_mhz, units)
     for path, name in (
         ("src/top.cpp", "top.cpp"),
@@ -172,7 +192,8 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
     }
 
 
-def _units(units: list[PlacedUnit]) -> dict[str, str]:
+def unit_sources(units: Sequence[PlacedUnit]) -> dict[str, str]:
+    """The source of every unit and the tables of constants it includes."""
     project: dict[str, str] = {}
     for placed in units:
         variables = {

@@ -17,9 +17,6 @@ from toolchain.ir.types import Parallelism, QInt, Value
 MAX_STREAM_BITS = 4096
 """Widest stream that Vitis HLS accepts."""
 
-MEMORY_BITS = 128
-"""Width of the memory interface."""
-
 SRL_DEPTH = 32
 """A FIFO of at most this depth is built from shift-register LUTs."""
 
@@ -60,7 +57,7 @@ def streams(graph: Graph) -> dict[str, Stream]:
     """The stream that carries each value, by value name; values that a Reshape renames share one.
 
     Raises:
-        UserError: a stream wider than Vitis HLS or, at the graph's ends, the memory interface accepts.
+        UserError: a stream wider than Vitis HLS accepts.
     """
     source = {name: name for name in graph.values()}
     for node in graph.nodes:
@@ -98,13 +95,6 @@ def _check_width(graph: Graph, stream: Stream) -> None:
             f"a stream of {stream.bits} bits, Vitis HLS takes at most {MAX_STREAM_BITS}",
             where=where,
             hint="choose fewer lanes",
-        )
-    at_memory = graph.input.name in stream.values or graph.output in stream.values
-    if at_memory and stream.bits > MEMORY_BITS:
-        raise UserError(
-            f"{stream.bits} bits a cycle to or from memory, the port has {MEMORY_BITS}",
-            where=where,
-            hint="choose fewer lanes or insert a width conversion",
         )
 
 

@@ -13,6 +13,10 @@ from toolchain.ir.ops import Array, Reshape
 from toolchain.simulate.csim import CSim, Progress
 
 
+BATCH = 64
+"""Frames that both run before the next ones: the evaluator holds a whole batch of maps."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """``mismatches`` of the output codes over ``images`` frames; ``node`` is the first deviating one, "" if none."""
@@ -37,19 +41,27 @@ def compare(csim: CSim, codes: Array, *, threads: int = 2, progress: Progress | 
     Raises:
         VerificationError: the C simulation stopped on an empty or leftover stream.
     """
-    graph = csim.graph
-    expected = evaluate(graph, codes)[graph.output]
-    found = csim.run(codes, threads=threads, progress=progress)
-    wrong = (expected != found).reshape(len(codes), -1)
-    if not wrong.any():
+    graph, wrong, first = csim.graph, 0, None
+    for start in range(0, len(codes), BATCH):
+        batch = codes[start : start + BATCH]
+        expected = evaluate(graph, batch)[graph.output]
+        differs = (expected != csim.run(batch, threads=threads)).reshape(len(batch), -1)
+        wrong += int(differs.sum())
+        if wrong and first is None:
+            first = start + int(np.argmax(differs.any(axis=1)))
+        if progress is not None:
+            progress(start + len(batch), len(codes))
+    if first is None:
         return Comparison(len(codes), 0)
-    frame = int(np.argmax(wrong.any(axis=1)))
-    node, detail = first_deviation(csim, codes[frame : frame + 1])
-    return Comparison(len(codes), int(wrong.sum()), node, detail)
+    node, detail = first_deviation(csim, codes[first : first + 1])
+    return Comparison(len(codes), wrong, node, detail)
 
 
 def first_deviation(csim: CSim, codes: Array) -> tuple[str, str]:
-    """Name of the first node whose output stream differs from the evaluator, and where; ("", "") when none does."""
+    """Name of the first node whose output stream differs from the evaluator, and where.
+
+    ``@read`` is the reader, ``@write`` the writer: it is at fault when every stream is right.
+    """
     graph: Graph = csim.graph
     found = csim.taps(codes)
     expected = evaluate(graph, codes, taps=set(graph.values()))

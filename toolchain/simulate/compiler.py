@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +27,6 @@ FLAGS = (
     "-fwrapv",
     "-fvisibility=hidden",
     "-fno-gnu-unique",  # two libraries in one process share nothing
-    "-ftls-model=initial-exec",
     "-Wno-unknown-pragmas",
 )
 ERROR_LINES = 12
@@ -92,30 +93,73 @@ def shared_library(files: Mapping[str, str], top: str, *, taps: bool = False, jo
         UserError: no g++.
         FlowError: a file does not compile.
     """
-    sim = {path.name: path.read_text(encoding="utf-8") for path in sorted(data_path("sim").iterdir()) if path.is_file()}
-    sources = [path for path in files if path.startswith("src/") and path.endswith(".cpp")]
-    root = cache_folder()
-    everything = [*compiler(), *FLAGS, top, str(taps), *_flat(files), *_flat(sim)]
-    library = root / "lib" / f"{digest(everything)}.so"
+    sim = _sim_files()
+    identity = [*_tools(), top, str(taps), *_flat(files), *_flat(sim)]
+    library = cache_folder() / "lib" / f"{digest(identity)}.so"
     if library.exists():
         return library
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix="build-") as name:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
         folder = Path(name)
         write_project(files, folder)
-        write_project({f"sim/{path}": text for path, text in sim.items()}, folder)
-        flags = ["-DFPGAFLOW_TAPS"] if taps else []
-        shared = [text for path, text in sorted(files.items()) if path.startswith("include/")]
-        tasks = []
-        for path in sources:
-            unit = path.startswith("src/units/")
-            owned = [files[path], *(_tables(files, path) if unit else _flat(files))]
-            tasks.append(([path], [] if unit else flags, [*shared, *_flat(sim), *owned]))
-        tasks.append((["sim/harness.cpp"], [*flags, f"-DFPGAFLOW_TOP={top}"], [*_flat(sim), *_flat(files)]))
+        prefix = _prefix(sim)
+        tasks = _tasks(files, top, prefix, taps)
         with ThreadPoolExecutor(jobs) as pool:
-            objects = list(pool.map(lambda task: _object(folder, *task), tasks))
+            objects = list(pool.map(lambda task: _object(folder, prefix, task), tasks))
         _link(objects, folder, library)
     return library
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One file to compile and everything that its object depends on."""
+
+    source: str
+    flags: tuple[str, ...]
+    depends: tuple[str, ...]
+
+
+def _tools() -> tuple[str, ...]:
+    return (*compiler(), *FLAGS, str(ap_types()))
+
+
+def _sim_files() -> dict[str, str]:
+    paths = (path for path in data_path("sim").iterdir() if path.suffix in (".h", ".hpp", ".cpp"))
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(paths)}
+
+
+def _tasks(files: Mapping[str, str], top: str, prefix: Path, taps: bool) -> list[_Task]:
+    """Units depend on the static headers and their own constants, the top on the streams, the harness on the host."""
+    flags = ("-DFPGAFLOW_TAPS",) if taps else ()
+    headers = _below(files, "include/")
+    units = [path for path in sorted(files) if path.startswith("src/units/")]
+    tasks = [_Task(path, (), (prefix.name, *headers, files[path], *_tables(files, path))) for path in units]
+    tops = [files["src/top.cpp"], files["src/top.hpp"], files["src/streams.hpp"]]
+    tasks.append(_Task("src/top.cpp", flags, (prefix.name, *headers, *tops)))
+    hosts = [*_below(files, "host/"), files["src/top.hpp"]]
+    harness = (*flags, f"-DFPGAFLOW_TOP={top}")
+    tasks.append(_Task(str(prefix / "harness.cpp"), harness, (prefix.name, *headers, *hosts)))
+    return tasks
+
+
+def _below(files: Mapping[str, str], folder: str) -> list[str]:
+    return _flat({path: text for path, text in files.items() if path.startswith(folder)})
+
+
+def _prefix(sim: Mapping[str, str]) -> Path:
+    """The folder of the simulation's sources with its precompiled header, made once."""
+    folder = cache_folder() / "sim" / digest([*_tools(), *_flat(sim)])
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
+        new = Path(name) / "sim"
+        write_project(sim, new)
+        system = ["-isystem", str(ap_types())]
+        _run([compiler()[0], *FLAGS, "-I.", *system, "-x", "c++-header", "prefix.hpp", "-o", "prefix.hpp.gch"], new)
+        with suppress(OSError):  # another process was faster
+            new.rename(folder)
+    return folder
 
 
 def _flat(files: Mapping[str, str]) -> list[str]:
@@ -128,15 +172,16 @@ def _tables(files: Mapping[str, str], source: str) -> list[str]:
     return [files[path] for path in sorted(names)]
 
 
-def _object(folder: Path, source: list[str], flags: list[str], depends: list[str]) -> Path:
-    """The object of one file, from the cache when everything it ``depends`` on is as it was."""
-    target = cache_folder() / "obj" / f"{digest([*compiler(), *FLAGS, *flags, *depends])}.o"
+def _object(folder: Path, prefix: Path, task: _Task) -> Path:
+    """The object of one file, from the cache when everything it depends on is as it was."""
+    identity = digest([*_tools(), *task.flags, *task.depends, Path(task.source).name])
+    target = cache_folder() / "obj" / f"{identity}.o"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    includes = ["-Iinclude", "-Isrc", "-Ihost", "-Isim", "-include", "sim/simulation.hpp", "-isystem", str(ap_types())]
-    output = folder / f"{target.name}"
-    _run([compiler()[0], *FLAGS, *flags, *includes, "-c", *source, "-o", str(output)], folder)
+    includes = ["-Iinclude", "-Isrc", "-Ihost", f"-I{prefix}", "-include", "prefix.hpp", "-isystem", str(ap_types())]
+    output = folder / target.name
+    _run([compiler()[0], *FLAGS, *task.flags, *includes, "-c", task.source, "-o", str(output)], folder)
     os.replace(output, target)
     return target
 

@@ -2,9 +2,11 @@
 #ifndef FPGAFLOW_DELAY_HPP
 #define FPGAFLOW_DELAY_HPP
 
+#include "fpgaflow/types.hpp"
+
 namespace fpgaflow {
 
-#ifdef __SYNTHESIS__
+#ifdef FPGAFLOW_HARDWARE
 template <class T, int N>
 class Delay {
 public:

@@ -38,6 +38,7 @@ void store(hls::stream<word128>& in, word128* memory, int frames) {
 // Config: id, groups (stream words a frame), lanes, bits; type. Cycles a frame: groups.
 template <class Config>
 void unpack(hls::stream<word128>& in, hls::stream<Lanes<typename Config::type, Config::lanes>>& out, int frames) {
+    constexpr int group_bits = Packing<Config>::group_bits;
     word128 word = 0;
     for (int frame = 0; frame < frames; frame++) {
         int held = 0;
@@ -47,13 +48,14 @@ void unpack(hls::stream<word128>& in, hls::stream<Lanes<typename Config::type, C
             if (held == 0) {
                 word = in.read();
             }
+            const ap_uint<group_bits> group = word;
             Lanes<typename Config::type, Config::lanes> result;
             for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                result.v[l].range(Config::bits - 1, 0) = word.range((l + 1) * Config::bits - 1, l * Config::bits);
+                result.v[l].range(Config::bits - 1, 0) = group.range((l + 1) * Config::bits - 1, l * Config::bits);
             }
             out.write(result);
-            word >>= Packing<Config>::group_bits % 128;
+            word >>= group_bits % 128;
             held = held == Packing<Config>::groups - 1 ? 0 : held + 1;
         }
     }
@@ -70,11 +72,12 @@ void pack(hls::stream<Lanes<typename Config::type, Config::lanes>>& in, hls::str
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(Config::id);
             const Lanes<typename Config::type, Config::lanes> value = in.read();
+            ap_uint<group_bits> group;
             for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                word.range(held * group_bits + (l + 1) * Config::bits - 1, held * group_bits + l * Config::bits) =
-                    value.v[l].range(Config::bits - 1, 0);
+                group.range((l + 1) * Config::bits - 1, l * Config::bits) = value.v[l].range(Config::bits - 1, 0);
             }
+            word.range(held * group_bits + group_bits - 1, held * group_bits) = group;
             if (held == Packing<Config>::groups - 1 || i == Config::groups - 1) {
                 out.write(word);
                 word = 0;

@@ -13,6 +13,11 @@
 #define FPGAFLOW_CYCLE(unit) ((void)0)
 #endif
 
+// Whether to compute in the hardware's own types; tests of the C++ set it too.
+#ifdef __SYNTHESIS__
+#define FPGAFLOW_HARDWARE
+#endif
+
 namespace fpgaflow {
 
 // N consecutive channels of one position: what a stream carries each clock cycle.
@@ -35,9 +40,11 @@ struct Bits<ap_uint<B>> {
 // Exact<T> holds every value of T. Hardware computes in T itself. The C simulation computes in the smallest native
 // signed integer that holds T: it vectorizes, and tables of weights need no constructor a number. No overflow is
 // hidden by this: a native sum, cut to T where it leaves the unit, equals the sum that wraps at every step.
-#ifdef __SYNTHESIS__
+#ifdef FPGAFLOW_HARDWARE
 template <class T>
 using Exact = T;
+template <class P, class T>
+using Factor = T;
 #else
 template <int B>
 using Native = typename std::conditional<
@@ -46,12 +53,15 @@ using Native = typename std::conditional<
                               typename std::conditional<(B <= 32), std::int32_t, std::int64_t>::type>::type>::type;
 template <class T>
 using Exact = Native<Bits<T>::signed_bits>;
+// A factor of a product P: C++ multiplies native integers no wider than they are.
+template <class P, class T>
+using Factor = P;
 #endif
 
 constexpr int bits_for(int n) { return n == 0 ? 0 : 1 + bits_for(n / 2); }
 
 // A counter or index from -N to N.
-#ifdef __SYNTHESIS__
+#ifdef FPGAFLOW_HARDWARE
 template <int N>
 using Index = ap_int<bits_for(N) + 1>;
 #else
@@ -71,7 +81,7 @@ struct Multiplier<true> {
     template <class P, class A, class B>
     static P product(A a, B b) {
 #pragma HLS INLINE
-        const P p = a * b;
+        const P p = Factor<P, A>(a) * Factor<P, B>(b);
 #pragma HLS BIND_OP variable=p op=mul impl=dsp
         return p;
     }
@@ -82,7 +92,7 @@ struct Multiplier<false> {
     template <class P, class A, class B>
     static P product(A a, B b) {
 #pragma HLS INLINE
-        const P p = a * b;
+        const P p = Factor<P, A>(a) * Factor<P, B>(b);
 #pragma HLS BIND_OP variable=p op=mul impl=fabric
         return p;
     }

@@ -1,0 +1,138 @@
+"""Conformance of hardware units: each one, compiled and run, equals the evaluator and takes the cycles of the formula.
+
+A subclass of UnitConformance lists graphs; every node of theirs is one unit, run on what the evaluator says its inputs
+are. All units of a class are compiled into one library, once in the C simulation's native integers and once in the
+types that hardware computes in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pytest
+
+from tests.graphs import random_input
+from toolchain.dse.cycles import frame_cycles, kernel_extent, row_words
+from toolchain.hls_templates.generate import PlacedUnit, place_units, unit_sources
+from toolchain.hls_templates.render import cpp_type, headers
+from toolchain.hls_templates.streams import stream_order
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array, Node, Window
+from toolchain.paths import data_path
+from toolchain.simulate import compiler
+
+FRAMES = 3
+FLAGS = ("-std=c++14", "-O0", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")
+DRIVER = Path(__file__).parent / "simulate"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One unit of a graph."""
+
+    graph: Graph
+    placed: PlacedUnit
+
+    @property
+    def title(self) -> str:
+        """What pytest's message should say."""
+        return f"{self.placed.node} {self.placed.unit.constants} {self.placed.unit.types}"
+
+
+def cycles_of_call(graph: Graph, node: Node, frames: int) -> int:
+    """Cycles of ``frames`` frames by the cost model, a window's reads before the first frame included."""
+    total = frames * frame_cycles(node, graph)
+    if isinstance(node, Window) and node.parallelism is not None:
+        x = graph.value(node.inputs[0])
+        rows = min(max(0, kernel_extent(node)[0] - node.pads[0]), frames * x.shape[0])
+        total += rows * row_words(x, node.parallelism.lanes_in)
+    return total
+
+
+def cases(graphs: Iterator[Graph]) -> list[Case]:
+    """Every unit of ``graphs``, the nodes renamed to be different ones."""
+    found = []
+    for number, graph in enumerate(graphs):
+        named = graph.with_nodes(replace(node, name=f"{node.name}_{number}") for node in graph.nodes)
+        found += [Case(named, placed) for placed in place_units(named)]
+    return found
+
+
+def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
+    """One library with a function ``run_NAME`` for every unit."""
+    units = [case.placed for case in found]
+    files = headers() | unit_sources(units)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(DRIVER), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["cpp_type"] = cpp_type
+    files["driver.cpp"] = environment.get_template("driver.cpp.j2").render(units=units)
+    compiler.write_project(files, folder)
+    include = ["-I.", "-Iinclude", f"-I{data_path('sim')}", f"-I{DRIVER}", "-isystem", str(compiler.ap_types())]
+    command = [
+        compiler.compiler()[0],
+        *FLAGS,
+        *flags,
+        "-include",
+        "simulation.hpp",
+        *include,
+        "driver.cpp",
+        "-o",
+        "driver.so",
+    ]
+    subprocess.run(command, cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / "driver.so"))
+
+
+def in_stream_order(graph: Graph, name: str, value: Array) -> Array:
+    """Elements of ``value`` (N, H, W, C) as its stream carries them."""
+    return np.ascontiguousarray(value[..., stream_order(graph, name)])
+
+
+def run_case(library: ctypes.CDLL, case: Case, inputs: list[Array]) -> tuple[list[Array], int]:
+    """Outputs in stream order, and the cycles counted."""
+    node, graph = case.placed.node, case.graph
+    frames = len(inputs[0])
+    outputs = [np.full((frames, *value.shape), -(1 << 60), dtype=np.int64) for value in node.outputs]
+    cycles = np.zeros(case.placed.id + 1, dtype=np.uint64)
+    counts = np.zeros(len(outputs), dtype=np.int64)
+    ins = (ctypes.c_void_p * len(inputs))(*[array.ctypes.data for array in inputs])
+    outs = (ctypes.c_void_p * len(outputs))(*[array.ctypes.data for array in outputs])
+    run = getattr(library, f"run_{case.placed.name}")
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (cycles, counts)]
+    assert run(ins, outs, frames, *pointers) == 0, f"empty or leftover stream: {case.title}"
+    assert [int(c) for c in counts] == [frames * graph.value(value.name).size for value in node.outputs], case.title
+    return outputs, int(cycles[case.placed.id])
+
+
+@pytest.mark.needs_gxx
+class UnitConformance:
+    """Subclasses define ``graphs``."""
+
+    def graphs(self) -> Iterator[Graph]:
+        """Graphs with the lanes of every node set."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class", params=[(), ("-DFPGAFLOW_HARDWARE",)], ids=["native", "hardware"])
+    def compiled(self, request, tmp_path_factory) -> tuple[ctypes.CDLL, list[Case]]:
+        """The units of all graphs, compiled."""
+        found = cases(request.cls().graphs())
+        return compile_cases(found, tmp_path_factory.mktemp("units"), *request.param), found
+
+    def test_units_equal_the_evaluator_in_the_cycles_of_the_cost_model(self, compiled):
+        library, found = compiled
+        for seed, case in enumerate(found):
+            graph, node = case.graph, case.placed.node
+            values = evaluate(graph, random_input(graph, FRAMES, seed), taps=set(graph.values()))
+            outputs, cycles = run_case(library, case, [in_stream_order(graph, n, values[n]) for n in node.inputs])
+            for value, output in zip(node.outputs, outputs, strict=True):
+                expected = in_stream_order(graph, value.name, values[value.name])
+                np.testing.assert_array_equal(output, expected, err_msg=case.title)
+            assert cycles == cycles_of_call(graph, node, FRAMES), case.title

@@ -1,0 +1,196 @@
+"""Whole networks in the C simulation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conformance import cycles_of_call
+from tests.graphs import Builder, conv_net, mlp, random_input, residual_net
+from tests.hardware import Target, serial, with_lanes
+from toolchain.errors import FlowError, UserError, VerificationError
+from toolchain.hls_templates.generate import READ, WRITE, generate
+from toolchain.ir import encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Encoding, Quantizer
+from toolchain.simulate import compiler
+from toolchain.simulate.compare import compare
+from toolchain.simulate.csim import CSim, build
+
+pytestmark = pytest.mark.needs_gxx
+
+
+def project(graph: Graph) -> dict[str, str]:
+    return generate(graph, Target(), 250.0)
+
+
+def simulate(graph: Graph) -> CSim:
+    return build(graph, project(graph))
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Graph, CSim]:
+    """A convolution, its quantizer, a strided depthwise filter and a dense layer."""
+    b = Builder((6, 5, 3), 4)
+    x = b.threshold(b.conv(b.input, 4), 3)
+    x = b.depthwise(b.window(x, stride=(2, 2)), 9)
+    graph = serial(b.graph(b.matvec(b.reshape(x), 3), "small"))
+    return graph, simulate(graph)
+
+
+@pytest.mark.parametrize("network", [mlp, conv_net, residual_net])
+def test_networks_equal_the_evaluator(network):
+    graph = serial(network())
+    codes = random_input(graph, 5)
+    assert compare(simulate(graph), codes).mismatches == 0
+
+
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_random_networks_equal_the_evaluator(data):
+    bits = data.draw(st.integers(1, 8))
+    shape = (data.draw(st.integers(3, 7)), data.draw(st.integers(3, 7)), data.draw(st.integers(1, 4)))
+    b = Builder(shape, bits, signed=data.draw(st.booleans()), seed=data.draw(st.integers(0, 99)))
+    x = b.input
+    for _ in range(data.draw(st.integers(1, 2))):
+        kernel, stride = data.draw(st.sampled_from([(1, 1), (3, 1), (3, 2), (5, 2)]))
+        x = b.conv(x, data.draw(st.integers(1, 5)), kernel=kernel, stride=stride, bits=data.draw(st.integers(2, 8)))
+        quantize = data.draw(st.sampled_from([b.threshold, b.mulshift]))
+        x = quantize(x, data.draw(st.integers(1, 6)), per_channel=data.draw(st.booleans()))
+    graph = serial(b.graph(b.argmax(b.global_sum(x)), "random_net"))
+    codes = random_input(graph, 4)
+    csim = simulate(graph)
+    assert compare(csim, codes).mismatches == 0
+    assert csim.calls == 1
+    for node in graph.nodes:
+        assert csim.cycles()[node.name] == cycles_of_call(graph, node, len(codes))
+
+
+def test_result_does_not_depend_on_threads_and_chunks(small):
+    graph, csim = small
+    codes = random_input(graph, 7)
+    expected = evaluate(graph, codes)[graph.output]
+    seen = []
+    for threads, chunk in ((1, 7), (2, 2), (3, 1)):
+        found = csim.run(codes, threads=threads, chunk=chunk, progress=lambda done, total: seen.append((done, total)))
+        np.testing.assert_array_equal(found, expected)
+    assert seen[0] == (7, 7)
+    assert seen[1:5] == [(2, 7), (4, 7), (6, 7), (7, 7)]
+    assert csim.run(codes[:0]).shape == expected[:0].shape
+
+
+def test_reader_and_writer_take_a_cycle_a_word(small):
+    graph, csim = small
+    before = csim.cycles()
+    csim.run(random_input(graph, 3))
+    after = csim.cycles()
+    assert after[READ] - before[READ] == 3 * 6 * 5 * 3
+    assert after[WRITE] - before[WRITE] == 3 * 3
+
+
+def test_taps_show_every_value_in_the_order_of_the_ir(small):
+    graph, csim = small
+    codes = random_input(graph, 2)
+    expected = evaluate(graph, codes, taps=set(graph.values()))
+    taps = csim.taps(codes)
+    assert taps.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(taps[name], value, err_msg=name)
+
+
+def test_first_deviating_node_is_named(small):
+    graph, _ = small
+    files = project(graph)
+    path = "src/data/depthwise4_weight.inc"
+    changed = files | {path: re.sub(r"-?\d+", lambda m: str(int(m[0]) ^ 1), files[path], count=1)}
+    comparison = compare(build(graph, changed), random_input(graph, 2))
+    assert comparison.node == "depthwise4"
+    with pytest.raises(
+        VerificationError, match=r"differ in \d+ output codes of 2 images; first deviating node: depthw"
+    ):
+        comparison.check()
+
+
+def test_unit_that_reads_too_much_stops_the_run_with_the_stream_named(small):
+    graph, _ = small
+    files = project(graph)
+    path = "src/units/threshold2.cpp"
+    changed = files | {path: files[path].replace("positions = 30", "positions = 31")}
+    with pytest.raises(VerificationError, match=r"an empty stream was read: matvec1_out"):
+        build(graph, changed).run(random_input(graph, 1))
+
+
+def test_unit_that_reads_too_little_stops_the_run_with_the_stream_named(small):
+    graph, _ = small
+    files = project(graph)
+    path = "src/units/matvec6.cpp"
+    changed = files | {path: files[path].replace("positions = 1;", "positions = 0;")}
+    with pytest.raises(VerificationError, match="stream"):
+        build(graph, changed).run(random_input(graph, 1))
+
+
+def test_error_in_a_unit_shows_the_first_lines_and_leaves_nothing_behind(small):
+    graph, _ = small
+    files = project(graph)
+    broken = files | {"src/units/matvec1.cpp": "int f() { return missing; }\n"}
+    with pytest.raises(FlowError, match=r"(?s)does not compile:.*matvec1\.cpp:1:.*missing"):
+        build(graph, broken)
+    leftovers = [path.name for path in compiler.cache_folder().iterdir() if path.name.startswith("build-")]
+    assert leftovers == []
+
+
+def test_only_changed_units_are_compiled_again(small):
+    graph, _ = small
+    files = project(graph)
+    build(graph, files)
+    objects = set((compiler.cache_folder() / "obj").iterdir())
+    path = "src/data/matvec1_weight.inc"
+    build(graph, files | {path: re.sub(r"-?\d+", "1", files[path], count=1)})
+    assert len(set((compiler.cache_folder() / "obj").iterdir()) - objects) <= 1
+
+
+def test_missing_compiler_is_the_users_to_install(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    compiler.compiler.cache_clear()
+    with pytest.raises(UserError, match=r"^the C simulation needs g\+\+; install it"):
+        compiler.compiler()
+    monkeypatch.undo()
+    compiler.compiler.cache_clear()
+
+
+def test_host_code_encodes_pixels_as_the_ir_does():
+    b = Builder((3, 2, 3), 4, signed=True)
+    quantizer = Quantizer(scale=(0.1, 0.2, 0.05), zero_point=0, low=-8, high=7)
+    scale, offset = (Fraction(1, 255),) * 3, (Fraction(-1, 2), Fraction(0), Fraction(1, 4))
+    graph = replace(b.graph(b.threshold(b.input)), encoding=Encoding(scale, offset, quantizer))
+    graph = serial(graph)
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 2, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(simulate(graph).encode(images), encode.encode(graph, images))
+
+
+@pytest.mark.parametrize("bits, lanes", [(3, 5), (12, 10), (20, 5)])
+def test_codes_are_packed_and_unpacked_in_groups_of_lanes(bits, lanes):
+    b = Builder((3, 1, 10), bits, signed=True)
+    graph = with_lanes(b.graph(b.mulshift(b.input, bits, signed=True)), {"mulshift0": (lanes, lanes)})
+    assert compare(simulate(graph), random_input(graph, 3)).mismatches == 0
+
+
+def test_testbench_passes_with_the_vendors_headers_alone(tmp_path):
+    b = Builder((4, 4, 2), 4)
+    files = project(serial(b.graph(b.threshold(b.conv(b.input, 3)), "tiny")))
+    compiler.write_project(files, tmp_path)
+    sources = [path for path in files if path.endswith(".cpp")]
+    (tmp_path / "all.cpp").write_text("".join(f'#include "{path}"\n' for path in sources))
+    flags = ["-std=c++14", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Iinclude", "-Isrc", "-Ihost", "-Itb", "-I."]
+    command = ["g++", *flags, "-isystem", str(compiler.ap_types()), "all.cpp", "-o", "testbench"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(["./testbench"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0 of 144 codes are wrong\n")

@@ -1,0 +1,176 @@
+"""Every hardware unit over a grid of shapes, bits and lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from tests.conformance import UnitConformance
+from tests.graphs import Builder
+from tests.hardware import with_lanes
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Fork, Threshold, WidthConvert
+from toolchain.ir.types import QInt, Value
+
+KERNELS = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (1, 3), (3, 1)]
+
+
+def _one(b: Builder, output: Value, *lanes: tuple[int, int]) -> Graph:
+    return with_lanes(b.graph(output), {node.name: pair for node, pair in zip(b.nodes, lanes, strict=True)})
+
+
+def _window_graph(shape: tuple[int, int, int], lanes: int, parallel: bool, **facts) -> Graph:
+    b = Builder(shape, 3, signed=True)
+    x = b.window(b.input, pad_value=-2, **facts)
+    taps = b.nodes[0].taps
+    return _one(b, x, (lanes, lanes * taps if parallel else lanes))
+
+
+class TestWindow(UnitConformance):
+    """Kernels 1 to 5, strides 1 to 3, in the middle of frames that follow each other."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for kernel in KERNELS:
+            for stride in (1, 2, 3):
+                pad = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+                for parallel in (False, True):
+                    facts = {"kernel": kernel, "stride": (stride, stride), "pads": (*pad, *pad)}
+                    yield _window_graph((7, 6, 4), 2, parallel, **facts)
+
+
+class TestWindowEdges(UnitConformance):
+    """Asymmetric pads and strides, dilation, kernels as large as the map, single rows and columns, all lanes."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for parallel in (False, True):
+            for shape, kernel, stride, pads, dilation in (
+                ((8, 7, 4), (3, 3), (2, 2), (0, 0, 1, 1), (1, 1)),
+                ((8, 7, 4), (3, 3), (1, 1), (2, 0, 1, 2), (1, 1)),
+                ((8, 7, 4), (3, 2), (2, 1), (1, 1, 0, 0), (1, 1)),
+                ((9, 8, 4), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2)),
+                ((9, 8, 4), (2, 3), (2, 3), (1, 0, 0, 3), (2, 2)),
+                ((4, 4, 4), (4, 4), (1, 1), (0, 0, 0, 0), (1, 1)),
+                ((4, 5, 4), (3, 3), (1, 1), (2, 2, 2, 2), (1, 1)),  # more output rows than input rows
+                ((1, 1, 4), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
+                ((1, 6, 4), (1, 3), (1, 1), (0, 1, 0, 1), (1, 1)),
+                ((6, 1, 4), (3, 1), (2, 1), (1, 0, 1, 0), (1, 1)),
+                ((10, 10, 4), (2, 2), (3, 3), (0, 0, 0, 0), (1, 1)),  # rows that no window covers
+                ((11, 11, 4), (1, 1), (4, 4), (0, 0, 0, 0), (1, 1)),
+            ):
+                for lanes in (1, 4):
+                    facts = {"kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation}
+                    yield _window_graph(shape, lanes, parallel, **facts)
+
+
+class TestMatVec(UnitConformance):
+    """Weights and activations of 1 to 8 bits, every kind of folding, behind windows and alone."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits in ((1, 1), (2, 2), (3, 8), (4, 4), (8, 3), (8, 8), (2, 16)):
+            for lanes in ((1, 1), (4, 1), (1, 3), (6, 2), (12, 6)):
+                b = Builder((3, 2, 12), act_bits, signed=act_bits % 2 == 0)
+                yield _one(b, b.matvec(b.input, 6, weight_bits), lanes)
+        for lanes in ((2, 2), (2, 18)):
+            b = Builder((5, 5, 4), 4)
+            yield _one(b, b.matvec(b.window(b.input), 4), lanes, (lanes[1], 2))
+        b = Builder((3, 3, 4), 4)  # a map flattened behind a window whose order is not canonical
+        yield _one(b, b.matvec(b.reshape(b.window(b.input)), 4), (2, 2), (2, 2), (2, 2))
+
+
+class TestDepthwise(UnitConformance):
+    """One tap or all taps a cycle."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits in ((2, 2), (4, 4), (8, 8)):
+            for lanes, all_taps in ((1, False), (2, False), (6, False), (1, True), (3, True)):
+                b = Builder((5, 4, 6), act_bits)
+                x = b.depthwise(b.window(b.input), 9, weight_bits)
+                window = (lanes, 9 * lanes if all_taps else lanes)
+                yield _one(b, x, window, (window[1], lanes))
+
+
+class TestPool(UnitConformance):
+    """Maximum and sum, signed and unsigned, one tap or all taps a cycle."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for kind in ("max", "sum"):
+            for bits, signed in ((1, False), (4, True), (8, False)):
+                for lanes, all_taps in ((1, False), (4, False), (2, True)):
+                    b = Builder((6, 5, 4), bits, signed=signed)
+                    x = b.pool(b.window(b.input, (2, 3), stride=(2, 2), pads=(0, 0, 0, 0)), 6, kind)
+                    window = (lanes, 6 * lanes if all_taps else lanes)
+                    yield _one(b, x, window, (window[1], lanes))
+
+
+class TestChannelwise(UnitConformance):
+    """Global sum, addition, argmax, copies and changes of word width."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for bits, signed, lanes in ((1, False, 1), (4, True, 3), (8, False, 12), (12, True, 4)):
+            b = Builder((3, 4, 12), bits, signed=signed)
+            yield _one(b, b.global_sum(b.input), (lanes, lanes))
+            b = Builder((1, 1, 12), bits, signed=signed)
+            yield _one(b, b.argmax(b.input), (lanes, 1))
+            for multipliers in ((1, 1), (3, -5)):
+                b = Builder((3, 4, 12), bits, signed=signed)
+                right = b.threshold(b.input, 3)
+                yield _one(b, b.add(b.input, right, multipliers), (lanes, lanes), (lanes, lanes))
+        for lanes_in, lanes_out in ((1, 12), (12, 1), (2, 6), (6, 2), (4, 4)):
+            yield _one(*_routed(WidthConvert, 1), (lanes_in, lanes_out))
+        for copies, lanes in ((1, 2), (2, 1), (3, 6)):
+            yield _one(*_routed(Fork, copies), (lanes, lanes))
+
+
+def _routed(op: type, copies: int) -> tuple[Builder, Value]:
+    b = Builder((3, 2, 12), 5, signed=True)
+    outputs = tuple(Value(f"copy{i}", b.input.shape, b.input.qint) for i in range(copies))
+    b.nodes.append(op(name="route", inputs=("x",), outputs=outputs))
+    return b, outputs[0]
+
+
+class TestThreshold(UnitConformance):
+    """Bits 1 to 8, a table for all or one a channel, falling and bipolar steps, thresholds out of reach."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for bits in (1, 2, 4, 8):
+            for lanes in (1, 2, 6):
+                for per_channel in (False, True):
+                    b = Builder((2, 3, 6), 9, signed=True, seed=bits)
+                    yield _one(b, b.threshold(b.input, bits, per_channel=per_channel), (lanes, lanes))
+        for lanes in (1, 3):
+            yield self._stepped(lanes)
+
+    def _stepped(self, lanes: int) -> Graph:
+        thresholds = np.array([[-900, -8, 3], [0, 0, 1], [5, 255, 256], [-256, -255, 900], [1, 2, 3], [-3, -2, -1]])
+        node = Threshold(
+            name="steps",
+            inputs=("x",),
+            outputs=(Value("y", (2, 8, 6), QInt(5, True)),),
+            thresholds=thresholds,
+            start=np.array([-1, 3, -3, 5, 0, 7]),
+            step=np.array([2, -2, 2, -1, 1, -3]),
+        )
+        b = Builder((2, 8, 6), 9, signed=True)
+        b.nodes.append(node)
+        return _one(b, node.output, (lanes, lanes))
+
+
+class TestMulShift(UnitConformance):
+    """Bits 1 to 8, signed and unsigned, factors for all or one a channel, halves to even, no shift at all."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for bits, signed in ((1, False), (4, True), (8, False), (8, True)):
+            for lanes in (1, 2, 6):
+                for per_channel in (False, True):
+                    b = Builder((4, 4, 6), 10, signed=True, seed=bits)
+                    yield _one(b, b.mulshift(b.input, bits, signed=signed, per_channel=per_channel), (lanes, lanes))
+        b = Builder((4, 4, 6), 20, signed=True)  # 32-bit factors, a 64-bit product
+        yield _one(b, b.mulshift(b.input, 20, signed=True), (3, 3))
+        for shift, mul in ((0, -3), (1, 1), (3, -5), (40, 1 << 33)):
+            b = Builder((4, 4, 6), 10, signed=True)
+            x = b.mulshift(b.input, 8, signed=True)
+            factors = np.array([mul])
+            b.nodes[0] = replace(b.nodes[0], shift=shift, mul=factors, add=np.array([(1 << shift) // 2]))
+            yield _one(b, x, (2, 2))
