@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.graphs import conv_net, mlp, residual_net
+from tests.graphs import Builder, conv_net, mlp, residual_net
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import bound, macs, macs_per_dsp
 from toolchain.dse.cost import graph_cost
@@ -120,3 +120,14 @@ def test_expansion_is_quick_and_small(graph) -> None:  # type: ignore[no-untyped
 
     assert time.monotonic() - start < 5.0  # 0.4 s on one idle core
     assert max(len(d.options) for d in problem.decisions) < 100
+
+
+def test_a_flattened_input_is_read_across_pixels() -> None:
+    """A map that is flattened at once fills whole memory words, also with a quantizer behind the flatten."""
+    b = Builder((28, 28, 1))
+    graph = b.graph(b.matvec(b.mulshift(b.reshape(b.input), per_channel=False), 16, bits=2))
+    plan = explore(graph, BOARD)
+
+    assert plan.input_lanes == 16
+    assert plan.solver is not None
+    assert plan.solver.cycles == 49

@@ -193,7 +193,7 @@ def _assignments(chain: Chain, graph: Graph, values: dict[str, Value]) -> Iterat
     if chain.name != READER:
         yield from _extend(chain.nodes, {}, {}, values)
         return
-    flat = bool(chain.nodes) and all(isinstance(node, Reshape) for node in chain.nodes)
+    flat = bool(chain.nodes) and isinstance(chain.nodes[0], Reshape)  # its only reader: forks were inserted
     for n in boundary_options(graph.input, flat=flat):
         lanes = Parallelism(n, n)
         yield from _extend(chain.nodes, {READER: lanes}, {graph.input.name: lanes}, values)
