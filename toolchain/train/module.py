@@ -81,7 +81,7 @@ class Classifier(L.LightningModule):
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch})",
-                hint="the last checkpoint is kept; lower train.lr and run again with --resume or --overwrite",
+                hint="the last checkpoint is kept; lower train.lr and train into another folder or with --overwrite",
             )
         self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
