@@ -37,7 +37,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
-class _WeightHandler(BrevitasWeightQuantProxyHandler):
+class _WeightHandler(BrevitasWeightQuantProxyHandler):  # type: ignore[misc] # Brevitas is not typed
     """Exports the quantized weight in place of the raw one.
 
     Brevitas 0.12.1 to 0.13.4 write the raw weight and always say ROUND, which is wrong for every weight quantizer that
@@ -54,10 +54,10 @@ class _WeightHandler(BrevitasWeightQuantProxyHandler):
             self.quantized = module.tracked_module_list[0].quant_weight().value.detach()
 
     def symbolic_execution(self, x: Tensor) -> tuple[Tensor, ...]:
-        return super().symbolic_execution(self.quantized)
+        return super().symbolic_execution(self.quantized)  # type: ignore[no-any-return]
 
 
-class _ActHandler(BrevitasActQuantProxyHandler):
+class _ActHandler(BrevitasActQuantProxyHandler):  # type: ignore[misc] # Brevitas is not typed
     """Exports an unsigned one-bit activation as Quant with the codes {0, 1}; Brevitas would write BipolarQuant."""
 
     handled_layer = ActQuantProxyFromInjector
@@ -68,7 +68,7 @@ class _ActHandler(BrevitasActQuantProxyHandler):
             self.quant_op = BrevitasQuantOp
 
 
-class _Manager(QONNXDynamoManager):
+class _Manager(QONNXDynamoManager):  # type: ignore[misc] # Brevitas is not typed
     """Brevitas' exporter with the two handlers above in front; the first that fits a quantizer is taken."""
 
     handlers: ClassVar = [_WeightHandler, _ActHandler, *QONNXDynamoManager.handlers]

@@ -37,7 +37,7 @@ class Layers:
         override = self._layer(name)
         if not self.quantized:
             return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-        return qnn.QuantConv2d(
+        return qnn.QuantConv2d(  # type: ignore[no-any-return]
             inputs, outputs, kernel, stride, padding, bias=False, weight_quant=self._weight_quant(name, override)
         )
 
@@ -46,14 +46,14 @@ class Layers:
         override = self._layer(name)
         if not self.quantized:
             return nn.Linear(inputs, outputs, bias=bias)
-        return qnn.QuantLinear(inputs, outputs, bias=bias, weight_quant=self._weight_quant(name, override))
+        return qnn.QuantLinear(inputs, outputs, bias=bias, weight_quant=self._weight_quant(name, override))  # type: ignore[no-any-return]
 
     def relu(self, name: str) -> nn.Module:
         """ReLU, then an unsigned quantizer."""
         bits = self._layer(name).act_bits or self.quant.act_bits
         if not self.quantized:
             return nn.ReLU()
-        return qnn.QuantReLU(act_quant=act_quantizer(bits, signed=False, scale=self.quant.scale))
+        return qnn.QuantReLU(act_quant=act_quantizer(bits, signed=False, scale=self.quant.scale))  # type: ignore[no-any-return]
 
     def signed(self, name: str) -> nn.Module:
         """A signed quantizer for the operands of an add, one bit wider than the activations unless configured.
@@ -80,7 +80,7 @@ class Layers:
     def _identity(self, name: str, bits: int) -> nn.Module:
         if not self.quantized:
             return nn.Identity()
-        return qnn.QuantIdentity(act_quant=act_quantizer(bits, signed=True, scale=self.quant.scale))
+        return qnn.QuantIdentity(act_quant=act_quantizer(bits, signed=True, scale=self.quant.scale))  # type: ignore[no-any-return]
 
     def _layer(self, name: str) -> LayerQuant:
         self.names.append(name)

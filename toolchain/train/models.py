@@ -42,7 +42,7 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         branch = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
-        return self.act2(self.operand(branch) + self.operand(self.shortcut(x)))
+        return self.act2(self.operand(branch) + self.operand(self.shortcut(x)))  # type: ignore[no-any-return]
 
 
 def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:

@@ -56,7 +56,7 @@ class Classifier(L.LightningModule):
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, classes) of pixels (B, C, H, W) in uint8."""
         x = pixels.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_offset
-        return self.model(x.contiguous(memory_format=torch.channels_last) if self._spatial else x)
+        return self.model(x.contiguous(memory_format=torch.channels_last) if self._spatial else x)  # type: ignore[no-any-return]
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches; the order follows from the seed and the epoch."""

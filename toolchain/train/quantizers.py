@@ -152,9 +152,9 @@ class LearnedStep(nn.Module):
         sharing = x.numel() / (scale.numel() if self.is_weight else max(1, x.shape[0] if x.dim() else 1))
         grad_scale = (sharing * levels.high) ** -0.5
         if levels.bipolar:
-            y = _Bipolar.apply(x, scale, grad_scale)
+            y = _Bipolar.apply(x, scale, grad_scale)  # type: ignore[no-untyped-call]
         else:
-            y = _RoundClamped.apply(x, scale, float(levels.low), float(levels.high), grad_scale)
+            y = _RoundClamped.apply(x, scale, float(levels.low), float(levels.high), grad_scale)  # type: ignore[no-untyped-call]
         return y, scale, self.zero, self.bits
 
 
@@ -187,7 +187,7 @@ def weight_quantizer(
 ) -> type[ExtendedInjector]:
     """A Brevitas weight quantizer of 1..8 bits; one bit is the sign times the learned scale."""
 
-    class LsqWeightQuant(ExtendedInjector):
+    class LsqWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
         proxy_class = WeightQuantProxyFromInjector
         levels = Levels.weight(bits)
         signed = True
@@ -207,7 +207,7 @@ def act_quantizer(bits: int, *, signed: bool, scale: Literal["float", "pot"] = "
     """A Brevitas activation quantizer of 1..8 bits with one scale per tensor; unsigned for use after a ReLU."""
     codes, is_signed = Levels.activation(bits, signed=signed), signed
 
-    class LsqActQuant(ExtendedInjector):
+    class LsqActQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
         proxy_class = ActQuantProxyFromInjector
         levels = codes
         signed = is_signed
