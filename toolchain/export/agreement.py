@@ -17,7 +17,7 @@ from toolchain.export.read import ModelFile
 from toolchain.ir.encode import decode, encode, predictions, real_pixels
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.model_ops import Affine, Quantize, RealConv
+from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealConv
 from toolchain.ir.ops import Array, Node
 
 FLOAT32 = 2.0**-24
@@ -101,7 +101,7 @@ def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
 
 def _codes(node: Quantize, values: Array) -> Array:
     quantizer = node.quantizer
-    scale = np.asarray(quantizer.scale, dtype=np.float64)
+    scale = np.asarray(quantizer.unit, dtype=np.float64)
     return np.rint(values / scale).astype(np.int64) + quantizer.zero_point
 
 
@@ -119,7 +119,7 @@ def _explain(
     for node in nodes:
         at, quantizer = wrong[node.name], node.quantizer
         scale = np.broadcast_to(np.asarray(quantizer.scale), at.shape)[at]
-        theirs = np.rint(given[node.output.name][at] / scale) + quantizer.zero_point
+        theirs = _codes(node, given[node.output.name])[at]
         mine = ours[node.output.name][at]
         position = values[node.inputs[0]][at] / scale + quantizer.zero_point
         tie = 0.0 if quantizer.bipolar else (mine + theirs) / 2
@@ -162,4 +162,8 @@ def _positive(node: Node) -> Node:
         return replace(node, codes=np.abs(node.codes), scale=np.abs(node.scale), bias=bias)
     if isinstance(node, Affine):
         return replace(node, scale=np.abs(node.scale), shift=np.abs(node.shift))
+    if isinstance(node, (LeakyRelu, Clamp)):  # the error in front of it stays, grown by a slope above 1
+        scale = np.maximum(node.slope, 1.0) if isinstance(node, LeakyRelu) else np.ones(1)
+        common = {key: getattr(node, key) for key in Node.__dataclass_fields__}
+        return Affine(scale=scale, shift=np.zeros(1), **common)
     return node

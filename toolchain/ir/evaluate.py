@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Affine, Quantize, RealAdd, RealConv, RealPool, Relu
+from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, RealConv, RealPool, Relu
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -200,14 +200,17 @@ def quantize(quantizer: Quantizer, x: Array) -> Array:
     if quantizer.bipolar:
         return np.where(x >= 0, 1, -1).astype(np.int64)
     scale = np.asarray(quantizer.scale, dtype=x.dtype)
-    clamped = np.clip(x / scale + x.dtype.type(quantizer.zero_point), quantizer.low, quantizer.high)
+    position = x / scale
+    if quantizer.grid > 1:
+        position = np.rint(position * quantizer.grid) / quantizer.grid
+    clamped = np.clip(position + x.dtype.type(quantizer.zero_point), quantizer.low, quantizer.high)
     return np.asarray(ROUNDING[quantizer.rounding](clamped)).astype(np.int64)
 
 
 @evaluate_node.register
 def _(node: Quantize, x: Array) -> Array:
     quantizer = node.quantizer
-    return (quantize(quantizer, x) - quantizer.zero_point) * np.asarray(quantizer.scale)
+    return (quantize(quantizer, x) - quantizer.zero_point) * np.asarray(quantizer.unit)
 
 
 @evaluate_node.register
@@ -230,6 +233,16 @@ def _(node: Affine, x: Array) -> Array:
 @evaluate_node.register
 def _(node: Relu, x: Array) -> Array:
     return np.maximum(x, 0.0)
+
+
+@evaluate_node.register
+def _(node: LeakyRelu, x: Array) -> Array:
+    return np.where(x >= 0, x, x * node.slope)
+
+
+@evaluate_node.register
+def _(node: Clamp, x: Array) -> Array:
+    return np.clip(x, node.low, node.high)
 
 
 @evaluate_node.register

@@ -40,6 +40,21 @@ class Relu(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LeakyRelu(Node):
+    """y = x where x >= 0, else x * slope; ``slope`` is (C or 1,) float64, none negative."""
+
+    slope: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clamp(Node):
+    """y = min(max(x, low), high); either may be infinite."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Quantize(Node):
     """y = the real value of the quantizer's code of x; ``tensor`` names the ONNX tensor it stands for."""
 
@@ -63,4 +78,15 @@ class RealAdd(Node):
     """y = a + b of equal shapes."""
 
 
-MODEL_OPS: tuple[type[Node], ...] = (RealConv, Affine, Relu, Quantize, RealPool, RealAdd, Reshape, ArgMax)
+MODEL_OPS: tuple[type[Node], ...] = (
+    RealConv,
+    Affine,
+    Relu,
+    LeakyRelu,
+    Clamp,
+    Quantize,
+    RealPool,
+    RealAdd,
+    Reshape,
+    ArgMax,
+)

@@ -44,8 +44,11 @@ def _bounds(values: Array) -> Range:
 def dot_bounds(weight: Array, low: int, high: int) -> tuple[Array, Array]:
     """Least and largest dot product of each row of ``weight`` (N, K) with inputs of ``[low, high]``: two (N,) arrays.
 
-    Partial sums in any order stay within these bounds extended to zero, since every term is bounded alone.
+    Partial sums in any order stay within these bounds extended to zero, since every term is bounded alone. Raises
+    OverflowError where they would not fit int64.
     """
+    if float(np.abs(weight.astype(np.float64)).sum(axis=1).max(initial=0.0)) * max(-low, high, 1) >= 2.0**62:
+        raise OverflowError("a dot product needs more than 62 bits")
     positive = np.maximum(weight, 0).sum(axis=1)
     negative = np.minimum(weight, 0).sum(axis=1)
     return positive * low + negative * high, positive * high + negative * low

@@ -84,6 +84,8 @@ class Quantizer:
     """QONNX ``Quant``: code = round(clamp(x / scale + zero_point)), value = (code - zero_point) * scale.
 
     ``scale`` holds one entry, or one a channel. ``bipolar`` is QONNX ``BipolarQuant``: code +1 where x >= 0, else -1.
+    QONNX ``Trunc`` rounds half to even to multiples of scale / ``grid`` before all that, and its codes may stand for
+    multiples of another ``step`` than the scale.
     """
 
     scale: tuple[float, ...]
@@ -92,6 +94,13 @@ class Quantizer:
     high: int
     rounding: str = "ROUND"
     bipolar: bool = False
+    grid: int = 1
+    step: tuple[float, ...] = ()
+
+    @property
+    def unit(self) -> tuple[float, ...]:
+        """Real value of one code."""
+        return self.step or self.scale
 
     @property
     def type(self) -> QInt:

@@ -29,7 +29,7 @@ def combine(node: Quantize, x: Scaled, step: Numbers, append: Callable[[Node, tu
     a, b = x.terms
     quantizer = node.quantizer
     uniform = all(len(v) == 1 for v in (a.scale, b.scale, x.offset, step, x.floor, x.ceiling))
-    if not uniform or quantizer.bipolar or (a.high - a.low + 1) * (b.high - b.low + 1) > MAX_PAIRS:
+    if not uniform or x.bent or quantizer.bipolar or (a.high - a.low + 1) * (b.high - b.low + 1) > MAX_PAIRS:
         return None
     ratio = a.scale[0] / b.scale[0]
     if abs(ratio.numerator) < SMALL and ratio.denominator < SMALL:

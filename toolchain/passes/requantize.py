@@ -8,7 +8,7 @@ equal to the definition over every integer its input can take.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, lcm
 
@@ -21,11 +21,17 @@ from toolchain.passes.exact_division import INT64, floor_divide
 LUT_PER_DSP = 196
 """70,560 LUT / 360 DSP of a ZU3EG: what a DSP is worth when the two ways are compared."""
 MAX_SHIFT = 44
+MAX_STEPS = 1 << 23
+"""Steps in all channels that a staircase is built and checked with."""
 COARSE = 16
 """Steps between those that are tried first in the search for a multiplier."""
 FREE = 1 << 62
 NONE = np.iinfo(np.int64).min
 Line = tuple[int, int, int]
+
+
+class TooManyCodes(ArithmeticError):
+    """A staircase with more steps than can be checked one by one."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,9 @@ class Requantizer:
     bends: tuple[tuple[Fraction, Fraction], ...] = ()
 
     @property
-    def codes(self) -> list[int]:
+    def codes(self) -> range:
         """The codes above the lowest one, ascending: one a step of the staircase."""
-        return [1] if self.bipolar else list(range(self.low + 1, self.high + 1))
+        return range(1, 2) if self.bipolar else range(self.low + 1, self.high + 1)
 
     def line(self, channel: int) -> Line:
         """Integers (a, b, d), d > 0, with slope * q + offset = (a * q + b) / d."""
@@ -324,14 +330,43 @@ def mul_shift_cost(mul: Array, input_bits: int, output_bits: int) -> int:
     return LUT_PER_DSP * tiles + input_bits + bits + 2 * output_bits
 
 
+def _reachable(requantizer: Requantizer, low: int, high: int) -> Requantizer:
+    """The same staircase on [low, high], with only the codes that it reaches there."""
+    ends = [definition(requantizer, c, (low, high)) for c in range(len(requantizer.slope))]
+    least, most = min(min(pair) for pair in ends), max(max(pair) for pair in ends)
+    floors = tuple(max(f, least) for f in requantizer.floor)
+    ceilings = tuple(min(c, most) for c in requantizer.ceiling)
+    return replace(requantizer, low=least, high=most, floor=floors, ceiling=ceilings)
+
+
+def _integer_line(requantizer: Requantizer, reach: int, **common: object) -> Node:
+    """The MulShift of integer slopes and offsets, which never round: equal to its definition as it stands.
+
+    Raises:
+        TooManyCodes: the slopes or offsets are no integers, or the limits differ by channel.
+    """
+    numbers = (*requantizer.slope, *requantizer.offset)
+    uniform = len(set(requantizer.floor)) == len(set(requantizer.ceiling)) == 1
+    largest = max(abs(s) for s in requantizer.slope) * reach + max(abs(o) for o in requantizer.offset)
+    if requantizer.bends or not uniform or largest >= INT64 or any(n.denominator != 1 for n in numbers):
+        raise TooManyCodes(f"a quantizer of {len(requantizer.codes) + 1} codes")
+    mul, add = (np.array([int(n) for n in v], dtype=np.int64) for v in (requantizer.slope, requantizer.offset))
+    limits = {"low": requantizer.floor[0], "high": requantizer.ceiling[0]}
+    return MulShift(mul=mul, add=add, shift=0, **limits, **common)  # type: ignore[arg-type]
+
+
 def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: int, **common: object) -> Node:
     """The cheaper exact node of ``requantizer`` for inputs of [low, high], proven equal to its definition.
 
     ``common`` holds the node's name, inputs, outputs and origin.
     """
+    channels = len(requantizer.slope)
+    if len(requantizer.codes) * channels > MAX_STEPS:
+        requantizer = _reachable(requantizer, low, high)
+        if len(requantizer.codes) * channels > MAX_STEPS:
+            return _integer_line(requantizer, max(-low, high), **common)
     rows = to_threshold(requantizer, low, high)
     node: Node = Threshold(thresholds=rows[0], start=rows[1], step=rows[2], **common)  # type: ignore[arg-type]
-    channels = len(requantizer.slope)
     steps = rows[0].shape[1]
     found = to_mul_shift(requantizer, rows, low, high)
     if found is not None:

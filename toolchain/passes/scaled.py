@@ -1,7 +1,8 @@
 """Real tensors as integers: what lowering knows of each MODEL-level value.
 
-A real value is ``sum_i scale_i[c] * q_i + offset[c]`` of integer values q_i, clamped to [floor[c], ceiling[c]].
-BatchNorm, biases and constants only change the numbers; a ReLU sets the floor. Everything is a Fraction.
+A real value is ``sum_i scale_i[c] * q_i + offset[c]`` of integer values q_i, bent at a knee and clamped to
+[floor[c], ceiling[c]]. BatchNorm, biases and constants only change the numbers; a ReLU sets the floor, a leaky one the
+bend. Everything is a Fraction.
 """
 
 from __future__ import annotations
@@ -32,12 +33,27 @@ class Term:
 
 @dataclass(frozen=True)
 class Scaled:
-    """The sum of ``terms`` plus ``offset``, clamped; all tuples have one entry or one a channel."""
+    """The sum of ``terms`` plus ``offset``, bent, then clamped; all tuples have one entry or one a channel.
+
+    The bend leaves a sum v from the ``knee`` upwards and makes it knee + leak * (v - knee) below; a leak of 1 is none.
+    """
 
     terms: tuple[Term, ...]
     offset: Numbers
     floor: Limits = (None,)
     ceiling: Limits = (None,)
+    knee: Numbers = (Fraction(0),)
+    leak: Numbers = (Fraction(1),)
+
+    @property
+    def bent(self) -> bool:
+        """Whether any channel has a bend."""
+        return any(leak != 1 for leak in self.leak)
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is a sum, neither bent nor clamped."""
+        return not self.bent and all(v is None for v in (*self.floor, *self.ceiling))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -59,7 +75,7 @@ def fractions(values: Iterable[float]) -> Numbers:
 
 
 def affine(x: Scaled, scale: Numbers, shift: Numbers) -> Scaled:
-    """x * scale + shift; a negative scale swaps floor and ceiling."""
+    """x * scale + shift; a negative scale swaps floor and ceiling, and which side of the knee is bent."""
 
     def bound(limits: Limits) -> Limits:
         scaled = zipped(lambda v, s: None if v is None else v * s, limits, scale)
@@ -72,25 +88,71 @@ def affine(x: Scaled, scale: Numbers, shift: Numbers) -> Scaled:
         sides = zipped(lambda pair, s: pair[::-1] if s < 0 else pair, sides, scale)
         floor, ceiling = tuple(f for f, _ in sides), tuple(c for _, c in sides)
     offset = zipped(lambda o, s: o * s, x.offset, scale)
-    return Scaled(terms, zipped(lambda a, b: a + b, offset, shift), floor, ceiling)
+    moved = Scaled(terms, zipped(lambda a, b: a + b, offset, shift), floor, ceiling)
+    if not x.bent:
+        return moved
+    knee = zipped(lambda k, b: k + b, zipped(lambda k, s: k * s, x.knee, scale), shift)
+    moved = replace(moved, knee=knee, leak=x.leak)
+    return _swapped(moved, tuple(s < 0 for s in scale)) if any(s < 0 for s in scale) else moved
 
 
-def relu(x: Scaled) -> Scaled:
-    """max(x, 0)."""
+def _swapped(x: Scaled, where: tuple[bool, ...]) -> Scaled:
+    """``x`` bent above the knee in the channels ``where``, written as bent below it.
+
+    The sum is stretched by the leak around the knee, so that the part above is straight; below, 1 / leak undoes it.
+    """
+    stretch = zipped(lambda k, swap: k if swap else Fraction(1), x.leak, where)
+    rest = zipped(lambda knee, s: knee - knee * s, x.knee, stretch)
+    terms = tuple(replace(t, scale=zipped(lambda a, b: a * b, t.scale, stretch)) for t in x.terms)
+    offset = zipped(lambda a, b: a + b, zipped(lambda o, s: o * s, x.offset, stretch), rest)
+    leak = zipped(lambda k, swap: 1 / k if swap else k, x.leak, where)
+    return replace(x, terms=terms, offset=offset, leak=leak)
+
+
+def clamp(x: Scaled, low: Fraction | None, high: Fraction | None) -> Scaled:
+    """min(max(x, low), high)."""
+
+    def inside(v: Fraction) -> Fraction:
+        v = v if low is None else max(v, low)
+        return v if high is None else min(v, high)
+
+    floor = tuple(low if f is None else inside(f) for f in x.floor)
+    ceiling = tuple(high if c is None else inside(c) for c in x.ceiling)
+    return settle(replace(x, floor=floor, ceiling=ceiling))
+
+
+def leaky(x: Scaled, slope: Numbers) -> Scaled | None:
+    """x where x >= 0, else x * slope, for slopes >= 0; None where ``x`` is already bent."""
+    x = settle(x)
+    if x.bent:
+        return None
+
+    def bend(limits: Limits) -> Limits:
+        return zipped(lambda v, s: v if v is None or v >= 0 else v * s, limits, slope)
+
     zero = Fraction(0)
-    floor = tuple(zero if f is None else max(f, zero) for f in x.floor)
-    return settle(replace(x, floor=floor, ceiling=tuple(c if c is None else max(c, zero) for c in x.ceiling)))
+    floor = zipped(lambda f, s: zero if s == 0 and f is None else f, bend(x.floor), slope)
+    leak = tuple(s or Fraction(1) for s in slope)  # a slope of 0 is a floor, not a bend
+    return settle(replace(x, floor=floor, ceiling=bend(x.ceiling), knee=(zero,), leak=leak))
 
 
 def settle(x: Scaled) -> Scaled:
-    """Drop a floor or ceiling that no input can reach."""
+    """Drop a bend, a floor or a ceiling that no input can reach."""
     low, high = x.offset, x.offset
     for term in x.terms:
         low = zipped(lambda o, s, t=term: o + min(s * t.low, s * t.high), low, term.scale)  # type: ignore[misc]
         high = zipped(lambda o, s, t=term: o + max(s * t.low, s * t.high), high, term.scale)  # type: ignore[misc]
+    leak = x.leak
+    if x.bent:
+        reached = zipped(lambda v, k: v < k, low, x.knee)
+        leak = zipped(lambda s, r: s if r else Fraction(1), x.leak, reached)
+        bends = zipped(lambda k, s: (k, s), x.knee, leak)
+        low, high = (
+            zipped(lambda v, b: v if v >= b[0] else b[0] + b[1] * (v - b[0]), ends, bends) for ends in (low, high)
+        )
     floor = zipped(lambda f, v: None if f is None or f <= v else f, x.floor, low)
     ceiling = zipped(lambda c, v: None if c is None or c >= v else c, x.ceiling, high)
-    return replace(x, floor=shrink(floor), ceiling=shrink(ceiling))
+    return replace(x, floor=shrink(floor), ceiling=shrink(ceiling), leak=shrink(leak))
 
 
 def shrink(values: tuple[T, ...]) -> tuple[T, ...]:

@@ -1,0 +1,139 @@
+"""Convolutions and pools as windows with integer products, sums and maxima."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from toolchain.errors import UserError
+from toolchain.ir.model_ops import RealConv, RealPool
+from toolchain.ir.ops import Array, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
+from toolchain.passes.lowering import Lowering, lower_node, single, uniform, where
+from toolchain.passes.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
+
+
+def _zero_code(term: Term, offset: Numbers, node: Node) -> int:
+    """The code whose real value is 0, for padding."""
+    code = uniform(zipped(lambda s, o: -o / s, term.scale, offset), node, "the code of zero in front of padding")
+    if code.denominator != 1 or not term.value.qint.min <= code <= term.value.qint.max:
+        raise UserError(
+            "pads with zeros that are no code of the input",
+            where=where(node),
+            hint="quantize the input of the convolution, or train with normalize='unit'",
+        )
+    return int(code)
+
+
+def _window(
+    state: Lowering, node: RealConv | RealPool, x: Scaled, kernel: tuple[int, int], fill: int | None
+) -> tuple[Term, Numbers]:
+    """The sliding window in front of ``node`` (none for a pointwise one); returns its term and offset."""
+    term = x.terms[0]
+    if kernel == (1, 1) and node.stride == (1, 1) and not any(node.pads):
+        return term, x.offset
+    pad = fill if fill is not None else _zero_code(term, x.offset, node) if any(node.pads) else 0
+    height, width = node.output.shape[:2]
+    out = state.emit(
+        Window,
+        node,
+        (term,),
+        (height, width, kernel[0] * kernel[1] * term.value.shape[2]),
+        suffix="_window",
+        kernel=kernel,
+        stride=node.stride,
+        pads=node.pads,
+        dilation=node.dilation,
+        pad_value=pad,
+    )
+    return Term(out.value, term.scale, out.low, out.high), x.offset
+
+
+@lower_node.register
+def _(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
+    x = single(state, node, x)
+    outputs, kh, kw, _ = node.codes.shape
+    depthwise = node.groups == x.shape[2] == outputs and node.groups > 1
+    window, offset = _window(state, node, x, (kh, kw), None)
+    weight_scale = fractions(node.scale)
+    if depthwise:
+        weight: Array = node.codes.reshape(outputs, kh * kw).T.copy()
+        acc = state.emit(Depthwise, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
+        scale = zipped(lambda s, w: s * w, window.scale, weight_scale)
+        constant = zipped(lambda o, w: o * int(w), offset, [int(w) for w in weight.sum(axis=0)])
+    else:
+        codes = node.codes if node.groups == 1 else _dense(node, x.shape[2])
+        weight = codes.reshape(outputs, -1)
+        acc = state.emit(MatVec, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
+        per_tensor = uniform(window.scale, node, "the scale of the input")
+        scale = tuple(per_tensor * w for w in weight_scale)
+        constant = _constant(offset, codes)
+    shift = zipped(lambda c, w: c * w, constant, weight_scale)
+    if node.bias is not None:
+        shift = zipped(lambda a, b: a + b, shift, fractions(node.bias))
+    return Scaled((Term(acc.value, shrink(scale), acc.low, acc.high),), shrink(shift))
+
+
+def _constant(offset: Numbers, codes: Array) -> Numbers:
+    """Sum over the taps of ``offset[c] * codes``: what an input offset adds to every output channel."""
+    if not any(offset):
+        return (Fraction(0),)
+    per_input = codes.sum(axis=(1, 2))
+    spread = offset * per_input.shape[1] if len(offset) == 1 else offset
+    return tuple(sum((o * int(w) for o, w in zip(spread, row, strict=True)), Fraction(0)) for row in per_input)
+
+
+def _dense(node: RealConv, channels: int) -> Array:
+    """A grouped convolution's codes as a dense one's, zeros outside each group's block."""
+    outputs, kh, kw, per_group = node.codes.shape
+    dense = np.zeros((outputs, kh, kw, channels), dtype=np.int64)
+    per_output = outputs // node.groups
+    for group in range(node.groups):
+        rows = slice(group * per_output, (group + 1) * per_output)
+        dense[rows, :, :, group * per_group : (group + 1) * per_group] = node.codes[rows]
+    return dense
+
+
+@lower_node.register
+def _(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
+    if node.kind == "max":
+        return _max_pool(node, state, x)
+    x = single(state, node, x)
+    term = x.terms[0]
+    if node.kernel == term.value.shape[:2] and not any(node.pads):
+        total = state.emit(GlobalSum, node, (term,), node.output.shape)
+    else:
+        window, _ = _window(state, node, x, node.kernel, None)
+        taps = node.kernel[0] * node.kernel[1]
+        total = state.emit(Pool, node, (window,), node.output.shape, kind="sum", taps=taps)
+    count = node.kernel[0] * node.kernel[1]
+    scale = tuple(s / count for s in term.scale)
+    return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
+
+
+def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
+    """max commutes with a rising clamp; where a scale is negative, the sign moves into the integer first."""
+    if len(x.terms) > 1:
+        x = single(state, node, x)
+    term = x.terms[0]
+    if any(s < 0 for s in term.scale):
+        signs = np.array([1 if s > 0 else -1 for s in term.scale], dtype=np.int64)
+        reach = max(abs(term.low), abs(term.high))
+        flipped = state.emit(
+            MulShift,
+            node,
+            (term,),
+            term.value.shape,
+            suffix="_sign",
+            mul=signs,
+            add=np.zeros_like(signs),
+            shift=0,
+            low=-reach,
+            high=reach,
+        )
+        term = Term(flipped.value, tuple(abs(s) for s in term.scale), flipped.low, flipped.high)
+    window, _ = _window(state, node, Scaled((term,), x.offset), node.kernel, term.value.qint.min)
+    taps = node.kernel[0] * node.kernel[1]
+    out = state.emit(Pool, node, (window,), node.output.shape, kind="max", taps=taps)
+    return replace(x, terms=(Term(out.value, term.scale, out.low, out.high),))

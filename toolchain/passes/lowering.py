@@ -1,0 +1,102 @@
+"""What every MODEL -> INTEGER rewrite shares: the state of a run, and values brought to one integer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import singledispatch
+from typing import Any
+
+from toolchain.errors import UserError
+from toolchain.ir.ops import Add, Node
+from toolchain.ir.ranges import output_range
+from toolchain.ir.types import Decoding, QInt, Value
+from toolchain.passes.scaled import Numbers, Scaled, Term, settle, shrink, zipped
+
+PIXEL = QInt(8, False)
+LARGEST = 1 << 62
+
+
+@dataclass
+class Lowering:
+    """State of one run: the integer nodes so far, and the scaled integers of each MODEL value."""
+
+    pixel: tuple[Numbers, Numbers]
+    nodes: list[Node] = field(default_factory=list)
+    reals: dict[str, Scaled] = field(default_factory=dict)
+    decoding: Decoding | None = None
+
+    def emit(
+        self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
+    ) -> Term:
+        """Append ``op`` for the MODEL node ``source``; returns its output with the range it can take, scale 1.
+
+        ``suffix`` extends the name where ``source`` becomes several nodes.
+        """
+        name = source.name + attributes.pop("suffix", "")
+        value = source.output.name if name == source.name else f"{name}_out"
+        node = op(
+            name=name,
+            inputs=tuple(t.value.name for t in inputs),
+            outputs=(Value(value, shape, PIXEL),),
+            origin=source.origin,
+            **attributes,
+        )
+        return self.append(node, inputs)
+
+    def append(self, node: Node, inputs: tuple[Term, ...]) -> Term:
+        """Append ``node`` with the narrowest output type; returns its output, scale 1."""
+        try:
+            low, high = output_range(node, inputs[0].value.shape, *((t.low, t.high) for t in inputs))
+        except OverflowError:
+            low, high = -LARGEST, LARGEST
+        if max(-low, high) >= LARGEST:
+            raise UserError(
+                "its integers need more than 62 bits",
+                where=where(node),
+                hint="quantize its inputs with fewer bits, or what is added with one scale",
+            )
+        value = Value(node.output.name, node.output.shape, QInt.holding(low, high))
+        record = {key: getattr(node, key) for key in node.__dataclass_fields__} | {"outputs": (value,)}
+        self.nodes.append(type(node)(**record))
+        return Term(value, (Fraction(1),), low, high)
+
+
+@singledispatch
+def lower_node(node: Node, state: Lowering, *inputs: Scaled) -> Scaled:
+    """Append the integer nodes of one MODEL node; returns its real value as scaled integers."""
+    raise TypeError(f"no lowering for {type(node).__name__}")
+
+
+def where(node: Node) -> str:
+    return f"{node.name}, ONNX {', '.join(node.origin)}" if node.origin else node.name
+
+
+def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
+    """``x`` as one integer value without a clamp, adding its terms where there are several."""
+    x = settle(x)
+    if not x.plain:
+        raise UserError(
+            "a ReLU whose result is not quantized", where=where(node), hint="put an activation quantizer behind it"
+        )
+    if len(x.terms) == 1:
+        return x
+    a, b = x.terms
+    ratios = set(zipped(lambda s, t: s / t, a.scale, b.scale))
+    if len(ratios) > 1:
+        raise UserError(
+            "adds values whose scales differ by channel", where=where(node), hint="quantize both with one scale"
+        )
+    ratio = ratios.pop()
+    total = state.emit(
+        Add, node, x.terms, a.value.shape, multipliers=(ratio.numerator, ratio.denominator), suffix="_sum"
+    )
+    scale = tuple(s / ratio.numerator for s in a.scale)
+    return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
+
+
+def uniform(values: tuple[Any, ...], node: Node, what: str) -> Any:
+    values = shrink(values)
+    if len(values) > 1:
+        raise UserError(f"{what} differs by channel", where=where(node), hint="quantize this tensor with one scale")
+    return values[0]
