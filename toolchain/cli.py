@@ -105,8 +105,10 @@ def export(
     search = _search(board, clock, target_fps, budget, plan, time_limit)
     check = _check(images, labels, data, count, qonnx_images, threads)
     model = _model_file(model)
-    folder = out or Path("build") / _build_name(model)
+    from toolchain.flow.stages import build_name
     from toolchain.flow.stages import export as run
+
+    folder = out or Path("build") / build_name(model)
 
     with _progress() as progress:
         summary = run(model, folder, search, check, pixel_scale=_fraction(pixel_scale), progress=progress)
@@ -120,10 +122,11 @@ def export(
 def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> None:
     """QONNX to the integer network: graph.json and weights.npz."""
     model = _model_file(model)
-    folder = out or Path("build") / _build_name(model)
+    from toolchain.flow.stages import build_name
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
+    folder = out or Path("build") / build_name(model)
     _console().print(to_text(run(model, folder, pixel_scale=_fraction(pixel_scale))), markup=False, soft_wrap=True)
 
 
@@ -236,10 +239,6 @@ def _model_file(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     return path
-
-
-def _build_name(model: Path) -> str:
-    return model.resolve().parent.name if model.name == "model.onnx" else model.stem
 
 
 def _fraction(text: str | None) -> Fraction | None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def lower(model: Path, folder: Path, *, pixel_scale: Fraction | None = None, pro
     else:
         pixel = UNIT_PIXEL
         notes.append("the model does not say what a pixel is worth: pixel / 255 assumed (--pixel-scale)")
-    graph = to_integer(file.graph, pixel)
+    graph = to_integer(replace(file.graph, name=build_name(model)), pixel)
     record = ModelRecord(
         file=str(model.resolve()),
         sha256=file.sha256,
@@ -134,6 +135,11 @@ def lower(model: Path, folder: Path, *, pixel_scale: Fraction | None = None, pro
     write_record(record, folder / "model.json")
     progress("lower", 1, 1)
     return graph
+
+
+def build_name(model: Path) -> str:
+    """What a build of ``model`` is called: the file's stem, or its run folder's name."""
+    return model.resolve().parent.name if model.name == "model.onnx" else model.stem
 
 
 def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Plan:
