@@ -125,18 +125,30 @@ def test_lower_prints_the_integer_network(model, run, tmp_path):
             "--budget lut=2: the share must lie above 0 and at most at 1; write lut=0.7",
         ),
         (["export", "net.onnx", "--budget", "luts=0.5"], "unknown resource 'luts'; did you mean 'lut'?"),
-        (["export", "net.onnx", "--pixel-scale", "1/0"], "--pixel-scale 1/0 is no positive fraction; write 1/255 or 0.0039"),
+        (
+            ["export", "net.onnx", "--pixel-scale", "1/0"],
+            "--pixel-scale 1/0 is no positive fraction; write 1/255 or 0.0039",
+        ),
         (["export", "net.onnx", "--images", "gone.npy"], "cannot read gone.npy: No such file or directory"),
-        (["export", "net.onnx", "--images", "net.onnx"], "net.onnx is no .npy file of numbers; write it with numpy.save"),
+        (
+            ["export", "net.onnx", "--images", "net.onnx"],
+            "net.onnx is no .npy file of numbers; write it with numpy.save",
+        ),
         (["export", "net.onnx", "--labels", "y.npy"], "labels without images; give --images as well"),
         (["export", "net.onnx", "--images", "empty.npy"], "no images [empty.npy]"),
-        (["export", "net.onnx", "--images", "wide.npy"], "images of shape (3, 8, 9) do not fit the network's input (3, 8, 8) [wide.npy]"),
-        (["export", "net.onnx", "--images", "int.npy"], "images of type int64 [int.npy]; give uint8 pixels or float32 values"),
+        (
+            ["export", "net.onnx", "--images", "wide.npy"],
+            "images of shape (3, 8, 9) do not fit the network's input (3, 8, 8) [wide.npy]",
+        ),
+        (
+            ["export", "net.onnx", "--images", "int.npy"],
+            "images of type int64 [int.npy]; give uint8 pixels or float32 values",
+        ),
         (["export", "net.onnx", "--images", "nan.npy"], "the images hold NaN or infinity"),
         (["train", "digts"], None),
         (["report", "nowhere"], None),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, model, run, tmp_path):
     """Nothing is written, and what is wrong is told with what to do."""
     for name, array in {
