@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from toolchain.ir.types import QInt
+
 LUT_MULTIPLIER_BITS = 10
 """Widest sum of operand widths whose multiplier is built from LUTs: 5 x 5 bits takes about 30 of them."""
 
@@ -23,3 +30,76 @@ def use_dsp(weight_bits: int, act_bits: int) -> bool:
 def use_lutram(depth: int, width: int) -> bool:
     """Whether a memory of ``depth`` words of ``width`` bits is bound to LUTRAM instead of block RAM."""
     return depth <= LUTRAM_DEPTH or depth * width <= LUTRAM_BITS
+
+
+DSP_WIDE, DSP_NARROW = 27, 18
+"""Signed operands of a DSP48E2's multiplier (AMD UG579): the packed weights and their shared activation."""
+
+MAX_PACKED = 5
+"""Most products a slice: operands so narrow that more would fit take fewer LUTs as LUT products than to unpack."""
+
+Number = TypeVar("Number", int, np.ndarray)
+
+
+def product_type(weight: QInt, act: QInt) -> QInt:
+    """The narrowest type of every product of a weight and an activation."""
+    corners = [w * x for w in (weight.min, weight.max) for x in (act.min, act.max)]
+    return QInt.holding(min(corners), max(corners))
+
+
+def lane_bits(weight: QInt, act: QInt) -> int:
+    """Bits of a signed number that holds every product: what a lane of a packed product needs."""
+    kind = product_type(weight, act)
+    return kind.bits + (not kind.signed)
+
+
+def packing(weight: QInt, act: QInt) -> dict[int, tuple[int, ...]]:
+    """Offsets o of the weights in the word sum(w_i << o_i), by the number of products that one DSP slice gives.
+
+    The word times an activation is sum(p_i << o_i), from which ``unpack`` recovers every product exactly. Lanes are
+    ``lane_bits`` apart; where that does not fit the multiplier, as many upper lanes as need be begin one bit early (the
+    spacing {0, 8, 15, 22} of four 4 x 4 bit products; the missing bit follows from the next product's lowest one).
+    Empty: the operands do not fit, or only once.
+    """
+    if act.bits + (not act.signed) > DSP_NARROW:
+        return {}
+    width = lane_bits(weight, act)
+    found: dict[int, tuple[int, ...]] = {}
+    for count in range(2, MAX_PACKED + 1):
+        for early in range(count):
+            offsets = tuple(i * width - max(0, early - (count - 1 - i)) for i in range(count))
+            if _fits_word(weight, offsets):
+                found[count] = offsets
+                break
+    return found
+
+
+def _fits_word(weight: QInt, offsets: Sequence[int]) -> bool:
+    """Whether every packed word is a signed number of the multiplier's wide operand."""
+    low, high = (sum(w << o for o in offsets) for w in (weight.min, weight.max))
+    word = QInt(DSP_WIDE, True)
+    return word.min <= low and high <= word.max
+
+
+def pack(weights: Sequence[Number], offsets: Sequence[int]) -> Number:
+    """The word sum(w_i << o_i)."""
+    return sum((w << o for w, o in zip(weights[1:], offsets[1:], strict=True)), start=weights[0])
+
+
+def unpack(word: Number, offsets: Sequence[int], width: int, odd: Sequence[Number]) -> list[Number]:
+    """The products p_i of ``word`` = sum(p_i << o_i), each a signed number of ``width`` bits: what the unit computes.
+
+    The lowest lane is cut off and its sign, which borrowed one from the lanes above, is added back to them. A lane of
+    ``width`` - 1 bits misses its sign: the bit above it is the sign plus the next product's lowest bit.
+
+    Args:
+        odd: the lowest bit of each product, w_i & x & 1.
+    """
+    products: list[Number] = []
+    for i, offset in enumerate(offsets[:-1]):
+        space = offsets[i + 1] - offset
+        rest, low = word >> space, word & ((1 << space) - 1)
+        sign = (low >> (width - 1)) & 1 if space == width else (rest ^ odd[i + 1]) & 1
+        products.append(low - (sign << space))
+        word = rest + sign
+    return [*products, word]

@@ -73,10 +73,14 @@ class Parallelism:
 
     A matrix-vector unit has ``lanes_in`` = SIMD and ``lanes_out`` = PE; a window unit that emits all its taps at once
     has ``lanes_out`` = taps * ``lanes_in``; an elementwise unit has both equal.
+
+    ``products_per_dsp`` of a unit with multipliers: 0 builds them from LUTs, 1 binds each to a DSP slice, n > 1 packs
+    those of one activation with the weights of n consecutive PEs into one. None: no multiplier.
     """
 
     lanes_in: int
     lanes_out: int
+    products_per_dsp: int | None = None
 
 
 @dataclass(frozen=True)
