@@ -87,8 +87,8 @@ def make_report(
         fifo=_fifos(graph),
         notes=(*model.notes, *_verification_notes(simulation)),
         next_steps=(
-            Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f scripts/run_hls.tcl csynth"),
-            Step(title="Synthesize with Vitis 2024 or newer", command="cd hls && bash scripts/run.sh csynth"),
+            Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl csynth"),
+            Step(title="Synthesize with Vitis 2024 or newer", command="cd hls && bash run.sh csynth"),
         ),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},
         source=digest,

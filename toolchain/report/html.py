@@ -123,11 +123,13 @@ def resource_meters(report: Report) -> tuple[Meter, ...]:
 
 
 def cycle_bars(report: Report, nodes: tuple[NodeFacts, ...]) -> tuple[Bar, ...]:
-    """Cycles of ``nodes``, the slowest of all nodes as the full length."""
+    """Cycles of ``nodes`` that take any, the slowest of all nodes as the full length."""
     worst = view.bottlenecks(report)
     most = worst[0].cycles if worst else 1
     return tuple(
-        Bar(node, 100 * node.cycles / most, view.interval_share(report, node), node in worst) for node in nodes
+        Bar(node, 100 * node.cycles / most, view.interval_share(report, node), node in worst)
+        for node in nodes
+        if node.cycles
     )
 
 
