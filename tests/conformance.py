@@ -29,7 +29,7 @@ from toolchain.paths import data_path
 from toolchain.simulate import compiler
 
 FRAMES = 3
-FLAGS = ("-std=c++14", "-O0", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")
+FLAGS = ("-std=c++14", "-O1", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")
 DRIVER = Path(__file__).parent / "simulate"
 
 

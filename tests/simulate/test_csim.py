@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from tests.conformance import cycles_of_call
 from tests.graphs import Builder, conv_net, mlp, random_input, residual_net
 from tests.hardware import Target, serial, with_lanes
+from toolchain.boards import load_board
+from toolchain.dse.explore import explore
 from toolchain.errors import FlowError, UserError, VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, generate
 from toolchain.ir import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Reshape
 from toolchain.ir.types import Encoding, Quantizer
+from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate import compiler
 from toolchain.simulate.compare import compare
 from toolchain.simulate.csim import CSim, build
@@ -47,10 +51,16 @@ def small() -> tuple[Graph, CSim]:
 
 
 @pytest.mark.parametrize("network", [mlp, conv_net, residual_net])
-def test_networks_equal_the_evaluator(network):
-    graph = serial(network())
+def test_explored_networks_equal_the_evaluator_in_the_cycles_of_the_cost_model(network):
+    model, board = network(), load_board("zu3eg")
+    graph = to_hardware(model, explore(model, board))
     codes = random_input(graph, 5)
-    assert compare(simulate(graph), codes).mismatches == 0
+    csim = build(graph, generate(graph, board, 250.0))
+    assert compare(csim, codes).mismatches == 0
+    counted = csim.cycles()
+    for node in graph.nodes:
+        if not isinstance(node, Reshape):
+            assert counted[node.name] == cycles_of_call(graph, node, len(codes)), node.name
 
 
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -12,7 +12,6 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Reshape
 from toolchain.simulate.csim import CSim, Progress
 
-
 BATCH = 64
 """Frames that both run before the next ones: the evaluator holds a whole batch of maps."""
 

@@ -25,9 +25,11 @@ void depthwise(hls::stream<Lanes<typename Config::in_t, Config::lanes * Config::
     sum_t sums[Config::lanes];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
 
+    Index<channel_blocks * tap_blocks> fold = 0;
+
+    // Nothing stands between the loops, so that they flatten into one pipeline.
     for (int frame = 0; frame < frames; frame++) {
         for (int position = 0; position < Config::positions; position++) {
-            int fold = 0;
             for (int c = 0; c < channel_blocks; c++) {
                 for (int t = 0; t < tap_blocks; t++) {
 #pragma HLS PIPELINE II=1
@@ -49,7 +51,7 @@ void depthwise(hls::stream<Lanes<typename Config::in_t, Config::lanes * Config::
                     if (t == tap_blocks - 1) {
                         out.write(result);
                     }
-                    fold++;
+                    fold = fold == channel_blocks * tap_blocks - 1 ? 0 : int(fold) + 1;
                 }
             }
         }

@@ -28,9 +28,11 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
     sum_t sums[Config::pe];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
 
+    Index<input_blocks * output_blocks> fold = 0;
+
+    // Nothing stands between the loops, so that they flatten into one pipeline.
     for (int frame = 0; frame < frames; frame++) {
         for (int position = 0; position < Config::positions; position++) {
-            int fold = 0;
             for (int j = 0; j < output_blocks; j++) {
                 for (int i = 0; i < input_blocks; i++) {
 #pragma HLS PIPELINE II=1
@@ -65,7 +67,7 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                     if (i == input_blocks - 1) {
                         out.write(result);
                     }
-                    fold++;
+                    fold = fold == input_blocks * output_blocks - 1 ? 0 : int(fold) + 1;
                 }
             }
         }

@@ -40,8 +40,8 @@ template <class Config>
 void unpack(hls::stream<word128>& in, hls::stream<Lanes<typename Config::type, Config::lanes>>& out, int frames) {
     constexpr int group_bits = Packing<Config>::group_bits;
     word128 word = 0;
+    Index<Packing<Config>::groups> held = 0;
     for (int frame = 0; frame < frames; frame++) {
-        int held = 0;
         for (int i = 0; i < Config::groups; i++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(Config::id);
@@ -56,7 +56,7 @@ void unpack(hls::stream<word128>& in, hls::stream<Lanes<typename Config::type, C
             }
             out.write(result);
             word >>= group_bits % 128;
-            held = held == Packing<Config>::groups - 1 ? 0 : held + 1;
+            held = held == Packing<Config>::groups - 1 || i == Config::groups - 1 ? 0 : int(held) + 1;
         }
     }
 }
@@ -65,9 +65,9 @@ void unpack(hls::stream<word128>& in, hls::stream<Lanes<typename Config::type, C
 template <class Config>
 void pack(hls::stream<Lanes<typename Config::type, Config::lanes>>& in, hls::stream<word128>& out, int frames) {
     constexpr int group_bits = Packing<Config>::group_bits;
+    word128 word = 0;
+    Index<Packing<Config>::groups> held = 0;
     for (int frame = 0; frame < frames; frame++) {
-        word128 word = 0;
-        int held = 0;
         for (int i = 0; i < Config::groups; i++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(Config::id);
