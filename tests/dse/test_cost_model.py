@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from toolchain.dse.cost_model.score import score
 TARGETS = {"mvau/placed/LUT": 10.0, "mvau/csynth/LUT": 15.0, "swg/placed/LUT": 30.0, "dense-shared/csynth/LUT": 10.0}
 
 
-def mvau(*, stage: str = "post-route", **changes: object) -> Row:
+def mvau(*, stage: str = "post-route", **changes: Any) -> Row:
     """A matrix-vector unit of 64 x 4 x 4 inputs and 64 outputs, W4A4."""
     fields = {"MW": 1024, "MH": 64, "PE": 8, "SIMD": 16, "w_bits": 4, "a_bits": 4, "par_known": 1} | changes
     return Row({key: str(value) for key, value in fields.items()}, "test", "test", "mvau", stage, {})
@@ -66,7 +67,14 @@ def test_the_parts_of_an_estimate_sum_to_it() -> None:
 
 
 def test_a_csynth_report_counts_about_twice_the_placed_luts() -> None:
-    published = {"MW": 450, "MH": 100, "PE": 1, "SIMD": 1, "w_bits": 6, "a_bits": 6}  # routed 2,217, csynth 5,026
+    published: dict[str, Any] = {
+        "MW": 450,
+        "MH": 100,
+        "PE": 1,
+        "SIMD": 1,
+        "w_bits": 6,
+        "a_bits": 6,
+    }  # routed 2,217, csynth 5,026
     published |= {"noActivation": 0, "outputDataType": "UINT6", "accDataType": "INT20", "mem_mode": "decoupled"}
     assert 1.5 < luts(mvau(stage="csynth", **published)) / luts(mvau(**published)) < 3
 

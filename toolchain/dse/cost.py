@@ -1,4 +1,4 @@
-"""Resources of every unit by closed formulas: counts of multipliers, adders, comparators and memories."""
+"""Resources of every unit after placement and routing, as a sum of its parts (docs/decisions/0004-cost-model.md)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from toolchain.dse.fabric_costs import (
     AXI_LUT,
     SRL_DEPTH,
     STREAM_LUT,
-    UNIT_LUT,
+    accumulator,
     adder_tree,
     comparator,
+    control,
+    dot_product,
     fifo,
     logic,
     memory,
@@ -112,12 +114,12 @@ def _(node: Window, x: Value, lanes: Parallelism) -> Resources:
     """The row buffer; in parallel one bank a row, a rotation by row and a shift register a kernel row."""
     rows, words, width = buffer_rows(node, x), row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
     if not is_parallel(node, lanes):
-        return total((logic(UNIT_LUT), memory(rows * words, width)))
+        return total((control(), memory(rows * words, width)))
     groups = x.shape[2] // lanes.lanes_in
     rotation = node.kernel[0] * width * ceil((rows - 1) / 3)  # a LUT6 selects one of four
     shifts = node.kernel[0] * (kernel_extent(node)[1] - 1) * width * ceil(groups / SRL_DEPTH)
     taps = Resources(ff=node.taps * width)
-    return total((logic(UNIT_LUT + rotation + shifts), taps, memory(words, width) * rows))
+    return total((control(), logic(rotation + shifts), taps, memory(words, width) * rows))
 
 
 @unit_cost.register
@@ -129,7 +131,7 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
     products = _dot(node.weight_type, x.qint, node.output.qint, terms=simd, steps=steps)
     weights = rom(turns * steps, simd * node.weight_type.bits)
     kept = memory(steps, simd * x.qint.bits) if turns > 1 else Resources()
-    return total((logic(UNIT_LUT), products * pe, weights * pe, kept))
+    return total((control(), products * pe, weights * pe, kept))
 
 
 @unit_cost.register
@@ -140,13 +142,13 @@ def _(node: Depthwise, x: Value, lanes: Parallelism) -> Resources:
     steps = taps // parallel
     products = _dot(node.weight_type, x.qint, node.output.qint, terms=parallel, steps=steps)
     weights = rom(steps * channels // lanes.lanes_out, parallel * node.weight_type.bits)
-    return total((logic(UNIT_LUT), (products + weights) * lanes.lanes_out))
+    return total((control(), (products + weights) * lanes.lanes_out))
 
 
 def _dot(weight: QInt, act: QInt, acc: QInt, *, terms: int, steps: int) -> Resources:
     """``terms`` multipliers, their adder tree and, over several steps, the accumulator."""
-    products = multiplier(weight.bits, act.bits) * terms
-    return total((products, adder_tree(terms, weight.bits + act.bits), logic(acc.bits if steps > 1 else 0)))
+    sums = accumulator(acc.bits) if steps > 1 else Resources()
+    return dot_product(terms, weight.bits, act.bits) + sums
 
 
 @unit_cost.register
@@ -171,10 +173,10 @@ def _(node: GlobalSum, x: Value, lanes: Parallelism) -> Resources:
 
 @unit_cost.register
 def _(node: Threshold, x: Value, lanes: Parallelism) -> Resources:
-    """All comparisons at once and a population count of about one LUT each; thresholds a channel come from a memory."""
+    """All comparisons at once and a count of their results; thresholds a channel come from a memory."""
     channels, levels = node.thresholds.shape
     turns = x.shape[2] // lanes.lanes_in if channels > 1 else 1
-    compare = comparator(x.qint.bits) * levels + logic(levels)
+    compare = comparator(x.qint.bits) * levels + adder_tree(levels, 1)
     return total((logic(STREAM_LUT), (compare + rom(turns, levels * x.qint.bits)) * lanes.lanes_in))
 
 

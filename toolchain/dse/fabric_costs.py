@@ -1,81 +1,100 @@
-"""What the building blocks of a unit take: multipliers, adders, memories, FIFOs. Sources stand at each number."""
+"""What the building blocks of a unit take after placement and routing: dot products, memories, FIFOs.
+
+LUTs and flip-flops are the parts of ``cost_model.parts`` times coefficients fitted to published matrix-vector units;
+where no published unit has the block, the part itself. Sources stand at the other numbers.
+"""
 
 from __future__ import annotations
 
 from math import ceil
 
+from toolchain.dse.cost_model import parts
+from toolchain.dse.cost_model.predict import coefficients
 from toolchain.dse.resources import Resources, total
 from toolchain.hls_templates.fabric import use_dsp, use_lutram
 
-UNIT_LUT = 300  # control of a looping unit; constant of FINN-R's published model (Blott et al., TRETS 2018)
+PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
 AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its burst buffer; assumption
-BRAM18_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))  # AMD UG573, simple dual port
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 DSP_A, DSP_B = 26, 17  # AMD UG579: 27 x 18 signed, hence 26 x 17 magnitudes when operands are split
 
 
-def logic(luts: int) -> Resources:
+def logic(luts: float) -> Resources:
     """Pipelined logic: one flip-flop a result bit, about as many as LUTs."""
-    return Resources(lut=luts, ff=luts)
+    return Resources(lut=ceil(luts), ff=ceil(luts))
+
+
+def _fitted(lut: dict[str, float], ff: dict[str, float]) -> Resources:
+    """Parts by their names in the fit of the matrix-vector unit, weighed and rounded up."""
+    luts, ffs = (coefficients("mvau", PLANNED_STAGE, resource) for resource in ("LUT", "FF"))
+    return Resources(
+        lut=ceil(sum(luts[name] * count for name, count in lut.items())),
+        ff=ceil(sum(ffs[name] * count for name, count in ff.items())),
+    )
+
+
+def control() -> Resources:
+    """Loop counters and handshake of a looping unit."""
+    return _fitted({"control": 100}, {"control": 100})
 
 
 def lut_multiplier(a: int, b: int) -> int:
-    """LUTs of an a x b bit multiplier as a carry array: two partial-product rows a LUT6_2 row, then row adders.
-
-    Up to six input bits in all, every product bit is one LUT.
-    """
-    n, m = sorted((a, b))
-    if n == 1:
-        return m
-    if n + m <= 6:
-        return n + m
-    rows = ceil(n / 2)
-    return rows * (m + 1) + (rows - 1) * (m + 2)
+    """LUTs of an a x b bit multiplier alone, as an array of carry chains."""
+    return ceil(parts.multiplier(a, b))
 
 
 def multiplier(weight_bits: int, act_bits: int) -> Resources:
     """One multiplier in the fabric that ``use_dsp`` binds it to."""
     if not use_dsp(weight_bits, act_bits):
-        return logic(lut_multiplier(weight_bits, act_bits))
+        return dot_product(1, weight_bits, act_bits)
     narrow, wide = sorted((weight_bits, act_bits))
     if narrow <= DSP_B + 1 and wide <= DSP_A + 1:
         return Resources(dsp=1)
     return Resources(dsp=ceil(narrow / DSP_B) * ceil(wide / DSP_A))
 
 
+def dot_product(terms: int, weight_bits: int, act_bits: int) -> Resources:
+    """``terms`` products and their sum. LUT products share carry chains with the tree, DSP products do not."""
+    bits = parts.product_bits(weight_bits, act_bits)
+    tree = parts.adder_tree(terms, bits)
+    if use_dsp(weight_bits, act_bits):
+        return multiplier(weight_bits, act_bits) * terms + logic(tree)
+    products = {"multiplier": terms * parts.multiplier(weight_bits, act_bits), "adder_tree": tree}
+    return _fitted(products, {"product": terms * bits})
+
+
+def accumulator(bits: int) -> Resources:
+    """A lane's running sum and its control."""
+    return _fitted({"accumulator": bits, "lane": 10}, {"accumulator": bits, "lane": 10})
+
+
 def adder_tree(terms: int, bits: int) -> Resources:
-    """Sum of ``terms`` numbers of ``bits`` bits by two-input adders, one LUT a bit, growing one bit a level."""
-    luts = 0
-    while terms > 1:
-        luts += (terms // 2) * (bits + 1)
-        terms, bits = (terms + 1) // 2, bits + 1
-    return logic(luts)
+    """Sum of ``terms`` numbers of ``bits`` bits by two-input adders; single bits by compressors."""
+    return logic(parts.adder_tree(terms, bits))
 
 
 def comparator(bits: int) -> Resources:
     """x >= y on a carry chain, two bits a LUT."""
-    return logic(ceil(bits / 2))
-
-
-def bram18_count(depth: int, width: int) -> int:
-    """Fewest 18 kbit block RAMs of one shape that hold ``depth`` words of ``width`` bits."""
-    return min(ceil(depth / d) * ceil(width / w) for d, w in BRAM18_SHAPES)
+    return logic(coefficients("mvau", PLANNED_STAGE, "LUT")["threshold"] * parts.comparator(bits))
 
 
 def memory(depth: int, width: int) -> Resources:
-    """A memory with one write and one read port. LUTRAM: RAM64M8 (64 x 7) or RAM32M16 (32 x 14), 8 LUTs (AMD UG574)."""
+    """A memory with one write and one read port, in the storage that ``use_lutram`` binds it to."""
     if depth <= 1:
         return Resources(ff=width)
     if use_lutram(depth, width):
-        luts = min(ceil(depth / 64) * ceil(width / 7), ceil(depth / 32) * ceil(width / 14)) * 8
-        return Resources(lut=luts, ff=width)
-    return Resources(ff=width, bram18=bram18_count(depth, width))
+        return Resources(lut=ceil(parts.lutram(depth, width)), ff=width)
+    return Resources(ff=width, bram18=parts.bram18(depth, width))
 
 
 def rom(depth: int, width: int) -> Resources:
-    """A memory of constants; a single word is wiring."""
-    return memory(depth, width) if depth > 1 else Resources()
+    """A memory of constants; a single word is wiring. Block RAM registers its output itself."""
+    if depth <= 1:
+        return Resources()
+    if use_lutram(depth, width):
+        return _fitted({"weight_rom": parts.lut_rom(depth, width)}, {"operand": width})
+    return Resources(bram18=parts.bram18(depth, width))
 
 
 def fifo(depth: int, width: int) -> Resources:
