@@ -19,6 +19,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -75,8 +76,9 @@ def execute(file: ModelWrapper, x: NDArray[np.float32]) -> Tensors:
     return tensors
 
 
-def predict(file: ModelWrapper, x: NDArray[np.float32], batch: int = 100) -> NDArray[np.float32]:
-    """The outputs (N, classes) of a QONNX graph, ``batch`` inputs at a time."""
+def predict(file: ModelWrapper | Path, x: NDArray[np.float32], batch: int = 100) -> NDArray[np.float32]:
+    """The outputs (N, classes) of a QONNX graph or file, ``batch`` inputs at a time."""
+    file = ModelWrapper(str(file)) if isinstance(file, Path) else file
     name = file.graph.output[0].name
     return np.concatenate([execute(file, x[i : i + batch])[name] for i in range(0, len(x), batch)])
 

@@ -19,8 +19,6 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from onnx import load as load_onnx
-from qonnx.core.modelwrapper import ModelWrapper
 
 from toolchain import __version__, files
 from toolchain.config import RunConfig, dump_toml
@@ -169,7 +167,7 @@ def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path)
     path = out / "model.onnx"
     report = export_qonnx(model, torch.from_numpy(x[:GATE_IMAGES]), path, metadata)
     log.info("%s equals the model on %d images; %d codes on a tie", path, report.images, report.flips)
-    chosen = predict(ModelWrapper(load_onnx(path)), x).argmax(1)
+    chosen = predict(path, x).argmax(1)
     return float(np.mean(chosen == data.test_y[:QONNX_IMAGES]))
 
 
