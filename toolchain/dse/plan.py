@@ -43,7 +43,8 @@ class Plan(Record):
     """Lanes by node name, after forks were inserted. ``model`` is the digest of the graph it was made for.
 
     Thresholds, multiply-shifts and forks may be left out: they then have the lanes of what they read. A reshape is
-    no unit and needs no entry.
+    no unit and needs no entry. ``depths`` are words of the FIFO of every value of the hardware graph; without them each
+    stream is as deep as its bound says.
     """
 
     version: Literal[1] = 1
@@ -53,6 +54,7 @@ class Plan(Record):
     input_lanes: PositiveInt
     output_lanes: PositiveInt
     nodes: dict[str, Lanes]
+    depths: dict[str, PositiveInt] | None = None
     solver: SolverRecord | None = None
 
 

@@ -11,7 +11,6 @@ from toolchain.boards import Board
 from toolchain.dse.bound import bound
 from toolchain.dse.cost import cost, graph_cost, reader_cost, writer_cost
 from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, prologue, stream_cycles
-from toolchain.dse.latency import latency_cycles
 from toolchain.dse.plan import Plan
 from toolchain.dse.resources import Resources
 from toolchain.flow.records import ModelRecord, SimulationRecord
@@ -33,6 +32,7 @@ from toolchain.report.data import (
     Usage,
     Verification,
 )
+from toolchain.simulate.cycles import simulate, steady_interval
 
 WORD_BITS = 128
 
@@ -48,7 +48,7 @@ def make_report(
 ) -> Report:
     """The report of the HARDWARE ``graph``; ``metrics`` is the training's metrics.json, used where it exists."""
     clock = plan.clock_mhz * 1e6
-    interval = graph_cycles(graph)
+    interval = steady_interval(graph)
     limit = bound(graph, board, plan.clock_mhz)
     trained = json.loads(metrics.read_text()) if metrics.is_file() else None
     nodes = _nodes(graph, board, simulation)
@@ -61,7 +61,7 @@ def make_report(
         clock_mhz=plan.clock_mhz,
         estimate=Estimate(
             fps=clock / interval,
-            latency_ms=1e3 * latency_cycles(graph) / clock,
+            latency_ms=1e3 * simulate(graph, 1).check().latency_cycles / clock,
             cycles_per_frame=interval,
             bytes_per_frame=_frame_bytes(graph),
             limited_by=slowest.name,
@@ -85,7 +85,11 @@ def make_report(
         nodes=nodes,
         training=_training(trained),
         fifo=_fifos(graph),
-        notes=(*model.notes, *_verification_notes(simulation)),
+        notes=(
+            *model.notes,
+            *_verification_notes(simulation),
+            *_pace_notes(interval, graph_cycles(graph), slowest.name),
+        ),
         next_steps=(
             Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl csynth"),
             Step(title="Synthesize with Vitis 2024 or newer", command="cd hls && bash run.sh csynth"),
@@ -102,6 +106,12 @@ def _verification_notes(simulation: SimulationRecord) -> tuple[str, ...]:
     else:
         notes.append("not compared with the QONNX file: it is not where it was, or --qonnx-images is 0")
     return tuple(notes)
+
+
+def _pace_notes(interval: int, slowest: int, name: str) -> tuple[str, ...]:
+    if interval <= slowest:
+        return ()
+    return (f"frames take {interval} cycles, {interval - slowest} more than '{name}' needs: FIFOs are too shallow",)
 
 
 def _solver(plan: Plan) -> SolverFacts:

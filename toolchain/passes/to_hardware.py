@@ -7,6 +7,7 @@ from toolchain.ir.graph import Graph
 from toolchain.passes.apply_plan import apply_plan
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
+from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.size_fifos import size_fifos
 
 
@@ -19,4 +20,6 @@ def to_hardware(graph: Graph, plan: Plan) -> Graph:
     forked = insert_forks(graph)  # first: plans name forks
     planned = apply_plan(forked, plan)
     converted = insert_width_converters(planned, plan.input_lanes, plan.output_lanes)  # needs the lanes
+    if plan.depths is not None:
+        return with_depths(converted, plan.depths)  # last: needs every stream
     return size_fifos(converted)  # last: needs every stream and its width

@@ -1,0 +1,134 @@
+"""Minimal FIFO depths by simulation: frames keep the pace of the slowest unit and nothing can deadlock.
+
+A deeper FIFO never delays anything, so the depths that work are closed upwards, and lowering them one after the other
+ends in depths of which none can be lowered alone. The start is a schedule in which every unit spreads its work evenly
+over the pace: what its FIFOs hold is enough, since units that are not held back are never later. A depth is a whole
+storage step: shift registers of 16 and 32 words, LUTRAM, block RAM; within a step nothing would be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+import numpy as np
+
+from toolchain.dse.fabric_costs import fifo
+from toolchain.dse.resources import Resources
+from toolchain.errors import FlowError
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Depthwise, MatVec
+from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
+
+MOST_STAGES = 16
+"""Deepest pipeline for which depths are tried: everywhere, and only where the unit multiplies."""
+
+SMALL_STEPS = (MIN_DEPTH, 16, 32, 64, 128, 256)
+BLOCK_WORDS = 512
+"""Depth of a block RAM in its widest shape: all its depths are multiples."""
+
+SETTLING_FRAMES = 6
+BRAM_LUTS = 100
+"""LUTs that one block RAM is worth when FIFOs are put in order: about what a ZU3EG has of both."""
+
+
+def minimal_depths(graph: Graph, bounds: Mapping[str, int], *, stages: int = PIPELINE_STAGES) -> dict[str, int]:
+    """Depth of every value of a HARDWARE graph, whatever depths it has.
+
+    Args:
+        bounds: depths that are known to be safe, from which none has to be deeper unless the pace asks for it.
+
+    Raises:
+        FlowError: even the start cannot keep the pace, a fault of this program.
+    """
+    return Sizing(graph, stages).minimal(bounds)
+
+
+class Sizing:
+    """The search. ``checks`` counts the simulations it took."""
+
+    def __init__(self, graph: Graph, stages: int = PIPELINE_STAGES) -> None:
+        self.network = Network(graph, stages)
+        self.widths = self.network.widths()
+        multiplies = [isinstance(node, MatVec | Depthwise) for node in self.network.nodes]
+        deep = np.where([False, *multiplies, False], MOST_STAGES, 1)
+        self.pipelines = (np.full(len(deep), MOST_STAGES), deep)
+        self.checks = 0
+
+    def minimal(self, bounds: Mapping[str, int]) -> dict[str, int]:
+        """See ``minimal_depths``."""
+        network = self.network
+        safe = np.array([max(bounds[name] for name in names) for names in network.values_of_streams()])
+        even = self._even_fill(safe)
+        top = np.maximum(safe, even)
+        steps = [storage_steps(int(depth), int(width)) for depth, width in zip(top, self.widths, strict=True)]
+        depths = np.array([found[-1] for found in steps])
+        if not self.works(depths):
+            raise FlowError(f"no FIFO depths of '{network.graph.name}' keep {network.bound} cycles a frame")
+        order = sorted(range(len(depths)), key=lambda s: (-self._price(s, int(depths[s])), s))
+        depths = self._lower(depths, [s for s in order if depths[s] > steps[s][0]], steps)
+        return {name: int(depths[s]) for s, names in enumerate(network.values_of_streams()) for name in names}
+
+    def works(self, depths: np.ndarray) -> bool:
+        """Frames keep the pace of the slowest unit, and with other pipelines the units do not deadlock either."""
+        self.checks += 1
+        network = self.network
+        if not network.keeps(depths, network.bound):
+            return False
+        return all(network.run(depths, 2, stages=stages, watch=True).finished for stages in self.pipelines)
+
+    def _even_fill(self, safe: np.ndarray) -> np.ndarray:
+        """What FIFOs hold when all units spread their work evenly; they have room for two frames and more."""
+        roomy = np.maximum(2 * self.network.frame_words() + 2 * MOST_STAGES, safe)
+        run = self.network.run(roomy, SETTLING_FRAMES, pace=self.network.bound, even=True)
+        return np.maximum(run.fill, MIN_DEPTH)
+
+    def _price(self, stream: int, depth: int) -> int:
+        cost = fifo(depth, int(self.widths[stream]))
+        return cost.lut + BRAM_LUTS * cost.bram18
+
+    def _lower(self, depths: np.ndarray, group: Sequence[int], steps: Sequence[Sequence[int]]) -> np.ndarray:
+        """``depths`` with those of ``group`` lowered: all at once if that works, else each half of them."""
+        if not group:
+            return depths
+        lowest = depths.copy()
+        lowest[list(group)] = [steps[s][0] for s in group]
+        if self.works(lowest):
+            return lowest
+        if len(group) > 1:
+            half = len(group) // 2
+            return self._lower(self._lower(depths, group[:half], steps), group[half:], steps)
+        return self._bisect(depths, group[0], steps[group[0]])
+
+    def _bisect(self, depths: np.ndarray, stream: int, steps: Sequence[int]) -> np.ndarray:
+        """The least step of one FIFO that works; its first one does not."""
+        low, high = 0, steps.index(int(depths[stream]))
+        best = depths
+        while high - low > 1:
+            middle = (low + high) // 2
+            trial = depths.copy()
+            trial[stream] = steps[middle]
+            if self.works(trial):
+                best, high = trial, middle
+            else:
+                low = middle
+        return best
+
+
+def storage_steps(depth: int, width: int) -> tuple[int, ...]:
+    """Depths, ascending, the last at least ``depth``, of which each is the deepest that its storage holds."""
+    most = max(ceil(depth / BLOCK_WORDS) * BLOCK_WORDS, BLOCK_WORDS)
+    blocks = [
+        d
+        for d in range(BLOCK_WORDS, most + 1, BLOCK_WORDS)
+        if _storage(d, width) != _storage(d + 1, width) or d == most
+    ]
+    small = [d for d in SMALL_STEPS if _storage(d, width) != _storage(d + 1, width)]
+    steps = sorted({*small, *blocks})
+    return tuple(steps[: next(i for i, step in enumerate(steps) if step >= depth) + 1])
+
+
+def _storage(depth: int, width: int) -> tuple[int, int]:
+    """LUTs and block RAMs of a FIFO, pointers aside."""
+    cost: Resources = fifo(depth, width)
+    return (cost.lut if cost.bram18 == 0 else 0), cost.bram18
