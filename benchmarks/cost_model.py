@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = {"source": SOURCE, "date": _today(), "fits": to_json(fits)}
         COEFFICIENTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     scores = score(rows, held_out(fits) if fits else model)
-    _print(scores, held=bool(fits), rows=len(rows))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    _print(scores, held=bool(fits), rows=len(rows))
     if not given:
         seen = score(rows, model)
         _write_results(scores, seen)

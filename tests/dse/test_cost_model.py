@@ -97,6 +97,12 @@ def test_unknown_kinds_and_missing_shapes_have_no_estimate() -> None:
     assert finn_estimate(Row({}, "test", "test", "swg", "csynth", {})) == {}
 
 
+def test_fields_are_read_as_finn_writes_them() -> None:
+    row = Row({"a": "[3, 5]", "b": "7", "out": "BIPOLAR", "acc": "INT19"}, "test", "test", "swg", "csynth", {})
+    assert (row.pair("a"), row.pair("b")) == ((3, 5), (7, 7))
+    assert (row.type_bits("out"), row.type_bits("acc"), row.type_bits("none", 4)) == (1, 19, 4)
+
+
 def test_every_committed_fit_names_its_rows_and_projects() -> None:
     for key, fit in load_coefficients().items():
         assert fit["rows"] >= 7, key

@@ -23,6 +23,7 @@ from toolchain.dse.fabric_costs import (
     logic,
     memory,
     multiplier,
+    requantizer,
     rom,
 )
 from toolchain.dse.gaps import pause_words
@@ -188,7 +189,7 @@ def _(node: MulShift, x: Value, lanes: Parallelism) -> Resources:
     trivial = bool((node.mul == 1).all())
     product = Resources() if trivial else multiplier(mul_bits, x.qint.bits)
     wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
-    rest = logic(2 * wide + 2 * node.output.qint.bits)
+    rest = requantizer(wide, node.output.qint.bits)
     return total((logic(STREAM_LUT), (product + rest + rom(turns, mul_bits + add_bits)) * lanes.lanes_in))
 
 

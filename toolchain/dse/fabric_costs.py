@@ -79,6 +79,11 @@ def comparator(bits: int) -> Resources:
     return logic(coefficients("mvau", PLANNED_STAGE, "LUT")["threshold"] * parts.comparator(bits))
 
 
+def requantizer(bits: int, out_bits: int) -> Resources:
+    """Offset, rounding and clip behind a requantizer's multiplier."""
+    return logic(parts.requantizer(bits, out_bits))
+
+
 def memory(depth: int, width: int) -> Resources:
     """A memory with one write and one read port, in the storage that ``use_lutram`` binds it to."""
     if depth <= 1:

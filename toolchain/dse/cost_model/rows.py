@@ -45,14 +45,16 @@ class Row:
         return int(self.number(key, default))
 
     def pair(self, key: str) -> tuple[int, int]:
-        """A ``[a,b]`` field; raises KeyError when it is none."""
-        found = re.fullmatch(r"\[(\d+),\s*(\d+)]", self.text(key))
-        if found is None:
+        """A ``[a,b]`` field, or one number for both; raises KeyError when it is neither."""
+        numbers = re.fullmatch(r"\[?(\d+)(?:,\s*(\d+))?]?", self.text(key))
+        if numbers is None:
             raise KeyError(key)
-        return int(found[1]), int(found[2])
+        return int(numbers[1]), int(numbers[2] or numbers[1])
 
     def type_bits(self, key: str, default: int = 0) -> int:
-        """Width of a type such as ``UINT6``; ``default`` where it is not given."""
+        """Width of a type such as ``UINT6`` or ``BIPOLAR``; ``default`` where it is not given."""
+        if self.text(key) in ("BIPOLAR", "BINARY"):
+            return 1
         digits = re.sub(r"\D", "", self.text(key))
         return int(digits) if digits else default
 

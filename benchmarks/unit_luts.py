@@ -1,0 +1,120 @@
+"""LUTs of arithmetic, counted by yosys, beside the parts of the cost model.
+
+    pip install pyosys                       # not a dependency of fpgaflow
+    PYTHONPATH=. python benchmarks/unit_luts.py
+
+Two tables: operators (``$FPGAFLOW_DATA/costs/yosys_lut_cost.csv``, column LUT_packed; skipped without the file) and the
+arithmetic cores of this project's own units, synthesized here for UltraScale+ with carry chains and no DSP slices.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from luts.designs import Design, designs
+from luts.packing import packed_luts
+
+from toolchain.dse.cost_model import parts
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "unit_luts.json"
+SYNTH = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top core"
+
+
+def main() -> int:
+    """Count, print and write; returns the exit code."""
+    try:
+        from pyosys import libyosys
+    except ImportError:
+        print("pyosys is not installed: pip install pyosys")
+        return 2
+    rows = [*_operator_rows(), *_unit_rows(libyosys)]
+    conditions = {
+        "command": "PYTHONPATH=. python benchmarks/unit_luts.py",
+        "hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores; yosys for xcup, no vendor tool",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    RESULTS.write_text(json.dumps([row | conditions for row in rows], indent=1) + "\n", encoding="utf-8")
+    print(f"{'what':22} {'n':>4} {'MAPE':>7} {'median':>7} {'bias':>7}")
+    for what in dict.fromkeys(row["what"] for row in rows):
+        errors = [row["predicted"] / row["luts"] - 1 for row in rows if row["what"] == what and row["luts"]]
+        figures = (fmean(map(abs, errors)), median(map(abs, errors)), fmean(errors))
+        print(f"{what:22} {len(errors):4} " + " ".join(f"{100 * figure:6.1f}%" for figure in figures))
+    return 0
+
+
+def _operator_rows() -> Iterator[dict[str, Any]]:
+    path = Path(os.environ.get("FPGAFLOW_DATA", "")) / "costs" / "yosys_lut_cost.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            predicted = _operator(row) if row["flow"] == "carry" else None
+            if predicted is not None:
+                shape = f"{row['sign']} w{row['wbits'] or '-'} a{row['abits']} n{row['n']} {row['variant']}".strip()
+                yield _row(row["kind"], shape, int(row["LUT_packed"]), predicted)
+
+
+def _operator(row: Mapping[str, str]) -> float | None:
+    """The parts' count of one operator; None for kinds that no part describes."""
+    act, terms = int(row["abits"]), int(row["n"] or 1)
+    match row["kind"]:
+        case "mult":
+            return parts.multiplier(int(row["wbits"]), act)
+        case "adder_tree":
+            return parts.adder_tree(terms, act)
+        case "dot":
+            return parts.dot_product(terms, int(row["wbits"]), act)
+        case "const_mult":
+            return parts.constant_multiplier(int(row["variant"]), act)
+        case "const_dot":
+            return parts.constant_dot(round(int(row["nnz"]) * _mean_digits(int(row["wbits"]))), act)
+    return None
+
+
+def _mean_digits(bits: int) -> float:
+    """Mean signed digits of the nonzero integers of a symmetric width."""
+    shares = parts.digit_shares(max(1, 2 ** (bits - 1) - 1))
+    return sum(digits * share for digits, share in enumerate(shares)) / (1 - shares[0])
+
+
+def _unit_rows(libyosys: Any) -> Iterator[dict[str, Any]]:
+    for design in designs():
+        yield _row(design.unit, design.shape, _count(libyosys, design), design.predicted)
+
+
+def _count(libyosys: Any, design: Design) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        source, netlist = Path(folder, "core.v"), Path(folder, "core.json")
+        source.write_text(design.verilog, encoding="utf-8")
+        yosys = libyosys.Design()
+        quiet = f"tee -q -o {folder}/log "
+        carry = HERE / "luts" / "carry_chains.v"
+        script = (
+            f"read_verilog -sv {source}",
+            f"{SYNTH} -run begin:coarse",
+            f"techmap -map {carry}",
+            f"{SYNTH} -run coarse:",
+            f"write_json {netlist}",
+        )
+        for command in script:
+            libyosys.run_pass(quiet + command, yosys)
+        return packed_luts(json.loads(netlist.read_text(encoding="utf-8"))["modules"]["core"])
+
+
+def _row(what: str, shape: str, luts: int, predicted: float) -> dict[str, Any]:
+    return {"what": what, "shape": shape, "luts": luts, "predicted": round(predicted, 1)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
