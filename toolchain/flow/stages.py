@@ -36,6 +36,7 @@ from toolchain.ir.store import load, save, stored_digest
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.lower import UNIT_PIXEL
+from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.pipeline import to_integer
 from toolchain.passes.scaled import Numbers
 from toolchain.passes.to_hardware import to_hardware
@@ -44,6 +45,7 @@ from toolchain.report.write import write_report
 from toolchain.simulate.compare import first_deviation
 from toolchain.simulate.compiler import compiler, write_project
 from toolchain.simulate.csim import build
+from toolchain.simulate.cycles import simulate as simulate_cycles
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
@@ -158,8 +160,22 @@ def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Pla
             model=digest,
             time_limit=search.time_limit,
         )
+    progress("fifos", 0, 1)
+    plan = _sized(graph, plan)
     save_plan(plan, folder / "plan.json")
     progress("explore", 1, 1)
+    return plan
+
+
+def _sized(graph: Graph, plan: Plan) -> Plan:
+    """``plan`` with the minimal FIFO depths, or with its own when they let every unit go on."""
+    hardware = to_hardware(graph, plan)
+    if plan.depths is None:
+        depths = {name: value.depth for name, value in minimize_fifos(hardware).values().items()}
+        return plan.model_copy(update={"depths": depths})
+    deadlock = simulate_cycles(hardware, frames=2).deadlock
+    if deadlock is not None:
+        raise UserError(str(deadlock), where="depths of the plan", hint="leave them out to have them found")
     return plan
 
 
