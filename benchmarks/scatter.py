@@ -36,7 +36,7 @@ def scatter_svg(points: Sequence[Point], x_title: str, y_title: str) -> str:
     body.append(_legend(series, points))
     body.append(f'<text x="{SIDE / 2}" y="{SIDE + 44}" text-anchor="middle">{x_title}</text>')
     body.append(f'<text transform="translate(-46 {SIDE / 2}) rotate(-90)" text-anchor="middle">{y_title}</text>')
-    size = SIDE + MARGIN + 24
+    size = SIDE + MARGIN + 44
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" font-family="sans-serif" font-size="13">'
     )
