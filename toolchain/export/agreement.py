@@ -14,7 +14,7 @@ import numpy as np
 from toolchain.errors import VerificationError
 from toolchain.export.execute import execute_qonnx
 from toolchain.export.read import ModelFile
-from toolchain.ir.encode import decode, encode, predictions, real_pixels
+from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealConv
@@ -55,23 +55,13 @@ def compare(model: ModelFile, integer: Graph, images: Array, batch: int = 64) ->
     )
 
 
-def host_values(integer: Graph, images: Array) -> Array:
-    """The real values (float32) of ``images`` that the QONNX network reads."""
-    if images.dtype != np.uint8:
-        return images.astype(np.float32)
-    if integer.encoding is None:
-        raise ValueError("the graph has no encoding")
-    table = real_pixels(integer.encoding)
-    return np.asarray(table[images, np.arange(images.shape[3]) if table.shape[1] > 1 else 0])
-
-
 def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
     quantizers = [n for n in model.graph.nodes if isinstance(n, Quantize)]
     reals = host_values(integer, images)
     names = [n.tensor for n in quantizers]
     tensors = execute_qonnx(model.path, model.layout.from_ir(reals), taps=[*names, model.output])
     given = {n.output.name: model.layouts[n.tensor].to_ir(tensors[n.tensor]) for n in quantizers}
-    codes = {n.output.name: _codes(n, given[n.output.name]) for n in quantizers}
+    codes = {n.output.name: quantizer_codes(n, given[n.output.name]) for n in quantizers}
     present = [n for n in quantizers if n.output.name in integer.values()]
     inputs = encode(integer, images)
     forced = {integer.input.name: inputs} | {n.output.name: codes[n.output.name] for n in present}
@@ -99,7 +89,8 @@ def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
     )
 
 
-def _codes(node: Quantize, values: Array) -> Array:
+def quantizer_codes(node: Quantize, values: Array) -> Array:
+    """The codes (int64) of real ``values`` that the quantizer ``node`` put out."""
     quantizer = node.quantizer
     scale = np.asarray(quantizer.unit, dtype=np.float64)
     return np.rint(values / scale).astype(np.int64) + quantizer.zero_point
@@ -119,7 +110,7 @@ def _explain(
     for node in nodes:
         at, quantizer = wrong[node.name], node.quantizer
         scale = np.broadcast_to(np.asarray(quantizer.scale), at.shape)[at]
-        theirs = _codes(node, given[node.output.name])[at]
+        theirs = quantizer_codes(node, given[node.output.name])[at]
         mine = ours[node.output.name][at]
         position = values[node.inputs[0]][at] / scale + quantizer.zero_point
         tie = 0.0 if quantizer.bipolar else (mine + theirs) / 2

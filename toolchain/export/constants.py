@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from toolchain.export.onnx_file import OnnxFile, OnnxNode
 from toolchain.ir.evaluate import ROUNDING
+from toolchain.ir.types import QInt
 
 MAX_BITS = 32
 SYNONYMS = {"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}
@@ -20,6 +21,7 @@ Abs Add Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Exp Expand Flat
 Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sign Size
 Slice Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Where
 """
+LINEAR_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 FOLDABLE = frozenset(_FOLDABLE.split())
 
 
@@ -91,6 +93,13 @@ class Constants:
             return False
         if node.is_quant and node.op != "Trunc":
             self._quantize(node)
+        elif node.op in LINEAR_OPS and not node.domain:
+            from toolchain.export import qcdq  # it builds on this module
+
+            if node.op == "QuantizeLinear":
+                self._plain[node.outputs[0]] = qcdq.quantize_constant(self._file, node, self)
+            else:
+                self.quantized[node.outputs[0]] = qcdq.dequantize_constant(self._file, node, self)
         elif not self._move_codes(node):
             self._evaluate(node)
         return True
@@ -100,10 +109,6 @@ class Constants:
         x = self.get(node.inputs[0])
         if not np.isfinite(x).all():
             raise self._file.fault(node, f"constant '{node.inputs[0]}' holds NaN or infinity", "train the model again")
-        if rule.zero_point != 0:
-            raise self._file.fault(
-                node, f"weights with zero point {rule.zero_point}", "quantize the weights symmetrically (zero point 0)"
-            )
         if not np.issubdtype(x.dtype, np.floating):
             x = x.astype(np.float32)
         try:
@@ -113,6 +118,10 @@ class Constants:
                 node, f"a scale of shape {rule.scale.shape} does not fit the tensor's {x.shape}", "export again"
             ) from error
         bits, signed = (2, True) if rule.bipolar else (rule.bits, rule.signed)
+        if rule.zero_point:  # the value is (code - zero point) * scale
+            codes = codes - rule.zero_point
+            limits = QInt.holding(min(rule.low - rule.zero_point, -1), rule.high - rule.zero_point)
+            bits, signed = limits.bits, limits.signed
         scale = rule.scale.reshape((1,) * (codes.ndim - rule.scale.ndim) + rule.scale.shape)
         self.quantized[node.outputs[0]] = QuantConst(codes, scale, bits, signed, (node.name,))
 
@@ -188,7 +197,7 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
         raise file.fault(node, f"a bit width of {bits}", f"use 1 to {MAX_BITS} bits")
     signed = bool(node.attributes.get("signed", 1))
     narrow = bool(node.attributes.get("narrow", 0))
-    rounding = _rounding(file, node)
+    rounding = rounding_of(file, node, "ROUND")
     if bits == 1 and signed:  # the QONNX executor reads a signed bit as -1 or +1
         if zero_point:
             raise file.fault(node, f"a 1-bit quantizer with zero point {zero_point}", "use zero point 0")
@@ -200,8 +209,9 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
     return QuantRule(scale, zero_point, low, high, bits, signed, rounding, False)
 
 
-def _rounding(file: OnnxFile, node: OnnxNode) -> str:
-    mode = node.attributes.get("rounding_mode", b"ROUND")
+def rounding_of(file: OnnxFile, node: OnnxNode, default: str) -> str:
+    """The rounding mode of a quantizer, synonyms resolved; UserError for an unknown one."""
+    mode = node.attributes.get("rounding_mode", default)
     mode = (mode.decode("utf-8", "replace") if isinstance(mode, bytes) else str(mode)).upper()
     if mode not in ROUNDING:
         raise file.fault(node, f"rounding mode '{mode}'", f"use one of {', '.join(ROUNDING)}")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.export.constants import QuantRule, read_quant
+from toolchain.export.constants import read_quant
 from toolchain.export.layout import Layout, Tensor
 from toolchain.export.linear import emit_affine, overflow
 from toolchain.export.onnx_file import OnnxNode
 from toolchain.export.reader import Reader
-from toolchain.ir.model_ops import Quantize, RealAdd, Relu
+from toolchain.ir.model_ops import Quantize, RealAdd
 from toolchain.ir.ops import ArgMax
 from toolchain.ir.types import Quantizer
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_quantizer(reader: Reader, node: OnnxNode) -> None:
@@ -41,60 +39,6 @@ def read_quantizer(reader: Reader, node: OnnxNode) -> None:
             tensor=node.outputs[0],
         ),
     )
-
-
-def read_trunc(reader: Reader, node: OnnxNode) -> None:
-    """Trunc is refused."""
-    raise reader.file.fault(node, "Trunc is not supported", "replace it by an average pool followed by a Quant node")
-
-
-def read_relu(reader: Reader, node: OnnxNode) -> None:
-    """Relu."""
-    source = reader.tensor(node)
-    reader.emit(
-        node,
-        source.layout,
-        lambda name, value: Relu(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,)),
-    )
-
-
-def read_clip(reader: Reader, node: OnnxNode) -> None:
-    """Clip to [0, inf) is a Relu; a bound that every quantizer behind the Clip implies is left out."""
-    source = reader.tensor(node)
-    low, high = (_bound(reader, node, index) for index in (0, 1))
-    ranges = [_real_range(reader, consumer) for consumer in reader.consumers.get(node.outputs[0], [])]
-    quantized = bool(ranges) and None not in ranges and node.outputs[0] != reader.file.output
-    known = [r for r in ranges if r is not None]
-    needs_low = low > -FLOAT32_MAX and not (quantized and all(low <= r[0] for r in known))
-    needs_high = high < FLOAT32_MAX and not (quantized and all(r[1] <= high for r in known))
-    if needs_high or (needs_low and low != 0):
-        raise reader.file.fault(
-            node,
-            f"Clip to [{low:g}, {high:g}]",
-            "use ReLU, or quantize right behind it with a range inside these bounds",
-        )
-    if needs_low:
-        read_relu(reader, node)
-    else:
-        reader.alias(node, source)
-
-
-def _bound(reader: Reader, node: OnnxNode, index: int) -> float:
-    key, default = (("min", -np.inf), ("max", np.inf))[index]
-    if node.input(index + 1):
-        return float(reader.constant(node, index + 1, f"bound '{key}'").ravel()[0])
-    return float(node.attributes.get(key, default))
-
-
-def _real_range(reader: Reader, node: OnnxNode) -> tuple[float, float] | None:
-    """Smallest and largest real value the quantizer ``node`` puts out; None when it is no multi-level quantizer."""
-    if not node.is_quant or node.op == "Trunc":
-        return None
-    rule: QuantRule = read_quant(reader.file, node, reader.constants)
-    if rule.bipolar:
-        return None
-    low, high = ((code - rule.zero_point) * rule.scale.astype(np.float64) for code in (rule.low, rule.high))
-    return float(low.min()), float(high.max())
 
 
 def read_arithmetic(reader: Reader, node: OnnxNode) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolchain.export.layout import Tensor
-from toolchain.export.onnx_file import OnnxNode
-from toolchain.export.reader import Reader
+from toolchain.export.layout import CHANNELS_FIRST, CHANNELS_LAST, Tensor
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
+from toolchain.export.reader import Padded, Reader
 
 
 @dataclass(frozen=True)
@@ -20,27 +20,49 @@ class WindowShape:
     output: tuple[int, int]
 
 
-def window_of(reader: Reader, node: OnnxNode, source: Tensor, kernel: tuple[int, int]) -> WindowShape:
-    """The window ``node`` slides over ``source``, its defaults, auto_pad and ceil_mode resolved."""
-    stride = _pair(reader, node, "strides")
-    dilation = _pair(reader, node, "dilations")
+def map_input(reader: Reader, node: OnnxNode) -> tuple[Tensor, Padded | None]:
+    """The map that a convolution or pool reads, behind a Pad node if there is one."""
+    padded = reader.padded.get(node.input(0))
+    if padded is None:
+        return reader.map_tensor(node), None
+    last = node.domain == CHANNELS_LAST_DOMAIN
+    if padded.source.layout.axes not in (CHANNELS_LAST if last else CHANNELS_FIRST):
+        raise reader.file.fault(node, f"its input has the axes {padded.source.layout.axes}", "transpose before it")
+    return padded.source, padded
+
+
+def window_of(
+    reader: Reader, node: OnnxNode, source: Tensor, kernel: tuple[int, int], padded: Padded | None = None
+) -> WindowShape:
+    """The window ``node`` slides over ``source``, its defaults, auto_pad and ceil_mode resolved.
+
+    A 1-dimensional window has height 1. The pads of ``padded``, around ``source``, become the window's.
+    """
+    flat = len(source.layout.axes) == 3
+    stride = _pair(reader, node, "strides", flat)
+    dilation = _pair(reader, node, "dilations", flat)
     given = tuple(node.attributes.get("kernel_shape", kernel))
+    given = (1, *given) if flat and len(given) == 1 else given
     if given != kernel or min(kernel) < 1:
         raise reader.file.fault(
             node, f"kernel_shape {list(given)} does not fit the weight {list(kernel)}", "export again"
         )
-    sizes = source.value.shape[:2]
+    around = padded.pads if padded else (0, 0, 0, 0)
+    sizes = tuple(s + around[i] + around[i + 2] for i, s in enumerate(source.value.shape[:2]))
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    before, after = _pads(reader, node, sizes, spans, stride)
+    before, after = _pads(reader, node, sizes, spans, stride, flat)
     if node.attributes.get("ceil_mode", 0):
         after = _ceil_pads(reader, node, sizes, spans, stride, before, after)
+    before, after = (
+        tuple(p + q for p, q in zip(own, around[i : i + 2], strict=True)) for i, own in ((0, before), (2, after))
+    )
     if min(*before, *after) < 0 or any(
         pad >= span for pad, span in zip((*before, *after), (*spans, *spans), strict=True)
     ):
         raise reader.file.fault(
             node, f"pads {[*before, *after]} do not fit a window of {spans[0]}x{spans[1]}", "pad less than the kernel"
         )
-    total = [s + b + a for s, b, a in zip(sizes, before, after, strict=True)]
+    total = [s + b + a for s, b, a in zip(source.value.shape[:2], before, after, strict=True)]
     rows, columns = ((t - span) // step + 1 for t, span, step in zip(total, spans, stride, strict=True))
     if min(rows, columns) < 1:
         raise reader.file.fault(
@@ -49,17 +71,18 @@ def window_of(reader: Reader, node: OnnxNode, source: Tensor, kernel: tuple[int,
     return WindowShape(kernel, stride, (before[0], before[1], after[0], after[1]), dilation, (rows, columns))
 
 
-def _pair(reader: Reader, node: OnnxNode, name: str) -> tuple[int, int]:
-    values = tuple(int(v) for v in node.attributes.get(name, (1, 1)))
+def _pair(reader: Reader, node: OnnxNode, name: str, flat: bool) -> tuple[int, int]:
+    values = tuple(int(v) for v in node.attributes.get(name, (1,) if flat else (1, 1)))
+    values = (1, *values) if flat and len(values) == 1 else values
     if len(values) != 2 or min(values) < 1:
-        raise reader.file.fault(node, f"{name} {list(values)}", "give two positive numbers")
+        raise reader.file.fault(node, f"{name} {list(values)}", "give a positive number an axis of the map")
     return (values[0], values[1])
 
 
 Pair = tuple[int, ...]
 
 
-def _pads(reader: Reader, node: OnnxNode, sizes: Pair, spans: Pair, stride: Pair) -> tuple[Pair, Pair]:
+def _pads(reader: Reader, node: OnnxNode, sizes: Pair, spans: Pair, stride: Pair, flat: bool) -> tuple[Pair, Pair]:
     mode = node.attributes.get("auto_pad", b"NOTSET").decode("utf-8", "replace")
     if mode == "VALID":
         return (0, 0), (0, 0)
@@ -72,7 +95,8 @@ def _pads(reader: Reader, node: OnnxNode, sizes: Pair, spans: Pair, stride: Pair
         return (small, large) if mode == "SAME_UPPER" else (large, small)
     if mode != "NOTSET":
         raise reader.file.fault(node, f"auto_pad '{mode}'", "use NOTSET, VALID, SAME_UPPER or SAME_LOWER")
-    pads = tuple(int(p) for p in node.attributes.get("pads", (0, 0, 0, 0)))
+    pads = tuple(int(p) for p in node.attributes.get("pads", (0, 0) if flat else (0, 0, 0, 0)))
+    pads = (0, pads[0], 0, pads[1]) if flat and len(pads) == 2 else pads
     if len(pads) != 4:
         raise reader.file.fault(node, f"pads {list(pads)}", "give (top, left, bottom, right)")
     return pads[:2], pads[2:]

@@ -8,10 +8,14 @@ import numpy as np
 
 from toolchain.ir.types import Value
 
+CHANNELS_FIRST = ("NCHW", "NCW")
+CHANNELS_LAST = ("NHWC", "NWC")
+ANY = (*CHANNELS_FIRST, *CHANNELS_LAST, "NC")
+
 
 @dataclass(frozen=True)
 class Layout:
-    """``axes`` of the ONNX tensor ("NCHW", "NHWC" or "NC") and the (H, W, C) shape of the value that holds it.
+    """``axes`` of the ONNX tensor and the (H, W, C) shape of the value that holds it; H = 1 for "NCW" and "NWC".
 
     ``order``: the value's channel k is the ONNX tensor's channel ``order[k]``; empty for the same order. It comes from
     flattening a (C, H, W) map, whose elements a channels-last stream carries as (H, W, C).
@@ -35,18 +39,15 @@ class Layout:
         """A batch in ONNX order, (N, ...), as (N, H, W, C)."""
         h, w, c = self.shape
         batch = array.reshape(len(array), *self.onnx_shape(1)[1:])
-        if self.axes == "NCHW":
-            batch = batch.transpose(0, 2, 3, 1)
-        batch = batch.reshape(-1, h, w, c)
+        batch = np.moveaxis(batch, self.channel_axis, -1).reshape(-1, h, w, c)
         return batch[..., list(self.order)] if self.order else batch
 
     def from_ir(self, array: np.ndarray) -> np.ndarray:
         """A batch (N, H, W, C) in ONNX order."""
         if self.order:
             array = array[..., np.argsort(self.order)]
-        if self.axes == "NCHW":
-            array = array.transpose(0, 3, 1, 2)
-        return array.reshape(self.onnx_shape(len(array)))
+        sizes = [size for axis, size in zip(self.axes, self.onnx_shape(len(array)), strict=True) if axis != "C"]
+        return np.moveaxis(array.reshape(*sizes, self.shape[2]), -1, self.channel_axis)
 
     def permute(self, per_channel: np.ndarray, axis: int = -1) -> np.ndarray:
         """Constants given per ONNX channel along ``axis``, in the value's order; one entry stays one."""
@@ -70,6 +71,6 @@ def flattened(layout: Layout) -> Layout:
     if h * w == 1:
         return Layout("NC", layout.shape, layout.order)
     order: tuple[int, ...] = ()
-    if layout.axes == "NCHW" and c > 1:
+    if layout.channel_axis == 1 and c > 1:
         order = tuple(int(i) for i in np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel())
     return Layout("NC", (1, 1, h * w * c), order)

@@ -6,34 +6,39 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.export.constants import QuantConst
-from toolchain.export.geometry import window_of
-from toolchain.export.layout import Layout, Tensor
-from toolchain.export.onnx_file import OnnxNode
+from toolchain.export.geometry import map_input, window_of
+from toolchain.export.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.export.reader import Reader
 from toolchain.ir.model_ops import Affine, RealConv
 from toolchain.ir.types import QInt
 
 
 def read_conv(reader: Reader, node: OnnxNode) -> None:
-    """Conv of a (N, C, H, W) tensor with quantized weights."""
-    source = reader.tensor(node, axes=("NCHW",))
+    """Conv of a map with quantized weights; the weights of a channels-last one have their inputs at the end."""
+    source, padded = map_input(reader, node)
     channels = source.value.shape[2]
     weight = _weight(reader, node, 1)
-    if weight.codes.ndim != 4:
-        raise reader.file.fault(node, f"a {weight.codes.ndim - 2}-dimensional convolution", "use Conv2d")
+    if weight.codes.ndim != len(source.layout.axes):
+        raise reader.file.fault(
+            node, f"a {weight.codes.ndim - 2}-dimensional convolution of {source.layout.axes}", "use Conv1d or Conv2d"
+        )
+    if padded is not None and padded.value != 0:
+        raise reader.file.fault(node, f"a Pad with {padded.value:g} in front of it", "pad with zeros")
     groups = int(node.attributes.get("group", 1))
-    out_channels, per_group = weight.codes.shape[:2]
+    kernel_codes = weight.codes if source.layout.axes in CHANNELS_LAST else np.moveaxis(weight.codes, 1, -1)
+    out_channels, per_group = kernel_codes.shape[0], kernel_codes.shape[-1]
     if per_group * groups != channels or out_channels % groups:
         raise reader.file.fault(
             node, f"weight {weight.codes.shape} in {groups} groups does not fit {channels} channels", "export again"
         )
-    codes = weight.codes.transpose(0, 2, 3, 1)
+    codes = kernel_codes if kernel_codes.ndim == 4 else kernel_codes[:, None]
     if source.layout.order:
         if groups > 1:
             raise reader.file.fault(node, "a grouped convolution of a flattened map", "flatten after the convolution")
         codes = source.layout.permute(codes)
-    window = window_of(reader, node, source, (codes.shape[1], codes.shape[2]))
-    layout = Layout("NCHW", (*window.output, out_channels))
+    window = window_of(reader, node, source, (codes.shape[1], codes.shape[2]), padded)
+    layout = Layout(source.layout.axes, (*window.output, out_channels))
     reader.emit(
         node,
         layout,
@@ -70,7 +75,7 @@ def read_matmul(reader: Reader, node: OnnxNode) -> None:
     if node.input(1) in reader.tensors:
         what = "the product of two activations" if node.input(0) in reader.tensors else "a constant times activations"
         raise reader.file.fault(node, what, "only activations @ weights can be built (torch.nn.Linear)")
-    _linear(reader, node, reader.tensor(node, axes=("NC", "NHWC")), 1, 1.0, 1.0)
+    _linear(reader, node, reader.tensor(node, axes=("NC", *CHANNELS_LAST)), 1, 1.0, 1.0)
 
 
 def _linear(reader: Reader, node: OnnxNode, source: Tensor, output_axis: int, alpha: float, beta: float) -> None:
@@ -142,7 +147,8 @@ def read_batch_norm(reader: Reader, node: OnnxNode) -> None:
     Both are computed in float64 and then rounded to float32: the float executor rounds them too, so this stays within
     its own error, and 24-bit dyadic numbers keep the exact arithmetic of the lowering small.
     """
-    source = reader.tensor(node, axes=("NCHW", "NC"))
+    last = node.domain == CHANNELS_LAST_DOMAIN
+    source = reader.tensor(node, axes=CHANNELS_LAST if last else (*CHANNELS_FIRST, "NC"))
     if node.attributes.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
         raise reader.file.fault(node, "batch normalization in training mode", "call model.eval() before the export")
     gamma, beta, mean, variance = (

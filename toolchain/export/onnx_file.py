@@ -18,6 +18,9 @@ from toolchain.errors import UserError
 QUANT_DOMAINS = frozenset({"", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 QUANT_OPS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc"})
+CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
+CODE_OPS = frozenset({"DequantizeLinear", "MultiThreshold"})
+"""Operations besides Quant that make a network quantized."""
 MIN_OPSET = 7
 MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
 
@@ -82,7 +85,7 @@ def load_onnx(path: Path) -> OnnxFile:
         )
     output = graph.output[0].name
     nodes = _sorted(path, _reaching(_nodes(path, model, opset), output), {input_name, *constants}, output)
-    if not any(node.is_quant for node in nodes):
+    if not any(node.is_quant or node.op in CODE_OPS for node in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
             where=path.name,

@@ -9,33 +9,42 @@ from fractions import Fraction
 from pathlib import Path
 
 from toolchain.errors import UserError
-from toolchain.export import elementwise, linear, spatial
+from toolchain.export import activations, elementwise, linear, qcdq, spatial
 from toolchain.export.layout import Layout
-from toolchain.export.onnx_file import OnnxFile, OnnxNode, load_onnx
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, load_onnx
 from toolchain.export.reader import Namer, Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv
 
+_ANY_ORDER = "Add Clip DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Sub"
+ANY_ORDER = frozenset(_ANY_ORDER.split())
+"""Operations that work on maps whatever the order of their axes."""
+CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Add": elementwise.read_arithmetic,
     "ArgMax": elementwise.read_argmax,
     "AveragePool": spatial.read_pool,
     "BatchNormalization": linear.read_batch_norm,
-    "Clip": elementwise.read_clip,
+    "Clip": activations.read_clip,
     "Conv": linear.read_conv,
+    "DequantizeLinear": qcdq.read_dequantize_linear,
     "Div": elementwise.read_arithmetic,
     "Dropout": elementwise.read_identity,
     "Flatten": spatial.read_flatten,
     "Gemm": linear.read_gemm,
     "GlobalAveragePool": spatial.read_global_average,
     "Identity": elementwise.read_identity,
+    "LeakyRelu": activations.read_leaky_relu,
     "LogSoftmax": elementwise.read_softmax,
     "MatMul": linear.read_matmul,
     "MaxPool": spatial.read_pool,
     "Mul": elementwise.read_arithmetic,
+    "PRelu": activations.read_leaky_relu,
+    "Pad": spatial.read_pad,
+    "QuantizeLinear": qcdq.read_quantize_linear,
     "ReduceMean": spatial.read_mean,
-    "Relu": elementwise.read_relu,
+    "Relu": activations.read_relu,
     "Reshape": spatial.read_reshape,
     "Shape": spatial.read_shape,
     "Softmax": elementwise.read_softmax,
@@ -85,11 +94,11 @@ def read_qonnx(path: Path) -> ModelFile:
     """Read the QONNX file ``path``; UserError names the node and what to do when it cannot be built."""
     file = load_onnx(path)
     reader = Reader(file)
-    layout = _input_layout(reader)
+    layout = input_layout(reader)
     value = reader.start(layout)
     for node in [node for node in file.nodes if not reader.constants.fold(node)]:
         if not reader.constants.fold(node):
-            _read_node(reader, node)
+            read_node(reader, node)
     if file.output not in reader.tensors:
         raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
     output = reader.tensors[file.output]
@@ -111,37 +120,58 @@ def read_qonnx(path: Path) -> ModelFile:
         params=count_params(graph),
         macs=count_macs(graph),
         metadata=file.metadata,
-        pixels=_pixels(file, layout),
+        pixels=pixels_of(file, layout),
         data=file.metadata.get("fpgaflow.data"),
         notes=tuple(reader.notes),
     )
 
 
-def _input_layout(reader: Reader) -> Layout:
-    """(N, F) and (N, C, H, W) as they are; (N, H, W, C) when the file transposes its input to (N, C, H, W) at once."""
+def input_layout(reader: Reader) -> Layout:
+    """(N, F) and maps (N, C, W) or (N, C, H, W); channels last where every layer that the input reaches says so."""
     file, shape = reader.file, reader.file.shape[1:]
     if len(shape) == 1:
         return Layout("NC", (1, 1, shape[0]))
-    if len(shape) != 3:
+    if len(shape) not in (2, 3):
         raise UserError(
             f"input '{file.input}' has {len(shape) + 1} axes",
             where=file.path.name,
             hint="export with an input (N, features) or (N, channels, height, width)",
         )
-    readers = reader.consumers.get(file.input, [])
-    if readers and all(n.op == "Transpose" and list(n.attributes.get("perm", ())) == [0, 3, 1, 2] for n in readers):
-        return Layout("NHWC", (shape[0], shape[1], shape[2]))
-    return Layout("NCHW", (shape[1], shape[2], shape[0]))
+    spatial_axes = "HW"[3 - len(shape) :]
+    if _orders(reader) == {True}:
+        return Layout(f"N{spatial_axes}C", (1, *shape)[-3:])
+    return Layout(f"NC{spatial_axes}", (1, *shape[1:], shape[0])[-3:])
 
 
-def _read_node(reader: Reader, node: OnnxNode) -> None:
+def _orders(reader: Reader) -> set[bool]:
+    """Whether the first layers with an opinion that the input reaches take it channels last."""
+    last = reader.file.shape[1:]
+    first_perm = [0, len(last), *range(1, len(last))]
+    found, names, seen = set(), [reader.file.input], set()
+    while names:
+        for node in reader.consumers.get(names.pop(), []):
+            if node.domain == CHANNELS_LAST_DOMAIN or node.op == "MatMul":
+                found.add(True)
+            elif node.op == "Transpose":
+                found.add(list(node.attributes.get("perm", ())) == first_perm)
+            elif node.is_quant or node.op in ANY_ORDER:
+                names += [name for name in node.outputs if name not in seen]
+                seen.update(node.outputs)
+            else:
+                found.add(False)
+    return found
+
+
+def read_node(reader: Reader, node: OnnxNode) -> None:
+    """Append the IR nodes of ``node``, which depends on the input; UserError when it cannot be built."""
     if node.is_quant:
-        (elementwise.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
+        (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
         return
     if node.op in CONTROL_FLOW:
         raise reader.file.fault(node, "control flow is not supported", "trace the model instead of scripting it")
     handler = HANDLERS.get(node.op)
-    if handler is None or node.domain:
+    last = node.domain == CHANNELS_LAST_DOMAIN and node.op in CHANNELS_LAST_OPS
+    if handler is None or (node.domain and not last):
         domain = f" of domain '{node.domain}'" if node.domain else ""
         raise reader.file.fault(
             node,
@@ -163,7 +193,8 @@ def count_macs(graph: Graph) -> int:
     return sum(node.output.shape[0] * node.output.shape[1] * node.codes.size for node in convs)
 
 
-def _pixels(file: OnnxFile, layout: Layout) -> Pixels | None:
+def pixels_of(file: OnnxFile, layout: Layout) -> Pixels | None:
+    """What the file's metadata says of its input pixels; UserError when that is malformed."""
     text = file.metadata.get("fpgaflow.input")
     if text is None:
         return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from toolchain.export.constants import Constants
-from toolchain.export.layout import Layout, Tensor
-from toolchain.export.onnx_file import OnnxFile, OnnxNode
+from toolchain.export.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
 from toolchain.ir.ops import Node
 from toolchain.ir.types import Real, Value
 
@@ -22,6 +23,27 @@ template this throw true try typedef typeid typename union unsigned using virtua
 hls ap_int ap_uint
 """
 CPP_WORDS = frozenset(_CPP_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A Pad node's output: ``source`` inside (top, left, bottom, right) elements of ``value``."""
+
+    source: Tensor
+    pads: tuple[int, int, int, int]
+    value: float
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A QuantizeLinear node's output: the codes of ``source`` in [low, high]; ``scale`` broadcasts to its tensor."""
+
+    source: Tensor
+    scale: np.ndarray
+    zero_point: int
+    low: int
+    high: int
+    origin: tuple[str, ...]
 
 
 class Namer:
@@ -52,6 +74,8 @@ class Reader:
         self.batch = max(file.shape[0], 1)
         self.namer = Namer()
         self.tensors: dict[str, Tensor] = {}
+        self.padded: dict[str, Padded] = {}
+        self.codes: dict[str, Codes] = {}
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.consumers: dict[str, list[OnnxNode]] = {}
@@ -65,9 +89,13 @@ class Reader:
         self.tensors[self.file.input] = Tensor(value, layout, self.file.input)
         return value
 
-    def tensor(self, node: OnnxNode, index: int = 0, axes: Iterable[str] = ("NCHW", "NHWC", "NC")) -> Tensor:
+    def tensor(self, node: OnnxNode, index: int = 0, axes: Iterable[str] = ANY) -> Tensor:
         """Input ``index`` of ``node``, which must depend on the network's input and have one of the ``axes``."""
         name = node.input(index)
+        if name in self.padded:
+            raise self.file.fault(node, "a Pad in front of it", "pad only in front of a convolution or a pool")
+        if name in self.codes:
+            raise self.file.fault(node, "it reads the codes of QuantizeLinear", "put DequantizeLinear in front of it")
         if name not in self.tensors:
             missing = "is a constant" if name in self.constants else "is missing"
             raise self.file.fault(node, f"input {index} {missing}; it must be an activation", "reorder the operands")
@@ -80,6 +108,11 @@ class Reader:
                 "flatten or transpose before it",
             )
         return tensor
+
+    def map_tensor(self, node: OnnxNode, index: int = 0) -> Tensor:
+        """Input ``index`` of a ``node`` that works on maps, in the order of axes that its domain has."""
+        last = node.domain == CHANNELS_LAST_DOMAIN
+        return self.tensor(node, index, CHANNELS_LAST if last else CHANNELS_FIRST)
 
     def shape(self, tensor: Tensor) -> tuple[int, ...]:
         """The tensor's ONNX shape."""

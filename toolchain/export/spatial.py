@@ -6,25 +6,33 @@ import math
 
 import numpy as np
 
-from toolchain.export.geometry import window_of
-from toolchain.export.layout import Layout, Tensor, flattened
+from toolchain.export.geometry import map_input, window_of
+from toolchain.export.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, flattened
 from toolchain.export.onnx_file import OnnxNode
-from toolchain.export.reader import Reader
-from toolchain.ir.model_ops import RealPool
+from toolchain.export.reader import Padded, Reader
+from toolchain.ir.model_ops import Quantize, RealPool, Relu
 from toolchain.ir.ops import Reshape
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_pool(reader: Reader, node: OnnxNode) -> None:
     """MaxPool, or AveragePool whose pads, if any, count."""
-    source = reader.tensor(node, axes=("NCHW",))
+    source, padded = map_input(reader, node)
     kernel = tuple(int(k) for k in node.attributes.get("kernel_shape", ()))
-    if len(kernel) != 2:
-        raise reader.file.fault(node, f"kernel_shape {list(kernel)}", "use a 2-dimensional pool")
+    if len(kernel) != len(source.layout.axes) - 2:
+        raise reader.file.fault(node, f"kernel_shape {list(kernel)}", "give one number an axis of the map")
+    kernel = kernel if len(kernel) == 2 else (1, *kernel)
     if len([name for name in node.outputs if name]) > 1:
         raise reader.file.fault(node, "the indices of MaxPool are used", "use its values only")
-    window = window_of(reader, node, source, (kernel[0], kernel[1]))
+    window = window_of(reader, node, source, (kernel[0], kernel[1]), padded)
     average = node.op == "AveragePool"
-    if average and any(window.pads) and not node.attributes.get("count_include_pad", 0):
+    if padded is not None and not _neutral(reader, padded, average):
+        raise reader.file.fault(
+            node, f"a Pad with {padded.value:g} in front of it", "pad an average with zeros, a maximum in the pool"
+        )
+    own = window.pads != padded.pads if padded else any(window.pads)
+    if average and own and not node.attributes.get("count_include_pad", 0):
         raise reader.file.fault(
             node, "an average whose pads do not count", "set count_include_pad=True, or pool without padding"
         )
@@ -37,24 +45,66 @@ def read_pool(reader: Reader, node: OnnxNode) -> None:
         window.stride,
         window.pads,
         window.dilation,
+        source.layout.axes,
     )
+
+
+def _neutral(reader: Reader, padded: Padded, average: bool) -> bool:
+    """Whether the pads count as the pool's own: zeros in a mean, in a maximum what no element is below."""
+    if average:
+        return padded.value == 0
+    if padded.value <= -FLOAT32_MAX:
+        return True
+    made = next((n for n in reader.nodes if n.output.name == padded.source.value.name), None)
+    positive = isinstance(made, Relu) or (
+        isinstance(made, Quantize) and made.quantizer.low >= made.quantizer.zero_point
+    )
+    return positive and padded.value == 0
+
+
+def read_pad(reader: Reader, node: OnnxNode) -> None:
+    """Pad of a map with a constant, which the convolution or pool behind it takes over."""
+    inner = reader.padded.get(node.input(0))
+    source = inner.source if inner else reader.tensor(node, axes=(*CHANNELS_FIRST, *CHANNELS_LAST))
+    axes = source.layout.axes
+    if node.attributes.get("mode", b"constant") != b"constant":
+        raise reader.file.fault(node, "a Pad that copies elements", "use mode='constant'")
+    given = reader.constant(node, 1, "pads").ravel().tolist() if node.input(1) else node.attributes.get("pads", ())
+    value = float(reader.constant(node, 2, "value").ravel()[0]) if node.input(2) else node.attributes.get("value", 0.0)
+    along = reader.constant(node, 3, "axes").ravel().tolist() if node.input(3) else range(len(axes))
+    names = [axes[int(a)] for a in along]
+    pads = {name: (int(given[i]), int(given[i + len(names)])) for i, name in enumerate(names)}
+    if (
+        len(given) != 2 * len(names)
+        or min(map(int, given), default=0) < 0
+        or any(pads.get(a, (0, 0)) != (0, 0) for a in "NC")
+    ):
+        raise reader.file.fault(node, f"pads {list(given)}", "add elements around height and width only")
+    if inner and inner.value != value:
+        raise reader.file.fault(node, "two Pads of unlike values", "pad once")
+    top, bottom = pads.get("H", (0, 0))
+    left, right = pads.get("W", (0, 0))
+    before = inner.pads if inner else (0, 0, 0, 0)
+    total = (before[0] + top, before[1] + left, before[2] + bottom, before[3] + right)
+    reader.padded[node.outputs[0]] = Padded(source, total, float(value))
 
 
 def read_global_average(reader: Reader, node: OnnxNode) -> None:
     """GlobalAveragePool."""
-    source = reader.tensor(node, axes=("NCHW",))
+    source = reader.map_tensor(node)
     size = source.value.shape[:2]
-    _emit_pool(reader, node, source, "average", size, size)
+    _emit_pool(reader, node, source, "average", size, size, axes=source.layout.axes)
 
 
 def read_mean(reader: Reader, node: OnnxNode) -> None:
     """ReduceMean over both spatial axes."""
-    source = reader.tensor(node, axes=("NCHW", "NHWC"))
+    source = reader.tensor(node, axes=(*CHANNELS_FIRST, *CHANNELS_LAST))
     axes = node.attributes.get("axes")
     if axes is None and node.input(1):
         axes = reader.constant(node, 1, "axes").ravel().tolist()
-    names = sorted(source.layout.axes[int(a)] for a in axes or () if -4 <= int(a) < 4)
-    if names != ["H", "W"]:
+    rank = len(source.layout.axes)
+    names = sorted(source.layout.axes[int(a)] for a in axes or () if -rank <= int(a) < rank)
+    if names != sorted(set(source.layout.axes) - {"N", "C"}):
         raise reader.file.fault(node, f"a mean over the axes {list(axes or ())}", "take it over height and width")
     size = source.value.shape[:2]
     keep = bool(node.attributes.get("keepdims", 1))
@@ -145,7 +195,7 @@ def _axes(reader: Reader, node: OnnxNode) -> list[int]:
 
 def _view(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]) -> None:
     """The elements of ``source`` in their ONNX order as ``shape``."""
-    old, (h, w, c) = reader.shape(source), source.value.shape
+    old, (h, w, _) = reader.shape(source), source.value.shape
     if shape == old:
         reader.alias(node, source)
         return
@@ -161,11 +211,12 @@ def _view(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]
             lambda name, value: Reshape(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,)),
         )
         return
-    if keeps_batch and len(shape) == 4 and h * w == 1:
-        for axes, wanted in (("NCHW", (c, 1, 1)), ("NHWC", (1, 1, c))):
-            if shape[1:] == wanted:
-                reader.alias(node, source, Layout(axes, source.layout.shape, source.layout.order))
-                return
+    same_order = CHANNELS_LAST if source.layout.axes in CHANNELS_LAST else CHANNELS_FIRST
+    for axes in (ANY if w == 1 else same_order) if keeps_batch and h == 1 else ():
+        layout = Layout(axes, source.layout.shape, source.layout.order)
+        if shape == layout.onnx_shape(reader.batch):  # the axes of a single row or pixel only get other names
+            reader.alias(node, source, layout)
+            return
     raise reader.file.fault(
         node,
         f"{old} to {shape} changes more than the shape of a frame",
@@ -179,7 +230,7 @@ def read_transpose(reader: Reader, node: OnnxNode) -> None:
     old = source.layout.axes
     perm = [int(p) for p in node.attributes.get("perm", range(len(old))[::-1])]
     moved = "".join(old[p] for p in perm) if sorted(perm) == list(range(len(old))) else ""
-    if moved in ("NCHW", "NHWC", "NC"):
+    if moved in ANY:
         reader.alias(node, source, Layout(moved, source.layout.shape, source.layout.order))
         return
     if moved.startswith("N") and len(moved) == 4 and source.value.shape[:2] == (1, 1):

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.export.constants import Constants, read_quant
-from toolchain.export.onnx_file import OnnxFile, OnnxNode
+from toolchain.export.constants import Constants, read_quant, rounding_of
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
 
 ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
 MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
@@ -36,7 +36,9 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
     for node in file.nodes:
         if constants.fold(node):
             continue
-        if not node.is_quant:
+        if node.domain == CHANNELS_LAST_DOMAIN:
+            builder.nodes.extend(_channels_first(node, constants, builder))
+        elif not node.is_quant:
             builder.nodes.append(_updated(file, node, constants, builder, batch))
         elif standard:
             builder.nodes.extend(_standard_quant(file, node, constants, builder))
@@ -78,8 +80,9 @@ def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int
         [numpy_helper.from_array(array, name) for name, array in builder.initializers.items()],
     )
     opsets = [helper.make_opsetid("", max(file.opset, MIN_OPSET))]
-    if any(node.domain for node in builder.nodes):
-        opsets.append(helper.make_opsetid(QUANT_DOMAIN, 1))
+    second = any(node.op_type == "Trunc" and len(node.input) == 6 for node in builder.nodes)
+    for domain in sorted({node.domain for node in builder.nodes if node.domain}):
+        opsets.append(helper.make_opsetid(domain, 2 if second and domain == QUANT_DOMAIN else 1))
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
@@ -145,7 +148,8 @@ def _standard_quant(
     file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
 ) -> Iterator[onnx.NodeProto]:
     if node.op == "Trunc":
-        raise NotStandard(node.name)
+        yield from _standard_trunc(file, node, constants, builder)
+        return
     rule = read_quant(file, node, constants)
     wide = node.op != "BipolarQuant" and rule.zero_point != 0 and not _stays_float32(constants.get(node.inputs[2]))
     if wide or rule.scale.dtype != np.float32 or (not rule.bipolar and rule.rounding not in ROUND_OPS):
@@ -178,6 +182,54 @@ def _standard_quant(
             yield step("Sub", x, f"{name}:zero")
             x = f"{name}:Sub"
     yield step("Mul", x, scale, last=True)
+
+
+def _standard_trunc(
+    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
+) -> Iterator[onnx.NodeProto]:
+    """The steps of the executor's Trunc for a zero point of 0."""
+    numbers = [np.asarray(constants.get(name)) for name in node.inputs[1:]]
+    rounding = rounding_of(file, node, "FLOOR")
+    scale, bits = numbers[0], int(numbers[-1].ravel()[0])
+    if any(n.size != 1 or n.dtype != np.float32 for n in numbers) or numbers[1].any() or rounding not in ROUND_OPS:
+        raise NotStandard(node.name)
+    second = len(numbers) == 5
+    shift = np.round(np.log2(numbers[3] / scale)) if second else numbers[2] - numbers[3]
+    name, at = node.name, node.inputs[0]
+    steps: list[tuple[str, list[float | np.ndarray]]] = [
+        ("Div", [scale]),
+        ("Round", []),
+        ("Div", [2.0 ** shift.ravel()[0]]),
+    ]
+    if second:
+        signed, narrow = bool(node.attributes.get("signed", 1)), bool(node.attributes.get("narrow", 0))
+        low = -(1 << bits - 1) + narrow if signed else 0
+        steps.append(("Clip", [low, (1 << bits - 1) - 1 if signed else (1 << bits) - 1 - narrow]))
+    steps += [(ROUND_OPS[rounding], []), ("Mul", [numbers[3] if second else scale])]
+    for index, (op, values) in enumerate(steps):
+        given = [
+            builder.constant(f"{name}:{index}:{i}", np.asarray(v, dtype=np.float32).reshape(()))
+            for i, v in enumerate(values)
+        ]
+        out = node.outputs[0] if index == len(steps) - 1 else f"{name}:{index}"
+        yield helper.make_node(op, [at, *given], [out], f"{name}:{index}")
+        at = out
+
+
+def _channels_first(node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+    """A channels-last node between two Transposes, as its executor runs it."""
+    name, kernel = node.name, node.attributes.get("kernel_shape", (1, 1))
+    rank = len(kernel) + 2
+    inner = onnx.NodeProto()
+    inner.CopyFrom(node.proto)
+    inner.name, inner.domain, inner.input[0] = name, "", f"{name}:first"
+    if node.op == "Conv":
+        weight = np.moveaxis(constants.get(node.inputs[1]).astype(np.float32), -1, 1)
+        inner.input[1] = builder.constant(f"{name}:weight", np.ascontiguousarray(weight))
+    inner.output[0] = f"{name}:last"
+    yield helper.make_node("Transpose", [node.inputs[0]], [f"{name}:first"], perm=[0, rank - 1, *range(1, rank - 1)])
+    yield inner
+    yield helper.make_node("Transpose", [f"{name}:last"], [node.outputs[0]], perm=[0, *range(2, rank), 1])
 
 
 def _stays_float32(zero_point: np.ndarray) -> bool:

@@ -15,10 +15,9 @@ PIXELS = 256
 
 def real_pixels(encoding: Encoding) -> Array:
     """Real value of every uint8 pixel, float32 (256, C) or (256, 1): what a float framework feeds the network."""
-    table = [
-        [float(pixel * s + o) for s, o in zip(encoding.pixel_scale, encoding.pixel_offset, strict=True)]
-        for pixel in range(PIXELS)
-    ]
+    channels = max(len(encoding.pixel_scale), len(encoding.pixel_offset))
+    scale, offset = (v * channels if len(v) == 1 else v for v in (encoding.pixel_scale, encoding.pixel_offset))
+    table = [[float(pixel * s + o) for s, o in zip(scale, offset, strict=True)] for pixel in range(PIXELS)]
     return np.asarray(table, dtype=np.float32)
 
 
@@ -27,6 +26,16 @@ def pixel_codes(encoding: Encoding) -> Array:
     if encoding.quantizer is None:
         return np.arange(PIXELS, dtype=np.int64)[:, None]
     return quantize(encoding.quantizer, real_pixels(encoding))
+
+
+def host_values(graph: Graph, images: Array) -> Array:
+    """The real values (float32) of ``images`` that the QONNX network reads."""
+    if images.dtype != np.uint8:
+        return images.astype(np.float32)
+    if graph.encoding is None:
+        raise ValueError("the graph has no encoding")
+    table = real_pixels(graph.encoding)
+    return np.asarray(table[images, np.arange(images.shape[3]) if table.shape[1] > 1 else 0])
 
 
 def encode(graph: Graph, images: Array) -> Array:

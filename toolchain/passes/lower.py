@@ -16,8 +16,8 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, Relu
-from toolchain.ir.ops import ArgMax, MulShift, Reshape
-from toolchain.ir.types import Decoding, Encoding, Quantizer, Value
+from toolchain.ir.ops import ArgMax, MulShift, Node, Reshape
+from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Value
 from toolchain.passes import lower_spatial  # noqa: F401  registers the convolutions and pools
 from toolchain.passes.add_terms import combine
 from toolchain.passes.lowering import PIXEL, Lowering, lower_node, single, where
@@ -35,26 +35,62 @@ def lower(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
     the node, for what integers cannot express exactly.
     """
     state = Lowering(pixel)
-    quantizer = _input_quantizer(graph)
-    kind = PIXEL if quantizer is None else quantizer.type
-    source = Value(graph.input.name, graph.input.shape, kind)
-    low, high = (0, 255) if quantizer is None else (quantizer.low, quantizer.high)
-    if quantizer is None:
-        scale, offset = pixel
-    else:
-        scale = fractions(quantizer.scale)
-        offset = tuple(-s * quantizer.zero_point for s in scale)
-    state.reals[graph.input.name] = Scaled((Term(source, scale, low, high),), offset)
+    source, quantizer = _start(graph, state)
     for node in graph.nodes:
-        if quantizer is not None and isinstance(node, Quantize) and node.inputs == (graph.input.name,):
-            state.reals[node.output.name] = state.reals[graph.input.name]
-            continue
-        state.reals[node.output.name] = lower_node(node, state, *(state.reals[name] for name in node.inputs))
+        if not _by_host(graph, quantizer, node, state):
+            state.reals[node.output.name] = lower_node(node, state, *(state.reals[name] for name in node.inputs))
     output = single(state, graph.nodes[-1], state.reals[graph.output])
     if not any(isinstance(node, ArgMax) for node in state.nodes):
         state.decoding = Decoding(output.terms[0].scale, output.offset)
     encoding = Encoding(*pixel, quantizer)
     return Graph(graph.name, source, tuple(state.nodes), output.terms[0].value.name, encoding, state.decoding)
+
+
+def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[str, UserError]:
+    """Why ``lower`` would refuse nodes of ``graph``, by node name; found without building requantizers.
+
+    Behind a refused node the search goes on as if a quantizer of 8 bits stood there.
+    """
+    state = Lowering(pixel, dry=True)
+    _, quantizer = _start(graph, state)
+    found: dict[str, UserError] = {}
+    for node in graph.nodes:
+        if _by_host(graph, quantizer, node, state):
+            continue
+        try:
+            real = lower_node(node, state, *(state.reals[name] for name in node.inputs))
+            if node.output.name == graph.output:
+                single(state, node, real)
+        except UserError as error:
+            found[node.name] = error
+            kind = QInt(8, True)
+            value = Value(node.output.name, node.output.shape, kind)
+            real = Scaled((Term(value, (Fraction(1),), kind.min, kind.max),), (Fraction(0),))
+        state.reals[node.output.name] = real
+    return found
+
+
+def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
+    """Define the integers of the input; returns them and the quantizer that the host applies, if any."""
+    quantizer = _input_quantizer(graph)
+    kind = PIXEL if quantizer is None else quantizer.type
+    source = Value(graph.input.name, graph.input.shape, kind)
+    low, high = (0, 255) if quantizer is None else (quantizer.low, quantizer.high)
+    if quantizer is None:
+        scale, offset = state.pixel
+    else:
+        scale = fractions(quantizer.scale)
+        offset = tuple(-s * quantizer.zero_point for s in scale)
+    state.reals[graph.input.name] = Scaled((Term(source, scale, low, high),), offset)
+    return source, quantizer
+
+
+def _by_host(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> bool:
+    """Whether ``node`` is the input's quantizer, which the host applies; its codes are the input's then."""
+    if quantizer is None or not isinstance(node, Quantize) or node.inputs != (graph.input.name,):
+        return False
+    state.reals[node.output.name] = state.reals[graph.input.name]
+    return True
 
 
 def _input_quantizer(graph: Graph) -> Quantizer | None:
@@ -124,7 +160,7 @@ def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     if quantizer.grid > 1:
         _demand_grid(node, x)
     step = fractions(quantizer.scale)
-    if len(x.terms) > 1:
+    if len(x.terms) > 1 and not state.dry:
         total = combine(node, x, step, state.append)
         if total is not None:
             return _codes(quantizer, total)
@@ -132,6 +168,8 @@ def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     term = x.terms[0]
     requantizer = make_requantizer(quantizer, term.scale, x)
     value = Value(node.output.name, node.output.shape, quantizer.type)
+    if state.dry:
+        return _codes(quantizer, Term(value, (Fraction(1),), requantizer.low, requantizer.high))
     common = {"name": node.name, "inputs": (term.value.name,), "outputs": (value,), "origin": node.origin}
     try:
         found = requantizer_node(requantizer, term.low, term.high, term.value.qint.bits, **common)

@@ -19,12 +19,17 @@ LARGEST = 1 << 62
 
 @dataclass
 class Lowering:
-    """State of one run: the integer nodes so far, and the scaled integers of each MODEL value."""
+    """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
+
+    A ``dry`` run only finds out what is refused: it builds no requantizers.
+    """
 
     pixel: tuple[Numbers, Numbers]
     nodes: list[Node] = field(default_factory=list)
     reals: dict[str, Scaled] = field(default_factory=dict)
     decoding: Decoding | None = None
+    dry: bool = False
+    names: set[str] = field(default_factory=set)
 
     def emit(
         self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
@@ -34,6 +39,9 @@ class Lowering:
         ``suffix`` extends the name where ``source`` becomes several nodes.
         """
         name = source.name + attributes.pop("suffix", "")
+        while name in self.names:  # both operands of an addition may need a sum of their own
+            name += "_"
+        self.names.add(name)
         value = source.output.name if name == source.name else f"{name}_out"
         node = op(
             name=name,
