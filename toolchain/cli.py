@@ -131,6 +131,20 @@ def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> Non
 
 
 @app.command()
+def check(model: Model, pixel_scale: PixelOption = None) -> None:
+    """List every node of a QONNX file as supported, folded or refused, and why; exit code 2 if any is refused."""
+    from toolchain.flow.coverage import check as run
+    from toolchain.flow.tables import coverage_table
+
+    pixel = _fraction(pixel_scale)
+    found = run(_model_file(model), ((pixel,), (Fraction(0),)) if pixel else None)
+    _console().print(coverage_table(found))
+    _console().print(found.verdict, markup=False, soft_wrap=True)
+    if not found.supported:
+        raise typer.Exit(UserError.exit_code)
+
+
+@app.command()
 def explore(
     folder: Folder,
     board: BoardName = "zu3eg",

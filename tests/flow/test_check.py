@@ -1,0 +1,98 @@
+"""`fpgaflow check`: every node judged, before any work."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.onnx_models import NETS, Net, conv_bn_relu
+from toolchain.cli import app
+from toolchain.errors import UserError
+from toolchain.export.read import read_qonnx
+from toolchain.flow.coverage import check
+from toolchain.passes.pipeline import to_integer
+
+
+def test_a_network_that_can_be_built(tmp_path: Path) -> None:
+    found = check(conv_bn_relu(tmp_path / "net.onnx"))
+
+    assert found.supported
+    assert found.verdict == "net.onnx: all 6 nodes can be built, 1 of them folded"
+    assert [(n.name, n.op, n.status) for n in found.nodes] == [
+        ("Quant_0", "Quant", "supported"),
+        ("Quant_1", "Quant", "folded"),
+        ("Conv_2", "Conv", "supported"),
+        ("BatchNormalization_3", "BatchNormalization", "supported"),
+        ("Relu_4", "Relu", "supported"),
+        ("Quant_5", "Quant", "supported"),
+    ]
+
+
+@pytest.mark.parametrize("build", NETS, ids=lambda build: build.__name__)
+def test_it_agrees_with_the_export(build, tmp_path: Path) -> None:
+    path = build(tmp_path / "net.onnx")
+    found = check(path)
+    try:
+        to_integer(read_qonnx(path).graph)
+    except UserError as error:
+        assert error.what in [node.reason for node in found.nodes if node.status == "refused"]
+    else:
+        assert found.supported
+
+
+def refused_everywhere(path: Path) -> Path:
+    """An unknown operation, a float weight, an unquantized ReLU in front of a layer, and what hangs behind them."""
+    net = Net((1, 3, 6, 6))
+    x = net.add("Sigmoid", net.quant("x"), name="act")
+    x = net.conv(x, net.weight(4, 3, 1, 1))
+    x = net.conv(net.add("Relu", x), net.weight(4, 4, 1, 1), name="unquantized")
+    x = net.conv(x, net.const(np.ones((4, 4, 1, 1))), name="float [bold]")
+    return net.save(path, net.quant(x, name="behind"))
+
+
+def test_it_goes_on_behind_a_refused_node(tmp_path: Path) -> None:
+    found = check(refused_everywhere(tmp_path / "net.onnx"))
+    status = {n.name: (n.status, n.reason) for n in found.nodes}
+
+    assert not found.supported
+    assert status["act"] == ("refused", "the operation Sigmoid is not supported")
+    assert status["unquantized"] == ("refused", "a ReLU whose result is not quantized")
+    assert status["float [bold]"][1].endswith("is not quantized")
+    assert status["behind"] == ("unknown", "reads 't7', which a refused node computes")
+    assert found.verdict.startswith(
+        "net.onnx: 3 of 9 nodes refused and 1 behind them not judged; first 'act' (Sigmoid)"
+    )
+
+
+def test_the_command(tmp_path: Path) -> None:
+    good = CliRunner().invoke(app, ["check", str(conv_bn_relu(tmp_path / "net.onnx"))])
+    bad = CliRunner().invoke(app, ["check", str(refused_everywhere(tmp_path / "bad.onnx"))])
+
+    assert good.exit_code == 0
+    assert "all 6 nodes can be built" in good.output
+    assert bad.exit_code == 2
+    assert "float [bold]" in bad.output
+    assert "3 of 9 nodes refused" in bad.output
+
+
+def test_a_file_that_is_no_onnx(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"no")
+
+    with pytest.raises(UserError, match="^this is not an ONNX file"):
+        check(tmp_path / "net.onnx")
+
+
+@pytest.mark.needs_data
+def test_mobilenet_in_seconds() -> None:
+    path = Path(os.environ.get("FPGAFLOW_DATA", "")) / "models" / "mobilenet_v2_a8w6b32.onnx"
+    if not path.is_file():
+        pytest.skip("set FPGAFLOW_DATA to a folder with models/mobilenet_v2_a8w6b32.onnx")
+    started = time.process_time()
+
+    assert check(path).supported
+    assert time.process_time() - started < 5.0  # the promise of the command

@@ -1,0 +1,130 @@
+"""Which nodes of an ONNX file can be built, before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.errors import UserError
+from toolchain.export.layout import Tensor
+from toolchain.export.onnx_file import OnnxNode, load_onnx
+from toolchain.export.read import input_layout, pixels_of, read_node
+from toolchain.export.reader import Reader
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Value
+from toolchain.passes.lower import UNIT_PIXEL, refusals
+from toolchain.passes.scaled import Numbers
+
+SUPPORTED, FOLDED, REFUSED, UNKNOWN = "supported", "folded", "refused", "unknown"
+_SHAPE_KEEPING = """
+Abs Add Ceil Celu Clip Cos Div Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish HardTanh Identity LeakyRelu Log
+LogSoftmax Max Min Mish Mul Neg PRelu Pow Reciprocal Relu Round Selu Sigmoid Sign Sin Softmax Softplus Softsign Sqrt Sub
+Tanh ThresholdedRelu
+"""
+SHAPE_KEEPING = frozenset(_SHAPE_KEEPING.split())
+"""Behind a refused operation of these, or a quantizer, the check goes on with its input in place of its output."""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One ONNX node: built by itself, folded into constants or other nodes, refused, or not judged."""
+
+    name: str
+    op: str
+    status: str
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Every node of ``file`` in execution order; ``notes`` tell what is left out or assumed."""
+
+    file: str
+    nodes: tuple[NodeStatus, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def supported(self) -> bool:
+        """Whether the file can be exported as it is."""
+        return all(node.status in (SUPPORTED, FOLDED) for node in self.nodes)
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        count = {status: sum(n.status == status for n in self.nodes) for status in (FOLDED, REFUSED, UNKNOWN)}
+        if self.supported:
+            return f"{self.file}: all {len(self.nodes)} nodes can be built, {count[FOLDED]} of them folded"
+        first = next(node for node in self.nodes if node.status == REFUSED)
+        unknown = f" and {count[UNKNOWN]} behind them not judged" if count[UNKNOWN] else ""
+        return (
+            f"{self.file}: {count[REFUSED]} of {len(self.nodes)} nodes refused{unknown}; "
+            f"first '{first.name}' ({first.op}): {first.reason}"
+        )
+
+
+def check(path: Path, pixel: tuple[Numbers, Numbers] | None = None) -> Coverage:
+    """Judge every node of the ONNX file ``path``.
+
+    Raises:
+        UserError: the file as a whole cannot be read.
+    """
+    file = load_onnx(path)
+    reader = Reader(file)
+    layout = input_layout(reader)
+    value = reader.start(layout)
+    stated = pixels_of(file, layout)
+    pixel = pixel or ((stated.scale, stated.offset) if stated else UNIT_PIXEL)
+    nodes = [_read(reader, node) for node in file.nodes]
+    faults = _lowering_faults(reader, value, pixel)
+    nodes = [_merged(node, faults.get(node.name)) for node in nodes]
+    if all(n.status in (SUPPORTED, FOLDED) for n in nodes) and file.output not in reader.tensors:
+        raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
+    return Coverage(file.path.name, tuple(nodes), tuple(reader.notes))
+
+
+def _merged(node: NodeStatus, fault: UserError | None) -> NodeStatus:
+    """``node`` as reading judged it, or refused for what lowering found."""
+    if fault is None or node.status == REFUSED:
+        return node
+    return NodeStatus(node.name, node.op, REFUSED, fault.what, fault.hint)
+
+
+def _read(reader: Reader, node: OnnxNode) -> NodeStatus:
+    """Read one node; behind a refused one the reading goes on where the shape is known."""
+    try:
+        if reader.constants.fold(node):
+            return NodeStatus(node.name, node.op, FOLDED, "a constant")
+        behind = [name for name in node.inputs if name and not _known(reader, name)]
+        if behind:
+            return NodeStatus(node.name, node.op, UNKNOWN, f"reads '{behind[0]}', which a refused node computes")
+        before = len(reader.nodes)
+        read_node(reader, node)
+    except UserError as error:
+        _go_on(reader, node)
+        return NodeStatus(node.name, node.op, REFUSED, error.what, error.hint)
+    if len(reader.nodes) > before:
+        return NodeStatus(node.name, node.op, SUPPORTED)
+    return NodeStatus(node.name, node.op, FOLDED, "into its neighbours")
+
+
+def _known(reader: Reader, name: str) -> bool:
+    return any(name in table for table in (reader.tensors, reader.constants, reader.padded, reader.codes))
+
+
+def _go_on(reader: Reader, node: OnnxNode) -> None:
+    """Let the input stand in for the output of a refused node that keeps the shape."""
+    sources: list[Tensor] = [reader.tensors[name] for name in node.inputs if name in reader.tensors]
+    if sources and (node.op in SHAPE_KEEPING or node.is_quant):
+        reader.alias(node, sources[0])
+
+
+def _lowering_faults(reader: Reader, value: Value, pixel: tuple[Numbers, Numbers]) -> dict[str, UserError]:
+    """What integers cannot express exactly, by the name of the ONNX node at fault."""
+    if not reader.nodes:
+        return {}
+    output = reader.tensors.get(reader.file.output)
+    end = output.value.name if output is not None else reader.nodes[-1].output.name
+    graph = Graph("check", value, tuple(reader.nodes), end)
+    by_name = {node.name: node for node in reader.nodes}
+    return {by_name[name].origin[0]: error for name, error in refusals(graph, pixel).items()}
