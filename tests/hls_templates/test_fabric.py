@@ -15,9 +15,11 @@ from toolchain.hls_templates.fabric import (
     pack,
     packing,
     product_type,
+    products_per_dsp,
     unpack,
+    use_dsp,
 )
-from toolchain.ir.types import QInt
+from toolchain.ir.types import Parallelism, QInt
 
 EXHAUSTIVE = 1 << 20  # combinations of weights and activation that are all tried at once
 TYPES = [
@@ -121,3 +123,9 @@ def test_unsigned_weights_have_a_sign_bit_of_their_own() -> None:
         grid = np.meshgrid(*[codes(weight)] * count, codes(act), indexing="ij", sparse=True)
         *weights, x = np.broadcast_arrays(*grid)
         assert_exact(weights, x, (weight, act), offsets)
+
+
+@pytest.mark.parametrize(("weight", "act"), TYPES[::7], ids=str)
+def test_lanes_that_do_not_say_take_the_default(weight: QInt, act: QInt) -> None:
+    assert products_per_dsp(Parallelism(4, 4), weight, act) == use_dsp(weight.bits, act.bits)
+    assert products_per_dsp(Parallelism(4, 4, 3), weight, act) == 3

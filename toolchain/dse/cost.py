@@ -23,11 +23,13 @@ from toolchain.dse.fabric_costs import (
     logic,
     memory,
     multiplier,
+    packed_multiplier,
     requantizer,
     rom,
 )
 from toolchain.dse.gaps import pause_words
 from toolchain.dse.resources import Resources, total
+from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
@@ -129,10 +131,10 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
     simd, pe = lanes.lanes_in, lanes.lanes_out
     outputs, k = node.weight.shape
     steps, turns = k // simd, outputs // pe
-    products = _dot(node.weight_type, x.qint, node.output.qint, terms=simd, steps=steps)
+    dots = _dots(node.weight_type, x.qint, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
     weights = rom(turns * steps, simd * node.weight_type.bits)
     kept = memory(steps, simd * x.qint.bits) if turns > 1 else Resources()
-    return total((control(), products * pe, weights * pe, kept))
+    return total((control(), dots, weights * pe, kept))
 
 
 @unit_cost.register
@@ -141,15 +143,21 @@ def _(node: Depthwise, x: Value, lanes: Parallelism) -> Resources:
     taps, channels = node.weight.shape
     parallel = lanes.lanes_in // lanes.lanes_out
     steps = taps // parallel
-    products = _dot(node.weight_type, x.qint, node.output.qint, terms=parallel, steps=steps)
-    weights = rom(steps * channels // lanes.lanes_out, parallel * node.weight_type.bits)
-    return total((control(), (products + weights) * lanes.lanes_out))
+    width = lanes.lanes_out
+    dots = _dots(node.weight_type, x.qint, node.output.qint, lanes, terms=parallel, count=width, steps=steps)
+    weights = rom(steps * channels // width, parallel * node.weight_type.bits)
+    return total((control(), dots, weights * width))
 
 
-def _dot(weight: QInt, act: QInt, acc: QInt, *, terms: int, steps: int) -> Resources:
-    """``terms`` multipliers, their adder tree and, over several steps, the accumulator."""
-    sums = accumulator(acc.bits) if steps > 1 else Resources()
-    return dot_product(terms, weight.bits, act.bits) + sums
+def _dots(weight: QInt, act: QInt, acc: QInt, lanes: Parallelism, *, terms: int, count: int, steps: int) -> Resources:
+    """``count`` dot products: multipliers as ``lanes`` say, adder trees and, over several steps, accumulators."""
+    packed = products_per_dsp(lanes, weight, act)
+    if packed > 1:
+        tree = adder_tree(terms, weight.bits + act.bits)
+        products = packed_multiplier(weight, act, packed) * (terms * ceil(count / packed)) + tree * count
+    else:
+        products = dot_product(terms, weight.bits, act.bits, dsp=bool(packed)) * count
+    return products + (accumulator(acc.bits) if steps > 1 else Resources()) * count
 
 
 @unit_cost.register
@@ -184,10 +192,12 @@ def _(node: Threshold, x: Value, lanes: Parallelism) -> Resources:
 @unit_cost.register
 def _(node: MulShift, x: Value, lanes: Parallelism) -> Resources:
     """A multiplier, two additions (offset, rounding) and a clip; factors a channel come from a memory."""
-    mul_bits, add_bits = _bits(node.mul), _bits(node.add)
+    factor, add_bits = QInt.holding(int(node.mul.min()), int(node.mul.max())), _bits(node.add)
+    mul_bits = factor.bits
     turns = x.shape[2] // lanes.lanes_in if max(len(node.mul), len(node.add)) > 1 else 1
     trivial = bool((node.mul == 1).all())
-    product = Resources() if trivial else multiplier(mul_bits, x.qint.bits)
+    dsp = products_per_dsp(lanes, factor, x.qint) > 0
+    product = Resources() if trivial else multiplier(mul_bits, x.qint.bits, dsp=dsp)
     wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
     rest = requantizer(wide, node.output.qint.bits)
     return total((logic(STREAM_LUT), (product + rest + rom(turns, mul_bits + add_bits)) * lanes.lanes_in))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 from toolchain.boards import Board
 from toolchain.dse.cost import graph_cost
@@ -126,7 +126,7 @@ def _plan(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: flo
         clock_mhz=clock,
         input_lanes=lanes[READER].lanes_out,
         output_lanes=lanes[WRITER].lanes_in,
-        nodes={name: Lanes(lanes_in=lanes[name].lanes_in, lanes_out=lanes[name].lanes_out) for name in units},
+        nodes={name: Lanes(**asdict(lanes[name])) for name in units},
     )
 
 

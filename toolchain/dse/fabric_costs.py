@@ -11,7 +11,8 @@ from math import ceil
 from toolchain.dse.cost_model import parts
 from toolchain.dse.cost_model.predict import coefficients
 from toolchain.dse.resources import Resources, total
-from toolchain.hls_templates.fabric import use_dsp, use_lutram
+from toolchain.hls_templates.fabric import lane_bits, use_dsp, use_lutram
+from toolchain.ir.types import QInt
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
@@ -44,22 +45,22 @@ def lut_multiplier(a: int, b: int) -> int:
     return ceil(parts.multiplier(a, b))
 
 
-def multiplier(weight_bits: int, act_bits: int) -> Resources:
-    """One multiplier in the fabric that ``use_dsp`` binds it to."""
-    if not use_dsp(weight_bits, act_bits):
-        return dot_product(1, weight_bits, act_bits)
+def multiplier(weight_bits: int, act_bits: int, *, dsp: bool | None = None) -> Resources:
+    """One multiplier from LUTs or DSP slices; without a word on that, in the fabric that ``use_dsp`` binds it to."""
+    if not (use_dsp(weight_bits, act_bits) if dsp is None else dsp):
+        return dot_product(1, weight_bits, act_bits, dsp=False)
     narrow, wide = sorted((weight_bits, act_bits))
     if narrow <= DSP_B + 1 and wide <= DSP_A + 1:
         return Resources(dsp=1)
     return Resources(dsp=ceil(narrow / DSP_B) * ceil(wide / DSP_A))
 
 
-def dot_product(terms: int, weight_bits: int, act_bits: int) -> Resources:
+def dot_product(terms: int, weight_bits: int, act_bits: int, *, dsp: bool) -> Resources:
     """``terms`` products and their sum. LUT products share carry chains with the tree, DSP products do not."""
     bits = parts.product_bits(weight_bits, act_bits)
     tree = parts.adder_tree(terms, bits)
-    if use_dsp(weight_bits, act_bits):
-        return multiplier(weight_bits, act_bits) * terms + logic(tree)
+    if dsp:
+        return multiplier(weight_bits, act_bits, dsp=True) * terms + logic(tree)
     products = {"multiplier": terms * parts.multiplier(weight_bits, act_bits), "adder_tree": tree}
     return _fitted(products, {"product": terms * bits})
 
@@ -67,6 +68,14 @@ def dot_product(terms: int, weight_bits: int, act_bits: int) -> Resources:
 def accumulator(bits: int) -> Resources:
     """A lane's running sum and its control."""
     return _fitted({"accumulator": bits, "lane": 10}, {"accumulator": bits, "lane": 10})
+
+
+def packed_multiplier(weight: QInt, act: QInt, products: int) -> Resources:
+    """One DSP slice that multiplies ``products`` weights by one activation, see ``hls_templates.fabric.packing``.
+
+    A LUT a bit: joining a weight to the word borrows from it (w + 1 bits), and its product takes the borrow back.
+    """
+    return logic((products - 1) * (weight.bits + 1 + lane_bits(weight, act))) + Resources(dsp=1)
 
 
 def adder_tree(terms: int, bits: int) -> Resources:

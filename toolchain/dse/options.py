@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
 from toolchain.dse.cost import planned_cost, reader_cost, writer_cost
@@ -11,6 +11,7 @@ from toolchain.dse.cycles import cycles, stream_cycles
 from toolchain.dse.problem import Decision, Option, Problem, prune
 from toolchain.dse.resources import Resources, total
 from toolchain.errors import UserError
+from toolchain.hls_templates.fabric import packing
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
@@ -27,12 +28,13 @@ from toolchain.ir.ops import (
     WidthConvert,
     Window,
 )
-from toolchain.ir.types import Parallelism, Value
+from toolchain.ir.types import Parallelism, QInt, Value
 
 READER, WRITER = "input reader", "output writer"
 MAX_STREAM_BITS = 4096  # AMD UG1399: widest stream; the widest ap_uint is 4096 bits by default
 MAX_PARTITION = 4096  # limit of Vitis HLS on a complete partition or unroll
 AXI_BITS = 128  # word of the memory ports
+PACKED_PRODUCTS = False  # whether the matrix-vector unit computes several products a DSP slice
 _FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
 
 
@@ -65,12 +67,14 @@ def _(node: MatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]
     """SIMD is what the window delivers, or any divisor of K; PE any divisor of N."""
     outputs, k = node.weight.shape
     simd = [upstream.lanes_out] if upstream else divisors(k)
-    return [Parallelism(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
+    pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
+    return [Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)]
 
 
 @options.register
 def _(node: Depthwise, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-    return _tap_options(len(node.weight), node, upstream)
+    lanes = _tap_options(len(node.weight), node, upstream)
+    return [replace(p, products_per_dsp=n) for p in lanes for n in _products(node, x)]
 
 
 @options.register
@@ -86,8 +90,13 @@ def _tap_options(taps: int, node: Node, upstream: Parallelism | None) -> list[Pa
     return [Parallelism(channels * p, channels) for p in sorted({1, taps})]
 
 
+@options.register
+def _(node: MulShift, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    lanes = [upstream.lanes_out] if upstream else divisors(x.shape[2])
+    return [Parallelism(p, p, n) for p in lanes if x.shape[2] % p == 0 for n in _products(node, x)]
+
+
 @options.register(Threshold)
-@options.register(MulShift)
 @options.register(Fork)
 @options.register(Add)
 @options.register(GlobalSum)
@@ -110,6 +119,29 @@ def _(node: ArgMax, x: Value, upstream: Parallelism | None) -> list[Parallelism]
 def _(node: WidthConvert, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
     """None of its own: its neighbours' lanes decide."""
     return []
+
+
+def multiplier_operands(node: Node, x: Value) -> tuple[QInt, QInt] | None:
+    """Types of the two factors of the products that ``node`` chooses a fabric for; None when it has none."""
+    if isinstance(node, (MatVec, Depthwise)):
+        return node.weight_type, x.qint
+    if isinstance(node, MulShift) and (node.mul != 1).any():
+        return QInt.holding(int(node.mul.min()), int(node.mul.max())), x.qint
+    return None
+
+
+def _products(node: Node, x: Value, pe: int = 1) -> list[int | None]:
+    """How ``node`` can multiply: in LUTs, or with one product or several of ``pe`` outputs a DSP slice.
+
+    A factor of one or two bits only selects or negates the other: LUTs do that with less than a slice's wiring.
+    """
+    operands = multiplier_operands(node, x)
+    if operands is None:
+        return [None]
+    if min(kind.bits for kind in operands) <= 2:
+        return [0]
+    packed = packing(*operands) if PACKED_PRODUCTS and isinstance(node, MatVec) else {}
+    return [0, 1, *(n for n in packed if pe % n == 0)]
 
 
 def fits_streams(node: Node, x: Value, lanes: Parallelism) -> bool:

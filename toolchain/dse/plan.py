@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams, options
+from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams, multiplier_operands, options
 from toolchain.errors import UserError, unknown_name
 from toolchain.files import write_text
+from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Fork, MulShift, Node, Reshape, Threshold, WidthConvert, Window
 from toolchain.ir.types import Parallelism, Value
@@ -23,10 +25,14 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class Lanes(Record):
-    """Elements per cycle into and out of a unit."""
+    """Elements per cycle into and out of a unit, and how it multiplies, see ``Parallelism``.
+
+    Without ``products_per_dsp`` the operands' widths decide between LUTs and DSP slices.
+    """
 
     lanes_in: PositiveInt
     lanes_out: PositiveInt
+    products_per_dsp: Annotated[int, Field(ge=0)] | None = None
 
 
 class SolverRecord(Record):
@@ -61,7 +67,8 @@ class Plan(Record):
 def save_plan(plan: Plan, path: Path) -> None:
     """Write ``plan`` as JSON, one node a line."""
     table = plan.model_dump()
-    nodes = table.pop("nodes")
+    nodes = {name: lanes.model_dump(exclude_none=True) for name, lanes in plan.nodes.items()}
+    del table["nodes"]
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
     write_text(path, f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n')
@@ -130,15 +137,20 @@ def _lanes(
     follows = after_window or isinstance(node, Reshape)
     legal = [p for p in options(node, x, upstream if follows else None) if fits_streams(node, x, p)]
     if entry is not None:
-        wanted = Parallelism(entry.lanes_in, entry.lanes_out)
+        wanted = Parallelism(entry.lanes_in, entry.lanes_out, entry.products_per_dsp)
     elif isinstance(node, (Reshape, *_INHERITING)):
         wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
     else:
         raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
+    operands = multiplier_operands(node, x)
+    if operands is not None:
+        wanted = replace(wanted, products_per_dsp=products_per_dsp(wanted, *operands))
     if wanted in legal:
         return wanted
+    products = "" if wanted.products_per_dsp is None else f", products_per_dsp {wanted.products_per_dsp}"
     raise UserError(
-        f"{type(node).__name__} '{node.name}' cannot have lanes_in {wanted.lanes_in}, lanes_out {wanted.lanes_out}",
+        f"{type(node).__name__} '{node.name}' cannot have lanes_in {wanted.lanes_in}, lanes_out {wanted.lanes_out}"
+        f"{products}",
         where=where,
         hint=f"nearest: {_nearest(wanted, legal)}",
     )
@@ -146,10 +158,14 @@ def _lanes(
 
 def _nearest(wanted: Parallelism, legal: list[Parallelism]) -> str:
     def distance(p: Parallelism) -> float:
-        return abs(log2(p.lanes_in / wanted.lanes_in)) + abs(log2(p.lanes_out / wanted.lanes_out))
+        moved = abs(log2(p.lanes_in / wanted.lanes_in)) + abs(log2(p.lanes_out / wanted.lanes_out))
+        return moved + abs((p.products_per_dsp or 0) - (wanted.products_per_dsp or 0)) / 4
 
-    best = sorted(legal, key=distance)[:4]
-    return ", ".join(f"{p.lanes_in} -> {p.lanes_out}" for p in best) or "none"
+    def text(p: Parallelism) -> str:
+        products = "" if p.products_per_dsp is None else f" with products_per_dsp {p.products_per_dsp}"
+        return f"{p.lanes_in} -> {p.lanes_out}{products}"
+
+    return ", ".join(map(text, sorted(legal, key=distance)[:4])) or "none"
 
 
 def _only_reshaped(graph: Graph) -> bool:

@@ -230,11 +230,13 @@ def _parallelism(node: Node) -> dict[str, int]:
     lanes = node.parallelism
     if lanes is None:
         return {}
+    chosen = lanes.products_per_dsp
+    products = {} if chosen is None else {"products_per_dsp": chosen}
     if isinstance(node, MatVec):
-        return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in}
+        return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | products
     if lanes.lanes_in == lanes.lanes_out:
-        return {"lanes": lanes.lanes_in}
-    return {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
+        return {"lanes": lanes.lanes_in} | products
+    return {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out} | products
 
 
 def _bits(node: Node, values: dict[str, Value]) -> str:

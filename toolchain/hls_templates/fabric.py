@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolchain.ir.types import QInt
+from toolchain.ir.types import Parallelism, QInt
 
 LUT_MULTIPLIER_BITS = 10
 """Widest sum of operand widths whose multiplier is built from LUTs: 5 x 5 bits takes about 30 of them."""
@@ -25,6 +25,12 @@ def use_dsp(weight_bits: int, act_bits: int) -> bool:
     Operands of one or two bits only select or negate, so they stay in LUTs at any width of the other.
     """
     return min(weight_bits, act_bits) > 2 and weight_bits + act_bits > LUT_MULTIPLIER_BITS
+
+
+def products_per_dsp(lanes: Parallelism, weight: QInt, act: QInt) -> int:
+    """What ``lanes`` say of the products; without a word of theirs, the choice of ``use_dsp``."""
+    chosen = lanes.products_per_dsp
+    return int(use_dsp(weight.bits, act.bits)) if chosen is None else chosen
 
 
 def use_lutram(depth: int, width: int) -> bool:
@@ -83,7 +89,10 @@ def _fits_word(weight: QInt, offsets: Sequence[int]) -> bool:
 
 def pack(weights: Sequence[Number], offsets: Sequence[int]) -> Number:
     """The word sum(w_i << o_i)."""
-    return sum((w << o for w, o in zip(weights[1:], offsets[1:], strict=True)), start=weights[0])
+    word = weights[0]
+    for weight, offset in zip(weights[1:], offsets[1:], strict=True):
+        word = word + (weight << offset)
+    return word
 
 
 def unpack(word: Number, offsets: Sequence[int], width: int, odd: Sequence[Number]) -> list[Number]:
@@ -102,4 +111,5 @@ def unpack(word: Number, offsets: Sequence[int], width: int, odd: Sequence[Numbe
         sign = (low >> (width - 1)) & 1 if space == width else (rest ^ odd[i + 1]) & 1
         products.append(low - (sign << space))
         word = rest + sign
-    return [*products, word]
+    products.append(word)
+    return products

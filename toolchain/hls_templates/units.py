@@ -8,7 +8,7 @@ from functools import singledispatch
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.hls_templates.fabric import use_dsp, use_lutram
+from toolchain.hls_templates.fabric import product_type, products_per_dsp, use_lutram
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -102,11 +102,6 @@ def _impl(depth: int, width: int) -> str:
     return "lutram" if use_lutram(depth, width) else "bram"
 
 
-def _product(weight: QInt, value: QInt) -> QInt:
-    corners = [w * v for w in (weight.min, weight.max) for v in (value.min, value.max)]
-    return QInt.holding(min(corners), max(corners))
-
-
 def _holding(values: Array) -> QInt:
     return QInt.holding(int(values.min()), int(values.max()))
 
@@ -170,13 +165,13 @@ def _(node: MatVec, graph: Graph) -> Unit:
             "outputs": outputs,
             "simd": simd,
             "pe": pe,
-            "dsp": use_dsp(node.weight_type.bits, kind.bits),
+            "dsp": products_per_dsp(lanes, node.weight_type, kind) > 0,
         },
         {
             "in_t": kind,
             "out_t": node.output.qint,
             "weight_t": node.weight_type,
-            "product_t": _product(node.weight_type, kind),
+            "product_t": product_type(node.weight_type, kind),
         },
         (Table("weight", node.weight_type, weight, storage),),
         (Buffer("vector", "MatvecVector", vector),),
@@ -203,13 +198,13 @@ def _(node: Depthwise, graph: Graph) -> Unit:
             "lanes": width,
             "taps": taps,
             "parallel": parallel,
-            "dsp": use_dsp(node.weight_type.bits, kind.bits),
+            "dsp": products_per_dsp(lanes, node.weight_type, kind) > 0,
         },
         {
             "in_t": kind,
             "out_t": node.output.qint,
             "weight_t": node.weight_type,
-            "product_t": _product(node.weight_type, kind),
+            "product_t": product_type(node.weight_type, kind),
         },
         (Table("weight", node.weight_type, weight, storage),),
     )
@@ -285,13 +280,18 @@ def _(node: MulShift, graph: Graph) -> Unit:
     ends = np.stack([node.mul * kind.min, node.mul * kind.max]) + node.add
     half = (1 << node.shift) // 2
     total = QInt.holding(min(int(ends.min()), node.low, 0), max(int(ends.max()), node.high, 0) + half)
-    constants |= {"dsp": use_dsp(mul.type.bits, kind.bits), "shift": node.shift, "low": node.low, "high": node.high}
+    constants |= {
+        "dsp": products_per_dsp(parallelism(node), mul.type, kind) > 0,
+        "shift": node.shift,
+        "low": node.low,
+        "high": node.high,
+    }
     types = {
         "in_t": kind,
         "out_t": node.output.qint,
         "mul_t": mul.type,
         "add_t": add.type,
-        "product_t": _product(mul.type, kind),
+        "product_t": product_type(mul.type, kind),
         "sum_t": total,
     }
     return Unit("mul_shift", "mul_shift", constants | mul_sizes | add_sizes, types, (mul, add))

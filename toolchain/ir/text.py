@@ -30,6 +30,8 @@ def _node(node: Node) -> str:
     attributes = [f"{f.name}={_attribute(getattr(node, f.name))}" for f in fields(node) if f.name not in _COMMON]
     if node.parallelism is not None:
         attributes.append(f"lanes={node.parallelism.lanes_in}->{node.parallelism.lanes_out}")
+        if node.parallelism.products_per_dsp is not None:
+            attributes.append(f"products_per_dsp={node.parallelism.products_per_dsp}")
     outputs = ", ".join(_value(v) for v in node.outputs)
     return f"{outputs} = {type(node).__name__} {node.name}({', '.join(node.inputs)}) {' '.join(attributes)}".rstrip()
 

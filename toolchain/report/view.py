@@ -134,7 +134,11 @@ def plural(count: int, noun: str, many: str = "") -> str:
 def lanes(node: NodeFacts) -> str:
     """The parallelism in one short text: "PE 4, SIMD 16"; lanes_in and lanes_out read as an arrow."""
     shown = dict(node.parallelism)
+    products = shown.pop("products_per_dsp", None)
+    texts = []
     if {"lanes_in", "lanes_out"} <= shown.keys():
-        arrow = f"{shown.pop('lanes_in')} → {shown.pop('lanes_out')}"
-        return ", ".join([arrow, *(f"{key} {value}" for key, value in shown.items())])
-    return ", ".join(f"{key} {value}" for key, value in shown.items())
+        texts.append(f"{shown.pop('lanes_in')} → {shown.pop('lanes_out')}")
+    texts += [f"{key} {value}" for key, value in shown.items()]
+    if products is not None:
+        texts.append(f"{plural(products, 'product')} a DSP" if products else "LUT products")
+    return ", ".join(texts)

@@ -1,0 +1,93 @@
+"""The choice between LUT products, one product a DSP slice and several: what is legal and what it takes."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import pytest
+
+from tests.graphs import Builder
+from toolchain.dse import options as options_module
+from toolchain.dse.cost import unit_cost
+from toolchain.dse.options import multiplier_operands, options
+from toolchain.dse.resources import Resources
+from toolchain.hls_templates.fabric import packing
+from toolchain.ir.ops import Depthwise, MatVec, MulShift
+from toolchain.ir.types import Parallelism, QInt
+
+
+def matvec(weight_bits: int, act_bits: int, outputs: int = 24) -> tuple[MatVec, Builder]:
+    b = Builder((1, 1, 16), act_bits)
+    b.matvec(b.input, outputs, weight_bits)
+    node = b.nodes[0]
+    assert isinstance(node, MatVec)
+    return node, b
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options_module, "PACKED_PRODUCTS", True)
+
+
+@pytest.mark.parametrize(("weight_bits", "act_bits"), [(8, 8), (4, 8), (4, 4), (3, 3)])
+def test_packed_products_divide_the_outputs(packed: None, weight_bits: int, act_bits: int) -> None:
+    """Every packing of the operands appears with each PE it divides and with no other."""
+    node, b = matvec(weight_bits, act_bits, outputs=60)
+    found = options(node, b.input, None)
+    counts = packing(QInt(weight_bits, True), QInt(act_bits, False))
+
+    assert {p.products_per_dsp for p in found} == {0, 1, *counts}
+    for p in found:
+        assert p.products_per_dsp is not None
+        assert p.products_per_dsp < 2 or p.lanes_out % p.products_per_dsp == 0
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(("weight_bits", "act_bits"), [(2, 8), (8, 1), (2, 2)])
+def test_narrow_factors_stay_in_luts(packed: None, weight_bits: int, act_bits: int) -> None:
+    node, b = matvec(weight_bits, act_bits, outputs=60)
+
+    assert {p.products_per_dsp for p in options(node, b.input, None)} == {0}
+
+
+def test_a_packed_product_takes_its_share_of_a_slice(packed: None) -> None:
+    """DSP = PE * SIMD / n for every choice; the more a slice multiplies, the more LUTs take the products apart."""
+    node, b = matvec(4, 4)
+    costs = {n: unit_cost(node, b.input, Parallelism(8, 24, n)) for n in (0, 1, 2, 3, 4)}
+
+    assert costs[0].dsp == 0
+    assert all(costs[n].dsp == ceil(8 * 24 / n) for n in (1, 2, 3, 4))
+    luts = [costs[n].lut for n in (1, 2, 3, 4)]
+    assert luts == sorted(luts)
+    assert costs[4].lut < costs[0].lut
+    assert costs[2].lut - costs[1].lut == 8 * 12 * (5 + 8)  # a bit a LUT: joining 5, the product's 8
+
+
+def test_other_units_choose_between_luts_and_single_products() -> None:
+    b = Builder((4, 4, 6), 8)
+    x = b.mulshift(b.depthwise(b.window(b.input), 9, 8), 8)
+    b.threshold(x)
+    _, depthwise, mulshift, threshold = b.nodes
+    values = [b.nodes[0].output, depthwise.output, mulshift.output]
+    assert isinstance(depthwise, Depthwise)
+    assert isinstance(mulshift, MulShift)
+
+    assert {p.products_per_dsp for p in options(depthwise, values[0], Parallelism(6, 54))} == {0, 1}
+    assert {p.products_per_dsp for p in options(mulshift, values[1], None)} == {0, 1}
+    assert {p.products_per_dsp for p in options(threshold, values[2], None)} == {None}
+    for node, x in ((depthwise, values[0]), (mulshift, values[1])):
+        lut, dsp = (unit_cost(node, x, Parallelism(6, 6, n)) for n in (0, 1))
+        assert lut.dsp == 0 < dsp.dsp
+        assert dsp.lut < lut.lut
+
+
+def test_a_factor_of_one_is_no_product() -> None:
+    b = Builder((4, 4, 6), 8)
+    b.mulshift(b.input)
+    node = b.nodes[0]
+    assert isinstance(node, MulShift)
+    node.mul[:] = 1
+
+    assert multiplier_operands(node, b.input) is None
+    assert unit_cost(node, b.input, Parallelism(6, 6)).dsp == 0
+    assert Resources().fits(unit_cost(node, b.input, Parallelism(6, 6)))
