@@ -45,6 +45,12 @@ def test_a_misspelt_override_is_named_with_the_override(tmp_path: Path) -> None:
     )
 
 
+def test_an_unknown_model_is_refused_before_any_data_is_loaded(tmp_path: Path) -> None:
+    assert _error(tmp_path, 'name = "t"\nmodel.name = "resnet18"') == (
+        "unknown model 'resnet18'; did you mean 'resnet8'?"
+    )
+
+
 def test_a_value_out_of_range_is_one_line_with_key_rule_and_value(tmp_path: Path) -> None:
     assert _error(tmp_path, "[quant]\nweight_bits = 9") == (
         "bad value for 'quant.weight_bits': Input should be less than or equal to 8, got 9 [DIR/run.toml]"

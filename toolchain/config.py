@@ -29,6 +29,10 @@ class DataConfig(_Model):
     normalize: Literal["unit", "standard"] = "unit"  # p / levels, or (p / levels - mean) / std on the host
 
 
+MODELS = ("cnn", "tfc", "lenet300", "lenet5", "vgg-small", "resnet8", "resnet20")
+"""Networks that can be trained; ``train/models.py`` builds them."""
+
+
 class ModelConfig(_Model):
     """Which network, and its width as a multiple of the published one."""
 
@@ -147,6 +151,8 @@ def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
             raise UserError(wrong.what, where=where, hint=wrong.hint) from error
         got = "" if first["type"] == "missing" else f", got {first['input']!r}"
         raise UserError(f"bad value for '{key}': {first['msg']}{got}", where=where) from error
+    if config.model.name not in MODELS:
+        raise unknown_name("model", config.model.name, MODELS)
     if config.train.pretrain_epochs >= config.train.epochs and not config.train.float:
         raise UserError(
             f"train.pretrain_epochs = {config.train.pretrain_epochs} leaves no quantized epoch "

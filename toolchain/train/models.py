@@ -12,7 +12,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from toolchain.config import RunConfig
-from toolchain.errors import UserError, unknown_name
+from toolchain.errors import UserError
 from toolchain.train.layers import Layers
 
 Shape = tuple[int, int, int]
@@ -49,16 +49,14 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     """The network a run file asks for, in training mode; its input is (N, *dataset_shape), its output (N, classes).
 
     Raises:
-        UserError: unknown model, an override for a layer the model has not, or an image it cannot take.
+        UserError: an override for a layer the model has not, or an image it cannot take.
     """
-    if config.model.name not in MODELS:
-        raise unknown_name("model", config.model.name, MODELS)
     make = Layers(config.quant, not config.train.float, first=_FIRST.get(config.model.name, "conv1"), last="fc")
     layers = OrderedDict()
     if config.data.normalize == "standard":
         layers["input"] = make.input("input")
     try:
-        layers.update(MODELS[config.model.name](make, dataset_shape, classes, config.model.width))
+        layers.update(_BUILDERS[config.model.name](make, dataset_shape, classes, config.model.width))
     except _TooSmall as error:
         raise UserError(f"model '{config.model.name}' needs larger images than {dataset_shape}: {error}") from error
     make.check_overrides()
@@ -168,7 +166,7 @@ def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-MODELS: dict[str, Callable[[Layers, Shape, int, float], OrderedDict[str, nn.Module]]] = {
+_BUILDERS: dict[str, Callable[[Layers, Shape, int, float], OrderedDict[str, nn.Module]]] = {
     "cnn": _cnn,
     "tfc": _tfc,
     "lenet300": _lenet300,
