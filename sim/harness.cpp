@@ -1,6 +1,9 @@
 // The C interface that the host calls to run the accelerator's sources.
 #include "simulation.hpp"
 
+#ifdef FPGAFLOW_BOUNDED
+#include "bounded_stream.hpp"
+#endif
 #include "encode.hpp"
 #include "top.hpp"
 
@@ -15,6 +18,10 @@ namespace fpgaflow {
 namespace simulation {
 
 __thread std::uint64_t* cycles = nullptr;
+#ifdef FPGAFLOW_BOUNDED
+thread_local Crew* crew = nullptr;
+thread_local std::map<std::string, std::size_t> depths;
+#endif
 
 namespace {
 thread_local std::string error;
@@ -56,6 +63,10 @@ void run(const std::int64_t* codes, std::int64_t* results, int frames) {
     for (std::size_t i = 0; i < in_words.size(); i++) {
         in_words[i] = (ap_uint<128>(in[2 * i + 1]) << 64) | ap_uint<128>(in[2 * i]);
     }
+#ifdef FPGAFLOW_BOUNDED
+    simulation::Crew crew;
+    simulation::crew = &crew;
+#endif
     FPGAFLOW_TOP(in_words.data(), out_words.data(), frames);
     for (std::size_t i = 0; i < out_words.size(); i++) {
         out[2 * i] = out_words[i].range(63, 0).to_uint64();
@@ -87,6 +98,16 @@ FPGAFLOW_API int fpgaflow_run(const std::int64_t* codes, std::int64_t* results, 
     message[message_size - 1] = '\0';
     return 1;
 }
+
+#ifdef FPGAFLOW_BOUNDED
+// Depth of the streams called `names` in the next runs of this thread.
+FPGAFLOW_API void fpgaflow_set_depths(const char* const* names, const std::int64_t* depths, int count) {
+    simulation::depths.clear();
+    for (int i = 0; i < count; i++) {
+        simulation::depths[names[i]] = static_cast<std::size_t>(depths[i]);
+    }
+}
+#endif
 
 // Codes (H, W, C) of one image of pixels (C, H, W).
 FPGAFLOW_API void fpgaflow_encode(const std::uint8_t* pixels, std::int64_t* codes) {

@@ -3,6 +3,10 @@
 #ifndef FPGAFLOW_SIM_HLS_STREAM_H
 #define FPGAFLOW_SIM_HLS_STREAM_H
 
+#ifdef FPGAFLOW_BOUNDED
+#include "bounded_stream.hpp"
+#else
+
 #include "simulation.hpp"
 
 #include <cstddef>
@@ -49,4 +53,5 @@ private:
 
 }  // namespace hls
 
+#endif  // FPGAFLOW_BOUNDED
 #endif

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +29,7 @@ FLAGS = (
     "-fno-gnu-unique",  # two libraries in one process share nothing
     "-Wno-unknown-pragmas",
 )
+BOUNDED_FLAGS = ("-DFPGAFLOW_BOUNDED", "-O0")  # its threads wait for each other, not for arithmetic
 ERROR_LINES = 12
 
 
@@ -86,15 +87,20 @@ def write_project(files: Mapping[str, str], folder: Path) -> None:
         write_atomic(folder / path, text.encode())
 
 
-def shared_library(files: Mapping[str, str], top: str, *, taps: bool = False, jobs: int = 2) -> Path:
-    """The library that runs ``files``, compiled unless the cache holds it; ``taps`` records every stream.
+def shared_library(
+    files: Mapping[str, str], top: str, *, taps: bool = False, bounded: bool = False, jobs: int = 2
+) -> Path:
+    """The library that runs ``files``, compiled unless the cache holds it.
+
+    ``taps`` records every stream. ``bounded`` gives every stream its depth; calls in the top function are then tasks,
+    see ``bounded.py``.
 
     Raises:
         UserError: no g++.
         FlowError: a file does not compile.
     """
     sim = _sim_files()
-    identity = [*_tools(), top, str(taps), *_flat(files), *_flat(sim)]
+    identity = [*_tools(), top, str(taps), str(bounded), *_flat(files), *_flat(sim)]
     library = cache_folder() / "lib" / f"{digest(identity)}.so"
     if library.exists():
         return library
@@ -102,8 +108,9 @@ def shared_library(files: Mapping[str, str], top: str, *, taps: bool = False, jo
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
         folder = Path(name)
         write_project(files, folder)
-        prefix = _prefix(sim)
-        tasks = _tasks(files, top, prefix, taps)
+        flags = BOUNDED_FLAGS if bounded else ()
+        prefix = _prefix(sim, flags)
+        tasks = [replace(task, flags=(*task.flags, *flags)) for task in _tasks(files, top, prefix, taps)]
         with ThreadPoolExecutor(jobs) as pool:
             objects = list(pool.map(lambda task: _object(folder, prefix, task), tasks))
         _link(objects, folder, library)
@@ -146,9 +153,9 @@ def _below(files: Mapping[str, str], folder: str) -> list[str]:
     return _flat({path: text for path, text in files.items() if path.startswith(folder)})
 
 
-def _prefix(sim: Mapping[str, str]) -> Path:
+def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
     """The folder of the simulation's sources with its precompiled header, made once."""
-    folder = cache_folder() / "sim" / digest([*_tools(), *_flat(sim)])
+    folder = cache_folder() / "sim" / digest([*_tools(), *flags, *_flat(sim)])
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +163,10 @@ def _prefix(sim: Mapping[str, str]) -> Path:
         new = Path(name) / "sim"
         write_project(sim, new)
         system = ["-isystem", str(ap_types())]
-        _run([compiler()[0], *FLAGS, "-I.", *system, "-x", "c++-header", "prefix.hpp", "-o", "prefix.hpp.gch"], new)
+        _run(
+            [compiler()[0], *FLAGS, *flags, "-I.", *system, "-x", "c++-header", "prefix.hpp", "-o", "prefix.hpp.gch"],
+            new,
+        )
         with suppress(OSError):  # another process was faster
             new.rename(folder)
     return folder
@@ -189,7 +199,7 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
 def _link(objects: Sequence[Path], folder: Path, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     output = folder / library.name
-    _run([compiler()[0], "-shared", *map(str, objects), "-o", str(output)], folder)
+    _run([compiler()[0], "-shared", "-pthread", *map(str, objects), "-o", str(output)], folder)
     os.replace(output, library)
 
 

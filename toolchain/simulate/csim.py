@@ -30,14 +30,14 @@ Progress = Callable[[int, int], None]
 class CSim:
     """A compiled accelerator. ``cycles`` and ``calls`` describe all runs so far."""
 
-    def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2) -> None:
+    def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2, bounded: bool = False) -> None:
         self.graph = graph
         self.calls = 0
         self._files = files
         self._jobs = jobs
         self._ids = unit_ids(graph)
         self._counts = np.zeros(len(self._ids), dtype=np.uint64)
-        self._library = _load(shared_library(files, top_name(graph), jobs=jobs))
+        self._library = _load(shared_library(files, top_name(graph), bounded=bounded, jobs=jobs))
 
     def cycles(self) -> dict[str, int]:
         """Clock cycles counted by unit: the nodes, ``@read`` and ``@write``."""

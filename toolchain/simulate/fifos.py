@@ -9,7 +9,7 @@ storage step: shift registers of 16 and 32 words, LUTRAM, block RAM; within a st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from itertools import chain, count
 
 import numpy as np
 
@@ -117,15 +117,13 @@ class Sizing:
 
 def storage_steps(depth: int, width: int) -> tuple[int, ...]:
     """Depths, ascending, the last at least ``depth``, of which each is the deepest that its storage holds."""
-    most = max(ceil(depth / BLOCK_WORDS) * BLOCK_WORDS, BLOCK_WORDS)
-    blocks = [
-        d
-        for d in range(BLOCK_WORDS, most + 1, BLOCK_WORDS)
-        if _storage(d, width) != _storage(d + 1, width) or d == most
-    ]
-    small = [d for d in SMALL_STEPS if _storage(d, width) != _storage(d + 1, width)]
-    steps = sorted({*small, *blocks})
-    return tuple(steps[: next(i for i, step in enumerate(steps) if step >= depth) + 1])
+    steps: list[int] = []
+    for step in chain(SMALL_STEPS, count(BLOCK_WORDS, BLOCK_WORDS)):
+        if _storage(step, width) != _storage(step + 1, width):
+            steps.append(step)
+            if step >= depth:
+                break
+    return tuple(steps)
 
 
 def _storage(depth: int, width: int) -> tuple[int, int]:

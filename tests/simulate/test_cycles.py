@@ -1,0 +1,118 @@
+"""Cycle truth: cycles counted in C++ = cost model = simulator; and the simulator equals a clock-by-clock oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance import FRAMES, cycles_of_call
+from tests.graphs import Builder, conv_net, mlp, residual_net
+from tests.hardware import serial
+from tests.passes.test_to_hardware import random_plan
+from tests.passes.token_simulator import Deadlock, frame_ends
+from tests.simulate import test_units
+from toolchain.errors import VerificationError
+from toolchain.hls_templates.generate import READ
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Reshape
+from toolchain.passes.minimize_fifos import with_depths
+from toolchain.passes.to_hardware import to_hardware
+from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
+from toolchain.simulate.schedules import READS, WRITES, unit_schedule
+
+GRIDS = [
+    test_units.TestWindow,
+    test_units.TestWindowEdges,
+    test_units.TestMatVec,
+    test_units.TestDepthwise,
+    test_units.TestPool,
+    test_units.TestChannelwise,
+    test_units.TestThreshold,
+    test_units.TestMulShift,
+]
+
+
+def grid_graphs(grid: type) -> Iterator[Graph]:
+    """The graphs whose units the conformance tests compile, run and count the cycles of."""
+    yield from grid().graphs()
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.__name__)
+def test_schedules_take_the_cycles_that_the_units_count(grid: type) -> None:
+    """The conformance tests compare the C++ of the same graphs with ``cycles_of_call``; reads and writes add up too."""
+    for graph in grid_graphs(grid):
+        for node in graph.nodes:
+            if isinstance(node, Reshape) or node.parallelism is None:
+                continue
+            schedule = unit_schedule(node, graph.value(node.inputs[0]), FRAMES)
+            lanes = node.parallelism
+            moved = {
+                flag: sum(s.repeats * sum(bool(f & flag) for f in s.flags) for s in schedule.segments)
+                for flag in (READS, WRITES)
+            }
+
+            assert schedule.iterations == cycles_of_call(graph, node, FRAMES), node
+            assert schedule.iterations == schedule.once + FRAMES * schedule.frame
+            assert moved[READS] == FRAMES * graph.value(node.inputs[0]).size // lanes.lanes_in
+            assert moved[WRITES] == FRAMES * node.outputs[0].size // lanes.lanes_out
+
+
+GRAPHS = [mlp(), conv_net(size=6), residual_net(size=6), residual_net(size=5, blocks=1)]
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.name)
+@pytest.mark.parametrize("stages", [1, 5])
+@pytest.mark.parametrize("depth", [None, 2, 7])
+def test_frames_end_when_the_clock_by_clock_oracle_says(graph: Graph, stages: int, depth: int | None) -> None:
+    """Deep and shallow FIFOs, deadlocks included. The oracle's reader has no pipeline: all is ``stages`` earlier."""
+    hardware = to_hardware(graph, random_plan(graph, 1))
+    network = Network(hardware, stages)
+    depths = network.depths_of(hardware)
+    if depth is not None:
+        depths[:] = depth
+    run = network.run(depths, 3)
+    try:
+        ends = frame_ends(hardware, 3, latency=stages, depth=depth)
+    except Deadlock:
+        assert not run.finished
+        return
+
+    assert [int(end) + 1 - stages for end in run.ends] == ends
+
+
+def test_a_deadlock_names_the_full_fifo_and_the_waiting_units() -> None:
+    """With two words everywhere the skip branch of a residual block blocks its fork."""
+    graph = serial(residual_net(size=6, blocks=1))
+    timing = simulate(graph, 2)
+
+    assert timing.deadlock is not None
+    fork = next(node for node in graph.nodes if len(node.outputs) > 1)
+    assert timing.deadlock.waiting[fork.name] in timing.deadlock.full
+    with pytest.raises(VerificationError, match=rf"deadlock: full are .*{fork.name} waits for room in"):
+        timing.check()
+    with pytest.raises(VerificationError, match="deadlock"):
+        steady_interval(graph)
+
+
+def test_shallow_fifos_cost_frames_and_the_interval_says_how_many() -> None:
+    """An endless run takes what a long simulation measures, not less than its slowest unit."""
+    graph = to_hardware(conv_net(size=6), random_plan(conv_net(size=6), 2))
+    shallow = with_depths(graph, dict.fromkeys(graph.values(), 2))
+    interval = steady_interval(shallow)
+    ends = simulate(shallow, 30).frame_ends
+
+    assert interval >= Network(shallow).bound
+    assert (ends[15] - ends[5]) / 10 <= interval
+
+
+def test_a_unit_is_busy_for_its_cycles_and_waits_for_the_rest() -> None:
+    b = Builder((3, 3, 2), 4)
+    graph = serial(b.graph(b.matvec(b.threshold(b.input, 2), 4)))
+    timing = simulate(graph, 2)
+
+    assert {name: unit.busy for name, unit in timing.units.items()} == unit_cycles(graph, 2)
+    assert timing.units["threshold0"].full_stall > 0
+    assert timing.units["matvec1"].empty_stall > 0
+    assert timing.units[READ].empty_stall == 0
+    assert timing.latency_cycles < timing.frame_ends[1]

@@ -1,0 +1,105 @@
+"""The depths found keep the pace, exclude deadlocks, and none of them can be lowered."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.graphs import Builder, conv_net, residual_net
+from tests.passes.test_to_hardware import random_plan
+from toolchain.errors import UserError
+from toolchain.ir.graph import Graph
+from toolchain.passes.minimize_fifos import minimize_fifos, with_depths
+from toolchain.passes.size_fifos import fifo_depths
+from toolchain.passes.to_hardware import to_hardware
+from toolchain.simulate.cycles import Network, simulate, steady_interval
+from toolchain.simulate.fifos import MOST_STAGES, Sizing, storage_steps
+
+slow_data = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def two_branches(left: int, right: int, size: int) -> Graph:
+    """Branches of ``left`` and ``right`` convolutions that meet in an addition."""
+    b = Builder((size, size, 2), 3)
+    ends = []
+    for count in (left, right):
+        x = b.input
+        for i in range(count):
+            x = b.threshold(b.conv(x, 2, kernel=3 - 2 * (i % 2)), 3)
+        ends.append(x)
+    return b.graph(b.add(*ends), "branches")
+
+
+@slow_data
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(3, 6), st.integers(0, 99), st.integers(1, MOST_STAGES))
+def test_branches_of_any_delay_keep_the_pace_and_never_deadlock(left, right, size, seed, stages) -> None:
+    """Also with pipelines that are not as deep as assumed."""
+    graph = two_branches(left, right, size)
+    sized = minimize_fifos(to_hardware(graph, random_plan(graph, seed)))
+
+    assert steady_interval(sized) == Network(sized).bound
+    assert simulate(sized, 4).deadlock is None
+    assert simulate(sized, 2, stages=MOST_STAGES).deadlock is None
+    assert simulate(sized, 2, stages=stages).deadlock is None
+
+
+@pytest.mark.parametrize("graph", [conv_net(size=6), residual_net(size=6)], ids=lambda g: g.name)
+def test_no_fifo_can_be_one_step_shallower(graph: Graph) -> None:
+    """Each one a storage step less: frames take longer, or units wait for each other."""
+    hardware = to_hardware(graph, random_plan(graph, 3))
+    sizing = Sizing(hardware)
+    network = sizing.network
+    sized = with_depths(hardware, sizing.minimal(fifo_depths(hardware)))
+    depths = network.depths_of(sized)
+
+    assert sizing.works(depths)
+    for s, width in enumerate(sizing.widths):
+        steps = [step for step in storage_steps(int(depths[s]), int(width)) if step < depths[s]]
+        if steps:
+            less = depths.copy()
+            less[s] = steps[-1]
+            assert not sizing.works(less), network.streams[s]
+
+
+def test_sizing_is_deterministic_and_changes_nothing_the_second_time() -> None:
+    graph = residual_net(size=6, blocks=1)
+    hardware = to_hardware(graph, random_plan(graph, 1))
+    sized = minimize_fifos(hardware)
+
+    assert minimize_fifos(sized) is sized
+    assert {n: v.depth for n, v in minimize_fifos(hardware).values().items()} == {
+        n: v.depth for n, v in sized.values().items()
+    }
+
+
+def test_occupancy_is_the_depth_that_changes_nothing() -> None:
+    """FIFOs as deep as the occupancy of a run leave every frame's end as it is."""
+    graph = residual_net(size=6, blocks=1)
+    hardware = minimize_fifos(to_hardware(graph, random_plan(graph, 0)))
+    before = simulate(hardware, 3)
+    after = simulate(with_depths(hardware, {n: max(2, d) for n, d in before.occupancy.items()}), 3)
+
+    assert after.frame_ends == before.frame_ends
+
+
+def test_steps_are_the_ends_of_what_a_storage_holds() -> None:
+    """Two registers, one or two shift registers a bit, LUTRAM, block RAM."""
+    assert storage_steps(2, 8) == (2,)
+    assert storage_steps(17, 8)[:3] == (2, 16, 32)
+    assert storage_steps(600, 36)[-2:] == (512, 1024)
+    assert storage_steps(1500, 8)[-1] == 2048
+
+
+def test_a_plan_with_depths_is_taken_as_it_stands() -> None:
+    graph = conv_net(size=6)
+    plan = random_plan(graph, 0)
+    sized = minimize_fifos(to_hardware(graph, plan))
+    depths = {name: value.depth for name, value in sized.values().items()}
+    again = to_hardware(graph, plan.model_copy(update={"depths": depths}))
+
+    assert {name: value.depth for name, value in again.values().items()} == depths
+    with pytest.raises(UserError, match="unknown value 'window0_ou'"):
+        to_hardware(graph, plan.model_copy(update={"depths": {**depths, "window0_ou": 2}}))
+    with pytest.raises(UserError, match="has no FIFO depth"):
+        to_hardware(graph, plan.model_copy(update={"depths": {}}))
