@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain import __version__
-from toolchain.errors import FlowError, UserError
+from toolchain.errors import FlowError, UserError, VerificationError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,6 +100,7 @@ def export(
     count: CountOption = 1000,
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
+    probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
 ) -> None:
     """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
     search = _search(board, clock, target_fps, budget, plan, time_limit)
@@ -110,12 +111,19 @@ def export(
 
     folder = out or Path("build") / build_name(model)
 
-    with _progress() as progress:
-        summary = run(model, folder, search, check, pixel_scale=_fraction(pixel_scale), progress=progress)
+    try:
+        with _progress() as progress:
+            summary = run(model, folder, search, check, pixel_scale=_fraction(pixel_scale), progress=progress)
+    except VerificationError:
+        if (folder / "hls").is_dir():
+            _show_probe(folder, check)
+        raise
     from toolchain.report.terminal import render
 
     _console().print(render(summary))
     _console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    if probe:
+        _show_probe(folder, check)
 
 
 @app.command()
@@ -218,6 +226,16 @@ def boards() -> None:
         counts = [f"{n:,}" for n in (device.lut, device.ff, device.dsp, device.bram18)]
         table.add_row(board.name, board.part, *counts, f"{board.clock.default_mhz:g}")
     _console().print(table)
+
+
+def _show_probe(folder: Path, check: Check) -> None:
+    """Print what every intermediate tensor of the build in ``folder`` differs by, and the first node that deviates."""
+    from toolchain.flow.probe import probe_build
+    from toolchain.flow.tables import probe_table
+
+    found = probe_build(folder, check)
+    _console().print(probe_table(found))
+    _console().print(found.verdict, markup=False, soft_wrap=True)
 
 
 def _console() -> Console:

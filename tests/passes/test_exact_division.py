@@ -42,6 +42,14 @@ def test_multiples_next_to_a_large_divisor():
     assert exact.ravel().tolist() == [True, False, False]
 
 
+def test_a_large_factor_of_zeros():
+    """Points that are all zero do not let a factor beyond int64 through."""
+    quotients, exact = floor_divide([1 << 80, 3], np.zeros((2, 1), dtype=np.int64), [5, 6], [2, 2])
+
+    assert quotients.ravel().tolist() == [2, 3]
+    assert exact.ravel().tolist() == [False, True]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

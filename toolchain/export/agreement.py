@@ -113,8 +113,10 @@ def _explain(
         theirs = quantizer_codes(node, given[node.output.name])[at]
         mine = ours[node.output.name][at]
         position = values[node.inputs[0]][at] / scale + quantizer.zero_point
-        tie = 0.0 if quantizer.bipolar else (mine + theirs) / 2
-        if quantizer.rounding == "FLOOR":
+        tie = (mine + theirs) / 2
+        if quantizer.bipolar:  # whatever its rounding mode
+            tie = np.zeros(len(mine))
+        elif quantizer.rounding == "FLOOR":
             tie = np.maximum(mine, theirs)
         elif quantizer.rounding == "CEIL":
             tie = np.minimum(mine, theirs)

@@ -139,15 +139,19 @@ def input_layout(reader: Reader) -> Layout:
         )
     spatial_axes = "HW"[3 - len(shape) :]
     if _orders(reader) == {True}:
-        return Layout(f"N{spatial_axes}C", (1, *shape)[-3:])
-    return Layout(f"NC{spatial_axes}", (1, *shape[1:], shape[0])[-3:])
+        sizes, axes = shape, f"N{spatial_axes}C"
+    else:
+        sizes, axes = (*shape[1:], shape[0]), f"NC{spatial_axes}"
+    height = sizes[0] if len(sizes) == 3 else 1
+    return Layout(axes, (height, sizes[-2], sizes[-1]))
 
 
 def _orders(reader: Reader) -> set[bool]:
     """Whether the first layers with an opinion that the input reaches take it channels last."""
     last = reader.file.shape[1:]
     first_perm = [0, len(last), *range(1, len(last))]
-    found, names, seen = set(), [reader.file.input], set()
+    found: set[bool] = set()
+    names, seen = [reader.file.input], {reader.file.input}
     while names:
         for node in reader.consumers.get(names.pop(), []):
             if node.domain == CHANNELS_LAST_DOMAIN or node.op == "MatMul":

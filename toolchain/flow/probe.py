@@ -8,19 +8,27 @@ where it arises; ``spread`` counts what has differed since the input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from toolchain.errors import UserError
 from toolchain.export.agreement import quantizer_codes
 from toolchain.export.execute import execute_qonnx
-from toolchain.export.read import ModelFile
+from toolchain.export.read import ModelFile, read_qonnx
+from toolchain.files import digest_file
+from toolchain.flow.options import Check
+from toolchain.flow.records import ModelRecord, read_record
+from toolchain.flow.stages import load_folder_images, load_hardware
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Quantize
 from toolchain.ir.ops import Array, Node, Reshape
-from toolchain.simulate.csim import CSim
+from toolchain.ir.store import load
+from toolchain.simulate.csim import CSim, build
 
+FRAMES = 4
 FLOAT32_NOISE = 1e-3
 """A float32 tensor further from float64 than this, relative to its largest element, is no rounding: sums of a few
 thousand products stay a hundred times below."""
@@ -76,6 +84,27 @@ def probe(model: ModelFile, integer: Graph, images: Array, csim: CSim | None = N
     if csim is not None:
         taps += _csim_taps(integer, csim, encode(integer, images))
     return Probe(len(images), tuple(taps))
+
+
+def probe_build(folder: Path, check: Check) -> Probe:
+    """Probe the build in ``folder`` on a few of its verification images, the C simulation with it if it compiles.
+
+    Raises:
+        UserError: the build is incomplete, or its QONNX file is gone or has changed.
+    """
+    record = read_record(ModelRecord, folder / "model.json")
+    path = Path(record.file)
+    if not path.is_file() or digest_file(path) != record.sha256:
+        raise UserError("the QONNX file of the build is gone or has changed", where=str(path), hint="export it again")
+    images = load_folder_images(folder, check).x[:FRAMES]
+    hardware, _ = load_hardware(folder)
+    csim = build(hardware, _project_files(folder), jobs=check.threads)
+    return probe(read_qonnx(path), load(folder), images, csim)
+
+
+def _project_files(folder: Path) -> dict[str, str]:
+    project = folder / "hls"
+    return {str(p.relative_to(project)): p.read_text() for p in sorted(project.rglob("*")) if p.is_file()}
 
 
 def _model_taps(model: ModelFile, integer: Graph, images: Array) -> list[Tap]:

@@ -31,7 +31,7 @@ def floor_divide(
         return quotients, exact
     reach = np.abs(points).max(axis=1).tolist()
     rows = zip(factor, reach, constant, divisor, strict=True)
-    small = np.array([abs(f) * r + abs(b) < INT64 and d < INT64 for f, r, b, d in rows])
+    small = np.array([abs(f) * max(r, 1) + abs(b) < INT64 and d < INT64 for f, r, b, d in rows])
     if small.any():
         f, b, d = (
             np.array([int(v) for v, keep in zip(numbers, small, strict=True) if keep], dtype=np.int64)[:, None]

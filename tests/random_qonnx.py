@@ -1,0 +1,162 @@
+"""Random small QONNX files: every operation the reader knows, any bits and scales, sensible or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.onnx_models import Net
+from toolchain.errors import UserError
+from toolchain.export.agreement import Agreement, compare
+from toolchain.export.read import read_qonnx
+from toolchain.passes.pipeline import to_integer
+
+ROUNDINGS = ("ROUND", "ROUND", "ROUND", "FLOOR", "CEIL", "HALF_EVEN")
+
+
+class RandomNet:
+    """Appends random layers to a QONNX graph; ``shape`` is (C, H, W) of the tensor ``x``, or (F,) once flattened."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.shape: tuple[int, ...] = (self.pick(1, 2, 3, 4, 6), self.pick(1, 4, 5, 7), self.pick(3, 4, 6))
+        self.net = Net((self.pick(1, "N"), *self.shape), seed=seed, opset=self.pick(13, 13, 17))
+        self.x = "x"
+
+    def pick(self, *choices):
+        """One of ``choices``."""
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return bool(self.rng.random() < probability)
+
+    def scale(self, low: float, high: float, channels: int | None = None) -> np.ndarray:
+        """A power of two or any float32, one or one a channel."""
+        shape = () if channels is None else (channels, *[1] * (len(self.shape) - 1))
+        values = np.exp(self.rng.uniform(np.log(low), np.log(high), shape))
+        return np.float32(2.0 ** np.rint(np.log2(values)) if self.chance(0.5) else values)
+
+    def quant(self) -> None:
+        """A quantizer of any kind."""
+        if self.chance(0.05):
+            self.x = self.net.add("BipolarQuant", self.x, self.net.const(self.scale(0.1, 1)), domain=self.net.domain)
+            return
+        bits, signed = self.pick(1, 2, 3, 4, 5, 6, 8, 8), self.pick(0, 1)
+        zero = float(self.rng.integers(0, 4)) if self.chance(0.1) else 0.0
+        zero = 0.0 if bits == 1 and signed else zero
+        channels = self.shape[0] if self.chance(0.15) else None
+        narrow = self.pick(0, 0, 1) if bits > 1 else 0
+        scale = self.scale(0.01, 0.5, channels)
+        rounding = self.pick(*ROUNDINGS)
+        self.x = self.net.quant(self.x, bits, scale, zero, signed=signed, narrow=narrow, rounding_mode=rounding)
+
+    def weight(self, *shape: int) -> str:
+        """A quantized weight."""
+        values = self.net.const(self.rng.normal(0, 0.4, shape))
+        size = (shape[0],) + (1,) * (len(shape) - 1) if self.chance(0.5) else ()
+        scale = np.float32(np.exp(self.rng.uniform(-4, -1, size)))
+        if self.chance(0.5):
+            scale = np.float32(2.0 ** np.rint(np.log2(scale)))
+        return self.net.quant(values, self.pick(1, 2, 3, 4, 6, 8), scale, narrow=0)
+
+    def conv(self) -> None:
+        """A dense, grouped or depthwise convolution."""
+        channels, h, w = self.shape
+        groups = self.pick(1, 1, *[g for g in (2, 3, channels) if channels % g == 0])
+        outputs = groups * self.pick(1, 2, 3)
+        kernel = (self.pick(1, min(h, 2), min(h, 3)), self.pick(1, 2, min(w, 3)))
+        stride, dilation = [self.pick(1, 1, 2), self.pick(1, 1, 2)], [1, self.pick(1, 1, 2)]
+        spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        if spans[1] > w:
+            dilation, spans = [1, 1], list(kernel)
+        pads = [int(self.rng.integers(0, s)) if self.chance(0.5) else 0 for s in (*spans, *spans)]
+        weight = self.weight(outputs, channels // groups, *kernel)
+        bias = self.net.const(self.rng.normal(0, 1, self.pick((outputs,), (), (1,)))) if self.chance(0.5) else ""
+        attributes = {"group": groups, "strides": stride, "dilations": dilation, "pads": pads}
+        self.x = self.net.conv(self.x, weight, bias=bias, **attributes)
+        sizes = [(n + pads[i] + pads[i + 2] - spans[i]) // stride[i] + 1 for i, n in enumerate((h, w))]
+        self.shape = (outputs, *sizes)
+
+    def pool(self) -> None:
+        """A maximum, an average or the global average."""
+        channels, h, w = self.shape
+        if self.chance(0.3):
+            self.x, self.shape = self.net.add("GlobalAveragePool", self.x), (channels, 1, 1)
+            return
+        kernel = [self.pick(1, min(h, 2)), self.pick(1, min(w, 2), min(w, 3))]
+        stride = [self.pick(1, 2), self.pick(1, 2)]
+        op, attributes = self.pick(("MaxPool", {}), ("AveragePool", {"count_include_pad": 1}))
+        self.x = self.net.add(op, self.x, kernel_shape=kernel, strides=stride, **attributes)
+        self.shape = (channels, *((n - k) // s + 1 for n, k, s in zip((h, w), kernel, stride, strict=True)))
+
+    def elementwise(self) -> None:
+        """An activation, a normalization or a constant."""
+        net, channels = self.net, self.shape[0]
+        kind = self.pick("relu", "leaky", "prelu", "clip", "bn", "bn", "constant", "none")
+        if kind == "relu":
+            self.x = net.add("Relu", self.x)
+        elif kind == "leaky":
+            self.x = net.add("LeakyRelu", self.x, alpha=float(self.rng.choice([0.0, 0.1, 0.125, 1.5])))
+        elif kind == "prelu":
+            slope = self.rng.uniform(0, 1, (channels, *[1] * (len(self.shape) - 1)))
+            self.x = net.add("PRelu", self.x, net.const(slope))
+        elif kind == "clip":
+            self.x = net.add("Clip", self.x, net.const(self.pick(0.0, -1.0)), net.const(self.rng.uniform(0.1, 6)))
+        elif kind == "bn":
+            self.x = net.batch_norm(self.x, channels)
+        elif kind == "constant":
+            value = self.rng.uniform(-2, 2, self.pick((), (channels, *[1] * (len(self.shape) - 1))))
+            self.x = net.add(self.pick("Add", "Sub", "Mul", "Div"), self.x, net.const(value))
+
+    def residual(self) -> None:
+        """A branch with its own quantizer, or the tensor itself, added."""
+        start, shape = self.x, self.shape
+        self.net_branch(shape)
+        self.x = self.net.add("Add", *self.pick((start, self.x), (self.x, start)))
+
+    def net_branch(self, shape: tuple[int, ...]) -> None:
+        """A pointwise convolution that keeps ``shape``, quantized."""
+        if self.chance(0.8):
+            self.x = self.net.conv(self.x, self.weight(shape[0], shape[0], 1, 1))
+        self.quant()
+
+    def finish(self) -> str:
+        """Perhaps a flatten and a linear layer; the output."""
+        if self.chance(0.7):
+            size = int(np.prod(self.shape))
+            self.x = self.net.add("Flatten", self.x)
+            self.shape = (size,)
+            if self.chance(0.9):
+                bias = self.net.const(self.rng.normal(0, 1, 3))
+                self.x = self.net.add("Gemm", self.x, self.weight(3, size), bias, transB=1)
+        return self.x
+
+
+def random_qonnx(path: Path, seed: int) -> Path:
+    """The random network of ``seed``, written to ``path``."""
+    net = RandomNet(seed)
+    if net.chance(0.9):
+        net.quant()
+    for _ in range(net.pick(1, 2, 3)):
+        net.pick(net.conv, net.conv, net.pool, net.residual)()
+        for _ in range(net.pick(0, 1, 1, 2)):
+            net.elementwise()
+        if net.chance(0.9):
+            net.quant()
+    return net.net.save(path, net.finish())
+
+
+def exact_or_refused(path: Path, seed: int, images: int = 4) -> Agreement | None:
+    """How the integer network agrees with the file, None where it is refused; anything else is raised."""
+    try:
+        model = read_qonnx(path)
+        integer = to_integer(model.graph)
+    except UserError:
+        return None
+    rng = np.random.default_rng(seed)
+    x: np.ndarray = rng.normal(0, 1, (images, *integer.input.shape)).astype(np.float32)
+    if integer.encoding is not None and integer.encoding.quantizer is None:
+        x = rng.integers(0, 256, x.shape, dtype=np.uint8)
+    return compare(model, integer, x)
