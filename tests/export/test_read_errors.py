@@ -108,6 +108,15 @@ def test_two_inputs(tmp_path: Path) -> None:
     assert "the network has 2 inputs: 'x', 'y', not one" in refusal(path)
 
 
+def test_unused_initializers_are_left_alone(tmp_path: Path) -> None:
+    """An initializer that no node reads is not even decoded: this one could not be."""
+
+    def add(model: onnx.ModelProto) -> None:
+        model.graph.initializer.add(name="unused", data_type=onnx.TensorProto.FLOAT, dims=[1 << 40])
+
+    assert len(read_qonnx(changed(tmp_path, add)).graph.nodes) == 5
+
+
 def test_external_weights_that_are_gone(tmp_path: Path) -> None:
     def move_out(model: onnx.ModelProto) -> None:
         onnx.external_data_helper.convert_model_to_external_data(model, location="gone.bin", size_threshold=0)
@@ -263,6 +272,14 @@ CASES: dict[str, tuple[Builder, str]] = {
         "the top 2 classes",
     ),
     "mean of channels": (lambda net: net.add("ReduceMean", net.quant("x"), axes=[1]), "a mean over the axes [1]"),
+    "empty weight": (
+        lambda net: net.conv(net.quant("x"), net.quant(net.const(np.zeros((0, 2, 1, 1))))),
+        "a weight of shape (0, 2, 1, 1)",
+    ),
+    "empty bound": (lambda net: net.add("Clip", net.quant("x"), net.const([])), "the bound 'min' has the shape (0,)"),
+    "huge zero point": (lambda net: net.quant("x", 4, 0.1, 1e30), "a zero point of 1e+30"),
+    "huge pads": (lambda net: net.conv(net.quant("x"), net.weight(2, 2, 3, 3), pads=[10**9] * 4), "pads [1000000000,"),
+    "few pads": (lambda net: net.add("Pad", net.quant("x"), net.const([1, 1], np.int64)), "2 pads for 4 axes"),
     "rounding": (lambda net: net.quant("x", rounding_mode="SOMEHOW"), "rounding mode 'SOMEHOW'"),
 }
 

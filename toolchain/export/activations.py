@@ -79,7 +79,7 @@ def read_clip(reader: Reader, node: OnnxNode) -> None:
 def _bound(reader: Reader, node: OnnxNode, index: int) -> float:
     key, default = (("min", -np.inf), ("max", np.inf))[index]
     if node.input(index + 1):
-        return float(reader.constant(node, index + 1, f"bound '{key}'").ravel()[0])
+        return reader.number(node, index + 1, f"bound '{key}'")
     return float(node.attributes.get(key, default))
 
 

@@ -192,6 +192,8 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
     if bipolar:
         return QuantRule(scale, 0, -1, 1, 1, True, "ROUND", True)
     zero_point = _integer(file, node, given[1], "zero point")
+    if abs(zero_point) >= 1 << 24:
+        raise file.fault(node, f"a zero point of {zero_point:g}", "float32 holds zero points below 2**24")
     bits = _integer(file, node, given[2], "bit width")
     if not 1 <= bits <= MAX_BITS:
         raise file.fault(node, f"a bit width of {bits}", f"use 1 to {MAX_BITS} bits")

@@ -114,7 +114,7 @@ def read_topk(reader: Reader, node: OnnxNode) -> None:
     """The index output of a TopK with k = 1."""
     k = node.attributes.get("k")
     if k is None:
-        k = reader.constant(node, 1, "k").ravel()[0]
+        k = reader.number(node, 1, "k")
     if int(k) != 1 or not node.attributes.get("largest", 1):
         raise reader.file.fault(node, f"the top {int(k)} classes", "use k=1, largest=1, or take the logits")
     if reader.file.output == node.outputs[0] or reader.consumers.get(node.outputs[0]):

@@ -107,6 +107,8 @@ def _weight(reader: Reader, node: OnnxNode, index: int) -> QuantConst:
     name = node.input(index)
     weight = reader.constants.quantized.get(name)
     if weight is not None:
+        if not weight.codes.size:
+            raise reader.file.fault(node, f"a weight of shape {weight.codes.shape}", "export the model again")
         return weight
     if name in reader.constants:
         raise reader.file.fault(

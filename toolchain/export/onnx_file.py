@@ -74,8 +74,8 @@ def load_onnx(path: Path) -> OnnxFile:
     model = _parse(path, data)
     graph = model.graph
     opset = _opset(path, model)
-    constants = _constants(path, model)
-    input_name, shape = _only_input(path, model, constants)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    input_name, shape = _only_input(path, model, initializers)
     if len(graph.output) != 1:
         names = ", ".join(f"'{o.name}'" for o in graph.output)
         raise UserError(
@@ -84,7 +84,9 @@ def load_onnx(path: Path) -> OnnxFile:
             hint="export a module with a single output tensor",
         )
     output = graph.output[0].name
-    nodes = _sorted(path, _reaching(_nodes(path, model, opset), output), {input_name, *constants}, output)
+    needed = _reaching(_nodes(path, model, opset), output)
+    nodes = _sorted(path, needed, {input_name, *initializers}, output)
+    constants = _constants(path, model, {name for node in nodes for name in node.inputs})
     if not any(node.is_quant or node.op in CODE_OPS for node in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
@@ -144,11 +146,14 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
     return int(versions[0])
 
 
-def _constants(path: Path, model: onnx.ModelProto) -> dict[str, np.ndarray]:
+def _constants(path: Path, model: onnx.ModelProto, used: set[str]) -> dict[str, np.ndarray]:
+    """The ``used`` initializers; those that no node reads are left alone, however large."""
     if model.graph.sparse_initializer:
         raise UserError("sparse initializers are not supported", where=path.name, hint="save the weights dense")
     constants = {}
     for tensor in model.graph.initializer:
+        if tensor.name not in used:
+            continue
         try:
             constants[tensor.name] = numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError) as error:
@@ -156,7 +161,7 @@ def _constants(path: Path, model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return constants
 
 
-def _only_input(path: Path, model: onnx.ModelProto, constants: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
+def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tuple[str, tuple[int, ...]]:
     inputs = [i for i in model.graph.input if i.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(f"'{i.name}'" for i in inputs)

@@ -130,6 +130,13 @@ class Reader:
                 raise self.file.fault(node, f"the {what} holds NaN or infinity", "train the model again")
         return array
 
+    def number(self, node: OnnxNode, index: int, what: str) -> float:
+        """Input ``index`` of ``node`` as a single number."""
+        array = self.constant(node, index, what)
+        if array.size != 1:
+            raise self.file.fault(node, f"the {what} has the shape {array.shape}", "give a single number")
+        return float(array.ravel()[0])
+
     def emit(
         self,
         node: OnnxNode,

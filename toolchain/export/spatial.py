@@ -70,8 +70,10 @@ def read_pad(reader: Reader, node: OnnxNode) -> None:
     if node.attributes.get("mode", b"constant") != b"constant":
         raise reader.file.fault(node, "a Pad that copies elements", "use mode='constant'")
     given = reader.constant(node, 1, "pads").ravel().tolist() if node.input(1) else node.attributes.get("pads", ())
-    value = float(reader.constant(node, 2, "value").ravel()[0]) if node.input(2) else node.attributes.get("value", 0.0)
+    value = reader.number(node, 2, "value") if node.input(2) else node.attributes.get("value", 0.0)
     along = reader.constant(node, 3, "axes").ravel().tolist() if node.input(3) else range(len(axes))
+    if len(given) != 2 * len(along) or any(not -len(axes) <= int(a) < len(axes) for a in along):
+        raise reader.file.fault(node, f"{len(given)} pads for {len(along)} axes", "export the model again")
     names = [axes[int(a)] for a in along]
     pads = {name: (int(given[i]), int(given[i + len(names)])) for i, name in enumerate(names)}
     if (

@@ -97,6 +97,8 @@ def _search(
 
         least = np.where(codes > low, reached(codes) - total, -(1 << 62)).max()
         most = np.where(codes < high, reached(codes + 1) - 1 - total, 1 << 62).min()
+        if least == -(1 << 62) and most == 1 << 62:  # one code everywhere
+            return (n[0], n[1]), 0, shift
         if least <= most:
             constant = least if most == 1 << 62 else most if least == -(1 << 62) else (least + most) >> 1
             return (n[0], n[1]), int(constant), shift

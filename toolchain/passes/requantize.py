@@ -372,7 +372,8 @@ def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: 
     if found is not None:
         mul, add, shift = found
         bits = (requantizer.high - requantizer.low).bit_length()
-        if mul_shift_cost(mul, input_bits, bits) < threshold_cost(steps, channels, input_bits):
+        fits = (int(np.abs(mul).max()) << input_bits) + int(np.abs(add).max()) < INT64
+        if fits and mul_shift_cost(mul, input_bits, bits) < threshold_cost(steps, channels, input_bits):
             limits = {"low": requantizer.low, "high": requantizer.high}
             node = MulShift(mul=mul, add=add, shift=shift, **limits, **common)  # type: ignore[arg-type]
     prove(node, requantizer, rows, low, high)
