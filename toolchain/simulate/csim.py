@@ -21,6 +21,9 @@ STREAM_ELEMENTS = 1 << 22
 """Stream elements that one call holds at a time; a call simulates as many frames as fit."""
 
 MAX_FRAMES = 256
+LEAST_FRAMES = 16
+"""Fewer frames are not shared out to threads, so that frames still follow each other in a call."""
+
 MESSAGE_BYTES = 512
 
 Progress = Callable[[int, int], None]
@@ -52,7 +55,7 @@ class CSim:
             VerificationError: a unit read an empty stream or left words over; the stream is named.
         """
         codes = self._checked(codes)
-        size = chunk or self._frames_a_call()
+        size = chunk or min(self._frames_a_call(), max(LEAST_FRAMES, -(-len(codes) // threads)))
         starts = range(0, len(codes), size)
         parts: list[Array] = []
         with ThreadPoolExecutor(threads) as pool:
