@@ -77,7 +77,7 @@ class RandomNet:
         attributes = {"group": groups, "strides": stride, "dilations": dilation, "pads": pads}
         self.x = self.net.conv(self.x, weight, bias=bias, **attributes)
         sizes = [(n + pads[i] + pads[i + 2] - spans[i]) // stride[i] + 1 for i, n in enumerate((h, w))]
-        self.shape = (outputs, *sizes)
+        self.shape = (outputs, *(max(size, 1) for size in sizes))  # a window beyond the map is refused anyway
 
     def pool(self) -> None:
         """A maximum, an average or the global average."""
