@@ -133,10 +133,14 @@ class Run:
 
 
 class Network:
-    """A HARDWARE graph as tables: the reader, the units in topological order, the writer, and their streams."""
+    """A HARDWARE graph as tables: the reader, the units in topological order, the writer, and their streams.
+
+    ``iterations`` counts those of all units in all runs so far: what the runs cost.
+    """
 
     def __init__(self, graph: Graph, stages: int = PIPELINE_STAGES) -> None:
         self.graph, self.stages = graph, stages
+        self.iterations = 0
         self.bound = graph_cycles(graph)
         alias = {node.output.name: node.inputs[0] for node in graph.nodes if isinstance(node, Reshape)}
         self.source = {name: _root(name, alias) for name in graph.values()}
@@ -225,6 +229,7 @@ class Network:
         stack = np.arange(len(units))[::-1].copy()
         queued = np.ones(len(units), dtype=np.bool_)
         verdict = engine.run(units, segments, events, ports, streams, times, leaving, answers, rules, stack, queued)
+        self.iterations += int((units[:, engine.LAST_K] + 1).sum())
         return Run(depths, verdict, units, streams, answers)
 
     def _stream_table(self, depths: np.ndarray) -> np.ndarray:

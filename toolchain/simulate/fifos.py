@@ -1,9 +1,10 @@
 """Minimal FIFO depths by simulation: frames keep the pace of the slowest unit and nothing can deadlock.
 
 A deeper FIFO never delays anything, so the depths that work are closed upwards, and lowering them one after the other
-ends in depths of which none can be lowered alone. The start is a schedule in which every unit spreads its work evenly
-over the pace: what its FIFOs hold is enough, since units that are not held back are never later. A depth is a whole
-storage step: shift registers of 16 and 32 words, LUTRAM, block RAM; within a step nothing would be saved.
+ends in depths of which none can be lowered alone, unless the search reaches ``MOST_ITERATIONS`` before: the dearest
+FIFOs come first. The start is a schedule in which every unit spreads its work evenly over the pace: what its FIFOs hold
+is enough, since units that are not held back are never later. A depth is a whole storage step: shift registers of 16
+and 32 words, LUTRAM, block RAM; within a step nothing would be saved.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ BLOCK_WORDS = 512
 """Depth of a block RAM in its widest shape: all its depths are multiples."""
 
 SETTLING_FRAMES = 6
+MOST_ITERATIONS = 150_000_000
+"""Iterations of units that a search simulates before it keeps what it has: some ten seconds."""
+
 BRAM_LUTS = 100
 """LUTs that one block RAM is worth when FIFOs are put in order: about what a ZU3EG has of both."""
 
@@ -89,7 +93,7 @@ class Sizing:
 
     def _lower(self, depths: np.ndarray, group: Sequence[int], steps: Sequence[Sequence[int]]) -> np.ndarray:
         """``depths`` with those of ``group`` lowered: all at once if that works, else each half of them."""
-        if not group:
+        if not group or self.network.iterations > MOST_ITERATIONS:
             return depths
         lowest = depths.copy()
         lowest[list(group)] = [steps[s][0] for s in group]
@@ -104,7 +108,7 @@ class Sizing:
         """The least step of one FIFO that works; its first one does not."""
         low, high = 0, steps.index(int(depths[stream]))
         best = depths
-        while high - low > 1:
+        while high - low > 1 and self.network.iterations <= MOST_ITERATIONS:
             middle = (low + high) // 2
             trial = depths.copy()
             trial[stream] = steps[middle]
