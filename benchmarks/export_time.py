@@ -2,7 +2,8 @@
 
     python benchmarks/export_time.py
 
-``ratio`` compares with the cold compilation of the same network; the row ``export again`` with the row ``export``.
+``ratio`` compares with the cold compilation of the same network. The row ``export`` is the sum of the stages, ``export
+again`` the sum with the cache filled; the comparison with the QONNX file and the report are not in it.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ def report(network: Network, spent: dict[str, Spent], count: int) -> list[Row]:
             "network": network.name,
             "stage": stage,
             "images": count if stage not in ("lower", "explore", "generate", COLD, CACHED) else None,
-            "seconds": round(each.wall, 3),
+            "seconds": round(each.wall, 4),
             "cpu_seconds": round(each.cpu, 3),
             "baseline": baseline,
-            "ratio": round(each.wall / walls[baseline], 3),
+            "ratio": float(f"{each.wall / walls[baseline]:.3g}"),
         }
         for stage, each, baseline in entries
     ]
