@@ -9,7 +9,7 @@ import pytest
 
 from tests.graphs import conv_net, mlp, residual_net
 from toolchain.boards import load_board
-from toolchain.dse.cost import planned_cost, unit_cost
+from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
 from toolchain.dse.gaps import gaps
@@ -21,7 +21,7 @@ from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.passes.size_fifos import lag
 from toolchain.passes.to_hardware import to_hardware
 
-QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, planned_cost, gaps, lag)
+QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, gaps, lag)
 
 
 def hardware_graphs() -> list[Graph]:

@@ -11,8 +11,9 @@ from tests.graphs import Builder, conv_net, mlp, random_input, residual_net
 from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
 from toolchain.dse.cycles import graph_cycles
+from toolchain.dse.expand import chains, expand
 from toolchain.dse.explore import explore
-from toolchain.dse.options import READER, WRITER, chains, expand
+from toolchain.dse.options import READER, WRITER
 from toolchain.dse.plan import Lanes, Plan
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph

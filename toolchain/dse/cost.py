@@ -27,7 +27,6 @@ from toolchain.dse.fabric_costs import (
     requantizer,
     rom,
 )
-from toolchain.dse.gaps import pause_words
 from toolchain.dse.resources import Resources, total
 from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
@@ -64,18 +63,6 @@ def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resource
     if isinstance(node, Reshape):
         return unit
     return total((unit, *(stream_cost(value, lanes.lanes_out) for value in node.outputs)))
-
-
-def planned_cost(node: Node, x: Value, lanes: Parallelism) -> Resources:
-    """What ``node`` will take with the FIFOs that its pauses need, before the depths of its streams are known."""
-    unit = unit_cost(node, x, lanes)
-    if isinstance(node, Reshape):
-        return unit
-    reading, writing = pause_words(node, x, lanes)
-    width = lanes.lanes_in * x.qint.bits
-    deeper = fifo(2 + reading, width) - fifo(2, width)  # the producer counts the two words
-    streams = (fifo(2 + writing, lanes.lanes_out * value.qint.bits) for value in node.outputs)
-    return total((unit, deeper, *streams))
 
 
 def stream_cost(value: Value, lanes: int) -> Resources:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
+from typing import Any
 
 from toolchain.boards import Board
+from toolchain.dse.bound import bound
 from toolchain.dse.cost import graph_cost
 from toolchain.dse.cycles import graph_cycles
-from toolchain.dse.options import READER, WRITER, expand
+from toolchain.dse.expand import expand
+from toolchain.dse.options import READER, WRITER
 from toolchain.dse.plan import Lanes, Plan, SolverRecord
+from toolchain.dse.prices import limits
 from toolchain.dse.problem import Problem
 from toolchain.dse.resources import Resources
 from toolchain.dse.solve import Infeasible, Solution, solve
@@ -22,6 +26,7 @@ from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
 
 _ROUNDS = 4
+_PRICE_SECONDS = 10.0
 
 
 def explore(
@@ -36,9 +41,9 @@ def explore(
 ) -> Plan:
     """The plan of most frames per second on ``board``, or of least resources at ``target_fps``.
 
-    Width converters and deep FIFOs follow from a plan and are not in the integer program. Where they push every plan
-    at the least cycles over the budget, the next larger cycle counts are searched; the program's least cycles, which
-    know none of them, bound every plan's, and the plan's gap is measured against them.
+    The integer program charges units, converters and FIFOs; the words that wait in front of a join it estimates from
+    below. Where the difference pushes a plan over the budget, the program is solved again with that much less, then
+    for the next larger cycle counts; its first least cycles bound every plan's, and the gap is measured against them.
 
     Args:
         clock_mhz: clock of the fabric; the board's default without one.
@@ -56,18 +61,28 @@ def explore(
         first = search.solve(Resources(), target)
     except Infeasible as error:
         raise _in_fps(error, clock, target_fps, board) from error
-    found = search.fit(first.cycles if target is None else target)
+    found = search.fit(first.cycles if target is None else target, first)
     if found is None:
         slower = search.fit_slower(first.cycles)
         if slower is None or target is not None:
             raise _no_room(slower, clock, board)
         found = slower
-    plan, solution, cycles = found
-    record = _record(solution, first, cycles, target, time.monotonic() - start)
-    return plan.model_copy(update={"solver": record})
+    record = _record(found, first, target, time.monotonic() - start)
+    best = bound(graph, board, clock)
+    facts = {"bound_fps": best.fps, "bound_by": best.limited_by}
+    if target is None:
+        facts |= search.limits(found)
+    return found.plan.model_copy(update={"solver": record.model_copy(update=facts)})
 
 
-Found = tuple[Plan, Solution, int]  # a plan that fits, where it stems from, its cycles a frame
+@dataclass(frozen=True)
+class Found:
+    """A plan that fits, where it stems from, its cycles a frame, and what was kept free for converters and FIFOs."""
+
+    plan: Plan
+    solution: Solution
+    cycles: int
+    reserved: Resources
 
 
 @dataclass(frozen=True)
@@ -86,25 +101,36 @@ class _Search:
         budget = (self.board.budget - reserved).at_least(0)
         return solve(self.problem, budget, target_cycles=cycles, time_limit=self.time_limit, solver=self.solver)
 
-    def fit(self, cycles: int) -> Found | None:
-        """A plan of at most ``cycles``: what converters and FIFOs exceed is kept free in the next round."""
+    def limits(self, found: Found) -> dict[str, Any]:
+        """What limits the plan, as the fields of its record."""
+        budget = (self.board.budget - found.reserved).at_least(0)
+        seconds = min(self.time_limit, _PRICE_SECONDS)
+        known = limits(self.problem, budget, found.cycles, solver=found.solution.solver, seconds=seconds)
+        return {"limited_by": known.by, "prices": [price.text(found.cycles) for price in known.prices]}
+
+    def fit(self, cycles: int, first: Solution | None = None) -> Found | None:
+        """A plan of at most ``cycles``, the ``first`` one tried if given.
+
+        What FIFOs take beyond the program's estimate is kept free in the next round.
+        """
         reserved = Resources()
         for _ in range(_ROUNDS):
             try:
-                solution = self.solve(reserved, cycles)
+                solution = first or self.solve(reserved, cycles)
             except Infeasible:
                 return None
+            first = None
             plan = _plan(self.graph, solution.lanes, self.board.name, self.clock_mhz, self.model)
             hardware = to_hardware(self.graph, plan)
             used, slowest = graph_cost(hardware), graph_cycles(hardware)
             if used.fits(self.board.budget) and slowest <= cycles:
-                return plan, solution, slowest
+                return Found(plan, solution, slowest, reserved)
             reserved = _reserve(reserved, used - solution.resources, used - self.board.budget)
         return None
 
     def fit_slower(self, cycles: int) -> Found | None:
         """A plan of few more than ``cycles``: growing steps over the options' cycle counts, then bisection."""
-        counts = sorted({o.cycles for d in self.problem.decisions for o in d.options if o.cycles > cycles})
+        counts = [n for n in self.problem.cycle_counts() if n > cycles]
         low, high, step = 0, 0, 1
         found = None
         while high < len(counts) and (found := self.fit(counts[high])) is None:
@@ -130,13 +156,13 @@ def _plan(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: flo
     )
 
 
-def _record(solution: Solution, first: Solution, cycles: int, target: int | None, seconds: float) -> SolverRecord:
+def _record(found: Found, first: Solution, target: int | None, seconds: float) -> SolverRecord:
     """The proof: without a target of the cycles against the first round's, with one of the resources."""
-    gap = solution.gap
-    if target is None and cycles > first.cycles_bound:
-        gap = (cycles - first.cycles_bound) / cycles
+    gap = found.solution.gap
+    if target is None and found.cycles > first.cycles_bound:
+        gap = (found.cycles - first.cycles_bound) / found.cycles
     status = "optimal" if gap == 0.0 else "feasible"
-    return SolverRecord(name=solution.solver, status=status, gap=gap, seconds=seconds, cycles=cycles)
+    return SolverRecord(name=found.solution.solver, status=status, gap=gap, seconds=seconds, cycles=found.cycles)
 
 
 def _reserve(reserved: Resources, extra: Resources, over: Resources) -> Resources:
@@ -160,5 +186,5 @@ def _in_fps(error: Infeasible, clock_mhz: float, fps: float | None, board: Board
 
 def _no_room(slower: Found | None, clock_mhz: float, board: Board) -> UserError:
     """The units fit, what connects them does not."""
-    hint = f"{int(clock_mhz * 1e6 / slower[2])} fps fit" if slower else "use fewer bits, or take a larger board"
+    hint = f"{int(clock_mhz * 1e6 / slower.cycles)} fps fit" if slower else "use fewer bits, or take a larger board"
     return UserError("the units fit, but not with the converters and FIFOs between them", where=board.name, hint=hint)

@@ -1,18 +1,12 @@
-"""The lanes every operation can have, and the reduction of a graph to a problem of choices."""
+"""The lanes and multipliers that every operation can have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import singledispatch
 
-from toolchain.dse.cost import planned_cost, reader_cost, writer_cost
-from toolchain.dse.cycles import cycles, stream_cycles
-from toolchain.dse.problem import Decision, Option, Problem, prune
-from toolchain.dse.resources import Resources, total
-from toolchain.errors import UserError
+from toolchain.dse.links import MAX_STREAM_BITS
 from toolchain.hls_templates.fabric import packing
-from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -31,11 +25,9 @@ from toolchain.ir.ops import (
 from toolchain.ir.types import Parallelism, QInt, Value
 
 READER, WRITER = "input reader", "output writer"
-MAX_STREAM_BITS = 4096  # AMD UG1399: widest stream; the widest ap_uint is 4096 bits by default
 MAX_PARTITION = 4096  # limit of Vitis HLS on a complete partition or unroll
 AXI_BITS = 128  # word of the memory ports
 PACKED_PRODUCTS = False  # whether the matrix-vector unit computes several products a DSP slice
-_FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
 
 
 def divisors(number: int) -> list[int]:
@@ -154,104 +146,3 @@ def boundary_options(value: Value, *, flat: bool) -> list[int]:
     """Lanes of the reader or writer of ``value``: within one memory word; across pixels when it is ``flat`` anyway."""
     lanes = divisors(value.size if flat else value.shape[2])
     return [n for n in lanes if n * value.qint.bits <= AXI_BITS] or [1]
-
-
-@dataclass
-class Chain:
-    """Units whose lanes follow from the first one or two of them; ``source`` is the reader for the first chain."""
-
-    name: str
-    nodes: list[Node] = field(default_factory=list)
-
-
-def chains(graph: Graph) -> list[Chain]:
-    """The graph's units by decision, the reader's first. Forks must have been inserted.
-
-    Raises:
-        UserError: a window is not followed by the unit that reduces it.
-    """
-    found = [Chain(READER)]
-    by_value = {graph.input.name: found[0]}
-    for node in graph.nodes:
-        before = by_value[node.inputs[0]]
-        after_window = bool(before.nodes) and isinstance(before.nodes[-1], Window)
-        if after_window and not isinstance(node, (MatVec, Depthwise, Pool)):
-            raise UserError(
-                f"no unit reduces the window '{before.nodes[-1].name}'",
-                where=node.name,
-                hint="a window feeds a matrix-vector product, a depthwise filter or a pool",
-            )
-        if not (isinstance(node, _FOLLOWERS) or after_window):
-            before = Chain(node.name)
-            found.append(before)
-        before.nodes.append(node)
-        by_value |= {value.name: before for value in node.outputs}
-    return found
-
-
-def expand(graph: Graph) -> Problem:
-    """The choices of ``graph`` (INTEGER level, forks inserted), each pruned to its Pareto set.
-
-    Raises:
-        UserError: a unit has no legal lanes, or a window stands alone.
-    """
-    values = graph.values()
-    decisions = [_decision(chain, graph, values) for chain in chains(graph)]
-    return Problem((*decisions, _writer(graph, values[graph.output])))
-
-
-def _decision(chain: Chain, graph: Graph, values: dict[str, Value]) -> Decision:
-    costs: dict[tuple[str, Parallelism], tuple[int, Resources]] = {}
-    found = []
-    for lanes in _assignments(chain, graph, values):
-        for node in chain.nodes:
-            key = (node.name, lanes[node.name])
-            if key not in costs:
-                x = values[node.inputs[0]]
-                costs[key] = cycles(node, x, key[1]), planned_cost(node, x, key[1])
-        parts = [costs[node.name, lanes[node.name]] for node in chain.nodes]
-        if chain.name == READER:
-            words = lanes[READER].lanes_out
-            parts.append((stream_cycles(graph.input, words), reader_cost(graph.input, words)))
-        found.append(Option(lanes, max(part[0] for part in parts), total(part[1] for part in parts)))
-    if not found:
-        units = ", ".join(f"'{node.name}'" for node in chain.nodes)
-        raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
-    return Decision(chain.name, prune(found))
-
-
-def _assignments(chain: Chain, graph: Graph, values: dict[str, Value]) -> Iterator[dict[str, Parallelism]]:
-    """Every legal choice of lanes for the units of ``chain``."""
-    if chain.name != READER:
-        yield from _extend(chain.nodes, {}, {}, values)
-        return
-    flat = bool(chain.nodes) and isinstance(chain.nodes[0], Reshape)  # its only reader: forks were inserted
-    for n in boundary_options(graph.input, flat=flat):
-        lanes = Parallelism(n, n)
-        yield from _extend(chain.nodes, {READER: lanes}, {graph.input.name: lanes}, values)
-
-
-def _extend(
-    nodes: list[Node],
-    chosen: dict[str, Parallelism],
-    streams: dict[str, Parallelism],
-    values: dict[str, Value],
-) -> Iterator[dict[str, Parallelism]]:
-    """``chosen`` extended by every legal choice for ``nodes``; ``streams`` holds the lanes of the values so far."""
-    if not nodes:
-        yield chosen
-        return
-    node, x = nodes[0], values[nodes[0].inputs[0]]
-    for lanes in options(node, x, streams.get(x.name)):
-        if fits_streams(node, x, lanes):
-            written = {value.name: lanes for value in node.outputs}
-            yield from _extend(nodes[1:], chosen | {node.name: lanes}, streams | written, values)
-
-
-def _writer(graph: Graph, value: Value) -> Decision:
-    flat = isinstance(graph.producers().get(graph.output), Reshape)
-    found = [
-        Option({WRITER: Parallelism(n, n)}, stream_cycles(value, n), writer_cost(value, n))
-        for n in boundary_options(value, flat=flat)
-    ]
-    return Decision(WRITER, prune(found))

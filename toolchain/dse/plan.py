@@ -36,13 +36,21 @@ class Lanes(Record):
 
 
 class SolverRecord(Record):
-    """How the plan was found. ``cycles`` a frame; ``gap`` is relative and proved."""
+    """How the plan was found. ``cycles`` a frame; ``gap`` is relative and proved.
+
+    ``limited_by`` names the resource or the unit that sets the rate, ``prices`` what more of it would give;
+    ``bound_fps`` is what no design of these bit widths exceeds on the board.
+    """
 
     name: str
     status: str
     gap: float
     seconds: float
     cycles: int
+    limited_by: str = ""
+    prices: list[str] = Field(default_factory=list)
+    bound_fps: float | None = None
+    bound_by: str = ""
 
 
 class Plan(Record):

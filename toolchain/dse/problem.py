@@ -1,23 +1,35 @@
-"""The choice of an accelerator as plain data: one option a decision, no graph in sight."""
+"""The choice of an accelerator as plain data: one option a decision, links between them, no graph in sight."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
-from toolchain.dse.resources import Resources
+from toolchain.dse.resources import Resources, total
 from toolchain.ir.types import Parallelism
+
+
+@dataclass(frozen=True, order=True)
+class Port:
+    """How an option meets a stream: elements a word, and words that the stream's FIFO has to hold for its pauses."""
+
+    lanes: int
+    pause: int = 0
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to build the units of a decision: their lanes, cycles per frame of the slowest, and what they take."""
+    """One way to build the units of a decision: their lanes, cycles per frame of the slowest, and what they take.
+
+    ``ports`` has one entry a joint of the decision, by the joint's name.
+    """
 
     lanes: Mapping[str, Parallelism]
     cycles: int
     resources: Resources
+    ports: Mapping[str, Port] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -29,25 +41,144 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Link:
+    """The FIFO between two ports and, where their widths differ, the converters."""
+
+    cycles: int
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A stream between two decisions: what each pair of ports (writer's, reader's) takes. Other pairs are illegal."""
+
+    name: str
+    writer: str
+    reader: str
+    links: Mapping[tuple[Port, Port], Link]
+
+
+@dataclass(frozen=True)
 class Problem:
-    """Pick one option of each decision; the slowest sets the frame rate, the resources add up."""
+    """Pick one option of each decision; the slowest sets the frame rate, options' and links' resources add up."""
 
     decisions: tuple[Decision, ...]
+    joints: tuple[Joint, ...] = ()
 
-    def within(self, cycles: int) -> Problem:
-        """The options of at most ``cycles`` a frame that no other beats in resources; a decision may become empty."""
-        kept = []
-        for decision in self.decisions:
-            fast = [option for option in decision.options if option.cycles <= cycles]
-            rows = [astuple(option.resources) for option in fast]
-            kept.append(Decision(decision.name, tuple(fast[i] for i in pareto(rows))))
-        return Problem(tuple(kept))
+    def within(self, cycles: int, *, matched: bool = False) -> Problem:
+        """What takes at most ``cycles`` a frame and is not beaten; a decision may become empty.
+
+        An option is beaten when another one takes at most the same of everything whatever its neighbours' ports are,
+        the dearer links to them included. With ``matched`` it must not need more converters either.
+        """
+        fast = tuple(Decision(d.name, tuple(o for o in d.options if o.cycles <= cycles)) for d in self.decisions)
+        joints = _trimmed(self.joints, fast, cycles)
+        sides = _sides(joints)
+        kept = tuple(Decision(d.name, _unbeaten(d, sides.get(d.name, []), matched=matched)) for d in fast)
+        return Problem(kept, _trimmed(joints, kept, cycles))
+
+    def links(self, picked: Sequence[Option]) -> tuple[tuple[Joint, tuple[Port, Port]], ...]:
+        """Each joint with the ports that ``picked`` (one option a decision) has on it."""
+        chosen = {d.name: option for d, option in zip(self.decisions, picked, strict=True)}
+        return tuple((j, (chosen[j.writer].ports[j.name], chosen[j.reader].ports[j.name])) for j in self.joints)
+
+    def legal(self, picked: Sequence[Option]) -> bool:
+        """Whether every joint has a link between the ports of ``picked``."""
+        return all(pair in joint.links for joint, pair in self.links(picked))
+
+    def used(self, picked: Sequence[Option]) -> Resources:
+        """What ``picked`` takes, links included."""
+        links = (joint.links[pair].resources for joint, pair in self.links(picked))
+        return total((*(option.resources for option in picked), *links))
+
+    def slowest(self, picked: Sequence[Option]) -> int:
+        """Cycles a frame of ``picked``."""
+        links = (joint.links[pair].cycles for joint, pair in self.links(picked))
+        return max((*(option.cycles for option in picked), *links))
+
+    def mismatches(self, picked: Sequence[Option]) -> int:
+        """Joints of ``picked`` that need converters."""
+        return sum(a.lanes != b.lanes for _, (a, b) in self.links(picked))
+
+    def cycle_counts(self) -> list[int]:
+        """Cycle counts that the slowest unit can have, ascending."""
+        floor = max(min(option.cycles for option in d.options) for d in self.decisions)
+        links = {link.cycles for joint in self.joints for link in joint.links.values()}
+        return sorted({n for n in links | {o.cycles for d in self.decisions for o in d.options} if n >= floor})
+
+
+def _trimmed(joints: Sequence[Joint], decisions: Sequence[Decision], cycles: int) -> tuple[Joint, ...]:
+    """``joints`` with the links of at most ``cycles`` between ports that options still have."""
+    options = {d.name: d.options for d in decisions}
+    found = []
+    for joint in joints:
+        writes, reads = ({o.ports[joint.name] for o in options[name]} for name in (joint.writer, joint.reader))
+        links = {
+            pair: link
+            for pair, link in joint.links.items()
+            if pair[0] in writes and pair[1] in reads and link.cycles <= cycles
+        }
+        found.append(Joint(joint.name, joint.writer, joint.reader, links))
+    return tuple(found)
+
+
+Side = tuple[str, dict[Port, int], np.ndarray]
+"""A joint as one of its decisions sees it: its name, the index of each own port, what (own, other) pairs take."""
+
+_NEVER = 1e15  # stands for a pair of ports without a link
+
+
+def _sides(joints: Sequence[Joint]) -> dict[str, list[Side]]:
+    found: dict[str, list[Side]] = {}
+    for joint in joints:
+        ports = [sorted({pair[side] for pair in joint.links}) for side in (0, 1)]
+        index = [{port: i for i, port in enumerate(side)} for side in ports]
+        table = np.full((len(ports[0]), len(ports[1]), 5), _NEVER)
+        for (a, b), link in joint.links.items():
+            table[index[0][a], index[1][b]] = (*astuple(link.resources), a.lanes != b.lanes)
+        found.setdefault(joint.writer, []).append((joint.name, index[0], table))
+        found.setdefault(joint.reader, []).append((joint.name, index[1], table.transpose(1, 0, 2)))
+    return found
+
+
+def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tuple[Option, ...]:
+    options = [o for o in decision.options if all(o.ports[name] in index for name, index, _ in sides)]
+    if not options:
+        return ()
+    kinds = 5 if matched else 4
+    rows = np.zeros((len(options), kinds))
+    rows[:, :4] = [astuple(o.resources) for o in options]
+    extra = [_dearer(table[:, :, :kinds]) for _, _, table in sides]
+    places = [np.array([index[o.ports[name]] for o in options]) for name, index, _ in sides]
+    kept: list[int] = []
+    for i in np.argsort(rows @ (1.0 / np.maximum(rows.mean(axis=0), 1e-9)), kind="stable"):
+        worst = rows[kept].copy()
+        for table, place in zip(extra, places, strict=True):
+            worst += table[place[i], place[kept]]
+        if not (worst <= rows[i]).all(axis=1).any():
+            kept.append(int(i))
+    return tuple(options[i] for i in sorted(kept))
+
+
+def _dearer(table: np.ndarray) -> np.ndarray:
+    """By (port, other port): what the other one's links take more, at worst over the neighbour's ports."""
+    found = np.empty((len(table), len(table), table.shape[2]))
+    for port, row in enumerate(table):
+        legal = row[:, 0] < _NEVER  # only pairs that this port can have need to be matched
+        found[port] = (table[:, legal] - row[legal]).max(axis=1)
+    return found
 
 
 def prune(options: Sequence[Option]) -> tuple[Option, ...]:
-    """The options that no other one beats in cycles and every resource, in their order; the first of equals."""
-    rows = [(option.cycles, *astuple(option.resources)) for option in options]
-    return tuple(options[i] for i in pareto(rows))
+    """The options that no other one of the same ports beats in cycles and every resource, in their order."""
+    groups: dict[tuple[tuple[str, Port], ...], list[int]] = {}
+    for i, option in enumerate(options):
+        groups.setdefault(tuple(sorted(option.ports.items())), []).append(i)
+    kept = []
+    for members in groups.values():
+        rows = [(options[i].cycles, *astuple(options[i].resources)) for i in members]
+        kept += [members[k] for k in pareto(rows)]
+    return tuple(options[i] for i in sorted(kept))
 
 
 def pareto(rows: Sequence[tuple[int, ...]]) -> list[int]:

@@ -36,6 +36,14 @@ class Resources:
         """Sum over the resources of used / budget; a resource without a budget counts by itself."""
         return sum(a / max(b, 1) for a, b in zip(astuple(self), astuple(budget), strict=True))
 
+    def scarcest(self, budget: Resources) -> float:
+        """The largest used / budget; a resource without a budget counts by itself."""
+        return max(a / max(b, 1) for a, b in zip(astuple(self), astuple(budget), strict=True))
+
+    def scaled(self, factor: float) -> Resources:
+        """Every count times ``factor``, rounded down; what is a whole number but for rounding stays."""
+        return Resources(*(int(a * factor + 1e-6) for a in astuple(self)))
+
 
 KINDS: tuple[str, ...] = tuple(field.name for field in fields(Resources))
 

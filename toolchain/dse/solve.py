@@ -1,4 +1,4 @@
-"""The optimal choice: least cycles within a budget, then least resources at that speed, both proved."""
+"""The optimal choice: least cycles within a budget, then least of the scarcest resource, then fewest converters."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
-from toolchain.dse.ilp import Selection, available_solver, overshoot, select
+from toolchain.dse.ilp import Goal, Program, available_solver
 from toolchain.dse.problem import Option, Problem
-from toolchain.dse.resources import KINDS, Resources, total
+from toolchain.dse.resources import KINDS, Resources
 from toolchain.errors import UserError
 from toolchain.ir.types import Parallelism
 
@@ -19,13 +19,14 @@ class Solution:
 
     ``status`` is "optimal" or, when the time ran out, "feasible". ``cycles`` a frame; ``cycles_bound`` is proved: no
     selection within the budget takes fewer (of the target, when one was given). ``gap`` is relative: of the cycles
-    if they are not proved, else of the resources' share.
+    if they are not proved, else of the scarcest resource's share, else of the converters.
     """
 
     chosen: Mapping[str, Option]
     cycles: int
     cycles_bound: int
     resources: Resources
+    mismatches: int
     status: str
     gap: float
     seconds: float
@@ -53,10 +54,12 @@ def solve(
     time_limit: float = 60.0,
     solver: str = "highs",
 ) -> Solution:
-    """The selection of least cycles within ``budget``, or of at most ``target_cycles``, with least resources.
+    """The selection of least cycles within ``budget``, or of at most ``target_cycles``, that spares the budget.
 
-    The least cycles are found by bisection over the options' cycle counts: each step is a feasibility problem whose
-    options are those fast enough, which needs no big-M and proves both sides. Resources are weighted by 1 / budget.
+    The slowest unit or converter has one of the problem's cycle counts. Whether a count fits is a feasibility problem
+    whose options are those fast enough, which needs no big-M: its relaxation proves the counts that cannot, bisection
+    with the integer program finds the least that does. At that count the largest share of any resource is minimised,
+    and within that share the joints that need converters, the summed shares deciding between equals.
 
     Args:
         time_limit: seconds for all steps together.
@@ -66,17 +69,14 @@ def solve(
         Infeasible: nothing fits; names the resources that are short, by how much, and the cycles that would fit.
         UserError: unknown solver.
     """
-    run = _Run(problem, budget, available_solver(solver), time.monotonic(), time_limit)
+    run = _Run(problem, budget, available_solver(solver), time.monotonic(), time_limit, target_cycles)
     if target_cycles is None:
         cycles, bound = run.least_cycles()
         if cycles is None:
             raise run.too_large()
     else:
         cycles = bound = target_cycles
-    answer = run.select(cycles, minimise=True)
-    if answer.picked is None:
-        raise run.too_slow(cycles)
-    return run.solution(answer, bound if target_cycles is None else None)
+    return run.sparing(cycles, bound)
 
 
 @dataclass(frozen=True)
@@ -88,43 +88,65 @@ class _Run:
     solver: str
     start: float
     time_limit: float
+    asked: int | None = None
 
-    def select(self, cycles: int, *, minimise: bool) -> Selection:
-        left = self.time_limit - (time.monotonic() - self.start)
-        return select(self.problem.within(cycles), self.budget, minimise=minimise, solver=self.solver, seconds=left)
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self.time_limit - (time.monotonic() - self.start)
 
-    def candidates(self) -> list[int]:
-        """Cycle counts that the slowest unit can have, ascending."""
-        floor = max(min(option.cycles for option in d.options) for d in self.problem.decisions)
-        return sorted({o.cycles for d in self.problem.decisions for o in d.options if o.cycles >= floor})
+    def program(self, cycles: int) -> Program:
+        return Program(self.problem.within(cycles), self.budget, self.solver)
 
     def least_cycles(self) -> tuple[int | None, int]:
         """Least cycles within the budget (None: nothing fits) and a proved lower bound."""
-        counts = self.candidates()
-        low, high, bound = 0, len(counts), 0  # counts[:bound] are proved too fast
+        counts = self.problem.cycle_counts()
+        low, high = 0, len(counts)
         while low < high:
             middle = (low + high) // 2
-            answer = self.select(counts[middle], minimise=False)
-            if answer.picked is not None:
-                high = middle
-            else:
+            if self.program(counts[middle]).relaxed(Goal.ANY) is None:
                 low = middle + 1
+            else:
+                high = middle
+        bound, high, step = low, len(counts), 1  # counts[:bound] are proved too fast
+        probe = low
+        while low < high:
+            answer = self.program(counts[probe]).select(Goal.ANY, self.left)
+            if answer.picked is not None:
+                high = probe
+            else:
+                low = probe + 1
                 bound = low if answer.proved else bound
+            step *= 2
+            probe = (low + high) // 2 if high < len(counts) else min(low + step - 1, len(counts) - 1)
         return (counts[low] if low < len(counts) else None), counts[min(bound, len(counts) - 1)]
 
-    def solution(self, answer: Selection, bound: int | None) -> Solution:
-        picked = answer.picked or ()
-        cycles, resources = max(option.cycles for option in picked), total(o.resources for o in picked)
-        used = resources.share(self.budget)
-        gap = (used - answer.bound) / used if used and not answer.proved else 0.0
-        cycles_bound = cycles if bound is None else min(bound, cycles)
-        if cycles_bound < cycles:
-            gap = (cycles - cycles_bound) / cycles
+    def sparing(self, cycles: int, bound: int) -> Solution:
+        """The selection of at most ``cycles`` that spares the scarcest resource, then converters."""
+        program = self.program(cycles)
+        spared = program.select(Goal.SCARCEST, self.left)
+        if spared.picked is None:
+            raise self.too_slow(cycles)
+        used = program.value(spared.picked, Goal.SCARCEST)
+        tight = Program(self.problem.within(cycles, matched=True), self.budget.scaled(used), self.solver)
+        matched = tight.select(Goal.MATCHED, self.left)
+        gap = 0.0 if spared.proved else _gap(used, spared.bound)
+        if not gap and matched.picked is not None and not matched.proved:
+            gap = _gap(tight.value(matched.picked, Goal.MATCHED), matched.bound)
+        elif not gap and matched.picked is None:
+            gap = 1.0  # of the converters nothing is known
+        return self.solution(matched.picked or spared.picked, min(bound, cycles), gap)
+
+    def solution(self, picked: tuple[Option, ...], bound: int, gap: float) -> Solution:
+        cycles = self.problem.slowest(picked)
+        if bound < cycles and self.asked is None:
+            gap = _gap(cycles, bound)
         return Solution(
             chosen={d.name: option for d, option in zip(self.problem.decisions, picked, strict=True)},
             cycles=cycles,
-            cycles_bound=cycles_bound,
-            resources=resources,
+            cycles_bound=min(bound, cycles),
+            resources=self.problem.used(picked),
+            mismatches=self.problem.mismatches(picked),
             status="optimal" if gap == 0.0 else "feasible",
             gap=gap,
             seconds=time.monotonic() - self.start,
@@ -132,11 +154,11 @@ class _Run:
         )
 
     def over(self, cycles: int) -> Resources:
-        return overshoot(self.problem.within(cycles), self.budget, solver=self.solver, seconds=self.time_limit)
+        return self.program(cycles).overshoot(max(self.left, 1.0)) or Resources()
 
     def too_large(self) -> Infeasible:
         """Not even the slowest, smallest accelerator fits."""
-        over = self.over(max(o.cycles for d in self.problem.decisions for o in d.options))
+        over = self.over(self.problem.cycle_counts()[-1])
         return Infeasible(
             f"the network does not fit: {describe(over, self.budget)}",
             cycles=None,
@@ -159,6 +181,10 @@ class _Run:
             what = f"{cycles} cycles a frame do not fit: {describe(over, self.budget)}"
         hint = f"{fitting} cycles a frame fit"
         return Infeasible(what, cycles=cycles, fitting=fitting, over=over, hint=hint)
+
+
+def _gap(value: float, bound: float) -> float:
+    return (value - bound) / value if value > 0 else 0.0
 
 
 def describe(over: Resources, budget: Resources) -> str:

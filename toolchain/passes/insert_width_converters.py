@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import gcd, lcm
 
-from toolchain.dse.options import MAX_STREAM_BITS
+from toolchain.dse.links import converter_steps
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, WidthConvert
 from toolchain.ir.types import Parallelism, Value
@@ -15,8 +14,7 @@ from toolchain.passes.insert_forks import fresh_name
 def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -> Graph:
     """Converters wherever a unit reads other lanes than its producer writes, at the reader and the writer too.
 
-    A converter has an integer ratio; other pairs of widths take two of them through their least common multiple, or
-    through their greatest common divisor where that word would be wider than a stream can be.
+    Two of them where the widths have no integer ratio, see ``converter_steps``.
     """
     taken = set(graph.values()) | {node.name for node in graph.nodes}
     lanes = {graph.input.name: input_lanes}
@@ -25,7 +23,7 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -
 
     def convert(name: str, wanted: int) -> str:
         value = values[name]
-        for step in _steps(lanes[name], wanted, value.qint.bits):
+        for step in converter_steps(lanes[name], wanted, value.qint.bits):
             output = replace(value, name=fresh_name(f"{name}_x{step}", taken))
             unit = fresh_name(f"{output.name}_convert", taken)
             pair = Parallelism(lanes[value.name], step)
@@ -47,16 +45,6 @@ def _parallelism(node: Node) -> Parallelism:
     if node.parallelism is None:
         raise ValueError(f"node '{node.name}' has no parallelism")
     return node.parallelism
-
-
-def _steps(have: int, wanted: int, bits: int) -> list[int]:
-    """Lanes behind each converter that leads from ``have`` to ``wanted``."""
-    if have == wanted:
-        return []
-    if have % wanted == 0 or wanted % have == 0:
-        return [wanted]
-    wide = lcm(have, wanted)
-    return [wide if wide * bits <= MAX_STREAM_BITS else gcd(have, wanted), wanted]
 
 
 def stream_lanes(graph: Graph, value: Value) -> int:

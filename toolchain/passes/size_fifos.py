@@ -77,6 +77,23 @@ def fifo_depths(graph: Graph) -> dict[str, int]:
     return depths
 
 
+def join_surplus(graph: Graph) -> dict[tuple[str, int], int]:
+    """Elements that have to stand at each input of a join (its name, the input's index) before lanes are known.
+
+    An estimate from below: the lags of one element a cycle and of FIFOs without pauses.
+    """
+    values, dominators = graph.values(), immediate_dominators(graph)
+    depths = dict.fromkeys(values, MIN_DEPTH)
+    serial = graph.with_nodes(replace(node, parallelism=Parallelism(1, 1)) for node in graph.nodes)
+    found = {}
+    for node in graph.nodes:
+        if isinstance(node, Add):
+            lags = _lags_from(dominators[node.name], serial, values, depths)
+            for own, other in ((0, 1), (1, 0)):
+                found[node.name, own] = ceil(lags[node.inputs[other]] * values[node.inputs[own]].size)
+    return found
+
+
 def _pause_depths(graph: Graph) -> dict[str, int]:
     """Depths that bridge the pauses of each stream's producer and reader."""
     values, producers = graph.values(), graph.producers()

@@ -1,0 +1,169 @@
+"""The reduction of a graph to a problem of choices: units whose lanes follow from each other are one decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+from toolchain.dse.cost import unit_cost, writer_cost
+from toolchain.dse.cycles import cycles, stream_cycles
+from toolchain.dse.gaps import pause_words
+from toolchain.dse.links import MAX_STREAM_BITS, joint, stream_fifo
+from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams, options
+from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
+from toolchain.dse.resources import Resources, total
+from toolchain.errors import UserError
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Add, Depthwise, Fork, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
+from toolchain.ir.types import Parallelism, Value
+from toolchain.passes.size_fifos import join_surplus
+
+_FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
+
+
+@dataclass
+class Chain:
+    """Units whose lanes follow from the first one or two of them; ``source`` is the reader for the first chain."""
+
+    name: str
+    nodes: list[Node] = field(default_factory=list)
+
+
+def chains(graph: Graph) -> list[Chain]:
+    """The graph's units by decision, the reader's first. Forks must have been inserted.
+
+    Raises:
+        UserError: a window is not followed by the unit that reduces it.
+    """
+    found = [Chain(READER)]
+    by_value = {graph.input.name: found[0]}
+    for node in graph.nodes:
+        before = by_value[node.inputs[0]]
+        after_window = bool(before.nodes) and isinstance(before.nodes[-1], Window)
+        if after_window and not isinstance(node, (MatVec, Depthwise, Pool)):
+            raise UserError(
+                f"no unit reduces the window '{before.nodes[-1].name}'",
+                where=node.name,
+                hint="a window feeds a matrix-vector product, a depthwise filter or a pool",
+            )
+        if not (isinstance(node, _FOLLOWERS) or after_window):
+            before = Chain(node.name)
+            found.append(before)
+        before.nodes.append(node)
+        by_value |= {value.name: before for value in node.outputs}
+    return found
+
+
+def expand(graph: Graph) -> Problem:
+    """The choices of ``graph`` (INTEGER level, forks inserted), each pruned to its Pareto set, and what joins them.
+
+    Raises:
+        UserError: a unit has no legal lanes, or a window stands alone.
+    """
+    return _Expansion(graph).problem()
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """A graph with what the options of every decision ask of it."""
+
+    graph: Graph
+
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        return self.graph.values()
+
+    @cached_property
+    def surplus(self) -> dict[tuple[str, int], int]:
+        return join_surplus(self.graph)
+
+    def problem(self) -> Problem:
+        found = chains(self.graph)
+        homes = {node.name: chain.name for chain in found for node in chain.nodes}
+        producers = self.graph.producers()
+        readers = {name: nodes[0] for name, nodes in self.graph.consumers().items() if nodes}
+        home = {name: homes[producers[name].name] if name in producers else READER for name in self.values}
+        target = {name: homes[node.name] for name, node in readers.items()} | {self.graph.output: WRITER}
+        cut = {name for name in target if home[name] != target[name]}
+        decisions = (*(self._decision(chain, cut) for chain in found), self._writer())
+        ports = {d.name: d for d in decisions}
+        joints = tuple(self._joint(name, ports[home[name]], ports[target[name]]) for name in self.values if name in cut)
+        return Problem(decisions, joints)
+
+    def _joint(self, name: str, writer: Decision, reader: Decision) -> Joint:
+        writes, reads = ({o.ports[name] for o in side.options} for side in (writer, reader))
+        return joint(self.values[name], writer.name, reader.name, writes, reads)
+
+    def _writer(self) -> Decision:
+        value = self.values[self.graph.output]
+        flat = isinstance(self.graph.producers().get(value.name), Reshape)
+        found = [
+            Option({WRITER: Parallelism(n, n)}, stream_cycles(value, n), writer_cost(value, n), {value.name: Port(n)})
+            for n in boundary_options(value, flat=flat)
+        ]
+        return Decision(WRITER, prune(found))
+
+    def _decision(self, chain: Chain, cut: set[str]) -> Decision:
+        """The options of ``chain``; values in ``cut`` lead into other decisions."""
+        facts = lru_cache(maxsize=None)(self._facts)
+        fifos = lru_cache(maxsize=None)(lambda name, lanes, pauses: stream_fifo(self.values[name], lanes, pauses))
+        found = []
+        for lanes in self._assignments(chain):
+            slowest, parts, ports = 0, [], {}
+            pauses: dict[str, int] = {}
+            if chain.name == READER:
+                words, value = lanes[READER].lanes_out, self.graph.input
+                parts.append(writer_cost(value, words))  # the reader's unit is the writer's mirror image
+                slowest, pauses[value.name] = stream_cycles(value, words), 0
+                if value.name in cut:
+                    ports[value.name] = Port(words)
+            for node in chain.nodes:
+                chosen = lanes[node.name]
+                taken, needed, (reading, writing) = facts(node, chosen)
+                slowest, parts = max(slowest, taken), [*parts, needed]
+                for i, name in enumerate(node.inputs):
+                    if name in cut:
+                        ports[name] = Port(chosen.lanes_in, reading + self._waiting(node, i, chosen))
+                    elif not isinstance(node, Reshape):
+                        parts.append(fifos(name, chosen.lanes_in, pauses[name] + reading))
+                held = pauses.get(node.inputs[0], 0) if isinstance(node, Reshape) else writing
+                pauses |= {value.name: held for value in node.outputs}
+                ports |= {value.name: Port(chosen.lanes_out, held) for value in node.outputs if value.name in cut}
+            found.append(Option(lanes, slowest, total(parts), ports))
+        if not found:
+            units = ", ".join(f"'{node.name}'" for node in chain.nodes)
+            raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
+        return Decision(chain.name, prune(found))
+
+    def _facts(self, node: Node, lanes: Parallelism) -> tuple[int, Resources, tuple[int, int]]:
+        x = self.values[node.inputs[0]]
+        return cycles(node, x, lanes), unit_cost(node, x, lanes), pause_words(node, x, lanes)
+
+    def _waiting(self, node: Node, index: int, lanes: Parallelism) -> int:
+        """Words that stand in front of a join until its other branch delivers."""
+        return -(-self.surplus[node.name, index] // lanes.lanes_in) if isinstance(node, Add) else 0
+
+    def _assignments(self, chain: Chain) -> Iterator[dict[str, Parallelism]]:
+        """Every legal choice of lanes for the units of ``chain``."""
+        if chain.name != READER:
+            yield from _extend(chain.nodes, {}, {}, self.values)
+            return
+        flat = bool(chain.nodes) and isinstance(chain.nodes[0], Reshape)  # its only reader: forks were inserted
+        for n in boundary_options(self.graph.input, flat=flat):
+            lanes = Parallelism(n, n)
+            yield from _extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, self.values)
+
+
+def _extend(
+    nodes: list[Node], chosen: dict[str, Parallelism], streams: dict[str, Parallelism], values: Mapping[str, Value]
+) -> Iterator[dict[str, Parallelism]]:
+    """``chosen`` extended by every legal choice for ``nodes``; ``streams`` holds the lanes of the values so far."""
+    if not nodes:
+        yield chosen
+        return
+    node, x = nodes[0], values[nodes[0].inputs[0]]
+    for lanes in options(node, x, streams.get(x.name)):
+        if fits_streams(node, x, lanes):
+            written = {value.name: lanes for value in node.outputs}
+            yield from _extend(nodes[1:], chosen | {node.name: lanes}, streams | written, values)

@@ -1,0 +1,62 @@
+"""What keeps a solution from being faster, and how much more of it the next step up would take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import astuple, dataclass
+
+from toolchain.dse.ilp import Program
+from toolchain.dse.problem import Problem
+from toolchain.dse.resources import KINDS, Resources
+
+USEFUL = 0.02  # steps of less than 2 % are not worth a redesign
+_ATTEMPTS = 4  # cycle counts that are tried as the next step
+
+
+@dataclass(frozen=True)
+class Price:
+    """``extra`` more than the budget, and a frame takes ``cycles``."""
+
+    extra: Resources
+    cycles: int
+
+    def text(self, now: int) -> str:
+        """Such as "+8 DSP would give +3 % fps"; ``now`` are the cycles without."""
+        rows = zip(KINDS, astuple(self.extra), strict=True)
+        parts = [f"+{count} {kind.upper()}" for kind, count in rows if count]
+        return f"{' and '.join(parts)} would give +{now / self.cycles - 1:.0%} fps"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``by`` names the resource, the resources or the unit that sets the rate; ``prices`` what would raise it."""
+
+    by: str
+    prices: tuple[Price, ...] = ()
+
+
+def limits(problem: Problem, budget: Resources, cycles: int, *, solver: str, seconds: float) -> Limits:
+    """What limits the best solution, of ``cycles``, of ``problem`` within ``budget``.
+
+    For each resource alone, the least addition to its budget with which the next useful count of cycles fits, by an
+    integer program a resource; for all together where no single one helps. The scarcest one, relative to its budget,
+    is what binds.
+    """
+    end = time.monotonic() + seconds
+    faster = [n for n in problem.cycle_counts() if n * (1 + USEFUL) <= cycles]
+    for count in reversed(faster[-_ATTEMPTS:]):
+        program = Program(problem.within(count), budget, solver)
+        found: dict[str, Price] = {}
+        for kind in KINDS:
+            over = program.overshoot(max(0.5, (end - time.monotonic()) / 4), [kind])
+            if over is not None and any(astuple(over)):
+                found[kind] = Price(over, count)
+        if found:
+            binding = min(found, key=lambda kind: found[kind].extra.share(budget))
+            return Limits(binding, tuple(found.values()))
+        over = program.overshoot(max(0.5, end - time.monotonic()))
+        if over is not None and any(astuple(over)):
+            names = [kind for kind, short in zip(KINDS, astuple(over), strict=True) if short]
+            return Limits(" and ".join(names), (Price(over, count),))
+    slowest = max(problem.decisions, key=lambda d: min(o.cycles for o in d.options))
+    return Limits(f"'{slowest.name}', which has no faster form")
