@@ -154,25 +154,38 @@ def check(model: Model, pixel_scale: PixelOption = None) -> None:
 
 @app.command()
 def explore(
-    folder: Folder,
+    source: Annotated[Path, typer.Argument(help="Build folder, QONNX file, or the folder of a training run.")],
+    out: Out = None,
     board: BoardName = "zu3eg",
     clock: ClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
     plan: PlanOption = None,
     time_limit: TimeOption = 60.0,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Show what slower accelerators save: pareto.json.")] = False,
+    pixel_scale: PixelOption = None,
 ) -> None:
     """Choose the parallelism of every unit: plan.json."""
+    from toolchain.flow.stages import build_name, plan_facts
     from toolchain.flow.stages import explore as run
+    from toolchain.flow.stages import lower as run_lower
+    from toolchain.flow.stages import pareto as run_pareto
+    from toolchain.flow.tables import front_table, plan_table, solver_lines
 
-    found = run(folder, _search(board, clock, target_fps, budget, plan, time_limit))
-    if found.solver is not None:
-        rate = found.clock_mhz * 1e6 / found.solver.cycles
-        _console().print(
-            f"{rate:,.0f} fps, {found.solver.cycles:,} cycles a frame, {found.solver.status}, "
-            f"gap {found.solver.gap:.2%}, {found.solver.seconds:.1f} s ({found.solver.name})"
-        )
-    _console().print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
+    folder = source
+    if not (source / "graph.json").is_file():
+        model = _model_file(source)
+        folder = out or Path("build") / build_name(model)
+        run_lower(model, folder, pixel_scale=_fraction(pixel_scale))
+    search = _search(board, clock, target_fps, budget, plan, time_limit)
+    found, console = run(folder, search), _console()
+    console.print(plan_table(*plan_facts(folder, search)))
+    for line in solver_lines(found):
+        console.print(line, markup=False, soft_wrap=True)
+    if pareto:
+        console.print(front_table(run_pareto(folder, search)))
+        console.print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
+    console.print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
 
 
 @app.command()

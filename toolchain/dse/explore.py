@@ -120,7 +120,7 @@ class _Search:
             except Infeasible:
                 return None
             first = None
-            plan = _plan(self.graph, solution.lanes, self.board.name, self.clock_mhz, self.model)
+            plan = plan_of(self.graph, solution.lanes, self.board.name, self.clock_mhz, self.model)
             hardware = to_hardware(self.graph, plan)
             used, slowest = graph_cost(hardware), graph_cycles(hardware)
             if used.fits(self.board.budget) and slowest <= cycles:
@@ -144,7 +144,8 @@ class _Search:
         return found
 
 
-def _plan(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: float, model: str) -> Plan:
+def plan_of(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: float, model: str) -> Plan:
+    """The plan that gives every unit of ``graph`` (forks inserted), the reader and the writer these ``lanes``."""
     units = [node.name for node in graph.nodes if not isinstance(node, Reshape)]
     return Plan(
         model=model,

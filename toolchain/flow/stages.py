@@ -5,25 +5,27 @@ model.onnx -> model.json graph.json weights.npz -> plan.json -> hls/ -> simulati
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from toolchain.boards import load_board
+from toolchain.boards import Board, load_board
 from toolchain.dse.explore import explore as find_plan
+from toolchain.dse.front import Point, front
 from toolchain.dse.plan import Plan, load_plan, save_plan
 from toolchain.errors import UserError, VerificationError
 from toolchain.export.agreement import Agreement
 from toolchain.export.agreement import compare as compare_with_qonnx
 from toolchain.export.layout import Layout
 from toolchain.export.read import ModelFile, read_qonnx
-from toolchain.files import digest_file
+from toolchain.files import digest_file, write_text
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check, Search, prepared_board
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, write_record
@@ -165,6 +167,21 @@ def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Pla
     save_plan(plan, folder / "plan.json")
     progress("explore", 1, 1)
     return plan
+
+
+def plan_facts(folder: Path, search: Search) -> tuple[Graph, Plan, Board]:
+    """The HARDWARE graph and the plan in ``folder``, and the board of ``search`` with its budget."""
+    hardware, plan = load_hardware(folder)
+    return hardware, plan, prepared_board(search)
+
+
+def pareto(folder: Path, search: Search) -> list[Point]:
+    """Write pareto.json: frame rate against resources of the graph in ``folder``, fastest first."""
+    board = prepared_board(search)
+    points = front(load(folder), board, clock_mhz=search.clock_mhz, time_limit=search.time_limit)
+    rows = [asdict(point) | {"board": board.name, "graph": stored_digest(folder)} for point in points]
+    write_text(folder / "pareto.json", json.dumps(rows, indent=1) + "\n")
+    return points
 
 
 def _sized(graph: Graph, plan: Plan) -> Plan:

@@ -1,12 +1,22 @@
-"""Terminal tables of the coverage check and the probe."""
+"""Terminal tables of the coverage check, the probe and the explorer."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
 
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.boards import Board
+from toolchain.dse.cost import cost, graph_cost
+from toolchain.dse.cycles import frame_cycles, graph_cycles
+from toolchain.dse.front import Point
+from toolchain.dse.plan import Plan
 from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.probe import Probe
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Fork, Reshape
 
 COLOURS = {SUPPORTED: "green", FOLDED: "cyan", REFUSED: "red", UNKNOWN: "yellow"}
 
@@ -30,4 +40,61 @@ def probe_table(found: Probe) -> Table:
         error = "" if tap.error is None else f"{tap.error:.1e}"
         style = "red" if tap.deviates else None
         table.add_row(escape(tap.node), tap.op, f"{tap.elements:,}", error, *counts, style=style)
+    return table
+
+
+def plan_table(hardware: Graph, plan: Plan, board: Board) -> Table:
+    """One row a unit of the plan: lanes, products a DSP slice, cycles and what it takes; below, all and the budget.
+
+    Units that set the pace are bold; a resource beyond its budget is red.
+    """
+    table = Table()
+    table.add_column("unit", no_wrap=True, max_width=20)
+    table.add_column("operation", no_wrap=True)
+    table.add_column("lanes", no_wrap=True)
+    table.add_column("× DSP", no_wrap=True)
+    for name in ("cycles", "LUT", "FF", "DSP", "BRAM18"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=6 if name in ("cycles", "LUT", "FF") else 3)
+    slowest = graph_cycles(hardware)
+    for node in hardware.nodes:
+        if isinstance(node, (Fork, Reshape)) or node.parallelism is None:
+            continue
+        lanes, taken = node.parallelism, frame_cycles(node, hardware)
+        products = {None: "", 0: "LUTs"}.get(lanes.products_per_dsp, str(lanes.products_per_dsp))
+        counts = [f"{n:,}" for n in (taken, *astuple(cost(node, hardware)))]
+        operation, width = type(node).__name__, f"{lanes.lanes_in} → {lanes.lanes_out}"
+        table.add_row(
+            escape(node.name), operation, width, products, *counts, style="bold" if taken == slowest else None
+        )
+    used, budget = astuple(graph_cost(hardware)), astuple(board.budget)
+    table.add_section()
+    marked = [f"[red]{n:,}[/]" if n > limit else f"{n:,}" for n, limit in zip(used, budget, strict=True)]
+    table.add_row("all and both ports", "", "", "", f"{slowest:,}", *marked)
+    table.add_row(f"budget, {escape(plan.board)}", "", "", "", "", *(f"{n:,}" for n in budget))
+    return table
+
+
+def solver_lines(plan: Plan) -> list[str]:
+    """What the explorer knows of its plan: rate, proof, what limits it and what would help; nothing of a hand's."""
+    solver = plan.solver
+    if solver is None:
+        return ["A plan by hand: nothing is proved of it."]
+    rate = plan.clock_mhz * 1e6 / solver.cycles
+    lines = [
+        f"{rate:,.0f} fps, {solver.cycles:,} cycles a frame, {solver.status}, gap {solver.gap:.2%}, "
+        f"{solver.seconds:.1f} s ({solver.name})"
+    ]
+    if solver.limited_by:
+        lines.append(f"Limited by {'; '.join([solver.limited_by, *solver.prices])}")
+    if solver.bound_fps:
+        lines.append(f"{rate / solver.bound_fps:.0%} of the bound, {solver.bound_fps:,.0f} fps: {solver.bound_by}")
+    return lines
+
+
+def front_table(points: Sequence[Point]) -> Table:
+    """One row a point of the front, fastest first."""
+    table = Table("fps", "cycles", "LUT", "FF", "DSP", "BRAM18", "scarcest", "gap")
+    for point in points:
+        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *astuple(point.resources))]
+        table.add_row(*counts, f"{point.share:.0%}", f"{point.gap:.2%}")
     return table
