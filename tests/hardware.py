@@ -19,8 +19,8 @@ class Target:
     part: str = "xczu3eg-sbva484-1-i"
 
 
-def with_lanes(graph: Graph, lanes: Mapping[str, tuple[int, int]], depth: int = 2) -> Graph:
-    """``graph`` with the lanes of every node and one depth for every stream."""
+def with_lanes(graph: Graph, lanes: Mapping[str, tuple[int, ...]], depth: int = 2) -> Graph:
+    """``graph`` with the lanes of every node, products a DSP slice included, and one depth for every stream."""
 
     def place(node: Node) -> Node:
         outputs = tuple(replace(value, depth=depth) for value in node.outputs)

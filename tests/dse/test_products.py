@@ -7,7 +7,6 @@ from math import ceil
 import pytest
 
 from tests.graphs import Builder
-from toolchain.dse import options as options_module
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.options import multiplier_operands, options
 from toolchain.dse.resources import Resources
@@ -24,13 +23,8 @@ def matvec(weight_bits: int, act_bits: int, outputs: int = 24) -> tuple[MatVec, 
     return node, b
 
 
-@pytest.fixture
-def packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options_module, "PACKED_PRODUCTS", True)
-
-
 @pytest.mark.parametrize(("weight_bits", "act_bits"), [(8, 8), (4, 8), (4, 4), (3, 3)])
-def test_packed_products_divide_the_outputs(packed: None, weight_bits: int, act_bits: int) -> None:
+def test_packed_products_divide_the_outputs(weight_bits: int, act_bits: int) -> None:
     """Every packing of the operands appears with each PE it divides and with no other."""
     node, b = matvec(weight_bits, act_bits, outputs=60)
     found = options(node, b.input, None)
@@ -44,13 +38,13 @@ def test_packed_products_divide_the_outputs(packed: None, weight_bits: int, act_
 
 
 @pytest.mark.parametrize(("weight_bits", "act_bits"), [(2, 8), (8, 1), (2, 2)])
-def test_narrow_factors_stay_in_luts(packed: None, weight_bits: int, act_bits: int) -> None:
+def test_narrow_factors_stay_in_luts(weight_bits: int, act_bits: int) -> None:
     node, b = matvec(weight_bits, act_bits, outputs=60)
 
     assert {p.products_per_dsp for p in options(node, b.input, None)} == {0}
 
 
-def test_a_packed_product_takes_its_share_of_a_slice(packed: None) -> None:
+def test_a_packed_product_takes_its_share_of_a_slice() -> None:
     """DSP = PE * SIMD / n for every choice; the more a slice multiplies, the more LUTs take the products apart."""
     node, b = matvec(4, 4)
     costs = {n: unit_cost(node, b.input, Parallelism(8, 24, n)) for n in (0, 1, 2, 3, 4)}

@@ -63,6 +63,20 @@ def test_explored_networks_equal_the_evaluator_in_the_cycles_of_the_cost_model(n
             assert counted[node.name] == cycles_of_call(graph, node, len(codes)), node.name
 
 
+def test_network_of_packed_products_equals_the_evaluator():
+    """Four products a slice behind a window, three of a 1 x 1 convolution, two of a dense layer."""
+    b = Builder((6, 5, 3), 4, signed=True)
+    x = b.threshold(b.conv(b.input, 8), 8)
+    x = b.threshold(b.conv(x, 6, kernel=1), 8)
+    network = b.graph(b.matvec(b.reshape(x), 4, 8), "packed")
+    lanes = ((1, 1), (1, 8, 4), (8, 8), (8, 3, 3), (3, 3), (3, 3), (3, 2, 2))
+    graph = with_lanes(network, {node.name: place for node, place in zip(network.nodes, lanes, strict=True)})
+    codes = random_input(graph, 4)
+    csim = simulate(graph)
+    assert compare(csim, codes).mismatches == 0
+    assert csim.cycles()["matvec1"] == len(codes) * 6 * 5 * 27
+
+
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks_equal_the_evaluator(data):

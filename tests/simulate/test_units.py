@@ -17,7 +17,7 @@ from toolchain.ir.types import QInt, Value
 KERNELS = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (1, 3), (3, 1)]
 
 
-def _one(b: Builder, output: Value, *lanes: tuple[int, int]) -> Graph:
+def _one(b: Builder, output: Value, *lanes: tuple[int, ...]) -> Graph:
     return with_lanes(b.graph(output), {node.name: pair for node, pair in zip(b.nodes, lanes, strict=True)})
 
 
@@ -77,6 +77,35 @@ class TestMatVec(UnitConformance):
             yield _one(b, b.matvec(b.window(b.input), 4), lanes, (lanes[1], 2))
         b = Builder((3, 3, 4), 4)  # a map flattened behind a window whose order is not canonical
         yield _one(b, b.matvec(b.reshape(b.window(b.input)), 4), (2, 2), (2, 2), (2, 2))
+
+
+class TestPackedMatVec(UnitConformance):
+    """Products that share DSP slices, in every kind of folding."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits, products, simd, groups in (
+            (8, 8, 2, 12, 1),
+            (8, 8, 2, 3, 2),
+            (4, 8, 3, 6, 2),
+            (4, 4, 4, 1, 1),
+            (4, 4, 4, 4, 2),
+            (3, 3, 5, 12, 1),
+            (3, 16, 2, 2, 1),
+        ):
+            b = Builder((3, 2, 12), act_bits, signed=groups == 2)
+            yield _one(b, b.matvec(b.input, 2 * products, weight_bits), (simd, groups * products, products))
+
+
+class TestMultiplierChoice(UnitConformance):
+    """Products in LUTs or on a DSP slice of their own, against the widths' default."""
+
+    def graphs(self) -> Iterator[Graph]:
+        b = Builder((3, 2, 12), 8)
+        yield _one(b, b.matvec(b.input, 6, 8), (4, 3, 0))
+        b = Builder((5, 4, 6), 4)
+        yield _one(b, b.depthwise(b.window(b.input), 9, 4), (2, 2), (2, 2, 1))
+        b = Builder((4, 4, 6), 10, signed=True)
+        yield _one(b, b.mulshift(b.input, 4), (2, 2, 0))
 
 
 class TestDepthwise(UnitConformance):

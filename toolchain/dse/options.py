@@ -27,7 +27,6 @@ from toolchain.ir.types import Parallelism, QInt, Value
 READER, WRITER = "input reader", "output writer"
 MAX_PARTITION = 4096  # limit of Vitis HLS on a complete partition or unroll
 AXI_BITS = 128  # word of the memory ports
-PACKED_PRODUCTS = False  # whether the matrix-vector unit computes several products a DSP slice
 
 
 def divisors(number: int) -> list[int]:
@@ -132,7 +131,7 @@ def _products(node: Node, x: Value, pe: int = 1) -> list[int | None]:
         return [None]
     if min(kind.bits for kind in operands) <= 2:
         return [0]
-    packed = packing(*operands) if PACKED_PRODUCTS and isinstance(node, MatVec) else {}
+    packed = packing(*operands) if isinstance(node, MatVec) else {}
     return [0, 1, *(n for n in packed if pe % n == 0)]
 
 

@@ -47,16 +47,21 @@ MAX_PACKED = 5
 Number = TypeVar("Number", int, np.ndarray)
 
 
+def product_range(weight: QInt, act: QInt) -> tuple[int, int]:
+    """The least and the greatest product of a weight and an activation."""
+    corners = [w * x for w in (weight.min, weight.max) for x in (act.min, act.max)]
+    return min(corners), max(corners)
+
+
 def product_type(weight: QInt, act: QInt) -> QInt:
     """The narrowest type of every product of a weight and an activation."""
-    corners = [w * x for w in (weight.min, weight.max) for x in (act.min, act.max)]
-    return QInt.holding(min(corners), max(corners))
+    return QInt.holding(*product_range(weight, act))
 
 
 def lane_bits(weight: QInt, act: QInt) -> int:
-    """Bits of a signed number that holds every product: what a lane of a packed product needs."""
-    kind = product_type(weight, act)
-    return kind.bits + (not kind.signed)
+    """Bits of a signed number that holds every product, and what a borrow leaves of it: a lane of a packed product."""
+    low, high = product_range(weight, act)
+    return QInt.holding(low - 1, high).bits
 
 
 def packing(weight: QInt, act: QInt) -> dict[int, tuple[int, ...]]:
@@ -82,9 +87,13 @@ def packing(weight: QInt, act: QInt) -> dict[int, tuple[int, ...]]:
 
 def _fits_word(weight: QInt, offsets: Sequence[int]) -> bool:
     """Whether every packed word is a signed number of the multiplier's wide operand."""
-    low, high = (sum(w << o for o in offsets) for w in (weight.min, weight.max))
-    word = QInt(DSP_WIDE, True)
-    return word.min <= low and high <= word.max
+    return word_type((weight.min, weight.max), offsets).bits <= DSP_WIDE
+
+
+def word_type(ends: tuple[int, int], offsets: Sequence[int]) -> QInt:
+    """The signed type of every word sum(n_i << o_i) of numbers between ``ends``: packed weights, or their products."""
+    low, high = (sum(n << o for o in offsets) for n in ends)
+    return QInt.holding(min(low, -1), high)
 
 
 def pack(weights: Sequence[Number], offsets: Sequence[int]) -> Number:
@@ -98,18 +107,20 @@ def pack(weights: Sequence[Number], offsets: Sequence[int]) -> Number:
 def unpack(word: Number, offsets: Sequence[int], width: int, odd: Sequence[Number]) -> list[Number]:
     """The products p_i of ``word`` = sum(p_i << o_i), each a signed number of ``width`` bits: what the unit computes.
 
-    The lowest lane is cut off and its sign, which borrowed one from the lanes above, is added back to them. A lane of
-    ``width`` - 1 bits misses its sign: the bit above it is the sign plus the next product's lowest bit.
+    Lane i holds p_i less the borrow that a negative sum of the lanes below took from it: its sign, the bit below lane
+    i. Where lane i begins one bit early, the sign falls on the lowest bit of p_i, from which it follows.
 
     Args:
         odd: the lowest bit of each product, w_i & x & 1.
     """
     products: list[Number] = []
-    for i, offset in enumerate(offsets[:-1]):
-        space = offsets[i + 1] - offset
-        rest, low = word >> space, word & ((1 << space) - 1)
-        sign = (low >> (width - 1)) & 1 if space == width else (rest ^ odd[i + 1]) & 1
-        products.append(low - (sign << space))
-        word = rest + sign
-    products.append(word)
+    borrow = 0 * word
+    for i, offset in enumerate(offsets):
+        lane = word >> offset
+        if i + 1 < len(offsets):
+            space = offsets[i + 1] - offset
+            below = ((lane >> (width - 1)) ^ (odd[i + 1] if space < width else 0)) & 1
+            lane = (lane & ((1 << (width - 1)) - 1)) - (below << (width - 1))
+        products.append(lane + borrow)
+        borrow = below
     return products

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import singledispatch
 
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.hls_templates.fabric import product_type, products_per_dsp, use_lutram
+from toolchain.hls_templates.fabric import (
+    lane_bits,
+    packing,
+    product_range,
+    product_type,
+    products_per_dsp,
+    use_lutram,
+    word_type,
+)
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -72,6 +80,7 @@ class Unit:
     tables: tuple[Table, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     variadic: bool = False
+    lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @singledispatch
@@ -100,6 +109,18 @@ def _check_unroll(node: Node, count: int) -> None:
 
 def _impl(depth: int, width: int) -> str:
     return "lutram" if use_lutram(depth, width) else "bram"
+
+
+def _dsp(node: Node, weight: QInt, act: QInt) -> bool:
+    """Whether the products of a unit that shares none are on DSP slices."""
+    count = products_per_dsp(parallelism(node), weight, act)
+    if count > 1:
+        raise UserError(
+            f"{count} products a DSP slice, {type(node).__name__} takes 0 or 1",
+            where=f"node {node.name}",
+            hint="only outputs of a matrix-vector product share their inputs",
+        )
+    return count == 1
 
 
 def _holding(values: Array) -> QInt:
@@ -149,6 +170,7 @@ def _(node: Window, graph: Graph) -> Unit:
 def _(node: MatVec, graph: Graph) -> Unit:
     lanes, kind = parallelism(node), _input_type(graph, node)
     simd, pe = lanes.lanes_in, lanes.lanes_out
+    multiplier = _multiplier(node, kind)
     _check_unroll(node, simd * pe)
     outputs, inputs = node.weight.shape
     ordered = node.weight[:, stream_order(graph, node.inputs[0])]
@@ -165,17 +187,49 @@ def _(node: MatVec, graph: Graph) -> Unit:
             "outputs": outputs,
             "simd": simd,
             "pe": pe,
-            "dsp": products_per_dsp(lanes, node.weight_type, kind) > 0,
+            **multiplier.constants,
         },
         {
             "in_t": kind,
             "out_t": node.output.qint,
             "weight_t": node.weight_type,
-            "product_t": product_type(node.weight_type, kind),
+            **multiplier.types,
         },
         (Table("weight", node.weight_type, weight, storage),),
         (Buffer("vector", "MatvecVector", vector),),
+        lists=multiplier.lists,
     )
+
+
+@dataclass(frozen=True)
+class _Multiplier:
+    """What a Config says of a matrix-vector unit's products."""
+
+    constants: dict[str, int | bool]
+    types: dict[str, QInt]
+    lists: dict[str, tuple[int, ...]]
+
+
+def _multiplier(node: MatVec, act: QInt) -> _Multiplier:
+    """Products in LUTs, one a DSP slice, or those of consecutive outputs packed into one."""
+    lanes, weight = parallelism(node), node.weight_type
+    count = products_per_dsp(lanes, weight, act)
+    constants: dict[str, int | bool] = {"products_per_dsp": count}
+    types = {"product_t": product_type(weight, act)}
+    if count <= 1:
+        return _Multiplier(constants, types, {})
+    found = packing(weight, act)
+    if count not in found or lanes.lanes_out % count:
+        legal = ", ".join(str(n) for n in (0, 1, *found) if n == 0 or lanes.lanes_out % n == 0)
+        raise UserError(
+            f"{lanes.lanes_out} outputs a cycle cannot take {count} products {weight} x {act} from a DSP slice",
+            where=f"node {node.name}",
+            hint=f"products_per_dsp can be {legal}",
+        )
+    offsets = found[count]
+    types["word_t"] = word_type((weight.min, weight.max), offsets)
+    types["wide_t"] = word_type(product_range(weight, act), offsets)
+    return _Multiplier(constants | {"lane_bits": lane_bits(weight, act)}, types, {"offsets": offsets})
 
 
 @template.register
@@ -198,7 +252,7 @@ def _(node: Depthwise, graph: Graph) -> Unit:
             "lanes": width,
             "taps": taps,
             "parallel": parallel,
-            "dsp": products_per_dsp(lanes, node.weight_type, kind) > 0,
+            "dsp": _dsp(node, node.weight_type, kind),
         },
         {
             "in_t": kind,
@@ -280,12 +334,7 @@ def _(node: MulShift, graph: Graph) -> Unit:
     ends = np.stack([node.mul * kind.min, node.mul * kind.max]) + node.add
     half = (1 << node.shift) // 2
     total = QInt.holding(min(int(ends.min()), node.low, 0), max(int(ends.max()), node.high, 0) + half)
-    constants |= {
-        "dsp": products_per_dsp(parallelism(node), mul.type, kind) > 0,
-        "shift": node.shift,
-        "low": node.low,
-        "high": node.high,
-    }
+    constants |= {"dsp": _dsp(node, mul.type, kind), "shift": node.shift, "low": node.low, "high": node.high}
     types = {
         "in_t": kind,
         "out_t": node.output.qint,

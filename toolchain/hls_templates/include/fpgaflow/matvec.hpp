@@ -2,6 +2,7 @@
 #ifndef FPGAFLOW_MATVEC_HPP
 #define FPGAFLOW_MATVEC_HPP
 
+#include "fpgaflow/packing.hpp"
 #include "fpgaflow/types.hpp"
 
 namespace fpgaflow {
@@ -10,17 +11,79 @@ namespace fpgaflow {
 template <class Config>
 using MatvecVector = Exact<typename Config::in_t>[Config::inputs / Config::simd][Config::simd];
 
-// Config: id, positions, inputs, outputs, simd, pe, dsp; in_t, out_t, weight_t, product_t.
-// weight[fold][pe][simd], a fold being (output block, input block). out_t is proven to hold every sum.
+// weight[fold][pe][simd], a fold being (output block, input block).
+template <class Config>
+using MatvecWeights = Exact<typename Config::weight_t>[(Config::outputs / Config::pe) *
+                                                       (Config::inputs / Config::simd)][Config::pe][Config::simd];
+
+// The pe dot products of a fold.
+template <class Config, bool Packed = (Config::products_per_dsp > 1)>
+struct MatvecDots {
+    typedef Multiplier<Config::products_per_dsp == 1> multiplier;
+    typedef Exact<typename Config::product_t> product_t;
+    typedef Exact<typename Config::out_t> sum_t;
+
+    static void compute(const MatvecWeights<Config>& weight, int fold,
+                        const Exact<typename Config::in_t> (&block)[Config::simd], sum_t (&dots)[Config::pe]) {
+#pragma HLS INLINE
+        for (int p = 0; p < Config::pe; p++) {
+#pragma HLS UNROLL
+            sum_t dot = 0;
+            for (int l = 0; l < Config::simd; l++) {
+#pragma HLS UNROLL
+                dot += multiplier::template product<product_t>(weight[fold][p][l], block[l]);
+            }
+            dots[p] = dot;
+        }
+    }
+};
+
+// Consecutive outputs share the multiplication with an input.
+template <class Config>
+struct MatvecDots<Config, true> {
+    typedef Exact<typename Config::weight_t> weight_t;
+    typedef Exact<typename Config::out_t> sum_t;
+    static constexpr int count = Config::products_per_dsp;
+
+    static void compute(const MatvecWeights<Config>& weight, int fold,
+                        const Exact<typename Config::in_t> (&block)[Config::simd], sum_t (&dots)[Config::pe]) {
+#pragma HLS INLINE
+        for (int p = 0; p < Config::pe; p += count) {
+#pragma HLS UNROLL
+            sum_t fields[count];
+#pragma HLS ARRAY_PARTITION variable=fields complete dim=1
+            Index<Config::simd> borrows[count];
+#pragma HLS ARRAY_PARTITION variable=borrows complete dim=1
+            PackedMultiplier<Config>::clear(fields, borrows);
+            for (int l = 0; l < Config::simd; l++) {
+#pragma HLS UNROLL
+                weight_t column[count];
+#pragma HLS ARRAY_PARTITION variable=column complete dim=1
+#ifndef __SYNTHESIS__
+#pragma GCC unroll 8  // else the simulation does not vectorize
+#endif
+                for (int i = 0; i < count; i++) {
+#pragma HLS UNROLL
+                    column[i] = weight[fold][p + i][l];
+                }
+                PackedMultiplier<Config>::add(column, block[l], fields, borrows);
+            }
+            for (int i = 0; i < count; i++) {
+#pragma HLS UNROLL
+                dots[p + i] = static_cast<sum_t>(fields[i] + borrows[i]);
+            }
+        }
+    }
+};
+
+// Config: id, positions, inputs, outputs, simd, pe; in_t, out_t, weight_t, product_t; products_per_dsp: 0 for products
+// in LUTs, 1 for one a DSP slice, else what packing.hpp wants besides. out_t is proven to hold every sum.
 // Cycles a frame: positions * (outputs / pe) * (inputs / simd).
 template <class Config>
 void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
-            hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
-            const Exact<typename Config::weight_t> (
-                &weight)[(Config::outputs / Config::pe) * (Config::inputs / Config::simd)][Config::pe][Config::simd],
+            hls::stream<Lanes<typename Config::out_t, Config::pe>>& out, const MatvecWeights<Config>& weight,
             MatvecVector<Config>& vector, int frames) {
     typedef Exact<typename Config::in_t> value_t;
-    typedef Exact<typename Config::product_t> product_t;
     typedef Exact<typename Config::out_t> sum_t;
     constexpr int input_blocks = Config::inputs / Config::simd;
     constexpr int output_blocks = Config::outputs / Config::pe;
@@ -52,15 +115,13 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                             block[l] = vector[i][l];
                         }
                     }
+                    sum_t dots[Config::pe];
+#pragma HLS ARRAY_PARTITION variable=dots complete dim=1
+                    MatvecDots<Config>::compute(weight, fold, block, dots);
                     Lanes<typename Config::out_t, Config::pe> result;
                     for (int p = 0; p < Config::pe; p++) {
 #pragma HLS UNROLL
-                        sum_t dot = 0;
-                        for (int l = 0; l < Config::simd; l++) {
-#pragma HLS UNROLL
-                            dot += Multiplier<Config::dsp>::template product<product_t>(weight[fold][p][l], block[l]);
-                        }
-                        const sum_t sum = i == 0 ? dot : static_cast<sum_t>(sums[p] + dot);
+                        const sum_t sum = i == 0 ? dots[p] : static_cast<sum_t>(sums[p] + dots[p]);
                         sums[p] = sum;
                         result.v[p] = typename Config::out_t(sum);
                     }

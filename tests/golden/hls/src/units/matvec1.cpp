@@ -8,7 +8,7 @@ struct matvec1_config {
     static constexpr int outputs = 4;
     static constexpr int simd = 2;
     static constexpr int pe = 4;
-    static constexpr bool dsp = false;
+    static constexpr int products_per_dsp = 0;
     typedef ap_uint<4> in_t;
     typedef ap_int<11> out_t;
     typedef ap_int<4> weight_t;
