@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ FLAGS = (
     "-fvisibility=hidden",
     "-fno-gnu-unique",  # two libraries in one process share nothing
     "-Wno-unknown-pragmas",
+    *(["-mtls-dialect=gnu2"] if platform.machine() == "x86_64" else []),  # the cycle counters: no call an access
 )
 BOUNDED_FLAGS = ("-DFPGAFLOW_BOUNDED", "-O0")  # its threads wait for each other, not for arithmetic
 ERROR_LINES = 12
