@@ -1,0 +1,120 @@
+"""Train, export and C-simulate the reference networks on real data; rows in results/main_flow.json.
+
+    python benchmarks/main_flow.py [--only NAME]... [--runs DIR] [--builds DIR]
+
+A finished run in --runs is not trained again and a killed one is resumed, so the script goes on where it stopped.
+Every test image goes through the C simulation of the generated C++.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from common import Row, print_rows, write_rows
+
+from toolchain.config import find_config, load_config
+from toolchain.flow.options import Check, Search
+from toolchain.flow.stages import export
+from toolchain.report.data import Report
+from toolchain.train.loop import train
+
+CIFAR = ["train.epochs=5", "train.pretrain_epochs=2", "data.augment=false", "train.batch_size=128"]
+"""A short schedule: five to ten minutes a run on one core."""
+
+
+COLUMNS = {
+    "name": "network",
+    "epochs": "epochs",
+    "float_top1": "float",
+    "top1": "top-1",
+    "csim_top1": "C-sim top-1",
+    "csim_images": "images",
+    "csim_mismatches": "mismatches",
+    "fps": "fps",
+    "lut": "LUT",
+    "dsp": "DSP",
+    "bram18": "BRAM18",
+}
+
+
+def variants(recipe: str, stem: str, common: list[str]) -> dict[str, tuple[str, list[str]]]:
+    """Float, W2A2, W4A4 and W8A8 runs of one recipe with equal epochs."""
+    bits = {n: [f"quant.weight_bits={n}", f"quant.act_bits={n}"] for n in (2, 4, 8)}
+    runs = {f"{stem}-w{n}a{n}": (recipe, [*common, *settings]) for n, settings in bits.items()}
+    return {f"{stem}-float": (recipe, [*common, "train.float=true", "train.pretrain_epochs=0"]), **runs}
+
+
+RUNS = {
+    "tfc-mnist-w2a2": ("tfc-mnist-w2a2", list[str]()),
+    **variants("lenet5-fashion-w4a4", "lenet5-fashion", []),
+    **variants("resnet8-cifar10-w4a4", "resnet8-cifar10", CIFAR),
+}
+
+
+def trained(name: str, runs: Path) -> Path:
+    """The run folder of ``name``, trained or resumed where it is not finished."""
+    folder = runs / name
+    if not (folder / "metrics.json").is_file():
+        recipe, settings = RUNS[name]
+        config = load_config(find_config(recipe), [f"name={name}", *settings])
+        train(config, folder, resume=folder.is_dir())
+    return folder
+
+
+def row(name: str, metrics: dict[str, object], float_metrics: Path, report: Report | None) -> Row:
+    """Accuracy, exactness and estimate of one network, flat."""
+    equal_epochs = json.loads(float_metrics.read_text())["top1"] if float_metrics.is_file() else None
+    facts: Row = {
+        "name": name,
+        "data": metrics["data"],
+        "model": metrics["model"],
+        "weight_bits": metrics["weight_bits"],
+        "act_bits": metrics["act_bits"],
+        "epochs": metrics["epochs"],
+        "float_top1": equal_epochs,
+        "top1": metrics["top1"],
+        "train_seconds": metrics["seconds"],
+    }
+    if report is None:
+        return facts
+    verification, resources = report.verification, report.resources
+    return facts | {
+        "csim_top1": report.accuracy.top1 if report.accuracy else None,
+        "csim_images": verification.images,
+        "csim_mismatches": verification.csim_mismatches,
+        "csim_seconds": round(verification.csim_seconds or 0.0, 1),
+        "qonnx_code_mismatches": verification.qonnx_code_mismatches,
+        "qonnx_top1_agreement": verification.qonnx_top1_agreement,
+        "fps": round(report.estimate.fps),
+        "latency_ms": round(report.estimate.latency_ms, 5),
+        "bound_fps": round(report.bound.fps),
+        "solver": report.solver.status,
+        "gap": report.solver.gap,
+        **{kind: usage.used for kind, usage in resources.items()},
+    }
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=[*RUNS], help="only these networks")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="training runs")
+    parser.add_argument("--builds", type=Path, default=Path("build"), help="builds")
+    options = parser.parse_args()
+    rows = []
+    for name in options.only or RUNS:
+        folder = trained(name, options.runs)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        report = None
+        if (folder / "model.onnx").is_file():
+            report = export(folder / "model.onnx", options.builds / name, Search(), Check(count=None))
+        float_run = options.runs / f"{name.rsplit('-', 1)[0]}-float" / "metrics.json"
+        rows.append(row(name, metrics, float_run, report))
+        write_rows("main_flow", rows)
+    print_rows("Trained, exported and simulated", rows, COLUMNS)
+
+
+if __name__ == "__main__":
+    main()
