@@ -54,7 +54,7 @@ def test_a_packed_product_takes_its_share_of_a_slice() -> None:
     luts = [costs[n].lut for n in (1, 2, 3, 4)]
     assert luts == sorted(luts)
     assert costs[4].lut < costs[0].lut
-    assert costs[2].lut - costs[1].lut == 8 * 12 * (5 + 8)  # a bit a LUT: joining 5, the product's 8
+    assert costs[2].lut - costs[1].lut == 8 * 12 * (8 + 2 + 2)  # a slice: the subtraction from bit 3 to 12, one borrow
 
 
 def test_other_units_choose_between_luts_and_single_products() -> None:

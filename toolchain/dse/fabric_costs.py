@@ -11,12 +11,13 @@ from math import ceil
 from toolchain.dse.cost_model import parts
 from toolchain.dse.cost_model.predict import coefficients
 from toolchain.dse.resources import Resources, total
-from toolchain.hls_templates.fabric import lane_bits, use_dsp, use_lutram
+from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
 AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its burst buffer; assumption
+BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the count; assumption
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 DSP_A, DSP_B = 26, 17  # AMD UG579: 27 x 18 signed, hence 26 x 17 magnitudes when operands are split
 
@@ -73,9 +74,11 @@ def accumulator(bits: int) -> Resources:
 def packed_multiplier(weight: QInt, act: QInt, products: int) -> Resources:
     """One DSP slice that multiplies ``products`` weights by one activation, see ``hls_templates.fabric.packing``.
 
-    A LUT a bit: joining a weight to the word borrows from it (w + 1 bits), and its product takes the borrow back.
+    One subtraction, a LUT a bit, joins the weights from the lowest one's sign on, unless the pre-adder does it; borrows
+    between lanes are counted apart from their fields, about two LUTs each (``packing.hpp``).
     """
-    return logic((products - 1) * (weight.bits + 1 + lane_bits(weight, act))) + Resources(dsp=1)
+    word = packing(weight, act)[products][-1] + weight.bits + 1
+    return logic(word - (weight.bits - 1) + BORROW_LUT * (products - 1)) + Resources(dsp=1)
 
 
 def adder_tree(terms: int, bits: int) -> Resources:
