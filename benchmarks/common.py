@@ -57,16 +57,20 @@ def hardware() -> str:
 
 
 def write_rows(name: str, rows: Sequence[Row]) -> Path:
-    """Write results/NAME.json: ``rows``, each with the command, the hardware and the date of this run."""
+    """Write results/NAME.json: ``rows``, each with the conditions of this run."""
+    path = RESULTS / f"{name}.json"
+    write_text(path, json.dumps([row | conditions() for row in rows], indent=1) + "\n")
+    return path
+
+
+def conditions() -> Row:
+    """The command, the hardware and the date of this run."""
     script = Path(sys.argv[0])
-    conditions: Row = {
+    return {
         "command": shlex.join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),
         "hardware": hardware(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    path = RESULTS / f"{name}.json"
-    write_text(path, json.dumps([row | conditions for row in rows], indent=1) + "\n")
-    return path
 
 
 def print_rows(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> None:

@@ -12,9 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
-from common import Row, print_rows, write_rows
+from common import RESULTS, Row, conditions, print_rows
 
 from toolchain.config import find_config, load_config
+from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.report.data import Report
@@ -102,18 +103,20 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=[*RUNS], help="only these networks")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="training runs")
     parser.add_argument("--builds", type=Path, default=Path("build"), help="builds")
+    parser.add_argument("--count", type=int, help="test images to simulate; all of them without it")
     options = parser.parse_args()
-    rows = []
+    done = RESULTS / "main_flow.json"
+    rows: dict[str, Row] = {r["name"]: r for r in json.loads(done.read_text())} if done.is_file() else {}
     for name in options.only or RUNS:
         folder = trained(name, options.runs)
         metrics = json.loads((folder / "metrics.json").read_text())
         report = None
         if (folder / "model.onnx").is_file():
-            report = export(folder / "model.onnx", options.builds / name, Search(), Check(count=None))
+            report = export(folder / "model.onnx", options.builds / name, Search(), Check(count=options.count))
         float_run = options.runs / f"{name.rsplit('-', 1)[0]}-float" / "metrics.json"
-        rows.append(row(name, metrics, float_run, report))
-        write_rows("main_flow", rows)
-    print_rows("Trained, exported and simulated", rows, COLUMNS)
+        rows[name] = row(name, metrics, float_run, report) | conditions()
+        write_text(done, json.dumps([rows[n] for n in RUNS if n in rows], indent=1) + "\n")
+    print_rows("Trained, exported and simulated", [rows[n] for n in RUNS if n in rows], COLUMNS)
 
 
 if __name__ == "__main__":
