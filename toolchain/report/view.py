@@ -132,7 +132,10 @@ def plural(count: int, noun: str, many: str = "") -> str:
 
 
 def lanes(node: NodeFacts) -> str:
-    """The parallelism in one short text: "PE 4, SIMD 16"; lanes_in and lanes_out read as an arrow."""
+    """The parallelism in one short text: "PE 4, SIMD 16"; lanes_in and lanes_out read as an arrow.
+
+    "4/DSP" are four products a DSP slice, "LUT" says that products are made of LUTs.
+    """
     shown = dict(node.parallelism)
     products = shown.pop("products_per_dsp", None)
     texts = []
@@ -140,5 +143,5 @@ def lanes(node: NodeFacts) -> str:
         texts.append(f"{shown.pop('lanes_in')} → {shown.pop('lanes_out')}")
     texts += [f"{key} {value}" for key, value in shown.items()]
     if products is not None:
-        texts.append(f"{plural(products, 'product')} a DSP" if products else "LUT products")
+        texts.append(f"{products}/DSP" if products else "LUT")
     return ", ".join(texts)
