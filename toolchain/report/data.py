@@ -103,7 +103,7 @@ class Verification(Facts):
 
 
 class Accuracy(Facts):
-    """Share of images whose class the accelerator's network finds; ``float_top1`` is that of the network in float."""
+    """Share of images whose class the accelerator's network finds; ``float_top1`` behind the run's float epochs."""
 
     top1: Share
     images: Count

@@ -93,7 +93,7 @@ def _accuracy(report: Report) -> Text:
     if report.accuracy is None:
         return Text("not measured", "dim")
     accuracy = report.accuracy
-    trained = f", {percent(accuracy.float_top1, 2)} in float" if accuracy.float_top1 is not None else ""
+    trained = f", {percent(accuracy.float_top1, 2)} behind the float epochs" if accuracy.float_top1 is not None else ""
     return Text(f"{percent(accuracy.top1, 2)} top-1 of {plural(accuracy.images, 'image')}{trained}")
 
 
