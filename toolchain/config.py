@@ -6,7 +6,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,14 +81,33 @@ class TrainConfig(_Model):
     threads: int = Field(default=0, ge=0)  # CPU threads; 0 keeps PyTorch's choice
 
 
+class StageConfig(_Model):
+    """One part of a run; a run's parts follow each other, each on the network that the one before has left.
+
+    What is None is taken from ``[train]`` and ``[quant]``; the learning rate's schedule runs over the stage.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    epochs: int = Field(ge=1)
+    quantized: bool = True  # False: the quantizers are off
+    weight_bits: Bits | None = Field(default=None, ge=1, le=8)
+    act_bits: Bits | None = Field(default=None, ge=1, le=8)
+    lr: Real | None = Field(default=None, gt=0)
+    optimizer: Literal["adam", "sgd"] | None = None
+    momentum: Real | None = Field(default=None, ge=0, lt=1)
+    weight_decay: Real | None = Field(default=None, ge=0)
+    schedule: Literal["cosine", "constant"] | None = None
+
+
 class RunConfig(_Model):
-    """A whole run file."""
+    """A whole run file; without a ``[[stage]]`` the run is one stage, as ``[train]`` says."""
 
     name: str
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     quant: QuantConfig = QuantConfig()
     train: TrainConfig = TrainConfig()
+    stage: tuple[StageConfig, ...] = ()
 
 
 def recipes() -> list[str]:
@@ -153,7 +172,9 @@ def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
         raise UserError(f"bad value for '{key}': {first['msg']}{got}", where=where) from error
     if config.model.name not in MODELS:
         raise unknown_name("model", config.model.name, MODELS)
-    if config.train.pretrain_epochs >= config.train.epochs and not config.train.float:
+    if config.stage:
+        _check_stages(config, where)
+    elif config.train.pretrain_epochs >= config.train.epochs and not config.train.float:
         raise UserError(
             f"train.pretrain_epochs = {config.train.pretrain_epochs} leaves no quantized epoch "
             f"of train.epochs = {config.train.epochs}",
@@ -162,22 +183,39 @@ def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
     return config
 
 
+def _check_stages(config: RunConfig, where: str) -> None:
+    """A run of stages has names that differ, no float phase of its own, and ends with its quantizers on."""
+    names = [stage.name for stage in config.stage]
+    if len(set(names)) < len(names):
+        raise UserError(f"two stages have one name: {', '.join(names)}", where=where)
+    if config.train.pretrain_epochs:
+        raise UserError("train.pretrain_epochs with [[stage]]", where=where, hint="make it a stage, quantized = false")
+    if not config.train.float and not config.stage[-1].quantized:
+        raise UserError(f"the last stage '{names[-1]}' is not quantized", where=where, hint="or set train.float = true")
+
+
 def dump_toml(config: RunConfig) -> str:
     """The resolved run file: every value that is set, defaults included; reads back to an equal config."""
-    table = config.model_dump(exclude_none=True)
-    lines = [f"name = {_toml_value(table.pop('name'))}"]
-    for section, values in table.items():
-        layers = values.pop("layers", {})
-        lines += ["", f"[{section}]"]
-        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items()]
-        for layer, fields in layers.items():
-            lines += ["", f"[{section}.layers.{json.dumps(layer)}]"]
-            lines += [f"{key} = {_toml_value(value)}" for key, value in fields.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_toml_lines(config.model_dump(exclude_none=True), [])).lstrip("\n") + "\n"
 
 
-def _toml_value(value: str | int | float | bool) -> str:
-    """A scalar in TOML; JSON's spelling of strings, numbers and booleans is valid TOML."""
+def _toml_lines(table: dict[str, Any], path: list[str]) -> list[str]:
+    """The lines of a table: its values first, then the tables and the lists of tables in it."""
+    lines, inner = [], []
+    for key, value in table.items():
+        here = [*path, key if key.isidentifier() else json.dumps(key)]
+        if isinstance(value, dict):
+            inner += ["", f"[{'.'.join(here)}]", *_toml_lines(value, here)]
+        elif isinstance(value, tuple | list) and value and isinstance(value[0], dict):
+            for entry in value:
+                inner += ["", f"[[{'.'.join(here)}]]", *_toml_lines(entry, here)]
+        elif value != ():
+            lines.append(f"{here[-1]} = {_toml_value(value)}")
+    return lines + inner
+
+
+def _toml_value(value: str | int | float | bool | list[Any] | tuple[Any, ...]) -> str:
+    """A value in TOML; JSON's spelling of strings, numbers, booleans and lists of them is valid TOML."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -191,22 +229,31 @@ def _override(table: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *sections, last = key.strip().split(".")
+    inner: Any = table
     for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
+        if isinstance(inner, list):
+            if not section.isdigit() or int(section) >= len(inner):
+                raise UserError(
+                    f"--set {override}: no entry {section} in a list of {len(inner)}", hint="they count from 0"
+                )
+            inner = inner[int(section)]
+        else:
+            inner = inner.setdefault(section, {})
+        if not isinstance(inner, dict | list):
             raise UserError(f"--set {override}: '{section}' is a value, not a section")
-    table[last] = value
+    if isinstance(inner, list):
+        raise UserError(f"--set {override}: name the entry", hint=f"{'.'.join(sections)}.0.{last} is the first one's")
+    inner[last] = value
 
 
 def _siblings(path: list[str]) -> list[str]:
     """The valid dotted keys next to the unknown key at ``path``."""
-    model: type[BaseModel] = RunConfig
-    for depth, part in enumerate(path[:-1]):
-        if part == "layers":
-            model = LayerQuant
-            prefix = path[: depth + 2]
-            return [".".join([*prefix, name]) for name in model.model_fields]
-        inner = model.model_fields[part].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+    model: Any = RunConfig
+    for part in path[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[part].annotation
+            if type(None) in get_args(model):
+                model = get_args(model)[0]
+        else:  # a dict or a tuple of tables, ``part`` the key or the index
+            model = next(kind for kind in get_args(model) if kind not in (str, Ellipsis))
     return [".".join([*path[:-1], name]) for name in model.model_fields]

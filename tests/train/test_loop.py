@@ -74,7 +74,7 @@ def test_the_digits_recipe_passes_90_percent_in_a_few_epochs_and_leaves_the_whol
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics) == {
         "data", "model", "methods", "float_top1", "top1", "qonnx_top1", "params", "macs", "weight_bits", "act_bits",
-        "weight_sparsity", "epochs", "seconds",
+        "weight_sparsity", "epochs", "seconds", "stages",
     }  # fmt: skip
     assert metrics["top1"] > 0.9 and metrics["float_top1"] > 0.9
     assert abs(metrics["qonnx_top1"] - metrics["top1"]) <= 1 / 360  # one image whose code falls on a tie
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_checkp
 
     with pytest.raises(UserError, match=r"the loss is nan at step 30 \(epoch 1\); the last checkpoint is kept"):
         train(_config(), tmp_path / "run", callbacks=[Poison()])
-    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (checkpoint,) = (tmp_path / "run" / "checkpoints" / "train").iterdir()
     state = torch.load(checkpoint, weights_only=False)["state_dict"]
     assert checkpoint.name == "epoch-0.ckpt" and all(value.isfinite().all() for value in state.values())
 

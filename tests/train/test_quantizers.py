@@ -6,7 +6,8 @@ import brevitas.nn as qnn
 import pytest
 import torch
 
-from toolchain.train.quantizers import LearnedStep, Levels, act_quantizer, least_squares_step, weight_quantizer
+from toolchain.train.methods.lsq import Lsq
+from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
 
 
 def _step(levels: Levels, scale: float = 1.0, *, power_of_two: bool = False) -> LearnedStep:
@@ -80,14 +81,14 @@ def test_a_step_that_turns_negative_keeps_a_positive_scale() -> None:
 
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 def test_brevitas_layers_carry_the_quantizer(granularity: str) -> None:
-    layer = qnn.QuantConv2d(3, 4, 3, weight_quant=weight_quantizer(3, granularity=granularity))  # type: ignore[arg-type]
+    layer = qnn.QuantConv2d(3, 4, 3, weight_quant=Lsq().weight_quantizer(3, scale="float", granularity=granularity))  # type: ignore[arg-type]
     weight = layer.quant_weight()
     assert weight.scale.shape == ((4, 1, 1, 1) if granularity == "channel" else ())
     assert weight.int().abs().max() <= 3 and weight.is_valid
 
 
 def test_an_activation_step_is_set_by_the_first_training_batch_only() -> None:
-    act = qnn.QuantReLU(act_quant=act_quantizer(4, signed=False))
+    act = qnn.QuantReLU(act_quant=Lsq().act_quantizer(4, signed=False, scale="float"))
     act.eval()(torch.rand(8))
     assert act.act_quant.scale().item() == 1
     act.train()(torch.rand(8, 10))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import brevitas.nn as qnn
 from torch import nn
 
 from toolchain.config import LayerQuant, QuantConfig
 from toolchain.errors import unknown_name
-from toolchain.train.quantizers import act_quantizer, weight_quantizer
+from toolchain.train.methods import quant_method
+from toolchain.train.methods.base import QuantMethod
 
 _MAX_BITS = 8
 
@@ -19,7 +21,7 @@ class Layers:
     """Makes layers by name, applying the network's bit widths and the overrides of single layers.
 
     Args:
-        quant: bit widths and scales.
+        quant: the method, bit widths and scales.
         quantized: False makes plain float layers with the same names.
         first, last: names of the layers that ``first_weight_bits`` and ``last_weight_bits`` apply to.
     """
@@ -30,30 +32,27 @@ class Layers:
     last: str
     names: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Find the method that makes the quantizers."""
+        self.method: QuantMethod = quant_method(self.quant)
+
     def conv(
         self, name: str, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0
     ) -> nn.Module:
         """A convolution without bias (a batch norm follows)."""
-        override = self._layer(name)
-        if not self.quantized:
-            return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-        return qnn.QuantConv2d(  # type: ignore[no-any-return]
-            inputs, outputs, kernel, stride, padding, bias=False, weight_quant=self._weight_quant(name, override)
-        )
+        shape = (inputs, outputs, kernel, stride, padding)
+        return self._weighted(name, nn.Conv2d, qnn.QuantConv2d, shape, bias=False)
 
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = False) -> nn.Module:
         """A fully connected layer."""
-        override = self._layer(name)
-        if not self.quantized:
-            return nn.Linear(inputs, outputs, bias=bias)
-        return qnn.QuantLinear(inputs, outputs, bias=bias, weight_quant=self._weight_quant(name, override))  # type: ignore[no-any-return]
+        return self._weighted(name, nn.Linear, qnn.QuantLinear, (inputs, outputs), bias=bias)
 
     def relu(self, name: str) -> nn.Module:
         """ReLU, then an unsigned quantizer."""
         bits = self._layer(name).act_bits or self.quant.act_bits
         if not self.quantized:
             return nn.ReLU()
-        return qnn.QuantReLU(act_quant=act_quantizer(bits, signed=False, scale=self.quant.scale))  # type: ignore[no-any-return]
+        return self.method.relu(bits, scale=self.quant.scale)
 
     def signed(self, name: str) -> nn.Module:
         """A signed quantizer for the operands of an add, one bit wider than the activations unless configured.
@@ -80,17 +79,24 @@ class Layers:
     def _identity(self, name: str, bits: int) -> nn.Module:
         if not self.quantized:
             return nn.Identity()
-        return qnn.QuantIdentity(act_quant=act_quantizer(bits, signed=True, scale=self.quant.scale))  # type: ignore[no-any-return]
+        act_quant = self.method.act_quantizer(bits, signed=True, scale=self.quant.scale)
+        return qnn.QuantIdentity(act_quant=act_quant)  # type: ignore[no-any-return]
 
     def _layer(self, name: str) -> LayerQuant:
         self.names.append(name)
         return self.quant.layers.get(name, LayerQuant())
 
-    def _weight_quant(self, name: str, override: LayerQuant) -> type:
-        quant = self.quant
+    def _weighted(
+        self, name: str, plain: type[nn.Module], quantized: type[Any], shape: tuple[int, ...], *, bias: bool
+    ) -> nn.Module:
+        """The plain layer, or the quantized one as the method completes it."""
+        quant, override = self.quant, self._layer(name)
+        if not self.quantized:
+            return plain(*shape, bias=bias)
         special = {self.first: quant.first_weight_bits, self.last: quant.last_weight_bits}.get(name)
-        return weight_quantizer(
-            override.weight_bits or special or quant.weight_bits,
-            scale=quant.scale,
-            granularity=override.weight_granularity or quant.weight_granularity,
-        )
+        bits = override.weight_bits or special or quant.weight_bits
+        granularity = override.weight_granularity or quant.weight_granularity
+        weight_quant = self.method.weight_quantizer(bits, scale=quant.scale, granularity=granularity)
+        layer: nn.Module = quantized(*shape, bias=bias, weight_quant=weight_quant)
+        self.method.attach(layer, bits)
+        return layer

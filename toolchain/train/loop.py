@@ -7,18 +7,12 @@ import json
 import logging
 import os
 import shutil
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
 
 from toolchain import __version__, files
 from toolchain.config import RunConfig, dump_toml
@@ -27,14 +21,14 @@ from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.models import build
-from toolchain.train.module import Classifier, set_memory_format, set_quantized
+from toolchain.train.stages import Trained, is_first_process, rebuilt, run_stages, stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
+from toolchain.train.structure import from_json, to_json
 
 log = logging.getLogger(__name__)
 
 GATE_IMAGES = 64  # real images file and model are compared on, quantizer by quantizer
 QONNX_IMAGES = 1000  # test images the reference executor's accuracy is measured on
-_LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
 
 def train(
@@ -62,17 +56,12 @@ def train(
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
-    L.seed_everything(config.train.seed, verbose=False)
-    module = Classifier(build(config, data.shape, data.classes), data, config)
+    build(config, data.shape, data.classes)  # what is wrong with the network is said before anything is written
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
         _prepare_folder(config, out, resume, overwrite)
-    with _quiet_lightning():
-        trainer = _trainer(config, out, callbacks)
-        trainer.fit(module, ckpt_path=_last_checkpoint(out) if resume else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if trainer.is_global_zero:
-        _write_results(module.cpu(), data, config, out)
+    done = run_stages(config, data, out, resume=resume, callbacks=callbacks)
+    if is_first_process():
+        _write_results(done, data, config, out)
     return out
 
 
@@ -88,9 +77,8 @@ def load_run(out: Path) -> tuple[torch.nn.Module, RunConfig, Dataset]:
     saved = torch.load(path, weights_only=True)
     config = RunConfig.model_validate(json.loads(saved["config"]))
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
-    model = build(config, data.shape, data.classes)
-    model.load_state_dict(saved["state_dict"])
-    return model.eval(), config, data
+    model = rebuilt(stages(config)[-1].config, data, from_json(saved["edits"]), saved["state_dict"])
+    return model, config, data
 
 
 def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool) -> None:
@@ -106,55 +94,29 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     files.write_text(run_file, text)
 
 
-def _last_checkpoint(out: Path) -> Path | None:
-    found = list((out / "checkpoints").glob("epoch-*.ckpt"))
-    return max(found, key=lambda path: int(path.stem.split("-")[1]), default=None)
-
-
-def _trainer(config: RunConfig, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:
-    logs = out / "logs"
-    version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a resume, so that no log is lost
-    checkpoints = ModelCheckpoint(dirpath=out / "checkpoints", filename="epoch-{epoch}", auto_insert_metric_name=False)
-    devices: Any = config.train.devices
-    return L.Trainer(
-        max_epochs=config.train.epochs,
-        accelerator=config.train.accelerator,
-        devices=devices,
-        strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
-        logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
-        callbacks=[checkpoints, *callbacks],
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        deterministic=True,
-    )
-
-
-def _write_results(module: Classifier, data: Dataset, config: RunConfig, out: Path) -> None:
+def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path) -> None:
     """Export through the gate, then write the model and the metrics."""
-    model = module.model.eval()
-    set_memory_format(model, torch.contiguous_format)
-    set_quantized(model, not config.train.float)
+    model, last = done.model, stages(config)[-1].config
     qonnx_top1 = None if config.train.float else _export(model, data, config, out)
     buffer = io.BytesIO()
-    torch.save({"config": config.model_dump_json(), "state_dict": model.state_dict()}, buffer)
+    saved = {"config": config.model_dump_json(), "edits": to_json(done.edits), "state_dict": model.state_dict()}
+    torch.save(saved, buffer)
     files.write_bytes(out / "model.pt", buffer.getvalue())
-    quant = config.quant
     metrics = {
         "data": config.data.name,
         "model": config.model.name,
-        "methods": [] if config.train.float else [quant.method],
-        "float_top1": module.float_top1,
-        "top1": module.top1,
+        "methods": [] if config.train.float else [config.quant.method],
+        "float_top1": done.float_top1,
+        "top1": done.top1,
         "qonnx_top1": qonnx_top1,
         "params": parameters(model),
         "macs": macs(model, data.shape),
-        "weight_bits": 32 if config.train.float else quant.weight_bits,
-        "act_bits": 32 if config.train.float else quant.act_bits,
+        "weight_bits": 32 if config.train.float else last.quant.weight_bits,
+        "act_bits": 32 if config.train.float else last.quant.act_bits,
         "weight_sparsity": weight_sparsity(model),
-        "epochs": config.train.epochs,
-        "seconds": round(module.seconds, 1),
+        "epochs": sum(epochs for _, epochs, _ in done.history),
+        "seconds": round(done.seconds, 1),
+        "stages": [{"name": name, "epochs": epochs, "top1": top1} for name, epochs, top1 in done.history],
     }
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
@@ -169,19 +131,3 @@ def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path)
     log.info("%s equals the model on %d images; %d codes on a tie", path, report.images, report.flips)
     chosen = predict(path, x).argmax(1)
     return float(np.mean(chosen == data.test_y[:QONNX_IMAGES]))
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advice to itself; its errors pass."""
-    before = {name: logging.getLogger(name).level for name in _LIGHTNING_LOGGERS}
-    for name in before:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            warnings.filterwarnings("ignore", module="torch.*")
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import lightning as L
 import torch
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -17,23 +19,40 @@ from toolchain.config import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, PixelMap, pixel_map
-from toolchain.train.quantizers import LearnedStep
+from toolchain.train.methods.base import Method, OwnRate
 
 log = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 500
-_ADAM_STEP_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
 
 
 class Classifier(L.LightningModule):
-    """Trains ``model`` on ``data`` as ``config`` says.
+    """Trains ``model`` on ``data`` for one stage as ``config`` says, with the hooks of ``methods``.
 
     For the first ``pretrain_epochs`` the quantizers are off; ``float_top1`` is the accuracy at the end of that phase.
+
+    Args:
+        model: the network, in training mode.
+        data: what it is trained and tested on.
+        config: the run file with the stage's settings in place.
+        methods: prepared for ``model``.
+        first_epoch: epochs of the stages before; the order of the images goes on from there.
+        seconds: what those stages took.
     """
 
-    def __init__(self, model: nn.Module, data: Dataset, config: RunConfig) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        config: RunConfig,
+        methods: Sequence[Method] = (),
+        *,
+        first_epoch: int = 0,
+        seconds: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.model, self.config = model, config
+        self.model, self.config, self.first_epoch = model, config, first_epoch
+        self.methods = nn.ModuleList(methods)
         self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
         pixels = pixel_map(data, config.data.normalize)
@@ -43,7 +62,7 @@ class Classifier(L.LightningModule):
         self.register_buffer("pixel_offset", _per_channel(pixels, "offset"), persistent=False)
         self.float_top1: float | None = None
         self.top1 = math.nan
-        self._seconds_before, self._started = 0.0, time.monotonic()
+        self._seconds_before, self._started = seconds, time.monotonic()
         self._spatial = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
         if self._spatial:
             set_memory_format(self.model, torch.channels_last)
@@ -63,7 +82,8 @@ class Classifier(L.LightningModule):
         config = self.config
         return Batches(
             self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=config.data.augment,
-            epoch=lambda: self.trainer.current_epoch, share=(self.trainer.global_rank, self.trainer.world_size),
+            epoch=lambda: self.first_epoch + self.trainer.current_epoch,
+            share=(self.trainer.global_rank, self.trainer.world_size),
         )  # fmt: skip
 
     def val_dataloader(self) -> Batches:
@@ -72,12 +92,17 @@ class Classifier(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Switch the quantizers on when the float phase is over."""
-        quantized = self.current_epoch >= self.config.train.pretrain_epochs
-        set_quantized(self.model, quantized)
+        train = self.config.train
+        set_quantized(self.model, self.current_epoch >= train.pretrain_epochs)
+        for method in self._methods():
+            method.start_epoch(self.model, self.current_epoch, train.epochs)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Cross entropy of one batch; stops the run when it is not finite."""
+        """Cross entropy of one batch and the methods' penalties; stops the run when it is not finite."""
         loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
+        for method in self._methods():
+            penalty = method.penalty(self.model)
+            loss = loss if penalty is None else loss + penalty
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch})",
@@ -85,6 +110,12 @@ class Classifier(L.LightningModule):
             )
         self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The optimizer has stepped."""
+        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        for method in self._methods():
+            method.after_step(self.model, progress)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Accuracy on the test images, logged for each epoch; nothing is selected by it."""
@@ -96,6 +127,8 @@ class Classifier(L.LightningModule):
         if self.trainer.sanity_checking:
             return
         self.top1 = round(float(self.trainer.callback_metrics["top1"]), 6)
+        if self.trainer.state.fn != TrainerFn.FITTING:  # the finished network
+            return
         if self.config.train.float or self.current_epoch < self.config.train.pretrain_epochs:
             self.float_top1 = self.top1
         log.info("epoch %d of %d: top-1 %.4f", self.current_epoch + 1, self.config.train.epochs, self.top1)
@@ -103,16 +136,21 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam or SGD; weight decay on weights only; one cosine from lr to 0 over all steps."""
         train = self.config.train
-        steps = {p for layer in self.model.modules() if isinstance(layer, LearnedStep) for p in layer.parameters()}
-        rest = [p for p in self.model.parameters() if p not in steps]
-        groups = [
+        rates = {
+            p: layer.rate(train.optimizer)
+            for layer in self.modules()
+            if isinstance(layer, OwnRate)
+            for p in cast(nn.Module, layer).parameters(recurse=False)
+        }
+        trained = [p for p in self.parameters() if p.requires_grad]
+        rest = [p for p in trained if p not in rates]
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in rest if p.dim() > 1], "weight_decay": train.weight_decay},
             {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
         ]
-        if steps:
-            ordered = [p for p in self.model.parameters() if p in steps]
-            rate = train.lr * (_ADAM_STEP_RATE if train.optimizer == "adam" else 1.0)
-            groups.append({"params": ordered, "weight_decay": 0.0, "lr": rate})
+        for rate in sorted(set(rates.values())):
+            own = [p for p in trained if rates.get(p) == rate]
+            groups.append({"params": own, "weight_decay": 0.0, "lr": train.lr * rate})
         optimizer: torch.optim.Optimizer
         if train.optimizer == "adam":
             optimizer = torch.optim.AdamW(groups, lr=train.lr)
@@ -124,6 +162,11 @@ class Classifier(L.LightningModule):
             optimizer, lambda step: 1.0 if constant else 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+
+    def _methods(self) -> Iterator[Method]:
+        for method in self.methods:
+            assert isinstance(method, Method)
+            yield method
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the accuracies and the time with the checkpoint."""

@@ -1,22 +1,21 @@
-"""Learned-step quantizers (LSQ) as Brevitas weight and activation quantizers.
+"""The levels of a quantizer, and the quantizer whose step is learned.
 
-Both kinds share one module, `LearnedStep`, that clamps first and rounds second: the order of QONNX ``Quant``.
-The forward value does not depend on the order, the gradient does: a value outside the range gets none.
+It clamps first and rounds second: the order of QONNX ``Quant``. The forward value does not depend on the order, the
+gradient does: a value outside the range gets none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from brevitas.inject import ExtendedInjector, value
-from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, distributed, nn
 
 _SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
 _INIT_SAMPLES = 1 << 16  # elements the initial scale is searched on
 _INIT_STEPS = 48  # candidates, eight per octave: from max|x| / levels down to 1/60 of it
+_ADAM_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
 
 
 @dataclass(frozen=True)
@@ -143,6 +142,16 @@ class LearnedStep(nn.Module):
             scale = rounded + (scale - scale.detach())
         return scale
 
+    @torch.no_grad()
+    def adopt(self, before: nn.Module) -> None:
+        """Keep the largest value that can be represented when the bits change."""
+        assert isinstance(before, LearnedStep)
+        self.step.mul_(before.levels.high / self.levels.high)
+
+    def rate(self, optimizer: str) -> float:
+        """The step's learning rate over that of the weights."""
+        return _ADAM_RATE if optimizer == "adam" else 1.0
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantize; returns (value, scale, zero point, bits) as Brevitas proxies expect."""
         if self.training and not self.ready and x.numel() > 1:  # Brevitas asks for the scale with a single zero
@@ -180,42 +189,3 @@ def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int,
         best_error = torch.where(better, error, best_error)
         best_step = torch.where(better, step.squeeze(1), best_step)
     return best_step.reshape(shape)
-
-
-def weight_quantizer(
-    bits: int, *, scale: Literal["float", "pot"] = "float", granularity: Literal["tensor", "channel"] = "tensor"
-) -> type[ExtendedInjector]:
-    """A Brevitas weight quantizer of 1..8 bits; one bit is the sign times the learned scale."""
-
-    class LsqWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-        proxy_class = WeightQuantProxyFromInjector
-        levels = Levels.weight(bits)
-        signed = True
-        narrow_range = True
-        float_to_int_impl_type = "ROUND"
-
-        @value
-        def tensor_quant(levels, tracked_parameter_list):  # type: ignore[no-untyped-def] # the injector's calling rule
-            weight = tracked_parameter_list[0]
-            shape = (weight.shape[0],) + (1,) * (weight.dim() - 1) if granularity == "channel" else ()
-            return LearnedStep(levels, shape, scale == "pot", True, initial=weight)
-
-    return LsqWeightQuant
-
-
-def act_quantizer(bits: int, *, signed: bool, scale: Literal["float", "pot"] = "float") -> type[ExtendedInjector]:
-    """A Brevitas activation quantizer of 1..8 bits with one scale per tensor; unsigned for use after a ReLU."""
-    codes, is_signed = Levels.activation(bits, signed=signed), signed
-
-    class LsqActQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-        proxy_class = ActQuantProxyFromInjector
-        levels = codes
-        signed = is_signed
-        narrow_range = codes.narrow
-        float_to_int_impl_type = "ROUND"
-
-        @value
-        def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
-            return LearnedStep(levels, (), scale == "pot", False)
-
-    return LsqActQuant

@@ -1,0 +1,111 @@
+"""Runs of several stages: what one hands to the next, what a resume repeats, and edits of the structure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from toolchain.config import RunConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.train import loop
+from toolchain.train.loop import load_run, train
+from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.structure import Remove, apply_edits, from_json, to_json
+
+FLOAT = {"name": "float", "epochs": 2, "quantized": False}
+WIDE = {"name": "wide", "epochs": 1, "weight_bits": 6, "act_bits": 6}
+NARROW = {"name": "narrow", "epochs": 1, "lr": 1e-3}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small layers wait for each other's threads; the export is tested elsewhere."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+
+
+def _config(*stages: dict[str, Any]) -> RunConfig:
+    table = {
+        "name": "t",
+        "model": {"name": "cnn", "width": 0.5},
+        "quant": {"weight_bits": 3, "act_bits": 3},
+        "train": {"batch_size": 64, "lr": 5e-3, "accelerator": "cpu"},
+        "stage": list(stages),
+    }
+    return parse_config(table, where="test")
+
+
+class _Kill(Callback):
+    """Ends a run without warning at the start of one stage's second batch."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, index: int) -> None:
+        if trainer.optimizers[0].param_groups[0]["initial_lr"] == self.lr and index == 1:
+            raise RuntimeError("killed")
+
+
+def test_a_run_of_stages_killed_in_its_last_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    config = _config(FLOAT, WIDE, NARROW)
+    train(config, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        train(config, tmp_path / "parts", callbacks=[_Kill(1e-3)])
+    assert len(list((tmp_path / "parts" / "checkpoints").glob("*/finished.pt"))) == 2
+    train(config, tmp_path / "parts", resume=True)
+    assert len(list((tmp_path / "parts" / "logs").glob("part_*"))) == 4, "finished stages are not run again"
+    states = [load_run(tmp_path / run)[0].state_dict() for run in ("whole", "parts")]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert [(stage["name"], stage["epochs"]) for stage in metrics["stages"]] == [
+        ("float", 2),
+        ("wide", 1),
+        ("narrow", 1),
+    ]
+    assert (metrics["epochs"], metrics["weight_bits"], metrics["float_top1"]) == (4, 3, metrics["stages"][0]["top1"])
+
+
+def test_fewer_bits_keep_the_largest_value() -> None:
+    wide = LearnedStep(Levels.weight(8), (), False, True, initial=torch.randn(1000))
+    narrow = LearnedStep(Levels.weight(2), (), False, True)
+    narrow.load_state_dict(wide.state_dict())
+    narrow.adopt(wide)
+    assert (narrow.scale() * 1).item() == pytest.approx((wide.scale() * 127).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([WIDE, WIDE], "two stages have one name: wide, wide [test]"),
+        ([WIDE, FLOAT], "the last stage 'float' is not quantized [test]; or set train.float = true"),
+    ],
+)
+def test_a_chain_of_stages_that_makes_no_sense_is_refused(stages: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _config(*stages)
+    assert str(caught.value) == message
+
+
+def test_edits_survive_being_saved_and_change_the_network_the_same_way() -> None:
+    edits = from_json(json.loads(json.dumps(to_json([Remove("0.1")]))))
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 1))
+    apply_edits(model, edits)
+    assert edits == [Remove("0.1")] and isinstance(model.get_submodule("0.1"), nn.Identity)
+
+
+@pytest.mark.parametrize("value", [{"edit": "paint", "layer": "fc"}, {"edit": "remove"}, {"layer": "fc"}])
+def test_an_edit_that_is_none_is_refused(value: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="not a change of structure"):
+        from_json([value])
+
+
+def test_an_edit_of_a_layer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="a layer that its model has not: bn9"):
+        apply_edits(nn.Sequential(nn.Linear(2, 2)), [Remove("bn9")])

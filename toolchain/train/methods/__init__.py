@@ -1,0 +1,17 @@
+"""The training methods, one file each, and which of them a run file asks for."""
+
+from __future__ import annotations
+
+from toolchain.config import QuantConfig, StageConfig
+from toolchain.train.methods.base import Method, QuantMethod
+from toolchain.train.methods.lsq import Lsq
+
+
+def quant_method(quant: QuantConfig) -> QuantMethod:
+    """The method that quantizes, by ``quant.method``."""
+    return {"lsq": Lsq}[quant.method]()
+
+
+def stage_methods(stage: StageConfig) -> list[Method]:
+    """The methods that a stage adds to the quantizer's, in the order they are applied."""
+    return []

@@ -1,0 +1,91 @@
+"""What a training method is: a module with a few hooks, each of which does nothing unless a method needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import brevitas.nn as qnn
+from torch import Tensor, nn
+
+from toolchain.config import RunConfig
+from toolchain.train.data import Dataset
+from toolchain.train.structure import Edit
+
+Scale = Literal["float", "pot"]
+Granularity = Literal["tensor", "channel"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may look at when a stage begins.
+
+    Args:
+        config: the run file with the stage's own settings in place.
+        data: the training images and their classes.
+        float_top1: accuracy of the network before any method changed it, None when there was no float phase.
+    """
+
+    config: RunConfig
+    data: Dataset
+    float_top1: float | None
+
+
+class Method(nn.Module):
+    """One method in one stage. Parameters and buffers it holds are trained, checkpointed and resumed with the network.
+
+    The order of the hooks: ``prepare`` before the optimizer is made, ``start_epoch``, then ``penalty`` and
+    ``after_step`` for every step, ``finalize`` when the stage is over.
+    """
+
+    def prepare(self, model: nn.Module, context: Context) -> None:
+        """Attach to the network in place: parametrizations, parameters of the method itself."""
+
+    def start_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Epoch ``epoch`` of the stage's ``epochs`` begins, counted from 0; the quantizers are already switched."""
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """A scalar to add to the loss of this step; None for nothing."""
+        return None
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """The optimizer has stepped; ``progress`` of the stage in (0, 1] is over."""
+
+    def finalize(self, model: nn.Module) -> list[Edit]:
+        """Leave the network as it is deployed, free of the method; returns the changes of structure."""
+        return []
+
+
+class QuantMethod(Method):
+    """A method that makes the quantizers of weights and activations the layers are built with."""
+
+    def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
+        """A Brevitas injector for weights of 1..8 bits."""
+        raise NotImplementedError
+
+    def act_quantizer(self, bits: int, *, signed: bool, scale: Scale) -> type:
+        """A Brevitas injector for activations of 1..8 bits, one scale a tensor; unsigned after a ReLU."""
+        raise NotImplementedError
+
+    def relu(self, bits: int, *, scale: Scale) -> nn.Module:
+        """ReLU, then the unsigned quantizer."""
+        return qnn.QuantReLU(act_quant=self.act_quantizer(bits, signed=False, scale=scale))  # type: ignore[no-any-return]
+
+    def attach(self, layer: nn.Module, bits: int) -> None:
+        """Complete a convolution or fully connected layer that was just made; part of building, not of training."""
+
+
+@runtime_checkable
+class OwnRate(Protocol):
+    """A module whose own parameters learn at another rate than the weights, without weight decay."""
+
+    def rate(self, optimizer: str) -> float:
+        """Their learning rate over that of the weights, for ``"adam"`` or ``"sgd"``."""
+
+
+@runtime_checkable
+class Adopting(Protocol):
+    """A module that takes over its state from the same module of the stage before, which may have other bits."""
+
+    def adopt(self, before: nn.Module) -> None:
+        """Change the state that was just loaded from ``before`` so that it means the same here."""

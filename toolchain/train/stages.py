@@ -1,0 +1,239 @@
+"""A run as a chain of stages: each builds the network anew with its own bits, goes on from the state the one before has
+left, trains it with its methods, and leaves it as it would be deployed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from toolchain import files
+from toolchain.config import RunConfig, StageConfig
+from toolchain.train.data import Dataset
+from toolchain.train.methods import quant_method, stage_methods
+from toolchain.train.methods.base import Adopting, Context, Method
+from toolchain.train.models import build
+from toolchain.train.module import Classifier, set_memory_format, set_quantized
+from toolchain.train.structure import Edit, apply_edits, from_json, to_json
+
+_ONLY_STAGE = "train"  # name of the stage of a run file that lists none
+_LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Args:
+        name: its name in the run file.
+        index: its place, from 0.
+        config: the run file with the stage's own settings in place of the run's.
+        own: what the run file says about it; None for a run without stages.
+        first_epoch: epochs of the stages before.
+        pristine: neither this stage nor one before it has a method that changes the network.
+    """
+
+    name: str
+    index: int
+    config: RunConfig
+    own: StageConfig | None
+    first_epoch: int
+    pristine: bool
+
+    def methods(self) -> list[Method]:
+        """The quantizer's method and then the stage's own, new."""
+        return [quant_method(self.config.quant), *(stage_methods(self.own) if self.own else [])]
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the quantizers are on when the stage ends."""
+        train = self.config.train
+        return not train.float and train.pretrain_epochs < train.epochs
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network as a stage leaves it.
+
+    Args:
+        model: in eval mode, on the CPU.
+        edits: how it differs from the network that its run file describes.
+        float_top1: accuracy of the float network before any method changed it; None when it was not measured.
+        top1: accuracy on the test images.
+        seconds: wall-clock time of all stages so far.
+        history: (name, epochs, top1) of each stage so far.
+    """
+
+    model: nn.Module
+    edits: list[Edit]
+    float_top1: float | None
+    top1: float
+    seconds: float
+    history: list[tuple[str, int, float]]
+
+
+def stages(config: RunConfig) -> list[Stage]:
+    """The stages of a run in order."""
+    if not config.stage:
+        return [Stage(_ONLY_STAGE, 0, config, None, 0, True)]
+    found: list[Stage] = []
+    epochs, pristine = 0, True
+    for index, own in enumerate(config.stage):
+        train = {key: getattr(own, key) for key in ("lr", "optimizer", "momentum", "weight_decay", "schedule")}
+        train |= {"epochs": own.epochs, "pretrain_epochs": 0 if own.quantized else own.epochs}
+        quant = {"weight_bits": own.weight_bits, "act_bits": own.act_bits}
+        settled = config.model_copy(
+            update={"train": _updated(config.train, train), "quant": _updated(config.quant, quant)}
+        )
+        pristine = pristine and not stage_methods(own)
+        found.append(Stage(own.name, index, settled, own, epochs, pristine))
+        epochs += own.epochs
+    return found
+
+
+def run_stages(
+    config: RunConfig, data: Dataset, out: Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()
+) -> Trained:
+    """Train a run's stages one after the other; those that ``out`` holds finished are not run again on ``resume``.
+
+    Raises:
+        UserError: the loss is not finite, or a method cannot do what it is asked.
+        KeyboardInterrupt: the user stopped it.
+    """
+    done: Trained | None = None
+    for stage in stages(config):
+        finished = out / "checkpoints" / stage.name / "finished.pt"
+        if resume and finished.is_file():
+            done = _load(finished, stage, data)
+            continue
+        done = _run(stage, done, data, out, resume, callbacks)
+        if is_first_process():
+            _save(done, finished)
+    assert done is not None
+    return done
+
+
+def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict[str, torch.Tensor]) -> nn.Module:
+    """The network that ``config`` describes, with ``edits`` replayed and ``state`` in it, in eval mode."""
+    model = build(config, data.shape, data.classes)
+    apply_edits(model, edits)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def is_first_process() -> bool:
+    """Whether this process, of those that train together, writes the files."""
+    return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined] # set by Lightning
+
+
+def _run(
+    stage: Stage, before: Trained | None, data: Dataset, out: Path, resume: bool, callbacks: Sequence[Callback]
+) -> Trained:
+    config = stage.config
+    L.seed_everything(config.train.seed + stage.index, verbose=False)
+    model = build(config, data.shape, data.classes)
+    if before is not None:
+        _go_on_from(before, model)
+    float_top1 = before.float_top1 if before else None
+    methods = stage.methods()
+    for method in methods:
+        method.prepare(model, Context(config, data, float_top1))
+    module = Classifier(
+        model.train(), data, config, methods, first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0
+    )
+    with _quiet_lightning():
+        trainer = _trainer(stage, out, callbacks)
+        trainer.fit(module, ckpt_path=_last_checkpoint(out, stage) if resume else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        if stage.pristine and module.float_top1 is not None:
+            float_top1 = module.float_top1
+        edits = [edit for method in reversed(methods) for edit in method.finalize(model)]
+        set_quantized(model, stage.quantized)
+        trainer.validate(module, verbose=False)
+    set_memory_format(model.cpu().eval(), torch.contiguous_format)
+    history = [*(before.history if before else []), (stage.name, config.train.epochs, module.top1)]
+    return Trained(model, (before.edits if before else []) + edits, float_top1, module.top1, module.seconds, history)
+
+
+def _go_on_from(before: Trained, model: nn.Module) -> None:
+    """Give a new network the structure and the state of the one before, in place."""
+    apply_edits(model, before.edits)
+    model.load_state_dict(before.model.state_dict())
+    for name, layer in model.named_modules():
+        if isinstance(layer, Adopting):
+            layer.adopt(before.model.get_submodule(name))
+
+
+def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:
+    train, logs = stage.config.train, out / "logs"
+    version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a stage and a resume, so that no log is lost
+    folder = out / "checkpoints" / stage.name
+    checkpoints = ModelCheckpoint(dirpath=folder, filename="epoch-{epoch}", auto_insert_metric_name=False)
+    devices: Any = train.devices
+    return L.Trainer(
+        max_epochs=train.epochs,
+        accelerator=train.accelerator,
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
+        logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
+        callbacks=[checkpoints, *callbacks],
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic=True,
+    )
+
+
+def _last_checkpoint(out: Path, stage: Stage) -> Path | None:
+    found = (out / "checkpoints" / stage.name).glob("epoch-*.ckpt")
+    return max(found, key=lambda path: int(path.stem.split("-")[1]), default=None)
+
+
+def _save(done: Trained, path: Path) -> None:
+    buffer = io.BytesIO()
+    saved = {key: getattr(done, key) for key in ("float_top1", "top1", "seconds", "history")}
+    torch.save({**saved, "edits": to_json(done.edits), "state_dict": done.model.state_dict()}, buffer)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _load(path: Path, stage: Stage, data: Dataset) -> Trained:
+    saved = torch.load(path, weights_only=True)
+    edits = from_json(saved.pop("edits"))
+    model = rebuilt(stage.config, data, edits, saved.pop("state_dict"))
+    set_quantized(model, stage.quantized)
+    return Trained(model, edits, **saved)
+
+
+def _updated(section: Any, values: dict[str, Any]) -> Any:
+    return section.model_copy(update={key: value for key, value in values.items() if value is not None})
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice to itself; its errors pass."""
+    before = {name: logging.getLogger(name).level for name in _LIGHTNING_LOGGERS}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            warnings.filterwarnings("ignore", module="torch.*")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
