@@ -42,8 +42,8 @@ def finn(graph: Graph, board: Board) -> Choice | None:
         folded = [_fold(d, forked, int(target)) for d in problem.decisions]
         target *= FINN_STEP
         if total(option.resources for option in folded).fits(board.budget):  # what joins them comes on top
-            built = _built(graph, forked, folded)
-            best = built if built[1].fits(board.budget) else None
+            choice = built(graph, forked, folded)
+            best = choice if choice[1].fits(board.budget) else None
     return best
 
 
@@ -94,9 +94,9 @@ def nn2fpga(graph: Graph, board: Board) -> Choice | None:
             found = solve(replace(problem, joints=()), budget, time_limit=4)
         except UserError:
             return None
-        built = _built(graph, forked, list(found.chosen.values()))
-        if built[1].fits(board.budget):
-            return built
+        choice = built(graph, forked, list(found.chosen.values()))
+        if choice[1].fits(board.budget):
+            return choice
         slices = min(slices * 0.8, found.resources.dsp - 1)
     return None
 
@@ -118,7 +118,8 @@ def _unrolled(problem: Problem, graph: Graph) -> Problem:
     return Problem(tuple(map(kept, problem.decisions)), problem.joints)
 
 
-def _built(graph: Graph, forked: Graph, options: list[Option]) -> Choice:
+def built(graph: Graph, forked: Graph, options: list[Option]) -> Choice:
+    """The accelerator with one option for each decision of ``forked``, ``graph`` with its forks, and what it takes."""
     lanes: dict[str, Parallelism] = {name: p for option in options for name, p in option.lanes.items()}
     hardware = to_hardware(graph, plan_of(forked, lanes, "zu3eg", 250.0, ""))
     return hardware, graph_cost(hardware)
