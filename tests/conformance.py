@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from tests.graphs import random_input
-from toolchain.dse.cycles import frame_cycles, kernel_extent, row_words
+from toolchain.dse.cycles import frame_cycles, prologue
 from toolchain.hls_templates.generate import PlacedUnit, place_units, unit_sources
 from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.hls_templates.streams import stream_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Node, Window
+from toolchain.ir.ops import Array, Node
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
 
@@ -47,12 +47,11 @@ class Case:
 
 
 def cycles_of_call(graph: Graph, node: Node, frames: int) -> int:
-    """Cycles of ``frames`` frames by the cost model, a window's reads before the first frame included."""
+    """Cycles of ``frames`` frames by the cost model, what it reads before the first frame included."""
     total = frames * frame_cycles(node, graph)
-    if isinstance(node, Window) and node.parallelism is not None:
-        x = graph.value(node.inputs[0])
-        rows = min(max(0, kernel_extent(node)[0] - node.pads[0]), frames * x.shape[0])
-        total += rows * row_words(x, node.parallelism.lanes_in)
+    x = graph.value(node.inputs[0])
+    if node.parallelism is not None:  # a kernel taller than all frames leaves only their rows to be read
+        total += min(prologue(node, x, node.parallelism), frames * x.size // node.parallelism.lanes_in)
     return total
 
 

@@ -11,6 +11,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     GlobalSum,
     MatVec,
@@ -18,7 +20,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     Window,
 )
 from toolchain.ir.ranges import output_range
@@ -115,6 +119,26 @@ class Builder:
         """The sum of two values."""
         return self._append(Add, (a, b), a.shape, multipliers=multipliers)
 
+    def concat(self, *values: Value) -> Value:
+        """The channels of several values."""
+        channels = tuple(x.shape[2] for x in values)
+        return self._append(Concat, values, (*values[0].shape[:2], sum(channels)), channels=channels)
+
+    def slice(self, x: Value, start: int, size: int) -> Value:
+        """Some channels."""
+        return self._append(Slice, (x,), (*x.shape[:2], size), start=start)
+
+    def upsample(self, x: Value, factors: tuple[int, int] = (2, 2)) -> Value:
+        """Every position several times."""
+        height, width, channels = x.shape
+        return self._append(Upsample, (x,), (height * factors[0], width * factors[1], channels), factors=factors)
+
+    def depth_to_space(self, x: Value, block: int = 2, *, channels_first: bool = False) -> Value:
+        """Channels as positions."""
+        height, width, channels = x.shape
+        shape = (height * block, width * block, channels // block**2)
+        return self._append(DepthToSpace, (x,), shape, block=block, channels_first=channels_first)
+
     def argmax(self, x: Value) -> Value:
         """The index of the largest channel."""
         return self._append(ArgMax, (x,), (1, 1, 1))
@@ -162,6 +186,19 @@ def residual_net(*, size: int = 8, channels: int = 4, bits: int = 4, blocks: int
         skip = x if stride == 1 else b.mulshift(b.conv(x, channels, kernel=1, stride=2, bits=bits), bits + 1)
         x = b.threshold(b.add(main, skip, (1, 2)), bits)
     return b.graph(b.matvec(b.global_sum(x), 10, 8), "residual_net")
+
+
+def unet(*, size: int = 8, channels: int = 4, bits: int = 4, seed: int = 0) -> Graph:
+    """Down and up again in both ways, with the maps of each size joined; the parts of the last one are joined too."""
+    b = Builder((size, size, 2), 8, seed=seed)
+    top = b.threshold(b.conv(b.input, channels), bits)
+    low = b.pool(b.window(top, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4)
+    low = b.threshold(b.conv(low, 4 * channels), bits)
+    up = b.concat(b.upsample(low), top, b.depth_to_space(low, channels_first=True))
+    x = b.threshold(b.conv(up, 2 * channels), bits)
+    left, right = b.slice(x, 0, channels), b.slice(x, channels, channels)
+    x = b.concat(right, b.matvec(left, channels))
+    return b.graph(b.matvec(x, 3), "unet")
 
 
 def random_input(graph: Graph, images: int = 2, seed: int = 0) -> np.ndarray:

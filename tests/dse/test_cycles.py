@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.graphs import Builder, conv_net, mlp, residual_net
+from tests.graphs import Builder, conv_net, mlp, residual_net, unet
 from tests.passes.token_simulator import schedule
 from toolchain.dse.cycles import buffer_rows, cycles, frame_cycles, prologue
 from toolchain.dse.options import options
@@ -55,13 +55,13 @@ def test_a_window_that_leaves_rows_over_stores_them() -> None:
 
 
 def test_cycles_equal_the_iterations_of_the_schedule() -> None:
-    """For every unit and every legal choice of lanes; a window's prologue comes once on top."""
-    for graph in (mlp(), conv_net(size=7), residual_net(size=7)):
+    """For every unit and every legal choice of lanes; what is read before the first row comes once on top."""
+    for graph in (mlp(), conv_net(size=7), residual_net(size=7), unet(size=6)):
         for node in graph.nodes:
             x = graph.value(node.inputs[0])
             for lanes in options(node, x, None):
                 built = with_lanes(node, lanes)
-                first = prologue(node, x, lanes) if isinstance(node, Window) else 0
+                first = prologue(node, x, lanes)
                 expected = 0 if type(node).__name__ == "Reshape" else first + 2 * cycles(node, x, lanes)
                 if expected:
                     assert sum(1 for _ in schedule(built, x, 2)) == expected

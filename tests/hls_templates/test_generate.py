@@ -16,7 +16,7 @@ from toolchain.errors import FlowError, UserError
 from toolchain.hls_templates.generate import ends, generate, place_units, unit_ids
 from toolchain.hls_templates.render import render, tcl_quote
 from toolchain.hls_templates.streams import stream_order, streams, window_order
-from toolchain.hls_templates.units import template
+from toolchain.hls_templates.unit import template
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape
 from toolchain.ir.types import Parallelism

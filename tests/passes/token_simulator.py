@@ -13,10 +13,24 @@ from itertools import chain, repeat
 
 from toolchain.dse.cycles import is_parallel, kernel_extent, prologue, row_words
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import ArgMax, Depthwise, GlobalSum, MatVec, Node, Pool, Reshape, WidthConvert, Window
+from toolchain.ir.ops import (
+    ArgMax,
+    Concat,
+    DepthToSpace,
+    Depthwise,
+    GlobalSum,
+    MatVec,
+    Node,
+    Pool,
+    Reshape,
+    Slice,
+    Upsample,
+    WidthConvert,
+    Window,
+)
 from toolchain.ir.types import Parallelism, Value
 
-Step = tuple[bool, bool]  # reads, writes
+Step = tuple[bool | int, bool]  # reads (of all inputs, or only of number -1, -2, ...), writes
 
 
 class Deadlock(Exception):
@@ -76,18 +90,24 @@ class _Unit:
         if self.next is not None:
             self.pipeline.append(self.next[1])
 
+    def reads(self) -> tuple[str, ...]:
+        """The streams that the next step reads."""
+        which = self.next[0] if self.next is not None else False
+        if which < 0:
+            return (self.inputs[-which - 1],)
+        return self.inputs if which else ()
+
     def ready(self, fill: dict[str, int], room: dict[str, int]) -> bool:
         if self.next is None:
             return False
-        if self.next[0] and any(fill[name] == 0 for name in self.inputs):
+        if any(fill[name] == 0 for name in self.reads()):
             return False
         return not self.pipeline[0] or all(fill[name] < room[name] for name in self.outputs)
 
     def step(self, fill: dict[str, int]) -> None:
         assert self.next is not None
-        if self.next[0]:
-            for name in self.inputs:
-                fill[name] -= 1
+        for name in self.reads():
+            fill[name] -= 1
         if self.pipeline.popleft():
             for name in self.outputs:
                 fill[name] += 1
@@ -108,6 +128,9 @@ def schedule(node: Node, x: Value, frames: int) -> Iterator[Step]:
     if isinstance(node, Window):
         yield from _window(node, x, lanes, frames)
         return
+    if isinstance(node, (Upsample, DepthToSpace)):
+        yield from _spread(node, x, lanes, frames)
+        return
     for _ in range(frames):
         yield from _frame(node, x, lanes)
 
@@ -123,12 +146,29 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
         yield from ((True, i % ratio == ratio - 1) for i in range(words_in))
     elif isinstance(node, (GlobalSum, ArgMax)):
         yield from ((True, i >= words_in - words_out) for i in range(words_in))
+    elif isinstance(node, Concat):
+        for _ in range(x.shape[0] * x.shape[1]):
+            for i, channels in enumerate(node.channels):
+                yield from repeat((-i - 1, True), channels // lanes.lanes_in)
+    elif isinstance(node, Slice):
+        kept = range(node.start, node.start + node.output.shape[2])
+        for _ in range(x.shape[0] * x.shape[1]):
+            yield from ((True, channel in kept) for channel in range(0, x.shape[2], lanes.lanes_in))
     elif isinstance(node, WidthConvert):
         count = max(words_in, words_out)
         read, write = count // words_in, count // words_out
         yield from ((i % read == 0, i % write == write - 1) for i in range(count))
     else:
         yield from repeat((True, True), words_in)
+
+
+def _spread(node: Node, x: Value, lanes: Parallelism, frames: int) -> Iterator[Step]:
+    """A row comes in; each one is emitted while the next one comes in, which the last one has not."""
+    reads, rows = row_words(x, lanes.lanes_in), x.shape[0] * frames
+    emit = node.outputs[0].size // lanes.lanes_out // x.shape[0]
+    yield from repeat((True, False), reads)
+    for row in range(rows):
+        yield from ((i < reads and row < rows - 1, True) for i in range(emit))
 
 
 def _window(node: Window, x: Value, lanes: Parallelism, frames: int) -> Iterator[Step]:

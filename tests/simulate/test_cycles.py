@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance import FRAMES, cycles_of_call
-from tests.graphs import Builder, conv_net, mlp, residual_net
+from tests.graphs import Builder, conv_net, mlp, residual_net, unet
 from tests.hardware import serial
 from tests.passes.test_to_hardware import random_plan
 from tests.passes.token_simulator import Deadlock, frame_ends
@@ -15,7 +15,7 @@ from tests.simulate import test_units
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Reshape
+from toolchain.ir.ops import Concat, Reshape
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
@@ -30,6 +30,7 @@ GRIDS = [
     test_units.TestChannelwise,
     test_units.TestThreshold,
     test_units.TestMulShift,
+    test_units.TestRearranged,
 ]
 
 
@@ -54,11 +55,13 @@ def test_schedules_take_the_cycles_that_the_units_count(grid: type) -> None:
 
             assert schedule.iterations == cycles_of_call(graph, node, FRAMES), node
             assert schedule.iterations == schedule.once + FRAMES * schedule.frame
-            assert moved[READS] == FRAMES * graph.value(node.inputs[0]).size // lanes.lanes_in
+            sizes = [graph.value(name).size for name in node.inputs]
+            read = sum(sizes) if isinstance(node, Concat) else sizes[0]  # one input a cycle, or all
+            assert moved[READS] == FRAMES * read // lanes.lanes_in
             assert moved[WRITES] == FRAMES * node.outputs[0].size // lanes.lanes_out
 
 
-GRAPHS = [mlp(), conv_net(size=6), residual_net(size=6), residual_net(size=5, blocks=1)]
+GRAPHS = [mlp(), conv_net(size=6), residual_net(size=6), residual_net(size=5, blocks=1), unet(size=4)]
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.name)

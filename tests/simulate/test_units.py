@@ -152,6 +152,32 @@ class TestChannelwise(UnitConformance):
             yield _one(*_routed(Fork, copies), (lanes, lanes))
 
 
+class TestRearranged(UnitConformance):
+    """Channels joined and picked, positions repeated and made from channels; types, lanes, single rows and columns."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for lanes in (1, 2, 4):
+            b = Builder((3, 2, 8), 5, signed=True)
+            parts = [b.input, b.threshold(b.input, 3), b.slice(b.input, 4, 4)]
+            yield _one(b, b.concat(*parts), (lanes, lanes), (lanes, lanes), (lanes, lanes))
+            b = Builder((2, 3, 12), 7)
+            yield _one(b, b.slice(b.input, 4, 8), (lanes, lanes))
+        for shape, factors, lanes in (
+            ((3, 2, 4), (2, 2), 1),
+            ((2, 20, 4), (3, 1), 4),  # long lines
+            ((1, 5, 4), (1, 2), 2),
+            ((4, 1, 4), (2, 3), 4),
+            ((1, 1, 4), (1, 1), 4),
+        ):
+            b = Builder(shape, 3, signed=True)
+            yield _one(b, b.upsample(b.input, factors), (lanes, lanes))
+        for shape, block, lanes in (((3, 2, 24), 2, 2), ((1, 1, 18), 3, 1), ((2, 17, 18), 3, 2), ((2, 3, 4), 2, 1)):
+            for first in (False, True):
+                b = Builder(shape, 6)
+                x = b.depth_to_space(b.input, block, channels_first=first)
+                yield _one(b, x, (lanes * block**2 if first else lanes, lanes))
+
+
 def _routed(op: type, copies: int) -> tuple[Builder, Value]:
     b = Builder((3, 2, 12), 5, signed=True)
     outputs = tuple(Value(f"copy{i}", b.input.shape, b.input.qint) for i in range(copies))

@@ -34,6 +34,8 @@ from toolchain.ir.ops import (
     Add,
     ArgMax,
     Array,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -42,7 +44,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -106,7 +110,7 @@ def _(node: Window, x: Value, lanes: Parallelism) -> Resources:
     if not is_parallel(node, lanes):
         return total((control(), memory(rows * words, width)))
     groups = x.shape[2] // lanes.lanes_in
-    rotation = node.kernel[0] * width * ceil((rows - 1) / 3)  # a LUT6 selects one of four
+    rotation = node.kernel[0] * width * _choice(rows)
     shifts = node.kernel[0] * (kernel_extent(node)[1] - 1) * width * ceil(groups / SRL_DEPTH)
     taps = Resources(ff=node.taps * width)
     return total((control(), logic(rotation + shifts), taps, memory(words, width) * rows))
@@ -203,6 +207,31 @@ def _(node: Add, x: Value, lanes: Parallelism) -> Resources:
 def _(node: ArgMax, x: Value, lanes: Parallelism) -> Resources:
     lane = comparator(x.qint.bits) + logic(x.qint.bits + node.output.qint.bits)
     return total((logic(STREAM_LUT), lane * lanes.lanes_in))
+
+
+@unit_cost.register
+def _(node: Concat, x: Value, lanes: Parallelism) -> Resources:
+    """The choice of an input."""
+    return logic(STREAM_LUT + _choice(len(node.channels)) * lanes.lanes_out * node.output.qint.bits)
+
+
+@unit_cost.register
+def _(node: Slice, x: Value, lanes: Parallelism) -> Resources:
+    return logic(STREAM_LUT)
+
+
+@unit_cost.register(Upsample)
+@unit_cost.register(DepthToSpace)
+def _(node: Node, x: Value, lanes: Parallelism) -> Resources:
+    """Two rows, one written while the other is read, and the choice of channels in wider words."""
+    bits = x.qint.bits
+    choice = _choice(lanes.lanes_in // lanes.lanes_out) * lanes.lanes_out * bits
+    return total((control(), memory(2 * row_words(x, lanes.lanes_in), lanes.lanes_in * bits), logic(choice)))
+
+
+def _choice(count: int) -> int:
+    """LUTs a bit that choose one of ``count``: a LUT6 selects one of four."""
+    return ceil((count - 1) / 3)
 
 
 @unit_cost.register

@@ -12,6 +12,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -20,7 +22,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -95,9 +99,23 @@ def buffer_rows(node: Window, x: Value) -> int:
     return kernel_extent(node)[0] + node.stride[0] + max(0, x.shape[0] - node.stride[0] * node.output.shape[0])
 
 
-def prologue(node: Window, x: Value, lanes: Parallelism) -> int:
-    """Cycles that the window unit reads before its first output row, once per call."""
+@singledispatch
+def prologue(node: Node, x: Value, lanes: Parallelism) -> int:
+    """Cycles that a unit reads before its first output row, once per call."""
+    return 0
+
+
+@prologue.register
+def _(node: Window, x: Value, lanes: Parallelism) -> int:
+    """The rows under the kernel."""
     return max(0, kernel_extent(node)[0] - node.pads[0]) * row_words(x, lanes.lanes_in)
+
+
+@prologue.register(Upsample)
+@prologue.register(DepthToSpace)
+def _(node: Node, x: Value, lanes: Parallelism) -> int:
+    """The row that is spread first."""
+    return row_words(x, lanes.lanes_in)
 
 
 @cycles.register
@@ -123,8 +141,16 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> int:
 @cycles.register(Add)
 @cycles.register(Fork)
 @cycles.register(ArgMax)
+@cycles.register(Slice)
 def _(node: Node, x: Value, lanes: Parallelism) -> int:
     return x.size // lanes.lanes_in  # one input word a cycle
+
+
+@cycles.register(Concat)
+@cycles.register(Upsample)
+@cycles.register(DepthToSpace)
+def _(node: Node, x: Value, lanes: Parallelism) -> int:
+    return node.outputs[0].size // lanes.lanes_out  # one output word a cycle
 
 
 @cycles.register

@@ -15,7 +15,7 @@ from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.dse.resources import Resources, total
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Add, Depthwise, Fork, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
+from toolchain.ir.ops import Depthwise, Fork, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 
@@ -120,9 +120,9 @@ class _Expansion:
                     ports[value.name] = Port(words)
             for node in chain.nodes:
                 chosen = lanes[node.name]
-                taken, needed, (reading, writing) = facts(node, chosen)
+                taken, needed, readings, writing = facts(node, chosen)
                 slowest, parts = max(slowest, taken), [*parts, needed]
-                for i, name in enumerate(node.inputs):
+                for i, (name, reading) in enumerate(zip(node.inputs, readings, strict=True)):
                     if name in cut:
                         ports[name] = Port(chosen.lanes_in, reading + self._waiting(node, i, chosen))
                     elif not isinstance(node, Reshape):
@@ -136,13 +136,16 @@ class _Expansion:
             raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
         return Decision(chain.name, prune(found))
 
-    def _facts(self, node: Node, lanes: Parallelism) -> tuple[int, Resources, tuple[int, int]]:
-        x = self.values[node.inputs[0]]
-        return cycles(node, x, lanes), unit_cost(node, x, lanes), pause_words(node, x, lanes)
+    def _facts(self, node: Node, lanes: Parallelism) -> tuple[int, Resources, tuple[int, ...], int]:
+        """Cycles, resources, and the words that pauses leave on every input and take from the outputs."""
+        inputs = [self.values[name] for name in node.inputs]
+        pauses = [pause_words(node, x, lanes) for x in inputs]
+        readings = tuple(reading for reading, _ in pauses)
+        return cycles(node, inputs[0], lanes), unit_cost(node, inputs[0], lanes), readings, pauses[0][1]
 
     def _waiting(self, node: Node, index: int, lanes: Parallelism) -> int:
         """Words that stand in front of a join until its other branch delivers."""
-        return -(-self.surplus[node.name, index] // lanes.lanes_in) if isinstance(node, Add) else 0
+        return -(-self.surplus.get((node.name, index), 0) // lanes.lanes_in)
 
     def _assignments(self, chain: Chain) -> Iterator[dict[str, Parallelism]]:
         """Every legal choice of lanes for the units of ``chain``."""

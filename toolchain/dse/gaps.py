@@ -14,6 +14,8 @@ from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, row_cycles,
 from toolchain.ir.ops import (
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -22,7 +24,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -30,7 +34,7 @@ from toolchain.ir.types import Parallelism, Value
 
 
 def pause_words(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
-    """Words that come in while ``node`` reads nothing, and that its reader takes while it writes nothing.
+    """Words of input ``x`` that come while ``node`` reads none, and that its reader takes while it writes nothing.
 
     Both at the node's own pace: gap / cycles * words a frame. A slower neighbour stretches gap and cycles alike.
     """
@@ -42,7 +46,7 @@ def pause_words(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
 
 @singledispatch
 def gaps(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
-    """Most cycles in a row in which ``node`` reads nothing, and in which it writes nothing."""
+    """Most cycles in a row in which ``node`` reads nothing of its input ``x``, and in which it writes nothing."""
     raise TypeError(f"no gaps for {type(node).__name__}")
 
 
@@ -82,6 +86,25 @@ def _(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
 def _(node: WidthConvert, x: Value, lanes: Parallelism) -> tuple[int, int]:
     ratio = max(lanes.lanes_in, lanes.lanes_out) // min(lanes.lanes_in, lanes.lanes_out)
     return (ratio - 1, 0) if lanes.lanes_in > lanes.lanes_out else (0, ratio - 1)
+
+
+@gaps.register
+def _(node: Concat, x: Value, lanes: Parallelism) -> tuple[int, int]:
+    """While it reads the channels of the other inputs."""
+    return (node.output.shape[2] - x.shape[2]) // lanes.lanes_in, 0
+
+
+@gaps.register
+def _(node: Slice, x: Value, lanes: Parallelism) -> tuple[int, int]:
+    """While it drops channels."""
+    return 0, (x.shape[2] - node.output.shape[2]) // lanes.lanes_in
+
+
+@gaps.register(Upsample)
+@gaps.register(DepthToSpace)
+def _(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
+    """It reads a row at the start of those that are made from it."""
+    return cycles(node, x, lanes) // x.shape[0] - row_words(x, lanes.lanes_in), 0
 
 
 @gaps.register(Threshold)

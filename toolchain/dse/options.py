@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import singledispatch
+from math import gcd
 
 from toolchain.dse.links import MAX_STREAM_BITS
 from toolchain.hls_templates.fabric import packing
 from toolchain.ir.ops import (
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -18,7 +21,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -94,6 +99,30 @@ def _(node: MulShift, x: Value, upstream: Parallelism | None) -> list[Parallelis
 def _(node: Node, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
     lanes = [upstream.lanes_out] if upstream else divisors(x.shape[2])
     return [Parallelism(n, n) for n in lanes if x.shape[2] % n == 0]
+
+
+@options.register
+def _(node: Concat, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """A word is of one input."""
+    return [Parallelism(n, n) for n in divisors(gcd(*node.channels))]
+
+
+@options.register
+def _(node: Slice, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """A word is kept or dropped as a whole."""
+    return [Parallelism(n, n) for n in divisors(gcd(x.shape[2], node.start, node.output.shape[2]))]
+
+
+@options.register
+def _(node: Upsample, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    return [Parallelism(n, n) for n in divisors(x.shape[2])]
+
+
+@options.register
+def _(node: DepthToSpace, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """Channels that lie side by side go to one position, or those of all positions of the block come at once."""
+    size = node.block**2 if node.channels_first else 1
+    return [Parallelism(n * size, n) for n in divisors(node.output.shape[2])]
 
 
 @options.register

@@ -15,7 +15,7 @@ from toolchain.dse.plan import Plan
 from toolchain.dse.resources import Resources
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape, Window
+from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape
 from toolchain.ir.types import Value
 from toolchain.report.data import (
     Accuracy,
@@ -195,9 +195,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
     for node in graph.nodes:
         if isinstance(node, Reshape):
             continue
-        once = 0
-        if isinstance(node, Window) and node.parallelism is not None:
-            once = prologue(node, values[node.inputs[0]], node.parallelism)
+        once = 0 if node.parallelism is None else prologue(node, values[node.inputs[0]], node.parallelism)
         facts.append(
             _facts(
                 node.name,

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
 from toolchain.hls_templates.names import identifier, identifiers
 from toolchain.hls_templates.render import cpp_array, headers, render
 from toolchain.hls_templates.streams import Stream, streams
-from toolchain.hls_templates.units import Unit, template
+from toolchain.hls_templates.unit import Unit, template
 from toolchain.ir.encode import pixel_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -90,7 +91,7 @@ class PlacedUnit:
         outs = [f"out_{i + 1}" for i in range(len(self.outputs))]
         constants = [f"{self.name}_{table.name}" for table in self.unit.tables]
         if self.unit.variadic:
-            return [*ins, "frames", *outs]
+            return [*ins, "frames", *outs] if self.unit.variadic == "outputs" else [*outs, "frames", *ins]
         return [*ins, *outs, *constants, *(buffer.name for buffer in self.unit.buffers), "frames"]
 
 

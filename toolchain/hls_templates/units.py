@@ -2,113 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import singledispatch
+from dataclasses import dataclass
 
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.hls_templates import routing  # noqa: F401  registers its units
 from toolchain.hls_templates.fabric import (
     lane_bits,
     packing,
     product_range,
     product_type,
     products_per_dsp,
-    use_lutram,
     word_type,
 )
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
+from toolchain.hls_templates.unit import (
+    Buffer,
+    Storage,
+    Table,
+    Unit,
+    channelwise,
+    check_unroll,
+    impl,
+    input_type,
+    positions,
+    template,
+)
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
     Array,
     Depthwise,
-    Fork,
     GlobalSum,
     MatVec,
     MulShift,
     Node,
     Pool,
     Threshold,
-    WidthConvert,
     Window,
 )
 from toolchain.ir.types import QInt
-
-MAX_UNROLL = 4096
-"""Most parts that Vitis HLS splits an array or a loop into."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """How an array lies in the fabric: the kind of memory, dimensions split into memories, dimensions joined."""
-
-    impl: str
-    partition: tuple[int, ...] = ()
-    reshape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Constants of a unit, in the order and the shape in which its header reads them."""
-
-    name: str
-    type: QInt
-    values: Array
-    storage: Storage
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Memory of a unit; ``alias`` is the header's name of its type, ``packed`` a memory of stream words."""
-
-    name: str
-    alias: str
-    storage: Storage
-    packed: bool = False
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One call of a function template of ``fpgaflow/HEADER.hpp``; ``variadic`` ones take the outputs last."""
-
-    header: str
-    function: str
-    constants: dict[str, int | bool]
-    types: dict[str, QInt]
-    tables: tuple[Table, ...] = ()
-    buffers: tuple[Buffer, ...] = ()
-    variadic: bool = False
-    lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-@singledispatch
-def template(node: Node, graph: Graph) -> Unit:
-    """The unit of ``node``; TypeError for an operation without one, UserError for one beyond the tool's limits."""
-    raise TypeError(f"no hardware unit for {type(node).__name__}")
-
-
-def _positions(graph: Graph, node: Node) -> int:
-    height, width, _ = graph.value(node.inputs[0]).shape
-    return height * width
-
-
-def _input_type(graph: Graph, node: Node, index: int = 0) -> QInt:
-    return graph.value(node.inputs[index]).qint
-
-
-def _check_unroll(node: Node, count: int) -> None:
-    if count > MAX_UNROLL:
-        raise UserError(
-            f"{count} operations a cycle, Vitis HLS unrolls at most {MAX_UNROLL}",
-            where=f"node {node.name}",
-            hint="choose fewer lanes",
-        )
-
-
-def _impl(depth: int, width: int) -> str:
-    return "lutram" if use_lutram(depth, width) else "bram"
 
 
 def _dsp(node: Node, weight: QInt, act: QInt) -> bool:
@@ -133,14 +68,14 @@ def _(node: Window, graph: Graph) -> Unit:
     x, lanes = graph.value(node.inputs[0]), parallelism(node)
     (height, width, channels), (out_height, out_width, _) = x.shape, node.output.shape
     parallel = node.taps > 1 and lanes.lanes_out == lanes.lanes_in * node.taps
-    _check_unroll(node, lanes.lanes_out)
+    check_unroll(node, lanes.lanes_out)
     span = (node.kernel[0] - 1) * node.dilation[0] + 1
     rows = span + node.stride[0] + max(0, height - node.stride[0] * out_height)
     words, bits = width * channels // lanes.lanes_in, lanes.lanes_in * x.qint.bits
     if parallel:
-        storage = Storage(_impl(words, bits), partition=(1,))
+        storage = Storage(impl(words, bits), partition=(1,))
     else:
-        storage = Storage(_impl(rows * words, bits))
+        storage = Storage(impl(rows * words, bits))
     return Unit(
         "window",
         "window_parallel" if parallel else "window_serial",
@@ -168,21 +103,21 @@ def _(node: Window, graph: Graph) -> Unit:
 
 @template.register
 def _(node: MatVec, graph: Graph) -> Unit:
-    lanes, kind = parallelism(node), _input_type(graph, node)
+    lanes, kind = parallelism(node), input_type(graph, node)
     simd, pe = lanes.lanes_in, lanes.lanes_out
     multiplier = _multiplier(node, kind)
-    _check_unroll(node, simd * pe)
+    check_unroll(node, simd * pe)
     outputs, inputs = node.weight.shape
     ordered = node.weight[:, stream_order(graph, node.inputs[0])]
     blocks = ordered.reshape(outputs // pe, pe, inputs // simd, simd).transpose(0, 2, 1, 3)
     weight = blocks.reshape(-1, pe, simd)
-    storage = Storage(_impl(len(weight), simd * node.weight_type.bits), partition=(2,), reshape=(3,))
-    vector = Storage(_impl(inputs // simd, simd * kind.bits), reshape=(2,))
+    storage = Storage(impl(len(weight), simd * node.weight_type.bits), partition=(2,), reshape=(3,))
+    vector = Storage(impl(inputs // simd, simd * kind.bits), reshape=(2,))
     return Unit(
         "matvec",
         "matvec",
         {
-            "positions": _positions(graph, node),
+            "positions": positions(graph, node),
             "inputs": inputs,
             "outputs": outputs,
             "simd": simd,
@@ -234,20 +169,20 @@ def _multiplier(node: MatVec, act: QInt) -> _Multiplier:
 
 @template.register
 def _(node: Depthwise, graph: Graph) -> Unit:
-    lanes, kind = parallelism(node), _input_type(graph, node)
+    lanes, kind = parallelism(node), input_type(graph, node)
     taps, channels = node.weight.shape
     width = lanes.lanes_out
     parallel = lanes.lanes_in // width
-    _check_unroll(node, lanes.lanes_in)
+    check_unroll(node, lanes.lanes_in)
     require_order(graph, node, lambda count: window_order(taps, count // taps, width))
     blocks = node.weight.reshape(taps, channels // width, width).transpose(1, 0, 2)
     weight = blocks.reshape(-1, parallel, width)
-    storage = Storage(_impl(len(weight), parallel * node.weight_type.bits), partition=(3,), reshape=(2,))
+    storage = Storage(impl(len(weight), parallel * node.weight_type.bits), partition=(3,), reshape=(2,))
     return Unit(
         "depthwise",
         "depthwise",
         {
-            "positions": _positions(graph, node),
+            "positions": positions(graph, node),
             "channels": channels,
             "lanes": width,
             "taps": taps,
@@ -267,30 +202,21 @@ def _(node: Depthwise, graph: Graph) -> Unit:
 @template.register
 def _(node: Pool, graph: Graph) -> Unit:
     lanes = parallelism(node)
-    _check_unroll(node, lanes.lanes_in)
+    check_unroll(node, lanes.lanes_in)
     require_order(graph, node, lambda count: window_order(node.taps, count // node.taps, lanes.lanes_out))
     return Unit(
         "pool",
         "pool",
         {
-            "positions": _positions(graph, node),
+            "positions": positions(graph, node),
             "channels": node.output.shape[2],
             "lanes": lanes.lanes_out,
             "taps": node.taps,
             "parallel": lanes.lanes_in // lanes.lanes_out,
             "maximum": node.kind == "max",
         },
-        {"in_t": _input_type(graph, node), "out_t": node.output.qint},
+        {"in_t": input_type(graph, node), "out_t": node.output.qint},
     )
-
-
-def _channelwise(node: Node, graph: Graph) -> dict[str, int | bool]:
-    """Parameters of a unit that treats channel by channel, ``lanes`` at once."""
-    require_order(graph, node, np.arange)
-    lanes = parallelism(node).lanes_in
-    _check_unroll(node, lanes)
-    channels = graph.value(node.inputs[0]).shape[2]
-    return {"positions": _positions(graph, node), "channels": channels, "lanes": lanes}
 
 
 def _per_channel(name: str, values: Array, lanes: int) -> tuple[Table, dict[str, int | bool]]:
@@ -302,17 +228,17 @@ def _per_channel(name: str, values: Array, lanes: int) -> tuple[Table, dict[str,
     kind = _holding(shaped)
     depth = kind.bits * (values.shape[1] if values.ndim > 1 else 1)
     reshape = (3,) if values.ndim > 1 else ()
-    table = Table(name, kind, shaped, Storage(_impl(len(shaped), depth), partition=(2,), reshape=reshape))
+    table = Table(name, kind, shaped, Storage(impl(len(shaped), depth), partition=(2,), reshape=reshape))
     return table, {f"{name}_blocks": shaped.shape[0], f"{name}_lanes": width}
 
 
 @template.register
 def _(node: Threshold, graph: Graph) -> Unit:
-    kind = _input_type(graph, node)
-    constants = _channelwise(node, graph)
+    kind = input_type(graph, node)
+    constants = channelwise(node, graph)
     lanes = int(constants["lanes"])
     steps = node.thresholds.shape[1]
-    _check_unroll(node, lanes * steps)
+    check_unroll(node, lanes * steps)
     reachable = np.clip(node.thresholds, kind.min, kind.max + 1)  # the rest always or never holds
     tables: list[Table] = []
     for name, values in (("threshold", reachable), ("start", node.start), ("step", node.step)):
@@ -326,8 +252,8 @@ def _(node: Threshold, graph: Graph) -> Unit:
 
 @template.register
 def _(node: MulShift, graph: Graph) -> Unit:
-    kind = _input_type(graph, node)
-    constants = _channelwise(node, graph)
+    kind = input_type(graph, node)
+    constants = channelwise(node, graph)
     lanes = int(constants["lanes"])
     mul, mul_sizes = _per_channel("mul", node.mul, lanes)
     add, add_sizes = _per_channel("add", node.add, lanes)
@@ -348,44 +274,21 @@ def _(node: MulShift, graph: Graph) -> Unit:
 
 @template.register
 def _(node: GlobalSum, graph: Graph) -> Unit:
-    types = {"in_t": _input_type(graph, node), "out_t": node.output.qint}
-    return Unit("global_sum", "global_sum", _channelwise(node, graph), types)
+    types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
+    return Unit("global_sum", "global_sum", channelwise(node, graph), types)
 
 
 @template.register
 def _(node: Add, graph: Graph) -> Unit:
-    lanes = int(_channelwise(node, graph)["lanes"])
+    lanes = int(channelwise(node, graph)["lanes"])
     words = node.output.size // lanes
     first, second = node.multipliers
-    types = {"a_t": _input_type(graph, node), "b_t": _input_type(graph, node, 1), "out_t": node.output.qint}
+    types = {"a_t": input_type(graph, node), "b_t": input_type(graph, node, 1), "out_t": node.output.qint}
     return Unit("elementwise", "add", {"words": words, "lanes": lanes, "first": first, "second": second}, types)
 
 
 @template.register
 def _(node: ArgMax, graph: Graph) -> Unit:
-    shape = _channelwise(node, graph)
-    types = {"in_t": _input_type(graph, node), "out_t": node.output.qint}
+    shape = channelwise(node, graph)
+    types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
     return Unit("argmax", "argmax", {"channels": shape["channels"], "lanes": shape["lanes"]}, types)
-
-
-@template.register
-def _(node: Fork, graph: Graph) -> Unit:
-    lanes = parallelism(node).lanes_in
-    words = node.outputs[0].size // lanes
-    constants: dict[str, int | bool] = {"words": words, "lanes": lanes}
-    return Unit("elementwise", "fork", constants, {"in_t": _input_type(graph, node)}, variadic=True)
-
-
-@template.register
-def _(node: WidthConvert, graph: Graph) -> Unit:
-    lanes = parallelism(node)
-    wider = lanes.lanes_out > lanes.lanes_in
-    ratio, rest = divmod(max(lanes.lanes_in, lanes.lanes_out), min(lanes.lanes_in, lanes.lanes_out))
-    if rest:
-        raise UserError(f"{lanes.lanes_in} lanes to {lanes.lanes_out}: not a whole ratio", where=f"node {node.name}")
-    words = node.output.size // min(lanes.lanes_in, lanes.lanes_out)
-    if words % ratio:
-        raise UserError(f"a frame does not fill its last word of {ratio} parts", where=f"node {node.name}")
-    constants: dict[str, int | bool] = {"words": words, "lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
-    function = "widen" if wider else "narrow"
-    return Unit("elementwise", function, constants, {"in_t": _input_type(graph, node)})

@@ -18,6 +18,8 @@ from toolchain.ir.ops import (
     Add,
     ArgMax,
     Array,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -26,7 +28,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -187,6 +191,32 @@ def _(node: ArgMax, x: Array) -> Array:
 @evaluate_node.register
 def _(node: Reshape, x: Array) -> Array:
     return x.reshape(len(x), *node.output.shape)
+
+
+@evaluate_node.register
+def _(node: Concat, *inputs: Array) -> Array:
+    return np.concatenate(inputs, axis=3)
+
+
+@evaluate_node.register
+def _(node: Slice, x: Array) -> Array:
+    return x[..., node.start : node.start + node.output.shape[2]]
+
+
+@evaluate_node.register
+def _(node: Upsample, x: Array) -> Array:
+    return x.repeat(node.factors[0], axis=1).repeat(node.factors[1], axis=2)
+
+
+@evaluate_node.register
+def _(node: DepthToSpace, x: Array) -> Array:
+    batch, height, width, _ = x.shape
+    b, channels = node.block, node.output.shape[2]
+    if node.channels_first:
+        parts = x.reshape(batch, height, width, channels, b, b).transpose(0, 1, 4, 2, 5, 3)
+    else:
+        parts = x.reshape(batch, height, width, b, b, channels).transpose(0, 1, 3, 2, 4, 5)
+    return np.ascontiguousarray(parts).reshape(batch, height * b, width * b, channels)
 
 
 @evaluate_node.register(Fork)

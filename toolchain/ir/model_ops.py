@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolchain.ir.ops import ArgMax, Array, Node, Reshape
+from toolchain.ir.ops import ArgMax, Array, Concat, DepthToSpace, Node, Reshape, Slice, Upsample
 from toolchain.ir.types import QInt, Quantizer
 
 
@@ -89,4 +89,8 @@ MODEL_OPS: tuple[type[Node], ...] = (
     RealAdd,
     Reshape,
     ArgMax,
+    Concat,
+    Slice,
+    Upsample,
+    DepthToSpace,
 )

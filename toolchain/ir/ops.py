@@ -122,6 +122,43 @@ class Reshape(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Concat(Node):
+    """The channels of several values one after the other: (H, W, C_i) -> (H, W, sum of the C_i), ``channels``."""
+
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice(Node):
+    """The channels from ``start`` on, as many as the output has: (H, W, C) -> (H, W, N)."""
+
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Upsample(Node):
+    """Every position ``factors`` times: (H, W, C) -> (H * factors[0], W * factors[1], C)."""
+
+    factors: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthToSpace(Node):
+    """Channels become positions: (H, W, b * b * C) -> (H * b, W * b, C) with b = ``block``.
+
+    y[h * b + i, w * b + j, c] = x[h, w, k]; k is (i * b + j) * C + c, or (c * b + i) * b + j when ``channels_first``
+    (ONNX modes DCR and CRD).
+    """
+
+    block: int
+    channels_first: bool
+
+    def spread(self, channel: int) -> int:
+        """The output channel that input channel ``channel`` goes to."""
+        return channel // self.block**2 if self.channels_first else channel % self.output.shape[2]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Fork(Node):
     """Copies of one stream for several readers; HARDWARE level."""
 
@@ -142,5 +179,9 @@ INTEGER_OPS: tuple[type[Node], ...] = (
     Add,
     ArgMax,
     Reshape,
+    Concat,
+    Slice,
+    Upsample,
+    DepthToSpace,
 )
 HARDWARE_OPS: tuple[type[Node], ...] = (*INTEGER_OPS, Fork, WidthConvert)

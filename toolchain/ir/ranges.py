@@ -11,6 +11,8 @@ from toolchain.ir.ops import (
     Add,
     ArgMax,
     Array,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -19,7 +21,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -78,6 +82,9 @@ def _(node: Pool, shape: Shape, x: Range) -> Range:
 @output_range.register(Fork)
 @output_range.register(WidthConvert)
 @output_range.register(Reshape)
+@output_range.register(Slice)
+@output_range.register(Upsample)
+@output_range.register(DepthToSpace)
 def _(node: Node, shape: Shape, x: Range) -> Range:
     return x
 
@@ -99,6 +106,11 @@ def _(node: MulShift, shape: Shape, x: Range) -> Range:
 def _(node: Add, shape: Shape, a: Range, b: Range) -> Range:
     corners = [m * end for m, r in zip(node.multipliers, (a, b), strict=True) for end in r]
     return min(corners[:2]) + min(corners[2:]), max(corners[:2]) + max(corners[2:])
+
+
+@output_range.register
+def _(node: Concat, shape: Shape, *inputs: Range) -> Range:
+    return min(low for low, _ in inputs), max(high for _, high in inputs)
 
 
 @output_range.register

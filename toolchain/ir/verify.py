@@ -15,6 +15,8 @@ from toolchain.ir.ops import (
     INTEGER_OPS,
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     GlobalSum,
     MatVec,
@@ -22,7 +24,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -203,6 +207,33 @@ def _(node: ArgMax, x: Value) -> None:
 @check_shapes.register
 def _(node: Reshape, x: Value) -> None:
     _require(node.output.shape == (1, 1, x.size), node.name, "flattens")
+
+
+@check_shapes.register
+def _(node: Concat, *inputs: Value) -> None:
+    _require(tuple(x.shape[2] for x in inputs) == node.channels, node.name, f"channels are {node.channels}")
+    _require(len({x.shape[:2] for x in inputs}) == 1, node.name, "maps are of one size")
+    _require(node.output.shape == (*inputs[0].shape[:2], sum(node.channels)), node.name, "output shape")
+
+
+@check_shapes.register
+def _(node: Slice, x: Value) -> None:
+    _require(node.output.shape[:2] == x.shape[:2], node.name, "output shape")
+    _require(0 <= node.start <= x.shape[2] - node.output.shape[2], node.name, "the input has the channels")
+
+
+@check_shapes.register
+def _(node: Upsample, x: Value) -> None:
+    height, width, channels = x.shape
+    shape = (height * node.factors[0], width * node.factors[1], channels)
+    _require(min(node.factors) >= 1 and node.output.shape == shape, node.name, "output shape")
+
+
+@check_shapes.register
+def _(node: DepthToSpace, x: Value) -> None:
+    (height, width, channels), b = node.output.shape, node.block
+    _require(x.shape == (height // b, width // b, channels * b * b), node.name, "output shape")
+    _require(height % b == width % b == 0, node.name, "output shape")
 
 
 @check_shapes.register

@@ -11,7 +11,9 @@ add up; where branches meet, the larger counts. Let both inputs of a join stem f
 dominator: every path to the join passes it). To deliver a fraction y on branch B, D has to send at most y + lag(B).
 Meanwhile branch A takes the same words from D but the join has consumed only y of its output; in the worst case A
 swallows nothing early, so the surplus lag(B) has to stand in front of the join. A FIFO of ceil(lag(B) * words of A a
-frame) more words on A takes it, and D is never blocked by A while B starves. The same holds with A and B exchanged.
+frame) more words on A takes it, and D is never blocked by A while B starves. The same holds with A and B exchanged,
+and with the largest of the other lags where more than two branches meet. A Concat consumes its inputs in turns: what
+comes on one meanwhile is its pause.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -36,7 +40,9 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
@@ -66,12 +72,12 @@ def fifo_depths(graph: Graph) -> dict[str, int]:
     depths = dict(pauses)
     dominators = immediate_dominators(graph)
     for node in graph.nodes:
-        if not isinstance(node, Add):
+        if len(node.inputs) < 2:
             continue
         lags = _lags_from(dominators[node.name], graph, values, pauses)
         lanes = _lanes(node).lanes_in
-        for own, other in (node.inputs, node.inputs[::-1]):
-            surplus = ceil(lags[other] * values[own].size / lanes)
+        for i, own in enumerate(node.inputs):
+            surplus = ceil(_others_lag(node, i, lags) * values[own].size / lanes)
             for alias in _aliases(own, producers):
                 depths[alias] += surplus
     return depths
@@ -87,11 +93,16 @@ def join_surplus(graph: Graph) -> dict[tuple[str, int], int]:
     serial = graph.with_nodes(replace(node, parallelism=Parallelism(1, 1)) for node in graph.nodes)
     found = {}
     for node in graph.nodes:
-        if isinstance(node, Add):
+        if len(node.inputs) > 1:
             lags = _lags_from(dominators[node.name], serial, values, depths)
-            for own, other in ((0, 1), (1, 0)):
-                found[node.name, own] = ceil(lags[node.inputs[other]] * values[node.inputs[own]].size)
+            for i, own in enumerate(node.inputs):
+                found[node.name, i] = ceil(_others_lag(node, i, lags) * values[own].size)
     return found
+
+
+def _others_lag(node: Node, index: int, lags: Mapping[str, Fraction]) -> Fraction:
+    """The largest lag in front of the inputs of a join but the one of ``index``."""
+    return max(lags[name] for i, name in enumerate(node.inputs) if i != index)
 
 
 def _pause_depths(graph: Graph) -> dict[str, int]:
@@ -99,8 +110,8 @@ def _pause_depths(graph: Graph) -> dict[str, int]:
     values, producers = graph.values(), graph.producers()
     depths = dict.fromkeys(values, MIN_DEPTH)
     for node in graph.nodes:
-        reading, writing = pause_words(node, values[node.inputs[0]], _lanes(node))
         for name in node.inputs:
+            reading, writing = pause_words(node, values[name], _lanes(node))
             for alias in _aliases(name, producers):
                 depths[alias] += reading
         for value in node.outputs:
@@ -148,11 +159,10 @@ def _lags_from(
     for node in graph.nodes:
         if node.name == start:
             lags |= {value.name: Fraction(0) for value in node.outputs}
-        elif before := [lags[name] for name in node.inputs if name in lags]:
-            x = values[node.inputs[0]]
-            behind = max(before) + lag(node, x, _lanes(node))
-            if not isinstance(node, Reshape):
-                behind += Fraction((PIPELINE_WORDS + depths[x.name]) * _lanes(node).lanes_in, x.size)
+        elif before := [values[name] for name in node.inputs if name in lags]:
+            words = 0 if isinstance(node, Reshape) else _lanes(node).lanes_in
+            behind = max(lags[x.name] + Fraction((PIPELINE_WORDS + depths[x.name]) * words, x.size) for x in before)
+            behind += lag(node, before[0], _lanes(node))
             lags |= {value.name: behind for value in node.outputs}
     return lags
 
@@ -177,9 +187,17 @@ def _(node: Window, x: Value, lanes: Parallelism) -> Fraction:
     return Fraction(max(0, kernel_extent(node)[0] - node.pads[0]) + node.stride[0] + rest, rows)
 
 
-@lag.register
-def _(node: MatVec, x: Value, lanes: Parallelism) -> Fraction:
+@lag.register(MatVec)
+@lag.register(Concat)
+@lag.register(Slice)
+def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
     return Fraction(1, x.shape[0] * x.shape[1])  # one position
+
+
+@lag.register(Upsample)
+@lag.register(DepthToSpace)
+def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(2, x.shape[0])  # the row that leaves and the one that comes in
 
 
 @lag.register(Depthwise)

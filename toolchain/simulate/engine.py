@@ -124,6 +124,16 @@ def judge(units, frames, pace):
 
 
 @inlined
+def read_ports(units, u, flag):
+    """The ports that an iteration with ``flag`` reads: all inputs, or only number (flag >> 2) - 1."""
+    first, last = units[u, FIRST_IN], units[u, LAST_IN]
+    if flag >> 2:
+        first += (flag >> 2) - 1
+        last = first + 1
+    return range(first, last)
+
+
+@inlined
 def start(units, ports, streams, times, frames, rules, u, k):
     """Start iteration ``k`` if the times that it waits for are known; False, and why not in the answers, otherwise."""
     t = units[u, LAST_T] + k - units[u, LAST_K]
@@ -133,7 +143,7 @@ def start(units, ports, streams, times, frames, rules, u, k):
     ideal, kind = t, EMPTY
     flag = units[u, FLAG] if k == units[u, K_EVENT] else 0
     if flag & 1:
-        for i in range(units[u, FIRST_IN], units[u, LAST_IN]):
+        for i in read_ports(units, u, flag):
             s = ports[i]
             word = streams[s, READ]
             if streams[s, WRITTEN] <= word:
@@ -165,7 +175,7 @@ def move_words(units, ports, streams, times, rules, stack, queued, top, u, k):
     t = units[u, LAST_T]
     flag = units[u, FLAG] if k == units[u, K_EVENT] else 0
     if flag & 1:
-        for i in range(units[u, FIRST_IN], units[u, LAST_IN]):
+        for i in read_ports(units, u, flag):
             s = ports[i]
             times[READ_AT, streams[s, RING] + (streams[s, READ] & streams[s, MASK])] = t
             streams[s, READ] += 1

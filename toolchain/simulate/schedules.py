@@ -1,14 +1,14 @@
 """When each unit reads and writes: the loops of the C++ units, iteration by iteration, as repeated patterns.
 
-A unit is one loop at initiation interval 1. Which iterations read a word of every input and which write a word to every
-output is fixed by its shape; only the moment an iteration starts depends on the neighbours. A schedule lists the
-iterations that touch a stream, as patterns that repeat, so that its size does not grow with the map.
+A unit is one loop at initiation interval 1. Which iterations read a word of every input (a Concat: of one) and which
+write a word to every output is fixed by its shape; only the moment an iteration starts depends on the neighbours. A
+schedule lists the iterations that touch a stream, as patterns that repeat, so that its size does not grow with the map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from itertools import groupby
 
@@ -18,6 +18,8 @@ from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, prologue, r
 from toolchain.ir.ops import (
     Add,
     ArgMax,
+    Concat,
+    DepthToSpace,
     Depthwise,
     Fork,
     GlobalSum,
@@ -25,13 +27,17 @@ from toolchain.ir.ops import (
     MulShift,
     Node,
     Pool,
+    Slice,
     Threshold,
+    Upsample,
     WidthConvert,
     Window,
 )
 from toolchain.ir.types import Parallelism, Value
 
 READS, WRITES = 1, 2
+ONE_INPUT = 4
+"""Times i + 1, beside READS: only a word of input i is read."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ def unit_schedule(node: Node, x: Value, frames: int) -> Schedule:
         raise ValueError(f"node '{node.name}' has no parallelism")
     if isinstance(node, Window):
         return _window(node, x, node.parallelism, frames)
+    if isinstance(node, Upsample | DepthToSpace):
+        return _spread(node, x, node.parallelism, frames)
     repeats, segment = pattern(node, x, node.parallelism)
     whole = Segment(segment.length, segment.repeats * repeats * frames, segment.offsets, segment.flags)
     return Schedule(0, segment.length * segment.repeats * repeats, (whole,))
@@ -126,6 +134,22 @@ def _(node: WidthConvert, x: Value, lanes: Parallelism) -> tuple[int, Segment]:
     return count // length, _segment(length, np.array([0]) if read > 1 else np.arange(length), _ends(length, write))
 
 
+@pattern.register
+def _(node: Concat, x: Value, lanes: Parallelism) -> tuple[int, Segment]:
+    """A position: the words of one input after the other, each written as it comes."""
+    words = [channels // lanes.lanes_in for channels in node.channels]
+    flags = [READS | WRITES | ONE_INPUT * (i + 1) for i, count in enumerate(words) for _ in range(count)]
+    return x.shape[0] * x.shape[1], Segment(len(flags), 1, tuple(range(len(flags))), tuple(flags))
+
+
+@pattern.register
+def _(node: Slice, x: Value, lanes: Parallelism) -> tuple[int, Segment]:
+    """A position: all words are read, those of the output's channels written."""
+    length, first = x.shape[2] // lanes.lanes_in, node.start // lanes.lanes_in
+    kept = np.arange(first, first + node.output.shape[2] // lanes.lanes_out)
+    return x.shape[0] * x.shape[1], _segment(length, np.arange(length), kept)
+
+
 def _ends(length: int, every: int) -> np.ndarray:
     return np.arange(every - 1, length, every)
 
@@ -161,6 +185,16 @@ def _window(node: Window, x: Value, lanes: Parallelism, frames: int) -> Schedule
             phases.append((max(emit, most), reads))
     head = [_segment(once, np.arange(once), np.arange(0))] if once else []
     return Schedule(once, cycles(node, x, lanes), (*head, *_phase_segments(phases, writes)))
+
+
+def _spread(node: Node, x: Value, lanes: Parallelism, frames: int) -> Schedule:
+    """The first row's reads, then a phase a row: what is made from it leaves while the next one comes in."""
+    once, frame = prologue(node, x, lanes), cycles(node, x, lanes)
+    rows, emit = x.shape[0] * frames, frame // x.shape[0]
+    writes = np.arange(emit)
+    reading, last = _segment(emit, np.arange(once), writes), _segment(emit, writes[:0], writes)
+    middle = [replace(reading, repeats=rows - 1)] if rows > 1 else []
+    return Schedule(once, frame, (_segment(once, np.arange(once), writes[:0]), *middle, last))
 
 
 def _row_writes(node: Window, x: Value, lanes: Parallelism) -> np.ndarray:

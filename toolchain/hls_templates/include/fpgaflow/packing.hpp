@@ -6,16 +6,6 @@
 
 namespace fpgaflow {
 
-// A list of numbers in a Config.
-template <int... N>
-struct Numbers {
-    static constexpr int count = sizeof...(N);
-    static constexpr int at(int i) {
-        const int all[] = {N...};
-        return all[i];
-    }
-};
-
 // The B bits of x from bit At on as a signed number, its sign turned over where `flip` is 1. Wires in hardware. The C
 // simulation shifts without branches in 32 bits where it can: that vectorizes.
 #ifdef FPGAFLOW_HARDWARE

@@ -72,6 +72,16 @@ using Index = int;
 // Index into a table of `entries` entries, where a table of one entry serves every channel.
 constexpr int entry(int index, int entries) { return entries == 1 ? 0 : index; }
 
+// A list of numbers in a Config.
+template <int... N>
+struct Numbers {
+    static constexpr int count = sizeof...(N);
+    static constexpr int at(int i) {
+        const int all[] = {N...};
+        return all[i];
+    }
+};
+
 // A product on a DSP slice or in LUTs, as the cost model counted it.
 template <bool Dsp>
 struct Multiplier;

@@ -1,0 +1,103 @@
+"""A hardware unit as the generator sees it: a header, its parameters, its tables of constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Literal
+
+import numpy as np
+
+from toolchain.errors import UserError
+from toolchain.hls_templates.fabric import use_lutram
+from toolchain.hls_templates.streams import parallelism, require_order
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array, Node
+from toolchain.ir.types import QInt
+
+MAX_UNROLL = 4096
+"""Most parts that Vitis HLS splits an array or a loop into."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an array lies in the fabric: the kind of memory, dimensions split into memories, dimensions joined."""
+
+    impl: str
+    partition: tuple[int, ...] = ()
+    reshape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Constants of a unit, in the order and the shape in which its header reads them."""
+
+    name: str
+    type: QInt
+    values: Array
+    storage: Storage
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of a unit; ``alias`` is the header's name of its type, ``packed`` a memory of stream words."""
+
+    name: str
+    alias: str
+    storage: Storage
+    packed: bool = False
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One call of a function template of ``fpgaflow/HEADER.hpp``; ``variadic`` tells which streams it takes last."""
+
+    header: str
+    function: str
+    constants: dict[str, int | bool]
+    types: dict[str, QInt]
+    tables: tuple[Table, ...] = ()
+    buffers: tuple[Buffer, ...] = ()
+    variadic: Literal["", "inputs", "outputs"] = ""
+    lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@singledispatch
+def template(node: Node, graph: Graph) -> Unit:
+    """The unit of ``node``; TypeError for an operation without one, UserError for one beyond the tool's limits."""
+    raise TypeError(f"no hardware unit for {type(node).__name__}")
+
+
+def positions(graph: Graph, node: Node) -> int:
+    """Positions of the map that ``node`` reads."""
+    height, width, _ = graph.value(node.inputs[0]).shape
+    return height * width
+
+
+def input_type(graph: Graph, node: Node, index: int = 0) -> QInt:
+    """Type of the elements that ``node`` reads."""
+    return graph.value(node.inputs[index]).qint
+
+
+def check_unroll(node: Node, count: int) -> None:
+    """UserError when ``node`` does more in a cycle than Vitis HLS unrolls."""
+    if count > MAX_UNROLL:
+        raise UserError(
+            f"{count} operations a cycle, Vitis HLS unrolls at most {MAX_UNROLL}",
+            where=f"node {node.name}",
+            hint="choose fewer lanes",
+        )
+
+
+def impl(depth: int, width: int) -> str:
+    """Storage of a memory of ``depth`` words of ``width`` bits, as the cost model counts it."""
+    return "lutram" if use_lutram(depth, width) else "bram"
+
+
+def channelwise(node: Node, graph: Graph) -> dict[str, int | bool]:
+    """Parameters of a unit that treats channel by channel, ``lanes`` at once."""
+    require_order(graph, node, np.arange)
+    lanes = parallelism(node).lanes_in
+    check_unroll(node, lanes)
+    channels = graph.value(node.inputs[0]).shape[2]
+    return {"positions": positions(graph, node), "channels": channels, "lanes": lanes}
