@@ -9,14 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 
 from toolchain.errors import UserError
-from toolchain.export import activations, elementwise, linear, qcdq, spatial
+from toolchain.export import activations, elementwise, linear, qcdq, rearrange, spatial
 from toolchain.export.layout import Layout
 from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, load_onnx
 from toolchain.export.reader import Namer, Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv
 
-_ANY_ORDER = "Add Clip DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Sub"
+_ANY_ORDER = """
+Add Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
+"""
 ANY_ORDER = frozenset(_ANY_ORDER.split())
 """Operations that work on maps whatever the order of their axes."""
 CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
@@ -27,7 +29,9 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "AveragePool": spatial.read_pool,
     "BatchNormalization": linear.read_batch_norm,
     "Clip": activations.read_clip,
+    "Concat": rearrange.read_concat,
     "Conv": linear.read_conv,
+    "DepthToSpace": rearrange.read_depth_to_space,
     "DequantizeLinear": qcdq.read_dequantize_linear,
     "Div": elementwise.read_arithmetic,
     "Dropout": elementwise.read_identity,
@@ -46,13 +50,17 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "ReduceMean": spatial.read_mean,
     "Relu": activations.read_relu,
     "Reshape": spatial.read_reshape,
+    "Resize": rearrange.read_resize,
     "Shape": spatial.read_shape,
+    "Slice": rearrange.read_slice,
     "Softmax": elementwise.read_softmax,
+    "Split": rearrange.read_split,
     "Squeeze": spatial.read_squeeze,
     "Sub": elementwise.read_arithmetic,
     "TopK": elementwise.read_topk,
     "Transpose": spatial.read_transpose,
     "Unsqueeze": spatial.read_unsqueeze,
+    "Upsample": rearrange.read_resize,
 }
 """One function an ONNX operation that depends on the input; operations on constants are folded before."""
 

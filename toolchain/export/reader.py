@@ -154,9 +154,9 @@ class Reader:
             self.tensors[onnx_name] = Tensor(value, layout, onnx_name)
         return value
 
-    def alias(self, node: OnnxNode, tensor: Tensor, layout: Layout | None = None) -> None:
-        """The output of ``node`` is the value of ``tensor``, seen with ``layout``."""
-        name = node.outputs[0]
+    def alias(self, node: OnnxNode, tensor: Tensor, layout: Layout | None = None, output: int = 0) -> None:
+        """Output ``output`` of ``node`` is the value of ``tensor``, seen with ``layout``."""
+        name = node.outputs[output]
         self.tensors[name] = Tensor(tensor.value, layout or tensor.layout, name)
 
     def per_channel(self, node: OnnxNode, array: np.ndarray, layout: Layout, what: str) -> np.ndarray:

@@ -110,7 +110,26 @@ def _updated(
     elif node.op == "TopK" and "k" in node.attributes:
         proto.input.append(builder.constant(f"{node.name}:k", np.asarray([node.attributes["k"]], dtype=np.int64)))
         _drop(proto, "k")
+    elif node.op == "Slice" and "starts" in node.attributes:
+        for key in ("starts", "ends", "axes"):
+            if key in node.attributes:
+                given = np.asarray(node.attributes[key], dtype=np.int64)
+                proto.input.append(builder.constant(f"{node.name}:{key}", given))
+                _drop(proto, key)
+    elif node.op == "Upsample" or (node.op == "Resize" and file.opset < MIN_OPSET):
+        return _new_resize(node, builder)
     return proto
+
+
+def _new_resize(node: OnnxNode, builder: _Builder) -> onnx.NodeProto:
+    """Upsample, or Resize of opset 10, as later opsets write it."""
+    scales = node.input(1)
+    if "scales" in node.attributes:
+        scales = builder.constant(f"{node.name}:scales", np.asarray(node.attributes["scales"], dtype=np.float32))
+    mode = node.attributes.get("mode", b"nearest").decode("utf-8", "replace")
+    rules = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": mode}
+    roi = builder.constant(f"{node.name}:roi", np.zeros(0, dtype=np.float32))  # opset 11 demands one
+    return helper.make_node("Resize", [node.inputs[0], roi, scales], [node.outputs[0]], node.name, **rules)
 
 
 def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder, proto: onnx.NodeProto) -> None:

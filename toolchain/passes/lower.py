@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from math import gcd, isinf, lcm
-
-import numpy as np
+from math import isinf
 
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, Relu
-from toolchain.ir.ops import ArgMax, MulShift, Node, Reshape
-from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Value
-from toolchain.passes import lower_spatial  # noqa: F401  registers the convolutions and pools
+from toolchain.ir.ops import ArgMax, Node, Reshape
+from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Real, Value
+from toolchain.passes import lower_maps, lower_spatial  # noqa: F401  register what works on maps
 from toolchain.passes.add_terms import combine
-from toolchain.passes.lowering import PIXEL, Lowering, lower_node, single, where
+from toolchain.passes.lowering import PIXEL, Lowering, even, lower_node, merged, placed, rearranged, single, where
 from toolchain.passes.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
-from toolchain.passes.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, shrink, zipped
+from toolchain.passes.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 
 UNIT_PIXEL = ((Fraction(1, 255),), (Fraction(0),))
 """Pixel scale and offset assumed for a network that says nothing: pixel / 255."""
@@ -38,8 +36,8 @@ def lower(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
     source, quantizer = _start(graph, state)
     for node in graph.nodes:
         if not _by_host(graph, quantizer, node, state):
-            state.reals[node.output.name] = lower_node(node, state, *(state.reals[name] for name in node.inputs))
-    output = single(state, graph.nodes[-1], state.reals[graph.output])
+            state.reals[node.output.name] = _lowered(node, state)
+    output = single(state, graph.nodes[-1], placed(state, graph.nodes[-1], state.reals[graph.output]))
     if not any(isinstance(node, ArgMax) for node in state.nodes):
         state.decoding = Decoding(output.terms[0].scale, output.offset)
     encoding = Encoding(*pixel, quantizer)
@@ -58,9 +56,9 @@ def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[
         if _by_host(graph, quantizer, node, state):
             continue
         try:
-            real = lower_node(node, state, *(state.reals[name] for name in node.inputs))
+            real = _lowered(node, state)
             if node.output.name == graph.output:
-                single(state, node, real)
+                single(state, node, placed(state, node, real))
         except UserError as error:
             found[node.name] = error
             kind = QInt(8, True)
@@ -83,6 +81,14 @@ def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
         offset = tuple(-s * quantizer.zero_point for s in scale)
     state.reals[graph.input.name] = Scaled((Term(source, scale, low, high),), offset)
     return source, quantizer
+
+
+def _lowered(node: Node, state: Lowering) -> Scaled:
+    """What ``node`` makes of its inputs; only elementwise operations take a view."""
+    inputs = [state.reals[name] for name in node.inputs]
+    if not isinstance(node, Affine | Relu | Clamp | LeakyRelu | Quantize):
+        inputs = [placed(state, node, x) for x in inputs]
+    return lower_node(node, state, *inputs)
 
 
 def _by_host(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> bool:
@@ -108,7 +114,7 @@ def _input_quantizer(graph: Graph) -> Quantizer | None:
 
 @lower_node.register
 def _(node: Affine, state: Lowering, x: Scaled) -> Scaled:
-    return affine(x, fractions(node.scale), fractions(node.shift))
+    return affine(x, x.seen(fractions(node.scale)), x.seen(fractions(node.shift)))
 
 
 @lower_node.register
@@ -124,7 +130,7 @@ def _(node: Clamp, state: Lowering, x: Scaled) -> Scaled:
 
 @lower_node.register
 def _(node: LeakyRelu, state: Lowering, x: Scaled) -> Scaled:
-    bent = leaky(x, fractions(node.slope))
+    bent = leaky(x, x.seen(fractions(node.slope)))
     if bent is None:
         raise UserError(
             "a leaky ReLU of a leaky ReLU", where=where(node), hint="put an activation quantizer between them"
@@ -155,6 +161,19 @@ def _(node: Reshape, state: Lowering, x: Scaled) -> Scaled:
 
 @lower_node.register
 def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
+    """The codes; a view comes behind them, where all that go to one channel have its scale."""
+    quantizer, view = node.quantizer, x.view
+    if view is None:
+        return _codes(quantizer, _requantized(node, state, x))
+    name = f"{node.name}_codes"
+    own = replace(quantizer, scale=x.seen(quantizer.scale), step=x.seen(quantizer.step) if quantizer.step else ())
+    before = replace(node, name=name, outputs=(Value(f"{name}_out", x.shape, Real()),), quantizer=own)
+    codes = _requantized(before, state, replace(x, view=None))
+    return _codes(quantizer, rearranged(state, node, view, codes))
+
+
+def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
+    """The codes of the quantizer ``node``, proven."""
     x = settle(x)
     quantizer = node.quantizer
     if quantizer.grid > 1:
@@ -163,19 +182,19 @@ def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     if len(x.terms) > 1 and not state.dry:
         total = combine(node, x, step, state.append)
         if total is not None:
-            return _codes(quantizer, total)
-        x = replace(x, terms=single(state, node, Scaled(x.terms, x.offset)).terms)
+            return total
+        x = merged(state, node, x)
     term = x.terms[0]
     requantizer = make_requantizer(quantizer, term.scale, x)
     value = Value(node.output.name, node.output.shape, quantizer.type)
     if state.dry:
-        return _codes(quantizer, Term(value, (Fraction(1),), requantizer.low, requantizer.high))
+        return Term(value, (Fraction(1),), requantizer.low, requantizer.high)
     common = {"name": node.name, "inputs": (term.value.name,), "outputs": (value,), "origin": node.origin}
     try:
         found = requantizer_node(requantizer, term.low, term.high, term.value.qint.bits, **common)
     except TooManyCodes as error:
         raise UserError(str(error), where=where(node), hint="quantize activations with at most 16 bits") from error
-    return _codes(quantizer, state.append(found, (term,)))
+    return state.append(found, (term,))
 
 
 def _demand_grid(node: Quantize, x: Scaled) -> None:
@@ -225,23 +244,6 @@ def make_requantizer(quantizer: Quantizer, scale: Numbers, x: Scaled) -> Requant
 
 @lower_node.register
 def _(node: ArgMax, state: Lowering, x: Scaled) -> Scaled:
-    x = single(state, node, x)
-    term = x.terms[0]
-    if len(shrink(term.scale)) > 1 or len(shrink(x.offset)) > 1 or term.scale[0] < 0:
-        unit = Fraction(1, lcm(*(f.denominator for f in (*term.scale, *x.offset))))
-        mul, add = ([int(f / unit) for f in numbers] for numbers in (term.scale, x.offset))
-        common = gcd(*mul, *add) or 1
-        reach = max(abs(m) for m in mul) * max(abs(term.low), abs(term.high)) + max(abs(a) for a in add)
-        if reach // common >= 1 << 62:
-            raise UserError(
-                "argmax over channels whose scales share no unit of 62 bits",
-                where=where(node),
-                hint="remove the argmax: the host takes it from the decoded outputs",
-            )
-        arrays = {k: np.array(v, dtype=np.int64) // common for k, v in (("mul", mul), ("add", add))}
-        limit = reach // common
-        term = state.emit(
-            MulShift, node, (term,), term.value.shape, suffix="_align", shift=0, low=-limit, high=limit, **arrays
-        )
-    index = state.emit(ArgMax, node, (term,), (1, 1, 1))
+    x = even(state, node, single(state, node, x), rising=True)
+    index = state.emit(ArgMax, node, x.terms, (1, 1, 1))
     return Scaled((Term(index.value, (Fraction(1),), index.low, index.high),), (Fraction(0),))

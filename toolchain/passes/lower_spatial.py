@@ -10,13 +10,18 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.ir.model_ops import RealConv, RealPool
 from toolchain.ir.ops import Array, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
-from toolchain.passes.lowering import Lowering, lower_node, single, uniform, where
+from toolchain.passes.lowering import Lowering, even, lower_node, single, uniform, where
 from toolchain.passes.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
+
+
+def _zero_codes(term: Term, offset: Numbers) -> Numbers:
+    """What number stands for the real value 0, by channel where that differs; one half where none does."""
+    return shrink(zipped(lambda s, o: -o / s if s else Fraction(bool(o), 2), term.scale, offset))
 
 
 def _zero_code(term: Term, offset: Numbers, node: Node) -> int:
     """The code whose real value is 0, for padding."""
-    code = uniform(zipped(lambda s, o: -o / s, term.scale, offset), node, "the code of zero in front of padding")
+    code = uniform(_zero_codes(term, offset), node, "the code of zero in front of padding")
     if code.denominator != 1 or not term.value.qint.min <= code <= term.value.qint.max:
         raise UserError(
             "pads with zeros that are no code of the input",
@@ -24,6 +29,11 @@ def _zero_code(term: Term, offset: Numbers, node: Node) -> int:
             hint="quantize the input of the convolution, or train with normalize='unit'",
         )
     return int(code)
+
+
+def _unlike_pads(node: RealConv | RealPool, x: Scaled) -> bool:
+    """Whether zeros around the map of ``x`` would be another code in each channel."""
+    return any(node.pads) and len(_zero_codes(x.terms[0], x.offset)) > 1
 
 
 def _window(
@@ -55,6 +65,8 @@ def _(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
     x = single(state, node, x)
     outputs, kh, kw, _ = node.codes.shape
     depthwise = node.groups == x.shape[2] == outputs and node.groups > 1
+    if (not depthwise and len(shrink(x.terms[0].scale)) > 1) or _unlike_pads(node, x):
+        x = even(state, node, x)
     window, offset = _window(state, node, x, (kh, kw), None)
     weight_scale = fractions(node.scale)
     if depthwise:
@@ -104,6 +116,9 @@ def _(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
     if node.kernel == term.value.shape[:2] and not any(node.pads):
         total = state.emit(GlobalSum, node, (term,), node.output.shape)
     else:
+        if _unlike_pads(node, x):
+            x = even(state, node, x)
+            term = x.terms[0]
         window, _ = _window(state, node, x, node.kernel, None)
         taps = node.kernel[0] * node.kernel[1]
         total = state.emit(Pool, node, (window,), node.output.shape, kind="sum", taps=taps)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import singledispatch
+from math import gcd, lcm
 from typing import Any
 
+import numpy as np
+
 from toolchain.errors import UserError
-from toolchain.ir.ops import Add, Node
+from toolchain.ir.ops import Add, DepthToSpace, MulShift, Node
 from toolchain.ir.ranges import output_range
 from toolchain.ir.types import Decoding, QInt, Value
 from toolchain.passes.scaled import Numbers, Scaled, Term, settle, shrink, zipped
@@ -90,17 +93,75 @@ def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
     if len(x.terms) == 1:
         return x
     a, b = x.terms
-    ratios = set(zipped(lambda s, t: s / t, a.scale, b.scale))
-    if len(ratios) > 1:
-        raise UserError(
-            "adds values whose scales differ by channel", where=where(node), hint="quantize both with one scale"
-        )
+    zero = 0 in (*a.scale, *b.scale)
+    ratios = set() if zero else set(zipped(lambda s, t: s / t, a.scale, b.scale))
+    if len(ratios) != 1:
+        parts = [even(state, node, Scaled((term,), (Fraction(0),))) for term in x.terms]
+        return single(state, node, Scaled(tuple(part.terms[0] for part in parts), x.offset))
     ratio = ratios.pop()
     total = state.emit(
         Add, node, x.terms, a.value.shape, multipliers=(ratio.numerator, ratio.denominator), suffix="_sum"
     )
     scale = tuple(s / ratio.numerator for s in a.scale)
     return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
+
+
+def merged(state: Lowering, node: Node, x: Scaled) -> Scaled:
+    """``x`` with its terms added to one; its bend and clamp stay."""
+    x = settle(x)
+    return x if len(x.terms) == 1 else replace(x, terms=single(state, node, Scaled(x.terms, x.offset)).terms)
+
+
+def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Scaled:
+    """A single plain term with one scale, not 0, and one offset for all channels: multiplied by channel where need be.
+
+    The scale is the largest number that all those of the channels, and offsets that differ, are multiples of. With
+    ``rising`` it is positive.
+    """
+    (term,), offset = x.terms, shrink(x.offset)
+    first = term.scale[0]
+    if len(shrink(term.scale)) == len(offset) == 1 and (first > 0 or (first < 0 and not rising)):
+        return x
+    inside, outside = (offset, (Fraction(0),)) if len(offset) > 1 else ((Fraction(0),), offset)
+    unit = Fraction(1, lcm(*(f.denominator for f in (*term.scale, *inside))))
+    mul, add = ([int(f / unit) for f in numbers] for numbers in (term.scale, inside))
+    common = gcd(*mul, *add) or 1
+    kind = term.value.qint
+    reach = (max(abs(m) for m in mul) * max(-kind.min, kind.max) + max(abs(a) for a in add)) // common
+    if reach >= LARGEST:
+        raise UserError(
+            "the scales of its input's channels share no unit of 62 bits",
+            where=where(node),
+            hint="quantize its input with one scale",
+        )
+    arrays = {key: np.array([n // common for n in v], dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
+    out = state.emit(
+        MulShift, node, (term,), term.value.shape, suffix="_align", shift=0, low=-reach, high=reach, **arrays
+    )
+    return Scaled((Term(out.value, (unit * common,), out.low, out.high),), outside)
+
+
+def placed(state: Lowering, node: Node, x: Scaled) -> Scaled:
+    """``x`` as the node behind its view reads it."""
+    view = x.view
+    if view is None:
+        return x
+    x = settle(replace(x, view=None))
+    if not x.plain:
+        raise UserError(
+            "a ReLU of channels of unlike scales, made into a map and not quantized",
+            where=where(node),
+            hint=f"put an activation quantizer behind {where(view)}",
+        )
+    x = even(state, view, x)
+    return replace(x, terms=(rearranged(state, view, view, x.terms[0]),))
+
+
+def rearranged(state: Lowering, node: Node, view: DepthToSpace, term: Term) -> Term:
+    """``term`` behind ``view``, whose integers become the output of ``node``."""
+    facts = {"block": view.block, "channels_first": view.channels_first}
+    out = state.emit(DepthToSpace, node, (term,), view.output.shape, **facts)
+    return Term(out.value, term.scale, out.low, out.high)
 
 
 def uniform(values: tuple[Any, ...], node: Node, what: str) -> Any:

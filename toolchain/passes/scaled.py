@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
+from toolchain.ir.ops import DepthToSpace
 from toolchain.ir.types import Value
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Scaled:
     """The sum of ``terms`` plus ``offset``, bent, then clamped; all tuples have one entry or one a channel.
 
     The bend leaves a sum v from the ``knee`` upwards and makes it knee + leak * (v - knee) below; a leak of 1 is none.
+    ``view`` is a DepthToSpace that is still to come: everything else is told of the channels in front of it.
     """
 
     terms: tuple[Term, ...]
@@ -44,6 +46,7 @@ class Scaled:
     ceiling: Limits = (None,)
     knee: Numbers = (Fraction(0),)
     leak: Numbers = (Fraction(1),)
+    view: DepthToSpace | None = None
 
     @property
     def bent(self) -> bool:
@@ -57,8 +60,14 @@ class Scaled:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """(H, W, C) of the terms."""
         return self.terms[0].value.shape
+
+    def seen(self, numbers: tuple[T, ...]) -> tuple[T, ...]:
+        """``numbers``, one a channel behind the view, as one a channel of the terms."""
+        if self.view is None or len(numbers) == 1:
+            return numbers
+        return tuple(numbers[self.view.spread(k)] for k in range(self.shape[2]))
 
 
 def zipped(function: Callable[[T, U], V], a: Sequence[T], b: Sequence[U]) -> tuple[V, ...]:
@@ -88,7 +97,7 @@ def affine(x: Scaled, scale: Numbers, shift: Numbers) -> Scaled:
         sides = zipped(lambda pair, s: pair[::-1] if s < 0 else pair, sides, scale)
         floor, ceiling = tuple(f for f, _ in sides), tuple(c for _, c in sides)
     offset = zipped(lambda o, s: o * s, x.offset, scale)
-    moved = Scaled(terms, zipped(lambda a, b: a + b, offset, shift), floor, ceiling)
+    moved = Scaled(terms, zipped(lambda a, b: a + b, offset, shift), floor, ceiling, view=x.view)
     if not x.bent:
         return moved
     knee = zipped(lambda k, b: k + b, zipped(lambda k, s: k * s, x.knee, scale), shift)
