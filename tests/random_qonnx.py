@@ -116,6 +116,51 @@ class RandomNet:
         self.net_branch(shape)
         self.x = self.net.add("Add", *self.pick((start, self.x), (self.x, start)))
 
+    def joined(self) -> None:
+        """Branches with scales of their own, or parts of the tensor, some of them changed, joined in any order."""
+        start, shape = self.x, self.shape
+        parts = [(start, shape)]
+        if self.chance(0.5) and shape[0] > 1:
+            cut = int(self.rng.integers(1, shape[0]))
+            parts = [
+                (self.channels(start, *ends), (ends[1] - ends[0], *shape[1:])) for ends in ((0, cut), (cut, shape[0]))
+            ]
+        for x, size in parts[: self.pick(1, 2)]:
+            self.x, self.shape = x, size
+            self.pointwise(self.pick(1, 2, 3))
+            if self.chance(0.7):
+                self.quant()
+            if self.chance(0.5):
+                self.elementwise()
+            parts.append((self.x, self.shape))
+        self.rng.shuffle(parts)
+        self.x = self.net.add("Concat", *(x for x, _ in parts), axis=self.pick(1, -3))
+        self.shape = (sum(size[0] for _, size in parts), *shape[1:])
+
+    def channels(self, x: str, start: int, end: int) -> str:
+        """Some channels of ``x``."""
+        return self.net.add("Slice", x, *(self.net.const([n], np.int64) for n in (start, end, 1)))
+
+    def pointwise(self, outputs: int) -> None:
+        """A convolution of single pixels."""
+        self.x = self.net.conv(self.x, self.weight(outputs, self.shape[0], 1, 1))
+        self.shape = (outputs, *self.shape[1:])
+
+    def enlarged(self) -> None:
+        """A map with more positions: its own repeated, or channels made into positions."""
+        channels, h, w = self.shape
+        if self.chance(0.5):
+            up, right = self.pick(1, 2, 3), self.pick(1, 2)
+            self.x = self.net.add("Resize", self.x, "", self.net.const([1, 1, up, right]), mode="nearest")
+            self.shape = (channels, h * up, w * right)
+            return
+        if channels % 4:
+            self.pointwise(4 * self.pick(1, 2))
+            if self.chance(0.3):
+                self.quant()
+        self.x = self.net.add("DepthToSpace", self.x, blocksize=2, mode=self.pick("DCR", "CRD"))
+        self.shape = (self.shape[0] // 4, 2 * h, 2 * w)
+
     def net_branch(self, shape: tuple[int, ...]) -> None:
         """A pointwise convolution that keeps ``shape``, quantized."""
         if self.chance(0.8):
@@ -134,13 +179,14 @@ class RandomNet:
         return self.x
 
 
-def random_qonnx(path: Path, seed: int) -> Path:
-    """The random network of ``seed``, written to ``path``."""
+def random_qonnx(path: Path, seed: int, *, maps: bool = True) -> Path:
+    """The random network of ``seed``, written to ``path``; with ``maps`` some are joined, parted and enlarged."""
     net = RandomNet(seed)
+    layers = [net.conv, net.conv, net.pool, net.residual, *([net.joined, net.enlarged] if maps else [])]
     if net.chance(0.9):
         net.quant()
     for _ in range(net.pick(1, 2, 3)):
-        net.pick(net.conv, net.conv, net.pool, net.residual)()
+        net.pick(*layers)()
         for _ in range(net.pick(0, 1, 1, 2)):
             net.elementwise()
         if net.chance(0.9):

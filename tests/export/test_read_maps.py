@@ -140,14 +140,17 @@ def channels_last(net: Net) -> str:
 
 
 def unet(net: Net) -> str:
-    """Down and up again with a skip."""
+    """Down and up again in both ways with a skip; the output is joined from parts."""
     top = net.conv(net.quant("x", 8, 1 / 64), net.weight(6, 4, 3, 3), pads=[0, 1, 1, 1])
     top = net.quant(net.add("Relu", net.batch_norm(top, 6)), 4, 0.2, signed=0)
     low = net.add("MaxPool", top, kernel_shape=[2, 2], strides=[2, 2])
     low = net.quant(net.add("Relu", net.conv(low, net.weight(8, 6, 3, 3), pads=[1] * 4)), 4, 0.31, signed=0)
     up = net.add("Resize", low, "", net.const([1, 1, 2, 2]), mode="nearest")
-    x = net.add("Concat", up, top, axis=1)
-    return net.quant(net.conv(net.quant(x, 4, 0.27, signed=0), net.weight(3, 14, 3, 3), pads=[1] * 4), 8, 0.1)
+    x = net.add("Concat", up, top, net.add("DepthToSpace", low, blocksize=2, mode="CRD"), axis=1)
+    x = net.quant(net.conv(net.quant(x, 4, 0.27, signed=0), net.weight(4, 16, 3, 3), pads=[1] * 4), 8, 0.1)
+    x = net.add("Split", x, net.const([2, 2], np.int64), axis=1)
+    net.nodes[-1].output.append("right")
+    return net.add("Concat", "right", net.quant(net.conv(x, net.weight(2, 2, 1, 1)), 4, 0.2), axis=1)
 
 
 MAPS: dict[str, Build] = {

@@ -1,0 +1,46 @@
+"""A network that joins, parts and enlarges maps, from the QONNX file to threads that wait for each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.export.test_read_maps import unet
+from tests.graphs import random_input
+from tests.onnx_models import Net
+from toolchain.cli import app
+from toolchain.flow.stages import load_hardware
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.ops import Concat, DepthToSpace, Slice, Upsample
+from toolchain.simulate.bounded import BoundedCSim
+from toolchain.simulate.cycles import unit_cycles
+
+FRAMES = 3
+
+
+@pytest.mark.needs_gxx
+def test_a_unet_is_exact_with_the_fifos_it_gets(tmp_path: Path) -> None:
+    """The export verifies itself; with one thread a unit and FIFOs as deep as sized nothing waits for ever.
+
+    The codes are the evaluator's, and the cycles counted in C++ those of the schedules.
+    """
+    net = Net((1, 4, 9, 8), seed=21)
+    net.save(tmp_path / "net.onnx", unet(net))
+    folder = tmp_path / "build"
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "net.onnx"), "--out", str(folder), "--count", "8"])
+    report = json.loads((folder / "report.json").read_text())
+
+    assert done.exit_code == 0, done.output
+    assert report["verification"]["csim_mismatches"] == 0
+    assert all(n["counted_cycles"] in (n["cycles"], None) for n in report["nodes"])
+    hardware, _ = load_hardware(folder)
+    assert {Concat, Slice, Upsample, DepthToSpace} <= {type(node) for node in hardware.nodes}
+    files = {str(p.relative_to(folder / "hls")): p.read_text() for p in (folder / "hls").rglob("*") if p.is_file()}
+    csim = BoundedCSim(hardware, files)
+    x = random_input(hardware, FRAMES)
+    np.testing.assert_array_equal(csim.run_bounded(x), evaluate(hardware, x)[hardware.output])
+    assert csim.cycles() == unit_cycles(hardware, FRAMES)
