@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toolchain.errors import UserError, unknown_name
 
@@ -29,7 +29,7 @@ class DataConfig(_Model):
     normalize: Literal["unit", "standard"] = "unit"  # p / levels, or (p / levels - mean) / std on the host
 
 
-MODELS = ("cnn", "tfc", "lenet300", "lenet5", "vgg-small", "resnet8", "resnet20")
+MODELS = ("cnn", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resnet8", "resnet20")
 """Networks that can be trained; ``train/models.py`` builds them."""
 
 
@@ -38,6 +38,7 @@ class ModelConfig(_Model):
 
     name: str = "cnn"
     width: float = Field(default=1.0, gt=0, le=8)
+    plain: bool = False  # without batch norms and biases
 
 
 class LayerQuant(_Model):
@@ -51,7 +52,7 @@ class LayerQuant(_Model):
 class QuantConfig(_Model):
     """Bit widths and the kind of scale. ``layers`` overrides single layers by name."""
 
-    method: Literal["lsq"] = "lsq"
+    method: Literal["lsq", "niti"] = "lsq"
     weight_bits: Bits = Field(default=4, ge=1, le=8)
     act_bits: Bits = Field(default=4, ge=1, le=8)
     first_weight_bits: Bits | None = Field(default=None, ge=1, le=8)
@@ -61,6 +62,24 @@ class QuantConfig(_Model):
     scale: Literal["float", "pot"] = "float"
     weight_granularity: Literal["tensor", "channel"] = "tensor"
     layers: dict[str, LayerQuant] = Field(default_factory=dict)
+
+
+class NitiConfig(_Model):
+    """Integer-only training. ``mu`` is the learning rate: the largest change of a weight in an update is 2**mu."""
+
+    variant: Literal["2020", "2021"] = "2021"  # rounding of activations and errors: pseudo-stochastic, to nearest
+    mu: tuple[int, ...] = Field(default=(0,), min_length=1)
+    milestones: tuple[int, ...] = ()  # epochs that the second and later values of mu begin with
+    decay_bits: int | None = Field(default=None, ge=1, le=31)  # adds weight * gradient range * 2**-decay_bits; 2020: 15
+    fraction_bits: Literal[0, 8] = 0  # more bits of the weights that updates add up in
+    calibration_images: int = Field(default=1024, ge=1)  # that the exponents are frozen on
+    check: bool = False  # assert type and range of every tensor: slow
+
+    @model_validator(mode="after")
+    def _one_mu_a_phase(self) -> NitiConfig:
+        if len(self.mu) != len(self.milestones) + 1 or sorted(set(self.milestones)) != list(self.milestones):
+            raise ValueError("mu needs one value more than milestones, which must rise")
+        return self
 
 
 class TrainConfig(_Model):
@@ -106,6 +125,7 @@ class RunConfig(_Model):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     quant: QuantConfig = QuantConfig()
+    niti: NitiConfig = NitiConfig()
     train: TrainConfig = TrainConfig()
     stage: tuple[StageConfig, ...] = ()
 
@@ -180,6 +200,8 @@ def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
             f"of train.epochs = {config.train.epochs}",
             where=where,
         )
+    if config.quant.method == "niti" and not config.train.float:
+        _check_niti(config, where)
     return config
 
 
@@ -192,6 +214,23 @@ def _check_stages(config: RunConfig, where: str) -> None:
         raise UserError("train.pretrain_epochs with [[stage]]", where=where, hint="make it a stage, quantized = false")
     if not config.train.float and not config.stage[-1].quantized:
         raise UserError(f"the last stage '{names[-1]}' is not quantized", where=where, hint="or set train.float = true")
+
+
+def _check_niti(config: RunConfig, where: str) -> None:
+    """Settings that integer-only training cannot follow are refused rather than ignored."""
+    if config.stage:
+        raise UserError("[[stage]] does not fit quant.method = \"niti\"", where=where, hint="use niti.milestones")
+    needed: dict[str, tuple[object, object]] = {
+        "quant.weight_bits": (config.quant.weight_bits, 8),
+        "quant.act_bits": (config.quant.act_bits, 8),
+        "train.pretrain_epochs": (config.train.pretrain_epochs, 0),
+        "train.devices": (config.train.devices, 1),
+        "model.plain": (config.model.plain, True),
+    }
+    for key, (given, value) in needed.items():
+        if given != value:
+            hint = f"set {key} = {json.dumps(value)}"
+            raise UserError(f"{key} = {json.dumps(given)} does not fit quant.method = \"niti\"", where=where, hint=hint)
 
 
 def dump_toml(config: RunConfig) -> str:

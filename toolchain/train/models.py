@@ -60,7 +60,18 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     except _TooSmall as error:
         raise UserError(f"model '{config.model.name}' needs larger images than {dataset_shape}: {error}") from error
     make.check_overrides()
+    if config.model.plain:
+        layers = _without_norms(config.model.name, layers)
     return nn.Sequential(layers)
+
+
+def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
+    """The network without batch norms and without the bias of the classifier."""
+    if any(isinstance(layer, Residual) for layer in layers.values()):
+        raise UserError(f"model '{model}' does not train without its batch norms", hint="set model.plain = false")
+    layers["fc"].bias = None
+    norms = nn.BatchNorm1d | nn.BatchNorm2d
+    return OrderedDict((name, layer) for name, layer in layers.items() if not isinstance(layer, norms))
 
 
 class _TooSmall(ValueError):
@@ -129,6 +140,12 @@ def _lenet5(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDi
     return _plain(make, shape, classes, convs, 5, [_scaled(120, width), _scaled(84, width)])
 
 
+def _lenet5_caffe(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """20-50-500-10, the larger LeNet-5 of the Caffe framework, with a ReLU behind each layer but the last."""
+    convs = [(_scaled(20, width), 0), None, (_scaled(50, width), 0), None]
+    return _plain(make, shape, classes, convs, 5, [_scaled(500, width)])
+
+
 def _vgg_small(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
     """128, 128, pool, 256, 256, pool, 512, 512, pool and one classifier: the VGG-Small of the quantization papers."""
     convs: list[Conv | None] = []
@@ -171,6 +188,7 @@ _BUILDERS: dict[str, Callable[[Layers, Shape, int, float], OrderedDict[str, nn.M
     "tfc": _tfc,
     "lenet300": _lenet300,
     "lenet5": _lenet5,
+    "lenet5-caffe": _lenet5_caffe,
     "vgg-small": _vgg_small,
     "resnet8": _resnet(1),
     "resnet20": _resnet(3),

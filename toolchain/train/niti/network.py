@@ -1,0 +1,88 @@
+"""A network of integer layers, made from the float network of the same run file."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.config import RunConfig
+from toolchain.errors import UserError
+from toolchain.train.models import Shape, build
+from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Layer, Linear, MaxPool, ReLU, Variant
+from toolchain.train.niti.numbers import Block
+
+
+class Network(nn.Module):
+    """The integer ``layers`` by name, one after the other."""
+
+    def __init__(self, layers: OrderedDict[str, Layer]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(layers)
+        self.weighted()[0][1].first = True
+
+    def forward(self, x: Block) -> Block:
+        """Logits (N, classes) of a map (N, H, W, C)."""
+        for _, layer in self.named_layers():
+            x = layer(x)
+        return x
+
+    def backward(self, error: Tensor) -> None:
+        """Leave in every layer with weights the gradient for the error (N, classes) at the logits."""
+        for _, layer in reversed(list(self.named_layers())):
+            error = layer.backward(error)
+            if isinstance(layer, Linear) and layer.first:
+                return
+
+    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+        """The layers in order."""
+        return self.layers.named_children()  # type: ignore[return-value]
+
+    def weighted(self) -> list[tuple[str, Linear]]:
+        """The layers with weights in order."""
+        return [(name, layer) for name, layer in self.named_layers() if isinstance(layer, Linear)]
+
+
+def build_integer(config: RunConfig, shape: Shape, classes: int) -> Network:
+    """The network of a run file with random weights that follow from its seed.
+
+    Raises:
+        UserError: it holds a layer that integer-only training does not have.
+    """
+    generator = torch.Generator().manual_seed(config.train.seed)
+    variant, bits = VARIANTS[config.niti.variant], config.niti.fraction_bits
+    layers = OrderedDict[str, Layer]()
+    for name, layer in float_twin(config, shape, classes).named_children():
+        if not isinstance(layer, nn.Identity):  # the input of a float network
+            layers[name] = _integer(config.model.name, name, layer, variant, generator, bits)
+    return Network(layers)
+
+
+def float_twin(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
+    """The float network with the same layers; its weights are not used."""
+    return build(config.model_copy(update={"train": config.train.model_copy(update={"float": True})}), shape, classes)
+
+
+def _integer(
+    model: str, name: str, layer: nn.Module, variant: Variant, generator: torch.Generator, fraction_bits: int
+) -> Layer:
+    """The integer layer of a float one."""
+    match layer:
+        case nn.Conv2d(kernel_size=(int() as k, _), padding=(int() as pad, _), stride=(1, 1), bias=None) if pad < k:
+            return Conv(
+                layer.in_channels, layer.out_channels, k, pad, variant, generator, fraction_bits=fraction_bits
+            )
+        case nn.Linear(bias=None):
+            return Linear(layer.in_features, layer.out_features, variant, generator, fraction_bits=fraction_bits)
+        case nn.ReLU():
+            return ReLU()
+        case nn.MaxPool2d(kernel_size=2):
+            return MaxPool()
+        case nn.Flatten():
+            return Flatten()
+    raise UserError(
+        f"integer-only training has no layer for '{name}' of model '{model}' ({type(layer).__name__})",
+        hint="train a network without residual adds, with model.plain = true",
+    )
