@@ -21,6 +21,8 @@ from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.models import build
+from toolchain.train.niti.network import build_integer
+from toolchain.train.niti.run import train_integer
 from toolchain.train.stages import Trained, is_first_process, rebuilt, run_stages, stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import from_json, to_json
@@ -56,9 +58,14 @@ def train(
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
-    build(config, data.shape, data.classes)  # what is wrong with the network is said before anything is written
+    integer_only = config.quant.method == "niti" and not config.train.float
+    # what is wrong with the network is said before anything is written
+    (build_integer if integer_only else build)(config, data.shape, data.classes)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
         _prepare_folder(config, out, resume, overwrite)
+    if integer_only:
+        train_integer(config, data, out, resume=resume, callbacks=callbacks)
+        return out
     done = run_stages(config, data, out, resume=resume, callbacks=callbacks)
     if is_first_process():
         _write_results(done, data, config, out)
@@ -75,6 +82,8 @@ def load_run(out: Path) -> tuple[torch.nn.Module, RunConfig, Dataset]:
     if not path.is_file():
         raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
     saved = torch.load(path, weights_only=True)
+    if "edits" not in saved:
+        raise UserError(f"{path} holds an integer network", hint="use toolchain.train.niti.run.load_integer")
     config = RunConfig.model_validate(json.loads(saved["config"]))
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
     model = rebuilt(stages(config)[-1].config, data, from_json(saved["edits"]), saved["state_dict"])

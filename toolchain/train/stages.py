@@ -154,11 +154,8 @@ def _run(
     module = Classifier(
         model.train(), data, config, methods, first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0
     )
-    with _quiet_lightning():
-        trainer = _trainer(stage, out, callbacks)
-        trainer.fit(module, ckpt_path=_last_checkpoint(out, stage) if resume else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+    with quiet_lightning():
+        trainer = fitted(module, stage, out, resume, callbacks)
         if stage.pristine and module.float_top1 is not None:
             float_top1 = module.float_top1
         edits = [edit for method in reversed(methods) for edit in method.finalize(model)]
@@ -167,6 +164,21 @@ def _run(
     set_memory_format(model.cpu().eval(), torch.contiguous_format)
     history = [*(before.history if before else []), (stage.name, config.train.epochs, module.top1)]
     return Trained(model, (before.edits if before else []) + edits, float_top1, module.top1, module.seconds, history)
+
+
+def fitted(
+    module: L.LightningModule, stage: Stage, out: Path, resume: bool, callbacks: Sequence[Callback]
+) -> L.Trainer:
+    """Train ``module`` for the epochs of ``stage``, from its last checkpoint on ``resume``; returns what trained it.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it.
+    """
+    trainer = _trainer(stage, out, callbacks)
+    trainer.fit(module, ckpt_path=_last_checkpoint(out, stage) if resume else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return trainer
 
 
 def _go_on_from(before: Trained, model: nn.Module) -> None:
@@ -224,7 +236,7 @@ def _updated(section: Any, values: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice to itself; its errors pass."""
     before = {name: logging.getLogger(name).level for name in _LIGHTNING_LOGGERS}
     for name in before:

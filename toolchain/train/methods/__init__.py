@@ -8,8 +8,8 @@ from toolchain.train.methods.lsq import Lsq
 
 
 def quant_method(quant: QuantConfig) -> QuantMethod:
-    """The method that quantizes, by ``quant.method``."""
-    return {"lsq": Lsq}[quant.method]()
+    """The method that quantizes, by ``quant.method``; the float network of an integer-only run needs none."""
+    return {"lsq": Lsq, "niti": QuantMethod}[quant.method]()
 
 
 def stage_methods(stage: StageConfig) -> list[Method]:

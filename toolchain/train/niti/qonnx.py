@@ -1,0 +1,173 @@
+"""A frozen integer network as a QONNX file, proven to compute the same.
+
+All scales are powers of two, so that the file lowers to shifts. Activations round halves away from zero (HALF_UP), as
+the integer network does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from toolchain import files
+from toolchain.errors import VerificationError
+from toolchain.export.agreement import Agreement, compare
+from toolchain.export.qonnx import OPSET
+from toolchain.export.read import read_qonnx
+from toolchain.ir.encode import encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.passes.pipeline import to_integer
+from toolchain.train.data import PixelMap
+from toolchain.train.models import Shape
+from toolchain.train.niti.freeze import Shifts, frozen_exponents, run_frozen
+from toolchain.train.niti.inputs import InputFormat, to_block
+from toolchain.train.niti.layers import Conv, Flatten, Linear, MaxPool, ReLU
+from toolchain.train.niti.network import Network
+from toolchain.train.niti.numbers import MANTISSA_BITS
+
+_DOMAIN = "qonnx.custom_op.general"
+_IR_VERSION = 10
+
+
+class _Graph:
+    """Nodes and constants under construction; ``value`` is the tensor that the next node reads."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[TensorProto] = []
+        self.value = "input"
+
+    def constant(self, name: str, array: NDArray[np.float64]) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(array, dtype=np.float32), name))
+        return name
+
+    def node(self, op: str, name: str, *others: str, domain: str = "", **attributes: object) -> None:
+        """A node that reads the current value, and ``others`` behind it."""
+        output = f"{name}_out"
+        self.nodes.append(helper.make_node(op, [self.value, *others], [output], name, domain=domain, **attributes))
+        self.value = output
+
+    def quantizer(self, name: str, exponent: int, bits: int, *, signed: bool) -> None:
+        """A Quant node of scale 2**exponent; signed ranges are symmetric."""
+        numbers = {"scale": 2.0**exponent, "zero_point": 0.0, "bits": float(bits)}
+        parameters = [self.constant(f"{name}.{key}", np.array(value)) for key, value in numbers.items()]
+        attributes = {"signed": int(signed), "narrow": int(signed), "rounding_mode": "HALF_UP"}
+        self.node("Quant", name, *parameters, domain=_DOMAIN, **attributes)
+
+    def weight(self, name: str, mantissas: Tensor, exponent: int) -> str:
+        """The quantized weight of a layer; leaves the current value alone."""
+        value = self.value
+        self.value = self.constant(f"{name}.weight", mantissas.cpu().numpy() * 2.0**exponent)
+        self.quantizer(f"{name}.weight_quant", exponent, MANTISSA_BITS + 1, signed=True)
+        quantized, self.value = self.value, value
+        return quantized
+
+
+def to_model(
+    network: Network, shifts: Shifts, inputs: InputFormat, shape: Shape, metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """The QONNX model of batch size 1 for an input (1, C, H, W); nodes are named after the layers."""
+    graph = _Graph()
+    graph.quantizer("input_quant", inputs.exponent, MANTISSA_BITS + 1, signed=True)
+    exponents = frozen_exponents(network, shifts, inputs.exponent)
+    layers = list(network.named_layers())
+    last = network.weighted()[-1][0]
+    exponent, order = inputs.exponent, None
+    for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)], strict=True):
+        match layer:
+            case Linear():
+                weight = graph.weight(name, _arranged(layer, order), layer.exponent)
+                if isinstance(layer, Conv):
+                    graph.node("Conv", name, weight, kernel_shape=[layer.kernel] * 2, pads=[layer.padding] * 4)
+                else:
+                    graph.node("MatMul", name, weight)
+                exponent, order = exponents[name], None
+                if name != last and not isinstance(following, ReLU):
+                    graph.quantizer(f"{name}.act_quant", exponent, MANTISSA_BITS + 1, signed=True)
+            case ReLU():
+                graph.node("Relu", name)
+                graph.quantizer(f"{name}.act_quant", exponent, MANTISSA_BITS, signed=False)
+            case MaxPool():
+                graph.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
+            case Flatten():
+                graph.node("Flatten", name, axis=1)
+                order = tuple(layer.shape[1:])
+    classes = network.weighted()[-1][1].weight.shape[0]
+    ends = [
+        helper.make_tensor_value_info(value, TensorProto.FLOAT, sizes)
+        for value, sizes in (("input", [1, *shape]), (graph.value, [1, classes]))
+    ]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "niti", ends[:1], ends[1:], graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(_DOMAIN, 2)],
+        ir_version=_IR_VERSION,
+    )
+    helper.set_model_props(model, dict(sorted(metadata.items())))
+    return model
+
+
+def _arranged(layer: Linear, flattened: tuple[int, ...] | None) -> Tensor:
+    """Weights as ONNX wants them: (outputs, inputs, k, k), or (inputs, outputs) with the inputs in (C, H, W) order."""
+    if isinstance(layer, Conv):
+        return layer.weight.view(-1, layer.kernel, layer.kernel, layer.inputs).permute(0, 3, 1, 2)
+    if flattened is None:
+        return layer.weight.t()
+    return layer.weight.view(-1, *flattened).permute(0, 3, 1, 2).flatten(1).t()
+
+
+def export_frozen(
+    network: Network,
+    shifts: Shifts,
+    inputs: InputFormat,
+    table: Tensor,
+    images: Tensor,
+    path: Path,
+    metadata: Mapping[str, str],
+) -> Agreement:
+    """Write a frozen network as a QONNX file, provided the file computes what the network computes.
+
+    Args:
+        network: the trained network.
+        shifts: its frozen shifts.
+        inputs: how a pixel becomes a mantissa, by ``table``.
+        images: pixels (N, C, H, W) in uint8 that file and network are compared on.
+        path: the file to write; left alone when the comparison fails.
+        metadata: ONNX metadata properties.
+
+    Returns:
+        how the file's float32 execution agrees with the integer network.
+
+    Raises:
+        VerificationError: the lowered file differs from the network in any sum of any image, or its float32 execution
+            by more than rounding.
+    """
+    expected = run_frozen(network, shifts, to_block(images, table, inputs.exponent).mantissa).cpu().numpy()
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    data = to_model(network, shifts, inputs, shape, metadata).SerializeToString(deterministic=True)
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / path.name
+        candidate.write_bytes(data)
+        report = _compared(candidate, inputs.pixels, images.permute(0, 2, 3, 1).numpy(), expected)
+    files.write_bytes(path, data)
+    return report
+
+
+def _compared(
+    path: Path, pixels: PixelMap, images: NDArray[np.uint8], expected: NDArray[np.int32]
+) -> Agreement:
+    """Compare the lowered file with the network's sums, exactly, and then with its own float32 execution."""
+    file = read_qonnx(path)
+    integer = to_integer(file.graph, (pixels.scale, pixels.offset))
+    sums = evaluate(integer, encode(integer, images))[integer.output].reshape(expected.shape)
+    differing = int((sums != expected).any(axis=1).sum())
+    if differing:
+        raise VerificationError(f"the file's integer network differs from the trained one on {differing} images")
+    return compare(file, integer, images)

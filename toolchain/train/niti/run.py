@@ -1,0 +1,122 @@
+"""An integer-only run from a config to a folder: training, frozen exponents, the proven QONNX file and the metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from toolchain import __version__, files
+from toolchain.config import RunConfig
+from toolchain.errors import UserError
+from toolchain.export.execute import execute_qonnx
+from toolchain.export.onnx_file import load_onnx
+from toolchain.export.qonnx import input_metadata
+from toolchain.train.batches import Batches
+from toolchain.train.data import Dataset, load
+from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
+from toolchain.train.niti.network import Network, build_integer, float_twin
+from toolchain.train.niti.numbers import MANTISSA_BITS, Block
+from toolchain.train.niti.qonnx import export_frozen
+from toolchain.train.niti.trainer import IntegerClassifier
+from toolchain.train.stages import fitted, quiet_lightning, stages
+from toolchain.train.statistics import macs, parameters
+
+log = logging.getLogger(__name__)
+
+GATE_IMAGES = 64  # test images that file and network are compared on
+QONNX_IMAGES = 1000  # test images the reference executor's accuracy is measured on
+_BATCH = 500
+
+
+def train_integer(config: RunConfig, data: Dataset, out: Path, *, resume: bool, callbacks: Sequence[Callback]) -> None:
+    """Train the integer network of a run file and write model.onnx, model.pt and metrics.json into ``out``.
+
+    Raises:
+        UserError: the device's int8 product is not exact.
+        VerificationError: the exported file does not compute what the frozen network computes.
+        KeyboardInterrupt: the user stopped it.
+    """
+    (stage,) = stages(config)
+    L.seed_everything(config.train.seed, verbose=False)
+    module = IntegerClassifier(data, config)
+    with quiet_lightning():
+        fitted(module, stage, out, resume, callbacks)
+    _write_results(module.cpu(), data, config, out)
+
+
+def load_integer(out: Path) -> tuple[Network, Shifts, RunConfig]:
+    """The trained network of a run's folder, its frozen shifts and its config.
+
+    Raises:
+        UserError: no model.pt.
+    """
+    path = out / "model.pt"
+    if not path.is_file():
+        raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
+    saved = torch.load(path, weights_only=True)
+    config = RunConfig.model_validate(json.loads(saved["config"]))
+    data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
+    network = build_integer(config, data.shape, data.classes)
+    network.load_state_dict(saved["state_dict"])
+    return network, saved["shifts"], config
+
+
+def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, out: Path) -> None:
+    """Freeze, export through the gate, then write the model and the metrics."""
+    network = module.model
+    calibration = module.train_x[: config.niti.calibration_images]
+    shifts = freeze(network, (module.input(x) for x in calibration.split(config.train.batch_size)))
+    top1 = frozen_top1(network, shifts, _test_batches(module))
+    log.info("frozen exponents: top-1 %.4f, shifts %s", top1, shifts)
+    qonnx_top1 = _export(module, shifts, config, out)
+    buffer = io.BytesIO()
+    saved = {"config": config.model_dump_json(), "shifts": shifts, "state_dict": network.state_dict()}
+    torch.save(saved, buffer)
+    files.write_bytes(out / "model.pt", buffer.getvalue())
+    twin = float_twin(config, data.shape, data.classes).eval()
+    weights = [layer.weight for _, layer in network.weighted()]
+    metrics = {
+        "data": config.data.name,
+        "model": config.model.name,
+        "methods": [config.quant.method],
+        "float_top1": None,
+        "top1": module.top1,
+        "frozen_top1": round(top1, 6),
+        "qonnx_top1": qonnx_top1,
+        "params": parameters(twin),
+        "macs": macs(twin, data.shape),
+        "weight_bits": MANTISSA_BITS + 1,
+        "act_bits": MANTISSA_BITS + 1,
+        "weight_sparsity": sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights),
+        "epochs": config.train.epochs,
+        "seconds": round(module.seconds, 1),
+        "stages": [{"name": "train", "epochs": config.train.epochs, "top1": module.top1}],
+    }
+    files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+def _test_batches(module: IntegerClassifier) -> Iterator[tuple[Block, Tensor]]:
+    for pixels, labels in Batches(module.test_x, module.test_y, _BATCH):
+        yield module.input(pixels), labels
+
+
+def _export(module: IntegerClassifier, shifts: Shifts, config: RunConfig, out: Path) -> float:
+    """Write model.onnx; returns the reference executor's accuracy on the first test images."""
+    metadata = {"fpgaflow.version": __version__, **input_metadata(module.format.pixels, config.data.name)}
+    path = out / "model.onnx"
+    images = module.test_x[:QONNX_IMAGES]
+    report = export_frozen(
+        module.model, shifts, module.format, module.codes, images[:GATE_IMAGES], path, metadata
+    )
+    log.info("%s equals the network on %d images; %d codes on a tie", path, report.images, report.mismatches)
+    values = execute_qonnx(path, module.format.pixels.apply(images.numpy()))[load_onnx(path).output]
+    return float(np.mean(values.argmax(1) == module.test_y[: len(images)].numpy()))
