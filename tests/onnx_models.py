@@ -21,6 +21,7 @@ class Net:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
         self.metadata: dict[str, str] = {}
+        self.datatypes: dict[str, str] = {}
 
     def const(self, array: Any, dtype: Any = np.float32) -> str:
         """An initializer."""
@@ -51,6 +52,17 @@ class Net:
         scale = self.rng.uniform(0.05, 0.2, scales)
         return self.quant(self.const(self.rng.normal(0, 0.3, shape)), bits, scale, narrow=1)
 
+    def typed(self, array: Any, datatype: str) -> str:
+        """A float32 initializer that the file says holds the QONNX ``datatype``."""
+        name = self.const(array)
+        self.datatypes[name] = datatype
+        return name
+
+    def thresholds(self, x: str, rows: Any, **attributes: Any) -> str:
+        """A MultiThreshold; ``out_scale``, ``out_bias`` and ``data_layout`` as given."""
+        attributes = {"out_dtype": "INT32", "domain": "qonnx.custom_op.general"} | attributes
+        return self.add("MultiThreshold", x, self.const(rows), **attributes)
+
     def conv(self, x: str, weight: str, *, bias: str = "", **attributes: Any) -> str:
         """A convolution."""
         return self.add("Conv", x, weight, *([bias] if bias else []), **attributes)
@@ -74,6 +86,10 @@ class Net:
             [helper.make_tensor_value_info(output, kind, None)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
+        for tensor, datatype in self.datatypes.items():
+            note = onnx.TensorAnnotation(tensor_name=tensor)
+            note.quant_parameter_tensor_names.add(key="finn_datatype", value=datatype)
+            graph.quantization_annotation.append(note)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("onnx.brevitas", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
         helper.set_model_props(model, self.metadata)
@@ -143,6 +159,20 @@ def bipolar(path: Path) -> Path:
     x = net.quant(net.conv(x, weight), 1, 0.7)
     x = net.add("ReduceMean", net.quant(net.conv(x, net.weight(4, 4, 1, 1)), 4, 0.1), axes=[2, 3], keepdims=0)
     return net.save(path, net.linear(x, 4, 3))
+
+
+def multi_threshold(path: Path) -> Path:
+    """FINN's form: annotated integer weights, a bipolar, a signed and an unsigned MultiThreshold, pads, pixels in."""
+    net = Net((1, 2, 6, 6), seed=7)
+    net.datatypes["x"] = "UINT8"
+    x = net.add("Sub", net.add("Mul", net.add("Div", "x", net.const(255.0)), net.const(2.0)), net.const(1.0))
+    x = net.thresholds(x, [[0.0]], out_scale=2.0, out_bias=-1.0, domain="finn.custom_op.general")
+    x = net.conv(x, net.typed(net.rng.choice([-1, 1], (4, 2, 3, 3)), "BIPOLAR"), pads=[1, 1, 1, 1])
+    x = net.batch_norm(x, 4)
+    x = net.thresholds(x, net.rng.normal(0, 2, (4, 7)), out_bias=-4.0, data_layout="NCHW")
+    x = net.conv(x, net.typed(net.rng.integers(-4, 4, (5, 4, 1, 1)), "INT3"))
+    x = net.thresholds(net.add("Mul", x, net.const(0.3)), [[-1.4, 0.25, 0.25, 2.0]], out_scale=0.5, out_bias=0.15)
+    return net.save(path, net.linear(net.add("Flatten", x), 180, 3))
 
 
 NETS = (conv_bn_relu, residual, depthwise, flatten_linear, old_style, bipolar)

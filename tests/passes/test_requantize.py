@@ -15,6 +15,7 @@ from toolchain.ir.types import QInt, Value
 from toolchain.passes.requantize import (
     Requantizer,
     definition,
+    definitions,
     prove,
     requantizer_node,
     round_ratio,
@@ -134,7 +135,7 @@ def test_a_wrong_node_is_refused():
     wrong = MulShift(mul=np.array([1]), add=np.array([1]), shift=2, low=-8, high=7, **COMMON)
 
     with pytest.raises(ArithmeticError, match=r"^q: input -30 of channel 0 gives -7, not -8$"):
-        prove(wrong, requantizer, rows, -40, 40)
+        prove(wrong, lambda points: definitions(requantizer, points), rows, -40, 40)
 
 
 def test_eight_bit_outputs_take_a_multiplier_and_two_bit_ones_thresholds():

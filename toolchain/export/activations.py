@@ -1,14 +1,14 @@
-"""LeakyRelu, PRelu, Clip and Trunc of an ONNX file."""
+"""Relu, LeakyRelu, PRelu, Clip, MultiThreshold and Trunc of an ONNX file."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from toolchain.export.constants import QuantRule, read_quant, rounding_of
-from toolchain.export.onnx_file import OnnxNode
+from toolchain.export.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.export.qcdq import narrow_codes
 from toolchain.export.reader import Reader
-from toolchain.ir.model_ops import Clamp, LeakyRelu, Quantize, Relu
+from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Quantize, Relu
 from toolchain.ir.types import Quantizer
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -92,6 +92,48 @@ def _real_range(reader: Reader, node: OnnxNode) -> tuple[float, float] | None:
         return None
     low, high = ((code - rule.zero_point) * rule.scale.astype(np.float64) for code in (rule.low, rule.high))
     return float(low.min()), float(high.max())
+
+
+def read_multi_threshold(reader: Reader, node: OnnxNode) -> None:
+    """FINN's MultiThreshold: out_scale times the number of thresholds reached, plus out_bias.
+
+    Thresholds are one row, or one a channel of the axis that ``data_layout`` calls C; without one the executor takes
+    the second axis of (N, C) and of maps, and the last of three.
+    """
+    source = reader.tensor(node)
+    rows = np.sort(reader.constant(node, 1, "thresholds").astype(np.float64), axis=-1)
+    scale, bias = (float(node.attributes.get(key, default)) for key, default in (("out_scale", 1.0), ("out_bias", 0.0)))
+    if not (np.isfinite([scale, bias]).all() and scale > 0):
+        what = f"out_scale={scale:g}, out_bias={bias:g}"
+        raise reader.file.fault(node, what, "give a finite bias and a scale above 0")
+    if rows.ndim != 2 or not rows.size or len(rows) not in (1, source.value.shape[2]):
+        raise reader.file.fault(
+            node,
+            f"thresholds of shape {rows.shape} do not fit {source.value.shape[2]} channels",
+            "give one row of thresholds a tensor or one a channel",
+        )
+    axis = channel_axis(data_layout(node) or {2: "NC", 3: "NWC", 4: "NCHW"}[len(source.layout.axes)])
+    if len(rows) > 1 and axis != source.layout.channel_axis:
+        raise reader.file.fault(
+            node,
+            f"thresholds along axis {axis} of {source.layout.axes}",
+            "set data_layout to the order of the input's axes",
+        )
+    rows = source.layout.permute(rows, axis=0)
+    reader.emit(
+        node,
+        source.layout,
+        lambda name, value: MultiThreshold(
+            name=name,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=(node.name,),
+            thresholds=rows[:1] if (rows == rows[0]).all() else rows,
+            scale=scale,
+            bias=bias,
+            tensor=node.outputs[0],
+        ),
+    )
 
 
 def read_trunc(reader: Reader, node: OnnxNode) -> None:

@@ -17,11 +17,16 @@ from toolchain.export.read import ModelFile
 from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealConv
+from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
 from toolchain.ir.ops import Array, Node
+from toolchain.ir.types import Quantizer
 
 FLOAT32 = 2.0**-24
 """Unit roundoff of float32."""
+
+
+Coded = Quantize | MultiThreshold
+"""Nodes whose outputs are codes."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def compare(model: ModelFile, integer: Graph, images: Array, batch: int = 64) ->
 
 
 def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
-    quantizers = [n for n in model.graph.nodes if isinstance(n, Quantize)]
+    quantizers = [n for n in model.graph.nodes if isinstance(n, Coded)]
     reals = host_values(integer, images)
     names = [n.tensor for n in quantizers]
     tensors = execute_qonnx(model.path, model.layout.from_ir(reals), taps=[*names, model.output])
@@ -89,8 +94,11 @@ def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
     )
 
 
-def quantizer_codes(node: Quantize, values: Array) -> Array:
+def quantizer_codes(node: Coded, values: Array) -> Array:
     """The codes (int64) of real ``values`` that the quantizer ``node`` put out."""
+    if isinstance(node, MultiThreshold):
+        _, _, start, step = node.coding
+        return start + step * np.rint((values - node.bias) / node.scale).astype(np.int64)
     quantizer = node.quantizer
     scale = np.asarray(quantizer.unit, dtype=np.float64)
     return np.rint(values / scale).astype(np.int64) + quantizer.zero_point
@@ -100,7 +108,7 @@ def _explain(
     model: ModelFile, reals: Array, given: dict[str, Array], ours: dict[str, Array], wrong: dict[str, Array]
 ) -> float:
     """The largest distance from a tie, relative to the float32 error bound, among the differing codes."""
-    nodes = [n for n in model.graph.nodes if isinstance(n, Quantize) and wrong[n.name].any()]
+    nodes = [n for n in model.graph.nodes if isinstance(n, Coded) and wrong[n.name].any()]
     taps = [n.inputs[0] for n in nodes]
     forced = {name: value.astype(np.float64) for name, value in given.items()}
     source = {model.graph.input.name: reals.astype(np.float64)}
@@ -108,27 +116,48 @@ def _explain(
     sizes = _error_bounds(model.graph, reals, forced, taps)
     worst = 0.0
     for node in nodes:
-        at, quantizer = wrong[node.name], node.quantizer
-        scale = np.broadcast_to(np.asarray(quantizer.scale), at.shape)[at]
-        theirs = quantizer_codes(node, given[node.output.name])[at]
-        mine = ours[node.output.name][at]
-        position = values[node.inputs[0]][at] / scale + quantizer.zero_point
-        tie = (mine + theirs) / 2
-        if quantizer.bipolar:  # whatever its rounding mode
-            tie = np.zeros(len(mine))
-        elif quantizer.rounding == "FLOOR":
-            tie = np.maximum(mine, theirs)
-        elif quantizer.rounding == "CEIL":
-            tie = np.minimum(mine, theirs)
-        apart = (np.abs(mine - theirs) > 1) & (not quantizer.bipolar)
-        relative = np.abs(position - tie) / (sizes[node.inputs[0]][at] / scale + FLOAT32 * np.abs(position) * 4)
+        at = wrong[node.name]
+        theirs, mine = quantizer_codes(node, given[node.output.name])[at], ours[node.output.name][at]
+        value, error = values[node.inputs[0]][at], sizes[node.inputs[0]][at]
+        if isinstance(node, MultiThreshold):
+            relative = _from_thresholds(node, np.nonzero(at)[-1], mine, theirs, value, error)
+        else:
+            scale = np.broadcast_to(np.asarray(node.quantizer.scale), at.shape)[at]
+            relative = _from_tie(node.quantizer, mine, theirs, value / scale, error / scale)
         worst = max(worst, float(relative.max()))
-        if apart.any() or relative.max() > 1.0:
+        if relative.max() > 1.0:
             raise VerificationError(
                 f"quantizer {node.name} (ONNX {', '.join(node.origin)}): {int(at.sum())} codes differ from QONNX, "
                 f"up to {relative.max():.3g} times further from a tie than float32 rounding reaches"
             )
     return worst
+
+
+def _from_tie(quantizer: Quantizer, mine: Array, theirs: Array, value: Array, error: Array) -> Array:
+    """How far ``value`` lies from the tie between two codes, relative to its error; both in steps of the quantizer."""
+    position = value + quantizer.zero_point
+    tie = (mine + theirs) / 2
+    if quantizer.bipolar:  # whatever its rounding mode
+        tie = np.zeros(len(mine))
+    elif quantizer.rounding == "FLOOR":
+        tie = np.maximum(mine, theirs)
+    elif quantizer.rounding == "CEIL":
+        tie = np.minimum(mine, theirs)
+    apart = (np.abs(mine - theirs) > 1) & (not quantizer.bipolar)
+    distance = np.where(apart, np.abs(mine - theirs), np.abs(position - tie))
+    return np.asarray(distance / (error + FLOAT32 * np.abs(position) * 4))
+
+
+def _from_thresholds(
+    node: MultiThreshold, channels: Array, mine: Array, theirs: Array, value: Array, error: Array
+) -> Array:
+    """How far ``value`` lies from the furthest threshold between two codes, relative to its error."""
+    _, _, start, step = node.coding
+    low, high = ((codes - start) // step for codes in (np.minimum(mine, theirs), np.maximum(mine, theirs)))
+    rows = channels if len(node.thresholds) > 1 else np.zeros_like(channels)
+    ends = node.thresholds[rows, low], node.thresholds[rows, high - 1]
+    distance = np.maximum(*(np.abs(value - end) for end in ends))
+    return np.asarray(distance / (error + FLOAT32 * np.abs(value) * 4))
 
 
 def _error_bounds(graph: Graph, reals: Array, given: dict[str, Array], taps: list[str]) -> dict[str, Array]:

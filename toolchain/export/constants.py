@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -83,6 +84,20 @@ class Constants:
         quantized = self.quantized.get(name)
         return self._plain[name] if quantized is None else quantized.real
 
+    def coded(self, name: str) -> QuantConst | None:
+        """The tensor ``name`` as codes with a scale: behind a quantizer, or integers by its datatype; else None."""
+        if name in self.quantized or name not in self._plain:
+            return self.quantized.get(name)
+        limits = integer_datatype(self._file.datatypes.get(name, ""))
+        array = self._plain[name]
+        if limits is None or not array.size or not np.isfinite(array).all():
+            return None
+        codes = np.rint(array).astype(np.int64)
+        if (codes != array).any() or codes.min() < limits[0] or codes.max() > limits[1]:
+            return None
+        kind = QInt.holding(int(codes.min()), int(codes.max()))
+        return QuantConst(codes, np.ones((1,) * codes.ndim, np.float32), kind.bits, kind.signed, ())
+
     def set(self, name: str, array: np.ndarray) -> None:
         """Define the constant ``name``."""
         self._plain[name] = array
@@ -127,7 +142,7 @@ class Constants:
 
     def _move_codes(self, node: OnnxNode) -> bool:
         """Apply a node that only moves elements to codes and scale alike; False when it is none such."""
-        source = self.quantized.get(node.inputs[0]) if node.inputs else None
+        source = self.coded(node.inputs[0]) if node.inputs else None
         if source is None or node.op not in ("Transpose", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
             return False
         codes, scale = source.codes, source.scale
@@ -165,6 +180,18 @@ class Constants:
 
     def _float32(self, name: str) -> np.ndarray:
         return self.get(name).astype(np.float32) if name in self.quantized else self._plain[name]
+
+
+def integer_datatype(name: str) -> tuple[int, int] | None:
+    """Smallest and largest value of the QONNX datatype ``name``; None unless it holds integers of up to 32 bits."""
+    named = {"BIPOLAR": (-1, 1), "TERNARY": (-1, 1), "BINARY": (0, 1)}
+    if name in named:
+        return named[name]
+    found = re.fullmatch(r"(U?)INT([1-9][0-9]?)", name)
+    if found is None or int(found[2]) > MAX_BITS:
+        return None
+    kind = QInt(int(found[2]), not found[1])
+    return kind.min, kind.max
 
 
 def run_node(proto: onnx.NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.export.constants import QuantConst
+from toolchain.export.constants import QuantConst, integer_datatype
 from toolchain.export.geometry import map_input, window_of
 from toolchain.export.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
@@ -105,11 +105,15 @@ def _linear(reader: Reader, node: OnnxNode, source: Tensor, output_axis: int, al
 
 def _weight(reader: Reader, node: OnnxNode, index: int) -> QuantConst:
     name = node.input(index)
-    weight = reader.constants.quantized.get(name)
+    weight = reader.constants.coded(name)
     if weight is not None:
         if not weight.codes.size:
             raise reader.file.fault(node, f"a weight of shape {weight.codes.shape}", "export the model again")
         return weight
+    if name in reader.constants and integer_datatype(reader.file.datatypes.get(name, "")):
+        raise reader.file.fault(
+            node, f"the weight '{name}' is no {reader.file.datatypes[name]}, as the file says", "export the model again"
+        )
     if name in reader.constants:
         raise reader.file.fault(
             node,

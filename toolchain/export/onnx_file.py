@@ -21,6 +21,7 @@ QUANT_OPS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc"})
 CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
 CODE_OPS = frozenset({"DequantizeLinear", "MultiThreshold"})
 """Operations besides Quant that make a network quantized."""
+DATATYPE = "finn_datatype"
 MIN_OPSET = 7
 MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
 
@@ -42,14 +43,33 @@ class OnnxNode:
         """Whether this is one of QONNX's quantizers."""
         return self.op in QUANT_OPS and self.domain in QUANT_DOMAINS
 
+    @property
+    def is_threshold(self) -> bool:
+        """Whether this is FINN's staircase, in whichever domain its writers put it."""
+        return self.op == "MultiThreshold" and self.domain in QUANT_DOMAINS
+
     def input(self, index: int) -> str:
         """Name of an optional input, "" when absent."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
 
+def data_layout(node: OnnxNode) -> str:
+    """The axes that a MultiThreshold names, e.g. "NHWC"; empty where it names none."""
+    text = node.attributes.get("data_layout", "")
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
+def channel_axis(axes: str) -> int:
+    """Position of the channels in ``axes``; the second where they are not named, as the executor takes it."""
+    return axes.index("C") if "C" in axes else 1
+
+
 @dataclass(frozen=True)
 class OnnxFile:
-    """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any."""
+    """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any.
+
+    ``datatypes`` holds the QONNX datatype that the file notes beside a tensor, by the tensor's name.
+    """
 
     path: Path
     sha256: str
@@ -61,6 +81,7 @@ class OnnxFile:
     shape: tuple[int, ...]
     output: str
     metadata: Mapping[str, str]
+    datatypes: Mapping[str, str]
 
     def fault(self, node: OnnxNode, what: str, hint: str = "") -> UserError:
         """A UserError that names ``node`` and this file."""
@@ -104,6 +125,12 @@ def load_onnx(path: Path) -> OnnxFile:
         shape=shape,
         output=output,
         metadata={entry.key: entry.value for entry in model.metadata_props},
+        datatypes={
+            note.tensor_name: entry.value
+            for note in graph.quantization_annotation
+            for entry in note.quant_parameter_tensor_names
+            if entry.key == DATATYPE
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from toolchain.errors import UserError
 from toolchain.export import activations, elementwise, linear, qcdq, rearrange, spatial
-from toolchain.export.layout import Layout
-from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, load_onnx
+from toolchain.export.layout import CHANNELS_LAST, Layout
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
 from toolchain.export.reader import Namer, Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv
@@ -43,6 +44,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "LogSoftmax": elementwise.read_softmax,
     "MatMul": linear.read_matmul,
     "MaxPool": spatial.read_pool,
+    "MultiThreshold": activations.read_multi_threshold,
     "Mul": elementwise.read_arithmetic,
     "PRelu": activations.read_leaky_relu,
     "Pad": spatial.read_pad,
@@ -166,7 +168,9 @@ def _orders(reader: Reader) -> set[bool]:
                 found.add(True)
             elif node.op == "Transpose":
                 found.add(list(node.attributes.get("perm", ())) == first_perm)
-            elif node.is_quant or node.op in ANY_ORDER:
+            elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
+                found.add(True)
+            elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:
                 names += [name for name in node.outputs if name not in seen]
                 seen.update(node.outputs)
             else:
@@ -183,7 +187,7 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(node, "control flow is not supported", "trace the model instead of scripting it")
     handler = HANDLERS.get(node.op)
     last = node.domain == CHANNELS_LAST_DOMAIN and node.op in CHANNELS_LAST_OPS
-    if handler is None or (node.domain and not last):
+    if handler is None or (node.domain and not last and not node.is_threshold):
         domain = f" of domain '{node.domain}'" if node.domain else ""
         raise reader.file.fault(
             node,
@@ -206,10 +210,11 @@ def count_macs(graph: Graph) -> int:
 
 
 def pixels_of(file: OnnxFile, layout: Layout) -> Pixels | None:
-    """What the file's metadata says of its input pixels; UserError when that is malformed."""
+    """What the file's metadata or the input's datatype says of its pixels; UserError when that is malformed."""
     text = file.metadata.get("fpgaflow.input")
     if text is None:
-        return None
+        pixels = re.fullmatch(r"UINT[1-8]", file.datatypes.get(file.input, "")) is not None
+        return Pixels((Fraction(1),), (Fraction(0),)) if pixels else None
     wrong = UserError(
         f"the metadata entry fpgaflow.input is malformed: {text[:80]}",
         where=file.path.name,

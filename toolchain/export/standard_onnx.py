@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.export.constants import Constants, read_quant, rounding_of
-from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
+from toolchain.export.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
 
 ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
 MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
@@ -38,12 +38,14 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
             continue
         if node.domain == CHANNELS_LAST_DOMAIN:
             builder.nodes.extend(_channels_first(node, constants, builder))
+        elif node.is_threshold:
+            builder.nodes.extend(_thresholds(node, constants, builder) if standard else [_qonnx_node(node)])
         elif not node.is_quant:
             builder.nodes.append(_updated(file, node, constants, builder, batch))
         elif standard:
             builder.nodes.extend(_standard_quant(file, node, constants, builder))
         else:
-            builder.nodes.append(_qonnx_quant(node))
+            builder.nodes.append(_qonnx_node(node))
     read = {name for node in builder.nodes for name in node.input if name}
     for name in sorted(name for name in read if name in constants and name not in builder.initializers):
         array = constants.get(name)
@@ -151,8 +153,8 @@ def _drop(proto: onnx.NodeProto, attribute: str) -> None:
     proto.attribute.extend(kept)
 
 
-def _qonnx_quant(node: OnnxNode) -> onnx.NodeProto:
-    """A quantizer with the attributes that older exports leave out."""
+def _qonnx_node(node: OnnxNode) -> onnx.NodeProto:
+    """A quantizer as the executor takes it, with the attributes that older exports leave out."""
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
     proto.name, proto.domain = node.name, QUANT_DOMAIN
@@ -201,6 +203,33 @@ def _standard_quant(
             yield step("Sub", x, f"{name}:zero")
             x = f"{name}:Sub"
     yield step("Mul", x, scale, last=True)
+
+
+def _thresholds(node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+    """A MultiThreshold as one comparison a threshold; an axis of them would take as many times the memory."""
+    rows, named = constants.get(node.inputs[1]), data_layout(node)
+    if (rows.astype(np.float32) != rows).any() or (len(rows) > 1 and not named):
+        raise NotStandard(node.name)
+    spread = (-1, *[1] * (len(named) - 1 - channel_axis(named))) if len(rows) > 1 else ()
+    name, total = node.name, ""
+
+    def number(what: str, value: float) -> str:
+        return builder.constant(f"{name}:{what}", np.asarray(value, dtype=np.float32))
+
+    def step(op: str, what: str, *inputs: str) -> onnx.NodeProto:
+        return helper.make_node(op, list(inputs), [f"{name}:{what}"], f"{name}:{what}")
+
+    zero, one = number("0", 0.0), number("1", 1.0)
+    for i, column in enumerate(rows.astype(np.float32).T):
+        limit = builder.constant(f"{name}:limit{i}", column.reshape(spread))
+        yield step("Less", f"below{i}", node.inputs[0], limit)
+        yield step("Where", f"reached{i}", f"{name}:below{i}", zero, one)
+        if total:
+            yield step("Add", f"total{i}", total, f"{name}:reached{i}")
+        total = f"{name}:total{i}" if total else f"{name}:reached{i}"
+    scale, bias = (node.attributes.get(key, default) for key, default in (("out_scale", 1.0), ("out_bias", 0.0)))
+    yield step("Mul", "scaled", total, number("scale", scale))
+    yield helper.make_node("Add", [f"{name}:scaled", number("bias", bias)], [node.outputs[0]], name)
 
 
 def _standard_trunc(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.export.agreement import quantizer_codes
+from toolchain.export.agreement import Coded, quantizer_codes
 from toolchain.export.execute import execute_qonnx
 from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import digest_file
@@ -23,7 +23,6 @@ from toolchain.flow.stages import load_folder_images, load_hardware
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Quantize
 from toolchain.ir.ops import Array, Node, Reshape
 from toolchain.ir.store import load
 from toolchain.simulate.csim import CSim, build
@@ -117,7 +116,7 @@ def _model_taps(model: ModelFile, integer: Graph, images: Array) -> list[Tap]:
     reals = host_values(integer, images)
     theirs = execute_qonnx(model.path, model.layout.from_ir(reals), taps=list(dict.fromkeys(names.values())))
     float32 = {node: model.layouts[name].to_ir(theirs[name]) for node, name in names.items()}
-    quantizers = [node for node in graph.nodes if isinstance(node, Quantize) and node.name in float32]
+    quantizers = [node for node in graph.nodes if isinstance(node, Coded) and node.name in float32]
     given = {node.output.name: float32[node.name].astype(np.float64) for node in quantizers}
     float64 = evaluate(graph, reals.astype(np.float64), taps=[n.output.name for n in graph.nodes], given=given)
     codes = {node.output.name: quantizer_codes(node, float32[node.name]) for node in quantizers}

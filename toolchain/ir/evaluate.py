@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, RealConv, RealPool, Relu
+from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, RealConv, RealPool, Relu
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -156,13 +156,17 @@ def _(node: GlobalSum, x: Array) -> Array:
 
 @evaluate_node.register
 def _(node: Threshold, x: Array) -> Array:
-    if len(node.thresholds) == 1:
-        count = np.searchsorted(node.thresholds[0], x, side="right")
-        return node.start[0] + node.step[0] * count
-    out = np.empty_like(x)
-    for c, row in enumerate(node.thresholds):
-        out[..., c] = np.searchsorted(row, x[..., c], side="right")
-    return node.start + node.step * out
+    return node.start + node.step * reached(node.thresholds, x)
+
+
+def reached(thresholds: Array, x: Array) -> Array:
+    """How many of its channel's ascending ``thresholds`` (C or 1, T) each element of ``x`` (..., C) reaches."""
+    if len(thresholds) == 1:
+        return np.searchsorted(thresholds[0], x, side="right")
+    count = np.empty(x.shape, dtype=np.int64)
+    for c, row in enumerate(thresholds):
+        count[..., c] = np.searchsorted(row, x[..., c], side="right")
+    return count
 
 
 def round_half_even_shift(v: Array, shift: int) -> Array:
@@ -241,6 +245,11 @@ def quantize(quantizer: Quantizer, x: Array) -> Array:
 def _(node: Quantize, x: Array) -> Array:
     quantizer = node.quantizer
     return (quantize(quantizer, x) - quantizer.zero_point) * np.asarray(quantizer.unit)
+
+
+@evaluate_node.register
+def _(node: MultiThreshold, x: Array) -> Array:
+    return node.scale * reached(node.thresholds, x) + node.bias
 
 
 @evaluate_node.register

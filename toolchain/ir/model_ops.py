@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from toolchain.ir.ops import ArgMax, Array, Concat, DepthToSpace, Node, Reshape, Slice, Upsample
 from toolchain.ir.types import QInt, Quantizer
@@ -63,6 +64,31 @@ class Quantize(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class MultiThreshold(Node):
+    """y = scale * #{t : x >= thresholds[c, t]} + bias; ``thresholds`` is (C or 1, T) float64, ascending.
+
+    ``tensor`` names the ONNX tensor it stands for.
+    """
+
+    thresholds: Array
+    scale: float
+    bias: float
+    tensor: str = ""
+
+    @property
+    def coding(self) -> tuple[Fraction, Fraction, int, int]:
+        """(unit, offset, start, step): y = unit * code + offset with code = start + step * count.
+
+        Where y passes 0 on multiples of half a scale or of one, the offset is 0, so that padding has a code.
+        """
+        scale, bias = Fraction(self.scale), Fraction(self.bias)
+        ratio, count = bias / scale, self.thresholds.shape[1]
+        if ratio.denominator <= 2 and ratio <= 0 <= ratio + count:
+            return scale / ratio.denominator, Fraction(0), ratio.numerator, ratio.denominator
+        return scale, bias, 0, 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RealPool(Node):
     """Maximum or average over a window; ``kind`` is "max" or "average". Average pads count as zeros."""
 
@@ -85,6 +111,7 @@ MODEL_OPS: tuple[type[Node], ...] = (
     LeakyRelu,
     Clamp,
     Quantize,
+    MultiThreshold,
     RealPool,
     RealAdd,
     Reshape,

@@ -16,7 +16,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, Relu
 from toolchain.ir.ops import ArgMax, Node, Reshape
 from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Real, Value
-from toolchain.passes import lower_maps, lower_spatial  # noqa: F401  register what works on maps
+from toolchain.passes import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.passes.add_terms import combine
 from toolchain.passes.lowering import PIXEL, Lowering, even, lower_node, merged, placed, rearranged, single, where
 from toolchain.passes.requantize import Requantizer, TooManyCodes, code_of, requantizer_node

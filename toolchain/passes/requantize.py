@@ -7,7 +7,7 @@ equal to the definition over every integer its input can take.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, lcm
@@ -300,16 +300,17 @@ class _Bands:
         return least.max(axis=1, initial=-FREE), most.min(axis=1, initial=FREE)
 
 
-def prove(node: Node, requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int) -> None:
-    """Raise ArithmeticError unless ``node`` equals the definition for every integer of [low, high] in every channel.
+def prove(node: Node, defined: Callable[[Array], Array], rows: tuple[Array, Array, Array], low: int, high: int) -> None:
+    """Raise ArithmeticError unless ``node`` is as ``defined`` at every integer of [low, high] in every channel.
 
-    Both are monotone staircases, so equality at the two sides of every step and at both ends is equality everywhere.
+    ``defined`` gives the codes of points (C, T). Both are monotone staircases, so equality at the two sides of every
+    step and at both ends is equality everywhere.
     """
-    channels = len(requantizer.slope)
+    channels = len(rows[0])
     ends = np.full((channels, 1), low), np.full((channels, 1), high)
     points = np.clip(np.concatenate([rows[0], rows[0] - 1, *ends], axis=1), low, high)
     codes = evaluate_node(node, points.T[None, None])[0, 0].T
-    expected = definitions(requantizer, points)
+    expected = defined(points)
     for channel, t in np.argwhere(expected != codes)[:1]:
         found = f"input {points[channel, t]} of channel {channel} gives {codes[channel, t]}"
         raise ArithmeticError(f"{node.name}: {found}, not {expected[channel, t]}")
@@ -366,8 +367,21 @@ def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: 
         if len(requantizer.codes) * channels > MAX_STEPS:
             return _integer_line(requantizer, max(-low, high), **common)
     rows = to_threshold(requantizer, low, high)
+    return cheaper(requantizer, rows, low, high, input_bits, lambda at: definitions(requantizer, at), **common)
+
+
+def cheaper(
+    requantizer: Requantizer,
+    rows: tuple[Array, Array, Array],
+    low: int,
+    high: int,
+    input_bits: int,
+    defined: Callable[[Array], Array],
+    **common: object,
+) -> Node:
+    """The cheaper node of the staircase ``rows``, proven equal to ``defined``; the requantizer gives slopes, limits."""
     node: Node = Threshold(thresholds=rows[0], start=rows[1], step=rows[2], **common)  # type: ignore[arg-type]
-    steps = rows[0].shape[1]
+    channels, steps = rows[0].shape
     found = to_mul_shift(requantizer, rows, low, high)
     if found is not None:
         mul, add, shift = found
@@ -376,5 +390,5 @@ def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: 
         if fits and mul_shift_cost(mul, input_bits, bits) < threshold_cost(steps, channels, input_bits):
             limits = {"low": requantizer.low, "high": requantizer.high}
             node = MulShift(mul=mul, add=add, shift=shift, **limits, **common)  # type: ignore[arg-type]
-    prove(node, requantizer, rows, low, high)
+    prove(node, defined, rows, low, high)
     return node
