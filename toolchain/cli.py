@@ -44,6 +44,7 @@ LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Their class
 DataOption = Annotated[str | None, typer.Option("--data", help="Data set to verify on instead.")]
 CountOption = Annotated[int, typer.Option("--count", min=0, help="Images to verify on; 0 for all.")]
 QonnxOption = Annotated[int, typer.Option("--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
+BackendOption = Annotated[str, typer.Option(help="fpgaflow, or hls4ml for its project beside this one.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the C simulation.")]
 
 
@@ -101,8 +102,14 @@ def export(
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
     probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
+    backend: BackendOption = "fpgaflow",
+    hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
+    allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
 ) -> None:
     """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
+    from toolchain.flow.options import uses_hls4ml
+
+    seconds = hls4ml_seconds if uses_hls4ml(backend) else None
     search = _search(board, clock, target_fps, budget, plan, time_limit)
     check = _check(images, labels, data, count, qonnx_images, threads)
     model = _model_file(model)
@@ -113,7 +120,15 @@ def export(
 
     try:
         with _progress() as progress:
-            summary = run(model, folder, search, check, pixel_scale=_fraction(pixel_scale), progress=progress)
+            summary = run(
+                model,
+                folder,
+                search,
+                check,
+                pixel_scale=_fraction(pixel_scale),
+                hls4ml_seconds=seconds,
+                progress=progress,
+            )
     except VerificationError:
         if (folder / "hls").is_dir():
             _show_probe(folder, check)
@@ -124,6 +139,10 @@ def export(
     _console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     if probe:
         _show_probe(folder, check)
+    if summary.hls4ml is not None and not allow_inexact:
+        from toolchain.flow.hls4ml import demand_exact
+
+        demand_exact(summary.hls4ml)
 
 
 @app.command()

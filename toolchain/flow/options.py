@@ -34,6 +34,20 @@ class Check:
     threads: int = 2
 
 
+BACKENDS = ("fpgaflow", "hls4ml")
+
+
+def uses_hls4ml(backend: str) -> bool:
+    """Whether ``backend`` asks for hls4ml's project beside this one.
+
+    Raises:
+        UserError: no such back end.
+    """
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    return backend == "hls4ml"
+
+
 def prepared_board(search: Search) -> Board:
     """The board of ``search`` with its budget.
 

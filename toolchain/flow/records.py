@@ -10,6 +10,7 @@ from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.records import Record, parse_record
+from toolchain.report.data import Hls4ml
 
 R = TypeVar("R", bound=Record)
 
@@ -43,6 +44,14 @@ class SimulationRecord(Record):
     calls: int
     cycles: dict[str, int]
     compiler: str
+    fpgaflow: str = __version__
+
+
+class Hls4mlRecord(Record):
+    """hls4ml.json: what hls4ml's project of the graph computes."""
+
+    graph: str
+    found: Hls4ml
     fpgaflow: str = __version__
 
 

@@ -26,6 +26,7 @@ from toolchain.export.agreement import compare as compare_with_qonnx
 from toolchain.export.layout import Layout
 from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import digest_file, write_text
+from toolchain.flow.hls4ml import build_hls4ml, demand_buildable, distance_line, read_hls4ml
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check, Search, prepared_board
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, write_record
@@ -64,11 +65,14 @@ def export(
     check: Check,
     *,
     pixel_scale: Fraction | None = None,
+    hls4ml_seconds: float | None = None,
     progress: Progress = silent,
 ) -> Report:
     """All stages, from the QONNX file ``model`` to the build folder ``out``, which appears when all of it is there.
 
-    A build whose C simulation or QONNX comparison fails is kept for inspection, and VerificationError is raised.
+    A build whose C simulation or QONNX comparison fails is kept for inspection, and VerificationError is raised. With
+    ``hls4ml_seconds`` the build also holds hls4ml's project, made in that time; whether it is exact is for the caller
+    to judge, see `toolchain.flow.hls4ml.demand_exact`.
 
     Raises:
         UserError: the input is at fault; ``out`` is untouched.
@@ -79,9 +83,16 @@ def export(
     with staged(out) as folder:
         lower(model, folder, pixel_scale=pixel_scale, progress=progress)
         load_folder_images(folder, check)  # before the long work
+        if hls4ml_seconds is not None:
+            demand_buildable(folder)
         explore(folder, search, progress=progress)
         generate(folder, progress=progress)
         found = simulate(folder, check, progress=progress)
+        if hls4ml_seconds is not None:
+            progress("hls4ml", 0, 1)
+            images = load_folder_images(folder, check)
+            build_hls4ml(folder, load_hardware(folder)[0], images.x, hls4ml_seconds)
+            progress("hls4ml", 1, 1)
         summary = report(folder)
     demand_exact(found)
     return summary
@@ -327,6 +338,9 @@ def report(folder: Path) -> Report:
         raise UserError("simulation.json is of another graph", where=str(folder), hint="run 'fpgaflow simulate' again")
     metrics = Path(model.file).with_name("metrics.json")
     summary = make_report(hardware, plan, load_board(plan.board), model, simulation, metrics, digest)
+    beside = read_hls4ml(folder, digest)
+    if beside is not None:
+        summary = summary.model_copy(update={"hls4ml": beside, "notes": (*summary.notes, distance_line(beside))})
     write_report(summary, folder)
     return summary
 

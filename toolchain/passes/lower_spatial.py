@@ -75,7 +75,7 @@ def _(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
         scale = zipped(lambda s, w: s * w, window.scale, weight_scale)
         constant = zipped(lambda o, w: o * int(w), offset, [int(w) for w in weight.sum(axis=0)])
     else:
-        codes = node.codes if node.groups == 1 else _dense(node, x.shape[2])
+        codes = node.codes if node.groups == 1 else dense_codes(node, x.shape[2])
         weight = codes.reshape(outputs, -1)
         acc = state.emit(MatVec, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
         per_tensor = uniform(window.scale, node, "the scale of the input")
@@ -96,7 +96,7 @@ def _constant(offset: Numbers, codes: Array) -> Numbers:
     return tuple(sum((o * int(w) for o, w in zip(spread, row, strict=True)), Fraction(0)) for row in per_input)
 
 
-def _dense(node: RealConv, channels: int) -> Array:
+def dense_codes(node: RealConv, channels: int) -> Array:
     """A grouped convolution's codes as a dense one's, zeros outside each group's block."""
     outputs, kh, kw, per_group = node.codes.shape
     dense = np.zeros((outputs, kh, kw, channels), dtype=np.int64)

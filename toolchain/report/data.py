@@ -102,6 +102,26 @@ class Verification(Facts):
     first_deviation: str | None = None
 
 
+class Hls4ml(Facts):
+    """The project that hls4ml made of the same network, on ``images``: how far it is from the integer network.
+
+    Of ``outputs`` values ``mismatches`` round to another code, ``classes`` images have another top-1; ``max_deviation``
+    is the largest difference of real values, ``max_steps`` in codes. ``reuse`` is the factor asked for by layer.
+    """
+
+    version: str
+    io_type: str
+    images: Count
+    outputs: Count
+    mismatches: Count
+    classes: Count
+    max_deviation: Amount
+    max_steps: Amount
+    reuse: dict[str, Count]
+    compile_seconds: Amount
+    simulate_seconds: Amount
+
+
 class Accuracy(Facts):
     """Share of images whose class the accelerator's network finds; ``float_top1`` behind the run's float epochs."""
 
@@ -171,6 +191,7 @@ class Report(Facts):
     nodes: Several[NodeFacts]
     training: Training | None = None
     fifo: Fifos | None = None
+    hls4ml: Hls4ml | None = None
     notes: Several[str] = ()
     next_steps: Several[Step] = ()
     tool: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,121 @@
+"""`fpgaflow export --backend hls4ml`: hls4ml's project beside this one, and how far it is from the integer network."""
+
+from __future__ import annotations
+
+import json
+import re
+from math import ceil
+from pathlib import Path
+
+import pytest
+
+from tests.onnx_models import Net, multi_threshold
+from toolchain.cli import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command line in an empty folder; returns exit code, standard output and the error line."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fpgaflow", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        output, error = capsys.readouterr()
+        lines = [line for line in error.splitlines() if line.startswith("fpgaflow: ")]
+        return code, output, "".join(lines).removeprefix("fpgaflow: ")
+
+    return call
+
+
+def mlp(path: Path, scale: float) -> Path:
+    """Two linear layers, weights on multiples of ``scale``; names that a shell or a compiler would take amiss."""
+    net = Net((1, 6), seed=5)
+    x = net.quant("x", 6, 1 / 16, name='"); system("touch pwned"); //')
+    weights = [net.quant(net.const(net.rng.normal(0, 3 * scale, shape)), 4, scale) for shape in ((6, 4), (4, 3))]
+    x = net.quant(net.add("Relu", net.add("MatMul", x, weights[0], name="$(touch pwned)")), 4, 0.25, signed=0)
+    return net.save(path, net.add("MatMul", x, weights[1]))
+
+
+@pytest.mark.needs_gxx
+def test_powers_of_two_are_exact(run, tmp_path):
+    """No code differs; the design's keys stay; the project has the plan's reuse factors and no name of the model."""
+    mlp(tmp_path / "net.onnx", 1 / 8)
+    code, output, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "16")
+    build = tmp_path / "build" / "net"
+    report = json.loads((build / "report.json").read_text())
+    found = report["hls4ml"]
+
+    assert code == 0, error
+    assert (found["images"], found["outputs"], found["mismatches"], found["classes"]) == (64, 192, 0, 0)
+    assert found["max_deviation"] == 0.0
+    assert report["verification"]["csim_mismatches"] == 0
+    assert "is exact: 0 of 192 output codes of 64 images differ" in " ".join(output.split())
+    lanes = {node["name"]: node["parallelism"] for node in report["nodes"]}
+    sizes = zip(found["reuse"].items(), (24, 12), strict=True)
+    assert all(factor == ceil(size / (lanes[n]["PE"] * lanes[n]["SIMD"])) for (n, factor), size in sizes)
+    parameters = (build / "hls4ml" / "firmware" / "parameters.h").read_text()
+    used = {int(n) for n in re.findall(r"reuse_factor = (\d+);", parameters)}
+    assert set(found["reuse"].values()) <= used
+    assert (build / "hls4ml" / "build_prj.tcl").is_file() and (build / "hls").is_dir()
+    assert not list(tmp_path.rglob("pwned")) and not list(build.glob(".*"))
+    texts = [path.read_text(errors="replace") for path in (build / "hls4ml").glob("*.*") if path.is_file()]
+    assert not any("pwned" in text for text in [parameters, *texts])
+
+
+@pytest.mark.needs_gxx
+def test_an_inexact_project_exits_3_with_the_counts(run, tmp_path):
+    """Scales finer than hls4ml's constants: the build and its report are there, and say how far off it is."""
+    mlp(tmp_path / "net.onnx", 1e-5)
+    code, _, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "16")
+    report = json.loads((tmp_path / "build" / "net" / "report.json").read_text())
+
+    assert code == 3
+    assert report["verification"]["csim_mismatches"] == 0
+    wrong = report["hls4ml"]["mismatches"]
+    assert wrong > 0
+    assert re.match(rf"hls4ml \S+ \(io_parallel\) is not exact: {wrong} of 192 output codes of 64 images differ", error)
+    assert error.endswith("; --allow-inexact takes it all the same")
+
+
+@pytest.mark.needs_gxx
+def test_an_inexact_project_is_taken_when_asked_for(run, tmp_path):
+    """With --allow-inexact the same build exits 0 and its note stays."""
+    mlp(tmp_path / "net.onnx", 1e-5)
+    code, output, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "16", "--allow-inexact")
+
+    assert code == 0, error
+    assert "is not exact" in " ".join(output.split())
+
+
+def test_what_hls4ml_gets_wrong_is_refused_before_any_work(run, tmp_path):
+    """One line with the reason, exit code 2, nothing written."""
+    multi_threshold(tmp_path / "net.onnx")
+    code, _, error = run("export", "net.onnx", "--backend", "hls4ml")
+
+    assert code == 2
+    assert re.match(r"hls4ml \S+ has no MultiThreshold \[\S+, ONNX MultiThreshold_3\]; export without", error)
+    assert not list(tmp_path.glob("build/*")) and not list(tmp_path.glob("build/.*"))
+
+
+def test_an_unknown_back_end_is_named(run, tmp_path):
+    mlp(tmp_path / "net.onnx", 1 / 8)
+    assert run("export", "net.onnx", "--backend", "hls4m")[::2] == (
+        2,
+        "unknown backend 'hls4m'; did you mean 'hls4ml'?",
+    )
+
+
+@pytest.mark.needs_gxx
+def test_a_slow_compiler_is_stopped(run, tmp_path):
+    """The time limit ends the worker and all that it started; nothing is left behind."""
+    mlp(tmp_path / "net.onnx", 1 / 8)
+    code, _, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "4", "--hls4ml-seconds", "1")
+
+    assert code == 2
+    assert re.match(r"hls4ml \S+ did not finish in 1 s; ", error)
+    assert not list(tmp_path.glob("build/*")) and not list(tmp_path.glob("build/.*"))

@@ -1,0 +1,95 @@
+"""What hls4ml 1.3.0 is known to get wrong, found before anything is built; docs/decisions/0009 has the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import singledispatch
+from importlib.metadata import version
+
+from toolchain.errors import UserError
+from toolchain.hls4ml_backend.network import is_depthwise, onnx_shape, quant_form
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv, RealPool
+from toolchain.ir.ops import ArgMax, Node
+
+ROUNDINGS = frozenset({"ROUND", "HALF_EVEN", "FLOOR"})
+
+
+def refusals(model: Graph) -> Iterator[tuple[Node, str]]:
+    """The nodes of the MODEL graph that hls4ml has no right form of, and why."""
+    for node in model.nodes:
+        reason = refusal(node, model)
+        if reason:
+            yield node, reason
+
+
+def demand_no_refusal(model: Graph) -> None:
+    """Raise UserError for the first node of the MODEL graph that hls4ml gets wrong."""
+    for node, reason in refusals(model):
+        raise UserError(
+            f"hls4ml {version('hls4ml')} {reason}",
+            where=f"{node.name}, ONNX {', '.join(node.origin)}",
+            hint="export without --backend hls4ml",
+        )
+
+
+@singledispatch
+def refusal(node: Node, model: Graph) -> str:
+    """Why hls4ml has no right form of ``node``; "" when it has."""
+    return ""
+
+
+@refusal.register
+def _(node: MultiThreshold, model: Graph) -> str:
+    return "has no MultiThreshold"
+
+
+@refusal.register
+def _(node: Clamp, model: Graph) -> str:
+    return "has no Clip"
+
+
+@refusal.register
+def _(node: ArgMax, model: Graph) -> str:
+    return "has no argmax: end the network at its logits"
+
+
+@refusal.register
+def _(node: LeakyRelu, model: Graph) -> str:
+    return "has no PRelu with a slope a channel that compiles" if len(node.slope) > 1 else ""
+
+
+@refusal.register
+def _(node: Quantize, model: Graph) -> str:
+    quantizer = node.quantizer
+    if quantizer.bipolar:
+        return "gets a bipolar activation wrong"
+    if quantizer.grid > 1 or quantizer.step:
+        return "has no Trunc"
+    if quant_form(quantizer) is None:
+        return f"has no quantizer with the codes {quantizer.low}..{quantizer.high}"
+    if quantizer.rounding not in ROUNDINGS:
+        return f"does not round by {quantizer.rounding}"
+    return ""
+
+
+@refusal.register
+def _(node: RealConv, model: Graph) -> str:
+    if node.dilation != (1, 1):
+        return "gets the shape of a dilated convolution wrong"
+    source = model.value(node.inputs[0])
+    if len(onnx_shape(source)) == 2 and node.codes.shape[1:3] != (1, 1):
+        return "has no convolution of a single position"
+    if len(onnx_shape(source)) == 2 and node.groups > 1:
+        return "has no grouped linear layer" if is_depthwise(node, source) else ""
+    return ""
+
+
+@refusal.register
+def _(node: RealPool, model: Graph) -> str:
+    if any(node.pads):
+        return "aborts on a pool with pads"
+    whole = node.kernel == model.value(node.inputs[0]).shape[:2]
+    if node.kernel != node.stride and not whole:
+        return "aborts on a pool whose stride is not its kernel"
+    return "has no dilated pool" if node.dilation != (1, 1) else ""
