@@ -6,14 +6,24 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toolchain.errors import UserError, unknown_name
 
 Bits = int
 Real = float  # TrainConfig has a field called float
+
+
+def _check_act_bits(bits: int) -> int:
+    if not 1 <= bits <= 8 and bits != FLOAT_BITS:
+        raise ValueError(f"should be 1 to 8, or {FLOAT_BITS} for float activations")
+    return bits
+
+
+FLOAT_BITS = 32
+ActBits = Annotated[int, AfterValidator(_check_act_bits)]
 
 
 class _Model(BaseModel):
@@ -49,12 +59,35 @@ class LayerQuant(_Model):
     weight_granularity: Literal["tensor", "channel"] | None = None
 
 
-class QuantConfig(_Model):
-    """Bit widths and the kind of scale. ``layers`` overrides single layers by name."""
+class QilConfig(_Model):
+    """Learned quantization intervals."""
 
-    method: Literal["lsq", "niti"] = "lsq"
+    gamma: Literal["fixed", "learned"] = "fixed"  # exponent of the weight transformer; fixed: 1
+    gradient: Literal["lsq", "paper"] = "lsq"  # the intervals': LSQ's scale, or 0.01 times the weights'
+
+
+class FqconvConfig(_Model):
+    """Gaussian noise in training; standard deviations in steps of the quantizer it is added at."""
+
+    weight_noise: Real = Field(default=0.0, ge=0)
+    act_noise: Real = Field(default=0.0, ge=0)
+    mac_noise: Real = Field(default=0.0, ge=0)
+
+
+class SymogConfig(_Model):
+    """The pull of weights towards their modes; it grows from ``strength`` by ``exp(growth)`` over the stage."""
+
+    strength: Real = Field(default=1e-4, gt=0)
+    growth: Real = Field(default=10.0, ge=0)
+    proximal: bool = False  # pull after the optimizer's step in place of adding a penalty to the loss
+
+
+class QuantConfig(_Model):
+    """Bit widths and the kind of scale. ``layers`` overrides single layers by name; 32 act_bits are float."""
+
+    method: Literal["lsq", "brevitas", "qil", "fqconv", "symog", "sgm", "niti"] = "lsq"
     weight_bits: Bits = Field(default=4, ge=1, le=8)
-    act_bits: Bits = Field(default=4, ge=1, le=8)
+    act_bits: ActBits = 4
     first_weight_bits: Bits | None = Field(default=None, ge=1, le=8)
     last_weight_bits: Bits | None = Field(default=None, ge=1, le=8)
     residual_bits: Bits | None = Field(default=None, ge=2, le=8)  # signed operands of an add; None: act_bits + 1
@@ -62,6 +95,9 @@ class QuantConfig(_Model):
     scale: Literal["float", "pot"] = "float"
     weight_granularity: Literal["tensor", "channel"] = "tensor"
     layers: dict[str, LayerQuant] = Field(default_factory=dict)
+    qil: QilConfig = QilConfig()
+    fqconv: FqconvConfig = FqconvConfig()
+    symog: SymogConfig = SymogConfig()
 
 
 class NitiConfig(_Model):
@@ -93,6 +129,10 @@ class TrainConfig(_Model):
     momentum: Real = Field(default=0.9, ge=0, lt=1)
     weight_decay: Real = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
+    start_from: str | None = None  # folder of a finished run of the same network whose weights are the first
+    teacher: str | None = None  # folder of a finished run whose outputs are learned besides the labels
+    teacher_weight: Real = Field(default=0.5, ge=0, le=1)  # share of the teacher in the loss
+    temperature: Real = Field(default=4.0, gt=0)  # of both softmaxes
     seed: int = Field(default=0, ge=0)
     float: bool = False  # the same network without quantizers
     accelerator: str = "auto"
@@ -110,7 +150,10 @@ class StageConfig(_Model):
     epochs: int = Field(ge=1)
     quantized: bool = True  # False: the quantizers are off
     weight_bits: Bits | None = Field(default=None, ge=1, le=8)
-    act_bits: Bits | None = Field(default=None, ge=1, le=8)
+    act_bits: ActBits | None = None
+    freeze_weights: bool = False  # only the quantizers learn
+    remove_batch_norm: bool = False  # fold them into the weights first; quant.method = "fqconv" only
+    data: str | None = None  # images of another data set, learned from the teacher alone
     lr: Real | None = Field(default=None, gt=0)
     optimizer: Literal["adam", "sgd"] | None = None
     momentum: Real | None = Field(default=None, ge=0, lt=1)
@@ -214,12 +257,38 @@ def _check_stages(config: RunConfig, where: str) -> None:
         raise UserError("train.pretrain_epochs with [[stage]]", where=where, hint="make it a stage, quantized = false")
     if not config.train.float and not config.stage[-1].quantized:
         raise UserError(f"the last stage '{names[-1]}' is not quantized", where=where, hint="or set train.float = true")
+    for kind in ("weight_bits", "act_bits"):
+        _check_falling(config, kind, where)
+    for index, stage in enumerate(config.stage):
+        if stage.remove_batch_norm and (config.quant.method != "fqconv" or not stage.quantized):
+            raise UserError(
+                f"stage '{stage.name}' removes batch norms, which only quantized stages of fqconv do", where=where
+            )
+        if stage.remove_batch_norm and not index and config.train.start_from is None:
+            raise UserError(f"stage '{stage.name}' has no trained batch norms to remove", where=where)
+        if stage.data is not None and config.train.teacher is None:
+            raise UserError(
+                f"stage '{stage.name}' trains on '{stage.data}', whose labels mean nothing to this network",
+                where=where,
+                hint="give a train.teacher to learn from",
+            )
+
+
+def _check_falling(config: RunConfig, kind: str, where: str) -> None:
+    """Bits of a chain stay or fall, since a stage begins with the range the one before has learned."""
+    last = FLOAT_BITS
+    for stage in config.stage:
+        bits = (getattr(stage, kind) or getattr(config.quant, kind)) if stage.quantized else FLOAT_BITS
+        if bits > last:
+            what = f"{bits} {kind}" if stage.quantized else "float"
+            raise UserError(f"stage '{stage.name}' rises from {last} to {what}: bits may only fall", where=where)
+        last = bits
 
 
 def _check_niti(config: RunConfig, where: str) -> None:
     """Settings that integer-only training cannot follow are refused rather than ignored."""
     if config.stage:
-        raise UserError("[[stage]] does not fit quant.method = \"niti\"", where=where, hint="use niti.milestones")
+        raise UserError('[[stage]] does not fit quant.method = "niti"', where=where, hint="use niti.milestones")
     needed: dict[str, tuple[object, object]] = {
         "quant.weight_bits": (config.quant.weight_bits, 8),
         "quant.act_bits": (config.quant.act_bits, 8),
@@ -230,7 +299,7 @@ def _check_niti(config: RunConfig, where: str) -> None:
     for key, (given, value) in needed.items():
         if given != value:
             hint = f"set {key} = {json.dumps(value)}"
-            raise UserError(f"{key} = {json.dumps(given)} does not fit quant.method = \"niti\"", where=where, hint=hint)
+            raise UserError(f'{key} = {json.dumps(given)} does not fit quant.method = "niti"', where=where, hint=hint)
 
 
 def dump_toml(config: RunConfig) -> str:

@@ -103,7 +103,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_checkp
             if trainer.global_step == 30:
                 next(module.parameters()).data.fill_(float("nan"))
 
-    with pytest.raises(UserError, match=r"the loss is nan at step 30 \(epoch 1\); the last checkpoint is kept"):
+    message = r"the loss is nan at step 30 \(epoch 1\), not finite first in layer 'conv1'; the last checkpoint is kept"
+    with pytest.raises(UserError, match=message):
         train(_config(), tmp_path / "run", callbacks=[Poison()])
     (checkpoint,) = (tmp_path / "run" / "checkpoints" / "train").iterdir()
     state = torch.load(checkpoint, weights_only=False)["state_dict"]

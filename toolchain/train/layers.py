@@ -8,8 +8,8 @@ from typing import Any
 import brevitas.nn as qnn
 from torch import nn
 
-from toolchain.config import LayerQuant, QuantConfig
-from toolchain.errors import unknown_name
+from toolchain.config import FLOAT_BITS, LayerQuant, QuantConfig
+from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods import quant_method
 from toolchain.train.methods.base import QuantMethod
 
@@ -50,7 +50,7 @@ class Layers:
     def relu(self, name: str) -> nn.Module:
         """ReLU, then an unsigned quantizer."""
         bits = self._layer(name).act_bits or self.quant.act_bits
-        if not self.quantized:
+        if not self.quantized or bits == FLOAT_BITS:
             return nn.ReLU()
         return self.method.relu(bits, scale=self.quant.scale)
 
@@ -59,7 +59,8 @@ class Layers:
 
         The extra bit is the sign: an operand that is an activation already keeps its resolution.
         """
-        default = self.quant.residual_bits or min(self.quant.act_bits + 1, _MAX_BITS)
+        bits = self.quant.act_bits
+        default = self.quant.residual_bits or (bits if bits == FLOAT_BITS else min(bits + 1, _MAX_BITS))
         return self._identity(name, self._layer(name).act_bits or default)
 
     def input(self, name: str) -> nn.Module:
@@ -77,7 +78,7 @@ class Layers:
                 raise unknown_name("layer in [quant.layers]", name, self.names)
 
     def _identity(self, name: str, bits: int) -> nn.Module:
-        if not self.quantized:
+        if not self.quantized or bits == FLOAT_BITS:
             return nn.Identity()
         act_quant = self.method.act_quantizer(bits, signed=True, scale=self.quant.scale)
         return qnn.QuantIdentity(act_quant=act_quant)  # type: ignore[no-any-return]
@@ -96,6 +97,9 @@ class Layers:
         special = {self.first: quant.first_weight_bits, self.last: quant.last_weight_bits}.get(name)
         bits = override.weight_bits or special or quant.weight_bits
         granularity = override.weight_granularity or quant.weight_granularity
+        refusal = self.method.refusal(bits, scale=quant.scale, granularity=granularity)
+        if refusal:
+            raise UserError(f"quant.method = '{quant.method}' {refusal}", where=f"layer {name}")
         weight_quant = self.method.weight_quantizer(bits, scale=quant.scale, granularity=granularity)
         layer: nn.Module = quantized(*shape, bias=bias, weight_quant=weight_quant)
         self.method.attach(layer, bits)

@@ -20,12 +20,13 @@ from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.train.data import Dataset, load, pixel_map
+from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
 from toolchain.train.niti.run import train_integer
-from toolchain.train.stages import Trained, is_first_process, rebuilt, run_stages, stages
+from toolchain.train.stages import Given, Trained, is_first_process, rebuilt, run_stages, stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
-from toolchain.train.structure import from_json, to_json
+from toolchain.train.structure import Edit, from_json, to_json
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,13 @@ def train(
     integer_only = config.quant.method == "niti" and not config.train.float
     # what is wrong with the network is said before anything is written
     (build_integer if integer_only else build)(config, data.shape, data.classes)
+    given = Given(_start(config), _teacher(config, data))
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
         _prepare_folder(config, out, resume, overwrite)
     if integer_only:
         train_integer(config, data, out, resume=resume, callbacks=callbacks)
         return out
-    done = run_stages(config, data, out, resume=resume, callbacks=callbacks)
+    done = run_stages(config, data, out, given, resume=resume, callbacks=callbacks)
     if is_first_process():
         _write_results(done, data, config, out)
     return out
@@ -78,16 +80,43 @@ def load_run(out: Path) -> tuple[torch.nn.Module, RunConfig, Dataset]:
     Raises:
         UserError: no model.pt, or one that does not fit its config.
     """
+    model, _, config, data = _read_run(out)
+    return model, config, data
+
+
+def _read_run(out: Path) -> tuple[torch.nn.Module, list[Edit], RunConfig, Dataset]:
+    """`load_run`, and how the network differs from the one its run file describes."""
     path = out / "model.pt"
     if not path.is_file():
         raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
     saved = torch.load(path, weights_only=True)
     if "edits" not in saved:
         raise UserError(f"{path} holds an integer network", hint="use toolchain.train.niti.run.load_integer")
-    config = RunConfig.model_validate(json.loads(saved["config"]))
+    config, edits = RunConfig.model_validate(json.loads(saved["config"])), from_json(saved["edits"])
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
-    model = rebuilt(stages(config)[-1].config, data, from_json(saved["edits"]), saved["state_dict"])
-    return model, config, data
+    return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data
+
+
+def _start(config: RunConfig) -> Trained | None:
+    """The network of ``train.start_from``."""
+    if config.train.start_from is None:
+        return None
+    folder = Path(config.train.start_from)
+    model, edits, other, _ = _read_run(folder)
+    if not other.train.float:
+        raise UserError(f"train.start_from {folder} is quantized", hint="give a run with train.float = true")
+    top1 = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["top1"]
+    return Trained(model, edits, top1, top1, 0.0, [], plain=True)
+
+
+def _teacher(config: RunConfig, data: Dataset) -> Teacher | None:
+    """The network of ``train.teacher``."""
+    train = config.train
+    if train.teacher is None:
+        return None
+    model, other, taught = load_run(Path(train.teacher))
+    check_teacher(config, data, other, taught)
+    return Teacher(model, train.teacher_weight, train.temperature)
 
 
 def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool) -> None:

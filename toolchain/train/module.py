@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -19,11 +20,14 @@ from toolchain.config import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, PixelMap, pixel_map
-from toolchain.train.methods.base import Method, OwnRate
+from toolchain.train.distill import Teacher
+from toolchain.train.methods.base import Method, OwnRate, Switched
 
 log = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 500
+_INSIDE_LAYER = re.compile(r"_quant\b|\bparametrizations\b")
+_AFTER_NAN = "the last checkpoint is kept; lower train.lr and train into another folder or with --overwrite"
 
 
 class Classifier(L.LightningModule):
@@ -36,6 +40,8 @@ class Classifier(L.LightningModule):
         data: what it is trained and tested on.
         config: the run file with the stage's settings in place.
         methods: prepared for ``model``.
+        teacher: another network to learn from.
+        labelled: whether the training images' labels mean anything; if not, the teacher's outputs alone are learned.
         first_epoch: epochs of the stages before; the order of the images goes on from there.
         seconds: what those stages took.
     """
@@ -47,11 +53,14 @@ class Classifier(L.LightningModule):
         config: RunConfig,
         methods: Sequence[Method] = (),
         *,
+        teacher: Teacher | None = None,
+        labelled: bool = True,
         first_epoch: int = 0,
         seconds: float = 0.0,
     ) -> None:
         super().__init__()
         self.model, self.config, self.first_epoch = model, config, first_epoch
+        self.teacher, self.labelled = teacher, labelled
         self.methods = nn.ModuleList(methods)
         self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
@@ -74,8 +83,12 @@ class Classifier(L.LightningModule):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, classes) of pixels (B, C, H, W) in uint8."""
+        return self.model(self._values(pixels))  # type: ignore[no-any-return]
+
+    def _values(self, pixels: Tensor) -> Tensor:
+        """The network's input of pixels (B, C, H, W) in uint8."""
         x = pixels.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_offset
-        return self.model(x.contiguous(memory_format=torch.channels_last) if self._spatial else x)  # type: ignore[no-any-return]
+        return x.contiguous(memory_format=torch.channels_last) if self._spatial else x
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches; the order follows from the seed and the epoch."""
@@ -98,15 +111,22 @@ class Classifier(L.LightningModule):
             method.start_epoch(self.model, self.current_epoch, train.epochs)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Cross entropy of one batch and the methods' penalties; stops the run when it is not finite."""
-        loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
+        """Loss of one batch and the methods' penalties; stops the run when it is not finite."""
+        x = self._values(batch[0])
+        logits = self.model(x)
+        if self.teacher is None:
+            loss = nn.functional.cross_entropy(logits, batch[1])
+        else:
+            loss = self.teacher.loss(logits, x, batch[1] if self.labelled else None)
         for method in self._methods():
             penalty = method.penalty(self.model)
             loss = loss if penalty is None else loss + penalty
         if not torch.isfinite(loss):
+            layer = first_not_finite(self.model, x)
             raise UserError(
-                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch})",
-                hint="the last checkpoint is kept; lower train.lr and train into another folder or with --overwrite",
+                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch})"
+                + (f", not finite first in layer '{layer}'" if layer else ""),
+                hint=_AFTER_NAN,
             )
         self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
@@ -116,6 +136,15 @@ class Classifier(L.LightningModule):
         progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         for method in self._methods():
             method.after_step(self.model, progress)
+
+    def on_validation_start(self) -> None:
+        """Stop before weights that are not finite become the last checkpoint."""
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                raise UserError(
+                    f"'{name}' is not finite after step {self.global_step} (epoch {self.current_epoch})",
+                    hint=_AFTER_NAN,
+                )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Accuracy on the test images, logged for each epoch; nothing is selected by it."""
@@ -178,11 +207,35 @@ class Classifier(L.LightningModule):
         self.float_top1, self.top1, self._seconds_before = saved["float_top1"], saved["top1"], saved["seconds"]
 
 
+@torch.no_grad()
+def first_not_finite(model: nn.Module, x: Tensor) -> str | None:
+    """The first layer in the order of execution that gives a value that is no number; None if all are."""
+    found: list[str] = []
+
+    def hook(name: str) -> Any:
+        def look(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not output.isfinite().all():
+                found.append(name)
+
+        return look
+
+    layers = [(name, layer) for name, layer in model.named_modules() if name and not _INSIDE_LAYER.search(name)]
+    hooks = [layer.register_forward_hook(hook(name)) for name, layer in layers]
+    try:
+        model(x)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return found[0] if found else None
+
+
 def set_quantized(model: nn.Module, on: bool) -> None:
     """Switch every quantizer of a model on or off."""
     for layer in model.modules():
         if isinstance(layer, QuantProxyFromInjector):
             layer.disable_quant = not on
+        elif isinstance(layer, Switched):
+            layer.switch(on)
 
 
 def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:

@@ -6,16 +6,17 @@ gradient does: a value outside the range gets none.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-_SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
+SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
 _INIT_SAMPLES = 1 << 16  # elements the initial scale is searched on
 _INIT_STEPS = 48  # candidates, eight per octave: from max|x| / levels down to 1/60 of it
-_ADAM_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
+ADAM_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
 
 
 @dataclass(frozen=True)
@@ -95,48 +96,101 @@ class _Bipolar(torch.autograd.Function):
         return grads[0], (grads[0] * sign).sum_to_size(ctx.scale_shape) * ctx.grad_scale, None
 
 
-class LearnedStep(nn.Module):
-    """A quantizer whose step is learned, per tensor or per output channel.
+def round_clamped(x: Tensor, scale: Tensor, levels: Levels, grad_scale: float) -> Tensor:
+    """``x`` on the grid of ``levels`` times ``scale``, with LSQ's gradients; that of the scale times ``grad_scale``."""
+    if levels.bipolar:
+        return _Bipolar.apply(x, scale, grad_scale)  # type: ignore[no-any-return,no-untyped-call]
+    return _RoundClamped.apply(x, scale, float(levels.low), float(levels.high), grad_scale)  # type: ignore[no-any-return,no-untyped-call]
 
-    The step starts where the squared error on the first training tensor is least (on a grid of 1/8 octave) and is
-    trained with LSQ's gradient scale 1 / sqrt(N * high), N the weights or the features that share the step
-    (Esser et al., section 2.2). ``power_of_two`` rounds the exponent in the forward pass, straight through.
+
+class Quantizer(nn.Module):
+    """A quantizer for Brevitas proxies whose scale is set from the first training tensor and learned from there.
 
     Args:
         levels: the integer codes.
         shape: of the scale: () for one per tensor, (out, 1, ...) for one per output channel.
-        power_of_two: restrict scales to powers of two.
         is_weight: the tensor has no batch axis.
-        initial: tensor the scale is first set from; None starts at one code per unit.
     """
 
-    def __init__(
-        self, levels: Levels, shape: tuple[int, ...], power_of_two: bool, is_weight: bool, initial: Tensor | None = None
-    ) -> None:
+    def __init__(self, levels: Levels, shape: tuple[int, ...], is_weight: bool) -> None:
         super().__init__()
-        self.levels, self.power_of_two, self.is_weight = levels, power_of_two, is_weight
-        self.step = nn.Parameter(torch.ones(shape))
+        self.levels, self.shape, self.is_weight = levels, shape, is_weight
         self.ready: Tensor
         self.zero: Tensor
         self.bits: Tensor
         self.register_buffer("ready", torch.tensor(False))
         self.register_buffer("zero", torch.tensor(0.0), persistent=False)
         self.register_buffer("bits", torch.tensor(float(levels.bits)), persistent=False)
-        if initial is not None:
-            self.initialise(initial)
+
+    def set_step(self, step: Tensor) -> None:
+        """Make ``step`` the scale; gradients are off."""
+        raise NotImplementedError
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The quantized value and the scale."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Set the step from a representative tensor; processes that train together take their mean."""
-        step = least_squares_step(x, self.levels, self.step.shape)
+        """Set the scale where the squared error on ``x`` is least (on a grid of 1/8 octave).
+
+        Processes that train together take their mean.
+        """
+        step = least_squares_step(x, self.levels, self.shape)
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(step)
             step /= distributed.get_world_size()
+        self.set_step(step)
+
+    def start(self, x: Tensor) -> None:
+        """Set the scale from ``x`` if it is the first in training."""
+        if self.training and not self.ready and x.numel() > 1:  # Brevitas asks for the scale with a single zero
+            self.initialise(x)
+            self.ready.fill_(True)
+
+    def gradient_scale(self, x: Tensor) -> float:
+        """LSQ's 1 / sqrt(N * high), N the weights or the features that share the scale (Esser et al., section 2.2)."""
+        shared = math.prod(self.shape) if self.is_weight else max(1, x.shape[0] if x.dim() else 1)
+        return (x.numel() / shared * self.levels.high) ** -0.5
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantize; returns (value, scale, zero point, bits) as Brevitas proxies expect."""
+        self.start(x)
+        value, scale = self.quantize(x)
+        return value, scale, self.zero, self.bits
+
+
+class LearnedStep(Quantizer):
+    """A quantizer whose step is learned with LSQ's gradients.
+
+    ``power_of_two`` rounds the exponent in the forward pass, straight through.
+
+    Args:
+        levels, shape, is_weight: as for `Quantizer`.
+        power_of_two: restrict scales to powers of two.
+        initial: tensor the scale is first set from; None starts at one code per unit.
+    """
+
+    def __init__(
+        self, levels: Levels, shape: tuple[int, ...], power_of_two: bool, is_weight: bool, initial: Tensor | None = None
+    ) -> None:
+        super().__init__(levels, shape, is_weight)
+        self.power_of_two = power_of_two
+        self.step = nn.Parameter(torch.ones(shape))
+        if initial is not None:
+            self.initialise(initial)
+
+    def set_step(self, step: Tensor) -> None:
+        """Make ``step`` the scale."""
         self.step.copy_(step)
+
+    def positive_step(self) -> Tensor:
+        """The step, kept away from zero."""
+        return self.step.abs().clamp_min(SMALLEST_SCALE)
 
     def scale(self) -> Tensor:
         """The positive scale in use, shaped like the step."""
-        scale = self.step.abs().clamp_min(_SMALLEST_SCALE)
+        scale = self.positive_step()
         if self.power_of_two:
             rounded = torch.exp2(torch.round(torch.log2(scale.detach())))
             scale = rounded + (scale - scale.detach())
@@ -150,21 +204,12 @@ class LearnedStep(nn.Module):
 
     def rate(self, optimizer: str) -> float:
         """The step's learning rate over that of the weights."""
-        return _ADAM_RATE if optimizer == "adam" else 1.0
+        return ADAM_RATE if optimizer == "adam" else 1.0
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantize; returns (value, scale, zero point, bits) as Brevitas proxies expect."""
-        if self.training and not self.ready and x.numel() > 1:  # Brevitas asks for the scale with a single zero
-            self.initialise(x)
-            self.ready.fill_(True)
-        scale, levels = self.scale(), self.levels
-        sharing = x.numel() / (scale.numel() if self.is_weight else max(1, x.shape[0] if x.dim() else 1))
-        grad_scale = (sharing * levels.high) ** -0.5
-        if levels.bipolar:
-            y = _Bipolar.apply(x, scale, grad_scale)  # type: ignore[no-untyped-call]
-        else:
-            y = _RoundClamped.apply(x, scale, float(levels.low), float(levels.high), grad_scale)  # type: ignore[no-untyped-call]
-        return y, scale, self.zero, self.bits
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The quantized value and the scale."""
+        scale = self.scale()
+        return round_clamped(x, scale, self.levels, self.gradient_scale(x)), scale
 
 
 def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int, ...]) -> Tensor:
@@ -177,9 +222,9 @@ def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int,
     """
     rows = x.detach().reshape(shape[0] if len(shape) else 1, -1)
     if levels.bipolar:
-        return rows.abs().mean(1).clamp_min(_SMALLEST_SCALE).reshape(shape)
+        return rows.abs().mean(1).clamp_min(SMALLEST_SCALE).reshape(shape)
     rows = rows[:, :: max(1, rows.numel() // _INIT_SAMPLES)]
-    largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(_SMALLEST_SCALE)
+    largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(SMALLEST_SCALE)
     best_step = largest / levels.high
     best_error = torch.full_like(largest, torch.inf)
     for k in range(_INIT_STEPS):

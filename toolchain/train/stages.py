@@ -9,9 +9,9 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -22,9 +22,11 @@ from torch import nn
 
 from toolchain import files
 from toolchain.config import RunConfig, StageConfig
-from toolchain.train.data import Dataset
+from toolchain.errors import UserError
+from toolchain.train.data import Dataset, load
+from toolchain.train.distill import Teacher
 from toolchain.train.methods import quant_method, stage_methods
-from toolchain.train.methods.base import Adopting, Context, Method
+from toolchain.train.methods.base import Adopting, Context, Method, OwnRate
 from toolchain.train.models import build
 from toolchain.train.module import Classifier, set_memory_format, set_quantized
 from toolchain.train.structure import Edit, apply_edits, from_json, to_json
@@ -75,6 +77,7 @@ class Trained:
         top1: accuracy on the test images.
         seconds: wall-clock time of all stages so far.
         history: (name, epochs, top1) of each stage so far.
+        plain: the network has no quantizers, not even ones that are off.
     """
 
     model: nn.Module
@@ -83,6 +86,7 @@ class Trained:
     top1: float
     seconds: float
     history: list[tuple[str, int, float]]
+    plain: bool = False
 
 
 def stages(config: RunConfig) -> list[Stage]:
@@ -104,8 +108,27 @@ def stages(config: RunConfig) -> list[Stage]:
     return found
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a run takes from others.
+
+    Args:
+        start: the float network whose weights are the first; None for random ones.
+        teacher: the network to learn from.
+    """
+
+    start: Trained | None = None
+    teacher: Teacher | None = None
+
+
 def run_stages(
-    config: RunConfig, data: Dataset, out: Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()
+    config: RunConfig,
+    data: Dataset,
+    out: Path,
+    given: Given = Given(),
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Trained:
     """Train a run's stages one after the other; those that ``out`` holds finished are not run again on ``resume``.
 
@@ -113,13 +136,13 @@ def run_stages(
         UserError: the loss is not finite, or a method cannot do what it is asked.
         KeyboardInterrupt: the user stopped it.
     """
-    done: Trained | None = None
+    done = given.start
     for stage in stages(config):
         finished = out / "checkpoints" / stage.name / "finished.pt"
         if resume and finished.is_file():
             done = _load(finished, stage, data)
             continue
-        done = _run(stage, done, data, out, resume, callbacks)
+        done = _run(stage, done, data, out, given.teacher, resume, callbacks)
         if is_first_process():
             _save(done, finished)
     assert done is not None
@@ -140,25 +163,35 @@ def is_first_process() -> bool:
 
 
 def _run(
-    stage: Stage, before: Trained | None, data: Dataset, out: Path, resume: bool, callbacks: Sequence[Callback]
+    stage: Stage,
+    before: Trained | None,
+    data: Dataset,
+    out: Path,
+    teacher: Teacher | None,
+    resume: bool,
+    callbacks: Sequence[Callback],
 ) -> Trained:
-    config = stage.config
+    config, images = stage.config, _images(stage, data)
     L.seed_everything(config.train.seed + stage.index, verbose=False)
     model = build(config, data.shape, data.classes)
     if before is not None:
         _go_on_from(before, model)
     float_top1 = before.float_top1 if before else None
-    methods = stage.methods()
+    methods, context = stage.methods(), Context(config, images, float_top1, out, stage.own)
+    edits = [edit for method in methods for edit in method.restructure(model, context)]
     for method in methods:
-        method.prepare(model, Context(config, data, float_top1))
+        method.prepare(model, context)
+    if stage.own and stage.own.freeze_weights:
+        _freeze_weights(model, stage)
     module = Classifier(
-        model.train(), data, config, methods, first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0
-    )
+        model.train(), images, config, methods, teacher=teacher, labelled=images is data,
+        first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0,
+    )  # fmt: skip
     with quiet_lightning():
         trainer = fitted(module, stage, out, resume, callbacks)
         if stage.pristine and module.float_top1 is not None:
             float_top1 = module.float_top1
-        edits = [edit for method in reversed(methods) for edit in method.finalize(model)]
+        edits += [edit for method in reversed(methods) for edit in method.finalize(model)]
         set_quantized(model, stage.quantized)
         trainer.validate(module, verbose=False)
     set_memory_format(model.cpu().eval(), torch.contiguous_format)
@@ -181,13 +214,60 @@ def fitted(
     return trainer
 
 
+def _images(stage: Stage, data: Dataset) -> Dataset:
+    """The run's data, or with the training images of the stage's own, whose labels are of no use."""
+    if stage.own is None or stage.own.data is None:
+        return data
+    root = stage.config.data.root
+    other = load(stage.own.data, root=Path(root) if root else None)
+    if (other.shape, other.pixel_levels) != (data.shape, data.pixel_levels):
+        raise UserError(
+            f"stage '{stage.name}' trains on '{other.name}', images of {other.shape} with {other.pixel_levels} levels; "
+            f"'{data.name}' has {data.shape} with {data.pixel_levels}"
+        )
+    return replace(data, train_x=other.train_x, train_y=other.train_y)
+
+
+def _freeze_weights(model: nn.Module, stage: Stage) -> None:
+    """Leave only the quantizers' parameters to be trained."""
+    own = [
+        p
+        for layer in model.modules()
+        if isinstance(layer, OwnRate)
+        for p in cast(nn.Module, layer).parameters(recurse=False)
+    ]
+    if not own:
+        raise UserError(
+            f"stage '{stage.name}' freezes the weights, and nothing else learns with "
+            f"quant.method = '{stage.config.quant.method}'"
+        )
+    model.requires_grad_(False)
+    for parameter in own:
+        parameter.requires_grad_(True)
+
+
 def _go_on_from(before: Trained, model: nn.Module) -> None:
     """Give a new network the structure and the state of the one before, in place."""
     apply_edits(model, before.edits)
+    if before.plain:
+        _start_from(before.model.state_dict(), model)
+        return
     model.load_state_dict(before.model.state_dict())
     for name, layer in model.named_modules():
         if isinstance(layer, Adopting):
             layer.adopt(before.model.get_submodule(name))
+
+
+def _start_from(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
+    """Load what a network without quantizers has into one with quantizers, which stay as they are made."""
+    own = model.state_dict()
+    shadows = {name: name.replace(".parametrizations.weight.original", ".weight") for name in own}
+    known = {name: weights[plain] for name, plain in shadows.items() if plain in weights}
+    other = sorted(weights.keys() - {shadows[name] for name in known})
+    other += [plain for name, plain in shadows.items() if name in known and own[name].shape != weights[plain].shape]
+    if other:
+        raise UserError(f"train.start_from is another network: it has a '{other[0]}' that this one cannot take")
+    model.load_state_dict({**own, **known})
 
 
 def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:

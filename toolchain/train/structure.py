@@ -26,6 +26,19 @@ Edit = Remove
 _KINDS: dict[str, type[Edit]] = {"remove": Remove}
 
 
+def normalized_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNorm1d | nn.BatchNorm2d]]:
+    """The batch norms by name, each with the layer whose outputs it normalizes: the one defined last before it."""
+    found = []
+    layer: nn.Module | None = None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            layer = module
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert layer is not None and len(layer.weight) == module.num_features  # type: ignore[arg-type]
+            found.append((layer, name, module))
+    return found
+
+
 def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> None:
     """Replay edits on a freshly built network, in place.
 

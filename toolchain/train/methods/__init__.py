@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from toolchain.config import QuantConfig, StageConfig
 from toolchain.train.methods.base import Method, QuantMethod
+from toolchain.train.methods.brevitas import Brevitas
 from toolchain.train.methods.lsq import Lsq
 
 
 def quant_method(quant: QuantConfig) -> QuantMethod:
     """The method that quantizes, by ``quant.method``; the float network of an integer-only run needs none."""
-    return {"lsq": Lsq, "niti": QuantMethod}[quant.method]()
+    match quant.method:
+        case "lsq":
+            return Lsq()
+        case "niti":
+            return QuantMethod()
+        case "brevitas":
+            return Brevitas()
 
 
 def stage_methods(stage: StageConfig) -> list[Method]:

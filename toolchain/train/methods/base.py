@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import brevitas.config
 import brevitas.nn as qnn
+from brevitas.nn.quant_layer import QuantNonLinearActLayer
 from torch import Tensor, nn
 
-from toolchain.config import RunConfig
+from toolchain.config import RunConfig, StageConfig
 from toolchain.train.data import Dataset
 from toolchain.train.structure import Edit
+
+# A saved state holds all of a quantizer; made anew by Brevitas on loading, it would forget what it was connected to.
+brevitas.config.REINIT_ON_STATE_DICT_LOAD = False
 
 Scale = Literal["float", "pot"]
 Granularity = Literal["tensor", "channel"]
@@ -24,19 +30,27 @@ class Context:
         config: the run file with the stage's own settings in place.
         data: the training images and their classes.
         float_top1: accuracy of the network before any method changed it, None when there was no float phase.
+        folder: the run's; a method may leave figures there.
+        stage: what the run file says about the stage; None for a run without stages.
     """
 
     config: RunConfig
     data: Dataset
     float_top1: float | None
+    folder: Path
+    stage: StageConfig | None = None
 
 
 class Method(nn.Module):
     """One method in one stage. Parameters and buffers it holds are trained, checkpointed and resumed with the network.
 
-    The order of the hooks: ``prepare`` before the optimizer is made, ``start_epoch``, then ``penalty`` and
-    ``after_step`` for every step, ``finalize`` when the stage is over.
+    The order of the hooks: ``restructure`` and ``prepare`` before the optimizer is made, ``start_epoch``, then
+    ``penalty`` and ``after_step`` for every step, ``finalize`` when the stage is over.
     """
+
+    def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
+        """Change what the stage trains; returns the changes of structure, already made."""
+        return []
 
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Attach to the network in place: parametrizations, parameters of the method itself."""
@@ -67,6 +81,10 @@ class QuantMethod(Method):
         """A Brevitas injector for activations of 1..8 bits, one scale a tensor; unsigned after a ReLU."""
         raise NotImplementedError
 
+    def refusal(self, bits: int, *, scale: Scale, granularity: Granularity) -> str | None:
+        """Why a layer's weights cannot be quantized so; None when they can."""
+        return None
+
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """ReLU, then the unsigned quantizer."""
         return qnn.QuantReLU(act_quant=self.act_quantizer(bits, signed=False, scale=scale))  # type: ignore[no-any-return]
@@ -76,11 +94,37 @@ class QuantMethod(Method):
 
 
 @runtime_checkable
+class Serving(Protocol):
+    """A function in front of an activation's quantizer that depends on that quantizer."""
+
+    def serve(self, quantizer: Any) -> None:
+        """This is the quantizer."""
+
+
+def activation(function: type[Serving], act_quant: type) -> nn.Module:
+    """A layer that applies a module of type ``function`` and then the quantizer it serves."""
+    layer: nn.Module = QuantNonLinearActLayer(
+        act_impl=function, passthrough_act=True, input_quant=None, act_quant=act_quant, return_quant_tensor=False
+    )
+    fused = layer.act_quant.fused_activation_quant_proxy  # type: ignore[union-attr]
+    fused.activation_impl.serve(fused.tensor_quant)  # type: ignore[union-attr, operator]
+    return layer
+
+
+@runtime_checkable
 class OwnRate(Protocol):
     """A module whose own parameters learn at another rate than the weights, without weight decay."""
 
     def rate(self, optimizer: str) -> float:
         """Their learning rate over that of the weights, for ``"adam"`` or ``"sgd"``."""
+
+
+@runtime_checkable
+class Switched(Protocol):
+    """A module that computes something else while the quantizers are off."""
+
+    def switch(self, on: bool) -> None:
+        """The quantizers go on or off; they are on in a network that was just built."""
 
 
 @runtime_checkable

@@ -103,7 +103,10 @@ class Windows:
         """Sum over the positions of error (N, H', W', outputs) times window: (outputs, depth), int32 or int64."""
         positions = len(self.x) * self.x.shape[1] * self.x.shape[2]
         total = torch.zeros(
-            error.shape[-1], self.depth, dtype=torch.int32 if positions <= MAX_DEPTH else torch.int64, device=error.device
+            error.shape[-1],
+            self.depth,
+            dtype=torch.int32 if positions <= MAX_DEPTH else torch.int64,
+            device=error.device,
         )
         for images, windows in self.blocks():
             rows = error[images]

@@ -71,9 +71,7 @@ def _integer(
     """The integer layer of a float one."""
     match layer:
         case nn.Conv2d(kernel_size=(int() as k, _), padding=(int() as pad, _), stride=(1, 1), bias=None) if pad < k:
-            return Conv(
-                layer.in_channels, layer.out_channels, k, pad, variant, generator, fraction_bits=fraction_bits
-            )
+            return Conv(layer.in_channels, layer.out_channels, k, pad, variant, generator, fraction_bits=fraction_bits)
         case nn.Linear(bias=None):
             return Linear(layer.in_features, layer.out_features, variant, generator, fraction_bits=fraction_bits)
         case nn.ReLU():

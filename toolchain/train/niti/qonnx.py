@@ -160,9 +160,7 @@ def export_frozen(
     return report
 
 
-def _compared(
-    path: Path, pixels: PixelMap, images: NDArray[np.uint8], expected: NDArray[np.int32]
-) -> Agreement:
+def _compared(path: Path, pixels: PixelMap, images: NDArray[np.uint8], expected: NDArray[np.int32]) -> Agreement:
     """Compare the lowered file with the network's sums, exactly, and then with its own float32 execution."""
     file = read_qonnx(path)
     integer = to_integer(file.graph, (pixels.scale, pixels.offset))

@@ -114,9 +114,7 @@ def _export(module: IntegerClassifier, shifts: Shifts, config: RunConfig, out: P
     metadata = {"fpgaflow.version": __version__, **input_metadata(module.format.pixels, config.data.name)}
     path = out / "model.onnx"
     images = module.test_x[:QONNX_IMAGES]
-    report = export_frozen(
-        module.model, shifts, module.format, module.codes, images[:GATE_IMAGES], path, metadata
-    )
+    report = export_frozen(module.model, shifts, module.format, module.codes, images[:GATE_IMAGES], path, metadata)
     log.info("%s equals the network on %d images; %d codes on a tie", path, report.images, report.mismatches)
     values = execute_qonnx(path, module.format.pixels.apply(images.numpy()))[load_onnx(path).output]
     return float(np.mean(values.argmax(1) == module.test_y[: len(images)].numpy()))
