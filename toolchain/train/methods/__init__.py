@@ -6,6 +6,7 @@ from toolchain.config import QuantConfig, StageConfig
 from toolchain.train.methods.base import Method, QuantMethod
 from toolchain.train.methods.brevitas import Brevitas
 from toolchain.train.methods.lsq import Lsq
+from toolchain.train.methods.qil import Qil
 
 
 def quant_method(quant: QuantConfig) -> QuantMethod:
@@ -17,6 +18,8 @@ def quant_method(quant: QuantConfig) -> QuantMethod:
             return QuantMethod()
         case "brevitas":
             return Brevitas()
+        case "qil":
+            return Qil(quant.qil)
 
 
 def stage_methods(stage: StageConfig) -> list[Method]:
