@@ -5,6 +5,7 @@ from __future__ import annotations
 from toolchain.config import QuantConfig, StageConfig
 from toolchain.train.methods.base import Method, QuantMethod
 from toolchain.train.methods.brevitas import Brevitas
+from toolchain.train.methods.fqconv import Fqconv
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.methods.qil import Qil
 
@@ -20,6 +21,8 @@ def quant_method(quant: QuantConfig) -> QuantMethod:
             return Brevitas()
         case "qil":
             return Qil(quant.qil)
+        case "fqconv":
+            return Fqconv(quant.fqconv)
 
 
 def stage_methods(stage: StageConfig) -> list[Method]:

@@ -1,0 +1,244 @@
+"""Fully quantized convolutions (Verhoef et al., FQ-Conv: Fully Quantized Convolution for Efficient and Accurate
+Inference, arXiv 1912.09356): learned clips, batch norms removed, and training with the noise of the hardware.
+
+``Q(x) = e^s round(n clip(x / e^s, b, 1)) / n`` with b = -1 for weights and signed data and b = 0 behind a ReLU, which
+the clip makes redundant; it stays in the file for readers that expect one in front of unsigned codes. The quantizer is
+known to us from two re-implementations; the order of bits, the noise and the removal of batch norms are recalled. The
+gradients are those of the clip itself, times LSQ's gradient scale, which the paper does not have.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from brevitas.inject import ExtendedInjector, value
+from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
+from torch import Tensor, nn
+
+from toolchain.config import FqconvConfig
+from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
+from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.structure import Edit, Remove, apply_edits, normalized_layers
+
+
+class Noise(nn.Module):
+    """Gaussian noise in units of a quantizer's step, in training or where `noisy` turns it on.
+
+    Args:
+        level: standard deviation in steps; 0 leaves the input as it is, bit for bit.
+    """
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level, self.on, self.always = level, True, False
+        self._seed, self._generator = 0, torch.Generator()
+
+    def switch(self, on: bool) -> None:
+        """The quantizers go on or off, and the noise with them."""
+        self.on = on
+
+    def seed(self, seed: int) -> None:
+        """What follows depends on ``seed`` alone."""
+        self._seed = seed
+        self._generator.manual_seed(seed)
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """``x`` and noise of ``level`` times ``step``, which gets no gradient."""
+        if not self.level or not self.on or not (self.training or self.always):
+            return x
+        if self._generator.device != x.device:
+            self._generator = torch.Generator(x.device).manual_seed(self._seed)
+        noise = torch.empty_like(x).normal_(generator=self._generator)
+        return x + noise.mul_(self.level * step.detach())
+
+
+class LearnedClip(LearnedStep):
+    """A quantizer that learns the logarithm s of its largest value; ``step`` holds s.
+
+    Args:
+        levels, shape, power_of_two, is_weight, initial: as for `LearnedStep`.
+        noise: of what leaves it, in its steps.
+    """
+
+    def __init__(
+        self,
+        levels: Levels,
+        shape: tuple[int, ...],
+        power_of_two: bool,
+        is_weight: bool,
+        initial: Tensor | None = None,
+        *,
+        noise: float = 0.0,
+    ) -> None:
+        super().__init__(levels, shape, power_of_two, is_weight, initial)
+        self.noise = Noise(noise)
+
+    def set_step(self, step: Tensor) -> None:
+        """Make ``step`` the scale."""
+        self.step.copy_((step * self.levels.high).log())
+
+    def positive_step(self) -> Tensor:
+        """The clip over the largest code."""
+        return self.step.exp() / self.levels.high
+
+    def adopt(self, before: nn.Module) -> None:
+        """The clip stays as it is when the bits change."""
+
+    def rate(self, optimizer: str) -> float:
+        """A step in the logarithm is a relative change, so the rate is that of the weights."""
+        return 1.0
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The quantized value, with its noise, and the scale."""
+        y, scale = super().quantize(x)
+        return self.noise(y, scale), scale
+
+
+class NoisyRelu(nn.Module):
+    """ReLU of the sums of a layer and their noise, in steps of the quantizer that follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = Noise(0.0)
+        self._clip: tuple[LearnedClip, ...] = ()
+
+    def serve(self, clip: LearnedClip) -> None:
+        """Take the unit of the noise from this quantizer."""
+        self._clip = (clip,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The rectified sums, shaped like ``x``."""
+        if self.noise.level:
+            x = self.noise(x, self._clip[0].scale())
+        return torch.relu(x)
+
+
+class Fqconv(QuantMethod):
+    """Learned clips with noise; batch norms go in stages that say so.
+
+    Args:
+        config: the run file's ``[quant.fqconv]``.
+    """
+
+    def __init__(self, config: FqconvConfig) -> None:
+        super().__init__()
+        self.config, self._seed = config, 0
+        self.steps: Tensor
+        self.register_buffer("steps", torch.tensor(0))
+
+    def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
+        """A Brevitas weight quantizer of 1..8 bits; one bit is the sign times the clip."""
+        level = self.config.weight_noise
+
+        class FqconvWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
+            proxy_class = WeightQuantProxyFromInjector
+            levels = Levels.weight(bits)
+            signed = True
+            narrow_range = True
+            float_to_int_impl_type = "ROUND"
+
+            @value
+            def tensor_quant(levels, tracked_parameter_list):  # type: ignore[no-untyped-def] # the injector's calling rule
+                weight = tracked_parameter_list[0]
+                shape = (weight.shape[0],) + (1,) * (weight.dim() - 1) if granularity == "channel" else ()
+                return LearnedClip(levels, shape, scale == "pot", True, initial=weight, noise=level)
+
+        return FqconvWeightQuant
+
+    def act_quantizer(self, bits: int, *, signed: bool, scale: Scale) -> type:
+        """A Brevitas activation quantizer of 1..8 bits; signed codes are symmetric."""
+        codes = Levels.weight(bits) if signed else Levels.activation(bits, signed=False)
+        is_signed, level = signed, self.config.act_noise
+
+        class FqconvActQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
+            proxy_class = ActQuantProxyFromInjector
+            levels = codes
+            signed = is_signed
+            narrow_range = codes.narrow
+            float_to_int_impl_type = "ROUND"
+
+            @value
+            def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
+                return LearnedClip(levels, (), scale == "pot", False, noise=level)
+
+        return FqconvActQuant
+
+    def relu(self, bits: int, *, scale: Scale) -> nn.Module:
+        """The sums with their noise, ReLU, and the unsigned quantizer."""
+        layer = activation(NoisyRelu, self.act_quantizer(bits, signed=False, scale=scale))
+        for part in layer.modules():
+            if isinstance(part, NoisyRelu):
+                part.noise.level = self.config.mac_noise
+        return layer
+
+    def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
+        """Fold the batch norms into the weights where the stage says so; their offsets are lost."""
+        if context.stage is None or not context.stage.remove_batch_norm:
+            return []
+        edits: list[Edit] = []
+        for layer, name, norm in normalized_layers(model):
+            fold(layer, norm)
+            edits.append(Remove(name))
+        apply_edits(model, edits)
+        return edits
+
+    def prepare(self, model: nn.Module, context: Context) -> None:
+        """Remember what the noise depends on."""
+        self._seed = context.config.train.seed
+
+    def start_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Seed the noise of the epoch's first step."""
+        _seed_noise(model, self._seed, int(self.steps))
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Seed the noise of the next step."""
+        self.steps += 1
+        _seed_noise(model, self._seed, int(self.steps))
+
+
+@torch.no_grad()
+def fold(layer: nn.Module, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Multiply a layer's filters by ``gamma / sigma`` of the batch norm behind it, in place.
+
+    A negative gamma flips its filter. With one scale a channel the scales take the factor and no code but its sign
+    changes; one scale a tensor is set anew from the weights.
+    """
+    assert norm.running_var is not None
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight, quantizer = layer.weight, layer.weight_quant.tensor_quant  # type: ignore[union-attr]
+    assert isinstance(quantizer, LearnedClip) and isinstance(weight, nn.Parameter)
+    column = factor.reshape(-1, *(1,) * (weight.dim() - 1))
+    weight.mul_(column)
+    if quantizer.shape:
+        quantizer.step.add_(column.abs().clamp_min(torch.finfo(column.dtype).tiny).log())
+    else:
+        quantizer.initialise(weight)
+
+
+@contextmanager
+def noisy(model: nn.Module, levels: FqconvConfig, seed: int) -> Iterator[None]:
+    """Evaluate a network of learned clips with noise of ``levels`` from ``seed``."""
+    before = [(noise, noise.level) for noise in model.modules() if isinstance(noise, Noise)]
+    for part in model.modules():
+        if isinstance(part, NoisyRelu):
+            part.noise.level = levels.mac_noise
+        elif isinstance(part, LearnedClip):
+            part.noise.level = levels.weight_noise if part.is_weight else levels.act_noise
+    for noise, _ in before:
+        noise.always = True
+    _seed_noise(model, seed, 0)
+    try:
+        yield
+    finally:
+        for noise, level in before:
+            noise.level, noise.always = level, False
+
+
+def _seed_noise(model: nn.Module, seed: int, step: int) -> None:
+    """Give each noise of a step its own stream."""
+    for stream, noise in enumerate(part for part in model.modules() if isinstance(part, Noise)):
+        if noise.level:
+            noise.seed(zlib.crc32(f"{seed} {step} {stream}".encode()))  # generators keep 32 bits of a seed
