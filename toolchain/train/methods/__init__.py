@@ -8,6 +8,7 @@ from toolchain.train.methods.brevitas import Brevitas
 from toolchain.train.methods.fqconv import Fqconv
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.methods.qil import Qil
+from toolchain.train.methods.symog import Symog
 
 
 def quant_method(quant: QuantConfig) -> QuantMethod:
@@ -23,6 +24,10 @@ def quant_method(quant: QuantConfig) -> QuantMethod:
             return Qil(quant.qil)
         case "fqconv":
             return Fqconv(quant.fqconv)
+        case "symog":
+            return Symog(quant.symog, clip=True)
+        case "sgm":
+            return Symog(quant.symog, clip=False)
 
 
 def stage_methods(stage: StageConfig) -> list[Method]:

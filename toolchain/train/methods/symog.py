@@ -1,0 +1,229 @@
+"""Weights drawn to fixed-point modes while they train in float (Enderich et al., SYMOG: learning symmetric mixture of
+Gaussian modes for improved fixed-point quantization, Neurocomputing 2020) and its precursor SGM (arXiv 1907.07220).
+
+Each layer has one power-of-two step D, found by a line search over its trained weights, and the modes
+``D * {-n..n}``, n = 2^(bits-1) - 1. The loss gains ``strength * sum (w - Q(w))^2``, Q(w) the nearest mode taken as a
+constant, and the strength grows exponentially; weights are rounded once, at the end. SYMOG also clips weights to the
+outermost modes after each step; that SGM does not is our reconstruction. Papers average the sum over a layer, or not:
+we could not see which; here a weight is drawn alike in every layer. The strengths are our own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+
+import torch
+from brevitas.inject import ExtendedInjector, value
+from brevitas.proxy import WeightQuantProxyFromInjector
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+
+from toolchain import files
+from toolchain.config import SymogConfig
+from toolchain.train.figures import histograms_svg
+from toolchain.train.methods.base import Context, Granularity, Scale
+from toolchain.train.methods.lsq import Lsq
+from toolchain.train.quantizers import Levels
+from toolchain.train.statistics import weighted_layers
+from toolchain.train.structure import Edit
+
+log = logging.getLogger(__name__)
+
+_EXPONENTS = range(-24, 9)  # of the steps that are tried
+BINS = 20  # of the histograms, for each distance between two modes
+
+
+class FixedStep(nn.Module):
+    """A quantizer of one power-of-two step that is chosen once and not trained.
+
+    Args:
+        levels: the integer codes, symmetric.
+    """
+
+    def __init__(self, levels: Levels) -> None:
+        super().__init__()
+        self.levels = levels
+        self.step: Tensor
+        self.chosen: Tensor
+        self.zero: Tensor
+        self.bits: Tensor
+        self.register_buffer("step", torch.tensor(1.0))
+        self.register_buffer("chosen", torch.tensor(False))
+        self.register_buffer("zero", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bits", torch.tensor(float(levels.bits)), persistent=False)
+
+    @property
+    def limit(self) -> Tensor:
+        """The outermost mode."""
+        return self.step * self.levels.high
+
+    @torch.no_grad()
+    def choose(self, weight: Tensor) -> None:
+        """Take the power of two with the least squared error on ``weight``."""
+        self.step.copy_(power_of_two_step(weight, self.levels))
+        self.chosen.fill_(True)
+
+    @torch.no_grad()
+    def adopt(self, before: nn.Module) -> None:
+        """Other bits have other modes: choose again."""
+        assert isinstance(before, FixedStep)
+        if before.levels != self.levels:
+            self.chosen.fill_(False)
+
+    def nearest(self, weight: Tensor) -> Tensor:
+        """The modes nearest to the weights, ties to even."""
+        return (weight / self.step).clamp_(self.levels.low, self.levels.high).round_().mul_(self.step)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantize; returns (value, scale, zero point, bits) as Brevitas proxies expect."""
+        return self.nearest(x), self.step, self.zero, self.bits
+
+
+def power_of_two_step(weight: Tensor, levels: Levels) -> Tensor:
+    """The power of two whose multiples, up to ``levels``, have the least squared distance from ``weight``."""
+    flat = weight.detach().flatten()
+    steps = torch.tensor([2.0**exponent for exponent in _EXPONENTS], dtype=flat.dtype, device=flat.device)
+    errors = [(flat - (flat / s).clamp(levels.low, levels.high).round() * s).square().sum() for s in steps]
+    return steps[torch.stack(errors).argmin()]
+
+
+class Symog(Lsq):
+    """Soft fixed-point weights; activations, where they are quantized, take LSQ's quantizer.
+
+    Args:
+        config: the run file's ``[quant.symog]``.
+        clip: keep weights within the outermost modes (SYMOG) or not (SGM).
+    """
+
+    def __init__(self, config: SymogConfig, *, clip: bool) -> None:
+        super().__init__()
+        self.config, self.clip = config, clip
+        self._first_epoch, self._start, self._lr = 0, 0.0, 0.0
+        self._names: list[str] = []
+        self._context: Context | None = None
+        self._soft = False
+        self.progress: Tensor
+        self.histograms: Tensor
+        self.register_buffer("progress", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("histograms", torch.zeros(0, 0, 0, dtype=torch.int64))
+
+    def refusal(self, bits: int, *, scale: Scale, granularity: Granularity) -> str | None:
+        """One step a layer, and one bit has no symmetric modes."""
+        if granularity == "channel":
+            return "has one step a layer; set quant.weight_granularity = 'tensor'"
+        return "needs 2 weight bits or more" if bits < 2 else None
+
+    def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
+        """A Brevitas weight quantizer of 2..8 bits; its scale is a power of two whatever ``scale`` says."""
+
+        class SymogWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
+            proxy_class = WeightQuantProxyFromInjector
+            levels = Levels.weight(bits)
+            signed = True
+            narrow_range = True
+            float_to_int_impl_type = "ROUND"
+
+            @value
+            def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
+                return FixedStep(levels)
+
+        return SymogWeightQuant
+
+    def prepare(self, model: nn.Module, context: Context) -> None:
+        """Size the histograms: one for each quantized epoch's start, and the last before the weights are rounded."""
+        train = context.config.train
+        self._context, self._lr = context, train.lr
+        self._first_epoch, self._start = train.pretrain_epochs, train.pretrain_epochs / train.epochs
+        layers = list(_soft_layers(model))
+        names = {layer: name for name, layer in model.named_modules()}
+        self._names = [names[layer] for layer, _ in layers]
+        bins = max((_bins(quantizer.levels) for _, quantizer in layers), default=0)
+        moments = max(0, train.epochs - train.pretrain_epochs) + 1
+        self.histograms = torch.zeros(moments, len(layers), bins, dtype=torch.int64)
+
+    def start_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Choose the steps when the float phase is over, and keep the weights soft."""
+        self._soft = epoch >= self._first_epoch
+        if not self._soft:
+            return
+        for layer, quantizer in _soft_layers(model):
+            if not quantizer.chosen:
+                quantizer.choose(layer.weight)
+            layer.weight_quant.disable_quant = True  # type: ignore[union-attr]
+        self._record(model, epoch - self._first_epoch)
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """The squared distances from the modes times the present strength."""
+        if not self._soft or self.config.proximal:
+            return None
+        distances = [
+            (layer.weight - quantizer.nearest(layer.weight.detach())).square().sum()
+            for layer, quantizer in _soft_layers(model)
+        ]
+        return torch.stack(distances).sum() * self.strength()
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Draw the weights to their modes, if that is left to this moment, and clip them."""
+        if not self._soft:
+            return
+        draw = 2 * self._lr * self.strength()
+        self.progress.fill_(max(0.0, (progress - self._start) / (1 - self._start)))
+        for layer, quantizer in _soft_layers(model):
+            if self.config.proximal:
+                layer.weight.add_(quantizer.nearest(layer.weight), alpha=draw).div_(1 + draw)
+            if self.clip:
+                layer.weight.clamp_(-quantizer.limit, quantizer.limit)
+
+    @torch.no_grad()
+    def finalize(self, model: nn.Module) -> list[Edit]:
+        """Round the weights to their modes and leave the figure of how they came there."""
+        if not self._soft:
+            return []
+        self._record(model, len(self.histograms) - 1)
+        for name, (layer, quantizer) in zip(self._names, _soft_layers(model), strict=True):
+            rounded = quantizer.nearest(layer.weight)
+            distance = float((layer.weight - rounded).abs().max() / quantizer.step)
+            log.info("layer %s: weights within %.3f steps of their modes before rounding", name, distance)
+            layer.weight.copy_(rounded)
+        self._write_figure(model)
+        return []
+
+    def strength(self) -> float:
+        """The factor of the squared distances at this moment of the stage."""
+        return self.config.strength * math.exp(self.config.growth * float(self.progress))
+
+    def _record(self, model: nn.Module, moment: int) -> None:
+        """Count where the weights are between the modes."""
+        for index, (layer, quantizer) in enumerate(_soft_layers(model)):
+            bins = _bins(quantizer.levels)
+            place = (layer.weight.detach() / quantizer.step + quantizer.levels.high + 1) * BINS
+            counts = torch.bincount(place.long().clamp_(0, bins - 1).flatten(), minlength=bins)
+            self.histograms[moment, index, :bins] = counts.to(self.histograms.device)
+
+    @rank_zero_only
+    def _write_figure(self, model: nn.Module) -> None:
+        assert self._context is not None
+        widths = [_bins(quantizer.levels) for _, quantizer in _soft_layers(model)]
+        layers = {
+            name: self.histograms[:, index, :width].tolist()
+            for index, (name, width) in enumerate(zip(self._names, widths, strict=True))
+        }
+        stage = self._context.stage
+        name = f"modes-{stage.name}.svg" if stage else "modes.svg"
+        files.write_text(self._context.folder / name, histograms_svg(layers, "weight in steps", 1 / BINS))
+
+
+def _bins(levels: Levels) -> int:
+    """Bins from one step below the lowest mode to one above the highest."""
+    return 2 * (levels.high + 1) * BINS
+
+
+def _soft_layers(model: nn.Module) -> Iterator[tuple[nn.Conv2d | nn.Linear, FixedStep]]:
+    """The layers whose weights have modes, with their quantizers."""
+    for layer in weighted_layers(model):
+        quantizer = getattr(getattr(layer, "weight_quant", None), "tensor_quant", None)
+        if isinstance(quantizer, FixedStep):
+            yield layer, quantizer
