@@ -111,12 +111,6 @@ class NitiConfig(_Model):
     calibration_images: int = Field(default=1024, ge=1)  # that the exponents are frozen on
     check: bool = False  # assert type and range of every tensor: slow
 
-    @model_validator(mode="after")
-    def _one_mu_a_phase(self) -> NitiConfig:
-        if len(self.mu) != len(self.milestones) + 1 or sorted(set(self.milestones)) != list(self.milestones):
-            raise ValueError("mu needs one value more than milestones, which must rise")
-        return self
-
 
 class TrainConfig(_Model):
     """The optimisation. ``pretrain_epochs`` of the ``epochs`` run in float before the quantizers are switched on."""
@@ -289,6 +283,10 @@ def _check_niti(config: RunConfig, where: str) -> None:
     """Settings that integer-only training cannot follow are refused rather than ignored."""
     if config.stage:
         raise UserError('[[stage]] does not fit quant.method = "niti"', where=where, hint="use niti.milestones")
+    niti = config.niti
+    if len(niti.mu) != len(niti.milestones) + 1 or list(niti.milestones) != sorted(set(niti.milestones)):
+        what = f"niti.mu = {list(niti.mu)} and niti.milestones = {list(niti.milestones)} do not fit"
+        raise UserError(what, where=where, hint="give one mu more than milestones, which rise")
     needed: dict[str, tuple[object, object]] = {
         "quant.weight_bits": (config.quant.weight_bits, 8),
         "quant.act_bits": (config.quant.act_bits, 8),

@@ -69,7 +69,7 @@ def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDi
     """The network without batch norms and without the bias of the classifier."""
     if any(isinstance(layer, Residual) for layer in layers.values()):
         raise UserError(f"model '{model}' does not train without its batch norms", hint="set model.plain = false")
-    layers["fc"].bias = None
+    layers["fc"].register_parameter("bias", None)
     norms = nn.BatchNorm1d | nn.BatchNorm2d
     return OrderedDict((name, layer) for name, layer in layers.items() if not isinstance(layer, norms))
 

@@ -19,8 +19,8 @@ _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torc
 class IntegerOnly(TorchDispatchMode):
     """Inside this context every operation of PyTorch takes and gives integer tensors.
 
-    int8 stays in -127..127, and int32 within the bound that is proven for a product of MAX_DEPTH terms, plus the half
-    that rounding adds. A violation raises AssertionError with the operation's name; ``operations`` counts what was seen.
+    int8 stays in -127..127, and int32 within the bound that is proven for a product of MAX_DEPTH terms, doubled for
+    what rounding adds. A violation raises AssertionError with the operation's name; ``operations`` counts all of them.
     """
 
     def __init__(self) -> None:

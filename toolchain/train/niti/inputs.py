@@ -36,7 +36,7 @@ def input_format(data: Dataset, normalize: str, variant: str) -> InputFormat:
     """The input of a run: the exponent is that of the largest value any pixel can have.
 
     The authors take it from each batch; a network in hardware needs one, and on images that hold the darkest and the
-    brightest pixel it is the same one. In the version of 2020 the values are stretched until the largest mantissa is 127.
+    brightest pixel it is the same one. The version of 2020 stretches the values until the largest mantissa is 127.
     """
     pixels = pixel_map(data, normalize)
     ends = [p * s + o for s, o in zip(pixels.scale, pixels.offset, strict=True) for p in (0, data.pixel_levels)]

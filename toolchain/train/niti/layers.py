@@ -1,8 +1,8 @@
 """Layers with explicit forward and backward on int8; maps are (N, H, W, C).
 
-``forward`` keeps what ``backward`` reads; ``backward`` takes the error at the output as int8, leaves the weight gradient
-in the layer and returns the error at the input. The exponent of an error is not needed: the step of the update is set
-by the gradient's own width.
+``forward`` keeps what ``backward`` reads; ``backward`` takes the error at the output as int8, leaves the gradient of
+the weights in the layer and returns the error at the input. Errors need no exponent: the width of a gradient sets its
+step.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Linear(nn.Module):
 
 
 class Conv(Linear):
-    """A k x k convolution of stride 1 without bias; weights (outputs, k * k * inputs) in (row, column, channel) order."""
+    """A k x k convolution of stride 1 without bias; a weight's row is in (row, column, channel) order."""
 
     def __init__(
         self,

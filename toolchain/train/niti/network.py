@@ -18,7 +18,7 @@ from toolchain.train.niti.numbers import Block
 class Network(nn.Module):
     """The integer ``layers`` by name, one after the other."""
 
-    def __init__(self, layers: OrderedDict[str, Layer]) -> None:
+    def __init__(self, layers: OrderedDict[str, nn.Module]) -> None:
         super().__init__()
         self.layers = nn.Sequential(layers)
         self.weighted()[0][1].first = True
@@ -53,10 +53,10 @@ def build_integer(config: RunConfig, shape: Shape, classes: int) -> Network:
     """
     generator = torch.Generator().manual_seed(config.train.seed)
     variant, bits = VARIANTS[config.niti.variant], config.niti.fraction_bits
-    layers = OrderedDict[str, Layer]()
+    layers = OrderedDict[str, nn.Module]()
     for name, layer in float_twin(config, shape, classes).named_children():
         if not isinstance(layer, nn.Identity):  # the input of a float network
-            layers[name] = _integer(config.model.name, name, layer, variant, generator, bits)
+            layers[name] = integer_layer(config.model.name, name, layer, variant, generator, bits)
     return Network(layers)
 
 
@@ -65,10 +65,14 @@ def float_twin(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
     return build(config.model_copy(update={"train": config.train.model_copy(update={"float": True})}), shape, classes)
 
 
-def _integer(
+def integer_layer(
     model: str, name: str, layer: nn.Module, variant: Variant, generator: torch.Generator, fraction_bits: int
 ) -> Layer:
-    """The integer layer of a float one."""
+    """The integer layer of the float ``layer`` called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
     match layer:
         case nn.Conv2d(kernel_size=(int() as k, _), padding=(int() as pad, _), stride=(1, 1), bias=None) if pad < k:
             return Conv(layer.in_channels, layer.out_channels, k, pad, variant, generator, fraction_bits=fraction_bits)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
@@ -49,7 +49,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(array, dtype=np.float32), name))
         return name
 
-    def node(self, op: str, name: str, *others: str, domain: str = "", **attributes: object) -> None:
+    def node(self, op: str, name: str, *others: str, domain: str = "", **attributes: Any) -> None:
         """A node that reads the current value, and ``others`` behind it."""
         output = f"{name}_out"
         self.nodes.append(helper.make_node(op, [self.value, *others], [output], name, domain=domain, **attributes))

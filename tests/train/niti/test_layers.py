@@ -1,0 +1,186 @@
+"""Integer products, windows and layers against plain int64 and double arithmetic, which is exact at these sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toolchain.train.niti import matmul
+from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Linear, MaxPool, ReLU
+from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT, MAX_DEPTH, Windows, check_device, int_mm
+from toolchain.train.niti.numbers import Block, narrowed, requantize
+from toolchain.train.niti.rounding import nearest, pseudo_stochastic
+
+VARIANT = VARIANTS["2021"]
+
+
+def _mantissas(*shape: int, seed: int = 0, low: int = -127) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(low, 128, shape, generator=generator, dtype=torch.int8)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (17, 25, 20), (64, 500, 10), (3, 1041, 5), (2, 4608, 8)])
+def test_products_equal_int64_also_beyond_what_float32_holds(m: int, k: int, n: int) -> None:
+    a, b = _mantissas(m, k), _mantissas(k, n, seed=1)
+    assert torch.equal(int_mm(a, b).long(), a.long() @ b.long())
+    assert torch.equal(int_mm(a.t().contiguous().t(), b).long(), a.long() @ b.long())
+    extreme = torch.full((m, k), 127, dtype=torch.int8)
+    assert int(int_mm(extreme, -extreme.t()).min()) == -k * 127**2
+
+
+def test_products_deeper_than_int32_allows_are_summed_in_int64() -> None:
+    depth = 3 * MAX_DEPTH + 5
+    a = torch.full((2, depth), 127, dtype=torch.int8)
+    product = int_mm(a, a.t())
+    assert product.dtype == torch.int64 and int(product[0, 0]) == depth * 127**2 > 2**31
+    assert ACCUMULATOR_LIMIT + (1 << 23) < 2**31  # what rounding adds fits as well
+    assert int_mm(a[:, :MAX_DEPTH], a.t()[:MAX_DEPTH]).dtype == torch.int32
+
+
+def test_the_device_is_compared_before_it_is_trusted() -> None:
+    check_device(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "padding"), [(1, 5, 0), (1, 3, 1), (3, 3, 1), (4, 3, 1), (8, 5, 0), (20, 1, 0)]
+)
+@pytest.mark.parametrize("block_bytes", [1, 1 << 22])
+def test_windows_convolve_and_correlate_exactly_in_blocks_of_any_size(
+    channels: int, kernel: int, padding: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matmul, "_BLOCK_BYTES", {"cpu": block_bytes})
+    x, weight = _mantissas(3, 9, 8, channels), _mantissas(6, kernel * kernel * channels, seed=1)
+    kernels = weight.view(6, kernel, kernel, channels).permute(0, 3, 1, 2).double().requires_grad_()
+    expected = nn.functional.conv2d(x.permute(0, 3, 1, 2).double(), kernels, padding=padding)
+    windows = Windows(x, kernel, padding)
+    assert torch.equal(windows.times(weight).double(), expected.permute(0, 2, 3, 1))
+    error = _mantissas(3, *expected.shape[2:], 6, seed=2)
+    expected.backward(error.permute(0, 3, 1, 2).double())
+    assert kernels.grad is not None
+    found = windows.weight_gradient(error).view(6, kernel, kernel, channels).permute(0, 3, 1, 2)
+    assert torch.equal(found.double(), kernels.grad)
+
+
+def test_weight_gradients_over_more_positions_than_int32_allows_are_summed_in_int64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, error = torch.full((3, 8, 8, 4), 127, dtype=torch.int8), torch.full((3, 8, 8, 2), 127, dtype=torch.int8)
+    assert Windows(x, 1, 0).weight_gradient(error).dtype == torch.int32
+    monkeypatch.setattr(matmul, "MAX_DEPTH", 100)
+    total = Windows(x, 1, 0).weight_gradient(error)
+    assert total.dtype == torch.int64 and total.eq(192 * 127**2).all()
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (5, 0), (1, 0)])
+def test_a_convolution_goes_forward_and_backward_as_its_exact_derivative_requantized(kernel: int, padding: int) -> None:
+    layer = Conv(4, 6, kernel, padding, VARIANT, _generator())
+    x = _mantissas(2, 7, 6, 4).permute(0, 3, 1, 2).double().requires_grad_()
+    kernels = layer.weight.view(6, kernel, kernel, 4).permute(0, 3, 1, 2).double().requires_grad_()
+    expected = nn.functional.conv2d(x, kernels, padding=padding)
+    out = layer(Block(x.detach().permute(0, 2, 3, 1).to(torch.int8).contiguous(), -5))
+    mantissa, shift = requantize(expected.detach().permute(0, 2, 3, 1).long(), nearest)
+    assert torch.equal(out.mantissa, mantissa)
+    assert (out.exponent, layer.shift) == (-5 + layer.exponent + shift, shift)
+    error = _mantissas(*out.mantissa.shape, seed=4)
+    expected.backward(error.permute(0, 3, 1, 2).double())
+    assert x.grad is not None and kernels.grad is not None
+    assert torch.equal(layer.backward(error), requantize(x.grad.permute(0, 2, 3, 1).long(), nearest)[0])
+    assert torch.equal(layer.gradient.double(), kernels.grad.permute(0, 2, 3, 1).flatten(1))
+
+
+def test_a_linear_layer_goes_forward_and_backward_and_the_first_one_makes_no_error() -> None:
+    layer = Linear(30, 7, VARIANTS["2020"], _generator())
+    x, error = _mantissas(5, 30), _mantissas(5, 7, seed=1)
+    out = layer(Block(x, 0)).mantissa
+    assert torch.equal(out, requantize(x.long() @ layer.weight.long().t(), pseudo_stochastic, shift_of_one=2)[0])
+    back = requantize(error.long() @ layer.weight.long(), pseudo_stochastic, shift_of_one=2)[0]
+    assert torch.equal(layer.backward(error), back)
+    assert torch.equal(layer.gradient.long(), error.long().t() @ x.long())
+    layer.first = True
+    assert layer.backward(error) is error
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 9)])
+def test_max_pooling_passes_the_error_to_the_first_largest_element_as_torch_does(size: tuple[int, int]) -> None:
+    x = torch.randint(-3, 4, (2, *size, 5), generator=_generator(), dtype=torch.int8)  # many ties
+    real = x.permute(0, 3, 1, 2).double().requires_grad_()
+    expected = nn.functional.max_pool2d(real, 2)
+    layer = MaxPool()
+    assert torch.equal(layer(Block(x, 3)).mantissa.double(), expected.permute(0, 2, 3, 1))
+    error = _mantissas(*layer.y.shape, seed=1)
+    expected.backward(error.permute(0, 3, 1, 2).double())
+    assert real.grad is not None
+    assert torch.equal(layer.backward(error).double(), real.grad.permute(0, 2, 3, 1))
+
+
+def test_pooling_tells_the_ends_of_the_mantissas_apart() -> None:
+    x = torch.tensor([[-127, 127], [127, -127]], dtype=torch.int8).view(1, 2, 2, 1)
+    layer = MaxPool()
+    layer(Block(x, 0))
+    assert layer.backward(torch.tensor([[[[9]]]], dtype=torch.int8)).flatten().tolist() == [0, 9, 0, 0]
+
+
+def test_relu_and_flatten_undo_their_shapes() -> None:
+    x = _mantissas(2, 3, 4, 5)
+    relu, flatten = ReLU(), Flatten()
+    out = flatten(relu(Block(x, 0)))
+    assert torch.equal(out.mantissa, x.clamp(min=0).flatten(1))
+    error = _mantissas(2, 60, seed=1)
+    assert torch.equal(relu.backward(flatten.backward(error)), torch.where(x > 0, error.view(x.shape), 0))
+
+
+@pytest.mark.parametrize("mu", [5, 1, 0, -2])
+def test_an_update_moves_no_weight_by_more_than_two_to_mu_and_none_without_a_gradient(mu: int) -> None:
+    layer = Linear(40, 30, VARIANT, _generator())
+    before = layer.weight.clone()
+    layer.gradient = torch.zeros(30, 40, dtype=torch.int32)
+    layer.update(mu, None)
+    assert torch.equal(layer.weight, before)
+    layer.gradient = torch.randint(-100000, 100001, (30, 40), generator=_generator(), dtype=torch.int32)
+    layer.update(mu, None)
+    moved = layer.weight.int() - before.int()
+    assert 0 < moved.abs().max() <= max(1, 1 << max(mu, 0))
+    assert (moved * layer.gradient <= 0).all()
+    expected = pseudo_stochastic(layer.gradient, 17 - mu)  # 2**16 < the largest <= 2**17
+    assert torch.equal(layer.weight, narrowed(before.int() - expected))
+
+
+def test_weight_decay_pulls_towards_zero_by_its_share_of_the_gradient() -> None:
+    layer = Linear(1, 2, VARIANT, _generator())
+    layer.weight.copy_(torch.tensor([[100], [-100]]))
+    layer.gradient = torch.tensor([[0], [1 << 20]], dtype=torch.int32)
+    layer.update(7, 12)  # + 100 * 2**(20 - 12) on the first: 25600 / 2**(20 - 7) = 3.1
+    assert layer.weight.flatten().tolist()[0] in (96, 97)
+    layer.gradient = torch.tensor([[0], [3]], dtype=torch.int32)
+    layer.update(2, 10)  # 2 - 10 bits: less than half of one
+    assert layer.weight.flatten().tolist()[0] in (96, 97)
+
+
+def test_fraction_bits_add_up_steps_smaller_than_one() -> None:
+    layer = Linear(1, 1, VARIANT, _generator(), fraction_bits=8)
+    layer.master.copy_(torch.tensor([[10 << 8]]))  # type: ignore[union-attr]
+    layer.weight.fill_(10)
+    for _ in range(64):
+        layer.gradient = torch.tensor([[1 << 10]], dtype=torch.int32)
+        layer.update(3, None)
+    assert layer.master is not None and int(layer.master) == (10 << 8) - 64 * 8
+    assert int(layer.weight) == 8
+    for sign in (1, -1):
+        for _ in range(300):
+            layer.gradient = torch.tensor([[sign << 10]], dtype=torch.int32)
+            layer.update(10, None)
+        assert int(layer.weight) == -sign * 127 and int(layer.master) == -sign * 127 * 256
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 5), (3, 3), (784, 300), (500, 10), (4608, 512)])
+def test_the_initial_exponent_is_that_of_xaviers_bound(inputs: int, outputs: int) -> None:
+    """127 * 2**e lies between the bound and twice it, but for the 128th that 127 lacks."""
+    layer = Linear(inputs, outputs, VARIANT, _generator())
+    bound = (6 / (inputs + outputs)) ** 0.5
+    assert bound <= 2.0 ** (layer.exponent + 7) < 2 * bound
+    assert layer.weight.dtype == torch.int8 and layer.weight.abs().max() <= 127

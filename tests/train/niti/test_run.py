@@ -1,0 +1,269 @@
+"""Integer-only runs: what they learn, repeat and leave behind, and that the exported file is the frozen network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import onnx
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from toolchain.config import RunConfig, dump_toml, find_config, load_config, parse_config
+from toolchain.errors import UserError, VerificationError
+from toolchain.export.execute import execute_reference
+from toolchain.export.onnx_file import load_onnx
+from toolchain.export.read import read_qonnx
+from toolchain.ir.ops import MulShift, Threshold
+from toolchain.passes.pipeline import to_integer
+from toolchain.train.batches import Batches
+from toolchain.train.data import Dataset, load, pixel_map
+from toolchain.train.loop import load_run, train
+from toolchain.train.niti.checks import IntegerOnly
+from toolchain.train.niti.freeze import freeze, run_frozen
+from toolchain.train.niti.inputs import input_format, to_block
+from toolchain.train.niti.layers import VARIANTS, Conv
+from toolchain.train.niti.loss import error
+from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT
+from toolchain.train.niti.network import build_integer, integer_layer
+from toolchain.train.niti.numbers import Block
+from toolchain.train.niti.qonnx import export_frozen
+from toolchain.train.niti.run import load_integer
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _config(model: str = "cnn", width: float = 0.5, **sections: Any) -> RunConfig:
+    table: dict[str, Any] = {
+        "model": {"name": model, "width": width, "plain": True},
+        "quant": {"method": "niti", "weight_bits": 8, "act_bits": 8},
+        "train": {"epochs": 3, "batch_size": 64, "accelerator": "cpu"},
+        "niti": {"mu": [2, 1], "milestones": [2], "calibration_images": 256},
+    }
+    merged = {key: table.get(key, {}) | sections.get(key, {}) for key in {**table, **sections}}
+    return parse_config({"name": "t"} | merged, where="test")
+
+
+def _separable() -> Dataset:
+    """Two classes of 8x8 images: the brighter half is the left or the right one."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 512)
+    images = rng.integers(0, 8, (512, 1, 8, 8), dtype=np.uint8)
+    for i, label in enumerate(labels):
+        images[i, 0, :, 4 * label : 4 * label + 4] += 8
+    return Dataset("toy", images, labels, images, labels, 2, 16)
+
+
+class _Kill(Callback):
+    """Ends a run without warning in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.epoch and args[2] == 3:
+            raise RuntimeError("killed")
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(out / "model.pt", weights_only=True)["state_dict"])
+
+
+@pytest.mark.parametrize("variant", ["2020", "2021"])
+@pytest.mark.parametrize("model", ["cnn", "tfc"])
+def test_separable_classes_are_told_apart_completely_and_no_operation_leaves_the_integers(
+    variant: str, model: str
+) -> None:
+    data = _separable()
+    config = _config(model, niti={"variant": variant})
+    network = build_integer(config, data.shape, data.classes)
+    inputs = input_format(data, "unit", variant)
+    table = torch.from_numpy(inputs.table(data.pixel_levels))
+    images, labels = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    generator = torch.Generator().manual_seed(0)
+    with IntegerOnly() as seen:
+        for epoch in range(8):
+            for pixels, truth in Batches(images, labels, 64):
+                logits = network(to_block(pixels, table, inputs.exponent))
+                network.backward(error(logits, truth, generator))
+                for _, layer in network.weighted():
+                    layer.update(0 if epoch < 6 else -1, None)
+        found = network(to_block(images, table, inputs.exponent)).mantissa.argmax(1)
+    assert torch.equal(found, labels)
+    assert seen.operations > 1000
+
+
+def test_the_assertion_mode_names_the_operation_that_leaves_the_integers_or_their_range() -> None:
+    x, lowest = torch.tensor([3], dtype=torch.int8), torch.tensor([-128], dtype=torch.int8)
+    with pytest.raises(AssertionError, match=r"aten._to_copy.default works on torch.float32"), IntegerOnly():
+        x.float()
+    with pytest.raises(AssertionError, match=r"aten.neg.default: torch.int8 holds -128..-128"), IntegerOnly():
+        torch.neg(lowest)
+    with pytest.raises(AssertionError, match=r"aten.*: torch.int32 holds"), IntegerOnly():
+        torch.tensor([1 << 30], dtype=torch.int32).mul(2)
+
+
+def test_sums_of_every_layer_fit_int32_with_room_for_rounding() -> None:
+    """The bound follows from the sizes alone; the widest published networks are far below it."""
+    for model, shape in (("lenet5-caffe", (1, 28, 28)), ("vgg-small", (3, 32, 32)), ("lenet300", (1, 28, 28))):
+        for _, layer in build_integer(_config(model, 1.0), shape, 10).weighted():
+            depth = max(
+                layer.weight.shape[1], layer.weight.shape[0] * (layer.kernel**2 if isinstance(layer, Conv) else 1)
+            )
+            assert depth * 127**2 <= ACCUMULATOR_LIMIT < 2**30
+
+
+def test_a_killed_and_resumed_run_ends_with_the_same_bits_and_a_rerun_repeats_them(tmp_path: Path) -> None:
+    config = _config(
+        data={"augment": True}, train={"epochs": 2}, niti={"fraction_bits": 8, "mu": [9, 8], "milestones": [1]}
+    )
+    train(config, tmp_path / "whole")
+    for epoch in (0, 1):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "parts", resume=True, callbacks=[_Kill(epoch)])
+    train(config, tmp_path / "parts", resume=True)
+    train(config, tmp_path / "again")
+    whole = _weights(tmp_path / "whole")
+    for other in ("parts", "again"):
+        weights = _weights(tmp_path / other)
+        assert weights.keys() == whole.keys() and all(torch.equal(weights[name], whole[name]) for name in whole)
+        assert (tmp_path / other / "model.onnx").read_bytes() == (tmp_path / "whole" / "model.onnx").read_bytes()
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "parts")]
+    assert metrics[0] | {"seconds": 0} == metrics[1] | {"seconds": 0}
+    assert all(value.dtype in (torch.int8, torch.int16) for value in whole.values())
+
+
+def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: Path) -> None:
+    config = _config(width=1.0, train={"epochs": 5, "batch_size": 32})
+    out = train(config, tmp_path / "run")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["top1"] > 0.85 and abs(metrics["frozen_top1"] - metrics["top1"]) < 0.03
+    assert abs(metrics["qonnx_top1"] - metrics["frozen_top1"]) < 1e-6  # 360 test images, all of them
+    float_run = train(config.model_copy(update={"train": config.train.model_copy(update={"float": True, "epochs": 1})}),
+                      tmp_path / "float")  # fmt: skip
+    assert set(metrics) == {*json.loads((float_run / "metrics.json").read_text()), "frozen_top1"}
+    assert (metrics["params"], metrics["macs"]) == (144 + 4608 + 1280, 64 * 144 + 16 * 4608 + 1280)
+    assert load_config(out / "run.toml") == config
+    assert list(out.glob("logs/part_0/metrics.csv")) and (out / "checkpoints" / "train" / "epoch-4.ckpt").is_file()
+    with pytest.raises(UserError, match=r"model.pt holds an integer network"):
+        load_run(out)
+    network, shifts, saved = load_integer(out)
+    assert saved == config and all(torch.equal(value, _weights(out)[k]) for k, value in network.state_dict().items())
+    data = load("digits")
+    inputs = input_format(data, "unit", "2021")
+    x = to_block(torch.from_numpy(data.test_x), torch.from_numpy(inputs.table(16)), inputs.exponent)
+    found = run_frozen(network, shifts, x.mantissa).argmax(1).numpy()
+    assert round(float((found == data.test_y).mean()), 6) == metrics["frozen_top1"]
+
+
+@pytest.mark.parametrize("normalize", ["unit", "standard"])
+@pytest.mark.parametrize("variant", ["2020", "2021"])
+def test_the_exported_file_computes_the_frozen_networks_sums_in_every_executor(
+    variant: str, normalize: str, tmp_path: Path
+) -> None:
+    """The gate compares the lowered file; here the float32 sums of QONNX, exact at these sizes, are equal too."""
+    data = load("digits")
+    config = _config(niti={"variant": variant}, data={"normalize": normalize})
+    network = build_integer(config, data.shape, data.classes)
+    inputs = input_format(data, normalize, variant)
+    table = torch.from_numpy(inputs.table(16))
+    images = torch.from_numpy(data.test_x[:20])
+    x = to_block(images, table, inputs.exponent)
+    shifts = freeze(network, [x])
+    path = tmp_path / "model.onnx"
+    metadata = {"fpgaflow.input": json.dumps({"pixel": {
+        key: [str(v) for v in getattr(inputs.pixels, key)] for key in ("scale", "offset")}})}  # fmt: skip
+    report = export_frozen(network, shifts, inputs, table, images, path, metadata)
+    assert report.mismatches == 0 and report.top1 == 1.0
+    values = execute_reference(path, inputs.pixels.apply(data.test_x[:20]))[load_onnx(path).output]
+    exponent = (
+        inputs.exponent + sum(layer.exponent for _, layer in network.weighted()) + sum(list(shifts.values())[:-1])
+    )
+    assert np.array_equal(values, run_frozen(network, shifts, x.mantissa).numpy() * 2.0**exponent)
+    modes = {a.s for node in onnx.load(path).graph.node for a in node.attribute if a.name == "rounding_mode"}
+    assert modes == {b"HALF_UP"}
+
+
+def test_requantizers_of_the_exported_network_are_shifts(tmp_path: Path) -> None:
+    data = load("digits")
+    network = build_integer(_config(width=1.0), data.shape, data.classes)
+    inputs = input_format(data, "unit", "2021")
+    table = torch.from_numpy(inputs.table(16))
+    images = torch.from_numpy(data.test_x[:8])
+    shifts = freeze(network, [to_block(images, table, inputs.exponent)])
+    export_frozen(network, shifts, inputs, table, images, tmp_path / "m.onnx", {})
+    file = read_qonnx(tmp_path / "m.onnx")
+    nodes = to_integer(file.graph, (inputs.pixels.scale, inputs.pixels.offset)).nodes
+    requantizers = [node for node in nodes if isinstance(node, MulShift | Threshold)]
+    assert len(requantizers) == 2
+    for node in requantizers:
+        assert isinstance(node, MulShift) and all(int(m).bit_count() == 1 for m in node.mul)
+
+
+def test_a_file_that_deviates_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load("digits")
+    network = build_integer(_config(), data.shape, data.classes)
+    inputs = input_format(data, "unit", "2021")
+    table = torch.from_numpy(inputs.table(16))
+    images = torch.from_numpy(data.test_x[:8])
+    shifts = freeze(network, [to_block(images, table, inputs.exponent)])
+    right = run_frozen
+    monkeypatch.setattr("toolchain.train.niti.qonnx.run_frozen", lambda *args: right(*args) + 1)
+    with pytest.raises(VerificationError, match=r"integer network differs from the trained one on 8 images"):
+        export_frozen(network, shifts, inputs, table, images, tmp_path / "m.onnx", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_pixels_become_mantissas_by_exact_arithmetic() -> None:
+    data = Dataset("d", np.array([[[[0, 51]]], [[[102, 255]]]], np.uint8), np.zeros(2, np.int64),
+                   np.zeros((1, 1, 1, 2), np.uint8), np.zeros(1, np.int64), 2, 255)  # fmt: skip
+    unit = input_format(data, "unit", "2021")
+    assert unit.exponent == -7  # the largest value is 1
+    assert unit.table(255)[0, [0, 1, 51, 253, 254, 255]].tolist() == [0, 1, 26, 127, 127, 127]  # 25.6, 126.996
+    stretched = input_format(data, "unit", "2020")
+    assert stretched.table(255)[0, [0, 1, 128, 255]].tolist() == [0, 0, 64, 127]  # 127 p / 255
+    standard = input_format(data, "standard", "2021")
+    pixels = pixel_map(data, "standard")
+    value = float(255 * pixels.scale[0] + pixels.offset[0])
+    assert 2.0 ** (standard.exponent + 6) < value <= 2.0 ** (standard.exponent + 7)
+    block = to_block(torch.tensor([[[[0, 255]], [[255, 51]]]], dtype=torch.uint8),
+                     torch.from_numpy(np.concatenate([unit.table(255), stretched.table(255)])), -7)  # fmt: skip
+    assert block.mantissa.tolist() == [[[[0, 127], [127, 25]]]] and isinstance(block, Block)
+
+
+def test_settings_that_integer_training_cannot_follow_are_refused(tmp_path: Path) -> None:
+    path = find_config("niti-mnist")
+    for override, message in (
+        ("quant.act_bits=4", 'quant.act_bits = 4 does not fit quant.method = "niti" [*]; set quant.act_bits = 8'),
+        ("model.plain=false", 'model.plain = false does not fit quant.method = "niti" [*]; set model.plain = true'),
+        ("niti.milestones=[5]", "niti.mu = [1, 0, -1, -2] and niti.milestones = [5] do not fit [*]; give one mu more "
+                                "than milestones, which rise"),
+    ):  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            load_config(path, [override])
+        assert str(caught.value) == message.replace("*", f"{path} with --set {override}")
+    config = load_config(path, ["model.name=resnet8", "data.name=digits"])
+    with pytest.raises(UserError, match=r"model 'resnet8' does not train without its batch norms; set model.plain"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "milestones = [5, 12, 17]" in dump_toml(load_config(path))
+
+
+def test_a_float_step_in_a_checked_run_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config(niti={"check": True}, train={"epochs": 1})
+    monkeypatch.setattr("toolchain.train.niti.trainer.error", lambda logits, *_: (logits.mantissa / 4).to(torch.int8))
+    with pytest.raises(AssertionError, match=r"works on torch.float32"):
+        train(config, tmp_path / "run")
+
+
+def test_a_layer_without_an_integer_form_is_named() -> None:
+    layer = torch.nn.Conv2d(4, 4, 3, stride=2, bias=False)
+    with pytest.raises(UserError, match=r"no layer for 'conv9' of model 'x' \(Conv2d\)"):
+        integer_layer("x", "conv9", layer, VARIANTS["2021"], torch.Generator(), 0)
