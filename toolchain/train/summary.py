@@ -18,6 +18,8 @@ def summary(folder: Path) -> Panel:
     bits = f"W{metrics['weight_bits']}A{metrics['act_bits']}"
     grid.add_row("Network", f"{metrics['model']} {bits}, {metrics['params']:,} weights, {metrics['macs']:,} MAC")
     grid.add_row("Test top-1", _percent(metrics["top1"]))
+    if "frozen_top1" in metrics:
+        grid.add_row("With fixed exponents", _percent(metrics["frozen_top1"]))
     if metrics["float_top1"] is not None:
         grid.add_row("Float top-1", _percent(metrics["float_top1"]))
     if metrics["qonnx_top1"] is not None:
