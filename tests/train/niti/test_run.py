@@ -122,7 +122,9 @@ def test_sums_of_every_layer_fit_int32_with_room_for_rounding() -> None:
 
 def test_a_killed_and_resumed_run_ends_with_the_same_bits_and_a_rerun_repeats_them(tmp_path: Path) -> None:
     config = _config(
-        data={"augment": True}, train={"epochs": 2}, niti={"fraction_bits": 8, "mu": [9, 8], "milestones": [1]}
+        data={"augment": True},
+        train={"epochs": 2},
+        niti={"fraction_bits": 8, "check": True, "mu": [9, 8], "milestones": [1]},
     )
     train(config, tmp_path / "whole")
     for epoch in (0, 1):
