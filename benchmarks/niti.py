@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -111,20 +110,20 @@ def float_step(config: RunConfig) -> Callable[[], None]:
 
 
 def step_seconds(config: RunConfig) -> tuple[float, float]:
-    """Median seconds of an integer and of a float step, taken in turns."""
+    """Median processor seconds of an integer and of a float step, taken in turns; other programs do not count."""
     torch.set_num_threads(config.train.threads)
     steps = integer_step(config), float_step(config)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(STEPS):
         for step, taken in zip(steps, seconds, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             step()
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
 def peak_megabytes(make: Callable[[RunConfig], Callable[[], None]], config: RunConfig) -> float:
-    """What the steps add to the largest resident size of a process of their own; data and weights are there before."""
+    """What the steps add to the resident size of a process of their own at most; data and weights are there before."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_grown, (make, config))
 
@@ -132,10 +131,17 @@ def peak_megabytes(make: Callable[[RunConfig], Callable[[], None]], config: RunC
 def _grown(make: Callable[[RunConfig], Callable[[], None]], config: RunConfig) -> float:
     torch.set_num_threads(config.train.threads)
     step = make(config)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again from here
+    before = _resident("VmRSS")
     for _ in range(5):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _resident("VmHWM") - before
+
+
+def _resident(key: str) -> float:
+    """A size of this process in MiB, by its name in Linux."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
 def training_row(name: str, epochs: int, runs: Path) -> Row:

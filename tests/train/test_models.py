@@ -37,6 +37,7 @@ def test_the_float_network_is_the_quantized_one_with_its_quantizers_off(model: s
         ("tfc", (1, 28, 28), 784 * 64 + 2 * 64 * 64 + 64 * 10 + 10, 784 * 64 + 2 * 64 * 64 + 64 * 10),
         ("lenet300", (1, 28, 28), 784 * 300 + 300 * 100 + 1000 + 10, 784 * 300 + 300 * 100 + 1000),
         ("lenet5", (1, 28, 28), 150 + 2400 + 48000 + 10080 + 850, 784 * 150 + 100 * 2400 + 48000 + 10080 + 840),
+        ("lenet5-caffe", (1, 28, 28), 500 + 25000 + 400000 + 5010, 576 * 500 + 64 * 25000 + 400000 + 5000),
         ("resnet8", (3, 32, 32), 77370, 12501632),
         ("resnet20", (3, 32, 32), 270906, 40813184),
     ],
@@ -46,6 +47,19 @@ def test_sizes_are_those_of_the_named_networks(
 ) -> None:
     network = build(_config(model), shape, 10).eval()
     assert (parameters(network), macs(network, shape)) == (expected_parameters, expected_macs)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_plain_network_has_neither_batch_norms_nor_biases(quantized: bool) -> None:
+    table = {"name": "lenet5-caffe", "plain": True}
+    config = parse_config({"name": "t", "model": table, "train": {"float": not quantized}}, where="test")
+    network = build(config, (1, 28, 28), 10)
+    assert [name for name, _ in network.named_children()] == [
+        "conv1", "act1", "pool1", "conv2", "act2", "pool2", "flatten", "fc1", "act3", "fc",
+    ]  # fmt: skip
+    assert parameters(network) == 500 + 25000 + 400000 + 5000
+    assert all(layer.bias is None for layer in weighted_layers(network))
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_both_operands_of_a_residual_add_have_one_scale() -> None:
