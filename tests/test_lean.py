@@ -26,12 +26,12 @@ HOMES = {
     "sklearn": {"train"},
     "pooch": {"train"},
     "PIL": {"train"},
-    "onnx": {"export"},
+    "onnx": {"export", "hls4ml_backend"},
     "qonnx": {"export"},
     "onnxruntime": {"export"},
     "pulp": {"dse"},
     "highspy": {"dse"},
-    "hls4ml": set[str](),  # only its headers are used, found without importing it
+    "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
     "jinja2": {"hls_templates", "report"},
     "plotly": {"report"},
     "typer": {"cli"},

@@ -7,10 +7,13 @@ import re
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.onnx_models import Net, multi_threshold
 from toolchain.cli import main
+from toolchain.flow import hls4ml
+from toolchain.report.data import Hls4ml
 
 
 @pytest.fixture
@@ -32,19 +35,26 @@ def run(monkeypatch, capsys, tmp_path):
     return call
 
 
-def mlp(path: Path, scale: float) -> Path:
-    """Two linear layers, weights on multiples of ``scale``; names that a shell or a compiler would take amiss."""
+def mlp(path: Path) -> Path:
+    """Two linear layers, all scales powers of two; names that a shell or a compiler would take amiss."""
     net = Net((1, 6), seed=5)
     x = net.quant("x", 6, 1 / 16, name='"); system("touch pwned"); //')
-    weights = [net.quant(net.const(net.rng.normal(0, 3 * scale, shape)), 4, scale) for shape in ((6, 4), (4, 3))]
+    weights = [net.quant(net.const(net.rng.normal(0, 0.4, shape)), 4, 1 / 8) for shape in ((6, 4), (4, 3))]
     x = net.quant(net.add("Relu", net.add("MatMul", x, weights[0], name="$(touch pwned)")), 4, 0.25, signed=0)
     return net.save(path, net.add("MatMul", x, weights[1]))
+
+
+def thirds(path: Path) -> Path:
+    """Every third input, times a float32 a little above 1/3, lies a little above a tie; times fewer bits, below it."""
+    net = Net((1, 6), seed=5)
+    x = net.add("MatMul", net.quant("x", 6, 1 / 32, signed=0), net.quant(net.const(np.eye(6)), 2, 1.0))
+    return net.save(path, net.quant(net.add("Mul", x, net.const(1 / 3)), 6, 1 / 16))
 
 
 @pytest.mark.needs_gxx
 def test_powers_of_two_are_exact(run, tmp_path):
     """No code differs; the design's keys stay; the project has the plan's reuse factors and no name of the model."""
-    mlp(tmp_path / "net.onnx", 1 / 8)
+    mlp(tmp_path / "net.onnx")
     code, output, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "16")
     build = tmp_path / "build" / "net"
     report = json.loads((build / "report.json").read_text())
@@ -64,32 +74,28 @@ def test_powers_of_two_are_exact(run, tmp_path):
     assert (build / "hls4ml" / "build_prj.tcl").is_file() and (build / "hls").is_dir()
     assert not list(tmp_path.rglob("pwned")) and not list(build.glob(".*"))
     texts = [path.read_text(errors="replace") for path in (build / "hls4ml").glob("*.*") if path.is_file()]
-    assert not any("pwned" in text for text in [parameters, *texts])
+    assert not any("touch pwned" in text for text in [parameters, *texts])
 
 
 @pytest.mark.needs_gxx
-def test_an_inexact_project_exits_3_with_the_counts(run, tmp_path):
-    """Scales finer than hls4ml's constants: the build and its report are there, and say how far off it is."""
-    mlp(tmp_path / "net.onnx", 1e-5)
-    code, _, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "16")
+def test_an_inexact_project_exits_3_with_the_counts(run, tmp_path, monkeypatch):
+    """The build and its report are there and say how far off it is; --allow-inexact takes the same project."""
+    thirds(tmp_path / "net.onnx")
+    code, _, error = run("export", "net.onnx", "--backend", "hls4ml")
     report = json.loads((tmp_path / "build" / "net" / "report.json").read_text())
+    found = report["hls4ml"]
 
     assert code == 3
     assert report["verification"]["csim_mismatches"] == 0
-    wrong = report["hls4ml"]["mismatches"]
-    assert wrong > 0
-    assert re.match(rf"hls4ml \S+ \(io_parallel\) is not exact: {wrong} of 192 output codes of 64 images differ", error)
+    assert found["mismatches"] > 0
+    counts = f"{found['mismatches']} of 384 output codes of 64 images differ, up to 1 steps"
+    assert re.match(rf"hls4ml \S+ \(io_parallel\) is not exact: {counts}", error)
     assert error.endswith("; --allow-inexact takes it all the same")
 
-
-@pytest.mark.needs_gxx
-def test_an_inexact_project_is_taken_when_asked_for(run, tmp_path):
-    """With --allow-inexact the same build exits 0 and its note stays."""
-    mlp(tmp_path / "net.onnx", 1e-5)
-    code, output, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "16", "--allow-inexact")
-
+    monkeypatch.setattr(hls4ml, "build", lambda *_: Hls4ml.model_validate(found))  # it need not compile twice
+    code, output, error = run("export", "net.onnx", "--backend", "hls4ml", "--allow-inexact")
     assert code == 0, error
-    assert "is not exact" in " ".join(output.split())
+    assert counts in " ".join(output.split())
 
 
 def test_what_hls4ml_gets_wrong_is_refused_before_any_work(run, tmp_path):
@@ -103,7 +109,7 @@ def test_what_hls4ml_gets_wrong_is_refused_before_any_work(run, tmp_path):
 
 
 def test_an_unknown_back_end_is_named(run, tmp_path):
-    mlp(tmp_path / "net.onnx", 1 / 8)
+    mlp(tmp_path / "net.onnx")
     assert run("export", "net.onnx", "--backend", "hls4m")[::2] == (
         2,
         "unknown backend 'hls4m'; did you mean 'hls4ml'?",
@@ -113,7 +119,7 @@ def test_an_unknown_back_end_is_named(run, tmp_path):
 @pytest.mark.needs_gxx
 def test_a_slow_compiler_is_stopped(run, tmp_path):
     """The time limit ends the worker and all that it started; nothing is left behind."""
-    mlp(tmp_path / "net.onnx", 1 / 8)
+    mlp(tmp_path / "net.onnx")
     code, _, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "4", "--hls4ml-seconds", "1")
 
     assert code == 2

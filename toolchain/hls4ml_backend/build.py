@@ -25,6 +25,7 @@ from toolchain.hls4ml_backend.worker import PROJECT
 from toolchain.ir.encode import decode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import RealConv, RealPool
 from toolchain.ir.ops import Array, Depthwise, MatVec
 from toolchain.report.data import Hls4ml
 
@@ -63,7 +64,7 @@ def build(model: Graph, integer: Graph, codes: Array, target: Target, folder: Pa
     demand_no_refusal(model)
     assert integer.encoding is not None and integer.decoding is not None
     values = real_inputs(integer.encoding, codes)
-    io_type = "io_stream" if max(v.shape[0] * v.shape[1] for v in model.values().values()) > 1 else "io_parallel"
+    io_type = interface(model)
     settings = {
         "project": "net",
         "precision": {model.input.name: input_precision(integer), **average_precisions(model)},
@@ -85,6 +86,13 @@ def build(model: Graph, integer: Graph, codes: Array, target: Target, folder: Pa
         shutil.rmtree(folder / PROJECT, ignore_errors=True)
         (scratch / PROJECT).rename(folder / PROJECT)
     return _distance(integer, codes, found, io_type, target.reuse, spent)
+
+
+def interface(model: Graph) -> str:
+    """hls4ml's ``io_type``: rows stream between layers that work on maps, whole vectors pass between linear ones."""
+    values = model.values()
+    maps = (values[n.inputs[0]].shape[:2] for n in model.nodes if isinstance(n, (RealConv, RealPool)))
+    return "io_stream" if any(shape != (1, 1) for shape in maps) else "io_parallel"
 
 
 def _run(folder: Path, seconds: float) -> None:
@@ -128,6 +136,11 @@ def _distance(
     assert integer.decoding is not None
     expected = evaluate(integer, codes)[integer.output]
     reals = decode(integer, expected)
+    if found.size != reals.size:
+        raise UserError(
+            f"hls4ml {version('hls4ml')} puts out {found.size // len(codes)} values a frame, "
+            f"not {reals.size // len(codes)}: it computes another shape"
+        )
     found = found.reshape(reals.shape)
     scale, offset = (
         np.array([float(f) for f in numbers]) for numbers in (integer.decoding.scale, integer.decoding.offset)

@@ -66,8 +66,11 @@ def _(node: Quantize, model: Graph) -> str:
         return "gets a bipolar activation wrong"
     if quantizer.grid > 1 or quantizer.step:
         return "has no Trunc"
-    if quant_form(quantizer) is None:
+    form = quant_form(quantizer)
+    if form is None:
         return f"has no quantizer with the codes {quantizer.low}..{quantizer.high}"
+    if form[1:] == (0, 1):
+        return "has no narrow unsigned quantizer"
     if quantizer.rounding not in ROUNDINGS:
         return f"does not round by {quantizer.rounding}"
     return ""
