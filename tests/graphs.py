@@ -139,9 +139,9 @@ class Builder:
         shape = (height * block, width * block, channels // block**2)
         return self._append(DepthToSpace, (x,), shape, block=block, channels_first=channels_first)
 
-    def argmax(self, x: Value) -> Value:
+    def argmax(self, x: Value, *, last: bool = False) -> Value:
         """The index of the largest channel."""
-        return self._append(ArgMax, (x,), (1, 1, 1))
+        return self._append(ArgMax, (x,), (1, 1, 1), last=last)
 
     def reshape(self, x: Value) -> Value:
         """All elements as channels."""

@@ -14,6 +14,7 @@ from onnx import helper
 from tests.onnx_models import Net, conv_bn_relu
 from toolchain.errors import UserError
 from toolchain.export.read import read_qonnx
+from toolchain.ir.text import to_text
 
 
 def refusal(path: Path) -> str:
@@ -115,6 +116,30 @@ def test_unused_initializers_are_left_alone(tmp_path: Path) -> None:
         model.graph.initializer.add(name="unused", data_type=onnx.TensorProto.FLOAT, dims=[1 << 40])
 
     assert len(read_qonnx(changed(tmp_path, add)).graph.nodes) == 5
+
+
+def test_300_megabytes_of_unused_initializers(tmp_path: Path) -> None:
+    """The graph is the one without them. Messages one behind the other are merged: zeros are appended as a hole."""
+    path = conv_bn_relu(tmp_path / "net.onnx")
+    expected = to_text(read_qonnx(path).graph)
+    size = 300 << 20
+
+    def field(number: int, length: int) -> bytes:
+        head, rest = bytes([number << 3 | 2]), length
+        while rest > 127:
+            head, rest = head + bytes([rest & 127 | 128]), rest >> 7
+        return head + bytes([rest])
+
+    tensor = onnx.TensorProto(name="unused", data_type=onnx.TensorProto.INT8, dims=[size]).SerializeToString()
+    tensor += field(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, size)
+    inner = field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(tensor) + size) + tensor
+    content = path.read_bytes() + field(onnx.ModelProto.GRAPH_FIELD_NUMBER, len(inner) + size) + inner
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(len(content) + size)
+
+    assert "unused" in [t.name for t in onnx.load(path).graph.initializer]
+    assert to_text(read_qonnx(path).graph) == expected
 
 
 def test_external_weights_that_are_gone(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from toolchain.errors import UserError
 from toolchain.export.agreement import Agreement, compare
 from toolchain.export.execute import execute_qonnx, execute_reference
 from toolchain.export.read import read_qonnx
+from toolchain.ir.encode import encode
+from toolchain.ir.evaluate import evaluate
 from toolchain.passes.pipeline import to_integer
 
 Build = Callable[[Net], str]
@@ -288,3 +290,19 @@ def test_refused(case: str, tmp_path: Path) -> None:
     net = Net((1, 2, 3, 3))
     with pytest.raises(UserError, match=f"^{message}"):
         read_qonnx(net.save(tmp_path / "net.onnx", build(net)))
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_argmax_of_equal_classes(last: int, tmp_path: Path) -> None:
+    """Codes of two bits often tie: the first of equal classes, or the last, as the executor says."""
+    net = Net((1, 6), seed=17)
+    x = net.add("ArgMax", net.quant("x", 2, 1.0), axis=1, select_last_index=last)
+    path = net.save(tmp_path / "net.onnx", x, index=True)
+    model = read_qonnx(path)
+    integer = to_integer(model.graph)
+    rows = np.random.default_rng(5).normal(0, 1, (64, 6)).astype(np.float32)
+    expected = execute_qonnx(path, rows, [model.output])[model.output]
+    codes = encode(integer, rows.reshape(-1, 1, 1, 6))
+
+    np.testing.assert_array_equal(evaluate(integer, codes)[integer.output].reshape(-1), expected.reshape(-1))
+    assert ((codes == codes.max(axis=3, keepdims=True)).sum(axis=3) > 1).sum() > 16

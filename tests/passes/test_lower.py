@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,6 +144,19 @@ def test_encode_applies_the_input_quantizer_as_qonnx_does():
     expected = quantize(quantizer, reals(images).astype(np.float32))
     np.testing.assert_array_equal(encode(integer, images), expected)
     np.testing.assert_array_equal(encode(integer, reals(images).astype(np.float32)), expected)
+
+
+def test_names_that_lowering_makes_may_be_taken():
+    """The window of a convolution and the sum of a quantizer get other names where the network has those already."""
+    b = ModelBuilder((4, 4, 2), 9)
+    x = b.quant("x", 8, True, scale=0.0078125)
+    branch = b.quant(b.conv(x, 2, 3, pad=1), 8, True, scale=float(np.float32(0.0091)))
+    b.quant(b.sum(x, branch), 8, True, scale=float(np.float32(0.0123)))
+    model = b.graph()
+    taken = {"quantize0": "quantize4_sum", "quantize2": "realconv1_window"}
+    graph = assert_equal_codes(model.with_nodes(replace(n, name=taken.get(n.name, n.name)) for n in model.nodes))
+
+    assert {"realconv1_window", "realconv1_window_0", "quantize4_sum_0"} <= {n.name for n in graph.nodes}
 
 
 def test_unquantized_relu_is_refused():

@@ -105,9 +105,8 @@ def read_softmax(reader: Reader, node: OnnxNode) -> None:
 
 def read_argmax(reader: Reader, node: OnnxNode) -> None:
     """ArgMax over the classes."""
-    if node.attributes.get("select_last_index", 0):
-        raise reader.file.fault(node, "select_last_index=1", "take the first of equal classes")
-    _emit_argmax(reader, node, _classes(reader, node, reader.tensor(node), 0), 0)
+    source = _classes(reader, node, reader.tensor(node), 0)
+    _emit_argmax(reader, node, source, 0, last=bool(node.attributes.get("select_last_index", 0)))
 
 
 def read_topk(reader: Reader, node: OnnxNode) -> None:
@@ -135,10 +134,12 @@ def _classes(reader: Reader, node: OnnxNode, source: Tensor, default_axis: int) 
     return source
 
 
-def _emit_argmax(reader: Reader, node: OnnxNode, source: Tensor, output: int) -> None:
+def _emit_argmax(reader: Reader, node: OnnxNode, source: Tensor, output: int, *, last: bool = False) -> None:
     reader.emit(
         node,
         Layout("NC", (1, 1, 1)),
-        lambda name, value: ArgMax(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,)),
+        lambda name, value: ArgMax(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), last=last
+        ),
         output,
     )

@@ -291,4 +291,5 @@ def _(node: Add, graph: Graph) -> Unit:
 def _(node: ArgMax, graph: Graph) -> Unit:
     shape = channelwise(node, graph)
     types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
-    return Unit("argmax", "argmax", {"channels": shape["channels"], "lanes": shape["lanes"]}, types)
+    constants = {"channels": shape["channels"], "lanes": shape["lanes"], "last": node.last}
+    return Unit("argmax", "argmax", constants, types)

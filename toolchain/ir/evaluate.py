@@ -189,7 +189,8 @@ def _(node: Add, a: Array, b: Array) -> Array:
 
 @evaluate_node.register
 def _(node: ArgMax, x: Array) -> Array:
-    return x.argmax(axis=3)[..., None].astype(np.int64)
+    index = x.shape[3] - 1 - x[..., ::-1].argmax(axis=3) if node.last else x.argmax(axis=3)
+    return index[..., None].astype(np.int64)
 
 
 @evaluate_node.register

@@ -113,7 +113,9 @@ class Add(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax(Node):
-    """Index of the largest channel, the first one on a tie: (1, 1, C) -> (1, 1, 1)."""
+    """Index of the largest channel, of equal ones the first or the ``last``: (1, 1, C) -> (1, 1, 1)."""
+
+    last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from math import lcm
 
 import numpy as np
 
 from toolchain.ir.model_ops import Quantize
-from toolchain.ir.ops import Add, Array, MulShift, Node
-from toolchain.ir.types import QInt, Value
+from toolchain.ir.ops import Add, Array, MulShift
+from toolchain.passes.lowering import Lowering
 from toolchain.passes.requantize import MAX_SHIFT, code_of
 from toolchain.passes.scaled import Numbers, Scaled, Term
 
@@ -19,7 +18,7 @@ SMALL = 1 << 4
 """A scale ratio of integers below this is exact as it stands: no search is needed."""
 
 
-def combine(node: Quantize, x: Scaled, step: Numbers, append: Callable[[Node, tuple[Term, ...]], Term]) -> Term | None:
+def combine(node: Quantize, x: Scaled, step: Numbers, state: Lowering) -> Term | None:
     """Emit ``Add`` and ``MulShift`` for the quantizer ``node`` behind the two terms of ``x``.
 
     The sum is multipliers[0] * a + multipliers[1] * b, scales rounded to s fraction bits; s is the smallest for which
@@ -39,28 +38,9 @@ def combine(node: Quantize, x: Scaled, step: Numbers, append: Callable[[Node, tu
     if found is None:
         return None
     multipliers, constant, shift = found
-    name, shape = node.name, node.output.shape
-    total = Value(f"{name}_sum_out", shape, QInt(1, False))
-    sum_node = Add(
-        name=f"{name}_sum",
-        inputs=(a.value.name, b.value.name),
-        outputs=(total,),
-        origin=node.origin,
-        multipliers=multipliers,
-    )
-    term = append(sum_node, (a, b))
-    round_node = MulShift(
-        name=name,
-        inputs=(total.name,),
-        outputs=(Value(node.output.name, shape, quantizer.type),),
-        origin=node.origin,
-        mul=np.array([1], dtype=np.int64),
-        add=np.array([constant], dtype=np.int64),
-        shift=shift,
-        low=low,
-        high=high,
-    )
-    return append(round_node, (term,))
+    total = state.emit(Add, node, (a, b), node.output.shape, suffix="_sum", multipliers=multipliers)
+    factors = {"mul": np.array([1], dtype=np.int64), "add": np.array([constant], dtype=np.int64)}
+    return state.emit(MulShift, node, (total,), node.output.shape, shift=shift, low=low, high=high, **factors)
 
 
 def _definition(node: Quantize, x: Scaled, step: Numbers) -> tuple[Array, int, int]:

@@ -18,6 +18,7 @@ from toolchain.ir.ops import ArgMax, Node, Reshape
 from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Real, Value
 from toolchain.passes import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.passes.add_terms import combine
+from toolchain.passes.insert_forks import fresh_name
 from toolchain.passes.lowering import PIXEL, Lowering, even, lower_node, merged, placed, rearranged, single, where
 from toolchain.passes.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
 from toolchain.passes.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
@@ -70,6 +71,7 @@ def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[
 
 def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
     """Define the integers of the input; returns them and the quantizer that the host applies, if any."""
+    state.names |= {*graph.values(), *(node.name for node in graph.nodes)}
     quantizer = _input_quantizer(graph)
     kind = PIXEL if quantizer is None else quantizer.type
     source = Value(graph.input.name, graph.input.shape, kind)
@@ -165,9 +167,10 @@ def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     quantizer, view = node.quantizer, x.view
     if view is None:
         return _codes(quantizer, _requantized(node, state, x))
-    name = f"{node.name}_codes"
-    own = replace(quantizer, scale=x.seen(quantizer.scale), step=x.seen(quantizer.step) if quantizer.step else ())
-    before = replace(node, name=name, outputs=(Value(f"{name}_out", x.shape, Real()),), quantizer=own)
+    name = fresh_name(f"{node.name}_codes", state.names)
+    value = Value(fresh_name(f"{name}_out", state.names), x.shape, Real())
+    own = replace(quantizer, scale=x.seen(quantizer.scale), step=x.seen(quantizer.step))
+    before = replace(node, name=name, outputs=(value,), quantizer=own)
     codes = _requantized(before, state, replace(x, view=None))
     return _codes(quantizer, rearranged(state, node, view, codes))
 
@@ -180,7 +183,7 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
         _demand_grid(node, x)
     step = fractions(quantizer.scale)
     if len(x.terms) > 1 and not state.dry:
-        total = combine(node, x, step, state.append)
+        total = combine(node, x, step, state)
         if total is not None:
             return total
         x = merged(state, node, x)
@@ -245,5 +248,5 @@ def make_requantizer(quantizer: Quantizer, scale: Numbers, x: Scaled) -> Requant
 @lower_node.register
 def _(node: ArgMax, state: Lowering, x: Scaled) -> Scaled:
     x = even(state, node, single(state, node, x), rising=True)
-    index = state.emit(ArgMax, node, x.terms, (1, 1, 1))
+    index = state.emit(ArgMax, node, x.terms, (1, 1, 1), last=node.last)
     return Scaled((Term(index.value, (Fraction(1),), index.low, index.high),), (Fraction(0),))

@@ -14,6 +14,7 @@ from toolchain.errors import UserError
 from toolchain.ir.ops import Add, DepthToSpace, MulShift, Node
 from toolchain.ir.ranges import output_range
 from toolchain.ir.types import Decoding, QInt, Value
+from toolchain.passes.insert_forks import fresh_name
 from toolchain.passes.scaled import Numbers, Scaled, Term, settle, shrink, zipped
 
 PIXEL = QInt(8, False)
@@ -24,7 +25,8 @@ LARGEST = 1 << 62
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
-    A ``dry`` run only finds out what is refused: it builds no requantizers.
+    ``names`` are those of the MODEL graph and of what was added. A ``dry`` run only finds out what is refused: it
+    builds no requantizers.
     """
 
     pixel: tuple[Numbers, Numbers]
@@ -33,6 +35,7 @@ class Lowering:
     decoding: Decoding | None = None
     dry: bool = False
     names: set[str] = field(default_factory=set)
+    defined: set[str] = field(default_factory=set)
 
     def emit(
         self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
@@ -41,11 +44,12 @@ class Lowering:
 
         ``suffix`` extends the name where ``source`` becomes several nodes.
         """
-        name = source.name + attributes.pop("suffix", "")
-        while name in self.names:  # both operands of an addition may need a sum of their own
-            name += "_"
-        self.names.add(name)
-        value = source.output.name if name == source.name else f"{name}_out"
+        suffix = attributes.pop("suffix", "")
+        name, value = source.name, source.output.name
+        if suffix or name in self.defined:
+            name = fresh_name(name + suffix, self.names)
+            value = fresh_name(f"{name}_out", self.names)
+        self.defined.add(name)
         node = op(
             name=name,
             inputs=tuple(t.value.name for t in inputs),

@@ -65,7 +65,7 @@ class Scaled:
 
     def seen(self, numbers: tuple[T, ...]) -> tuple[T, ...]:
         """``numbers``, one a channel behind the view, as one a channel of the terms."""
-        if self.view is None or len(numbers) == 1:
+        if self.view is None or len(numbers) <= 1:
             return numbers
         return tuple(numbers[self.view.spread(k)] for k in range(self.shape[2]))
 

@@ -1,4 +1,4 @@
-// Index of the largest channel, the first one on a tie.
+// Index of the largest channel, of equal ones the first or the last.
 #ifndef FPGAFLOW_ARGMAX_HPP
 #define FPGAFLOW_ARGMAX_HPP
 
@@ -6,7 +6,7 @@
 
 namespace fpgaflow {
 
-// Config: id, channels, lanes; in_t, out_t. Cycles a frame: channels / lanes.
+// Config: id, channels, lanes, last; in_t, out_t. Cycles a frame: channels / lanes.
 template <class Config>
 void argmax(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
             hls::stream<Lanes<typename Config::out_t, 1>>& out, int frames) {
@@ -24,12 +24,12 @@ void argmax(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
             for (int l = 1; l < Config::lanes; l++) {
 #pragma HLS UNROLL
                 const value_t value = static_cast<value_t>(word.v[l]);
-                if (value > largest) {
+                if (value > largest || (Config::last && value == largest)) {
                     largest = value;
                     lane = l;
                 }
             }
-            if (c == 0 || largest > best) {
+            if (c == 0 || largest > best || (Config::last && largest == best)) {
                 best = largest;
                 index = c * Config::lanes + lane;
             }
