@@ -85,6 +85,23 @@ def test_builds_are_exact(make, run, tmp_path):
 
 
 @pytest.mark.needs_gxx
+def test_any_names_build(run, tmp_path):
+    """Quotes, comments, spaces, Unicode, C++ keywords, line ends, and names that the tool itself would give."""
+    net = Net((1, 2, 4, 4), seed=9)
+    x = net.quant("x", 4, 0.1, name="int")
+    x = net.conv(x, net.weight(3, 2, 2, 2), name="quote\"d 'x' \\ */ // $(rm) {{ a }}", out="std\n")
+    x = net.quant(x, 4, 0.3, name="quote_d_x_rm_a_window", out="层 ünïcödé")
+    x = net.conv(x, net.weight(2, 3, 1, 1), name="", out="input")
+    net.save(tmp_path / 'my "net" ü;.onnx', net.quant(x, 4, 0.3, name="层 ünïcödé", out="main"))
+    code, _, error = run("export", 'my "net" ü;.onnx', "--count", "4", "--out", "b")
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+
+    assert code == 0, error
+    assert report["verification"]["csim_mismatches"] == 0
+    assert "层 ünïcödé" in [name for node in report["nodes"] for name in node["origin"]]
+
+
+@pytest.mark.needs_gxx
 def test_report_has_the_keys_scripts_read(model, run, tmp_path):
     """The contract's keys are there; labels give an accuracy; stages run again from their files to the same result."""
     images = np.random.default_rng(0).integers(0, 256, (10, 3, 8, 8), dtype=np.uint8)
