@@ -13,7 +13,7 @@ from tests.onnx_models import Net
 from toolchain.errors import UserError
 from toolchain.export.read import read_qonnx
 from toolchain.flow.coverage import check
-from toolchain.ir.ops import Concat, DepthToSpace, MulShift, Upsample
+from toolchain.ir.ops import Add, Concat, DepthToSpace, MatVec, MulShift, Upsample
 from toolchain.passes.pipeline import to_integer
 
 Build = Callable[[Net], str]
@@ -43,6 +43,14 @@ def unequal_scales_and_a_convolution(net: Net) -> str:
 def odd_scales_and_a_convolution(net: Net) -> str:
     x = net.add("Concat", *branches(net, 0.231, 0.117), axis=1)
     return net.quant(net.conv(x, net.weight(5, 6, 3, 3), pads=[1] * 4), 5, 0.3)
+
+
+def three_odd_scales(net: Net) -> str:
+    """Behind a BatchNorm; a pool reads the joined map as well, and a grouped convolution across its parts."""
+    x = net.batch_norm(net.add("Concat", *branches(net, 0.231, 0.117, 0.3, outputs=2), axis=1), 6)
+    pooled = net.quant(net.add("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1), 4, 0.3)
+    y = net.quant(net.conv(x, net.weight(6, 3, 1, 1), group=2, bias=net.const([1, 2, 3, 4, 5, 6])), 5, 0.3)
+    return net.quant(net.add("Add", pooled, y), 5, 0.3)
 
 
 def zero_points(net: Net) -> str:
@@ -158,6 +166,7 @@ MAPS: dict[str, Build] = {
     "Concat of unequal scales in front of a quantizer": unequal_scales_and_a_quantizer,
     "Concat of unequal scales in front of a convolution": unequal_scales_and_a_convolution,
     "Concat of scales without a small ratio in front of a convolution": odd_scales_and_a_convolution,
+    "Concat of three scales without a small ratio": three_odd_scales,
     "Concat of zero points in front of padding": zero_points,
     "Concat of accumulators": unquantized_branches,
     "Add of Concats": joined_and_added,
@@ -201,6 +210,17 @@ def test_only_a_convolution_of_unequal_scales_needs_a_common_one(build: Build, a
     """A requantizer takes every channel by its own scale; a sum over channels needs integers of one scale."""
     net = Net((1, 4, 9, 8), seed=21)
     assert len(multiplied(net.save(tmp_path / "net.onnx", build(net)))) == aligned
+
+
+def test_a_convolution_of_scales_without_a_small_ratio_sums_the_products_of_each(tmp_path: Path) -> None:
+    """Nothing is multiplied in front of it and nothing joined; the sum of the two products has the multipliers."""
+    net = Net((1, 4, 9, 8), seed=21)
+    path = net.save(tmp_path / "net.onnx", odd_scales_and_a_convolution(net))
+    nodes = to_integer(read_qonnx(path).graph).nodes
+
+    assert not multiplied(path)
+    assert [type(n) for n in nodes if isinstance(n, (Concat, Add))] == [Add]
+    assert max(n.weight.shape[1] for n in nodes if isinstance(n, MatVec)) == 27  # 3 of the 6 channels
 
 
 def test_a_quantizer_behind_depth_to_space_goes_in_front_of_it(tmp_path: Path) -> None:
@@ -321,7 +341,7 @@ def test_refused(case: str, tmp_path: Path) -> None:
 def test_scales_without_a_common_unit_are_refused(tmp_path: Path) -> None:
     """Integers of 62 bits cannot hold both branches exactly; the check says so too."""
     net = Net((1, 4, 5, 5), seed=25)
-    x = net.add("Concat", *branches(net, 1e-9, 1.1e9), axis=1)
+    x = net.add("MaxPool", net.add("Concat", *branches(net, 1e-9, 1.1e9), axis=1), kernel_shape=[2, 2])
     path = net.save(tmp_path / "net.onnx", net.quant(net.conv(x, net.weight(2, 6, 1, 1)), 4, 0.3))
     found = [n.reason for n in check(path).nodes if n.status == "refused"]
 

@@ -7,6 +7,7 @@ becomes the host's decoding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import isinf
@@ -41,8 +42,18 @@ def lower(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
     output = single(state, graph.nodes[-1], placed(state, graph.nodes[-1], state.reals[graph.output]))
     if not any(isinstance(node, ArgMax) for node in state.nodes):
         state.decoding = Decoding(output.terms[0].scale, output.offset)
-    encoding = Encoding(*pixel, quantizer)
-    return Graph(graph.name, source, tuple(state.nodes), output.terms[0].value.name, encoding, state.decoding)
+    encoding, end = Encoding(*pixel, quantizer), output.terms[0].value.name
+    return Graph(graph.name, source, _needed(state.nodes, end), end, encoding, state.decoding)
+
+
+def _needed(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
+    """The nodes that ``output`` depends on: convolutions may have read around a Concat."""
+    wanted, found = {output}, []
+    for node in reversed(nodes):
+        if any(value.name in wanted for value in node.outputs):
+            wanted.update(node.inputs)
+            found.append(node)
+    return tuple(reversed(found))
 
 
 def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[str, UserError]:

@@ -28,6 +28,7 @@ def _(node: Concat, state: Lowering, *inputs: Scaled) -> Scaled:
         return shrink(tuple(number for numbers in spread for number in numbers))
 
     total = state.emit(Concat, node, terms, node.output.shape, channels=node.channels)
+    state.joined[total.value.name] = terms
     return Scaled(
         (Term(total.value, joined(lambda x: x.terms[0].scale), total.low, total.high),),
         joined(lambda x: x.offset),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import reduce
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.ir.model_ops import RealConv, RealPool
 from toolchain.ir.ops import Array, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
-from toolchain.passes.lowering import Lowering, even, lower_node, single, uniform, where
+from toolchain.passes.lowering import Lowering, even, lower_node, multiples, single, uniform, where
 from toolchain.passes.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
+
+MOST_MULTIPLE = 16
+"""Up to here channels of unlike scales are multiplied in front of a convolution: that costs it four bits at most."""
 
 
 def _zero_codes(term: Term, offset: Numbers) -> Numbers:
@@ -63,28 +68,73 @@ def _window(
 @lower_node.register
 def _(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
     x = single(state, node, x)
-    outputs, kh, kw, _ = node.codes.shape
-    depthwise = node.groups == x.shape[2] == outputs and node.groups > 1
-    if (not depthwise and len(shrink(x.terms[0].scale)) > 1) or _unlike_pads(node, x):
-        x = even(state, node, x)
-    window, offset = _window(state, node, x, (kh, kw), None)
-    weight_scale = fractions(node.scale)
-    if depthwise:
-        weight: Array = node.codes.reshape(outputs, kh * kw).T.copy()
-        acc = state.emit(Depthwise, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
-        scale = zipped(lambda s, w: s * w, window.scale, weight_scale)
-        constant = zipped(lambda o, w: o * int(w), offset, [int(w) for w in weight.sum(axis=0)])
+    if node.groups == x.shape[2] == len(node.codes) and node.groups > 1:
+        total = _filtered(node, state, x)
     else:
         codes = node.codes if node.groups == 1 else dense_codes(node, x.shape[2])
-        weight = codes.reshape(outputs, -1)
-        acc = state.emit(MatVec, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
-        per_tensor = uniform(window.scale, node, "the scale of the input")
-        scale = tuple(per_tensor * w for w in weight_scale)
-        constant = _constant(offset, codes)
-    shift = zipped(lambda c, w: c * w, constant, weight_scale)
-    if node.bias is not None:
-        shift = zipped(lambda a, b: a + b, shift, fractions(node.bias))
-    return Scaled((Term(acc.value, shrink(scale), acc.low, acc.high),), shrink(shift))
+        parts = _parts(state, x)
+        if len(parts) == 1:
+            total = _product(node, state, x, codes, "")
+        else:
+            ends = [0, *accumulate(part.shape[2] for part in parts)]
+            pieces = [codes[..., start:end] for start, end in pairwise(ends)]
+            products = [_product(node, state, p, c, "_part") for p, c in zip(parts, pieces, strict=True)]
+            total = reduce(lambda a, b: _sum(node, state, a, b), products)
+    if node.bias is None:
+        return total
+    return replace(total, offset=shrink(zipped(lambda a, b: a + b, total.offset, fractions(node.bias))))
+
+
+def _filtered(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
+    """A depthwise convolution without its bias."""
+    if _unlike_pads(node, x):
+        x = even(state, node, x)
+    channels, kh, kw, _ = node.codes.shape
+    window, offset = _window(state, node, x, (kh, kw), None)
+    weight: Array = node.codes.reshape(channels, kh * kw).T.copy()
+    acc = state.emit(Depthwise, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
+    weight_scale = fractions(node.scale)
+    scale = zipped(lambda s, w: s * w, window.scale, weight_scale)
+    constant = zipped(lambda o, w: o * int(w), offset, [int(w) for w in weight.sum(axis=0)])
+    return _scaled(acc, scale, zipped(lambda c, w: c * w, constant, weight_scale))
+
+
+def _product(node: RealConv, state: Lowering, x: Scaled, codes: Array, suffix: str) -> Scaled:
+    """The convolution of ``x`` with ``codes`` (Cout, kh, kw, C of x), without its bias."""
+    if len(shrink(x.terms[0].scale)) > 1 or _unlike_pads(node, x):
+        x = even(state, node, x)
+    outputs, kh, kw, _ = codes.shape
+    window, offset = _window(state, node, x, (kh, kw), None)
+    weight = codes.reshape(outputs, -1)
+    kind = node.weight_type
+    acc = state.emit(MatVec, node, (window,), node.output.shape, weight=weight, weight_type=kind, suffix=suffix)
+    per_tensor, weight_scale = window.scale[0], fractions(node.scale)
+    shift = zipped(lambda c, w: c * w, _constant(offset, codes), weight_scale)
+    return _scaled(acc, tuple(per_tensor * w for w in weight_scale), shift)
+
+
+def _scaled(acc: Term, scale: Numbers, offset: Numbers) -> Scaled:
+    return Scaled((Term(acc.value, shrink(scale), acc.low, acc.high),), shrink(offset))
+
+
+def _parts(state: Lowering, x: Scaled) -> list[Scaled]:
+    """``x``, or what a Concat joined to it where a common scale would take wide multipliers: the products of each part
+    are summed then, which takes a multiplier an output instead of wide ones everywhere."""
+    term = x.terms[0]
+    joined = state.joined.get(term.value.name, ())
+    if not joined or max(map(abs, multiples(term.scale)[1])) <= MOST_MULTIPLE:
+        return [x]
+    ends = [0, *accumulate(part.value.shape[2] for part in joined)]
+    parts = []
+    for part, (start, end) in zip(joined, pairwise(ends), strict=True):
+        scale, offset = (v if len(v) == 1 else shrink(v[start:end]) for v in (term.scale, x.offset))
+        parts.append(Scaled((replace(part, scale=scale),), offset))
+    return parts
+
+
+def _sum(node: RealConv, state: Lowering, a: Scaled, b: Scaled) -> Scaled:
+    a = single(state, node, a)
+    return Scaled(a.terms + b.terms, zipped(lambda s, t: s + t, a.offset, b.offset))
 
 
 def _constant(offset: Numbers, codes: Array) -> Numbers:

@@ -25,8 +25,8 @@ LARGEST = 1 << 62
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
-    ``names`` are those of the MODEL graph and of what was added. A ``dry`` run only finds out what is refused: it
-    builds no requantizers.
+    ``names`` are those of the MODEL graph and of what was added, ``joined`` holds what each Concat joins. A ``dry`` run
+    only finds out what is refused: it builds no requantizers.
     """
 
     pixel: tuple[Numbers, Numbers]
@@ -36,6 +36,7 @@ class Lowering:
     dry: bool = False
     names: set[str] = field(default_factory=set)
     defined: set[str] = field(default_factory=set)
+    joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
 
     def emit(
         self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
@@ -127,22 +128,29 @@ def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Sca
     if len(shrink(term.scale)) == len(offset) == 1 and (first > 0 or (first < 0 and not rising)):
         return x
     inside, outside = (offset, (Fraction(0),)) if len(offset) > 1 else ((Fraction(0),), offset)
-    unit = Fraction(1, lcm(*(f.denominator for f in (*term.scale, *inside))))
-    mul, add = ([int(f / unit) for f in numbers] for numbers in (term.scale, inside))
-    common = gcd(*mul, *add) or 1
+    unit, numbers = multiples((*term.scale, *inside))
+    mul, add = numbers[: len(term.scale)], numbers[len(term.scale) :]
     kind = term.value.qint
-    reach = (max(abs(m) for m in mul) * max(-kind.min, kind.max) + max(abs(a) for a in add)) // common
+    reach = max(map(abs, mul)) * max(-kind.min, kind.max) + max(map(abs, add))
     if reach >= LARGEST:
         raise UserError(
             "the scales of its input's channels share no unit of 62 bits",
             where=where(node),
             hint="quantize its input with one scale",
         )
-    arrays = {key: np.array([n // common for n in v], dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
+    arrays = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
     out = state.emit(
         MulShift, node, (term,), term.value.shape, suffix="_align", shift=0, low=-reach, high=reach, **arrays
     )
-    return Scaled((Term(out.value, (unit * common,), out.low, out.high),), outside)
+    return Scaled((Term(out.value, (unit,), out.low, out.high),), outside)
+
+
+def multiples(numbers: Numbers) -> tuple[Fraction, list[int]]:
+    """The largest unit that all ``numbers`` are whole multiples of, and which."""
+    unit = Fraction(1, lcm(*(f.denominator for f in numbers)))
+    wholes = [int(f / unit) for f in numbers]
+    common = gcd(*wholes) or 1
+    return unit * common, [n // common for n in wholes]
 
 
 def placed(state: Lowering, node: Node, x: Scaled) -> Scaled:
