@@ -47,8 +47,8 @@ RUNS = {
 """Recipe and settings; CIFAR-10 is narrow and short, for a CPU."""
 DEFAULT_EPOCHS = {"mnist": 20, "fashion-mnist": 20, "cifar10": 10}
 STEPS = 30
-COLUMNS = {
-    "name": "row",
+TRAINING_COLUMNS = {
+    "name": "data",
     "model": "network",
     "epochs": "epochs",
     "float_top1": "float",
@@ -58,6 +58,9 @@ COLUMNS = {
     "float_step_seconds": "float s/step",
     "step_mb": "MB",
     "float_step_mb": "float MB",
+}
+EXPORT_COLUMNS = {
+    "name": "row",
     "csim_mismatches": "C-sim mismatches",
     "lut": "LUT",
     "dsp": "DSP",
@@ -216,7 +219,8 @@ def main() -> None:
         command = f"python benchmarks/niti.py --only {name}" + (f" --epochs {epochs}" if options.epochs else "")
         rows[name] = {"name": name} | found | conditions() | {"command": command}
         write_text(path, json.dumps([rows[n] for n in names if n in rows], indent=1) + "\n")
-    print_rows("Integer-only training", [rows[n] for n in names if n in rows], COLUMNS)
+    print_rows("Integer-only training", [rows[n] for n in RUNS if n in rows], TRAINING_COLUMNS)
+    print_rows("On zu3eg", [rows[n] for n in names if n in rows and n not in RUNS], EXPORT_COLUMNS)
 
 
 if __name__ == "__main__":
