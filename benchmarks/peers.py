@@ -108,11 +108,15 @@ def _unrolled(problem: Problem, graph: Graph) -> Problem:
     def whole(option: Option) -> bool:
         return all(p.lanes_out > p.lanes_in for name, p in option.lanes.items() if name in windows)
 
+    def by_columns(option: Option) -> bool:
+        return any(p.columns > 1 for p in option.lanes.values())
+
     def on_slices(option: Option) -> bool:
         return 0 not in {p.products_per_dsp for p in option.lanes.values()}
 
     def kept(decision: Decision) -> Decision:
-        unrolled = tuple(filter(whole, decision.options)) or decision.options
+        theirs = tuple(option for option in decision.options if not by_columns(option))
+        unrolled = tuple(filter(whole, theirs)) or theirs
         return Decision(decision.name, tuple(filter(on_slices, unrolled)) or unrolled)
 
     return Problem(tuple(map(kept, problem.decisions)), problem.joints)

@@ -22,6 +22,8 @@ def designs() -> Iterator[Design]:
     for weight, act in ((1, 4), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8)):
         for simd in (4, 9):
             yield matrix_vector_lane(weight, act, simd)
+    for spacing, fields, chains, total in ((11, 4, 3, 13), (11, 4, 12, 16), (18, 2, 9, 24)):
+        yield row_convolution_lane(spacing, fields, chains, total)
     for bits in (8, 12, 20):
         for levels in (3, 7, 15):
             yield threshold(bits, levels)
@@ -42,6 +44,34 @@ def matrix_vector_lane(weight: int, act: int, simd: int) -> Design:
 endmodule"""
     predicted = parts.dot_product(simd, weight, act) + total
     return Design("matrix-vector lane", f"w{weight} a{act} simd {simd}", verilog, predicted)
+
+
+def row_convolution_lane(spacing: int, fields: int, chains: int, total: int) -> Design:
+    """Behind the slices: the sums of ``chains`` of ``fields`` over the steps, begun with what waited from the last step.
+
+    Fields but the upper two begin with that, or with nothing in a row's first step, which adds nothing to the lowest.
+    """
+    width, waiting = spacing * fields, 2 if fields > 2 else 0
+    lines = []
+    for f in range(fields):
+        terms = [
+            f"$signed({{~p[{c * width + (f + 1) * spacing - 1}], p[{c * width + f * spacing} +: {spacing - 1}]}})"
+            for c in range(chains)
+        ]
+        added = f"first ? {total}'sd0 : dot{f}" if waiting and f == 0 else f"dot{f}"
+        waited = f"waited[{f * total} +: {total}]"
+        start = {0: f"$signed({waited})", 1: f"(first ? {total}'sd0 : $signed({waited}))"}.get(
+            f if waiting else -1, f"{total}'sd0"
+        )
+        lines.append(f" wire signed [{total - 1}:0] dot{f} = {' + '.join(terms)};")
+        lines.append(f" always @(posedge clk) sum{f} <= (begins ? {start} : sum{f}) + ({added});")
+    outputs = ", ".join(f"output reg signed [{total - 1}:0] sum{f}" for f in range(fields))
+    verilog = f"""module core(input clk, input first, input begins, input [{chains * width - 1}:0] p,
+ input [{2 * total - 1}:0] waited, {outputs});
+{chr(10).join(lines)}
+endmodule"""
+    predicted = fields * (parts.adder_tree(chains, spacing) + total)
+    return Design("row-convolution lane", f"fields {fields} x {spacing} chains {chains}", verilog, predicted)
 
 
 def threshold(bits: int, levels: int) -> Design:
