@@ -24,7 +24,7 @@ from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.hls_templates.streams import stream_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Node
+from toolchain.ir.ops import Array, Node, RowConv
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
 
@@ -47,11 +47,16 @@ class Case:
 
 
 def cycles_of_call(graph: Graph, node: Node, frames: int) -> int:
-    """Cycles of ``frames`` frames by the cost model, what it reads before the first frame included."""
+    """Cycles of ``frames`` frames by the cost model, what comes before the first one leaves included."""
     total = frames * frame_cycles(node, graph)
     x = graph.value(node.inputs[0])
-    if node.parallelism is not None:  # a kernel taller than all frames leaves only their rows to be read
-        total += min(prologue(node, x, node.parallelism), frames * x.size // node.parallelism.lanes_in)
+    if node.parallelism is None:
+        return total
+    once = prologue(node, x, node.parallelism)
+    if isinstance(node, RowConv):
+        return total + once
+    # a kernel taller than all frames leaves only their rows to be read
+    return total + min(once, frames * x.size // node.parallelism.lanes_in)
     return total
 
 
@@ -119,6 +124,10 @@ class UnitConformance:
         """Graphs with the lanes of every node set."""
         raise NotImplementedError
 
+    def inputs(self, graph: Graph, seed: int) -> Array:
+        """Frames for ``graph``."""
+        return random_input(graph, FRAMES, seed)
+
     @pytest.fixture(scope="class", params=[(), ("-DFPGAFLOW_HARDWARE",)], ids=["native", "hardware"])
     def compiled(self, request, tmp_path_factory) -> tuple[ctypes.CDLL, list[Case]]:
         """The units of all graphs, compiled."""
@@ -129,7 +138,7 @@ class UnitConformance:
         library, found = compiled
         for seed, case in enumerate(found):
             graph, node = case.graph, case.placed.node
-            values = evaluate(graph, random_input(graph, FRAMES, seed), taps=set(graph.values()))
+            values = evaluate(graph, self.inputs(graph, seed), taps=set(graph.values()))
             outputs, cycles = run_case(library, case, [in_stream_order(graph, n, values[n]) for n in node.inputs])
             for value, output in zip(node.outputs, outputs, strict=True):
                 expected = in_stream_order(graph, value.name, values[value.name])

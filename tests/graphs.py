@@ -20,6 +20,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -83,6 +84,14 @@ class Builder:
         kind = QInt(bits, True)
         weight = self.rng.integers(kind.min, kind.max + 1, (outputs, x.shape[2]), dtype=np.int64)
         return self._append(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=kind)
+
+    def row_conv(self, x: Value, outputs: int, bits: int = 4, *, taps: int = 3, pad: int = 1) -> Value:
+        """A convolution along the rows with random weights of ``bits`` bits, the least one in the middle."""
+        kind = QInt(bits, True)
+        weight = self.rng.integers(kind.min, kind.max + 1, (outputs, taps, x.shape[2]), dtype=np.int64)
+        weight[0] = kind.min
+        shape = (x.shape[0], x.shape[1] + 2 * pad - taps + 1, outputs)
+        return self._append(RowConv, (x,), shape, weight=weight, weight_type=kind, pad=pad)
 
     def depthwise(self, x: Value, taps: int, bits: int = 4) -> Value:
         """A filter a channel with random weights of ``bits`` bits, behind a window of ``taps`` taps."""

@@ -47,7 +47,7 @@ endmodule"""
 
 
 def row_convolution_lane(spacing: int, fields: int, chains: int, total: int) -> Design:
-    """Behind the slices: the sums of ``chains`` of ``fields`` over the steps, begun with what waited from the last step.
+    """Behind the slices: sums of ``chains`` of ``fields`` over the steps, begun with what waited from the last one.
 
     Fields but the upper two begin with that, or with nothing in a row's first step, which adds nothing to the lowest.
     """

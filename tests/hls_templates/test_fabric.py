@@ -9,13 +9,17 @@ import pytest
 
 from toolchain.hls_templates.fabric import (
     DSP_NARROW,
+    DSP_SUM,
     DSP_WIDE,
     MAX_PACKED,
     lane_bits,
     pack,
     packing,
+    product_range,
     product_type,
     products_per_dsp,
+    tap_digits,
+    tap_packing,
     unpack,
     use_dsp,
 )
@@ -129,3 +133,47 @@ def test_unsigned_weights_have_a_sign_bit_of_their_own() -> None:
 def test_lanes_that_do_not_say_take_the_default(weight: QInt, act: QInt) -> None:
     assert products_per_dsp(Parallelism(4, 4), weight, act) == use_dsp(weight.bits, act.bits)
     assert products_per_dsp(Parallelism(4, 4, 3), weight, act) == 3
+
+
+@pytest.mark.parametrize(("weight", "act"), TYPES, ids=str)
+@pytest.mark.parametrize("taps", [1, 3])
+def test_fields_hold_the_longest_chain_of_products(weight: QInt, act: QInt, taps: int) -> None:
+    """Operands within the ports, a chain of extreme products within a field; with one bit less it would not be."""
+    for columns in (2, 3, 4):
+        found = tap_packing(weight, act, taps, columns)
+        if found is None:
+            continue
+        low, high = (found.chain * min(taps, columns) * end for end in product_range(weight, act))
+        narrow, wide = sorted((found.word.bits, found.value.bits))
+        field, half = QInt(found.spacing, True), QInt(found.spacing - 1, True)
+        assert (narrow, wide) <= (DSP_NARROW, DSP_WIDE)
+        assert narrow <= DSP_NARROW
+        assert wide <= DSP_WIDE
+        assert (taps + columns - 1) * found.spacing <= DSP_SUM
+        assert field.min <= low
+        assert high <= field.max
+        assert low < half.min or high > half.max
+
+
+@pytest.mark.parametrize(
+    ("bits", "taps", "columns", "spacing", "chain"),
+    [(4, 3, 2, 11, 4), (8, 1, 2, 18, 4), (2, 3, 3, 7, 3), (4, 1, 3, 11, 8)],
+)
+def test_the_packings_of_common_widths(bits: int, taps: int, columns: int, spacing: int, chain: int) -> None:
+    """Three taps by two columns of 4 bits, 11 bits apart, four slices a chain: the published form."""
+    found = tap_packing(QInt(bits, True), QInt(bits, False), taps, columns)
+
+    assert found is not None
+    assert (found.spacing, found.chain) == (spacing, chain)
+
+
+def test_digits_side_by_side_are_the_packed_word() -> None:
+    """For all filters of three 4-bit weights: fields cut out of sum(w_t << (2 - t) * 11) are the digits."""
+    kind = QInt(4, True)
+    weight = np.stack(np.meshgrid(*[codes(kind)] * 3), axis=-1).reshape(-1, 3)
+    word = (weight << np.array([22, 11, 0])).sum(axis=1)
+    digits = tap_digits(weight)
+    mask = (1 << 11) - 1
+
+    np.testing.assert_array_equal((digits[:, 2] << 22) | ((digits[:, 1] & mask) << 11) | (digits[:, 0] & mask), word)
+    assert (digits.min(), digits.max()) == (-9, 7)

@@ -19,6 +19,7 @@ from toolchain.hls_templates.streams import stream_order, streams, window_order
 from toolchain.hls_templates.unit import template
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape
+from toolchain.ir.text import to_text
 from toolchain.ir.types import Parallelism
 
 
@@ -35,6 +36,25 @@ def tiny() -> Graph:
 )
 def test_generated_file_is_golden(path):
     assert_golden(f"hls/{path}", generate(tiny(), Target(), 250.0)[path])
+
+
+def test_a_row_convolution_is_golden():
+    b = Builder((4, 4, 2), 4)
+    x = b.row_conv(b.window(b.input, (3, 1), pads=(1, 0, 1, 0)), 4)
+    graph = with_lanes(b.graph(x, "rows"), {"window0": (2, 6), "rowconv1": (6, 4, 6, 2)}, depth=16)
+
+    assert_golden("hls/rows.txt", to_text(graph))
+    assert_golden("hls/src/units/rowconv1.cpp", generate(graph, Target(), 250.0)["src/units/rowconv1.cpp"])
+
+
+def test_columns_that_fit_no_slice_name_the_node():
+    b = Builder((4, 4, 2), 8)
+    graph = with_lanes(b.graph(b.row_conv(b.input, 4, 8)), {"rowconv0": (2, 4, 6, 2)})
+    with pytest.raises(
+        UserError,
+        match=r"^3 taps x 2 columns of s8 x u8 do not fit a DSP slice \[node rowconv0\]; choose fewer columns$",
+    ):
+        place_units(graph)
 
 
 def test_generation_is_pure():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def random_plan(graph: Graph, seed: int, cycles: int = 600) -> Plan:
         lanes |= rng.choice(quick or decision.options[-1:]).lanes
     ends = {"input_lanes": lanes.pop(READER).lanes_out, "output_lanes": lanes.pop(WRITER).lanes_in}
     skipped = {node.name for node in graph.nodes if isinstance(node, Reshape)}
-    nodes = {n: Lanes(lanes_in=p.lanes_in, lanes_out=p.lanes_out) for n, p in lanes.items() if n not in skipped}
+    nodes = {name: Lanes(**asdict(p)) for name, p in lanes.items() if name not in skipped}
     return Plan(board="zu3eg", clock_mhz=250.0, nodes=nodes, **ends)
 
 

@@ -23,6 +23,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Upsample,
     WidthConvert,
@@ -131,6 +132,9 @@ def schedule(node: Node, x: Value, frames: int) -> Iterator[Step]:
     if isinstance(node, (Upsample, DepthToSpace)):
         yield from _spread(node, x, lanes, frames)
         return
+    if isinstance(node, RowConv):
+        yield from _row_conv(node, x, lanes, frames)
+        return
     for _ in range(frames):
         yield from _frame(node, x, lanes)
 
@@ -195,3 +199,22 @@ def _window(node: Window, x: Value, lanes: Parallelism, frames: int) -> Iterator
                 read = i < reads and due > 0 and left > 0
                 left, due = left - read, due - read
                 yield read, i < len(writes) and writes[i]
+
+
+def _row_conv(node: RowConv, x: Value, lanes: Parallelism, frames: int) -> Iterator[Step]:
+    """Columns come in a step ahead of their products and leave two steps behind them."""
+    outputs, taps, inputs = node.weight.shape
+    columns, blocks = lanes.columns, inputs // lanes.lanes_in
+    turns = outputs // (lanes.lanes_out // columns)
+    left = x.size // lanes.lanes_in * frames
+    for _ in range(columns * blocks):
+        left -= 1
+        yield True, False
+    first = list(range(0, x.shape[1], columns)) * (x.shape[0] * frames)  # the first column of every step
+    for leaving in (None, None, *first):
+        silent = leaving is None or (node.pad == 0 and leaving < taps - 1)
+        for turn in range(turns):
+            for i in range(blocks):
+                read = turn < columns and left > 0
+                left -= read
+                yield read, i == blocks - 1 and not silent

@@ -17,13 +17,15 @@ from tests.graphs import Builder, conv_net, mlp, random_input, residual_net
 from tests.hardware import Target, serial, with_lanes
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
+from toolchain.dse.plan import Lanes, Plan
 from toolchain.errors import FlowError, UserError, VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, generate
 from toolchain.ir import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Reshape
+from toolchain.ir.ops import MatVec, Reshape, RowConv, Window
 from toolchain.ir.types import Encoding, Quantizer
+from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate import compiler
 from toolchain.simulate.compare import compare
@@ -75,6 +77,33 @@ def test_network_of_packed_products_equals_the_evaluator():
     csim = simulate(graph)
     assert compare(csim, codes).mismatches == 0
     assert csim.cycles()["matvec1"] == len(codes) * 6 * 5 * 27
+
+
+def test_network_of_row_convolutions_equals_the_evaluator():
+    """Padded and not, one behind the other, behind a pool and beside a residual branch."""
+    b = Builder((8, 8, 3), 4)
+    x = b.threshold(b.conv(b.input, 4), 4)
+    main = b.threshold(b.conv(b.threshold(b.conv(x, 4), 4), 4), 4)
+    x = b.pool(b.window(b.add(main, x), (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4)
+    x = b.matvec(b.window(b.threshold(x, 4), pads=(0, 0, 0, 0)), 4)
+    network = insert_forks(b.graph(b.matvec(b.reshape(x), 4, 8), "rows"))
+    nodes: dict[str, Lanes] = {}
+    for node in network.nodes:
+        if isinstance(node, Window) and node.taps == 9:
+            nodes[node.name] = Lanes(lanes_in=1, lanes_out=3)
+        elif isinstance(node, MatVec) and node.weight.shape[1] > 16:
+            nodes[node.name] = Lanes(lanes_in=3, lanes_out=4, columns=2)
+        elif not isinstance(node, Reshape):
+            nodes[node.name] = Lanes(lanes_in=1, lanes_out=1)
+    graph = to_hardware(network, Plan(board="zu3eg", clock_mhz=250, input_lanes=1, output_lanes=1, nodes=nodes))
+    convolutions = [node for node in graph.nodes if isinstance(node, RowConv)]
+    codes = random_input(graph, 4)
+    csim = simulate(graph)
+    assert [node.pad for node in convolutions] == [1, 1, 1, 0]
+    assert compare(csim, codes).mismatches == 0
+    for node in graph.nodes:
+        if not isinstance(node, Reshape):
+            assert csim.cycles()[node.name] == cycles_of_call(graph, node, len(codes)), node.name
 
 
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

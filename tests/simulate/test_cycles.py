@@ -25,6 +25,8 @@ GRIDS = [
     test_units.TestWindow,
     test_units.TestWindowEdges,
     test_units.TestMatVec,
+    test_units.TestRowConv,
+    test_units.TestRowConvCorners,
     test_units.TestDepthwise,
     test_units.TestPool,
     test_units.TestChannelwise,

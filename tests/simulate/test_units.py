@@ -12,6 +12,7 @@ from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Fork, Threshold, WidthConvert
+from toolchain.ir.ranges import dot_bounds
 from toolchain.ir.types import QInt, Value
 
 KERNELS = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (1, 3), (3, 1)]
@@ -94,6 +95,67 @@ class TestPackedMatVec(UnitConformance):
         ):
             b = Builder((3, 2, 12), act_bits, signed=groups == 2)
             yield _one(b, b.matvec(b.input, 2 * products, weight_bits), (simd, groups * products, products))
+
+
+class TestRowConv(UnitConformance):
+    """Taps times columns on a DSP slice, padded or not, in every kind of folding, behind windows and alone."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits, signed, taps, columns, pad in (
+            (4, 4, False, 3, 2, 1),
+            (4, 4, False, 3, 2, 0),
+            (4, 4, True, 3, 2, 1),
+            (2, 2, False, 3, 3, 1),
+            (3, 5, True, 3, 2, 0),
+            (4, 5, False, 3, 2, 1),
+            (1, 1, False, 3, 4, 1),
+            (2, 2, False, 5, 2, 2),
+            (2, 1, False, 5, 4, 0),
+            (8, 8, False, 1, 2, 0),
+            (4, 4, True, 1, 3, 0),
+        ):
+            b = Builder((3, 4 * columns, 18), act_bits, signed=signed)
+            x = b.row_conv(b.input, 4 * columns, weight_bits, taps=taps, pad=pad)
+            simd, pe = ((6, 2), (9, 1))[weight_bits % 2 if pad else 1]
+            yield _one(b, x, (simd, pe * columns, taps * columns, columns))
+        for simd, pe in ((1, 1), (18, 4)):
+            b = Builder((3, 8, 18), 4)
+            yield _one(b, b.row_conv(b.input, 8), (simd, 2 * pe, 6, 2))
+        for height, width, pad in ((1, 2, 1), (2, 4, 0)):
+            b = Builder((height, width, 6), 4)
+            yield _one(b, b.row_conv(b.input, 8, pad=pad), (3, 4, 6, 2))
+        b = Builder((5, 6, 4), 4)
+        x = b.row_conv(b.window(b.input, (3, 1), pads=(1, 0, 1, 0)), 4)
+        yield _one(b, x, (2, 6), (6, 2, 6, 2))
+
+
+class TestRowConvCorners(UnitConformance):
+    """Weights and inputs at the ends of their types: fields at theirs, in chains as long as they hold."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits, signed, taps, columns in (
+            (4, 4, False, 3, 2),
+            (4, 4, True, 3, 2),
+            (2, 6, False, 3, 2),
+            (2, 1, False, 3, 4),
+            (8, 8, False, 1, 2),
+            (8, 8, True, 1, 2),
+        ):
+            b = Builder((2, 12, 16), act_bits, signed=signed)
+            x = b.row_conv(b.input, 2 * columns, weight_bits, taps=taps, pad=taps // 2)
+            kind = QInt(weight_bits, True)
+            extreme = b.rng.choice([kind.min, kind.max], b.nodes[0].weight.shape)
+            extreme[0], extreme[-1] = kind.min, kind.max
+            low, high = dot_bounds(extreme.reshape(len(extreme), -1), min(b.input.qint.min, 0), b.input.qint.max)
+            output = replace(x, type=QInt.holding(int(low.min()), int(high.max())))
+            b.nodes[0] = replace(b.nodes[0], weight=extreme, outputs=(output,))
+            yield _one(b, x, (16, columns, taps * columns, columns))
+
+    def inputs(self, graph: Graph, seed: int) -> np.ndarray:
+        kind, rng = graph.input.qint, np.random.default_rng(seed)
+        frames = rng.choice([kind.min, kind.max], (3, *graph.input.shape))
+        frames[0], frames[1] = kind.max, kind.min
+        return frames
 
 
 class TestMultiplierChoice(UnitConformance):

@@ -7,7 +7,7 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.dse.cycles import boundary_lanes, buffer_rows, is_parallel, kernel_extent, row_words
+from toolchain.dse.cycles import boundary_lanes, buffer_rows, is_parallel, kernel_extent, row_steps, row_words
 from toolchain.dse.fabric_costs import (
     AXI_BRAM18,
     AXI_FF,
@@ -28,7 +28,7 @@ from toolchain.dse.fabric_costs import (
     rom,
 )
 from toolchain.dse.resources import Resources, total
-from toolchain.hls_templates.fabric import products_per_dsp
+from toolchain.hls_templates.fabric import digit_type, products_per_dsp, tap_packing
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
@@ -44,6 +44,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -126,6 +127,31 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
     weights = rom(turns * steps, simd * node.weight_type.bits)
     kept = memory(steps, simd * x.qint.bits) if turns > 1 else Resources()
     return total((control(), dots, weights * pe, kept))
+
+
+@unit_cost.register
+def _(node: RowConv, x: Value, lanes: Parallelism) -> Resources:
+    """A DSP slice an input and a PE; fields are summed behind chains of slices, which add up by themselves.
+
+    Packing and unpacking are wires, but for signed inputs. Around the sums: what waits for the next step, the columns
+    of this one and the next, and the ring of columns that leave.
+    """
+    _, taps, _ = node.weight.shape
+    simd, columns, bits = lanes.lanes_in, lanes.columns, node.output.qint.bits
+    pe, step = lanes.lanes_out // columns, row_steps(node, lanes)
+    packing = tap_packing(node.weight_type, x.qint, taps, columns)
+    if packing is None:
+        raise ValueError(f"node '{node.name}' cannot take {columns} columns at once")
+    fields = taps + columns - 1
+    sums = adder_tree(ceil(simd / packing.chain), packing.spacing) * fields
+    added = fields if step.input_blocks > 1 else taps - 1
+    waiting = (taps - 1) * bits * ceil(step.output_blocks / SRL_DEPTH)
+    ring = memory(4 * step.output_blocks // columns, bits) * columns**2 + logic(bits * columns * ceil(columns / 4))
+    weights = rom(step.cycles, simd * taps * digit_type(node.weight).bits)
+    pack = logic(simd * (columns - 1) * x.qint.bits if x.qint.signed else 0)
+    kept = memory(2 * step.input_blocks, simd * x.qint.bits) * columns
+    slices = Resources(dsp=simd)
+    return total((control(), pack, kept, (slices + sums + logic(added * bits + waiting) + ring + weights) * pe))
 
 
 @unit_cost.register

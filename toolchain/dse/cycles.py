@@ -6,6 +6,7 @@ accelerator, not once per frame, and are counted apart.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import singledispatch
 
 from toolchain.ir.graph import Graph
@@ -22,6 +23,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -99,9 +101,33 @@ def buffer_rows(node: Window, x: Value) -> int:
     return kernel_extent(node)[0] + node.stride[0] + max(0, x.shape[0] - node.stride[0] * node.output.shape[0])
 
 
+@dataclass(frozen=True)
+class RowSteps:
+    """The loops of a row convolution for ``columns`` positions: blocks of outputs, blocks of inputs within."""
+
+    output_blocks: int
+    input_blocks: int
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of a step."""
+        return self.output_blocks * self.input_blocks
+
+
+def row_steps(node: RowConv, lanes: Parallelism) -> RowSteps:
+    """The loops of ``node`` with ``lanes``."""
+    outputs, _, k = node.weight.shape
+    return RowSteps(outputs * lanes.columns // lanes.lanes_out, k // lanes.lanes_in)
+
+
+def silent_steps(node: RowConv, lanes: Parallelism) -> int:
+    """First steps of a row in which no column of it leaves: without padding, those that reach past its edge."""
+    return 0 if node.pad else (node.taps - 1) // lanes.columns
+
+
 @singledispatch
 def prologue(node: Node, x: Value, lanes: Parallelism) -> int:
-    """Cycles that a unit reads before its first output row, once per call."""
+    """Cycles that ``node`` works before its first frame begins to leave, once per call."""
     return 0
 
 
@@ -118,6 +144,13 @@ def _(node: Node, x: Value, lanes: Parallelism) -> int:
     return row_words(x, lanes.lanes_in)
 
 
+@prologue.register
+def _(node: RowConv, x: Value, lanes: Parallelism) -> int:
+    """The first columns, and two steps: columns leave two steps behind their products."""
+    shape = row_steps(node, lanes)
+    return lanes.columns * shape.input_blocks + 2 * shape.cycles
+
+
 @cycles.register
 def _(node: Window, x: Value, lanes: Parallelism) -> int:
     """While output row p leaves, the rows that row p + 1 needs come in; a phase lasts as long as the longer."""
@@ -131,6 +164,11 @@ def _(node: Window, x: Value, lanes: Parallelism) -> int:
 def _(node: MatVec, x: Value, lanes: Parallelism) -> int:
     outputs, k = node.weight.shape
     return x.shape[0] * x.shape[1] * (outputs // lanes.lanes_out) * (k // lanes.lanes_in)
+
+
+@cycles.register
+def _(node: RowConv, x: Value, lanes: Parallelism) -> int:
+    return x.shape[0] * x.shape[1] // lanes.columns * row_steps(node, lanes).cycles
 
 
 @cycles.register(Depthwise)

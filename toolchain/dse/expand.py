@@ -18,6 +18,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, Fork, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
+from toolchain.passes.split_row_convs import row_forms
 
 _FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
 
@@ -106,10 +107,17 @@ class _Expansion:
 
     def _decision(self, chain: Chain, cut: set[str]) -> Decision:
         """The options of ``chain``; values in ``cut`` lead into other decisions."""
-        facts = lru_cache(maxsize=None)(self._facts)
-        fifos = lru_cache(maxsize=None)(lambda name, lanes, pauses: stream_fifo(self.values[name], lanes, pauses))
-        found = []
-        for lanes in self._assignments(chain):
+        found = [option for form in _forms(chain) for option in self._options(form, cut)]
+        if not found:
+            units = ", ".join(f"'{node.name}'" for node in chain.nodes)
+            raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
+        return Decision(chain.name, prune(found))
+
+    def _options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
+        values = self.values | {value.name: value for node in chain.nodes for value in node.outputs}
+        facts = lru_cache(maxsize=None)(lambda node, lanes: _facts(node, [values[name] for name in node.inputs], lanes))
+        fifos = lru_cache(maxsize=None)(lambda name, lanes, pauses: stream_fifo(values[name], lanes, pauses))
+        for lanes in self._assignments(chain, values):
             slowest, parts, ports = 0, [], {}
             pauses: dict[str, int] = {}
             if chain.name == READER:
@@ -130,32 +138,33 @@ class _Expansion:
                 held = pauses.get(node.inputs[0], 0) if isinstance(node, Reshape) else writing
                 pauses |= {value.name: held for value in node.outputs}
                 ports |= {value.name: Port(chosen.lanes_out, held) for value in node.outputs if value.name in cut}
-            found.append(Option(lanes, slowest, total(parts), ports))
-        if not found:
-            units = ", ".join(f"'{node.name}'" for node in chain.nodes)
-            raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
-        return Decision(chain.name, prune(found))
-
-    def _facts(self, node: Node, lanes: Parallelism) -> tuple[int, Resources, tuple[int, ...], int]:
-        """Cycles, resources, and the words that pauses leave on every input and take from the outputs."""
-        inputs = [self.values[name] for name in node.inputs]
-        pauses = [pause_words(node, x, lanes) for x in inputs]
-        readings = tuple(reading for reading, _ in pauses)
-        return cycles(node, inputs[0], lanes), unit_cost(node, inputs[0], lanes), readings, pauses[0][1]
+            yield Option(lanes, slowest, total(parts), ports)
 
     def _waiting(self, node: Node, index: int, lanes: Parallelism) -> int:
         """Words that stand in front of a join until its other branch delivers."""
         return -(-self.surplus.get((node.name, index), 0) // lanes.lanes_in)
 
-    def _assignments(self, chain: Chain) -> Iterator[dict[str, Parallelism]]:
+    def _assignments(self, chain: Chain, values: Mapping[str, Value]) -> Iterator[dict[str, Parallelism]]:
         """Every legal choice of lanes for the units of ``chain``."""
         if chain.name != READER:
-            yield from _extend(chain.nodes, {}, {}, self.values)
+            yield from _extend(chain.nodes, {}, {}, values)
             return
         flat = bool(chain.nodes) and isinstance(chain.nodes[0], Reshape)  # its only reader: forks were inserted
         for n in boundary_options(self.graph.input, flat=flat):
             lanes = Parallelism(n, n)
-            yield from _extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, self.values)
+            yield from _extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, values)
+
+
+def _forms(chain: Chain) -> list[Chain]:
+    """``chain`` as it stands, and with its product as every row convolution that it has."""
+    return [chain, *(Chain(chain.name, nodes) for nodes in row_forms(chain.nodes))]
+
+
+def _facts(node: Node, inputs: list[Value], lanes: Parallelism) -> tuple[int, Resources, tuple[int, ...], int]:
+    """Cycles, resources, and the words that pauses leave on every input and take from the outputs."""
+    pauses = [pause_words(node, x, lanes) for x in inputs]
+    readings = tuple(reading for reading, _ in pauses)
+    return cycles(node, inputs[0], lanes), unit_cost(node, inputs[0], lanes), readings, pauses[0][1]
 
 
 def _extend(

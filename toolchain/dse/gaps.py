@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, row_cycles, row_words
+from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, row_cycles, row_steps, row_words, silent_steps
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -24,6 +24,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -66,6 +67,14 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> tuple[int, int]:
     """It reads a position during the first block of outputs and writes once a block."""
     steps = x.shape[2] // lanes.lanes_in
     return (len(node.weight) // lanes.lanes_out - 1) * steps, steps - 1
+
+
+@gaps.register
+def _(node: RowConv, x: Value, lanes: Parallelism) -> tuple[int, int]:
+    """A step reads the next one's columns during its first blocks of outputs and writes once a block."""
+    step = row_steps(node, lanes)
+    silent = silent_steps(node, lanes) * step.cycles
+    return (step.output_blocks - lanes.columns) * step.input_blocks, silent + step.input_blocks - 1
 
 
 @gaps.register(Depthwise)

@@ -7,7 +7,7 @@ from functools import singledispatch
 from math import gcd
 
 from toolchain.dse.links import MAX_STREAM_BITS
-from toolchain.hls_templates.fabric import packing
+from toolchain.hls_templates.fabric import packing, tap_packing
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -21,6 +21,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -65,6 +66,31 @@ def _(node: MatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]
     simd = [upstream.lanes_out] if upstream else divisors(k)
     pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
     return [Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)]
+
+
+@options.register
+def _(node: RowConv, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """As many columns as divide a row and fit a DSP slice; the outputs of a step fill whole words."""
+    outputs, taps, k = node.weight.shape
+    simd = [upstream.lanes_out] if upstream else divisors(k)
+    return [
+        Parallelism(s, lanes, taps * columns, columns)
+        for columns in _columns(node, x)
+        for s in simd
+        for lanes in divisors(outputs)
+        if lanes % columns == 0 and s * taps * lanes // columns <= MAX_PARTITION
+    ]
+
+
+def _columns(node: RowConv, x: Value) -> list[int]:
+    """Columns that can be computed at once: without padding, whole steps reach past the row's edge."""
+    return [
+        columns
+        for columns in divisors(x.shape[1])
+        if columns > 1
+        and tap_packing(node.weight_type, x.qint, node.taps, columns)
+        and (node.pad <= columns if node.pad else (node.taps - 1) % columns == 0)
+    ]
 
 
 @options.register

@@ -15,8 +15,9 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.files import write_text
 from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Fork, MulShift, Node, Reshape, Threshold, WidthConvert, Window
+from toolchain.ir.ops import Fork, MulShift, Node, Reshape, RowConv, Threshold, WidthConvert, Window
 from toolchain.ir.types import Parallelism, Value
+from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.records import Record, parse_record
 
 _INHERITING = (Threshold, MulShift, Fork)  # without an entry they have the lanes of what they read
@@ -27,12 +28,15 @@ PositiveInt = Annotated[int, Field(ge=1)]
 class Lanes(Record):
     """Elements per cycle into and out of a unit, and how it multiplies, see ``Parallelism``.
 
-    Without ``products_per_dsp`` the operands' widths decide between LUTs and DSP slices.
+    Without ``products_per_dsp`` the operands' widths decide between LUTs and DSP slices. A matrix-vector product with
+    several ``columns`` is built as a row convolution: of one tap when a slice gives as many products as there are
+    columns, else of the kernel's row, whose window then has a single column.
     """
 
     lanes_in: PositiveInt
     lanes_out: PositiveInt
     products_per_dsp: Annotated[int, Field(ge=0)] | None = None
+    columns: PositiveInt = 1
 
 
 class SolverRecord(Record):
@@ -75,7 +79,7 @@ class Plan(Record):
 def save_plan(plan: Plan, path: Path) -> None:
     """Write ``plan`` as JSON, one node a line."""
     table = plan.model_dump()
-    nodes = {name: lanes.model_dump(exclude_none=True) for name, lanes in plan.nodes.items()}
+    nodes = {name: lanes.model_dump(exclude_defaults=True) for name, lanes in plan.nodes.items()}
     del table["nodes"]
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
@@ -116,11 +120,15 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
     Raises:
         UserError: see ``check``.
     """
+    graph = planned_forms(graph, plan)
     known = [node.name for node in graph.nodes]
     for name in plan.nodes:
         if name not in known:
             wrong = unknown_name("node", name, known)
             raise UserError(wrong.what, where=where, hint=wrong.hint)
+    for node in graph.nodes:
+        if node.name not in plan.nodes and not isinstance(node, (Reshape, WidthConvert, *_INHERITING)):
+            raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
     values, producers = graph.values(), graph.producers()
     _check_boundary(READER, plan.input_lanes, graph.input, _only_reshaped(graph), where)
     flat = isinstance(producers.get(graph.output), Reshape)
@@ -139,23 +147,31 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
     return lanes
 
 
+def planned_forms(graph: Graph, plan: Plan) -> Graph:
+    """``graph`` with row convolutions where ``plan`` has several columns at once; a slice multiplies taps x columns."""
+    several = {name: entry for name, entry in plan.nodes.items() if entry.columns > 1}
+    taps = {name: (entry.products_per_dsp or 0) // entry.columns or None for name, entry in several.items()}
+    return split_row_convs(graph, taps)
+
+
 def _lanes(
     node: Node, x: Value, entry: Lanes | None, upstream: Parallelism, after_window: bool, where: str
 ) -> Parallelism:
     follows = after_window or isinstance(node, Reshape)
     legal = [p for p in options(node, x, upstream if follows else None) if fits_streams(node, x, p)]
     if entry is not None:
-        wanted = Parallelism(entry.lanes_in, entry.lanes_out, entry.products_per_dsp)
-    elif isinstance(node, (Reshape, *_INHERITING)):
-        wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
+        wanted = Parallelism(entry.lanes_in, entry.lanes_out, entry.products_per_dsp, entry.columns)
     else:
-        raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
+        wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
+    if isinstance(node, RowConv) and wanted.products_per_dsp is None:
+        wanted = replace(wanted, products_per_dsp=node.taps * wanted.columns)
     operands = multiplier_operands(node, x)
     if operands is not None:
         wanted = replace(wanted, products_per_dsp=products_per_dsp(wanted, *operands))
     if wanted in legal:
         return wanted
     products = "" if wanted.products_per_dsp is None else f", products_per_dsp {wanted.products_per_dsp}"
+    products += f", columns {wanted.columns}" if wanted.columns > 1 else ""
     raise UserError(
         f"{type(node).__name__} '{node.name}' cannot have lanes_in {wanted.lanes_in}, lanes_out {wanted.lanes_out}"
         f"{products}",
@@ -171,6 +187,7 @@ def _nearest(wanted: Parallelism, legal: list[Parallelism]) -> str:
 
     def text(p: Parallelism) -> str:
         products = "" if p.products_per_dsp is None else f" with products_per_dsp {p.products_per_dsp}"
+        products += f" and columns {p.columns}" if p.columns > 1 else ""
         return f"{p.lanes_in} -> {p.lanes_out}{products}"
 
     return ", ".join(map(text, sorted(legal, key=distance)[:4])) or "none"

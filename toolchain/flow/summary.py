@@ -15,7 +15,7 @@ from toolchain.dse.plan import Plan
 from toolchain.dse.resources import Resources
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape
+from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape, RowConv
 from toolchain.ir.types import Value
 from toolchain.report.data import (
     Accuracy,
@@ -230,6 +230,9 @@ def _parallelism(node: Node) -> dict[str, int]:
         return {}
     chosen = lanes.products_per_dsp
     products = {} if chosen is None else {"products_per_dsp": chosen}
+    if isinstance(node, RowConv):
+        pe = lanes.lanes_out // lanes.columns
+        return {"PE": pe, "SIMD": lanes.lanes_in, "columns": lanes.columns} | products
     if isinstance(node, MatVec):
         return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | products
     if lanes.lanes_in == lanes.lanes_out:
@@ -239,7 +242,7 @@ def _parallelism(node: Node) -> dict[str, int]:
 
 def _bits(node: Node, values: dict[str, Value]) -> str:
     inputs = " + ".join(str(values[name].type) for name in node.inputs)
-    weight = f"{node.weight_type} x " if isinstance(node, (MatVec, Depthwise)) else ""
+    weight = f"{node.weight_type} x " if isinstance(node, (MatVec, Depthwise, RowConv)) else ""
     return f"{weight}{inputs} -> {node.outputs[0].type}"
 
 

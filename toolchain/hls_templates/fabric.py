@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -124,3 +126,59 @@ def unpack(word: Number, offsets: Sequence[int], width: int, odd: Sequence[Numbe
         products.append(lane + borrow)
         borrow = below
     return products
+
+
+DSP_SUM = 48
+"""Bits of a DSP48E2's accumulator (AMD UG579)."""
+
+MAX_CHAIN = 8
+"""Most slices that add up: each one more delays its operands by a clock cycle."""
+
+
+@dataclass(frozen=True)
+class TapPacking:
+    """Fields ``spacing`` bits apart, in which ``chain`` slices of operands ``word`` and ``value`` add up exactly."""
+
+    spacing: int
+    chain: int
+    word: QInt
+    value: QInt
+
+
+@cache
+def tap_packing(weight: QInt, act: QInt, taps: int, columns: int) -> TapPacking | None:
+    """How one DSP slice multiplies the ``taps`` of a row filter by ``columns`` neighbouring inputs; None: it cannot.
+
+    The product of sum(w_t << (taps - 1 - t) * s) and sum(x_m << m * s) is a polynomial one: field i holds the sum of
+    all w_t * x_m with taps - 1 - t + m = i, a part of one output column (HiKonv, Liu et al.). The spacing s is the
+    least at which the longest chain of slices neither leaves a field nor the slice's operands and accumulator.
+    """
+    low, high = product_range(weight, act)
+    most = min(taps, columns)  # products that meet in a field
+    for chain in range(MAX_CHAIN, 0, -1):
+        spacing = QInt.holding(min(most * chain * low, -1), most * chain * high).bits
+        word = word_type((weight.min, weight.max), [t * spacing for t in range(taps)])
+        value = word_type((act.min, act.max), [m * spacing for m in range(columns)])
+        narrow, wide = sorted((word.bits, value.bits))
+        if wide <= DSP_WIDE and narrow <= DSP_NARROW and (taps + columns - 1) * spacing <= DSP_SUM:
+            return TapPacking(spacing, chain, word, value)
+    return None
+
+
+def tap_digits(weight: np.ndarray) -> np.ndarray:
+    """Row filters (..., taps) as the fields of their packed words, the lowest first.
+
+    Side by side, each cut to its field, they are the word sum(w_t << (taps - 1 - t) * s): a digit is a weight less the
+    borrow that a negative digit below takes from it, so that no adder packs the word.
+    """
+    digits = np.empty_like(weight)
+    borrow = np.zeros_like(weight[..., 0])
+    for field, tap in enumerate(reversed(range(weight.shape[-1]))):
+        digits[..., field] = weight[..., tap] - borrow
+        borrow = (digits[..., field] < 0).astype(weight.dtype)
+    return digits
+
+
+def digit_type(weight: np.ndarray) -> QInt:
+    """A type that holds the digits of ``weight`` (N, taps, K): its own unless the least weight cannot lend."""
+    return QInt.holding(int(weight.min()) - (weight.shape[1] > 1), int(weight.max()))

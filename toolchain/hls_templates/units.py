@@ -9,11 +9,14 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.hls_templates import routing  # noqa: F401  registers its units
 from toolchain.hls_templates.fabric import (
+    digit_type,
     lane_bits,
     packing,
     product_range,
     product_type,
     products_per_dsp,
+    tap_digits,
+    tap_packing,
     word_type,
 )
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
@@ -40,6 +43,7 @@ from toolchain.ir.ops import (
     MulShift,
     Node,
     Pool,
+    RowConv,
     Threshold,
     Window,
 )
@@ -165,6 +169,55 @@ def _multiplier(node: MatVec, act: QInt) -> _Multiplier:
     types["word_t"] = word_type((weight.min, weight.max), offsets)
     types["wide_t"] = word_type(product_range(weight, act), offsets)
     return _Multiplier(constants | {"lane_bits": lane_bits(weight, act)}, types, {"offsets": offsets})
+
+
+@template.register
+def _(node: RowConv, graph: Graph) -> Unit:
+    lanes, x = parallelism(node), graph.value(node.inputs[0])
+    outputs, taps, inputs = node.weight.shape
+    height, width, _ = x.shape
+    simd, pe = lanes.lanes_in, lanes.lanes_out // lanes.columns
+    check_unroll(node, simd * pe * taps)
+    packing = tap_packing(node.weight_type, x.qint, taps, lanes.columns)
+    if packing is None:
+        raise UserError(
+            f"{taps} taps x {lanes.columns} columns of {node.weight_type} x {x.qint} do not fit a DSP slice",
+            where=f"node {node.name}",
+            hint="choose fewer columns",
+        )
+    digits = tap_digits(node.weight[:, :, stream_order(graph, x.name)].transpose(0, 2, 1))
+    blocks = digits.reshape(outputs // pe, pe, inputs // simd, simd, taps).transpose(0, 2, 1, 3, 4)
+    weight, kind = blocks.reshape(-1, pe, simd, taps), digit_type(node.weight)
+    words = outputs // lanes.lanes_out
+    return Unit(
+        "row_conv",
+        "row_conv",
+        {
+            "height": height,
+            "width": width,
+            "columns": lanes.columns,
+            "taps": taps,
+            "pad": node.pad,
+            "inputs": inputs,
+            "outputs": outputs,
+            "simd": simd,
+            "pe": pe,
+            "spacing": packing.spacing,
+            "chain": packing.chain,
+        },
+        {
+            "in_t": x.qint,
+            "out_t": node.output.qint,
+            "digit_t": kind,
+            "word_t": packing.word,
+            "value_t": packing.value,
+        },
+        (Table("digit", kind, weight, Storage(impl(len(weight), simd * taps * kind.bits), (2,), (3, 4))),),
+        (
+            Buffer("columns", "RowColumns", Storage(impl(2 * inputs // simd, simd * x.qint.bits), (2,), (4,))),
+            Buffer("results", "RowResults", Storage(impl(4 * words, node.output.qint.bits), (2, 4, 5))),
+        ),
+    )
 
 
 @template.register

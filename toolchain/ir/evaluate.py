@@ -28,6 +28,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -121,6 +122,14 @@ def _(node: Window, x: Array) -> Array:
 @evaluate_node.register
 def _(node: MatVec, x: Array) -> Array:
     return exact_matmul(x, node.weight.T)
+
+
+@evaluate_node.register
+def _(node: RowConv, x: Array) -> Array:
+    padded = np.pad(x, ((0, 0), (0, 0), (node.pad, node.pad), (0, 0)))
+    columns = x.shape[2] + 2 * node.pad - node.taps + 1
+    taps = [exact_matmul(padded[:, :, t : t + columns], node.weight[:, t].T) for t in range(node.taps)]
+    return np.sum(taps, axis=0)
 
 
 def exact_matmul(x: Array, w: Array) -> Array:

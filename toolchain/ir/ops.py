@@ -170,6 +170,25 @@ class WidthConvert(Node):
     """The same elements in words of another width; HARDWARE level."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowConv(Node):
+    """Convolution along the rows with ``weight`` (N, taps, K); HARDWARE level.
+
+    (H, W, K) -> (H, W + 2 * pad - taps + 1, N): y[h, w] = sum over t of ``weight[:, t]`` @ x[h, w + t - pad], x being
+    zero outside the row. Behind a window of one column it is a convolution; with one tap it is a matrix-vector product
+    of several positions at once. ``pad`` is 0 or half of taps - 1.
+    """
+
+    weight: Array
+    weight_type: QInt
+    pad: int
+
+    @property
+    def taps(self) -> int:
+        """Number of kernel positions."""
+        return int(self.weight.shape[1])
+
+
 INTEGER_OPS: tuple[type[Node], ...] = (
     Window,
     MatVec,
@@ -186,4 +205,4 @@ INTEGER_OPS: tuple[type[Node], ...] = (
     Upsample,
     DepthToSpace,
 )
-HARDWARE_OPS: tuple[type[Node], ...] = (*INTEGER_OPS, Fork, WidthConvert)
+HARDWARE_OPS: tuple[type[Node], ...] = (*INTEGER_OPS, Fork, WidthConvert, RowConv)

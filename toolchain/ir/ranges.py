@@ -21,6 +21,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -64,6 +65,12 @@ def _(node: MatVec | Depthwise, shape: Shape, x: Range) -> Range:
     # The accumulator starts at zero and passes through partial sums: inputs are extended to zero.
     weight = node.weight if isinstance(node, MatVec) else node.weight.T
     low, high = dot_bounds(weight, min(x[0], 0), max(x[1], 0))
+    return int(low.min()), int(high.max())
+
+
+@output_range.register
+def _(node: RowConv, shape: Shape, x: Range) -> Range:
+    low, high = dot_bounds(node.weight.reshape(len(node.weight), -1), min(x[0], 0), max(x[1], 0))
     return int(low.min()), int(high.max())
 
 

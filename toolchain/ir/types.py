@@ -76,11 +76,15 @@ class Parallelism:
 
     ``products_per_dsp`` of a unit with multipliers: 0 builds them from LUTs, 1 binds each to a DSP slice, n > 1 packs
     those of one activation with the weights of n consecutive PEs into one. None: no multiplier.
+
+    A row convolution computes ``columns`` positions of a row at once: ``lanes_out`` = ``columns`` * PE, and a slice
+    multiplies its taps by that many inputs.
     """
 
     lanes_in: int
     lanes_out: int
     products_per_dsp: int | None = None
+    columns: int = 1
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -148,6 +149,16 @@ def _(node: MatVec, x: Value) -> None:
     outputs, k = node.weight.shape
     _require(x.shape[2] == k, node.name, f"weight takes {k} inputs, the value has {x.shape[2]}")
     _require(node.output.shape == (*x.shape[:2], outputs), node.name, "output shape")
+    _check_weight(node.name, node.weight, node.weight_type)
+
+
+@check_shapes.register
+def _(node: RowConv, x: Value) -> None:
+    outputs, taps, k = node.weight.shape
+    rows, columns, inputs = x.shape
+    _require(node.pad in (0, (taps - 1) / 2), node.name, "the pad is 0 or half of taps - 1")
+    _require(inputs == k, node.name, f"weight takes {k} inputs, the value has {inputs}")
+    _require(node.output.shape == (rows, columns + 2 * node.pad - taps + 1, outputs), node.name, "output shape")
     _check_weight(node.name, node.weight, node.weight_type)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from toolchain.dse.plan import Plan, assign
+from toolchain.dse.plan import Plan, assign, planned_forms
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops import Node
 
 
 def apply_plan(graph: Graph, plan: Plan) -> Graph:
-    """Set the parallelism of every node; forks must have been inserted. Width converters keep theirs.
+    """Set the parallelism of every node, row convolutions split off; forks must have been inserted.
+
+    Width converters keep theirs.
 
     Raises:
         UserError: the plan does not fit the graph.
@@ -21,4 +23,4 @@ def apply_plan(graph: Graph, plan: Plan) -> Graph:
         wanted = lanes.get(node.name, node.parallelism)
         return node if wanted == node.parallelism else replace(node, parallelism=wanted)
 
-    return rewrite_nodes(graph, rule)
+    return rewrite_nodes(planned_forms(graph, plan), rule)

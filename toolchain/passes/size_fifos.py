@@ -24,7 +24,7 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import kernel_extent
+from toolchain.dse.cycles import kernel_extent, silent_steps
 from toolchain.dse.gaps import pause_words
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -40,6 +40,7 @@ from toolchain.ir.ops import (
     Node,
     Pool,
     Reshape,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -198,6 +199,12 @@ def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
 @lag.register(DepthToSpace)
 def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
     return Fraction(2, x.shape[0])  # the row that leaves and the one that comes in
+
+
+@lag.register
+def _(node: RowConv, x: Value, lanes: Parallelism) -> Fraction:
+    """Columns leave two steps after their products, those of the next step come in, and a row's first leave late."""
+    return Fraction((4 + silent_steps(node, lanes)) * lanes.columns, x.shape[0] * x.shape[1])
 
 
 @lag.register(Depthwise)

@@ -14,7 +14,16 @@ from itertools import groupby
 
 import numpy as np
 
-from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, prologue, row_cycles, row_words
+from toolchain.dse.cycles import (
+    cycles,
+    is_parallel,
+    kernel_extent,
+    prologue,
+    row_cycles,
+    row_steps,
+    row_words,
+    silent_steps,
+)
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -27,6 +36,7 @@ from toolchain.ir.ops import (
     MulShift,
     Node,
     Pool,
+    RowConv,
     Slice,
     Threshold,
     Upsample,
@@ -77,6 +87,8 @@ def unit_schedule(node: Node, x: Value, frames: int) -> Schedule:
         return _window(node, x, node.parallelism, frames)
     if isinstance(node, Upsample | DepthToSpace):
         return _spread(node, x, node.parallelism, frames)
+    if isinstance(node, RowConv):
+        return _row_conv(node, x, node.parallelism, frames)
     repeats, segment = pattern(node, x, node.parallelism)
     whole = Segment(segment.length, segment.repeats * repeats * frames, segment.offsets, segment.flags)
     return Schedule(0, segment.length * segment.repeats * repeats, (whole,))
@@ -215,3 +227,30 @@ def _phase_segments(phases: Sequence[tuple[int, int]], writes: np.ndarray) -> li
         one = known[length, reads]
         segments.append(Segment(length, len(list(group)), one.offsets, one.flags))
     return segments
+
+
+def _row_conv(node: RowConv, x: Value, lanes: Parallelism, frames: int) -> Schedule:
+    """The first columns are read, then steps follow each other over all rows, two more than there are columns for.
+
+    A step reads the columns of the next one and writes those of the one before the last, where they are not silent.
+    """
+    step, groups = row_steps(node, lanes), x.shape[1] // lanes.columns
+    first = lanes.columns * step.input_blocks
+    total = frames * x.shape[0] * groups
+    number = np.arange(total + 2)
+    leaving = number - 2
+    writing = (leaving >= 0) & (leaving % groups >= silent_steps(node, lanes))
+    reads, writes = np.arange(first), _ends(step.cycles, step.input_blocks)
+    kinds = READS * (number + 1 < total) + WRITES * writing
+    patterns = {
+        kind: _segment(
+            step.cycles, reads[: len(reads) * bool(kind & READS)], writes[: len(writes) * bool(kind & WRITES)]
+        )
+        for kind in np.unique(kinds).tolist()
+    }
+    starts = np.flatnonzero(np.diff(kinds, prepend=-1))
+    repeats = np.diff(starts, append=len(kinds))
+    runs = zip(kinds[starts].tolist(), repeats.tolist(), strict=True)
+    head = _segment(first, reads, reads[:0])
+    steps = (replace(patterns[kind], repeats=count) for kind, count in runs)
+    return Schedule(prologue(node, x, lanes), cycles(node, x, lanes), (head, *steps))

@@ -1,0 +1,75 @@
+"""Window(3x3) -> MatVec   becomes   Window(3x1) -> RowConv(3 taps)   or   Window(3x3) -> RowConv(1 tap).
+
+Several positions of a row are then computed at once: the taps of a row move into the multiplication, or the positions
+share their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array, MatVec, Node, RowConv, Window
+
+
+def split_row_convs(graph: Graph, taps: Mapping[str, int | None]) -> Graph:
+    """``graph`` with the matrix-vector products named in ``taps`` as row convolutions of that many taps if they can.
+
+    None are the taps of the kernel's row, or one where that has no such form. Nodes and values keep their names; the
+    same object when nothing changed.
+    """
+    producers = graph.producers()
+    changed: dict[str, Node] = {}
+    for node in graph.nodes:
+        if node.name in taps and isinstance(node, MatVec):
+            before = producers.get(node.inputs[0])
+            nodes = [before, node] if isinstance(before, Window) else [node]
+            forms = {form[-1].taps: form for form in row_forms(nodes) if isinstance(form[-1], RowConv)}
+            changed |= {new.name: new for new in forms.get(taps[node.name] or max(forms), [])}
+    return graph.with_nodes(changed.get(n.name, n) for n in graph.nodes) if changed else graph
+
+
+def row_forms(nodes: Sequence[Node]) -> list[list[Node]]:
+    """``nodes``, which begin with a matrix-vector product or its window, with the product as row convolutions.
+
+    One of a single tap, and one of the taps of the kernel's row. That one the product does not have when its window has
+    one row or one column, skips positions, or pads its rows other than with nothing or with half a kernel of zeros.
+    """
+    windows = [node for node in nodes[:1] if isinstance(node, Window)]
+    rest = nodes[len(windows) :]
+    if not rest or not isinstance(rest[0], MatVec):
+        return []
+    forms = [[*windows, _conv(rest[0], rest[0].weight[:, None, :], 0), *rest[1:]]]
+    return forms + [[*split, *rest[1:]] for window in windows if (split := _split(window, rest[0]))]
+
+
+def _split(window: Window, matvec: MatVec) -> list[Node]:
+    """A window of one column and the convolution of its columns; empty: there is none."""
+    (tall, wide), (top, left, bottom, right) = window.kernel, window.pads
+    padded = left == right == (wide - 1) / 2 and window.pad_value == 0
+    if (
+        min(tall, wide) < 2
+        or window.stride != (1, 1)
+        or window.dilation != (1, 1)
+        or not (padded or left == right == 0)
+    ):
+        return []
+    rows, columns, size = window.output.shape
+    inputs = size // window.taps
+    shape = (rows, columns + wide - 1 - left - right, tall * inputs)
+    column = replace(window, kernel=(tall, 1), pads=(top, 0, bottom, 0), outputs=(replace(window.output, shape=shape),))
+    weight = matvec.weight.reshape(-1, tall, wide, inputs).transpose(0, 2, 1, 3).reshape(-1, wide, tall * inputs)
+    return [column, _conv(matvec, weight, left)]
+
+
+def _conv(matvec: MatVec, weight: Array, pad: int) -> RowConv:
+    return RowConv(
+        name=matvec.name,
+        inputs=matvec.inputs,
+        outputs=matvec.outputs,
+        origin=matvec.origin,
+        weight=weight,
+        weight_type=matvec.weight_type,
+        pad=pad,
+    )
