@@ -1,0 +1,1 @@
+"""Post-training quantization: a float network, some images, and no training."""

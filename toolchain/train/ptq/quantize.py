@@ -1,0 +1,228 @@
+"""A float network and calibration images to a quantized network, in one walk over the layers.
+
+Float and quantized network run side by side on all images. At each layer what the quantized network has computed so
+far is at hand, so that weights, bias and step are fitted to it and make up for errors of the layers before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import brevitas.nn as qnn
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from toolchain.errors import UserError, unknown_name
+from toolchain.train.methods.base import Granularity
+from toolchain.train.methods.lsq import Lsq
+from toolchain.train.ptq.graph import RELU, Weighted, layer_graph, layer_of, places
+from toolchain.train.ptq.rounding import Moments, round_weights
+from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
+
+_MAX_BITS = 8
+_BATCH = 8  # images at a time: the patches of a convolution are its input times the kernel's area
+_STEP_SAMPLES = 1 << 16  # values of a tensor that its step is searched on
+_POSITIONS = 128  # of an image, that the moments of a convolution's input are taken from
+_RELU6_MAX = 6.0
+_Parts = list[Tensor]
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Bits of the weights and activations; a signed activation gets one more, its sign, up to eight.
+
+    Args:
+        weights, acts: of the whole network.
+        first_weights, last_weights: of the first and the last weighted layer.
+        layers: exceptions: of a layer's weights, or of what a ReLU or a quantizer of its own puts out, by name.
+        per_channel: each output channel has its own weight step; else a layer has one.
+        input: of an input that does not hold pixels.
+
+    Raises:
+        UserError: bits out of 1..8.
+    """
+
+    weights: int = 8
+    acts: int = 8
+    first_weights: int | None = None
+    last_weights: int | None = None
+    layers: Mapping[str, int] = field(default_factory=dict)
+    per_channel: bool = True
+    input: int = _MAX_BITS
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        own = {f"layer '{name}'": bits for name, bits in self.layers.items()}
+        for what in ("weights", "acts", "first_weights", "last_weights", "input"):
+            own[what.replace("_", " ")] = getattr(self, what)
+        for what, bits in own.items():
+            if bits is not None and not 1 <= bits <= _MAX_BITS:
+                raise UserError(f"{bits} bits for {what}", hint=f"give 1 to {_MAX_BITS}")
+
+    def act(self, name: str, *, signed: bool) -> int:
+        """Of the quantizer ``name``."""
+        return self.layers.get(name, min(self.acts + signed, _MAX_BITS))
+
+
+def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool) -> fx.GraphModule:
+    """The quantized network of a float ``model``, in eval mode; ``model`` is left alone.
+
+    Args:
+        model: layers and sums, see `toolchain.train.ptq.graph`.
+        images: the network's input values (N, C, H, W).
+        bits: of weights and activations.
+        pixels: the input holds pixels, which need no quantizer.
+
+    Raises:
+        UserError: the network holds something that cannot be quantized, or ``bits`` names an unknown layer.
+    """
+    plain = layer_graph(model)
+    network = with_quantizers(plain, bits, pixels=pixels)
+    with torch.no_grad():
+        _walk(plain, network, images)
+    return network
+
+
+def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.GraphModule:
+    """A copy of ``plain`` with quantized layers whose steps are not set yet.
+
+    A ReLU takes in the quantizer behind it; other quantizers are layers of their own, named after what they quantize.
+    """
+    signs = {node.name: signed for node, signed in places(plain, pixels).items()}
+    network = copy.deepcopy(plain)
+    weighted = [str(n.target) for n in network.graph.nodes if isinstance(layer_of(network, n), Weighted)]
+    special = {weighted[0]: bits.first_weights, weighted[-1]: bits.last_weights} if weighted else {}
+    names = set(weighted)
+    for node in list(network.graph.nodes):
+        layer, name = layer_of(network, node), str(node.target)
+        if isinstance(layer, Weighted):
+            width = bits.layers.get(name) or special.get(name) or bits.weights
+            granularity: Granularity = "channel" if bits.per_channel else "tensor"
+            weight_quant = Lsq().weight_quantizer(width, scale="float", granularity=granularity)
+            network.set_submodule(name, _quantized(layer, weight_quant))
+        elif isinstance(layer, RELU) and node.name in signs:
+            names.add(name)
+            network.set_submodule(name, Lsq().relu(bits.act(name, signed=False), scale="float"))
+        elif node.name in signs:
+            names.add(_insert_quantizer(network, node, signs[node.name], bits))
+    for name in bits.layers:
+        if name not in names:
+            raise unknown_name("layer", name, names)
+    network.recompile()
+    return network.eval()
+
+
+def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits: Bits) -> str:
+    """Put a quantizer behind ``node``; returns its name."""
+    name = f"{node.target if node.op == 'call_module' else node.name}_codes"
+    width = bits.input if node.op == "placeholder" else bits.act(name, signed=signed)
+    act_quant = Lsq().act_quantizer(width, signed=signed, scale="float")
+    network.add_submodule(name, qnn.QuantIdentity(act_quant=act_quant))
+    with network.graph.inserting_after(node):
+        codes = network.graph.call_module(name, (node,))
+    node.replace_all_uses_with(codes, delete_user_cb=lambda user: user is not codes)
+    return name
+
+
+def _quantized(layer: Weighted, weight_quant: type) -> nn.Module:
+    """The layer with a weight quantizer and always a bias."""
+    if isinstance(layer, nn.Conv2d):
+        made: Any = qnn.QuantConv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+            groups=layer.groups, bias=True, weight_quant=weight_quant,
+        )  # fmt: skip
+    else:
+        made = qnn.QuantLinear(layer.in_features, layer.out_features, bias=True, weight_quant=weight_quant)
+    made.weight.data.copy_(layer.weight.data)
+    made.bias.data.copy_(layer.bias.data) if layer.bias is not None else made.bias.data.zero_()
+    return made  # type: ignore[no-any-return]
+
+
+def _walk(plain: fx.GraphModule, network: fx.GraphModule, images: Tensor) -> None:
+    """Set weights, biases and steps of ``network`` in the order of its layers."""
+    floats = dict(plain.named_modules())
+    last_use = {source: node for node in network.graph.nodes for source in node.all_input_nodes}
+    values: dict[fx.Node, tuple[_Parts, _Parts]] = {}  # of the quantized and of the float network
+    for node in network.graph.nodes:
+        if node.op == "output":
+            break
+        if node.op == "placeholder":
+            values[node] = list(images.split(_BATCH)), list(images.split(_BATCH))
+            continue
+        layer, before = layer_of(network, node), floats.get(str(node.target), nn.Identity())
+        sources = [values[source] for source in node.args]  # type: ignore[index]
+        if layer is None:
+            values[node] = tuple([a + b for a, b in zip(*parts, strict=True)] for parts in zip(*sources, strict=True))
+        else:
+            own, theirs = sources[0]
+            if isinstance(before, Weighted):
+                _fit_weights(layer, before, own, theirs)
+            elif isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity):
+                _fit_step(layer, before, own)
+            values[node] = [layer(part) for part in own], [before(part) for part in theirs]
+        for source in node.all_input_nodes:
+            if last_use[source] is node:
+                del values[source]
+
+
+def _fit_weights(layer: Any, plain: Weighted, own: _Parts, theirs: _Parts) -> None:
+    """Round the weights of ``plain`` into ``layer`` and correct its bias."""
+    groups = plain.groups if isinstance(plain, nn.Conv2d) else 1
+    weight = plain.weight.reshape(groups, plain.weight.shape[0] // groups, -1)
+    moments = Moments.empty(groups, weight.shape[2])
+    generator = torch.Generator().manual_seed(0)
+    for a, b in zip(own, theirs, strict=True):
+        chosen = torch.randint(1 << 30, (_POSITIONS,), generator=generator)
+        moments.add(_patches(plain, a, chosen), _patches(plain, b, chosen))
+    quantizer = _step_of(layer.weight_quant)
+    rounded = round_weights(weight, moments, quantizer.levels, per_channel=quantizer.step.dim() > 0)
+    layer.weight.copy_(rounded.weight.reshape(plain.weight.shape))
+    step = rounded.step.reshape(-1)
+    quantizer.step.copy_(step.reshape(quantizer.step.shape) if quantizer.step.dim() else step[0])
+    layer.bias.add_(rounded.shift.reshape(-1))
+
+
+def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
+    """What the output elements of ``layer`` at the positions ``chosen`` read: (groups, columns, samples)."""
+    if isinstance(layer, nn.Linear):
+        return x.t()[None]
+    if any(layer.padding):
+        x = functional.pad(x, [int(pad) for pad in reversed(layer.padding) for _ in range(2)])
+    reach = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    height, width = ((n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, layer.stride, strict=True))
+    at = chosen % (height * width) if height * width > len(chosen) else torch.arange(height * width)
+    corners = at // width * layer.stride[0], at % width * layer.stride[1]
+    rows, columns = (
+        corner[:, None] + torch.arange(k) * d
+        for corner, k, d in zip(corners, layer.kernel_size, layer.dilation, strict=True)
+    )
+    patches = x[:, :, rows[:, :, None], columns[:, None, :]]
+    return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
+
+
+def _fit_step(layer: Any, before: nn.Module, own: _Parts) -> None:
+    """The step of an activation quantizer with the least squared error; behind a ReLU6 it stays below its bound."""
+    quantizer = _step_of(layer.act_quant.fused_activation_quant_proxy)
+    generator = torch.Generator().manual_seed(0)
+    each = -(-_STEP_SAMPLES // len(own))
+    sample = torch.cat([_sample(before(part), each, generator) for part in own])
+    step = least_squares_step(sample, quantizer.levels, ())
+    if isinstance(before, nn.ReLU6):
+        step = step.clamp_max(_RELU6_MAX / quantizer.levels.high)
+    quantizer.step.copy_(step)
+    quantizer.ready.fill_(True)
+
+
+def _sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    flat = x.reshape(-1)
+    return flat if len(flat) <= count else flat[torch.randint(len(flat), (count,), generator=generator)]
+
+
+def _step_of(proxy: Any) -> LearnedStep:
+    quantizer = proxy.tensor_quant
+    assert isinstance(quantizer, LearnedStep)
+    return quantizer
