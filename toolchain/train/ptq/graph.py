@@ -45,6 +45,8 @@ def layer_graph(model: nn.Module) -> fx.GraphModule:
             _remove(traced, node)
         elif isinstance(layer, _NORM):
             _fold(traced, node, layer)
+    for node in traced.graph.nodes:
+        node.meta.clear()  # else the ONNX exporter takes the layers' inner structure from here
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced

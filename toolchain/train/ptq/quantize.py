@@ -7,6 +7,7 @@ far is at hand, so that weights, bias and step are fitted to it and make up for 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ _BATCH = 8  # images at a time: the patches of a convolution are its input times
 _STEP_SAMPLES = 1 << 16  # values of a tensor that its step is searched on
 _POSITIONS = 128  # of an image, that the moments of a convolution's input are taken from
 _RELU6_MAX = 6.0
+_RATIO_BITS, _STEP_BITS = 4, 16  # a step of 16 bits times a ratio of 4 is exact in float32
 _Parts = list[Tensor]
 
 
@@ -147,6 +149,7 @@ def _walk(plain: fx.GraphModule, network: fx.GraphModule, images: Tensor) -> Non
     floats = dict(plain.named_modules())
     last_use = {source: node for node in network.graph.nodes for source in node.all_input_nodes}
     values: dict[fx.Node, tuple[_Parts, _Parts]] = {}  # of the quantized and of the float network
+    steps: dict[fx.Node, float] = {}  # of the tensors that quantizers put out
     for node in network.graph.nodes:
         if node.op == "output":
             break
@@ -162,7 +165,7 @@ def _walk(plain: fx.GraphModule, network: fx.GraphModule, images: Tensor) -> Non
             if isinstance(before, Weighted):
                 _fit_weights(layer, before, own, theirs)
             elif isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity):
-                _fit_step(layer, before, own)
+                steps[node] = _fit_step(layer, before, own, _added_to(node, steps))
             values[node] = [layer(part) for part in own], [before(part) for part in theirs]
         for source in node.all_input_nodes:
             if last_use[source] is node:
@@ -204,17 +207,38 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
 
 
-def _fit_step(layer: Any, before: nn.Module, own: _Parts) -> None:
-    """The step of an activation quantizer with the least squared error; behind a ReLU6 it stays below its bound."""
+def _fit_step(layer: Any, before: nn.Module, own: _Parts, added_to: float | None) -> float:
+    """Set the step of an activation quantizer to that with the least squared error; returns it.
+
+    It stays below what a ReLU6 in front bounds. Where the tensor is added to one of the step ``added_to``, the ratio of
+    the two is rounded to four bits, so that the sum is one of small multiples of the codes.
+    """
     quantizer = _step_of(layer.act_quant.fused_activation_quant_proxy)
     generator = torch.Generator().manual_seed(0)
     each = -(-_STEP_SAMPLES // len(own))
     sample = torch.cat([_sample(before(part), each, generator) for part in own])
-    step = least_squares_step(sample, quantizer.levels, ())
+    step = float(least_squares_step(sample, quantizer.levels, ()))
     if isinstance(before, nn.ReLU6):
-        step = step.clamp_max(_RELU6_MAX / quantizer.levels.high)
-    quantizer.step.copy_(step)
+        step = min(step, _RELU6_MAX / quantizer.levels.high)
+    if added_to is None:
+        step = _rounded(step, _STEP_BITS, down=True)
+    else:
+        step = added_to * _rounded(step / added_to, _RATIO_BITS)
+    quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
+    return step
+
+
+def _added_to(node: fx.Node, steps: Mapping[fx.Node, float]) -> float | None:
+    """The step of a tensor that the quantizer ``node`` puts out is added to, where it is known already."""
+    sums = [user for user in node.users if user.op == "call_function"]
+    return next((steps[other] for user in sums for other in user.all_input_nodes if other in steps), None)
+
+
+def _rounded(x: float, bits: int, *, down: bool = False) -> float:
+    """A positive ``x`` with ``bits`` significant bits."""
+    mantissa, exponent = math.frexp(x)
+    return math.ldexp((math.floor if down else round)(mantissa * 2**bits), exponent - bits)
 
 
 def _sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,139 @@
+"""A float network to a folder like a training run's: the proven QONNX file, the quantized weights and the metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from toolchain import __version__, files
+from toolchain.export.execute import execute_qonnx
+from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.train.data import PixelMap
+from toolchain.train.data_formats import Labels
+from toolchain.train.ptq.quantize import Bits, quantize
+from toolchain.train.ptq.source import Source
+from toolchain.train.statistics import macs, parameters, weight_sparsity
+
+log = logging.getLogger(__name__)
+
+_BATCH = 16
+_QONNX_IMAGES = 100  # test images that the file is executed on
+_GATE_VALUES, _GATE_IMAGES = 1 << 19, 64  # the gate holds every tensor of its images in memory
+
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a network is calibrated and judged on: uint8 pixels, or input values, (N, C, H, W).
+
+    Args:
+        name: where they come from.
+        calibration: what steps, weights and biases are fitted to.
+        test: other images; may be none.
+        labels: the classes of the test images, where they are known.
+    """
+
+    name: str
+    calibration: Pixels
+    test: Pixels
+    labels: Labels | None = None
+
+
+def quantize_to(out: Path, source: Source, images: Images, bits: Bits) -> Path:
+    """Quantize ``source`` and write model.onnx, model.pt and metrics.json below ``out``; returns ``out``.
+
+    Raises:
+        UserError: the network holds something that cannot be quantized, or ``bits`` names an unknown layer.
+        VerificationError: the exported file does not compute what the quantized network computes.
+    """
+    started = time.monotonic()
+    values = [_values(part, source.pixels) for part in (images.calibration, images.test)]
+    calibration, test = values
+    pixels = source.pixels if images.calibration.dtype == np.uint8 else None
+    network = quantize(source.model, calibration, bits, pixels=pixels is not None and holds_codes(pixels))
+    seconds = time.monotonic() - started
+    metadata = {"fpgaflow.version": __version__}
+    if pixels is not None:
+        metadata |= input_metadata(pixels, images.name)
+    path = out / "model.onnx"
+    few = max(2, min(_GATE_IMAGES, _GATE_VALUES // calibration[0].numel()))
+    report = export_qonnx(network, calibration[:few], path, metadata)
+    log.info("%s equals the network on %d images; %d codes on a tie", path, report.images, report.flips)
+    metrics = {
+        "data": images.name,
+        "model": source.name,
+        "methods": ["ptq"],
+        **_accuracy(source.model, network, path, test, images.labels),
+        "params": parameters(network),
+        "macs": macs(network, source.shape),
+        "weight_bits": bits.weights,
+        "act_bits": bits.acts,
+        "weight_sparsity": weight_sparsity(network),
+        "epochs": 0,
+        "seconds": round(seconds, 1),
+        "calibration_images": len(calibration),
+    }
+    files.write_bytes(out / "model.pt", _saved(network, bits))
+    files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    return out
+
+
+def holds_codes(pixels: PixelMap) -> bool:
+    """Whether pixels can be a convolution's input as they are: one scale, and a pixel of 0..255 that stands for 0."""
+    zeros = {-offset / scale for offset in pixels.offset for scale in pixels.scale}
+    zero = next(iter(zeros))
+    return len(set(pixels.scale)) == 1 and len(zeros) == 1 and zero.denominator == 1 and 0 <= zero <= 255
+
+
+def _values(images: Pixels, pixels: PixelMap | None) -> Tensor:
+    """Input values of the images."""
+    if images.dtype != np.uint8:
+        return torch.from_numpy(np.asarray(images, dtype=np.float32))
+    return torch.from_numpy((pixels or PixelMap((Fraction(1, 255),), (Fraction(0),))).apply(images))
+
+
+def _accuracy(
+    plain: nn.Module, network: nn.Module, path: Path, test: Tensor, labels: Labels | None
+) -> dict[str, float | int | None]:
+    """Top-1 of the float network, the quantized one and the file, and how often the first two agree."""
+    keys = ("float_top1", "top1", "qonnx_top1", "agreement")
+    found: dict[str, float | int | None] = dict.fromkeys(keys)
+    found["agreement_images"] = len(test)
+    if not len(test):
+        return found
+    theirs, ours = (_classes(model, test) for model in (plain, network))
+    found["agreement"] = _share(theirs, ours)
+    if labels is not None:
+        file = next(iter(execute_qonnx(path, test[:_QONNX_IMAGES].numpy(), batch=_BATCH).values())).argmax(1)
+        classes = {"float_top1": theirs, "top1": ours, "qonnx_top1": file}
+        found |= {key: _share(chosen, labels[: len(chosen)]) for key, chosen in classes.items()}
+    return found
+
+
+def _classes(model: nn.Module, x: Tensor) -> NDArray[np.int64]:
+    with torch.no_grad():
+        return torch.cat([model(part).argmax(1) for part in x.split(_BATCH)]).numpy()  # type: ignore[no-any-return]
+
+
+def _share(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+    return round(float(np.mean(a == b)), 6)
+
+
+def _saved(network: fx.GraphModule, bits: Bits) -> bytes:
+    buffer = io.BytesIO()
+    plain: Mapping[str, Any] = {**asdict(bits), "layers": dict(bits.layers)}
+    torch.save({"ptq": json.dumps(plain), "state_dict": network.state_dict()}, buffer)
+    return buffer.getvalue()
