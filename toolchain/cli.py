@@ -85,6 +85,36 @@ def train(
 
 
 @app.command()
+def quantize(
+    network: Annotated[str, typer.Argument(help="Folder of a float run, or a network's name: efficientnet-lite0.")],
+    weights: Annotated[int, typer.Option("--weights", help="Bits of the weights, 1 to 8.")] = 8,
+    acts: Annotated[int, typer.Option("--acts", help="Bits of the activations, 1 to 8.")] = 8,
+    layers: Annotated[list[str] | None, typer.Option("--bits", help="Bits of one layer, e.g. fc=8.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set to calibrate with; a run's own.")] = None,
+    images: Annotated[Path | None, typer.Option("--images", help="Images to calibrate with, .npy.")] = None,
+    labels: LabelsOption = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Calibration images; others judge.")] = 256,
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-wXaY by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is there first.")] = False,
+) -> None:
+    """Quantize a trained float network without training it, and export it as QONNX."""
+    from toolchain.flow.options import parse_bits
+
+    own = parse_bits(layers or [])
+    from toolchain.flow.quantize import default_folder
+    from toolchain.flow.quantize import quantize as run
+    from toolchain.train.ptq.quantize import Bits
+
+    bits = Bits(weights, acts, own, per_channel=not per_tensor)
+    out = out or default_folder(network, bits)
+    folder = run(network, out, bits, images=images, labels=labels, data=data, count=count, overwrite=overwrite)
+    from toolchain.train.summary import summary
+
+    _console().print(summary(folder))
+
+
+@app.command()
 def export(
     model: Model,
     out: Out = None,

@@ -77,3 +77,18 @@ def parse_budget(entries: Iterable[str]) -> dict[str, float]:
             raise UserError(f"--budget {entry}: the share must lie above 0 and at most at 1", hint=f"write {kind}=0.7")
         budget[kind] = share
     return budget
+
+
+def parse_bits(entries: Iterable[str]) -> dict[str, int]:
+    """``["fc=8"]`` as ``{"fc": 8}``: bits of single layers.
+
+    Raises:
+        UserError: not NAME=NUMBER.
+    """
+    bits = {}
+    for entry in entries:
+        name, _, text = entry.partition("=")
+        if not name or not text.isascii() or not text.isdigit():
+            raise UserError(f"--bits {entry}: expected NAME=BITS", hint="for example --bits fc=8")
+        bits[name] = int(text)
+    return bits

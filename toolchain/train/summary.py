@@ -17,15 +17,22 @@ def summary(folder: Path) -> Panel:
     grid.add_column(overflow="fold")
     bits = f"W{metrics['weight_bits']}A{metrics['act_bits']}"
     grid.add_row("Network", f"{metrics['model']} {bits}, {metrics['params']:,} weights, {metrics['macs']:,} MAC")
-    grid.add_row("Test top-1", _percent(metrics["top1"]))
+    if metrics["top1"] is not None:
+        grid.add_row("Test top-1", _percent(metrics["top1"]))
     if "frozen_top1" in metrics:
         grid.add_row("With fixed exponents", _percent(metrics["frozen_top1"]))
     if metrics["float_top1"] is not None:
         grid.add_row("Float top-1", _percent(metrics["float_top1"]))
     if metrics["qonnx_top1"] is not None:
         grid.add_row("QONNX top-1", f"{_percent(metrics['qonnx_top1'])} of the first test images")
+    if metrics.get("agreement") is not None:
+        share = f"{_percent(metrics['agreement'])} of {metrics['agreement_images']:,} images"
+        grid.add_row("As float", f"the same class on {share} it was not calibrated on")
+    if (folder / "model.onnx").is_file():
         grid.add_row("Next", f"fpgaflow export {folder}")
-    return Panel(grid, title=f"{metrics['data']}, {metrics['epochs']} epochs, {metrics['seconds']:.0f} s", expand=False)
+    calibrated = metrics.get("calibration_images")
+    how = f"{metrics['epochs']} epochs" if calibrated is None else f"calibrated on {calibrated:,} images"
+    return Panel(grid, title=f"{metrics['data']}, {how}, {metrics['seconds']:.0f} s", expand=False)
 
 
 def _percent(share: float) -> str:

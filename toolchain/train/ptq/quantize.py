@@ -39,7 +39,6 @@ class Bits:
 
     Args:
         weights, acts: of the whole network.
-        first_weights, last_weights: of the first and the last weighted layer.
         layers: exceptions: of a layer's weights, or of what a ReLU or a quantizer of its own puts out, by name.
         per_channel: each output channel has its own weight step; else a layer has one.
         input: of an input that does not hold pixels.
@@ -50,8 +49,6 @@ class Bits:
 
     weights: int = 8
     acts: int = 8
-    first_weights: int | None = None
-    last_weights: int | None = None
     layers: Mapping[str, int] = field(default_factory=dict)
     per_channel: bool = True
     input: int = _MAX_BITS
@@ -59,10 +56,10 @@ class Bits:
     def __post_init__(self) -> None:
         """Check the ranges."""
         own = {f"layer '{name}'": bits for name, bits in self.layers.items()}
-        for what in ("weights", "acts", "first_weights", "last_weights", "input"):
-            own[what.replace("_", " ")] = getattr(self, what)
+        for what in ("weights", "acts", "input"):
+            own[what] = getattr(self, what)
         for what, bits in own.items():
-            if bits is not None and not 1 <= bits <= _MAX_BITS:
+            if not 1 <= bits <= _MAX_BITS:
                 raise UserError(f"{bits} bits for {what}", hint=f"give 1 to {_MAX_BITS}")
 
     def act(self, name: str, *, signed: bool) -> int:
@@ -96,13 +93,12 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
     """
     signs = {node.name: signed for node, signed in places(plain, pixels).items()}
     network = copy.deepcopy(plain)
-    weighted = [str(n.target) for n in network.graph.nodes if isinstance(layer_of(network, n), Weighted)]
-    special = {weighted[0]: bits.first_weights, weighted[-1]: bits.last_weights} if weighted else {}
-    names = set(weighted)
+    names = set()
     for node in list(network.graph.nodes):
         layer, name = layer_of(network, node), str(node.target)
         if isinstance(layer, Weighted):
-            width = bits.layers.get(name) or special.get(name) or bits.weights
+            names.add(name)
+            width = bits.layers.get(name, bits.weights)
             granularity: Granularity = "channel" if bits.per_channel else "tensor"
             weight_quant = Lsq().weight_quantizer(width, scale="float", granularity=granularity)
             network.set_submodule(name, _quantized(layer, weight_quant))
