@@ -153,7 +153,7 @@ def built(path: Path, model: ModelFile, x: np.ndarray, seconds: float | None) ->
         np.save(Path(name) / "x.npy", x)
         folder = Path(name) / "build"
         check = Check(images=Path(name) / "x.npy", qonnx_images=0)
-        report, spent = timed(lambda: export(path, folder, Search(time_limit=20), check))
+        report, spent = timed(lambda: export(path, folder, Search(time_limit=120), check))
         row: Row = {
             "csim_mismatches": report.verification.csim_mismatches,
             "csim_images": len(x),

@@ -127,6 +127,7 @@ def test_what_hls4ml_gets_wrong_is_refused(tmp_path: Path) -> None:
         "gets a bipolar activation wrong": quantized(
             lambda n, x: n.add("BipolarQuant", x, n.const(1.0), domain="qonnx.custom_op.general")
         ),
+        "is given no DepthToSpace": quantized(lambda n, x: n.add("DepthToSpace", x, blocksize=2)),
         "has no Clip": quantized(lambda n, x: n.add("Clip", x, n.const(-0.3), n.const(0.6))),
         "has no narrow unsigned quantizer": quantized(lambda n, x: n.quant(x, 4, 0.3, signed=0, narrow=1)),
         "does not round by CEIL": quantized(lambda n, x: n.quant(x, 4, 0.3, rounding_mode="CEIL")),

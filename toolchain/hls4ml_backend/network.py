@@ -99,6 +99,11 @@ def emit(node: Node, network: Network) -> None:
     raise TypeError(f"no ONNX form of {type(node).__name__}")
 
 
+def has_form(node: Node) -> bool:
+    """Whether ``emit`` has a form of such nodes."""
+    return emit.dispatch(type(node)) is not emit.dispatch(object)
+
+
 @emit.register
 def _(node: RealConv, network: Network) -> None:
     weights = f"{node.name}__w"

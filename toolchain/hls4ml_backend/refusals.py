@@ -7,7 +7,7 @@ from functools import singledispatch
 from importlib.metadata import version
 
 from toolchain.errors import UserError
-from toolchain.hls4ml_backend.network import is_depthwise, onnx_shape, quant_form
+from toolchain.hls4ml_backend.network import has_form, is_depthwise, onnx_shape, quant_form
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv, RealPool
 from toolchain.ir.ops import ArgMax, Node
@@ -36,7 +36,7 @@ def demand_no_refusal(model: Graph) -> None:
 @singledispatch
 def refusal(node: Node, model: Graph) -> str:
     """Why hls4ml has no right form of ``node``; "" when it has."""
-    return ""
+    return "" if has_form(node) else f"is given no {type(node).__name__}"
 
 
 @refusal.register
