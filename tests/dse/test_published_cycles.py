@@ -6,8 +6,12 @@ import pytest
 
 from tests.graphs import Builder
 from toolchain.dse.bound import macs_per_dsp
+from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
+from toolchain.dse.options import options
+from toolchain.ir.ops import RowConv
 from toolchain.ir.types import Parallelism
+from toolchain.passes.split_row_convs import row_forms
 
 # DAC-SDC 2022, SEUer: rows, columns, channels in and out of UltraNet's layers behind the first; DSP slices of each
 SEUER = [
@@ -20,22 +24,20 @@ SEUER = [
 
 @pytest.mark.parametrize(("rows", "columns", "inputs", "outputs", "dsp"), SEUER)
 def test_every_seuer_layer_takes_102400_cycles(rows: int, columns: int, inputs: int, outputs: int, dsp: int) -> None:
-    """OUT_H * OCH / PE * OUT_W / 2 * ICH / SIMD with 3 * SIMD * PE slices: six 4-bit products each.
-
-    Its two columns at once count as twice the outputs here: 18 * SIMD * PE products a cycle either way.
-    """
-    products = dsp * macs_per_dsp(4, 4)
-    assert macs_per_dsp(4, 4) == 6
+    """OUT_H * OCH / PE * OUT_W / 2 * ICH / SIMD with 3 * SIMD * PE slices of six 4-bit products: one of our options."""
     b = Builder((rows, columns, inputs), 4)
-    y = b.matvec(b.window(b.input), outputs)
-    window, matvec = b.nodes
-    split = products // 18
-    simd = min(split, inputs)
-    lanes = Parallelism(9 * simd, 2 * split // simd)
+    b.matvec(b.window(b.input), outputs)
+    window, conv = row_forms(b.nodes)[1]
+    assert isinstance(conv, RowConv)
+    simd = min(dsp // 3, inputs)
+    delivered = Parallelism(simd, 3 * simd)
+    lanes = Parallelism(3 * simd, 2 * dsp // (3 * simd), 6, 2)
 
-    assert lanes.lanes_in * lanes.lanes_out == products
-    assert cycles(matvec, window.output, lanes) == 102_400
-    assert y.shape == (rows, columns, outputs)
+    assert macs_per_dsp(4, 4) == 6
+    assert lanes in options(conv, window.output, delivered)
+    assert cycles(conv, window.output, lanes) == 102_400
+    assert cycles(window, b.input, delivered) <= 102_400
+    assert unit_cost(conv, window.output, lanes).dsp == dsp
 
 
 def test_ultranet_of_2020_takes_460800_cycles() -> None:
