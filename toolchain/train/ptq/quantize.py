@@ -102,7 +102,7 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
             granularity: Granularity = "channel" if bits.per_channel else "tensor"
             weight_quant = Lsq().weight_quantizer(width, scale="float", granularity=granularity)
             network.set_submodule(name, _quantized(layer, weight_quant))
-        elif isinstance(layer, RELU) and node.name in signs:
+        if isinstance(layer, RELU) and node.name in signs:
             names.add(name)
             network.set_submodule(name, Lsq().relu(bits.act(name, signed=False), scale="float"))
         elif node.name in signs:

@@ -1,0 +1,193 @@
+"""Quantization after training: exact down to the integers, better than rounding to nearest, and clear when it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config import parse_config
+from toolchain.errors import UserError
+from toolchain.export.agreement import compare
+from toolchain.export.read import read_qonnx
+from toolchain.passes.pipeline import to_integer
+from toolchain.train.data import PixelMap
+from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
+from toolchain.train.models import build
+from toolchain.train.ptq.graph import layer_graph, layer_of, places
+from toolchain.train.ptq.quantize import Bits, quantize
+from toolchain.train.ptq.rounding import Moments, nearest, round_weights
+from toolchain.train.ptq.run import Images, holds_codes, quantize_to
+from toolchain.train.ptq.source import Source
+from toolchain.train.quantizers import Levels
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def _pixels(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+
+
+def _settled(model: nn.Module) -> nn.Module:
+    """The model with batch norms that have seen data, some of them with negative scales."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.5)
+            nn.init.normal_(layer.bias, 0.0, 0.3)
+    model.train()(torch.from_numpy(PIXELS.apply(_pixels(32))))
+    return model.eval()
+
+
+def _resnet() -> nn.Module:
+    config = parse_config({"name": "t", "model": {"name": "resnet8", "width": 0.25}, "train": {"float": True}}, where="")
+    return _settled(build(config, SHAPE, 5))
+
+
+def _bottleneck() -> nn.Module:
+    """What EfficientNet-Lite is made of: uneven pads, depthwise convolutions, ReLU6, sums of linear outputs."""
+    blocks = [InvertedBottleneck(3, 4, 3, 2, 6, 8), InvertedBottleneck(4, 4, 5, 1, 6, 4)]
+    return _settled(nn.Sequential(*blocks, nn.AvgPool2d(4), nn.Flatten(), nn.Linear(4, 5)))
+
+
+@pytest.mark.parametrize("model", [_resnet, _bottleneck])
+@pytest.mark.parametrize(("bits", "own_pixels"), [(Bits(8, 8), True), (Bits(3, 4, per_channel=False), False)])
+def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
+    model, bits: Bits, own_pixels: bool, tmp_path: Path
+) -> None:
+    """The gate compares network and file, `compare` the file and the integers; both raise at a difference."""
+    pixels = PIXELS if own_pixels else PixelMap(PIXELS.scale, (PIXELS.offset[0] / 3,))  # zero is no pixel: a quantizer
+    images = Images("random", _pixels(48), _pixels(8))
+    quantize_to(tmp_path, Source("net", model(), SHAPE, pixels), images, bits)
+    file = read_qonnx(tmp_path / "model.onnx")
+    assert file.pixels is not None
+    integer = to_integer(file.graph, (file.pixels.scale, file.pixels.offset))
+    found = compare(file, integer, images.test.transpose(0, 2, 3, 1))
+    assert (found.images, found.top1) == (8, 1.0) and found.codes > 1000
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["methods"], metrics["calibration_images"], metrics["top1"]) == (["ptq"], 48, None)
+    assert (metrics["weight_bits"], metrics["act_bits"], metrics["agreement_images"]) == (bits.weights, bits.acts, 8)
+
+
+def test_eight_bits_change_the_output_by_little_and_fewer_by_more() -> None:
+    model, x = _resnet(), torch.from_numpy(PIXELS.apply(_pixels(64)))
+    with torch.no_grad():
+        output = model(x)
+        errors = [
+            float((quantize(model, x, Bits(bits, bits), pixels=True)(x) - output).norm() / output.norm())
+            for bits in (8, 4, 2)
+        ]
+    assert errors[0] < 0.05 < errors[1] < errors[2]
+
+
+def test_the_graph_computes_what_the_model_does_without_its_batch_norms() -> None:
+    model, x = _resnet(), torch.from_numpy(PIXELS.apply(_pixels(4)))
+    graph = layer_graph(model)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in graph.modules())
+    with torch.no_grad():
+        assert torch.allclose(graph(x), model(x), atol=1e-5)
+
+
+def test_a_batch_norm_without_a_convolution_of_its_own_stays_and_a_shared_layer_is_copied() -> None:
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), relu, nn.BatchNorm2d(3), relu, nn.Conv2d(3, 3, 1))
+    graph = layer_graph(model)
+    targets = [str(node.target) for node in graph.graph.nodes]
+    assert targets == ["input_1", "0", "1", "2", "1_2", "4", "output"]
+
+
+def test_quantizers_stand_where_codes_are_read() -> None:
+    """Unsigned behind a ReLU and what keeps its sign; none behind pixels, a maximum of codes and the last layer."""
+    pool, head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten()), nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.MaxPool2d(2), pool, head)
+    graph = layer_graph(model)
+    found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
+    assert found == {"1": False, "3.1": False, "4.0": True}
+    assert [node.op for node in places(graph, pixels=False)][0] == "placeholder"
+
+
+def test_steps_of_what_is_added_are_in_a_ratio_of_four_bits() -> None:
+    model, x = _resnet(), torch.from_numpy(PIXELS.apply(_pixels(32)))
+    network, sums = quantize(model, x, Bits(), pixels=True), 0
+    for node in network.graph.nodes:
+        if node.op == "call_function":
+            steps = [float(layer_of(network, source).act_quant.scale()) for source in node.args]  # type: ignore[union-attr]
+            numerator, denominator = (steps[0] / steps[1]).as_integer_ratio()
+            inverse = (steps[1] / steps[0]).as_integer_ratio()
+            assert min(numerator, inverse[0]) < 16 and denominator & (denominator - 1) == 0 or inverse[0] < 16
+            sums += 1
+    assert sums == 3
+
+
+def test_the_step_behind_a_relu6_stays_below_its_bound() -> None:
+    """So the quantizer clamps before the ReLU6 would, and the ReLU6 can be left out."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6(), nn.Conv2d(4, 2, 1)).eval()
+    nn.init.constant_(model[0].bias, 20.0)  # type: ignore[arg-type,union-attr]
+    network = quantize(model, torch.rand(8, *SHAPE), Bits(8, 4), pixels=True)
+    step = float(network.get_submodule("1").act_quant.scale())  # type: ignore[operator,union-attr]
+    assert 5.9 < 15 * step <= 6
+
+
+def _moments(own: torch.Tensor, plain: torch.Tensor) -> Moments:
+    moments = Moments.empty(own.shape[0], own.shape[1])
+    moments.add(own, plain)
+    return moments
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_rounding_keeps_the_output_closer_than_the_nearest_codes_do(bits: int) -> None:
+    mixed = torch.randn(2, 12, 12) @ torch.randn(2, 12, 4000)
+    own, weight, levels = mixed + 0.02 * torch.randn(2, 12, 4000), torch.randn(2, 5, 12), Levels.weight(bits)
+    found = round_weights(weight, _moments(own, mixed), levels, per_channel=True)
+    codes = found.weight / found.step[..., None]
+    assert torch.allclose(codes, codes.round(), atol=1e-9) and codes.abs().max() <= levels.high
+    simple = nearest(weight.double(), found.step[..., None], levels)
+    outputs = weight @ mixed
+
+    def error(rounded: torch.Tensor) -> float:
+        off = rounded.float() @ own - outputs
+        return float((off - off.mean(2, keepdim=True)).square().sum())
+
+    assert error(found.weight) < 0.7 * error(simple)
+
+
+def test_the_bias_takes_up_the_mean_error() -> None:
+    plain = torch.randn(1, 6, 500) + 3
+    own, weight = (plain * 0.9).round(), torch.randn(1, 4, 6)
+    for bits in (3, 8):
+        found = round_weights(weight, _moments(own, plain), Levels.weight(bits), per_channel=False)
+        assert len(found.step.unique()) == 1
+        off = found.weight.float() @ own + found.shift.float()[..., None] - weight @ plain
+        assert off.mean(2).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("offset", "direct"), [("0", True), ("-127/128", True), ("-1/3", False), ("1/128", False)])
+def test_pixels_are_read_as_they_are_where_one_of_them_means_zero(offset: str, direct: bool) -> None:
+    from fractions import Fraction
+
+    assert holds_codes(PixelMap((Fraction(1, 128),), (Fraction(offset),))) is direct
+
+
+@pytest.mark.parametrize(
+    ("model", "bits", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"O": 3}}, "unknown layer 'O'"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1)), {"weights": 9}, "9 bits for weights; give 1 to 8"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"0": 0}}, "0 bits for layer '0'; give 1 to 8"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sigmoid()), {}, "'1' (Sigmoid) cannot be quantized after training"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3, padding="same")), {}, "'0' (Conv2d) cannot be quantized after training"),
+    ],
+)
+def test_what_cannot_be_quantized_is_said(model: nn.Module, bits: dict, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        quantize(model, torch.rand(2, *SHAPE), Bits(**bits), pixels=True)
+    assert str(caught.value).startswith(message)
