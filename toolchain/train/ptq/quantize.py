@@ -22,7 +22,7 @@ from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.ptq.graph import RELU, Weighted, layer_graph, layer_of, places
 from toolchain.train.ptq.rounding import Moments, round_weights
-from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
+from toolchain.train.quantizers import LearnedStep, least_squares_step
 
 _MAX_BITS = 8
 _BATCH = 8  # images at a time: the patches of a convolution are its input times the kernel's area
@@ -155,7 +155,8 @@ def _walk(plain: fx.GraphModule, network: fx.GraphModule, images: Tensor) -> Non
         layer, before = layer_of(network, node), floats.get(str(node.target), nn.Identity())
         sources = [values[source] for source in node.args]  # type: ignore[index]
         if layer is None:
-            values[node] = tuple([a + b for a, b in zip(*parts, strict=True)] for parts in zip(*sources, strict=True))
+            (a, c), (b, d) = sources
+            values[node] = [x + y for x, y in zip(a, b, strict=True)], [x + y for x, y in zip(c, d, strict=True)]
         else:
             own, theirs = sources[0]
             if isinstance(before, Weighted):
@@ -190,7 +191,7 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return x.t()[None]
     if any(layer.padding):
-        x = functional.pad(x, [int(pad) for pad in reversed(layer.padding) for _ in range(2)])
+        x = functional.pad(x, [pad for pad in layer.padding[::-1] for _ in range(2)])
     reach = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     height, width = ((n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, layer.stride, strict=True))
     at = chosen % (height * width) if height * width > len(chosen) else torch.arange(height * width)

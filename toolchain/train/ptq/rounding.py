@@ -47,7 +47,8 @@ class Moments:
     def empty(groups: int, columns: int) -> Moments:
         """No samples yet."""
         vector, matrix = (groups, columns), (groups, columns, columns)
-        return Moments(*(torch.zeros(shape, dtype=torch.float64) for shape in (vector, vector, matrix, matrix)))
+        own, plain, gram, cross = (torch.zeros(shape).double() for shape in (vector, vector, matrix, matrix))
+        return Moments(own, plain, gram, cross)
 
     def add(self, own: Tensor, plain: Tensor) -> None:
         """Take in the inputs (groups, columns, samples) of both networks."""
@@ -119,7 +120,7 @@ def _step(weight: Tensor, importance: Tensor, levels: Levels, per_channel: bool)
 
 
 def _round_columns(weight: Tensor, gram: Tensor, step: Tensor, levels: Levels) -> Tensor:
-    """``weight`` on the grid of ``step``, errors passed on to the columns that follow; the important ones come first."""
+    """``weight`` on the grid of ``step``, errors passed on to later columns; the important columns come first."""
     order = gram.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
     ordered = torch.stack([g[o][:, o] for g, o in zip(gram, order, strict=True)])
     factor = torch.linalg.cholesky(torch.linalg.inv(ordered), upper=True)

