@@ -191,7 +191,7 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return x.t()[None]
     if any(layer.padding):
-        x = functional.pad(x, [pad for pad in layer.padding[::-1] for _ in range(2)])
+        x = functional.pad(x, [int(pad) for pad in layer.padding[::-1] for _ in range(2)])
     reach = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     height, width = ((n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, layer.stride, strict=True))
     at = chosen % (height * width) if height * width > len(chosen) else torch.arange(height * width)
