@@ -22,8 +22,8 @@ from toolchain.export import qonnx as export
 from toolchain.export.gate import check_equal, predict
 from toolchain.export.qonnx import export_qonnx, input_metadata, to_qonnx
 from toolchain.train.data import PixelMap
+from toolchain.train.methods.lsq import Lsq
 from toolchain.train.models import build
-from toolchain.train.quantizers import act_quantizer
 
 _BITS = dict(zip([*(f"conv{i}" for i in range(1, 7)), "fc"], (1, 2, 3, 4, 6, 8, 5), strict=True))
 
@@ -112,7 +112,10 @@ def _floor_model() -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     conv = qnn.QuantConv2d(1, 4, 3, bias=False, weight_quant=_FloorWeight)
     model = nn.Sequential(
-        conv, qnn.QuantReLU(act_quant=act_quantizer(4, signed=False)), nn.Flatten(), nn.Linear(144, 3)
+        conv,
+        qnn.QuantReLU(act_quant=Lsq().act_quantizer(4, signed=False, scale="float")),
+        nn.Flatten(),
+        nn.Linear(144, 3),
     )
     x = torch.rand(8, 1, 8, 8)
     model.train()(x)
@@ -191,7 +194,7 @@ def test_a_refused_export_leaves_the_old_file_and_no_other(tmp_path: Path, monke
 
 def test_a_code_may_differ_only_at_a_tie() -> None:
     """Where 2.5 enters the file may give code 2 and the model 3, which is counted; a larger gap is refused."""
-    act = qnn.QuantReLU(act_quant=act_quantizer(4, signed=False))
+    act = qnn.QuantReLU(act_quant=Lsq().act_quantizer(4, signed=False, scale="float"))
     model = nn.Sequential(nn.Linear(1, 1), act).eval()
     nn.init.constant_(model[0].weight, 1.0)
     nn.init.constant_(model[0].bias, 0.25)  # a zero bias would be left out of the file
