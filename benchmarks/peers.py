@@ -35,7 +35,7 @@ Choice = tuple[Graph, Resources]
 def finn(graph: Graph, board: Board) -> Choice | None:
     """SetFolding at every target of a ladder; the fastest accelerator that fits. It has no resource model itself."""
     forked = insert_forks(graph)
-    problem = expand(forked)
+    problem = expand(forked, columns=False)
     counts = problem.cycle_counts()
     target, best = float(counts[0]), None
     while best is None and target <= counts[-1] * FINN_STEP:
@@ -85,7 +85,7 @@ def nn2fpga(graph: Graph, board: Board) -> Choice | None:
     LUTs and flip-flops are not constrained; while what comes out does not fit, its DSP budget shrinks by a fifth.
     """
     forked = insert_forks(graph)
-    problem = _unrolled(expand(forked), forked)
+    problem = _unrolled(expand(forked, columns=False), forked)
     free = 10**9
     slices = board.device.dsp * NN2FPGA_DSP_SHARE
     while slices >= 1:
@@ -108,15 +108,11 @@ def _unrolled(problem: Problem, graph: Graph) -> Problem:
     def whole(option: Option) -> bool:
         return all(p.lanes_out > p.lanes_in for name, p in option.lanes.items() if name in windows)
 
-    def by_columns(option: Option) -> bool:
-        return any(p.columns > 1 for p in option.lanes.values())
-
     def on_slices(option: Option) -> bool:
         return 0 not in {p.products_per_dsp for p in option.lanes.values()}
 
     def kept(decision: Decision) -> Decision:
-        theirs = tuple(option for option in decision.options if not by_columns(option))
-        unrolled = tuple(filter(whole, theirs)) or theirs
+        unrolled = tuple(filter(whole, decision.options)) or decision.options
         return Decision(decision.name, tuple(filter(on_slices, unrolled)) or unrolled)
 
     return Problem(tuple(map(kept, problem.decisions)), problem.joints)

@@ -56,13 +56,16 @@ def chains(graph: Graph) -> list[Chain]:
     return found
 
 
-def expand(graph: Graph) -> Problem:
+def expand(graph: Graph, *, columns: bool = True) -> Problem:
     """The choices of ``graph`` (INTEGER level, forks inserted), each pruned to its Pareto set, and what joins them.
+
+    Args:
+        columns: whether units may compute several columns of a row at once.
 
     Raises:
         UserError: a unit has no legal lanes, or a window stands alone.
     """
-    return _Expansion(graph).problem()
+    return _Expansion(graph, columns).problem()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class _Expansion:
     """A graph with what the options of every decision ask of it."""
 
     graph: Graph
+    columns: bool
 
     @cached_property
     def values(self) -> dict[str, Value]:
@@ -107,11 +111,16 @@ class _Expansion:
 
     def _decision(self, chain: Chain, cut: set[str]) -> Decision:
         """The options of ``chain``; values in ``cut`` lead into other decisions."""
-        found = [option for form in _forms(chain) for option in self._options(form, cut)]
+        found = [option for form in self._forms(chain) for option in self._options(form, cut)]
         if not found:
             units = ", ".join(f"'{node.name}'" for node in chain.nodes)
             raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
         return Decision(chain.name, prune(found))
+
+    def _forms(self, chain: Chain) -> list[Chain]:
+        """``chain`` as it stands, and with its product as every row convolution that it has."""
+        forms = row_forms(chain.nodes) if self.columns else []
+        return [chain, *(Chain(chain.name, nodes) for nodes in forms)]
 
     def _options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
         values = self.values | {value.name: value for node in chain.nodes for value in node.outputs}
@@ -153,11 +162,6 @@ class _Expansion:
         for n in boundary_options(self.graph.input, flat=flat):
             lanes = Parallelism(n, n)
             yield from _extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, values)
-
-
-def _forms(chain: Chain) -> list[Chain]:
-    """``chain`` as it stands, and with its product as every row convolution that it has."""
-    return [chain, *(Chain(chain.name, nodes) for nodes in row_forms(chain.nodes))]
 
 
 def _facts(node: Node, inputs: list[Value], lanes: Parallelism) -> tuple[int, Resources, tuple[int, ...], int]:
