@@ -64,8 +64,8 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
 
 
 @cache
-def headers() -> dict[str, str]:
-    """The static headers by their path in a project."""
-    folder = files(_PACKAGE) / "include" / "fpgaflow"
-    texts = {f"include/fpgaflow/{entry.name}": entry.read_text(encoding="utf-8") for entry in folder.iterdir()}
+def headers(folder: str = "fpgaflow") -> dict[str, str]:
+    """The static headers of ``folder`` ("fpgaflow" or "fpgaflow/engine") by their path in a project."""
+    entries = (files(_PACKAGE) / "include" / folder).iterdir()
+    texts = {f"include/{folder}/{e.name}": e.read_text(encoding="utf-8") for e in entries if e.is_file()}
     return dict(sorted(texts.items()))

@@ -165,7 +165,7 @@ def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
         new = Path(name) / "sim"
         write_project(sim, new)
         system = ["-isystem", str(ap_types())]
-        _run(
+        run_compiler(
             [compiler()[0], *FLAGS, *flags, "-I.", *system, "-x", "c++-header", "prefix.hpp", "-o", "prefix.hpp.gch"],
             new,
         )
@@ -193,7 +193,7 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     includes = ["-Iinclude", "-Isrc", "-Ihost", f"-I{prefix}", "-include", "prefix.hpp", "-isystem", str(ap_types())]
     output = folder / target.name
-    _run([compiler()[0], *FLAGS, *task.flags, *includes, "-c", task.source, "-o", str(output)], folder)
+    run_compiler([compiler()[0], *FLAGS, *task.flags, *includes, "-c", task.source, "-o", str(output)], folder)
     os.replace(output, target)
     return target
 
@@ -201,11 +201,12 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
 def _link(objects: Sequence[Path], folder: Path, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     output = folder / library.name
-    _run([compiler()[0], "-shared", "-pthread", *map(str, objects), "-o", str(output)], folder)
+    run_compiler([compiler()[0], "-shared", "-pthread", *map(str, objects), "-o", str(output)], folder)
     os.replace(output, library)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def run_compiler(command: list[str], folder: Path) -> None:
+    """Run a compiler's ``command`` in ``folder``; FlowError with its first errors when it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()

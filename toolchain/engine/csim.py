@@ -1,0 +1,105 @@
+"""The C simulation of an engine: its sources, compiled and run on a memory image."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.engine.generate import TOP, generate
+from toolchain.engine.hosts import input_beats, result_codes
+from toolchain.engine.schedule import PORTS, UNITS
+from toolchain.engine.tables import Program
+from toolchain.errors import VerificationError
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array
+from toolchain.paths import data_path
+from toolchain.simulate.compiler import FLAGS, ap_types, cache_folder, compiler, digest, run_compiler, write_project
+
+COUNTERS = (*UNITS, *PORTS)
+MESSAGE_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Run:
+    """Answers (N, H, W, C), and what a frame took: (passes, counters) in the order of ``COUNTERS``."""
+
+    codes: Array
+    counts: Array
+
+
+class EngineSim:
+    """A compiled engine with the memory image of one network."""
+
+    def __init__(self, graph: Graph, found: Program) -> None:
+        self.graph = graph
+        self.found = found
+        self._library = ctypes.CDLL(str(library(generate(found.shape, len(found.memory)))))
+
+    def run(self, codes: Array, *, threads: int = 2) -> Run:
+        """The answers to input ``codes`` (N, H, W, C), a frame a call.
+
+        Raises:
+            VerificationError: a unit read an empty stream or left words over; the stream is named.
+        """
+        with ThreadPoolExecutor(threads) as pool:
+            results = list(pool.map(self._frame, codes))
+        return Run(np.stack([codes for codes, _ in results]), results[0][1])
+
+    def memory(self, codes: Array) -> tuple[Array, Array]:
+        """The memory (beats, 2) after a frame of ``codes`` (H, W, C), and the counts (passes, counters)."""
+        memory = self.found.memory.copy()
+        image = input_beats(self.graph, self.found, codes)
+        start = self.found.maps[self.found.cut.passes[0].source].address
+        memory[start : start + len(image)] = image
+        counts = np.zeros((self.found.passes, len(COUNTERS)), dtype=np.uint64)
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        failed = self._library.fpgaflow_engine_run(
+            ctypes.c_void_p(memory.ctypes.data),
+            ctypes.c_int64(len(memory)),
+            self.found.passes,
+            ctypes.c_void_p(counts.ctypes.data),
+            message,
+            MESSAGE_BYTES,
+        )
+        if failed:
+            raise VerificationError(f"the C simulation stopped: {message.value.decode(errors='replace')}")
+        return memory, counts.astype(np.int64)
+
+    def _frame(self, codes: Array) -> tuple[Array, Array]:
+        memory, counts = self.memory(codes)
+        return result_codes(self.graph, self.found, memory), counts
+
+
+def library(files: Mapping[str, str]) -> Path:
+    """The library that runs the engine ``files``, compiled unless the cache holds it.
+
+    Raises:
+        UserError: no g++.
+        FlowError: a file does not compile.
+    """
+    sim = data_path("sim")
+    host = [*sorted(sim.glob("*.h*")), *sorted((sim / "engine").iterdir())]
+    texts = [text for path in host for text in (path.name, path.read_text(encoding="utf-8"))]
+    identity = digest(
+        [*compiler(), *FLAGS, str(ap_types()), *texts, *(t for path in sorted(files) for t in (path, files[path]))]
+    )
+    target = cache_folder() / "lib" / f"{identity}.so"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="engine-") as name:
+        folder = Path(name)
+        write_project(files, folder)
+        includes = ["-Iinclude", "-Isrc", f"-I{sim}", f"-I{sim / 'engine'}", "-isystem", str(ap_types())]
+        sources = ["src/top.cpp", str(sim / "engine" / "harness.cpp")]
+        options = ["-shared", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp"]
+        run_compiler([compiler()[0], *FLAGS, *options, *includes, *sources, "-o", "engine.so"], folder)
+        os.replace(folder / "engine.so", target)
+    return target

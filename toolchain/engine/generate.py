@@ -1,0 +1,99 @@
+"""The HLS project of an engine: static headers, its shape, and the top function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from toolchain.engine.shape import FIELDS, ORDERS, SUM_BITS, Shape
+from toolchain.hls_templates.fabric import lane_bits, packing, product_range, product_type, word_type
+from toolchain.hls_templates.render import headers, render
+from toolchain.ir.types import QInt
+
+TOP = "engine_top"
+
+_WORD, _CODES, _SUMS = "ap_uint<128>", "engine::Codes<S>", "engine::Sums<S>"
+_STREAMS = (
+    ("conv_weights", _WORD, 32),
+    ("first_constants", _WORD, 32),
+    ("filters", _WORD, 32),
+    ("second_constants", _WORD, 32),
+    ("input", _CODES, 32),
+    ("sums", _SUMS, 4),
+    ("codes", _CODES, 32),
+    ("window_sums", _SUMS, 4),
+    ("window_codes", _CODES, 32),
+    ("other", _CODES, 32),
+    ("output", _CODES, 32),
+)
+"""Name, type and depth of every stream; assumption: 32 words hide the starts of bursts."""
+
+
+@dataclass(frozen=True)
+class _Stream:
+    name: str
+    type: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The dot products of some outputs, as ``packing.hpp`` wants them described."""
+
+    name: str
+    outputs: int
+    depth: int
+    products_per_dsp: int
+    offsets: tuple[int, ...]
+    lane_bits: int
+    word: QInt
+    wide: QInt
+
+
+def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
+    """Files of the project by path; ``memory_beats``: the largest memory image a test bench gives it."""
+    code, weight = shape.code, shape.weight
+    top = {"top": TOP, "depth": memory_beats, "streams": [_Stream(*s) for s in _STREAMS], "orders": ORDERS}
+    variables: dict[str, Any] = {
+        "shape": shape,
+        "fields": FIELDS,
+        "constants": _constants(shape),
+        "parts": (_main(shape), _extra(shape)),
+        "code": code,
+        "weight": weight,
+        "sum": QInt(SUM_BITS, True),
+        "filter": QInt(shape.filter_bits, True),
+        "product": product_type(weight, code),
+    }
+    return {
+        **headers("fpgaflow"),
+        **headers("fpgaflow/engine"),
+        "src/fields.hpp": render("engine_fields.hpp", variables),
+        "src/shape.hpp": render("engine_shape.hpp", variables),
+        "src/top.hpp": render("engine_top.hpp", top),
+        "src/top.cpp": render("engine_top.cpp", top),
+    }
+
+
+def _constants(shape: Shape) -> dict[str, int]:
+    names = (
+        *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "weight_bits", "filter_bits"),
+        *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
+        *("line_words", "channel_words", "bank_words", "kernel", "taps"),
+    )
+    return {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
+
+
+def _main(shape: Shape) -> _Part:
+    code, weight, count = shape.code, shape.weight, shape.products_per_dsp
+    offsets = packing(weight, code)[count] if count > 1 else ()
+    word = word_type((weight.min, weight.max), offsets)
+    wide = word_type(product_range(weight, code), offsets)
+    depth = 2 * shape.tile_depth
+    return _Part("main", shape.main_outputs, depth, count, offsets, lane_bits(weight, code), word, wide)
+
+
+def _extra(shape: Shape) -> _Part:
+    """The outputs in LUTs; without any, an unused one that C++ needs a size for."""
+    depth = 2 * shape.tile_depth if shape.extra_outputs else 1
+    return _Part("extra", max(shape.extra_outputs, 1), depth, 0, (), 0, shape.weight, shape.weight)

@@ -1,0 +1,53 @@
+"""The host's side of the engine: images to the input map and the result map to codes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.engine.shape import BEAT_BITS, SUM_BITS, Shape
+from toolchain.engine.tables import Located, Program, pack, unpack
+from toolchain.ir.evaluate import windows
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array, Window
+
+
+def input_beats(graph: Graph, found: Program, codes: Array) -> Array:
+    """The input map (beats, 2) of one frame of input ``codes`` (H, W, C)."""
+    zero = 1 << (found.shape.act_bits - 1) if graph.input.qint.signed else 0
+    stored = codes + zero
+    if found.cut.folded:
+        node = next(n for n in graph.nodes if isinstance(n, Window))
+        view = windows(stored[None], node.kernel, node.stride, node.pads, node.dilation, node.pad_value + zero)
+        stored = view.reshape(*view.shape[1:3], -1)
+    return map_beats(stored, found.shape)
+
+
+def map_beats(codes: Array, shape: Shape) -> Array:
+    """A stored map (beats, 2) of ``codes`` (H, W, C), all unsigned."""
+    height, width, channels = codes.shape
+    padded = np.zeros((height, width, shape.words(channels) * shape.lanes), dtype=np.int64)
+    padded[..., :channels] = codes
+    return pack(padded.reshape(-1, BEAT_BITS // shape.act_bits), shape.act_bits)
+
+
+def map_codes(memory: Array, located: Located, shape: Shape) -> Array:
+    """The stored codes (H, W, C) of a map in ``memory`` (beats, 2); of sums see ``sums``."""
+    height, width, channels = located.shape
+    words = height * width * located.words
+    beats = memory[located.address : located.address + -(-words // shape.packed)]
+    codes = unpack(beats, shape.act_bits, BEAT_BITS // shape.act_bits).reshape(-1)[: words * shape.lanes]
+    return codes.reshape(height, width, -1)[..., : None if located.words > shape.words(channels) else channels]
+
+
+def result_codes(graph: Graph, found: Program, memory: Array) -> Array:
+    """The network's answer (H, W, C) in ``memory`` after a run, in the graph's own codes."""
+    last, shape = found.cut.passes[-1], found.shape
+    codes = map_codes(memory, found.maps[last.result], shape)
+    if not last.raw:
+        return codes - (1 << (shape.act_bits - 1) if graph.value(last.result).qint.signed else 0)
+    digits = codes.reshape(*codes.shape[:2], -1, shape.digits, shape.lanes)
+    weights = 1 << (shape.act_bits * np.arange(shape.digits))
+    sums = (digits * weights[:, None]).sum(axis=3) - (1 << (SUM_BITS - 1))
+    sums = sums.reshape(*codes.shape[:2], -1)[..., : last.out[2]]
+    assert last.conv is not None and last.conv.correction is not None
+    return sums + last.conv.correction

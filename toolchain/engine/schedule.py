@@ -1,0 +1,247 @@
+"""How a pass runs on an engine of a given shape: its tiles, the cycles of every unit and the bytes it moves.
+
+The C++ units count the same cycles and beats (``convolve.hpp``: ``plan_tile``); a test compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+from toolchain.engine.layers import Pass
+from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
+from toolchain.errors import UserError
+
+BEAT_BYTES = BEAT_BITS // 8
+
+PASS_CYCLES = 250
+"""Start of a pass: its table entry, the first answer of the memory and the depth of the pipelines; assumption."""
+
+UNITS = ("read_source", "convolve", "first", "window", "second", "read_residual", "merge", "write")
+"""Units that count cycles, in the order of the C++ counters."""
+
+PORTS = ("weights", "source", "residual", "result")
+"""Memory traffic that is counted in beats, in the same order, after the units."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Which maps of a pass lie in memory; the others are on the chip."""
+
+    source: bool
+    residual: bool
+    result: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``p`` on ``shape``: ``tiles`` tiles of ``groups`` groups of outputs."""
+
+    p: Pass
+    shape: Shape
+    groups: int
+    tiles: int
+
+    @cached_property
+    def words_in(self) -> int:
+        """Words of a position of the source."""
+        return self.shape.words(self.p.shape[2])
+
+    @cached_property
+    def words_out(self) -> int:
+        """Words of a position of the result."""
+        return self.shape.words(self.p.out[2])
+
+    @property
+    def kernel(self) -> int:
+        """Kernel of the convolution."""
+        return self.p.conv.kernel if self.p.conv is not None else 1
+
+    @property
+    def stride(self) -> int:
+        """Stride of the convolution."""
+        return self.p.conv.stride if self.p.conv is not None else 1
+
+    @property
+    def blocks(self) -> int:
+        """Row-buffer words of a position."""
+        return ceil(self.words_in / self.shape.in_blocks)
+
+    @property
+    def fold(self) -> int:
+        """Weight words of a group of outputs."""
+        return self.kernel**2 * self.blocks
+
+    @property
+    def tile_words(self) -> int:
+        """Words of channels of every tile but the last."""
+        return min(self.groups * self.shape.out_blocks, self.words_out) if self.p.conv is not None else self.words_out
+
+    def words_of(self, tile: int) -> int:
+        """Words of channels of a tile."""
+        return min(self.tile_words, self.words_out - tile * self.tile_words)
+
+    def groups_of(self, tile: int) -> int:
+        """Groups of outputs of a tile; none when the convolution is bypassed."""
+        return 0 if self.p.conv is None else ceil(self.words_of(tile) / self.shape.out_blocks)
+
+    def weight_words(self, tile: int) -> int:
+        """Weight words of a tile."""
+        return self.groups_of(tile) * self.fold
+
+    @cached_property
+    def slots(self) -> int:
+        """Rows of the row buffer, a power of two; all rows of the map where they fit."""
+        row = self.p.shape[1] * self.blocks
+        least = _power_of_two(self.kernel + self.stride)
+        whole = _power_of_two(self.p.shape[0])
+        return max(least, whole) if max(least, whole) * row <= self.shape.row_words else least
+
+    @property
+    def resident(self) -> bool:
+        """Whether later tiles find the rows in the buffer."""
+        return self.slots >= self.p.shape[0] and self.p.conv is not None
+
+    @property
+    def first_rows(self) -> int:
+        """Rows that the first output row waits for."""
+        top = self.p.conv.pads[0] if self.p.conv is not None else 0
+        return min(self.p.shape[0], self.kernel - top)
+
+    def tile_cycles(self, tile: int, next_words: int) -> int:
+        """Cycles of the convolution unit while ``next_words`` weight words of the next tile come in."""
+        row_in = self.p.shape[1] * self.words_in
+        beats = next_words * self.shape.weight_beats
+        if self.p.conv is None:
+            return max(self.p.shape[0] * row_in, beats)
+        loads = not (self.resident and tile > 0)
+        step = self.p.middle[1] * self.groups_of(tile) * max(self.fold, self.shape.out_blocks)
+        step = max(step, self.stride * row_in) if loads else step
+        head = self.first_rows * row_in if loads else 0
+        return max(head + self.p.middle[0] * step + self.shape.out_blocks, beats)
+
+    def next_words(self, tile: int, following: int) -> int:
+        """Weight words that come in during ``tile``; ``following``: those of the next pass's first tile."""
+        return self.weight_words(tile + 1) if tile + 1 < self.tiles else following
+
+    def constant_beats(self, tile: int) -> tuple[int, int, int]:
+        """Beats of the first requantizer's constants, the filters and the second requantizer's constants."""
+        words, window = self.words_of(tile), self.p.window
+        taps = window.kernel**2 if window is not None and window.mode == "filter" else 0
+        entry = self.shape.entry_beats
+        return (
+            words * entry if self.p.first is not None else 0,
+            words * taps,
+            words * entry if self.p.second is not None else 0,
+        )
+
+    @cached_property
+    def window_cycles(self) -> int:
+        """Cycles of the window unit for one word of channels."""
+        rows, columns, _ = self.p.middle
+        window = self.p.window
+        if window is None or window.mode == "global_sum":
+            return rows * columns * self._turns
+        top, left, bottom, right = window.pads
+        steps = ceil(window.kernel**2 / self.shape.taps)
+        return (rows + top + bottom) * (columns + left + right) + self.p.out[0] * self.p.out[1] * (steps - 1)
+
+    @property
+    def _turns(self) -> int:
+        return self.shape.digits if self.p.raw else 1
+
+    def cycles(self, following: int = 0) -> dict[str, int]:
+        """Cycles of every unit of ``UNITS``; ``following``: weight words of the next pass's first tile."""
+        p, words, turns = self.p, self.words_out, self._turns
+        positions = p.out[0] * p.out[1] * words
+        reads = 1 if self.resident else self.tiles
+        merged = positions if p.merge is not None else 0
+        convolve = sum(self.tile_cycles(t, self.next_words(t, following)) for t in range(self.tiles))
+        return {
+            "read_source": p.shape[0] * p.shape[1] * self.words_in * reads,
+            "convolve": convolve,
+            "first": p.middle[0] * p.middle[1] * words * turns,
+            "window": self.window_cycles * words,
+            "second": positions * turns,
+            "read_residual": merged,
+            "merge": positions * turns,
+            "write": positions * turns,
+        }
+
+    def beats(self, places: Places, following: int = 0) -> dict[str, int]:
+        """Memory beats of the pass by ``PORTS``, its table entry among the weights."""
+        p, packed = self.p, self.shape.packed
+        reads = 1 if self.resident else self.tiles
+        result = p.out[0] * p.out[1] * self.words_out * self._turns
+        constants = sum(sum(self.constant_beats(t)) for t in range(self.tiles))
+        weights = sum(self.next_words(t, following) for t in range(self.tiles)) * self.shape.weight_beats
+        source = p.shape[0] * p.shape[1] * self.words_in // packed
+        return {
+            "weights": TABLE_BEATS + constants + weights,
+            "source": source * reads * places.source,
+            "residual": result // packed * (places.residual and p.merge is not None),
+            "result": ceil(result / packed) * places.result,
+        }
+
+    @cached_property
+    def preload(self) -> int:
+        """Cycles in which the first tile's constants come in before a code leaves."""
+        return sum(self.constant_beats(0))
+
+    @cached_property
+    def drain(self) -> int:
+        """Cycles of the window unit behind the convolution's last row."""
+        if self.p.window is None or self.p.conv is None or self.p.window.mode == "global_sum":
+            return 0
+        return self.window_cycles * self.words_of(self.tiles - 1) // (self.p.middle[0] + self.p.window.pads[0])
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
+    """``p`` in as few tiles as the memories of ``shape`` allow.
+
+    Args:
+        aligned: the result goes to memory, so that tiles must fill whole beats.
+
+    Raises:
+        UserError: a row, a weight tile or the channels do not fit; the pass and the bytes are named.
+    """
+    whole = Schedule(p, shape, 1, 1)
+    if p.conv is None:
+        _check(p, shape, whole, shape.words(p.out[2]), "channels", shape.channel_words)
+        return whole
+    least_rows = _power_of_two(whole.kernel + whole.stride) * p.shape[1] * whole.blocks
+    if least_rows > shape.row_words:
+        need, have = (n * shape.inputs * shape.act_bits // 8 for n in (least_rows, shape.row_words))
+        raise UserError(f"its rows take {need} bytes, the row buffer holds {have}", where=p.name)
+    count = ceil(whole.words_out / shape.out_blocks)
+    groups = min(shape.tile_depth // whole.fold, max(shape.channel_words // shape.out_blocks, 1), count)
+    if p.window is not None and p.window.mode not in ("global_sum",):
+        width = p.middle[1] + p.window.pads[1] + p.window.pads[3]
+        groups = min(groups, shape.line_words // (width * shape.out_blocks))
+    if aligned and groups < count and p.out[0] * p.out[1] > 1:
+        while groups and groups * shape.out_blocks % shape.packed:
+            groups -= 1
+    if groups < 1:
+        word = shape.inputs * shape.outputs * shape.weight_bits
+        need, have = (n * word // 8 for n in (whole.fold, shape.tile_depth))
+        raise UserError(f"a weight tile takes {need} bytes, the weight memory holds {have}", where=p.name)
+    return Schedule(p, shape, groups, ceil(count / groups))
+
+
+def _check(p: Pass, shape: Shape, whole: Schedule, need: int, what: str, have: int) -> None:
+    if need > have:
+        size = shape.lanes * shape.act_bits // 8
+        raise UserError(f"its {what} take {need * size} bytes, the engine holds {have * size}", where=p.name)
+    if p.window is not None and p.window.mode not in ("global_sum",):
+        width = p.middle[1] + p.window.pads[1] + p.window.pads[3]
+        if width * need > shape.line_words:
+            size = shape.lanes * shape.act_bits // 8
+            raise UserError(
+                f"a row takes {width * need * size} bytes, the line buffer holds {shape.line_words * size}",
+                where=p.name,
+            )

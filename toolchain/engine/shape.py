@@ -1,0 +1,148 @@
+"""The size of an engine: what is fixed when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+from toolchain.ir.types import QInt
+
+BEAT_BITS = 128
+"""Width of a memory port."""
+
+SUM_BITS = 32
+"""Widest sum, and how a sum without a quantizer is stored."""
+
+FIELDS = (
+    *("bypass", "banks", "source_ddr", "residual_ddr", "result_ddr", "source", "residual", "result"),
+    *("rows", "columns", "words", "out_rows", "out_columns", "out_words"),
+    *("kernel", "stride", "top", "left", "pad", "blocks", "slots", "resident", "first_rows"),
+    *("tiles", "groups", "last_groups", "tile_words", "last_words", "next_words"),
+    *("weights", "next_weights", "constants"),
+    *("first_identity", "first_shift", "first_lowest", "first_highest", "raw"),
+    *("mode", "w_kernel", "w_stride", "w_top", "w_left", "w_bottom", "w_right", "w_pad"),
+    *("w_out_rows", "w_out_columns", "w_steps"),
+    *("second_identity", "second_shift", "second_lowest", "second_highest"),
+    *("merge", "merge_main", "merge_residual", "merge_add_low", "merge_add_high"),
+    *("merge_shift", "merge_lowest", "merge_highest"),
+)
+"""The pass table: one 32-bit number a field, an entry of whole beats a pass. The C++ enumeration is made from it.
+
+``banks`` is the index in ``ORDERS`` of the banks that source, residual and result are in.
+"""
+
+TABLE_BEATS = ceil(len(FIELDS) * 32 / BEAT_BITS)
+"""Memory beats of an entry."""
+
+ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+"""Banks of source, residual and result."""
+
+MODES = ("pass_on", "filter", "largest", "sum_of", "global_sum")
+"""What the window unit does, in the order of the C++ enumeration."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Parallelism, number formats and memories of an engine; one binary runs every network that fits them.
+
+    A clock cycle takes ``in_blocks`` words of ``lanes`` codes to ``out_blocks`` words of sums; requantizers, the window
+    unit and the sum of two branches work on one word, the window unit on ``taps`` taps of it.
+
+    Attributes:
+        lanes: channels of a word.
+        products_per_dsp: of the convolution's ``main_outputs``; 0 builds them from LUTs.
+        extra_outputs: outputs whose products are built from LUTs beside those on DSP slices.
+        filter_on_dsp: whether the window unit multiplies on DSP slices.
+        tile_depth: weight words of a tile; the memory holds two tiles.
+        row_words: words of ``in_blocks`` * ``lanes`` codes of the input row buffer.
+        line_words: words of a row of the window unit's line buffer.
+        channel_words: most words of channels of a tile.
+        bank_words: words of each of the three maps on the chip.
+        kernel: largest kernel of the window unit.
+    """
+
+    lanes: int
+    in_blocks: int
+    out_blocks: int
+    taps: int
+    act_bits: int
+    weight_bits: int
+    filter_bits: int
+    mul_bits: int = 24
+    entry_bits: int = 64
+    products_per_dsp: int = 1
+    extra_outputs: int = 0
+    filter_on_dsp: bool = False
+    tile_depth: int = 256
+    row_words: int = 1024
+    line_words: int = 1024
+    channel_words: int = 64
+    bank_words: int = 8192
+    kernel: int = 3
+
+    @property
+    def inputs(self) -> int:
+        """Codes a cycle into the convolution."""
+        return self.lanes * self.in_blocks
+
+    @property
+    def outputs(self) -> int:
+        """Dot products a cycle of the convolution."""
+        return self.lanes * self.out_blocks
+
+    @property
+    def main_outputs(self) -> int:
+        """Outputs whose products are built as ``products_per_dsp`` says."""
+        return self.outputs - self.extra_outputs
+
+    @property
+    def code(self) -> QInt:
+        """Type of every stored code: signed ones have half their range added."""
+        return QInt(self.act_bits, False)
+
+    @property
+    def weight(self) -> QInt:
+        """Type of the convolution's weights."""
+        return QInt(self.weight_bits, True)
+
+    @property
+    def add_bits(self) -> int:
+        """Bits of a requantizer's offset."""
+        return self.entry_bits - self.mul_bits
+
+    @property
+    def packed(self) -> int:
+        """Words of codes in a memory beat."""
+        return BEAT_BITS // (self.lanes * self.act_bits)
+
+    @cached_property
+    def weight_beats(self) -> int:
+        """Memory beats of a weight word; no weight straddles two beats."""
+        return ceil(self.inputs * self.outputs / (BEAT_BITS // self.weight_bits))
+
+    @property
+    def entry_beats(self) -> int:
+        """Memory beats of the requantizer's constants of one word of channels."""
+        return self.lanes * self.entry_bits // BEAT_BITS
+
+    @property
+    def digits(self) -> int:
+        """Codes that a sum without a quantizer is stored in."""
+        return SUM_BITS // self.act_bits
+
+    def words(self, channels: int) -> int:
+        """Words of ``channels`` of a stored map: whole memory beats a position."""
+        return ceil(ceil(channels / self.lanes) / self.packed) * self.packed
+
+    def legal(self) -> bool:
+        """Whether words fill beats evenly and every memory word has a place."""
+        return (
+            self.packed >= 1
+            and BEAT_BITS % (self.lanes * self.act_bits) == 0
+            and self.lanes * self.filter_bits <= BEAT_BITS
+            and self.lanes * self.entry_bits % BEAT_BITS == 0
+            and SUM_BITS % self.act_bits == 0
+            and 0 <= self.extra_outputs < self.outputs
+            and self.main_outputs % max(self.products_per_dsp, 1) == 0
+        )

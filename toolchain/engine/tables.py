@@ -1,0 +1,311 @@
+"""The memory image of a network: pass table, weights, constants and the places of the maps, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from toolchain.engine.layers import Cut, Pass, Requant
+from toolchain.engine.schedule import Places, Schedule, schedule
+from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
+from toolchain.errors import UserError
+from toolchain.ir.ops import Array
+
+MEMORY = None
+"""A place that is no bank: the map lies in memory."""
+
+Placement = Mapping[str, int | None]
+"""The bank of every map on the chip by name; maps in memory have none."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """A map in memory: its first beat, shape and words a position."""
+
+    address: int
+    shape: tuple[int, int, int]
+    words: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the engine runs. ``memory`` is (beats, 2) of 64 bits, the low half first, all maps zero.
+
+    ``schedules`` is one a pass; the table has an entry more, the first one, which only loads weights.
+    """
+
+    shape: Shape
+    cut: Cut
+    schedules: tuple[Schedule, ...]
+    places: tuple[Places, ...]
+    memory: Array
+    maps: dict[str, Located]
+
+    @property
+    def passes(self) -> int:
+        """Entries of the table."""
+        return len(self.schedules) + 1
+
+    def following(self, index: int) -> int:
+        """Weight words that pass ``index`` loads for its successor."""
+        return self.schedules[index + 1].weight_words(0) if index + 1 < len(self.schedules) else 0
+
+
+def schedules_of(cut: Cut, shape: Shape, placement: Placement) -> tuple[Schedule, ...]:
+    """A schedule a pass. Raises UserError, see ``schedule``."""
+    return tuple(schedule(p, shape, aligned=placement.get(p.result) is None) for p in cut.passes)
+
+
+def program(cut: Cut, shape: Shape, placement: Placement) -> Program:
+    """The memory image of ``cut`` on ``shape``.
+
+    Raises:
+        UserError: something does not fit the engine, see ``schedule``; or its number formats do not hold the network.
+        ValueError: two maps of a pass share a bank, or one does not fit.
+    """
+    _check_formats(cut, shape)
+    found = schedules_of(cut, shape, placement)
+    weights = [_weight_image(s) for s in found]
+    constants = [_constant_image(s) for s in found]
+    at = (len(found) + 1) * TABLE_BEATS
+    weights_at, constants_at = [], []
+    for w, c in zip(weights, constants, strict=True):
+        weights_at.append(at)
+        constants_at.append(at + len(w))
+        at += len(w) + len(c)
+    maps = {}
+    for name, located in _maps(cut, found, placement):
+        maps[name] = Located(at, *located)
+        at += ceil(located[0][0] * located[0][1] * located[1] / shape.packed)
+    entries = [_null_entry(found[0], weights_at[0])]
+    for i, s in enumerate(found):
+        facts = _entry(s, placement, maps)
+        tile = s.weight_words(0) * shape.weight_beats
+        facts |= {"weights": weights_at[i] + tile, "constants": constants_at[i]}
+        if i + 1 < len(found):
+            facts |= {"next_words": found[i + 1].weight_words(0), "next_weights": weights_at[i + 1]}
+        entries.append(facts)
+    memory = np.zeros((at, 2), dtype=np.uint64)
+    for i, facts in enumerate(entries):
+        memory[i * TABLE_BEATS : (i + 1) * TABLE_BEATS] = _table_entry(facts)
+    for start, image in zip((*weights_at, *constants_at), (*weights, *constants), strict=True):
+        memory[start : start + len(image)] = image
+    places = tuple(_places(p, placement) for p in cut.passes)
+    return Program(shape, cut, found, places, memory, maps)
+
+
+def _check_formats(cut: Cut, shape: Shape) -> None:
+    """Raise UserError unless weights, filters and constants fit the bits of ``shape``."""
+    for what, need, have in (
+        ("codes", cut.act_bits, shape.act_bits),
+        ("weights", cut.weight_bits, shape.weight_bits),
+        ("filters", cut.filter_bits, shape.filter_bits),
+        ("requantizer factors", cut.mul_bits, shape.mul_bits),
+        ("requantizer offsets", cut.add_bits, shape.add_bits),
+    ):
+        if need > have:
+            raise UserError(f"{what} of {need} bits, the engine has {have}", hint="build a wider engine")
+
+
+def _places(p: Pass, placement: Placement) -> Places:
+    residual = p.merge is not None and placement.get(p.merge.residual) is None
+    return Places(placement.get(p.source) is None, residual, placement.get(p.result) is None)
+
+
+def _maps(
+    cut: Cut, schedules: Sequence[Schedule], placement: Placement
+) -> list[tuple[str, tuple[tuple[int, int, int], int]]]:
+    """Name, shape and words a position of every map in memory, the input first; sums take a word a digit."""
+    first = schedules[0]
+    found = [(cut.passes[0].source, (cut.passes[0].shape, first.words_in))]
+    for p, s in zip(cut.passes, schedules, strict=True):
+        if placement.get(p.result) is None:
+            found.append((p.result, (p.out, s.words_out * (s.shape.digits if p.raw else 1))))
+    return found
+
+
+def _bank_order(p: Pass, placement: Placement) -> int:
+    """The index in ``ORDERS`` that puts the maps of ``p`` where they are."""
+    names = (p.source, p.merge.residual if p.merge is not None else None, p.result)
+    wanted = [None if name is None else placement.get(name) for name in names]
+    for index, order in enumerate(ORDERS):
+        if all(bank is None or bank == has for bank, has in zip(wanted, order, strict=True)):
+            return index
+    raise ValueError(f"two maps of '{p.name}' share a bank")
+
+
+def _entry(s: Schedule, placement: Placement, maps: Mapping[str, Located]) -> dict[str, int]:
+    """The table entry of a pass without addresses of weights."""
+    p, places = s.p, _places(s.p, placement)
+    size = s.shape.bank_words
+    if not places.result and p.out[0] * p.out[1] * s.words_out > size:
+        raise ValueError(f"the map '{p.result}' does not fit a bank")
+    last = s.tiles - 1
+    facts = {
+        "bypass": int(p.conv is None),
+        "banks": _bank_order(p, placement),
+        "source_ddr": int(places.source),
+        "residual_ddr": int(places.residual),
+        "result_ddr": int(places.result),
+        "source": maps[p.source].address if places.source else 0,
+        "residual": maps[p.merge.residual].address if p.merge is not None and places.residual else 0,
+        "result": maps[p.result].address if places.result else 0,
+        "rows": p.shape[0],
+        "columns": p.shape[1],
+        "words": s.words_in,
+        "out_rows": p.middle[0],
+        "out_columns": p.middle[1],
+        "out_words": s.words_out,
+        "kernel": s.kernel,
+        "stride": s.stride,
+        "blocks": s.blocks,
+        "slots": s.slots,
+        "resident": int(s.resident),
+        "first_rows": s.first_rows,
+        "tiles": s.tiles,
+        "groups": s.groups_of(0),
+        "last_groups": s.groups_of(last),
+        "tile_words": s.tile_words,
+        "last_words": s.words_of(last),
+        "raw": int(p.raw),
+    }
+    if p.conv is not None:
+        facts |= {"top": p.conv.pads[0], "left": p.conv.pads[1], "pad": p.conv.pad_code}
+    return facts | _window_fields(s) | _requant_fields("first", p.first) | _requant_fields("second", p.second) | _sum(p)
+
+
+def _window_fields(s: Schedule) -> dict[str, int]:
+    p, window = s.p, s.p.window
+    facts = {"mode": 0, "w_kernel": 1, "w_stride": 1, "w_out_rows": p.out[0], "w_out_columns": p.out[1], "w_steps": 1}
+    if window is None:
+        return facts
+    facts |= {"mode": MODES.index(window.mode), "w_kernel": window.kernel, "w_stride": window.stride}
+    facts |= dict(zip(("w_top", "w_left", "w_bottom", "w_right"), window.pads, strict=True))
+    return facts | {"w_pad": window.pad_code, "w_steps": ceil(window.kernel**2 / s.shape.taps)}
+
+
+def _requant_fields(name: str, requant: Requant | None) -> dict[str, int]:
+    if requant is None:
+        return {f"{name}_identity": 1}
+    return {f"{name}_shift": requant.shift, f"{name}_lowest": requant.low, f"{name}_highest": requant.high}
+
+
+def _sum(p: Pass) -> dict[str, int]:
+    if p.merge is None:
+        return {}
+    m = p.merge
+    return {
+        "merge": 1,
+        "merge_main": m.main,
+        "merge_residual": m.other,
+        "merge_add_low": (m.add & 0xFFFFFFFF) - (1 << 32 if m.add & 0x80000000 else 0),
+        "merge_add_high": m.add >> 32,
+        "merge_shift": m.shift,
+        "merge_lowest": m.low,
+        "merge_highest": m.high,
+    }
+
+
+def _null_entry(first: Schedule, weights: int) -> dict[str, int]:
+    """A pass over nothing that loads the first weights."""
+    facts = {"bypass": 1, "tiles": 1, "kernel": 1, "stride": 1, "slots": 1, "first_identity": 1, "second_identity": 1}
+    return facts | {"next_words": first.weight_words(0), "next_weights": weights}
+
+
+def _table_entry(facts: Mapping[str, int]) -> Array:
+    unknown = set(facts) - set(FIELDS)
+    if unknown:
+        raise ValueError(f"no fields {sorted(unknown)}")
+    row = np.zeros(TABLE_BEATS * 4, dtype=np.int32)
+    row[: len(FIELDS)] = [facts.get(name, 0) for name in FIELDS]
+    return row.view(np.uint64).reshape(-1, 2)
+
+
+def pack(codes: Array, bits: int) -> Array:
+    """``codes`` (N, K), K * bits at most a beat, as N beats (N, 2): code k lies at bits [k * bits, (k + 1) * bits)."""
+    count, k = codes.shape
+    if k * bits > BEAT_BITS:
+        raise ValueError(f"{k} codes of {bits} bits do not fit a beat")
+    mask = np.uint64((1 << bits) - 1)
+    values = codes.astype(np.int64).view(np.uint64) & mask
+    beats = np.zeros((count, 2), dtype=np.uint64)
+    for i in range(k):
+        half, place = divmod(i * bits, 64)
+        beats[:, half] |= values[:, i] << np.uint64(place)
+        if place + bits > 64:
+            beats[:, 1] |= values[:, i] >> np.uint64(64 - place)
+    return beats
+
+
+def unpack(beats: Array, bits: int, count: int) -> Array:
+    """The unsigned codes (N, count) of ``beats`` (N, 2): the inverse of ``pack``."""
+    mask = np.uint64((1 << bits) - 1)
+    codes = np.empty((len(beats), count), dtype=np.int64)
+    for i in range(count):
+        half, place = divmod(i * bits, 64)
+        value = beats[:, half] >> np.uint64(place)
+        if place + bits > 64:
+            value |= beats[:, 1] << np.uint64(64 - place)
+        codes[:, i] = (value & mask).astype(np.int64)
+    return codes
+
+
+def _weight_image(s: Schedule) -> Array:
+    """The weight words of a pass, group by group; a word holds the weights (outputs, inputs) in this order."""
+    if s.p.conv is None:
+        return np.zeros((0, 2), dtype=np.uint64)
+    shape, k, (n, *_, c) = s.shape, s.kernel, s.p.conv.weight.shape
+    channels, groups = s.blocks * shape.inputs, sum(s.groups_of(t) for t in range(s.tiles))
+    weight = np.zeros((groups * shape.outputs, k * k, channels), dtype=np.int64)
+    weight[:n, :, :c] = s.p.conv.weight.reshape(n, k * k, c)
+    words = weight.reshape(groups, shape.outputs, k * k * s.blocks, shape.inputs).transpose(0, 2, 1, 3)
+    flat = words.reshape(groups * s.fold, shape.outputs * shape.inputs)
+    a_beat = BEAT_BITS // shape.weight_bits
+    padded = np.zeros((len(flat), shape.weight_beats * a_beat), dtype=np.int64)
+    padded[:, : flat.shape[1]] = flat
+    return pack(padded.reshape(-1, a_beat), shape.weight_bits)
+
+
+def _constant_image(s: Schedule) -> Array:
+    """Tile by tile the first requantizer's entries, the filters and the second requantizer's."""
+    parts = []
+    for tile in range(s.tiles):
+        start = tile * s.tile_words * s.shape.lanes
+        channels = slice(start, start + s.words_of(tile) * s.shape.lanes)
+        if s.p.first is not None:
+            parts.append(_entries(s.p.first, channels, s.shape))
+        if s.p.window is not None and s.p.window.weight is not None:
+            parts.append(_filters(s.p.window.weight, channels, s.shape))
+        if s.p.second is not None:
+            parts.append(_entries(s.p.second, channels, s.shape))
+    return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.uint64)
+
+
+def _slice(values: Array, channels: slice) -> Array:
+    """``values`` (..., C) of ``channels``, zero beyond the last one."""
+    found = np.zeros((*values.shape[:-1], channels.stop - channels.start), dtype=np.int64)
+    part = values[..., channels]
+    found[..., : part.shape[-1]] = part
+    return found
+
+
+def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
+    """Beats of (mul, add) pairs, ``mul`` lowest."""
+    mul, add = _slice(requant.mul, channels), _slice(requant.add, channels)
+    entry = np.zeros((len(mul), 2), dtype=np.uint64)
+    entry[:, 0] = mul.view(np.uint64) & np.uint64((1 << shape.mul_bits) - 1)
+    entry[:, 0] |= add.view(np.uint64) << np.uint64(shape.mul_bits)
+    if shape.entry_bits == BEAT_BITS:
+        entry[:, 1] = (add >> (64 - shape.mul_bits)).view(np.uint64)
+        return entry
+    return entry[:, 0].reshape(-1, 2)
+
+
+def _filters(weight: Array, channels: slice, shape: Shape) -> Array:
+    """A beat for each word of channels and tap."""
+    padded = _slice(weight, channels)
+    words = padded.reshape(len(weight), -1, shape.lanes).transpose(1, 0, 2)
+    return pack(words.reshape(-1, shape.lanes), shape.filter_bits)

@@ -1,0 +1,246 @@
+// k x k convolution: inputs x outputs products a clock cycle, rows and weights loaded while it computes.
+#ifndef FPGAFLOW_ENGINE_CONVOLVE_HPP
+#define FPGAFLOW_ENGINE_CONVOLVE_HPP
+
+#include "fpgaflow/engine/words.hpp"
+
+namespace fpgaflow {
+namespace engine {
+
+template <class Shape>
+using RowBuffer = Code<Shape>[Shape::row_words][Shape::in_blocks][Shape::lanes];
+
+// The weights of a tile and of the next one, and the word that is being filled.
+template <class Shape>
+struct WeightStore {
+    static constexpr int codes_a_beat = 128 / Shape::weight_bits;
+    static constexpr int count = Shape::inputs * Shape::outputs;
+    static constexpr int beats_a_word = (count + codes_a_beat - 1) / codes_a_beat;
+    typedef Exact<typename Shape::weight_t> weight_t;
+
+    // Puts beat `beat` of a word into `stage`; outputs follow each other, inputs within an output.
+    static void fill(const word128& word, int beat, weight_t (&stage)[beats_a_word * codes_a_beat]) {
+#pragma HLS INLINE
+        for (int i = 0; i < codes_a_beat; i++) {
+#pragma HLS UNROLL
+            const ap_int<Shape::weight_bits> code = bits_of<Shape::weight_bits>(word, i * Shape::weight_bits);
+            stage[beat * codes_a_beat + i] = static_cast<weight_t>(code);
+        }
+    }
+
+    static void store(const weight_t (&stage)[beats_a_word * codes_a_beat], int at,
+                      MatvecWeights<typename Shape::main>& main, MatvecWeights<typename Shape::extra>& extra) {
+#pragma HLS INLINE
+        for (int o = 0; o < Shape::outputs; o++) {
+#pragma HLS UNROLL
+            for (int i = 0; i < Shape::inputs; i++) {
+#pragma HLS UNROLL
+                if (o < Shape::main_outputs) {
+                    main[at][o][i] = stage[o * Shape::inputs + i];
+                } else {
+                    extra[at][o - Shape::main_outputs][i] = stage[o * Shape::inputs + i];
+                }
+            }
+        }
+    }
+};
+
+// All dot products of one row-buffer word.
+template <class Shape>
+void dot_products(const MatvecWeights<typename Shape::main>& main, const MatvecWeights<typename Shape::extra>& extra,
+                  int at, const Code<Shape> (&block)[Shape::inputs], Sum<Shape> (&dots)[Shape::outputs]) {
+#pragma HLS INLINE
+    Sum<Shape> first[Shape::main::pe];
+#pragma HLS ARRAY_PARTITION variable=first complete dim=1
+    MatvecDots<typename Shape::main>::compute(main, at, block, first);
+    for (int o = 0; o < Shape::main_outputs; o++) {
+#pragma HLS UNROLL
+        dots[o] = first[o];
+    }
+    if (Shape::extra_outputs > 0) {
+        Sum<Shape> rest[Shape::extra::pe];
+#pragma HLS ARRAY_PARTITION variable=rest complete dim=1
+        MatvecDots<typename Shape::extra>::compute(extra, at, block, rest);
+        for (int o = 0; o < Shape::extra_outputs; o++) {
+#pragma HLS UNROLL
+            dots[Shape::main_outputs + o] = rest[o];
+        }
+    }
+}
+
+// What one tile takes of each unit's time; the same formulas as toolchain/engine/cycles.py.
+struct TilePlan {
+    int groups, words, steps, positions, row_step, head, beats, total;
+    bool loads;
+};
+
+template <class Shape>
+TilePlan plan_tile(const int (&p)[fields], int tile) {
+#pragma HLS INLINE
+    const bool last = tile == p[f_tiles] - 1;
+    const int fold = p[f_kernel] * p[f_kernel] * p[f_blocks], row_in = p[f_columns] * p[f_words];
+    TilePlan plan;
+    plan.groups = last ? p[f_last_groups] : p[f_groups];
+    plan.words = last ? p[f_last_words] : p[f_tile_words];
+    plan.steps = at_least(fold, Shape::out_blocks);
+    plan.loads = !(p[f_resident] && tile > 0);
+    const int next = last ? p[f_next_words] : (tile == p[f_tiles] - 2 ? p[f_last_groups] : p[f_groups]) * fold;
+    plan.beats = next * WeightStore<Shape>::beats_a_word;
+    const int row_compute = p[f_out_columns] * plan.groups * plan.steps;
+    plan.row_step = plan.loads ? at_least(row_compute, p[f_stride] * row_in) : row_compute;
+    plan.head = plan.loads ? p[f_first_rows] * row_in : 0;
+    const int busy = p[f_bypass] ? p[f_rows] * row_in : plan.head + p[f_out_rows] * plan.row_step + Shape::out_blocks;
+    plan.total = at_least(busy, plan.beats);
+    return plan;
+}
+
+// One iteration is one clock cycle: a beat of the next tile's weights, a word of an input row, inputs x outputs
+// products and a word of sums, whichever there are. `half` is the half of the weight memory that this tile reads.
+template <class Shape>
+void convolve(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<word128>& weights,
+              hls::stream<Sums<Shape>>& out, RowBuffer<Shape>& rows, MatvecWeights<typename Shape::main>& main,
+              MatvecWeights<typename Shape::extra>& extra, int& half) {
+    typedef WeightStore<Shape> Store;
+    typename Store::weight_t stage[Store::beats_a_word * Store::codes_a_beat];
+#pragma HLS ARRAY_PARTITION variable=stage complete dim=1
+    Sum<Shape> sums[Shape::outputs], held[Shape::outputs];
+#pragma HLS ARRAY_PARTITION variable=sums complete dim=1
+#pragma HLS ARRAY_PARTITION variable=held complete dim=1
+
+    const int fold = p[f_kernel] * p[f_kernel] * p[f_blocks], row_in = p[f_columns] * p[f_words];
+    for (int tile = 0; tile < p[f_tiles]; tile++) {
+        const TilePlan plan = plan_tile<Shape>(p, tile);
+        int beat = 0, filled = 0;                                  // of the next tile's weights
+        int loaded = plan.loads ? 0 : p[f_rows], place = 0;        // rows loaded, words of the row being loaded
+        int column_in = 0, word_in = 0, limit = p[f_first_rows];   // where the next word goes; rows that may be loaded
+        int in_step = 0, y = 0, x = 0, j = 0, i = 0, ky = 0, kx = 0, block_at = 0;
+        int pending = 0, next_word = 0;
+        for (int cycle = 0; cycle < plan.total; cycle++) {
+#pragma HLS PIPELINE II=1
+            FPGAFLOW_CYCLE(convolve_unit);
+            if (pending > 0) {
+                Sums<Shape> word;
+                for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                    word.v[l] = held[next_word * Shape::lanes + l];
+                }
+                out.write(word);
+                next_word++;
+                pending--;
+            }
+            if (cycle < plan.beats) {
+                Store::fill(weights.read(), beat, stage);
+                beat++;
+                if (beat == Store::beats_a_word) {
+                    Store::store(stage, (1 - half) * Shape::tile_depth + filled, main, extra);
+                    filled++;
+                    beat = 0;
+                }
+            }
+            if (p[f_bypass]) {
+                if (cycle < p[f_rows] * row_in) {
+                    const Codes<Shape> codes = in.read();
+                    Sums<Shape> word;
+                    for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                        word.v[l] = codes.v[l];
+                    }
+                    out.write(word);
+                }
+                continue;
+            }
+            if (plan.loads && loaded < limit) {
+                const Codes<Shape> codes = in.read();
+                const int slot = loaded & (p[f_slots] - 1);
+                const int at = (slot * p[f_columns] + column_in) * p[f_blocks] + word_in / Shape::in_blocks;
+                for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                    rows[at][word_in % Shape::in_blocks][l] = codes.v[l];
+                }
+                word_in++;
+                if (word_in == p[f_words]) {
+                    word_in = 0;
+                    column_in++;
+                }
+                place++;
+                if (place == row_in) {
+                    place = 0;
+                    column_in = 0;
+                    loaded++;
+                }
+            }
+            if (cycle < plan.head || y == p[f_out_rows]) {
+                continue;
+            }
+            if (in_step == 0) {
+                const int reach = (y + 1) * p[f_stride] - p[f_top] + p[f_kernel];
+                limit = y == p[f_out_rows] - 1 ? p[f_rows] : at_most(reach, p[f_rows]);
+            }
+            if (x < p[f_out_columns] && i < fold) {
+                const int row = y * p[f_stride] - p[f_top] + ky, column = x * p[f_stride] - p[f_left] + kx;
+                const bool inside = row >= 0 && row < p[f_rows] && column >= 0 && column < p[f_columns];
+                const int slot = row & (p[f_slots] - 1);
+                const int at = inside ? (slot * p[f_columns] + column) * p[f_blocks] + block_at : 0;
+                Code<Shape> block[Shape::inputs];
+#pragma HLS ARRAY_PARTITION variable=block complete dim=1
+                for (int b = 0; b < Shape::in_blocks; b++) {
+#pragma HLS UNROLL
+                    for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                        block[b * Shape::lanes + l] = inside ? rows[at][b][l] : static_cast<Code<Shape>>(p[f_pad]);
+                    }
+                }
+                Sum<Shape> dots[Shape::outputs];
+#pragma HLS ARRAY_PARTITION variable=dots complete dim=1
+                dot_products<Shape>(main, extra, half * Shape::tile_depth + j * fold + i, block, dots);
+                for (int o = 0; o < Shape::outputs; o++) {
+#pragma HLS UNROLL
+                    sums[o] = i == 0 ? dots[o] : static_cast<Sum<Shape>>(sums[o] + dots[o]);
+                }
+                if (i == fold - 1) {
+                    for (int o = 0; o < Shape::outputs; o++) {
+#pragma HLS UNROLL
+                        held[o] = sums[o];
+                    }
+                    next_word = 0;
+                    pending = at_most(plan.words - j * Shape::out_blocks, Shape::out_blocks);
+                }
+                block_at++;
+                if (block_at == p[f_blocks]) {
+                    block_at = 0;
+                    kx++;
+                    if (kx == p[f_kernel]) {
+                        kx = 0;
+                        ky++;
+                    }
+                }
+            }
+            i++;
+            if (i == plan.steps) {
+                i = 0;
+                ky = 0;
+                kx = 0;
+                block_at = 0;
+                j++;
+                if (j == plan.groups) {
+                    j = 0;
+                    x++;
+                }
+            }
+            in_step++;
+            if (in_step == plan.row_step) {
+                in_step = 0;
+                x = 0;
+                i = 0;
+                j = 0;
+                y++;
+            }
+        }
+        half = 1 - half;
+    }
+}
+
+}  // namespace engine
+}  // namespace fpgaflow
+
+#endif

@@ -1,0 +1,78 @@
+// What the engine's units pass each other, and the table entry that tells them what to do.
+#ifndef FPGAFLOW_ENGINE_WORDS_HPP
+#define FPGAFLOW_ENGINE_WORDS_HPP
+
+#include "fields.hpp"
+#include "fpgaflow/matvec.hpp"
+#include "fpgaflow/types.hpp"
+
+// A 128-bit word that crosses the memory interface `port`. The C simulation defines it to count; hardware drops it.
+#ifndef FPGAFLOW_BEAT
+#define FPGAFLOW_BEAT(port) ((void)0)
+#endif
+
+namespace fpgaflow {
+namespace engine {
+
+typedef ap_uint<128> word128;
+
+// Units and memory ports, in the order of their counters.
+enum Counter {
+    read_source, convolve_unit, first_unit, window_unit, second_unit, read_residual_unit, merge_unit, write_unit,
+    weight_beats, source_beats, residual_beats, result_beats, counters
+};
+
+// What the window unit does with the taps of a window.
+enum Mode { pass_on, filter, largest, sum_of, global_sum };
+
+// Shape: lanes, in_blocks, out_blocks, inputs = lanes * in_blocks, outputs = lanes * out_blocks; act_bits,
+// weight_bits, filter_bits, mul_bits, entry_bits; main_outputs, extra_outputs; row_words, tile_depth, line_words,
+// channel_words, bank_words, kernel (largest of the window unit), taps (of it, a cycle); code_t, sum_t, weight_t,
+// filter_t; main and extra, the configurations of the dot products. All codes are unsigned: signed ones are stored with
+// half their range added, which the requantizers' offsets take back.
+template <class Shape>
+using Code = Exact<typename Shape::code_t>;
+template <class Shape>
+using Sum = Exact<typename Shape::sum_t>;
+template <class Shape>
+using Codes = Lanes<Code<Shape>, Shape::lanes>;
+template <class Shape>
+using Sums = Lanes<Sum<Shape>, Shape::lanes>;
+
+// Words of codes in a 128-bit word.
+template <class Shape>
+constexpr int words_a_beat() {
+    return 128 / (Shape::lanes * Shape::act_bits);
+}
+
+// A requantizer's constants of one word of channels.
+template <class Shape>
+struct Entries {
+    std::int32_t mul[Shape::channel_words][Shape::lanes];
+    std::int64_t add[Shape::channel_words][Shape::lanes];
+};
+
+inline int at_least(int value, int floor) { return value < floor ? floor : value; }
+inline int at_most(int value, int limit) { return value > limit ? limit : value; }
+
+// Bits [low, low + Width) of a 128-bit word.
+template <int Width>
+ap_uint<Width> bits_of(const word128& word, int low) {
+#pragma HLS INLINE
+    return word >> low;
+}
+
+// Round half to even of value / 2**shift, then clip.
+template <class T>
+std::int32_t scaled(T value, int shift, std::int32_t low, std::int32_t high) {
+#pragma HLS INLINE
+    const T below_half = shift == 0 ? T(0) : T((T(1) << (shift - 1)) - 1);
+    const T odd = shift == 0 ? T(0) : T((value >> shift) & 1);
+    const T rounded = (value + below_half + odd) >> shift;
+    return static_cast<std::int32_t>(rounded < low ? T(low) : rounded > high ? T(high) : rounded);
+}
+
+}  // namespace engine
+}  // namespace fpgaflow
+
+#endif
