@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.engine.shape import FIELDS, ORDERS, SUM_BITS, Shape
+from toolchain.engine.shape import FIELDS, ORDERS, Shape
 from toolchain.hls_templates.fabric import lane_bits, packing, product_range, product_type, word_type
 from toolchain.hls_templates.render import headers, render
 from toolchain.ir.types import QInt
@@ -61,7 +61,7 @@ def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
         "parts": (_main(shape), _extra(shape)),
         "code": code,
         "weight": weight,
-        "sum": QInt(SUM_BITS, True),
+        "sum": QInt(shape.sum_bits, True),
         "filter": QInt(shape.filter_bits, True),
         "product": product_type(weight, code),
     }
@@ -79,9 +79,10 @@ def _constants(shape: Shape) -> dict[str, int]:
     names = (
         *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "weight_bits", "filter_bits"),
         *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
-        *("line_words", "channel_words", "bank_words", "kernel", "taps"),
+        *("line_words", "channel_words", "bank_words", "small_words", "kernel", "taps", "shift", "merge_shift"),
     )
-    return {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
+    found = {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
+    return found | {"filters": int(shape.filters), "pools": int(shape.pools)}
 
 
 def _main(shape: Shape) -> _Part:

@@ -6,11 +6,14 @@ offsets take it back: exactly, since half a range is even and keeps the halves t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from toolchain.ir.ops import Array
+from toolchain.ir.ranges import dot_bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +79,8 @@ class Merge:
 class Pass:
     """Source -> convolution -> ``first`` -> window -> ``second`` -> merge -> result; what is None is bypassed.
 
-    ``raw``: the result is the convolution's sums themselves. ``shape`` is the source's as the engine sees it, ``middle``
-    the convolution's result and ``out`` the pass's; all (H, W, C).
+    ``raw``: the result is the convolution's sums themselves. ``shape`` is the source's as the engine sees it,
+    ``middle`` the convolution's result and ``out`` the pass's; all (H, W, C).
     """
 
     name: str
@@ -107,6 +110,24 @@ class Pass:
         return total
 
 
+@dataclass(frozen=True)
+class Formats:
+    """What an engine's numbers must hold; ``Shape`` explains the names."""
+
+    act_bits: int
+    weight_bits: int
+    filter_bits: int
+    sum_bits: int
+    mul_bits: int
+    entry_bits: int
+    shift: int
+    merge_bits: int
+    merge_shift: int
+    kernel: int
+    filters: bool
+    pools: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Cut:
     """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``."""
@@ -116,33 +137,62 @@ class Cut:
     act_bits: int
 
     @property
-    def weight_bits(self) -> int:
-        """Bits that hold every weight of the convolutions."""
-        return max((_bits(p.conv.weight) for p in self.passes if p.conv is not None), default=1)
-
-    @property
-    def filter_bits(self) -> int:
-        """Bits that hold every weight of the window unit."""
-        found = [p.window.weight for p in self.passes if p.window is not None and p.window.weight is not None]
-        return max(map(_bits, found), default=1)
-
-    @property
     def requants(self) -> tuple[Requant, ...]:
         """Every requantizer."""
         return tuple(r for p in self.passes for r in (p.first, p.second) if r is not None)
 
     @property
-    def mul_bits(self) -> int:
-        """Bits that hold every factor of the requantizers."""
-        return max((_bits(r.mul) for r in self.requants), default=2)
+    def merges(self) -> tuple[Merge, ...]:
+        """Every sum of branches."""
+        return tuple(p.merge for p in self.passes if p.merge is not None)
 
-    @property
-    def add_bits(self) -> int:
-        """Bits that hold every offset of the requantizers."""
-        return max((_bits(r.add) for r in self.requants), default=2)
+    @cached_property
+    def formats(self) -> Formats:
+        """The narrowest number formats of an engine for this network."""
+        convs = [p.conv.weight for p in self.passes if p.conv is not None]
+        windows = [p.window for p in self.passes if p.window is not None]
+        filters = [w.weight for w in windows if w.weight is not None]
+        shift = max((r.shift for r in self.requants), default=0)
+        merge_shift = max((m.shift for m in self.merges), default=0)
+        factors = [f << (merge_shift - m.shift) for m in self.merges for f in (m.main, m.other)]
+        muls = [int(n) << (shift - r.shift) for r in self.requants for n in (r.mul.min(), r.mul.max())]
+        adds = [int(n) << (shift - r.shift) for r in self.requants for n in (r.add.min(), r.add.max())]
+        entry = signed_bits(muls) + signed_bits(adds)
+        return Formats(
+            act_bits=self.act_bits,
+            weight_bits=signed_bits([int(n) for w in convs for n in (w.min(), w.max())]),
+            filter_bits=signed_bits([int(n) for w in filters for n in (w.min(), w.max())]),
+            sum_bits=signed_bits(self._sum_ends()),
+            mul_bits=signed_bits(muls),
+            entry_bits=64 if entry <= 64 else 128,
+            shift=shift,
+            merge_bits=signed_bits(factors),
+            merge_shift=merge_shift,
+            kernel=max(2, *(w.kernel for w in windows)) if windows else 2,
+            filters=bool(filters),
+            pools=any(w.mode == "largest" for w in windows),
+        )
+
+    def _sum_ends(self) -> list[int]:
+        """The least and largest sums of every convolution and window over all stored codes."""
+        top = (1 << self.act_bits) - 1
+        ends = [0, top]
+        for p in self.passes:
+            for weight in (
+                p.conv.weight.reshape(len(p.conv.weight), -1) if p.conv is not None else None,
+                p.window.weight.T if p.window is not None and p.window.weight is not None else None,
+            ):
+                if weight is not None:
+                    low, high = dot_bounds(weight, 0, top)
+                    ends += [int(low.min()), int(high.max())]
+            if p.window is not None and p.window.mode == "global_sum":
+                ends.append(top * p.middle[0] * p.middle[1])
+            elif p.window is not None and p.window.mode == "sum_of":
+                ends.append(top * p.window.kernel**2)
+        return ends
 
 
-def _bits(values: Array) -> int:
-    """Bits of a signed number that holds all ``values``."""
-    low, high = int(values.min()), int(values.max())
-    return max((-low - 1).bit_length() if low < 0 else 0, max(high, 0).bit_length()) + 1
+def signed_bits(values: Sequence[int]) -> int:
+    """Bits of a signed number that holds all ``values``; at least two."""
+    low, high = min(values, default=0), max(values, default=0)
+    return max((-low - 1).bit_length() if low < 0 else 0, max(high, 0).bit_length(), 1) + 1

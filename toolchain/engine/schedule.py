@@ -5,6 +5,7 @@ The C++ units count the same cycles and beats (``convolve.hpp``: ``plan_tile``);
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -54,6 +55,11 @@ class Schedule:
         return self.shape.words(self.p.out[2])
 
     @property
+    def ragged(self) -> bool:
+        """Whether tiles of the result fill no whole memory beats."""
+        return self.tiles > 1 and self.tile_words % self.shape.packed > 0 and self.p.out[0] * self.p.out[1] > 1
+
+    @property
     def kernel(self) -> int:
         """Kernel of the convolution."""
         return self.p.conv.kernel if self.p.conv is not None else 1
@@ -90,13 +96,17 @@ class Schedule:
         """Weight words of a tile."""
         return self.groups_of(tile) * self.fold
 
+    @property
+    def least_slots(self) -> int:
+        """Rows that the row buffer must hold: those of a window and those that come in meanwhile."""
+        return _power_of_two(self.kernel + self.stride)
+
     @cached_property
     def slots(self) -> int:
         """Rows of the row buffer, a power of two; all rows of the map where they fit."""
         row = self.p.shape[1] * self.blocks
-        least = _power_of_two(self.kernel + self.stride)
-        whole = _power_of_two(self.p.shape[0])
-        return max(least, whole) if max(least, whole) * row <= self.shape.row_words else least
+        whole = max(self.least_slots, _power_of_two(self.p.shape[0]))
+        return whole if whole * row <= self.shape.row_words else self.least_slots
 
     @property
     def resident(self) -> bool:
@@ -185,20 +195,33 @@ class Schedule:
         }
 
     @cached_property
+    def beats_of_weights(self) -> int:
+        """Memory beats of all weights and constants of the pass."""
+        tiles = range(self.tiles)
+        constants = sum(sum(self.constant_beats(t)) for t in tiles)
+        return constants + sum(self.weight_words(t) for t in tiles) * self.shape.weight_beats
+
+    @cached_property
     def preload(self) -> int:
-        """Cycles in which the first tile's constants come in before a code leaves."""
-        return sum(self.constant_beats(0))
+        """Cycles in which the constants come in before a code leaves, all tiles together."""
+        return sum(sum(self.constant_beats(t)) for t in range(self.tiles))
 
     @cached_property
     def drain(self) -> int:
-        """Cycles of the window unit behind the convolution's last row."""
+        """Cycles of the window unit behind the convolution's last row, all channels together."""
         if self.p.window is None or self.p.conv is None or self.p.window.mode == "global_sum":
             return 0
-        return self.window_cycles * self.words_of(self.tiles - 1) // (self.p.middle[0] + self.p.window.pads[0])
+        return self.window_cycles * self.words_out // (self.p.middle[0] + self.p.window.pads[0])
 
 
 def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
+
+
+def row_words(passes: Sequence[Pass], shape: Shape) -> int:
+    """Words of the smallest row buffer for ``passes``."""
+    drafts = [Schedule(p, shape, 1, 1) for p in passes if p.conv is not None]
+    return max((d.least_slots * d.p.shape[1] * d.blocks for d in drafts), default=1)
 
 
 def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
@@ -214,7 +237,7 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
     if p.conv is None:
         _check(p, shape, whole, shape.words(p.out[2]), "channels", shape.channel_words)
         return whole
-    least_rows = _power_of_two(whole.kernel + whole.stride) * p.shape[1] * whole.blocks
+    least_rows = whole.least_slots * p.shape[1] * whole.blocks
     if least_rows > shape.row_words:
         need, have = (n * shape.inputs * shape.act_bits // 8 for n in (least_rows, shape.row_words))
         raise UserError(f"its rows take {need} bytes, the row buffer holds {have}", where=p.name)

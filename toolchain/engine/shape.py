@@ -12,7 +12,7 @@ BEAT_BITS = 128
 """Width of a memory port."""
 
 SUM_BITS = 32
-"""Widest sum, and how a sum without a quantizer is stored."""
+"""Bits that a sum without a quantizer is stored in."""
 
 FIELDS = (
     *("bypass", "banks", "source_ddr", "residual_ddr", "result_ddr", "source", "residual", "result"),
@@ -20,12 +20,12 @@ FIELDS = (
     *("kernel", "stride", "top", "left", "pad", "blocks", "slots", "resident", "first_rows"),
     *("tiles", "groups", "last_groups", "tile_words", "last_words", "next_words"),
     *("weights", "next_weights", "constants"),
-    *("first_identity", "first_shift", "first_lowest", "first_highest", "raw"),
+    *("first_identity", "first_lowest", "first_highest", "raw"),
     *("mode", "w_kernel", "w_stride", "w_top", "w_left", "w_bottom", "w_right", "w_pad"),
     *("w_out_rows", "w_out_columns", "w_steps"),
-    *("second_identity", "second_shift", "second_lowest", "second_highest"),
+    *("second_identity", "second_lowest", "second_highest"),
     *("merge", "merge_main", "merge_residual", "merge_add_low", "merge_add_high"),
-    *("merge_shift", "merge_lowest", "merge_highest"),
+    *("merge_lowest", "merge_highest"),
 )
 """The pass table: one 32-bit number a field, an entry of whole beats a pass. The C++ enumeration is made from it.
 
@@ -51,15 +51,20 @@ class Shape:
 
     Attributes:
         lanes: channels of a word.
+        taps: taps of a window that are reduced in a cycle.
         products_per_dsp: of the convolution's ``main_outputs``; 0 builds them from LUTs.
         extra_outputs: outputs whose products are built from LUTs beside those on DSP slices.
         filter_on_dsp: whether the window unit multiplies on DSP slices.
+        mul_bits: bits of a requantizer's factor; the offset takes the rest of an entry of ``entry_bits``.
+        shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
+        merge_bits: bits of the factors of a sum of branches, ``merge_shift`` its shift.
+        kernel: largest kernel of the window unit.
+        filters: whether the window unit multiplies, ``pools`` whether it finds maxima.
         tile_depth: weight words of a tile; the memory holds two tiles.
         row_words: words of ``in_blocks`` * ``lanes`` codes of the input row buffer.
         line_words: words of a row of the window unit's line buffer.
         channel_words: most words of channels of a tile.
-        bank_words: words of each of the three maps on the chip.
-        kernel: largest kernel of the window unit.
+        bank_words: words of the first of the three maps on the chip, ``small_words`` of the others.
     """
 
     lanes: int
@@ -69,8 +74,15 @@ class Shape:
     act_bits: int
     weight_bits: int
     filter_bits: int
-    mul_bits: int = 24
-    entry_bits: int = 64
+    sum_bits: int
+    mul_bits: int
+    entry_bits: int
+    shift: int
+    merge_bits: int
+    merge_shift: int
+    kernel: int
+    filters: bool
+    pools: bool
     products_per_dsp: int = 1
     extra_outputs: int = 0
     filter_on_dsp: bool = False
@@ -79,7 +91,7 @@ class Shape:
     line_words: int = 1024
     channel_words: int = 64
     bank_words: int = 8192
-    kernel: int = 3
+    small_words: int = 8192
 
     @property
     def inputs(self) -> int:
@@ -131,6 +143,10 @@ class Shape:
         """Codes that a sum without a quantizer is stored in."""
         return SUM_BITS // self.act_bits
 
+    def bank_size(self, bank: int) -> int:
+        """Words of a bank."""
+        return self.small_words if bank else self.bank_words
+
     def words(self, channels: int) -> int:
         """Words of ``channels`` of a stored map: whole memory beats a position."""
         return ceil(ceil(channels / self.lanes) / self.packed) * self.packed
@@ -143,6 +159,8 @@ class Shape:
             and self.lanes * self.filter_bits <= BEAT_BITS
             and self.lanes * self.entry_bits % BEAT_BITS == 0
             and SUM_BITS % self.act_bits == 0
+            and self.sum_bits <= SUM_BITS
+            and self.small_words <= self.bank_words
             and 0 <= self.extra_outputs < self.outputs
             and self.main_outputs % max(self.products_per_dsp, 1) == 0
         )

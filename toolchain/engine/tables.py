@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.engine.layers import Cut, Pass, Requant
+from toolchain.engine.layers import Cut, Pass, Requant, signed_bits
 from toolchain.engine.schedule import Places, Schedule, schedule
 from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
 from toolchain.errors import UserError
@@ -98,16 +98,26 @@ def program(cut: Cut, shape: Shape, placement: Placement) -> Program:
 
 
 def _check_formats(cut: Cut, shape: Shape) -> None:
-    """Raise UserError unless weights, filters and constants fit the bits of ``shape``."""
-    for what, need, have in (
-        ("codes", cut.act_bits, shape.act_bits),
-        ("weights", cut.weight_bits, shape.weight_bits),
-        ("filters", cut.filter_bits, shape.filter_bits),
-        ("requantizer factors", cut.mul_bits, shape.mul_bits),
-        ("requantizer offsets", cut.add_bits, shape.add_bits),
-    ):
-        if need > have:
-            raise UserError(f"{what} of {need} bits, the engine has {have}", hint="build a wider engine")
+    """Raise UserError unless the numbers of ``cut`` fit the formats of ``shape``."""
+    need = cut.formats
+    short = [
+        f"{what.replace('_', ' ')} {getattr(need, what)}, the engine has {getattr(shape, what)}"
+        for what in (
+            "act_bits",
+            "weight_bits",
+            "filter_bits",
+            "sum_bits",
+            "shift",
+            "merge_shift",
+            "merge_bits",
+            "kernel",
+        )
+        if getattr(need, what) > getattr(shape, what)
+    ]
+    if shape.act_bits != need.act_bits or (need.filters and not shape.filters) or (need.pools and not shape.pools):
+        short.append("the engine was built for other layers")
+    if short:
+        raise UserError(f"the network does not fit the engine: {short[0]}", hint="build one for this network")
 
 
 def _places(p: Pass, placement: Placement) -> Places:
@@ -140,8 +150,8 @@ def _bank_order(p: Pass, placement: Placement) -> int:
 def _entry(s: Schedule, placement: Placement, maps: Mapping[str, Located]) -> dict[str, int]:
     """The table entry of a pass without addresses of weights."""
     p, places = s.p, _places(s.p, placement)
-    size = s.shape.bank_words
-    if not places.result and p.out[0] * p.out[1] * s.words_out > size:
+    bank = placement.get(p.result)
+    if bank is not None and p.out[0] * p.out[1] * s.words_out > s.shape.bank_size(bank):
         raise ValueError(f"the map '{p.result}' does not fit a bank")
     last = s.tiles - 1
     facts = {
@@ -174,7 +184,13 @@ def _entry(s: Schedule, placement: Placement, maps: Mapping[str, Located]) -> di
     }
     if p.conv is not None:
         facts |= {"top": p.conv.pads[0], "left": p.conv.pads[1], "pad": p.conv.pad_code}
-    return facts | _window_fields(s) | _requant_fields("first", p.first) | _requant_fields("second", p.second) | _sum(p)
+    return (
+        facts
+        | _window_fields(s)
+        | _requant_fields("first", p.first)
+        | _requant_fields("second", p.second)
+        | _sum(p, s.shape)
+    )
 
 
 def _window_fields(s: Schedule) -> dict[str, int]:
@@ -190,20 +206,20 @@ def _window_fields(s: Schedule) -> dict[str, int]:
 def _requant_fields(name: str, requant: Requant | None) -> dict[str, int]:
     if requant is None:
         return {f"{name}_identity": 1}
-    return {f"{name}_shift": requant.shift, f"{name}_lowest": requant.low, f"{name}_highest": requant.high}
+    return {f"{name}_lowest": requant.low, f"{name}_highest": requant.high}
 
 
-def _sum(p: Pass) -> dict[str, int]:
+def _sum(p: Pass, shape: Shape) -> dict[str, int]:
     if p.merge is None:
         return {}
-    m = p.merge
+    m, raised = p.merge, shape.merge_shift - p.merge.shift
+    add = m.add << raised
     return {
         "merge": 1,
-        "merge_main": m.main,
-        "merge_residual": m.other,
-        "merge_add_low": (m.add & 0xFFFFFFFF) - (1 << 32 if m.add & 0x80000000 else 0),
-        "merge_add_high": m.add >> 32,
-        "merge_shift": m.shift,
+        "merge_main": m.main << raised,
+        "merge_residual": m.other << raised,
+        "merge_add_low": (add & 0xFFFFFFFF) - (1 << 32 if add & 0x80000000 else 0),
+        "merge_add_high": add >> 32,
         "merge_lowest": m.low,
         "merge_highest": m.high,
     }
@@ -293,8 +309,17 @@ def _slice(values: Array, channels: slice) -> Array:
 
 
 def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
-    """Beats of (mul, add) pairs, ``mul`` lowest."""
-    mul, add = _slice(requant.mul, channels), _slice(requant.add, channels)
+    """Beats of (mul, add) pairs, ``mul`` lowest, raised to the engine's shift.
+
+    Raises:
+        UserError: a pair does not fit its entry.
+    """
+    raised = shape.shift - requant.shift
+    mul, add = _slice(requant.mul, channels) << raised, _slice(requant.add, channels) << raised
+    for what, values, bits in (("factor", mul, shape.mul_bits), ("offset", add, shape.add_bits)):
+        need = signed_bits([int(values.min()), int(values.max())])
+        if need > bits:
+            raise UserError(f"a requantizer's {what} takes {need} bits, the engine has {bits}")
     entry = np.zeros((len(mul), 2), dtype=np.uint64)
     entry[:, 0] = mul.view(np.uint64) & np.uint64((1 << shape.mul_bits) - 1)
     entry[:, 0] |= add.view(np.uint64) << np.uint64(shape.mul_bits)

@@ -24,8 +24,8 @@ void merge(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<Co
 #pragma HLS UNROLL
                 const std::int64_t line = static_cast<std::int64_t>(codes.v[l]) * p[f_merge_main] +
                                           static_cast<std::int64_t>(other.v[l]) * p[f_merge_residual] + offset;
-                codes.v[l] =
-                    static_cast<Code<Shape>>(scaled(line, p[f_merge_shift], p[f_merge_lowest], p[f_merge_highest]));
+                codes.v[l] = static_cast<Code<Shape>>(
+                    scaled<Shape::merge_shift>(line, p[f_merge_lowest], p[f_merge_highest]));
             }
         }
         out.write(codes);

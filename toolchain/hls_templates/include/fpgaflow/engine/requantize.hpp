@@ -10,7 +10,7 @@ namespace engine {
 // How one of the two requantizers works in a pass.
 struct Scaling {
     bool identity, raw;
-    int positions, shift, low, high;
+    int positions, low, high;
 };
 
 template <class Shape>
@@ -63,7 +63,7 @@ void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hl
                     codes.v[l] = static_cast<Code<Shape>>(sum);
                 } else {
                     const std::int64_t line = sum * entries.mul[channel][l] + entries.add[channel][l];
-                    codes.v[l] = static_cast<Code<Shape>>(scaled(line, scaling.shift, scaling.low, scaling.high));
+                    codes.v[l] = static_cast<Code<Shape>>(scaled<Shape::shift>(line, scaling.low, scaling.high));
                 }
             }
             out.write(codes);

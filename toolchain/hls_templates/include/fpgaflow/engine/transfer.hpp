@@ -8,9 +8,10 @@
 namespace fpgaflow {
 namespace engine {
 
-// A map on the chip: its words of codes, position by position.
-template <class Shape>
-using Bank = Code<Shape>[Shape::bank_words][Shape::lanes];
+// A map on the chip: its words of codes, position by position. Banks differ in size; a unit that is handed one in turn
+// is declared for the largest.
+template <class Shape, int Words = Shape::bank_words>
+using Bank = Code<Shape>[Words][Shape::lanes];
 
 // Word `at` of a beat that holds several.
 template <class Shape>
@@ -26,7 +27,7 @@ Codes<Shape> codes_of(const word128& beat, int at) {
 }
 
 template <class Shape>
-Codes<Shape> from_bank(const Bank<Shape>& bank, int at) {
+Codes<Shape> from_bank(const Bank<Shape> bank, int at) {
 #pragma HLS INLINE
     Codes<Shape> codes;
     for (int l = 0; l < Shape::lanes; l++) {
@@ -38,7 +39,7 @@ Codes<Shape> from_bank(const Bank<Shape>& bank, int at) {
 
 // The source map, once a tile unless its rows stay in the convolution's buffer.
 template <class Shape>
-void read_map(const int (&p)[fields], const word128* memory, const Bank<Shape>& bank, hls::stream<Codes<Shape>>& out) {
+void read_map(const int (&p)[fields], const word128* memory, const Bank<Shape> bank, hls::stream<Codes<Shape>>& out) {
     constexpr int packed = words_a_beat<Shape>();
     const int words = p[f_rows] * p[f_columns] * p[f_words], turns = p[f_resident] ? 1 : p[f_tiles];
     word128 beat = 0;
@@ -61,7 +62,7 @@ void read_map(const int (&p)[fields], const word128* memory, const Bank<Shape>& 
 
 // What is added to the result, in its order: tile by tile.
 template <class Shape>
-void read_residual(const int (&p)[fields], const word128* memory, const Bank<Shape>& bank,
+void read_residual(const int (&p)[fields], const word128* memory, const Bank<Shape> bank,
                    hls::stream<Codes<Shape>>& out) {
     constexpr int packed = words_a_beat<Shape>();
     const int positions = p[f_merge] ? p[f_w_out_rows] * p[f_w_out_columns] : 0;
@@ -93,7 +94,7 @@ void read_residual(const int (&p)[fields], const word128* memory, const Bank<Sha
 
 // The result to its bank or to memory. In memory every run of words that is written fills whole beats.
 template <class Shape>
-void write_map(const int (&p)[fields], hls::stream<Codes<Shape>>& in, word128* memory, Bank<Shape>& bank) {
+void write_map(const int (&p)[fields], hls::stream<Codes<Shape>>& in, word128* memory, Bank<Shape> bank) {
     constexpr int packed = words_a_beat<Shape>(), word_bits = Shape::lanes * Shape::act_bits;
     const int turns = p[f_raw] ? 32 / Shape::act_bits : 1, positions = p[f_w_out_rows] * p[f_w_out_columns];
     word128 beat = 0;

@@ -72,10 +72,10 @@ void add_taps(const int (&p)[fields], int first, int channel, const WindowMemory
             for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
                 const Sum<Shape> code = window[r][c][l];
-                if (p[f_mode] == largest) {
+                if (Shape::pools && p[f_mode] == largest) {
                     sums.v[l] = code > sums.v[l] ? code : sums.v[l];
                 } else {
-                    const Sum<Shape> factor = p[f_mode] == filter ? Sum<Shape>(memory.filters[channel][tap][l]) : 1;
+                    const Sum<Shape> factor = Shape::filters && p[f_mode] == filter ? Sum<Shape>(memory.filters[channel][tap][l]) : 1;
                     sums.v[l] += factor * code;
                 }
             }

@@ -26,7 +26,7 @@ enum Counter {
 enum Mode { pass_on, filter, largest, sum_of, global_sum };
 
 // Shape: lanes, in_blocks, out_blocks, inputs = lanes * in_blocks, outputs = lanes * out_blocks; act_bits,
-// weight_bits, filter_bits, mul_bits, entry_bits; main_outputs, extra_outputs; row_words, tile_depth, line_words,
+// weight_bits, filter_bits, mul_bits, add_bits, entry_bits; shift, merge_shift; filters, pools; main_outputs, extra_outputs; row_words, tile_depth, line_words,
 // channel_words, bank_words, kernel (largest of the window unit), taps (of it, a cycle); code_t, sum_t, weight_t,
 // filter_t; main and extra, the configurations of the dot products. All codes are unsigned: signed ones are stored with
 // half their range added, which the requantizers' offsets take back.
@@ -62,14 +62,15 @@ ap_uint<Width> bits_of(const word128& word, int low) {
     return word >> low;
 }
 
-// Round half to even of value / 2**shift, then clip.
-template <class T>
-std::int32_t scaled(T value, int shift, std::int32_t low, std::int32_t high) {
+// Round half to even of value / 2**Shift, then clip. Adding just below half rounds half down; one more where the
+// quotient is odd makes it even.
+template <int Shift>
+std::int32_t scaled(std::int64_t value, std::int32_t low, std::int32_t high) {
 #pragma HLS INLINE
-    const T below_half = shift == 0 ? T(0) : T((T(1) << (shift - 1)) - 1);
-    const T odd = shift == 0 ? T(0) : T((value >> shift) & 1);
-    const T rounded = (value + below_half + odd) >> shift;
-    return static_cast<std::int32_t>(rounded < low ? T(low) : rounded > high ? T(high) : rounded);
+    constexpr std::int64_t below_half = Shift == 0 ? 0 : (std::int64_t(1) << (Shift - (Shift != 0))) - 1;
+    const std::int64_t odd = Shift == 0 ? 0 : (value >> Shift) & 1;
+    const std::int64_t rounded = (value + below_half + odd) >> Shift;
+    return static_cast<std::int32_t>(rounded < low ? low : rounded > high ? high : rounded);
 }
 
 }  // namespace engine

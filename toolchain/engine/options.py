@@ -1,0 +1,222 @@
+"""What an engine for a network can be built like: shapes that hold it, each unit's choices pruned to those that pay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
+from functools import cached_property
+from itertools import product
+from math import ceil
+
+from toolchain.dse.problem import pareto
+from toolchain.dse.resources import Resources
+from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
+from toolchain.engine.layers import Cut
+from toolchain.engine.schedule import Places, Schedule, row_words, schedule
+from toolchain.engine.shape import Shape
+from toolchain.errors import UserError
+from toolchain.hls_templates.fabric import packing
+
+LANES = (32, 16, 8, 4)
+BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)
+TILE_DEPTHS = (128, 256, 512, 1024, 2048)
+TAPS = (1, 2, 3, 5, 9, 13, 25)
+BANK_KIB = (0, 16, 32, 48, 64, 80, 96, 128, 160, 200, 256, 304, 352, 404, 456)
+"""Sizes of a bank of maps: the steps up to 456 KiB hold the maps behind the expanded ones of common networks."""
+
+CHANNEL_WORDS = 64
+"""Words of channels of a tile: as deep as a memory in LUTs is without a second one."""
+
+FABRIC_STEPS = 16
+"""Steps in which outputs move from DSP slices to LUTs."""
+
+MOST_PRODUCTS = 4096
+"""Most products a cycle: HLS partitions no array further."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Which engines are tried: all, or parts of them for a comparison."""
+
+    lanes: Sequence[int] = LANES
+    in_blocks: Sequence[int] = BLOCKS
+    out_blocks: Sequence[int] = BLOCKS
+    tile_depths: Sequence[int] = TILE_DEPTHS
+    taps: Sequence[int] = TAPS
+    bank_kib: Sequence[int] = BANK_KIB
+    luts_multiply: bool = True
+
+
+@dataclass(frozen=True)
+class UnitOption:
+    """A unit of ``shape`` alone: the cycles of every pass and the resources. Units that every engine of the lanes has
+    count with the convolution."""
+
+    shape: Shape
+    cycles: tuple[int, ...]
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The passes' ``schedules`` with a weight memory of twice ``depth`` words."""
+
+    depth: int
+    schedules: tuple[Schedule, ...]
+
+    def following(self, index: int) -> int:
+        """Weight words that a pass loads for its successor."""
+        return self.schedules[index + 1].weight_words(0) if index + 1 < len(self.schedules) else 0
+
+    @cached_property
+    def cycles(self) -> tuple[int, ...]:
+        """Cycles of every pass: of its slowest unit but the window unit."""
+        units = [s.cycles(self.following(i)) for i, s in enumerate(self.schedules)]
+        return tuple(max(n for name, n in each.items() if name != "window") for each in units)
+
+    @cached_property
+    def source_inside(self) -> frozenset[int]:
+        """Passes that read their source more than once: it must stay on the chip."""
+        return frozenset(i for i, s in enumerate(self.schedules) if s.tiles > 1 and not s.resident)
+
+    @cached_property
+    def result_inside(self) -> frozenset[int]:
+        """Passes whose tiles fill no whole memory beats: their result must stay on the chip."""
+        return frozenset(i for i, s in enumerate(self.schedules) if s.ragged)
+
+    @cached_property
+    def facts(self) -> tuple[int, ...]:
+        """All that the integer program sees of it."""
+        passes = range(len(self.schedules))
+        beats = (
+            s.beats(Places(False, False, False), self.following(i))["weights"] for i, s in enumerate(self.schedules)
+        )
+        inside = (places for i in passes for places in (i in self.source_inside, i in self.result_inside))
+        return (*self.cycles, *beats, *inside)
+
+
+@dataclass(frozen=True)
+class ConvolutionOption(UnitOption):
+    """The convolution unit with a tiling of the passes."""
+
+    tiling: Tiling
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """The choices of engines of ``lanes``: one convolution, one window unit and one bank size make an engine."""
+
+    base: Shape
+    convolutions: tuple[ConvolutionOption, ...]
+    windows: tuple[UnitOption, ...]
+    banks: tuple[UnitOption, ...]
+    fixed: Resources
+
+    def shape(self, convolution: Shape, window: Shape, bank: Shape) -> Shape:
+        """The engine of three choices."""
+        return replace(
+            convolution,
+            taps=window.taps,
+            filter_on_dsp=window.filter_on_dsp,
+            bank_words=bank.bank_words,
+            small_words=bank.small_words,
+        )
+
+
+def base_shapes(cut: Cut, choices: Choices) -> Iterator[Shape]:
+    """The smallest engine of every number of lanes that the network's memories fit."""
+    for lanes in choices.lanes:
+        draft = Shape(lanes, 1, 1, 1, **asdict(cut.formats))
+        if not draft.legal():
+            continue
+        bypassed = max((draft.words(p.out[2]) for p in cut.passes if p.conv is None), default=0)
+        channels = max(CHANNEL_WORDS, bypassed)
+        lines = [
+            (p.middle[1] + p.window.pads[1] + p.window.pads[3]) * min(draft.words(p.out[2]), channels)
+            for p in cut.passes
+            if p.window is not None and p.window.mode != "global_sum"
+        ]
+        yield replace(draft, channel_words=channels, line_words=max(lines, default=1))
+
+
+def expand(
+    cut: Cut, base: Shape, choices: Choices, budget: Resources, faster: Callable[[Tiling], bool] = lambda _: True
+) -> EngineOptions:
+    """The options of engines like ``base`` that fit ``budget`` alone; ``faster`` keeps a tiling of the passes."""
+    fixed = fixed_cost(base)
+    room = budget - fixed
+    windows = [replace(base, taps=t, filter_on_dsp=d) for t, d in _window_kinds(base, choices)]
+    units = [UnitOption(s, _window_cycles(cut, s), window_cost(s)) for s in windows]
+    size = base.lanes * base.act_bits // 8
+    sizes = [max(1, (n << 10) // size) for n in sorted(choices.bank_kib)]
+    banks = [replace(base, bank_words=n, small_words=m) for n in sizes for m in sizes if m <= n]
+    return EngineOptions(
+        base,
+        tuple(_convolutions(cut, base, choices, room, faster)),
+        tuple(_unbeaten([u for u in units if u.resources.fits(room)])),
+        tuple(u for u in (UnitOption(s, (), banks_cost(s)) for s in banks) if u.resources.fits(room)),
+        fixed,
+    )
+
+
+def _window_kinds(base: Shape, choices: Choices) -> list[tuple[int, bool]]:
+    taps = [t for t in choices.taps if t <= base.kernel**2] or [1]
+    fabrics = [True, False] if choices.luts_multiply else [True]
+    return list(product(taps, fabrics if base.filters else [False]))
+
+
+def _window_cycles(cut: Cut, shape: Shape) -> tuple[int, ...]:
+    return tuple(Schedule(p, shape, 1, 1).cycles()["window"] for p in cut.passes)
+
+
+def _convolutions(
+    cut: Cut, base: Shape, choices: Choices, room: Resources, faster: Callable[[Tiling], bool]
+) -> list[ConvolutionOption]:
+    found: list[ConvolutionOption] = []
+    for a, b in product(choices.in_blocks, choices.out_blocks):
+        draft = replace(base, in_blocks=a, out_blocks=b)
+        if draft.inputs * draft.outputs > MOST_PRODUCTS:
+            continue
+        draft = replace(draft, row_words=row_words(cut.passes, draft))
+        tilings = [t for t in _tilings(cut, draft, choices) if faster(t)]
+        for shape in _fabrics(draft, choices) if tilings else ():
+            for tiling in tilings:
+                built = replace(shape, tile_depth=tiling.depth)
+                cost = convolution_cost(built)
+                if cost.fits(room):
+                    found.append(ConvolutionOption(built, tiling.cycles, cost, tiling))
+    rows = [(*o.tiling.facts, *astuple(o.resources)) for o in found]
+    return [found[i] for i in pareto(rows)]
+
+
+def _tilings(cut: Cut, draft: Shape, choices: Choices) -> list[Tiling]:
+    """The passes with every depth of the weight memory that changes something."""
+    found: list[Tiling] = []
+    for depth in sorted(choices.tile_depths):
+        try:
+            schedules = tuple(schedule(p, replace(draft, tile_depth=depth), aligned=False) for p in cut.passes)
+        except UserError:
+            continue
+        tiling = Tiling(depth, schedules)
+        if not found or tiling.facts != found[-1].facts:
+            found.append(tiling)
+    return found
+
+
+def _fabrics(draft: Shape, choices: Choices) -> list[Shape]:
+    """``draft`` with products on DSP slices as they pack, some or all outputs in LUTs."""
+    counts = [n for n in (1, *packing(draft.weight, draft.code)) if n <= draft.outputs]
+    found = []
+    for count in counts:
+        least = draft.outputs % count
+        step = count * ceil(draft.outputs / count / FABRIC_STEPS)
+        extras = range(least, draft.outputs, step) if choices.luts_multiply else [least] if not least else []
+        found += [replace(draft, products_per_dsp=count, extra_outputs=extra) for extra in extras]
+    if choices.luts_multiply:
+        found.append(replace(draft, products_per_dsp=0))
+    costs = [(0, *astuple(convolution_cost(s))) for s in found]
+    return [found[i] for i in pareto(costs)]
+
+
+def _unbeaten(options: Sequence[UnitOption]) -> list[UnitOption]:
+    return [options[i] for i in pareto([(*o.cycles, *astuple(o.resources)) for o in options])]
