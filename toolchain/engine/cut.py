@@ -25,6 +25,8 @@ from toolchain.ir.ops import (
 )
 from toolchain.ir.types import Value
 
+UNQUANTIZED = "its sums are not quantized by multiply and shift"
+
 WIDEST_CODE = 8
 """Bits of the widest stored code."""
 
@@ -109,7 +111,7 @@ class _Cutter:
             value, first = self._requant(node.output)
         raw = conv is not None and first is None
         if raw and value.name != output:
-            raise _refused(node, "its sums are not quantized")
+            raise _refused(node, UNQUANTIZED)
         middle = value.shape
         window, second = None, None
         if not raw:
@@ -179,7 +181,7 @@ class _Cutter:
             self.done.add(start.name)
             found, second = self._requant(start.output)
             if second is None:
-                raise _refused(start, "its sums are not quantized")
+                raise _refused(start, UNQUANTIZED)
             return found, Sliding("global_sum"), second
         if not isinstance(start, Window):
             return value, None, None
@@ -197,7 +199,7 @@ class _Cutter:
             return unit.output, sliding, None
         found, second = self._requant(unit.output)
         if second is None:
-            raise _refused(unit, "its sums are not quantized")
+            raise _refused(unit, UNQUANTIZED)
         return found, sliding, second
 
     def _merge(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Merge | None]:

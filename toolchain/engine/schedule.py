@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
+from math import ceil, gcd
 
 from toolchain.engine.layers import Pass
 from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
@@ -241,17 +241,17 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
     if least_rows > shape.row_words:
         need, have = (n * shape.inputs * shape.act_bits // 8 for n in (least_rows, shape.row_words))
         raise UserError(f"its rows take {need} bytes, the row buffer holds {have}", where=p.name)
-    count = ceil(whole.words_out / shape.out_blocks)
-    groups = min(shape.tile_depth // whole.fold, max(shape.channel_words // shape.out_blocks, 1), count)
-    if p.window is not None and p.window.mode not in ("global_sum",):
+    count, step = ceil(whole.words_out / shape.out_blocks), 1
+    most = min(shape.tile_depth // whole.fold, max(shape.channel_words // shape.out_blocks, 1))
+    if p.window is not None and p.window.mode != "global_sum":
         width = p.middle[1] + p.window.pads[1] + p.window.pads[3]
-        groups = min(groups, shape.line_words // (width * shape.out_blocks))
-    if aligned and groups < count and p.out[0] * p.out[1] > 1:
-        while groups and groups * shape.out_blocks % shape.packed:
-            groups -= 1
+        most = min(most, shape.line_words // (width * shape.out_blocks))
+    if aligned and p.out[0] * p.out[1] > 1:
+        step = shape.packed // gcd(shape.packed, shape.out_blocks)
+    groups = min(count, most // step * step) if most < count else count
     if groups < 1:
         word = shape.inputs * shape.outputs * shape.weight_bits
-        need, have = (n * word // 8 for n in (whole.fold, shape.tile_depth))
+        need, have = (n * word // 8 for n in (whole.fold * min(step, count), shape.tile_depth))
         raise UserError(f"a weight tile takes {need} bytes, the weight memory holds {have}", where=p.name)
     return Schedule(p, shape, groups, ceil(count / groups))
 
@@ -260,7 +260,7 @@ def _check(p: Pass, shape: Shape, whole: Schedule, need: int, what: str, have: i
     if need > have:
         size = shape.lanes * shape.act_bits // 8
         raise UserError(f"its {what} take {need * size} bytes, the engine holds {have * size}", where=p.name)
-    if p.window is not None and p.window.mode not in ("global_sum",):
+    if p.window is not None and p.window.mode != "global_sum":
         width = p.middle[1] + p.window.pads[1] + p.window.pads[3]
         if width * need > shape.line_words:
             size = shape.lanes * shape.act_bits // 8

@@ -1,0 +1,47 @@
+"""Small random networks of the kinds that the engine is for."""
+
+from __future__ import annotations
+
+from tests.graphs import Builder
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Value
+
+
+def conv(net: Builder, x: Value, outputs: int, kernel: int, stride: int = 1, *, signed: bool = False) -> Value:
+    """A convolution of stored codes, padded to keep its size at stride 1."""
+    if kernel > 1 or stride > 1:
+        pad = (kernel - 1) // 2
+        x = net.window(x, (kernel, kernel), stride=(stride, stride), pads=(pad,) * 4)
+    return net.mulshift(net.matvec(x, outputs), 8, signed=signed)
+
+
+def depthwise(net: Builder, x: Value, kernel: int, stride: int = 1) -> Value:
+    """A depthwise filter of stored codes."""
+    pad = (kernel - 1) // 2
+    window = net.window(x, (kernel, kernel), stride=(stride, stride), pads=(pad,) * 4)
+    return net.mulshift(net.depthwise(window, kernel**2), 8)
+
+
+def inverted_residuals(seed: int = 0, size: int = 12, kernel: int = 3) -> Graph:
+    """A MobileNetV2 in small: stem, two blocks, one with a sum of branches, a head and logits without a quantizer."""
+    net = Builder((size, size, 3), 8, signed=True, seed=seed)
+    x = depthwise(net, conv(net, net.input, 8, 3, 2), 3)
+    x = conv(net, x, 12, 1, signed=True)
+    y = conv(net, depthwise(net, conv(net, x, 40, 1), kernel), 12, 1, signed=True)
+    x = net.mulshift(net.add(x, y, (2, 1)), 8, signed=True, per_channel=False)
+    x = conv(net, depthwise(net, conv(net, x, 36, 1), kernel, 2), 20, 1, signed=True)
+    x = net.mulshift(net.global_sum(conv(net, x, 52, 1)), 8)
+    return net.graph(net.matvec(x, 10))
+
+
+def residual_blocks(seed: int = 0, size: int = 16) -> Graph:
+    """A ResNet in small: stem with maximum pool, a plain block and one with a shortcut convolution."""
+    net = Builder((size, size, 3), 8, seed=seed)
+    x = conv(net, net.input, 16, 5, 2)
+    x = net.pool(net.window(x, (3, 3), stride=(2, 2), pads=(1, 1, 1, 1)), 9)
+    y = conv(net, conv(net, x, 16, 3), 16, 3, signed=True)
+    x = net.mulshift(net.add(y, x), 8, per_channel=False)
+    y = conv(net, conv(net, x, 28, 3, 2), 28, 3, signed=True)
+    x = net.mulshift(net.add(conv(net, x, 28, 1, 2, signed=True), y), 8, per_channel=False)
+    x = net.mulshift(net.global_sum(x), 8)
+    return net.graph(net.mulshift(net.matvec(x, 10), 8, signed=True))

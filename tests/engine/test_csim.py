@@ -1,0 +1,80 @@
+"""The engine's C++ computes what the evaluator does, in the cycles and bytes that the model says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from tests.engine.networks import inverted_residuals, residual_blocks
+from toolchain.engine.csim import EngineSim
+from toolchain.engine.cut import cut
+from toolchain.engine.layers import Cut
+from toolchain.engine.schedule import row_words
+from toolchain.engine.shape import Shape
+from toolchain.engine.tables import Program, program
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+
+pytestmark = pytest.mark.needs_gxx
+
+GRAPHS = (
+    inverted_residuals(),
+    inverted_residuals(seed=1, size=17, kernel=5),
+    residual_blocks(),
+    residual_blocks(seed=1, size=21),
+)
+
+
+def engine_for(cuts: list[Cut], **facts: int | bool) -> Shape:
+    """An engine whose number formats and memories hold all ``cuts``."""
+    formats = [asdict(each.formats) for each in cuts]
+    widest = {name: max(each[name] for each in formats) for name in formats[0]}
+    shape = Shape(**({"lanes": 4, "in_blocks": 2, "out_blocks": 2, "taps": 3, "bank_words": 1, "small_words": 1}
+                     | widest | facts))  # type: ignore[arg-type]  # fmt: skip
+    words = max(row_words(each.passes, shape) for each in cuts)
+    return replace(shape, row_words=words, line_words=512)
+
+
+def check(graph: Graph, found: Program, frames: int = 2) -> None:
+    """Answers, cycles of every unit and beats of every port are the evaluator's and the model's."""
+    kind = graph.input.qint
+    codes = np.random.default_rng(3).integers(kind.min, kind.max + 1, (frames, *graph.input.shape))
+    run = EngineSim(graph, found).run(codes)
+    expected = evaluate(graph, codes)[graph.output]
+
+    assert np.array_equal(run.codes, expected)
+    assert expected.std() > 1  # the answer says something
+    for i, (schedule, places) in enumerate(zip(found.schedules, found.places, strict=True)):
+        cycles, beats = schedule.cycles(found.following(i)), schedule.beats(places, found.following(i))
+        assert run.counts[i + 1].tolist() == [*cycles.values(), *beats.values()], schedule.p.name
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Graph) -> None:
+    """Weight tiles, bypassed units, kernels of 1 to 5, strides, signed and unsigned codes: one shape, one library."""
+    shape = engine_for([cut(each) for each in GRAPHS], tile_depth=96)
+
+    check(graph, program(cut(graph), shape, {}))
+
+
+@pytest.mark.parametrize("graph", GRAPHS[::2])
+def test_an_engine_of_the_search_runs_with_maps_in_its_banks(graph: Graph) -> None:
+    """Two products a DSP slice, outputs in LUTs beside them and results on the chip."""
+    shape = engine_for([cut(each) for each in GRAPHS], in_blocks=1, out_blocks=3, products_per_dsp=2, extra_outputs=4,
+                       tile_depth=256, bank_words=2048, small_words=1024)  # fmt: skip
+    network = cut(graph)
+    names = [p.result for p in network.passes[:-1]]
+    placement = {name: bank for bank, name in enumerate(names[:3])}  # one after the other, each in its own
+
+    check(graph, program(network, shape, placement))
+
+
+def test_without_fusion_the_answers_are_the_same() -> None:
+    """Every window and every sum of branches as a pass of its own."""
+    graph = inverted_residuals()
+    network = cut(graph, fuse=False)
+
+    assert len(network.passes) > len(cut(graph).passes)
+    check(graph, program(network, engine_for([cut(each) for each in GRAPHS], tile_depth=96, channel_words=64), {}))

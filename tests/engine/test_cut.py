@@ -1,0 +1,77 @@
+"""Which nodes become a pass of the engine, and what it cannot run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.engine.networks import inverted_residuals, residual_blocks
+from tests.graphs import Builder
+from toolchain.engine.cut import cut, refusals
+from toolchain.engine.tables import pack, unpack
+from toolchain.errors import UserError
+
+
+def test_an_inverted_residual_is_two_passes() -> None:
+    """Expansion with the depthwise filter, projection with the sum of branches."""
+    passes = cut(inverted_residuals()).passes
+
+    assert [(p.window.mode if p.window else None, p.merge is not None) for p in passes] == [
+        ("filter", False),
+        (None, False),
+        ("filter", False),
+        (None, True),
+        ("filter", False),
+        (None, False),
+        ("global_sum", False),
+        (None, False),
+    ]
+    assert passes[-1].raw
+
+
+def test_the_shortcut_convolution_takes_the_sum_of_branches_that_is_ready() -> None:
+    """Of two convolutions that are added, the later one adds."""
+    passes = cut(residual_blocks()).passes
+    merging = [p for p in passes if p.merge is not None]
+
+    assert [p.conv.kernel for p in merging if p.conv is not None] == [3, 1]
+    assert all(passes.index(p) > [q.result for q in passes].index(p.merge.residual) for p in merging if p.merge)
+
+
+def test_every_multiplication_of_the_graph_is_in_a_pass() -> None:
+    graph = residual_blocks()
+    expected = sum(
+        node.output.shape[0] * node.output.shape[1] * node.weight.size
+        for node in graph.nodes
+        if hasattr(node, "weight")
+    )
+
+    assert sum(p.macs for p in cut(graph).passes) == expected
+
+
+def test_a_threshold_is_refused() -> None:
+    net = Builder((8, 8, 8), 4)
+    graph = net.graph(net.matvec(net.threshold(net.matvec(net.input, 8)), 8))
+    with pytest.raises(UserError) as failure:
+        cut(graph)
+
+    assert str(failure.value) == (
+        "the engine cannot run it: its sums are not quantized by multiply and shift [MatVec 'onnx_matvec0']"
+    )
+    assert refusals(graph) == [(failure.value.where, failure.value.what)]
+
+
+def test_wide_codes_are_refused() -> None:
+    net = Builder((8, 8, 8), 8)
+    graph = net.graph(net.matvec(net.mulshift(net.matvec(net.input, 8), 12), 8))
+    with pytest.raises(UserError, match="^codes of 12 bits; the engine stores at most 8 bits$"):
+        cut(graph)
+
+
+@pytest.mark.parametrize("bits", [3, 4, 6, 7, 8])
+def test_unpacking_undoes_packing(bits: int) -> None:
+    """Codes that lie across the halves of a beat included."""
+    count = 128 // bits
+    codes = np.random.default_rng(0).integers(0, 1 << bits, (5, count))
+
+    assert np.array_equal(unpack(pack(codes, bits), bits, count), codes)

@@ -1,0 +1,162 @@
+"""The engines an integer program chooses from: what their maps, weights and passes take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+
+from toolchain.dse.resources import Resources, total
+from toolchain.engine.layers import Cut
+from toolchain.engine.options import ConvolutionOption, EngineOptions, Tiling, UnitOption
+from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places
+from toolchain.engine.shape import Shape
+from toolchain.engine.timing import idle_cycles, timings
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an engine may take, and the memory's bytes a clock cycle."""
+
+    resources: Resources
+    bytes_per_cycle: float
+    prefetch: bool = True
+    """Whether weights come in while the pass before runs; without it their time is added, for comparison."""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A map, the first and last pass that need it, and its words."""
+
+    name: str
+    first: int
+    last: int
+    words: int
+
+
+def lifetimes(cut: Cut, shape: Shape) -> list[Lifetime]:
+    """The maps that passes hand on; the network's input and answer always lie in memory."""
+    made = {p.result: i for i, p in enumerate(cut.passes)}
+    last: dict[str, int] = {}
+    for i, p in enumerate(cut.passes):
+        for name in (p.source, *([p.merge.residual] if p.merge is not None else [])):
+            last[name] = i
+    return [
+        Lifetime(p.result, made[p.result], last[p.result], p.out[0] * p.out[1] * shape.words(p.out[2]))
+        for p in cut.passes
+        if p.result in last
+    ]
+
+
+def color(inside: Mapping[Lifetime, bool]) -> dict[str, int]:
+    """A bank for every map; the first, large one for those that are True."""
+    banks: dict[str, int] = {}
+    for life, large in sorted(inside.items(), key=lambda each: each[0].first):
+        taken = {banks[o.name] for o in inside if o.name in banks and o.last >= life.first and o.first <= life.last}
+        banks[life.name] = 0 if large else min({1, 2} - taken)
+    return banks
+
+
+def places_of(cut: Cut, index: int, inside: frozenset[str]) -> Places:
+    """Which maps of a pass lie in memory."""
+    p = cut.passes[index]
+    return Places(
+        p.source not in inside, p.merge is not None and p.merge.residual not in inside, p.result not in inside
+    )
+
+
+def weight_cycles(tiling: Tiling, index: int, bytes_per_cycle: float) -> float:
+    """Cycles that the weights of a pass take on the memory port, without any map."""
+    places = Places(False, False, False)
+    return tiling.schedules[index].beats(places, tiling.following(index))["weights"] * BEAT_BYTES / bytes_per_cycle
+
+
+def start_cycles(tiling: Tiling, budget: Budget) -> float:
+    """Cycles in front of the passes: the first weights, and all of them where they do not come in meanwhile."""
+    first = timings(tiling.schedules[:1], [Places(True, False, True)], budget.bytes_per_cycle)[0].cycles
+    passes = 0 if budget.prefetch else len(tiling.schedules)
+    return first + sum(weight_cycles(tiling, i, budget.bytes_per_cycle) for i in range(passes))
+
+
+def least_cycles(tiling: Tiling, budget: Budget) -> float:
+    """What no engine with ``tiling`` comes below, whatever its other units and maps are."""
+    pairs = enumerate(tiling.cycles)
+    return sum(
+        (max(n, weight_cycles(tiling, i, budget.bytes_per_cycle)) + PASS_CYCLES for i, n in pairs),
+        start=start_cycles(tiling, budget),
+    )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The engines of one number of lanes, and what a frame takes on each."""
+
+    cut: Cut
+    options: EngineOptions
+    budget: Budget
+
+    def start_cycles(self, tiling: Tiling) -> float:
+        """Cycles in front of the passes: the first weights, and all of them where they do not come in meanwhile."""
+        return start_cycles(tiling, self.budget)
+
+    def memory_time(self, c: ConvolutionOption, index: int) -> float:
+        """Cycles that the weights of a pass take on the memory port, without any map."""
+        return weight_cycles(c.tiling, index, self.budget.bytes_per_cycle)
+
+    def map_time(self, index: int) -> tuple[float, float, float]:
+        """Cycles that source, residual and result of a pass take, each read or written once."""
+        s = self.options.convolutions[0].tiling.schedules[index]
+        beats = replace(s, tiles=1, groups=1 << 20).beats(Places(True, True, True))
+        rate = BEAT_BYTES / self.budget.bytes_per_cycle
+        return beats["source"] * rate, beats["residual"] * rate, beats["result"] * rate
+
+    def idle(self, window: UnitOption, index: int) -> int:
+        """Cycles of a pass in which not all units run."""
+        s = replace(self.options.convolutions[0].tiling.schedules[index], shape=self._windowed(window))
+        return idle_cycles(s)
+
+    def _windowed(self, window: UnitOption) -> Shape:
+        return replace(self.options.convolutions[0].tiling.schedules[0].shape, taps=window.shape.taps)
+
+    def fits(self, *chosen: UnitOption) -> bool:
+        """Whether the choices fit the budget together."""
+        return total((self.options.fixed, *(o.resources for o in chosen))).fits(self.budget.resources)
+
+    def lives(self) -> list[Lifetime]:
+        """The maps that can stay on the chip."""
+        return lifetimes(self.cut, self.options.base)
+
+    def cycles_of(self, c: ConvolutionOption, w: UnitOption, inside: frozenset[str]) -> float | None:
+        """Cycles a frame; None where a map that must stay on the chip does not."""
+        rate = self.budget.bytes_per_cycle
+        places = [places_of(self.cut, i, inside) for i in range(len(self.cut.passes))]
+        if any(places[i].source for i in c.tiling.source_inside) or any(
+            places[i].result for i in c.tiling.result_inside
+        ):
+            return None
+        schedules = [replace(s, shape=replace(s.shape, taps=w.shape.taps)) for s in c.tiling.schedules]
+        return sum(t.cycles for t in timings(schedules, places, rate)[1:]) + self.start_cycles(c.tiling)
+
+    def brute_force(self) -> float:
+        """The fewest cycles of all choices, one after the other; the oracle of small cases."""
+        lives = self.lives()
+        best = float("inf")
+        for c, w, b in product(self.options.convolutions, self.options.windows, self.options.banks):
+            if not self.fits(c, w, b):
+                continue
+            for placed in _placements(lives, b.shape):
+                cycles = self.cycles_of(c, w, frozenset(placed))
+                best = best if cycles is None else min(best, cycles)
+        return best
+
+
+def _placements(lives: Sequence[Lifetime], shape: Shape) -> Iterator[tuple[str, ...]]:
+    """Every set of maps that the banks hold, by every way to put each into one or none."""
+    for banks in product((None, 0, 1, 2), repeat=len(lives)):
+        placed = [(life, bank) for life, bank in zip(lives, banks, strict=True) if bank is not None]
+        fits = all(life.words <= shape.bank_size(bank) for life, bank in placed)
+        apart = all(
+            a[1] != b[1] or a[0].last < b[0].first or b[0].last < a[0].first for a, b in combinations(placed, 2)
+        )
+        if fits and apart:
+            yield tuple(life.name for life, _ in placed)
