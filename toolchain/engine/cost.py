@@ -65,13 +65,14 @@ def convolution_cost(shape: Shape) -> Resources:
 def window_cost(shape: Shape) -> Resources:
     """Taps of a word of channels, the line buffer, the columns of every channel and their filters."""
     width, taps, kernel = shape.lanes * shape.act_bits, min(shape.taps, shape.kernel**2), shape.kernel
-    lane = adder_tree(taps, shape.act_bits)
-    if shape.filters:
-        lane = dot_product(taps, shape.filter_bits, shape.act_bits, dsp=shape.filter_on_dsp)
+    lane = adder_tree(taps, shape.act_bits) if not shape.filters else Resources()
     if shape.pools:
         lane += (comparator(shape.act_bits) + logic(shape.act_bits)) * taps
     choose = logic(selector(ceil(kernel**2 / taps), taps * shape.act_bits)) if taps < kernel**2 else Resources()
     sums = (lane + choose + accumulator(shape.sum_bits)) * shape.lanes
+    if shape.filters:
+        slices, luts = (dot_product(taps, shape.filter_bits, shape.act_bits, dsp=dsp) for dsp in (True, False))
+        sums += slices * shape.filter_dsp_lanes + luts * (shape.lanes - shape.filter_dsp_lanes)
     filters = memory(shape.channel_words, shape.lanes * shape.filter_bits) * (kernel**2 if shape.filters else 0)
     return total(
         (
@@ -93,10 +94,10 @@ def banks_cost(shape: Shape) -> Resources:
 
 def fixed_cost(shape: Shape) -> Resources:
     """What only the lanes and the number formats decide: requantizers, the sum of branches, transfers and control."""
-    wide = shape.sum_bits + shape.mul_bits
+    wide = max(shape.sum_bits + shape.mul_bits, shape.add_bits)
     product = multiplier(shape.mul_bits, shape.sum_bits)
     scale = (product + requantizer(wide, shape.act_bits)) * shape.lanes
-    constants = memory(shape.channel_words, shape.lanes * shape.entry_bits)
+    constants = memory(shape.channel_words, shape.lanes * (shape.mul_bits + shape.add_bits))
     factor = multiplier(shape.merge_bits, shape.act_bits, dsp=shape.merge_bits > MERGE_LUT_BITS) * 2
     merged = shape.act_bits + shape.merge_bits + 1
     sum_of_branches = (factor + requantizer(merged, shape.act_bits)) * shape.lanes

@@ -194,13 +194,22 @@ class _Cutter:
         self.done |= {start.name, unit.name}
         kind = "filter" if isinstance(unit, Depthwise) else "largest" if unit.kind == "max" else "sum_of"
         weight = unit.weight if isinstance(unit, Depthwise) else None
-        sliding = Sliding(kind, start.kernel[0], start.stride[0], start.pads, start.pad_value, weight)
+        sliding = Sliding(kind, start.kernel[0], start.stride[0], self._pads(start), start.pad_value, weight)
         if kind == "largest":
             return unit.output, sliding, None
         found, second = self._requant(unit.output)
         if second is None:
             raise _refused(unit, UNQUANTIZED)
         return found, sliding, second
+
+    def _pads(self, node: Window) -> tuple[int, int, int, int]:
+        """The pads of ``node`` without the rows and columns at the end that no window reaches."""
+        shape, (top, left, *_), k, s = self.values[node.inputs[0]].shape, node.pads, node.kernel[0], node.stride[0]
+        bottom, right = (
+            max(0, (out - 1) * s + k - size - pad)
+            for out, size, pad in zip(node.output.shape[:2], shape[:2], (top, left), strict=True)
+        )
+        return top, left, bottom, right
 
     def _merge(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Merge | None]:
         """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it."""

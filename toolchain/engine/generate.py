@@ -80,6 +80,7 @@ def _constants(shape: Shape) -> dict[str, int]:
         *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "weight_bits", "filter_bits"),
         *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
         *("line_words", "channel_words", "bank_words", "small_words", "kernel", "taps", "shift", "merge_shift"),
+        "filter_dsp_lanes",
     )
     found = {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
     return found | {"filters": int(shape.filters), "pools": int(shape.pools)}

@@ -119,6 +119,7 @@ class Formats:
     filter_bits: int
     sum_bits: int
     mul_bits: int
+    add_bits: int
     entry_bits: int
     shift: int
     merge_bits: int
@@ -164,6 +165,7 @@ class Cut:
             filter_bits=signed_bits([int(n) for w in filters for n in (w.min(), w.max())]),
             sum_bits=signed_bits(self._sum_ends()),
             mul_bits=signed_bits(muls),
+            add_bits=signed_bits(adds),
             entry_bits=64 if entry <= 64 else 128,
             shift=shift,
             merge_bits=signed_bits(factors),

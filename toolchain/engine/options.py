@@ -30,6 +30,9 @@ CHANNEL_WORDS = 64
 FABRIC_STEPS = 16
 """Steps in which outputs move from DSP slices to LUTs."""
 
+FILTER_STEPS = 4
+"""Steps in which lanes of the window unit do the same."""
+
 MOST_PRODUCTS = 4096
 """Most products a cycle: HLS partitions no array further."""
 
@@ -117,7 +120,7 @@ class EngineOptions:
         return replace(
             convolution,
             taps=window.taps,
-            filter_on_dsp=window.filter_on_dsp,
+            filter_dsp_lanes=window.filter_dsp_lanes,
             bank_words=bank.bank_words,
             small_words=bank.small_words,
         )
@@ -145,7 +148,7 @@ def expand(
     """The options of engines like ``base`` that fit ``budget`` alone; ``faster`` keeps a tiling of the passes."""
     fixed = fixed_cost(base)
     room = budget - fixed
-    windows = [replace(base, taps=t, filter_on_dsp=d) for t, d in _window_kinds(base, choices)]
+    windows = [replace(base, taps=t, filter_dsp_lanes=d) for t, d in _window_kinds(base, choices)]
     units = [UnitOption(s, _window_cycles(cut, s), window_cost(s)) for s in windows]
     size = base.lanes * base.act_bits // 8
     sizes = [max(1, (n << 10) // size) for n in sorted(choices.bank_kib)]
@@ -159,10 +162,11 @@ def expand(
     )
 
 
-def _window_kinds(base: Shape, choices: Choices) -> list[tuple[int, bool]]:
+def _window_kinds(base: Shape, choices: Choices) -> list[tuple[int, int]]:
     taps = [t for t in choices.taps if t <= base.kernel**2] or [1]
-    fabrics = [True, False] if choices.luts_multiply else [True]
-    return list(product(taps, fabrics if base.filters else [False]))
+    lanes = sorted({base.lanes * n // FILTER_STEPS for n in range(FILTER_STEPS + 1)})
+    lanes = lanes if choices.luts_multiply else [base.lanes]
+    return list(product(taps, lanes if base.filters else [0]))
 
 
 def _window_cycles(cut: Cut, shape: Shape) -> tuple[int, ...]:

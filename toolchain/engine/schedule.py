@@ -203,8 +203,11 @@ class Schedule:
 
     @cached_property
     def preload(self) -> int:
-        """Cycles in which the constants come in before a code leaves, all tiles together."""
-        return sum(sum(self.constant_beats(t)) for t in range(self.tiles))
+        """Cycles in which the convolution waits for constants: of the first tile for those that take longer than its
+        first rows, of the others for all."""
+        head = self.first_rows * self.p.shape[1] * self.words_in if self.p.conv is not None else 0
+        first, *rest = (sum(self.constant_beats(t)) for t in range(self.tiles))
+        return max(0, first - head) + sum(rest)
 
     @cached_property
     def drain(self) -> int:

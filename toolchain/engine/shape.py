@@ -14,6 +14,9 @@ BEAT_BITS = 128
 SUM_BITS = 32
 """Bits that a sum without a quantizer is stored in."""
 
+LINE_BITS = 62
+"""Widest product of a requantizer, and its widest offset: the C simulation adds them in 64 bits."""
+
 FIELDS = (
     *("bypass", "banks", "source_ddr", "residual_ddr", "result_ddr", "source", "residual", "result"),
     *("rows", "columns", "words", "out_rows", "out_columns", "out_words"),
@@ -54,8 +57,8 @@ class Shape:
         taps: taps of a window that are reduced in a cycle.
         products_per_dsp: of the convolution's ``main_outputs``; 0 builds them from LUTs.
         extra_outputs: outputs whose products are built from LUTs beside those on DSP slices.
-        filter_on_dsp: whether the window unit multiplies on DSP slices.
-        mul_bits: bits of a requantizer's factor; the offset takes the rest of an entry of ``entry_bits``.
+        filter_dsp_lanes: lanes of the window unit that multiply on DSP slices, the others in LUTs.
+        mul_bits: bits of a requantizer's factor, ``add_bits`` of its offset; a pair lies in ``entry_bits`` of memory.
         shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
         merge_bits: bits of the factors of a sum of branches, ``merge_shift`` its shift.
         kernel: largest kernel of the window unit.
@@ -76,6 +79,7 @@ class Shape:
     filter_bits: int
     sum_bits: int
     mul_bits: int
+    add_bits: int
     entry_bits: int
     shift: int
     merge_bits: int
@@ -85,7 +89,7 @@ class Shape:
     pools: bool
     products_per_dsp: int = 1
     extra_outputs: int = 0
-    filter_on_dsp: bool = False
+    filter_dsp_lanes: int = 0
     tile_depth: int = 256
     row_words: int = 1024
     line_words: int = 1024
@@ -117,11 +121,6 @@ class Shape:
     def weight(self) -> QInt:
         """Type of the convolution's weights."""
         return QInt(self.weight_bits, True)
-
-    @property
-    def add_bits(self) -> int:
-        """Bits of a requantizer's offset."""
-        return self.entry_bits - self.mul_bits
 
     @property
     def packed(self) -> int:
@@ -160,6 +159,9 @@ class Shape:
             and self.lanes * self.entry_bits % BEAT_BITS == 0
             and SUM_BITS % self.act_bits == 0
             and self.sum_bits <= SUM_BITS
+            and self.mul_bits + self.add_bits <= self.entry_bits
+            and self.mul_bits + self.sum_bits <= LINE_BITS
+            and self.add_bits <= LINE_BITS
             and self.small_words <= self.bank_words
             and 0 <= self.extra_outputs < self.outputs
             and self.main_outputs % max(self.products_per_dsp, 1) == 0

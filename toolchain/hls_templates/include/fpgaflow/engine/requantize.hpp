@@ -25,8 +25,8 @@ void load_entries(int words, hls::stream<word128>& constants, Entries<Shape>& en
                 const ap_uint<Shape::entry_bits> entry = bits_of<Shape::entry_bits>(word, e * Shape::entry_bits);
                 const ap_int<Shape::mul_bits> mul = entry;
                 const ap_int<Shape::add_bits> add = entry >> Shape::mul_bits;
-                entries.mul[w][beat * a_beat + e] = static_cast<std::int32_t>(mul);
-                entries.add[w][beat * a_beat + e] = static_cast<std::int64_t>(add);
+                entries.mul[w][beat * a_beat + e] = static_cast<Exact<ap_int<Shape::mul_bits>>>(mul);
+                entries.add[w][beat * a_beat + e] = static_cast<Exact<ap_int<Shape::add_bits>>>(add);
             }
         }
     }
@@ -62,7 +62,8 @@ void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hl
                 } else if (scaling.identity) {
                     codes.v[l] = static_cast<Code<Shape>>(sum);
                 } else {
-                    const std::int64_t line = sum * entries.mul[channel][l] + entries.add[channel][l];
+                    const std::int64_t line = sum * static_cast<std::int64_t>(entries.mul[channel][l]) +
+                                              static_cast<std::int64_t>(entries.add[channel][l]);
                     codes.v[l] = static_cast<Code<Shape>>(scaled<Shape::shift>(line, scaling.low, scaling.high));
                 }
             }

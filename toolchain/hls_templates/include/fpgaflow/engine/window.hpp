@@ -71,12 +71,17 @@ void add_taps(const int (&p)[fields], int first, int channel, const WindowMemory
             const int r = skip + tap / k, c = skip + tap % k;
             for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                const Sum<Shape> code = window[r][c][l];
+                const Code<Shape> code = window[r][c][l];
+                const Sum<Shape> sum = code;
                 if (Shape::pools && p[f_mode] == largest) {
-                    sums.v[l] = code > sums.v[l] ? code : sums.v[l];
+                    sums.v[l] = sum > sums.v[l] ? sum : sums.v[l];
+                } else if (Shape::filters && p[f_mode] == filter) {
+                    const Exact<typename Shape::filter_t> factor = memory.filters[channel][tap][l];
+                    sums.v[l] += l < Shape::filter_dsp_lanes
+                                     ? Multiplier<true>::template product<Sum<Shape>>(factor, code)
+                                     : Multiplier<false>::template product<Sum<Shape>>(factor, code);
                 } else {
-                    const Sum<Shape> factor = Shape::filters && p[f_mode] == filter ? Sum<Shape>(memory.filters[channel][tap][l]) : 1;
-                    sums.v[l] += factor * code;
+                    sums.v[l] += sum;
                 }
             }
         }

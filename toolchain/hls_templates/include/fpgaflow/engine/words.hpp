@@ -26,7 +26,7 @@ enum Counter {
 enum Mode { pass_on, filter, largest, sum_of, global_sum };
 
 // Shape: lanes, in_blocks, out_blocks, inputs = lanes * in_blocks, outputs = lanes * out_blocks; act_bits,
-// weight_bits, filter_bits, mul_bits, add_bits, entry_bits; shift, merge_shift; filters, pools; main_outputs, extra_outputs; row_words, tile_depth, line_words,
+// weight_bits, filter_bits, mul_bits, add_bits, entry_bits; shift, merge_shift; filters, pools; main_outputs, extra_outputs, filter_dsp_lanes; row_words, tile_depth, line_words,
 // channel_words, bank_words, kernel (largest of the window unit), taps (of it, a cycle); code_t, sum_t, weight_t,
 // filter_t; main and extra, the configurations of the dot products. All codes are unsigned: signed ones are stored with
 // half their range added, which the requantizers' offsets take back.
@@ -48,8 +48,8 @@ constexpr int words_a_beat() {
 // A requantizer's constants of one word of channels.
 template <class Shape>
 struct Entries {
-    std::int32_t mul[Shape::channel_words][Shape::lanes];
-    std::int64_t add[Shape::channel_words][Shape::lanes];
+    Exact<ap_int<Shape::mul_bits>> mul[Shape::channel_words][Shape::lanes];
+    Exact<ap_int<Shape::add_bits>> add[Shape::channel_words][Shape::lanes];
 };
 
 inline int at_least(int value, int floor) { return value < floor ? floor : value; }

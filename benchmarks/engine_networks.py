@@ -1,0 +1,160 @@
+"""INTEGER graphs of ImageNet networks with seeded weights: shapes and number formats are real, answers mean nothing.
+
+MobileNetV2 comes from the quantized file at hand; these are the networks without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Add, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
+from toolchain.ir.ranges import output_range
+from toolchain.ir.types import Encoding, QInt, Value
+
+SEED = 0
+ENCODING = Encoding(pixel_scale=(Fraction(1),), pixel_offset=(Fraction(0),), quantizer=None)
+SHIFT_BITS = 13
+"""Bits of a requantizer's largest factors, about."""
+
+LITE0 = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
+         (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3))  # fmt: skip
+"""Expansion, channels, blocks, stride and kernel of the stages of EfficientNet-Lite0 (TensorFlow TPU models)."""
+
+RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))
+"""Channels and stride of the stages of ResNet-18, two blocks each (He et al., table 1)."""
+
+
+class Network:
+    """A graph under construction; ``weight_bits`` and ``act_bits`` are those of every layer."""
+
+    def __init__(self, name: str, weight_bits: int, act_bits: int, size: int = 224) -> None:
+        self.name, self.weight_bits, self.act_bits = name, weight_bits, act_bits
+        self.rng = np.random.default_rng(SEED)
+        self.input = Value("input", (size, size, 3), QInt(act_bits, False))
+        self.nodes: list[Node] = []
+
+    def graph(self, output: Value) -> Graph:
+        """The graph that ends in ``output``."""
+        return Graph(name=self.name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=ENCODING)
+
+    def conv(self, x: Value, outputs: int, kernel: int = 1, stride: int = 1, *, signed: bool = False) -> Value:
+        """A convolution and its quantizer."""
+        taps = self.window(x, kernel, stride)
+        return self.quantize(self.product(taps, outputs), taps.shape[2], signed=signed)
+
+    def window(self, x: Value, kernel: int, stride: int) -> Value:
+        """A padded sliding window; nothing for 1 x 1 at stride 1."""
+        if kernel == stride == 1:
+            return x
+        pad, size = (kernel - 1) // 2, -(-x.shape[0] // stride)
+        shape = (size, size, kernel**2 * x.shape[2])
+        facts = {"kernel": (kernel, kernel), "stride": (stride, stride), "pads": (pad,) * 4}
+        return self._add(Window, (x,), shape, **facts)
+
+    def product(self, x: Value, outputs: int) -> Value:
+        """A matrix-vector product at every position."""
+        weight = self._weights((outputs, x.shape[2]))
+        return self._add(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=QInt(self.weight_bits, True))
+
+    def depthwise(self, x: Value, kernel: int, stride: int) -> Value:
+        """A depthwise filter and its quantizer."""
+        window = self.window(x, kernel, stride)
+        weight = self._weights((kernel**2, x.shape[2]))
+        kind = QInt(self.weight_bits, True)
+        found = self._add(Depthwise, (window,), (*window.shape[:2], x.shape[2]), weight=weight, weight_type=kind)
+        return self.quantize(found, kernel**2)
+
+    def quantize(self, x: Value, terms: int = 1, *, signed: bool = False) -> Value:
+        """A quantizer of a factor a channel behind sums of ``terms`` products.
+
+        The factors spread random sums, whose deviation grows with the root of the terms, over the codes.
+        """
+        kind, rows, shift = QInt(self.act_bits, signed), x.shape[2], self.weight_bits + SHIFT_BITS
+        top = 3 * 2.0 ** (shift - self.weight_bits) / terms**0.5
+        mul = self.rng.integers(int(top / 2), int(top), rows, dtype=np.int64)
+        add = self.rng.integers(0, 1 << shift, rows, dtype=np.int64)
+        return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
+
+    def divide(self, x: Value, parts: int, *, signed: bool = False) -> Value:
+        """A quantizer that divides by about ``parts``, the same in all channels."""
+        kind = QInt(self.act_bits, signed)
+        facts = {"mul": np.array([int(2**SHIFT_BITS / parts)]), "add": np.array([0]), "shift": SHIFT_BITS}
+        return self._add(MulShift, (x,), x.shape, **facts, low=kind.min, high=kind.max)
+
+    def sum(self, a: Value, b: Value, *, signed: bool = False) -> Value:
+        """The sum of two branches and its quantizer."""
+        return self.divide(self._add(Add, (a, b), a.shape, multipliers=(1, 1)), 2, signed=signed)
+
+    def pool(self, x: Value) -> Value:
+        """A 3 x 3 maximum at stride 2."""
+        window = self.window(x, 3, 2)
+        return self._add(Pool, (window,), (*window.shape[:2], x.shape[2]), kind="max", taps=9)
+
+    def classes(self, x: Value, count: int = 1000) -> Value:
+        """The mean over all positions and the logits."""
+        mean = self.divide(self._add(GlobalSum, (x,), (1, 1, x.shape[2])), x.shape[0] * x.shape[1])
+        return self.product(mean, count)
+
+    def _weights(self, shape: tuple[int, int]) -> np.ndarray:
+        kind = QInt(self.weight_bits, True)
+        return self.rng.integers(kind.min, kind.max + 1, shape, dtype=np.int64)
+
+    def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: object) -> Value:
+        name = f"{op.__name__.lower()}{len(self.nodes)}"
+        names = tuple(v.name for v in inputs)
+        draft = op(name=name, inputs=names, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
+        ends = output_range(draft, inputs[0].shape, *((v.qint.min, v.qint.max) for v in inputs))
+        value = Value(f"{name}_out", shape, QInt.holding(*ends))
+        self.nodes.append(replace(draft, outputs=(value,)))
+        return value
+
+
+def efficientnet_lite0(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
+    """EfficientNet-Lite0."""
+    net = Network(f"efficientnet-lite0-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
+    x = net.conv(net.input, 32, 3, 2)
+    for expansion, channels, blocks, stride, kernel in LITE0:
+        for block in range(blocks):
+            step = stride if block == 0 else 1
+            y = x if expansion == 1 else net.conv(x, expansion * x.shape[2])
+            y = net.conv(net.depthwise(y, kernel, step), channels, signed=True)
+            x = net.sum(x, y, signed=True) if block else y
+    return net.graph(net.classes(net.conv(x, 1280)))
+
+
+def resnet18(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
+    """ResNet-18."""
+    net = Network(f"resnet18-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
+    x = net.pool(net.conv(net.input, 64, 7, 2))
+    for channels, stride in RESNET18:
+        for step in (stride, 1):
+            y = net.conv(net.conv(x, channels, 3, step), channels, 3, signed=True)
+            if step > 1:
+                x = net.conv(x, channels, 1, step, signed=True)
+            x = net.sum(y, x)
+    return net.graph(net.classes(x))
+
+
+def with_weights_of(graph: Graph, bits: int) -> Graph:
+    """``graph`` with its weights rounded to ``bits`` bits, and quantizers that make up for the smaller sums."""
+    dropped = max(int(np.abs(n.weight).max()).bit_length() + 1 - bits for n in graph.nodes if isinstance(n, MatVec))
+    nodes: list[Node] = []
+    types: dict[str, Value] = {graph.input.name: graph.input}
+    scaled = {n.output.name for n in graph.nodes if isinstance(n, MatVec | Depthwise)}
+    kind = QInt(bits, True)
+    for node in graph.nodes:
+        if isinstance(node, MatVec | Depthwise):
+            weight = np.clip(np.rint(node.weight / 2**dropped).astype(np.int64), kind.min, kind.max)
+            node = replace(node, weight=weight, weight_type=kind)
+        elif isinstance(node, MulShift) and node.inputs[0] in scaled:
+            node = replace(node, mul=node.mul << dropped)
+        ranges = [(types[name].qint.min, types[name].qint.max) for name in node.inputs]
+        ends = output_range(node, types[node.inputs[0]].shape, *ranges)
+        values = tuple(replace(v, type=QInt.holding(*ends)) for v in node.outputs)
+        types |= {v.name: v for v in values}
+        nodes.append(replace(node, outputs=values))
+    return replace(graph.with_nodes(nodes), name=f"{graph.name}-w{bits}")
