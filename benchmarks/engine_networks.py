@@ -79,15 +79,17 @@ class Network:
         add = self.rng.integers(0, 1 << shift, rows, dtype=np.int64)
         return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
 
-    def divide(self, x: Value, parts: int, *, signed: bool = False) -> Value:
+    def divide(self, x: Value, parts: int) -> Value:
         """A quantizer that divides by about ``parts``, the same in all channels."""
-        kind = QInt(self.act_bits, signed)
+        kind = QInt(self.act_bits, False)
         facts = {"mul": np.array([int(2**SHIFT_BITS / parts)]), "add": np.array([0]), "shift": SHIFT_BITS}
         return self._add(MulShift, (x,), x.shape, **facts, low=kind.min, high=kind.max)
 
     def sum(self, a: Value, b: Value, *, signed: bool = False) -> Value:
-        """The sum of two branches and its quantizer."""
-        return self.divide(self._add(Add, (a, b), a.shape, multipliers=(1, 1)), 2, signed=signed)
+        """The sum of two branches of one scale and its quantizer, of the double one."""
+        kind, total = QInt(self.act_bits, signed), self._add(Add, (a, b), a.shape, multipliers=(1, 1))
+        facts = {"mul": np.array([1]), "add": np.array([0]), "shift": 1, "low": kind.min, "high": kind.max}
+        return self._add(MulShift, (total,), a.shape, **facts)
 
     def pool(self, x: Value) -> Value:
         """A 3 x 3 maximum at stride 2."""

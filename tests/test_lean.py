@@ -29,7 +29,7 @@ HOMES = {
     "onnx": {"export", "hls4ml_backend"},
     "qonnx": {"export"},
     "onnxruntime": {"export"},
-    "pulp": {"dse"},
+    "pulp": {"dse", "engine"},
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
     "jinja2": {"hls_templates", "report"},
@@ -77,7 +77,7 @@ def test_listing_the_boards_loads_no_framework() -> None:
     assert not _loaded(code + "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code") & HEAVY
 
 
-@pytest.mark.parametrize("part", ["ir", "passes", "dse", "hls_templates", "simulate", "report"])
+@pytest.mark.parametrize("part", ["ir", "passes", "dse", "engine", "hls_templates", "simulate", "report"])
 def test_the_middle_of_the_flow_needs_no_framework(part: str) -> None:
     assert not _loaded("\n".join(f"import {name}" for name in _modules(part))) & FRAMEWORKS
 

@@ -60,7 +60,7 @@ class Shell(Record):
 
 
 class Memory(Record):
-    """The external memory (bytes per second: its peak, and what it keeps up if that is known) and the AXI ports to it."""
+    """The external memory (bytes per second: its peak, and what it keeps up where known) and the AXI ports to it."""
 
     ddr_bytes_per_second: Quantity
     sustained_bytes_per_second: Quantity | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain import __version__
-from toolchain.errors import FlowError, UserError, VerificationError
+from toolchain.errors import FlowError, UserError, VerificationError, unknown_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,6 +131,7 @@ def export(
     count: CountOption = 1000,
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
+    architecture: Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")] = "streaming",
     probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
     backend: BackendOption = "fpgaflow",
     hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
@@ -140,7 +141,9 @@ def export(
     from toolchain.flow.options import uses_hls4ml
 
     seconds = hls4ml_seconds if uses_hls4ml(backend) else None
-    search = _search(board, clock, target_fps, budget, plan, time_limit)
+    search = _search(board, clock, target_fps, budget, plan, time_limit, architecture)
+    if seconds is not None and architecture != "streaming":
+        raise UserError("hls4ml builds streaming accelerators only", hint="export without --architecture")
     check = _check(images, labels, data, count, qonnx_images, threads)
     model = _model_file(model)
     from toolchain.flow.stages import build_name
@@ -348,11 +351,19 @@ def _fraction(text: str | None) -> Fraction | None:
 
 
 def _search(
-    board: str, clock: float | None, fps: float | None, budget: list[str] | None, plan: Path | None, seconds: float
+    board: str,
+    clock: float | None,
+    fps: float | None,
+    budget: list[str] | None,
+    plan: Path | None,
+    seconds: float,
+    architecture: str = "streaming",
 ) -> Search:
-    from toolchain.flow.options import Search, parse_budget
+    from toolchain.flow.options import ARCHITECTURES, Search, parse_budget
 
-    return Search(board, clock, fps, parse_budget(budget or []), seconds, plan)
+    if architecture not in ARCHITECTURES:
+        raise unknown_name("architecture", architecture, ARCHITECTURES)
+    return Search(board, clock, fps, parse_budget(budget or []), seconds, plan, architecture)
 
 
 def _check(

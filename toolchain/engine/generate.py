@@ -75,6 +75,11 @@ def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
     }
 
 
+def synthesis_script(part: str, clock_mhz: float) -> str:
+    """run_hls.tcl for a device and a clock."""
+    return render("engine_run_hls.tcl", {"top": TOP, "part": part, "period": f"{1000 / clock_mhz:.3f}"})
+
+
 def _constants(shape: Shape) -> dict[str, int]:
     names = (
         *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "weight_bits", "filter_bits"),

@@ -9,10 +9,16 @@ from pathlib import Path
 from toolchain.boards import Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
 
+ARCHITECTURES = ("streaming", "engine", "auto")
+"""Every layer a unit of its own; all on one accelerator, pass by pass; the faster of the two that fits."""
+
 
 @dataclass(frozen=True)
 class Search:
-    """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource."""
+    """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource.
+
+    ``architecture`` is one of ``ARCHITECTURES``.
+    """
 
     board: str = "zu3eg"
     clock_mhz: float | None = None
@@ -20,6 +26,7 @@ class Search:
     budget: dict[str, float] = field(default_factory=dict)
     time_limit: float = 60.0
     plan: Path | None = None
+    architecture: str = "streaming"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.boards import Board, load_board
+from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.explore import explore as find_plan
 from toolchain.dse.front import Point, front
 from toolchain.dse.plan import Plan, load_plan, save_plan
@@ -26,6 +27,8 @@ from toolchain.export.agreement import compare as compare_with_qonnx
 from toolchain.export.layout import Layout
 from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import digest_file, write_text
+from toolchain.flow import engine_stages
+from toolchain.flow.engine_report import make_report as make_engine_report
 from toolchain.flow.hls4ml import build_hls4ml, demand_buildable, distance_line, read_hls4ml
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check, Search, prepared_board
@@ -85,7 +88,7 @@ def export(
         load_folder_images(folder, check)  # before the long work
         if hls4ml_seconds is not None:
             demand_buildable(folder)
-        explore(folder, search, progress=progress)
+        choose(folder, search, progress=progress)
         generate(folder, progress=progress)
         found = simulate(folder, check, progress=progress)
         if hls4ml_seconds is not None:
@@ -96,6 +99,30 @@ def export(
         summary = report(folder)
     demand_exact(found)
     return summary
+
+
+def choose(folder: Path, search: Search, *, progress: Progress = silent) -> None:
+    """Explore for the architecture of ``search``; "auto" keeps the faster of the two and notes why.
+
+    Raises:
+        UserError: the architecture, or with "auto" neither of them, fits the network and the board.
+    """
+    if search.architecture == "streaming":
+        explore(folder, search, progress=progress)
+        return
+    progress("engine", 0, 1)
+    if search.architecture == "engine":
+        engine_stages.explore(folder, search)
+    else:
+        engine_stages.keep_faster(folder, search, lambda: _streaming_rate(folder, search, progress))
+    progress("engine", 1, 1)
+
+
+def _streaming_rate(folder: Path, search: Search, progress: Progress) -> float:
+    """Frames per second of the streaming plan, which is written."""
+    plan = explore(folder, search, progress=progress)
+    cycles = plan.solver.cycles if plan.solver is not None else graph_cycles(load_hardware(folder)[0])
+    return plan.clock_mhz * 1e6 / cycles
 
 
 @contextmanager
@@ -158,8 +185,12 @@ def build_name(model: Path) -> str:
 
 
 def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Plan:
-    """Write plan.json: the explorer's plan for the graph in ``folder``, or the checked plan file of ``search``."""
+    """Write plan.json: the explorer's plan for the graph in ``folder``, or the checked plan file of ``search``.
+
+    The build is a streaming one from here on.
+    """
     progress("explore", 0, 1)
+    (folder / engine_stages.ENGINE_FILE).unlink(missing_ok=True)
     graph, board = load(folder), prepared_board(search)
     digest = stored_digest(folder)
     if search.plan is not None:
@@ -208,8 +239,12 @@ def _sized(graph: Graph, plan: Plan) -> Plan:
 
 
 def generate(folder: Path, *, progress: Progress = silent) -> Path:
-    """Write hls/: the Vitis HLS project of the plan in ``folder``."""
+    """Write hls/: the Vitis HLS project of the plan, or of the engine, in ``folder``."""
     progress("generate", 0, 1)
+    if engine_stages.is_engine(folder):
+        found = engine_stages.generate(folder)
+        progress("generate", 1, 1)
+        return found
     hardware, plan = load_hardware(folder)
     board = load_board(plan.board)
     target = folder / "hls"
@@ -248,6 +283,8 @@ def load_folder_images(folder: Path, check: Check) -> Images:
 
 def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> SimulationRecord:
     """Write simulation.json: the C simulation against the integer network, and that against the QONNX file."""
+    if engine_stages.is_engine(folder):
+        return _simulate_engine(folder, check, progress)
     hardware, _ = load_hardware(folder)
     record = read_record(ModelRecord, folder / "model.json")
     images = load_folder_images(folder, check)
@@ -298,6 +335,34 @@ def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> Simu
     return result
 
 
+def _simulate_engine(folder: Path, check: Check, progress: Progress) -> SimulationRecord:
+    """``simulate`` for an engine build."""
+    graph = load(folder)
+    record = read_record(ModelRecord, folder / "model.json")
+    images = load_folder_images(folder, check)
+    agreement, deviation = _qonnx(record, graph, images, check, progress)
+    progress("simulate", 0, 1)
+    found = engine_stages.simulate(folder, encode(graph, images.x), check.threads)
+    progress("simulate", 1, 1)
+    result = SimulationRecord(
+        graph=stored_digest(folder),
+        data=images.name,
+        images=len(images.x),
+        qonnx_images=agreement.images if agreement else 0,
+        qonnx_top1_agreement=agreement.top1 if agreement else None,
+        qonnx_code_mismatches=agreement.mismatches if agreement else None,
+        csim_mismatches=found.mismatches,
+        csim_seconds=found.seconds,
+        first_deviation=deviation or found.deviation,
+        top1=None if images.y is None else float(np.mean(predictions(graph, found.codes) == images.y)),
+        calls=len(images.x),
+        cycles=found.cycles,
+        compiler=compiler()[1],
+    )
+    write_record(result, folder / "simulation.json")
+    return result
+
+
 def _differences(
     graph: Graph, codes: np.ndarray, found: np.ndarray, progress: Progress, batch: int = 128
 ) -> np.ndarray:
@@ -330,12 +395,16 @@ def _qonnx(
 
 def report(folder: Path) -> Report:
     """Write report.json and report.html from the files of the other stages."""
-    hardware, plan = load_hardware(folder)
     model = read_record(ModelRecord, folder / "model.json")
     simulation = read_record(SimulationRecord, folder / "simulation.json")
     digest = stored_digest(folder)
     if simulation.graph != digest:
         raise UserError("simulation.json is of another graph", where=str(folder), hint="run 'fpgaflow simulate' again")
+    if engine_stages.is_engine(folder):
+        summary = make_engine_report(engine_stages.load_build(folder), model, simulation, digest)
+        write_report(summary, folder)
+        return summary
+    hardware, plan = load_hardware(folder)
     metrics = Path(model.file).with_name("metrics.json")
     summary = make_report(hardware, plan, load_board(plan.board), model, simulation, metrics, digest)
     beside = read_hls4ml(folder, digest)

@@ -67,27 +67,16 @@ def make_report(
             limited_by=slowest.name,
         ),
         bound=Bound(fps=limit.fps, limited_by=limit.limited_by),
-        resources=_usage(graph, board),
+        resources=usage_facts(graph_cost(graph), board),
         solver=_solver(plan),
-        verification=Verification(
-            images=simulation.images,
-            qonnx_top1_agreement=simulation.qonnx_top1_agreement,
-            qonnx_code_mismatches=simulation.qonnx_code_mismatches,
-            csim_mismatches=simulation.csim_mismatches,
-            csim_seconds=simulation.csim_seconds,
-            first_deviation=simulation.first_deviation,
-        ),
-        accuracy=None
-        if simulation.top1 is None
-        else Accuracy(
-            top1=simulation.top1, images=simulation.images, float_top1=trained["float_top1"] if trained else None
-        ),
+        verification=verification_facts(simulation),
+        accuracy=accuracy_facts(simulation, trained["float_top1"] if trained else None),
         nodes=nodes,
         training=_training(trained),
         fifo=_fifos(graph),
         notes=(
             *model.notes,
-            *_verification_notes(simulation),
+            *verification_notes(simulation),
             *_pace_notes(interval, graph_cycles(graph), slowest.name),
         ),
         next_steps=(
@@ -99,7 +88,27 @@ def make_report(
     )
 
 
-def _verification_notes(simulation: SimulationRecord) -> tuple[str, ...]:
+def verification_facts(simulation: SimulationRecord) -> Verification:
+    """The comparisons of a build."""
+    return Verification(
+        images=simulation.images,
+        qonnx_top1_agreement=simulation.qonnx_top1_agreement,
+        qonnx_code_mismatches=simulation.qonnx_code_mismatches,
+        csim_mismatches=simulation.csim_mismatches,
+        csim_seconds=simulation.csim_seconds,
+        first_deviation=simulation.first_deviation,
+    )
+
+
+def accuracy_facts(simulation: SimulationRecord, float_top1: float | None) -> Accuracy | None:
+    """The accuracy of a build, where the images have classes."""
+    if simulation.top1 is None:
+        return None
+    return Accuracy(top1=simulation.top1, images=simulation.images, float_top1=float_top1)
+
+
+def verification_notes(simulation: SimulationRecord) -> tuple[str, ...]:
+    """On what a build was verified."""
     notes = [f"verified on {simulation.images} images of {simulation.data}"]
     if simulation.qonnx_images:
         notes.append(f"compared with the float32 QONNX executor on {simulation.qonnx_images} images")
@@ -139,10 +148,10 @@ def _frame_bytes(graph: Graph) -> int:
     return total
 
 
-def _usage(graph: Graph, board: Board) -> ResourceUse:
+def usage_facts(accelerator: Resources, board: Board) -> ResourceUse:
     """Accelerator and shell against the planned share of the device."""
     shell = board.shell
-    used = graph_cost(graph) + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
+    used = accelerator + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
     budget = board.budget + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
     kinds = {
         kind: Usage(used=getattr(used, kind), budget=getattr(budget, kind), available=getattr(board.totals, kind))
@@ -151,7 +160,8 @@ def _usage(graph: Graph, board: Board) -> ResourceUse:
     return ResourceUse(**kinds)
 
 
-def _facts(name: str, op: str, cycles: int, counted: int | None, cost: Resources, **more: object) -> NodeFacts:
+def node_facts(name: str, op: str, cycles: int, counted: int | None, cost: Resources, **more: object) -> NodeFacts:
+    """A node; ``more`` are the facts that only some have."""
     return NodeFacts.model_validate(
         {
             "name": name,
@@ -182,7 +192,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
         return (simulation.cycles[name] - once * simulation.calls) // simulation.images
 
     facts = [
-        _facts(
+        node_facts(
             "input_reader",
             "Read",
             stream_cycles(graph.input, reader),
@@ -197,7 +207,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
             continue
         once = 0 if node.parallelism is None else prologue(node, values[node.inputs[0]], node.parallelism)
         facts.append(
-            _facts(
+            node_facts(
                 node.name,
                 type(node).__name__,
                 frame_cycles(node, graph),
@@ -209,7 +219,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
             )
         )
     facts.append(
-        _facts(
+        node_facts(
             "output_writer",
             "Write",
             stream_cycles(output, writer),
@@ -220,7 +230,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
         )
     )
     shell = board.shell
-    facts.append(_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
+    facts.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
     return tuple(facts)
 
 

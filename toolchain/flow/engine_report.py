@@ -1,0 +1,126 @@
+"""The report of an engine build."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+
+from toolchain import __version__
+from toolchain.dse.bound import mac_cycles
+from toolchain.dse.resources import Resources
+from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
+from toolchain.engine.layers import Pass
+from toolchain.engine.schedule import UNITS
+from toolchain.engine.timing import Timing, timings
+from toolchain.flow.engine_stages import Build
+from toolchain.flow.records import ModelRecord, SimulationRecord
+from toolchain.flow.summary import accuracy_facts, node_facts, usage_facts, verification_facts, verification_notes
+from toolchain.report.data import Bound, Estimate, ModelFacts, NodeFacts, Report, SolverFacts, Step
+
+
+def make_report(build: Build, model: ModelRecord, simulation: SimulationRecord, digest: str) -> Report:
+    """The report: a node a pass, and one a unit with the cycles that it counted."""
+    record, clock = build.record, build.record.clock_mhz * 1e6
+    passes = timings(build.program.schedules, build.program.places, build.bytes_per_cycle)
+    slowest = max(passes, key=lambda t: t.cycles)
+    gap = max(0.0, (record.cycles - record.bound) / record.cycles)
+    return Report(
+        name=build.graph.name,
+        model=ModelFacts(file=Path(model.file).name, sha256=model.sha256, macs=model.macs, params=model.params),
+        board=record.board,
+        architecture="engine",
+        clock_mhz=record.clock_mhz,
+        estimate=Estimate(
+            fps=clock / record.cycles,
+            latency_ms=1e3 * record.cycles / clock,
+            cycles_per_frame=ceil(record.cycles),
+            bytes_per_frame=sum(t.bytes for t in passes),
+            limited_by=f"{slowest.limited_by} in {slowest.name}",
+        ),
+        bound=best_rate(build, record.clock_mhz),
+        resources=usage_facts(engine_resources(build), build.board),
+        solver=SolverFacts(
+            name=record.solver, status="optimal" if gap < 1e-9 else "feasible", gap=gap, seconds=record.seconds
+        ),
+        verification=verification_facts(simulation),
+        accuracy=accuracy_facts(simulation, None),
+        nodes=(*_unit_nodes(build, simulation), *_pass_nodes(build, passes)),
+        notes=(
+            *model.notes,
+            *verification_notes(simulation),
+            f"memory at {build.bytes_per_cycle * clock / 1e9:.3g} GB/s; the host lays the first windows out"
+            if build.program.cut.folded
+            else f"memory at {build.bytes_per_cycle * clock / 1e9:.3g} GB/s",
+        ),
+        next_steps=(Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl"),),
+        tool={"fpgaflow": __version__, "g++": simulation.compiler},
+        source=digest,
+    )
+
+
+def best_rate(build: Build, clock_mhz: float) -> Bound:
+    """What no engine of these bit widths exceeds: the whole device multiplies, weights, input and answer move once."""
+    compute = clock_mhz * 1e6 / mac_cycles(build.graph, build.board)
+    first, last = build.program.schedules[0], build.program.schedules[-1]
+    weights = sum(p.weights for p in build.program.cut.passes) * build.program.shape.weight_bits // 8
+    ends = build.graph.input.size * build.program.shape.act_bits // 8 + last.p.out[2] * first.shape.act_bits // 8
+    memory = build.bytes_per_cycle * clock_mhz * 1e6 / (weights + ends)
+    ceilings = {"multipliers": compute, "memory": memory}
+    least = min(ceilings, key=lambda name: ceilings[name])
+    return Bound(fps=ceilings[least], limited_by=least, ceilings=ceilings)
+
+
+def engine_resources(build: Build) -> Resources:
+    """The engine without the shell."""
+    shape = build.program.shape
+    return convolution_cost(shape) + window_cost(shape) + banks_cost(shape) + fixed_cost(shape)
+
+
+def _unit_nodes(build: Build, simulation: SimulationRecord) -> list[NodeFacts]:
+    """The units that have resources of their own, with a frame's cycles, and the shell."""
+    shape, shell = build.program.shape, build.board.shell
+    costs = {"convolve": convolution_cost(shape), "window": window_cost(shape)}
+    products = {"inputs": shape.inputs, "outputs": shape.outputs, "products_per_dsp": shape.products_per_dsp}
+    facts = {"convolve": products, "window": {"lanes": shape.lanes, "taps": shape.taps}}
+    first = build.program.schedules[0].weight_words(0) * shape.weight_beats
+    found = []
+    for name in UNITS:
+        schedules = enumerate(build.program.schedules)
+        cycles = sum(s.cycles(build.program.following(i))[name] for i, s in schedules)
+        cycles += first if name == "convolve" else 0  # the entry that loads the first weights
+        counted = simulation.cycles[name] // simulation.images if simulation.images else None
+        resources = costs.get(name, Resources())
+        parallelism = facts.get(name, {"lanes": shape.lanes})
+        found.append(node_facts(name, "Unit", cycles, counted, resources, parallelism=parallelism))
+    banks = {"words": shape.bank_words, "small": shape.small_words}
+    found.append(node_facts("banks", "Memory", 0, None, banks_cost(shape), parallelism=banks))
+    found.append(node_facts("requantizers and transfers", "Unit", 0, None, fixed_cost(shape)))
+    found.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
+    return found
+
+
+def _pass_nodes(build: Build, passes: list[Timing]) -> list[NodeFacts]:
+    """A node a pass: its time, what limits it and what it moves."""
+    kinds = ["Load", *(_kind(p) for p in build.program.cut.passes)]
+    return [
+        node_facts(
+            t.name,
+            kind,
+            ceil(t.cycles),
+            None,
+            Resources(),
+            bits=f"limited by {t.limited_by}, {t.bytes} bytes",
+            parallelism={},
+        )
+        for t, kind in zip(passes, kinds, strict=True)
+    ]
+
+
+def _kind(p: Pass) -> str:
+    """What a pass does: "Conv 1x1, filter 3x3, add"."""
+    parts = [] if p.conv is None else [f"conv {p.conv.kernel}x{p.conv.kernel}"]
+    if p.window is not None:
+        size = "" if p.window.mode == "global_sum" else f" {p.window.kernel}x{p.window.kernel}"
+        parts.append(p.window.mode.replace("_", " ") + size)
+    parts += ["add"] if p.merge is not None else []
+    return ", ".join(parts)

@@ -1,0 +1,205 @@
+"""The stages of an engine build: engine.json in place of plan.json, hls/ with the memory image, the same reports."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.boards import Board, load_board
+from toolchain.engine.candidates import Budget
+from toolchain.engine.csim import COUNTERS, EngineSim
+from toolchain.engine.cut import cut
+from toolchain.engine.generate import generate as generate_files
+from toolchain.engine.generate import synthesis_script
+from toolchain.engine.search import search as find_engine
+from toolchain.engine.shape import Shape
+from toolchain.engine.tables import Program, program
+from toolchain.errors import UserError
+from toolchain.flow.options import Search, prepared_board
+from toolchain.flow.records import ModelRecord, read_record, write_record
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import ArgMax, Array
+from toolchain.ir.store import load, stored_digest
+from toolchain.records import Record
+from toolchain.simulate.compiler import write_atomic, write_project
+
+ENGINE_FILE = "engine.json"
+
+
+class EngineRecord(Record):
+    """engine.json: the engine found, where its maps lie, and the proof. ``cycles`` and ``bound`` are a frame's."""
+
+    graph: str
+    board: str
+    clock_mhz: float
+    shape: dict[str, int]
+    placement: dict[str, int]
+    cycles: float
+    bound: float
+    seconds: float
+    solver: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """An engine build as its files tell it."""
+
+    graph: Graph
+    record: EngineRecord
+    program: Program
+    board: Board
+
+    @property
+    def bytes_per_cycle(self) -> float:
+        """The memory's rate."""
+        return memory_rate(self.board, self.record.clock_mhz)
+
+
+def is_engine(folder: Path) -> bool:
+    """Whether ``folder`` holds an engine build."""
+    return (folder / ENGINE_FILE).is_file()
+
+
+def memory_rate(board: Board, clock_mhz: float) -> float:
+    """Bytes a clock cycle between the board's memory and the fabric.
+
+    Raises:
+        UserError: the board's file does not tell what its memory keeps up.
+    """
+    rate = board.memory.sustained_bytes_per_second
+    if rate is None:
+        raise UserError(
+            f"the board {board.name} has no memory.sustained_bytes_per_second, which the engine needs",
+            hint="add it to its board.toml",
+        )
+    ports = board.memory.ports * board.memory.port_bits / 8
+    return min(rate / (clock_mhz * 1e6), ports)
+
+
+def explore(folder: Path, search: Search) -> EngineRecord:
+    """Write engine.json: the fastest engine for the graph in ``folder``.
+
+    Raises:
+        UserError: no engine runs the network or fits the board; or the search asks for what engines do not have.
+    """
+    if search.plan is not None or search.target_fps is not None:
+        raise UserError("an engine takes no --plan and no --target-fps", hint="it is always the fastest that fits")
+    graph, board = load(folder), prepared_board(search)
+    clock = search.clock_mhz or board.clock.default_mhz
+    budget = Budget(board.budget, memory_rate(board, clock))
+    found = find_engine(cut(graph), budget, time_limit=search.time_limit)
+    record = EngineRecord(
+        graph=stored_digest(folder),
+        board=board.name,
+        clock_mhz=clock,
+        shape={name: int(value) for name, value in asdict(found.shape).items()},
+        placement=found.placement,
+        cycles=found.cycles,
+        bound=found.bound,
+        seconds=found.seconds,
+        solver="highs",
+    )
+    write_record(record, folder / ENGINE_FILE)
+    return record
+
+
+def load_build(folder: Path) -> Build:
+    """The engine build in ``folder``.
+
+    Raises:
+        UserError: a file is missing, or the engine was made for another graph.
+    """
+    record, graph = read_record(EngineRecord, folder / ENGINE_FILE), load(folder)
+    if record.graph != stored_digest(folder):
+        raise UserError(f"{ENGINE_FILE} was made for another graph", where=str(folder), hint="run the export again")
+    facts: dict[str, Any] = record.shape | {name: bool(record.shape[name]) for name in ("filters", "pools")}
+    return Build(graph, record, program(cut(graph), Shape(**facts), record.placement), load_board(record.board))
+
+
+def generate(folder: Path) -> Path:
+    """Write hls/: the sources of the engine, the script that synthesizes them, and the network's memory image."""
+    build = load_build(folder)
+    partial, target = folder / ".hls.partial", folder / "hls"
+    shutil.rmtree(partial, ignore_errors=True)
+    files = generate_files(build.program.shape, len(build.program.memory))
+    files["run_hls.tcl"] = synthesis_script(build.board.part, build.record.clock_mhz)
+    write_project(files, partial)
+    write_atomic(partial / "memory.bin", build.program.memory.tobytes())
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What the C simulation answered, what it counted by unit, and what differs from the evaluator."""
+
+    codes: Array
+    seconds: float
+    mismatches: int
+    cycles: dict[str, int]
+    deviation: str | None
+
+
+def simulate(folder: Path, codes: Array, threads: int) -> Simulated:
+    """Run the engine on input ``codes`` (N, H, W, C) and compare its answers with the integer network's."""
+    build = load_build(folder)
+    output = answer_name(build.graph)
+    simulation = EngineSim(build.graph, build.program)
+    started = time.monotonic()
+    run = simulation.run(codes, threads=threads)
+    seconds = time.monotonic() - started
+    wrong = 0
+    for i in range(len(codes)):
+        expected = evaluate(build.graph, codes[i : i + 1], taps=[output])[output]
+        wrong += int((expected[0] != run.codes[i]).sum())
+    cycles = dict(zip(COUNTERS, (run.counts.sum(axis=0) * len(codes)).tolist(), strict=True))
+    answers = run.codes
+    if output != build.graph.output:
+        answers = answers.argmax(axis=3)[..., None]
+    return Simulated(answers, seconds, wrong, cycles, f"the answer of {output}" if wrong else None)
+
+
+def answer_name(graph: Graph) -> str:
+    """The value that the engine answers with: an index of the largest is left to the host."""
+    last = graph.nodes[-1]
+    return last.inputs[0] if isinstance(last, ArgMax) else graph.output
+
+
+def keep_faster(folder: Path, search: Search, streaming: Callable[[], float]) -> None:
+    """Keep engine.json or plan.json, whichever is faster, and note why; ``streaming`` writes plan.json, tells its rate.
+
+    Raises:
+        UserError: neither architecture fits.
+    """
+    rates: dict[str, float] = {}
+    failures: dict[str, UserError] = {}
+    for name, rate in (("streaming", streaming), ("engine", lambda: _engine_rate(folder, search))):
+        try:
+            rates[name] = rate()
+        except UserError as error:
+            failures[name] = error
+    if not rates:
+        raise failures["streaming"] from failures["engine"]
+    best = max(rates, key=lambda name: rates[name])
+    (folder / (ENGINE_FILE if best == "streaming" else "plan.json")).unlink(missing_ok=True)
+    (other,) = {"streaming", "engine"} - {best}
+    loses = f"{rates[other]:.0f} fps" if other in rates else f"impossible: {failures[other].what}"
+    note(folder, f"auto chose {best}, {rates[best]:.0f} fps; {other} is {loses}")
+
+
+def _engine_rate(folder: Path, search: Search) -> float:
+    """Frames per second of the engine, which is written."""
+    record = explore(folder, search)
+    return record.clock_mhz * 1e6 / record.cycles
+
+
+def note(folder: Path, text: str) -> None:
+    """Add a note to the build's report."""
+    record = read_record(ModelRecord, folder / "model.json")
+    write_record(record.model_copy(update={"notes": [*record.notes, text]}), folder / "model.json")
