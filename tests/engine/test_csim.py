@@ -31,7 +31,7 @@ def engine_for(cuts: list[Cut], **facts: int | bool) -> Shape:
     """An engine whose number formats and memories hold all ``cuts``."""
     formats = [asdict(each.formats) for each in cuts]
     widest = {name: max(each[name] for each in formats) for name in formats[0]}
-    shape = Shape(**({"lanes": 4, "in_blocks": 2, "out_blocks": 2, "taps": 3, "bank_words": 1, "small_words": 1}
+    shape = Shape(**({"lanes": 4, "in_blocks": 4, "out_blocks": 2, "taps": 3, "bank_words": 1, "small_words": 1}
                      | widest | facts))  # type: ignore[arg-type]  # fmt: skip
     words = max(row_words(each.passes, shape) for each in cuts)
     return replace(shape, row_words=words, line_words=512)
@@ -62,7 +62,7 @@ def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Gr
 @pytest.mark.parametrize("graph", GRAPHS[::2])
 def test_an_engine_of_the_search_runs_with_maps_in_its_banks(graph: Graph) -> None:
     """Two products a DSP slice, outputs in LUTs beside them and results on the chip."""
-    shape = engine_for([cut(each) for each in GRAPHS], in_blocks=1, out_blocks=3, products_per_dsp=2, extra_outputs=4,
+    shape = engine_for([cut(each) for each in GRAPHS], lanes=8, in_blocks=3, out_blocks=3, products_per_dsp=2, extra_outputs=4,
                        tile_depth=256, bank_words=2048, small_words=1024)  # fmt: skip
     network = cut(graph)
     names = [p.result for p in network.passes[:-1]]

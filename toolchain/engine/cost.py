@@ -88,8 +88,8 @@ def window_cost(shape: Shape) -> Resources:
 
 def banks_cost(shape: Shape) -> Resources:
     """The three maps on the chip."""
-    width = shape.lanes * shape.act_bits
-    return memory(shape.bank_words, width) + memory(shape.small_words, width) * 2
+    width, rows = shape.lanes * shape.act_bits, ceil(shape.bank_words / shape.packed)
+    return (memory(rows, width) + memory(ceil(shape.small_words / shape.packed), width) * 2) * shape.packed
 
 
 def fixed_cost(shape: Shape) -> Resources:

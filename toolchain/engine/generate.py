@@ -18,7 +18,7 @@ _STREAMS = (
     ("first_constants", _WORD, 32),
     ("filters", _WORD, 32),
     ("second_constants", _WORD, 32),
-    ("input", _CODES, 32),
+    ("input", "engine::Group<S>", 32),
     ("sums", _SUMS, 4),
     ("codes", _CODES, 32),
     ("window_sums", _SUMS, 4),

@@ -18,7 +18,8 @@ from toolchain.errors import UserError
 from toolchain.hls_templates.fabric import packing
 
 LANES = (32, 16, 8, 4)
-BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)
+IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)
+OUT_BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)
 TILE_DEPTHS = (128, 256, 512, 1024, 2048)
 TAPS = (1, 2, 3, 5, 9, 13, 25)
 BANK_KIB = (0, 16, 32, 48, 64, 80, 96, 128, 160, 200, 256, 304, 352, 404, 456)
@@ -42,8 +43,8 @@ class Choices:
     """Which engines are tried: all, or parts of them for a comparison."""
 
     lanes: Sequence[int] = LANES
-    in_blocks: Sequence[int] = BLOCKS
-    out_blocks: Sequence[int] = BLOCKS
+    in_blocks: Sequence[int] = IN_BLOCKS
+    out_blocks: Sequence[int] = OUT_BLOCKS
     tile_depths: Sequence[int] = TILE_DEPTHS
     taps: Sequence[int] = TAPS
     bank_kib: Sequence[int] = BANK_KIB
@@ -129,7 +130,7 @@ class EngineOptions:
 def base_shapes(cut: Cut, choices: Choices) -> Iterator[Shape]:
     """The smallest engine of every number of lanes that the network's memories fit."""
     for lanes in choices.lanes:
-        draft = Shape(lanes, 1, 1, 1, **asdict(cut.formats))
+        draft = Shape(lanes, max(choices.in_blocks), 1, 1, **asdict(cut.formats))
         if not draft.legal():
             continue
         bypassed = max((draft.words(p.out[2]) for p in cut.passes if p.conv is None), default=0)
@@ -179,7 +180,7 @@ def _convolutions(
     found: list[ConvolutionOption] = []
     for a, b in product(choices.in_blocks, choices.out_blocks):
         draft = replace(base, in_blocks=a, out_blocks=b)
-        if draft.inputs * draft.outputs > MOST_PRODUCTS:
+        if not draft.legal() or draft.inputs * draft.outputs > MOST_PRODUCTS:
             continue
         draft = replace(draft, row_words=row_words(cut.passes, draft))
         tilings = [t for t in _tilings(cut, draft, choices) if faster(t)]

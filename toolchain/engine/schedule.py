@@ -121,10 +121,10 @@ class Schedule:
 
     def tile_cycles(self, tile: int, next_words: int) -> int:
         """Cycles of the convolution unit while ``next_words`` weight words of the next tile come in."""
-        row_in = self.p.shape[1] * self.words_in
+        row_in = self.p.shape[1] * self.words_in // self.shape.packed
         beats = next_words * self.shape.weight_beats
         if self.p.conv is None:
-            return max(self.p.shape[0] * row_in, beats)
+            return max(self.p.shape[0] * row_in * self.shape.packed, beats)
         loads = not (self.resident and tile > 0)
         step = self.p.middle[1] * self.groups_of(tile) * max(self.fold, self.shape.out_blocks)
         step = max(step, self.stride * row_in) if loads else step
@@ -169,7 +169,7 @@ class Schedule:
         merged = positions if p.merge is not None else 0
         convolve = sum(self.tile_cycles(t, self.next_words(t, following)) for t in range(self.tiles))
         return {
-            "read_source": p.shape[0] * p.shape[1] * self.words_in * reads,
+            "read_source": p.shape[0] * p.shape[1] * self.words_in // self.shape.packed * reads,
             "convolve": convolve,
             "first": p.middle[0] * p.middle[1] * words * turns,
             "window": self.window_cycles * words,
@@ -205,7 +205,7 @@ class Schedule:
     def preload(self) -> int:
         """Cycles in which the convolution waits for constants: of the first tile for those that take longer than its
         first rows, of the others for all."""
-        head = self.first_rows * self.p.shape[1] * self.words_in if self.p.conv is not None else 0
+        head = self.first_rows * self.p.shape[1] * self.words_in // self.shape.packed if self.p.conv is not None else 0
         first, *rest = (sum(self.constant_beats(t)) for t in range(self.tiles))
         return max(0, first - head) + sum(rest)
 

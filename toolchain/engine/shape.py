@@ -153,7 +153,7 @@ class Shape:
     def legal(self) -> bool:
         """Whether words fill beats evenly and every memory word has a place."""
         return (
-            self.packed >= 1
+            1 <= self.packed <= self.in_blocks
             and BEAT_BITS % (self.lanes * self.act_bits) == 0
             and self.lanes * self.filter_bits <= BEAT_BITS
             and self.lanes * self.entry_bits % BEAT_BITS == 0

@@ -79,6 +79,7 @@ TilePlan plan_tile(const int (&p)[fields], int tile) {
 #pragma HLS INLINE
     const bool last = tile == p[f_tiles] - 1;
     const int fold = p[f_kernel] * p[f_kernel] * p[f_blocks], row_in = p[f_columns] * p[f_words];
+    constexpr int packed = words_a_beat<Shape>();
     TilePlan plan;
     plan.groups = last ? p[f_last_groups] : p[f_groups];
     plan.words = last ? p[f_last_words] : p[f_tile_words];
@@ -87,22 +88,24 @@ TilePlan plan_tile(const int (&p)[fields], int tile) {
     const int next = last ? p[f_next_words] : (tile == p[f_tiles] - 2 ? p[f_last_groups] : p[f_groups]) * fold;
     plan.beats = next * WeightStore<Shape>::beats_a_word;
     const int row_compute = p[f_out_columns] * plan.groups * plan.steps;
-    plan.row_step = plan.loads ? at_least(row_compute, p[f_stride] * row_in) : row_compute;
-    plan.head = plan.loads ? p[f_first_rows] * row_in : 0;
+    plan.row_step = plan.loads ? at_least(row_compute, p[f_stride] * row_in / packed) : row_compute;
+    plan.head = plan.loads ? p[f_first_rows] * row_in / packed : 0;
     const int busy = p[f_bypass] ? p[f_rows] * row_in : plan.head + p[f_out_rows] * plan.row_step + Shape::out_blocks;
     plan.total = at_least(busy, plan.beats);
     return plan;
 }
 
-// One iteration is one clock cycle: a beat of the next tile's weights, a word of an input row, inputs x outputs
+// One iteration is one clock cycle: a beat of the next tile's weights, a beat of an input row, inputs x outputs
 // products and a word of sums, whichever there are. `half` is the half of the weight memory that this tile reads.
 template <class Shape>
-void convolve(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<word128>& weights,
+void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream<word128>& weights,
               hls::stream<Sums<Shape>>& out, RowBuffer<Shape>& rows, MatvecWeights<typename Shape::main>& main,
               MatvecWeights<typename Shape::extra>& extra, int& half) {
     typedef WeightStore<Shape> Store;
     typename Store::weight_t stage[Store::beats_a_word * Store::codes_a_beat];
 #pragma HLS ARRAY_PARTITION variable=stage complete dim=1
+    constexpr int packed = words_a_beat<Shape>();
+    Group<Shape> group = {};
     Sum<Shape> sums[Shape::outputs], held[Shape::outputs];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
 #pragma HLS ARRAY_PARTITION variable=held complete dim=1
@@ -139,30 +142,38 @@ void convolve(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream
             }
             if (p[f_bypass]) {
                 if (cycle < p[f_rows] * row_in) {
-                    const Codes<Shape> codes = in.read();
+                    const int at = cycle % packed;
+                    if (at == 0) {
+                        group = in.read();
+                    }
                     Sums<Shape> word;
                     for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                        word.v[l] = codes.v[l];
+                        word.v[l] = group.v[at * Shape::lanes + l];
                     }
                     out.write(word);
                 }
                 continue;
             }
             if (plan.loads && loaded < limit) {
-                const Codes<Shape> codes = in.read();
+                group = in.read();
                 const int slot = loaded & (p[f_slots] - 1);
-                const int at = (slot * p[f_columns] + column_in) * p[f_blocks] + word_in / Shape::in_blocks;
-                for (int l = 0; l < Shape::lanes; l++) {
+                const int position = (slot * p[f_columns] + column_in) * p[f_blocks];
+                for (int w = 0; w < packed; w++) {
 #pragma HLS UNROLL
-                    rows[at][word_in % Shape::in_blocks][l] = codes.v[l];
+                    const int word = word_in + w;  // of a position, whose words fill whole beats
+                    for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                        rows[position + word / Shape::in_blocks][word % Shape::in_blocks][l] =
+                            group.v[w * Shape::lanes + l];
+                    }
                 }
-                word_in++;
+                word_in += packed;
                 if (word_in == p[f_words]) {
                     word_in = 0;
                     column_in++;
                 }
-                place++;
+                place += packed;
                 if (place == row_in) {
                     place = 0;
                     column_in = 0;

@@ -8,10 +8,10 @@
 namespace fpgaflow {
 namespace engine {
 
-// A map on the chip: its words of codes, position by position. Banks differ in size; a unit that is handed one in turn
+// A map on the chip: its words of codes, position by position, as many in a row of it as a beat holds. Banks differ in size; a unit that is handed one in turn
 // is declared for the largest.
 template <class Shape, int Words = Shape::bank_words>
-using Bank = Code<Shape>[Words][Shape::lanes];
+using Bank = Code<Shape>[(Words + words_a_beat<Shape>() - 1) / words_a_beat<Shape>()][words_a_beat<Shape>()][Shape::lanes];
 
 // Word `at` of a beat that holds several.
 template <class Shape>
@@ -32,30 +32,36 @@ Codes<Shape> from_bank(const Bank<Shape> bank, int at) {
     Codes<Shape> codes;
     for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-        codes.v[l] = bank[at][l];
+        codes.v[l] = bank[at / words_a_beat<Shape>()][at % words_a_beat<Shape>()][l];
     }
     return codes;
 }
 
 // The source map, once a tile unless its rows stay in the convolution's buffer.
 template <class Shape>
-void read_map(const int (&p)[fields], const word128* memory, const Bank<Shape> bank, hls::stream<Codes<Shape>>& out) {
+void read_map(const int (&p)[fields], const word128* memory, const Bank<Shape> bank, hls::stream<Group<Shape>>& out) {
     constexpr int packed = words_a_beat<Shape>();
-    const int words = p[f_rows] * p[f_columns] * p[f_words], turns = p[f_resident] ? 1 : p[f_tiles];
-    word128 beat = 0;
+    const int groups = p[f_rows] * p[f_columns] * p[f_words] / packed, turns = p[f_resident] ? 1 : p[f_tiles];
     for (int turn = 0; turn < turns; turn++) {
-        for (int n = 0; n < words; n++) {
+        for (int n = 0; n < groups; n++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(read_source);
+            word128 beat = 0;
             if (p[f_source_ddr]) {
-                if (n % packed == 0) {
-                    beat = memory[p[f_source] + n / packed];
-                    FPGAFLOW_BEAT(source_beats);
-                }
-                out.write(codes_of<Shape>(beat, n % packed));
-            } else {
-                out.write(from_bank<Shape>(bank, n));
+                beat = memory[p[f_source] + n];
+                FPGAFLOW_BEAT(source_beats);
             }
+            Group<Shape> group;
+            for (int w = 0; w < packed; w++) {
+#pragma HLS UNROLL
+                const Codes<Shape> codes =
+                    p[f_source_ddr] ? codes_of<Shape>(beat, w) : from_bank<Shape>(bank, n * packed + w);
+                for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                    group.v[w * Shape::lanes + l] = codes.v[l];
+                }
+            }
+            out.write(group);
         }
     }
 }
@@ -120,7 +126,7 @@ void write_map(const int (&p)[fields], hls::stream<Codes<Shape>>& in, word128* m
             } else {
                 for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                    bank[at][l] = codes.v[l];
+                    bank[at / packed][at % packed][l] = codes.v[l];
                 }
             }
             channel++;

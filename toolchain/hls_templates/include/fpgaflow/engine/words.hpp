@@ -45,6 +45,10 @@ constexpr int words_a_beat() {
     return 128 / (Shape::lanes * Shape::act_bits);
 }
 
+// What a source is read in: as many words as a beat holds.
+template <class Shape>
+using Group = Lanes<Code<Shape>, words_a_beat<Shape>() * Shape::lanes>;
+
 // A requantizer's constants of one word of channels.
 template <class Shape>
 struct Entries {
