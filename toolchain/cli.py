@@ -191,7 +191,11 @@ def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> Non
 
 
 @app.command()
-def check(model: Model, pixel_scale: PixelOption = None) -> None:
+def check(
+    model: Model,
+    pixel_scale: PixelOption = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Also whether the engine's units run it.")] = False,
+) -> None:
     """List every node of a QONNX file as supported, folded or refused, and why; exit code 2 if any is refused."""
     from toolchain.flow.coverage import check as run
     from toolchain.flow.tables import coverage_table
@@ -202,6 +206,13 @@ def check(model: Model, pixel_scale: PixelOption = None) -> None:
     _console().print(found.verdict, markup=False, soft_wrap=True)
     if not found.supported:
         raise typer.Exit(UserError.exit_code)
+    if engine:
+        from toolchain.flow.engine_stages import refusals_of
+
+        refused = refusals_of(_model_file(model))
+        _console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
+        if refused:
+            raise typer.Exit(UserError.exit_code)
 
 
 @app.command()

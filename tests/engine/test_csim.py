@@ -27,7 +27,7 @@ GRAPHS = (
 )
 
 
-def engine_for(cuts: list[Cut], **facts: int | bool) -> Shape:
+def engine_for(cuts: list[Cut], **facts: int) -> Shape:
     """An engine whose number formats and memories hold all ``cuts``."""
     formats = [asdict(each.formats) for each in cuts]
     widest = {name: max(each[name] for each in formats) for name in formats[0]}
@@ -60,10 +60,10 @@ def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Gr
 
 
 @pytest.mark.parametrize("graph", GRAPHS[::2])
-def test_an_engine_of_the_search_runs_with_maps_in_its_banks(graph: Graph) -> None:
+def test_packed_products_and_maps_in_banks_change_no_answer(graph: Graph) -> None:
     """Two products a DSP slice, outputs in LUTs beside them and results on the chip."""
-    shape = engine_for([cut(each) for each in GRAPHS], lanes=8, in_blocks=3, out_blocks=3, products_per_dsp=2, extra_outputs=4,
-                       tile_depth=256, bank_words=2048, small_words=1024)  # fmt: skip
+    facts = {"products_per_dsp": 2, "extra_outputs": 4, "tile_depth": 256, "bank_words": 2048, "small_words": 1024}
+    shape = engine_for([cut(each) for each in GRAPHS], lanes=8, in_blocks=3, out_blocks=3, **facts)
     network = cut(graph)
     names = [p.result for p in network.passes[:-1]]
     placement = {name: bank for bank, name in enumerate(names[:3])}  # one after the other, each in its own

@@ -6,24 +6,33 @@ import subprocess
 
 import pytest
 
+from toolchain.engine.generate import generate
+from toolchain.engine.shape import Shape
 from toolchain.hls_templates.render import headers
 from toolchain.simulate import compiler
 
 
+ENGINE = Shape(
+    lanes=8, in_blocks=2, out_blocks=2, taps=3, act_bits=8, weight_bits=4, filter_bits=4, sum_bits=20, mul_bits=16,
+    add_bits=24, entry_bits=64, shift=16, merge_bits=4, merge_shift=2, kernel=3, filters=True, pools=True,
+)  # fmt: skip
+
+
 @pytest.mark.needs_gxx
-@pytest.mark.parametrize("header", sorted(headers()))
+@pytest.mark.parametrize("header", sorted({**headers(), **headers("fpgaflow/engine")}))
 def test_header_compiles_alone(header, tmp_path):
-    compiler.write_project(headers(), tmp_path)
+    """The engine's with the fields of its table, which are generated."""
+    compiler.write_project({**headers(), **generate(ENGINE, 1)}, tmp_path)
     source = tmp_path / "alone.cpp"
     source.write_text(f'#include "{header.removeprefix("include/")}"\n')
     flags = ["-std=c++14", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-fsyntax-only"]
-    include = [f"-I{tmp_path / 'include'}", "-isystem", str(compiler.ap_types())]
+    include = [f"-I{tmp_path / 'include'}", f"-I{tmp_path / 'src'}", "-isystem", str(compiler.ap_types())]
     done = subprocess.run(["g++", *flags, *include, str(source)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_pragmas_are_spelled_as_vitis_hls_knows_them():
     known = {"INLINE", "PIPELINE", "UNROLL", "ARRAY_PARTITION", "DEPENDENCE", "BIND_OP"}
-    for path, text in headers().items():
+    for path, text in {**headers(), **headers("fpgaflow/engine")}.items():
         pragmas = {line.split()[2] for line in text.splitlines() if line.startswith("#pragma HLS")}
         assert pragmas <= known, path

@@ -34,8 +34,8 @@ WIDEST_CODE = 8
 def cut(graph: Graph, *, fuse: bool = True) -> Cut:
     """The passes of ``graph`` in order.
 
-    The first convolution's windows are laid out by the host when the input has few channels: a 7 x 7 x 3 kernel then
-    is one of 1 x 1 x 147, since words of channels would be mostly empty otherwise.
+    The first convolution's windows are laid out by the host when it alone reads an input of few channels: a 7 x 7 x 3
+    kernel then is one of 1 x 1 x 147, since words of channels would be mostly empty otherwise.
 
     Args:
         fuse: put a window or a sum of branches into the pass of the convolution that it reads.
@@ -143,9 +143,8 @@ class _Cutter:
     def _convolution(self, node: Window, product: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         source = self.values[node.inputs[0]]
         _check_window(node)
-        if source.name == self.graph.input.name and source.shape[2] <= FOLDED_CHANNELS:
-            if len(self.readers[source.name]) > 1:
-                raise _refused(node, "the input has another reader")
+        alone = source.name == self.graph.input.name and len(self.readers[source.name]) == 1
+        if alone and source.shape[2] <= FOLDED_CHANNELS:
             self.folded = True
             weight = product.weight.reshape(len(product.weight), 1, 1, -1)
             return (*node.output.shape[:2], weight.shape[3]), Convolution(weight, 1, (0, 0, 0, 0), 0)

@@ -12,19 +12,21 @@ from typing import Any
 from toolchain.boards import Board, load_board
 from toolchain.engine.candidates import Budget
 from toolchain.engine.csim import COUNTERS, EngineSim
-from toolchain.engine.cut import cut
+from toolchain.engine.cut import cut, refusals
 from toolchain.engine.generate import generate as generate_files
 from toolchain.engine.generate import synthesis_script
 from toolchain.engine.search import search as find_engine
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
+from toolchain.export.read import read_qonnx
 from toolchain.flow.options import Search, prepared_board
 from toolchain.flow.records import ModelRecord, read_record, write_record
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import ArgMax, Array
 from toolchain.ir.store import load, stored_digest
+from toolchain.passes.pipeline import to_integer
 from toolchain.records import Record
 from toolchain.simulate.compiler import write_atomic, write_project
 
@@ -106,6 +108,11 @@ def explore(folder: Path, search: Search) -> EngineRecord:
     )
     write_record(record, folder / ENGINE_FILE)
     return record
+
+
+def refusals_of(model: Path) -> list[str]:
+    """What the engine cannot run of the QONNX file ``model``: the first node and why, or nothing."""
+    return [f"{where}: {why}" for where, why in refusals(to_integer(read_qonnx(model).graph))]
 
 
 def load_build(folder: Path) -> Build:

@@ -1,0 +1,99 @@
+"""Builds for the engine: all stages, the choice between architectures, and what users get wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import toolchain.flow.engine_stages as engine_stages
+from tests.onnx_models import conv_bn_relu, depthwise
+from toolchain.boards import load_board
+from toolchain.cli import main
+from toolchain.errors import UserError
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command line in an empty folder; returns exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fpgaflow", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.needs_gxx
+def test_an_engine_build_is_exact_and_its_stages_run_again(run, tmp_path: Path) -> None:
+    """Export, simulate and report; exploring anew makes a streaming build of it."""
+    model = conv_bn_relu(tmp_path / "net.onnx")
+    code, _, _ = run("export", str(model), "--out", "b", "--images", "x.npy", "--architecture", "engine")
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+    record = json.loads((tmp_path / "b" / "engine.json").read_text())
+
+    assert code == 0
+    assert report["architecture"] == "engine"
+    assert report["verification"]["csim_mismatches"] == 0
+    assert report["verification"]["qonnx_top1_agreement"] == 1.0
+    units = [node for node in report["nodes"] if node["counted_cycles"] is not None]
+    assert len(units) == 8 and all(node["counted_cycles"] == node["cycles"] for node in units)
+    assert report["estimate"]["fps"] == pytest.approx(250e6 / record["cycles"])
+    assert len((tmp_path / "b" / "hls" / "memory.bin").read_bytes()) % 16 == 0
+    assert not (tmp_path / "b" / "plan.json").exists()
+    assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+    assert run("explore", "b")[0] == 0
+    assert not engine_stages.is_engine(tmp_path / "b")
+
+
+@pytest.mark.needs_gxx
+def test_auto_takes_the_faster_architecture_and_says_why(run, tmp_path: Path) -> None:
+    model = conv_bn_relu(tmp_path / "net.onnx")
+    code, _, _ = run("export", str(model), "--out", "b", "--images", "x.npy", "--architecture", "auto")
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+    (note,) = [note for note in report["notes"] if note.startswith("auto chose")]
+
+    assert code == 0
+    assert report["architecture"] == "streaming"  # one layer that fits: nothing to share
+    assert note.startswith(f"auto chose streaming, {report['estimate']['fps']:.0f} fps; engine is ")
+    assert not engine_stages.is_engine(tmp_path / "b")
+
+
+def test_an_unknown_architecture(run, tmp_path: Path) -> None:
+    model = conv_bn_relu(tmp_path / "net.onnx")
+    code, _, error = run("export", str(model), "--out", "b", "--architecture", "engin")
+
+    assert (code, error) == (2, "fpgaflow: unknown architecture 'engin'; did you mean 'engine'?\n")
+
+
+def test_a_node_that_no_unit_runs_is_listed_by_check(run, tmp_path: Path) -> None:
+    """A dilated convolution, which the streaming units have."""
+    model = depthwise(tmp_path / "net.onnx")
+    code, output, _ = run("check", str(model), "--engine")
+
+    assert code == 2
+    assert output.endswith(
+        "Window 'Conv_5': the engine cannot run it: its kernel or stride is not square, or it is dilated\n"
+    )
+    assert run("check", str(model))[0] == 0
+
+
+def test_a_board_without_memory_data() -> None:
+    board = load_board("zu3eg")
+    bare = board.model_copy(update={"memory": board.memory.model_copy(update={"sustained_bytes_per_second": None})})
+    with pytest.raises(UserError) as failure:
+        engine_stages.memory_rate(bare, 250.0)
+
+    assert str(failure.value) == (
+        "the board zu3eg has no memory.sustained_bytes_per_second, which the engine needs; add it to its board.toml"
+    )
