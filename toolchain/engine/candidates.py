@@ -140,13 +140,19 @@ class Candidates:
     def brute_force(self) -> float:
         """The fewest cycles of all choices, one after the other; the oracle of small cases."""
         lives = self.lives()
+        placements = [{frozenset(placed) for placed in _placements(lives, b.shape)} for b in self.options.banks]
+        known: dict[tuple[int, int, frozenset[str]], float] = {}  # fabrics change no cycles
         best = float("inf")
-        for c, w, b in product(self.options.convolutions, self.options.windows, self.options.banks):
+        banks = list(zip(self.options.banks, placements, strict=True))
+        for c, w, (b, places) in product(self.options.convolutions, self.options.windows, banks):
             if not self.fits(c, w, b):
                 continue
-            for placed in _placements(lives, b.shape):
-                cycles = self.cycles_of(c, w, frozenset(placed))
-                best = best if cycles is None else min(best, cycles)
+            for placed in places:
+                key = (id(c.tiling), w.shape.taps, placed)
+                if key not in known:
+                    cycles = self.cycles_of(c, w, placed)
+                    known[key] = float("inf") if cycles is None else cycles
+                best = min(best, known[key])
         return best
 
 
