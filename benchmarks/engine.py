@@ -14,6 +14,7 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,26 @@ NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("ResNet-18", 4, 4, lambda: resnet18(4, 4)),
 )
 
-FIXED_256_144 = Choices(lanes=(16,), in_blocks=(1,), out_blocks=(1,), taps=(9,))
-"""256 products of the convolution and 144 of the depthwise filter: the engines of HAO's public ancestor, CoDeNet."""
+
+@dataclass(frozen=True)
+class Variant:
+    """An engine with or without one of its decisions."""
+
+    name: str
+    fuse: bool = True
+    prefetch: bool = True
+    choices: Choices = Choices()
+
+
+ENGINE = Variant("engine")
+ABLATION = (
+    Variant("no fusion", fuse=False),
+    Variant("no double buffering", prefetch=False),
+    Variant("256:144 fixed", choices=Choices(lanes=(16,), in_blocks=(1,), out_blocks=(1,), taps=(9,))),
+    Variant("DSP only", choices=Choices(luts_multiply=False)),
+    Variant("no maps on chip", choices=Choices(bank_kib=(0,))),
+)
+"""256:144 are the products of the convolution and of the depthwise filter in CoDeNet, HAO's public ancestor."""
 
 
 def main() -> int:
@@ -68,40 +87,26 @@ def main() -> int:
     parser.add_argument("--ablate", default="MobileNetV2 W6A8", help="ablation of networks whose name contains this")
     arguments = parser.parse_args()
     board, rows = load_board(BOARD), []
-    for name, weight_bits, act_bits, build in NETWORKS:
-        if arguments.only.lower() not in name.lower():
-            continue
+    chosen = [n for n in NETWORKS if arguments.only.lower() in n[0].lower()]
+    jobs = [(network, ENGINE) for network in chosen]
+    ablated = [n for n in chosen if arguments.ablate.lower() in f"{n[0]} W{n[1]}A{n[2]}".lower()]
+    jobs += [(network, variant) for network in ablated for variant in ABLATION]
+    for (name, weight_bits, act_bits, build), variant in jobs:
+        facts: Row = {"network": name, "weight_bits": weight_bits, "act_bits": act_bits, "variant": variant.name}
         graph = build()
-        facts: Row = {"network": name, "weight_bits": weight_bits, "act_bits": act_bits}
-        ablation = arguments.ablate.lower() in f"{name} W{weight_bits}A{act_bits}".lower()
-        for variant, fuse, prefetch, choices in variants(ablation):
-            try:
-                found = find(graph, board, choices, arguments.time_limit, fuse=fuse, prefetch=prefetch)
-            except UserError as error:
-                rows.append(facts | {"variant": variant, "limited_by": str(error)})
-                continue
-            rows.append(facts | {"variant": variant} | row(graph, board, found))
-            if variant == "engine":
-                print_rows(f"{name} W{weight_bits}A{act_bits}", passes(found), PASS_COLUMNS)
-                if arguments.simulate and name == "MobileNetV2":
-                    rows[-1] |= simulated(graph, found, arguments.simulate)
+        try:
+            found = find(graph, board, variant, arguments.time_limit)
+        except UserError as error:
+            rows.append(facts | {"limited_by": str(error)})
+            continue
+        rows.append(facts | row(graph, board, found))
+        if variant is ENGINE:
+            print_rows(f"{name} W{weight_bits}A{act_bits}", passes(found), PASS_COLUMNS)
+            if arguments.simulate and name == "MobileNetV2":
+                rows[-1] |= simulated(graph, found, arguments.simulate)
         write_rows("engine", rows)
     print_rows(f"Engine on {BOARD} at {CLOCK_MHZ:g} MHz", rows, COLUMNS)
     return 0
-
-
-def variants(ablation: bool) -> list[tuple[str, bool, bool, Choices]]:
-    """Name, fusion, double buffering and choices of every variant, the engine itself first."""
-    found = [("engine", True, True, Choices())]
-    if ablation:
-        found += [
-            ("no fusion", False, True, Choices()),
-            ("no double buffering", True, False, Choices()),
-            ("256:144 fixed", True, True, FIXED_256_144),
-            ("DSP only", True, True, Choices(luts_multiply=False)),
-            ("no maps on chip", True, True, Choices(bank_kib=(0,))),
-        ]
-    return found
 
 
 def mobilenet() -> Graph:
@@ -109,10 +114,10 @@ def mobilenet() -> Graph:
     return to_integer(read_qonnx(Path(os.environ["FPGAFLOW_DATA"]) / "models" / MOBILENET).graph)
 
 
-def find(graph: Graph, board: Board, choices: Choices, seconds: float, *, fuse: bool, prefetch: bool) -> Engine:
-    """The fastest engine of ``choices``."""
-    budget = Budget(board.budget, memory_rate(board, CLOCK_MHZ), prefetch)
-    return search(cut(graph, fuse=fuse), budget, choices, time_limit=seconds)
+def find(graph: Graph, board: Board, variant: Variant, seconds: float) -> Engine:
+    """The fastest engine of a variant."""
+    budget = Budget(board.budget, memory_rate(board, CLOCK_MHZ), variant.prefetch)
+    return search(cut(graph, fuse=variant.fuse), budget, variant.choices, time_limit=seconds)
 
 
 def row(graph: Graph, board: Board, found: Engine) -> Row:
