@@ -56,6 +56,8 @@ NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("ResNet-18", 4, 4, lambda: resnet18(4, 4)),
 )
 
+ALL = Choices()
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -64,7 +66,7 @@ class Variant:
     name: str
     fuse: bool = True
     prefetch: bool = True
-    choices: Choices = Choices()
+    choices: Choices = ALL
 
 
 ENGINE = Variant("engine")
