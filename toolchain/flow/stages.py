@@ -83,6 +83,8 @@ def export(
     """
     compiler()
     prepared_board(search)
+    if hls4ml_seconds is not None and search.architecture != "streaming":
+        raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
     with staged(out) as folder:
         lower(model, folder, pixel_scale=pixel_scale, progress=progress)
         load_folder_images(folder, check)  # before the long work
