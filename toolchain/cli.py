@@ -142,8 +142,6 @@ def export(
 
     seconds = hls4ml_seconds if uses_hls4ml(backend) else None
     search = _search(board, clock, target_fps, budget, plan, time_limit, architecture)
-    if seconds is not None and architecture != "streaming":
-        raise UserError("hls4ml builds streaming accelerators only", hint="export without --architecture")
     check = _check(images, labels, data, count, qonnx_images, threads)
     model = _model_file(model)
     from toolchain.flow.stages import build_name
