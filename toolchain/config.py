@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from toolchain.errors import UserError, unknown_name
+from toolchain.pruning import PruningStage
 
 Bits = int
 Real = float  # TrainConfig has a field called float
@@ -134,10 +135,11 @@ class TrainConfig(_Model):
     threads: int = Field(default=0, ge=0)  # CPU threads; 0 keeps PyTorch's choice
 
 
-class StageConfig(_Model):
+class StageConfig(PruningStage):
     """One part of a run; a run's parts follow each other, each on the network that the one before has left.
 
-    What is None is taken from ``[train]`` and ``[quant]``; the learning rate's schedule runs over the stage.
+    What is None is taken from ``[train]`` and ``[quant]``; the learning rate's schedule runs over the stage. A table
+    such as ``[stage.magnitude]`` adds a method.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

@@ -12,9 +12,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from toolchain.config import RunConfig, parse_config
+from toolchain.config import QuantConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.train import loop
+from toolchain.train.layers import Layers
 from toolchain.train.loop import load_run, train
 from toolchain.train.quantizers import LearnedStep, Levels
 from toolchain.train.structure import Remove, apply_edits, from_json, to_json
@@ -22,6 +23,7 @@ from toolchain.train.structure import Remove, apply_edits, from_json, to_json
 FLOAT = {"name": "float", "epochs": 2, "quantized": False}
 WIDE = {"name": "wide", "epochs": 1, "weight_bits": 6, "act_bits": 6}
 NARROW = {"name": "narrow", "epochs": 1, "lr": 1e-3}
+MAKE = Layers(QuantConfig(), True, first="conv1", last="fc")
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +98,7 @@ def test_a_chain_of_stages_that_makes_no_sense_is_refused(stages: list[dict[str,
 def test_edits_survive_being_saved_and_change_the_network_the_same_way() -> None:
     edits = from_json(json.loads(json.dumps(to_json([Remove("0.1")]))))
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 1))
-    apply_edits(model, edits)
+    apply_edits(model, edits, MAKE)
     assert edits == [Remove("0.1")] and isinstance(model.get_submodule("0.1"), nn.Identity)
 
 
@@ -108,4 +110,4 @@ def test_an_edit_that_is_none_is_refused(value: dict[str, str]) -> None:
 
 def test_an_edit_of_a_layer_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="a layer that its model has not: bn9"):
-        apply_edits(nn.Sequential(nn.Linear(2, 2)), [Remove("bn9")])
+        apply_edits(nn.Sequential(nn.Linear(2, 2)), [Remove("bn9")], MAKE)

@@ -19,6 +19,7 @@ from toolchain.config import RunConfig, dump_toml
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.pruning import PruningStage
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
@@ -143,7 +144,7 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path) -
     metrics = {
         "data": config.data.name,
         "model": config.model.name,
-        "methods": [] if config.train.float else [config.quant.method],
+        "methods": methods_of(config),
         "float_top1": done.float_top1,
         "top1": done.top1,
         "qonnx_top1": qonnx_top1,
@@ -157,6 +158,12 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path) -
         "stages": [{"name": name, "epochs": epochs, "top1": top1} for name, epochs, top1 in done.history],
     }
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+def methods_of(config: RunConfig) -> list[str]:
+    """Names of the methods of a run: the quantizer's, then those of its stages."""
+    tables = [name for stage in config.stage for name in PruningStage.model_fields if getattr(stage, name) is not None]
+    return [*([] if config.train.float else [config.quant.method]), *tables]
 
 
 def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path) -> float:

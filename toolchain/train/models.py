@@ -51,7 +51,7 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     Raises:
         UserError: an override for a layer the model has not, or an image it cannot take.
     """
-    make = Layers(config.quant, not config.train.float, first=_FIRST.get(config.model.name, "conv1"), last="fc")
+    make = layers_of(config)
     layers = OrderedDict()
     if config.data.normalize == "standard":
         layers["input"] = make.input("input")
@@ -72,6 +72,11 @@ def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDi
     layers["fc"].register_parameter("bias", None)
     norms = nn.BatchNorm1d | nn.BatchNorm2d
     return OrderedDict((name, layer) for name, layer in layers.items() if not isinstance(layer, norms))
+
+
+def layers_of(config: RunConfig) -> Layers:
+    """What makes the layers of the network a run file asks for."""
+    return Layers(config.quant, not config.train.float, first=_FIRST.get(config.model.name, "conv1"), last="fc")
 
 
 class _TooSmall(ValueError):

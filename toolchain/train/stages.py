@@ -27,7 +27,7 @@ from toolchain.train.data import Dataset, load
 from toolchain.train.distill import Teacher
 from toolchain.train.methods import quant_method, stage_methods
 from toolchain.train.methods.base import Adopting, Context, Method, OwnRate
-from toolchain.train.models import build
+from toolchain.train.models import build, layers_of
 from toolchain.train.module import Classifier, set_memory_format, set_quantized
 from toolchain.train.structure import Edit, apply_edits, from_json, to_json
 
@@ -152,7 +152,7 @@ def run_stages(
 def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict[str, torch.Tensor]) -> nn.Module:
     """The network that ``config`` describes, with ``edits`` replayed and ``state`` in it, in eval mode."""
     model = build(config, data.shape, data.classes)
-    apply_edits(model, edits)
+    apply_edits(model, edits, layers_of(config))
     model.load_state_dict(state)
     return model.eval()
 
@@ -175,9 +175,9 @@ def _run(
     L.seed_everything(config.train.seed + stage.index, verbose=False)
     model = build(config, data.shape, data.classes)
     if before is not None:
-        _go_on_from(before, model)
+        _go_on_from(before, model, config)
     float_top1 = before.float_top1 if before else None
-    methods, context = stage.methods(), Context(config, images, float_top1, out, stage.own)
+    methods, context = stage.methods(), Context(config, images, float_top1, layers_of(config), out, stage.own)
     edits = [edit for method in methods for edit in method.restructure(model, context)]
     for method in methods:
         method.prepare(model, context)
@@ -246,9 +246,9 @@ def _freeze_weights(model: nn.Module, stage: Stage) -> None:
         parameter.requires_grad_(True)
 
 
-def _go_on_from(before: Trained, model: nn.Module) -> None:
+def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
     """Give a new network the structure and the state of the one before, in place."""
-    apply_edits(model, before.edits)
+    apply_edits(model, before.edits, layers_of(config))
     if before.plain:
         _start_from(before.model.state_dict(), model)
         return

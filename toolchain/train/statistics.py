@@ -14,6 +14,11 @@ def weighted_layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     return [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
 
 
+def named_weighted_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The same layers by their paths."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
 def parameters(model: nn.Module) -> int:
     """Weights and biases of convolutions and fully connected layers."""
     return sum(p.numel() for layer in weighted_layers(model) for p in (layer.weight, layer.bias) if p is not None)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError
+from toolchain.train.shrink import remove_channels
+
+if TYPE_CHECKING:
+    from toolchain.train.layers import Layers
 
 
 @dataclass(frozen=True)
@@ -17,13 +24,82 @@ class Remove:
 
     layer: str
 
-    def apply(self, model: nn.Module) -> None:
+    def apply(self, model: nn.Module, make: Layers) -> None:
         """Change ``model`` in place."""
         model.set_submodule(self.layer, nn.Identity(), strict=True)
 
 
-Edit = Remove
-_KINDS: dict[str, type[Edit]] = {"remove": Remove}
+@dataclass(frozen=True)
+class Channels:
+    """Of the channels that ``layer`` writes, and all that go with them, only ``kept`` remain."""
+
+    layer: str
+    kept: list[int]
+
+    def apply(self, model: nn.Module, make: Layers) -> None:
+        """Change ``model`` in place."""
+        remove_channels(model, self.layer, self.kept)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Some weights of the layer stay zero, whatever is trained; which ones, the state dict tells."""
+
+    layer: str
+
+    def apply(self, model: nn.Module, make: Layers) -> None:
+        """Change ``model`` in place."""
+        layer = model.get_submodule(self.layer)
+        assert isinstance(layer.weight, Tensor)
+        mask_weight(layer, torch.ones_like(layer.weight, dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class Tucker:
+    """The convolution becomes three: 1x1 to ``rank_in`` channels, the kernel to ``rank_out``, 1x1 to the outputs.
+
+    Signed quantizers stand between them.
+    """
+
+    layer: str
+    rank_in: int
+    rank_out: int
+
+    def apply(self, model: nn.Module, make: Layers) -> None:
+        """Change ``model`` in place; the new weights are not set."""
+        conv = model.get_submodule(self.layer)
+        assert isinstance(conv, nn.Conv2d)
+        inner = {"stride": conv.stride[0], "padding": int(conv.padding[0])}
+        layers = OrderedDict(
+            reduce=make.conv(f"{self.layer}.reduce", conv.in_channels, self.rank_in, 1),
+            reduced=make.signed(f"{self.layer}.reduced"),
+            core=make.conv(f"{self.layer}.core", self.rank_in, self.rank_out, conv.kernel_size[0], **inner),
+            convolved=make.signed(f"{self.layer}.convolved"),
+            restore=make.conv(f"{self.layer}.restore", self.rank_out, conv.out_channels, 1),
+        )
+        model.set_submodule(self.layer, nn.Sequential(layers), strict=True)
+
+
+Edit = Remove | Channels | Mask | Tucker
+_KINDS: dict[str, type[Edit]] = {"remove": Remove, "channels": Channels, "mask": Mask, "tucker": Tucker}
+
+
+class KeptZeros(nn.Module):
+    """A parametrization: the weight, zero where the mask is false; the quantizer sees the result."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.mask: Tensor
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The masked weight."""
+        return weight * self.mask
+
+
+def mask_weight(layer: nn.Module, mask: Tensor) -> None:
+    """Keep the weights of ``layer`` zero where ``mask`` is false from now on."""
+    parametrize.register_parametrization(layer, "weight", KeptZeros(mask))
 
 
 def normalized_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNorm1d | nn.BatchNorm2d]]:
@@ -39,15 +115,15 @@ def normalized_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNo
     return found
 
 
-def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> None:
-    """Replay edits on a freshly built network, in place.
+def apply_edits(model: nn.Module, edits: Sequence[Edit], make: Layers) -> None:
+    """Replay edits on a freshly built network, in place; ``make`` makes what they add.
 
     Raises:
         UserError: an edit names a layer the network has not.
     """
     for edit in edits:
         try:
-            edit.apply(model)
+            edit.apply(model, make)
         except AttributeError as error:
             raise UserError(f"the saved network changes a layer that its model has not: {edit.layer}") from error
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from toolchain.config import QuantConfig, StageConfig
 from toolchain.train.methods.base import Method, QuantMethod
 from toolchain.train.methods.brevitas import Brevitas
+from toolchain.train.methods.dst import Dst
 from toolchain.train.methods.fqconv import Fqconv
 from toolchain.train.methods.lsq import Lsq
+from toolchain.train.methods.magnitude import Magnitude
 from toolchain.train.methods.qil import Qil
+from toolchain.train.methods.slimming import Slimming
 from toolchain.train.methods.symog import Symog
 
 
@@ -32,4 +37,6 @@ def quant_method(quant: QuantConfig) -> QuantMethod:
 
 def stage_methods(stage: StageConfig) -> list[Method]:
     """The methods that a stage adds to the quantizer's, in the order they are applied."""
-    return []
+    kinds: dict[str, Any] = {"magnitude": Magnitude, "slimming": Slimming, "dst": Dst}
+    asked = {name: getattr(stage, name) for name in kinds}
+    return [kinds[name](table) for name, table in asked.items() if table is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import brevitas.config
 import brevitas.nn as qnn
@@ -17,6 +17,8 @@ from toolchain.train.structure import Edit
 
 # A saved state holds all of a quantizer; made anew by Brevitas on loading, it would forget what it was connected to.
 brevitas.config.REINIT_ON_STATE_DICT_LOAD = False
+if TYPE_CHECKING:
+    from toolchain.train.layers import Layers
 
 Scale = Literal["float", "pot"]
 Granularity = Literal["tensor", "channel"]
@@ -30,6 +32,7 @@ class Context:
         config: the run file with the stage's own settings in place.
         data: the training images and their classes.
         float_top1: accuracy of the network before any method changed it, None when there was no float phase.
+        make: makes layers as the stage's network has them.
         folder: the run's; a method may leave figures there.
         stage: what the run file says about the stage; None for a run without stages.
     """
@@ -37,6 +40,7 @@ class Context:
     config: RunConfig
     data: Dataset
     float_top1: float | None
+    make: Layers
     folder: Path
     stage: StageConfig | None = None
 

@@ -182,7 +182,7 @@ class Fqconv(QuantMethod):
         for layer, name, norm in normalized_layers(model):
             fold(layer, norm)
             edits.append(Remove(name))
-        apply_edits(model, edits)
+        apply_edits(model, edits, context.make)
         return edits
 
     def prepare(self, model: nn.Module, context: Context) -> None:

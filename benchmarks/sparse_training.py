@@ -1,0 +1,93 @@
+"""Dynamic sparse training on the networks of its paper: no batch norm, float, SGD with a constant rate."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from common import Row
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from toolchain.config import RunConfig, parse_config
+from toolchain.pruning import DstConfig
+from toolchain.train.data import load
+from toolchain.train.methods.base import Context
+from toolchain.train.methods.dst import Dst, keep_ratios
+from toolchain.train.models import layers_of
+from toolchain.train.module import Classifier
+from toolchain.train.shrink import structure_of
+from toolchain.train.statistics import named_weighted_layers
+
+PUBLISHED = {
+    ("lenet-300-100", 5e-4): "7.87 % kept, best 98.12 % (Fig. 3, 10 runs)",
+    ("lenet-300-100", 1e-3): "2.48 +- 0.21 % kept, best 97.69 +- 0.14 % (Table 1, 5 runs, its alpha not read)",
+    ("lenet-5-caffe", 5e-4): "1.64 +- 0.13 % kept, best 99.11 +- 0.07 % (Table 1, 5 runs, its alpha not read)",
+}
+
+
+def network(name: str) -> nn.Sequential:
+    """LeNet-300-100 or the 20-50-500 LeNet-5 with PyTorch's default initialisation, as the authors' code has them."""
+    if name == "lenet-300-100":
+        head = OrderedDict(flatten=nn.Flatten(), fc1=nn.Linear(784, 300), act1=nn.ReLU(), fc2=nn.Linear(300, 100))
+        return nn.Sequential(head | OrderedDict(act2=nn.ReLU(), fc=nn.Linear(100, 10)))
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 20, 5), act1=nn.ReLU(), pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(20, 50, 5), act2=nn.ReLU(), pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(), fc1=nn.Linear(800, 500), act3=nn.ReLU(), fc=nn.Linear(500, 10),
+        )
+    )  # fmt: skip
+
+
+class _Curve(Callback):
+    """Accuracy and keep ratio after every epoch."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, float]] = []
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        layers = named_weighted_layers(module).values()
+        total = sum(layer.weight.numel() for layer in layers)
+        alive = sum(int((layer.weight != 0).sum()) for layer in layers)
+        self.rows.append((float(trainer.callback_metrics["top1"]), alive / total))
+
+
+def config(seed: int, epochs: int, accelerator: str) -> RunConfig:
+    """Batch 64, SGD with momentum 0.9, rate 0.01 throughout."""
+    train = {"epochs": epochs, "batch_size": 64, "lr": 0.01, "optimizer": "sgd", "momentum": 0.9, "float": True}
+    section: dict[str, Any] = train | {"schedule": "constant", "seed": seed, "accelerator": accelerator}
+    return parse_config({"name": "dst", "data": {"name": "mnist"}, "train": section}, where="benchmark")
+
+
+def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str) -> Row:
+    """Train and return one row: the last epoch's figures and those of the epoch that was best on the test set."""
+    settings, data = config(seed, epochs, accelerator), load("mnist")
+    L.seed_everything(seed, verbose=False)
+    model, method, curve = network(name), Dst(DstConfig(alpha=alpha)), _Curve()
+    method.prepare(model, Context(settings, data, None, layers_of(settings), Path()))
+    module = Classifier(model, data, settings, [method])
+    trainer = L.Trainer(
+        max_epochs=epochs, accelerator=accelerator, devices=1, logger=False, callbacks=[curve],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    start = time.monotonic()
+    trainer.fit(module)
+    seconds = time.monotonic() - start
+    method.finalize(model)
+    structure = structure_of(model.cpu(), data.shape)
+    ratios, total = keep_ratios(model), sum(layer.weight.numel() for layer in named_weighted_layers(model).values())
+    alive = sum(int((layer.weight != 0).sum()) for layer in named_weighted_layers(model).values())
+    best = max(top1 for top1, _ in curve.rows)
+    return {
+        "part": "dst", "data": "mnist", "model": name, "method": "dst", "budget": alpha, "budget_kind": "alpha",
+        "kept_params": alive, "kept_share": alive / total,
+        "kept_macs": sum(round(layer.macs(structure.counts) * ratios[layer.name]) for layer in structure.layers),
+        "seed": seed, "epochs": epochs, "float_top1": None, "top1": round(curve.rows[-1][0], 4),
+        "best_top1": round(best, 4), "layers": " / ".join(f"{share:.4f}" for share in ratios.values()),
+        "curve": " ".join(f"{top1:.4f}@{kept:.4f}" for top1, kept in curve.rows),
+        "published": PUBLISHED.get((name, alpha)), "seconds": round(seconds),
+    }  # fmt: skip

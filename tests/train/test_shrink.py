@@ -1,0 +1,148 @@
+"""Channels that belong together, and networks that compute the same without those that were masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config import parse_config
+from toolchain.errors import UserError
+from toolchain.train.methods.gates import Gates
+from toolchain.train.models import build
+from toolchain.train.shrink import remove_channels, structure_of
+from toolchain.train.statistics import macs, parameters
+from toolchain.train.structure import mask_weight
+
+SHAPES = {"lenet5": (1, 28, 28), "vgg-small": (3, 16, 16), "resnet8": (3, 16, 16), "tfc": (1, 8, 8)}
+
+
+def _network(model: str, width: float = 0.5, **quant: Any) -> nn.Module:
+    """Seeded, with every activation a multiple of a power of two and batch norms that vary by channel.
+
+    All sums are then exact in float32, so that their order cannot matter.
+    """
+    torch.manual_seed(0)
+    table = {"name": "t", "model": {"name": model, "width": width}, "quant": {"scale": "pot", **quant}}
+    network = build(parse_config(table, where="test"), SHAPES[model], 10)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, -1.5, 1.5)
+            nn.init.uniform_(layer.bias, -0.5, 1.0)
+    with torch.no_grad():
+        network(_images(model, 32))
+    return network.eval()
+
+
+def _images(model: str, count: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, *SHAPES[model])) / 256
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+@pytest.mark.parametrize("model", ["lenet5", "vgg-small", "resnet8", "tfc"])
+def test_the_shrunk_network_has_the_masked_networks_logits_bit_for_bit(model: str, granularity: str) -> None:
+    network = _network(model, 0.5 if model != "vgg-small" else 0.0625, weight_granularity=granularity)
+    structure = structure_of(network, SHAPES[model])
+    gates, kept = Gates(network, structure), {}
+    for group in structure.free:
+        mask = torch.rand(group.size) < 0.6
+        mask[0] = True
+        gates.factors[group.name] = mask.float()
+        kept[group.name] = mask.nonzero().flatten().tolist()
+    x = _images(model, 16)
+    with torch.no_grad():
+        masked = network(x)
+        gates.remove()
+        assert not torch.equal(network(x), masked)
+        for name, indices in kept.items():
+            remove_channels(network, name, indices)
+        assert torch.equal(network(x), masked)
+
+
+@pytest.mark.parametrize("model", list(SHAPES))
+def test_counts_are_those_of_the_network_before_and_after(model: str) -> None:
+    network, shape = _network(model, 0.25), SHAPES[model]
+    structure = structure_of(network, shape)
+    assert structure.macs(structure.counts) == macs(network, shape)
+    assert structure.params(structure.counts) == parameters(network)
+    counts = structure.counts | {group.name: -(-group.size // 3) for group in structure.free}
+    for group in structure.free:
+        remove_channels(network, group.name, list(range(counts[group.name])))
+    assert structure.macs(counts) == macs(network, shape)
+    assert structure.params(counts) == parameters(network)
+
+
+def test_residual_adds_join_the_channels_of_a_stage() -> None:
+    groups = structure_of(_network("resnet8")).groups
+    assert groups["conv1"].gates == ("bn1", "stage1_1.bn2")
+    assert groups["stage2_1.conv2"].gates == ("stage2_1.bn2", "stage2_1.shortcut.bn")
+    assert [name for name, group in groups.items() if not group.free] == ["input", "fc"]
+
+
+def test_a_depthwise_filter_loses_the_channels_of_its_input() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Flatten(), nn.Linear(6 * 16, 3),
+    ).eval()  # fmt: skip
+    structure = structure_of(network, (1, 8, 8))
+    assert [group.name for group in structure.free] == ["0"]
+    assert structure.groups["0"].gates == ("1", "4")
+    gates = Gates(network, structure)
+    gates.factors["0"] = torch.tensor([1.0, 0, 1, 0, 0, 1])
+    x = torch.randn(4, 1, 8, 8)
+    with torch.no_grad():
+        masked = network(x)
+        gates.remove()
+        remove_channels(network, "0", [0, 2, 5])
+        assert torch.allclose(network(x), masked, atol=1e-6)  # float sums in another order
+    assert structure.macs(structure.counts | {"0": 3}) == macs(network, (1, 8, 8))
+
+
+def test_kept_zeros_follow_their_weights() -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    mask = torch.tensor([[1, 0, 1], [0, 1, 1]]).bool()
+    mask_weight(network[2], mask)
+    before = network[2].weight.detach()
+    remove_channels(network, "0", [0, 2])
+    assert torch.equal(network[2].weight, before[:, [0, 2]])
+    assert torch.equal(network[2].parametrizations.weight[0].mask, mask[:, [0, 2]])
+
+
+@pytest.mark.parametrize("kept", [[], [1, 0], [0, 3], [0, 0]])
+def test_channels_that_are_not_there_are_refused(kept: list[int]) -> None:
+    with pytest.raises(UserError, match="'fc1' has channels 0 to 1; to keep:"):
+        remove_channels(_network("tfc", 1 / 32), "fc1", kept)
+
+
+def test_the_networks_outputs_stay() -> None:
+    with pytest.raises(UserError, match="'fc' writes no channels that can be removed"):
+        remove_channels(_network("tfc", 1 / 32), "fc", [0])
+
+
+def test_an_operation_that_channels_cannot_be_followed_through_is_named() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self.conv(x), x], 1)
+
+    with pytest.raises(UserError, match="channels cannot be followed through '.*cat.*'; this network cannot be pruned"):
+        structure_of(Joined())
+
+
+def test_a_shortcut_of_other_channels_is_refused() -> None:
+    class Widening(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.a(x) + self.b(x)
+
+    with pytest.raises(UserError, match="adds 1 channels to 2; channels of such a shortcut cannot be followed"):
+        structure_of(Widening())

@@ -1,0 +1,130 @@
+"""Dynamic Sparse Training (Liu et al., ICLR 2020): a trainable threshold an output unit decides which weights live."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from toolchain.pruning import DstConfig
+from toolchain.train.methods.base import Context, Method
+from toolchain.train.methods.weights import keep_masked
+from toolchain.train.statistics import named_weighted_layers
+from toolchain.train.structure import Edit
+
+log = logging.getLogger(__name__)
+
+_FEWEST = 0.01  # a layer that keeps at most this share starts over with thresholds of zero; the authors' code does so
+
+
+def long_tailed(x: Tensor) -> Tensor:
+    """The paper's stand-in for the derivative of the unit step: 2 - 4|x| up to 0.4, 0.4 up to 1, then 0."""
+    distance = x.abs()
+    return torch.where(distance <= 0.4, 2 - 4 * distance, torch.where(distance <= 1, 0.4, 0.0))
+
+
+class _Alive(torch.autograd.Function):
+    """``w`` where ``|w| > t``, else 0; t has one entry a row of w.
+
+    The gradient G of the result reaches w as G where it is alive (performance) plus ``G w H(|w| - t) sign(w)``
+    everywhere (structure), and t_i as ``-sum_j G_ij w_ij H(|w_ij| - t_i)``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, threshold: Tensor) -> Tensor:
+        distance = weight.abs() - threshold
+        alive = distance > 0
+        ctx.save_for_backward(weight, distance, alive)
+        ctx.rows = threshold.shape
+        return weight * alive
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        weight, distance, alive = ctx.saved_tensors
+        structure = grads[0] * weight * long_tailed(distance)
+        to_weight = grads[0] * alive + structure * weight.sign()
+        return to_weight, -structure.sum_to_size(ctx.rows)
+
+
+class Thresholds(nn.Module):
+    """The parametrization of one layer's weight: a threshold a row, zero at first, so that every weight is alive."""
+
+    def __init__(self, layer: str, weight: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.threshold = nn.Parameter(torch.zeros(weight.shape[0], *(1,) * (weight.dim() - 1), device=weight.device))
+
+    def alive(self, weight: Tensor) -> Tensor:
+        """Which weights exceed their row's threshold; a weight of exactly zero never does."""
+        return weight.detach().abs() > self.threshold.detach()
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weights that are alive."""
+        masked: Tensor = _Alive.apply(weight, self.threshold)  # type: ignore[no-untyped-call]
+        return masked
+
+    @torch.no_grad()
+    def start_over(self, weight: Tensor) -> None:
+        """Back to zero thresholds when next to nothing is left of the layer."""
+        share = float(self.alive(weight).float().mean())
+        if share <= _FEWEST:
+            log.warning("'%s' kept %.2f %% of its weights: its thresholds start at zero again", self.layer, 100 * share)
+            self.threshold.zero_()
+
+
+class Dst(Method):
+    """``alpha * sum(exp(-t))`` in the loss pulls the thresholds up. There is no exact budget.
+
+    Every layer is sparse, single weights are zero; they stay zero in the stages after this one.
+    """
+
+    def __init__(self, config: DstConfig) -> None:
+        super().__init__()
+        self.alpha = config.alpha
+        self.layers: dict[str, nn.Module] = {}
+
+    def prepare(self, model: nn.Module, context: Context) -> None:
+        """A threshold a row of every convolution and fully connected layer."""
+        self.layers = dict(named_weighted_layers(model))
+        for name, layer in self.layers.items():
+            assert isinstance(layer.weight, Tensor)
+            parametrize.register_parametrization(layer, "weight", Thresholds(name, layer.weight))
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """The pull on the thresholds."""
+        return self.alpha * sum(torch.exp(-_thresholds(layer).threshold).sum() for layer in self.layers.values())
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Layers that have next to nothing left start over."""
+        for layer in self.layers.values():
+            _thresholds(layer).start_over(_raw(layer))
+
+    def finalize(self, model: nn.Module) -> list[Edit]:
+        """The dead weights become zeros that stay."""
+        masks = {name: _thresholds(layer).alive(_raw(layer)) for name, layer in self.layers.items()}
+        for layer in self.layers.values():
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        return keep_masked(model, masks)
+
+
+def keep_ratios(model: nn.Module) -> dict[str, float]:
+    """The share of weights that are not zero, by layer."""
+    return {name: float((layer.weight != 0).float().mean()) for name, layer in named_weighted_layers(model).items()}
+
+
+def _thresholds(layer: nn.Module) -> Thresholds:
+    found = layer.parametrizations.weight[-1]  # type: ignore[index,union-attr]
+    assert isinstance(found, Thresholds)
+    return found
+
+
+def _raw(layer: nn.Module) -> Tensor:
+    """The weight as the thresholds see it."""
+    weights = layer.parametrizations.weight  # type: ignore[union-attr]
+    value: Tensor = weights.original.detach()
+    for earlier in list(weights)[:-1]:
+        value = earlier(value)
+    return value

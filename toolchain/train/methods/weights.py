@@ -1,0 +1,42 @@
+"""Single weights that become zero and stay zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.train.budgets import top_indices
+from toolchain.train.structure import Edit, Mask, mask_weight
+
+
+def keep_largest_weights(model: nn.Module, scores: Mapping[str, Tensor], share: float, *, uniform: bool) -> list[Edit]:
+    """Keep the weights of largest score: exactly ``round(share * n)`` of all n, or of every layer's n, at least one.
+
+    Args:
+        scores: a value a weight, by the layer's name.
+        share: of the weights to keep.
+        uniform: the same share of every layer.
+    """
+    if uniform:
+        kept = {name: _largest(score, share) for name, score in scores.items()}
+    else:
+        together = _largest(torch.cat([score.flatten() for score in scores.values()]), share)
+        parts = together.split([score.numel() for score in scores.values()])
+        kept = {name: part.reshape(score.shape) for part, (name, score) in zip(parts, scores.items(), strict=True)}
+    return keep_masked(model, kept)
+
+
+def keep_masked(model: nn.Module, masks: Mapping[str, Tensor]) -> list[Edit]:
+    """Keep the weights at zero where the masks are false; returns the edits that repeat it."""
+    for name, mask in masks.items():
+        mask_weight(model.get_submodule(name), mask)
+    return [Mask(name) for name in masks]
+
+
+def _largest(scores: Tensor, share: float) -> Tensor:
+    """True at the largest scores."""
+    kept = torch.zeros(scores.numel(), dtype=torch.bool)
+    kept[top_indices(scores, max(1, round(share * scores.numel())))] = True
+    return kept.reshape(scores.shape).to(scores.device)

@@ -1,0 +1,317 @@
+"""Channels that belong together, and their removal for real.
+
+A trace of the network tells which channels can only go together: those that one layer writes, the layers behind it read
+(through batch norms, activations, pools and a flatten), a depthwise filter passes on, or a residual add joins.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from toolchain.errors import UserError
+
+Shape = tuple[int, int, int]
+Weighted = nn.Conv2d | nn.Linear
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+_ADDS = (operator.add, operator.iadd, torch.add)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are removed together.
+
+    Args:
+        name: the first layer that writes them; "input" for the network's input.
+        size: how many there are.
+        free: False for the input, the output, and what grouped convolutions touch.
+        norms: batch norms on the way.
+        gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
+            reader: the batch norm behind a layer, else the layer itself.
+    """
+
+    name: str
+    size: int
+    free: bool
+    norms: tuple[str, ...]
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or fully connected layer; its size is a product of channel counts.
+
+    Args:
+        name: its path in the model.
+        reads: group of its inputs; None for a depthwise filter, whose outputs are its inputs.
+        writes: group of its outputs.
+        area: weights for one input and one output channel: the kernel, or the pixels that a flatten put in a channel.
+        positions: outputs a channel, 0 when the structure was found without an input shape.
+        bias: whether there is one.
+        groups: of a grouped convolution.
+    """
+
+    name: str
+    reads: str | None
+    writes: str
+    area: int
+    positions: int
+    bias: bool
+    groups: int = 1
+
+    def pairs(self, counts: Mapping[str, Any]) -> Any:
+        """Input channels times output channels, ints or tensors."""
+        product = counts[self.writes] * (1 if self.reads is None else counts[self.reads])
+        return product if self.groups == 1 else product // self.groups
+
+    def params(self, counts: Mapping[str, Any]) -> Any:
+        """Weights and biases."""
+        return self.area * self.pairs(counts) + (counts[self.writes] if self.bias else 0)
+
+    def macs(self, counts: Mapping[str, Any]) -> Any:
+        """Multiply-accumulates for one image."""
+        return self.area * self.positions * self.pairs(counts)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network as groups of channels and layers between them."""
+
+    groups: Mapping[str, Group]
+    layers: tuple[Layer, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Channels of every group."""
+        return {name: group.size for name, group in self.groups.items()}
+
+    @property
+    def free(self) -> list[Group]:
+        """The groups that channels can be removed from."""
+        return [group for group in self.groups.values() if group.free]
+
+    def params(self, counts: Mapping[str, Any]) -> Any:
+        """Weights and biases with ``counts`` channels; differentiable where these are tensors."""
+        return sum(layer.params(counts) for layer in self.layers)
+
+    def macs(self, counts: Mapping[str, Any]) -> Any:
+        """Multiply-accumulates for one image with ``counts`` channels; differentiable where these are tensors."""
+        return sum(layer.macs(counts) for layer in self.layers)
+
+
+def structure_of(model: nn.Module, shape: Shape | None = None) -> Structure:
+    """The groups and layers of ``model``; with the image's ``shape`` (C, H, W) also the sizes of the feature maps.
+
+    Raises:
+        UserError: an operation that channels cannot be followed through.
+    """
+    trace = _Trace(model)
+    positions = _positions(model, shape) if shape else {}
+    return trace.structure(positions)
+
+
+def remove_channels(model: nn.Module, group: str, kept: Sequence[int]) -> None:
+    """Remove the channels of ``group`` that are not ``kept``, in place: weights, biases, batch norms, quantizers.
+
+    The logits are those of the network in which the gates of the group multiply the others by zero.
+
+    Raises:
+        UserError: no such group, or indices that it has not.
+    """
+    structure = structure_of(model)
+    if group not in structure.groups or not structure.groups[group].free:
+        raise UserError(f"'{group}' writes no channels that can be removed")
+    size = structure.groups[group].size
+    if not kept or sorted(set(kept)) != list(kept) or kept[0] < 0 or kept[-1] >= size:
+        raise UserError(f"'{group}' has channels 0 to {size - 1}; to keep: {list(kept)}")
+    index = torch.tensor(list(kept))
+    for layer in structure.layers:
+        rows = index if layer.writes == group else None
+        columns = index if layer.reads == group else None
+        if rows is not None or columns is not None:
+            _slice_layer(model.get_submodule(layer.name), layer, rows, columns)
+    for name in structure.groups[group].norms:
+        norm = model.get_submodule(name)
+        for tensor in (*norm.named_parameters(), *norm.named_buffers()):
+            if tensor[1].dim() == 1:
+                _replace(norm, tensor[0], tensor[1].detach()[index.to(tensor[1].device)])
+        norm.num_features = len(kept)  # type: ignore[assignment]
+
+
+def _slice_layer(module: nn.Module, layer: Layer, rows: Tensor | None, columns: Tensor | None) -> None:
+    """Keep rows (output channels) and columns (input channels) of all that has the weight's shape or one row an output.
+
+    Besides the weight these are the bias, masks and other parametrizations, and a quantizer's scales.
+    """
+    assert isinstance(module, Weighted)
+    whole, outputs = module.weight.shape, module.weight.shape[0]
+    if columns is not None and isinstance(module, nn.Linear):  # the pixels of a channel are neighbours
+        columns = (columns[:, None] * layer.area + torch.arange(layer.area)).flatten()
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        value = tensor.detach()
+        if columns is not None and value.shape == whole:
+            value = value.index_select(1, columns.to(value.device))
+        if rows is not None and tensor.dim() and tensor.shape[0] == outputs:
+            value = value.index_select(0, rows.to(value.device))
+        if value.shape != tensor.shape:
+            _replace(module, name, value)
+    kept = (None if columns is None else len(columns), None if rows is None else len(rows))
+    names = ("in_channels", "out_channels") if isinstance(module, nn.Conv2d) else ("in_features", "out_features")
+    for name, count in zip(names, kept, strict=True):
+        if count is not None:
+            setattr(module, name, count)
+    if layer.reads is None and rows is not None:  # depthwise
+        assert isinstance(module, nn.Conv2d)
+        module.in_channels = module.groups = len(rows)
+
+
+def _replace(module: nn.Module, path: str, value: Tensor) -> None:
+    """Put ``value`` in the place of a parameter or buffer."""
+    owner_path, _, name = path.rpartition(".")
+    owner = module.get_submodule(owner_path)
+    if name in owner._parameters:
+        before = owner._parameters[name]
+        assert before is not None
+        owner._parameters[name] = nn.Parameter(value.clone(), requires_grad=before.requires_grad)
+    else:
+        owner._buffers[name] = value.clone()
+
+
+def _positions(model: nn.Module, shape: Shape) -> dict[str, int]:
+    """Outputs a channel of every convolution and fully connected layer."""
+    found: dict[str, int] = {}
+
+    def note(name: str, output: Tensor) -> None:
+        found[name] = output[0, 0].numel()
+
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+        for name, layer in model.named_modules()
+        if isinstance(layer, Weighted)
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape, device=next(model.parameters()).device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+class _Tracer(fx.Tracer):
+    """Follows a network down to its layers; what holds no layer with weights is one operation."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether ``m`` is not looked into."""
+        if isinstance(m, Weighted):
+            return True
+        inner = any(isinstance(layer, Weighted) for layer in m.modules())
+        return not inner and not isinstance(m, nn.Sequential)
+
+
+class _Trace:
+    """Groups as a union-find over the spaces that the layers write."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.parent: list[int] = []
+        self.size: list[int] = []
+        self.writer: list[str] = []
+        self.pinned: set[int] = set()
+        self.norms: list[tuple[int, str]] = []
+        self.gates: list[tuple[int, str]] = []
+        self.layers: list[tuple[str, int | None, int, int]] = []
+        self.spaces: dict[fx.Node, int] = {}
+        for node in _Tracer().trace(model).nodes:
+            self._visit(node)
+
+    def structure(self, positions: Mapping[str, int]) -> Structure:
+        roots = sorted({self._root(space) for space in range(len(self.parent))})
+        names = {root: self.writer[root] for root in roots}
+        pinned = {self._root(space) for space in self.pinned}
+
+        def of(root: int, pairs: list[tuple[int, str]]) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(name for space, name in pairs if self._root(space) == root))
+
+        groups = [Group(names[r], self.size[r], r not in pinned, of(r, self.norms), of(r, self.gates)) for r in roots]
+        layers = []
+        for name, reads, writes, area in self.layers:
+            module = self.model.get_submodule(name)
+            assert isinstance(module, Weighted)
+            source = None if reads is None else names[self._root(reads)]
+            split = 1 if reads is None or isinstance(module, nn.Linear) else module.groups
+            bias, writes_to = module.bias is not None, names[self._root(writes)]
+            layers.append(Layer(name, source, writes_to, area, positions.get(name, 0), bias, split))
+        return Structure({group.name: group for group in groups}, tuple(layers))
+
+    def _visit(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.spaces[node] = self._new("input", _channels_read(self.model))
+            self.pinned.add(self.spaces[node])
+            return
+        sources = [self.spaces[argument] for argument in node.args if isinstance(argument, fx.Node)]
+        if node.op == "output":
+            self.pinned.add(sources[0])
+        elif node.op == "call_module":
+            self.spaces[node] = self._call(node, str(node.target), sources[0])
+        elif node.op == "call_function" and node.target in _ADDS and len(sources) == 2:
+            self._join(sources[0], sources[1], node)
+            self.spaces[node] = sources[0]
+        else:
+            raise UserError(
+                f"channels cannot be followed through '{node.target}'", hint="this network cannot be pruned"
+            )
+
+    def _call(self, node: fx.Node, name: str, space: int) -> int:
+        """The space that a module writes when it reads ``space``."""
+        module = self.model.get_submodule(name)
+        if isinstance(module, Norm):
+            self.norms.append((space, name))
+        if not isinstance(module, Weighted):
+            return space
+        depthwise = isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
+        written = space if depthwise else self._new(name, module.weight.shape[0])
+        if isinstance(module, nn.Linear):
+            area = module.in_features // self.size[self._root(space)]
+        else:
+            area = module.kernel_size[0] * module.kernel_size[1]
+            if module.groups > 1 and not depthwise:
+                self.pinned |= {space, written}
+        users = list(node.users)
+        behind = self.model.get_submodule(str(users[0].target)) if users[0].op == "call_module" else None
+        self.gates.append((written, str(users[0].target) if len(users) == 1 and isinstance(behind, Norm) else name))
+        self.layers.append((name, None if depthwise else space, written, area))
+        return written
+
+    def _new(self, writer: str, size: int) -> int:
+        self.parent.append(len(self.parent))
+        self.size.append(size)
+        self.writer.append(writer)
+        return len(self.parent) - 1
+
+    def _root(self, space: int) -> int:
+        while self.parent[space] != space:
+            space = self.parent[space]
+        return space
+
+    def _join(self, a: int, b: int, node: fx.Node) -> None:
+        first, second = sorted((self._root(a), self._root(b)))
+        if self.size[first] != self.size[second]:
+            raise UserError(
+                f"'{node.name}' adds {self.size[second]} channels to {self.size[first]}",
+                hint="channels of such a shortcut cannot be followed",
+            )
+        self.parent[second] = first
+
+
+def _channels_read(model: nn.Module) -> int:
+    """Channels of the network's input, as its first layer reads them; a flattened image counts as its pixels."""
+    first = next(layer for layer in model.modules() if isinstance(layer, Weighted))
+    return first.in_features if isinstance(first, nn.Linear) else first.in_channels
