@@ -9,11 +9,14 @@ from toolchain.train.methods.base import Method, QuantMethod
 from toolchain.train.methods.brevitas import Brevitas
 from toolchain.train.methods.dst import Dst
 from toolchain.train.methods.fqconv import Fqconv
+from toolchain.train.methods.hfp import Hfp
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.methods.magnitude import Magnitude
+from toolchain.train.methods.nrmf import Nrmf
 from toolchain.train.methods.qil import Qil
 from toolchain.train.methods.slimming import Slimming
 from toolchain.train.methods.symog import Symog
+from toolchain.train.methods.transport import TransportPruning
 
 
 def quant_method(quant: QuantConfig) -> QuantMethod:
@@ -37,6 +40,13 @@ def quant_method(quant: QuantConfig) -> QuantMethod:
 
 def stage_methods(stage: StageConfig) -> list[Method]:
     """The methods that a stage adds to the quantizer's, in the order they are applied."""
-    kinds: dict[str, Any] = {"magnitude": Magnitude, "slimming": Slimming, "dst": Dst}
+    kinds: dict[str, Any] = {
+        "magnitude": Magnitude,
+        "slimming": Slimming,
+        "dst": Dst,
+        "transport": TransportPruning,
+        "hfp": Hfp,
+        "nrmf": Nrmf,
+    }
     asked = {name: getattr(stage, name) for name in kinds}
     return [kinds[name](table) for name, table in asked.items() if table is not None]

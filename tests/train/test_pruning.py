@@ -1,0 +1,198 @@
+"""Pruning in a run file: budgets met, networks shrunk, runs resumed, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config import RunConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.train import loop
+from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
+from toolchain.train.data import load
+from toolchain.train.loop import load_run, train
+from toolchain.train.methods import stage_methods
+from toolchain.train.methods.base import Context
+from toolchain.train.methods.hfp import excess
+from toolchain.train.models import build, layers_of
+from toolchain.train.shrink import Structure, structure_of
+from toolchain.train.statistics import macs, named_weighted_layers, parameters
+
+METHODS = {
+    "magnitude": {"macs": 0.5},
+    "magnitude-layer": {"params": 0.4, "scope": "layer"},
+    "slimming": {"macs": 0.5, "params": 0.6},
+    "transport": {"macs": 0.5},
+    "transport-layer": {"macs": 0.3, "scope": "layer"},
+    "hfp": {"macs": 0.5, "params": 0.45},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _config(*stages: dict[str, Any], model: str = "cnn", width: float = 0.5) -> RunConfig:
+    table = {
+        "name": "t",
+        "model": {"name": model, "width": width},
+        "quant": {"weight_bits": 4, "act_bits": 4},
+        "train": {"batch_size": 64, "lr": 5e-3, "accelerator": "cpu"},
+        "stage": list(stages),
+    }
+    return parse_config(table, where="test")
+
+
+def _structure(model: str, shape: tuple[int, int, int], width: float = 1.0) -> tuple[nn.Module, Structure]:
+    torch.manual_seed(0)
+    network = build(_config({"name": "a", "epochs": 1}, model=model, width=width), shape, 10)
+    return network, structure_of(network, shape)
+
+
+def _scores(structure: Structure) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {group.name: torch.rand(group.size) for group in structure.free}
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.06])
+@pytest.mark.parametrize(("model", "shape"), [("lenet5", (1, 28, 28)), ("resnet8", (3, 16, 16))])
+def test_a_budget_is_met_within_one_channel(model: str, shape: tuple[int, int, int], share: float) -> None:
+    network, structure = _structure(model, shape)
+    budget = Budget.of(structure, macs=share, params=None)
+    kept = keep_by_score(structure, _scores(structure), budget)
+    shrink(network.eval(), structure, kept)
+    assert macs(network, shape) <= budget.macs  # type: ignore[operator]
+    counts = structure_of(network).counts
+    full = [group.name for group in structure.free if counts[group.name] == group.size]
+    for name in set(kept) - set(full):
+        assert not budget.fits(structure, counts | {name: counts[name] + 1})
+
+
+def test_a_uniform_share_is_the_largest_that_fits() -> None:
+    _, structure = _structure("lenet5", (1, 28, 28))
+    budget = Budget.of(structure, macs=0.3, params=None)
+    kept = keep_uniformly(structure, _scores(structure), budget)
+    shares = [len(kept[group.name]) / group.size for group in structure.free]
+    assert max(shares) - min(shares) < 1 / 6  # the smallest group has six channels
+    assert budget.fits(structure, structure.counts | {name: len(indices) for name, indices in kept.items()})
+
+
+def test_the_price_of_a_filter_in_hfps_loss_is_the_finite_difference() -> None:
+    """The gradient of the excess to each gate is exactly what the size loses with one channel less."""
+    _, structure = _structure("resnet8", (3, 16, 16))
+    torch.manual_seed(2)
+    gates = {g.name: (torch.rand(g.size) < 0.7).double().requires_grad_() for g in structure.free}
+    counts = structure.counts | {name: int(gate.sum()) for name, gate in gates.items()}
+    excess(structure, gates, Budget(macs=0)).backward()
+    for name, gate in gates.items():
+        price = structure.macs(counts) - structure.macs(counts | {name: counts[name] - 1})
+        assert gate.grad is not None
+        assert torch.allclose(gate.grad * structure.macs(structure.counts), torch.full_like(gate, price), rtol=1e-12)
+
+
+def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:
+    _, structure = _structure("lenet5", (1, 28, 28))
+    with pytest.raises(UserError) as caught:
+        Budget.of(structure, macs=0.03, params=0.5)
+    assert str(caught.value) == (
+        "a budget of 12,495 macs cannot be met: one channel a layer still takes 22,136, "
+        "most of it in 'conv1' (19,600), 'conv2' (2,500), 'fc1' (25); raise the budget"
+    )
+
+
+def test_a_layer_left_with_one_channel_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    network, structure = _structure("tfc", (1, 8, 8))
+    with caplog.at_level(logging.WARNING):
+        shrink(network, structure, {"fc1": [3], "fc2": [1, 2]})
+    assert caplog.messages == ["'fc1' keeps one channel only"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"magnitude": {}}, "give macs or params, the share to keep"),
+        ({"magnitude": {"macs": 0.5, "granularity": "weight"}}, "granularity 'weight' takes params, not macs"),
+        ({"dst": {}, "hfp": {"macs": 0.5}}, "dst and hfp in one stage; give each its own"),
+        ({"hfp": {"macs": 1.5}}, "less than or equal to 1, got 1.5"),
+        ({"slimming": {"mac": 0.5}}, "unknown key"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(stage: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _config({"name": "prune", "epochs": 1, **stage})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_meets_its_budget_on_a_residual_network(name: str) -> None:
+    """The hooks as a stage calls them, with a few steps of training; the exported counts are those of the budget."""
+    table, kind = METHODS[name], name.split("-")[0]
+    config = _config({"name": "prune", "epochs": 1, kind: table}, model="resnet8", width=0.5)
+    data = load("digits")
+    network = build(config, data.shape, data.classes)
+    (method,) = stage_methods(config.stage[0])
+    whole = macs(network.eval(), data.shape), parameters(network)
+    method.prepare(network.train(), Context(config, data, None, layers_of(config)))
+    optimizer = torch.optim.SGD([*network.parameters(), *method.parameters()], lr=0.05)
+    x, y = torch.from_numpy(data.train_x[:64]) / 16, torch.from_numpy(data.train_y[:64])
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(network(x), y)
+        penalty = method.penalty(network)
+        (loss if penalty is None else loss + penalty).backward()
+        optimizer.step()
+    edits = method.finalize(network)
+    again = build(config, data.shape, data.classes)
+    for edit in edits:
+        edit.apply(again, layers_of(config))
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(x), network.eval()(x))
+    left = macs(network, data.shape), parameters(network)
+    for count, total, kind in zip(left, whole, ("macs", "params"), strict=True):
+        assert count <= table.get(kind, 1.0) * total  # type: ignore[operator]
+    assert left < whole
+
+
+@pytest.mark.parametrize(("kind", "scope"), [("magnitude", "global"), ("transport", "layer"), ("transport", "global")])
+def test_weights_are_kept_to_the_exact_count(kind: str, scope: str) -> None:
+    config = _config({"name": "prune", "epochs": 1, kind: {"params": 0.2, "granularity": "weight", "scope": scope}})
+    data = load("digits")
+    network = build(config, data.shape, data.classes)
+    (method,) = stage_methods(config.stage[0])
+    method.prepare(network.train(), Context(config, data, None, layers_of(config)))
+    network(torch.from_numpy(data.train_x[:32]) / 16).sum().backward()
+    method.finalize(network)
+    layers = named_weighted_layers(network).values()
+    alive = [int((layer.weight != 0).sum()) for layer in layers]
+    total = [layer.weight.numel() for layer in layers]
+    assert alive == [round(0.2 * n) for n in total] if scope == "layer" else sum(alive) == round(0.2 * sum(total))
+
+
+def test_a_run_that_prunes_then_quantizes_is_saved_and_its_onnx_file_has_the_budgets_counts(tmp_path: Path) -> None:
+    config = _config(
+        {"name": "float", "epochs": 1, "quantized": False},
+        {"name": "prune", "epochs": 1, "quantized": False, "hfp": {"macs": 0.4}},
+        {"name": "sparse", "epochs": 1, "quantized": False, "dst": {"alpha": 1e-3}},
+        {"name": "quant", "epochs": 1},
+    )
+    metrics = json.loads((train(config, tmp_path / "run") / "metrics.json").read_text())
+    whole = macs(build(config, (1, 8, 8), 10).eval(), (1, 8, 8))
+    assert metrics["macs"] <= 0.4 * whole and metrics["methods"] == ["lsq", "hfp", "dst"]
+    model, _, _ = load_run(tmp_path / "run")
+    assert macs(model, (1, 8, 8)) == metrics["macs"] and (tmp_path / "run" / "model.onnx").is_file()
+    dead = sum(int((layer.weight == 0).sum()) for layer in named_weighted_layers(model).values())
+    assert dead > 0
+
+
+def test_a_budget_that_cannot_be_met_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    with pytest.raises(UserError, match="macs cannot be met"):
+        train(_config({"name": "prune", "epochs": 1, "magnitude": {"macs": 0.001}}), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.pt").exists()

@@ -1,0 +1,87 @@
+"""Holistic Filter Pruning (Enderich, Timm, Burgard, WACV 2021), reconstructed from its abstract.
+
+The abstract says: the user gives rates for parameters and multiplications; after each forward pass the current size is
+computed and compared with them; gradient descent allocates the budget over the layers. The paper's body could not be
+read. The gates, their gradient and the form of the penalty below are a reconstruction, not the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.pruning import HfpConfig
+from toolchain.train.budgets import Budget, keep_by_score, shrink
+from toolchain.train.methods.base import Context, Method
+from toolchain.train.methods.gates import Gates, norm_scales
+from toolchain.train.shrink import Structure, structure_of
+from toolchain.train.structure import Edit
+
+
+class _Open(torch.autograd.Function):
+    """1 where the scale exceeds the threshold, else 0; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor, threshold: float) -> Tensor:
+        return (scale > threshold).to(scale.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class Hfp(Method):
+    """A gate a channel on the mean |scale| of its batch norms, one for all layers that a residual add joins.
+
+    The penalty is ``strength`` times the share by which the open channels exceed each budget, so a filter's pull is its
+    price: what it takes in its own layers and in those that read it. It ends when the budgets are met.
+    """
+
+    def __init__(self, config: HfpConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.structure: Structure
+        self.budget: Budget
+        self.gates: Gates
+        self._handle: Any = None
+
+    def prepare(self, model: nn.Module, context: Context) -> None:
+        """Gates behind the batch norms, opened or closed before every forward pass."""
+        self.structure = structure_of(model, context.data.shape)
+        self.budget = Budget.of(self.structure, macs=self.config.macs, params=self.config.params)
+        self._scales(model)
+        self.gates = Gates(model, self.structure)
+        self._handle = model.register_forward_pre_hook(lambda model, _: self._set_gates(model))
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """What the open channels exceed the budgets by."""
+        return self.config.strength * excess(self.structure, self.gates.factors, self.budget)
+
+    def finalize(self, model: nn.Module) -> list[Edit]:
+        """Close gates until both budgets are met, re-admit what fits, and remove the rest."""
+        self._handle.remove()
+        self.gates.remove()
+        with torch.no_grad():
+            kept = keep_by_score(self.structure, self._scales(model), self.budget)
+        return shrink(model, self.structure, kept)
+
+    def _set_gates(self, model: nn.Module) -> None:
+        for name, scale in self._scales(model).items():
+            self.gates.factors[name] = _Open.apply(scale, self.config.threshold)  # type: ignore[no-untyped-call]
+
+    def _scales(self, model: nn.Module) -> dict[str, Tensor]:
+        return {group.name: norm_scales(model, group, "hfp") for group in self.structure.free}
+
+
+def excess(structure: Structure, gates: Mapping[str, Tensor], budget: Budget) -> Tensor:
+    """The sum over the budgets of what open gates exceed them by, as shares of the whole network."""
+    counts: dict[str, Any] = structure.counts | {name: gate.sum() for name, gate in gates.items()}
+    total = torch.zeros(())
+    for kind, limit in (("macs", budget.macs), ("params", budget.params)):
+        if limit is not None:
+            whole = getattr(structure, kind)(structure.counts)
+            total = total + torch.relu(getattr(structure, kind)(counts) - limit) / whole
+    return total

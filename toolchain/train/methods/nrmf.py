@@ -1,0 +1,164 @@
+"""Nuclear-norm rank minimization factorization (Ran et al., ICPR 2020): low-rank training, then Tucker-2.
+
+From the authors' slides; the paper's body could not be read. Their term, (1 / 2M) sum(tr(W1 W1') + tr(W2 W2')) over M
+kernels with the unfoldings W1 and W2, is the mean squared Frobenius norm: weight decay on these kernels. It is
+``norm = "frobenius"``. ``norm = "nuclear"`` is what the name promises, the sum of the singular values of both
+unfoldings, by its proximal step after each step of the optimizer; it is not the authors'.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.pruning import NrmfConfig
+from toolchain.train.methods.base import Context, Method
+from toolchain.train.statistics import named_weighted_layers
+from toolchain.train.structure import Edit, Tucker
+
+_NOISE_CANDIDATES = 400  # noise variances tried by `vbmf_rank`, evenly on a logarithmic scale
+
+
+class Factors(NamedTuple):
+    """A kernel (T, S, D, D) as 1x1 (R_in, S), core (R_out, R_in, D, D) and 1x1 (T, R_out)."""
+
+    reduce: Tensor
+    core: Tensor
+    restore: Tensor
+
+
+class Nrmf(Method):
+    """Trains for low ranks; when the stage ends every convolution with a kernel above 1x1 that gains becomes three."""
+
+    def __init__(self, config: NrmfConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.context: Context
+
+    def prepare(self, model: nn.Module, context: Context) -> None:
+        """Nothing is changed before the end."""
+        self.context = context
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """The authors' term, weight decay in effect."""
+        if self.config.norm == "nuclear":
+            return None
+        return self.config.strength * squared_norm([conv.weight for conv in _kernels(model).values()])
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """The proximal step of the nuclear norm on both unfoldings, one after the other."""
+        if self.config.norm == "nuclear":
+            for conv in _kernels(model).values():
+                for axis in (1, 0):
+                    conv.weight.copy_(shrink_singular_values(conv.weight, axis, self.config.strength))
+
+    @torch.no_grad()
+    def finalize(self, model: nn.Module) -> list[Edit]:
+        """Factorize at the ranks that the energy or VBMF says, where that takes fewer weights."""
+        edits: list[Edit] = []
+        for name, conv in _kernels(model).items():
+            weight = conv.weight.detach().clone()
+            ranks = [self._rank(unfolded(weight, axis)) for axis in (1, 0)]
+            if tucker_weights(weight.shape, ranks[0], ranks[1]) >= weight.numel():
+                continue
+            edit = Tucker(name, *ranks)
+            edit.apply(model, self.context.make)
+            model.get_submodule(name).to(weight.device)
+            factors = tucker(weight, *ranks)
+            for part, value in zip(("reduce", "core", "restore"), factors, strict=True):
+                layer = model.get_submodule(f"{name}.{part}")
+                assert isinstance(layer, nn.Conv2d)
+                layer.weight.copy_(value.reshape(layer.weight.shape))
+            edits.append(edit)
+        return edits
+
+    def _rank(self, matrix: Tensor) -> int:
+        return vbmf_rank(matrix) if self.config.ranks == "vbmf" else energy_rank(matrix, self.config.energy)
+
+
+def _kernels(model: nn.Module) -> dict[str, nn.Conv2d]:
+    return {
+        name: layer
+        for name, layer in named_weighted_layers(model).items()
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] > 1 and layer.groups == 1
+    }
+
+
+def squared_norm(weights: list[Tensor]) -> Tensor:
+    """The authors' L_n: the mean squared Frobenius norm, whose gradient is 2 W / M."""
+    return sum((weight.square().sum() for weight in weights), torch.zeros(())) / max(1, len(weights))
+
+
+def unfolded(weight: Tensor, axis: int) -> Tensor:
+    """The kernel as a matrix, a row an entry of ``axis``: 0 for outputs, 1 for inputs."""
+    return weight.movedim(axis, 0).flatten(1)
+
+
+def shrink_singular_values(weight: Tensor, axis: int, amount: float) -> Tensor:
+    """The proximal map of ``amount`` times the nuclear norm of one unfolding: a soft threshold."""
+    u, s, vh = torch.linalg.svd(unfolded(weight, axis), full_matrices=False)
+    moved = weight.movedim(axis, 0)
+    return ((u * (s - amount).clamp_min(0)) @ vh).reshape(moved.shape).movedim(0, axis)
+
+
+def energy_rank(matrix: Tensor, energy: float) -> int:
+    """The least number of eigenvalues of ``M M'``, largest first, that make up the share ``energy`` of their sum."""
+    values = torch.linalg.svdvals(matrix.double()).square()
+    values = values[values > values[0] * torch.finfo(matrix.dtype).eps ** 2 * max(matrix.shape) ** 2]
+    shares = values.cumsum(0) / values.sum()
+    return 1 + int((shares < energy - 1e-12).sum()) if len(values) else 1
+
+
+def vbmf_rank(matrix: Tensor) -> int:
+    """The rank by empirical variational Bayes with unknown noise (Nakajima et al., JMLR 2013), at least 1.
+
+    The noise variance minimises their free energy over a grid between the bounds of their theorem; singular values
+    above the threshold that it sets count.
+    """
+    values = torch.linalg.svdvals(matrix.double())
+    rows, columns = sorted(matrix.shape)
+    alpha = rows / columns
+    tau = 2.5129 * math.sqrt(alpha)
+    edge = (1 + tau) * (1 + alpha / tau)
+    squares = values.square()
+    upper = float(squares.sum()) / (rows * columns)
+    cut = min(math.ceil(rows / (1 + alpha)), rows) - 1
+    tail = squares[cut:]
+    lower = max(float(squares[min(cut, rows - 1)]) / (columns * edge), float(tail.mean()) / columns, upper * 1e-9)
+    if upper <= 0:
+        return 1
+    candidates = torch.logspace(math.log10(min(lower, upper)), math.log10(upper), _NOISE_CANDIDATES).double()
+    energies = torch.stack([_free_energy(squares / (columns * noise), alpha, edge) for noise in candidates])
+    noise = float(candidates[energies.argmin()])
+    return max(1, int((squares > columns * noise * edge).sum()))
+
+
+def _free_energy(x: Tensor, alpha: float, edge: float) -> Tensor:
+    """Twice the free energy a column, up to a constant, with x the squared singular values over M sigma^2."""
+    x = x.clamp_min(1e-300)
+    small, large = x[x <= edge], x[x > edge]
+    product = (large - (1 + alpha)).square() - 4 * alpha
+    tau = ((large - (1 + alpha)) + product.clamp_min(0).sqrt()) / 2
+    kept = large - tau + torch.log((tau + 1) / large) + alpha * torch.log(tau / alpha + 1)
+    return (small - small.log()).sum() + kept.sum()
+
+
+def tucker(weight: Tensor, rank_in: int, rank_out: int) -> Factors:
+    """Tucker-2 by truncated higher-order SVD; exact at full ranks.
+
+    The squared error is at most the sum of the discarded eigenvalues of both unfoldings.
+    """
+    inputs = torch.linalg.svd(unfolded(weight, 1), full_matrices=False).U[:, :rank_in]
+    outputs = torch.linalg.svd(unfolded(weight, 0), full_matrices=False).U[:, :rank_out]
+    core = torch.einsum("tsxy,sr,tq->qrxy", weight, inputs, outputs)
+    return Factors(inputs.T, core, outputs)
+
+
+def tucker_weights(shape: torch.Size | tuple[int, ...], rank_in: int, rank_out: int) -> int:
+    """Weights of the three convolutions that replace a kernel of ``shape`` (T, S, D, D)."""
+    outputs, inputs, *kernel = shape
+    return inputs * rank_in + math.prod(kernel) * rank_in * rank_out + rank_out * outputs
