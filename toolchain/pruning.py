@@ -75,21 +75,15 @@ class QcqpConfig(_Table):
 
     macs: Share | None = Field(default=None, gt=0, le=1)
     params: Share | None = Field(default=None, gt=0, le=1)
-    memory: int | None = Field(default=None, ge=1)  # bits of weights and of the largest two feature maps
     cycles: int | None = Field(default=None, ge=1)  # a frame, of the slowest layer with its lanes
     lut: int | None = Field(default=None, ge=1)  # of all matrix-vector units with their lanes
-    dsp: int | None = Field(default=None, ge=1)  # of all matrix-vector units at the rate that ``cycles`` asks for
-    lanes: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer: input channels, outputs a cycle
-    positions: Share | None = Field(
-        default=None, gt=0, le=1
-    )  # MACs after the second stage, which drops kernel positions
-    solver: Literal["highs", "cp-sat", "greedy"] = "highs"
-    seconds: float = Field(default=60.0, gt=0)
+    lanes: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer: inputs, outputs a cycle; 1, 1 by default
+    seconds: Strength = Field(default=60.0, gt=0)  # for the solver
 
     @model_validator(mode="after")
     def _has_a_budget(self) -> QcqpConfig:
-        if all(value is None for value in (self.macs, self.params, self.memory, self.cycles, self.lut, self.dsp)):
-            raise ValueError("give a budget: macs, params, memory, cycles, lut or dsp")
+        if all(value is None for value in (self.macs, self.params, self.cycles, self.lut)):
+            raise ValueError("give a budget: macs, params, cycles or lut")
         return self
 
 

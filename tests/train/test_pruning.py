@@ -27,6 +27,7 @@ from toolchain.train.statistics import macs, named_weighted_layers, parameters
 METHODS = {
     "magnitude": {"macs": 0.5},
     "magnitude-layer": {"params": 0.4, "scope": "layer"},
+    "qcqp": {"macs": 0.5, "seconds": 2.0},
     "slimming": {"macs": 0.5, "params": 0.6},
     "transport": {"macs": 0.5},
     "transport-layer": {"macs": 0.3, "scope": "layer"},

@@ -13,6 +13,7 @@ from toolchain.train.methods.hfp import Hfp
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.methods.magnitude import Magnitude
 from toolchain.train.methods.nrmf import Nrmf
+from toolchain.train.methods.qcqp import Qcqp
 from toolchain.train.methods.qil import Qil
 from toolchain.train.methods.slimming import Slimming
 from toolchain.train.methods.symog import Symog
@@ -42,6 +43,7 @@ def stage_methods(stage: StageConfig) -> list[Method]:
     """The methods that a stage adds to the quantizer's, in the order they are applied."""
     kinds: dict[str, Any] = {
         "magnitude": Magnitude,
+        "qcqp": Qcqp,
         "slimming": Slimming,
         "dst": Dst,
         "transport": TransportPruning,

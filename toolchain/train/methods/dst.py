@@ -95,7 +95,8 @@ class Dst(Method):
 
     def penalty(self, model: nn.Module) -> Tensor:
         """The pull on the thresholds."""
-        return self.alpha * sum(torch.exp(-_thresholds(layer).threshold).sum() for layer in self.layers.values())
+        terms = [torch.exp(-_thresholds(layer).threshold).sum() for layer in self.layers.values()]
+        return self.alpha * torch.stack(terms).sum()
 
     def after_step(self, model: nn.Module, progress: float) -> None:
         """Layers that have next to nothing left start over."""
@@ -116,15 +117,22 @@ def keep_ratios(model: nn.Module) -> dict[str, float]:
 
 
 def _thresholds(layer: nn.Module) -> Thresholds:
-    found = layer.parametrizations.weight[-1]  # type: ignore[index,union-attr]
+    found = _parametrizations(layer)[-1]
     assert isinstance(found, Thresholds)
     return found
 
 
 def _raw(layer: nn.Module) -> Tensor:
     """The weight as the thresholds see it."""
-    weights = layer.parametrizations.weight  # type: ignore[union-attr]
-    value: Tensor = weights.original.detach()
+    weights = _parametrizations(layer)
+    assert isinstance(weights.original, Tensor)
+    value = weights.original.detach()
     for earlier in list(weights)[:-1]:
         value = earlier(value)
     return value
+
+
+def _parametrizations(layer: nn.Module) -> parametrize.ParametrizationList:
+    found = layer.parametrizations.weight  # type: ignore[union-attr]
+    assert isinstance(found, parametrize.ParametrizationList)
+    return found

@@ -234,7 +234,8 @@ def _share_within(structure: Structure, budget: Budget) -> float:
 
 
 def _raw(layer: nn.Module) -> Tensor:
-    weight: Tensor = layer.parametrizations.weight.original  # type: ignore[union-attr]
+    weight = layer.parametrizations.weight.original  # type: ignore[union-attr]
+    assert isinstance(weight, Tensor)
     return weight
 
 

@@ -1,0 +1,110 @@
+"""The channel selection: its optimum is brute force's, with any cost of the counts."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations, pairwise, product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from toolchain.config import QuantConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.pruning import QcqpConfig
+from toolchain.train.budgets import shrink
+from toolchain.train.channel_program import ChannelProgram, Kept, Limit, Weights
+from toolchain.train.methods.qcqp import channel_program, unit_costs
+from toolchain.train.models import build
+from toolchain.train.shrink import Layer, structure_of
+from toolchain.train.statistics import macs
+
+SIZES = {"input": 2, "a": 4, "b": 4, "c": 4, "out": 3}
+SKIP = {"input": 2, "a": 5, "b": 6, "out": 3}
+
+
+def _program(seed: int, share: float, *, skip: bool, each: bool = False) -> ChannelProgram:
+    """A chain of three hidden groups, or two whose second layer is added onto its own input's group."""
+    rng = np.random.default_rng(seed)
+    sizes = SKIP if skip else SIZES
+    path = ["input", "a", "b", "a", "out"] if skip else ["input", "a", "b", "c", "out"]
+    layers = [
+        Weights(f"{i}", reads, writes, rng.random((sizes[writes], sizes[reads])) ** 3)
+        for i, (reads, writes) in enumerate(pairwise(path))
+    ]
+    costs = {layer.name: lambda n, m, k=i + 1: k * n * m + (n % 2) for i, layer in enumerate(layers)}
+    free = [name for name in sizes if name not in ("input", "out")]
+    whole = [costs[layer.name](sizes[layer.reads or ""], sizes[layer.writes]) for layer in layers]
+    bound = int(share * (max(whole) if each else sum(whole)))
+    return ChannelProgram(layers, sizes, free, [Limit("macs", costs, bound, each)])
+
+
+def _brute_force(program: ChannelProgram) -> float:
+    def subsets(size: int) -> list[list[int]]:
+        return [list(s) for s in chain.from_iterable(combinations(range(size), n) for n in range(1, size + 1))]
+
+    best = -1.0
+    for choice in product(*(subsets(program.sizes[name]) for name in program.free)):
+        kept: Kept = dict(zip(program.free, choice, strict=True))
+        if program.fits({name: len(indices) for name, indices in kept.items()}):
+            best = max(best, program.objective(kept))
+    return best
+
+
+@pytest.mark.parametrize(("seed", "share", "skip", "each"),
+                         [(0, 0.5, False, False), (1, 0.3, True, False), (2, 0.4, True, True)])  # fmt: skip
+def test_the_optimum_is_brute_forces_and_the_budget_is_met(seed: int, share: float, skip: bool, each: bool) -> None:
+    program = _program(seed, share, skip=skip, each=each)
+    choice = program.solve(60.0)
+    assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9)
+    assert choice.gap < 1e-6 and program.fits({name: len(kept) for name, kept in choice.kept.items()})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_greedy_meets_the_budget_leaves_no_room_for_a_channel_and_is_never_better(seed: int) -> None:
+    program = _program(seed, 0.4, skip=bool(seed % 2))
+    kept = program.greedy()
+    counts = {name: len(indices) for name, indices in kept.items()}
+    assert program.fits(counts)
+    for name in program.free:
+        assert counts[name] == program.sizes[name] or not program.fits(counts | {name: counts[name] + 1})
+    assert program.objective(kept) <= program.solve(20.0).objective + 1e-9
+
+
+def test_a_budget_that_cannot_be_met_names_the_layer_that_holds_it() -> None:
+    with pytest.raises(UserError) as caught:
+        _program(0, 0.01, skip=False).solve(1.0)
+    assert str(caught.value) == (
+        "a budget of 1 macs cannot be met: one channel a layer still takes 22, most of it in '3' (13); raise the budget"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent"),
+    [({"macs": 0.3}, "macs"), ({"cycles": 1500, "lanes": {"conv2": [2, 2]}}, "cycles"), ({"lut": 490}, "lut")],
+)
+def test_a_network_is_selected_within_macs_cycles_and_luts(budget: dict[str, Any], spent: str) -> None:
+    """The kept counts meet the budget, and every kept channel has weights in and out: no inactive weight."""
+    network = build(parse_config({"name": "t", "model": {"name": "cnn", "width": 0.4}}, where="test"), (1, 8, 8), 10)
+    structure = structure_of(network, (1, 8, 8))
+    program = channel_program(network, structure, QcqpConfig(seconds=20.0, **budget), QuantConfig())
+    kept = program.solve(20.0).kept
+    counts = {name: len(indices) for name, indices in kept.items()}
+    assert program.fits(counts) and sum(counts.values()) < 6 + 13 and all(counts.values())
+    if spent == "cycles":
+        assert counts["conv2"] % 2 == 0 or counts["conv2"] == 13, "a lane that is paid for is used"
+    if spent == "macs":
+        shrink(network, structure, kept)
+        assert macs(network.eval(), (1, 8, 8)) <= 0.3 * structure.macs(structure.counts)
+
+
+def test_cycles_of_full_lanes_are_the_exact_product() -> None:
+    layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
+    cost = unit_costs(layer, "cycles", (4, 2), QuantConfig())
+    assert cost(8, 6) == 16 * 9 * (8 // 4) * (6 // 2) and cost(7, 5) == cost(8, 6)
+
+
+def test_lanes_of_an_unknown_layer_are_refused() -> None:
+    network = build(parse_config({"name": "t"}, where="test"), (1, 8, 8), 10)
+    with pytest.raises(UserError, match="unknown layer in lanes 'conv3'; did you mean 'conv2'"):
+        config = QcqpConfig(cycles=10, lanes={"conv3": (1, 1)})
+        channel_program(network, structure_of(network, (1, 8, 8)), config, QuantConfig())
