@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -98,7 +100,7 @@ def test_a_network_of_low_rank_is_replaced_by_a_smaller_one_with_the_same_logits
     with torch.no_grad():
         network.conv2.weight.copy_(_low_rank(64, 32, 5, 6))
     method = Nrmf(NrmfConfig(energy=1.0, norm=norm))  # type: ignore[arg-type]
-    method.prepare(network, Context(config, data, None, layers_of(config)))
+    method.prepare(network, Context(config, data, None, layers_of(config), Path()))
     x = torch.from_numpy(data.test_x[:8]) / 16
     with torch.no_grad():
         before, size = network.eval()(x), parameters(network)

@@ -22,25 +22,20 @@ class Magnitude(Method):
 
     def __init__(self, config: MagnitudeConfig) -> None:
         super().__init__()
-        self.config, self.edits = config, list[Edit]()
+        self.config = config
 
-    def prepare(self, model: nn.Module, context: Context) -> None:
-        """Prune; the edits are handed on when the stage is over."""
+    def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
+        """Prune."""
         config = self.config
         if config.granularity == "weight":
             assert config.params is not None
             scores = {name: layer.weight.detach().abs() for name, layer in named_weighted_layers(model).items()}
-            self.edits = keep_largest_weights(model, scores, config.params, uniform=config.scope == "layer")
-            return
+            return keep_largest_weights(model, scores, config.params, uniform=config.scope == "layer")
         structure = structure_of(model, context.data.shape)
         budget = Budget.of(structure, macs=config.macs, params=config.params)
         scores = {group.name: filter_norms(model, structure, group) for group in structure.free}
         keep = keep_uniformly if config.scope == "layer" else keep_by_score
-        self.edits = shrink(model, structure, keep(structure, scores, budget))
-
-    def finalize(self, model: nn.Module) -> list[Edit]:
-        """The network was changed at the beginning."""
-        return self.edits
+        return shrink(model, structure, keep(structure, scores, budget))
 
 
 @torch.no_grad()

@@ -38,18 +38,14 @@ class Qcqp(Method):
 
     def __init__(self, config: QcqpConfig) -> None:
         super().__init__()
-        self.config, self.edits = config, list[Edit]()
+        self.config = config
 
-    def prepare(self, model: nn.Module, context: Context) -> None:
-        """Select and remove; the edits are handed on when the stage is over."""
+    def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
+        """Select and remove."""
         structure = structure_of(model, context.data.shape)
         choice = channel_program(model, structure, self.config, context.config.quant).solve(self.config.seconds)
         log.info("objective %.6g, gap %.3g, %.1f s", choice.objective, choice.gap, choice.seconds)
-        self.edits = shrink(model, structure, choice.kept)
-
-    def finalize(self, model: nn.Module) -> list[Edit]:
-        """The network was changed at the beginning."""
-        return self.edits
+        return shrink(model, structure, choice.kept)
 
 
 def channel_program(model: nn.Module, structure: Structure, config: QcqpConfig, quant: QuantConfig) -> ChannelProgram:
