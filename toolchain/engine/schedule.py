@@ -195,13 +195,6 @@ class Schedule:
         }
 
     @cached_property
-    def beats_of_weights(self) -> int:
-        """Memory beats of all weights and constants of the pass."""
-        tiles = range(self.tiles)
-        constants = sum(sum(self.constant_beats(t)) for t in tiles)
-        return constants + sum(self.weight_words(t) for t in tiles) * self.shape.weight_beats
-
-    @cached_property
     def preload(self) -> int:
         """Cycles in which the convolution waits for constants: of the first tile for those that take longer than its
         first rows, of the others for all."""

@@ -14,9 +14,6 @@ from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS
 from toolchain.errors import UserError
 from toolchain.ir.ops import Array
 
-MEMORY = None
-"""A place that is no bank: the map lies in memory."""
-
 Placement = Mapping[str, int | None]
 """The bank of every map on the chip by name; maps in memory have none."""
 
