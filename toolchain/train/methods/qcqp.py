@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from toolchain.config import QuantConfig
+from toolchain.dse.channel_program import ChannelProgram, Cost, Limit, Weights
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
 from toolchain.errors import unknown_name
@@ -23,7 +24,6 @@ from toolchain.ir.ops import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.pruning import QcqpConfig
 from toolchain.train.budgets import shrink
-from toolchain.train.channel_program import ChannelProgram, Cost, Limit, Weights
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Edit

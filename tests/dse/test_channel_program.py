@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from toolchain.config import QuantConfig, parse_config
+from toolchain.dse.channel_program import ChannelProgram, Kept, Limit, Weights
 from toolchain.errors import UserError
 from toolchain.pruning import QcqpConfig
 from toolchain.train.budgets import shrink
-from toolchain.train.channel_program import ChannelProgram, Kept, Limit, Weights
 from toolchain.train.methods.qcqp import channel_program, unit_costs
 from toolchain.train.models import build
 from toolchain.train.shrink import Layer, structure_of
