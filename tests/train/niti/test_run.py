@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from toolchain.config import RunConfig, dump_toml, find_config, load_config, parse_config
 from toolchain.errors import UserError, VerificationError
 from toolchain.export.execute import execute_reference
+from toolchain.export.niti import export_frozen
 from toolchain.export.onnx_file import load_onnx
 from toolchain.export.read import read_qonnx
 from toolchain.ir.ops import MulShift, Threshold
@@ -31,7 +32,6 @@ from toolchain.train.niti.loss import error
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT
 from toolchain.train.niti.network import build_integer, integer_layer
 from toolchain.train.niti.numbers import Block
-from toolchain.train.niti.qonnx import export_frozen
 from toolchain.train.niti.run import load_integer
 
 
@@ -217,7 +217,7 @@ def test_a_file_that_deviates_is_not_written(tmp_path: Path, monkeypatch: pytest
     images = torch.from_numpy(data.test_x[:8])
     shifts = freeze(network, [to_block(images, table, inputs.exponent)])
     right = run_frozen
-    monkeypatch.setattr("toolchain.train.niti.qonnx.run_frozen", lambda *args: right(*args) + 1)
+    monkeypatch.setattr("toolchain.export.niti.run_frozen", lambda *args: right(*args) + 1)
     with pytest.raises(VerificationError, match=r"integer network differs from the trained one on 8 images"):
         export_frozen(network, shifts, inputs, table, images, tmp_path / "m.onnx", {})
     assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from toolchain import __version__, files
 from toolchain.config import RunConfig
 from toolchain.errors import UserError
 from toolchain.export.execute import execute_qonnx
+from toolchain.export.niti import export_frozen
 from toolchain.export.onnx_file import load_onnx
 from toolchain.export.qonnx import input_metadata
 from toolchain.train.batches import Batches
@@ -25,7 +26,6 @@ from toolchain.train.data import Dataset, load
 from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import Network, build_integer, float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
-from toolchain.train.niti.qonnx import export_frozen
 from toolchain.train.niti.trainer import IntegerClassifier
 from toolchain.train.stages import fitted, quiet_lightning, stages
 from toolchain.train.statistics import macs, parameters
