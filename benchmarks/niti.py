@@ -39,17 +39,20 @@ QAT_EPOCHS = 1  # its resources are shown, not its accuracy
 RUNS = {
     "mnist": ("niti-mnist", list[str]()),
     "fashion-mnist": ("niti-mnist", ["data.name=fashion-mnist"]),
+    "fashion-mnist-16": (
+        "niti-mnist",
+        ["data.name=fashion-mnist", "niti.fraction_bits=8", "niti.mu=[11, 10, 9, 8]"],
+    ),
     "cifar10": (
         "niti-cifar10",
         ["model.width=0.25", "train.batch_size=128", "train.threads=1", "niti.milestones=[6, 8]"],
     ),
 }
-"""Recipe and settings; CIFAR-10 is narrow and short, for a CPU."""
-DEFAULT_EPOCHS = {"mnist": 20, "fashion-mnist": 20, "cifar10": 10}
+"""Recipe and settings: -16 adds weight updates up in 16 bits; CIFAR-10 is narrow and short, for a CPU."""
+DEFAULT_EPOCHS = {"cifar10": 10}
 STEPS = 30
 TRAINING_COLUMNS = {
-    "name": "data",
-    "model": "network",
+    "name": "row",
     "epochs": "epochs",
     "float_top1": "float",
     "top1": "integer",
@@ -151,7 +154,7 @@ def training_row(name: str, epochs: int, runs: Path) -> Row:
     """Accuracy of an integer-only run and of the float run beside it; time and memory of a step of both."""
     config = config_of(name, epochs, [])
     integer = trained(config, runs / f"{name}-niti")
-    real = trained(config_of(name, epochs, FLOAT), runs / f"{name}-float")
+    real = trained(config_of(name, epochs, FLOAT), runs / f"{config.data.name}-float")
     if integer["epochs"] != epochs or real["epochs"] != epochs:
         raise SystemExit(f"{runs} holds runs of {name} with other epochs than {epochs}: give --epochs or other --runs")
     seconds = step_seconds(config)
@@ -160,6 +163,7 @@ def training_row(name: str, epochs: int, runs: Path) -> Row:
         "model": config.model.name,
         "width": config.model.width,
         "variant": config.niti.variant,
+        "fraction_bits": config.niti.fraction_bits,
         "seed": config.train.seed,
         "epochs": epochs,
         "batch": config.train.batch_size,
@@ -210,7 +214,7 @@ def main() -> None:
     path = RESULTS / "niti.json"
     rows: dict[str, Row] = {row["name"]: row for row in json.loads(path.read_text())} if path.is_file() else {}
     for name in options.only or names:
-        epochs = options.epochs or DEFAULT_EPOCHS.get(name, DEFAULT_EPOCHS["mnist"])
+        epochs = options.epochs or DEFAULT_EPOCHS.get(name, 20)
         found = (
             training_row(name, epochs, options.runs)
             if name in RUNS
