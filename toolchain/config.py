@@ -78,8 +78,8 @@ class FqconvConfig(_Model):
 class SymogConfig(_Model):
     """The pull of weights towards their modes; it grows from ``strength`` by ``exp(growth)`` over the stage."""
 
-    strength: Real = Field(default=1e-4, gt=0)
-    growth: Real = Field(default=10.0, ge=0)
+    strength: Real = Field(default=1e-2, gt=0)
+    growth: Real = Field(default=7.0, ge=0)
     proximal: bool = False  # pull after the optimizer's step in place of adding a penalty to the loss
 
 
