@@ -78,7 +78,7 @@ class FqconvConfig(_Model):
 class SymogConfig(_Model):
     """The pull of weights towards their modes; it grows from ``strength`` by ``exp(growth)`` over the stage."""
 
-    strength: Real = Field(default=1e-2, gt=0)
+    strength: Real = Field(default=1e-2, ge=0)
     growth: Real = Field(default=7.0, ge=0)
     proximal: bool = False  # pull after the optimizer's step in place of adding a penalty to the loss
 
@@ -256,7 +256,8 @@ def _check_stages(config: RunConfig, where: str) -> None:
     for kind in ("weight_bits", "act_bits"):
         _check_falling(config, kind, where)
     for index, stage in enumerate(config.stage):
-        if stage.remove_batch_norm and (config.quant.method != "fqconv" or not stage.quantized):
+        quantized = stage.quantized and not config.train.float
+        if stage.remove_batch_norm and (config.quant.method != "fqconv" or not quantized):
             raise UserError(
                 f"stage '{stage.name}' removes batch norms, which only quantized stages of fqconv do", where=where
             )

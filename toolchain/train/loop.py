@@ -36,7 +36,13 @@ QONNX_IMAGES = 1000  # test images the reference executor's accuracy is measured
 
 
 def train(
-    config: RunConfig, out: Path, resume: bool = False, *, overwrite: bool = False, callbacks: Sequence[Callback] = ()
+    config: RunConfig,
+    out: Path,
+    resume: bool = False,
+    *,
+    overwrite: bool = False,
+    callbacks: Sequence[Callback] = (),
+    qonnx_images: int = QONNX_IMAGES,
 ) -> Path:
     """Train a network and write ``out``: model.onnx, model.pt, metrics.json, run.toml, logs/ and checkpoints/.
 
@@ -49,6 +55,7 @@ def train(
             exported again.
         overwrite: remove what is in ``out`` first.
         callbacks: more Lightning callbacks.
+        qonnx_images: test images the reference executor's accuracy is measured on.
 
     Returns:
         ``out``.
@@ -71,7 +78,7 @@ def train(
         return out
     done = run_stages(config, data, out, given, resume=resume, callbacks=callbacks)
     if is_first_process():
-        _write_results(done, data, config, out)
+        _write_results(done, data, config, out, qonnx_images)
     return out
 
 
@@ -133,10 +140,10 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     files.write_text(run_file, text)
 
 
-def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path) -> None:
+def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, qonnx_images: int) -> None:
     """Export through the gate, then write the model and the metrics."""
     model, last = done.model, stages(config)[-1].config
-    qonnx_top1 = None if config.train.float else _export(model, data, config, out)
+    qonnx_top1 = None if config.train.float else _export(model, data, config, out, qonnx_images)
     buffer = io.BytesIO()
     saved = {"config": config.model_dump_json(), "edits": to_json(done.edits), "state_dict": model.state_dict()}
     torch.save(saved, buffer)
@@ -166,13 +173,13 @@ def methods_of(config: RunConfig) -> list[str]:
     return [*([] if config.train.float else [config.quant.method]), *tables]
 
 
-def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path) -> float:
+def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path, images: int) -> float:
     """Write model.onnx; returns the reference executor's accuracy on the first test images."""
     pixels = pixel_map(data, config.data.normalize)
-    x = pixels.apply(data.test_x[:QONNX_IMAGES])
+    x = pixels.apply(data.test_x[:images])
     metadata = {"fpgaflow.version": __version__, **input_metadata(pixels, config.data.name)}
     path = out / "model.onnx"
     report = export_qonnx(model, torch.from_numpy(x[:GATE_IMAGES]), path, metadata)
     log.info("%s equals the model on %d images; %d codes on a tie", path, report.images, report.flips)
     chosen = predict(path, x).argmax(1)
-    return float(np.mean(chosen == data.test_y[:QONNX_IMAGES]))
+    return float(np.mean(chosen == data.test_y[:images]))

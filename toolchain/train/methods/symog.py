@@ -145,7 +145,7 @@ class Symog(Lsq):
 
     def start_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """Choose the steps when the float phase is over, and keep the weights soft."""
-        self._soft = epoch >= self._first_epoch
+        self._soft = epoch >= self._first_epoch and bool(self._names)  # a float network has no modes
         if not self._soft:
             return
         for layer, quantizer in _soft_layers(model):

@@ -1,0 +1,234 @@
+"""The quantization methods beside LSQ and Brevitas: accuracy at equal epochs, and what the networks cost on the board.
+
+    FPGAFLOW_DATA=... python benchmarks/quantization.py [--gpu-schedule] [--runs FOLDER] [--figures] [--step-times]
+
+A row a run: data, model, method, bits, seed, epochs, accuracy beside that of the float network it started from, and for
+the first seed the resources and the rate that the explorer finds. Rows that are there are not run again, so a run that
+was stopped goes on. The default schedule is for a CPU: few epochs, so that accuracies compare with each other alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+from common import RESULTS, Row, conditions, print_rows
+from lines import lines_svg
+from noise_curves import measure_noise
+from step_times import measure_steps
+
+from toolchain.config import FLOAT_BITS, RunConfig, parse_config
+from toolchain.dse.cost import graph_cost
+from toolchain.files import write_text
+from toolchain.flow.options import Search
+from toolchain.flow.stages import explore, load_hardware, lower
+from toolchain.train.loop import train
+
+RESULT = RESULTS / "quantization.json"
+FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
+KEYS = ("data", "model", "method", "variant", "weight_bits", "act_bits", "seed", "epochs")
+SOLVER_SECONDS = 10.0
+QONNX_IMAGES = 64  # the gate has compared file and network; their accuracy is measured on the network
+METHODS = ("lsq", "brevitas", "qil", "fqconv")
+SOFT_METHODS = ("symog", "sgm")
+BITS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Epochs of a network in float, and as many again quantized."""
+
+    epochs: int
+    batch: int
+    lr: float
+    augment: bool = False
+
+
+CPU = {"lenet5": Schedule(3, 256, 3e-3), "resnet8": Schedule(3, 256, 4e-3, augment=True)}
+GPU = {
+    "lenet5": Schedule(40, 256, 3e-3),
+    "resnet20": Schedule(150, 256, 4e-3, augment=True),
+    "vgg-small": Schedule(100, 256, 2e-3, augment=True),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row. ``variant``: '', 'gradual' (bits fall to the target) or 'no batch norm' (gone after the first half)."""
+
+    data: str
+    model: str
+    method: str
+    weight_bits: int
+    act_bits: int
+    seed: int
+    epochs: int
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its run folder."""
+        parts = (self.data, self.model, self.method, f"w{self.weight_bits}a{self.act_bits}", self.variant)
+        return "-".join(part.replace(" ", "") for part in parts if part) + f"-e{self.epochs}-s{self.seed}"
+
+
+def cases(schedules: dict[str, Schedule], seeds: int) -> Iterator[Case]:
+    """The rows in the order of what they tell."""
+    networks = [
+        (data, model)
+        for data, models in (
+            ("fashion-mnist", ("lenet5",)),
+            ("mnist", ("lenet5",)),
+            ("cifar10", ("resnet8", "resnet20", "vgg-small")),
+        )
+        for model in models
+        if model in schedules
+    ]
+    for data, model in networks:
+        epochs = schedules[model].epochs
+        for seed in range(seeds):
+            yield Case(data, model, "float", FLOAT_BITS, FLOAT_BITS, seed, epochs)
+            for bits in (2, 4):
+                for method in METHODS:
+                    yield Case(data, model, method, bits, bits, seed, epochs)
+            for method in SOFT_METHODS:
+                yield Case(data, model, method, 2, FLOAT_BITS, seed, epochs)
+            yield Case(data, model, "qil", 2, 2, seed, epochs, "gradual")
+            yield Case(data, model, "fqconv", 2, 2, seed, epochs, "gradual")
+            yield Case(data, model, "fqconv", 4, 4, seed, epochs, "no batch norm")
+            yield Case(data, model, "symog", 2, 4, seed, epochs)
+            for method in METHODS:
+                yield Case(data, model, method, 3, 3, seed, epochs)
+
+
+def stages_of(case: Case) -> list[dict[str, object]]:
+    """The stages of a run; the epochs of all add up to the case's."""
+    if case.variant == "gradual":
+        higher = [bits for bits in (8, 6, 5, 4, 3) if bits > case.weight_bits][-(case.epochs - 1) :]
+        each = case.epochs // (len(higher) + 1)
+        chain: list[dict[str, object]] = [
+            {"name": f"w{bits}", "epochs": each, "weight_bits": bits, "act_bits": bits} for bits in higher
+        ]
+        return [*chain, {"name": "target", "epochs": case.epochs - each * len(higher)}]
+    if case.variant == "no batch norm":
+        first = case.epochs // 2
+        bare = {"name": "bare", "epochs": case.epochs - first, "remove_batch_norm": True}
+        return [{"name": "quantized", "epochs": first}, bare]
+    return [{"name": "quantized", "epochs": case.epochs}]
+
+
+def config_of(case: Case, schedule: Schedule, start: Path | None) -> RunConfig:
+    """The run file of a case; ``start`` is the float run it starts from, None for that run itself."""
+    training = {
+        "epochs": case.epochs, "batch_size": schedule.batch, "lr": schedule.lr, "seed": case.seed,
+        "threads": 0 if torch.cuda.is_available() else 1, "float": case.method == "float",
+    }  # fmt: skip
+    if start is not None:
+        training["start_from"] = str(start)
+    table: dict[str, object] = {
+        "name": case.name,
+        "data": {"name": case.data, "augment": schedule.augment},
+        "model": {"name": case.model},
+        "train": training,
+    }
+    if case.method != "float":
+        bits = {"weight_bits": case.weight_bits, "act_bits": case.act_bits}
+        table |= {"quant": {"method": case.method, **bits}, "stage": stages_of(case)}
+    return parse_config(table, where=case.name)
+
+
+def float_start(case: Case, schedule: Schedule, runs: Path) -> Path:
+    """The float run that all methods of a network and a seed start from, trained once."""
+    first = Case(case.data, case.model, "float", FLOAT_BITS, FLOAT_BITS, case.seed, case.epochs, "start")
+    return train(config_of(first, schedule, None), runs / first.name, resume=True, qonnx_images=QONNX_IMAGES)
+
+
+def row_of(case: Case, schedule: Schedule, runs: Path) -> Row:
+    """Train a case and, for the first seed, let the explorer build it."""
+    start = float_start(case, schedule, runs)
+    out = train(config_of(case, schedule, start), runs / case.name, resume=True, qonnx_images=QONNX_IMAGES)
+    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    before = json.loads((start / "metrics.json").read_text(encoding="utf-8"))
+    row: Row = {key: getattr(case, key) for key in KEYS}
+    row |= {"float_epochs": schedule.epochs, "float_top1": before["top1"], "top1": found["top1"]}
+    row |= {"weight_sparsity": found["weight_sparsity"], "seconds": found["seconds"]}
+    if case.seed == 0 and case.act_bits != FLOAT_BITS:
+        row |= board_costs(out, runs / f"{case.name}-build")
+    return row | conditions() | {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
+
+
+def board_costs(run: Path, folder: Path) -> Row:
+    """Estimated resources and rate on the zu3eg, of the fastest accelerator that fits."""
+    lower(run / "model.onnx", folder)
+    plan = explore(folder, Search(time_limit=SOLVER_SECONDS))
+    hardware, _ = load_hardware(folder)
+    cost = graph_cost(hardware)
+    assert plan.solver is not None
+    rate = round(plan.clock_mhz * 1e6 / plan.solver.cycles, 1)
+    return {"lut": cost.lut, "ff": cost.ff, "dsp": cost.dsp, "bram18": cost.bram18, "fps": rate}
+
+
+def write_figures(rows: list[Row]) -> None:
+    """Accuracy against bits, a figure a network: the mean over the seeds that are there."""
+    networks = sorted({(str(row["data"]), str(row["model"])) for row in rows})
+    for data, model in networks:
+        of_network = [row for row in rows if (row["data"], row["model"]) == (data, model) and not row["variant"]]
+        series = {}
+        for method in METHODS:
+            points = [
+                (float(bits), 100 * mean(found))
+                for bits in BITS
+                if (found := [float(row["top1"]) for row in of_network if _is(row, method, bits)])  # type: ignore[arg-type]
+            ]
+            if points:
+                series[method] = points
+        floats = [100 * float(row["top1"]) for row in of_network if row["method"] == "float"]  # type: ignore[arg-type]
+        if floats:
+            series["float"] = [(float(bits), mean(floats)) for bits in BITS]
+        if series:
+            figure = lines_svg(series, "bits of weights and activations", f"top-1 %, {model} on {data}")
+            write_text(FIGURES / f"quantization-{data}-{model}.svg", figure)
+
+
+def _is(row: Row, method: str, bits: int) -> bool:
+    return (row["method"], row["weight_bits"], row["act_bits"]) == (method, bits, bits)
+
+
+def main() -> None:
+    """Run what is missing, write each row as it is found, then the figures and the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--gpu-schedule", action="store_true", help="full epochs, resnet20 and vgg-small, three seeds")
+    parser.add_argument("--runs", type=Path, default=Path("runs/quantization"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="names of runs that contain this")
+    parser.add_argument("--figures", action="store_true", help="only draw the rows that are there")
+    parser.add_argument("--step-times", action="store_true", help="only measure the time of a training step")
+    parser.add_argument("--noise", action="store_true", help="only measure accuracy under noise")
+    arguments = parser.parse_args()
+    if arguments.step_times:
+        measure_steps()
+        return
+    if arguments.noise:
+        measure_noise(arguments.runs)
+        return
+    schedules = GPU if arguments.gpu_schedule else CPU
+    rows: list[Row] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
+    known = {tuple(row[key] for key in KEYS) for row in rows}
+    for case in cases(schedules, arguments.seeds):
+        if arguments.figures or arguments.only not in case.name or tuple(getattr(case, key) for key in KEYS) in known:
+            continue
+        rows.append(row_of(case, schedules[case.model], arguments.runs))
+        write_text(RESULT, json.dumps(rows, indent=1) + "\n")
+        print(case.name, rows[-1]["top1"], flush=True)
+    write_figures(rows)
+    columns = (*KEYS, "float_top1", "top1", "lut", "dsp", "bram18", "fps")
+    print_rows("quantization", rows, {key: key for key in columns})
+
+
+if __name__ == "__main__":
+    main()

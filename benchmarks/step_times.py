@@ -1,0 +1,80 @@
+"""Processor time of a training step of each method beside Brevitas' own quantizers, turn by turn in one process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from common import Row, print_rows, write_rows
+from torch import nn
+
+from toolchain.config import parse_config
+from toolchain.train.data import Dataset, load
+from toolchain.train.methods import quant_method
+from toolchain.train.methods.base import Context, QuantMethod
+from toolchain.train.models import build
+from toolchain.train.module import set_memory_format, set_quantized
+
+METHODS = ("brevitas", "lsq", "qil", "fqconv", "symog", "sgm")
+NETWORKS = (("lenet5", "fashion-mnist", 256), ("resnet8", "cifar10", 64))
+TURNS, WARM_UP = 15, 3
+BITS = 4
+
+
+class _Trainer:
+    """One network in quantized training on one batch."""
+
+    def __init__(self, model: str, method: str, data: Dataset, batch: int) -> None:
+        table = {
+            "name": "steps",
+            "data": {"name": data.name},
+            "model": {"name": model},
+            "quant": {"method": method, "weight_bits": BITS, "act_bits": BITS},
+        }
+        config = parse_config(table, where=method)
+        torch.manual_seed(0)
+        self.model = build(config, data.shape, data.classes)
+        set_memory_format(self.model, torch.channels_last)
+        self.method: QuantMethod = quant_method(config.quant)
+        self.method.prepare(self.model, Context(config, data, None, Path()))
+        set_quantized(self.model, True)
+        self.method.start_epoch(self.model, 0, 1)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+        self.x = torch.from_numpy(data.train_x[:batch]).float() / data.pixel_levels
+        self.x = self.x.contiguous(memory_format=torch.channels_last)
+        self.y = torch.from_numpy(data.train_y[:batch])
+
+    def step(self) -> float:
+        """Milliseconds of processor time of a step."""
+        started = time.process_time()
+        self.optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(self.model(self.x), self.y)
+        penalty = self.method.penalty(self.model)
+        (loss if penalty is None else loss + penalty).backward()
+        self.optimizer.step()
+        self.method.after_step(self.model, 0.5)
+        return 1000 * (time.process_time() - started)
+
+
+def measure_steps() -> None:
+    """Write the medians over turns in which every method does one step."""
+    torch.set_num_threads(1)
+    rows: list[Row] = []
+    for model, name, batch in NETWORKS:
+        data = load(name)
+        trainers = {method: _Trainer(model, method, data, batch) for method in METHODS}
+        times: dict[str, list[float]] = {method: [] for method in METHODS}
+        for turn in range(WARM_UP + TURNS):
+            for method, trainer in trainers.items():
+                spent = trainer.step()
+                if turn >= WARM_UP:
+                    times[method].append(spent)
+        for method in METHODS:
+            row: Row = {"model": model, "data": name, "batch": batch, "method": method, "bits": BITS, "threads": 1}
+            row["ms"] = round(median(times[method]), 2)
+            row["over_brevitas"] = round(median(times[method]) / median(times["brevitas"]), 3)
+            rows.append(row)
+    write_rows("quantization_steps", rows)
+    print_rows("training steps", rows, {key: key for key in ("model", "method", "batch", "ms", "over_brevitas")})

@@ -1,0 +1,172 @@
+"""Runs that begin with, or learn from, another network; and stages in which only the quantizers learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config import RunConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.train import loop
+from toolchain.train.data import load
+from toolchain.train.distill import Teacher
+from toolchain.train.loop import train
+
+FIRST = {"name": "first", "epochs": 1}
+
+
+@pytest.fixture(autouse=True)
+def _no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export is tested elsewhere."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+
+
+def _config(*stages: dict[str, Any], data: str, method: str = "qil", width: float = 0.5, **section: Any) -> RunConfig:
+    table = {
+        "name": "t",
+        "data": {"name": data},
+        "model": {"name": "cnn", "width": width},
+        "quant": {"method": method, "weight_bits": 3, "act_bits": 3},
+        "train": {"epochs": 1, "batch_size": 64, "lr": 5e-3, "accelerator": "cpu", "threads": 1, **section},
+        "stage": list(stages),
+    }
+    return parse_config(table, where="test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits, noise of their shape and two small colour images as files, and a float run of the digits."""
+    folder, digits = tmp_path_factory.mktemp("runs"), load("digits")
+    random = np.random.default_rng(0)
+    for part, x, y in (("train", digits.train_x, digits.train_y), ("test", digits.test_x, digits.test_y)):
+        np.save(folder / f"digits_{part}_x.npy", 15 * x)
+        np.save(folder / f"digits_{part}_y.npy", y)
+        np.save(folder / f"noise_{part}_x.npy", random.integers(0, 256, (256, 1, 8, 8)).astype(np.uint8))
+        np.save(folder / f"noise_{part}_y.npy", np.zeros(256, np.int64))
+        np.save(folder / f"colour_{part}_x.npy", np.zeros((64, 3, 12, 12), np.uint8))
+        np.save(folder / f"colour_{part}_y.npy", np.arange(64) % 5)
+    train(_config(data=f"npy:{folder / 'digits'}", float=True, epochs=3), folder / "float")
+    return folder
+
+
+def _saved(out: Path, stage: str) -> dict[str, torch.Tensor]:
+    return dict(torch.load(out / "checkpoints" / stage / "finished.pt", weights_only=True)["state_dict"])
+
+
+def test_only_the_quantizers_learn_from_the_teacher_on_images_of_another_data_set(folder: Path, tmp_path: Path) -> None:
+    """The run starts where the float run ended; a frozen stage changes intervals, no weights and no batch norms'."""
+    start = str(folder / "float")
+    only = {"name": "only", "epochs": 2, "freeze_weights": True, "data": f"npy:{folder / 'noise'}"}
+    out = train(
+        _config(FIRST, only, data=f"npy:{folder / 'digits'}", start_from=start, teacher=start), tmp_path / "run"
+    )
+    before, after = _saved(out, "first"), _saved(out, "only")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.endswith("tensor_quant.width") for name in changed)
+    assert all("tensor_quant" in name or "running" in name or "batches" in name for name in changed)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["float_top1"] == json.loads((folder / "float" / "metrics.json").read_text())["top1"]
+    assert metrics["stages"][0]["top1"] > 0.8
+
+
+def test_a_stage_on_images_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
+    config = _config(
+        {**FIRST, "data": f"npy:{folder / 'colour'}"}, data=f"npy:{folder / 'digits'}", teacher=str(folder / "float")
+    )
+    with pytest.raises(UserError, match=r"stage 'first' trains on .*, images of \(3, 12, 12\) with 255 levels; 'npy:"):
+        train(config, tmp_path / "run")
+
+
+def test_a_teacher_of_its_own_logits_teaches_nothing_and_the_labels_take_the_rest() -> None:
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(6, 4), torch.randn(8, 6), torch.randint(0, 4, (8,))
+    logits = model(x).detach().requires_grad_()
+    cross_entropy = nn.functional.cross_entropy(logits, y)
+    assert Teacher(model, 0.3, 4.0).loss(logits, x, y).item() == pytest.approx(0.7 * cross_entropy.item(), rel=1e-5)
+    Teacher(model, 0.3, 4.0).loss(logits, x, None).backward()
+    assert logits.grad is not None and logits.grad.abs().max() < 1e-6
+
+
+def test_the_distillation_loss_is_the_divergence_of_softened_outputs() -> None:
+    torch.manual_seed(0)
+    model, x, logits = nn.Linear(6, 4), torch.randn(8, 6), torch.randn(8, 4)
+    p, q = (model(x) / 3).softmax(1), (logits / 3).softmax(1)
+    expected = 9 * (p * (p / q).log()).sum(1).mean().item()
+    assert Teacher(model, 1.0, 3.0).loss(logits, x, None).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_teacher_of_another_shape_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    config = _config(FIRST, data=f"npy:{folder / 'colour'}", teacher=str(folder / "float"))
+    with pytest.raises(UserError) as caught:
+        train(config, tmp_path / "run")
+    assert str(caught.value).startswith("the teacher takes images of (1, 8, 8) and knows 10 classes, 'npy:")
+    assert "has (3, 12, 12) and 5 [train.teacher " in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
+    data = f"npy:{folder / 'digits'}"
+    with pytest.raises(
+        UserError, match=r"train.start_from is another network: it has a '.*' that this one cannot take"
+    ):
+        train(_config(FIRST, data=data, width=1.0, start_from=str(folder / "float")), tmp_path / "wider")
+    with pytest.raises(UserError, match=r"no trained model at gone/model.pt"):
+        train(_config(FIRST, data=data, start_from="gone"), tmp_path / "gone")
+
+
+def test_frozen_weights_need_a_method_whose_quantizers_learn(tmp_path: Path) -> None:
+    config = _config({**FIRST, "freeze_weights": True}, data="digits", method="brevitas")
+    with pytest.raises(
+        UserError, match="stage 'first' freezes the weights, and nothing else learns with quant.method = "
+    ):
+        train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("stages", "method", "message"),
+    [
+        (
+            [{**FIRST, "weight_bits": 4}, {"name": "second", "epochs": 1, "weight_bits": 6}],
+            "qil",
+            "stage 'second' rises from 4 to 6 weight_bits: bits may only fall [test]",
+        ),
+        (
+            [FIRST, {"name": "float", "epochs": 1, "quantized": False}, {"name": "last", "epochs": 1}],
+            "qil",
+            "stage 'float' rises from 3 to float: bits may only fall [test]",
+        ),
+        (
+            [FIRST, {"name": "bare", "epochs": 1, "remove_batch_norm": True}],
+            "lsq",
+            "stage 'bare' removes batch norms, which only quantized stages of fqconv do [test]",
+        ),
+        (
+            [{"name": "bare", "epochs": 1, "remove_batch_norm": True}],
+            "fqconv",
+            "stage 'bare' has no trained batch norms to remove [test]",
+        ),
+        (
+            [{**FIRST, "data": "mnist"}],
+            "qil",
+            "stage 'first' trains on 'mnist', whose labels mean nothing to this network [test]; "
+            "give a train.teacher to learn from",
+        ),
+        (
+            [{**FIRST, "act_bits": 9}],
+            "qil",
+            "bad value for 'stage.0.act_bits': Value error, should be 1 to 8, or 32 for float activations, got 9 "
+            "[test]",
+        ),
+    ],
+)
+def test_stages_that_make_no_sense_are_refused(stages: list[dict[str, Any]], method: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _config(*stages, data="digits", method=method)
+    assert str(caught.value) == message

@@ -1,0 +1,144 @@
+"""SYMOG and SGM: the modes, how weights come to them, and what is left behind."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import brevitas.nn as qnn
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config import RunConfig, SymogConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.train import loop
+from toolchain.train.data import load
+from toolchain.train.loop import load_run, train
+from toolchain.train.methods.base import Context
+from toolchain.train.methods.symog import FixedStep, Symog, power_of_two_step
+from toolchain.train.models import build
+from toolchain.train.quantizers import Levels
+
+WANTED = torch.tensor([0.02, 0.11, 0.13, 0.20, 0.40, -0.13])
+"""Optima of a quadratic task; with a step of 1/4 and two bits the nearest modes are 0, 0, 1/4, 1/4, 1/4, -1/4."""
+NEAREST = torch.tensor([0.0, 0.0, 0.25, 0.25, 0.25, -0.25])
+
+
+def _config(method: str = "symog", **quant: Any) -> RunConfig:
+    table = {
+        "name": "t",
+        "model": {"name": "cnn", "width": 0.5},
+        "quant": {"method": method, "weight_bits": 2, "act_bits": 8, **quant},
+        "train": {"epochs": 2, "pretrain_epochs": 1, "batch_size": 64, "lr": 5e-3, "accelerator": "cpu", "threads": 1},
+    }
+    return parse_config(table, where="test")
+
+
+def _toy(config: SymogConfig, *, clip: bool = True) -> tuple[nn.Sequential, Symog]:
+    """One layer of six weights in its quantized stage, with a step of 1/4."""
+    torch.manual_seed(0)
+    method = Symog(config, clip=clip)
+    layer = qnn.QuantLinear(
+        6, 1, bias=False, weight_quant=method.weight_quantizer(2, scale="float", granularity="tensor")
+    )
+    with torch.no_grad():
+        layer.weight.copy_(WANTED)
+    quantizer = layer.weight_quant.tensor_quant
+    quantizer.step.fill_(0.25)
+    quantizer.chosen.fill_(True)
+    model = nn.Sequential(layer)
+    method.prepare(model, Context(_config(), load("digits"), None, Path()))
+    method.start_epoch(model, 1, 2)
+    return model, method
+
+
+@pytest.mark.parametrize("proximal", [False, True])
+def test_weights_end_at_the_nearest_mode_with_the_residual_of_the_formula(proximal: bool) -> None:
+    """At the minimum of 0.5 (w - w*)^2 + s (w - Q)^2: w = (w* + 2 s Q) / (1 + 2 s); the clip cuts off the rest."""
+    strength = 10.97
+    model, method = _toy(SymogConfig(strength=strength, growth=0.0, proximal=proximal))
+    method._lr = lr = 0.04
+    weight: torch.Tensor = model[0].weight  # type: ignore[assignment]
+    for _ in range(1500):
+        loss = 0.5 * (weight - WANTED).square().sum()
+        penalty = method.penalty(model)
+        weight.grad = None
+        (loss if penalty is None else loss + penalty).backward()
+        with torch.no_grad():
+            weight -= lr * weight.grad  # type: ignore[operator]
+        method.after_step(model, 0.5)
+    expected = ((WANTED + 2 * strength * NEAREST) / (1 + 2 * strength)).clamp(-0.25, 0.25)
+    assert torch.allclose(weight.detach()[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_steps_are_powers_of_two_and_modes_symmetric(bits: int) -> None:
+    quantizer = FixedStep(Levels.weight(bits))
+    torch.manual_seed(bits)
+    weight = 0.07 * torch.randn(2000)
+    quantizer.choose(weight)
+    mantissa, _ = torch.frexp(quantizer.step)
+    codes = (quantizer(weight)[0] / quantizer.step).unique()
+    high = 2 ** (bits - 1) - 1
+    assert mantissa == 0.5 and codes.abs().max() <= high and torch.equal(codes, codes.round())
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_the_line_search_finds_the_best_power_of_two(bits: int) -> None:
+    torch.manual_seed(bits)
+    weight, levels = 3.0 * torch.randn(300, dtype=torch.float64), Levels.weight(bits)
+    errors = {}
+    for exponent in range(-20, 8):
+        step = 2.0**exponent
+        errors[step] = (weight - (weight / step).clamp(levels.low, levels.high).round() * step).square().sum().item()
+    assert power_of_two_step(weight, levels).item() == min(errors, key=errors.__getitem__)
+
+
+def test_the_strength_grows_exponentially_over_the_quantized_epochs() -> None:
+    model, method = _toy(SymogConfig(strength=0.5, growth=2.0))
+    found = []
+    for progress in (0.5, 0.75, 1.0):  # the first half of the stage is in float
+        method.after_step(model, progress)
+        found.append(method.strength())
+    assert found == pytest.approx([0.5, 0.5 * 2.718281828, 0.5 * 7.389056099])
+
+
+def test_symog_clips_to_the_outermost_modes_and_sgm_does_not() -> None:
+    for clip, largest in ((True, 0.25), (False, 0.4)):
+        model, method = _toy(SymogConfig(), clip=clip)
+        method.after_step(model, 0.6)
+        assert model[0].weight.max().item() == pytest.approx(largest)  # type: ignore[operator,union-attr]
+
+
+def test_without_a_pull_sgm_trains_the_float_network_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    monkeypatch.setattr(Symog, "finalize", lambda *_: [])
+    base = _config("sgm", act_bits=32, symog={"strength": 0.0})
+    train(base, tmp_path / "sgm")
+    train(base.model_copy(update={"train": base.train.model_copy(update={"float": True})}), tmp_path / "float")
+    states = [torch.load(tmp_path / run / "model.pt", weights_only=True)["state_dict"] for run in ("sgm", "float")]
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+def test_a_run_leaves_rounded_weights_and_a_figure_with_a_panel_for_each_layer(tmp_path: Path) -> None:
+    """The file is exported through the gate; weights and their quantized values are the same."""
+    out = train(_config(), tmp_path / "run")
+    model, _, _ = load_run(out)
+    for name in ("conv1", "conv2", "fc"):
+        layer = model.get_submodule(name)
+        assert torch.equal(layer.weight, layer.quant_weight().value)  # type: ignore[operator]
+    figure = ElementTree.parse(out / "modes.svg").getroot()
+    texts = [element.text for element in figure.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"conv1", "conv2", "fc"} <= set(texts)
+    assert len(list(figure.iter("{http://www.w3.org/2000/svg}polyline"))) == 2 * 3  # before and after its one epoch
+
+
+def test_a_channel_cannot_have_a_step_of_its_own() -> None:
+    with pytest.raises(
+        UserError, match=r"'symog' has one step a layer; set quant.weight_granularity = 'tensor' \[layer"
+    ):
+        build(_config(weight_granularity="channel"), (1, 8, 8), 10)
