@@ -8,6 +8,7 @@ from dataclasses import astuple
 
 import pytest
 
+from toolchain.dse.ilp import Program, Selection
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Decision, Joint, Link, Option, Port, Problem, pareto, prune
 from toolchain.dse.resources import Resources
@@ -139,6 +140,14 @@ def test_a_target_no_unit_reaches_names_the_unit() -> None:
         solve(chain(), Resources(500, 500, 50, 10), target_cycles=10)
 
     assert str(error.value) == "10 cycles a frame are out of reach: 'a' takes 20 at least; 20 cycles a frame fit"
+
+
+def test_a_solver_out_of_time_is_not_a_network_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "select", lambda *_: Selection(None, proved=False))
+    with pytest.raises(Infeasible) as error:
+        solve(chain(), Resources(500, 500, 50, 10))
+
+    assert str(error.value) == "the solver found no accelerator in time, nor proved there is none; give it longer"
 
 
 def test_an_unknown_solver_is_named() -> None:

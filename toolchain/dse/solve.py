@@ -159,13 +159,12 @@ class _Run:
     def too_large(self) -> Infeasible:
         """Not even the slowest, smallest accelerator fits."""
         over = self.over(self.problem.cycle_counts()[-1])
-        return Infeasible(
-            f"the network does not fit: {describe(over, self.budget)}",
-            cycles=None,
-            fitting=None,
-            over=over,
-            hint="use fewer bits, prune it, or take a larger board",
-        )
+        if over == Resources():
+            what, hint = "the solver found no accelerator in time, nor proved there is none", "give it longer"
+        else:
+            what = f"the network does not fit: {describe(over, self.budget)}"
+            hint = "use fewer bits, prune it, or take a larger board"
+        return Infeasible(what, cycles=None, fitting=None, over=over, hint=hint)
 
     def too_slow(self, cycles: int) -> Infeasible:
         """The target is out of reach: says of what is short, or which unit cannot be so fast, and what would fit."""
@@ -177,6 +176,8 @@ class _Run:
         over = self.over(cycles) if fastest <= cycles else Resources()
         if fastest > cycles:
             what = f"{cycles} cycles a frame are out of reach: '{slowest.name}' takes {fastest} at least"
+        elif over == Resources():
+            what = f"the solver found nothing of {cycles} cycles a frame in time, nor proved there is nothing"
         else:
             what = f"{cycles} cycles a frame do not fit: {describe(over, self.budget)}"
         hint = f"{fitting} cycles a frame fit"
@@ -193,4 +194,4 @@ def describe(over: Resources, budget: Resources) -> str:
     texts = [
         f"{short} {kind} short ({short + there} needed, {there} there)" for kind, short, there in rows if short > 0
     ]
-    return ", ".join(texts) or "the solver found no selection in time"
+    return ", ".join(texts)

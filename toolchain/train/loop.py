@@ -99,7 +99,8 @@ def _read_run(out: Path) -> tuple[torch.nn.Module, list[Edit], RunConfig, Datase
         raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
     saved = torch.load(path, weights_only=True)
     if "edits" not in saved:
-        raise UserError(f"{path} holds an integer network", hint="use toolchain.train.niti.run.load_integer")
+        kind = "a network quantized after training" if "ptq" in saved else "an integer network"
+        raise UserError(f"{path} holds {kind}, which has no run to go on from", hint="export its model.onnx")
     config, edits = RunConfig.model_validate(json.loads(saved["config"])), from_json(saved["edits"])
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
     return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data
