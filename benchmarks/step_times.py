@@ -14,7 +14,7 @@ from toolchain.config import parse_config
 from toolchain.train.data import Dataset, load
 from toolchain.train.methods import quant_method
 from toolchain.train.methods.base import Context, QuantMethod
-from toolchain.train.models import build
+from toolchain.train.models import build, layers_of
 from toolchain.train.module import set_memory_format, set_quantized
 
 METHODS = ("brevitas", "lsq", "qil", "fqconv", "symog", "sgm")
@@ -38,7 +38,7 @@ class _Trainer:
         self.model = build(config, data.shape, data.classes)
         set_memory_format(self.model, torch.channels_last)
         self.method: QuantMethod = quant_method(config.quant)
-        self.method.prepare(self.model, Context(config, data, None, Path()))
+        self.method.prepare(self.model, Context(config, data, None, layers_of(config), Path()))
         set_quantized(self.model, True)
         self.method.start_epoch(self.model, 0, 1)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)

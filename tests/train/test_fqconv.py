@@ -18,9 +18,9 @@ from toolchain.train.data import load
 from toolchain.train.loop import load_run, train
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.fqconv import Fqconv, LearnedClip, Noise, fold, noisy
-from toolchain.train.models import build
+from toolchain.train.models import build, layers_of
 from toolchain.train.quantizers import Levels
-from toolchain.train.structure import Remove, apply_edits, normalized_layers
+from toolchain.train.structure import Remove, apply_edits, mask_weight, normalized_layers
 
 NOISE = {"weight_noise": 0.2, "act_noise": 0.3, "mac_noise": 0.4}
 
@@ -135,6 +135,15 @@ def test_evaluation_under_noise_depends_on_the_seed_alone_and_leaves_the_network
     assert torch.equal(model(images), clean)
 
 
+def test_a_pruned_layer_takes_its_batch_norm_and_keeps_its_zeros() -> None:
+    model = _warm(_config())
+    mask = torch.rand(8, 1, 3, 3) < 0.5
+    mask_weight(model.conv1, mask)  # type: ignore[arg-type]
+    before = model.conv1.weight.detach().clone()  # type: ignore[union-attr,operator]
+    fold(model.conv1, model.bn1)  # type: ignore[arg-type]
+    assert not torch.equal(model.conv1.weight, before) and not _codes(model.conv1)[~mask].any()  # type: ignore[arg-type]
+
+
 class _Kill(Callback):
     """Ends a run without warning in the middle of its second epoch."""
 
@@ -194,7 +203,7 @@ def test_without_batch_norms_a_layer_is_one_multiplier_on_integers_and_its_relu_
     model, data = _warm(config).eval(), load("digits")
     stage: StageConfig = config.stage[1]
     method = Fqconv(FqconvConfig())
-    edits = method.restructure(model, Context(config, data, None, Path(), stage))
+    edits = method.restructure(model, Context(config, data, None, layers_of(config), Path(), stage))
     assert edits == [Remove("bn1"), Remove("bn2")]
     seen: dict[str, Tensor] = {}
     handles = [
@@ -229,5 +238,5 @@ def test_thresholds_of_the_one_multiplier_form_are_the_same_for_all_channels() -
 
 def test_an_edit_of_removed_batch_norms_rebuilds_the_network() -> None:
     model = _warm(_config())
-    apply_edits(model, [Remove(name) for _, name, _ in normalized_layers(model)])
+    apply_edits(model, [Remove(name) for _, name, _ in normalized_layers(model)], layers_of(_config()))
     assert normalized_layers(model) == []

@@ -18,8 +18,9 @@ from toolchain.train.data import load
 from toolchain.train.loop import load_run, train
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.symog import FixedStep, Symog, power_of_two_step
-from toolchain.train.models import build
+from toolchain.train.models import build, layers_of
 from toolchain.train.quantizers import Levels
+from toolchain.train.structure import mask_weight
 
 WANTED = torch.tensor([0.02, 0.11, 0.13, 0.20, 0.40, -0.13])
 """Optima of a quadratic task; with a step of 1/4 and two bits the nearest modes are 0, 0, 1/4, 1/4, 1/4, -1/4."""
@@ -49,7 +50,7 @@ def _toy(config: SymogConfig, *, clip: bool = True) -> tuple[nn.Sequential, Symo
     quantizer.step.fill_(0.25)
     quantizer.chosen.fill_(True)
     model = nn.Sequential(layer)
-    method.prepare(model, Context(_config(), load("digits"), None, Path()))
+    method.prepare(model, Context(_config(), load("digits"), None, layers_of(_config()), Path()))
     method.start_epoch(model, 1, 2)
     return model, method
 
@@ -110,6 +111,14 @@ def test_symog_clips_to_the_outermost_modes_and_sgm_does_not() -> None:
         model, method = _toy(SymogConfig(), clip=clip)
         method.after_step(model, 0.6)
         assert model[0].weight.max().item() == pytest.approx(largest)  # type: ignore[operator,union-attr]
+
+
+def test_a_pruned_layer_is_clipped_and_keeps_its_zeros() -> None:
+    model, method = _toy(SymogConfig())
+    mask = torch.tensor([[True, True, True, False, True, True]])
+    mask_weight(model[0], mask)
+    method.after_step(model, 0.6)
+    assert model[0].weight[0].tolist() == pytest.approx([0.02, 0.11, 0.13, 0.0, 0.25, -0.13])  # type: ignore[index]
 
 
 def test_without_a_pull_sgm_trains_the_float_network_bit_for_bit(

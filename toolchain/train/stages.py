@@ -261,7 +261,9 @@ def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
 def _start_from(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
     """Load what a network without quantizers has into one with quantizers, which stay as they are made."""
     own = model.state_dict()
-    shadows = {name: name.replace(".parametrizations.weight.original", ".weight") for name in own}
+    shadows = {
+        name: name if name in weights else name.replace(".parametrizations.weight.original", ".weight") for name in own
+    }
     known = {name: weights[plain] for name, plain in shadows.items() if plain in weights}
     other = sorted(weights.keys() - {shadows[name] for name in known})
     other += [plain for name, plain in shadows.items() if name in known and own[name].shape != weights[plain].shape]

@@ -102,6 +102,14 @@ def mask_weight(layer: nn.Module, mask: Tensor) -> None:
     parametrize.register_parametrization(layer, "weight", KeptZeros(mask))
 
 
+def trained_weight(layer: nn.Module) -> nn.Parameter:
+    """The parameter behind a layer's weight, to be changed in place: the weight itself, or what is parametrized."""
+    owner = layer.parametrizations["weight"] if parametrize.is_parametrized(layer, "weight") else None  # type: ignore[index]
+    weight = layer.weight if owner is None else owner.original  # type: ignore[union-attr]
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
 def normalized_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNorm1d | nn.BatchNorm2d]]:
     """The batch norms by name, each with the layer whose outputs it normalizes: the one defined last before it."""
     found = []

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from toolchain.config import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
 from toolchain.train.quantizers import LearnedStep, Levels
-from toolchain.train.structure import Edit, Remove, apply_edits, normalized_layers
+from toolchain.train.structure import Edit, Remove, apply_edits, normalized_layers, trained_weight
 
 
 class Noise(nn.Module):
@@ -208,14 +208,14 @@ def fold(layer: nn.Module, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     """
     assert norm.running_var is not None
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-    weight, quantizer = layer.weight, layer.weight_quant.tensor_quant  # type: ignore[union-attr]
-    assert isinstance(quantizer, LearnedClip) and isinstance(weight, nn.Parameter)
+    weight, quantizer = trained_weight(layer), layer.weight_quant.tensor_quant  # type: ignore[union-attr]
+    assert isinstance(quantizer, LearnedClip)
     column = factor.reshape(-1, *(1,) * (weight.dim() - 1))
     weight.mul_(column)
     if quantizer.shape:
         quantizer.step.add_(column.abs().clamp_min(torch.finfo(column.dtype).tiny).log())
     else:
-        quantizer.initialise(weight)
+        quantizer.initialise(layer.weight)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from toolchain.train.methods.base import Context, Granularity, Scale
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import Levels
 from toolchain.train.statistics import weighted_layers
-from toolchain.train.structure import Edit
+from toolchain.train.structure import Edit, trained_weight
 
 log = logging.getLogger(__name__)
 
@@ -172,10 +172,11 @@ class Symog(Lsq):
         draw = 2 * self._lr * self.strength()
         self.progress.fill_(max(0.0, (progress - self._start) / (1 - self._start)))
         for layer, quantizer in _soft_layers(model):
+            weight = trained_weight(layer)
             if self.config.proximal:
-                layer.weight.add_(quantizer.nearest(layer.weight), alpha=draw).div_(1 + draw)
+                weight.add_(quantizer.nearest(weight), alpha=draw).div_(1 + draw)
             if self.clip:
-                layer.weight.clamp_(-quantizer.limit, quantizer.limit)
+                weight.clamp_(-quantizer.limit, quantizer.limit)
 
     @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
@@ -184,10 +185,11 @@ class Symog(Lsq):
             return []
         self._record(model, len(self.histograms) - 1)
         for name, (layer, quantizer) in zip(self._names, _soft_layers(model), strict=True):
-            rounded = quantizer.nearest(layer.weight)
-            distance = float((layer.weight - rounded).abs().max() / quantizer.step)
+            weight = trained_weight(layer)
+            rounded = quantizer.nearest(weight)
+            distance = float((weight - rounded).abs().max() / quantizer.step)
             log.info("layer %s: weights within %.3f steps of their modes before rounding", name, distance)
-            layer.weight.copy_(rounded)
+            weight.copy_(rounded)
         self._write_figure(model)
         return []
 
