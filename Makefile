@@ -20,13 +20,13 @@ quickstart: $(STAMP) ## train a small network, export it for zu3eg, simulate it,
 	$(BIN)/fpgaflow export runs/quickstart --board zu3eg --out build/quickstart
 
 test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 check: $(STAMP) ## what must hold before a commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy toolchain
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 golden: $(STAMP) ## write the golden files anew; read the diff before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden
