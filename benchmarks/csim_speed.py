@@ -30,6 +30,7 @@ from toolchain.boards import load_board
 from toolchain.export.gate import predict
 from toolchain.export.read import read_qonnx
 from toolchain.flow import stages
+from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.encode import decode
@@ -137,7 +138,7 @@ def fpgaflow(model: Path, folder: Path, pixels: NDArray[np.uint8], threads: int)
     os.environ["FPGAFLOW_CACHE"] = str(folder / "cache")  # compile from nothing
     stages.lower(model, folder)
     stages.explore(folder, Search())
-    graph, plan = stages.load_hardware(folder)
+    graph, plan = load_hardware(folder)
     files = generate(graph, load_board(plan.board), plan.clock_mhz)
     csim, compiled = timed(lambda: build(graph, files, jobs=threads))
     x = pixels.transpose(0, 2, 3, 1)

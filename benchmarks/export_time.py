@@ -18,6 +18,7 @@ from common import Row, Spent, middle, print_rows, timed, write_rows
 from networks import Network, images, write_qonnx
 
 from toolchain.flow import stages
+from toolchain.flow.build import load_folder_images, load_hardware
 from toolchain.flow.options import Check, Search
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
@@ -64,11 +65,11 @@ def export(folder: Path, name: str, threads: int) -> dict[str, Spent]:
     _, spent["lower"] = timed(lambda: stages.lower(folder / "model.onnx", out))
     _, spent["explore"] = timed(lambda: stages.explore(out, Search()))
     hls, spent["generate"] = timed(lambda: stages.generate(out))
-    graph, _ = stages.load_hardware(out)
+    graph, _ = load_hardware(out)
     files = {str(path.relative_to(hls)): path.read_text() for path in sorted(hls.rglob("*")) if path.is_file()}
     _, spent[COLD] = timed(lambda: build(graph, files, jobs=threads))
     csim, spent[CACHED] = timed(lambda: build(graph, files, jobs=threads))
-    pixels = stages.load_folder_images(out, Check(images=folder / "images.npy", count=None))
+    pixels = load_folder_images(out, Check(images=folder / "images.npy", count=None))
     codes = encode(graph, pixels.x)
     found, spent["simulate"] = timed(lambda: csim.run(codes, threads=threads))
     expected, spent["compare"] = timed(lambda: evaluate(graph, codes)[graph.output])

@@ -31,9 +31,10 @@ from toolchain.export.agreement import compare
 from toolchain.export.execute import execute_reference
 from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import write_bytes, write_text
+from toolchain.flow.build import load_hardware
 from toolchain.flow.hls4ml import build_hls4ml, distance_line
 from toolchain.flow.options import Check, Search
-from toolchain.flow.stages import export, load_hardware
+from toolchain.flow.stages import export
 from toolchain.hls4ml_backend.build import Target, build
 from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import evaluate

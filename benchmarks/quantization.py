@@ -25,8 +25,9 @@ from step_times import measure_steps
 from toolchain.config import FLOAT_BITS, RunConfig, parse_config
 from toolchain.dse.cost import graph_cost
 from toolchain.files import write_text
+from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
-from toolchain.flow.stages import explore, load_hardware, lower
+from toolchain.flow.stages import explore, lower
 from toolchain.train.loop import train
 
 RESULT = RESULTS / "quantization.json"

@@ -19,8 +19,8 @@ from toolchain.errors import FlowError, UserError, VerificationError, unknown_na
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from toolchain.flow.build import Progress
     from toolchain.flow.options import Check, Search
-    from toolchain.flow.stages import Progress
 
 app = typer.Typer(
     help="Quantized neural networks to verified Vitis HLS accelerators.",
@@ -144,7 +144,7 @@ def export(
     search = _search(board, clock, target_fps, budget, plan, time_limit, architecture)
     check = _check(images, labels, data, count, qonnx_images, threads)
     model = _model_file(model)
-    from toolchain.flow.stages import build_name
+    from toolchain.flow.build import build_name
     from toolchain.flow.stages import export as run
 
     folder = out or Path("build") / build_name(model)
@@ -180,7 +180,7 @@ def export(
 def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> None:
     """QONNX to the integer network: graph.json and weights.npz."""
     model = _model_file(model)
-    from toolchain.flow.stages import build_name
+    from toolchain.flow.build import build_name
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
@@ -227,10 +227,11 @@ def explore(
     pixel_scale: PixelOption = None,
 ) -> None:
     """Choose the parallelism of every unit: plan.json."""
-    from toolchain.flow.stages import build_name, plan_facts
+    from toolchain.flow.build import build_name
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
+    from toolchain.flow.stages import plan_facts
     from toolchain.flow.tables import front_table, plan_table, solver_lines
 
     folder = source
@@ -268,8 +269,8 @@ def simulate(
     threads: ThreadsOption = 2,
 ) -> None:
     """Run the C simulation and compare it with the integer network: simulation.json."""
-    from toolchain.flow.stages import demand_exact
-    from toolchain.flow.stages import simulate as run
+    from toolchain.flow.simulate import demand_exact
+    from toolchain.flow.simulate import simulate as run
 
     with _progress() as progress:
         found = run(folder, _check(images, labels, data, count, qonnx_images, threads), progress=progress)

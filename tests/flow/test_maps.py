@@ -13,7 +13,7 @@ from tests.export.test_read_maps import unet
 from tests.graphs import random_input
 from tests.onnx_models import Net
 from toolchain.cli import app
-from toolchain.flow.stages import load_hardware
+from toolchain.flow.build import load_hardware
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.ops import Concat, DepthToSpace, Slice, Upsample
 from toolchain.simulate.bounded import BoundedCSim

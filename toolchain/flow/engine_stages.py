@@ -20,6 +20,7 @@ from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
 from toolchain.export.read import read_qonnx
+from toolchain.flow.build import Simulated
 from toolchain.flow.options import Search, prepared_board
 from toolchain.flow.records import ModelRecord, read_record, write_record
 from toolchain.ir.evaluate import evaluate
@@ -142,17 +143,6 @@ def generate(folder: Path) -> Path:
     return target
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """What the C simulation answered, what it counted by unit, and what differs from the evaluator."""
-
-    codes: Array
-    seconds: float
-    mismatches: int
-    cycles: dict[str, int]
-    deviation: str | None
-
-
 def simulate(folder: Path, codes: Array, threads: int) -> Simulated:
     """Run the engine on input ``codes`` (N, H, W, C) and compare its answers with the integer network's."""
     build = load_build(folder)
@@ -169,7 +159,7 @@ def simulate(folder: Path, codes: Array, threads: int) -> Simulated:
     answers = run.codes
     if output != build.graph.output:
         answers = answers.argmax(axis=3)[..., None]
-    return Simulated(answers, seconds, wrong, cycles, f"the answer of {output}" if wrong else None)
+    return Simulated(answers, seconds, wrong, f"the answer of {output}" if wrong else None, cycles, len(codes))
 
 
 def answer_name(graph: Graph) -> str:

@@ -7,39 +7,29 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
-
-import numpy as np
 
 from toolchain.boards import Board, load_board
 from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.explore import explore as find_plan
 from toolchain.dse.front import Point, front
 from toolchain.dse.plan import Plan, load_plan, save_plan
-from toolchain.errors import UserError, VerificationError
-from toolchain.export.agreement import Agreement
-from toolchain.export.agreement import compare as compare_with_qonnx
-from toolchain.export.layout import Layout
-from toolchain.export.read import ModelFile, read_qonnx
-from toolchain.files import digest_file, write_text
+from toolchain.errors import UserError
+from toolchain.export.read import read_qonnx
+from toolchain.files import write_text
 from toolchain.flow import engine_stages
+from toolchain.flow.build import Progress, build_name, load_folder_images, load_hardware, silent, staged
 from toolchain.flow.engine_report import make_report as make_engine_report
 from toolchain.flow.hls4ml import build_hls4ml, demand_buildable, distance_line, read_hls4ml
-from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check, Search, prepared_board
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, write_record
+from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.flow.summary import make_report
 from toolchain.hls_templates.generate import generate as generate_files
-from toolchain.ir.encode import encode, predictions
-from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.store import load, save, stored_digest
-from toolchain.ir.verify import Level, verify
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.lower import UNIT_PIXEL
 from toolchain.passes.minimize_fifos import minimize_fifos
@@ -48,17 +38,8 @@ from toolchain.passes.scaled import Numbers
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.report.data import Report
 from toolchain.report.write import write_report
-from toolchain.simulate.compare import first_deviation
 from toolchain.simulate.compiler import compiler, write_project
-from toolchain.simulate.csim import build
 from toolchain.simulate.cycles import simulate as simulate_cycles
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the steps done and the steps in all."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A Progress that tells nobody."""
 
 
 def export(
@@ -127,28 +108,6 @@ def _streaming_rate(folder: Path, search: Search, progress: Progress) -> float:
     return plan.clock_mhz * 1e6 / cycles
 
 
-@contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of ``out`` when the block ends well and vanishes when it does not.
-
-    What a killed run left behind is removed by the next one.
-    """
-    if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
-        raise UserError(f"the folder {out} holds something else than a build", hint="give another --out")
-    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-    finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def lower(model: Path, folder: Path, *, pixel_scale: Fraction | None = None, progress: Progress = silent) -> Graph:
     """Write model.json, graph.json and weights.npz: the integer network equal to the QONNX file.
 
@@ -181,11 +140,6 @@ def lower(model: Path, folder: Path, *, pixel_scale: Fraction | None = None, pro
     return graph
 
 
-def build_name(model: Path) -> str:
-    """What a build of ``model`` is called: the file's stem, or its run folder's name."""
-    return model.resolve().parent.name if model.name == "model.onnx" else model.stem
-
-
 def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Plan:
     """Write plan.json: the explorer's plan for the graph in ``folder``, or the checked plan file of ``search``.
 
@@ -206,10 +160,11 @@ def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Pla
             model=digest,
             time_limit=search.time_limit,
         )
+    progress("explore", 1, 1)
     progress("fifos", 0, 1)
     plan = _sized(graph, plan)
     save_plan(plan, folder / "plan.json")
-    progress("explore", 1, 1)
+    progress("fifos", 1, 1)
     return plan
 
 
@@ -259,142 +214,6 @@ def generate(folder: Path, *, progress: Progress = silent) -> Path:
     return target
 
 
-def load_hardware(folder: Path) -> tuple[Graph, Plan]:
-    """The HARDWARE graph and the plan in ``folder``.
-
-    Raises:
-        UserError: a file is missing, or the plan was made for another graph.
-    """
-    graph = load(folder)
-    plan = load_plan(folder / "plan.json", insert_forks(graph))
-    if plan.model and plan.model != stored_digest(folder):
-        raise UserError("plan.json was made for another graph", where=str(folder), hint="run 'fpgaflow explore' again")
-    return verify(to_hardware(graph, plan), Level.HARDWARE), plan
-
-
-def load_folder_images(folder: Path, check: Check) -> Images:
-    """The images of ``check``, else of the data the model was trained on, for the graph in ``folder``."""
-    record = read_record(ModelRecord, folder / "model.json")
-    graph = load(folder)
-    layout = Layout(record.axes, graph.input.shape)
-    data = check.data or (record.data if check.images is None else None)
-    images = load_images(layout, images=check.images, labels=check.labels, data=data, count=check.count)
-    encode(graph, images.x)  # refuses what the network cannot read
-    return images
-
-
-def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> SimulationRecord:
-    """Write simulation.json: the C simulation against the integer network, and that against the QONNX file."""
-    if engine_stages.is_engine(folder):
-        return _simulate_engine(folder, check, progress)
-    hardware, _ = load_hardware(folder)
-    record = read_record(ModelRecord, folder / "model.json")
-    images = load_folder_images(folder, check)
-    codes = encode(hardware, images.x)
-    agreement, deviation = _qonnx(record, load(folder), images, check, progress)
-    progress("compile", 0, 1)
-    files = {
-        str(p.relative_to(folder / "hls")): p.read_text() for p in sorted((folder / "hls").rglob("*")) if p.is_file()
-    }
-    if not files:
-        raise UserError("no project to simulate", where=str(folder / "hls"), hint="run 'fpgaflow generate' first")
-    csim = build(hardware, files, jobs=check.threads)
-    progress("compile", 1, 1)
-    if not np.array_equal(codes, csim.encode(images.x)):
-        deviation = deviation or "the project's host code encodes images differently"
-    started, mismatches = time.monotonic(), 0
-    found = np.zeros((0, *hardware.value(hardware.output).shape), dtype=np.int64)
-    try:
-        found = csim.run(codes, threads=check.threads, progress=lambda d, n: progress("simulate", d, n))
-    except VerificationError as error:
-        deviation, mismatches = str(error), len(codes)
-    seconds = time.monotonic() - started
-    if len(found):
-        wrong = _differences(hardware, codes, found, progress)
-        mismatches = int(wrong.sum())
-        if mismatches:
-            frame = int(wrong.any(axis=1).argmax())
-            deviation = ": ".join(first_deviation(csim, codes[frame : frame + 1]))
-    top1 = None
-    if images.y is not None and len(found):
-        top1 = float(np.mean(predictions(hardware, found) == images.y))
-    result = SimulationRecord(
-        graph=stored_digest(folder),
-        data=images.name,
-        images=len(images.x),
-        qonnx_images=agreement.images if agreement else 0,
-        qonnx_top1_agreement=agreement.top1 if agreement else None,
-        qonnx_code_mismatches=agreement.mismatches if agreement else None,
-        csim_mismatches=mismatches,
-        csim_seconds=seconds,
-        first_deviation=deviation,
-        top1=top1,
-        calls=csim.calls,
-        cycles=csim.cycles(),
-        compiler=compiler()[1],
-    )
-    write_record(result, folder / "simulation.json")
-    return result
-
-
-def _simulate_engine(folder: Path, check: Check, progress: Progress) -> SimulationRecord:
-    """``simulate`` for an engine build."""
-    graph = load(folder)
-    record = read_record(ModelRecord, folder / "model.json")
-    images = load_folder_images(folder, check)
-    agreement, deviation = _qonnx(record, graph, images, check, progress)
-    progress("simulate", 0, 1)
-    found = engine_stages.simulate(folder, encode(graph, images.x), check.threads)
-    progress("simulate", 1, 1)
-    result = SimulationRecord(
-        graph=stored_digest(folder),
-        data=images.name,
-        images=len(images.x),
-        qonnx_images=agreement.images if agreement else 0,
-        qonnx_top1_agreement=agreement.top1 if agreement else None,
-        qonnx_code_mismatches=agreement.mismatches if agreement else None,
-        csim_mismatches=found.mismatches,
-        csim_seconds=found.seconds,
-        first_deviation=deviation or found.deviation,
-        top1=None if images.y is None else float(np.mean(predictions(graph, found.codes) == images.y)),
-        calls=len(images.x),
-        cycles=found.cycles,
-        compiler=compiler()[1],
-    )
-    write_record(result, folder / "simulation.json")
-    return result
-
-
-def _differences(
-    graph: Graph, codes: np.ndarray, found: np.ndarray, progress: Progress, batch: int = 128
-) -> np.ndarray:
-    """Where ``found`` differs from the evaluator: (N, codes a frame) booleans."""
-    wrong = np.empty((len(codes), found[0].size), dtype=bool)
-    for start in range(0, len(codes), batch):
-        part = slice(start, start + batch)
-        expected = evaluate(graph, codes[part])[graph.output]
-        wrong[part] = (expected != found[part]).reshape(len(expected), -1)
-        progress("compare", min(start + batch, len(codes)), len(codes))
-    return wrong
-
-
-def _qonnx(
-    record: ModelRecord, graph: Graph, images: Images, check: Check, progress: Progress
-) -> tuple[Agreement | None, str | None]:
-    """The comparison with the QONNX file, and what it found wrong; nothing when the file is gone or has changed."""
-    path = Path(record.file)
-    if not path.is_file() or digest_file(path) != record.sha256 or not check.qonnx_images:
-        return None, None
-    file: ModelFile = read_qonnx(path)
-    progress("qonnx", 0, 1)
-    try:
-        agreement = compare_with_qonnx(file, graph, images.x[: check.qonnx_images])
-    except VerificationError as error:
-        return None, str(error)
-    progress("qonnx", 1, 1)
-    return agreement, None
-
-
 def report(folder: Path) -> Report:
     """Write report.json and report.html from the files of the other stages."""
     model = read_record(ModelRecord, folder / "model.json")
@@ -414,12 +233,3 @@ def report(folder: Path) -> Report:
         summary = summary.model_copy(update={"hls4ml": beside, "notes": (*summary.notes, distance_line(beside))})
     write_report(summary, folder)
     return summary
-
-
-def demand_exact(found: SimulationRecord) -> None:
-    """Raise VerificationError unless every comparison of ``found`` is exact."""
-    if found.first_deviation or found.csim_mismatches:
-        raise VerificationError(
-            f"the build is not exact: {found.csim_mismatches} codes of the C simulation differ; "
-            f"{found.first_deviation or 'no node was found to deviate'}"
-        )

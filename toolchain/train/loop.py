@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from toolchain import __version__, files
-from toolchain.config import RunConfig, dump_toml
+from toolchain.config import RunConfig, dump_toml, load_config
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
@@ -134,7 +134,7 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     text = dump_toml(config)
     if overwrite and out.exists():
         shutil.rmtree(out)
-    elif resume and run_file.is_file() and run_file.read_text(encoding="utf-8") != text:
+    elif resume and run_file.is_file() and load_config(run_file) != config:
         raise UserError(f"{run_file} differs from the config to resume", hint="resume with the same settings")
     elif not resume and out.exists() and any(out.iterdir()):
         raise UserError(f"the run folder {out} is not empty", hint="use --resume, --overwrite or another --out")

@@ -1,0 +1,96 @@
+"""A build folder: made whole or not at all, and read back by the stages that go on from its files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.dse.plan import Plan, load_plan
+from toolchain.errors import UserError
+from toolchain.export.layout import Layout
+from toolchain.flow.images import Images, load_images
+from toolchain.flow.options import Check
+from toolchain.flow.records import ModelRecord, read_record
+from toolchain.ir.encode import encode
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array
+from toolchain.ir.store import load, stored_digest
+from toolchain.ir.verify import Level, verify
+from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.to_hardware import to_hardware
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, the steps done and the steps in all."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A Progress that tells nobody."""
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder that takes the place of ``out`` when the block ends well and vanishes when it does not.
+
+    What a killed run left behind is removed by the next one.
+    """
+    if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
+        raise UserError(f"the folder {out} holds something else than a build", hint="give another --out")
+    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def build_name(model: Path) -> str:
+    """What a build of ``model`` is called: the file's stem, or its run folder's name."""
+    return model.resolve().parent.name if model.name == "model.onnx" else model.stem
+
+
+def load_hardware(folder: Path) -> tuple[Graph, Plan]:
+    """The HARDWARE graph and the plan in ``folder``.
+
+    Raises:
+        UserError: a file is missing, or the plan was made for another graph.
+    """
+    graph = load(folder)
+    plan = load_plan(folder / "plan.json", insert_forks(graph))
+    if plan.model and plan.model != stored_digest(folder):
+        raise UserError("plan.json was made for another graph", where=str(folder), hint="run 'fpgaflow explore' again")
+    return verify(to_hardware(graph, plan), Level.HARDWARE), plan
+
+
+def load_folder_images(folder: Path, check: Check) -> Images:
+    """The images of ``check``, else of the data the model was trained on, for the graph in ``folder``."""
+    record = read_record(ModelRecord, folder / "model.json")
+    graph = load(folder)
+    layout = Layout(record.axes, graph.input.shape)
+    data = check.data or (record.data if check.images is None else None)
+    images = load_images(layout, images=check.images, labels=check.labels, data=data, count=check.count)
+    encode(graph, images.x)  # refuses what the network cannot read
+    return images
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a C simulation answered, (N, H, W, C) codes, and what of it differs from the evaluator.
+
+    ``cycles`` are counted by unit over ``calls`` runs; ``codes`` has no rows where the simulation stopped.
+    """
+
+    codes: Array
+    seconds: float
+    mismatches: int
+    deviation: str | None
+    cycles: dict[str, int]
+    calls: int
