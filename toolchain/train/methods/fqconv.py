@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from brevitas.inject import ExtendedInjector, value
-from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
 
 from toolchain.config import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
+from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.quantizers import LearnedStep, Levels
 from toolchain.train.structure import Edit, Remove, apply_edits, normalized_layers, trained_weight
 
@@ -131,40 +130,18 @@ class Fqconv(QuantMethod):
 
     def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
         """A Brevitas weight quantizer of 1..8 bits; one bit is the sign times the clip."""
-        level = self.config.weight_noise
+        levels, pot, noise = Levels.weight(bits), scale == "pot", self.config.weight_noise
 
-        class FqconvWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-            proxy_class = WeightQuantProxyFromInjector
-            levels = Levels.weight(bits)
-            signed = True
-            narrow_range = True
-            float_to_int_impl_type = "ROUND"
+        def make(shape: tuple[int, ...], weight: Tensor) -> nn.Module:
+            return LearnedClip(levels, shape, pot, True, initial=weight, noise=noise)
 
-            @value
-            def tensor_quant(levels, tracked_parameter_list):  # type: ignore[no-untyped-def] # the injector's calling rule
-                weight = tracked_parameter_list[0]
-                shape = (weight.shape[0],) + (1,) * (weight.dim() - 1) if granularity == "channel" else ()
-                return LearnedClip(levels, shape, scale == "pot", True, initial=weight, noise=level)
-
-        return FqconvWeightQuant
+        return weight_injector(levels, granularity, make)
 
     def act_quantizer(self, bits: int, *, signed: bool, scale: Scale) -> type:
         """A Brevitas activation quantizer of 1..8 bits; signed codes are symmetric."""
-        codes = Levels.weight(bits) if signed else Levels.activation(bits, signed=False)
-        is_signed, level = signed, self.config.act_noise
-
-        class FqconvActQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-            proxy_class = ActQuantProxyFromInjector
-            levels = codes
-            signed = is_signed
-            narrow_range = codes.narrow
-            float_to_int_impl_type = "ROUND"
-
-            @value
-            def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
-                return LearnedClip(levels, (), scale == "pot", False, noise=level)
-
-        return FqconvActQuant
+        levels = Levels.weight(bits) if signed else Levels.activation(bits, signed=False)
+        noise = self.config.act_noise
+        return act_injector(levels, lambda: LearnedClip(levels, (), scale == "pot", False, noise=noise))
 
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """The sums with their noise, ReLU, and the unsigned quantizer."""

@@ -15,13 +15,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from brevitas.inject import ExtendedInjector, value
-from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from toolchain.config import QilConfig
 from toolchain.train.methods.base import Granularity, Scale, activation
+from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import ADAM_RATE, SMALLEST_SCALE, Levels, Quantizer, round_clamped
 
@@ -170,39 +169,13 @@ class Qil(Lsq):
 
     def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
         """A Brevitas quantizer for weights that `attach` transforms."""
-        config = self.config
-
-        class QilWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-            proxy_class = WeightQuantProxyFromInjector
-            levels = Levels.weight(bits)
-            signed = True
-            narrow_range = True
-            float_to_int_impl_type = "ROUND"
-
-            @value
-            def tensor_quant(levels, tracked_parameter_list):  # type: ignore[no-untyped-def] # the injector's calling rule
-                weight = tracked_parameter_list[0]
-                shape = (weight.shape[0],) + (1,) * (weight.dim() - 1) if granularity == "channel" else ()
-                return Interval(levels, shape, True, config)
-
-        return QilWeightQuant
+        levels, config = Levels.weight(bits), self.config
+        return weight_injector(levels, granularity, lambda shape, weight: Interval(levels, shape, True, config))
 
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """The activation transformer, then the unsigned quantizer."""
-        config = self.config
-
-        class QilActQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-            proxy_class = ActQuantProxyFromInjector
-            levels = Levels.activation(bits, signed=False)
-            signed = False
-            narrow_range = False
-            float_to_int_impl_type = "ROUND"
-
-            @value
-            def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
-                return Interval(levels, (), False, config)
-
-        return activation(ActTransform, QilActQuant)
+        levels, config = Levels.activation(bits, signed=False), self.config
+        return activation(ActTransform, act_injector(levels, lambda: Interval(levels, (), False, config)))
 
     def attach(self, layer: nn.Module, bits: int) -> None:
         """Put the transformer in front of the weight's quantizer."""

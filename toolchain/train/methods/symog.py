@@ -15,8 +15,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from brevitas.inject import ExtendedInjector, value
-from brevitas.proxy import WeightQuantProxyFromInjector
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from toolchain import files
 from toolchain.config import SymogConfig
 from toolchain.train.figures import histograms_svg
 from toolchain.train.methods.base import Context, Granularity, Scale
+from toolchain.train.methods.injectors import weight_injector
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import Levels
 from toolchain.train.statistics import weighted_layers
@@ -117,19 +116,8 @@ class Symog(Lsq):
 
     def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
         """A Brevitas weight quantizer of 2..8 bits; its scale is a power of two whatever ``scale`` says."""
-
-        class SymogWeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
-            proxy_class = WeightQuantProxyFromInjector
-            levels = Levels.weight(bits)
-            signed = True
-            narrow_range = True
-            float_to_int_impl_type = "ROUND"
-
-            @value
-            def tensor_quant(levels):  # type: ignore[no-untyped-def] # the injector's calling rule
-                return FixedStep(levels)
-
-        return SymogWeightQuant
+        levels = Levels.weight(bits)
+        return weight_injector(levels, "tensor", lambda shape, weight: FixedStep(levels))
 
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Size the histograms: one for each quantized epoch's start, and the last before the weights are rounded."""
