@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scatter import Point, scatter_svg
+from figures import Point, scatter_svg
 
 from toolchain.dse.cost_model.fit import Fit, Key, fit_all, to_json
 from toolchain.dse.cost_model.predict import COEFFICIENTS

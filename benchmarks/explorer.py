@@ -18,10 +18,10 @@ from math import prod
 from pathlib import Path
 
 from common import RESULTS, Row, write_rows
+from figures import Point, scatter_svg
 from peers import TOOLS, rate
 from recorded import recosted
 from rich.console import Console
-from scatter import Point, scatter_svg
 from structures import Network, cnv, lenet5, resnet20, ultranet
 
 from tests.dse.test_solve import brute_force, random_problem

@@ -8,7 +8,7 @@ from statistics import mean, pstdev
 
 import torch
 from common import RESULTS, Row, print_rows, write_rows
-from lines import lines_svg
+from figures import lines_svg
 
 from toolchain.config import FqconvConfig, RunConfig, parse_config
 from toolchain.files import write_text

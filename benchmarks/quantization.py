@@ -18,7 +18,7 @@ from statistics import mean
 
 import torch
 from common import RESULTS, Row, conditions, print_rows
-from lines import lines_svg
+from figures import lines_svg
 from noise_curves import measure_noise
 from step_times import measure_steps
 

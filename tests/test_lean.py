@@ -16,7 +16,9 @@ ROOT = Path(toolchain.__file__).parent
 FRAMEWORKS = {"torch", "brevitas", "lightning", "onnx", "onnxscript", "onnxruntime", "qonnx", "hls4ml"}
 TRAINING = {"torch", "brevitas", "lightning", "sklearn", "tensorboard"}
 HEAVY = (
-    FRAMEWORKS | TRAINING | {"numpy", "scipy", "numba", "pulp", "highspy", "plotly", "jinja2", "joblib", "pooch", "PIL"}
+    FRAMEWORKS
+    | TRAINING
+    | {"numpy", "scipy", "numba", "pulp", "highspy", "matplotlib", "jinja2", "joblib", "pooch", "PIL"}
 )
 
 HOMES = {
@@ -33,7 +35,7 @@ HOMES = {
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
     "jinja2": {"hls_templates", "report"},
-    "plotly": {"report"},
+    "matplotlib": {"train"},
     "typer": {"cli"},
 }
 """Third-party packages that only these parts may import, at the top of a module or inside a function."""

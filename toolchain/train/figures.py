@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
 
-_WIDTH, _HEIGHT, _GAP = 220, 110, 44  # of one panel
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.figure import Figure
+
 _COLUMNS = 4
-_MARGIN = 16
-_LIGHTEST = 80  # per cent, of the first curve; the last one is darkest
+_LIGHTEST = 0.2  # of the colour map, for the first curve; the last one is darkest
+
+
+def svg(figure: Figure) -> str:
+    """``figure`` with its texts as text; the same bytes whenever it is drawn."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fpgaflow"}):
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
 
 
 def histograms_svg(panels: Mapping[str, Sequence[Sequence[int]]], title: str, bin_width: float) -> str:
@@ -18,34 +29,24 @@ def histograms_svg(panels: Mapping[str, Sequence[Sequence[int]]], title: str, bi
         title: of the horizontal axis.
         bin_width: of a bin, in the axis' unit.
     """
-    rows = -(-len(panels) // _COLUMNS)
-    width = _MARGIN + min(len(panels), _COLUMNS) * (_WIDTH + _MARGIN)
-    height = _MARGIN + rows * (_HEIGHT + _GAP)
-    drawn = []
-    for index, (name, moments) in enumerate(panels.items()):
-        row, column = divmod(index, _COLUMNS)
-        x, y = _MARGIN + column * (_WIDTH + _MARGIN), _MARGIN + row * (_HEIGHT + _GAP)
-        drawn.append(f'<g transform="translate({x} {y})">{_panel(name, moments, title, bin_width)}</g>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="11"><rect width="{width}" height="{height}" fill="#ffffff"/>' + "\n".join(drawn) + "</svg>\n"
-    )
+    columns, rows = min(len(panels), _COLUMNS), -(-len(panels) // _COLUMNS)
+    figure = Figure((2.6 * columns, 1.7 * rows), layout="constrained")
+    axes = np.ravel(figure.subplots(rows, columns))
+    for axis, (name, moments) in zip(axes, panels.items(), strict=False):
+        bins = len(moments[0])
+        places = (np.arange(bins) + 0.5 - bins / 2) * bin_width
+        axis.set_prop_cycle(color=_shades(len(moments)))
+        for index, counts in enumerate(moments):
+            axis.plot(places, np.divide(counts, max(*counts, 1)), linewidth=1, gid=f"{name}-{index}")
+        axis.set_title(name, loc="left", fontsize="small", fontweight="bold")
+        axis.set_xlabel(title, fontsize="x-small")
+        axis.tick_params(labelsize="x-small")
+        axis.set_yticks([])
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    return svg(figure)
 
 
-def _panel(name: str, moments: Sequence[Sequence[int]], title: str, bin_width: float) -> str:
-    """The curves of one panel, each as high as its largest count, and an axis with its ends named."""
-    bins = len(moments[0])
-    parts = [f'<path d="M0 {_HEIGHT}H{_WIDTH}" stroke="#888888"/>']
-    for index, counts in enumerate(moments):
-        light = _LIGHTEST * (1 - index / max(1, len(moments) - 1))
-        top = max(*counts, 1)
-        points = " ".join(
-            f"{(bin + 0.5) / bins * _WIDTH:.1f},{_HEIGHT - count / top * (_HEIGHT - 14):.1f}"
-            for bin, count in enumerate(counts)
-        )
-        parts.append(f'<polyline points="{points}" fill="none" stroke="hsl(208 70% {light:.0f}%)"/>')
-    end = bins * bin_width / 2
-    for x, label in ((0, f"−{end:g}"), (_WIDTH / 2, title), (_WIDTH, f"{end:g}")):
-        parts.append(f'<text x="{x:g}" y="{_HEIGHT + 14}" text-anchor="middle">{label}</text>')
-    parts.append(f'<text x="0" y="10" font-weight="bold">{name}</text>')
-    return "".join(parts)
+def _shades(count: int) -> list[tuple[float, ...]]:
+    """``count`` blues, the lightest first."""
+    return [colormaps["Blues"](shade) for shade in np.linspace(_LIGHTEST, 1, count)]

@@ -1,0 +1,56 @@
+"""The figures of the benchmarks, as SVG text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from toolchain.train.figures import svg
+
+BAND = 1.25  # shaded around the diagonal of a scatter plot
+
+
+class Point(NamedTuple):
+    """One configuration."""
+
+    x: float
+    y: float
+    series: str
+
+
+def lines_svg(series: Mapping[str, Sequence[tuple[float, float]]], x_title: str, y_title: str) -> str:
+    """One line a series of (x, y), a tick at every x, and a legend to the right."""
+    figure, axes = _axes((6.8, 3.9), x_title, y_title)
+    for name, points in series.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=name)
+    axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
+    figure.legend(loc="outside right upper", frameon=False)
+    return svg(figure)
+
+
+def scatter_svg(points: Sequence[Point], x_title: str, y_title: str) -> str:
+    """A plot over logarithms, with the diagonal and a band of 25 % around it; one colour a series."""
+    figure, axes = _axes((6.3, 6.3), x_title, y_title)
+    values = [value for point in points for value in (point.x, point.y)]
+    ends = min(values) / 2, max(values) * 2
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    axes.fill_between(ends, [end / BAND for end in ends], [end * BAND for end in ends], color="#88888826", linewidth=0)
+    axes.plot(ends, ends, color="#444444", linewidth=1)
+    names = [point.series for point in points]
+    for name in sorted(set(names), key=lambda name: -names.count(name)):
+        xs, ys = zip(*((point.x, point.y) for point in points if point.series == name), strict=True)
+        axes.scatter(xs, ys, s=14, alpha=0.6, linewidths=0, label=f"{name} ({len(xs)})")
+    axes.legend(frameon=False)
+    return svg(figure)
+
+
+def _axes(inches: tuple[float, float], x_title: str, y_title: str) -> tuple[Figure, Axes]:
+    """An empty diagram with titles and a light grid."""
+    figure = Figure(inches, layout="constrained")
+    axes = figure.add_subplot(xlabel=x_title, ylabel=y_title)
+    axes.grid(color="#dddddd")
+    axes.set_axisbelow(True)
+    return figure, axes
