@@ -70,30 +70,53 @@ class HfpConfig(_Budget):
     threshold: Strength = Field(default=1e-2, gt=0)
 
 
+SHARED = ("macs", "params", "memory")
+"""Budgets of `QcqpConfig` that are shares of the network."""
+
+FOLDED = ("cycles", "lut", "dsp", "bram18")
+"""Budgets of `QcqpConfig` that are counts on the board, of units whose lanes, or steps, are fixed."""
+
+
 class QcqpConfig(_Table):
     """Optimal selection of channels under one budget or several."""
 
     macs: Share | None = Field(default=None, gt=0, le=1)
     params: Share | None = Field(default=None, gt=0, le=1)
+    memory: Share | None = Field(default=None, gt=0, le=1)  # bits of the weights and of what the layers write
     cycles: int | None = Field(default=None, ge=1)  # a frame, of the slowest layer with its lanes
     lut: int | None = Field(default=None, ge=1)  # of all matrix-vector units with their lanes
+    dsp: int | None = Field(default=None, ge=0)
+    bram18: int | None = Field(default=None, ge=0)
     lanes: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer: inputs, outputs a cycle; 1, 1 by default
+    turns: dict[str, tuple[int, int]] = Field(default_factory=dict)  # in place of lanes: steps over inputs, outputs
+    products_per_dsp: dict[str, int] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, by default
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver
+    solver: Literal["highs", "cpsat"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'
 
     @model_validator(mode="after")
     def _has_a_budget(self) -> QcqpConfig:
-        if all(value is None for value in (self.macs, self.params, self.cycles, self.lut)):
-            raise ValueError("give a budget: macs, params, cycles or lut")
+        if all(getattr(self, kind) is None for kind in (*SHARED, *FOLDED)):
+            raise ValueError(f"give a budget: {', '.join(SHARED + FOLDED)}")
+        if both := sorted(self.lanes.keys() & self.turns.keys()):
+            raise ValueError(f"'{both[0]}' has lanes and turns; give one of them")
         return self
 
 
 class NrmfConfig(_Table):
-    """Low-rank training, then each convolution becomes three."""
+    """Low-rank training, then each convolution becomes three; ranks fall below ``energy`` where a budget asks it."""
 
     energy: Share = Field(default=0.95, gt=0, le=1)  # share of the eigenvalues' sum that the ranks keep
+    macs: Share | None = Field(default=None, gt=0, le=1)  # of the network the stage begins with
+    params: Share | None = Field(default=None, gt=0, le=1)
     ranks: Literal["energy", "vbmf"] = "energy"
     norm: Literal["frobenius", "nuclear"] = "frobenius"
     strength: Strength = Field(default=1e-2, ge=0)
+
+    @model_validator(mode="after")
+    def _vbmf_has_no_budget(self) -> NrmfConfig:
+        if self.ranks == "vbmf" and (self.macs is not None or self.params is not None):
+            raise ValueError('ranks = "vbmf" chooses by itself and takes no budget')
+        return self
 
 
 class PruningStage(_Table):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, combinations, pairwise, product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -52,9 +52,14 @@ def _brute_force(program: ChannelProgram) -> float:
 
 @pytest.mark.parametrize(("seed", "share", "skip", "each"),
                          [(0, 0.5, False, False), (1, 0.3, True, False), (2, 0.4, True, True)])  # fmt: skip
-def test_the_optimum_is_brute_forces_and_the_budget_is_met(seed: int, share: float, skip: bool, each: bool) -> None:
+@pytest.mark.parametrize("solver", ["highs", "cpsat"])
+def test_the_optimum_is_brute_forces_and_the_budget_is_met(
+    seed: int, share: float, skip: bool, each: bool, solver: Literal["highs", "cpsat"]
+) -> None:
+    if solver == "cpsat":
+        pytest.importorskip("immutabledict", reason="OR-tools is not installed")
     program = _program(seed, share, skip=skip, each=each)
-    choice = program.solve(60.0)
+    choice = program.solve(60.0, solver)
     assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9)
     assert choice.gap < 1e-6 and program.fits({name: len(kept) for name, kept in choice.kept.items()})
 
@@ -80,9 +85,16 @@ def test_a_budget_that_cannot_be_met_names_the_layer_that_holds_it() -> None:
 
 @pytest.mark.parametrize(
     ("budget", "spent"),
-    [({"macs": 0.3}, "macs"), ({"cycles": 1500, "lanes": {"conv2": [2, 2]}}, "cycles"), ({"lut": 495}, "lut")],
+    [
+        ({"macs": 0.3}, "macs"),
+        ({"params": 0.4}, "params"),
+        ({"memory": 0.4}, "memory"),
+        ({"cycles": 1500, "lanes": {"conv2": [2, 2]}}, "cycles"),
+        ({"lut": 495}, "lut"),
+        ({"dsp": 16, "turns": {"conv2": [9, 1]}, "products_per_dsp": {"conv2": 1}}, "dsp"),
+    ],
 )
-def test_a_network_is_selected_within_macs_cycles_and_luts(budget: dict[str, Any], spent: str) -> None:
+def test_a_network_is_selected_within_any_budget(budget: dict[str, Any], spent: str) -> None:
     """The kept counts meet the budget, and every kept channel has weights in and out: no inactive weight."""
     network = build(parse_config({"name": "t", "model": {"name": "cnn", "width": 0.4}}, where="test"), (1, 8, 8), 10)
     structure = structure_of(network, (1, 8, 8))
@@ -99,8 +111,22 @@ def test_a_network_is_selected_within_macs_cycles_and_luts(budget: dict[str, Any
 
 def test_cycles_of_full_lanes_are_the_exact_product() -> None:
     layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
-    cost = unit_costs(layer, "cycles", (4, 2), QuantConfig())
+    cost = unit_costs(layer, "cycles", QcqpConfig(cycles=1, lanes={"conv": (4, 2)}), QuantConfig())
     assert cost(8, 6) == 16 * 9 * (8 // 4) * (6 // 2) and cost(7, 5) == cost(8, 6)
+
+
+def test_with_fixed_turns_the_cycles_stay_and_the_slices_are_the_product_of_the_channels() -> None:
+    layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
+    config = QcqpConfig(cycles=1, turns={"conv": (9, 2)}, products_per_dsp={"conv": 1})
+    slices, steps = (unit_costs(layer, kind, config, QuantConfig()) for kind in ("dsp", "cycles"))
+    assert [slices(n, m) for n, m in ((8, 6), (4, 6), (8, 4))] == [8 * 3, 4 * 3, 8 * 2]
+    assert steps(8, 6) == steps(4, 2) == 16 * 9 * 2
+
+
+def test_block_rams_of_the_weights_fall_with_the_channels() -> None:
+    layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
+    cost = unit_costs(layer, "bram18", QcqpConfig(bram18=1), QuantConfig())
+    assert 0 < cost(128, 128) < cost(256, 128) < cost(256, 256)
 
 
 def test_lanes_of_an_unknown_layer_are_refused() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from toolchain.config import RunConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.train import loop
+from toolchain.pruning import MagnitudeConfig
 from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
 from toolchain.train.data import load
 from toolchain.train.loop import load_run, train
@@ -66,7 +66,7 @@ def _scores(structure: Structure) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("model", "shape"), [("lenet5", (1, 28, 28)), ("resnet8", (3, 16, 16))])
 def test_a_budget_is_met_within_one_channel(model: str, shape: tuple[int, int, int], share: float) -> None:
     network, structure = _structure(model, shape)
-    budget = Budget.of(structure, macs=share, params=None)
+    budget = Budget.of(structure, MagnitudeConfig(macs=share))
     kept = keep_by_score(structure, _scores(structure), budget)
     shrink(network.eval(), structure, kept)
     assert macs(network, shape) <= budget.macs  # type: ignore[operator]
@@ -78,7 +78,7 @@ def test_a_budget_is_met_within_one_channel(model: str, shape: tuple[int, int, i
 
 def test_a_uniform_share_is_the_largest_that_fits() -> None:
     _, structure = _structure("lenet5", (1, 28, 28))
-    budget = Budget.of(structure, macs=0.3, params=None)
+    budget = Budget.of(structure, MagnitudeConfig(macs=0.3))
     kept = keep_uniformly(structure, _scores(structure), budget)
     shares = [len(kept[group.name]) / group.size for group in structure.free]
     assert max(shares) - min(shares) < 1 / 6  # the smallest group has six channels
@@ -101,7 +101,7 @@ def test_the_price_of_a_filter_in_hfps_loss_is_the_finite_difference() -> None:
 def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:
     _, structure = _structure("lenet5", (1, 28, 28))
     with pytest.raises(UserError) as caught:
-        Budget.of(structure, macs=0.03, params=0.5)
+        Budget.of(structure, MagnitudeConfig(macs=0.03, params=0.5))
     assert str(caught.value) == (
         "a budget of 12,495 macs cannot be met: one channel a layer still takes 22,136, "
         "most of it in 'conv1' (19,600), 'conv2' (2,500), 'fc1' (25); raise the budget"
@@ -196,8 +196,33 @@ def test_a_run_that_prunes_then_quantizes_is_saved_and_its_onnx_file_has_the_bud
     assert dead > 0
 
 
-def test_a_budget_that_cannot_be_met_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
-    with pytest.raises(UserError, match="macs cannot be met"):
-        train(_config({"name": "prune", "epochs": 1, "magnitude": {"macs": 0.001}}), tmp_path / "run")
-    assert not (tmp_path / "run" / "model.pt").exists()
+@pytest.mark.parametrize(
+    ("before", "stage", "what"),
+    [
+        ({}, {"magnitude": {"macs": 0.001}}, "a budget of 21 macs cannot be met: one channel a layer still takes 730"),
+        ({"magnitude": {"macs": 0.1}}, {"hfp": {"macs": 0.1}}, "a budget of 214 macs cannot be met"),
+        ({"qcqp": {"macs": 0.1}}, {"qcqp": {"macs": 0.1}}, "a budget of 214 macs cannot be met"),
+        ({}, {"qcqp": {"cycles": 100}}, "a budget of 100 cycles cannot be met"),
+        ({}, {"nrmf": {"macs": 0.1}}, "a budget of 2,142 macs cannot be met: rank 1 in every kernel still takes 4,136"),
+        ({}, {"transport": {"macs": 1.0}}, "the budget prunes nothing"),
+        ({}, {"qcqp": {"macs": 0.5, "lanes": {"conv9": [1, 1]}}}, "unknown layer in lanes 'conv9'"),
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first_one_trains(
+    before: dict[str, Any], stage: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    """Nothing is written; the error names the stage."""
+    config = _config({"name": "first", "epochs": 1, **before}, {"name": "prune", "epochs": 1, **stage})
+    with pytest.raises(UserError) as caught:
+        train(config, tmp_path / "run")
+    assert what in str(caught.value) and "[stage 'prune']" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["hfp", "slimming"])
+def test_a_network_without_batch_norms_is_refused_before_it_trains(kind: str, tmp_path: Path) -> None:
+    table = _config({"name": "prune", "epochs": 1, kind: {"macs": 0.5}}).model_dump(exclude_none=True)
+    table["model"]["plain"] = True
+    with pytest.raises(UserError, match=f"{kind} needs a batch norm behind 'conv1'"):
+        train(parse_config(table, where="test"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

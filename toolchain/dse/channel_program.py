@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pulp
@@ -125,23 +126,34 @@ class ChannelProgram:
             _, name, channel = min(moves)
             kept[name] = sorted([*kept[name], channel])
 
-    def solve(self, seconds: float) -> Choice:
+    def solve(self, seconds: float, solver: Literal["highs", "cpsat"] = "highs") -> Choice:
         """The best selection found in ``seconds``, at least as good as the greedy one.
 
         Raises:
-            UserError: a limit cannot be met.
+            UserError: a limit cannot be met, or the solver is not installed.
         """
         self.check()
         start, kept = time.monotonic(), self.greedy()
         value = self.objective(kept)
-        model, channels = self._model(value)
-        model.solve(pulp.getSolver("HiGHS", msg=False, threads=1, timeLimit=max(seconds, 0.1), gapRel=0.0))
-        bound = float(model.solverModel.getInfo().mip_dual_bound) / -_SCALE
-        found = {name: [j for j, x in enumerate(row) if (x.varValue or 0.0) > 0.5] for name, row in channels.items()}
+        if solver == "cpsat":
+            from toolchain.dse.channel_cpsat import solve  # an optional dependency
+
+            found, bound = solve(self, kept, seconds)
+        else:
+            found, bound = self._highs(value, seconds)
         if all(found.values()) and self.fits(_counts(found)) and self.objective(found) > value:
             kept, value = found, self.objective(found)
         whole = self.objective({name: list(range(self.sizes[name])) for name in self.free})
         return Choice(kept, value, max(value, min(bound, whole)), time.monotonic() - start)
+
+    def _highs(self, least: float, seconds: float) -> tuple[Kept, float]:
+        """What HiGHS has found in the time, and its bound."""
+        model, channels = self._model(least)
+        model.solve(pulp.getSolver("HiGHS", msg=False, threads=1, timeLimit=max(seconds, 0.1), gapRel=0.0))
+        bound = float(model.solverModel.getInfo().mip_dual_bound) / -_SCALE
+        return {
+            name: [j for j, x in enumerate(row) if (x.varValue or 0.0) > 0.5] for name, row in channels.items()
+        }, bound
 
     def _model(self, least: float) -> tuple[pulp.LpProblem, dict[str, list[pulp.LpVariable]]]:
         model = pulp.LpProblem("channels", pulp.LpMinimize)

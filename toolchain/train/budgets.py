@@ -6,18 +6,54 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import UserError
-from toolchain.train.shrink import Structure, remove_channels
+from toolchain.train.shrink import Shape, Structure, remove_channels
+from toolchain.train.statistics import macs, parameters
 from toolchain.train.structure import Channels, Edit
 
 log = logging.getLogger(__name__)
 
+
+class Shares(Protocol):
+    """What may be left, as shares; None is no limit."""
+
+    @property
+    def macs(self) -> float | None:
+        """Of the multiply-accumulates."""
+
+    @property
+    def params(self) -> float | None:
+        """Of the weights and biases."""
+
+
 Kept = dict[str, list[int]]
 _NAMED = 3  # layers named when a budget cannot be met
+
+
+@dataclass(frozen=True)
+class Size:
+    """Multiply-accumulates for one image, and weights with biases."""
+
+    macs: int
+    params: int
+
+    @staticmethod
+    def of(structure: Structure) -> Size:
+        """Of the whole network."""
+        return Size(structure.macs(structure.counts), structure.params(structure.counts))
+
+    @staticmethod
+    def of_model(model: nn.Module, shape: Shape) -> Size:
+        """Of a network on images of ``shape``, also of one whose channels cannot be followed."""
+        training = model.training
+        size = Size(macs(model.eval(), shape), parameters(model))
+        model.train(training)
+        return size
 
 
 @dataclass(frozen=True)
@@ -28,19 +64,30 @@ class Budget:
     params: int | None = None
 
     @staticmethod
-    def of(structure: Structure, *, macs: float | None, params: float | None) -> Budget:
-        """Shares of the whole network, rounded down.
+    def of(structure: Structure, shares: Shares, whole: Size | None = None) -> Budget:
+        """Shares of ``whole``, by default the whole network, rounded down.
 
         Raises:
             UserError: even one channel a group is more; names the layers that hold the most of it.
         """
-        full = structure.counts
-        budget = Budget(
-            None if macs is None else int(macs * structure.macs(full)),
-            None if params is None else int(params * structure.params(full)),
-        )
+        budget = Budget.share_of(whole or Size.of(structure), shares)
         budget.check(structure)
         return budget
+
+    @staticmethod
+    def share_of(whole: Size, shares: Shares) -> Budget:
+        """Shares of ``whole``, rounded down."""
+        return Budget(
+            None if shares.macs is None else int(shares.macs * whole.macs),
+            None if shares.params is None else int(shares.params * whole.params),
+        )
+
+    def within(self, size: Size) -> Size:
+        """The most that is left of ``size`` once the budget is met."""
+        return Size(
+            size.macs if self.macs is None else min(size.macs, self.macs),
+            size.params if self.params is None else min(size.params, self.params),
+        )
 
     def fits(self, structure: Structure, counts: Mapping[str, int]) -> bool:
         """Whether a network with ``counts`` channels is within the budget."""
@@ -59,13 +106,18 @@ class Budget:
             needed = getattr(structure, kind)(least)
             if limit is None or needed <= limit:
                 continue
-            shares = sorted(((getattr(layer, kind)(least), layer.name) for layer in structure.layers), reverse=True)
-            holders = ", ".join(f"'{name}' ({share:,})" for share, name in shares[:_NAMED])
-            raise UserError(
-                f"a budget of {limit:,} {kind} cannot be met: one channel a layer still takes {needed:,}, "
-                f"most of it in {holders}",
-                hint="raise the budget",
-            )
+            takes = {layer.name: getattr(layer, kind)(least) for layer in structure.layers}
+            raise cannot_be_met(f"{limit:,} {kind}", "one channel a layer", takes)
+
+
+def cannot_be_met(budget: str, least: str, takes: Mapping[str, int]) -> UserError:
+    """The refusal of ``budget``, when ``least`` of the network still takes so much in each of its layers."""
+    largest = sorted(takes.items(), key=lambda item: (-item[1], item[0]))
+    holders = ", ".join(f"'{name}' ({size:,})" for name, size in largest[:_NAMED])
+    return UserError(
+        f"a budget of {budget} cannot be met: {least} still takes {sum(takes.values()):,}, most of it in {holders}",
+        hint="raise the budget",
+    )
 
 
 def keep_by_score(structure: Structure, scores: Mapping[str, Tensor], budget: Budget) -> Kept:

@@ -25,7 +25,7 @@ from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
 from toolchain.train.niti.run import train_integer
-from toolchain.train.stages import Given, Trained, is_first_process, rebuilt, run_stages, stages
+from toolchain.train.stages import Given, Trained, foresee, is_first_process, rebuilt, run_stages, stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import Edit, from_json, to_json
 
@@ -71,6 +71,8 @@ def train(
     # what is wrong with the network is said before anything is written
     (build_integer if integer_only else build)(config, data.shape, data.classes)
     given = Given(_start(config), _teacher(config, data))
+    if not integer_only:
+        foresee(config, data, out, given.start)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
         _prepare_folder(config, out, resume, overwrite)
     if integer_only:

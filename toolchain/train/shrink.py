@@ -111,7 +111,7 @@ def structure_of(model: nn.Module, shape: Shape | None = None) -> Structure:
         UserError: an operation that channels cannot be followed through.
     """
     trace = _Trace(model)
-    positions = _positions(model, shape) if shape else {}
+    positions = {name: written for name, (_, written) in pixels(model, shape).items()} if shape else {}
     return trace.structure(positions)
 
 
@@ -182,15 +182,15 @@ def _replace(module: nn.Module, path: str, value: Tensor) -> None:
         owner._buffers[name] = value.clone()
 
 
-def _positions(model: nn.Module, shape: Shape) -> dict[str, int]:
-    """Outputs a channel of every convolution and fully connected layer."""
-    found: dict[str, int] = {}
+def pixels(model: nn.Module, shape: Shape) -> dict[str, tuple[int, int]]:
+    """Values a channel that every convolution and fully connected layer reads and writes, for an image of ``shape``."""
+    found: dict[str, tuple[int, int]] = {}
 
-    def note(name: str, output: Tensor) -> None:
-        found[name] = output[0, 0].numel()
+    def note(name: str, x: Tensor, output: Tensor) -> None:
+        found[name] = x[0, 0].numel(), output[0, 0].numel()
 
     hooks = [
-        layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+        layer.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs[0], output))
         for name, layer in model.named_modules()
         if isinstance(layer, Weighted)
     ]

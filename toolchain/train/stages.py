@@ -23,6 +23,7 @@ from torch import nn
 from toolchain import files
 from toolchain.config import RunConfig, StageConfig
 from toolchain.errors import UserError
+from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset, load
 from toolchain.train.distill import Teacher
 from toolchain.train.methods import quant_method, stage_methods
@@ -119,6 +120,31 @@ class Given:
 
     start: Trained | None = None
     teacher: Teacher | None = None
+
+
+def foresee(config: RunConfig, data: Dataset, out: Path, start: Trained | None) -> None:
+    """Ask the methods of all stages whether they can do what they are asked, before any of them trains.
+
+    What the budgets of the stages before leave is known as bounds only; a later budget that is missed by the rest is
+    refused when its stage begins.
+
+    Raises:
+        UserError: one cannot.
+    """
+    methods = [(stage, method) for stage in stages(config) if stage.own for method in stage_methods(stage.own)]
+    if not methods:
+        return
+    model = build(methods[0][0].config, data.shape, data.classes)
+    apply_edits(model, start.edits if start else [], layers_of(config))
+    left: Size | None = Size.of_model(model, data.shape)
+    for stage, method in methods:
+        if left is None:
+            return
+        context = Context(stage.config, data, None, layers_of(stage.config), out, stage.own)
+        try:
+            left = method.foresee(model, context, left)
+        except UserError as error:
+            raise UserError(error.what, where=f"stage '{stage.name}'", hint=error.hint) from error
 
 
 def run_stages(

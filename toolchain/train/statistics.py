@@ -35,7 +35,7 @@ def macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
     hooks = [layer.register_forward_hook(count) for layer in weighted_layers(model)]
     try:
         with torch.no_grad():
-            model(torch.zeros(1, *shape))
+            model(torch.zeros(1, *shape, device=next(model.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()

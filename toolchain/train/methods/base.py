@@ -12,6 +12,7 @@ from brevitas.nn.quant_layer import QuantNonLinearActLayer
 from torch import Tensor, nn
 
 from toolchain.config import RunConfig, StageConfig
+from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset
 from toolchain.train.structure import Edit
 
@@ -51,6 +52,22 @@ class Method(nn.Module):
     The order of the hooks: ``restructure`` and ``prepare`` before the optimizer is made, ``start_epoch``, then
     ``penalty`` and ``after_step`` for every step, ``finalize`` when the stage is over.
     """
+
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> Size | None:
+        """What is left at most after the stage, of ``left`` before it; called before the first stage trains.
+
+        Args:
+            model: the network the run begins with; not to be changed.
+            context: the stage's.
+            left: bounds on what the stages before leave of it.
+
+        Returns:
+            None when the layers then are others, so that nothing can be said about later stages.
+
+        Raises:
+            UserError: the method cannot do what it is asked, whatever the stages before leave.
+        """
+        return left
 
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
         """Change what the stage trains; returns the changes of structure, already made."""

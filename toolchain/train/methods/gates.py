@@ -39,12 +39,16 @@ class Gates:
         return multiply
 
 
-def norm_scales(model: nn.Module, group: Group, method: str) -> Tensor:
-    """The mean |scale| of a group's batch norms by channel, differentiable.
+def all_scales(model: nn.Module, structure: Structure, method: str) -> dict[str, Tensor]:
+    """The mean |scale| of every free group's batch norms by channel, differentiable.
 
     Raises:
-        UserError: there is none.
+        UserError: ``method`` finds none behind a group.
     """
+    return {group.name: _norm_scales(model, group, method) for group in structure.free}
+
+
+def _norm_scales(model: nn.Module, group: Group, method: str) -> Tensor:
     norms = [model.get_submodule(name) for name in group.norms]
     if not norms:
         raise UserError(f"{method} needs a batch norm behind '{group.name}'")

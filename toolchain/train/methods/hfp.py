@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.pruning import HfpConfig
-from toolchain.train.budgets import Budget, keep_by_score, shrink
+from toolchain.train.budgets import Budget, Size, keep_by_score, shrink
 from toolchain.train.methods.base import Context, Method
-from toolchain.train.methods.gates import Gates, norm_scales
+from toolchain.train.methods.gates import Gates, all_scales
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.structure import Edit
 
@@ -48,11 +48,16 @@ class Hfp(Method):
         self.gates: Gates
         self._handle: Any = None
 
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
+        """Whether the budgets can be met, and every channel has a scale."""
+        structure = structure_of(model, context.data.shape)
+        all_scales(model, structure, "hfp")
+        return Budget.of(structure, self.config, left).within(left)
+
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Gates behind the batch norms, opened or closed before every forward pass."""
         self.structure = structure_of(model, context.data.shape)
-        self.budget = Budget.of(self.structure, macs=self.config.macs, params=self.config.params)
-        self._scales(model)
+        self.budget = Budget.of(self.structure, self.config)
         self.gates = Gates(model, self.structure)
         self._handle = model.register_forward_pre_hook(lambda model, _: self._set_gates(model))
 
@@ -65,15 +70,12 @@ class Hfp(Method):
         self._handle.remove()
         self.gates.remove()
         with torch.no_grad():
-            kept = keep_by_score(self.structure, self._scales(model), self.budget)
+            kept = keep_by_score(self.structure, all_scales(model, self.structure, "hfp"), self.budget)
         return shrink(model, self.structure, kept)
 
     def _set_gates(self, model: nn.Module) -> None:
-        for name, scale in self._scales(model).items():
+        for name, scale in all_scales(model, self.structure, "hfp").items():
             self.gates.factors[name] = _Open.apply(scale, self.config.threshold)  # type: ignore[no-untyped-call]
-
-    def _scales(self, model: nn.Module) -> dict[str, Tensor]:
-        return {group.name: norm_scales(model, group, "hfp") for group in self.structure.free}
 
 
 def excess(structure: Structure, gates: Mapping[str, Tensor], budget: Budget) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.pruning import MagnitudeConfig
-from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
+from toolchain.train.budgets import Budget, Size, keep_by_score, keep_uniformly, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.weights import keep_largest_weights
 from toolchain.train.shrink import Group, Structure, structure_of
@@ -24,6 +24,12 @@ class Magnitude(Method):
         super().__init__()
         self.config = config
 
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
+        """Whether the budget can be met."""
+        if self.config.granularity == "weight":
+            return left
+        return Budget.of(structure_of(model, context.data.shape), self.config, left).within(left)
+
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
         """Prune."""
         config = self.config
@@ -32,7 +38,7 @@ class Magnitude(Method):
             scores = {name: layer.weight.detach().abs() for name, layer in named_weighted_layers(model).items()}
             return keep_largest_weights(model, scores, config.params, uniform=config.scope == "layer")
         structure = structure_of(model, context.data.shape)
-        budget = Budget.of(structure, macs=config.macs, params=config.params)
+        budget = Budget.of(structure, config)
         scores = {group.name: filter_norms(model, structure, group) for group in structure.free}
         keep = keep_uniformly if config.scope == "layer" else keep_by_score
         return shrink(model, structure, keep(structure, scores, budget))

@@ -3,22 +3,28 @@
 From the authors' slides; the paper's body could not be read. Their term, (1 / 2M) sum(tr(W1 W1') + tr(W2 W2')) over M
 kernels with the unfoldings W1 and W2, is the mean squared Frobenius norm: weight decay on these kernels. It is
 ``norm = "frobenius"``. ``norm = "nuclear"`` is what the name promises, the sum of the singular values of both
-unfoldings, by its proximal step after each step of the optimizer; it is not the authors'.
+unfoldings, by its proximal step after each step of the optimizer; it is not the authors'. Neither are budgets: the
+paper's only knob is the energy.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.pruning import NrmfConfig
+from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
+from toolchain.train.shrink import Shape, pixels
 from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit, Tucker
 
+_BISECTIONS = 40  # of the energy that meets a budget
 _NOISE_CANDIDATES = 400  # noise variances tried by `vbmf_rank`, evenly on a logarithmic scale
 
 
@@ -31,16 +37,26 @@ class Factors(NamedTuple):
 
 
 class Nrmf(Method):
-    """Trains for low ranks; when the stage ends every convolution with a kernel above 1x1 that gains becomes three."""
+    """Trains for low ranks; when the stage ends every convolution with a kernel above 1x1 that gains becomes three.
+
+    One that gains takes fewer weights, or fewer multiply-accumulates under a budget of these.
+    """
 
     def __init__(self, config: NrmfConfig) -> None:
         super().__init__()
         self.config = config
         self.context: Context
+        self.budget = Budget()
+
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> None:
+        """Whether kernels of rank 1 meet the budget. The layers after the stage are others."""
+        _check(model, context, Budget.share_of(left, self.config))
 
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Nothing is changed before the end."""
         self.context = context
+        self.budget = Budget.share_of(Size.of_model(model, context.data.shape), self.config)
+        _check(model, context, self.budget)
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """The authors' term, weight decay in effect."""
@@ -59,13 +75,13 @@ class Nrmf(Method):
     @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
         """Factorize at the ranks that the energy or VBMF says, where that takes fewer weights."""
+        kernels = {name: conv.weight.detach().clone() for name, conv in _kernels(model).items()}
+        sizes = _sizes(model, self.context.data.shape)
         edits: list[Edit] = []
-        for name, conv in _kernels(model).items():
-            weight = conv.weight.detach().clone()
-            ranks = [self._rank(unfolded(weight, axis)) for axis in (1, 0)]
-            if tucker_weights(weight.shape, ranks[0], ranks[1]) >= weight.numel():
+        for name, ranks in self._ranks(model, kernels, sizes).items():
+            if not sizes[name].gains(ranks, self.budget):
                 continue
-            edit = Tucker(name, *ranks)
+            edit, weight = Tucker(name, *ranks), kernels[name]
             edit.apply(model, self.context.make)
             model.get_submodule(name).to(weight.device)
             factors = tucker(weight, *ranks)
@@ -76,8 +92,95 @@ class Nrmf(Method):
             edits.append(edit)
         return edits
 
-    def _rank(self, matrix: Tensor) -> int:
-        return vbmf_rank(matrix) if self.config.ranks == "vbmf" else energy_rank(matrix, self.config.energy)
+    def _ranks(
+        self, model: nn.Module, kernels: Mapping[str, Tensor], sizes: Mapping[str, _Sizes]
+    ) -> dict[str, tuple[int, int]]:
+        """Ranks of the unfoldings by inputs and by outputs: at the energy, or at the largest that meets the budget."""
+        if self.config.ranks == "vbmf":
+            return {name: (vbmf_rank(unfolded(w, 1)), vbmf_rank(unfolded(w, 0))) for name, w in kernels.items()}
+        shares = {name: (energy_shares(unfolded(w, 1)), energy_shares(unfolded(w, 0))) for name, w in kernels.items()}
+
+        def at(energy: float) -> dict[str, tuple[int, int]]:
+            return {name: (_rank(pair[0], energy), _rank(pair[1], energy)) for name, pair in shares.items()}
+
+        rest = _rest(model, self.context.data.shape, sizes)
+        low, high = 0.0, self.config.energy
+        if _meets(sizes, at(high), rest, self.budget):
+            return at(high)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _meets(sizes, at(middle), rest, self.budget) else (low, middle)
+        return at(low)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """A kernel's ``shape`` (T, S, D, D), and the values a channel that it reads and writes."""
+
+    shape: torch.Size
+    read: int
+    written: int
+
+    @property
+    def whole(self) -> Size:
+        """As one convolution."""
+        weights = math.prod(self.shape)
+        return Size(weights * self.written, weights)
+
+    def factorized(self, ranks: tuple[int, int]) -> Size:
+        """As three; the first works on what is read."""
+        (outputs, inputs, *kernel), (rank_in, rank_out) = self.shape, ranks
+        behind = math.prod(kernel) * rank_in * rank_out + rank_out * outputs
+        return Size(inputs * rank_in * self.read + behind * self.written, tucker_weights(self.shape, *ranks))
+
+    def gains(self, ranks: tuple[int, int], budget: Budget) -> bool:
+        """Whether three take less of what counts."""
+        kind = "params" if budget.macs is None else "macs"
+        return bool(getattr(self.factorized(ranks), kind) < getattr(self.whole, kind))
+
+    def left(self, ranks: tuple[int, int], budget: Budget) -> Size:
+        """What is left with the ranks."""
+        return self.factorized(ranks) if self.gains(ranks, budget) else self.whole
+
+
+def _sizes(model: nn.Module, shape: Shape) -> dict[str, _Sizes]:
+    seen = pixels(model, shape)
+    return {name: _Sizes(conv.weight.shape, *seen[name]) for name, conv in _kernels(model).items()}
+
+
+def _rest(model: nn.Module, shape: Shape, sizes: Mapping[str, _Sizes]) -> Size:
+    """What is not factorized, biases included."""
+    whole = Size.of_model(model, shape)
+    return Size(
+        whole.macs - sum(kernel.whole.macs for kernel in sizes.values()),
+        whole.params - sum(kernel.whole.params for kernel in sizes.values()),
+    )
+
+
+def _meets(sizes: Mapping[str, _Sizes], ranks: Mapping[str, tuple[int, int]], rest: Size, budget: Budget) -> bool:
+    left = [kernel.left(ranks[name], budget) for name, kernel in sizes.items()]
+    return (budget.macs is None or rest.macs + sum(size.macs for size in left) <= budget.macs) and (
+        budget.params is None or rest.params + sum(size.params for size in left) <= budget.params
+    )
+
+
+def _check(model: nn.Module, context: Context, budget: Budget) -> None:
+    """That kernels of rank 1 meet the budget.
+
+    Raises:
+        UserError: they do not.
+    """
+    if budget == Budget():
+        return
+    sizes = _sizes(model, context.data.shape)
+    rest = _rest(model, context.data.shape, sizes)
+    if _meets(sizes, dict.fromkeys(sizes, (1, 1)), rest, budget):
+        return
+    for kind, limit in (("macs", budget.macs), ("params", budget.params)):
+        takes = {name: getattr(kernel.left((1, 1), budget), kind) for name, kernel in sizes.items()}
+        takes["the other layers"] = getattr(rest, kind)
+        if limit is not None and sum(takes.values()) > limit:
+            raise cannot_be_met(f"{limit:,} {kind}", "rank 1 in every kernel", takes)
 
 
 def _kernels(model: nn.Module) -> dict[str, nn.Conv2d]:
@@ -107,10 +210,18 @@ def shrink_singular_values(weight: Tensor, axis: int, amount: float) -> Tensor:
 
 def energy_rank(matrix: Tensor, energy: float) -> int:
     """The least number of eigenvalues of ``M M'``, largest first, that make up the share ``energy`` of their sum."""
+    return _rank(energy_shares(matrix), energy)
+
+
+def energy_shares(matrix: Tensor) -> Tensor:
+    """The shares that the largest 1, 2, ... eigenvalues of ``M M'`` above rounding make up of their sum."""
     values = torch.linalg.svdvals(matrix.double()).square()
     values = values[values > values[0] * torch.finfo(matrix.dtype).eps ** 2 * max(matrix.shape) ** 2]
-    shares = values.cumsum(0) / values.sum()
-    return 1 + int((shares < energy - 1e-12).sum()) if len(values) else 1
+    return values.cumsum(0) / values.sum()
+
+
+def _rank(shares: Tensor, energy: float) -> int:
+    return 1 + int((shares < energy - 1e-12).sum()) if len(shares) else 1
 
 
 def vbmf_rank(matrix: Tensor) -> int:

@@ -2,7 +2,7 @@
 
 Objective and constraints are those of the authors' code. Their produced and consumed channels are one set here, also
 where a skip ends: an adder of the accelerator has as many channels on either side. HiGHS and a linear form stand for
-CPLEX. Cycles and LUTs of a fixed folding come from the explorer's own model.
+CPLEX. Cycles and resources of a fixed folding come from the explorer's own model.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from toolchain.dse.cycles import cycles
 from toolchain.errors import unknown_name
 from toolchain.ir.ops import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
-from toolchain.pruning import QcqpConfig
-from toolchain.train.budgets import shrink
+from toolchain.pruning import FOLDED, QcqpConfig
+from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Edit
@@ -40,35 +40,65 @@ class Qcqp(Method):
         super().__init__()
         self.config = config
 
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
+        """Whether one channel a group meets the budgets."""
+        config, structure = self.config, structure_of(model, context.data.shape)
+        channel_program(model, structure, config, context.config.quant, left).check()
+        return Budget.share_of(left, config).within(left)
+
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
         """Select and remove."""
         structure = structure_of(model, context.data.shape)
-        choice = channel_program(model, structure, self.config, context.config.quant).solve(self.config.seconds)
+        choice = channel_program(model, structure, self.config, context.config.quant).solve(
+            self.config.seconds, self.config.solver
+        )
         log.info("objective %.6g, gap %.3g, %.1f s", choice.objective, choice.gap, choice.seconds)
         return shrink(model, structure, choice.kept)
 
 
-def channel_program(model: nn.Module, structure: Structure, config: QcqpConfig, quant: QuantConfig) -> ChannelProgram:
-    """The selection problem of a network.
+def channel_program(
+    model: nn.Module, structure: Structure, config: QcqpConfig, quant: QuantConfig, whole: Size | None = None
+) -> ChannelProgram:
+    """The selection problem of a network; shares are those of ``whole``, by default of the network.
 
     Raises:
-        UserError: lanes for a layer that the network has not.
+        UserError: lanes, turns or products for a layer that the network has not.
     """
-    for name in config.lanes:
-        if name not in [layer.name for layer in structure.layers]:
-            raise unknown_name("layer in lanes", name, [layer.name for layer in structure.layers])
+    names = [layer.name for layer in structure.layers]
+    for key in ("lanes", "turns", "products_per_dsp"):
+        for name in getattr(config, key):
+            if name not in names:
+                raise unknown_name(f"layer in {key}", name, names)
     layers = [Weights(x.name, x.reads, x.writes, importance(model, structure, x)) for x in structure.layers]
+    budget = Budget.share_of(whole or Size.of(structure), config)
+    bounds = [("macs", budget.macs), ("params", budget.params)]
+    bounds += [(kind, getattr(config, kind)) for kind in FOLDED]
     limits = [
-        Limit(kind, {x.name: _size(x, kind) for x in structure.layers}, int(share * getattr(structure, kind)(full)))
-        for full in [structure.counts]
-        for kind, share in (("macs", config.macs), ("params", config.params))
-        if share is not None
+        Limit(kind, {x.name: cost_of(x, kind, config, quant) for x in structure.layers}, bound, each=kind == "cycles")
+        for kind, bound in bounds
+        if bound is not None
     ]
-    for kind, bound in (("cycles", config.cycles), ("lut", config.lut)):
-        if bound is not None:
-            costs = {x.name: unit_costs(x, kind, config.lanes.get(x.name, (1, 1)), quant) for x in structure.layers}
-            limits.append(Limit(kind, costs, bound, each=kind == "cycles"))
+    if config.memory is not None:
+        costs = {x.name: cost_of(x, "memory", config, quant) for x in structure.layers}
+        full = structure.counts
+        total = sum(costs[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
+        limits.append(Limit("bits of memory", costs, int(config.memory * total)))
     return ChannelProgram(layers, structure.counts, [group.name for group in structure.free], limits)
+
+
+def cost_of(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:
+    """What a layer takes of a budget, of (channels read, channels written)."""
+    if kind in FOLDED:
+        return unit_costs(layer, kind, config, quant)
+
+    def cost(reads: int, writes: int) -> int:
+        counts: Mapping[str, int] = {layer.writes: writes} | ({} if layer.reads is None else {layer.reads: reads})
+        if kind == "memory":
+            written = layer.positions * writes * quant.act_bits
+            return int(layer.area * layer.pairs(counts)) * quant.weight_bits + written
+        return int(getattr(layer, kind)(counts))
+
+    return cost
 
 
 @torch.no_grad()
@@ -84,29 +114,28 @@ def importance(model: nn.Module, structure: Structure, layer: Layer) -> NDArray[
     return matrix
 
 
-def unit_costs(layer: Layer, kind: str, lanes: tuple[int, int], quant: QuantConfig) -> Cost:
-    """Cycles a frame or LUTs of a layer's matrix-vector unit, of (channels read, channels written), lanes fixed.
+def unit_costs(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:
+    """Cycles a frame or a resource of a layer's matrix-vector unit, of (channels read, channels written).
 
-    Channels that do not fill the lanes count as if they did.
+    With fixed lanes fewer channels take fewer cycles, with fixed turns fewer lanes. Channels that do not fill the last
+    turn count as if they did.
     """
-    simd, pe = lanes
+    packing = config.products_per_dsp.get(layer.name, 0)
 
     def cost(reads: int, writes: int) -> int:
-        inputs, outputs = -(-reads // simd) * simd * layer.area, -(-writes // pe) * pe
+        if layer.name in config.turns:
+            turns_in, turns_out = config.turns[layer.name]
+            simd, pe = -(-reads * layer.area // turns_in), -(-writes // turns_out)
+            inputs, outputs = simd * turns_in, pe * turns_out
+        else:
+            simd, pe = config.lanes.get(layer.name, (1, 1))
+            inputs, outputs = -(-reads // simd) * simd * layer.area, -(-writes // pe) * pe
+        unit = Parallelism(simd, pe, packing)
         x = Value("x", (layer.positions, 1, inputs), QInt(quant.act_bits, False))
         y = Value("y", (layer.positions, 1, outputs), _ACCUMULATOR)
         weight_type = QInt(max(2, quant.weight_bits), True)
         weight = np.zeros((outputs, inputs), dtype=np.int64)
         node = MatVec(name=layer.name, inputs=("x",), outputs=(y,), weight=weight, weight_type=weight_type)
-        unit = Parallelism(simd, pe, 0)
-        return cycles(node, x, unit) if kind == "cycles" else unit_cost(node, x, unit).lut
-
-    return cost
-
-
-def _size(layer: Layer, kind: str) -> Cost:
-    def cost(reads: int, writes: int) -> int:
-        counts: Mapping[str, int] = {layer.writes: writes} | ({} if layer.reads is None else {layer.reads: reads})
-        return int(getattr(layer, kind)(counts))
+        return cycles(node, x, unit) if kind == "cycles" else int(getattr(unit_cost(node, x, unit), kind))
 
     return cost

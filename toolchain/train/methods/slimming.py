@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.pruning import SlimmingConfig
-from toolchain.train.budgets import Budget, keep_by_score, shrink
+from toolchain.train.budgets import Budget, Size, keep_by_score, shrink
 from toolchain.train.methods.base import Context, Method
-from toolchain.train.methods.gates import norm_scales
+from toolchain.train.methods.gates import all_scales
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.structure import Edit
 
@@ -22,21 +22,23 @@ class Slimming(Method):
         self.structure: Structure
         self.budget: Budget
 
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
+        """Whether the budget can be met, and every channel has a scale."""
+        structure = structure_of(model, context.data.shape)
+        all_scales(model, structure, "slimming")
+        return Budget.of(structure, self.config, left).within(left)
+
     def prepare(self, model: nn.Module, context: Context) -> None:
-        """Find the channels, and whether the budget can be met."""
+        """Find the channels."""
         self.structure = structure_of(model, context.data.shape)
-        self.budget = Budget.of(self.structure, macs=self.config.macs, params=self.config.params)
-        self._scales(model)
+        self.budget = Budget.of(self.structure, self.config)
 
     def penalty(self, model: nn.Module) -> Tensor:
         """The L1 term."""
-        return self.config.strength * torch.cat(list(self._scales(model).values())).sum()
+        return self.config.strength * torch.cat(list(all_scales(model, self.structure, "slimming").values())).sum()
 
     def finalize(self, model: nn.Module) -> list[Edit]:
         """Remove the channels of smallest scale in the whole network."""
         with torch.no_grad():
-            kept = keep_by_score(self.structure, self._scales(model), self.budget)
+            kept = keep_by_score(self.structure, all_scales(model, self.structure, "slimming"), self.budget)
         return shrink(model, self.structure, kept)
-
-    def _scales(self, model: nn.Module) -> dict[str, Tensor]:
-        return {group.name: norm_scales(model, group, "slimming") for group in self.structure.free}

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError
 from toolchain.pruning import TransportConfig
-from toolchain.train.budgets import Budget, keep_by_score, shrink, top_indices
+from toolchain.train.budgets import Budget, Size, keep_by_score, shrink, top_indices
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import Gates
 from toolchain.train.methods.magnitude import filter_norms
@@ -95,6 +95,15 @@ class TransportPruning(Method):
         self.masked: dict[str, nn.Module] = {}
         self._handles: list[Any] = []
 
+    def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
+        """Whether the budget can be met, and is one."""
+        if self.config.granularity == "weight":
+            return left
+        structure = structure_of(model, context.data.shape)
+        budget = Budget.of(structure, self.config, left)
+        _share_within(structure, budget)
+        return budget.within(left)
+
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Scores from the norms of the filters, plans that prefer nothing, and a step before every training batch."""
         config = self.config
@@ -102,7 +111,7 @@ class TransportPruning(Method):
             self._prepare_weights(model)
         else:
             self.structure = structure_of(model, context.data.shape)
-            self.budget = Budget.of(self.structure, macs=config.macs, params=config.params)
+            self.budget = Budget.of(self.structure, config)
             self.gates = Gates(model, self.structure)
             start = _share_within(self.structure, self.budget)
             for group in self.structure.free:
