@@ -24,6 +24,9 @@ NETWORKS = {
 }  # fmt: skip
 """Shares of the MACs that are left, by network; few on a CPU, where a run on CIFAR-10 takes ten minutes."""
 
+COMPARED = {0.3: ("hfp-penalty",)}
+"""Variants, at these shares only: `hfp` without its ramp."""
+
 METHODS = ("magnitude", "magnitude-layer", "slimming", "transport", "hfp", "qcqp", "nrmf")
 SELECTION_SECONDS = 30.0  # of the solver of `qcqp`
 
@@ -83,7 +86,7 @@ def budgets(where: str, seeds: int) -> Iterator[Pruned]:
         for seed in range(seeds):
             yield Pruned(data, model, "dense", 1.0, seed, epochs)
             for share in shares:
-                for method in METHODS:
+                for method in (*METHODS, *COMPARED.get(share, ())):
                     yield Pruned(data, model, method, share, seed, epochs)
             for alpha in (5e-4, 1e-3):
                 yield Pruned(data, model, "dst", alpha, seed, epochs)
@@ -137,6 +140,8 @@ def _table(run: Pruned) -> dict[str, Any]:
             return {"magnitude": budget | {"scope": "layer"}}
         case "qcqp":
             return {"qcqp": budget | {"seconds": SELECTION_SECONDS}}
+        case "hfp-penalty":
+            return {"hfp": budget | {"ramp": 0.0}}
         case "nrmf":
             return {"nrmf": budget | {"energy": 1.0}}
     return {run.method: budget}

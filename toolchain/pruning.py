@@ -64,10 +64,15 @@ class TransportConfig(_Masked):
 
 
 class HfpConfig(_Budget):
-    """Budgets in the loss through gates on the batch norms' scales; a gate closes at ``threshold``."""
+    """Budgets in the loss through gates on the batch norms' scales; a gate closes at ``threshold``.
+
+    In the first ``ramp`` of the stage the smallest scales close besides, to a budget that falls from the whole network
+    to what is asked; 0 leaves the gates to the loss.
+    """
 
     strength: Strength = Field(default=1.0, gt=0)
     threshold: Strength = Field(default=1e-2, gt=0)
+    ramp: Strength = Field(default=0.5, ge=0, le=1)
 
 
 SHARED = ("macs", "params", "memory")

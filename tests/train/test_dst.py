@@ -81,10 +81,12 @@ def test_a_layer_with_one_percent_left_starts_over_and_says_so(caplog: pytest.Lo
     thresholds.threshold.data.fill_(0.5)
     weight = torch.zeros(10, 20)
     weight[0, :3] = 1.0
-    thresholds.start_over(weight)
+    thresholds(weight)
+    thresholds.start_over()
     assert thresholds.threshold.eq(0.5).all()
     weight[0, 2] = 0.1
     with caplog.at_level(logging.WARNING):
-        thresholds.start_over(weight)
+        thresholds(weight)
+        thresholds.start_over()
     assert thresholds.threshold.eq(0).all()
     assert caplog.messages == ["'fc1' kept 1.00 % of its weights: its thresholds start at zero again"]

@@ -89,6 +89,13 @@ class Budget:
             size.params if self.params is None else min(size.params, self.params),
         )
 
+    def between(self, whole: Size, progress: float) -> Budget:
+        """From ``whole`` at a progress of 0 to this budget at 1; limits there are none of stay so."""
+        return Budget(
+            None if self.macs is None else round(whole.macs + progress * (self.macs - whole.macs)),
+            None if self.params is None else round(whole.params + progress * (self.params - whole.params)),
+        )
+
     def fits(self, structure: Structure, counts: Mapping[str, int]) -> bool:
         """Whether a network with ``counts`` channels is within the budget."""
         return (self.macs is None or structure.macs(counts) <= self.macs) and (

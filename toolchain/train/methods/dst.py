@@ -22,8 +22,9 @@ _FEWEST = 0.01  # a layer that keeps at most this share starts over with thresho
 
 def long_tailed(x: Tensor) -> Tensor:
     """The paper's stand-in for the derivative of the unit step: 2 - 4|x| up to 0.4, 0.4 up to 1, then 0."""
-    distance = x.abs()
-    return torch.where(distance <= 0.4, 2 - 4 * distance, torch.where(distance <= 1, 0.4, 0.0))
+    distance = x.detach().abs()
+    inside = distance <= 1
+    return distance.mul_(-4).add_(2).clamp_min_(0.4).mul_(inside)
 
 
 class _Alive(torch.autograd.Function):
@@ -34,19 +35,20 @@ class _Alive(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, threshold: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
         distance = weight.abs() - threshold
         alive = distance > 0
         ctx.save_for_backward(weight, distance, alive)
         ctx.rows = threshold.shape
-        return weight * alive
+        ctx.mark_non_differentiable(alive)
+        return weight * alive, alive
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         weight, distance, alive = ctx.saved_tensors
-        structure = grads[0] * weight * long_tailed(distance)
-        to_weight = grads[0] * alive + structure * weight.sign()
-        return to_weight, -structure.sum_to_size(ctx.rows)
+        structure = long_tailed(distance).mul_(weight).mul_(grads[0])
+        to_threshold = structure.sum_to_size(ctx.rows).neg_()
+        return structure.mul_(weight.sign()).addcmul_(grads[0], alive), to_threshold
 
 
 class Thresholds(nn.Module):
@@ -56,6 +58,7 @@ class Thresholds(nn.Module):
         super().__init__()
         self.layer = layer
         self.threshold = nn.Parameter(torch.zeros(weight.shape[0], *(1,) * (weight.dim() - 1), device=weight.device))
+        self._alive = torch.ones(1, dtype=torch.bool)  # what the last forward pass has found
 
     def alive(self, weight: Tensor) -> Tensor:
         """Which weights exceed their row's threshold; a weight of exactly zero never does."""
@@ -63,13 +66,14 @@ class Thresholds(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weights that are alive."""
-        masked: Tensor = _Alive.apply(weight, self.threshold)  # type: ignore[no-untyped-call]
+        masked: Tensor
+        masked, self._alive = _Alive.apply(weight, self.threshold)  # type: ignore[no-untyped-call]
         return masked
 
     @torch.no_grad()
-    def start_over(self, weight: Tensor) -> None:
-        """Back to zero thresholds when next to nothing is left of the layer."""
-        share = float(self.alive(weight).float().mean())
+    def start_over(self) -> None:
+        """Back to zero thresholds when next to nothing of the layer was left in the last forward pass."""
+        share = int(self._alive.count_nonzero()) / self._alive.numel()
         if share <= _FEWEST:
             log.warning("'%s' kept %.2f %% of its weights: its thresholds start at zero again", self.layer, 100 * share)
             self.threshold.zero_()
@@ -101,7 +105,7 @@ class Dst(Method):
     def after_step(self, model: nn.Module, progress: float) -> None:
         """Layers that have next to nothing left start over."""
         for layer in self.layers.values():
-            _thresholds(layer).start_over(_raw(layer))
+            _thresholds(layer).start_over()
 
     def finalize(self, model: nn.Module) -> list[Edit]:
         """The dead weights become zeros that stay."""

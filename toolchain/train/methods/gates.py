@@ -39,6 +39,11 @@ class Gates:
         return multiply
 
 
+def undotted(name: str) -> str:
+    """A group's name as that of a buffer or parameter, which holds no dot."""
+    return name.replace(".", "/")
+
+
 def all_scales(model: nn.Module, structure: Structure, method: str) -> dict[str, Tensor]:
     """The mean |scale| of every free group's batch norms by channel, differentiable.
 

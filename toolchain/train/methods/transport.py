@@ -13,7 +13,7 @@ from toolchain.errors import UserError
 from toolchain.pruning import TransportConfig
 from toolchain.train.budgets import Budget, Size, keep_by_score, shrink, top_indices
 from toolchain.train.methods.base import Context, Method
-from toolchain.train.methods.gates import Gates
+from toolchain.train.methods.gates import Gates, undotted
 from toolchain.train.methods.magnitude import filter_norms
 from toolchain.train.methods.weights import keep_masked
 from toolchain.train.shrink import Structure, structure_of
@@ -115,7 +115,7 @@ class TransportPruning(Method):
             self.gates = Gates(model, self.structure)
             start = _share_within(self.structure, self.budget)
             for group in self.structure.free:
-                key = _key(group.name)
+                key = undotted(group.name)
                 self.scores[key] = nn.Parameter(filter_norms(model, self.structure, group))
                 self.plans[key] = Transport(group.size, config.epsilon)
                 logit = math.log(start / (1 - start))
@@ -128,7 +128,7 @@ class TransportPruning(Method):
             return None
         counts: dict[str, Any] = dict(self.structure.counts)
         for group in self.structure.free:
-            counts[group.name] = torch.sigmoid(self.thetas[_key(group.name)]) * group.size
+            counts[group.name] = torch.sigmoid(self.thetas[undotted(group.name)]) * group.size
         full, miss = self.structure.counts, torch.zeros(())
         for kind, limit in (("macs", self.budget.macs), ("params", self.budget.params)):
             if limit is not None:
@@ -156,7 +156,7 @@ class TransportPruning(Method):
         sizes = {name: layer.weight.numel() for name, layer in self.masked.items()}  # type: ignore[operator,union-attr]
         uniform = self.config.scope == "layer"
         for key, units in sizes.items() if uniform else [("all", sum(sizes.values()))]:
-            self.plans[_key(key)] = Transport(units, self.config.epsilon)
+            self.plans[undotted(key)] = Transport(units, self.config.epsilon)
         for layer in self.masked.values():
             parametrize.register_parametrization(layer, "weight", _Weights())
 
@@ -170,12 +170,12 @@ class TransportPruning(Method):
         if not model.training:
             kept = self._hard_filters()
             for group in self.structure.free:
-                hard = torch.zeros_like(self.scores[_key(group.name)])
+                hard = torch.zeros_like(self.scores[undotted(group.name)])
                 hard[kept[group.name]] = 1.0
                 self.gates.factors[group.name] = hard
             return
         for group in self.structure.free:
-            key = _key(group.name)
+            key = undotted(group.name)
             share = torch.sigmoid(self.thetas[key]).clamp(1 / group.size, 1 - 1e-6)
             self.gates.factors[group.name] = self._plan(key).step(self.scores[key], share * group.size)
 
@@ -183,9 +183,9 @@ class TransportPruning(Method):
         """The channels of largest mask, as many a group as its share says, then to the budget."""
         ranked = {}
         for group in self.structure.free:
-            key = _key(group.name)
+            key = undotted(group.name)
             mask = self._plan(key).mask().detach().cpu()
-            wanted = max(1, round(float(torch.sigmoid(self.thetas[key])) * group.size))
+            wanted = max(1, round(float(torch.sigmoid(self.thetas[key].detach())) * group.size))
             ranked[group.name] = mask.clamp(0, 1)
             ranked[group.name][top_indices(mask, wanted)] += 1.0  # what the group's share keeps goes last
         return keep_by_score(self.structure, ranked, self.budget)
@@ -194,7 +194,9 @@ class TransportPruning(Method):
         assert self.config.params is not None
         raw = {name: _raw(layer).abs() for name, layer in self.masked.items()}
         if self.config.scope == "layer":
-            steps = {name: self._plan(_key(name)).step(x.flatten(), self._count(x.numel())) for name, x in raw.items()}
+            steps = {
+                name: self._plan(undotted(name)).step(x.flatten(), self._count(x.numel())) for name, x in raw.items()
+            }
             return {name: mask.reshape(raw[name].shape) for name, mask in steps.items()}
         flat = torch.cat([x.flatten() for x in raw.values()])
         mask = self._plan("all").step(flat, self._count(flat.numel()))
@@ -212,7 +214,7 @@ class TransportPruning(Method):
             kept[top_indices(soft, self._count(soft.numel()))] = True
             hard[key] = kept
         if self.config.scope == "layer":
-            return {name: hard[_key(name)].reshape(x.shape) for name, x in raw.items()}
+            return {name: hard[undotted(name)].reshape(x.shape) for name, x in raw.items()}
         parts = hard["all"].split([x.numel() for x in raw.values()])
         return {name: part.reshape(x.shape) for part, (name, x) in zip(parts, raw.items(), strict=True)}
 
@@ -246,7 +248,3 @@ def _raw(layer: nn.Module) -> Tensor:
     weight = layer.parametrizations.weight.original  # type: ignore[union-attr]
     assert isinstance(weight, Tensor)
     return weight
-
-
-def _key(name: str) -> str:
-    return name.replace(".", "/")  # a module's name holds no dot
