@@ -92,6 +92,13 @@ def budgets(where: str, seeds: int) -> Iterator[Pruned]:
                 yield Pruned(data, model, "dst", alpha, seed, epochs)
 
 
+def combined(where: str) -> Iterator[Pruned]:
+    """A network as it is at 8 bits, and with half of its MACs at 4 bits."""
+    for data, model in NETWORKS[where]:
+        yield Pruned(data, model, "dense", 1.0, 0, EPOCHS[where], bits=8)
+        yield Pruned(data, model, "transport", 0.5, 0, EPOCHS[where])
+
+
 def row(run: Pruned, runs: Path) -> Row:
     """Train ``run`` and let the explorer find the fastest accelerator that fits."""
     schedule = (GPU if torch.cuda.is_available() else CPU)[run.model]

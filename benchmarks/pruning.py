@@ -2,6 +2,8 @@
 
     python benchmarks/pruning.py [--gpu] dst [--seeds 5] [--alphas 5e-4 1e-3] [--network lenet-300-100]
     python benchmarks/pruning.py [--gpu] budgets [--seeds 1] [--only NAME] [--runs FOLDER]
+    python benchmarks/pruning.py qcqp [--seconds 60]
+    python benchmarks/pruning.py [--gpu] combined [--only NAME] [--runs FOLDER]
 
 A row that is there is not made again, so a stopped benchmark goes on where it was.
 """
@@ -10,16 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import channel_selection
 import pruned_networks
 import sparse_training
 import torch
+from bars import bars_svg
 from common import RESULTS, Row, conditions, print_rows
 
 from toolchain.files import write_text
 
+FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
+DESIGNS = ("whole network, 8 bits", "half of the MACs, 4 bits")
 DONE = RESULTS / "pruning.json"
 KEY = ("part", "data", "model", "method", "budget", "budget_kind", "seed", "epochs", "bits")
 COLUMNS = {
@@ -61,6 +67,35 @@ def budgets(options: argparse.Namespace) -> None:
             measure({"part": "budgets"} | run.key, lambda run=run: pruned_networks.row(run, options.runs))
 
 
+def combined(options: argparse.Namespace) -> None:
+    """Half of the MACs pruned and 4 bits, beside the whole network at 8 bits; a figure a network."""
+    for run in pruned_networks.combined(options.accelerator):
+        if options.only in run.name:
+            measure({"part": "combined"} | run.key, lambda run=run: pruned_networks.row(run, options.runs))
+    found = [row for row in rows() if row["part"] == "combined"]
+    for data, model in sorted({(str(row["data"]), str(row["model"])) for row in found}):
+        pair = [row for row in found if (row["data"], row["model"]) == (data, model)]
+        if len(pair) == len(DESIGNS):
+            write_text(FIGURES / f"pruning-{data}-{model}.svg", bars_svg(f"{model} on {data}", DESIGNS, _bars(pair)))
+
+
+def _bars(pair: Sequence[Row]) -> dict[str, list[tuple[float, str]]]:
+    """Metric by metric, the value of each row and its text."""
+    kinds = {"LUT": "lut", "DSP slices": "dsp", "BRAM18": "bram18", "frames a second": "fps"}
+    metrics = {
+        heading: [(value, f"{value:,.0f}") for row in pair for value in [float(row[key] or 0)]]
+        for heading, key in kinds.items()
+    }
+    top1 = [100 * float(row["top1"] or 0) for row in pair]
+    return metrics | {"top-1": [(value, f"{value:.2f} %") for value in top1]}
+
+
+def qcqp(options: argparse.Namespace) -> None:
+    """The channel selection on ResNet-20: objective, gap, seconds, cycles predicted and simulated."""
+    for selection in channel_selection.selections(options.seconds):
+        measure({"part": "qcqp"} | selection.key, lambda selection=selection: channel_selection.row(selection))
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,6 +112,13 @@ def main() -> None:
     part.add_argument("--only", default="", help="names of runs that contain this")
     part.add_argument("--runs", type=Path, default=Path("runs/pruning"))
     part.set_defaults(run=budgets)
+    part = parts.add_parser("combined", help="half of the MACs at 4 bits beside the whole network at 8 bits")
+    part.add_argument("--only", default="", help="names of runs that contain this")
+    part.add_argument("--runs", type=Path, default=Path("runs/pruning"))
+    part.set_defaults(run=combined)
+    part = parts.add_parser("qcqp", help="the channel selection on ResNet-20")
+    part.add_argument("--seconds", type=float, default=60.0, help="for the solver, each time")
+    part.set_defaults(run=qcqp)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.run(options)
