@@ -61,7 +61,11 @@ def test_the_optimum_is_brute_forces_and_the_budget_is_met(
     program = _program(seed, share, skip=skip, each=each)
     choice = program.solve(60.0, solver)
     assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9)
-    assert choice.gap < 1e-6 and program.fits({name: len(kept) for name, kept in choice.kept.items()})
+    counts = {name: len(kept) for name, kept in choice.kept.items()}
+    assert choice.gap < 1e-6 and program.fits(counts)
+    for name in program.free:
+        room = program.fits(counts | {name: counts[name] + 1})
+        assert counts[name] == program.sizes[name] or not room, "the budget is used within one channel"
 
 
 @pytest.mark.parametrize("seed", range(4))

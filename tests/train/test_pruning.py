@@ -62,14 +62,19 @@ def _scores(structure: Structure) -> dict[str, torch.Tensor]:
     return {group.name: torch.rand(group.size) for group in structure.free}
 
 
-@pytest.mark.parametrize("share", [0.5, 0.1, 0.06])
+@pytest.mark.parametrize(
+    "shares", [{"macs": 0.5}, {"macs": 0.1}, {"macs": 0.06}, {"params": 0.2}, {"macs": 0.4, "params": 0.35}]
+)
 @pytest.mark.parametrize(("model", "shape"), [("lenet5", (1, 28, 28)), ("resnet8", (3, 16, 16))])
-def test_a_budget_is_met_within_one_channel(model: str, shape: tuple[int, int, int], share: float) -> None:
+def test_a_budget_is_met_within_one_channel(model: str, shape: tuple[int, int, int], shares: dict[str, float]) -> None:
+    """Both budgets where there are two, and no removed channel could come back within them."""
     network, structure = _structure(model, shape)
-    budget = Budget.of(structure, MagnitudeConfig(macs=share))
+    whole = {"macs": macs(network.eval(), shape), "params": parameters(network)}
+    budget = Budget.of(structure, MagnitudeConfig(**shares))  # type: ignore[arg-type]
     kept = keep_by_score(structure, _scores(structure), budget)
-    shrink(network.eval(), structure, kept)
-    assert macs(network, shape) <= budget.macs  # type: ignore[operator]
+    shrink(network, structure, kept)
+    left = {"macs": macs(network, shape), "params": parameters(network)}
+    assert all(left[kind] <= share * whole[kind] for kind, share in shares.items())
     counts = structure_of(network).counts
     full = [group.name for group in structure.free if counts[group.name] == group.size]
     for name in set(kept) - set(full):
