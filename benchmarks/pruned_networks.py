@@ -29,6 +29,7 @@ COMPARED = {0.3: ("hfp-penalty",)}
 
 METHODS = ("magnitude", "magnitude-layer", "slimming", "transport", "hfp", "qcqp", "nrmf")
 SELECTION_SECONDS = 30.0  # of the solver of `qcqp`
+EXPLORER_SECONDS = 120.0  # of each call of the explorer's; on a busy machine ten find nothing
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def row(run: Pruned, runs: Path) -> Row:
         "weight_sparsity": found["weight_sparsity"], "float_epochs": schedule.epochs, "float_top1": before["top1"],
         "pruned_top1": by_stage["prune"], "tuned_top1": by_stage["tune"], "top1": found["top1"],
         "seconds": found["seconds"],
-    } | board_costs(out, runs / f"{run.name}-build")  # fmt: skip
+    } | board_costs(out, runs / f"{run.name}-build", EXPLORER_SECONDS)  # fmt: skip
 
 
 def _config(run: Pruned, schedule: Schedule, start: Path) -> RunConfig:

@@ -163,10 +163,10 @@ def row_of(case: Case, schedule: Schedule, runs: Path) -> Row:
     return row | conditions() | {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
 
 
-def board_costs(run: Path, folder: Path) -> Row:
-    """Estimated resources and rate on the zu3eg, of the fastest accelerator that fits."""
+def board_costs(run: Path, folder: Path, seconds: float = SOLVER_SECONDS) -> Row:
+    """Estimated resources and rate on the zu3eg, of the fastest accelerator that fits; ``seconds`` a solver call."""
     lower(run / "model.onnx", folder)
-    plan = explore(folder, Search(time_limit=SOLVER_SECONDS))
+    plan = explore(folder, Search(time_limit=seconds))
     hardware, _ = load_hardware(folder)
     cost = graph_cost(hardware)
     assert plan.solver is not None

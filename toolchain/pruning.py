@@ -97,11 +97,16 @@ class QcqpConfig(_Table):
     products_per_dsp: dict[str, int] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, by default
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver
     solver: Literal["highs", "cpsat"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'
+    granularity: Literal["channel", "position"] = "channel"  # position: then each filter loses positions of its kernel
+    gamma: Share = Field(default=0.7, gt=0, le=1)  # of "position": channels are chosen for the budget over gamma
 
     @model_validator(mode="after")
     def _has_a_budget(self) -> QcqpConfig:
         if all(getattr(self, kind) is None for kind in (*SHARED, *FOLDED)):
             raise ValueError(f"give a budget: {', '.join(SHARED + FOLDED)}")
+        others = [kind for kind in (*SHARED, *FOLDED) if kind != "params" and getattr(self, kind) is not None]
+        if self.granularity == "position" and (self.params is None or others):
+            raise ValueError("granularity 'position' takes params alone: zeros are multiplied all the same")
         if both := sorted(self.lanes.keys() & self.turns.keys()):
             raise ValueError(f"'{both[0]}' has lanes and turns; give one of them")
         return self

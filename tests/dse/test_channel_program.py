@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from itertools import chain, combinations, pairwise, product
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 
 from toolchain.config import QuantConfig, parse_config
 from toolchain.dse.channel_program import ChannelProgram, Kept, Limit, Weights
 from toolchain.errors import UserError
 from toolchain.pruning import QcqpConfig
 from toolchain.train.budgets import shrink
-from toolchain.train.methods.qcqp import channel_program, unit_costs
-from toolchain.train.models import build
+from toolchain.train.data import load
+from toolchain.train.methods.base import Context
+from toolchain.train.methods.positions import choose_positions
+from toolchain.train.methods.qcqp import Qcqp, channel_program, unit_costs
+from toolchain.train.models import build, layers_of
 from toolchain.train.shrink import Layer, structure_of
-from toolchain.train.statistics import macs
+from toolchain.train.statistics import macs, named_weighted_layers, parameters
 
 SIZES = {"input": 2, "a": 4, "b": 4, "c": 4, "out": 3}
 SKIP = {"input": 2, "a": 5, "b": 6, "out": 3}
@@ -131,6 +136,45 @@ def test_block_rams_of_the_weights_fall_with_the_channels() -> None:
     layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
     cost = unit_costs(layer, "bram18", QcqpConfig(bram18=1), QuantConfig())
     assert 0 < cost(128, 128) < cost(256, 128) < cost(256, 256)
+
+
+def test_the_positions_kept_are_brute_forces_and_every_filter_keeps_one() -> None:
+    """Two layers of three and two filters, four positions each, of different cost."""
+    torch.manual_seed(0)
+    values, costs = {"a": torch.rand(3, 4), "b": torch.rand(2, 4)}, {"a": 2, "b": 5}
+
+    def total(masks: dict[str, torch.Tensor]) -> float:
+        return sum(float(values[name][mask].sum()) for name, mask in masks.items())
+
+    def masks(filters: int) -> list[torch.Tensor]:
+        rows = [row for row in product([False, True], repeat=4) if any(row)]
+        return [torch.tensor(choice) for choice in product(rows, repeat=filters)]
+
+    best_b = [(5 * int(b.sum()), float(values["b"][b].sum())) for b in masks(2)]
+    best = max(
+        float(values["a"][a].sum()) + max((gain for cost, gain in best_b if 2 * int(a.sum()) + cost <= 30), default=-99)
+        for a in masks(3)
+    )
+    kept = choose_positions(values, costs, 30, 10.0)
+    assert total(kept) == pytest.approx(best, rel=1e-6) and all(mask.any(1).all() for mask in kept.values())
+    assert total(choose_positions(values, costs, 30, 0.0)) <= best + 1e-6
+
+
+def test_positions_meet_the_budget_of_weights_and_share_it_with_the_channels() -> None:
+    """The channels alone are more than the budget, and each position is zero for all inputs of its filter."""
+    config = parse_config({"name": "t", "model": {"name": "cnn"}}, where="test")
+    network, data = build(config, (1, 8, 8), 10), load("digits")
+    table = {"params": 0.4, "granularity": "position", "gamma": 0.8, "seconds": 2.0}
+    whole = parameters(network)
+    Qcqp(QcqpConfig(**table)).restructure(network, Context(config, data, None, layers_of(config), Path()))
+    conv = network.get_submodule("conv2")
+    alive = sum(int((layer.weight != 0).sum()) for layer in named_weighted_layers(network).values()) + 10
+    assert alive <= 0.4 * whole < parameters(network) <= 0.5 * whole
+    used = (conv.weight != 0).any(1)
+    assert used.flatten(1).any(1).all() and not used.all()
+    assert torch.equal(conv.weight != 0, used[:, None].expand_as(conv.weight))
+    with pytest.raises(ValueError, match="takes params alone"):
+        QcqpConfig(macs=0.5, granularity="position")
 
 
 def test_lanes_of_an_unknown_layer_are_refused() -> None:

@@ -25,6 +25,7 @@ from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.pruning import FOLDED, QcqpConfig
 from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method
+from toolchain.train.methods.positions import keep_positions
 from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Edit
 
@@ -40,20 +41,33 @@ class Qcqp(Method):
         super().__init__()
         self.config = config
 
+    @property
+    def channels(self) -> QcqpConfig:
+        """The budgets of the selection of channels; where positions go besides, it leaves room for them."""
+        params, config = self.config.params, self.config
+        if config.granularity == "channel" or params is None:
+            return config
+        return config.model_copy(update={"params": min(1.0, params / config.gamma)})
+
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
         """Whether one channel a group meets the budgets."""
-        config, structure = self.config, structure_of(model, context.data.shape)
+        config, structure = self.channels, structure_of(model, context.data.shape)
         channel_program(model, structure, config, context.config.quant, left).check()
         return Budget.share_of(left, config).within(left)
 
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
         """Select and remove."""
         structure = structure_of(model, context.data.shape)
-        choice = channel_program(model, structure, self.config, context.config.quant).solve(
+        choice = channel_program(model, structure, self.channels, context.config.quant).solve(
             self.config.seconds, self.config.solver
         )
         log.info("objective %.6g, gap %.3g, %.1f s", choice.objective, choice.gap, choice.seconds)
-        return shrink(model, structure, choice.kept)
+        edits = shrink(model, structure, choice.kept)
+        if self.config.granularity == "position":
+            params = Budget.share_of(Size.of(structure), self.config).params
+            assert params is not None
+            edits += keep_positions(model, params, self.config.seconds)
+        return edits
 
 
 def channel_program(
@@ -129,7 +143,8 @@ def unit_costs(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) 
             inputs, outputs = simd * turns_in, pe * turns_out
         else:
             simd, pe = config.lanes.get(layer.name, (1, 1))
-            inputs, outputs = -(-reads // simd) * simd * layer.area, -(-writes // pe) * pe
+            together = simd // layer.area if simd % layer.area == 0 else simd  # channels of all taps, or of one
+            inputs, outputs = -(-reads // together) * together * layer.area, -(-writes // pe) * pe
         unit = Parallelism(simd, pe, packing)
         x = Value("x", (layer.positions, 1, inputs), QInt(quant.act_bits, False))
         y = Value("y", (layer.positions, 1, outputs), _ACCUMULATOR)
