@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
+import numpy as np
 import pytest
 
 from tests.graphs import Builder
+from toolchain.dse import fabric_costs
 from toolchain.dse.cost import unit_cost
+from toolchain.dse.cost_model import parts
 from toolchain.dse.options import multiplier_operands, options
 from toolchain.dse.resources import Resources
 from toolchain.hls_templates.fabric import packing
@@ -55,6 +59,34 @@ def test_a_packed_product_takes_its_share_of_a_slice() -> None:
     assert luts == sorted(luts)
     assert costs[4].lut < costs[0].lut
     assert costs[2].lut - costs[1].lut == 8 * 12 * (8 + 2 + 2)  # a slice: the subtraction from bit 3 to 12, one borrow
+
+
+def test_weights_of_one_and_minus_one_take_one_bit() -> None:
+    """Half the weight memory, and products that count bits: less than half the LUTs of 2-bit multipliers."""
+    b = Builder((1, 1, 1152), 1)
+    b.matvec(b.input, 64, 2)
+    (dense,) = b.nodes
+    assert isinstance(dense, MatVec)
+    signs = replace(dense, weight=np.where(dense.weight < 0, -1, 1))
+    lanes = Parallelism(36, 1, 0)
+    two_bits, one_bit = unit_cost(dense, b.input, lanes), unit_cost(signs, b.input, lanes)
+
+    assert (dense.signs, signs.signs) == (False, True)
+    assert (two_bits.bram18, one_bit.bram18) == (8, 4)  # 2,048 words of 72 and 36 bits
+    assert 2 * parts.plane_dot(36, 1, 1) < fabric_costs.dot_product(36, 2, 1, dsp=False).lut
+
+
+@pytest.mark.parametrize(("terms", "luts"), [(1, 0), (2, 1), (3, 2), (4, 3), (6, 3)])
+def test_few_bits_are_counted_by_functions_of_six_inputs(terms: int, luts: int) -> None:
+    assert parts.ones(terms) == luts
+
+
+def test_counting_bits_grows_with_the_bits() -> None:
+    """From 6 bits on never less for more bits, and below the 7/4 LUT a bit of a chain of full adders."""
+    counts = [parts.ones(n) for n in range(6, 300)]
+
+    assert counts == sorted(counts)
+    assert all(count < 1.75 * n for n, count in enumerate(counts, start=6))
 
 
 def test_other_units_choose_between_luts_and_single_products() -> None:

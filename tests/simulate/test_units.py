@@ -97,6 +97,28 @@ class TestPackedMatVec(UnitConformance):
             yield _one(b, b.matvec(b.input, 2 * products, weight_bits), (simd, groups * products, products))
 
 
+class TestNarrowMatVec(UnitConformance):
+    """Weights of -1 and +1 on any input, and pairs of bit planes, in words short and long."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for act_bits, signed in ((1, False), (2, False), (2, True), (4, True), (8, False), (8, True)):
+            for simd, pe in ((1, 1), (5, 2), (40, 6)):
+                b = Builder((3, 2, 40), act_bits, signed=signed)
+                x = b.matvec(b.input, 6, 2)
+                signs = np.where(b.nodes[0].weight < 0, -1, 1)
+                b.nodes[0] = replace(b.nodes[0], weight=signs, outputs=(replace(x, type=_sums(signs, b.input)),))
+                yield _one(b, x, (simd, pe))
+        for weight_bits, act_bits, signed in ((2, 2, False), (2, 2, True), (4, 1, False), (1, 3, True)):
+            for simd in (2, 7, 224):
+                b = Builder((2, 2, 224), act_bits, signed=signed)
+                yield _one(b, b.matvec(b.input, 4, weight_bits), (simd, 2))
+
+
+def _sums(weight: np.ndarray, x: Value) -> QInt:
+    low, high = dot_bounds(weight.reshape(len(weight), -1), min(x.qint.min, 0), x.qint.max)
+    return QInt.holding(int(low.min()), int(high.max()))
+
+
 class TestRowConv(UnitConformance):
     """Taps times columns on a DSP slice, padded or not, in every kind of folding, behind windows and alone."""
 
@@ -146,9 +168,7 @@ class TestRowConvCorners(UnitConformance):
             kind = QInt(weight_bits, True)
             extreme = b.rng.choice([kind.min, kind.max], b.nodes[0].weight.shape)
             extreme[0], extreme[-1] = kind.min, kind.max
-            low, high = dot_bounds(extreme.reshape(len(extreme), -1), min(b.input.qint.min, 0), b.input.qint.max)
-            output = replace(x, type=QInt.holding(int(low.min()), int(high.max())))
-            b.nodes[0] = replace(b.nodes[0], weight=extreme, outputs=(output,))
+            b.nodes[0] = replace(b.nodes[0], weight=extreme, outputs=(replace(x, type=_sums(extreme, b.input)),))
             yield _one(b, x, (16, columns, taps * columns, columns))
 
     def inputs(self, graph: Graph, seed: int) -> np.ndarray:

@@ -40,13 +40,14 @@ def bound(graph: Graph, board: Board, clock_mhz: float) -> Bound:
 
 
 def macs(graph: Graph) -> Counter[tuple[int, int]]:
-    """Multiply-accumulates per frame by (weight bits, activation bits)."""
+    """Multiply-accumulates per frame by (weight bits, activation bits); weights of -1 and +1 have one bit."""
     counts: Counter[tuple[int, int]] = Counter()
     values = graph.values()
     for node in graph.nodes:
         if isinstance(node, (MatVec, Depthwise)):
             x = values[node.inputs[0]]
-            counts[node.weight_type.bits, x.qint.bits] += x.shape[0] * x.shape[1] * node.weight.size
+            bits = 1 if isinstance(node, MatVec) and node.signs else node.weight_type.bits
+            counts[bits, x.qint.bits] += x.shape[0] * x.shape[1] * node.weight.size
     return counts
 
 
@@ -76,10 +77,12 @@ def macs_per_dsp(weight_bits: int, act_bits: int) -> int:
 
 
 def luts_per_mac(weight_bits: int, act_bits: int) -> float:
-    """Fewest LUTs of a multiplier and its share of the adder tree; 1.17 for binary (BISMO's compressor trees)."""
-    if weight_bits == act_bits == 1:
-        return 1.17
-    return lut_multiplier(weight_bits, act_bits) + weight_bits + act_bits
+    """Fewest LUTs of a multiplier and its share of the adder tree, or of counting the common bits of two bit planes.
+
+    A pair of bits takes 1.17 LUTs in BISMO's compressor trees.
+    """
+    multiplied = lut_multiplier(weight_bits, act_bits) + weight_bits + act_bits
+    return min(1.17 * weight_bits * act_bits, multiplied)
 
 
 def _bytes(value: Value) -> int:

@@ -16,6 +16,7 @@ from toolchain.dse.fabric_costs import (
     STREAM_LUT,
     accumulator,
     adder_tree,
+    chosen_sum,
     comparator,
     control,
     dot_product,
@@ -24,11 +25,12 @@ from toolchain.dse.fabric_costs import (
     memory,
     multiplier,
     packed_multiplier,
+    plane_dot,
     requantizer,
     rom,
 )
 from toolchain.dse.resources import Resources, total
-from toolchain.hls_templates.fabric import digit_type, products_per_dsp, tap_packing
+from toolchain.hls_templates.fabric import counts_bits, digit_type, products_per_dsp, stored_weight, tap_packing
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
@@ -123,8 +125,12 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
     simd, pe = lanes.lanes_in, lanes.lanes_out
     outputs, k = node.weight.shape
     steps, turns = k // simd, outputs // pe
-    dots = _dots(node.weight_type, x.qint, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
-    weights = rom(turns * steps, simd * node.weight_type.bits)
+    stored = stored_weight(node, products_per_dsp(lanes, node.weight_type, x.qint))
+    if not products_per_dsp(lanes, node.weight_type, x.qint) and (node.signs or counts_bits(stored, x.qint)):
+        dots = _narrow_dots(node, x.qint, stored, terms=simd, count=pe, steps=steps)
+    else:
+        dots = _dots(node.weight_type, x.qint, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
+    weights = rom(turns * steps, simd * stored.bits)
     kept = memory(steps, simd * x.qint.bits) if turns > 1 else Resources()
     return total((control(), dots, weights * pe, kept))
 
@@ -164,6 +170,18 @@ def _(node: Depthwise, x: Value, lanes: Parallelism) -> Resources:
     dots = _dots(node.weight_type, x.qint, node.output.qint, lanes, terms=parallel, count=width, steps=steps)
     weights = rom(steps * channels // width, parallel * node.weight_type.bits)
     return total((control(), dots, weights * width))
+
+
+def _narrow_dots(node: MatVec, act: QInt, stored: QInt, *, terms: int, count: int, steps: int) -> Resources:
+    """``count`` dot products by counting bits; with signs for weights one sum of all inputs, taken from each."""
+    bits = node.output.qint.bits
+    if counts_bits(stored, act):
+        dot = plane_dot(terms, stored.bits, act.bits)
+    else:
+        dot = chosen_sum(terms, act.bits)
+    less = logic(bits) if node.signs else Resources()
+    lane = total((dot, less, accumulator(bits) if steps > 1 else Resources()))
+    return lane * count + (dot if node.signs else Resources())
 
 
 def _dots(weight: QInt, act: QInt, acc: QInt, lanes: Parallelism, *, terms: int, count: int, steps: int) -> Resources:

@@ -66,6 +66,18 @@ def dot_product(terms: int, weight_bits: int, act_bits: int, *, dsp: bool) -> Re
     return _fitted(products, {"product": terms * bits})
 
 
+def plane_dot(terms: int, weight_bits: int, act_bits: int) -> Resources:
+    """``terms`` products of narrow numbers and their sum by counting the bits that their planes share."""
+    pairs = weight_bits * act_bits
+    counted = {"multiplier": 0.0, "adder_tree": parts.plane_dot(terms, weight_bits, act_bits)}
+    return _fitted(counted, {"product": pairs * ceil(2 * terms / 3)})
+
+
+def chosen_sum(terms: int, act_bits: int) -> Resources:
+    """The sum of those of ``terms`` inputs that bits choose; the choice shares the LUT of the tree's first addition."""
+    return _fitted({"adder_tree": parts.adder_tree(terms, act_bits)}, {"product": terms * act_bits})
+
+
 def accumulator(bits: int) -> Resources:
     """A lane's running sum and its control."""
     return _fitted({"accumulator": bits, "lane": 10}, {"accumulator": bits, "lane": 10})

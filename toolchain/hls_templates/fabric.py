@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from toolchain.ir.ops import MatVec
 from toolchain.ir.types import Parallelism, QInt
 
 LUT_MULTIPLIER_BITS = 10
@@ -38,6 +39,23 @@ def products_per_dsp(lanes: Parallelism, weight: QInt, act: QInt) -> int:
 def use_lutram(depth: int, width: int) -> bool:
     """Whether a memory of ``depth`` words of ``width`` bits is bound to LUTRAM instead of block RAM."""
     return depth <= LUTRAM_DEPTH or depth * width <= LUTRAM_BITS
+
+
+MOST_PLANES = 4
+"""Most pairs of bit planes whose common bits are counted instead of multiplying: 2 x 2, or 1 x 4 bits."""
+
+
+def counts_bits(weight: QInt, act: QInt) -> bool:
+    """Whether products in LUTs are built by counting the bits that planes of both operands share."""
+    return weight.bits * act.bits <= MOST_PLANES
+
+
+def stored_weight(node: MatVec, products: int) -> QInt:
+    """Type of the weights in the memory of ``node`` that multiplies with ``products`` a DSP slice.
+
+    Weights of -1 and +1 are one bit for LUTs; a slice multiplies by the numbers themselves.
+    """
+    return QInt(1, False) if node.signs and products == 0 else node.weight_type
 
 
 DSP_WIDE, DSP_NARROW = 27, 18

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.hls_templates import routing  # noqa: F401  registers its units
 from toolchain.hls_templates.fabric import (
+    counts_bits,
     digit_type,
     lane_bits,
     packing,
     product_range,
     product_type,
     products_per_dsp,
+    stored_weight,
     tap_digits,
     tap_packing,
     word_type,
@@ -112,14 +114,16 @@ def _(node: MatVec, graph: Graph) -> Unit:
     multiplier = _multiplier(node, kind)
     check_unroll(node, simd * pe)
     outputs, inputs = node.weight.shape
+    stored = stored_weight(node, products_per_dsp(lanes, node.weight_type, kind))
     ordered = node.weight[:, stream_order(graph, node.inputs[0])]
+    ordered = ordered if stored == node.weight_type else (ordered > 0).astype(np.int64)
     blocks = ordered.reshape(outputs // pe, pe, inputs // simd, simd).transpose(0, 2, 1, 3)
     weight = blocks.reshape(-1, pe, simd)
-    storage = Storage(impl(len(weight), simd * node.weight_type.bits), partition=(2,), reshape=(3,))
+    storage = Storage(impl(len(weight), simd * stored.bits), partition=(2,), reshape=(3,))
     vector = Storage(impl(inputs // simd, simd * kind.bits), reshape=(2,))
     return Unit(
-        "matvec",
-        "matvec",
+        multiplier.header,
+        multiplier.function,
         {
             "positions": positions(graph, node),
             "inputs": inputs,
@@ -131,10 +135,10 @@ def _(node: MatVec, graph: Graph) -> Unit:
         {
             "in_t": kind,
             "out_t": node.output.qint,
-            "weight_t": node.weight_type,
+            "weight_t": stored,
             **multiplier.types,
         },
-        (Table("weight", node.weight_type, weight, storage),),
+        (Table("weight", stored, weight, storage),),
         (Buffer("vector", "MatvecVector", vector),),
         lists=multiplier.lists,
     )
@@ -142,21 +146,26 @@ def _(node: MatVec, graph: Graph) -> Unit:
 
 @dataclass(frozen=True)
 class _Multiplier:
-    """What a Config says of a matrix-vector unit's products."""
+    """What a Config says of a matrix-vector unit's products, and the header and function that multiply so."""
 
     constants: dict[str, int | bool]
     types: dict[str, QInt]
-    lists: dict[str, tuple[int, ...]]
+    lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    header: str = "matvec"
+    function: str = "matvec"
 
 
 def _multiplier(node: MatVec, act: QInt) -> _Multiplier:
-    """Products in LUTs, one a DSP slice, or those of consecutive outputs packed into one."""
+    """Products in LUTs or bits counted, one a DSP slice, or those of consecutive outputs packed into one."""
     lanes, weight = parallelism(node), node.weight_type
     count = products_per_dsp(lanes, weight, act)
     constants: dict[str, int | bool] = {"products_per_dsp": count}
     types = {"product_t": product_type(weight, act)}
+    planes = counts_bits(stored_weight(node, count), act)
+    if count == 0 and (planes or node.signs):
+        return _Multiplier({"planes": planes, "signs": node.signs}, {}, header="bit_planes", function="matvec_narrow")
     if count <= 1:
-        return _Multiplier(constants, types, {})
+        return _Multiplier(constants, types)
     found = packing(weight, act)
     if count not in found or lanes.lanes_out % count:
         legal = ", ".join(str(n) for n in (0, 1, *found) if n == 0 or lanes.lanes_out % n == 0)

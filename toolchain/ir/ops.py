@@ -7,6 +7,7 @@ operations of MODEL level, on real numbers, stand in ``model_ops``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -57,6 +58,11 @@ class MatVec(Node):
 
     weight: Array
     weight_type: QInt
+
+    @cached_property
+    def signs(self) -> bool:
+        """Whether every weight is -1 or +1, which one bit can tell apart."""
+        return bool((np.abs(self.weight) == 1).all())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,6 +29,30 @@ def multiplier(a: int, b: int) -> float:
     return pairs * (m + 1) + (pairs - 1) * (m + 2) + odd * (m + 1)
 
 
+def ones(bits: int) -> float:
+    """LUTs to count set bits by compressors of six bits, a LUT6 a result bit, whose columns are counted in turn.
+
+    Counts of columns are joined by adders, a LUT a bit but the lowest.
+    """
+    if bits <= 6:
+        return (0, 0, 1, 2, 3, 3, 3)[bits]
+    groups, rest = divmod(bits, 6)
+    columns = (groups + (rest > 0), groups + (rest > 1), groups + (rest > 3))
+    joins = (columns[1] + 2 * columns[2]).bit_length() - 1 + bits.bit_length() - 1
+    return 3 * groups + ones(rest) + sum(map(ones, columns)) + joins
+
+
+def common_ones(bits: int) -> float:
+    """LUTs to count the bits set in both of two words: sum and carry of three products fit a LUT6 each."""
+    groups = ceil(bits / 3)
+    return 2 * groups + 2 * ones(groups) + (bits.bit_length() - 1 if groups > 1 else 0)
+
+
+def plane_dot(terms: int, a: int, b: int) -> float:
+    """LUTs of a dot product of ``a`` and ``b`` bit numbers by the common ones of every two of their bit planes."""
+    return a * b * common_ones(terms) + (a * b - 1) * (a + b + terms.bit_length())
+
+
 def product_bits(a: int, b: int) -> int:
     """Width of a product; two one-bit operands give one bit."""
     return 1 if a == b == 1 else a + b

@@ -78,8 +78,8 @@ struct MatvecDots<Config, true> {
 
 // Config: id, positions, inputs, outputs, simd, pe; in_t, out_t, weight_t, product_t; products_per_dsp: 0 for products
 // in LUTs, 1 for one a DSP slice, else what packing.hpp wants besides. out_t is proven to hold every sum.
-// Cycles a frame: positions * (outputs / pe) * (inputs / simd).
-template <class Config>
+// Dots: how the pe dot products of a fold are computed. Cycles a frame: positions * (outputs / pe) * (inputs / simd).
+template <class Config, class Dots = MatvecDots<Config>>
 void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
             hls::stream<Lanes<typename Config::out_t, Config::pe>>& out, const MatvecWeights<Config>& weight,
             MatvecVector<Config>& vector, int frames) {
@@ -117,7 +117,7 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                     }
                     sum_t dots[Config::pe];
 #pragma HLS ARRAY_PARTITION variable=dots complete dim=1
-                    MatvecDots<Config>::compute(weight, fold, block, dots);
+                    Dots::compute(weight, fold, block, dots);
                     Lanes<typename Config::out_t, Config::pe> result;
                     for (int p = 0; p < Config::pe; p++) {
 #pragma HLS UNROLL

@@ -30,10 +30,14 @@ template <class T>
 struct Bits;
 template <int B>
 struct Bits<ap_int<B>> {
+    static constexpr int width = B;
+    static constexpr bool is_signed = true;
     static constexpr int signed_bits = B;
 };
 template <int B>
 struct Bits<ap_uint<B>> {
+    static constexpr int width = B;
+    static constexpr bool is_signed = false;
     static constexpr int signed_bits = B + 1;
 };
 
