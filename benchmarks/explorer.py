@@ -190,12 +190,11 @@ def figure(rows: list[Row]) -> str:
     return scatter_svg(points, "frames per second of the other tool's choice", "frames per second of this explorer")
 
 
-def save(rows: list[Row], replaced: set[str]) -> None:
-    """Write ``rows`` in place of those of the ``replaced`` kinds, and the figure of all."""
+def save(rows: list[Row], replaced: set[str], only: set[str] | None = None) -> None:
+    """Write ``rows`` in place of those of the ``replaced`` kinds, ``only`` those of some networks; and the figure."""
     path = RESULTS / "explorer.json"
-    kept = (
-        [r for r in json.loads(path.read_text(encoding="utf-8")) if r["kind"] not in replaced] if path.exists() else []
-    )
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [r for r in before if r["kind"] not in replaced or (only is not None and r["network"] not in only)]
     write_rows("explorer", rows)
     rows = [*kept, *json.loads(path.read_text(encoding="utf-8"))]
     write_text(path, json.dumps(rows, indent=1) + "\n")
@@ -209,6 +208,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run")
     parser.add_argument("--instances", type=int, default=INSTANCES, help="of the brute force")
     parser.add_argument("--random", type=int, default=20, help="random networks")
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help="of the published networks only these")
     asked = parser.parse_args()
     console = Console()
     if "oracle" in asked.parts:
@@ -217,11 +217,12 @@ def main() -> None:
         save([found], {"oracle"})
     if "networks" in asked.parts:
         rows: list[Row] = []
-        for name, build in networks().items():
+        chosen = {name: build for name, build in networks().items() if name in (asked.networks or [name])}
+        for name, build in chosen.items():
             for row in network_rows(name, build()):
                 console.print(row)
                 rows.append(row)
-            save(rows, {"network", "peer"})
+            save(rows, {"network", "peer"}, set(chosen) if asked.networks else None)
     if "searches" in asked.parts:
         rows = []
         for row in search_rows():

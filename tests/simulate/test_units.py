@@ -101,22 +101,44 @@ class TestNarrowMatVec(UnitConformance):
     """Weights of -1 and +1 on any input, and pairs of bit planes, in words short and long."""
 
     def graphs(self) -> Iterator[Graph]:
-        for act_bits, signed in ((1, False), (2, False), (2, True), (4, True), (8, False), (8, True)):
-            for simd, pe in ((1, 1), (5, 2), (40, 6)):
+        for act_bits, signed in ((1, False), (2, True), (8, True)):
+            for simd, pe in ((1, 2), (40, 3)):
                 b = Builder((3, 2, 40), act_bits, signed=signed)
                 x = b.matvec(b.input, 6, 2)
                 signs = np.where(b.nodes[0].weight < 0, -1, 1)
                 b.nodes[0] = replace(b.nodes[0], weight=signs, outputs=(replace(x, type=_sums(signs, b.input)),))
                 yield _one(b, x, (simd, pe))
-        for weight_bits, act_bits, signed in ((2, 2, False), (2, 2, True), (4, 1, False), (1, 3, True)):
-            for simd in (2, 7, 224):
-                b = Builder((2, 2, 224), act_bits, signed=signed)
-                yield _one(b, b.matvec(b.input, 4, weight_bits), (simd, 2))
+        for weight_bits, act_bits, signed, simd in ((2, 2, False, 2), (2, 2, True, 7), (4, 1, False, 112)):
+            b = Builder((2, 2, 112), act_bits, signed=signed)
+            yield _one(b, b.matvec(b.input, 4, weight_bits), (simd, 1))
 
 
 def _sums(weight: np.ndarray, x: Value) -> QInt:
     low, high = dot_bounds(weight.reshape(len(weight), -1), min(x.qint.min, 0), x.qint.max)
     return QInt.holding(int(low.min()), int(high.max()))
+
+
+class TestConstantMatVec(UnitConformance):
+    """Weights in the logic: dense, sparse, of signs, wide, with outputs and inputs that nothing reaches."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits, signed, kept in (
+            (4, 4, False, 1.0),
+            (8, 8, True, 0.4),
+            (2, 1, False, 0.7),
+            (2, 2, True, 0.2),
+            (16, 4, True, 0.5),
+        ):
+            b = Builder((3, 2, 12), act_bits, signed=signed)
+            x = b.matvec(b.input, 6, weight_bits)
+            weight = b.nodes[0].weight * (b.rng.random((6, 12)) < kept)
+            weight[1], weight[2], weight[3, :-1] = 0, 0, 0
+            weight[2, 5], weight[4] = -2, 2 * weight[5]
+            b.nodes[0] = replace(b.nodes[0], weight=weight, outputs=(replace(x, type=_sums(weight, b.input)),))
+            yield with_lanes(b.graph(x), {"matvec0": (12, 6, None, 1, True)})
+        b = Builder((5, 5, 4), 4)
+        x = b.matvec(b.window(b.input), 4)
+        yield with_lanes(b.graph(x), {"window0": (4, 36), "matvec1": (36, 4, None, 1, True)})
 
 
 class TestRowConv(UnitConformance):

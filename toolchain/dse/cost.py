@@ -16,6 +16,7 @@ from toolchain.dse.fabric_costs import (
     STREAM_LUT,
     accumulator,
     adder_tree,
+    additions,
     chosen_sum,
     comparator,
     control,
@@ -30,6 +31,7 @@ from toolchain.dse.fabric_costs import (
     rom,
 )
 from toolchain.dse.resources import Resources, total
+from toolchain.hls_templates.adder_graph import adder_graph
 from toolchain.hls_templates.fabric import counts_bits, digit_type, products_per_dsp, stored_weight, tap_packing
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -122,6 +124,8 @@ def _(node: Window, x: Value, lanes: Parallelism) -> Resources:
 @unit_cost.register
 def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
     """PE dot products of SIMD terms, a weight memory each, and the input vector kept for the other outputs."""
+    if lanes.constant:
+        return total((logic(STREAM_LUT), additions(adder_graph(node.weight, x.qint), x.qint)))
     simd, pe = lanes.lanes_in, lanes.lanes_out
     outputs, k = node.weight.shape
     steps, turns = k // simd, outputs // pe

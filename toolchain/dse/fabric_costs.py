@@ -11,6 +11,7 @@ from math import ceil
 from toolchain.dse.cost_model import parts
 from toolchain.dse.cost_model.predict import coefficients
 from toolchain.dse.resources import Resources, total
+from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt
 
@@ -18,6 +19,7 @@ PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
 AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its burst buffer; assumption
 BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the count; assumption
+SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 DSP_A, DSP_B = 26, 17  # AMD UG579: 27 x 18 signed, hence 26 x 17 magnitudes when operands are split
 
@@ -96,6 +98,31 @@ def packed_multiplier(weight: QInt, act: QInt, products: int) -> Resources:
 def adder_tree(terms: int, bits: int) -> Resources:
     """Sum of ``terms`` numbers of ``bits`` bits by two-input adders; single bits by compressors."""
     return logic(parts.adder_tree(terms, bits))
+
+
+def additions(graph: AdderGraph, act: QInt) -> Resources:
+    """Carry chains of a network of constants, and the registers of what crosses its pipeline stages.
+
+    A value that waits for more than one stage lies in shift registers, a LUT a bit.
+    """
+    bits = [act.bits] * graph.inputs + [s.type.bits for s in graph.sums]
+    level = [0] * graph.inputs
+    for s in graph.sums:
+        level.append(1 + max(level[s.left], level[s.right]))
+    stage = [ceil(n / SUMS_A_STAGE) for n in level]
+    end = max(stage, default=0)
+    last = list(stage)
+    for s, at in zip(graph.sums, stage[graph.inputs :], strict=True):
+        for operand in (s.left, s.right):
+            last[operand] = max(last[operand], at)
+    luts = sum(s.luts for s in graph.sums)
+    for output in graph.outputs:
+        if output.source is not None:
+            last[output.source] = end
+            luts += bits[output.source] * output.negative
+    waits = [(b, until - at) for b, at, until in zip(bits, stage, last, strict=True)]
+    luts += sum(b for b, wait in waits if wait > 1)
+    return Resources(lut=luts, ff=sum(b * min(wait, 2) for b, wait in waits))
 
 
 def comparator(bits: int) -> Resources:

@@ -7,6 +7,7 @@ from functools import singledispatch
 from math import gcd
 
 from toolchain.dse.links import MAX_STREAM_BITS
+from toolchain.hls_templates.adder_graph import MAX_DIGITS
 from toolchain.hls_templates.fabric import packing, tap_packing
 from toolchain.ir.ops import (
     Add,
@@ -61,11 +62,12 @@ def _(node: Window, x: Value, upstream: Parallelism | None) -> list[Parallelism]
 
 @options.register
 def _(node: MatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-    """SIMD is what the window delivers, or any divisor of K; PE any divisor of N."""
+    """SIMD is what the window delivers, or any divisor of K; PE any divisor of N; all at once of constants."""
     outputs, k = node.weight.shape
     simd = [upstream.lanes_out] if upstream else divisors(k)
     pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
-    return [Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)]
+    constant = [Parallelism(k, outputs, constant=True)] if k in simd and node.digits <= MAX_DIGITS else []
+    return [*(Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)), *constant]
 
 
 @options.register

@@ -30,13 +30,15 @@ class Lanes(Record):
 
     Without ``products_per_dsp`` the operands' widths decide between LUTs and DSP slices. A matrix-vector product with
     several ``columns`` is built as a row convolution: of one tap when a slice gives as many products as there are
-    columns, else of the kernel's row, whose window then has a single column.
+    columns, else of the kernel's row, whose window then has a single column. A ``constant`` one has its weights in its
+    logic and takes and gives all lanes at once.
     """
 
     lanes_in: PositiveInt
     lanes_out: PositiveInt
     products_per_dsp: Annotated[int, Field(ge=0)] | None = None
     columns: PositiveInt = 1
+    constant: bool = False
 
 
 class SolverRecord(Record):
@@ -160,18 +162,21 @@ def _lanes(
     follows = after_window or isinstance(node, Reshape)
     legal = [p for p in options(node, x, upstream if follows else None) if fits_streams(node, x, p)]
     if entry is not None:
-        wanted = Parallelism(entry.lanes_in, entry.lanes_out, entry.products_per_dsp, entry.columns)
+        wanted = Parallelism(
+            entry.lanes_in, entry.lanes_out, entry.products_per_dsp, entry.columns, constant=entry.constant
+        )
     else:
         wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
     if isinstance(node, RowConv) and wanted.products_per_dsp is None:
         wanted = replace(wanted, products_per_dsp=node.taps * wanted.columns)
     operands = multiplier_operands(node, x)
-    if operands is not None:
+    if operands is not None and not wanted.constant:
         wanted = replace(wanted, products_per_dsp=products_per_dsp(wanted, *operands))
     if wanted in legal:
         return wanted
     products = "" if wanted.products_per_dsp is None else f", products_per_dsp {wanted.products_per_dsp}"
     products += f", columns {wanted.columns}" if wanted.columns > 1 else ""
+    products += ", constant" if wanted.constant else ""
     raise UserError(
         f"{type(node).__name__} '{node.name}' cannot have lanes_in {wanted.lanes_in}, lanes_out {wanted.lanes_out}"
         f"{products}",
@@ -188,6 +193,7 @@ def _nearest(wanted: Parallelism, legal: list[Parallelism]) -> str:
     def text(p: Parallelism) -> str:
         products = "" if p.products_per_dsp is None else f" with products_per_dsp {p.products_per_dsp}"
         products += f" and columns {p.columns}" if p.columns > 1 else ""
+        products += " with constant" if p.constant else ""
         return f"{p.lanes_in} -> {p.lanes_out}{products}"
 
     return ", ".join(map(text, sorted(legal, key=distance)[:4])) or "none"

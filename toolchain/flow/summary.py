@@ -244,7 +244,8 @@ def _parallelism(node: Node) -> dict[str, int]:
         pe = lanes.lanes_out // lanes.columns
         return {"PE": pe, "SIMD": lanes.lanes_in, "columns": lanes.columns} | products
     if isinstance(node, MatVec):
-        return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | products
+        constant = {"constant": 1} if lanes.constant else {}
+        return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | products | constant
     if lanes.lanes_in == lanes.lanes_out:
         return {"lanes": lanes.lanes_in} | products
     return {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out} | products

@@ -61,6 +61,7 @@ def plan_table(hardware: Graph, plan: Plan, board: Board) -> Table:
             continue
         lanes, taken = node.parallelism, frame_cycles(node, hardware)
         products = {None: "", 0: "LUTs"}.get(lanes.products_per_dsp, str(lanes.products_per_dsp))
+        products = "consts" if lanes.constant else products
         counts = [f"{n:,}" for n in (taken, *astuple(cost(node, hardware)))]
         operation, width = type(node).__name__, f"{lanes.lanes_in} → {lanes.lanes_out}"
         table.add_row(

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import use_lutram
 from toolchain.hls_templates.streams import parallelism, require_order
 from toolchain.ir.graph import Graph
@@ -50,7 +51,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Unit:
-    """One call of a function template of ``fpgaflow/HEADER.hpp``; ``variadic`` tells which streams it takes last."""
+    """One call of a function template of ``fpgaflow/HEADER.hpp``; ``variadic`` tells which streams it takes last.
+
+    ``network`` are the additions of a product with constants.
+    """
 
     header: str
     function: str
@@ -60,6 +64,7 @@ class Unit:
     buffers: tuple[Buffer, ...] = ()
     variadic: Literal["", "inputs", "outputs"] = ""
     lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    network: AdderGraph | None = None
 
 
 @singledispatch

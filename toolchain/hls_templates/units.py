@@ -8,6 +8,7 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.hls_templates import routing  # noqa: F401  registers its units
+from toolchain.hls_templates.adder_graph import adder_graph
 from toolchain.hls_templates.fabric import (
     counts_bits,
     digit_type,
@@ -110,6 +111,8 @@ def _(node: Window, graph: Graph) -> Unit:
 @template.register
 def _(node: MatVec, graph: Graph) -> Unit:
     lanes, kind = parallelism(node), input_type(graph, node)
+    if lanes.constant:
+        return _constant(node, graph)
     simd, pe = lanes.lanes_in, lanes.lanes_out
     multiplier = _multiplier(node, kind)
     check_unroll(node, simd * pe)
@@ -142,6 +145,22 @@ def _(node: MatVec, graph: Graph) -> Unit:
         (Buffer("vector", "MatvecVector", vector),),
         lists=multiplier.lists,
     )
+
+
+def _constant(node: MatVec, graph: Graph) -> Unit:
+    """The weights as a network of additions."""
+    lanes, kind = parallelism(node), input_type(graph, node)
+    outputs, inputs = node.weight.shape
+    if (lanes.lanes_in, lanes.lanes_out) != (inputs, outputs):
+        raise UserError(
+            f"constant weights with lanes_in {lanes.lanes_in} and lanes_out {lanes.lanes_out}",
+            where=f"node {node.name}",
+            hint=f"a unit of constants takes {inputs} and gives {outputs} at once",
+        )
+    constants: dict[str, int | bool] = {"positions": positions(graph, node), "inputs": inputs, "outputs": outputs}
+    network = adder_graph(node.weight, kind).reordered(stream_order(graph, node.inputs[0]))
+    types = {"in_t": kind, "out_t": node.output.qint}
+    return Unit("constant", "matvec_constant", constants, types, network=network)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,13 @@ class MatVec(Node):
         """Whether every weight is -1 or +1, which one bit can tell apart."""
         return bool((np.abs(self.weight) == 1).all())
 
+    @cached_property
+    def digits(self) -> int:
+        """Nonzero digits of the canonical signed-digit form of all weights: terms of a product with constants."""
+        values, counts = np.unique(np.abs(self.weight), return_counts=True)
+        # 3 w and w differ where the recoded form of w has a digit
+        return sum((w ^ 3 * w).bit_count() * n for w, n in zip(values.tolist(), counts.tolist(), strict=True))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Depthwise(Node):

@@ -79,12 +79,15 @@ class Parallelism:
 
     A row convolution computes ``columns`` positions of a row at once: ``lanes_out`` = ``columns`` * PE, and a slice
     multiplies its taps by that many inputs.
+
+    A ``constant`` matrix-vector unit has its weights in its logic: every input and every output at once.
     """
 
     lanes_in: int
     lanes_out: int
     products_per_dsp: int | None = None
     columns: int = 1
+    constant: bool = False
 
 
 @dataclass(frozen=True)
