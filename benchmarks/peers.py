@@ -35,7 +35,7 @@ Choice = tuple[Graph, Resources]
 def finn(graph: Graph, board: Board) -> Choice | None:
     """SetFolding at every target of a ladder; the fastest accelerator that fits. It has no resource model itself."""
     forked = insert_forks(graph)
-    problem = expand(forked, columns=False)
+    problem = expand(forked, plain=True)
     counts = problem.cycle_counts()
     target, best = float(counts[0]), None
     while best is None and target <= counts[-1] * FINN_STEP:
@@ -85,7 +85,7 @@ def nn2fpga(graph: Graph, board: Board) -> Choice | None:
     LUTs and flip-flops are not constrained; while what comes out does not fit, its DSP budget shrinks by a fifth.
     """
     forked = insert_forks(graph)
-    problem = _unrolled(expand(forked, columns=False), forked)
+    problem = _unrolled(expand(forked, plain=True), forked)
     free = 10**9
     slices = board.device.dsp * NN2FPGA_DSP_SHARE
     while slices >= 1:

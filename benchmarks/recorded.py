@@ -101,7 +101,7 @@ def rebuilt(graph: Graph, wanted: list[Layer], slowest: int) -> tuple[Graph, Res
     """
     forked = insert_forks(graph)
     matched = _match(forked, wanted)
-    decisions = expand(forked, columns=False).decisions
+    decisions = expand(forked, plain=True).decisions
     return built(graph, forked, [_choose(decision, matched, slowest) for decision in decisions])
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from tests.graphs import conv_net, residual_net
 from toolchain.boards import load_board
+from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
 from toolchain.dse.plan import Lanes, Plan, check, load_plan, save_plan
 from toolchain.errors import UserError
 from toolchain.ir.ops import Node
+from toolchain.ir.types import Parallelism
 from toolchain.passes.apply_plan import apply_plan
 from toolchain.passes.insert_forks import insert_forks
 
@@ -33,6 +35,26 @@ def test_a_saved_plan_has_one_node_a_line(tmp_path: Path) -> None:
 
     assert '  "matvec1": {"lanes_in": ' in text
     assert json.loads(text)["board"] == "zu3eg"
+
+
+def test_weights_can_be_planned_as_constants(tmp_path: Path) -> None:
+    """With every lane at once; with fewer the nearest options are named."""
+    graph = insert_forks(conv_net())
+    plan = explore(graph, load_board("zu3eg"))
+    table = plan.model_dump()
+    table["nodes"] |= {"window0": {"lanes_in": 2, "lanes_out": 18}}
+    table["nodes"]["matvec1"] = {"lanes_in": 18, "lanes_out": 4, "constant": True}
+    save_plan(Plan.model_validate(table), tmp_path / "plan.json")
+    loaded = load_plan(tmp_path / "plan.json", graph)
+    (node,) = [n for n in apply_plan(graph, loaded).nodes if n.name == "matvec1"]
+
+    assert '"matvec1": {"lanes_in": 18, "lanes_out": 4, "constant": true}' in (tmp_path / "plan.json").read_text()
+    assert node.parallelism == Parallelism(18, 4, constant=True)
+    assert cycles(node, graph.value(node.inputs[0]), node.parallelism) == node.output.shape[0] * node.output.shape[1]
+
+    table["nodes"]["matvec1"] = {"lanes_in": 18, "lanes_out": 2, "constant": True}
+    with pytest.raises(UserError, match=r"^MatVec 'matvec1' cannot have lanes_in 18, lanes_out 2, constant \["):
+        check(Plan.model_validate(table), graph)
 
 
 def words(node: Node) -> tuple[int, int]:

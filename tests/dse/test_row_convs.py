@@ -105,7 +105,7 @@ def test_the_explorer_takes_it_where_it_is_cheaper() -> None:
         (2, 2),
         (6, 2),
     }
-    (plain,) = [d for d in expand(graph, columns=False).decisions if d.name == "window0"]
+    (plain,) = [d for d in expand(graph, plain=True).decisions if d.name == "window0"]
     assert {option.lanes["matvec1"].columns for option in plain.options} == {1}
     assert plan.nodes["matvec1"].columns == 2
     assert [node.name for node in hardware.nodes if isinstance(node, RowConv)] == ["matvec1"]

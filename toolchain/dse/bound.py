@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from toolchain.boards import Board
-from toolchain.dse.fabric_costs import lut_multiplier
+from toolchain.dse.fabric_costs import additions, lut_multiplier
+from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, MatVec
-from toolchain.ir.types import Value
+from toolchain.ir.types import QInt, Value
 
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
 
@@ -46,18 +47,38 @@ def macs(graph: Graph) -> Counter[tuple[int, int]]:
     for node in graph.nodes:
         if isinstance(node, (MatVec, Depthwise)):
             x = values[node.inputs[0]]
-            bits = 1 if isinstance(node, MatVec) and node.signs else node.weight_type.bits
-            counts[bits, x.qint.bits] += x.shape[0] * x.shape[1] * node.weight.size
+            counts[_weight_bits(node), x.qint.bits] += _macs(node, x)
     return counts
 
 
 def mac_cycles(graph: Graph, board: Board) -> float:
     """Least cycles for the multiplications of a frame, with the whole device multiplying."""
-    device = board.device
-    return sum(
-        count / (device.dsp * macs_per_dsp(w, a) + device.lut / luts_per_mac(w, a))
-        for (w, a), count in macs(graph).items()
-    )
+    device, values = board.device, graph.values()
+    cycles = 0.0
+    for node in graph.nodes:
+        if not isinstance(node, (MatVec, Depthwise)):
+            continue
+        x = values[node.inputs[0]]
+        bits = _weight_bits(node), x.qint.bits
+        luts = min(luts_per_mac(*bits), _constant_luts(node, x.qint))
+        cycles += _macs(node, x) / (device.dsp * macs_per_dsp(*bits) + device.lut / luts)
+    return cycles
+
+
+def _macs(node: MatVec | Depthwise, x: Value) -> int:
+    return x.shape[0] * x.shape[1] * int(node.weight.size)
+
+
+def _weight_bits(node: MatVec | Depthwise) -> int:
+    """Weights of -1 and +1 have one bit."""
+    return 1 if isinstance(node, MatVec) and node.signs else node.weight_type.bits
+
+
+def _constant_luts(node: MatVec | Depthwise, act: QInt) -> float:
+    """LUTs a product where the weights can be part of the logic; no product takes none of them at all."""
+    if not isinstance(node, MatVec) or node.digits > MAX_DIGITS:
+        return float("inf")
+    return max(additions(adder_graph(node.weight, act), act).lut, 1) / node.weight.size
 
 
 def macs_per_dsp(weight_bits: int, act_bits: int) -> int:

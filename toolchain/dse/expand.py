@@ -56,16 +56,16 @@ def chains(graph: Graph) -> list[Chain]:
     return found
 
 
-def expand(graph: Graph, *, columns: bool = True) -> Problem:
+def expand(graph: Graph, *, plain: bool = False) -> Problem:
     """The choices of ``graph`` (INTEGER level, forks inserted), each pruned to its Pareto set, and what joins them.
 
     Args:
-        columns: whether units may compute several columns of a row at once.
+        plain: whether matrix-vector units have one form only: weights from a memory, one column of a row at a time.
 
     Raises:
         UserError: a unit has no legal lanes, or a window stands alone.
     """
-    return _Expansion(graph, columns).problem()
+    return _Expansion(graph, plain).problem()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Expansion:
     """A graph with what the options of every decision ask of it."""
 
     graph: Graph
-    columns: bool
+    plain: bool
 
     @cached_property
     def values(self) -> dict[str, Value]:
@@ -119,7 +119,7 @@ class _Expansion:
 
     def _forms(self, chain: Chain) -> list[Chain]:
         """``chain`` as it stands, and with its product as every row convolution that it has."""
-        forms = row_forms(chain.nodes) if self.columns else []
+        forms = [] if self.plain else row_forms(chain.nodes)
         return [chain, *(Chain(chain.name, nodes) for nodes in forms)]
 
     def _options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
@@ -127,6 +127,8 @@ class _Expansion:
         facts = lru_cache(maxsize=None)(lambda node, lanes: _facts(node, [values[name] for name in node.inputs], lanes))
         fifos = lru_cache(maxsize=None)(lambda name, lanes, pauses: stream_fifo(values[name], lanes, pauses))
         for lanes in self._assignments(chain, values):
+            if self.plain and any(p.constant for p in lanes.values()):
+                continue
             slowest, parts, ports = 0, [], {}
             pauses: dict[str, int] = {}
             if chain.name == READER:
