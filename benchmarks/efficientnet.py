@@ -53,12 +53,13 @@ COLUMNS = {
 
 
 class Case(NamedTuple):
-    """Bits of weights and activations, and how many images calibrate and judge."""
+    """Bits of weights and activations, how many images calibrate and judge, and bits of requantizers' factors."""
 
     weights: int
     acts: int
     calibration: int = 100
     test: int = 100
+    factors: int | None = None
 
 
 @cache
@@ -74,12 +75,13 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def quantized(case: Case) -> Path:
     """The folder of the quantized network, made on first use."""
-    folder = cache_folder() / "benchmarks" / f"{NAME}-w{case.weights}a{case.acts}-{case.calibration}-{case.test}"
+    name = f"{NAME}-w{case.weights}a{case.acts}-{case.calibration}-{case.test}"
+    folder = cache_folder() / "benchmarks" / (name if case.factors is None else f"{name}-f{case.factors}")
     if not (folder / "metrics.json").is_file():
         x, y = images()
         n, judges = case.calibration, slice(len(x) - case.test, None)
         data = Images("imagenet_sample200_224", x[:n], x[judges], y[judges])
-        quantize_to(folder, find_source(NAME), data, Bits(case.weights, case.acts))
+        quantize_to(folder, find_source(NAME), data, Bits(case.weights, case.acts, factors=case.factors))
     return folder
 
 
@@ -98,7 +100,7 @@ def row_of(case: Case, count: int) -> Row:
     kept = ("calibration_images", "agreement", "agreement_images", "float_top1", "top1", "qonnx_top1")
     return {
         "model": NAME,
-        "bits": f"W{case.weights}A{case.acts}",
+        "bits": f"W{case.weights}A{case.acts}" + (f" factors {case.factors}" if case.factors else ""),
         **{key: metrics[key] for key in kept},
         "quantize_seconds": metrics["seconds"],
         "lower_seconds": round(spent.wall, 1),
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=100)
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--compare", type=int, default=2)
+    parser.add_argument("--factors", type=int, help="bits of requantizers' factors; free without")
     arguments = parser.parse_args()
     if arguments.calibration + arguments.test > len(images()[0]):
         parser.error("the images that calibrate cannot judge")
@@ -127,7 +130,10 @@ def main() -> None:
     rows = {row["bits"]: row for row in json.loads(result.read_text(encoding="utf-8"))} if result.is_file() else {}
     for bits in arguments.bits:
         weights, acts = map(int, bits.split("/"))
-        row = row_of(Case(weights, acts, arguments.calibration, arguments.test), arguments.compare) | conditions()
+        row = (
+            row_of(Case(weights, acts, arguments.calibration, arguments.test, arguments.factors), arguments.compare)
+            | conditions()
+        )
         rows[row["bits"]] = row
         write_text(result, json.dumps(list(rows.values()), indent=1) + "\n")
     print_rows("EfficientNet-Lite0, quantized after training", list(rows.values()), COLUMNS)

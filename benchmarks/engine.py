@@ -1,26 +1,31 @@
 """ImageNet networks on the engine, ZU3EG, batch 1: frames per second, resources, what each decision is worth.
 
-    python benchmarks/engine.py                # rates, and for MobileNetV2 the ablation, by the integer program
-    python benchmarks/engine.py --simulate 2   # and the C simulation of MobileNetV2 on so many images
+    python -m benchmarks.engine                  # rates, and for MobileNetV2 the ablation, by the integer program
+    python -m benchmarks.engine --simulate 2     # and the C simulation of MobileNetV2 on so many images
+    python -m benchmarks.engine --images 20      # and that of EfficientNet-Lite0 on so many of its test images
 
 Rates are estimates at 250 MHz with the memory bandwidth that the board's file gives. MobileNetV2 is the quantized file
-below FPGAFLOW_DATA/models (its weights rounded to 4 bits for W4A8); the others have seeded weights, so that only their
-shapes and number formats count.
+below FPGAFLOW_DATA/models (its weights rounded to 4 bits for W4A8). EfficientNet-Lite0 has its real weights, quantized
+after training by benchmarks/efficientnet.py on first use, with factors of 16 bits and, for comparison, free ones.
+ResNet-18 has seeded weights, so that only its shapes and number formats count.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from common import Row, print_rows, timed, write_rows
-from engine_networks import efficientnet_lite0, resnet18, with_weights_of
 
+from benchmarks.common import RESULTS, Row, conditions, print_rows, timed
+from benchmarks.efficientnet import Case, images, quantized
+from benchmarks.engine_networks import resnet18, with_weights_of
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import mac_cycles
 from toolchain.engine.candidates import Budget
@@ -31,13 +36,17 @@ from toolchain.engine.search import Engine, search
 from toolchain.engine.tables import program
 from toolchain.errors import UserError
 from toolchain.export.read import read_qonnx
+from toolchain.files import write_text
 from toolchain.flow.engine_stages import memory_rate
+from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array
 from toolchain.passes.pipeline import to_integer
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
-MOBILENET = "mobilenet_v2_a8w6b32.onnx"
+MOBILENET, EFFICIENTNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0"
+FACTORS = 16  # bits of the factors of EfficientNet-Lite0's requantizers
 
 COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant": "variant", "fps": "fps",
            "bound_fps": "bound", "compute_share": "of compute", "memory_share": "of DDR", "limited_by": "limited by",
@@ -46,12 +55,13 @@ COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant":
 PASS_COLUMNS = {"name": "pass", "cycles": "cycles", "limited_by": "limited by", "bytes": "bytes", "macs": "MAC"}
 
 Builder = Callable[[], Graph]
+Key = tuple[str, int, str]
 
 NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("MobileNetV2", 6, 8, lambda: mobilenet()),
     ("MobileNetV2", 4, 8, lambda: with_weights_of(mobilenet(), 4)),
-    ("EfficientNet-Lite0", 8, 8, lambda: efficientnet_lite0(8, 8)),
-    ("EfficientNet-Lite0", 4, 8, lambda: efficientnet_lite0(4, 8)),
+    (EFFICIENTNET, 8, 8, lambda: efficientnet(Case(8, 8, factors=FACTORS))),
+    (EFFICIENTNET, 4, 8, lambda: efficientnet(Case(4, 8, factors=FACTORS))),
     ("ResNet-18", 8, 8, lambda: resnet18(8, 8)),
     ("ResNet-18", 4, 4, lambda: resnet18(4, 4)),
 )
@@ -70,6 +80,7 @@ class Variant:
 
 
 ENGINE = Variant("engine")
+FREE = Variant("free factors")
 ABLATION = (
     Variant("no fusion", fuse=False),
     Variant("no double buffering", prefetch=False),
@@ -80,40 +91,88 @@ ABLATION = (
 """256:144 are the products of the convolution and of the depthwise filter in CoDeNet, HAO's public ancestor."""
 
 
+class Job(NamedTuple):
+    """A network and a way to run it."""
+
+    network: str
+    weight_bits: int
+    act_bits: int
+    build: Builder
+    variant: Variant
+
+    @property
+    def key(self) -> Key:
+        """What names its row."""
+        return self.network, self.weight_bits, self.variant.name
+
+
 def main() -> int:
-    """Search, write the rows, print them."""
+    """Search, write the rows, print them; rows of other networks stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulate", type=int, default=0, metavar="IMAGES")
+    parser.add_argument("--simulate", type=int, default=0, metavar="IMAGES", help="of MobileNetV2, random ones")
+    parser.add_argument("--images", type=int, default=0, help="of EfficientNet-Lite0, simulated")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds for each call of the solver")
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--ablate", default="MobileNetV2 W6A8", help="ablation of networks whose name contains this")
     arguments = parser.parse_args()
-    board, rows = load_board(BOARD), []
-    chosen = [n for n in NETWORKS if arguments.only.lower() in n[0].lower()]
-    jobs = [(network, ENGINE) for network in chosen]
-    ablated = [n for n in chosen if arguments.ablate.lower() in f"{n[0]} W{n[1]}A{n[2]}".lower()]
-    jobs += [(network, variant) for network in ablated for variant in ABLATION]
-    for (name, weight_bits, act_bits, build), variant in jobs:
-        facts: Row = {"network": name, "weight_bits": weight_bits, "act_bits": act_bits, "variant": variant.name}
-        graph = build()
+    board, path = load_board(BOARD), RESULTS / "engine.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    rows: dict[Key, Row] = {(row["network"], row["weight_bits"], row["variant"]): row for row in stored}
+    for job in jobs(arguments.only, arguments.ablate):
+        facts: Row = {"network": job.network, "weight_bits": job.weight_bits, "act_bits": job.act_bits}
+        facts["variant"] = job.variant.name
+        graph = job.build()
         try:
-            found = find(graph, board, variant, arguments.time_limit)
+            found = find(graph, board, job.variant, arguments.time_limit)
         except UserError as error:
-            rows.append(facts | {"limited_by": str(error)})
-            continue
-        rows.append(facts | row(graph, board, found))
-        if variant is ENGINE:
-            print_rows(f"{name} W{weight_bits}A{act_bits}", passes(found), PASS_COLUMNS)
-            if arguments.simulate and name == "MobileNetV2":
-                rows[-1] |= simulated(graph, found, arguments.simulate)
-        write_rows("engine", rows)
-    print_rows(f"Engine on {BOARD} at {CLOCK_MHZ:g} MHz", rows, COLUMNS)
+            facts["limited_by"] = str(error)
+        else:
+            facts |= row(graph, board, found) | shown(job, graph, found, arguments.simulate, arguments.images)
+        rows[job.key] = facts | conditions()
+        write_text(path, json.dumps(list(rows.values()), indent=1) + "\n")
+    print_rows(f"Engine on {BOARD} at {CLOCK_MHZ:g} MHz", list(rows.values()), COLUMNS)
     return 0
+
+
+def jobs(only: str, ablate: str) -> list[Job]:
+    """The searches of networks whose name contains ``only``, ablations of those that contain ``ablate``."""
+    chosen = [n for n in NETWORKS if only.lower() in f"{n[0]} W{n[1]}A{n[2]}".lower()]
+    found = [Job(*network, ENGINE) for network in chosen]
+    found += [Job(*n[:3], lambda n=n: efficientnet(Case(*n[1:3])), FREE) for n in chosen if n[0] == EFFICIENTNET]
+    ablated = [n for n in chosen if ablate.lower() in f"{n[0]} W{n[1]}A{n[2]}".lower()]
+    return found + [Job(*network, variant) for network in ablated for variant in ABLATION]
+
+
+def shown(job: Job, graph: Graph, found: Engine, random: int, photographs: int) -> Row:
+    """The passes, printed; for some networks how well they classify and the C simulation."""
+    if job.variant is not ENGINE:
+        return {}
+    print_rows(f"{job.network} W{job.weight_bits}A{job.act_bits}", passes(found), PASS_COLUMNS)
+    facts: Row = {}
+    if job.network == EFFICIENTNET:
+        case = Case(job.weight_bits, job.act_bits, factors=FACTORS)
+        metrics = json.loads((quantized(case) / "metrics.json").read_text(encoding="utf-8"))
+        facts = {key: metrics[key] for key in ("agreement", "agreement_images", "float_top1", "top1")}
+        if photographs:
+            pixels = images()[0][-case.test :][:photographs].transpose(0, 2, 3, 1)
+            facts |= simulated(graph, found, encode(graph, pixels))
+    elif random and job.network == "MobileNetV2":
+        kind = graph.input.qint
+        codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (random, *graph.input.shape))
+        facts |= simulated(graph, found, codes)
+    return facts
 
 
 def mobilenet() -> Graph:
     """MobileNetV2 of the file at hand."""
     return to_integer(read_qonnx(Path(os.environ["FPGAFLOW_DATA"]) / "models" / MOBILENET).graph)
+
+
+def efficientnet(case: Case) -> Graph:
+    """EfficientNet-Lite0 with its real weights."""
+    file = read_qonnx(quantized(case) / "model.onnx")
+    assert file.pixels is not None
+    return to_integer(file.graph, (file.pixels.scale, file.pixels.offset))
 
 
 def find(graph: Graph, board: Board, variant: Variant, seconds: float) -> Engine:
@@ -159,18 +218,17 @@ def passes(found: Engine) -> list[Row]:
     ]
 
 
-def simulated(graph: Graph, found: Engine, images: int) -> Row:
-    """The C simulation of the whole network on seeded codes against the evaluator."""
-    kind = graph.input.qint
-    codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (images, *graph.input.shape))
+def simulated(graph: Graph, found: Engine, codes: Array) -> Row:
+    """The C simulation of the whole network on input ``codes`` (N, H, W, C) against the evaluator."""
     simulation = EngineSim(graph, program(cut(graph), found.shape, found.placement))
     run, spent = timed(lambda: simulation.run(codes, threads=os.cpu_count() or 1))
-    wrong = int((run.codes != evaluate(graph, codes)[graph.output]).sum())
+    expected = (evaluate(graph, codes[i : i + 1])[graph.output] for i in range(len(codes)))
+    wrong = sum(int((own != other).sum()) for own, other in zip(run.codes, expected, strict=True))
     return {
-        "simulated_images": images,
+        "simulated_images": len(codes),
         "simulation_mismatches": wrong,
-        "simulation_seconds_per_image": round(spent.wall / images, 2),
-        "simulation_cpu_seconds_per_image": round(spent.cpu / images, 2),
+        "simulation_seconds_per_image": round(spent.wall / len(codes), 2),
+        "simulation_cpu_seconds_per_image": round(spent.cpu / len(codes), 2),
     }
 
 

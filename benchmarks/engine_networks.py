@@ -20,10 +20,6 @@ ENCODING = Encoding(pixel_scale=(Fraction(1),), pixel_offset=(Fraction(0),), qua
 SHIFT_BITS = 13
 """Bits of a requantizer's largest factors, about."""
 
-LITE0 = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
-         (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3))  # fmt: skip
-"""Expansion, channels, blocks, stride and kernel of the stages of EfficientNet-Lite0 (TensorFlow TPU models)."""
-
 RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Channels and stride of the stages of ResNet-18, two blocks each (He et al., table 1)."""
 
@@ -60,14 +56,6 @@ class Network:
         weight = self._weights((outputs, x.shape[2]))
         return self._add(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=QInt(self.weight_bits, True))
 
-    def depthwise(self, x: Value, kernel: int, stride: int) -> Value:
-        """A depthwise filter and its quantizer."""
-        window = self.window(x, kernel, stride)
-        weight = self._weights((kernel**2, x.shape[2]))
-        kind = QInt(self.weight_bits, True)
-        found = self._add(Depthwise, (window,), (*window.shape[:2], x.shape[2]), weight=weight, weight_type=kind)
-        return self.quantize(found, kernel**2)
-
     def quantize(self, x: Value, terms: int = 1, *, signed: bool = False) -> Value:
         """A quantizer of a factor a channel behind sums of ``terms`` products.
 
@@ -102,8 +90,8 @@ class Network:
         return self.product(mean, count)
 
     def _weights(self, shape: tuple[int, int]) -> np.ndarray:
-        kind = QInt(self.weight_bits, True)
-        return self.rng.integers(kind.min, kind.max + 1, shape, dtype=np.int64)
+        most = QInt(self.weight_bits, True).max  # weights are symmetric, as Brevitas stores them
+        return self.rng.integers(-most, most + 1, shape, dtype=np.int64)
 
     def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: object) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
@@ -113,19 +101,6 @@ class Network:
         value = Value(f"{name}_out", shape, QInt.holding(*ends))
         self.nodes.append(replace(draft, outputs=(value,)))
         return value
-
-
-def efficientnet_lite0(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
-    """EfficientNet-Lite0."""
-    net = Network(f"efficientnet-lite0-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
-    x = net.conv(net.input, 32, 3, 2)
-    for expansion, channels, blocks, stride, kernel in LITE0:
-        for block in range(blocks):
-            step = stride if block == 0 else 1
-            y = x if expansion == 1 else net.conv(x, expansion * x.shape[2])
-            y = net.conv(net.depthwise(y, kernel, step), channels, signed=True)
-            x = net.sum(x, y, signed=True) if block else y
-    return net.graph(net.classes(net.conv(x, 1280)))
 
 
 def resnet18(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
@@ -150,7 +125,7 @@ def with_weights_of(graph: Graph, bits: int) -> Graph:
     kind = QInt(bits, True)
     for node in graph.nodes:
         if isinstance(node, MatVec | Depthwise):
-            weight = np.clip(np.rint(node.weight / 2**dropped).astype(np.int64), kind.min, kind.max)
+            weight = np.clip(np.rint(node.weight / 2**dropped).astype(np.int64), -kind.max, kind.max)
             node = replace(node, weight=weight, weight_type=kind)
         elif isinstance(node, MulShift) and node.inputs[0] in scaled:
             node = replace(node, mul=node.mul << dropped)

@@ -95,6 +95,9 @@ def quantize(
     labels: LabelsOption = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Calibration images; others judge.")] = 256,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer.")] = False,
+    factors: Annotated[
+        int | None, typer.Option("--factor-bits", help="Bits of requantizers' factors, 8 to 24.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-wXaY by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is there first.")] = False,
 ) -> None:
@@ -106,7 +109,7 @@ def quantize(
     from toolchain.flow.quantize import quantize as run
     from toolchain.train.ptq.quantize import Bits
 
-    bits = Bits(weights, acts, own, per_channel=not per_tensor)
+    bits = Bits(weights, acts, own, per_channel=not per_tensor, factors=factors)
     out = out or default_folder(network, bits)
     folder = run(network, out, bits, images=images, labels=labels, data=data, count=count, overwrite=overwrite)
     from toolchain.train.summary import summary

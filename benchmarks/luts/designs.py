@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from toolchain.dse.cost_model import parts
+from toolchain.engine.cost import rounding_cost
 
 
 class Design(NamedTuple):
@@ -29,6 +30,8 @@ def designs() -> Iterator[Design]:
             yield threshold(bits, levels)
     for bits, factor, out in ((12, 6, 4), (16, 8, 4), (16, 12, 8), (20, 12, 8), (24, 16, 8)):
         yield multiply_shift(bits, factor, out)
+    for bits, shift, out in ((42, 17, 8), (44, 21, 8), (33, 17, 4)):
+        yield engine_rounding(bits, shift, out)
 
 
 def matrix_vector_lane(weight: int, act: int, simd: int) -> Design:
@@ -99,3 +102,14 @@ def multiply_shift(bits: int, factor: int, out: int) -> Design:
 endmodule"""
     predicted = parts.multiplier(bits, factor) + parts.requantizer(total, out)
     return Design("multiply-shift", f"x{bits} m{factor} y{out}", verilog, predicted)
+
+
+def engine_rounding(bits: int, shift: int, out: int) -> Design:
+    """What the engine's requantizers do behind a slice that multiplied and added an offset with half of 2**shift."""
+    verilog = f"""module core(input signed [{bits - 1}:0] v, input [{out - 1}:0] low, input [{out - 1}:0] high,
+ output [{out - 1}:0] y);
+ wire signed [{bits - shift - 1}:0] q = v >>> {shift};
+ wire signed [{bits - shift - 1}:0] r = {{q[{bits - shift - 1}:1], q[0] & |v[{shift - 1}:0]}};
+ assign y = r < $signed({{1'b0, low}}) ? low : r > $signed({{1'b0, high}}) ? high : r[{out - 1}:0];
+endmodule"""
+    return Design("engine rounding", f"v{bits} shift {shift} y{out}", verilog, rounding_cost(bits, shift, out).lut)

@@ -15,6 +15,7 @@ from toolchain.config import parse_config
 from toolchain.errors import UserError
 from toolchain.export.agreement import compare
 from toolchain.export.read import read_qonnx
+from toolchain.ir.ops import MulShift
 from toolchain.passes.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
@@ -65,8 +66,12 @@ def _bottleneck() -> nn.Module:
 
 @pytest.mark.parametrize(
     ("model", "bits", "own_pixels"),
-    [(_resnet, Bits(3, 4, per_channel=False), False), (_bottleneck, Bits(8, 8), True)],
-    ids=["resnet", "bottleneck"],
+    [
+        (_resnet, Bits(3, 4, per_channel=False), False),
+        (_bottleneck, Bits(8, 8), True),
+        (_bottleneck, Bits(8, 8, factors=16), True),
+    ],
+    ids=["resnet", "bottleneck", "short factors"],
 )
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path
@@ -83,6 +88,30 @@ def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["methods"], metrics["calibration_images"], metrics["top1"]) == (["ptq"], 48, None)
     assert (metrics["weight_bits"], metrics["act_bits"], metrics["agreement_images"]) == (bits.weights, bits.acts, 8)
+
+
+def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path) -> None:
+    """All requantizers of a network of convolutions, sums and a mean over one power of two, in at most 17 bits."""
+    images, factors = Images("random", _pixels(48), _pixels(8)), {}
+    for name, bits in (("free", Bits(8, 8)), ("short", Bits(8, 8, factors=16))):
+        quantize_to(tmp_path / name, Source("net", _bottleneck(), SHAPE, PIXELS), images, bits)
+        file = read_qonnx(tmp_path / name / "model.onnx")
+        assert file.pixels is not None
+        nodes = to_integer(file.graph, (file.pixels.scale, file.pixels.offset)).nodes
+        found = [node for node in nodes if isinstance(node, MulShift)]
+        shift = max(node.shift for node in found)
+        factors[name] = max(int(np.abs(node.mul).max()).bit_length() + shift - node.shift for node in found)
+    assert factors["short"] <= 17 < factors["free"]
+
+    x = torch.from_numpy(PIXELS.apply(_pixels(64)))
+    model = _bottleneck()
+    with torch.no_grad():
+        output = model(x)
+        free, short = (
+            float((quantize(model, x, bits, pixels=True, pixel_step=float(PIXELS.scale[0]))(x) - output).norm())
+            for bits in (Bits(8, 8), Bits(8, 8, factors=16))
+        )
+    assert short < 2 * free
 
 
 def test_eight_bits_change_the_output_by_little_and_fewer_by_more() -> None:

@@ -47,12 +47,10 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
-    """The first node that the engine cannot run and why, or nothing."""
-    try:
-        cut(graph)
-    except UserError as error:
-        return [(error.where, error.what)]
-    return []
+    """Every node that the engine cannot run and why."""
+    cutter = _Cutter(graph, fuse=True)
+    cutter.passes()
+    return list(dict.fromkeys((error.where, error.what) for error in cutter.refused))
 
 
 FOLDED_CHANNELS = 4
@@ -72,13 +70,26 @@ class _Cutter:
         self.alias: dict[str, str] = {}
         self.done: set[str] = set()
         self.folded = False
+        self.refused: list[UserError] = []
 
     def run(self) -> Cut:
+        """See ``cut``."""
+        passes = self.passes()
+        if self.refused:
+            raise self.refused[0]
+        bits = 4 if max(value.qint.bits for value in self._codes()) <= 4 else WIDEST_CODE  # words fill memory beats
+        return Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits)
+
+    def passes(self) -> list[Pass]:
+        """The passes on the graph's own codes; what has none is in ``refused``."""
         nodes = list(self.graph.nodes)
         output = self.graph.output
         if nodes and isinstance(nodes[-1], ArgMax):  # the host takes it
             output = nodes[-1].inputs[0]
             nodes = nodes[:-1]
+        for value in self._codes():
+            if value.qint.bits > WIDEST_CODE:
+                self.refused.append(_too_wide(self.graph.producers().get(value.name), value))
         passes: list[Pass] = []
         for node in nodes:
             if node.name in self.done:
@@ -87,10 +98,15 @@ class _Cutter:
             if isinstance(node, Reshape):
                 self.alias[node.output.name] = self._stored(node.inputs[0])
                 continue
-            passes.append(self._pass(node, output))
-        codes = [self.graph.input, *(node.output for node in nodes if isinstance(node, MulShift))]
-        bits = _stored_bits(max(value.qint.bits for value in codes))
-        return Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits)
+            try:
+                passes.append(self._pass(node, output))
+            except UserError as error:
+                self.refused.append(error)
+        return passes
+
+    def _codes(self) -> list[Value]:
+        """The values that are stored."""
+        return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, MulShift))]
 
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
@@ -275,13 +291,6 @@ class _Coder:
         return replace(requant, add=add, low=requant.low + zero, high=requant.high + zero)
 
 
-def _stored_bits(bits: int) -> int:
-    """Bits of a stored code: a power of two, so that words fill memory beats."""
-    if bits > WIDEST_CODE:
-        raise UserError(f"codes of {bits} bits", hint=f"the engine stores at most {WIDEST_CODE} bits")
-    return 4 if bits <= 4 else WIDEST_CODE
-
-
 def _tap_sums(window: Sliding, p: Pass) -> Array:
     """What a map of ones gives in every channel."""
     if window.weight is not None:
@@ -298,3 +307,12 @@ def _check_window(node: Window) -> None:
 def _refused(node: Node, why: str) -> UserError:
     names: Sequence[str] = node.origin or (node.name,)
     return UserError(f"the engine cannot run it: {why}", where=f"{type(node).__name__} '{names[0]}'")
+
+
+def _too_wide(node: Node | None, value: Value) -> UserError:
+    why = f"its codes have {value.qint.bits} bits, {WIDEST_CODE} are stored"
+    return (
+        UserError(f"the engine cannot run it: {why}", where=f"input '{value.name}'")
+        if node is None
+        else _refused(node, why)
+    )

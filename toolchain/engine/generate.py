@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchain.engine.shape import FIELDS, ORDERS, Shape
-from toolchain.hls_templates.fabric import lane_bits, packing, product_range, product_type, word_type
+from toolchain.hls_templates.fabric import (
+    TapPacking,
+    lane_bits,
+    packing,
+    product_range,
+    product_type,
+    word_type,
+)
 from toolchain.hls_templates.render import headers, render
 from toolchain.ir.types import QInt
 
@@ -21,7 +28,7 @@ _STREAMS = (
     ("input", "engine::Group<S>", 32),
     ("sums", _SUMS, 4),
     ("codes", _CODES, 32),
-    ("window_sums", _SUMS, 4),
+    ("window_sums", "engine::WindowSums<S>", 4),
     ("window_codes", _CODES, 32),
     ("other", _CODES, 32),
     ("output", _CODES, 32),
@@ -38,16 +45,18 @@ class _Stream:
 
 @dataclass(frozen=True)
 class _Part:
-    """The dot products of some outputs, as ``packing.hpp`` wants them described."""
+    """The dot products of some outputs, as ``chain.hpp`` or ``packing.hpp`` want them described."""
 
     name: str
     outputs: int
     depth: int
     products_per_dsp: int
-    offsets: tuple[int, ...]
-    lane_bits: int
-    word: QInt
-    wide: QInt
+    weight: QInt
+    chain: TapPacking | None = None
+    offsets: tuple[int, ...] = ()
+    lane_bits: int = 0
+    word: QInt | None = None
+    wide: QInt | None = None
 
 
 def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
@@ -60,8 +69,8 @@ def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
         "constants": _constants(shape),
         "parts": (_main(shape), _extra(shape)),
         "code": code,
-        "weight": weight,
         "sum": QInt(shape.sum_bits, True),
+        "window_sum": QInt(shape.window_sum_bits, True),
         "filter": QInt(shape.filter_bits, True),
         "product": product_type(weight, code),
     }
@@ -82,7 +91,7 @@ def synthesis_script(part: str, clock_mhz: float) -> str:
 
 def _constants(shape: Shape) -> dict[str, int]:
     names = (
-        *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "weight_bits", "filter_bits"),
+        *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "stored_bits", "filter_bits"),
         *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
         *("line_words", "channel_words", "bank_words", "small_words", "kernel", "taps", "shift", "merge_shift"),
         "filter_dsp_lanes",
@@ -92,15 +101,17 @@ def _constants(shape: Shape) -> dict[str, int]:
 
 
 def _main(shape: Shape) -> _Part:
-    code, weight, count = shape.code, shape.weight, shape.products_per_dsp
-    offsets = packing(weight, code)[count] if count > 1 else ()
+    code, weight, count, depth = shape.code, shape.weight, shape.products_per_dsp, 2 * shape.tile_depth
+    stored = QInt(shape.stored_bits, True)
+    if shape.chain is not None or count <= 1:
+        return _Part("main", shape.main_outputs, depth, count, stored, shape.chain)
+    offsets = packing(weight, code)[count]
     word = word_type((weight.min, weight.max), offsets)
     wide = word_type(product_range(weight, code), offsets)
-    depth = 2 * shape.tile_depth
-    return _Part("main", shape.main_outputs, depth, count, offsets, lane_bits(weight, code), word, wide)
+    return _Part("main", shape.main_outputs, depth, count, stored, None, offsets, lane_bits(weight, code), word, wide)
 
 
 def _extra(shape: Shape) -> _Part:
     """The outputs in LUTs; without any, an unused one that C++ needs a size for."""
     depth = 2 * shape.tile_depth if shape.extra_outputs else 1
-    return _Part("extra", max(shape.extra_outputs, 1), depth, 0, (), 0, shape.weight, shape.weight)
+    return _Part("extra", max(shape.extra_outputs, 1), depth, 0, shape.weight)

@@ -116,8 +116,10 @@ class Formats:
 
     act_bits: int
     weight_bits: int
+    stored_bits: int
     filter_bits: int
     sum_bits: int
+    window_sum_bits: int
     mul_bits: int
     add_bits: int
     entry_bits: int
@@ -157,13 +159,16 @@ class Cut:
         merge_shift = max((m.shift for m in self.merges), default=0)
         factors = [f << (merge_shift - m.shift) for m in self.merges for f in (m.main, m.other)]
         muls = [int(n) << (shift - r.shift) for r in self.requants for n in (r.mul.min(), r.mul.max())]
-        adds = [int(n) << (shift - r.shift) for r in self.requants for n in (r.add.min(), r.add.max())]
+        adds = [(int(n) << (shift - r.shift)) + half(shift) for r in self.requants for n in (r.add.min(), r.add.max())]
+        weights = [int(n) for w in convs for n in (w.min(), w.max())]
         entry = signed_bits(muls) + signed_bits(adds)
         return Formats(
             act_bits=self.act_bits,
-            weight_bits=signed_bits([int(n) for w in convs for n in (w.min(), w.max())]),
+            weight_bits=signed_bits(weights),
+            stored_bits=signed_bits([n - (n < 0) for n in weights]),
             filter_bits=signed_bits([int(n) for w in filters for n in (w.min(), w.max())]),
-            sum_bits=signed_bits(self._sum_ends()),
+            sum_bits=signed_bits(self._convolution_ends()),
+            window_sum_bits=signed_bits(self._window_ends()),
             mul_bits=signed_bits(muls),
             add_bits=signed_bits(adds),
             entry_bits=64 if entry <= 64 else 128,
@@ -175,23 +180,37 @@ class Cut:
             pools=any(w.mode == "largest" for w in windows),
         )
 
-    def _sum_ends(self) -> list[int]:
-        """The least and largest sums of every convolution and window over all stored codes."""
+    def _convolution_ends(self) -> list[int]:
+        """The least and largest sums of every convolution over all stored codes; it passes codes on where bypassed."""
+        top = (1 << self.act_bits) - 1
+        convs = [p.conv.weight for p in self.passes if p.conv is not None]
+        return [0, top, *(n for w in convs for n in _dot_ends(w.reshape(len(w), -1), top))]
+
+    def _window_ends(self) -> list[int]:
+        """The same of the window unit."""
         top = (1 << self.act_bits) - 1
         ends = [0, top]
         for p in self.passes:
-            for weight in (
-                p.conv.weight.reshape(len(p.conv.weight), -1) if p.conv is not None else None,
-                p.window.weight.T if p.window is not None and p.window.weight is not None else None,
-            ):
-                if weight is not None:
-                    low, high = dot_bounds(weight, 0, top)
-                    ends += [int(low.min()), int(high.max())]
-            if p.window is not None and p.window.mode == "global_sum":
+            if p.window is None:
+                continue
+            if p.window.weight is not None:
+                ends += _dot_ends(p.window.weight.T, top)
+            elif p.window.mode == "global_sum":
                 ends.append(top * p.middle[0] * p.middle[1])
-            elif p.window is not None and p.window.mode == "sum_of":
+            elif p.window.mode == "sum_of":
                 ends.append(top * p.window.kernel**2)
         return ends
+
+
+def _dot_ends(weight: Array, top: int) -> list[int]:
+    """The least and the largest dot product of a row with codes up to ``top``."""
+    low, high = dot_bounds(weight, 0, top)
+    return [int(low.min()), int(high.max())]
+
+
+def half(shift: int) -> int:
+    """What offsets of requantizers contain besides: quotients by 2**shift are rounded up before ties are looked for."""
+    return 1 << (shift - 1) if shift else 0
 
 
 def signed_bits(values: Sequence[int]) -> int:

@@ -21,12 +21,12 @@ LANES = (32, 16, 8, 4)
 IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)
 OUT_BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)
 TILE_DEPTHS = (128, 256, 512, 1024, 2048)
-TAPS = (1, 2, 3, 5, 9, 13, 25)
+TAPS = (1, 2, 3, 5, 7, 9, 13, 25)
 BANK_KIB = (0, 16, 32, 48, 64, 80, 96, 128, 160, 200, 256, 304, 352, 404, 456)
 """Sizes of a bank of maps: the steps up to 456 KiB hold the maps behind the expanded ones of common networks."""
 
-CHANNEL_WORDS = 64
-"""Words of channels of a tile: as deep as a memory in LUTs is without a second one."""
+CHANNEL_WORDS = (32, 64)
+"""Most words of channels of a tile: as deep as memories in LUTs are without a second one, one or two bits a LUT."""
 
 FABRIC_STEPS = 16
 """Steps in which outputs move from DSP slices to LUTs."""
@@ -48,6 +48,7 @@ class Choices:
     tile_depths: Sequence[int] = TILE_DEPTHS
     taps: Sequence[int] = TAPS
     bank_kib: Sequence[int] = BANK_KIB
+    channel_words: Sequence[int] = CHANNEL_WORDS
     luts_multiply: bool = True
 
 
@@ -128,13 +129,13 @@ class EngineOptions:
 
 
 def base_shapes(cut: Cut, choices: Choices) -> Iterator[Shape]:
-    """The smallest engine of every number of lanes that the network's memories fit."""
-    for lanes in choices.lanes:
+    """The smallest engine of every number of lanes and channels of a tile that the network's memories fit."""
+    for lanes, most in product(choices.lanes, choices.channel_words):
         draft = Shape(lanes, max(choices.in_blocks), 1, 1, **asdict(cut.formats))
         if not draft.legal():
             continue
         bypassed = max((draft.words(p.out[2]) for p in cut.passes if p.conv is None), default=0)
-        channels = max(CHANNEL_WORDS, bypassed)
+        channels = max(most, bypassed)
         lines = [
             (p.middle[1] + p.window.pads[1] + p.window.pads[3]) * min(draft.words(p.out[2]), channels)
             for p in cut.passes

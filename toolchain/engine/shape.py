@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
+from toolchain.hls_templates.fabric import TapPacking, tap_packing
 from toolchain.ir.types import QInt
 
 BEAT_BITS = 128
@@ -16,6 +17,9 @@ SUM_BITS = 32
 
 LINE_BITS = 62
 """Widest product of a requantizer, and its widest offset: the C simulation adds them in 64 bits."""
+
+LONGEST_CHAIN = 4
+"""Most slices that add up: the operands of the third and the fourth wait one and two cycles in flip-flops."""
 
 FIELDS = (
     *("bypass", "banks", "source_ddr", "residual_ddr", "result_ddr", "source", "residual", "result"),
@@ -55,9 +59,11 @@ class Shape:
     Attributes:
         lanes: channels of a word.
         taps: taps of a window that are reduced in a cycle.
+        stored_bits: of a weight in memory: of a weight less a borrow, as slices in chains have them.
         products_per_dsp: of the convolution's ``main_outputs``; 0 builds them from LUTs.
         extra_outputs: outputs whose products are built from LUTs beside those on DSP slices.
         filter_dsp_lanes: lanes of the window unit that multiply on DSP slices, the others in LUTs.
+        sum_bits: of the convolution's sums, ``window_sum_bits`` of the window unit's.
         mul_bits: bits of a requantizer's factor, ``add_bits`` of its offset; a pair lies in ``entry_bits`` of memory.
         shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
         merge_bits: bits of the factors of a sum of branches, ``merge_shift`` its shift.
@@ -76,8 +82,10 @@ class Shape:
     taps: int
     act_bits: int
     weight_bits: int
+    stored_bits: int
     filter_bits: int
     sum_bits: int
+    window_sum_bits: int
     mul_bits: int
     add_bits: int
     entry_bits: int
@@ -122,6 +130,13 @@ class Shape:
         """Type of the convolution's weights."""
         return QInt(self.weight_bits, True)
 
+    @cached_property
+    def chain(self) -> TapPacking | None:
+        """How the slices of neighbouring outputs add up by themselves; None where each product is unpacked in LUTs."""
+        if self.products_per_dsp == 0:
+            return None
+        return tap_packing(self.weight, self.code, self.products_per_dsp, 1, LONGEST_CHAIN)
+
     @property
     def packed(self) -> int:
         """Words of codes in a memory beat."""
@@ -130,7 +145,7 @@ class Shape:
     @cached_property
     def weight_beats(self) -> int:
         """Memory beats of a weight word; no weight straddles two beats."""
-        return ceil(self.inputs * self.outputs / (BEAT_BITS // self.weight_bits))
+        return ceil(self.inputs * self.outputs / (BEAT_BITS // self.stored_bits))
 
     @property
     def entry_beats(self) -> int:
@@ -158,9 +173,9 @@ class Shape:
             and self.lanes * self.filter_bits <= BEAT_BITS
             and self.lanes * self.entry_bits % BEAT_BITS == 0
             and SUM_BITS % self.act_bits == 0
-            and self.sum_bits <= SUM_BITS
+            and max(self.sum_bits, self.window_sum_bits) <= SUM_BITS
             and self.mul_bits + self.add_bits <= self.entry_bits
-            and self.mul_bits + self.sum_bits <= LINE_BITS
+            and self.mul_bits + max(self.sum_bits, self.window_sum_bits) <= LINE_BITS
             and self.add_bits <= LINE_BITS
             and self.small_words <= self.bank_words
             and 0 <= self.extra_outputs < self.outputs

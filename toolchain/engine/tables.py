@@ -8,10 +8,11 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.engine.layers import Cut, Pass, Requant, signed_bits
+from toolchain.engine.layers import Cut, Pass, Requant, half, signed_bits
 from toolchain.engine.schedule import Places, Schedule, schedule
 from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
 from toolchain.errors import UserError
+from toolchain.hls_templates.fabric import tap_digits
 from toolchain.ir.ops import Array
 
 Placement = Mapping[str, int | None]
@@ -102,8 +103,10 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
         for what in (
             "act_bits",
             "weight_bits",
+            "stored_bits",
             "filter_bits",
             "sum_bits",
+            "window_sum_bits",
             "shift",
             "merge_shift",
             "merge_bits",
@@ -210,7 +213,7 @@ def _sum(p: Pass, shape: Shape) -> dict[str, int]:
     if p.merge is None:
         return {}
     m, raised = p.merge, shape.merge_shift - p.merge.shift
-    add = m.add << raised
+    add = (m.add << raised) + half(shape.merge_shift)
     return {
         "merge": 1,
         "merge_main": m.main << raised,
@@ -267,19 +270,27 @@ def unpack(beats: Array, bits: int, count: int) -> Array:
 
 
 def _weight_image(s: Schedule) -> Array:
-    """The weight words of a pass, group by group; a word holds the weights (outputs, inputs) in this order."""
+    """The weight words of a pass, group by group; a word holds the weights (outputs, inputs) in this order.
+
+    Weights of slices in chains are digits of the words that the slices multiply, see ``tap_digits``.
+    """
     if s.p.conv is None:
         return np.zeros((0, 2), dtype=np.uint64)
     shape, k, (n, *_, c) = s.shape, s.kernel, s.p.conv.weight.shape
     channels, groups = s.blocks * shape.inputs, sum(s.groups_of(t) for t in range(s.tiles))
     weight = np.zeros((groups * shape.outputs, k * k, channels), dtype=np.int64)
     weight[:n, :, :c] = s.p.conv.weight.reshape(n, k * k, c)
-    words = weight.reshape(groups, shape.outputs, k * k * s.blocks, shape.inputs).transpose(0, 2, 1, 3)
+    weight = weight.reshape(groups, shape.outputs, -1)
+    if shape.chain is not None:
+        main = weight[:, : shape.main_outputs].reshape(groups, -1, shape.products_per_dsp, weight.shape[2])
+        digits = tap_digits(main.transpose(0, 1, 3, 2)[..., ::-1])  # lowest first, as the outputs are
+        weight[:, : shape.main_outputs] = digits.transpose(0, 1, 3, 2).reshape(groups, shape.main_outputs, -1)
+    words = weight.reshape(groups, shape.outputs, s.fold, shape.inputs).transpose(0, 2, 1, 3)
     flat = words.reshape(groups * s.fold, shape.outputs * shape.inputs)
-    a_beat = BEAT_BITS // shape.weight_bits
+    a_beat = BEAT_BITS // shape.stored_bits
     padded = np.zeros((len(flat), shape.weight_beats * a_beat), dtype=np.int64)
     padded[:, : flat.shape[1]] = flat
-    return pack(padded.reshape(-1, a_beat), shape.weight_bits)
+    return pack(padded.reshape(-1, a_beat), shape.stored_bits)
 
 
 def _constant_image(s: Schedule) -> Array:
@@ -312,7 +323,8 @@ def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
         UserError: a pair does not fit its entry.
     """
     raised = shape.shift - requant.shift
-    mul, add = _slice(requant.mul, channels) << raised, _slice(requant.add, channels) << raised
+    mul = _slice(requant.mul, channels) << raised
+    add = (_slice(requant.add, channels) << raised) + half(shape.shift)
     for what, values, bits in (("factor", mul, shape.mul_bits), ("offset", add, shape.add_bits)):
         need = signed_bits([int(values.min()), int(values.max())])
         if need > bits:

@@ -112,7 +112,7 @@ def explore(folder: Path, search: Search) -> EngineRecord:
 
 
 def refusals_of(model: Path) -> list[str]:
-    """What the engine cannot run of the QONNX file ``model``: the first node and why, or nothing."""
+    """What the engine cannot run of the QONNX file ``model``: every node and why."""
     return [f"{where}: {why}" for where, why in refusals(to_integer(read_qonnx(model).graph))]
 
 

@@ -164,16 +164,17 @@ class TapPacking:
 
 
 @cache
-def tap_packing(weight: QInt, act: QInt, taps: int, columns: int) -> TapPacking | None:
+def tap_packing(weight: QInt, act: QInt, taps: int, columns: int, longest: int = MAX_CHAIN) -> TapPacking | None:
     """How one DSP slice multiplies the ``taps`` of a row filter by ``columns`` neighbouring inputs; None: it cannot.
 
     The product of sum(w_t << (taps - 1 - t) * s) and sum(x_m << m * s) is a polynomial one: field i holds the sum of
     all w_t * x_m with taps - 1 - t + m = i, a part of one output column (HiKonv, Liu et al.). The spacing s is the
-    least at which the longest chain of slices neither leaves a field nor the slice's operands and accumulator.
+    least at which the longest chain of slices, at most ``longest``, neither leaves a field nor the slice's operands and
+    accumulator.
     """
     low, high = product_range(weight, act)
     most = min(taps, columns)  # products that meet in a field
-    for chain in range(MAX_CHAIN, 0, -1):
+    for chain in range(longest, 0, -1):
         spacing = QInt.holding(min(most * chain * low, -1), most * chain * high).bits
         word = word_type((weight.min, weight.max), [t * spacing for t in range(taps)])
         value = word_type((act.min, act.max), [m * spacing for m in range(columns)])

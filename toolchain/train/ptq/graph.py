@@ -16,15 +16,15 @@ from toolchain.errors import UserError
 
 Weighted = nn.Conv2d | nn.Linear
 RELU = (nn.ReLU, nn.ReLU6)
-_POOL = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_ON_CODES = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.ZeroPad2d, *_POOL)
+AVERAGING = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_ON_CODES = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.ZeroPad2d, *AVERAGING)
 """Layers that read codes."""
-_RESHAPING = (nn.Flatten, nn.Identity)
-_KEEPING = (nn.MaxPool2d, nn.ZeroPad2d, *_RESHAPING)
+RESHAPING = (nn.Flatten, nn.Identity)
+KEEPING = (nn.MaxPool2d, nn.ZeroPad2d, *RESHAPING)
 """Layers whose output holds values of their input."""
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 _NOTHING = (nn.Dropout, nn.Dropout2d)
-_KNOWN = (*_ON_CODES, *_RESHAPING, *RELU, *_NORM, *_NOTHING)
+_KNOWN = (*_ON_CODES, *RESHAPING, *RELU, *_NORM, *_NOTHING)
 
 
 def layer_graph(model: nn.Module) -> fx.GraphModule:
@@ -81,9 +81,9 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
             if source not in codes:
                 found[source] = source not in positive
                 codes.add(source)
-        if (node.op == "placeholder" and pixels) or (isinstance(layer, _KEEPING) and input_of(node) in codes):
+        if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
-        inherits = isinstance(layer, (*_KEEPING, *_POOL)) or node.op == "call_function"
+        inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
         if isinstance(layer, RELU) or (inherits and all(source in positive for source in node.all_input_nodes)):
             positive.add(node)
     order = {node: index for index, node in enumerate(graph.graph.nodes)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,8 @@ from torch.nn import functional
 from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
-from toolchain.train.ptq.graph import RELU, Weighted, layer_graph, layer_of, places
+from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
+from toolchain.train.ptq.graph import RELU, Weighted, input_of, layer_graph, layer_of, places
 from toolchain.train.ptq.rounding import Moments, round_weights
 from toolchain.train.quantizers import LearnedStep, least_squares_step
 
@@ -42,9 +43,10 @@ class Bits:
         layers: exceptions: of a layer's weights, or of what a ReLU or a quantizer of its own puts out, by name.
         per_channel: each output channel has its own weight step; else a layer has one.
         input: of an input that does not hold pixels.
+        factors: of the factors of all requantizers, see `toolchain.train.ptq.factors`; None leaves the steps free.
 
     Raises:
-        UserError: bits out of 1..8.
+        UserError: bits out of 1..8, of factors out of 8..24.
     """
 
     weights: int = 8
@@ -52,6 +54,7 @@ class Bits:
     layers: Mapping[str, int] = field(default_factory=dict)
     per_channel: bool = True
     input: int = _MAX_BITS
+    factors: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -61,13 +64,15 @@ class Bits:
         for what, bits in own.items():
             if not 1 <= bits <= _MAX_BITS:
                 raise UserError(f"{bits} bits for {what}", hint=f"give 1 to {_MAX_BITS}")
+        if self.factors is not None and not 8 <= self.factors <= 24:
+            raise UserError(f"{self.factors} bits for factors", hint="give 8 to 24")
 
     def act(self, name: str, *, signed: bool) -> int:
         """Of the quantizer ``name``."""
         return self.layers.get(name, min(self.acts + signed, _MAX_BITS))
 
 
-def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool) -> fx.GraphModule:
+def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool, pixel_step: float = 1.0) -> fx.GraphModule:
     """The quantized network of a float ``model``, in eval mode; ``model`` is left alone.
 
     Args:
@@ -75,14 +80,18 @@ def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool) -> f
         images: the network's input values (N, C, H, W).
         bits: of weights and activations.
         pixels: the input holds pixels, which need no quantizer.
+        pixel_step: what a pixel's step is worth.
 
     Raises:
         UserError: the network holds something that cannot be quantized, or ``bits`` names an unknown layer.
     """
     plain = layer_graph(model)
     network = with_quantizers(plain, bits, pixels=pixels)
+    steps = {node: pixel_step for node in network.graph.nodes if pixels and node.op == "placeholder"}
     with torch.no_grad():
-        _walk(plain, network, images)
+        _walk(plain, network, images, steps, short=bits.factors is not None)
+        if bits.factors is not None:
+            shorten_factors(network, steps, bits.factors)
     return network
 
 
@@ -140,17 +149,24 @@ def _quantized(layer: Weighted, weight_quant: type) -> nn.Module:
     return made  # type: ignore[no-any-return]
 
 
-def _walk(plain: fx.GraphModule, network: fx.GraphModule, images: Tensor) -> None:
-    """Set weights, biases and steps of ``network`` in the order of its layers."""
+def _walk(
+    plain: fx.GraphModule, network: fx.GraphModule, images: Tensor, steps: dict[fx.Node, float], *, short: bool
+) -> None:
+    """Set weights, biases and steps of ``network`` in the order of its layers; ``steps`` gets those of quantizers.
+
+    Args:
+        short: take steps that give short factors.
+    """
     floats = dict(plain.named_modules())
     last_use = {source: node for node in network.graph.nodes for source in node.all_input_nodes}
     values: dict[fx.Node, tuple[_Parts, _Parts]] = {}  # of the quantized and of the float network
-    steps: dict[fx.Node, float] = {}  # of the tensors that quantizers put out
+    sizes: dict[fx.Node, int] = {}  # positions of a channel
     for node in network.graph.nodes:
         if node.op == "output":
             break
         if node.op == "placeholder":
             values[node] = list(images.split(_BATCH)), list(images.split(_BATCH))
+            sizes[node] = images.shape[2:].numel()
             continue
         layer, before = layer_of(network, node), floats.get(str(node.target), nn.Identity())
         sources = [values[source] for source in node.args]  # type: ignore[index]
@@ -162,8 +178,10 @@ def _walk(plain: fx.GraphModule, network: fx.GraphModule, images: Tensor) -> Non
             if isinstance(before, Weighted):
                 _fit_weights(layer, before, own, theirs)
             elif isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity):
-                steps[node] = _fit_step(layer, before, own, _added_to(node, steps))
+                rounded = _short(network, node, steps, sizes) if short else _plain(_added_to(node, steps))
+                steps[node] = _fit_step(layer, before, own, rounded)
             values[node] = [layer(part) for part in own], [before(part) for part in theirs]
+        sizes[node] = values[node][0][0].shape[2:].numel()
         for source in node.all_input_nodes:
             if last_use[source] is node:
                 del values[source]
@@ -204,11 +222,10 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
 
 
-def _fit_step(layer: Any, before: nn.Module, own: _Parts, added_to: float | None) -> float:
-    """Set the step of an activation quantizer to that with the least squared error; returns it.
+def _fit_step(layer: Any, before: nn.Module, own: _Parts, rounded: Callable[[float], float]) -> float:
+    """Set the step of an activation quantizer to that with the least squared error, ``rounded``; returns it.
 
-    It stays below what a ReLU6 in front bounds. Where the tensor is added to one of the step ``added_to``, the ratio of
-    the two is rounded to four bits, so that the sum is one of small multiples of the codes.
+    It stays below what a ReLU6 in front bounds.
     """
     quantizer = _step_of(layer.act_quant.fused_activation_quant_proxy)
     generator = torch.Generator().manual_seed(0)
@@ -217,13 +234,30 @@ def _fit_step(layer: Any, before: nn.Module, own: _Parts, added_to: float | None
     step = float(least_squares_step(sample, quantizer.levels, ()))
     if isinstance(before, nn.ReLU6):
         step = min(step, _RELU6_MAX / quantizer.levels.high)
-    if added_to is None:
-        step = _rounded(step, _STEP_BITS, down=True)
-    else:
-        step = added_to * _rounded(step / added_to, _RATIO_BITS)
+    step = rounded(step)
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
     return step
+
+
+def _plain(added_to: float | None) -> Callable[[float], float]:
+    """Steps of 16 bits. Where the tensor is added to one of the step ``added_to``, the ratio of the two is rounded to
+    four bits, so that the sum is one of small multiples of the codes."""
+    if added_to is None:
+        return lambda step: _rounded(step, _STEP_BITS, down=True)
+    return lambda step: added_to * _rounded(step / added_to, _RATIO_BITS)
+
+
+def _short(
+    network: fx.GraphModule, node: fx.Node, steps: Mapping[fx.Node, float], sizes: Mapping[fx.Node, int]
+) -> Callable[[float], float]:
+    """Steps that give short factors, see `toolchain.train.ptq.factors`."""
+    pool = averaged(network, node)
+    step_in = step_into(network, pool, steps) if pool is not None else None
+    if pool is None or step_in is None:
+        return regular_step
+    positions = sizes[input_of(pool)] // sizes[pool]
+    return lambda step: mean_step(step, step_in, positions)
 
 
 def _added_to(node: fx.Node, steps: Mapping[fx.Node, float]) -> float | None:

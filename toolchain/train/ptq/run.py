@@ -64,7 +64,9 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits) -> Path:
     values = [_values(part, source.pixels) for part in (images.calibration, images.test)]
     calibration, test = values
     pixels = source.pixels if images.calibration.dtype == np.uint8 else None
-    network = quantize(source.model, calibration, bits, pixels=pixels is not None and holds_codes(pixels))
+    codes = pixels is not None and holds_codes(pixels)
+    pixel_step = float(pixels.scale[0]) if pixels is not None else 1.0
+    network = quantize(source.model, calibration, bits, pixels=codes, pixel_step=pixel_step)
     seconds = time.monotonic() - started
     metadata = {"fpgaflow.version": __version__}
     if pixels is not None:

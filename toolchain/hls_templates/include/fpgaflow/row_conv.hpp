@@ -2,8 +2,8 @@
 #ifndef FPGAFLOW_ROW_CONV_HPP
 #define FPGAFLOW_ROW_CONV_HPP
 
+#include "fpgaflow/chain.hpp"
 #include "fpgaflow/delay.hpp"
-#include "fpgaflow/packing.hpp"
 #include "fpgaflow/types.hpp"
 
 namespace fpgaflow {
@@ -41,48 +41,14 @@ template <class Config>
 using RowResults = Exact<typename Config::out_t>[RowShape<Config>::ring][Config::columns][RowShape<Config>::words]
                                                 [Config::columns][Config::pe];
 
-// Adds fields 0 to I of a chain's sum to the sums of their columns.
-template <class Config, int I>
-struct RowFields {
-    template <class Wide, class Sum>
-    static void add(Wide wide, Sum (&sums)[RowShape<Config>::fields]) {
-#pragma HLS INLINE
-        RowFields<Config, I - 1>::add(wide, sums);
-        sums[I] += signed_field<I * Config::spacing, Config::spacing>(wide, Bit(1));
-    }
-};
-template <class Config>
-struct RowFields<Config, -1> {
-    template <class Wide, class Sum>
-    static void add(Wide, Sum (&)[RowShape<Config>::fields]) {}
-};
-
 // The products of a fold, summed field by field on chains of slices.
 template <class Config>
 struct RowProducts {
     typedef RowShape<Config> Shape;
-    typedef Exact<typename Config::word_t> word_t;
-    typedef Exact<typename Config::value_t> value_t;
-    typedef Exact<ap_int<48>> wide_t;
+    typedef Chain<Config, Shape::fields> Slices;
+    typedef typename Slices::value_t value_t;
+    typedef typename Slices::wide_t wide_t;
     typedef Exact<typename Config::out_t> sum_t;
-
-    // Half the range of every field. With it no field is negative, so none borrows from the one above, and turning the
-    // field's highest bit takes it away again. It enters a chain through the first slice's adder.
-    static constexpr std::int64_t halves(int field = Shape::fields - 1) {
-        return (std::int64_t(1) << (Config::spacing * (field + 1) - 1)) + (field == 0 ? 0 : halves(field - 1));
-    }
-
-    // The digits side by side: wires.
-    static word_t word(const Exact<typename Config::digit_t> (&digits)[Config::taps]) {
-#pragma HLS INLINE
-        word_t joined = digits[Config::taps - 1];
-        for (int i = Config::taps - 2; i >= 0; i--) {
-#pragma HLS UNROLL
-            const word_t digit = static_cast<word_t>(word_t(digits[i]) & word_t((1 << Config::spacing) - 1));
-            joined = static_cast<word_t>(static_cast<word_t>(joined << Config::spacing) | digit);
-        }
-        return joined;
-    }
 
     // Wires too where inputs are unsigned, else an adder that all outputs share.
     static value_t packed(const RowColumns<Config>& columns, int step, int block, int lane) {
@@ -96,13 +62,6 @@ struct RowProducts {
         return joined;
     }
 
-    static wide_t product(word_t word, value_t value) {
-#pragma HLS INLINE
-        const wide_t wide = Factor<wide_t, word_t>(word) * Factor<wide_t, value_t>(value);
-#pragma HLS BIND_OP variable=wide op=mul impl=dsp
-        return wide;
-    }
-
     static void compute(const RowWeights<Config>& weight, int fold, const value_t (&values)[Config::simd],
                         sum_t (&sums)[Config::pe][Shape::fields]) {
 #pragma HLS INLINE
@@ -114,12 +73,12 @@ struct RowProducts {
             }
             for (int first = 0; first < Config::simd; first += Config::chain) {
 #pragma HLS UNROLL
-                wide_t wide = halves();
+                wide_t wide = Slices::halves();
                 for (int l = first; l < first + Config::chain && l < Config::simd; l++) {
 #pragma HLS UNROLL
-                    wide = static_cast<wide_t>(wide + product(word(weight[fold][p][l]), values[l]));
+                    wide = static_cast<wide_t>(wide + Slices::product(Slices::word(weight[fold][p][l]), values[l]));
                 }
-                RowFields<Config, Shape::fields - 1>::add(wide, sums[p]);
+                Slices::add(wide, sums[p]);
             }
         }
     }

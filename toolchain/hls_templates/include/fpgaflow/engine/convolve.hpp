@@ -2,6 +2,7 @@
 #ifndef FPGAFLOW_ENGINE_CONVOLVE_HPP
 #define FPGAFLOW_ENGINE_CONVOLVE_HPP
 
+#include "fpgaflow/chain.hpp"
 #include "fpgaflow/engine/words.hpp"
 
 namespace fpgaflow {
@@ -13,17 +14,18 @@ using RowBuffer = Code<Shape>[Shape::row_words][Shape::in_blocks][Shape::lanes];
 // The weights of a tile and of the next one, and the word that is being filled.
 template <class Shape>
 struct WeightStore {
-    static constexpr int codes_a_beat = 128 / Shape::weight_bits;
+    static constexpr int codes_a_beat = 128 / Shape::stored_bits;
     static constexpr int count = Shape::inputs * Shape::outputs;
     static constexpr int beats_a_word = (count + codes_a_beat - 1) / codes_a_beat;
-    typedef Exact<typename Shape::weight_t> weight_t;
+    typedef Exact<typename Shape::main::weight_t> weight_t;
+    typedef Exact<typename Shape::extra::weight_t> extra_t;
 
     // Puts beat `beat` of a word into `stage`; outputs follow each other, inputs within an output.
     static void fill(const word128& word, int beat, weight_t (&stage)[beats_a_word * codes_a_beat]) {
 #pragma HLS INLINE
         for (int i = 0; i < codes_a_beat; i++) {
 #pragma HLS UNROLL
-            const ap_int<Shape::weight_bits> code = bits_of<Shape::weight_bits>(word, i * Shape::weight_bits);
+            const ap_int<Shape::stored_bits> code = bits_of<Shape::stored_bits>(word, i * Shape::stored_bits);
             stage[beat * codes_a_beat + i] = static_cast<weight_t>(code);
         }
     }
@@ -38,8 +40,51 @@ struct WeightStore {
                 if (o < Shape::main_outputs) {
                     main[at][o][i] = stage[o * Shape::inputs + i];
                 } else {
-                    extra[at][o - Shape::main_outputs][i] = stage[o * Shape::inputs + i];
+                    extra[at][o - Shape::main_outputs][i] = static_cast<extra_t>(stage[o * Shape::inputs + i]);
                 }
+            }
+        }
+    }
+};
+
+// The dot products of the outputs on DSP slices: of a slice each, or of several that are unpacked in LUTs.
+template <class Part, bool Chained = (Part::chain > 0)>
+struct SliceDots : MatvecDots<Part> {};
+
+// Slices of `products_per_dsp` neighbouring outputs that add up in chains: their weights are stored as digits, each less
+// the borrow of the one below, which are the packed word side by side.
+template <class Part>
+struct SliceDots<Part, true> {
+    static constexpr int count = Part::products_per_dsp;
+    typedef Chain<Part, count> Slices;
+    typedef Exact<typename Part::out_t> sum_t;
+
+    static void compute(const MatvecWeights<Part>& weight, int at, const Exact<typename Part::in_t> (&block)[Part::simd],
+                        sum_t (&dots)[Part::pe]) {
+#pragma HLS INLINE
+        for (int p = 0; p < Part::pe; p += count) {
+#pragma HLS UNROLL
+            sum_t sums[count] = {};
+#pragma HLS ARRAY_PARTITION variable=sums complete dim=1
+            for (int first = 0; first < Part::simd; first += Part::chain) {
+#pragma HLS UNROLL
+                typename Slices::wide_t wide = Slices::halves();
+                for (int l = first; l < first + Part::chain && l < Part::simd; l++) {
+#pragma HLS UNROLL
+                    typename Slices::digit_t digits[count];
+#pragma HLS ARRAY_PARTITION variable=digits complete dim=1
+                    for (int i = 0; i < count; i++) {
+#pragma HLS UNROLL
+                        digits[i] = weight[at][p + i][l];
+                    }
+                    const typename Slices::wide_t product = Slices::product(Slices::word(digits), block[l]);
+                    wide = static_cast<typename Slices::wide_t>(wide + product);
+                }
+                Slices::add(wide, sums);
+            }
+            for (int i = 0; i < count; i++) {
+#pragma HLS UNROLL
+                dots[p + i] = sums[i];
             }
         }
     }
@@ -52,7 +97,7 @@ void dot_products(const MatvecWeights<typename Shape::main>& main, const MatvecW
 #pragma HLS INLINE
     Sum<Shape> first[Shape::main::pe];
 #pragma HLS ARRAY_PARTITION variable=first complete dim=1
-    MatvecDots<typename Shape::main>::compute(main, at, block, first);
+    SliceDots<typename Shape::main>::compute(main, at, block, first);
     for (int o = 0; o < Shape::main_outputs; o++) {
 #pragma HLS UNROLL
         dots[o] = first[o];

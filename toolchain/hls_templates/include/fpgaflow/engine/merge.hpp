@@ -14,6 +14,8 @@ void merge(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<Co
     const int total = p[f_w_out_rows] * p[f_w_out_columns] * p[f_out_words] * turns;
     const std::int64_t offset = static_cast<std::int64_t>(
         static_cast<std::uint64_t>(p[f_merge_add_high]) << 32 | static_cast<std::uint32_t>(p[f_merge_add_low]));
+    const Code<Shape> low = static_cast<Code<Shape>>(p[f_merge_lowest]);
+    const Code<Shape> high = static_cast<Code<Shape>>(p[f_merge_highest]);
     for (int n = 0; n < total; n++) {
 #pragma HLS PIPELINE II=1
         FPGAFLOW_CYCLE(merge_unit);
@@ -24,8 +26,7 @@ void merge(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<Co
 #pragma HLS UNROLL
                 const std::int64_t line = static_cast<std::int64_t>(codes.v[l]) * p[f_merge_main] +
                                           static_cast<std::int64_t>(other.v[l]) * p[f_merge_residual] + offset;
-                codes.v[l] = static_cast<Code<Shape>>(
-                    scaled<Shape::merge_shift>(line, p[f_merge_lowest], p[f_merge_highest]));
+                codes.v[l] = static_cast<Code<Shape>>(scaled<Shape::merge_shift>(line, low, high));
             }
         }
         out.write(codes);

@@ -33,11 +33,12 @@ void load_entries(int words, hls::stream<word128>& constants, Entries<Shape>& en
 }
 
 // A raw sum leaves as the codes of its digits, the lowest first, half its range added: the host puts them together.
-template <class Shape>
-void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hls::stream<Sums<Shape>>& in,
+template <class Shape, class Word>
+void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hls::stream<Word>& in,
                 hls::stream<word128>& constants, hls::stream<Codes<Shape>>& out, Entries<Shape>& entries) {
     constexpr int digits = 32 / Shape::act_bits;
     const int turns = scaling.raw ? digits : 1;
+    const Code<Shape> low = static_cast<Code<Shape>>(scaling.low), high = static_cast<Code<Shape>>(scaling.high);
     for (int tile = 0; tile < p[f_tiles]; tile++) {
         const int words = tile == p[f_tiles] - 1 ? p[f_last_words] : p[f_tile_words];
         if (!scaling.identity) {
@@ -45,7 +46,7 @@ void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hl
         }
         const int total = scaling.positions * words * turns;
         int channel = 0, turn = 0;
-        Sums<Shape> sums = {};
+        Word sums = {};
         for (int n = 0; n < total; n++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(unit);
@@ -64,7 +65,7 @@ void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hl
                 } else {
                     const std::int64_t line = sum * static_cast<std::int64_t>(entries.mul[channel][l]) +
                                               static_cast<std::int64_t>(entries.add[channel][l]);
-                    codes.v[l] = static_cast<Code<Shape>>(scaled<Shape::shift>(line, scaling.low, scaling.high));
+                    codes.v[l] = static_cast<Code<Shape>>(scaled<Shape::shift>(line, low, high));
                 }
             }
             out.write(codes);

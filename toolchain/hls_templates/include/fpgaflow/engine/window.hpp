@@ -13,7 +13,7 @@ struct WindowMemory {
     Code<Shape> lines[Shape::kernel - 1][Shape::line_words][Shape::lanes];
     Code<Shape> columns[Shape::channel_words][Shape::kernel][Shape::kernel - 1][Shape::lanes];
     Exact<typename Shape::filter_t> filters[Shape::channel_words][Shape::kernel * Shape::kernel][Shape::lanes];
-    Sum<Shape> totals[Shape::channel_words][Shape::lanes];
+    WindowSum<Shape> totals[Shape::channel_words][Shape::lanes];
 };
 
 template <class Shape>
@@ -61,7 +61,7 @@ void shift_in(const Codes<Shape>& code, int at, int channel, WindowMemory<Shape>
 // Taps [first, first + taps) of the kernel, which is the last rows and columns of the window, added to `sums`.
 template <class Shape>
 void add_taps(const int (&p)[fields], int first, int channel, const WindowMemory<Shape>& memory,
-              const Code<Shape> (&window)[Shape::kernel][Shape::kernel][Shape::lanes], Sums<Shape>& sums) {
+              const Code<Shape> (&window)[Shape::kernel][Shape::kernel][Shape::lanes], WindowSums<Shape>& sums) {
 #pragma HLS INLINE
     const int k = p[f_w_kernel], skip = Shape::kernel - k;
     for (int t = 0; t < Shape::taps; t++) {
@@ -72,14 +72,14 @@ void add_taps(const int (&p)[fields], int first, int channel, const WindowMemory
             for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
                 const Code<Shape> code = window[r][c][l];
-                const Sum<Shape> sum = code;
+                const WindowSum<Shape> sum = code;
                 if (Shape::pools && p[f_mode] == largest) {
                     sums.v[l] = sum > sums.v[l] ? sum : sums.v[l];
                 } else if (Shape::filters && p[f_mode] == filter) {
                     const Exact<typename Shape::filter_t> factor = memory.filters[channel][tap][l];
                     sums.v[l] += l < Shape::filter_dsp_lanes
-                                     ? Multiplier<true>::template product<Sum<Shape>>(factor, code)
-                                     : Multiplier<false>::template product<Sum<Shape>>(factor, code);
+                                     ? Multiplier<true>::template product<WindowSum<Shape>>(factor, code)
+                                     : Multiplier<false>::template product<WindowSum<Shape>>(factor, code);
                 } else {
                     sums.v[l] += sum;
                 }
@@ -90,17 +90,17 @@ void add_taps(const int (&p)[fields], int first, int channel, const WindowMemory
 
 // The sum over all positions; the last position sends it.
 template <class Shape>
-void add_globally(int words, int positions, hls::stream<Codes<Shape>>& in, hls::stream<Sums<Shape>>& out,
+void add_globally(int words, int positions, hls::stream<Codes<Shape>>& in, hls::stream<WindowSums<Shape>>& out,
                   WindowMemory<Shape>& memory) {
     for (int n = 0; n < positions; n++) {
         for (int channel = 0; channel < words; channel++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(window_unit);
             const Codes<Shape> codes = in.read();
-            Sums<Shape> sums;
+            WindowSums<Shape> sums;
             for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                sums.v[l] = (n == 0 ? Sum<Shape>(0) : memory.totals[channel][l]) + Sum<Shape>(codes.v[l]);
+                sums.v[l] = (n == 0 ? WindowSum<Shape>(0) : memory.totals[channel][l]) + WindowSum<Shape>(codes.v[l]);
                 memory.totals[channel][l] = sums.v[l];
             }
             if (n == positions - 1) {
@@ -112,7 +112,7 @@ void add_globally(int words, int positions, hls::stream<Codes<Shape>>& in, hls::
 
 // One iteration takes a position of the padded map, and as many cycles as its taps need where a window is complete.
 template <class Shape>
-void slide(const int (&p)[fields], int words, hls::stream<Codes<Shape>>& in, hls::stream<Sums<Shape>>& out,
+void slide(const int (&p)[fields], int words, hls::stream<Codes<Shape>>& in, hls::stream<WindowSums<Shape>>& out,
            WindowMemory<Shape>& memory) {
     const int height = p[f_out_rows] + p[f_w_top] + p[f_w_bottom];
     const int width = p[f_out_columns] + p[f_w_left] + p[f_w_right];
@@ -120,7 +120,7 @@ void slide(const int (&p)[fields], int words, hls::stream<Codes<Shape>>& in, hls
     const int total = (height * width + complete) * words;
     Code<Shape> window[Shape::kernel][Shape::kernel][Shape::lanes];
 #pragma HLS ARRAY_PARTITION variable=window complete dim=0
-    Sums<Shape> sums = {};
+    WindowSums<Shape> sums = {};
     int y = 0, x = 0, channel = 0, step = 0;
     int row_phase = 1 - p[f_w_kernel], column_phase = 1 - p[f_w_kernel];  // 0 where an output row or column is complete
     for (int n = 0; n < total; n++) {
@@ -172,7 +172,7 @@ void slide(const int (&p)[fields], int words, hls::stream<Codes<Shape>>& in, hls
 
 template <class Shape>
 void window(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<word128>& constants,
-            hls::stream<Sums<Shape>>& out, WindowMemory<Shape>& memory) {
+            hls::stream<WindowSums<Shape>>& out, WindowMemory<Shape>& memory) {
     const int positions = p[f_out_rows] * p[f_out_columns];
     for (int tile = 0; tile < p[f_tiles]; tile++) {
         const int words = tile == p[f_tiles] - 1 ? p[f_last_words] : p[f_tile_words];
@@ -182,7 +182,7 @@ void window(const int (&p)[fields], hls::stream<Codes<Shape>>& in, hls::stream<w
 #pragma HLS PIPELINE II=1
                 FPGAFLOW_CYCLE(window_unit);
                 const Codes<Shape> codes = in.read();
-                Sums<Shape> sums;
+                WindowSums<Shape> sums;
                 for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
                     sums.v[l] = codes.v[l];

@@ -25,11 +25,11 @@ enum Counter {
 // What the window unit does with the taps of a window.
 enum Mode { pass_on, filter, largest, sum_of, global_sum };
 
-// Shape: lanes, in_blocks, out_blocks, inputs = lanes * in_blocks, outputs = lanes * out_blocks; act_bits,
-// weight_bits, filter_bits, mul_bits, add_bits, entry_bits; shift, merge_shift; filters, pools; main_outputs, extra_outputs, filter_dsp_lanes; row_words, tile_depth, line_words,
-// channel_words, bank_words, kernel (largest of the window unit), taps (of it, a cycle); code_t, sum_t, weight_t,
-// filter_t; main and extra, the configurations of the dot products. All codes are unsigned: signed ones are stored with
-// half their range added, which the requantizers' offsets take back.
+// Shape: lanes, in_blocks, out_blocks, inputs = lanes * in_blocks, outputs = lanes * out_blocks; act_bits, stored_bits,
+// filter_bits, mul_bits, add_bits, entry_bits; shift, merge_shift; filters, pools; main_outputs, extra_outputs,
+// filter_dsp_lanes; row_words, tile_depth, line_words, channel_words, bank_words, kernel (largest of the window unit),
+// taps (of it, a cycle); code_t, sum_t, window_sum_t, filter_t; main and extra, the configurations of the dot products. All codes are
+// unsigned: signed ones are stored with half their range added, which the requantizers' offsets take back.
 template <class Shape>
 using Code = Exact<typename Shape::code_t>;
 template <class Shape>
@@ -38,6 +38,10 @@ template <class Shape>
 using Codes = Lanes<Code<Shape>, Shape::lanes>;
 template <class Shape>
 using Sums = Lanes<Sum<Shape>, Shape::lanes>;
+template <class Shape>
+using WindowSum = Exact<typename Shape::window_sum_t>;
+template <class Shape>
+using WindowSums = Lanes<WindowSum<Shape>, Shape::lanes>;
 
 // Words of codes in a 128-bit word.
 template <class Shape>
@@ -66,14 +70,13 @@ ap_uint<Width> bits_of(const word128& word, int low) {
     return word >> low;
 }
 
-// Round half to even of value / 2**Shift, then clip. Adding just below half rounds half down; one more where the
-// quotient is odd makes it even.
+// Round half to even, then clip, of a quotient by 2**Shift. `raised` is its numerator plus half of 2**Shift, which the
+// offsets contain: the quotient is rounded up where it ends in a half, and made even there.
 template <int Shift>
-std::int32_t scaled(std::int64_t value, std::int32_t low, std::int32_t high) {
+std::int32_t scaled(std::int64_t raised, std::int32_t low, std::int32_t high) {
 #pragma HLS INLINE
-    constexpr std::int64_t below_half = Shift == 0 ? 0 : (std::int64_t(1) << (Shift - (Shift != 0))) - 1;
-    const std::int64_t odd = Shift == 0 ? 0 : (value >> Shift) & 1;
-    const std::int64_t rounded = (value + below_half + odd) >> Shift;
+    const bool tie = Shift > 0 && (raised & ((std::int64_t(1) << Shift) - 1)) == 0;
+    const std::int64_t rounded = (raised >> Shift) & ~std::int64_t(tie);
     return static_cast<std::int32_t>(rounded < low ? low : rounded > high ? high : rounded);
 }
 
