@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -54,3 +55,31 @@ def _axes(inches: tuple[float, float], x_title: str, y_title: str) -> tuple[Figu
     axes.grid(color="#dddddd")
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def bars_svg(title: str, designs: Sequence[str], metrics: Mapping[str, Sequence[tuple[float, str]]]) -> str:
+    """A group of bars a metric, a bar a design; each metric has its own scale, from zero to its largest value.
+
+    Args:
+        title: above all.
+        designs: names in the legend; the first is what the others are compared with, and grey.
+        metrics: by heading, for every design its value and the text beside the bar.
+    """
+    figure = Figure((6.8, 0.5 + 0.24 * (len(designs) + 0.7) * len(metrics)), layout="constrained")
+    axes = figure.add_subplot()
+    colours = ("#b8bec6", *colormaps["tab10"].colors)
+    for index, (name, colour) in enumerate(zip(designs, colours, strict=False)):
+        values = [found[index] for found in metrics.values()]
+        shares = [found[index][0] / (max(found)[0] or 1) for found in metrics.values()]
+        places = [group * (len(designs) + 0.7) + index for group in range(len(metrics))]
+        bars = axes.barh(places, shares, height=0.86, color=colour, label=name)
+        axes.bar_label(bars, [text for _, text in values], padding=4, fontsize="small")
+    middle = (len(designs) - 1) / 2
+    axes.set_yticks([group * (len(designs) + 0.7) + middle for group in range(len(metrics))], list(metrics))
+    axes.set(xticks=[], xlim=(0, 1.18))
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, loc="left", fontweight="bold")
+    figure.legend(loc="outside lower left", ncols=len(designs), frameon=False)
+    return svg(figure)

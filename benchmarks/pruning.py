@@ -19,8 +19,8 @@ import channel_selection
 import pruned_networks
 import sparse_training
 import torch
-from bars import bars_svg
 from common import RESULTS, Row, conditions, print_rows
+from figures import bars_svg
 
 from toolchain.files import write_text
 

@@ -12,8 +12,9 @@ from toolchain.hls_templates.render import headers
 from toolchain.simulate import compiler
 
 ENGINE = Shape(
-    lanes=8, in_blocks=2, out_blocks=2, taps=3, act_bits=8, weight_bits=4, stored_bits=4, filter_bits=4, sum_bits=20, window_sum_bits=18, mul_bits=16,
-    add_bits=24, entry_bits=64, shift=16, merge_bits=4, merge_shift=2, kernel=3, filters=True, pools=True,
+    lanes=8, in_blocks=2, out_blocks=2, taps=3, act_bits=8, weight_bits=4, stored_bits=4, filter_bits=4, sum_bits=20,
+    window_sum_bits=18, mul_bits=16, add_bits=24, entry_bits=64, shift=16, merge_bits=4, merge_shift=2, kernel=3,
+    filters=True, pools=True,
 )  # fmt: skip
 
 
