@@ -22,7 +22,7 @@ from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec, Window
 from toolchain.ir.types import Parallelism, QInt
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
 
 FINN_WORD_BITS = 36  # mvau_wwidth_max: weights that a PE reads a cycle
@@ -34,7 +34,7 @@ Choice = tuple[Graph, Resources]
 
 def finn(graph: Graph, board: Board) -> Choice | None:
     """SetFolding at every target of a ladder; the fastest accelerator that fits. It has no resource model itself."""
-    forked = insert_forks(graph)
+    forked = hardware_form(graph)
     problem = expand(forked, plain=True)
     counts = problem.cycle_counts()
     target, best = float(counts[0]), None
@@ -84,7 +84,7 @@ def nn2fpga(graph: Graph, board: Board) -> Choice | None:
 
     LUTs and flip-flops are not constrained; while what comes out does not fit, its DSP budget shrinks by a fifth.
     """
-    forked = insert_forks(graph)
+    forked = hardware_form(graph)
     problem = _unrolled(expand(forked, plain=True), forked)
     free = 10**9
     slices = board.device.dsp * NN2FPGA_DSP_SHARE

@@ -25,7 +25,7 @@ from toolchain.dse.problem import Decision, Option
 from toolchain.dse.resources import Resources
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 
 _FINN = "default (HLS MVAU), mvau_wwidth_max=36 (default)"
 _WIDE = "mvau_wwidth_max=10000"
@@ -99,7 +99,7 @@ def rebuilt(graph: Graph, wanted: list[Layer], slowest: int) -> tuple[Graph, Res
     Raises:
         ValueError: a recorded layer has no counterpart.
     """
-    forked = insert_forks(graph)
+    forked = hardware_form(graph)
     matched = _match(forked, wanted)
     decisions = expand(forked, plain=True).decisions
     return built(graph, forked, [_choose(decision, matched, slowest) for decision in decisions])

@@ -1,7 +1,7 @@
 """LUTs of arithmetic, counted by yosys, beside the parts of the cost model.
 
     pip install pyosys                       # not a dependency of fpgaflow
-    PYTHONPATH=. python benchmarks/unit_luts.py
+    PYTHONPATH=. python benchmarks/unit_luts.py [--only UNIT ...]
 
 Two tables: operators (``$FPGAFLOW_DATA/costs/yosys_lut_cost.csv``, column LUT_packed; skipped without the file) and the
 arithmetic cores of this project's own units, synthesized here for UltraScale+ with carry chains and no DSP slices.
@@ -9,19 +9,22 @@ arithmetic cores of this project's own units, synthesized here for UltraScale+ w
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
 import platform
+import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from luts.designs import Design, designs
+from luts.design import Design
+from luts.designs import designs
 from luts.packing import packed_luts
 
 from toolchain.dse.cost_model import parts
@@ -33,18 +36,23 @@ SYNTH = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top core"
 
 def main() -> int:
     """Count, print and write; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="UNIT", help="count these units anew and keep the other rows")
+    only = parser.parse_args().only
     try:
         from pyosys import libyosys
     except ImportError:
         print("pyosys is not installed: pip install pyosys")
         return 2
-    rows = [*_operator_rows(), *_unit_rows(libyosys)]
+    found = _unit_rows(libyosys, only) if only else [*_operator_rows(), *_unit_rows(libyosys)]
     conditions = {
-        "command": "PYTHONPATH=. python benchmarks/unit_luts.py",
+        "command": shlex.join(["PYTHONPATH=.", "python", "benchmarks/unit_luts.py", *sys.argv[1:]]),
         "hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores; yosys for xcup, no vendor tool",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    RESULTS.write_text(json.dumps([row | conditions for row in rows], indent=1) + "\n", encoding="utf-8")
+    before = json.loads(RESULTS.read_text(encoding="utf-8")) if only else []
+    rows = [*(row for row in before if row["what"] not in only), *(row | conditions for row in found)]
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(f"{'what':22} {'n':>4} {'MAPE':>7} {'median':>7} {'bias':>7}")
     for what in dict.fromkeys(row["what"] for row in rows):
         errors = [row["predicted"] / row["luts"] - 1 for row in rows if row["what"] == what and row["luts"]]
@@ -88,9 +96,10 @@ def _mean_digits(bits: int) -> float:
     return sum(digits * share for digits, share in enumerate(shares)) / (1 - shares[0])
 
 
-def _unit_rows(libyosys: Any) -> Iterator[dict[str, Any]]:
+def _unit_rows(libyosys: Any, only: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     for design in designs():
-        yield _row(design.unit, design.shape, _count(libyosys, design), design.predicted)
+        if only is None or design.unit in only:
+            yield _row(design.unit, design.shape, _count(libyosys, design), design.predicted)
 
 
 def _count(libyosys: Any, design: Design) -> int:

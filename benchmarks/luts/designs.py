@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from luts.design import Design
+from luts.narrow import narrow_designs
 
 from toolchain.dse.cost_model import parts
 from toolchain.engine.cost import rounding_cost
-
-
-class Design(NamedTuple):
-    """A module called ``core`` and its predicted LUTs."""
-
-    unit: str
-    shape: str
-    verilog: str
-    predicted: float
 
 
 def designs() -> Iterator[Design]:
@@ -32,6 +25,7 @@ def designs() -> Iterator[Design]:
         yield multiply_shift(bits, factor, out)
     for bits, shift, out in ((42, 17, 8), (44, 21, 8), (33, 17, 4)):
         yield engine_rounding(bits, shift, out)
+    yield from narrow_designs()
 
 
 def matrix_vector_lane(weight: int, act: int, simd: int) -> Design:

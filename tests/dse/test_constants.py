@@ -15,6 +15,7 @@ from toolchain.dse.cost_model.parts import signed_digits
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.dse.options import options
+from toolchain.dse.zeros import zero_weight_luts
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, AdderGraph, adder_graph
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -103,6 +104,19 @@ def test_zero_weights_take_nothing() -> None:
 
     assert 5 * costs[1].lut < costs[0].lut
     assert all((c.dsp, c.bram18) == (0, 0) for c in costs)
+
+
+def test_zeros_save_what_a_dense_matrix_takes_more() -> None:
+    """Searched where the dense matrix is small enough, extended from as many weights as are searched beyond."""
+    node, b = product(50, 12, kept=0.3)
+    saved = zero_weight_luts(node, b.input.qint)
+    dense = [unit_cost(p, b.input, Parallelism(50, 12, constant=True)).lut for p in (node, product(50, 12)[0])]
+    assert 0.8 < saved / (dense[1] - dense[0]) < 1.25
+    assert zero_weight_luts(replace(node, weight=np.where(node.weight == 0, 1, node.weight)), b.input.qint) == 0
+    assert zero_weight_luts(replace(node, weight=0 * node.weight), b.input.qint) == 0
+
+    large, b = product(160, 40, kept=0.05)
+    assert saved < zero_weight_luts(large, b.input.qint) < 160 * 40 * 12
 
 
 def fast_conv() -> Graph:

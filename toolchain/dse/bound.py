@@ -6,13 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from math import ceil, log2
 
+import numpy as np
+
 from toolchain.boards import Board
 from toolchain.dse.fabric_costs import additions, lut_multiplier
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, MatVec
+from toolchain.ir.ops import Depthwise, MatVec, RowConv, signed_digits
 from toolchain.ir.types import QInt, Value
 
+_Product = MatVec | Depthwise | RowConv
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
 
 
@@ -45,9 +48,9 @@ def macs(graph: Graph) -> Counter[tuple[int, int]]:
     counts: Counter[tuple[int, int]] = Counter()
     values = graph.values()
     for node in graph.nodes:
-        if isinstance(node, (MatVec, Depthwise)):
+        if isinstance(node, _Product):
             x = values[node.inputs[0]]
-            counts[_weight_bits(node), x.qint.bits] += _macs(node, x)
+            counts[_weight_bits(node), x.qint.bits] += _macs(node)
     return counts
 
 
@@ -56,29 +59,31 @@ def mac_cycles(graph: Graph, board: Board) -> float:
     device, values = board.device, graph.values()
     cycles = 0.0
     for node in graph.nodes:
-        if not isinstance(node, (MatVec, Depthwise)):
+        if not isinstance(node, _Product):
             continue
         x = values[node.inputs[0]]
         bits = _weight_bits(node), x.qint.bits
         luts = min(luts_per_mac(*bits), _constant_luts(node, x.qint))
-        cycles += _macs(node, x) / (device.dsp * macs_per_dsp(*bits) + device.lut / luts)
+        cycles += _macs(node) / (device.dsp * macs_per_dsp(*bits) + device.lut / luts)
     return cycles
 
 
-def _macs(node: MatVec | Depthwise, x: Value) -> int:
-    return x.shape[0] * x.shape[1] * int(node.weight.size)
+def _macs(node: _Product) -> int:
+    height, width, _ = node.output.shape
+    return height * width * int(node.weight.size)
 
 
-def _weight_bits(node: MatVec | Depthwise) -> int:
+def _weight_bits(node: _Product) -> int:
     """Weights of -1 and +1 have one bit."""
-    return 1 if isinstance(node, MatVec) and node.signs else node.weight_type.bits
+    return 1 if (np.abs(node.weight) == 1).all() else node.weight_type.bits
 
 
-def _constant_luts(node: MatVec | Depthwise, act: QInt) -> float:
+def _constant_luts(node: _Product, act: QInt) -> float:
     """LUTs a product where the weights can be part of the logic; no product takes none of them at all."""
-    if not isinstance(node, MatVec) or node.digits > MAX_DIGITS:
+    if isinstance(node, Depthwise) or signed_digits(node.weight) > MAX_DIGITS:
         return float("inf")
-    return max(additions(adder_graph(node.weight, act), act).lut, 1) / node.weight.size
+    graph = adder_graph(node.weight.reshape(len(node.weight), -1), act)
+    return max(additions(graph, act).lut, 1) / node.weight.size
 
 
 def macs_per_dsp(weight_bits: int, act_bits: int) -> int:

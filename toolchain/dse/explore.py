@@ -22,7 +22,7 @@ from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Reshape
 from toolchain.ir.types import Parallelism
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
 
 _ROUNDS = 4
@@ -55,7 +55,7 @@ def explore(
     """
     clock = clock_mhz or board.clock.default_mhz
     target = None if target_fps is None else int(clock * 1e6 / target_fps)
-    forked, start = insert_forks(graph), time.monotonic()
+    forked, start = hardware_form(graph), time.monotonic()
     search = _Search(forked, expand(forked), board, clock, model, time_limit, solver)
     try:
         first = search.solve(Resources(), target)
@@ -68,7 +68,7 @@ def explore(
             raise _no_room(slower, clock, board)
         found = slower
     record = _record(found, first, target, time.monotonic() - start)
-    best = bound(graph, board, clock)
+    best = bound(forked, board, clock)
     facts = {"bound_fps": best.fps, "bound_by": best.limited_by}
     if target is None:
         facts |= search.limits(found)

@@ -9,7 +9,7 @@ from toolchain.dse.expand import expand
 from toolchain.dse.resources import Resources
 from toolchain.dse.solve import Solution, solve
 from toolchain.ir.graph import Graph
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def front(
     Raises:
         UserError: nothing fits.
     """
-    problem, budget = expand(insert_forks(graph)), board.budget
+    problem, budget = expand(hardware_form(graph)), board.budget
     clock = (clock_mhz or board.clock.default_mhz) * 1e6
     seconds = time_limit / points
 

@@ -19,7 +19,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
 from toolchain.ir.verify import Level, verify
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
 
 Progress = Callable[[str, int, int], None]
@@ -64,7 +64,7 @@ def load_hardware(folder: Path) -> tuple[Graph, Plan]:
         UserError: a file is missing, or the plan was made for another graph.
     """
     graph = load(folder)
-    plan = load_plan(folder / "plan.json", insert_forks(graph))
+    plan = load_plan(folder / "plan.json", hardware_form(graph))
     if plan.model and plan.model != stored_digest(folder):
         raise UserError("plan.json was made for another graph", where=str(folder), hint="run 'fpgaflow explore' again")
     return verify(to_hardware(graph, plan), Level.HARDWARE), plan

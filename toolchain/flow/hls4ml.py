@@ -16,7 +16,7 @@ from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 from toolchain.report.data import Hls4ml
 
 IMAGES = 64
@@ -36,7 +36,7 @@ def build_hls4ml(folder: Path, hardware: Graph, images: Array, seconds: float) -
         UserError: hls4ml gets a part of the network wrong, fails on it, or takes longer than ``seconds``.
     """
     integer = load(folder)
-    plan = load_plan(folder / "plan.json", insert_forks(integer))
+    plan = load_plan(folder / "plan.json", hardware_form(integer))
     target = Target(load_board(plan.board).part, plan.clock_mhz, reuse_factors(hardware))
     found = build(_model(folder).graph, integer, encode(integer, images[:IMAGES]), target, folder, seconds)
     write_record(Hls4mlRecord(graph=stored_digest(folder), found=found), folder / RECORD)

@@ -30,7 +30,7 @@ from toolchain.flow.summary import make_report
 from toolchain.hls_templates.generate import generate as generate_files
 from toolchain.ir.graph import Graph
 from toolchain.ir.store import load, save, stored_digest
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.lower import UNIT_PIXEL
 from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.pipeline import to_integer
@@ -150,7 +150,7 @@ def explore(folder: Path, search: Search, *, progress: Progress = silent) -> Pla
     graph, board = load(folder), prepared_board(search)
     digest = stored_digest(folder)
     if search.plan is not None:
-        plan = load_plan(search.plan, insert_forks(graph)).model_copy(update={"model": digest})
+        plan = load_plan(search.plan, hardware_form(graph)).model_copy(update={"model": digest})
     else:
         plan = find_plan(
             graph,

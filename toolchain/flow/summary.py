@@ -13,6 +13,7 @@ from toolchain.dse.cost import cost, graph_cost, reader_cost, writer_cost
 from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, prologue, stream_cycles
 from toolchain.dse.plan import Plan
 from toolchain.dse.resources import Resources
+from toolchain.dse.zeros import zero_weight_luts
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape, RowConv
@@ -78,6 +79,7 @@ def make_report(
             *model.notes,
             *verification_notes(simulation),
             *_pace_notes(interval, graph_cycles(graph), slowest.name),
+            *_zero_notes(nodes),
         ),
         next_steps=(
             Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl csynth"),
@@ -215,6 +217,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 cost(node, graph),
                 parallelism=_parallelism(node),
                 bits=_bits(node, values),
+                zero_weight_luts=_zero_weight_luts(node, values),
                 origin=list(node.origin),
             )
         )
@@ -232,6 +235,21 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
     shell = board.shell
     facts.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
     return tuple(facts)
+
+
+def _zero_weight_luts(node: Node, values: dict[str, Value]) -> int | None:
+    if not isinstance(node, MatVec) or node.parallelism is None or not node.parallelism.constant:
+        return None
+    return zero_weight_luts(node, values[node.inputs[0]].qint)
+
+
+def _zero_notes(nodes: tuple[NodeFacts, ...]) -> tuple[str, ...]:
+    """What pruned weights are worth in LUTs."""
+    saved = {node.name: node.zero_weight_luts for node in nodes if node.zero_weight_luts}
+    if not saved:
+        return ()
+    units = ", ".join(f"'{name}' {luts:,}" for name, luts in saved.items())
+    return (f"LUT saved by zero weights, which units of constant weights leave out: {units}",)
 
 
 def _parallelism(node: Node) -> dict[str, int]:

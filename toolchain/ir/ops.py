@@ -16,6 +16,13 @@ from toolchain.ir.types import Parallelism, QInt, Value
 Array = np.ndarray
 
 
+def signed_digits(weight: Array) -> int:
+    """Nonzero digits of the canonical signed-digit form of all ``weight``, a form of digits -1, 0 and 1."""
+    values, counts = np.unique(np.abs(weight), return_counts=True)
+    # 3 w and w differ where the recoded form of w has a digit
+    return sum((w ^ 3 * w).bit_count() * n for w, n in zip(values.tolist(), counts.tolist(), strict=True))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """A node reads the values named ``inputs`` and defines ``outputs``; ``origin`` lists its ONNX nodes."""
@@ -66,10 +73,8 @@ class MatVec(Node):
 
     @cached_property
     def digits(self) -> int:
-        """Nonzero digits of the canonical signed-digit form of all weights: terms of a product with constants."""
-        values, counts = np.unique(np.abs(self.weight), return_counts=True)
-        # 3 w and w differ where the recoded form of w has a digit
-        return sum((w ^ 3 * w).bit_count() * n for w, n in zip(values.tolist(), counts.tolist(), strict=True))
+        """``signed_digits`` of the weights: terms of a product with constants."""
+        return signed_digits(self.weight)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

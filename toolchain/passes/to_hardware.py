@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolchain.dse.plan import Plan
 from toolchain.ir.graph import Graph
 from toolchain.passes.apply_plan import apply_plan
-from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.size_fifos import size_fifos
@@ -17,7 +17,7 @@ def to_hardware(graph: Graph, plan: Plan) -> Graph:
     Raises:
         UserError: the plan does not fit the graph.
     """
-    forked = insert_forks(graph)  # first: plans name forks
+    forked = hardware_form(graph)  # first: plans name forks
     planned = apply_plan(forked, plan)
     converted = insert_width_converters(planned, plan.input_lanes, plan.output_lanes)  # needs the lanes
     if plan.depths is not None:

@@ -152,6 +152,7 @@ class NodeFacts(Facts):
     """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
 
     ``parallelism`` maps a name (PE, SIMD, lanes_in, ...) to a number. ``bits`` is a text such as "s4 x u4 -> s14".
+    ``zero_weight_luts`` are the LUTs that zero weights save a unit whose weights are constants; None: not such a unit.
     """
 
     name: str
@@ -164,6 +165,7 @@ class NodeFacts(Facts):
     bram18: Count
     parallelism: dict[str, int]
     bits: str = ""
+    zero_weight_luts: Count | None = None
     origin: Several[str]
 
 

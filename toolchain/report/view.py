@@ -134,9 +134,11 @@ def plural(count: int, noun: str, many: str = "") -> str:
 def lanes(node: NodeFacts) -> str:
     """The parallelism in one short text: "PE 4, SIMD 16"; lanes_in and lanes_out read as an arrow.
 
-    "4/DSP" are four products a DSP slice, "LUT" says that products are made of LUTs.
+    "4/DSP" are four products a DSP slice, "LUT" says that products are made of LUTs, "constants" that weights
+    are part of the logic.
     """
     shown = dict(node.parallelism)
+    constant = shown.pop("constant", 0)
     products = shown.pop("products_per_dsp", None)
     texts = []
     if {"lanes_in", "lanes_out"} <= shown.keys():
@@ -144,4 +146,6 @@ def lanes(node: NodeFacts) -> str:
     texts += [f"{key} {value}" for key, value in shown.items()]
     if products is not None:
         texts.append(f"{products}/DSP" if products else "LUT")
+    if constant:
+        texts.append("constants")
     return ", ".join(texts)

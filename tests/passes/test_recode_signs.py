@@ -1,0 +1,96 @@
+"""Values of -1 and +1 become bits where their readers can take them; what the graph computes stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.graphs import Builder, conv_net, random_input
+from toolchain.boards import load_board
+from toolchain.dse.explore import explore
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import MatVec
+from toolchain.ir.types import QInt, Value
+from toolchain.ir.verify import Level, verify
+from toolchain.passes.recode_signs import recode_signs
+from toolchain.passes.to_hardware import to_hardware
+
+SIGN, BIT = QInt(2, True), QInt(1, False)
+
+
+def sign(b: Builder, x: Value, *, falling: bool = False) -> Value:
+    """A bipolar quantizer, falling in every second channel if asked to."""
+    b.threshold(x, 1)
+    direction = np.where(np.arange(x.shape[2]) % 2 * falling, -1, 1)
+    output = replace(b.nodes[-1].output, type=SIGN)
+    b.nodes[-1] = replace(b.nodes[-1], start=-direction, step=2 * direction, outputs=(output,))
+    return output
+
+
+def binary_net(*, pads: int = 0, pad_value: int = 0) -> Graph:
+    """Signed inputs, 1-bit layers with a pool and a flatten between them, a classifier of signs at the end."""
+    b = Builder((10, 10, 3), 8, signed=True)
+    edges = (pads, pads, pads, pads)
+    x = sign(b, b.matvec(b.window(b.input), 8, 2))
+    x = sign(b, b.matvec(b.window(x, pads=edges, pad_value=pad_value), 6, 2), falling=True)
+    x = b.pool(b.window(x, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4)
+    x = sign(b, b.mulshift(b.matvec(b.reshape(x), 12, 2), 6, signed=True))
+    graph = b.graph(b.matvec(x, 5, 2))
+    for i, node in enumerate(graph.nodes):
+        if isinstance(node, MatVec):
+            b.nodes[i] = replace(node, weight=np.where(node.weight < 0, -1, 1))
+    return graph.with_nodes(b.nodes)
+
+
+def types(graph: Graph) -> dict[str, QInt]:
+    return {name: value.qint for name, value in graph.values().items()}
+
+
+def test_the_recoded_graph_computes_the_same() -> None:
+    graph = binary_net()
+    recoded = recode_signs(graph)
+    x = random_input(graph, 20, seed=1)
+
+    verify(recoded, Level.INTEGER)
+    np.testing.assert_array_equal(evaluate(recoded, x)[recoded.output], evaluate(graph, x)[graph.output])
+
+
+def test_signs_are_bits_except_where_the_output_is_their_product() -> None:
+    """Window, pool and flatten carry one bit; the values that the classifier multiplies stay numbers."""
+    before, after = types(binary_net()), types(recode_signs(binary_net()))
+    kinds = [name.split("_")[0].rstrip("0123456789") for name in before if before[name] != after[name] == BIT]
+
+    assert kinds == ["threshold", "window", "threshold", "window", "pool", "reshape"]
+    assert [name for name in after if after[name] == SIGN] == ["threshold11_out"]
+
+
+def test_a_pad_that_is_no_sign_keeps_the_numbers() -> None:
+    """Zeros around a map of signs are a third value; pads of -1 are recoded with it."""
+    with_zeros, with_signs = recode_signs(binary_net(pads=1)), recode_signs(binary_net(pads=1, pad_value=-1))
+    x = random_input(with_signs, 5, seed=2)
+
+    assert types(with_zeros)["threshold2_out"] == SIGN
+    assert types(with_signs)["threshold2_out"] == BIT
+    np.testing.assert_array_equal(
+        evaluate(with_signs, x)[with_signs.output],
+        evaluate(binary_net(pads=1, pad_value=-1), x)[with_signs.output],
+    )
+
+
+def test_other_graphs_stay_as_they_are() -> None:
+    graph = conv_net()
+
+    assert recode_signs(graph) is graph
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+def test_plans_are_made_for_the_bits(pads: int) -> None:
+    graph = binary_net(pads=pads)
+    hardware = to_hardware(graph, explore(graph, load_board("zu3eg")))
+    x = random_input(graph, 5, seed=3)
+
+    assert BIT in types(hardware).values()
+    np.testing.assert_array_equal(evaluate(hardware, x)[hardware.output], evaluate(graph, x)[graph.output])

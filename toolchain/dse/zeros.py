@@ -1,0 +1,37 @@
+"""What zero weights save where weights are part of the logic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.dse.fabric_costs import additions
+from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
+from toolchain.ir.ops import Array, MatVec
+from toolchain.ir.types import QInt
+
+
+def zero_weight_luts(node: MatVec, act: QInt) -> int:
+    """LUTs that the unit of constants of ``node`` would take more if weights like its others stood for its zeros.
+
+    They are drawn, seeded, from the others, and the dense matrix is searched as the sparse one was. Where it has more
+    digits than are searched, only a share of the zeros is filled, and what that takes is extended to all of them.
+    """
+    empty = np.flatnonzero(node.weight == 0)
+    others = node.weight[node.weight != 0]
+    if not len(empty) or not len(others):
+        return 0
+    room = (MAX_DIGITS - node.digits) * len(others) / node.digits
+    filled = min(len(empty), max(int(room), 1))
+    more = _luts(_filled(node.weight, empty, others, filled), act) - _luts(node.weight, act)
+    return max(round(more * len(empty) / filled), 0)
+
+
+def _filled(weight: Array, empty: Array, others: Array, count: int) -> Array:
+    rng = np.random.default_rng(0)
+    dense = weight.reshape(-1).copy()
+    dense[rng.permutation(empty)[:count]] = rng.choice(others, count)
+    return dense.reshape(weight.shape)
+
+
+def _luts(weight: Array, act: QInt) -> int:
+    return additions(adder_graph(weight, act), act).lut

@@ -1,0 +1,115 @@
+"""Threshold(-1, +1) -> MatVec -> Threshold(t)   becomes   Threshold(0, 1) -> MatVec -> Threshold(t').
+
+Values of -1 and +1 are two bits wide as numbers and one bit as codes c: x = 2 c - 1. A product of them is
+w . x = 2 (w . c) - sum(w), which the requantizer behind it takes up. What was XNOR and a count is then an AND and a
+count, with one sum of all inputs for every output, in streams and buffers of half the width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import (
+    Array,
+    Concat,
+    DepthToSpace,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    Reshape,
+    Slice,
+    Threshold,
+    Upsample,
+    Window,
+)
+from toolchain.ir.ranges import dot_bounds
+from toolchain.ir.types import QInt
+
+_CODE = QInt(1, False)
+_MOVING = (Window, Reshape, Slice, Concat, Upsample, DepthToSpace)
+
+
+def recode_signs(graph: Graph) -> Graph:
+    """``graph`` with codes 0 and 1 wherever values of -1 and +1 only move, or are multiplied and then requantized.
+
+    Nodes keep their names; the graph's output keeps its codes. The same object when nothing changed.
+    """
+    recoded = _recodable(graph)
+    if not recoded:
+        return graph
+    sums: dict[str, Array] = {}  # of the weights, by the product that has become (w . x + sum) / 2
+    nodes = []
+    for node in graph.nodes:
+        if isinstance(node, MatVec) and node.inputs[0] in recoded:
+            sums[node.output.name] = node.weight.sum(axis=1)
+            node = _narrowed(node)
+        elif node.inputs[0] in sums:
+            node = _requantizing(node, sums[node.inputs[0]])
+        if node.outputs[0].name in recoded:
+            node = _coded(node)
+        nodes.append(node)
+    return graph.with_nodes(nodes)
+
+
+def _recodable(graph: Graph) -> set[str]:
+    """Values whose every source gives -1 and +1 and whose every reader can take codes."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if _gives_signs(node) or (_moves(node) and found.issuperset(node.inputs)):
+            found.add(node.output.name)
+    consumers = graph.consumers()
+
+    def takes_codes(node: Node) -> bool:
+        if isinstance(node, MatVec):
+            readers = consumers[node.output.name]
+            return node.output.name != graph.output and all(isinstance(r, Threshold | MulShift) for r in readers)
+        return _moves(node) and node.output.name in found
+
+    while True:
+        bad = {name for name in found if name == graph.output or not all(map(takes_codes, consumers[name]))}
+        for node in graph.nodes:
+            if _moves(node) and not (found - bad).issuperset(node.inputs):
+                bad |= {node.output.name} & found
+        if not bad:
+            return found
+        found -= bad
+
+
+def _gives_signs(node: Node) -> bool:
+    if not isinstance(node, Threshold) or node.thresholds.shape[1] != 1:
+        return False
+    return bool((np.abs(node.start) == 1).all() and (node.start + node.step == -node.start).all())
+
+
+def _moves(node: Node) -> bool:
+    """Whether ``node`` gives only what it reads; a pad must be a sign as well."""
+    if isinstance(node, Window):
+        return not any(node.pads) or abs(node.pad_value) == 1
+    return isinstance(node, _MOVING) or (isinstance(node, Pool) and node.kind == "max")
+
+
+def _coded(node: Node) -> Node:
+    outputs = tuple(replace(value, type=_CODE) for value in node.outputs)
+    if isinstance(node, Threshold):
+        return replace(node, outputs=outputs, start=(node.start + 1) // 2, step=node.step // 2)
+    if isinstance(node, Window):
+        return replace(node, outputs=outputs, pad_value=(node.pad_value + 1) // 2 if any(node.pads) else 0)
+    return replace(node, outputs=outputs)
+
+
+def _narrowed(node: MatVec) -> MatVec:
+    low, high = dot_bounds(node.weight, 0, 1)
+    return replace(node, outputs=(replace(node.output, type=QInt.holding(int(low.min()), int(high.max()))),))
+
+
+def _requantizing(node: Node, total: Array) -> Node:
+    """``node`` on y' instead of y = 2 y' - total: y >= t is y' >= (t + total) / 2, rounded up."""
+    if isinstance(node, Threshold):
+        return replace(node, thresholds=-((-node.thresholds - total[:, None]) // 2))
+    if isinstance(node, MulShift):
+        return replace(node, mul=2 * node.mul, add=node.add - node.mul * total)
+    raise TypeError(f"'{node.name}' follows a product of signs")
