@@ -28,6 +28,7 @@ from toolchain.ir.types import Encoding, Quantizer
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate import compiler
+from toolchain.simulate import cycles as cycle_simulator
 from toolchain.simulate.compare import compare
 from toolchain.simulate.csim import CSim, build
 
@@ -63,6 +64,39 @@ def test_explored_networks_equal_the_evaluator_in_the_cycles_of_the_cost_model(n
     for node in graph.nodes:
         if not isinstance(node, Reshape):
             assert counted[node.name] == cycles_of_call(graph, node, len(codes)), node.name
+
+
+def test_network_of_constant_weights_and_of_signs_equals_the_evaluator():
+    """Constants behind a window and a flatten, weights of one bit between them; counted cycles are the simulator's."""
+    b = Builder((6, 5, 3), 4, signed=True)
+    x = b.threshold(b.conv(b.input, 4), 2)
+    x = b.threshold(b.matvec(x, 6, 2), 1)
+    network = b.graph(b.matvec(b.reshape(x), 4, 8), "constants")
+    middle = network.nodes[3]
+    assert isinstance(middle, MatVec)
+    signs = replace(middle, weight=np.where(middle.weight < 0, -1, 1))
+    network = network.with_nodes(signs if node is middle else node for node in network.nodes)
+    flat = 6 * 5 * 6
+    lanes = ((3, 27), (27, 4, None, 1, True), (4, 4), (4, 6, 0), (6, 6), (6, 6), (flat, 4, None, 1, True))
+    names = [node.name for node in network.nodes]
+    plan = Plan(
+        board="zu3eg",
+        clock_mhz=250.0,
+        input_lanes=3,
+        output_lanes=4,
+        nodes={
+            name: Lanes(lanes_in=p[0], lanes_out=p[1], constant=len(p) == 5)
+            for name, p in zip(names, lanes, strict=True)
+            if not name.startswith("reshape")
+        },
+    )
+    graph = to_hardware(network, plan)
+    csim, codes = simulate(graph), random_input(graph, 4)
+    assert np.array_equal(evaluate(graph, codes)[graph.output], evaluate(network, codes)[network.output])
+    assert compare(csim, codes).mismatches == 0
+    timing = cycle_simulator.simulate(graph, len(codes)).check()
+    for name in ("matvec1", "matvec3", "matvec6"):
+        assert csim.cycles()[name] == timing.units[name].busy, name
 
 
 def test_network_of_packed_products_equals_the_evaluator():
