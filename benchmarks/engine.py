@@ -46,7 +46,7 @@ from toolchain.passes.pipeline import to_integer
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0"
-FACTORS = 16  # bits of the factors of EfficientNet-Lite0's requantizers
+IMAGES = (32, 64, 16)  # that calibrate and judge EfficientNet-Lite0, and bits of its requantizers' factors
 
 COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant": "variant", "fps": "fps",
            "bound_fps": "bound", "compute_share": "of compute", "memory_share": "of DDR", "limited_by": "limited by",
@@ -60,8 +60,8 @@ Key = tuple[str, int, str]
 NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("MobileNetV2", 6, 8, lambda: mobilenet()),
     ("MobileNetV2", 4, 8, lambda: with_weights_of(mobilenet(), 4)),
-    (EFFICIENTNET, 8, 8, lambda: efficientnet(Case(8, 8, factors=FACTORS))),
-    (EFFICIENTNET, 4, 8, lambda: efficientnet(Case(4, 8, factors=FACTORS))),
+    (EFFICIENTNET, 8, 8, lambda: efficientnet(Case(8, 8, *IMAGES))),
+    (EFFICIENTNET, 4, 8, lambda: efficientnet(Case(4, 8, *IMAGES))),
     ("ResNet-18", 8, 8, lambda: resnet18(8, 8)),
     ("ResNet-18", 4, 4, lambda: resnet18(4, 4)),
 )
@@ -150,7 +150,7 @@ def shown(job: Job, graph: Graph, found: Engine, random: int, photographs: int) 
     print_rows(f"{job.network} W{job.weight_bits}A{job.act_bits}", passes(found), PASS_COLUMNS)
     facts: Row = {}
     if job.network == EFFICIENTNET:
-        case = Case(job.weight_bits, job.act_bits, factors=FACTORS)
+        case = Case(job.weight_bits, job.act_bits, *IMAGES)
         metrics = json.loads((quantized(case) / "metrics.json").read_text(encoding="utf-8"))
         facts = {key: metrics[key] for key in ("agreement", "agreement_images", "float_top1", "top1")}
         if photographs:

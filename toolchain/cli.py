@@ -228,8 +228,12 @@ def explore(
     time_limit: TimeOption = 60.0,
     pareto: Annotated[bool, typer.Option("--pareto", help="Show what slower accelerators save: pareto.json.")] = False,
     pixel_scale: PixelOption = None,
+    bits: Annotated[str | None, typer.Option("--bits", help="search: bits of weights on the engine.")] = None,
+    widths: Annotated[str, typer.Option("--widths", help="Bits to choose from.")] = "4,6,8",
+    sensitivity: Annotated[Path | None, typer.Option("--sensitivity", help="JSON: layer, bits, loss.")] = None,
+    loss: Annotated[float | None, typer.Option("--loss", min=0, help="Most summed loss; a front without.")] = None,
 ) -> None:
-    """Choose the parallelism of every unit: plan.json."""
+    """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
     from toolchain.flow.build import build_name
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
@@ -243,6 +247,9 @@ def explore(
         folder = out or Path("build") / build_name(model)
         run_lower(model, folder, pixel_scale=_fraction(pixel_scale))
     search = _search(board, clock, target_fps, budget, plan, time_limit)
+    if bits is not None:
+        _search_bits(folder, search, bits, widths, sensitivity, loss)
+        return
     found, console = run(folder, search), _console()
     console.print(plan_table(*plan_facts(folder, search)))
     for line in solver_lines(found):
@@ -251,6 +258,21 @@ def explore(
         console.print(front_table(run_pareto(folder, search)))
         console.print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
     console.print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
+
+
+def _search_bits(
+    folder: Path, search: Search, bits: str, widths: str, sensitivity: Path | None, loss: float | None
+) -> None:
+    """The ``--bits search`` of ``explore``."""
+    from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
+    from toolchain.flow.options import parse_widths
+    from toolchain.flow.tables import bits_table
+
+    if bits != "search":
+        raise UserError(f"--bits {bits}", hint="explore knows --bits search; single layers belong to quantize")
+    front, clock = search_weight_bits(folder, search, parse_widths(widths), table=sensitivity, loss=loss)
+    _console().print(bits_table(front, clock))
+    _console().print(f"Bits: {folder / BITS_FILE}", soft_wrap=True)
 
 
 @app.command()

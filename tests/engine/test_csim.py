@@ -10,7 +10,7 @@ import pytest
 from tests.engine.networks import inverted_residuals, residual_blocks
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
-from toolchain.engine.layers import Cut
+from toolchain.engine.layers import Cut, most_of, narrowed, parts_of
 from toolchain.engine.schedule import row_words
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
@@ -78,3 +78,25 @@ def test_without_fusion_the_answers_are_the_same() -> None:
 
     assert len(network.passes) > len(cut(graph).passes)
     check(graph, program(network, engine_for([cut(each) for each in GRAPHS], tile_depth=96, channel_words=64), {}))
+
+
+@pytest.mark.parametrize(("bits", "parts"), [(2, 4), (3, 2)])
+def test_weights_wider_than_the_engine_are_multiplied_in_parts(bits: int, parts: int) -> None:
+    """Weights of four bits; with several products a slice and in LUTs."""
+    graph = residual_blocks()
+    network = narrowed(cut(graph), bits)
+    facts = {"products_per_dsp": 2, "extra_outputs": 2, "tile_depth": 384}
+
+    assert {p.conv.parts for p in network.passes if p.conv is not None} == {parts}
+    check(graph, program(network, engine_for([network], **facts), {}))
+
+
+@pytest.mark.parametrize(("parts", "bits"), [(1, 4), (2, 4), (3, 4), (2, 5), (2, 6), (3, 3)])
+def test_parts_make_the_weights_again(parts: int, bits: int) -> None:
+    most = most_of(parts, bits)
+    weight = np.arange(-most, most + 1)
+    found = parts_of(weight, parts, bits)
+    scale = (1 << (bits - 1)) ** np.arange(parts)[::-1]
+
+    assert np.array_equal((found * scale[:, None]).sum(axis=0), weight)
+    assert np.abs(found).max() < 1 << (bits - 1)

@@ -91,7 +91,17 @@ def synthesis_script(part: str, clock_mhz: float) -> str:
 
 def _constants(shape: Shape) -> dict[str, int]:
     names = (
-        *("lanes", "in_blocks", "out_blocks", "inputs", "outputs", "act_bits", "stored_bits", "filter_bits"),
+        *(
+            "lanes",
+            "in_blocks",
+            "out_blocks",
+            "inputs",
+            "outputs",
+            "act_bits",
+            "weight_bits",
+            "stored_bits",
+            "filter_bits",
+        ),
         *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
         *("line_words", "channel_words", "bank_words", "small_words", "kernel", "taps", "shift", "merge_shift"),
         "filter_dsp_lanes",

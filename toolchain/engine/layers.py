@@ -7,7 +7,7 @@ offsets take it back: exactly, since half a range is even and keeps the halves t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +35,8 @@ class Requant:
 class Convolution:
     """``weight`` (N, k, k, C) over a map of codes; outside of it is ``pad_code``. ``pads``: top, left, bottom, right.
 
-    ``correction`` (N,) takes the sums of stored codes to those of the graph's own; requantizers contain it.
+    ``parts``: in how many parts an engine multiplies the weights, see ``parts_of``. ``correction`` (N,) takes the sums
+    of stored codes to those of the graph's own; requantizers contain it.
     """
 
     weight: Array
@@ -43,6 +44,7 @@ class Convolution:
     pads: tuple[int, int, int, int]
     pad_code: int
     correction: Array | None = None
+    parts: int = 1
 
     @property
     def kernel(self) -> int:
@@ -133,11 +135,15 @@ class Formats:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``."""
+    """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``.
+
+    ``weight_bits``: of an engine narrower than some weights, which then are multiplied in parts.
+    """
 
     passes: tuple[Pass, ...]
     folded: bool
     act_bits: int
+    weight_bits: int | None = None
 
     @property
     def requants(self) -> tuple[Requant, ...]:
@@ -152,7 +158,6 @@ class Cut:
     @cached_property
     def formats(self) -> Formats:
         """The narrowest number formats of an engine for this network."""
-        convs = [p.conv.weight for p in self.passes if p.conv is not None]
         windows = [p.window for p in self.passes if p.window is not None]
         filters = [w.weight for w in windows if w.weight is not None]
         shift = max((r.shift for r in self.requants), default=0)
@@ -160,7 +165,10 @@ class Cut:
         factors = [f << (merge_shift - m.shift) for m in self.merges for f in (m.main, m.other)]
         muls = [int(n) << (shift - r.shift) for r in self.requants for n in (r.mul.min(), r.mul.max())]
         adds = [(int(n) << (shift - r.shift)) + half(shift) for r in self.requants for n in (r.add.min(), r.add.max())]
-        weights = [int(n) for w in convs for n in (w.min(), w.max())]
+        whole = [p.conv.weight for p in self.passes if p.conv is not None and p.conv.parts == 1]
+        weights = [int(n) for w in whole for n in (w.min(), w.max())]
+        if self.weight_bits is not None:
+            weights.append((1 << (self.weight_bits - 1)) - 1)
         entry = signed_bits(muls) + signed_bits(adds)
         return Formats(
             act_bits=self.act_bits,
@@ -208,9 +216,42 @@ def _dot_ends(weight: Array, top: int) -> list[int]:
     return [int(low.min()), int(high.max())]
 
 
+def most_of(parts: int, bits: int) -> int:
+    """The largest weight that ``parts`` of ``bits`` bits hold, and the smallest negated."""
+    base = 1 << (bits - 1)
+    below = sum(base**i for i in range(parts - 1)) * (base // 2 - 1)
+    return (base - 1) * base ** (parts - 1) + below
+
+
+def parts_of(weight: Array, parts: int, bits: int) -> Array:
+    """Weights (...) as (parts, ...) of ``bits`` bits, the highest first: each counts 2**(bits - 1) of the next.
+
+    Lower parts have a bit less, so that no part is the least number of its bits.
+    """
+    found, base = [], 1 << (bits - 1)
+    for _ in range(parts - 1):
+        low = (weight + base // 2) % base - base // 2
+        found.append(low)
+        weight = (weight - low) // base
+    return np.stack([weight, *reversed(found)])
+
+
 def half(shift: int) -> int:
     """What offsets of requantizers contain besides: quotients by 2**shift are rounded up before ties are looked for."""
     return 1 << (shift - 1) if shift else 0
+
+
+def narrowed(cut: Cut, bits: int) -> Cut:
+    """``cut`` for an engine that multiplies weights of ``bits`` bits: wider ones in as few parts as hold them."""
+    passes = []
+    for p in cut.passes:
+        if p.conv is not None:
+            widest = int(np.abs(p.conv.weight).max())
+            fits = signed_bits([int(p.conv.weight.min()), int(p.conv.weight.max())]) <= bits
+            parts = 1 if fits else next(n for n in range(2, 63) if most_of(n, bits) >= widest)
+            p = replace(p, conv=replace(p.conv, parts=parts))
+        passes.append(p)
+    return replace(cut, passes=tuple(passes), weight_bits=bits)
 
 
 def signed_bits(values: Sequence[int]) -> int:

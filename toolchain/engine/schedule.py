@@ -77,7 +77,7 @@ class Schedule:
     @property
     def fold(self) -> int:
         """Weight words of a group of outputs."""
-        return self.kernel**2 * self.blocks
+        return self.kernel**2 * self.blocks * (self.p.conv.parts if self.p.conv is not None else 1)
 
     @property
     def tile_words(self) -> int:

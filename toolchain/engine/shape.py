@@ -24,7 +24,7 @@ LONGEST_CHAIN = 4
 FIELDS = (
     *("bypass", "banks", "source_ddr", "residual_ddr", "result_ddr", "source", "residual", "result"),
     *("rows", "columns", "words", "out_rows", "out_columns", "out_words"),
-    *("kernel", "stride", "top", "left", "pad", "blocks", "slots", "resident", "first_rows"),
+    *("kernel", "stride", "top", "left", "pad", "blocks", "parts", "slots", "resident", "first_rows"),
     *("tiles", "groups", "last_groups", "tile_words", "last_words", "next_words"),
     *("weights", "next_weights", "constants"),
     *("first_identity", "first_lowest", "first_highest", "raw"),

@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.engine.layers import Cut, Pass, Requant, half, signed_bits
+from toolchain.engine.layers import Cut, Pass, Requant, half, parts_of, signed_bits
 from toolchain.engine.schedule import Places, Schedule, schedule
 from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
 from toolchain.errors import UserError
@@ -172,6 +172,7 @@ def _entry(s: Schedule, placement: Placement, maps: Mapping[str, Located]) -> di
         "kernel": s.kernel,
         "stride": s.stride,
         "blocks": s.blocks,
+        "parts": p.conv.parts if p.conv is not None else 1,
         "slots": s.slots,
         "resident": int(s.resident),
         "first_rows": s.first_rows,
@@ -227,7 +228,16 @@ def _sum(p: Pass, shape: Shape) -> dict[str, int]:
 
 def _null_entry(first: Schedule, weights: int) -> dict[str, int]:
     """A pass over nothing that loads the first weights."""
-    facts = {"bypass": 1, "tiles": 1, "kernel": 1, "stride": 1, "slots": 1, "first_identity": 1, "second_identity": 1}
+    facts = {
+        "bypass": 1,
+        "tiles": 1,
+        "kernel": 1,
+        "stride": 1,
+        "slots": 1,
+        "parts": 1,
+        "first_identity": 1,
+        "second_identity": 1,
+    }
     return facts | {"next_words": first.weight_words(0), "next_weights": weights}
 
 
@@ -278,14 +288,16 @@ def _weight_image(s: Schedule) -> Array:
         return np.zeros((0, 2), dtype=np.uint64)
     shape, k, (n, *_, c) = s.shape, s.kernel, s.p.conv.weight.shape
     channels, groups = s.blocks * shape.inputs, sum(s.groups_of(t) for t in range(s.tiles))
-    weight = np.zeros((groups * shape.outputs, k * k, channels), dtype=np.int64)
-    weight[:n, :, :c] = s.p.conv.weight.reshape(n, k * k, c)
-    weight = weight.reshape(groups, shape.outputs, -1)
+    parts = s.p.conv.parts
+    weight = np.zeros((groups * shape.outputs, parts, k * k, channels), dtype=np.int64)
+    split = parts_of(s.p.conv.weight.reshape(n, k * k, c), parts, shape.weight_bits)
+    weight[:n, :, :, :c] = split.transpose(1, 0, 2, 3)
+    rows = weight.reshape(groups, shape.outputs, -1)
     if shape.chain is not None:
-        main = weight[:, : shape.main_outputs].reshape(groups, -1, shape.products_per_dsp, weight.shape[2])
+        main = rows[:, : shape.main_outputs].reshape(groups, -1, shape.products_per_dsp, rows.shape[2])
         digits = tap_digits(main.transpose(0, 1, 3, 2)[..., ::-1])  # lowest first, as the outputs are
-        weight[:, : shape.main_outputs] = digits.transpose(0, 1, 3, 2).reshape(groups, shape.main_outputs, -1)
-    words = weight.reshape(groups, shape.outputs, s.fold, shape.inputs).transpose(0, 2, 1, 3)
+        rows[:, : shape.main_outputs] = digits.transpose(0, 1, 3, 2).reshape(groups, shape.main_outputs, -1)
+    words = rows.reshape(groups, shape.outputs, s.fold, shape.inputs).transpose(0, 2, 1, 3)
     flat = words.reshape(groups * s.fold, shape.outputs * shape.inputs)
     a_beat = BEAT_BITS // shape.stored_bits
     padded = np.zeros((len(flat), shape.weight_beats * a_beat), dtype=np.int64)

@@ -15,6 +15,8 @@ from toolchain.engine.csim import COUNTERS, EngineSim
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.generate import generate as generate_files
 from toolchain.engine.generate import synthesis_script
+from toolchain.engine.layers import narrowed
+from toolchain.engine.precision import engine_widths
 from toolchain.engine.search import search as find_engine
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
@@ -95,7 +97,12 @@ def explore(folder: Path, search: Search) -> EngineRecord:
     graph, board = load(folder), prepared_board(search)
     clock = search.clock_mhz or board.clock.default_mhz
     budget = Budget(board.budget, memory_rate(board, clock))
-    found = find_engine(cut(graph), budget, time_limit=search.time_limit)
+    network = cut(graph)
+    widest, *narrower = engine_widths(network)
+    found = find_engine(narrowed(network, widest), budget, time_limit=search.time_limit)
+    for bits in narrower:
+        other = find_engine(narrowed(network, bits), budget, time_limit=search.time_limit)
+        found = min(found, other, key=lambda engine: engine.cycles)
     record = EngineRecord(
         graph=stored_digest(folder),
         board=board.name,
@@ -126,7 +133,9 @@ def load_build(folder: Path) -> Build:
     if record.graph != stored_digest(folder):
         raise UserError(f"{ENGINE_FILE} was made for another graph", where=str(folder), hint="run the export again")
     facts: dict[str, Any] = record.shape | {name: bool(record.shape[name]) for name in ("filters", "pools")}
-    return Build(graph, record, program(cut(graph), Shape(**facts), record.placement), load_board(record.board))
+    shape = Shape(**facts)
+    network = narrowed(cut(graph), shape.weight_bits)
+    return Build(graph, record, program(network, shape, record.placement), load_board(record.board))
 
 
 def generate(folder: Path) -> Path:

@@ -86,6 +86,18 @@ def parse_budget(entries: Iterable[str]) -> dict[str, float]:
     return budget
 
 
+def parse_widths(text: str) -> list[int]:
+    """``"4,6,8"`` as ``[4, 6, 8]``.
+
+    Raises:
+        UserError: not numbers between commas.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--widths {text}: expected numbers", hint="for example --widths 4,6,8")
+    return [int(part) for part in parts]
+
+
 def parse_bits(entries: Iterable[str]) -> dict[str, int]:
     """``["fc=8"]`` as ``{"fc": 8}``: bits of single layers.
 

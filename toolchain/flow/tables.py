@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple
 
@@ -13,6 +14,7 @@ from toolchain.dse.cost import cost, graph_cost
 from toolchain.dse.cycles import frame_cycles, graph_cycles
 from toolchain.dse.front import Point
 from toolchain.dse.plan import Plan
+from toolchain.engine.precision import Mixed
 from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
@@ -29,6 +31,18 @@ def coverage_table(found: Coverage) -> Table:
         table.add_row(escape(node.name), node.op, status, escape(node.reason), escape(node.hint))
     for note in found.notes:
         table.add_row("", "", "note", escape(note), "")
+    return table
+
+
+def bits_table(front: Sequence[Mixed], clock_mhz: float) -> Table:
+    """One row a point of the front: rate, loss, the engine's weights and the layers that have other bits."""
+    table = Table("fps", "loss", "engine", "layers by bits", "layers of other bits than the engine")
+    for mixed in front:
+        counts = Counter(mixed.bits.values())
+        own = mixed.engine.shape.weight_bits
+        others = ", ".join(f"{name}={bits}" for name, bits in mixed.bits.items() if bits != own)
+        layers = ", ".join(f"{count} x {bits}" for bits, count in sorted(counts.items()))
+        table.add_row(f"{clock_mhz * 1e6 / mixed.cycles:.1f}", f"{mixed.loss:.3g}", str(own), layers, escape(others))
     return table
 
 

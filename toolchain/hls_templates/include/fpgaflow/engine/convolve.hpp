@@ -113,9 +113,17 @@ void dot_products(const MatvecWeights<typename Shape::main>& main, const MatvecW
     }
 }
 
-// What one tile takes of each unit's time; the same formulas as toolchain/engine/cycles.py.
+// The sum of a part of the weights, which counts more than the next part's.
+template <class Shape>
+Sum<Shape> raised(Sum<Shape> sum) {
+#pragma HLS INLINE
+    return static_cast<Sum<Shape>>(sum * (1 << (Shape::weight_bits - 1)));
+}
+
+// What one tile takes of each unit's time; the same formulas as toolchain/engine/schedule.py. Weights wider than the
+// engine's come in parts, the highest first.
 struct TilePlan {
-    int groups, words, steps, positions, row_step, head, beats, total;
+    int groups, words, fold, steps, row_step, head, beats, total;
     bool loads;
 };
 
@@ -123,14 +131,15 @@ template <class Shape>
 TilePlan plan_tile(const int (&p)[fields], int tile) {
 #pragma HLS INLINE
     const bool last = tile == p[f_tiles] - 1;
-    const int fold = p[f_kernel] * p[f_kernel] * p[f_blocks], row_in = p[f_columns] * p[f_words];
+    const int row_in = p[f_columns] * p[f_words];
     constexpr int packed = words_a_beat<Shape>();
     TilePlan plan;
+    plan.fold = p[f_kernel] * p[f_kernel] * p[f_blocks] * p[f_parts];
     plan.groups = last ? p[f_last_groups] : p[f_groups];
     plan.words = last ? p[f_last_words] : p[f_tile_words];
-    plan.steps = at_least(fold, Shape::out_blocks);
+    plan.steps = at_least(plan.fold, Shape::out_blocks);
     plan.loads = !(p[f_resident] && tile > 0);
-    const int next = last ? p[f_next_words] : (tile == p[f_tiles] - 2 ? p[f_last_groups] : p[f_groups]) * fold;
+    const int next = last ? p[f_next_words] : (tile == p[f_tiles] - 2 ? p[f_last_groups] : p[f_groups]) * plan.fold;
     plan.beats = next * WeightStore<Shape>::beats_a_word;
     const int row_compute = p[f_out_columns] * plan.groups * plan.steps;
     plan.row_step = plan.loads ? at_least(row_compute, p[f_stride] * row_in / packed) : row_compute;
@@ -155,7 +164,7 @@ void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
 #pragma HLS ARRAY_PARTITION variable=held complete dim=1
 
-    const int fold = p[f_kernel] * p[f_kernel] * p[f_blocks], row_in = p[f_columns] * p[f_words];
+    const int row_in = p[f_columns] * p[f_words];
     for (int tile = 0; tile < p[f_tiles]; tile++) {
         const TilePlan plan = plan_tile<Shape>(p, tile);
         int beat = 0, filled = 0;                                  // of the next tile's weights
@@ -232,7 +241,7 @@ void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream
                 const int reach = (y + 1) * p[f_stride] - p[f_top] + p[f_kernel];
                 limit = y == p[f_out_rows] - 1 ? p[f_rows] : at_most(reach, p[f_rows]);
             }
-            if (x < p[f_out_columns] && i < fold) {
+            if (x < p[f_out_columns] && i < plan.fold) {
                 const int row = y * p[f_stride] - p[f_top] + ky, column = x * p[f_stride] - p[f_left] + kx;
                 const bool inside = row >= 0 && row < p[f_rows] && column >= 0 && column < p[f_columns];
                 const int slot = row & (p[f_slots] - 1);
@@ -248,12 +257,14 @@ void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream
                 }
                 Sum<Shape> dots[Shape::outputs];
 #pragma HLS ARRAY_PARTITION variable=dots complete dim=1
-                dot_products<Shape>(main, extra, half * Shape::tile_depth + j * fold + i, block, dots);
+                dot_products<Shape>(main, extra, half * Shape::tile_depth + j * plan.fold + i, block, dots);
+                const bool next_part = i > 0 && ky == 0 && kx == 0 && block_at == 0;
                 for (int o = 0; o < Shape::outputs; o++) {
 #pragma HLS UNROLL
-                    sums[o] = i == 0 ? dots[o] : static_cast<Sum<Shape>>(sums[o] + dots[o]);
+                    const Sum<Shape> before = next_part ? raised<Shape>(sums[o]) : sums[o];
+                    sums[o] = i == 0 ? dots[o] : static_cast<Sum<Shape>>(before + dots[o]);
                 }
-                if (i == fold - 1) {
+                if (i == plan.fold - 1) {
                     for (int o = 0; o < Shape::outputs; o++) {
 #pragma HLS UNROLL
                         held[o] = sums[o];
@@ -267,7 +278,7 @@ void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream
                     kx++;
                     if (kx == p[f_kernel]) {
                         kx = 0;
-                        ky++;
+                        ky = ky == p[f_kernel] - 1 ? 0 : ky + 1;
                     }
                 }
             }

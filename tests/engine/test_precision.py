@@ -1,0 +1,100 @@
+"""Bits a layer on the engine: what they cost and what they lose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+
+from tests.engine.networks import residual_blocks
+from tests.engine.test_search import TINY
+from tests.graphs import Builder
+from toolchain.dse.resources import Resources
+from toolchain.engine.candidates import Budget
+from toolchain.engine.cut import cut
+from toolchain.engine.layers import Cut, narrowed
+from toolchain.engine.precision import _Program, _rounded, engine_widths, parts_for, search_bits, weight_noise
+from toolchain.engine.search import search
+from toolchain.errors import UserError
+from toolchain.flow.engine_bits import read_sensitivity
+
+BUDGET = Budget(Resources(40_000, 80_000, 360, 400), 4.0)
+CHOICES = replace(TINY, lanes=(8,), tile_depths=(512,))
+WIDTHS = (4, 6, 8)
+
+
+def mixed_network() -> Cut:
+    """Three convolutions of 8-bit weights."""
+    net = Builder((8, 8, 8), 8)
+    x = net.mulshift(net.matvec(net.input, 16, 8), 8)
+    x = net.mulshift(net.matvec(net.window(x), 16, 8), 8)
+    return cut(net.graph(net.matvec(x, 8, 8)))
+
+
+def test_wider_weights_take_parts_and_as_many_times_the_cycles() -> None:
+    assert [parts_for(bits, 4) for bits in (3, 4, 6, 8)] == [1, 1, 2, 3]
+    assert parts_for(8, 5) == parts_for(8, 6) == 2
+    network = mixed_network()
+    engine = search(_rounded(network, 4), BUDGET, CHOICES)
+    options = _Program(network, engine, BUDGET, weight_noise(network, WIDTHS), WIDTHS).options[1]
+
+    assert [options[bits].fold for bits in WIDTHS] == [n * options[4].fold for n in (1, 2, 3)]
+
+
+def test_the_fastest_bits_within_a_loss_are_those_of_trying_all() -> None:
+    network = mixed_network()
+    losses = weight_noise(network, WIDTHS)
+    program = _Program(network, search(_rounded(network, 4), BUDGET, CHOICES), BUDGET, losses, WIDTHS)
+    names = [p.name for p in network.passes]
+    for limit in program.limits():
+        found = program.solve(limit)
+        tried = [
+            sum(program._cycles(i, bits) for i, bits in enumerate(each))
+            for each in product(WIDTHS, repeat=len(names))
+            if sum(losses[name][bits] for name, bits in zip(names, each, strict=True)) <= limit
+        ]
+        assert found is not None and found.loss <= limit * (1 + 1e-9)
+        assert sum(program._cycles(i, found.bits[n]) for i, n in enumerate(names)) == pytest.approx(min(tried))
+
+
+def test_a_front_trades_frame_time_for_loss() -> None:
+    network = mixed_network()
+    front = search_bits(network, BUDGET, weight_noise(network, WIDTHS), WIDTHS, choices=CHOICES)
+
+    assert len(front) > 1
+    assert all(a.cycles <= b.cycles and a.loss > b.loss for a, b in pairwise(front))
+    assert front[-1].loss < 1e-4 and set(front[-1].bits.values()) == {8}
+    (within,) = search_bits(network, BUDGET, weight_noise(network, WIDTHS), WIDTHS, choices=CHOICES, loss=front[0].loss)
+    assert within.cycles == front[0].cycles
+
+
+def test_fewer_bits_lose_more_and_the_bits_at_hand_next_to_nothing() -> None:
+    """The least number of eight bits is out of reach of symmetric weights."""
+    for losses in weight_noise(mixed_network(), (2, 3, 4, 6, 8)).values():
+        assert losses[2] > losses[3] > losses[4] > losses[6] > 1e-4 > losses[8]
+
+
+def test_an_engine_narrower_than_some_layers_is_tried() -> None:
+    net = Builder((8, 8, 8), 8)
+    x = net.mulshift(net.matvec(net.input, 16, 8), 8)
+    network = cut(net.graph(net.matvec(net.mulshift(net.matvec(x, 16), 8), 16)))
+
+    assert engine_widths(network) == [8, 4]
+    assert [p.conv.parts for p in narrowed(network, 4).passes if p.conv is not None] == [3, 1, 1]
+    assert engine_widths(cut(residual_blocks())) == [4]
+
+
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"a": {"4": -1.0}}))
+    with pytest.raises(UserError, match="a sensitivity table with a negative loss"):
+        read_sensitivity(path)
+    path.write_text("[1]")
+    with pytest.raises(UserError, match="no sensitivity table"):
+        read_sensitivity(path)
+    path.write_text(json.dumps({"onnx_matvec0": {"4": 0.5}}))
+    with pytest.raises(UserError, match="the sensitivity table has no loss of 4, 6, 8 bits for it"):
+        search_bits(mixed_network(), BUDGET, read_sensitivity(path), WIDTHS)

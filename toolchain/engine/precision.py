@@ -1,0 +1,198 @@
+"""Bits of every convolution's weights: time on an engine against what rounding the weights loses.
+
+An engine multiplies weights of one width; wider ones take a pass over the inputs a part. So a layer of few bits on a
+wide engine gains nothing, and a layer of many bits on a narrow one costs cycles and bytes in proportion: the search
+takes the engine of each width and chooses the layers that are worth their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pulp
+
+from toolchain.dse.ilp import SOLVERS, available_solver
+from toolchain.engine.candidates import Budget, places_of
+from toolchain.engine.layers import Cut, Pass, most_of, signed_bits
+from toolchain.engine.options import Choices
+from toolchain.engine.schedule import Schedule, schedule
+from toolchain.engine.search import Engine, search
+from toolchain.engine.timing import pass_timing, timings
+from toolchain.errors import UserError
+
+Sensitivity = Mapping[str, Mapping[int, float]]
+"""What every layer loses with its weights in so many bits, by the name of its pass. Losses of layers add up."""
+
+FRONT_POINTS = 8
+"""Budgets between the losses of the fewest and the most bits that a front is searched at."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Bits of every layer's weights on ``engine``, what they lose and the cycles a frame."""
+
+    engine: Engine
+    bits: dict[str, int]
+    loss: float
+    cycles: float
+
+
+def weight_noise(cut: Cut, widths: Sequence[int]) -> dict[str, dict[int, float]]:
+    """A sensitivity table from the weights alone: the squared error at a layer's quantizer over the squared sums.
+
+    Weights go to the nearest code of their channel's largest one; inputs count as independent and of one variance.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for p in cut.passes:
+        if p.conv is None:
+            continue
+        rows = p.conv.weight.reshape(len(p.conv.weight), -1).astype(np.float64)
+        gain = (p.first.mul if p.first is not None else np.ones(len(rows))).astype(np.float64) ** 2
+        power = float(gain @ (rows**2).sum(axis=1))
+        found[p.name] = {}
+        for bits in widths:
+            most = (1 << (bits - 1)) - 1
+            step = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / most, 1.0)
+            error = ((rows - np.rint(rows / step) * step) ** 2).sum(axis=1)
+            found[p.name][bits] = float(gain @ error) / power if power else 0.0
+    return found
+
+
+def search_bits(
+    cut: Cut,
+    budget: Budget,
+    sensitivity: Sensitivity,
+    widths: Sequence[int],
+    *,
+    loss: float | None = None,
+    choices: Choices | None = None,
+    time_limit: float = 60.0,
+) -> list[Mixed]:
+    """The front of frame time and loss, the fastest first; with ``loss`` the fastest that loses no more, alone.
+
+    Args:
+        widths: bits that a layer may have, and an engine.
+
+    Raises:
+        UserError: the table lacks a layer or a width, or nothing loses as little as ``loss``.
+    """
+    _check(cut, sensitivity, widths)
+    found: list[Mixed] = []
+    for width in widths:
+        try:
+            engine = search(_rounded(cut, width), budget, choices, time_limit=time_limit)
+        except UserError:
+            continue
+        program = _Program(cut, engine, budget, sensitivity, [b for b in widths if b >= width])
+        limits = [loss] if loss is not None else program.limits()
+        found += [mixed for limit in limits if (mixed := program.solve(limit)) is not None]
+    front: list[Mixed] = []
+    for mixed in sorted(found, key=lambda m: (m.cycles, m.loss)):
+        if not front or mixed.loss < front[-1].loss:
+            front.append(mixed)
+    if not front:
+        raise UserError(f"no bits lose as little as {loss}", hint="allow more loss, or give more bits to choose from")
+    return front[:1] if loss is not None else front
+
+
+def _check(cut: Cut, sensitivity: Sensitivity, widths: Sequence[int]) -> None:
+    for p in cut.passes:
+        if p.conv is not None and any(bits not in sensitivity.get(p.name, {}) for bits in widths):
+            raise UserError(
+                f"the sensitivity table has no loss of {', '.join(map(str, widths))} bits for it",
+                where=p.name,
+                hint="a table is JSON: layer, bits, loss",
+            )
+
+
+def _rounded(cut: Cut, bits: int) -> Cut:
+    """``cut`` with weights cut to ``bits`` bits: only its shapes and formats mean something."""
+    most = (1 << (bits - 1)) - 1
+    passes = tuple(
+        replace(p, conv=replace(p.conv, weight=np.clip(p.conv.weight, -most, most))) if p.conv is not None else p
+        for p in cut.passes
+    )
+    return replace(cut, passes=passes, weight_bits=bits)
+
+
+def parts_for(bits: int, width: int) -> int:
+    """In how many parts an engine of ``width`` bits multiplies symmetric weights of ``bits`` bits."""
+    return next(n for n in range(1, 63) if most_of(n, width) >= (1 << (bits - 1)) - 1)
+
+
+class _Program:
+    """One bit width a layer on one engine: the fewest cycles whose summed loss stays below a limit."""
+
+    def __init__(
+        self, cut: Cut, engine: Engine, budget: Budget, sensitivity: Sensitivity, widths: Sequence[int]
+    ) -> None:
+        self.engine, self.rate, self.sensitivity = engine, budget.bytes_per_cycle, sensitivity
+        inside = frozenset(engine.placement)
+        self.places = [places_of(cut, i, inside) for i in range(len(cut.passes))]
+        self.options: list[dict[int, Schedule]] = []
+        for i, own in enumerate(engine.schedules):
+            if own.p.conv is None:
+                self.options.append({0: own})
+                continue
+            found = {bits: self._schedule(i, own.p, parts_for(bits, engine.shape.weight_bits)) for bits in widths}
+            self.options.append({bits: s for bits, s in found.items() if s is not None})
+
+    def _schedule(self, index: int, p: Pass, parts: int) -> Schedule | None:
+        """The pass with weights in ``parts``, unless a tile or a map has no place then."""
+        assert p.conv is not None
+        places = self.places[index]
+        try:
+            s = schedule(replace(p, conv=replace(p.conv, parts=parts)), self.engine.shape, aligned=places.result)
+        except UserError:
+            return None
+        return None if places.source and s.tiles > 1 and not s.resident else s
+
+    def _loss(self, index: int, bits: int) -> float:
+        return self.sensitivity[self.engine.schedules[index].p.name][bits] if bits else 0.0
+
+    def _ends(self) -> tuple[float, float]:
+        losses = [[self._loss(i, bits) for bits in each] for i, each in enumerate(self.options)]
+        return sum(map(min, losses)), sum(map(max, losses))
+
+    def limits(self) -> list[float]:
+        """Losses to search at: from the least to the most that the widths make, as far apart on a logarithmic scale."""
+        least, most = self._ends()
+        if most == 0:
+            return [least]
+        return [least, *np.geomspace(max(least, most * 1e-4), most, FRONT_POINTS).tolist()]
+
+    def solve(self, limit: float) -> Mixed | None:
+        """The fastest bits that lose at most ``limit``; the weights a pass loads for the next count as at one part."""
+        model = pulp.LpProblem("bits", pulp.LpMinimize)
+        z = [
+            {bits: pulp.LpVariable(f"z_{i}_{bits}", cat=pulp.LpBinary) for bits in each}
+            for i, each in enumerate(self.options)
+        ]
+        if not all(z):
+            return None
+        for each in z:
+            model += pulp.lpSum(each.values()) == 1
+        model += pulp.lpSum(self._loss(i, b) * x for i, each in enumerate(z) for b, x in each.items()) <= limit
+        model.setObjective(pulp.lpSum(self._cycles(i, b) * x for i, each in enumerate(z) for b, x in each.items()))
+        model.solve(pulp.getSolver(SOLVERS[available_solver("highs")], msg=False, threads=1))
+        if model.status != pulp.LpStatusOptimal:
+            return None
+        chosen = [max(each, key=lambda b: each[b].varValue or 0.0) for each in z]
+        schedules = [self.options[i][bits] for i, bits in enumerate(chosen)]
+        cycles = sum(t.cycles for t in timings(schedules, self.places, self.rate))
+        names = [s.p.name for s in schedules]
+        loss = sum(self._loss(i, bits) for i, bits in enumerate(chosen))
+        return Mixed(self.engine, {n: b for n, b in zip(names, chosen, strict=True) if b}, loss, cycles)
+
+    def _cycles(self, index: int, bits: int) -> float:
+        following = self.engine.schedules[index + 1].weight_words(0) if index + 1 < len(self.options) else 0
+        return pass_timing(self.options[index][bits], self.places[index], following, self.rate).cycles
+
+
+def engine_widths(cut: Cut) -> list[int]:
+    """Widths of engines that are worth a search: the widest layer's, and the narrowest one's if it is much narrower."""
+    convs = [p.conv.weight for p in cut.passes if p.conv is not None]
+    needed = [signed_bits([int(w.min()), int(w.max())]) for w in convs] or [2]
+    return [max(needed), *([min(needed)] if min(needed) <= max(needed) - 2 else [])]
