@@ -7,6 +7,7 @@ products, cycles, LUTs.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 import pulp
 from numpy.typing import NDArray
 
+from toolchain.dse.channel_counts import best_channels, solve_counts
+from toolchain.dse.channel_cpsat import solve as solve_cpsat
 from toolchain.errors import UserError
 
 Kept = dict[str, list[int]]
@@ -109,18 +112,22 @@ class ChannelProgram:
         """Remove what loses the least importance for what it saves until all fits; then add what gains most."""
         kept = {name: list(range(self.sizes[name])) for name in self.free}
         while not self.fits(_counts(kept)):
-            moves = [
-                (self._price(kept, name, j), name, j) for name in self.free if len(kept[name]) > 1 for j in kept[name]
-            ]
+            moves = []
+            for name in self.free:
+                if len(kept[name]) > 1:
+                    losses = self.gains(kept, name)[kept[name]]
+                    least = int(losses.argmin())
+                    moves.append((float(losses[least]) / self._saved(kept, name), name, kept[name][least]))
             _, name, channel = min(moves)
             kept[name].remove(channel)
         while True:
-            moves = [
-                (-self._gain(kept, name, j), name, j)
-                for name in self.free
-                if self.fits(_counts(kept) | {name: len(kept[name]) + 1})
-                for j in set(range(self.sizes[name])) - set(kept[name])
-            ]
+            moves = []
+            for name in self.free:
+                if self.fits(_counts(kept) | {name: len(kept[name]) + 1}) and len(kept[name]) < self.sizes[name]:
+                    gains = self.gains(kept, name)
+                    gains[kept[name]] = -1.0
+                    most = int(gains.argmax())
+                    moves.append((-float(gains[most]), name, most))
             if not moves:
                 return kept
             _, name, channel = min(moves)
@@ -134,20 +141,35 @@ class ChannelProgram:
         """
         self.check()
         start, kept = time.monotonic(), self.greedy()
-        value = self.objective(kept)
-        if solver == "cpsat":
-            from toolchain.dse.channel_cpsat import solve  # an optional dependency
+        kept = self._better(kept, best_channels(self, _counts(kept), kept))
+        counts, bound = solve_counts(self, seconds / 2)
+        if counts is not None:
+            kept = self._better(kept, best_channels(self, counts, kept))
+        value, rest = self.objective(kept), seconds - (time.monotonic() - start)
+        found, other = solve_cpsat(self, kept, rest) if solver == "cpsat" else self._highs(value, rest)
+        kept = self._better(kept, found)
+        value, bounds = self.objective(kept), (bound, other, self.objective({}))
+        return Choice(kept, value, max(value, min(b for b in bounds if b < math.inf)), time.monotonic() - start)
 
-            found, bound = solve(self, kept, seconds)
-        else:
-            found, bound = self._highs(value, seconds)
-        if all(found.values()) and self.fits(_counts(found)) and self.objective(found) > value:
-            kept, value = found, self.objective(found)
-        whole = self.objective({name: list(range(self.sizes[name])) for name in self.free})
-        return Choice(kept, value, max(value, min(bound, whole)), time.monotonic() - start)
+    def gains(self, kept: Kept, name: str) -> NDArray[np.float64]:
+        """What each channel of a group adds to the objective beside those kept of the others."""
+        total = np.zeros(self.sizes[name])
+        for layer in self.layers:
+            if layer.writes == name:
+                columns = slice(None) if layer.reads is None else self._indices(kept, layer.reads)
+                total += layer.importance[:, columns].sum(1)
+            if layer.reads == name:
+                total += layer.importance[self._indices(kept, layer.writes)].sum(0)
+        return total
+
+    def _better(self, kept: Kept, found: Kept) -> Kept:
+        """What is found, when it is a selection within the limits that is worth more."""
+        if all(found.values()) and self.fits(_counts(found)) and self.objective(found) > self.objective(kept):
+            return found
+        return kept
 
     def _highs(self, least: float, seconds: float) -> tuple[Kept, float]:
-        """What HiGHS has found in the time, and its bound."""
+        """What HiGHS has found in the time, and its bound: minus infinity where ``least`` is proved the most."""
         model, channels = self._model(least)
         model.solve(pulp.getSolver("HiGHS", msg=False, threads=1, timeLimit=max(seconds, 0.1), gapRel=0.0))
         bound = float(model.solverModel.getInfo().mip_dual_bound) / -_SCALE
@@ -201,25 +223,14 @@ class ChannelProgram:
     def _indices(self, kept: Mapping[str, Sequence[int]], name: str) -> list[int]:
         return list(kept.get(name, range(self.sizes[name])))
 
-    def _gain(self, kept: Kept, name: str, channel: int) -> float:
-        """What a channel adds to the objective beside those kept, whether it is one of them or not."""
-        gain = 0.0
-        for layer in self.layers:
-            if layer.writes == name:
-                columns = slice(None) if layer.reads is None else self._indices(kept, layer.reads)
-                gain += float(layer.importance[channel, columns].sum())
-            if layer.reads == name:
-                gain += float(layer.importance[self._indices(kept, layer.writes), channel].sum())
-        return gain
-
-    def _price(self, kept: Kept, name: str, channel: int) -> float:
-        """Importance lost for the share of the exceeded limits that is saved."""
+    def _saved(self, kept: Kept, name: str) -> float:
+        """The share of the exceeded limits that one channel less saves."""
         counts = _counts(kept)
         fewer, saved = counts | {name: counts[name] - 1}, 0.0
         for limit in self.limits:
             before, after = self.used(limit, counts), self.used(limit, fewer)
             saved += sum((a - b) / limit.bound for a, b in zip(before, after, strict=True) if a > limit.bound)
-        return self._gain(kept, name, channel) / max(saved, 1e-12)
+        return max(saved, 1e-12)
 
 
 def _importance(
