@@ -73,7 +73,8 @@ def test_weights_of_one_and_minus_one_take_one_bit() -> None:
 
     assert (dense.signs, signs.signs) == (False, True)
     assert (two_bits.bram18, one_bit.bram18) == (8, 4)  # 2,048 words of 72 and 36 bits
-    assert 2 * parts.plane_dot(36, 1, 1) < fabric_costs.dot_product(36, 2, 1, dsp=False).lut
+    assert 2 * fabric_costs.plane_dot(36, 1, 1).lut < fabric_costs.dot_product(36, 2, 1, dsp=False).lut
+    assert fabric_costs.chosen_sum(27, 8).lut < fabric_costs.dot_product(27, 2, 8, dsp=False).lut
 
 
 @pytest.mark.parametrize(("terms", "luts"), [(1, 0), (2, 1), (3, 2), (4, 3), (6, 3)])

@@ -98,7 +98,7 @@ class TestPackedMatVec(UnitConformance):
 
 
 class TestNarrowMatVec(UnitConformance):
-    """Weights of -1 and +1 on any input, and pairs of bit planes, in words short and long."""
+    """Weights of -1 and +1 on any input, and bit planes of inputs of one bit, in words short and long."""
 
     def graphs(self) -> Iterator[Graph]:
         for act_bits, signed in ((1, False), (2, True), (8, True)):
@@ -108,8 +108,8 @@ class TestNarrowMatVec(UnitConformance):
                 signs = np.where(b.nodes[0].weight < 0, -1, 1)
                 b.nodes[0] = replace(b.nodes[0], weight=signs, outputs=(replace(x, type=_sums(signs, b.input)),))
                 yield _one(b, x, (simd, pe))
-        for weight_bits, act_bits, signed, simd in ((2, 2, False, 2), (2, 2, True, 7), (4, 1, False, 112)):
-            b = Builder((2, 2, 112), act_bits, signed=signed)
+        for weight_bits, signed, simd in ((2, False, 2), (2, True, 7), (1, False, 112)):
+            b = Builder((2, 2, 112), 1, signed=signed)
             yield _one(b, b.matvec(b.input, 4, weight_bits), (simd, 1))
 
 

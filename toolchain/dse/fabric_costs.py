@@ -19,6 +19,7 @@ PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
 AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its burst buffer; assumption
 BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the count; assumption
+COUNTING = 1.25  # yosys over parts.plane_dot from 18 terms on; makes it 2 LUTs a term, as in published XNOR units
 SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 DSP_A, DSP_B = 26, 17  # AMD UG579: 27 x 18 signed, hence 26 x 17 magnitudes when operands are split
@@ -70,14 +71,13 @@ def dot_product(terms: int, weight_bits: int, act_bits: int, *, dsp: bool) -> Re
 
 def plane_dot(terms: int, weight_bits: int, act_bits: int) -> Resources:
     """``terms`` products of narrow numbers and their sum by counting the bits that their planes share."""
-    pairs = weight_bits * act_bits
-    counted = {"multiplier": 0.0, "adder_tree": parts.plane_dot(terms, weight_bits, act_bits)}
-    return _fitted(counted, {"product": pairs * ceil(2 * terms / 3)})
+    counted = ceil(COUNTING * parts.plane_dot(terms, weight_bits, act_bits))
+    return Resources(lut=counted) + _fitted({}, {"product": weight_bits * act_bits * ceil(2 * terms / 3)})
 
 
 def chosen_sum(terms: int, act_bits: int) -> Resources:
     """The sum of those of ``terms`` inputs that bits choose; the choice shares the LUT of the tree's first addition."""
-    return _fitted({"adder_tree": parts.adder_tree(terms, act_bits)}, {"product": terms * act_bits})
+    return Resources(lut=ceil(parts.adder_tree(terms, act_bits))) + _fitted({}, {"product": terms * act_bits})
 
 
 def accumulator(bits: int) -> Resources:

@@ -41,13 +41,12 @@ def use_lutram(depth: int, width: int) -> bool:
     return depth <= LUTRAM_DEPTH or depth * width <= LUTRAM_BITS
 
 
-MOST_PLANES = 4
-"""Most pairs of bit planes whose common bits are counted instead of multiplying: 2 x 2, or 1 x 4 bits."""
-
-
 def counts_bits(weight: QInt, act: QInt) -> bool:
-    """Whether products in LUTs are built by counting the bits that planes of both operands share."""
-    return weight.bits * act.bits <= MOST_PLANES
+    """Whether products in LUTs are built by counting the bits that planes of both operands share.
+
+    At 2 x 2 bits published multipliers take no more, and weights of -1 and +1 choose wider inputs for less.
+    """
+    return act.bits == 1 and weight.bits <= 2
 
 
 def stored_weight(node: MatVec, products: int) -> QInt:
