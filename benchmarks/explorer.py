@@ -12,7 +12,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -101,10 +101,10 @@ def _key(found: Solution | None, budget: Resources, target: int | None) -> tuple
     return cycles, round(found.resources.scarcest(budget), 6), found.mismatches
 
 
-def network_rows(name: str, graph: Graph) -> Iterator[Row]:
-    """Our plan of ``graph`` beside what the tools themselves predict."""
+def network_rows(name: str, graph: Graph, time_limit: float) -> Iterator[Row]:
+    """Our plan of ``graph`` beside what the tools themselves predict; ``time_limit`` seconds a call of the solver."""
     start, started = time.monotonic(), time.process_time()
-    plan = explore(graph, BOARD)
+    plan = explore(graph, BOARD, time_limit=time_limit)
     seconds, busy, solver = time.monotonic() - start, time.process_time() - started, plan.solver
     assert solver is not None
     fps, used = plan.clock_mhz * 1e6 / solver.cycles, graph_cost(to_hardware(graph, plan))
@@ -130,11 +130,11 @@ def network_rows(name: str, graph: Graph) -> Iterator[Row]:
         yield row | {"ratio": round(fps / theirs, 2)}
 
 
-def search_rows() -> Iterator[Row]:
-    """What the other searches choose, in our model, for the networks that have a row."""
+def search_rows(chosen: Mapping[str, Callable[[], Graph]]) -> Iterator[Row]:
+    """What the other searches choose, in our model, for those of the ``chosen`` networks that have a row."""
     rows = json.loads((RESULTS / "explorer.json").read_text(encoding="utf-8"))
     rates = {row["network"]: row["fps"] for row in rows if row["kind"] == "network"}
-    for name, build in networks().items():
+    for name, build in chosen.items():
         if name in rates:
             yield from (row | {"kind": "search"} for row in _searches(name, build(), rates[name]))
 
@@ -209,7 +209,10 @@ def main() -> None:
     parser.add_argument("--instances", type=int, default=INSTANCES, help="of the brute force")
     parser.add_argument("--random", type=int, default=20, help="random networks")
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="of the published networks only these")
+    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds a call of the solver, of networks")
     asked = parser.parse_args()
+    chosen = {name: build for name, build in networks().items() if name in (asked.networks or [name])}
+    only = set(chosen) if asked.networks else None
     console = Console()
     if "oracle" in asked.parts:
         found = oracle(asked.instances)
@@ -217,18 +220,17 @@ def main() -> None:
         save([found], {"oracle"})
     if "networks" in asked.parts:
         rows: list[Row] = []
-        chosen = {name: build for name, build in networks().items() if name in (asked.networks or [name])}
         for name, build in chosen.items():
-            for row in network_rows(name, build()):
+            for row in network_rows(name, build(), asked.time_limit):
                 console.print(row)
                 rows.append(row)
-            save(rows, {"network", "peer"}, set(chosen) if asked.networks else None)
+            save(rows, {"network", "peer"}, only)
     if "searches" in asked.parts:
         rows = []
-        for row in search_rows():
+        for row in search_rows(chosen):
             console.print(row)
             rows.append(row)
-            save(rows, {"search"})
+            save(rows, {"search"}, only)
     if "recosted" in asked.parts:
         rows = [row for name, build in networks().items() for row in recosted(name, build(), BOARD)]
         for row in rows:
