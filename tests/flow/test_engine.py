@@ -88,6 +88,27 @@ def test_a_node_that_no_unit_runs_is_listed_by_check(run, tmp_path: Path) -> Non
     assert run("check", str(model))[0] == 0
 
 
+def test_a_search_of_bits_prints_a_front_and_writes_it(run, tmp_path: Path) -> None:
+    """With the noise of rounded weights, with a table of one's own, and with words that are wrong."""
+    model = conv_bn_relu(tmp_path / "net.onnx")
+    code, output, _ = run("explore", str(model), "--out", "b", "--bits", "search", "--widths", "2,3,4")
+    found = json.loads((tmp_path / "b" / "bits.json").read_text())
+
+    assert code == 0 and output.rstrip().endswith("bits.json")
+    assert len(found["front"]) > 1
+    assert all(row["engine_bits"] in (2, 3, 4) for row in found["front"])
+    (layer,) = found["sensitivity"]
+    (tmp_path / "table.json").write_text(json.dumps({layer: {"2": 0.0, "4": 0.0}}))
+    assert (
+        run("explore", "b", "--bits", "search", "--widths", "2,4", "--sensitivity", "table.json", "--loss", "0")[0] == 0
+    )
+    (best,) = json.loads((tmp_path / "b" / "bits.json").read_text())["front"]
+    assert (best["loss"], best["bits"]) == (0.0, {layer: best["engine_bits"]})
+    assert run("explore", "b", "--bits", "four")[0] == 2
+    assert run("explore", "b", "--bits", "search", "--widths", "4;8")[0] == 2
+    assert run("explore", "b", "--bits", "search", "--widths", "9")[0] == 2
+
+
 def test_a_board_without_memory_data() -> None:
     board = load_board("zu3eg")
     bare = board.model_copy(update={"memory": board.memory.model_copy(update={"sustained_bytes_per_second": None})})

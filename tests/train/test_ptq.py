@@ -114,6 +114,12 @@ def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path)
     assert short < 2 * free
 
 
+@pytest.mark.parametrize("bits", [7, 25])
+def test_factors_of_other_bits_are_refused(bits: int) -> None:
+    with pytest.raises(UserError, match=f"^{bits} bits for factors; give 8 to 24$"):
+        Bits(8, 8, factors=bits)
+
+
 def test_eight_bits_change_the_output_by_little_and_fewer_by_more() -> None:
     model, x = _resnet(), torch.from_numpy(PIXELS.apply(_pixels(64)))
     with torch.no_grad():
