@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from toolchain.errors import FlowError
 from toolchain.ir.ops import Array
 from toolchain.ir.ranges import dot_bounds
 from toolchain.ir.types import QInt
+
+if TYPE_CHECKING:
+    from da4ml.types import CombLogic
 
 MAX_DIGITS = 5000
 """Most nonzero signed digits of a matrix that is built from constants: the search takes about a second for them."""
@@ -78,7 +82,7 @@ def adder_graph(weight: Array, act: QInt) -> AdderGraph:
 
 @lru_cache(maxsize=128)
 def _searched(data: bytes, shape: tuple[int, int], act: QInt) -> AdderGraph:
-    from da4ml.cmvm import solve
+    from da4ml.cmvm import solve  # here: a tenth of a second that most commands do without
 
     weight = np.frombuffer(data, dtype=np.int32).reshape(shape).astype(np.int64)
     interval = (float(act.min), float(act.max), 1.0)
@@ -113,17 +117,17 @@ class _Network:
         self.sums: list[Sum] = []
         self.rows: list[Array] = list(np.eye(inputs, dtype=np.int64))
 
-    def stage(self, stage: object, inputs: list[_Signal]) -> list[_Signal]:
+    def stage(self, stage: CombLogic, inputs: list[_Signal]) -> list[_Signal]:
         """The outputs of one of da4ml's stages on ``inputs``."""
         found: list[_Signal] = []
-        for op in stage.ops:  # type: ignore[attr-defined]
+        for op in stage.ops:
             if op.opcode == -1:
-                found.append(_shifted(inputs[op.id0], stage.inp_shifts[op.id0]))  # type: ignore[attr-defined]
+                found.append(_shifted(inputs[op.id0], stage.inp_shifts[op.id0]))
             elif op.opcode in (0, 1):
                 found.append(self._sum(found[op.id0], _shifted(found[op.id1], op.data), minus=op.opcode == 1))
             else:
                 raise FlowError(f"an adder graph with operation {op.opcode}")
-        ends = zip(stage.out_idxs, stage.out_shifts, stage.out_negs, strict=True)  # type: ignore[attr-defined]
+        ends = zip(stage.out_idxs, stage.out_shifts, stage.out_negs, strict=True)
         return [
             _Signal(None, 0, False) if index < 0 else _negated(_shifted(found[index], shift), negative)
             for index, shift, negative in ends
@@ -147,7 +151,7 @@ class _Network:
         for signal, row in zip(signals, weight, strict=True):
             found = np.zeros(self.inputs, dtype=np.int64) if signal.node is None else self.rows[signal.node]
             scaled = found * 2.0**signal.exponent * (-1 if signal.negative else 1)
-            if not np.array_equal(scaled, row):
+            if signal.exponent < 0 or not np.array_equal(scaled, row):
                 raise FlowError("an adder graph that is not its matrix")
         needed = {signal.node for signal in signals}
         for number in range(len(self.rows) - 1, self.inputs - 1, -1):
