@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -14,11 +15,13 @@ from toolchain.dse.cost import cost, graph_cost
 from toolchain.dse.cycles import frame_cycles, graph_cycles
 from toolchain.dse.front import Point
 from toolchain.dse.plan import Plan
-from toolchain.engine.precision import Mixed
 from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Fork, Reshape
+
+if TYPE_CHECKING:
+    from toolchain.engine.precision import Mixed
 
 COLOURS = {SUPPORTED: "green", FOLDED: "cyan", REFUSED: "red", UNKNOWN: "yellow"}
 
