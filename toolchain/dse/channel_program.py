@@ -23,6 +23,7 @@ from toolchain.errors import UserError
 
 Kept = dict[str, list[int]]
 Cost = Callable[[int, int], int]
+_COUNTS_SHARE = 0.75  # of the time that the program over counts may take; small ones need next to none
 _SCALE = 1000.0  # objectives of order 1 would meet the solver's absolute gap too early
 
 
@@ -142,7 +143,7 @@ class ChannelProgram:
         self.check()
         start, kept = time.monotonic(), self.greedy()
         kept = self._better(kept, best_channels(self, _counts(kept), kept))
-        counts, bound = solve_counts(self, seconds / 2)
+        counts, bound = solve_counts(self, _COUNTS_SHARE * seconds)
         if counts is not None:
             kept = self._better(kept, best_channels(self, counts, kept))
         value, rest = self.objective(kept), seconds - (time.monotonic() - start)
