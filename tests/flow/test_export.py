@@ -274,9 +274,9 @@ def test_a_wrong_accelerator_never_exits_0(model, run, tmp_path, monkeypatch):
 
     def sabotage(*arguments: object) -> dict[str, str]:
         files = dict(real(*arguments))
-        (path,) = [p for p in files if p.endswith(".inc") and "Conv" in p]
-        files[path] = files[path].replace("1", "2", 1)
-        return files
+        (path,) = [p for p in files if "Conv" in p and "static void dot(" in files[p]]  # its weights are logic
+        wrong = files[path].replace("= fpgaflow::sum<s", "= fpgaflow::difference<s", 1)
+        return files | {path: wrong}
 
     monkeypatch.setattr(stages, "generate_files", sabotage)
     code, _, error = run("export", "net.onnx", "--count", "4", "--out", "b")
