@@ -10,16 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from toolchain.config import QuantConfig, parse_config
 from toolchain.dse.channel_counts import best_channels, most, solve_counts
 from toolchain.dse.channel_program import ChannelProgram, Kept, Limit, Weights
+from toolchain.dse.position_program import choose_positions
 from toolchain.errors import UserError
 from toolchain.pruning import QcqpConfig
 from toolchain.train.budgets import shrink
 from toolchain.train.data import load
 from toolchain.train.methods.base import Context
-from toolchain.train.methods.positions import choose_positions
 from toolchain.train.methods.qcqp import Qcqp, channel_program, unit_costs
 from toolchain.train.models import build, layers_of
 from toolchain.train.shrink import Layer, structure_of
@@ -165,15 +166,15 @@ def test_block_rams_of_the_weights_fall_with_the_channels() -> None:
 
 def test_the_positions_kept_are_brute_forces_and_every_filter_keeps_one() -> None:
     """Two layers of two filters, four positions each, of different cost."""
-    torch.manual_seed(0)
-    values, costs = {"a": torch.rand(2, 4), "b": torch.rand(2, 4)}, {"a": 2, "b": 5}
+    rng = np.random.default_rng(0)
+    values, costs = {name: rng.random((2, 4)) for name in "ab"}, {"a": 2, "b": 5}
 
-    def total(masks: dict[str, torch.Tensor]) -> float:
+    def total(masks: dict[str, NDArray[np.bool_]]) -> float:
         return sum(float(values[name][mask].sum()) for name, mask in masks.items())
 
-    def masks(filters: int) -> list[torch.Tensor]:
+    def masks(filters: int) -> list[NDArray[np.bool_]]:
         rows = [row for row in product([False, True], repeat=4) if any(row)]
-        return [torch.tensor(choice) for choice in product(rows, repeat=filters)]
+        return [np.array(choice) for choice in product(rows, repeat=filters)]
 
     best_b = [(5 * int(b.sum()), float(values["b"][b].sum())) for b in masks(2)]
     best = max(
