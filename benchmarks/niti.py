@@ -36,6 +36,7 @@ from toolchain.train.niti.trainer import IntegerClassifier
 FLOAT = ["train.float=true", "train.optimizer=sgd", "train.lr=0.01"]
 QAT = ["quant.method=lsq", "train.lr=1e-3"]
 QAT_EPOCHS = 1  # its resources are shown, not its accuracy
+_SHORT = ["model.width=0.25", "train.batch_size=128", "train.threads=1"]
 RUNS = {
     "mnist": ("niti-mnist", list[str]()),
     "fashion-mnist": ("niti-mnist", ["data.name=fashion-mnist"]),
@@ -43,13 +44,14 @@ RUNS = {
         "niti-mnist",
         ["data.name=fashion-mnist", "niti.fraction_bits=8", "niti.mu=[11, 10, 9, 8]"],
     ),
-    "cifar10": (
+    "cifar10": ("niti-cifar10", [*_SHORT, "niti.milestones=[6, 8]"]),
+    "cifar10-16": (
         "niti-cifar10",
-        ["model.width=0.25", "train.batch_size=128", "train.threads=1", "niti.milestones=[6, 8]"],
+        [*_SHORT, "niti.fraction_bits=8", "niti.mu=[11, 10, 9, 8]", "niti.milestones=[4, 7, 9]"],
     ),
 }
 """Recipe and settings: -16 adds weight updates up in 16 bits; CIFAR-10 is narrow and short, for a CPU."""
-DEFAULT_EPOCHS = {"cifar10": 10}
+DEFAULT_EPOCHS = {"cifar10": 10, "cifar10-16": 10}
 STEPS = 30
 TRAINING_COLUMNS = {
     "name": "row",
