@@ -15,7 +15,7 @@ from toolchain.config import parse_config
 from toolchain.errors import UserError
 from toolchain.export.agreement import compare
 from toolchain.export.read import read_qonnx
-from toolchain.ir.ops import MulShift
+from toolchain.ir.ops import Depthwise, GlobalSum, MatVec, MulShift
 from toolchain.passes.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
@@ -91,16 +91,20 @@ def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
 
 
 def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path) -> None:
-    """All requantizers of a network of convolutions, sums and a mean over one power of two, in at most 17 bits."""
+    """Those of convolutions over one power of two, that of the mean over its own, in at most 17 bits."""
     images, factors = Images("random", _pixels(48), _pixels(8)), {}
     for name, bits in (("free", Bits(8, 8)), ("short", Bits(8, 8, factors=16))):
         quantize_to(tmp_path / name, Source("net", _bottleneck(), SHAPE, PIXELS), images, bits)
         file = read_qonnx(tmp_path / name / "model.onnx")
         assert file.pixels is not None
-        nodes = to_integer(file.graph, (file.pixels.scale, file.pixels.offset)).nodes
-        found = [node for node in nodes if isinstance(node, MulShift)]
-        shift = max(node.shift for node in found)
-        factors[name] = max(int(np.abs(node.mul).max()).bit_length() + shift - node.shift for node in found)
+        graph = to_integer(file.graph, (file.pixels.scale, file.pixels.offset))
+        makers = {value.name: node for node in graph.nodes for value in node.outputs}
+        found = [node for node in graph.nodes if isinstance(node, MulShift)]
+        products = [node for node in found if isinstance(makers[node.inputs[0]], MatVec | Depthwise)]
+        (mean,) = (node for node in found if isinstance(makers[node.inputs[0]], GlobalSum))
+        shift = max(node.shift for node in products)
+        lengths = [int(np.abs(node.mul).max()).bit_length() + shift - node.shift for node in products]
+        factors[name] = max(*lengths, int(np.abs(mean.mul).max()).bit_length())
     assert factors["short"] <= 17 < factors["free"]
 
     x = torch.from_numpy(PIXELS.apply(_pixels(64)))
