@@ -102,7 +102,7 @@ def combined(where: str) -> Iterator[Pruned]:
 
 def row(run: Pruned, runs: Path) -> Row:
     """Train ``run`` and let the explorer find the fastest accelerator that fits."""
-    schedule = (GPU if torch.cuda.is_available() else CPU)[run.model]
+    schedule = (GPU if torch.cuda.is_available() else CPU)[run.data, run.model]
     first = Case(run.data, run.model, "float", FLOAT_BITS, FLOAT_BITS, run.seed, schedule.epochs)
     start = float_start(first, schedule, runs)
     out = train(_config(run, schedule, start), runs / run.name, resume=True, qonnx_images=QONNX_IMAGES)
