@@ -113,6 +113,7 @@ def row(run: Pruned, runs: Path) -> Row:
         "kept_params": found["params"], "kept_macs": found["macs"], "kept_share": round(left, 6),
         "budget_error": round(abs(left - run.share), 6) if run.key["budget_kind"] == "macs" else None,
         "weight_sparsity": found["weight_sparsity"], "float_epochs": schedule.epochs, "float_top1": before["top1"],
+        "precision": schedule.precision,
         "pruned_top1": by_stage["prune"], "tuned_top1": by_stage["tune"], "top1": found["top1"],
         "seconds": found["seconds"],
     } | board_costs(out, runs / f"{run.name}-build", EXPLORER_SECONDS)  # fmt: skip
@@ -123,6 +124,7 @@ def _config(run: Pruned, schedule: Schedule, start: Path) -> RunConfig:
     training = {
         "epochs": run.epochs.total, "batch_size": schedule.batch, "lr": schedule.lr, "seed": run.seed,
         "threads": 0 if torch.cuda.is_available() else 1, "start_from": str(start),
+        "precision": schedule.precision,
     }  # fmt: skip
     stages: list[dict[str, object]] = [
         {"name": "prune", "epochs": run.epochs.prune, "quantized": False} | _table(run),

@@ -50,13 +50,14 @@ class Schedule:
     lr: float
     seeds: int
     augment: bool = False
+    precision: str = "float32"
 
 
 CPU = {
     ("fashion-mnist", "lenet5"): Schedule(3, 256, 3e-3, seeds=3),
     ("mnist", "lenet5"): Schedule(2, 256, 3e-3, seeds=3),
-    ("cifar10", "resnet8"): Schedule(2, 256, 4e-3, seeds=1, augment=True),
-    ("cifar10", "resnet20"): Schedule(1, 256, 4e-3, seeds=1, augment=True),
+    ("cifar10", "resnet8"): Schedule(2, 256, 4e-3, seeds=1, augment=True, precision="bfloat16"),
+    ("cifar10", "resnet20"): Schedule(1, 256, 4e-3, seeds=1, augment=True, precision="bfloat16"),
 }
 GPU = {
     ("fashion-mnist", "lenet5"): Schedule(40, 256, 3e-3, seeds=3),
@@ -126,6 +127,7 @@ def config_of(case: Case, schedule: Schedule, start: Path | None) -> RunConfig:
     training = {
         "epochs": case.epochs, "batch_size": schedule.batch, "lr": schedule.lr, "seed": case.seed,
         "threads": 0 if torch.cuda.is_available() else 1, "float": case.method == "float",
+        "precision": schedule.precision,
     }  # fmt: skip
     if start is not None:
         training["start_from"] = str(start)
@@ -158,7 +160,7 @@ def row_of(case: Case, schedule: Schedule, runs: Path) -> Row:
     before = json.loads((start / "metrics.json").read_text(encoding="utf-8"))
     row: Row = {key: getattr(case, key) for key in KEYS}
     row |= {"float_epochs": schedule.epochs, "float_top1": before["top1"], "top1": found["top1"]}
-    row |= {"weight_sparsity": found["weight_sparsity"], "seconds": found["seconds"]}
+    row |= {"precision": schedule.precision, "weight_sparsity": found["weight_sparsity"], "seconds": found["seconds"]}
     if case.seed == 0 and case.act_bits != FLOAT_BITS:
         row |= board_costs(out, runs / f"{case.name}-build")
     return row | conditions() | {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}

@@ -1,4 +1,7 @@
-"""Processor time of a training step of each method beside Brevitas' own quantizers, turn by turn in one process."""
+"""Processor time of a training step of each method beside Brevitas' own quantizers, turn by turn in one process.
+
+In float32 and in bfloat16 (``train.precision``), the second beside the first.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from toolchain.train.module import set_memory_format, set_quantized
 
 METHODS = ("brevitas", "lsq", "qil", "fqconv", "symog", "sgm")
 NETWORKS = (("lenet5", "fashion-mnist", 256), ("resnet8", "cifar10", 64))
+PRECISIONS = (torch.float32, torch.bfloat16)
 TURNS, WARM_UP = 15, 3
 BITS = 4
 
@@ -46,11 +50,12 @@ class _Trainer:
         self.x = self.x.contiguous(memory_format=torch.channels_last)
         self.y = torch.from_numpy(data.train_y[:batch])
 
-    def step(self) -> float:
+    def step(self, precision: torch.dtype) -> float:
         """Milliseconds of processor time of a step."""
         started = time.process_time()
         self.optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(self.model(self.x), self.y)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            loss = nn.functional.cross_entropy(self.model(self.x), self.y)
         penalty = self.method.penalty(self.model)
         (loss if penalty is None else loss + penalty).backward()
         self.optimizer.step()
@@ -65,16 +70,19 @@ def measure_steps() -> None:
     for model, name, batch in NETWORKS:
         data = load(name)
         trainers = {method: _Trainer(model, method, data, batch) for method in METHODS}
-        times: dict[str, list[float]] = {method: [] for method in METHODS}
+        times: dict[tuple[str, torch.dtype], list[float]] = {(m, p): [] for m in METHODS for p in PRECISIONS}
         for turn in range(WARM_UP + TURNS):
-            for method, trainer in trainers.items():
-                spent = trainer.step()
+            for method, precision in times:
+                spent = trainers[method].step(precision)
                 if turn >= WARM_UP:
-                    times[method].append(spent)
-        for method in METHODS:
+                    times[method, precision].append(spent)
+        medians = {key: median(spent) for key, spent in times.items()}
+        for (method, precision), spent in medians.items():
             row: Row = {"model": model, "data": name, "batch": batch, "method": method, "bits": BITS, "threads": 1}
-            row["ms"] = round(median(times[method]), 2)
-            row["over_brevitas"] = round(median(times[method]) / median(times["brevitas"]), 3)
+            row |= {"precision": str(precision).removeprefix("torch."), "ms": round(spent, 2)}
+            row["over_brevitas"] = round(spent / medians["brevitas", precision], 3)
+            row["over_float32"] = round(spent / medians[method, torch.float32], 3)
             rows.append(row)
     write_rows("quantization_steps", rows)
-    print_rows("training steps", rows, {key: key for key in ("model", "method", "batch", "ms", "over_brevitas")})
+    columns = ("model", "method", "precision", "batch", "ms", "over_brevitas", "over_float32")
+    print_rows("training steps", rows, {key: key for key in columns})

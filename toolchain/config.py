@@ -133,6 +133,7 @@ class TrainConfig(_Model):
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1
     threads: int = Field(default=0, ge=0)  # CPU threads; 0 keeps PyTorch's choice
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the layers' products while training
 
 
 class StageConfig(PruningStage):
@@ -295,6 +296,7 @@ def _check_niti(config: RunConfig, where: str) -> None:
         "quant.act_bits": (config.quant.act_bits, 8),
         "train.pretrain_epochs": (config.train.pretrain_epochs, 0),
         "train.devices": (config.train.devices, 1),
+        "train.precision": (config.train.precision, "float32"),
         "model.plain": (config.model.plain, True),
     }
     for key, (given, value) in needed.items():

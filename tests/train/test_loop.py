@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import onnx
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from toolchain.config import RunConfig, find_config, load_config, parse_config
 from toolchain.errors import UserError
@@ -94,6 +95,29 @@ def test_a_float_run_writes_metrics_and_no_onnx_file(tmp_path: Path) -> None:
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["float_top1"] == metrics["top1"] and metrics["qonnx_top1"] is None and metrics["weight_bits"] == 32
     assert metrics["methods"] == [] and not (out / "model.onnx").exists()
+
+
+class _Precision(Callback):
+    """Notes the type of the logits in training and in evaluation."""
+
+    def __init__(self) -> None:
+        self.seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        model = cast(nn.Module, module.model)
+        model.register_forward_hook(lambda layer, _, logits: self.seen[layer.training].add(logits.dtype))
+
+
+@pytest.mark.usefixtures("without_export")
+@pytest.mark.parametrize("method", ["lsq", "brevitas", "qil", "fqconv", "symog", "sgm"])
+def test_bfloat16_training_learns_and_keeps_weights_and_evaluation_in_float32(method: str, tmp_path: Path) -> None:
+    config = _config(precision="bfloat16")
+    config = config.model_copy(update={"quant": config.quant.model_copy(update={"method": method})})
+    precision = _Precision()
+    out = train(config, tmp_path / "run", callbacks=[precision])
+    assert precision.seen == {True: {torch.bfloat16}, False: {torch.float32}}
+    assert {value.dtype for value in _weights(out).values() if value.is_floating_point()} == {torch.float32}
+    assert json.loads((out / "metrics.json").read_text())["top1"] > 0.8
 
 
 @pytest.mark.usefixtures("without_export")

@@ -113,11 +113,13 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch and the methods' penalties; stops the run when it is not finite."""
         x = self._values(batch[0])
-        logits = self.model(x)
-        if self.teacher is None:
-            loss = nn.functional.cross_entropy(logits, batch[1])
-        else:
-            loss = self.teacher.loss(logits, x, batch[1] if self.labelled else None)
+        mixed = self.config.train.precision == "bfloat16"  # parameters, steps and evaluation stay in float32
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            logits = self.model(x)
+            if self.teacher is None:
+                loss = nn.functional.cross_entropy(logits, batch[1])
+            else:
+                loss = self.teacher.loss(logits, x, batch[1] if self.labelled else None)
         for method in self._methods():
             penalty = method.penalty(self.model)
             loss = loss if penalty is None else loss + penalty
