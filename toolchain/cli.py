@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +13,9 @@ import typer
 
 from toolchain import __version__
 from toolchain.errors import FlowError, UserError, VerificationError, unknown_name
+from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from toolchain.flow.build import Progress
     from toolchain.flow.options import Check, Search
 
 app = typer.Typer(
@@ -81,7 +77,7 @@ def train(
     folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite)
     from toolchain.train.summary import summary
 
-    _console().print(summary(folder))
+    console().print(summary(folder))
 
 
 @app.command()
@@ -114,7 +110,7 @@ def quantize(
     folder = run(network, out, bits, images=images, labels=labels, data=data, count=count, overwrite=overwrite)
     from toolchain.train.summary import summary
 
-    _console().print(summary(folder))
+    console().print(summary(folder))
 
 
 @app.command()
@@ -141,7 +137,7 @@ def export(
     allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
 ) -> None:
     """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
-    from toolchain.flow.options import uses_hls4ml
+    from toolchain.flow.options import parse_pixel_scale, uses_hls4ml
 
     seconds = hls4ml_seconds if uses_hls4ml(backend) else None
     search = _search(board, clock, target_fps, budget, plan, time_limit, architecture)
@@ -153,15 +149,15 @@ def export(
     folder = out or Path("build") / build_name(model)
 
     try:
-        with _progress() as progress:
+        with progress() as bars:
             summary = run(
                 model,
                 folder,
                 search,
                 check,
-                pixel_scale=_fraction(pixel_scale),
+                pixel_scale=parse_pixel_scale(pixel_scale),
                 hls4ml_seconds=seconds,
-                progress=progress,
+                progress=bars,
             )
     except VerificationError:
         if (folder / "hls").is_dir():
@@ -169,8 +165,8 @@ def export(
         raise
     from toolchain.report.terminal import render
 
-    _console().print(render(summary))
-    _console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    console().print(render(summary))
+    console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     if probe:
         _show_probe(folder, check)
     if summary.hls4ml is not None and not allow_inexact:
@@ -184,11 +180,12 @@ def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> Non
     """QONNX to the integer network: graph.json and weights.npz."""
     model = _model_file(model)
     from toolchain.flow.build import build_name
+    from toolchain.flow.options import parse_pixel_scale
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
-    folder = out or Path("build") / build_name(model)
-    _console().print(to_text(run(model, folder, pixel_scale=_fraction(pixel_scale))), markup=False, soft_wrap=True)
+    graph = run(model, out or Path("build") / build_name(model), pixel_scale=parse_pixel_scale(pixel_scale))
+    console().print(to_text(graph), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -199,19 +196,20 @@ def check(
 ) -> None:
     """List every node of a QONNX file as supported, folded or refused, and why; exit code 2 if any is refused."""
     from toolchain.flow.coverage import check as run
+    from toolchain.flow.options import parse_pixel_scale
     from toolchain.flow.tables import coverage_table
 
-    pixel = _fraction(pixel_scale)
+    pixel = parse_pixel_scale(pixel_scale)
     found = run(_model_file(model), ((pixel,), (Fraction(0),)) if pixel else None)
-    _console().print(coverage_table(found))
-    _console().print(found.verdict, markup=False, soft_wrap=True)
+    console().print(coverage_table(found))
+    console().print(found.verdict, markup=False, soft_wrap=True)
     if not found.supported:
         raise typer.Exit(UserError.exit_code)
     if engine:
         from toolchain.flow.engine_stages import refusals_of
 
         refused = refusals_of(_model_file(model))
-        _console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
+        console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
         if refused:
             raise typer.Exit(UserError.exit_code)
 
@@ -235,6 +233,7 @@ def explore(
 ) -> None:
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
     from toolchain.flow.build import build_name
+    from toolchain.flow.options import parse_pixel_scale
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
@@ -245,19 +244,19 @@ def explore(
     if not (source / "graph.json").is_file():
         model = _model_file(source)
         folder = out or Path("build") / build_name(model)
-        run_lower(model, folder, pixel_scale=_fraction(pixel_scale))
+        run_lower(model, folder, pixel_scale=parse_pixel_scale(pixel_scale))
     search = _search(board, clock, target_fps, budget, plan, time_limit)
     if bits is not None:
         _search_bits(folder, search, bits, widths, sensitivity, loss)
         return
-    found, console = run(folder, search), _console()
-    console.print(plan_table(*plan_facts(folder, search)))
+    found = run(folder, search)
+    console().print(plan_table(*plan_facts(folder, search)))
     for line in solver_lines(found):
-        console.print(line, markup=False, soft_wrap=True)
+        console().print(line, markup=False, soft_wrap=True)
     if pareto:
-        console.print(front_table(run_pareto(folder, search)))
-        console.print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
-    console.print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
+        console().print(front_table(run_pareto(folder, search)))
+        console().print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
+    console().print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
 
 
 def _search_bits(
@@ -271,8 +270,8 @@ def _search_bits(
     if bits != "search":
         raise UserError(f"--bits {bits}", hint="explore knows --bits search; single layers belong to quantize")
     front, clock = search_weight_bits(folder, search, parse_widths(widths), table=sensitivity, loss=loss)
-    _console().print(bits_table(front, clock))
-    _console().print(f"Bits: {folder / BITS_FILE}", soft_wrap=True)
+    console().print(bits_table(front, clock))
+    console().print(f"Bits: {folder / BITS_FILE}", soft_wrap=True)
 
 
 @app.command()
@@ -280,7 +279,7 @@ def generate(folder: Folder) -> None:
     """Write the Vitis HLS project of the plan: hls/."""
     from toolchain.flow.stages import generate as run
 
-    _console().print(f"Project: {run(folder)}", soft_wrap=True)
+    console().print(f"Project: {run(folder)}", soft_wrap=True)
 
 
 @app.command()
@@ -297,11 +296,11 @@ def simulate(
     from toolchain.flow.simulate import demand_exact
     from toolchain.flow.simulate import simulate as run
 
-    with _progress() as progress:
-        found = run(folder, _check(images, labels, data, count, qonnx_images, threads), progress=progress)
+    with progress() as bars:
+        found = run(folder, _check(images, labels, data, count, qonnx_images, threads), progress=bars)
     demand_exact(found)
     accuracy = "" if found.top1 is None else f", top-1 {found.top1:.2%}"
-    _console().print(f"exact on {found.images} images of {found.data}{accuracy}")
+    console().print(f"exact on {found.images} images of {found.data}{accuracy}")
 
 
 @app.command()
@@ -310,7 +309,7 @@ def report(folder: Folder) -> None:
     from toolchain.flow.stages import report as run
     from toolchain.report.terminal import render
 
-    _console().print(render(run(folder)))
+    console().print(render(run(folder)))
 
 
 @app.command()
@@ -325,7 +324,7 @@ def boards() -> None:
         device = board.device
         counts = [f"{n:,}" for n in (device.lut, device.ff, device.dsp, device.bram18)]
         table.add_row(board.name, board.part, *counts, f"{board.clock.default_mhz:g}")
-    _console().print(table)
+    console().print(table)
 
 
 def _show_probe(folder: Path, check: Check) -> None:
@@ -334,32 +333,8 @@ def _show_probe(folder: Path, check: Check) -> None:
     from toolchain.flow.tables import probe_table
 
     found = probe_build(folder, check)
-    _console().print(probe_table(found))
-    _console().print(found.verdict, markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A progress bar a stage on the terminal's error stream."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield tell
+    console().print(probe_table(found))
+    console().print(found.verdict, markup=False, soft_wrap=True)
 
 
 def _model_file(path: Path) -> Path:
@@ -371,18 +346,6 @@ def _model_file(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     return path
-
-
-def _fraction(text: str | None) -> Fraction | None:
-    if text is None:
-        return None
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if value <= 0:
-        raise UserError(f"--pixel-scale {text} is no positive fraction", hint="write 1/255 or 0.0039")
-    return value
 
 
 def _search(
