@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from toolchain.engine.shape import Formats
 from toolchain.ir.ops import Array
 from toolchain.ir.ranges import dot_bounds
 
@@ -110,27 +111,6 @@ class Pass:
         if self.window is not None and self.window.weight is not None:
             total += self.window.weight.size * self.out[0] * self.out[1]
         return total
-
-
-@dataclass(frozen=True)
-class Formats:
-    """What an engine's numbers must hold; ``Shape`` explains the names."""
-
-    act_bits: int
-    weight_bits: int
-    stored_bits: int
-    filter_bits: int
-    sum_bits: int
-    window_sum_bits: int
-    mul_bits: int
-    add_bits: int
-    entry_bits: int
-    shift: int
-    merge_bits: int
-    merge_shift: int
-    kernel: int
-    filters: bool
-    pools: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,37 +49,20 @@ MODES = ("pass_on", "filter", "largest", "sum_of", "global_sum")
 """What the window unit does, in the order of the C++ enumeration."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Parallelism, number formats and memories of an engine; one binary runs every network that fits them.
-
-    A clock cycle takes ``in_blocks`` words of ``lanes`` codes to ``out_blocks`` words of sums; requantizers, the window
-    unit and the sum of two branches work on one word, the window unit on ``taps`` taps of it.
+@dataclass(frozen=True, kw_only=True)
+class Formats:
+    """What an engine's numbers must hold.
 
     Attributes:
-        lanes: channels of a word.
-        taps: taps of a window that are reduced in a cycle.
         stored_bits: of a weight in memory: of a weight less a borrow, as slices in chains have them.
-        products_per_dsp: of the convolution's ``main_outputs``; 0 builds them from LUTs.
-        extra_outputs: outputs whose products are built from LUTs beside those on DSP slices.
-        filter_dsp_lanes: lanes of the window unit that multiply on DSP slices, the others in LUTs.
         sum_bits: of the convolution's sums, ``window_sum_bits`` of the window unit's.
         mul_bits: bits of a requantizer's factor, ``add_bits`` of its offset; a pair lies in ``entry_bits`` of memory.
         shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
         merge_bits: bits of the factors of a sum of branches, ``merge_shift`` its shift.
         kernel: largest kernel of the window unit.
         filters: whether the window unit multiplies, ``pools`` whether it finds maxima.
-        tile_depth: weight words of a tile; the memory holds two tiles.
-        row_words: words of ``in_blocks`` * ``lanes`` codes of the input row buffer.
-        line_words: words of a row of the window unit's line buffer.
-        channel_words: most words of channels of a tile.
-        bank_words: words of the first of the three maps on the chip, ``small_words`` of the others.
     """
 
-    lanes: int
-    in_blocks: int
-    out_blocks: int
-    taps: int
     act_bits: int
     weight_bits: int
     stored_bits: int
@@ -95,6 +78,32 @@ class Shape:
     kernel: int
     filters: bool
     pools: bool
+
+
+@dataclass(frozen=True)
+class Shape(Formats):
+    """Parallelism, number formats and memories of an engine; one binary runs every network that fits them.
+
+    A clock cycle takes ``in_blocks`` words of ``lanes`` codes to ``out_blocks`` words of sums; requantizers, the window
+    unit and the sum of two branches work on one word, the window unit on ``taps`` taps of it.
+
+    Attributes:
+        lanes: channels of a word.
+        taps: taps of a window that are reduced in a cycle.
+        products_per_dsp: of the convolution's ``main_outputs``; 0 builds them from LUTs.
+        extra_outputs: outputs whose products are built from LUTs beside those on DSP slices.
+        filter_dsp_lanes: lanes of the window unit that multiply on DSP slices, the others in LUTs.
+        tile_depth: weight words of a tile; the memory holds two tiles.
+        row_words: words of ``in_blocks`` * ``lanes`` codes of the input row buffer.
+        line_words: words of a row of the window unit's line buffer.
+        channel_words: most words of channels of a tile.
+        bank_words: words of the first of the three maps on the chip, ``small_words`` of the others.
+    """
+
+    lanes: int
+    in_blocks: int
+    out_blocks: int
+    taps: int
     products_per_dsp: int = 1
     extra_outputs: int = 0
     filter_dsp_lanes: int = 0
