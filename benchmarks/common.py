@@ -74,7 +74,8 @@ def conditions() -> Row:
 
 
 def print_rows(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> None:
-    """Print the ``columns`` (key: heading) of ``rows`` as a table, numbers to the right."""
+    """Print the ``columns`` (key: heading) of ``rows`` as a table, numbers to the right; no columns that are empty."""
+    columns = {key: heading for key, heading in columns.items() if any(row.get(key) is not None for row in rows)}
     table = Table(title=title)
     for key, heading in columns.items():
         numbers = any(isinstance(row.get(key), int | float) for row in rows)
@@ -82,7 +83,7 @@ def print_rows(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> N
     for row in rows:
         table.add_row(*(_text(row.get(key)) for key in columns))
     console = Console()
-    console.print(table, width=max(console.width, MIN_WIDTH))
+    Console(width=max(console.width, MIN_WIDTH)).print(table)
 
 
 def _text(cell: Cell) -> str:

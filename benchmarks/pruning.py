@@ -22,6 +22,7 @@ import torch
 from common import RESULTS, Row, conditions, print_rows
 from figures import bars_svg
 
+from toolchain.errors import UserError
 from toolchain.files import write_text
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
@@ -31,7 +32,8 @@ KEY = ("part", "data", "model", "method", "budget", "budget_kind", "seed", "epoc
 COLUMNS = {
     "data": "data", "model": "network", "method": "method", "budget_kind": "budget", "budget": "", "seed": "seed",
     "epochs": "epochs", "kept_params": "weights", "kept_macs": "MACs", "float_top1": "float", "top1": "top-1",
-    "best_top1": "best", "bits": "bits", "fps": "fps", "lut": "LUT", "dsp": "DSP", "bram18": "BRAM18",
+    "best_top1": "best", "bits": "bits", "fps": "fps", "lut": "LUT", "dsp": "DSP", "bram18": "BRAM18", "gap": "gap",
+    "refused": "refused",
 }  # fmt: skip
 
 
@@ -64,7 +66,15 @@ def budgets(options: argparse.Namespace) -> None:
     """Every method at the same budgets of MACs, from the same float networks."""
     for run in pruned_networks.budgets(options.accelerator, options.seeds):
         if options.only in run.name:
-            measure({"part": "budgets"} | run.key, lambda run=run: pruned_networks.row(run, options.runs))
+            measure({"part": "budgets"} | run.key, lambda run=run: _row_or_reason(run, options.runs))
+
+
+def _row_or_reason(run: pruned_networks.Pruned, runs: Path) -> Row:
+    """A row; why there is none, where the method cannot meet the budget."""
+    try:
+        return pruned_networks.row(run, runs)
+    except UserError as error:
+        return {"refused": str(error)}
 
 
 def combined(options: argparse.Namespace) -> None:
@@ -122,7 +132,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.run(options)
-    print_rows("Pruning", rows(), COLUMNS)
+    for name in dict.fromkeys(row["part"] for row in rows()):
+        print_rows(str(name), [row for row in rows() if row["part"] == name], COLUMNS)
 
 
 if __name__ == "__main__":
