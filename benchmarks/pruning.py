@@ -1,6 +1,6 @@
 """Pruning and factorization: rows in results/pruning.json.
 
-    python benchmarks/pruning.py [--gpu] dst [--seeds 5] [--alphas 5e-4 1e-3] [--network lenet-300-100]
+    python benchmarks/pruning.py [--gpu] dst [--seeds 0 1] [--alphas 5e-4 1e-3] [--network lenet-300-100]
     python benchmarks/pruning.py [--gpu] budgets [--seeds 1] [--only NAME] [--runs FOLDER]
     python benchmarks/pruning.py qcqp [--seconds 60]
     python benchmarks/pruning.py [--gpu] combined [--only NAME] [--runs FOLDER]
@@ -52,7 +52,7 @@ def measure(key: Row, make: Callable[[], Row]) -> None:
 
 def dst(options: argparse.Namespace) -> None:
     """Dynamic sparse training beside its paper."""
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for alpha in options.alphas:
             key: Row = {
                 "part": "dst", "data": "mnist", "model": options.network, "method": "dst", "budget": alpha,
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--gpu", dest="accelerator", action="store_const", const="gpu", default="cpu")
     parts = parser.add_subparsers(required=True)
     part = parts.add_parser("dst", help="dynamic sparse training beside its paper")
-    part.add_argument("--seeds", type=int, default=5)
+    part.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     part.add_argument("--epochs", type=int, default=20)
     part.add_argument("--alphas", type=float, nargs="+", default=[5e-4, 1e-3])
     part.add_argument("--network", choices=["lenet-300-100", "lenet-5-caffe"], default="lenet-300-100")
