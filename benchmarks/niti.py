@@ -48,7 +48,7 @@ RUNS = {
     "cifar10": ("niti-cifar10", [*_SHORT, "niti.milestones=[6, 8]"]),
     "cifar10-16": (
         "niti-cifar10",
-        [*_SHORT, "niti.fraction_bits=8", "niti.mu=[11, 10, 9, 8]", "niti.milestones=[4, 7, 9]"],
+        [*_SHORT, "niti.fraction_bits=8", "niti.mu=[12, 11, 10]", "niti.milestones=[5, 8]"],
     ),
 }
 """Recipe and settings: -16 adds weight updates up in 16 bits; CIFAR-10 is narrow and short, for a CPU."""
