@@ -24,8 +24,8 @@ NETWORKS = {
 }  # fmt: skip
 """Shares of the MACs that are left, by network; few on a CPU, where a run on CIFAR-10 takes ten minutes."""
 
-COMPARED = {0.3: ("hfp-penalty",)}
-"""Variants, at these shares only: `hfp` without its ramp."""
+COMPARED = {0.3: ("hfp-penalty", "transport-4"), 0.5: ("transport-4",)}
+"""Variants, at these shares only: `hfp` without its ramp, `transport` that leaves a multiple of four channels."""
 
 METHODS = ("magnitude", "magnitude-layer", "slimming", "transport", "hfp", "qcqp", "nrmf")
 SELECTION_SECONDS = 30.0  # of the solver of `qcqp`
@@ -97,7 +97,7 @@ def combined(where: str) -> Iterator[Pruned]:
     """A network as it is at 8 bits, and with half of its MACs at 4 bits."""
     for data, model in NETWORKS[where]:
         yield Pruned(data, model, "dense", 1.0, 0, EPOCHS[where], bits=8)
-        yield Pruned(data, model, "transport", 0.5, 0, EPOCHS[where])
+        yield Pruned(data, model, "transport-4", 0.5, 0, EPOCHS[where])
 
 
 def row(run: Pruned, runs: Path) -> Row:
@@ -152,6 +152,8 @@ def _table(run: Pruned) -> dict[str, Any]:
             return {"qcqp": budget | {"seconds": SELECTION_SECONDS}}
         case "hfp-penalty":
             return {"hfp": budget | {"ramp": 0.0}}
+        case "transport-4":
+            return {"transport": budget | {"multiple": 4}}
         case "nrmf":
             return {"nrmf": budget | {"energy": 1.0}}
     return {run.method: budget}

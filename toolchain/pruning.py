@@ -27,7 +27,13 @@ class _Budget(_Table):
         return self
 
 
-class _Masked(_Budget):
+class _Filters(_Budget):
+    """A budget that is met by removing channels; a layer keeps a multiple of ``multiple``, so that lanes divide it."""
+
+    multiple: int = Field(default=1, ge=1)
+
+
+class _Masked(_Filters):
     """A budget for whole filters, or for single weights, of which only ``params`` can be counted."""
 
     granularity: Literal["filter", "weight"] = "filter"
@@ -37,6 +43,8 @@ class _Masked(_Budget):
     def _counts_weights(self) -> _Masked:
         if self.granularity == "weight" and self.macs is not None:
             raise ValueError("granularity 'weight' takes params, not macs: zeros are multiplied all the same")
+        if self.granularity == "weight" and self.multiple > 1:
+            raise ValueError("granularity 'weight' removes no channels that could be a multiple")
         return self
 
 
@@ -44,7 +52,7 @@ class MagnitudeConfig(_Masked):
     """One-shot removal of the filters or weights of least norm when the stage begins; its epochs tune the rest."""
 
 
-class SlimmingConfig(_Budget):
+class SlimmingConfig(_Filters):
     """L1 on the batch norms' scales during the stage; the smallest go when it ends."""
 
     strength: Strength = Field(default=1e-4, ge=0)
@@ -63,7 +71,7 @@ class TransportConfig(_Masked):
     strength: Strength = Field(default=1.0, gt=0)
 
 
-class HfpConfig(_Budget):
+class HfpConfig(_Filters):
     """Budgets in the loss through gates on the batch norms' scales; a gate closes at ``threshold``.
 
     In the first ``ramp`` of the stage the smallest scales close besides, to a budget that falls from the whole network

@@ -62,31 +62,40 @@ def _scores(structure: Structure) -> dict[str, torch.Tensor]:
     return {group.name: torch.rand(group.size) for group in structure.free}
 
 
+@pytest.mark.parametrize("multiple", [1, 4])
 @pytest.mark.parametrize(
-    "shares", [{"macs": 0.5}, {"macs": 0.1}, {"macs": 0.06}, {"params": 0.2}, {"macs": 0.4, "params": 0.35}]
+    "shares", [{"macs": 0.5}, {"macs": 0.2}, {"macs": 0.06}, {"params": 0.2}, {"macs": 0.4, "params": 0.35}]
 )
 @pytest.mark.parametrize(("model", "shape"), [("lenet5", (1, 28, 28)), ("resnet8", (3, 16, 16))])
-def test_a_budget_is_met_within_one_channel(model: str, shape: tuple[int, int, int], shares: dict[str, float]) -> None:
-    """Both budgets where there are two, and no removed channel could come back within them."""
+def test_a_budget_is_met_within_one_channel_or_one_multiple(
+    model: str, shape: tuple[int, int, int], shares: dict[str, float], multiple: int
+) -> None:
+    """Both budgets where there are two, and nothing that was removed could come back within them."""
+    if multiple > 1 and model == "lenet5":
+        shares = {kind: max(share, 0.35) for kind, share in shares.items()}  # four of its six first channels take 20 %
     network, structure = _structure(model, shape)
     whole = {"macs": macs(network.eval(), shape), "params": parameters(network)}
-    budget = Budget.of(structure, MagnitudeConfig(**shares))  # type: ignore[arg-type]
+    budget = Budget.of(structure, MagnitudeConfig(multiple=multiple, **shares))  # type: ignore[arg-type]
     kept = keep_by_score(structure, _scores(structure), budget)
     shrink(network, structure, kept)
     left = {"macs": macs(network, shape), "params": parameters(network)}
     assert all(left[kind] <= share * whole[kind] for kind, share in shares.items())
     counts = structure_of(network).counts
-    full = [group.name for group in structure.free if counts[group.name] == group.size]
-    for name in set(kept) - set(full):
-        assert not budget.fits(structure, counts | {name: counts[name] + 1})
+    for group in structure.free:
+        count = counts[group.name]
+        if count < group.size:
+            assert count % multiple == 0
+            assert not budget.fits(structure, counts | {group.name: min(count + multiple, group.size)})
 
 
-def test_a_uniform_share_is_the_largest_that_fits() -> None:
+@pytest.mark.parametrize("multiple", [1, 3])
+def test_a_uniform_share_is_the_largest_that_fits(multiple: int) -> None:
     _, structure = _structure("lenet5", (1, 28, 28))
-    budget = Budget.of(structure, MagnitudeConfig(macs=0.3))
+    budget = Budget.of(structure, MagnitudeConfig(macs=0.3, multiple=multiple))
     kept = keep_uniformly(structure, _scores(structure), budget)
     shares = [len(kept[group.name]) / group.size for group in structure.free]
-    assert max(shares) - min(shares) < 1 / 6  # the smallest group has six channels
+    assert max(shares) - min(shares) < multiple / 6  # the smallest group has six channels
+    assert all(len(kept[group.name]) % multiple == 0 for group in structure.free)
     assert budget.fits(structure, structure.counts | {name: len(indices) for name, indices in kept.items()})
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from math import ceil, fsum
 from typing import Protocol
 
 import torch
@@ -29,6 +30,14 @@ class Shares(Protocol):
     @property
     def params(self) -> float | None:
         """Of the weights and biases."""
+
+
+class FilterShares(Shares, Protocol):
+    """Shares that are met by removing channels."""
+
+    @property
+    def multiple(self) -> int:
+        """Of which every layer keeps a multiple, or all its channels."""
 
 
 Kept = dict[str, list[int]]
@@ -58,19 +67,23 @@ class Size:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most multiply-accumulates and parameters that may be left; None is no limit."""
+    """The most multiply-accumulates and parameters that may be left; None is no limit.
+
+    Channels go and come in such numbers that a group has a multiple of ``multiple``, or all of them.
+    """
 
     macs: int | None = None
     params: int | None = None
+    multiple: int = 1
 
     @staticmethod
-    def of(structure: Structure, shares: Shares, whole: Size | None = None) -> Budget:
+    def of(structure: Structure, shares: FilterShares, whole: Size | None = None) -> Budget:
         """Shares of ``whole``, by default the whole network, rounded down.
 
         Raises:
-            UserError: even one channel a group is more; names the layers that hold the most of it.
+            UserError: even the fewest channels a group are more; names the layers that hold the most of it.
         """
-        budget = Budget.share_of(whole or Size.of(structure), shares)
+        budget = replace(Budget.share_of(whole or Size.of(structure), shares), multiple=shares.multiple)
         budget.check(structure)
         return budget
 
@@ -94,6 +107,7 @@ class Budget:
         return Budget(
             None if self.macs is None else round(whole.macs + progress * (self.macs - whole.macs)),
             None if self.params is None else round(whole.params + progress * (self.params - whole.params)),
+            self.multiple,
         )
 
     def fits(self, structure: Structure, counts: Mapping[str, int]) -> bool:
@@ -103,18 +117,22 @@ class Budget:
         )
 
     def check(self, structure: Structure) -> None:
-        """That the budget can be met with one channel in every group.
+        """That the budget can be met with the fewest channels in every group.
 
         Raises:
             UserError: it cannot.
         """
-        least = {name: 1 if group.free else group.size for name, group in structure.groups.items()}
+        fewest = self.multiple
+        least = {
+            name: min(fewest, group.size) if group.free else group.size for name, group in structure.groups.items()
+        }
         for kind, limit in (("macs", self.macs), ("params", self.params)):
             needed = getattr(structure, kind)(least)
             if limit is None or needed <= limit:
                 continue
             takes = {layer.name: getattr(layer, kind)(least) for layer in structure.layers}
-            raise cannot_be_met(f"{limit:,} {kind}", "one channel a layer", takes)
+            channels = "one channel" if fewest == 1 else f"{fewest} channels"
+            raise cannot_be_met(f"{limit:,} {kind}", f"{channels} a layer", takes)
 
 
 def cannot_be_met(budget: str, least: str, takes: Mapping[str, int]) -> UserError:
@@ -136,47 +154,59 @@ def keep_by_score(structure: Structure, scores: Mapping[str, Tensor], budget: Bu
         budget: one that can be met.
 
     Returns:
-        the kept channels of every free group, at least one each. The result is within the budget, and no removed
-        channel could be added without leaving it. Of equal scores the later layer's, and the larger index, goes first.
+        the kept channels of every free group, at least one each. The result is within the budget, and nothing that was
+        removed could be added without leaving it. Of equal scores the later layer's, and the larger index, goes first.
     """
     order = [
-        (float(score), -place, -index, name)
+        (score, -place, position, name, bundle)
         for place, (name, values) in enumerate(scores.items())
-        for index, score in enumerate(values)
+        for position, (score, bundle) in enumerate(_bundles(values.tolist(), budget.multiple))
     ]
     kept = {name: set(range(len(values))) for name, values in scores.items()}
     counts, removed = dict(structure.counts), []
-    for _, _, negative, name in sorted(order):
+    for *_, name, bundle in sorted(order):
         if budget.fits(structure, counts):
             break
-        if counts[name] > 1:
-            kept[name].remove(-negative)
-            counts[name] -= 1
-            removed.append((name, -negative))
-    for name, index in reversed(removed):
-        if budget.fits(structure, counts | {name: counts[name] + 1}):
-            kept[name].add(index)
-            counts[name] += 1
+        kept[name].difference_update(bundle)
+        counts[name] -= len(bundle)
+        removed.append((name, bundle))
+    for name, bundle in reversed(removed):
+        count = counts[name] + len(bundle)
+        whole = count % budget.multiple == 0 or count == len(scores[name])
+        if whole and budget.fits(structure, counts | {name: count}):
+            kept[name].update(bundle)
+            counts[name] = count
     return {name: sorted(indices) for name, indices in kept.items()}
+
+
+def _bundles(scores: Sequence[float], multiple: int) -> list[tuple[float, list[int]]]:
+    """What can leave a group, in order: the mean score and the channels, so many that a multiple is left each time."""
+    ranked = sorted(range(len(scores)), key=lambda index: (scores[index], -index))
+    first = len(scores) % multiple
+    starts = range(first, len(scores), multiple)
+    parts = [part for part in (ranked[:first], *(ranked[start : start + multiple] for start in starts)) if part]
+    means = accumulate((fsum(scores[index] for index in part) / len(part) for part in parts), max)
+    return list(zip(means, parts, strict=True))[:-1]
 
 
 def keep_uniformly(structure: Structure, scores: Mapping[str, Tensor], budget: Budget) -> Kept:
     """The channels of largest score, the same share of every group: the largest share within the budget."""
-    shares = sorted({(2 * n + 1) / (2 * len(values)) for values in scores.values() for n in range(len(values))})
+    step = budget.multiple
+    shares = sorted({(2 * n + 1) * step / (2 * len(x)) for x in scores.values() for n in range(ceil(len(x) / step))})
     middles = [(a + b) / 2 for a, b in pairwise([0.0, *shares])] + [1.0]
     low, high = 0, len(middles) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if budget.fits(structure, structure.counts | _uniform(scores, middles[middle])):
+        if budget.fits(structure, structure.counts | _uniform(scores, middles[middle], step)):
             low = middle
         else:
             high = middle - 1
-    counts = _uniform(scores, middles[low])
+    counts = _uniform(scores, middles[low], step)
     return {name: top_indices(values, counts[name]) for name, values in scores.items()}
 
 
-def _uniform(scores: Mapping[str, Tensor], share: float) -> dict[str, int]:
-    return {name: max(1, round(share * len(values))) for name, values in scores.items()}
+def _uniform(scores: Mapping[str, Tensor], share: float, step: int) -> dict[str, int]:
+    return {name: min(len(x), max(1, round(share * len(x) / step)) * step) for name, x in scores.items()}
 
 
 def top_indices(scores: Tensor, count: int) -> list[int]:
