@@ -134,6 +134,8 @@ def test_a_layer_left_with_one_channel_is_said(caplog: pytest.LogCaptureFixture)
     [
         ({"magnitude": {}}, "give macs or params, the share to keep"),
         ({"magnitude": {"macs": 0.5, "granularity": "weight"}}, "granularity 'weight' takes params, not macs"),
+        ({"magnitude": {"params": 0.5, "granularity": "weight", "multiple": 4}}, "that could be a multiple"),
+        ({"hfp": {"macs": 0.5, "multiple": 0}}, "stage.0.hfp.multiple"),
         ({"dst": {}, "hfp": {"macs": 0.5}}, "dst and hfp in one stage; give each its own"),
         ({"hfp": {"macs": 1.5}}, "less than or equal to 1, got 1.5"),
         ({"slimming": {"mac": 0.5}}, "unknown key"),
