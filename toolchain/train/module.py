@@ -184,9 +184,9 @@ class Classifier(L.LightningModule):
             groups.append({"params": own, "weight_decay": 0.0, "lr": train.lr * rate})
         optimizer: torch.optim.Optimizer
         if train.optimizer == "adam":
-            optimizer = torch.optim.AdamW(groups, lr=train.lr)
+            optimizer = torch.optim.AdamW(groups, lr=train.lr, fused=True)
         else:
-            optimizer = torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+            optimizer = torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=True)
         total = max(1, int(self.trainer.estimated_stepping_batches))
         constant = train.schedule == "constant"
         factor = torch.optim.lr_scheduler.LambdaLR(

@@ -23,7 +23,7 @@ _FEWEST = 0.01  # a layer that keeps at most this share starts over with thresho
 def long_tailed(x: Tensor) -> Tensor:
     """The paper's stand-in for the derivative of the unit step: 2 - 4|x| up to 0.4, 0.4 up to 1, then 0."""
     distance = x.detach().abs()
-    inside = distance <= 1
+    inside = distance.clone().le_(1)
     return distance.mul_(-4).add_(2).clamp_min_(0.4).mul_(inside)
 
 
@@ -31,13 +31,14 @@ class _Alive(torch.autograd.Function):
     """``w`` where ``|w| > t``, else 0; t has one entry a row of w.
 
     The gradient G of the result reaches w as G where it is alive (performance) plus ``G w H(|w| - t) sign(w)``
-    everywhere (structure), and t_i as ``-sum_j G_ij w_ij H(|w_ij| - t_i)``.
+    everywhere (structure), and t_i as ``-sum_j G_ij w_ij H(|w_ij| - t_i)``. Masks are zeros and ones of w's type:
+    PyTorch multiplies those several times faster than booleans.
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
         distance = weight.abs() - threshold
-        alive = distance > 0
+        alive = distance.clone().gt_(0)
         ctx.save_for_backward(weight, distance, alive)
         ctx.rows = threshold.shape
         ctx.mark_non_differentiable(alive)
@@ -58,7 +59,7 @@ class Thresholds(nn.Module):
         super().__init__()
         self.layer = layer
         self.threshold = nn.Parameter(torch.zeros(weight.shape[0], *(1,) * (weight.dim() - 1), device=weight.device))
-        self._alive = torch.ones(1, dtype=torch.bool)  # what the last forward pass has found
+        self._alive = torch.ones(1)  # what the last forward pass has found
 
     def alive(self, weight: Tensor) -> Tensor:
         """Which weights exceed their row's threshold; a weight of exactly zero never does."""
