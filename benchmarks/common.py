@@ -89,7 +89,9 @@ def print_rows(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> N
 def _text(cell: Cell) -> str:
     if cell is None:
         return ""
-    return f"{cell:,.4g}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else cell
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"
+    return f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def _cpu_seconds() -> float:

@@ -33,7 +33,6 @@ COLUMNS = {
     "data": "data", "model": "network", "method": "method", "budget_kind": "budget", "budget": "", "seed": "seed",
     "epochs": "epochs", "kept_params": "weights", "kept_macs": "MACs", "float_top1": "float", "top1": "top-1",
     "best_top1": "best", "bits": "bits", "fps": "fps", "lut": "LUT", "dsp": "DSP", "bram18": "BRAM18", "gap": "gap",
-    "refused": "refused",
 }  # fmt: skip
 
 
@@ -79,12 +78,13 @@ def _row_or_reason(run: pruned_networks.Pruned, runs: Path) -> Row:
 
 def combined(options: argparse.Namespace) -> None:
     """Half of the MACs pruned and 4 bits, beside the whole network at 8 bits; a figure a network."""
-    for run in pruned_networks.combined(options.accelerator):
+    runs = list(pruned_networks.combined(options.accelerator))
+    for run in runs:
         if options.only in run.name:
             measure({"part": "combined"} | run.key, lambda run=run: pruned_networks.row(run, options.runs))
-    found = [row for row in rows() if row["part"] == "combined"]
-    for data, model in sorted({(str(row["data"]), str(row["model"])) for row in found}):
-        pair = [row for row in found if (row["data"], row["model"]) == (data, model)]
+    for data, model in dict.fromkeys((run.data, run.model) for run in runs):
+        keys = [{"part": "combined"} | run.key for run in runs if (run.data, run.model) == (data, model)]
+        pair = [row for key in keys for row in rows() if key.items() <= row.items()]
         if len(pair) == len(DESIGNS):
             write_text(FIGURES / f"pruning-{data}-{model}.svg", bars_svg(f"{model} on {data}", DESIGNS, _bars(pair)))
 
