@@ -47,7 +47,7 @@ def draw() -> None:
     rows = json.loads((RESULTS / "quantization_noise.json").read_text(encoding="utf-8"))
     series = {
         f"trained with noise of {trained:g}" if trained else "trained without noise": [
-            (row["noise"], 100 * row["top1"]) for row in rows if row["trained_noise"] == trained
+            (row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in rows if row["trained_noise"] == trained
         ]
         for trained in TRAINED
     }

@@ -14,10 +14,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, pstdev
 
 import torch
-from common import RESULTS, Row, conditions, print_rows
+from common import RESULTS, Cell, Row, conditions, print_rows
 from figures import lines_svg
 from noise_curves import measure_noise
 from step_times import measure_steps
@@ -32,7 +32,8 @@ from toolchain.train.loop import train
 
 RESULT = RESULTS / "quantization.json"
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
-KEYS = ("data", "model", "method", "variant", "weight_bits", "act_bits", "seed", "epochs")
+SETTING = ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs")
+KEYS = (*SETTING, "seed")
 SOLVER_SECONDS = 10.0
 QONNX_IMAGES = 64  # the gate has compared file and network; their accuracy is measured on the network
 METHODS = ("lsq", "brevitas", "qil", "fqconv")
@@ -177,30 +178,31 @@ def board_costs(run: Path, folder: Path, seconds: float = SOLVER_SECONDS) -> Row
     return {"lut": cost.lut, "ff": cost.ff, "dsp": cost.dsp, "bram18": cost.bram18, "fps": rate}
 
 
-def write_figures(rows: list[Row]) -> None:
-    """Accuracy against bits, a figure a network: the mean over the seeds that are there."""
-    networks = sorted({(str(row["data"]), str(row["model"])) for row in rows})
-    for data, model in networks:
-        of_network = [row for row in rows if (row["data"], row["model"]) == (data, model) and not row["variant"]]
-        series = {}
-        for method in METHODS:
-            points = [
-                (float(bits), 100 * mean(found))
-                for bits in BITS
-                if (found := [float(row["top1"]) for row in of_network if _is(row, method, bits)])  # type: ignore[arg-type]
-            ]
-            if points:
-                series[method] = points
-        floats = [100 * float(row["top1"]) for row in of_network if row["method"] == "float"]  # type: ignore[arg-type]
-        if floats:
-            series["float"] = [(float(bits), mean(floats)) for bits in BITS]
-        if series:
-            figure = lines_svg(series, "bits of weights and activations", f"top-1 %, {model} on {data}")
-            write_text(FIGURES / f"quantization-{data}-{model}.svg", figure)
+def summarize(rows: list[Row]) -> list[Row]:
+    """A row a setting: mean and deviation of its accuracy over the seeds that are there, costs of the first seed."""
+    settings: dict[tuple[Cell, ...], list[Row]] = {}
+    for row in rows:
+        settings.setdefault(tuple(row[key] for key in SETTING), []).append(row)
+    summary = []
+    for _, of_setting in sorted(settings.items(), key=lambda item: (*item[0][:2], -item[0][5], -item[0][4])):
+        found = [float(row["top1"]) for row in of_setting]  # type: ignore[arg-type]
+        over_seeds: Row = {"seeds": len(found), "top1": mean(found), "deviation": pstdev(found)}
+        summary.append(min(of_setting, key=lambda row: int(row["seed"])) | over_seeds)  # type: ignore[arg-type]
+    return summary
 
 
-def _is(row: Row, method: str, bits: int) -> bool:
-    return (row["method"], row["weight_bits"], row["act_bits"]) == (method, bits, bits)
+def write_figures(summary: list[Row]) -> None:
+    """Accuracy against bits, a figure a network."""
+    for data, model in sorted({(str(row["data"]), str(row["model"])) for row in summary}):
+        series: dict[str, list[tuple[float, float, float]]] = {}
+        of_network = [row for row in summary if (row["data"], row["model"], row["variant"]) == (data, model, "")]
+        for row in of_network:
+            if row["method"] in ("float", *METHODS):
+                point = 100 * float(row["top1"]), 100 * float(row["deviation"])  # type: ignore[arg-type]
+                of_bits = BITS if row["method"] == "float" else [bits for bits in BITS if bits == row["act_bits"]]
+                series.setdefault(str(row["method"]), []).extend((bits, *point) for bits in of_bits)
+        figure = lines_svg(series, "bits of weights and activations", f"top-1 %, {model} on {data}")
+        write_text(FIGURES / f"quantization-{data}-{model}.svg", figure)
 
 
 def main() -> None:
@@ -229,9 +231,10 @@ def main() -> None:
         rows.append(row_of(case, schedules[case.data, case.model], arguments.runs))
         write_text(RESULT, json.dumps(rows, indent=1) + "\n")
         print(case.name, rows[-1]["top1"], flush=True)
-    write_figures(rows)
-    columns = (*KEYS, "float_top1", "top1", "lut", "dsp", "bram18", "fps")
-    print_rows("quantization", rows, {key: key for key in columns})
+    summary = summarize(rows)
+    write_figures(summary)
+    columns = (*SETTING, "seeds", "top1", "deviation", "lut", "dsp", "bram18", "fps")
+    print_rows("quantization", summary, {key: key for key in columns})
 
 
 if __name__ == "__main__":
