@@ -71,7 +71,8 @@ VARIANT_EPOCHS = 3  # fewer leave a variant no epoch for each of its stages
 
 @dataclass(frozen=True)
 class Case:
-    """One row. ``variant``: '', 'gradual' (bits fall to the target) or 'no batch norm' (gone after the first half)."""
+    """One row. ``variant``: '', 'gradual' (bits fall to the target), 'no batch norm' (gone after the first half) or
+    'proximal' (weights are pulled after the step, whatever the learning rate is)."""
 
     data: str
     model: str
@@ -100,6 +101,7 @@ def cases(schedules: dict[tuple[str, str], Schedule], seeds: int) -> Iterator[Ca
                     yield Case(data, model, method, bits, bits, seed, epochs)
             for method in (*SOFT_METHODS, "lsq", "brevitas"):
                 yield Case(data, model, method, 2, FLOAT_BITS, seed, epochs)
+            yield Case(data, model, "symog", 2, FLOAT_BITS, seed, epochs, "proximal")
             if seed == 0 and epochs >= VARIANT_EPOCHS:
                 yield Case(data, model, "qil", 2, 2, seed, epochs, "gradual")
                 yield Case(data, model, "fqconv", 2, 2, seed, epochs, "gradual")
@@ -143,6 +145,8 @@ def config_of(case: Case, schedule: Schedule, start: Path | None) -> RunConfig:
         quant: dict[str, object] = {"method": case.method, **bits}
         if case.method == "sgm":
             quant["symog"] = {"strength": SGM_STRENGTH}
+        if case.variant == "proximal":
+            quant["symog"] = {"proximal": True}
         table |= {"quant": quant, "stage": stages_of(case)}
     return parse_config(table, where=case.name)
 
