@@ -98,14 +98,17 @@ def test_a_float_run_writes_metrics_and_no_onnx_file(tmp_path: Path) -> None:
 
 
 class _Precision(Callback):
-    """Notes the type of the logits in training and in evaluation."""
+    """Notes the type of the logits in training and in its evaluations."""
 
     def __init__(self) -> None:
         self.seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         model = cast(nn.Module, module.model)
-        model.register_forward_hook(lambda layer, _, logits: self.seen[layer.training].add(logits.dtype))
+        self.hook = model.register_forward_hook(lambda layer, _, logits: self.seen[layer.training].add(logits.dtype))
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.hook.remove()
 
 
 @pytest.mark.usefixtures("without_export")

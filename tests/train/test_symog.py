@@ -9,11 +9,13 @@ from typing import Any
 import brevitas.nn as qnn
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from toolchain.config import RunConfig, SymogConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.train import loop
+from toolchain.train.batches import Batches
 from toolchain.train.data import load
 from toolchain.train.loop import load_run, train
 from toolchain.train.methods.base import Context
@@ -126,6 +128,7 @@ def test_without_a_pull_sgm_trains_the_float_network_bit_for_bit(
 ) -> None:
     monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
     monkeypatch.setattr(Symog, "finalize", lambda *_: [])
+    monkeypatch.setattr(Symog, "moves_weights", False)
     base = _config("sgm", act_bits=32, symog={"strength": 0.0})
     train(base, tmp_path / "sgm")
     train(base.model_copy(update={"train": base.train.model_copy(update={"float": True})}), tmp_path / "float")
@@ -147,6 +150,38 @@ def test_a_run_leaves_rounded_weights_and_a_figure_with_a_panel_for_each_layer(t
     assert groups >= {
         f"{name}-{moment}" for name in ("conv1", "conv2", "fc") for moment in (0, 1)
     }  # about its one epoch
+
+
+def test_batch_norms_of_the_rounded_network_have_its_own_statistics(tmp_path: Path) -> None:
+    """The first one's are those of what the rounded first layer gives for the images of one more epoch."""
+    config = _config(act_bits=32)
+    model, _, data = load_run(train(config, tmp_path / "run"))
+    batches = Batches(torch.from_numpy(data.train_x), torch.from_numpy(data.train_y), 64, seed=0, epoch=lambda: 2)
+    layer, norm = model.get_submodule("conv1"), model.get_submodule("bn1")
+    with torch.no_grad():
+        found = [layer(pixels.float() / data.pixel_levels) for pixels, _ in batches]
+    mean = torch.stack([x.mean((0, 2, 3)) for x in found]).mean(0)
+    variance = torch.stack([x.var((0, 2, 3)) for x in found]).mean(0)
+    assert torch.allclose(norm.running_mean, mean, atol=1e-6)  # type: ignore[arg-type] # another order of the sums
+    assert torch.allclose(norm.running_var, variance, rtol=1e-5)  # type: ignore[arg-type]
+    assert norm.num_batches_tracked == len(found)
+
+
+class _Kill(Callback):
+    """Ends a run without warning when its last epoch is over."""
+
+    def on_fit_end(self, *_: Any) -> None:
+        raise RuntimeError("killed")
+
+
+def test_a_run_killed_before_its_weights_were_rounded_rounds_them_when_resumed(tmp_path: Path) -> None:
+    train(_config(act_bits=32), tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        train(_config(act_bits=32), tmp_path / "parts", callbacks=[_Kill()])
+    train(_config(act_bits=32), tmp_path / "parts", resume=True)
+    states = [torch.load(tmp_path / run / "model.pt", weights_only=True)["state_dict"] for run in ("whole", "parts")]
+    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
+    assert (tmp_path / "parts" / "modes.svg").read_text() == (tmp_path / "whole" / "modes.svg").read_text()
 
 
 def test_a_channel_cannot_have_a_step_of_its_own() -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, cast
 
 import lightning as L
@@ -15,6 +16,7 @@ from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from toolchain.config import RunConfig
 from toolchain.errors import UserError
@@ -26,6 +28,7 @@ from toolchain.train.methods.base import Method, OwnRate, Switched
 log = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 500
+_STATISTICS_IMAGES = 10_000  # whichever they are, ResNet-8 then has the same accuracy within 0.1 point
 _INSIDE_LAYER = re.compile(r"_quant\b|\bparametrizations\b")
 _AFTER_NAN = "the last checkpoint is kept; lower train.lr and train into another folder or with --overwrite"
 
@@ -98,6 +101,22 @@ class Classifier(L.LightningModule):
             epoch=lambda: self.first_epoch + self.trainer.current_epoch,
             share=(self.trainer.global_rank, self.trainer.world_size),
         )  # fmt: skip
+
+    def renew_batch_norms(self, device: torch.device) -> None:
+        """Replace the batch norms' running statistics, in place, by those of the network as it is now.
+
+        Args:
+            device: where to compute them.
+        """
+        config = self.config
+        epoch = self.first_epoch + config.train.epochs  # every process sees the same images, of an epoch after the last
+        batches = Batches(
+            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=config.data.augment,
+            epoch=lambda: epoch,
+        )  # fmt: skip
+        some = islice(batches, math.ceil(_STATISTICS_IMAGES / batches.size))
+        self.to(device)
+        update_bn((self._values(pixels.to(device)) for pixels, _ in some), self.model)
 
     def val_dataloader(self) -> Batches:
         """The test images in order; every process evaluates all of them."""

@@ -219,6 +219,8 @@ def _run(
             float_top1 = module.float_top1
         edits += [edit for method in reversed(methods) for edit in method.finalize(model)]
         set_quantized(model, stage.quantized)
+        if stage.quantized and any(method.moves_weights for method in methods):
+            module.renew_batch_norms(trainer.strategy.root_device)
         trainer.validate(module, verbose=False)
     set_memory_format(model.cpu().eval(), torch.contiguous_format)
     history = [*(before.history if before else []), (stage.name, config.train.epochs, module.top1)]

@@ -51,7 +51,12 @@ class Method(nn.Module):
 
     The order of the hooks: ``restructure`` and ``prepare`` before the optimizer is made, ``start_epoch``, then
     ``penalty`` and ``after_step`` for every step, ``finalize`` when the stage is over.
+
+    Attributes:
+        moves_weights: ``finalize`` changes weights so far that the batch norms need statistics of the new ones.
     """
+
+    moves_weights = False
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size | None:
         """What is left at most after the stage, of ``left`` before it; called before the first stage trains.

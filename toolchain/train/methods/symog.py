@@ -4,7 +4,8 @@ Gaussian modes for improved fixed-point quantization, Neurocomputing 2020) and i
 Each layer has one power-of-two step D, found by a line search over its trained weights, and the modes
 ``D * {-n..n}``, n = 2^(bits-1) - 1. The loss gains ``strength * sum (w - Q(w))^2``, Q(w) the nearest mode taken as a
 constant, and the strength grows exponentially; weights are rounded once, at the end. SYMOG also clips weights to the
-outermost modes after each step; that SGM does not is our reconstruction. Papers average the sum over a layer, or not:
+outermost modes after each step; that SGM does not is our reconstruction. Batch norms then take the statistics of the
+rounded weights, which no paper says. Papers average the sum over a layer, or not:
 we could not see which; here a weight is drawn alike in every layer. The strengths are our own.
 """
 
@@ -96,13 +97,15 @@ class Symog(Lsq):
         clip: keep weights within the outermost modes (SYMOG) or not (SGM).
     """
 
+    moves_weights = True
+
     def __init__(self, config: SymogConfig, *, clip: bool) -> None:
         super().__init__()
         self.config, self.clip = config, clip
         self._first_epoch, self._start, self._lr = 0, 0.0, 0.0
         self._names: list[str] = []
         self._context: Context | None = None
-        self._soft = False
+        self._soft = self._ends_soft = False
         self.progress: Tensor
         self.histograms: Tensor
         self.register_buffer("progress", torch.tensor(0.0, dtype=torch.float64))
@@ -127,6 +130,7 @@ class Symog(Lsq):
         layers = list(_soft_layers(model))
         names = {layer: name for name, layer in model.named_modules()}
         self._names = [names[layer] for layer, _ in layers]
+        self._ends_soft = bool(self._names) and self._start < 1
         bins = max((_bins(quantizer.levels) for _, quantizer in layers), default=0)
         moments = max(0, train.epochs - train.pretrain_epochs) + 1
         self.histograms = torch.zeros(moments, len(layers), bins, dtype=torch.int64)
@@ -169,7 +173,7 @@ class Symog(Lsq):
     @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
         """Round the weights to their modes and leave the figure of how they came there."""
-        if not self._soft:
+        if not self._ends_soft:
             return []
         self._record(model, len(self.histograms) - 1)
         for name, (layer, quantizer) in zip(self._names, _soft_layers(model), strict=True):
