@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -52,27 +53,29 @@ class Schedule:
     seeds: int
     augment: bool = False
     precision: str = "float32"
+    distilled: bool = False
 
 
 CPU = {
     ("fashion-mnist", "lenet5"): Schedule(3, 256, 3e-3, seeds=3),
     ("mnist", "lenet5"): Schedule(2, 256, 3e-3, seeds=3),
-    ("cifar10", "resnet8"): Schedule(2, 256, 4e-3, seeds=1, augment=True, precision="bfloat16"),
+    ("cifar10", "resnet8"): Schedule(2, 256, 4e-3, seeds=1, augment=True, precision="bfloat16", distilled=True),
     ("cifar10", "resnet20"): Schedule(1, 256, 4e-3, seeds=1, augment=True, precision="bfloat16"),
 }
 GPU = {
     ("fashion-mnist", "lenet5"): Schedule(40, 256, 3e-3, seeds=3),
     ("mnist", "lenet5"): Schedule(40, 256, 3e-3, seeds=3),
-    ("cifar10", "resnet20"): Schedule(150, 256, 4e-3, seeds=3, augment=True),
-    ("cifar10", "vgg-small"): Schedule(100, 256, 2e-3, seeds=3, augment=True),
+    ("cifar10", "resnet20"): Schedule(150, 256, 4e-3, seeds=3, augment=True, distilled=True),
+    ("cifar10", "vgg-small"): Schedule(100, 256, 2e-3, seeds=3, augment=True, distilled=True),
 }
 VARIANT_EPOCHS = 3  # fewer leave a variant no epoch for each of its stages
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row. ``variant``: '', 'gradual' (bits fall to the target), 'no batch norm' (gone after the first half) or
-    'proximal' (weights are pulled after the step, whatever the learning rate is)."""
+    """One row. ``variant``: '', 'gradual' (bits fall to the target), 'no batch norm' (gone after the first half),
+    'proximal' (weights are pulled after the step, whatever the learning rate is) or 'distilled' (from the float network
+    that it starts from)."""
 
     data: str
     model: str
@@ -102,6 +105,9 @@ def cases(schedules: dict[tuple[str, str], Schedule], seeds: int) -> Iterator[Ca
             for method in (*SOFT_METHODS, "lsq", "brevitas"):
                 yield Case(data, model, method, 2, FLOAT_BITS, seed, epochs)
             yield Case(data, model, "symog", 2, FLOAT_BITS, seed, epochs, "proximal")
+            if schedule.distilled and seed == 0:
+                for bits in BITS:
+                    yield Case(data, model, "fqconv", bits, bits, seed, epochs, "distilled")
             if seed == 0 and epochs >= VARIANT_EPOCHS:
                 yield Case(data, model, "qil", 2, 2, seed, epochs, "gradual")
                 yield Case(data, model, "fqconv", 2, 2, seed, epochs, "gradual")
@@ -134,6 +140,8 @@ def config_of(case: Case, schedule: Schedule, start: Path | None) -> RunConfig:
     }  # fmt: skip
     if start is not None:
         training["start_from"] = str(start)
+    if case.variant == "distilled":
+        training["teacher"] = str(start)
     table: dict[str, object] = {
         "name": case.name,
         "data": {"name": case.data, "augment": schedule.augment},
@@ -200,7 +208,10 @@ def write_figures(summary: list[Row]) -> None:
     for data, model in sorted({(str(row["data"]), str(row["model"])) for row in summary}):
         series: dict[str, list[tuple[float, float, float]]] = {}
         of_network = [row for row in summary if (row["data"], row["model"], row["variant"]) == (data, model, "")]
+        epochs, _ = Counter(row["epochs"] for row in of_network).most_common(1)[0]  # other schedules have a row or two
         for row in of_network:
+            if row["epochs"] != epochs:
+                continue
             if row["method"] in ("float", *METHODS):
                 point = 100 * float(row["top1"]), 100 * float(row["deviation"])  # type: ignore[arg-type]
                 of_bits = BITS if row["method"] == "float" else [bits for bits in BITS if bits == row["act_bits"]]
@@ -215,6 +226,7 @@ def main() -> None:
     parser.add_argument("--gpu-schedule", action="store_true", help="full epochs, resnet20 and vgg-small, three seeds")
     parser.add_argument("--runs", type=Path, default=Path("runs/quantization"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="instead of the schedules' own, in float and then quantized")
     parser.add_argument("--only", default="", help="names of runs that contain this")
     parser.add_argument("--figures", action="store_true", help="only draw the rows that are there")
     parser.add_argument("--step-times", action="store_true", help="only measure the time of a training step")
@@ -227,6 +239,8 @@ def main() -> None:
         measure_noise(arguments.runs)
         return
     schedules = GPU if arguments.gpu_schedule else CPU
+    if arguments.epochs:
+        schedules = {network: replace(own, epochs=arguments.epochs) for network, own in schedules.items()}
     rows: list[Row] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
     known = {tuple(row[key] for key in KEYS) for row in rows}
     for case in cases(schedules, arguments.seeds):
