@@ -74,6 +74,22 @@ def test_the_initial_step_is_the_best_of_its_grid() -> None:
     assert least_squares_step(x, levels, (4, 1)).shape == (4, 1)
 
 
+def test_the_initial_step_is_that_of_whole_images_and_not_of_a_few_of_their_columns() -> None:
+    """Zero padding makes the first columns of feature maps smaller than the rest."""
+    torch.manual_seed(0)
+    x, levels = torch.randn(128, 16, 32, 32).relu(), Levels.activation(4, signed=False)
+    x[..., 0] *= 0.1
+    found = least_squares_step(x, levels, ()).item()
+    inner = least_squares_step(x[:4, :4, :, 1:], levels, ()).item()  # few enough to be searched without a sample
+    assert found == pytest.approx(inner, rel=0.2)  # two places of the grid, whose ends are the largest of each
+
+
+def test_the_initial_step_of_bfloat16_is_that_of_the_same_values_in_float32() -> None:
+    torch.manual_seed(0)
+    x, levels = torch.randn(8, 16, 8, 8).relu().bfloat16(), Levels.activation(4, signed=False)
+    assert torch.equal(least_squares_step(x, levels, ()), least_squares_step(x.float(), levels, ()))
+
+
 def test_a_step_that_turns_negative_keeps_a_positive_scale() -> None:
     assert _step(Levels.weight(4), -0.25).scale().item() == 0.25
     assert _step(Levels.weight(4), 0.0).scale().item() > 0

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
-_INIT_SAMPLES = 1 << 16  # elements the initial scale is searched on
+_INIT_SAMPLES = 1 << 16  # elements an initial scale is searched on
 _INIT_STEPS = 48  # candidates, eight per octave: from max|x| / levels down to 1/60 of it
 ADAM_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
 
@@ -212,6 +212,15 @@ class LearnedStep(Quantizer):
         return round_clamped(x, scale, self.levels, self.gradient_scale(x)), scale
 
 
+def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """At most ``count`` of the elements along the last axis, drawn at random: at regular distances, those of an image
+    may all lie in one column."""
+    size = x.shape[-1]
+    if size <= count:
+        return x
+    return x[..., torch.randint(size, (count,), generator=generator).to(x.device)]
+
+
 def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int, ...]) -> Tensor:
     """The step with the least squared quantization error on ``x``, of the given shape.
 
@@ -221,9 +230,10 @@ def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int,
         shape: () or (out, 1, ...).
     """
     rows = x.detach().reshape(shape[0] if len(shape) else 1, -1)
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))  # in bfloat16 many candidates have equal errors
     if levels.bipolar:
         return rows.abs().mean(1).clamp_min(SMALLEST_SCALE).reshape(shape)
-    rows = rows[:, :: max(1, rows.numel() // _INIT_SAMPLES)]
+    rows = sample(rows, _INIT_SAMPLES, torch.Generator().manual_seed(0))
     largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(SMALLEST_SCALE)
     best_step = largest / levels.high
     best_error = torch.full_like(largest, torch.inf)

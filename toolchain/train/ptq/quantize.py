@@ -23,7 +23,7 @@ from toolchain.train.methods.lsq import Lsq
 from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
 from toolchain.train.ptq.graph import RELU, Weighted, input_of, layer_graph, layer_of, places
 from toolchain.train.ptq.rounding import Moments, round_weights
-from toolchain.train.quantizers import LearnedStep, least_squares_step
+from toolchain.train.quantizers import LearnedStep, least_squares_step, sample
 
 _MAX_BITS = 8
 _BATCH = 8  # images at a time: the patches of a convolution are its input times the kernel's area
@@ -230,8 +230,8 @@ def _fit_step(layer: Any, before: nn.Module, own: _Parts, rounded: Callable[[flo
     quantizer = _step_of(layer.act_quant.fused_activation_quant_proxy)
     generator = torch.Generator().manual_seed(0)
     each = -(-_STEP_SAMPLES // len(own))
-    sample = torch.cat([_sample(before(part), each, generator) for part in own])
-    step = float(least_squares_step(sample, quantizer.levels, ()))
+    values = torch.cat([sample(before(part).flatten(), each, generator) for part in own])
+    step = float(least_squares_step(values[:_STEP_SAMPLES], quantizer.levels, ()))
     if isinstance(before, nn.ReLU6):
         step = min(step, _RELU6_MAX / quantizer.levels.high)
     step = rounded(step)
@@ -270,11 +270,6 @@ def _rounded(x: float, bits: int, *, down: bool = False) -> float:
     """A positive ``x`` with ``bits`` significant bits."""
     mantissa, exponent = math.frexp(x)
     return math.ldexp((math.floor if down else round)(mantissa * 2**bits), exponent - bits)
-
-
-def _sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    flat = x.reshape(-1)
-    return flat if len(flat) <= count else flat[torch.randint(len(flat), (count,), generator=generator)]
 
 
 def _step_of(proxy: Any) -> LearnedStep:
