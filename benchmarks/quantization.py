@@ -214,8 +214,9 @@ def write_figures(summary: list[Row]) -> None:
                 continue
             if row["method"] in ("float", *METHODS):
                 point = 100 * float(row["top1"]), 100 * float(row["deviation"])  # type: ignore[arg-type]
-                of_bits = BITS if row["method"] == "float" else [bits for bits in BITS if bits == row["act_bits"]]
-                series.setdefault(str(row["method"]), []).extend((bits, *point) for bits in of_bits)
+                for bits in BITS:
+                    if row["method"] == "float" or row["act_bits"] == bits:
+                        series.setdefault(str(row["method"]), []).append((bits, *point))
         figure = lines_svg(series, "bits of weights and activations", f"top-1 %, {model} on {data}")
         write_text(FIGURES / f"quantization-{data}-{model}.svg", figure)
 
