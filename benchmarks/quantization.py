@@ -217,7 +217,8 @@ def write_figures(summary: list[Row]) -> None:
                 for bits in BITS:
                     if row["method"] == "float" or row["act_bits"] == bits:
                         series.setdefault(str(row["method"]), []).append((bits, *point))
-        figure = lines_svg(series, "bits of weights and activations", f"top-1 %, {model} on {data}")
+        ordered = {method: series[method] for method in ("float", *METHODS) if method in series}  # so are the colours
+        figure = lines_svg(ordered, "bits of weights and activations", f"top-1 %, {model} on {data}")
         write_text(FIGURES / f"quantization-{data}-{model}.svg", figure)
 
 
