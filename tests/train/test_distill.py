@@ -117,8 +117,11 @@ def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -
         UserError, match=r"train.start_from is another network: it has a '.*' that this one cannot take"
     ):
         train(_config(FIRST, data=data, width=1.0, start_from=str(folder / "float")), tmp_path / "wider")
-    with pytest.raises(UserError, match=r"no trained model at gone/model.pt"):
-        train(_config(FIRST, data=data, start_from="gone"), tmp_path / "gone")
+    with pytest.raises(UserError, match=r"^no run at gone$"):
+        train(_config(FIRST, data=data, start_from="gone"), tmp_path / "run")
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(UserError, match=r"no trained model at .*/begun/model.pt; the run has not finished"):
+        train(_config(FIRST, data=data, start_from=str(tmp_path / "begun")), tmp_path / "run")
 
 
 def test_frozen_weights_need_a_method_whose_quantizers_learn(tmp_path: Path) -> None:

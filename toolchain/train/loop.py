@@ -25,7 +25,7 @@ from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
 from toolchain.train.niti.run import train_integer
-from toolchain.train.stages import Given, Trained, foresee, is_first_process, rebuilt, run_stages, stages
+from toolchain.train.stages import Given, Trained, foresee, is_first_process, rebuilt, run_stages, saved_model, stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import Edit, from_json, to_json
 
@@ -96,13 +96,10 @@ def load_run(out: Path) -> tuple[torch.nn.Module, RunConfig, Dataset]:
 
 def _read_run(out: Path) -> tuple[torch.nn.Module, list[Edit], RunConfig, Dataset]:
     """`load_run`, and how the network differs from the one its run file describes."""
-    path = out / "model.pt"
-    if not path.is_file():
-        raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
-    saved = torch.load(path, weights_only=True)
+    saved = saved_model(out)
     if "edits" not in saved:
         kind = "a network quantized after training" if "ptq" in saved else "an integer network"
-        raise UserError(f"{path} holds {kind}, which has no run to go on from", hint="export its model.onnx")
+        raise UserError(f"{out} holds {kind}, which has no run to go on from", hint="export its model.onnx")
     config, edits = RunConfig.model_validate(json.loads(saved["config"])), from_json(saved["edits"])
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
     return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data

@@ -183,6 +183,21 @@ def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict
     return model.eval()
 
 
+def saved_model(out: Path) -> dict[str, Any]:
+    """What model.pt in a run's folder holds: tensors and text, nothing that is executed.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not out.is_dir():
+        raise UserError(f"no run at {out}")
+    path = out / "model.pt"
+    if not path.is_file():
+        raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    return saved
+
+
 def is_first_process() -> bool:
     """Whether this process, of those that train together, writes the files."""
     return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined] # set by Lightning

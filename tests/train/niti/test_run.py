@@ -154,7 +154,7 @@ def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: P
     assert (metrics["params"], metrics["macs"]) == (144 + 4608 + 1280, 64 * 144 + 16 * 4608 + 1280)
     assert load_config(out / "run.toml") == config
     assert list(out.glob("logs/part_0/metrics.csv")) and (out / "checkpoints" / "train" / "epoch-4.ckpt").is_file()
-    with pytest.raises(UserError, match=r"model.pt holds an integer network"):
+    with pytest.raises(UserError, match=r"run holds an integer network"):
         load_run(out)
     network, shifts, saved = load_integer(out)
     assert saved == config and all(torch.equal(value, _weights(out)[k]) for k, value in network.state_dict().items())

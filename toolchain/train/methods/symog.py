@@ -3,10 +3,10 @@ Gaussian modes for improved fixed-point quantization, Neurocomputing 2020) and i
 
 Each layer has one power-of-two step D, found by a line search over its trained weights, and the modes
 ``D * {-n..n}``, n = 2^(bits-1) - 1. The loss gains ``strength * sum (w - Q(w))^2``, Q(w) the nearest mode taken as a
-constant, and the strength grows exponentially; weights are rounded once, at the end. SYMOG also clips weights to the
-outermost modes after each step; that SGM does not is our reconstruction. Batch norms then take the statistics of the
-rounded weights, which no paper says. Papers average the sum over a layer, or not:
-we could not see which; here a weight is drawn alike in every layer. The strengths are our own.
+constant, and the strength grows exponentially; weights are rounded once, at the end, and batch norms then take the
+statistics of the rounded network, which no paper says. SYMOG also clips weights to the outermost modes after each step;
+that SGM does not is our reconstruction. Papers average the sum over a layer, or not: we could not see which; here a
+weight is drawn alike in every layer. The strengths are our own.
 """
 
 from __future__ import annotations

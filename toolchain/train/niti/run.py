@@ -16,7 +16,6 @@ from torch import Tensor
 
 from toolchain import __version__, files
 from toolchain.config import RunConfig
-from toolchain.errors import UserError
 from toolchain.export.execute import execute_qonnx
 from toolchain.export.niti import export_frozen
 from toolchain.export.onnx_file import load_onnx
@@ -27,7 +26,7 @@ from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import Network, build_integer, float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
 from toolchain.train.niti.trainer import IntegerClassifier
-from toolchain.train.stages import fitted, quiet_lightning, stages
+from toolchain.train.stages import fitted, quiet_lightning, saved_model, stages
 from toolchain.train.statistics import macs, parameters
 
 log = logging.getLogger(__name__)
@@ -59,10 +58,7 @@ def load_integer(out: Path) -> tuple[Network, Shifts, RunConfig]:
     Raises:
         UserError: no model.pt.
     """
-    path = out / "model.pt"
-    if not path.is_file():
-        raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
-    saved = torch.load(path, weights_only=True)
+    saved = saved_model(out)
     config = RunConfig.model_validate(json.loads(saved["config"]))
     data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
     network = build_integer(config, data.shape, data.classes)
