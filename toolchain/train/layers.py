@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import brevitas.nn as qnn
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from toolchain.config import FLOAT_BITS, LayerQuant, QuantConfig
 from toolchain.errors import UserError, unknown_name
@@ -47,12 +48,13 @@ class Layers:
         """A fully connected layer."""
         return self._weighted(name, nn.Linear, qnn.QuantLinear, (inputs, outputs), bias=bias)
 
-    def relu(self, name: str) -> nn.Module:
-        """ReLU, then an unsigned quantizer."""
+    def relu(self, name: str, *, added: bool = False) -> nn.Module:
+        """ReLU, then an unsigned quantizer; ``added`` if what leaves it is an operand of an add."""
         bits = self._layer(name).act_bits or self.quant.act_bits
         if not self.quantized or bits == FLOAT_BITS:
             return nn.ReLU()
-        return self.method.relu(bits, scale=self.quant.scale)
+        relu = self.method.relu(bits, scale=self.quant.scale)
+        return _in_float32(relu) if added else relu
 
     def signed(self, name: str) -> nn.Module:
         """A signed quantizer for the operands of an add, one bit wider than the activations unless configured.
@@ -81,7 +83,7 @@ class Layers:
         if not self.quantized or bits == FLOAT_BITS:
             return nn.Identity()
         act_quant = self.method.act_quantizer(bits, signed=True, scale=self.quant.scale)
-        return qnn.QuantIdentity(act_quant=act_quant)  # type: ignore[no-any-return]
+        return _in_float32(qnn.QuantIdentity(act_quant=act_quant))
 
     def _layer(self, name: str) -> LayerQuant:
         self.names.append(name)
@@ -104,3 +106,17 @@ class Layers:
         layer: nn.Module = quantized(*shape, bias=bias, weight_quant=weight_quant)
         self.method.attach(layer, bits)
         return layer
+
+
+def _in_float32(quantizer: nn.Module) -> nn.Module:
+    """``quantizer``, whose input is float32 under autocast too.
+
+    Sums of codes are few values, and the next quantizer may have a tie beside one of them: rounded to bfloat16 it would
+    be on the other side, and what is trained another network than what is exported.
+    """
+    quantizer.register_forward_pre_hook(_widened)
+    return quantizer
+
+
+def _widened(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.float() if x.dtype == torch.bfloat16 else x for x in inputs)

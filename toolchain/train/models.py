@@ -167,7 +167,7 @@ def _resnet(blocks: int) -> Callable[[Layers, Shape, int, float], OrderedDict[st
         layers: OrderedDict[str, nn.Module] = OrderedDict(
             conv1=make.conv("conv1", shape[0], channels, 3, padding=1),
             bn1=nn.BatchNorm2d(channels),
-            act1=make.relu("act1"),
+            act1=make.relu("act1", added=True),
         )
         for stage in range(3):
             for block in range(blocks):
