@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -53,20 +54,23 @@ class Schedule:
     seeds: int
     augment: bool = False
     precision: str = "float32"
-    distilled: bool = False
+    variants: tuple[str, ...] = ()  # of FQ-Conv, at all bits
 
 
+WIDE = "wide ends"
 CPU = {
     ("fashion-mnist", "lenet5"): Schedule(3, 256, 3e-3, seeds=3),
     ("mnist", "lenet5"): Schedule(2, 256, 3e-3, seeds=3),
-    ("cifar10", "resnet8"): Schedule(2, 256, 4e-3, seeds=1, augment=True, precision="bfloat16", distilled=True),
-    ("cifar10", "resnet20"): Schedule(1, 256, 4e-3, seeds=1, augment=True, precision="bfloat16"),
+    ("cifar10", "resnet8"): Schedule(
+        2, 256, 4e-3, seeds=1, augment=True, precision="bfloat16", variants=("distilled", WIDE)
+    ),
+    ("cifar10", "resnet20"): Schedule(1, 256, 4e-3, seeds=1, augment=True, precision="bfloat16", variants=(WIDE,)),
 }
 GPU = {
     ("fashion-mnist", "lenet5"): Schedule(40, 256, 3e-3, seeds=3),
     ("mnist", "lenet5"): Schedule(40, 256, 3e-3, seeds=3),
-    ("cifar10", "resnet20"): Schedule(150, 256, 4e-3, seeds=3, augment=True, distilled=True),
-    ("cifar10", "vgg-small"): Schedule(100, 256, 2e-3, seeds=3, augment=True, distilled=True),
+    ("cifar10", "resnet20"): Schedule(150, 256, 4e-3, seeds=3, augment=True, variants=("distilled", WIDE)),
+    ("cifar10", "vgg-small"): Schedule(100, 256, 2e-3, seeds=3, augment=True, variants=("distilled", WIDE)),
 }
 VARIANT_EPOCHS = 3  # fewer leave a variant no epoch for each of its stages
 
@@ -74,8 +78,9 @@ VARIANT_EPOCHS = 3  # fewer leave a variant no epoch for each of its stages
 @dataclass(frozen=True)
 class Case:
     """One row. ``variant``: '', 'gradual' (bits fall to the target), 'no batch norm' (gone after the first half),
-    'proximal' (weights are pulled after the step, whatever the learning rate is) or 'distilled' (from the float network
-    that it starts from)."""
+    'proximal' (weights are pulled after the step, whatever the learning rate is), 'distilled' (from the float network
+    that it starts from) or 'wide ends' (8 bits for weights of the first and the last layer and for operands of adds,
+    which the papers keep in 8 bits or in float)."""
 
     data: str
     model: str
@@ -105,9 +110,9 @@ def cases(schedules: dict[tuple[str, str], Schedule], seeds: int) -> Iterator[Ca
             for method in (*SOFT_METHODS, "lsq", "brevitas"):
                 yield Case(data, model, method, 2, FLOAT_BITS, seed, epochs)
             yield Case(data, model, "symog", 2, FLOAT_BITS, seed, epochs, "proximal")
-            if schedule.distilled and seed == 0:
-                for bits in BITS:
-                    yield Case(data, model, "fqconv", bits, bits, seed, epochs, "distilled")
+            if seed == 0:
+                for variant, bits in product(schedule.variants, BITS):
+                    yield Case(data, model, "fqconv", bits, bits, seed, epochs, variant)
             if seed == 0 and epochs >= VARIANT_EPOCHS:
                 yield Case(data, model, "qil", 2, 2, seed, epochs, "gradual")
                 yield Case(data, model, "fqconv", 2, 2, seed, epochs, "gradual")
@@ -153,6 +158,8 @@ def config_of(case: Case, schedule: Schedule, start: Path | None) -> RunConfig:
         quant: dict[str, object] = {"method": case.method, **bits}
         if case.method == "sgm":
             quant["symog"] = {"strength": SGM_STRENGTH}
+        if case.variant == WIDE:
+            quant |= {"first_weight_bits": 8, "last_weight_bits": 8, "residual_bits": 8}
         if case.variant == "proximal":
             quant["symog"] = {"proximal": True}
         table |= {"quant": quant, "stage": stages_of(case)}
