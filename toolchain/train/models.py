@@ -37,7 +37,7 @@ class Residual(nn.Module):
             conv = make.conv(f"{name}.shortcut.conv", inputs, outputs, 1, stride=stride)
             self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
         self.operand = make.signed(f"{name}.operand")
-        self.act2 = make.relu(f"{name}.act2")
+        self.act2 = make.relu(f"{name}.act2", added=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
