@@ -28,10 +28,10 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from toolchain.boards import load_board
 from toolchain.export.gate import predict
-from toolchain.export.read import read_qonnx
 from toolchain.flow import stages
 from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
+from toolchain.frontend.read import read_qonnx
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.encode import decode
 from toolchain.simulate.csim import build

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.common import RESULTS, Row, conditions, print_rows, timed
-from toolchain.export.agreement import compare
-from toolchain.export.read import read_qonnx
 from toolchain.files import write_text
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import DATA_VARIABLE, cache_folder
 from toolchain.train.ptq.quantize import Bits
 from toolchain.train.ptq.run import Images, quantize_to

@@ -35,14 +35,14 @@ from toolchain.engine.options import Choices
 from toolchain.engine.search import Engine, search
 from toolchain.engine.tables import program
 from toolchain.errors import UserError
-from toolchain.export.read import read_qonnx
 from toolchain.files import write_text
 from toolchain.flow.engine_stages import memory_rate
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0"

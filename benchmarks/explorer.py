@@ -29,14 +29,14 @@ from toolchain.boards import load_board
 from toolchain.dse.cost import graph_cost
 from toolchain.dse.explore import explore
 from toolchain.dse.problem import Problem
-from toolchain.dse.resources import Resources
 from toolchain.dse.solve import Infeasible, Solution, solve
 from toolchain.errors import UserError
-from toolchain.export.read import read_qonnx
 from toolchain.files import write_text
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.graph import Graph
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.resources import Resources
 
 BOARD = load_board("zu3eg")
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "explorer.svg"

@@ -17,8 +17,8 @@ def main() -> None:
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul
     from qonnx.util.cleanup import cleanup_model
 
-    from toolchain.export.execute import execute_qonnx
-    from toolchain.export.read import read_qonnx
+    from toolchain.frontend.execute import execute_qonnx
+    from toolchain.frontend.read import read_qonnx
 
     path = Path(sys.argv[1])
     source = read_qonnx(path)

@@ -27,20 +27,20 @@ import numpy as np
 from benchmarks.common import Row, conditions, print_rows, timed
 from toolchain.boards import load_board
 from toolchain.errors import UserError
-from toolchain.export.agreement import compare
-from toolchain.export.execute import execute_reference
-from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import write_bytes, write_text
 from toolchain.flow.build import load_hardware
 from toolchain.flow.hls4ml import build_hls4ml, distance_line
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.execute import execute_reference
+from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.hls4ml_backend.build import Target, build
 from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.passes.lower import UNIT_PIXEL
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.lower import UNIT_PIXEL
+from toolchain.lowering.pipeline import to_integer
 from toolchain.report.data import Hls4ml
 from toolchain.simulate.compiler import cache_folder
 from toolchain.train.data import load_test

@@ -15,7 +15,6 @@ from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import plan_of
 from toolchain.dse.problem import Decision, Option, Problem
-from toolchain.dse.resources import Resources, total
 from toolchain.dse.solve import solve
 from toolchain.errors import UserError
 from toolchain.hls_templates.fabric import products_per_dsp
@@ -24,6 +23,7 @@ from toolchain.ir.ops import MatVec, Window
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.resources import Resources, total
 
 FINN_WORD_BITS = 36  # mvau_wwidth_max: weights that a PE reads a cycle
 FINN_STEP = 1.2  # of the ladder of targets

@@ -8,9 +8,9 @@ import numpy as np
 
 from tests.onnx_models import Net
 from toolchain.errors import UserError
-from toolchain.export.agreement import Agreement, compare
-from toolchain.export.read import read_qonnx
-from toolchain.passes.pipeline import to_integer
+from toolchain.frontend.agreement import Agreement, compare
+from toolchain.frontend.read import read_qonnx
+from toolchain.lowering.pipeline import to_integer
 
 ROUNDINGS = ("ROUND", "ROUND", "ROUND", "FLOOR", "CEIL", "HALF_EVEN")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from toolchain.boards import list_boards, load_board, read_board
-from toolchain.dse.resources import Resources
 from toolchain.errors import UserError
 from toolchain.paths import data_path
+from toolchain.resources import Resources
 
 
 def numbers(table: dict, prefix: str = "") -> set[str]:

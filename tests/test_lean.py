@@ -28,9 +28,9 @@ HOMES = {
     "sklearn": {"train"},
     "pooch": {"train"},
     "PIL": {"train"},
-    "onnx": {"export", "hls4ml_backend"},
-    "qonnx": {"export"},
-    "onnxruntime": {"export"},
+    "onnx": {"export", "frontend", "hls4ml_backend"},
+    "qonnx": {"export", "frontend"},
+    "onnxruntime": {"export", "frontend"},
     "pulp": {"dse", "engine"},
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
@@ -79,13 +79,13 @@ def test_listing_the_boards_loads_no_framework() -> None:
     assert not _loaded(code + "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code") & HEAVY
 
 
-@pytest.mark.parametrize("part", ["ir", "passes", "dse", "engine", "hls_templates", "simulate", "report"])
+@pytest.mark.parametrize("part", ["ir", "lowering", "passes", "dse", "engine", "hls_templates", "simulate", "report"])
 def test_the_middle_of_the_flow_needs_no_framework(part: str) -> None:
     assert not _loaded("\n".join(f"import {name}" for name in _modules(part))) & FRAMEWORKS
 
 
 def test_lowering_a_file_needs_no_training_framework() -> None:
-    assert not _loaded("import toolchain.flow.stages, toolchain.export.read") & TRAINING
+    assert not _loaded("import toolchain.flow.stages, toolchain.frontend.read") & TRAINING
 
 
 @pytest.mark.parametrize("package", HOMES)

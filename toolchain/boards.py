@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from toolchain.dse.resources import Resources
 from toolchain.errors import UserError, unknown_name
 from toolchain.paths import data_path
 from toolchain.records import Record, parse_record
+from toolchain.resources import Resources
 
 
 def _value(entry: Any) -> Any:

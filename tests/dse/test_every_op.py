@@ -14,12 +14,12 @@ from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
 from toolchain.dse.gaps import gaps
 from toolchain.dse.options import options
-from toolchain.dse.resources import Resources
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape, WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.passes.size_fifos import lag
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.resources import Resources
 
 QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, gaps, lag)
 

@@ -13,10 +13,10 @@ from toolchain.dse import fabric_costs
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.cost_model import parts
 from toolchain.dse.options import multiplier_operands, options
-from toolchain.dse.resources import Resources
 from toolchain.hls_templates.fabric import packing
 from toolchain.ir.ops import Depthwise, MatVec, MulShift
 from toolchain.ir.types import Parallelism, QInt
+from toolchain.resources import Resources
 
 
 def matvec(weight_bits: int, act_bits: int, outputs: int = 24) -> tuple[MatVec, Builder]:

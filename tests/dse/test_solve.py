@@ -11,10 +11,10 @@ import pytest
 from toolchain.dse.ilp import Program, Selection
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Decision, Joint, Link, Option, Port, Problem, pareto, prune
-from toolchain.dse.resources import Resources
 from toolchain.dse.solve import Infeasible, solve
 from toolchain.errors import UserError
 from toolchain.ir.types import Parallelism
+from toolchain.resources import Resources
 
 
 def random_problem(seed: int, decisions: int = 4, options: int = 5) -> tuple[Problem, Resources]:

@@ -12,7 +12,6 @@ import pytest
 from tests.engine.networks import residual_blocks
 from tests.engine.test_search import TINY
 from tests.graphs import Builder
-from toolchain.dse.resources import Resources
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut
 from toolchain.engine.layers import Cut, narrowed
@@ -20,6 +19,7 @@ from toolchain.engine.precision import _Program, _rounded, engine_widths, parts_
 from toolchain.engine.search import search
 from toolchain.errors import UserError
 from toolchain.flow.engine_bits import read_sensitivity
+from toolchain.resources import Resources
 
 BUDGET = Budget(Resources(40_000, 80_000, 360, 400), 4.0)
 CHOICES = replace(TINY, lanes=(8,), tile_depths=(512,))

@@ -8,7 +8,6 @@ import pytest
 
 from tests.engine.networks import inverted_residuals, residual_blocks
 from tests.graphs import Builder
-from toolchain.dse.resources import Resources
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.cut import cut
@@ -19,6 +18,7 @@ from toolchain.engine.tables import program
 from toolchain.engine.timing import MEMORY
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
+from toolchain.resources import Resources
 
 TINY = Choices(
     lanes=(8, 4), in_blocks=(2, 4), out_blocks=(1, 2), tile_depths=(64, 256), taps=(1, 9), bank_kib=(0, 1, 2)

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from tests.onnx_models import NETS, Net, conv_bn_relu
 from toolchain.cli import app
 from toolchain.errors import UserError
-from toolchain.export.read import read_qonnx
 from toolchain.flow.coverage import check
-from toolchain.passes.pipeline import to_integer
+from toolchain.frontend.read import read_qonnx
+from toolchain.lowering.pipeline import to_integer
 
 
 def test_a_network_that_can_be_built(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.export.test_read_maps import unet
+from tests.frontend.test_read_maps import unet
 from tests.graphs import random_input
 from tests.onnx_models import Net
 from toolchain.cli import app

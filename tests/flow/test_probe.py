@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.onnx_models import conv_bn_relu, residual
-from toolchain.export.read import read_qonnx
 from toolchain.flow.probe import Probe, probe
 from toolchain.flow.tables import probe_table
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops import MatVec
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 
 
 def images(graph: Graph) -> np.ndarray:

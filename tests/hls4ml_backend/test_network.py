@@ -13,7 +13,7 @@ from qonnx.core.onnx_exec import execute_onnx
 
 from tests.onnx_models import Net, conv_bn_relu, flatten_linear, multi_threshold, old_style, residual
 from toolchain.errors import UserError
-from toolchain.export.read import read_qonnx
+from toolchain.frontend.read import read_qonnx
 from toolchain.hls4ml_backend.network import onnx_shape, quant_form, to_onnx
 from toolchain.hls4ml_backend.precision import average_precisions, input_precision
 from toolchain.hls4ml_backend.refusals import demand_no_refusal, refusals
@@ -21,7 +21,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Quantizer
 from toolchain.ir.verify import IDENTIFIER
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 
 
 def grouped(path: Path) -> Path:

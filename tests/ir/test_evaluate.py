@@ -16,7 +16,7 @@ from toolchain.ir.evaluate import evaluate, evaluate_node, exact_matmul, round_h
 from toolchain.ir.model_ops import MODEL_OPS
 from toolchain.ir.ops import HARDWARE_OPS, Depthwise, MatVec, MulShift, Pool, Threshold, Window
 from toolchain.ir.types import QInt, Value
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 
 
 def make(op, shape, **attributes):

@@ -14,7 +14,7 @@ from toolchain.ir.encode import decode, encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.store import load, save
 from toolchain.ir.text import to_text
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops import MatVec, Node
 from toolchain.ir.types import QInt
 from toolchain.ir.verify import IllFormed, Level, verify
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 
 
 @pytest.fixture

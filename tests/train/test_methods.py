@@ -12,10 +12,10 @@ from torch import nn
 
 from toolchain.config import RunConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.export.agreement import compare
 from toolchain.export.qonnx import export_qonnx, input_metadata
-from toolchain.export.read import read_qonnx
-from toolchain.passes.pipeline import to_integer
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.read import read_qonnx
+from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import load, pixel_map
 from toolchain.train.methods.symog import FixedStep
 from toolchain.train.models import build

@@ -13,10 +13,10 @@ from torch import nn
 
 from toolchain.config import parse_config
 from toolchain.errors import UserError
-from toolchain.export.agreement import compare
-from toolchain.export.read import read_qonnx
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.ops import Depthwise, GlobalSum, MatVec, MulShift
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.models import build

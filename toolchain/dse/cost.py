@@ -30,7 +30,6 @@ from toolchain.dse.fabric_costs import (
     requantizer,
     rom,
 )
-from toolchain.dse.resources import Resources, total
 from toolchain.hls_templates.adder_graph import adder_graph
 from toolchain.hls_templates.fabric import counts_bits, digit_type, products_per_dsp, stored_weight, tap_packing
 from toolchain.ir.graph import Graph
@@ -56,6 +55,7 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.resources import Resources, total
 
 
 def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resources:

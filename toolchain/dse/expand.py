@@ -12,13 +12,13 @@ from toolchain.dse.gaps import pause_words
 from toolchain.dse.links import MAX_STREAM_BITS, joint, stream_fifo
 from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams, options
 from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
-from toolchain.dse.resources import Resources, total
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, Fork, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
+from toolchain.resources import Resources, total
 
 _FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
 

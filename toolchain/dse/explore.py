@@ -16,7 +16,6 @@ from toolchain.dse.options import READER, WRITER
 from toolchain.dse.plan import Lanes, Plan, SolverRecord
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Problem
-from toolchain.dse.resources import Resources
 from toolchain.dse.solve import Infeasible, Solution, solve
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
@@ -24,6 +23,7 @@ from toolchain.ir.ops import Reshape
 from toolchain.ir.types import Parallelism
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.resources import Resources
 
 _ROUNDS = 4
 _PRICE_SECONDS = 10.0

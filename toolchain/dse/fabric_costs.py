@@ -10,10 +10,10 @@ from math import ceil
 
 from toolchain.dse.cost_model import parts
 from toolchain.dse.cost_model.predict import coefficients
-from toolchain.dse.resources import Resources, total
 from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt
+from toolchain.resources import Resources, total
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption

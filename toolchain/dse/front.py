@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from toolchain.boards import Board
 from toolchain.dse.expand import expand
-from toolchain.dse.resources import Resources
 from toolchain.dse.solve import Solution, solve
 from toolchain.ir.graph import Graph
 from toolchain.passes.hardware_form import hardware_form
+from toolchain.resources import Resources
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from enum import Enum
 import pulp
 
 from toolchain.dse.problem import Option, Problem
-from toolchain.dse.resources import KINDS, Resources
 from toolchain.errors import UserError, unknown_name
+from toolchain.resources import KINDS, Resources
 
 SOLVERS: dict[str, str] = {"highs": "HiGHS", "cbc": "PULP_CBC_CMD"}
 _SCALE = 1000.0  # objectives of order 1 would meet the solvers' absolute gap of 1e-6 too early

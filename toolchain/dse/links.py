@@ -9,9 +9,9 @@ from toolchain.dse.cycles import cycles
 from toolchain.dse.fabric_costs import fifo
 from toolchain.dse.gaps import pause_words
 from toolchain.dse.problem import Joint, Link, Port
-from toolchain.dse.resources import Resources, total
 from toolchain.ir.ops import WidthConvert
 from toolchain.ir.types import Parallelism, Value
+from toolchain.resources import Resources, total
 
 MAX_STREAM_BITS = 4096  # AMD UG1399: widest stream; the widest ap_uint is 4096 bits by default
 MIN_DEPTH = 2

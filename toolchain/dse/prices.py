@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 
 from toolchain.dse.ilp import Program
 from toolchain.dse.problem import Problem
-from toolchain.dse.resources import KINDS, Resources
+from toolchain.resources import KINDS, Resources
 
 USEFUL = 0.02  # steps of less than 2 % are not worth a redesign
 _ATTEMPTS = 4  # cycle counts that are tried as the next step

@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
-from toolchain.dse.resources import Resources, total
 from toolchain.ir.types import Parallelism
+from toolchain.resources import Resources, total
 
 
 @dataclass(frozen=True, order=True)

@@ -8,9 +8,9 @@ from dataclasses import astuple, dataclass
 
 from toolchain.dse.ilp import Goal, Program, available_solver
 from toolchain.dse.problem import Option, Problem
-from toolchain.dse.resources import KINDS, Resources
 from toolchain.errors import UserError
 from toolchain.ir.types import Parallelism
+from toolchain.resources import KINDS, Resources
 
 
 @dataclass(frozen=True)

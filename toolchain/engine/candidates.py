@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
-from toolchain.dse.resources import Resources, total
 from toolchain.engine.layers import Cut
 from toolchain.engine.options import ConvolutionOption, EngineOptions, Tiling, UnitOption
 from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places
 from toolchain.engine.shape import Shape
 from toolchain.engine.timing import idle_cycles, timings
+from toolchain.resources import Resources, total
 
 
 @dataclass(frozen=True)

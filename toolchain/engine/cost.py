@@ -22,9 +22,9 @@ from toolchain.dse.fabric_costs import (
     multiplier,
     packed_multiplier,
 )
-from toolchain.dse.resources import Resources, total
 from toolchain.engine.shape import BEAT_BITS, FIELDS, LONGEST_CHAIN, Shape
 from toolchain.hls_templates.fabric import DSP_SUM
+from toolchain.resources import Resources, total
 
 FIFO_WORDS = 32
 """Words of a stream between two units."""

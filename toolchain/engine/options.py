@@ -9,13 +9,13 @@ from itertools import product
 from math import ceil
 
 from toolchain.dse.problem import pareto
-from toolchain.dse.resources import Resources
 from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
 from toolchain.engine.layers import Cut
 from toolchain.engine.schedule import Places, Schedule, row_words, schedule
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
 from toolchain.hls_templates.fabric import packing
+from toolchain.resources import Resources
 
 LANES = (32, 16, 8, 4)
 IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)

@@ -9,9 +9,9 @@ from typing import TypeVar
 import pulp
 
 from toolchain.dse.ilp import SOLVERS
-from toolchain.dse.resources import KINDS
 from toolchain.engine.candidates import Candidates, color
 from toolchain.engine.options import ConvolutionOption, UnitOption
+from toolchain.resources import KINDS
 
 SMALL_BANKS = 2
 """Banks beside the large one."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from toolchain.dse.ilp import available_solver
-from toolchain.dse.resources import KINDS, Resources
 from toolchain.engine.candidates import Budget, Candidates, least_cycles, places_of
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.layers import Cut
@@ -17,6 +16,7 @@ from toolchain.engine.schedule import Schedule
 from toolchain.engine.shape import Shape
 from toolchain.engine.timing import Timing, timings
 from toolchain.errors import UserError
+from toolchain.resources import KINDS, Resources
 
 
 @dataclass(frozen=True)

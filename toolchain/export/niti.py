@@ -19,12 +19,12 @@ from torch import Tensor
 
 from toolchain import files
 from toolchain.errors import VerificationError
-from toolchain.export.agreement import Agreement, compare
 from toolchain.export.qonnx import OPSET
-from toolchain.export.read import read_qonnx
+from toolchain.frontend.agreement import Agreement, compare
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.models import Shape
 from toolchain.train.niti.freeze import Shifts, frozen_exponents, run_frozen

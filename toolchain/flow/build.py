@@ -10,10 +10,10 @@ from pathlib import Path
 
 from toolchain.dse.plan import Plan, load_plan
 from toolchain.errors import UserError
-from toolchain.export.layout import Layout
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check
 from toolchain.flow.records import ModelRecord, read_record
+from toolchain.frontend.layout import Layout
 from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.errors import UserError
-from toolchain.export.layout import Tensor
-from toolchain.export.onnx_file import OnnxNode, load_onnx
-from toolchain.export.read import input_layout, pixels_of, read_node
-from toolchain.export.reader import Reader
+from toolchain.frontend.layout import Tensor
+from toolchain.frontend.onnx_file import OnnxNode, load_onnx
+from toolchain.frontend.read import input_layout, pixels_of, read_node
+from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Value
-from toolchain.passes.lower import UNIT_PIXEL, refusals
-from toolchain.passes.scaled import Numbers
+from toolchain.lowering.lower import UNIT_PIXEL, refusals
+from toolchain.lowering.scaled import Numbers
 
 SUPPORTED, FOLDED, REFUSED, UNKNOWN = "supported", "folded", "refused", "unknown"
 _SHAPE_KEEPING = """

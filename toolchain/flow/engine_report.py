@@ -7,7 +7,6 @@ from pathlib import Path
 
 from toolchain import __version__
 from toolchain.dse.bound import mac_cycles
-from toolchain.dse.resources import Resources
 from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
 from toolchain.engine.layers import Pass
 from toolchain.engine.schedule import UNITS
@@ -16,6 +15,7 @@ from toolchain.flow.engine_stages import Build
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.flow.summary import accuracy_facts, node_facts, usage_facts, verification_facts, verification_notes
 from toolchain.report.data import Bound, Estimate, ModelFacts, NodeFacts, Report, SolverFacts, Step
+from toolchain.resources import Resources
 
 
 def make_report(build: Build, model: ModelRecord, simulation: SimulationRecord, digest: str) -> Report:

@@ -21,15 +21,15 @@ from toolchain.engine.search import search as find_engine
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
-from toolchain.export.read import read_qonnx
 from toolchain.flow.build import Simulated
 from toolchain.flow.options import Search, prepared_board
 from toolchain.flow.records import ModelRecord, read_record, write_record
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import ArgMax, Array
 from toolchain.ir.store import load, stored_digest
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 from toolchain.records import Record
 from toolchain.simulate.compiler import write_atomic, write_project
 

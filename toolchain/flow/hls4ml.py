@@ -7,9 +7,9 @@ from pathlib import Path
 from toolchain.boards import load_board
 from toolchain.dse.plan import load_plan
 from toolchain.errors import UserError, VerificationError
-from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import digest_file
 from toolchain.flow.records import Hls4mlRecord, ModelRecord, read_record, write_record
+from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.hls4ml_backend.build import Target, build, reuse_factors
 from toolchain.hls4ml_backend.refusals import demand_no_refusal
 from toolchain.ir.encode import encode

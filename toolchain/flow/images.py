@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.export.layout import Layout
+from toolchain.frontend.layout import Layout
 from toolchain.ir.ops import Array
 
 RANDOM_IMAGES = 64

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.export.agreement import Coded, quantizer_codes
-from toolchain.export.execute import execute_qonnx
-from toolchain.export.read import ModelFile, read_qonnx
 from toolchain.files import digest_file
 from toolchain.flow.build import load_folder_images, load_hardware
 from toolchain.flow.options import Check
 from toolchain.flow.records import ModelRecord, read_record
+from toolchain.frontend.agreement import Coded, quantizer_codes
+from toolchain.frontend.execute import execute_qonnx
+from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph

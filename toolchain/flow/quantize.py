@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.export.layout import Layout
 from toolchain.flow.images import load_images
+from toolchain.frontend.layout import Layout
 
 if TYPE_CHECKING:
     from toolchain.train.ptq.quantize import Bits

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import UserError, VerificationError
-from toolchain.export.agreement import Agreement
-from toolchain.export.agreement import compare as compare_with_qonnx
-from toolchain.export.read import read_qonnx
 from toolchain.files import digest_file
 from toolchain.flow import engine_stages
 from toolchain.flow.build import Progress, Simulated, load_folder_images, load_hardware, silent
 from toolchain.flow.images import Images
 from toolchain.flow.options import Check
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, write_record
+from toolchain.frontend.agreement import Agreement
+from toolchain.frontend.agreement import compare as compare_with_qonnx
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph

@@ -17,7 +17,6 @@ from toolchain.dse.explore import explore as find_plan
 from toolchain.dse.front import Point, front
 from toolchain.dse.plan import Plan, load_plan, save_plan
 from toolchain.errors import UserError
-from toolchain.export.read import read_qonnx
 from toolchain.files import write_text
 from toolchain.flow import engine_stages
 from toolchain.flow.build import Progress, build_name, load_folder_images, load_hardware, silent, staged
@@ -27,14 +26,15 @@ from toolchain.flow.options import Check, Search, prepared_board
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, write_record
 from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.flow.summary import make_report
+from toolchain.frontend.read import read_qonnx
 from toolchain.hls_templates.generate import generate as generate_files
 from toolchain.ir.graph import Graph
 from toolchain.ir.store import load, save, stored_digest
+from toolchain.lowering.lower import UNIT_PIXEL
+from toolchain.lowering.pipeline import to_integer
+from toolchain.lowering.scaled import Numbers
 from toolchain.passes.hardware_form import hardware_form
-from toolchain.passes.lower import UNIT_PIXEL
 from toolchain.passes.minimize_fifos import minimize_fifos
-from toolchain.passes.pipeline import to_integer
-from toolchain.passes.scaled import Numbers
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.report.data import Report
 from toolchain.report.write import write_report

@@ -12,7 +12,6 @@ from toolchain.dse.bound import bound
 from toolchain.dse.cost import cost, graph_cost, reader_cost, writer_cost
 from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, prologue, stream_cycles
 from toolchain.dse.plan import Plan
-from toolchain.dse.resources import Resources
 from toolchain.dse.zeros import zero_weight_luts
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.ir.graph import Graph
@@ -33,6 +32,7 @@ from toolchain.report.data import (
     Usage,
     Verification,
 )
+from toolchain.resources import Resources
 from toolchain.simulate.cycles import simulate, steady_interval
 
 WORD_BITS = 128

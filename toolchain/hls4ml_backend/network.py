@@ -22,7 +22,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Affine, LeakyRelu, Quantize, RealAdd, RealConv, RealPool, Relu
 from toolchain.ir.ops import Array, Node, Reshape
 from toolchain.ir.types import Quantizer, Value
-from toolchain.passes.lower_spatial import dense_codes
+from toolchain.lowering.lower_spatial import dense_codes
 
 LAST = "qonnx.custom_op.channels_last"
 GENERAL = "qonnx.custom_op.general"

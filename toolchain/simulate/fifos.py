@@ -15,10 +15,10 @@ from itertools import chain, count
 import numpy as np
 
 from toolchain.dse.fabric_costs import fifo
-from toolchain.dse.resources import Resources
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, MatVec, RowConv
+from toolchain.resources import Resources
 from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
 
 MOST_STAGES = 16

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from toolchain.passes.requantize import round_ratio
+from toolchain.lowering.requantize import round_ratio
 from toolchain.train.niti.numbers import ceil_log2, requantize
 from toolchain.train.niti.rounding import nearest, pseudo_stochastic, stochastic
 

@@ -15,12 +15,12 @@ from lightning.pytorch.callbacks import Callback
 
 from toolchain.config import RunConfig, dump_toml, find_config, load_config, parse_config
 from toolchain.errors import UserError, VerificationError
-from toolchain.export.execute import execute_reference
 from toolchain.export.niti import export_frozen
-from toolchain.export.onnx_file import load_onnx
-from toolchain.export.read import read_qonnx
+from toolchain.frontend.execute import execute_reference
+from toolchain.frontend.onnx_file import load_onnx
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.ops import MulShift, Threshold
-from toolchain.passes.pipeline import to_integer
+from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.loop import load_run, train

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from toolchain.passes.requantize import round_ratio
+from toolchain.lowering.requantize import round_ratio
 from toolchain.train.data import Dataset, PixelMap, pixel_map
 from toolchain.train.niti.numbers import LIMIT, MANTISSA_BITS, Block
 

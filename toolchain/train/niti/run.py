@@ -16,10 +16,10 @@ from torch import Tensor
 
 from toolchain import __version__, files
 from toolchain.config import RunConfig
-from toolchain.export.execute import execute_qonnx
 from toolchain.export.niti import export_frozen
-from toolchain.export.onnx_file import load_onnx
 from toolchain.export.qonnx import input_metadata
+from toolchain.frontend.execute import execute_qonnx
+from toolchain.frontend.onnx_file import load_onnx
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, load
 from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1

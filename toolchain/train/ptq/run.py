@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from toolchain import __version__, files
-from toolchain.export.execute import execute_qonnx
 from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.frontend.execute import execute_qonnx
 from toolchain.train.data import PixelMap
 from toolchain.train.data_formats import Labels
 from toolchain.train.ptq.quantize import Bits, quantize

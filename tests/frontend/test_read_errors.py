@@ -1,0 +1,330 @@
+"""What cannot be built is refused in one line: what, which node of which file, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from tests.onnx_models import Net, conv_bn_relu
+from toolchain.errors import UserError
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.text import to_text
+
+
+def refusal(path: Path) -> str:
+    """The message of the UserError that reading ``path`` raises."""
+    with pytest.raises(UserError) as caught:
+        read_qonnx(path)
+    return str(caught.value)
+
+
+def changed(tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    """The file of conv_bn_relu after ``change``."""
+    path = conv_bn_relu(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    path = tmp_path / "no.onnx"
+    assert refusal(path) == f"cannot read the model: No such file or directory [{path}]"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)), b"PK\x03\x04 a zip"])
+def test_a_file_that_is_no_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    assert refusal(path) == f"this is not an ONNX file [{path}]; give a .onnx file in QONNX form"
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    path = conv_bn_relu(tmp_path / "net.onnx")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "this is not an ONNX file" in refusal(path)
+
+
+def test_a_file_without_quantizers(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    assert refusal(net.save(tmp_path / "net.onnx", net.add("Relu", "x"))) == (
+        "this is not a QONNX file: it holds no Quant node [net.onnx]; "
+        "train with quantized layers and export with `fpgaflow train` or Brevitas' export_qonnx"
+    )
+
+
+def test_float_weights(tmp_path: Path) -> None:
+    net = Net((1, 3, 5, 5))
+    x = net.conv(net.quant("x"), net.const(np.ones((2, 3, 3, 3))))
+    assert refusal(net.save(tmp_path / "net.onnx", x)) == (
+        "the weight 'c3' is not quantized [net.onnx, node 'Conv_1' (Conv)]; put a Quant node on it: "
+        "train with quantized layers, e.g. brevitas.nn.QuantConv2d or QuantLinear"
+    )
+
+
+def test_a_dynamic_image_size(tmp_path: Path) -> None:
+    net = Net(("N", 3, "height", 8))
+    assert refusal(net.save(tmp_path / "net.onnx", net.quant("x"))) == (
+        "input 'x' has the shape (N, 3, height, 8); only the batch may be left open [net.onnx]; "
+        "export with a fixed image size, e.g. (1, 3, 32, 32)"
+    )
+
+
+def test_two_outputs(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda model: model.graph.output.append(helper.make_empty_tensor_value_info("t3")))
+    assert refusal(path) == (
+        "the network has 2 outputs: 't5', 't3', not one [net.onnx]; export a module with a single output tensor"
+    )
+
+
+def test_a_missing_initializer_counts_as_a_missing_tensor(tmp_path: Path) -> None:
+    def drop(model: onnx.ModelProto) -> None:
+        del model.graph.initializer[0]
+
+    assert refusal(changed(tmp_path, drop)) == (
+        "tensor 'c0' is read but never defined [net.onnx, node 'Quant_0' (Quant)]; "
+        "the file is damaged or its initializer is missing: export it again"
+    )
+
+
+def test_a_cycle(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    net.add("Add", net.quant("x"), "back", out="t")
+    net.add("Relu", "t", out="back")
+    assert refusal(net.save(tmp_path / "net.onnx", "back")) == (
+        "the graph has a cycle [net.onnx, node 'Add_1' (Add)]; only feed-forward networks can be built"
+    )
+
+
+def test_two_inputs(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path, lambda m: m.graph.input.append(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, 2)))
+    )
+    assert "the network has 2 inputs: 'x', 'y', not one" in refusal(path)
+
+
+def test_unused_initializers_are_left_alone(tmp_path: Path) -> None:
+    """An initializer that no node reads is not even decoded: this one could not be."""
+
+    def add(model: onnx.ModelProto) -> None:
+        model.graph.initializer.add(name="unused", data_type=onnx.TensorProto.FLOAT, dims=[1 << 40])
+
+    assert len(read_qonnx(changed(tmp_path, add)).graph.nodes) == 5
+
+
+def test_300_megabytes_of_unused_initializers(tmp_path: Path) -> None:
+    """The graph is the one without them. Messages one behind the other are merged: zeros are appended as a hole."""
+    path = conv_bn_relu(tmp_path / "net.onnx")
+    expected = to_text(read_qonnx(path).graph)
+    size = 300 << 20
+
+    def field(number: int, length: int) -> bytes:
+        head, rest = bytes([number << 3 | 2]), length
+        while rest > 127:
+            head, rest = head + bytes([rest & 127 | 128]), rest >> 7
+        return head + bytes([rest])
+
+    tensor = onnx.TensorProto(name="unused", data_type=onnx.TensorProto.INT8, dims=[size]).SerializeToString()
+    tensor += field(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, size)
+    inner = field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(tensor) + size) + tensor
+    content = path.read_bytes() + field(onnx.ModelProto.GRAPH_FIELD_NUMBER, len(inner) + size) + inner
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(len(content) + size)
+
+    assert "unused" in [t.name for t in onnx.load(path).graph.initializer]
+    assert to_text(read_qonnx(path).graph) == expected
+
+
+def test_external_weights_that_are_gone(tmp_path: Path) -> None:
+    def move_out(model: onnx.ModelProto) -> None:
+        onnx.external_data_helper.convert_model_to_external_data(model, location="gone.bin", size_threshold=0)
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")
+
+    assert "the weights kept outside the file cannot be read" in refusal(changed(tmp_path, move_out))
+
+
+def test_an_unknown_operation(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    message = refusal(net.save(tmp_path / "net.onnx", net.add("Sigmoid", net.quant("x"), name="act")))
+    assert message.startswith(
+        "the operation Sigmoid is not supported [net.onnx, node 'act' (Sigmoid)]; supported: Quant, Add, ArgMax,"
+    )
+
+
+def test_control_flow(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    body = helper.make_graph([], "body", [], [])
+    x = net.add("If", net.quant("x"), then_branch=body, else_branch=body)
+    assert refusal(net.save(tmp_path / "net.onnx", x)) == (
+        "control flow is not supported [net.onnx, node 'If_1' (If)]; trace the model instead of scripting it"
+    )
+
+
+@pytest.mark.parametrize("attributes", [{"padz": [1, 1, 1, 1]}, {"group": 1.0}])
+def test_attributes_that_the_operation_does_not_have(attributes: dict[str, Any], tmp_path: Path) -> None:
+    net = Net((1, 2, 3, 3))
+    path = net.save(tmp_path / "net.onnx", net.conv(net.quant("x"), net.weight(2, 2, 1, 1), **attributes))
+    assert refusal(path) == (
+        f"the attribute '{next(iter(attributes))}' does not fit the operation [net.onnx, node 'Conv_2' (Conv)]; "
+        "the file is damaged or not written for its opset: export it again"
+    )
+
+
+def test_damaged_bytes_are_a_user_error_or_another_network(tmp_path: Path) -> None:
+    content = conv_bn_relu(tmp_path / "net.onnx").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        for position in rng.integers(0, len(content), 3):
+            damaged[position] = rng.integers(0, 256)
+        path = tmp_path / "damaged.onnx"
+        path.write_bytes(bytes(damaged))
+        try:
+            read_qonnx(path)
+        except UserError:
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    "bits,scale,zero,message",
+    [
+        (2.5, 1.0, 0.0, "the bit width 2.5 is not an integer"),
+        (33, 1.0, 0.0, "a bit width of 33"),
+        (0, 1.0, 0.0, "a bit width of 0"),
+        (4, 0.0, 0.0, "the scale is not a positive number everywhere"),
+        (4, -1.0, 0.0, "the scale is not a positive number everywhere"),
+        (4, np.nan, 0.0, "the scale is not a positive number everywhere"),
+        (4, np.inf, 0.0, "the scale is not a positive number everywhere"),
+        (4, 1.0, 0.5, "the zero point 0.5 is not an integer"),
+        (4, np.ones((1, 3, 1, 1)), 0.0, "the scale of shape (1, 3, 1, 1) does not fit the tensor's (1, 2, 3, 3)"),
+        (4, np.arange(1, 4).reshape(3, 1), 0.0, "the scale differs along H"),
+    ],
+)
+def test_quantizer_parameters(bits: float, scale: float, zero: float, message: str, tmp_path: Path) -> None:
+    net = Net((1, 2, 3, 3))
+    path = net.save(tmp_path / "net.onnx", net.quant("x", bits, scale, zero))
+    assert refusal(path).startswith(f"{message} [net.onnx, node 'Quant_0' (Quant)]; ")
+
+
+def test_a_scale_that_is_computed_from_the_data(tmp_path: Path) -> None:
+    net = Net((1, 4))
+    x = net.add("Quant", net.quant("x"), "x", net.const(0), net.const(4), domain="onnx.brevitas", name="q")
+    assert refusal(net.save(tmp_path / "net.onnx", x)) == (
+        "the scale is not a constant [net.onnx, node 'q' (Quant)]; "
+        "export the trained model in eval mode, so that quantizer parameters are constants"
+    )
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    net = Net((1, 2))
+    weight = net.quant(net.const([[np.nan, 1.0]]))
+    path = net.save(tmp_path / "net.onnx", net.add("Gemm", net.quant("x"), weight, transB=1))
+    assert refusal(path) == (
+        "constant 'c0' holds NaN or infinity [net.onnx, node 'Quant_0' (Quant)]; train the model again"
+    )
+
+
+def test_a_flattened_map_as_output(tmp_path: Path) -> None:
+    net = Net((1, 2, 3, 3))
+    assert refusal(net.save(tmp_path / "net.onnx", net.add("Flatten", net.quant("x")))) == (
+        "the output 't1' is a flattened map; the accelerator puts it out as (height, width, channels) [net.onnx]; "
+        "end the network before the flatten, or behind a linear layer"
+    )
+
+
+Builder = Callable[[Net], str]
+CASES: dict[str, tuple[Builder, str]] = {
+    "inverted clip": (
+        lambda net: net.add("Clip", net.quant("x"), net.const(6.0), net.const(0.0)),
+        "Clip to [6, 0] [net.onnx, node 'Clip_1' (Clip)]; give a minimum below the maximum",
+    ),
+    "average pads": (
+        lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[3, 3], pads=[1] * 4),
+        "an average whose pads do not count [net.onnx, node 'AveragePool_1' (AveragePool)]; "
+        "set count_include_pad=True, or pool without padding",
+    ),
+    "average ceil": (
+        lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        "ceil_mode that adds windows beyond the pads",
+    ),
+    "product": (lambda net: net.add("Mul", net.quant("x"), "x"), "Mul of two activations"),
+    "unequal add": (
+        lambda net: net.add("Add", net.quant("x"), net.add("GlobalAveragePool", net.quant("x"))),
+        "the sum of (1, 2, 3, 3) (NCHW) and (1, 2, 1, 1) (NCHW)",
+    ),
+    "divided constant": (lambda net: net.add("Div", net.const(1.0), net.quant("x")), "a constant divided by"),
+    "zero divisor": (lambda net: net.add("Div", net.quant("x"), net.const(0.0)), "its constants are beyond"),
+    "spatial constant": (
+        lambda net: net.add("Mul", net.quant("x"), net.const(np.arange(3))),
+        "the constant differs along W",
+    ),
+    "nan constant": (lambda net: net.add("Mul", net.quant("x"), net.const(np.nan)), "the constant holds NaN"),
+    "transpose": (lambda net: net.add("Transpose", net.quant("x"), perm=[0, 1, 3, 2]), "perm=[0, 1, 3, 2] of"),
+    "reshape": (
+        lambda net: net.add("Reshape", net.quant("x"), net.const([1, 2, 9], np.int64)),
+        "(1, 2, 3, 3) to (1, 2, 9) changes more than the shape of a frame",
+    ),
+    "scale along inputs": (
+        lambda net: net.conv(net.quant("x"), net.quant(net.const(np.ones((4, 2, 1, 1))), 4, [[[[1.0]], [[2.0]]]])),
+        "a weight scale of shape (1, 2, 1, 1) differs along inputs",
+    ),
+    "conv channels": (lambda net: net.conv(net.quant("x"), net.weight(4, 3, 1, 1)), "weight (4, 3, 1, 1) in 1"),
+    "window": (lambda net: net.conv(net.quant("x"), net.weight(4, 2, 5, 5)), "a window of 5x5 is larger than"),
+    "softmax inside": (
+        lambda net: net.add("Relu", net.add("Softmax", net.add("GlobalAveragePool", net.quant("x")), axis=1)),
+        "a Softmax inside the network",
+    ),
+    "trunc": (
+        lambda net: net.add("Trunc", net.quant("x"), *[net.const(1)] * 4, domain="onnx.brevitas"),
+        "scale 1, zero point 1, 1 bits, 0 bits less",
+    ),
+    "channels-last convolution": (
+        lambda net: net.conv(net.add("Transpose", net.quant("x"), perm=[0, 2, 3, 1]), net.weight(4, 3, 1, 1)),
+        "input 't1' has the axes NHWC, this operation takes NCHW",
+    ),
+    "top 2": (
+        lambda net: net.add("TopK", net.add("Flatten", net.quant("x")), net.const([2], np.int64)),
+        "the top 2 classes",
+    ),
+    "mean of channels": (lambda net: net.add("ReduceMean", net.quant("x"), axes=[1]), "a mean over the axes [1]"),
+    "empty weight": (
+        lambda net: net.conv(net.quant("x"), net.quant(net.const(np.zeros((0, 2, 1, 1))))),
+        "a weight of shape (0, 2, 1, 1)",
+    ),
+    "empty bound": (lambda net: net.add("Clip", net.quant("x"), net.const([])), "the bound 'min' has the shape (0,)"),
+    "huge zero point": (lambda net: net.quant("x", 4, 0.1, 1e30), "a zero point of 1e+30"),
+    "huge pads": (lambda net: net.conv(net.quant("x"), net.weight(2, 2, 3, 3), pads=[10**9] * 4), "pads [1000000000,"),
+    "few pads": (lambda net: net.add("Pad", net.quant("x"), net.const([1, 1], np.int64)), "2 pads for 4 axes"),
+    "rounding": (lambda net: net.quant("x", rounding_mode="SOMEHOW"), "rounding mode 'SOMEHOW'"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case: str, tmp_path: Path) -> None:
+    build, message = CASES[case]
+    net = Net((1, 2, 3, 3))
+    assert refusal(net.save(tmp_path / "net.onnx", build(net))).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"pixel": 3}', '{"pixel": {"scale": ["1/0"], "offset": ["0"]}}',
+             '{"pixel": {"scale": ["1", "2"], "offset": ["0"]}}', '{"pixel": {"scale": [], "offset": ["0"]}}',
+             '{"pixel": {"scale": ["0"], "offset": ["0"]}}']
+)  # fmt: skip
+def test_bad_metadata(text: str, tmp_path: Path) -> None:
+    net = Net((1, 3, 2, 2))
+    net.metadata = {"fpgaflow.input": text}
+    assert refusal(net.save(tmp_path / "net.onnx", net.quant("x"))) == (
+        f"the metadata entry fpgaflow.input is malformed: {text} [net.onnx]; "
+        'write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel'
+    )

@@ -1,0 +1,1 @@
+"""QONNX, QCDQ and QDQ files to MODEL graphs; no training framework."""

@@ -1,0 +1,145 @@
+"""Elementwise nodes of an ONNX file: quantizers, activations, arithmetic with constants, and the classifier's end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.frontend.constants import read_quant
+from toolchain.frontend.layout import Layout, Tensor
+from toolchain.frontend.linear import emit_affine, overflow
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.reader import Reader
+from toolchain.ir.model_ops import Quantize, RealAdd
+from toolchain.ir.ops import ArgMax
+from toolchain.ir.types import Quantizer
+
+
+def read_quantizer(reader: Reader, node: OnnxNode) -> None:
+    """Quant, IntQuant or BipolarQuant of an activation."""
+    source = reader.tensor(node)
+    rule = read_quant(reader.file, node, reader.constants)
+    scale = reader.per_channel(node, rule.scale, source.layout, "scale")
+    quantizer = Quantizer(
+        scale=tuple(float(s) for s in source.layout.permute(scale)),
+        zero_point=rule.zero_point,
+        low=rule.low,
+        high=rule.high,
+        rounding=rule.rounding,
+        bipolar=rule.bipolar,
+    )
+    reader.emit(
+        node,
+        source.layout,
+        lambda name, value: Quantize(
+            name=name,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=(node.name,),
+            quantizer=quantizer,
+            tensor=node.outputs[0],
+        ),
+    )
+
+
+def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
+    """Add, Sub, Mul or Div of an activation with a constant, or Add of two activations."""
+    if len(node.inputs) != 2:
+        raise reader.file.fault(node, f"{len(node.inputs)} operands", "export the model again")
+    active = [index for index in (0, 1) if node.inputs[index] in reader.tensors]
+    if len(active) == 2:
+        _read_add(reader, node)
+        return
+    index = active[0] if active else 0
+    source = reader.tensor(node, index)
+    given = reader.constant(node, 1 - index, "constant").astype(np.float64)
+    constant = reader.per_channel(node, given, source.layout, "constant")
+    one, zero = np.ones(1), np.zeros(1)
+    if node.op == "Add":
+        scale, shift = one, constant
+    elif node.op == "Sub":
+        scale, shift = (one, -constant) if index == 0 else (-one, constant)
+    elif node.op == "Mul":
+        scale, shift = constant, zero
+    else:
+        if index == 1:
+            raise reader.file.fault(node, "a constant divided by an activation", "only activation / constant is linear")
+        if (constant == 0).any():
+            raise overflow(reader, node)
+        scale, shift = 1.0 / constant, zero
+    emit_affine(reader, node, source, scale, shift)
+
+
+def _read_add(reader: Reader, node: OnnxNode) -> None:
+    a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    if node.op != "Add":
+        raise reader.file.fault(node, f"{node.op} of two activations", "only the sum of two activations can be built")
+    if a.layout != b.layout:
+        raise reader.file.fault(
+            node,
+            f"the sum of {reader.shape(a)} ({a.layout.axes}) and {reader.shape(b)} ({b.layout.axes})",
+            "both sides must have one shape and one order of elements",
+        )
+    reader.emit(
+        node,
+        a.layout,
+        lambda name, value: RealAdd(
+            name=name, inputs=(a.value.name, b.value.name), outputs=(value,), origin=(node.name,)
+        ),
+    )
+
+
+def read_identity(reader: Reader, node: OnnxNode) -> None:
+    """Identity, and Dropout outside of training."""
+    reader.alias(node, reader.tensor(node))
+
+
+def read_softmax(reader: Reader, node: OnnxNode) -> None:
+    """A Softmax at the end of the network is left out: it keeps the order of the classes."""
+    source = _classes(reader, node, reader.tensor(node), 1 if reader.file.opset < 13 else -1)
+    behind = reader.consumers.get(node.outputs[0], [])
+    if any(consumer.op not in ("ArgMax", "TopK") for consumer in behind):
+        raise reader.file.fault(node, "a Softmax inside the network", "only one at its end can be left out")
+    reader.notes.append(f"{node.op} '{node.name}' is left out: it does not change the order of the classes")
+    reader.alias(node, source)
+
+
+def read_argmax(reader: Reader, node: OnnxNode) -> None:
+    """ArgMax over the classes."""
+    source = _classes(reader, node, reader.tensor(node), 0)
+    _emit_argmax(reader, node, source, 0, last=bool(node.attributes.get("select_last_index", 0)))
+
+
+def read_topk(reader: Reader, node: OnnxNode) -> None:
+    """The index output of a TopK with k = 1."""
+    k = node.attributes.get("k")
+    if k is None:
+        k = reader.number(node, 1, "k")
+    if int(k) != 1 or not node.attributes.get("largest", 1):
+        raise reader.file.fault(node, f"the top {int(k)} classes", "use k=1, largest=1, or take the logits")
+    if reader.file.output == node.outputs[0] or reader.consumers.get(node.outputs[0]):
+        raise reader.file.fault(node, "the values of TopK are used", "use the indices only, or take the logits")
+    _emit_argmax(reader, node, _classes(reader, node, reader.tensor(node), -1), 1)
+
+
+def _classes(reader: Reader, node: OnnxNode, source: Tensor, default_axis: int) -> Tensor:
+    """``source`` when ``node`` works along its channels, on a 1x1 map whose elements are in order."""
+    rank = len(source.layout.axes)
+    axis = int(node.attributes.get("axis", default_axis)) % rank
+    if axis != source.layout.channel_axis or source.value.shape[:2] != (1, 1) or source.layout.order:
+        raise reader.file.fault(
+            node,
+            f"{node.op} along axis {axis} of a tensor {reader.shape(source)} ({source.layout.axes})",
+            "it must run over the classes of (N, classes)",
+        )
+    return source
+
+
+def _emit_argmax(reader: Reader, node: OnnxNode, source: Tensor, output: int, *, last: bool = False) -> None:
+    reader.emit(
+        node,
+        Layout("NC", (1, 1, 1)),
+        lambda name, value: ArgMax(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), last=last
+        ),
+        output,
+    )

@@ -1,0 +1,230 @@
+"""QONNX file to MODEL-level graph."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from toolchain.errors import UserError
+from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial
+from toolchain.frontend.layout import CHANNELS_LAST, Layout
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
+from toolchain.frontend.reader import Namer, Reader
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import RealConv
+
+_ANY_ORDER = """
+Add Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
+"""
+ANY_ORDER = frozenset(_ANY_ORDER.split())
+"""Operations that work on maps whatever the order of their axes."""
+CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
+    "Add": elementwise.read_arithmetic,
+    "ArgMax": elementwise.read_argmax,
+    "AveragePool": spatial.read_pool,
+    "BatchNormalization": linear.read_batch_norm,
+    "Clip": activations.read_clip,
+    "Concat": rearrange.read_concat,
+    "Conv": linear.read_conv,
+    "DepthToSpace": rearrange.read_depth_to_space,
+    "DequantizeLinear": qcdq.read_dequantize_linear,
+    "Div": elementwise.read_arithmetic,
+    "Dropout": elementwise.read_identity,
+    "Flatten": spatial.read_flatten,
+    "Gemm": linear.read_gemm,
+    "GlobalAveragePool": spatial.read_global_average,
+    "Identity": elementwise.read_identity,
+    "LeakyRelu": activations.read_leaky_relu,
+    "LogSoftmax": elementwise.read_softmax,
+    "MatMul": linear.read_matmul,
+    "MaxPool": spatial.read_pool,
+    "MultiThreshold": activations.read_multi_threshold,
+    "Mul": elementwise.read_arithmetic,
+    "PRelu": activations.read_leaky_relu,
+    "Pad": spatial.read_pad,
+    "QuantizeLinear": qcdq.read_quantize_linear,
+    "ReduceMean": spatial.read_mean,
+    "Relu": activations.read_relu,
+    "Reshape": spatial.read_reshape,
+    "Resize": rearrange.read_resize,
+    "Shape": spatial.read_shape,
+    "Slice": rearrange.read_slice,
+    "Softmax": elementwise.read_softmax,
+    "Split": rearrange.read_split,
+    "Squeeze": spatial.read_squeeze,
+    "Sub": elementwise.read_arithmetic,
+    "TopK": elementwise.read_topk,
+    "Transpose": spatial.read_transpose,
+    "Unsqueeze": spatial.read_unsqueeze,
+    "Upsample": rearrange.read_resize,
+}
+"""One function an ONNX operation that depends on the input; operations on constants are folded before."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Real value of an input pixel: ``pixel * scale + offset``, one entry or one a channel."""
+
+    scale: tuple[Fraction, ...]
+    offset: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A QONNX file as read.
+
+    ``graph`` is at MODEL level. ``layout`` maps host arrays to the graph's input, ``layouts`` every ONNX tensor that
+    depends on it to the IR value of the same data (``values`` names it). ``output`` is the ONNX tensor of the graph's
+    output; it differs from the file's when a final Softmax is left out. ``params`` counts weights and biases, ``macs``
+    multiplications of one frame. ``pixels`` and ``data`` come from the file's metadata.
+    """
+
+    path: Path
+    sha256: str
+    graph: Graph
+    layout: Layout
+    layouts: Mapping[str, Layout]
+    values: Mapping[str, str]
+    output: str
+    params: int
+    macs: int
+    metadata: Mapping[str, str]
+    pixels: Pixels | None
+    data: str | None
+    notes: tuple[str, ...]
+
+
+def read_qonnx(path: Path) -> ModelFile:
+    """Read the QONNX file ``path``; UserError names the node and what to do when it cannot be built."""
+    file = load_onnx(path)
+    reader = Reader(file)
+    layout = input_layout(reader)
+    value = reader.start(layout)
+    for node in [node for node in file.nodes if not reader.constants.fold(node)]:
+        if not reader.constants.fold(node):
+            read_node(reader, node)
+    if file.output not in reader.tensors:
+        raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
+    output = reader.tensors[file.output]
+    if output.layout.order:
+        raise UserError(
+            f"the output '{file.output}' is a flattened map; the accelerator puts it out as (height, width, channels)",
+            where=file.path.name,
+            hint="end the network before the flatten, or behind a linear layer",
+        )
+    graph = Graph(Namer()(file.path.stem, "net"), value, tuple(reader.nodes), output.value.name)
+    return ModelFile(
+        path=file.path,
+        sha256=file.sha256,
+        graph=graph,
+        layout=layout,
+        layouts={name: tensor.layout for name, tensor in reader.tensors.items()},
+        values={name: tensor.value.name for name, tensor in reader.tensors.items()},
+        output=output.onnx_name,
+        params=count_params(graph),
+        macs=count_macs(graph),
+        metadata=file.metadata,
+        pixels=pixels_of(file, layout),
+        data=file.metadata.get("fpgaflow.data"),
+        notes=tuple(reader.notes),
+    )
+
+
+def input_layout(reader: Reader) -> Layout:
+    """(N, F) and maps (N, C, W) or (N, C, H, W); channels last where every layer that the input reaches says so."""
+    file, shape = reader.file, reader.file.shape[1:]
+    if len(shape) == 1:
+        return Layout("NC", (1, 1, shape[0]))
+    if len(shape) not in (2, 3):
+        raise UserError(
+            f"input '{file.input}' has {len(shape) + 1} axes",
+            where=file.path.name,
+            hint="export with an input (N, features) or (N, channels, height, width)",
+        )
+    spatial_axes = "HW"[3 - len(shape) :]
+    if _orders(reader) == {True}:
+        sizes, axes = shape, f"N{spatial_axes}C"
+    else:
+        sizes, axes = (*shape[1:], shape[0]), f"NC{spatial_axes}"
+    height = sizes[0] if len(sizes) == 3 else 1
+    return Layout(axes, (height, sizes[-2], sizes[-1]))
+
+
+def _orders(reader: Reader) -> set[bool]:
+    """Whether the first layers with an opinion that the input reaches take it channels last."""
+    last = reader.file.shape[1:]
+    first_perm = [0, len(last), *range(1, len(last))]
+    found: set[bool] = set()
+    names, seen = [reader.file.input], {reader.file.input}
+    while names:
+        for node in reader.consumers.get(names.pop(), []):
+            if node.domain == CHANNELS_LAST_DOMAIN or node.op == "MatMul":
+                found.add(True)
+            elif node.op == "Transpose":
+                found.add(list(node.attributes.get("perm", ())) == first_perm)
+            elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
+                found.add(True)
+            elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:
+                names += [name for name in node.outputs if name not in seen]
+                seen.update(node.outputs)
+            else:
+                found.add(False)
+    return found
+
+
+def read_node(reader: Reader, node: OnnxNode) -> None:
+    """Append the IR nodes of ``node``, which depends on the input; UserError when it cannot be built."""
+    if node.is_quant:
+        (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
+        return
+    if node.op in CONTROL_FLOW:
+        raise reader.file.fault(node, "control flow is not supported", "trace the model instead of scripting it")
+    handler = HANDLERS.get(node.op)
+    last = node.domain == CHANNELS_LAST_DOMAIN and node.op in CHANNELS_LAST_OPS
+    if handler is None or (node.domain and not last and not node.is_threshold):
+        domain = f" of domain '{node.domain}'" if node.domain else ""
+        raise reader.file.fault(
+            node,
+            f"the operation {node.op}{domain} is not supported",
+            f"supported: Quant, {', '.join(sorted(HANDLERS))}",
+        )
+    handler(reader, node)
+
+
+def count_params(graph: Graph) -> int:
+    """Weights and biases of a MODEL-level graph."""
+    convs = [node for node in graph.nodes if isinstance(node, RealConv)]
+    return sum(node.codes.size + (0 if node.bias is None else node.bias.size) for node in convs)
+
+
+def count_macs(graph: Graph) -> int:
+    """Multiplications of weights in one frame of a MODEL-level graph."""
+    convs = [node for node in graph.nodes if isinstance(node, RealConv)]
+    return sum(node.output.shape[0] * node.output.shape[1] * node.codes.size for node in convs)
+
+
+def pixels_of(file: OnnxFile, layout: Layout) -> Pixels | None:
+    """What the file's metadata or the input's datatype says of its pixels; UserError when that is malformed."""
+    text = file.metadata.get("fpgaflow.input")
+    if text is None:
+        pixels = re.fullmatch(r"UINT[1-8]", file.datatypes.get(file.input, "")) is not None
+        return Pixels((Fraction(1),), (Fraction(0),)) if pixels else None
+    wrong = UserError(
+        f"the metadata entry fpgaflow.input is malformed: {text[:80]}",
+        where=file.path.name,
+        hint='write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel',
+    )
+    try:
+        pixel = json.loads(text)["pixel"]
+        scale, offset = (tuple(Fraction(entry) for entry in pixel[key]) for key in ("scale", "offset"))
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise wrong from error
+    if any(len(entries) not in (1, layout.shape[2]) for entries in (scale, offset)) or min(scale) <= 0:
+        raise wrong
+    return Pixels(scale, offset)

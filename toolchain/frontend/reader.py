@@ -1,0 +1,185 @@
+"""State of one reading: the tensors and IR nodes made so far, and what every handler needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.frontend.constants import Constants
+from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
+from toolchain.ir.ops import Node
+from toolchain.ir.types import Real, Value
+
+MAX_NAME = 48
+_CPP_WORDS = """
+alignas alignof and asm auto bitand bitor bool break case catch char class compl const constexpr continue decltype
+default delete do double else enum explicit export extern false float for friend goto if inline int long main mutable
+namespace new not nullptr operator or private protected public register return short signed sizeof static struct switch
+template this throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor std
+hls ap_int ap_uint
+"""
+CPP_WORDS = frozenset(_CPP_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A Pad node's output: ``source`` inside (top, left, bottom, right) elements of ``value``."""
+
+    source: Tensor
+    pads: tuple[int, int, int, int]
+    value: float
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A QuantizeLinear node's output: the codes of ``source`` in [low, high]; ``scale`` broadcasts to its tensor."""
+
+    source: Tensor
+    scale: np.ndarray
+    zero_point: int
+    low: int
+    high: int
+    origin: tuple[str, ...]
+
+
+class Namer:
+    """Names that are C identifiers, unique, and the same for the same file."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, text: str, prefix: str) -> str:
+        """A fresh name like ``text``; ``prefix`` goes before one that starts with a digit or is empty."""
+        name = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", text)).strip("_")[:MAX_NAME].rstrip("_")
+        if not name or name[0].isdigit() or name in CPP_WORDS:
+            name = f"{prefix}_{name}".rstrip("_")
+        fresh, count = name, 1
+        while fresh in self._taken:
+            count += 1
+            fresh = f"{name}_{count}"
+        self._taken.add(fresh)
+        return fresh
+
+
+class Reader:
+    """Collects the IR nodes of ``file`` in order; handlers ask for a ``tensor`` and then ``emit`` or ``alias``."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        self.file = file
+        self.constants = Constants(file)
+        self.batch = max(file.shape[0], 1)
+        self.namer = Namer()
+        self.tensors: dict[str, Tensor] = {}
+        self.padded: dict[str, Padded] = {}
+        self.codes: dict[str, Codes] = {}
+        self.nodes: list[Node] = []
+        self.notes: list[str] = []
+        self.consumers: dict[str, list[OnnxNode]] = {}
+        for node in file.nodes:
+            for name in node.inputs:
+                self.consumers.setdefault(name, []).append(node)
+
+    def start(self, layout: Layout) -> Value:
+        """Define the graph's input."""
+        value = Value(self.namer(self.file.input, "t"), layout.shape, Real())
+        self.tensors[self.file.input] = Tensor(value, layout, self.file.input)
+        return value
+
+    def tensor(self, node: OnnxNode, index: int = 0, axes: Iterable[str] = ANY) -> Tensor:
+        """Input ``index`` of ``node``, which must depend on the network's input and have one of the ``axes``."""
+        name = node.input(index)
+        if name in self.padded:
+            raise self.file.fault(node, "a Pad in front of it", "pad only in front of a convolution or a pool")
+        if name in self.codes:
+            raise self.file.fault(node, "it reads the codes of QuantizeLinear", "put DequantizeLinear in front of it")
+        if name not in self.tensors:
+            missing = "is a constant" if name in self.constants else "is missing"
+            raise self.file.fault(node, f"input {index} {missing}; it must be an activation", "reorder the operands")
+        tensor = self.tensors[name]
+        wanted = tuple(axes)
+        if tensor.layout.axes not in wanted:
+            raise self.file.fault(
+                node,
+                f"input '{name}' has the axes {tensor.layout.axes}, this operation takes {' or '.join(wanted)}",
+                "flatten or transpose before it",
+            )
+        return tensor
+
+    def map_tensor(self, node: OnnxNode, index: int = 0) -> Tensor:
+        """Input ``index`` of a ``node`` that works on maps, in the order of axes that its domain has."""
+        last = node.domain == CHANNELS_LAST_DOMAIN
+        return self.tensor(node, index, CHANNELS_LAST if last else CHANNELS_FIRST)
+
+    def shape(self, tensor: Tensor) -> tuple[int, ...]:
+        """The tensor's ONNX shape."""
+        return tensor.layout.onnx_shape(self.batch)
+
+    def constant(self, node: OnnxNode, index: int, what: str) -> np.ndarray:
+        """Input ``index`` of ``node`` as a finite constant, float64 if it is real."""
+        name = node.input(index)
+        if name not in self.constants:
+            raise self.file.fault(node, f"the {what} is not a constant", "export the model in eval mode")
+        array = self.constants.get(name)
+        if np.issubdtype(array.dtype, np.floating):
+            array = array.astype(np.float64)
+            if not np.isfinite(array).all():
+                raise self.file.fault(node, f"the {what} holds NaN or infinity", "train the model again")
+        return array
+
+    def number(self, node: OnnxNode, index: int, what: str) -> float:
+        """Input ``index`` of ``node`` as a single number."""
+        array = self.constant(node, index, what)
+        if array.size != 1:
+            raise self.file.fault(node, f"the {what} has the shape {array.shape}", "give a single number")
+        return float(array.ravel()[0])
+
+    def emit(
+        self,
+        node: OnnxNode,
+        layout: Layout,
+        make: Callable[[str, Value], Node],
+        output: int = 0,
+        *,
+        define: bool = True,
+    ) -> Value:
+        """Append the IR node ``make(name, value)`` that stands for output ``output`` of ``node``."""
+        onnx_name = node.outputs[output]
+        value = Value(self.namer(onnx_name, "t"), layout.shape, Real())
+        self.nodes.append(make(self.namer(node.name, "n"), value))
+        if define:
+            self.tensors[onnx_name] = Tensor(value, layout, onnx_name)
+        return value
+
+    def alias(self, node: OnnxNode, tensor: Tensor, layout: Layout | None = None, output: int = 0) -> None:
+        """Output ``output`` of ``node`` is the value of ``tensor``, seen with ``layout``."""
+        name = node.outputs[output]
+        self.tensors[name] = Tensor(tensor.value, layout or tensor.layout, name)
+
+    def per_channel(self, node: OnnxNode, array: np.ndarray, layout: Layout, what: str) -> np.ndarray:
+        """``array``, broadcast against the ONNX tensor, as (C,) in ONNX order, or (1,) when all are equal."""
+        shape = layout.onnx_shape(self.batch)
+        padded = (1,) * (len(shape) - array.ndim) + array.shape
+        fits = array.ndim <= len(shape) or array.size == 1
+        if array.size == 1:
+            return array.reshape(1)
+        if not fits or any(a not in (1, s) for a, s in zip(padded, shape, strict=True)):
+            raise self.file.fault(
+                node,
+                f"the {what} of shape {array.shape} does not fit the tensor's {shape}",
+                "give one a tensor or channel",
+            )
+        array = array.reshape(padded)
+        for axis in range(array.ndim):
+            if axis != layout.channel_axis and array.shape[axis] > 1:
+                first = array.take([0], axis=axis)
+                if (array != first).any():
+                    raise self.file.fault(
+                        node, f"the {what} differs along {layout.axes[axis]}", "give one a tensor or one a channel"
+                    )
+                array = first
+        vector = array.ravel()
+        return vector[:1] if (vector == vector[0]).all() else vector

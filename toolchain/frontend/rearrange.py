@@ -1,0 +1,251 @@
+"""Nodes of an ONNX file that move elements of maps: Concat, Split, Slice, Resize, Upsample, DepthToSpace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil, floor
+
+from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.reader import Reader
+from toolchain.ir.ops import Concat, DepthToSpace, Slice, Upsample
+
+MAPS = (*CHANNELS_FIRST, *CHANNELS_LAST)
+END = 1 << 62
+"""Stands for the end of an axis, as 2**63 - 1 does in the files of PyTorch."""
+
+
+def read_concat(reader: Reader, node: OnnxNode) -> None:
+    """Concat of activations along the channels."""
+    for i, name in enumerate(node.inputs):
+        if name in reader.constants:
+            raise reader.file.fault(node, f"operand {i} is a constant", "join activations only")
+    sources = [reader.tensor(node, i) for i in range(len(node.inputs))]
+    first = sources[0]
+    _along_channels(reader, node, first, int(node.attributes.get("axis", 1)))
+    if any(s.layout.axes != first.layout.axes or s.value.shape[:2] != first.value.shape[:2] for s in sources):
+        texts = ", ".join(f"{reader.shape(s)} ({s.layout.axes})" for s in sources)
+        raise reader.file.fault(node, f"it joins {texts}", "give all the same map size and order of axes")
+    if len(sources) == 1:
+        reader.alias(node, first)
+        return
+    channels = tuple(s.value.shape[2] for s in sources)
+    layout = Layout(first.layout.axes, (*first.value.shape[:2], sum(channels)), _joined_order(sources))
+    reader.emit(
+        node,
+        layout,
+        lambda name, value: Concat(
+            name=name,
+            inputs=tuple(s.value.name for s in sources),
+            outputs=(value,),
+            origin=(node.name,),
+            channels=channels,
+        ),
+    )
+
+
+def _joined_order(sources: Sequence[Tensor]) -> tuple[int, ...]:
+    """Order of the channels of all ``sources``; empty where each has the file's."""
+    if not any(s.layout.order for s in sources):
+        return ()
+    order: list[int] = []
+    for source in sources:
+        start, count = len(order), source.value.shape[2]
+        order += [start + k for k in source.layout.order or range(count)]
+    return tuple(order)
+
+
+def read_split(reader: Reader, node: OnnxNode) -> None:
+    """Split of the channels; parts that nothing reads are left out."""
+    source = reader.tensor(node)
+    _along_channels(reader, node, source, int(node.attributes.get("axis", 0)))
+    channels, count = source.value.shape[2], len(node.outputs)
+    sizes = [int(n) for n in node.attributes.get("split", ())]
+    if node.input(1):
+        sizes = [int(n) for n in reader.constant(node, 1, "split").ravel()]
+    if not sizes:
+        part = ceil(channels / count)
+        sizes = [min(part, channels - i * part) for i in range(count)]
+    if len(sizes) != count or sum(sizes) != channels or min(sizes) < 1:
+        raise reader.file.fault(node, f"{channels} channels in parts of {sizes}", "give every part some channels")
+    start = 0
+    for i, (name, size) in enumerate(zip(node.outputs, sizes, strict=True)):
+        if name and (reader.consumers.get(name) or name == reader.file.output):
+            _pick(reader, node, source, start, size, output=i)
+        start += size
+
+
+def read_slice(reader: Reader, node: OnnxNode) -> None:
+    """Slice of consecutive channels."""
+    source = reader.tensor(node)
+    shape = reader.shape(source)
+    starts, ends, axes, steps = (_slice_parameter(reader, node, i) for i in range(1, 5))
+    axes = axes or list(range(len(starts)))
+    steps = steps or [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or any(not -len(shape) <= a < len(shape) for a in axes):
+        raise reader.file.fault(node, f"starts {starts}, ends {ends}, axes {axes}", "export the model again")
+    picked = (0, source.value.shape[2])
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = shape[axis]
+        first, last = (min(max(n + size if n < 0 else n, 0), size) for n in (start, end))
+        if step == 1 and (first, last) == (0, size):
+            continue
+        if step != 1 or axis % len(shape) != source.layout.channel_axis or first >= last:
+            name = source.layout.axes[axis]
+            raise reader.file.fault(
+                node, f"elements {start} to {end} by {step} along {name}", "take consecutive channels only"
+            )
+        picked = (first, last - first)
+    _pick(reader, node, source, *picked)
+
+
+def _slice_parameter(reader: Reader, node: OnnxNode, index: int) -> list[int]:
+    """Starts, ends, axes or steps: an input, before opset 10 an attribute; empty when absent."""
+    name = ("starts", "ends", "axes", "steps")[index - 1]
+    if node.input(index):
+        return [max(min(int(n), END), -END) for n in reader.constant(node, index, name).ravel()]
+    return [max(min(int(n), END), -END) for n in node.attributes.get(name, ())]
+
+
+def _pick(reader: Reader, node: OnnxNode, source: Tensor, start: int, size: int, output: int = 0) -> None:
+    """``size`` channels of ``source`` from ``start`` on as an output of ``node``."""
+    if size == source.value.shape[2]:
+        reader.alias(node, source, output=output)
+        return
+    if source.layout.order:
+        raise reader.file.fault(node, "channels of a flattened map", "pick the channels before the flatten")
+    reader.emit(
+        node,
+        Layout(source.layout.axes, (*source.value.shape[:2], size)),
+        lambda name, value: Slice(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), start=start
+        ),
+        output,
+    )
+
+
+def _along_channels(reader: Reader, node: OnnxNode, source: Tensor, axis: int) -> None:
+    rank = len(source.layout.axes)
+    if not -rank <= axis < rank or axis % rank != source.layout.channel_axis:
+        raise reader.file.fault(
+            node,
+            f"{node.op} along axis {axis} of a tensor {reader.shape(source)} ({source.layout.axes})",
+            "only channels can be joined and split",
+        )
+
+
+def read_resize(reader: Reader, node: OnnxNode) -> None:
+    """Resize or Upsample by whole factors whose pixels are copies of one each."""
+    source = reader.tensor(node, axes=MAPS)
+    mode = _text(node, "mode", "nearest")
+    if mode != "nearest":
+        raise reader.file.fault(node, f"mode '{mode}'", "resize with mode='nearest'")
+    shape = reader.shape(source)
+    sizes, scales = _resized(reader, node, shape)
+    factors = {}
+    for axis, old, new, scale in zip(source.layout.axes, shape, sizes, scales, strict=True):
+        factor, rest = divmod(new, old)
+        if rest or (axis in "NC" and factor != 1) or factor < 1:
+            raise reader.file.fault(
+                node, f"{shape} to {sizes}", "resize height and width to whole multiples, channels not at all"
+            )
+        if _sources(reader, node, old, new, scale) != [i // factor for i in range(new)]:
+            raise reader.file.fault(
+                node,
+                f"nearest pixels that are not {factor} copies of each along {axis}",
+                "use coordinate_transformation_mode='half_pixel', or 'asymmetric' with nearest_mode='floor'",
+            )
+        factors[axis] = factor
+    pair = (factors.get("H", 1), factors.get("W", 1))
+    if pair == (1, 1):
+        reader.alias(node, source)
+        return
+    height, width, channels = source.value.shape
+    reader.emit(
+        node,
+        Layout(source.layout.axes, (height * pair[0], width * pair[1], channels), source.layout.order),
+        lambda name, value: Upsample(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), factors=pair
+        ),
+    )
+
+
+def _text(node: OnnxNode, name: str, default: str) -> str:
+    value = node.attributes.get(name, default)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _resized(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[int], list[Fraction]]:
+    """The size and the scale of every axis: scales are an input or an attribute, or follow from an input of sizes."""
+    old = node.op == "Upsample" or reader.file.opset < 11
+    scales = [float(s) for s in node.attributes.get("scales", ())] or _numbers(reader, node, 1 if old else 2, "scales")
+    sizes = [] if old else [int(n) for n in _numbers(reader, node, 3, "sizes")]
+    axes = [int(a) % len(shape) for a in node.attributes.get("axes", range(len(shape)))]
+    given: Sequence[float] = scales or sizes
+    policy = _text(node, "keep_aspect_ratio_policy", "stretch")
+    if len(given) != len(axes) or min(given) <= 0 or policy != "stretch":
+        raise reader.file.fault(node, f"{len(given)} scales for {len(axes)} axes", "give one scale an axis")
+    new, factors = list(shape), [Fraction(1)] * len(shape)
+    for axis, number in zip(axes, given, strict=True):
+        factors[axis] = Fraction(number) if scales else Fraction(int(number), shape[axis])
+        new[axis] = floor(factors[axis] * shape[axis])
+    return new, factors
+
+
+def _numbers(reader: Reader, node: OnnxNode, index: int, what: str) -> list[float]:
+    return reader.constant(node, index, what).ravel().tolist() if node.input(index) else []
+
+
+def _sources(reader: Reader, node: OnnxNode, old: int, new: int, scale: Fraction) -> list[int]:
+    """The input pixel that each output pixel of an axis copies, by the formulas of ONNX, in exact arithmetic."""
+    early = node.op == "Upsample" or reader.file.opset < 11
+    where = _text(node, "coordinate_transformation_mode", "asymmetric" if early else "half_pixel")
+    rounding = _text(node, "nearest_mode", "floor" if early else "round_prefer_floor")
+    half = Fraction(1, 2)
+    shift = (old - floor(scale * old) / scale) / 2 if where == "half_pixel_symmetric" else Fraction(0)
+    transforms = {
+        "half_pixel": lambda i: (i + half) / scale - half,
+        "half_pixel_symmetric": lambda i: shift + (i + half) / scale - half,
+        "pytorch_half_pixel": lambda i: (i + half) / scale - half if new > 1 else Fraction(0),
+        "tf_half_pixel_for_nn": lambda i: (i + half) / scale,
+        "align_corners": lambda i: Fraction(i * (old - 1), max(new - 1, 1)),
+        "asymmetric": lambda i: i / scale,
+    }
+    rounds = {
+        "round_prefer_floor": lambda v: ceil(v - half),
+        "round_prefer_ceil": lambda v: floor(v + half),
+        "floor": floor,
+        "ceil": ceil,
+    }
+    if where not in transforms or rounding not in rounds:
+        raise reader.file.fault(
+            node, f"coordinates '{where}' with nearest_mode '{rounding}'", f"use one of {', '.join(transforms)}"
+        )
+    return [min(max(rounds[rounding](transforms[where](i)), 0), old - 1) for i in range(new)]
+
+
+def read_depth_to_space(reader: Reader, node: OnnxNode) -> None:
+    """DepthToSpace in either order of the channels."""
+    source = reader.tensor(node, axes=("NCHW",))
+    block, mode = int(node.attributes.get("blocksize", 0)), _text(node, "mode", "DCR")
+    height, width, channels = source.value.shape
+    if block < 1 or channels % (block * block) or mode not in ("DCR", "CRD") or source.layout.order:
+        raise reader.file.fault(
+            node, f"{channels} channels in blocks of {block}x{block}, mode {mode}", "give channels for whole blocks"
+        )
+    if block == 1:
+        reader.alias(node, source)
+        return
+    reader.emit(
+        node,
+        Layout("NCHW", (height * block, width * block, channels // block**2)),
+        lambda name, value: DepthToSpace(
+            name=name,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=(node.name,),
+            block=block,
+            channels_first=mode == "CRD",
+        ),
+    )

@@ -1,0 +1,252 @@
+"""Pooling and shape-changing nodes of an ONNX file."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from toolchain.frontend.geometry import map_input, window_of
+from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, flattened
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.reader import Padded, Reader
+from toolchain.ir.model_ops import Quantize, RealPool, Relu
+from toolchain.ir.ops import Reshape
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def read_pool(reader: Reader, node: OnnxNode) -> None:
+    """MaxPool, or AveragePool whose pads, if any, count."""
+    source, padded = map_input(reader, node)
+    kernel = tuple(int(k) for k in node.attributes.get("kernel_shape", ()))
+    if len(kernel) != len(source.layout.axes) - 2:
+        raise reader.file.fault(node, f"kernel_shape {list(kernel)}", "give one number an axis of the map")
+    kernel = kernel if len(kernel) == 2 else (1, *kernel)
+    if len([name for name in node.outputs if name]) > 1:
+        raise reader.file.fault(node, "the indices of MaxPool are used", "use its values only")
+    window = window_of(reader, node, source, (kernel[0], kernel[1]), padded)
+    average = node.op == "AveragePool"
+    if padded is not None and not _neutral(reader, padded, average):
+        raise reader.file.fault(
+            node, f"a Pad with {padded.value:g} in front of it", "pad an average with zeros, a maximum in the pool"
+        )
+    own = window.pads != padded.pads if padded else any(window.pads)
+    if average and own and not node.attributes.get("count_include_pad", 0):
+        raise reader.file.fault(
+            node, "an average whose pads do not count", "set count_include_pad=True, or pool without padding"
+        )
+    _emit_pool(
+        reader,
+        node,
+        source,
+        "average" if average else "max",
+        window.kernel,
+        window.stride,
+        window.pads,
+        window.dilation,
+        source.layout.axes,
+    )
+
+
+def _neutral(reader: Reader, padded: Padded, average: bool) -> bool:
+    """Whether the pads count as the pool's own: zeros in a mean, in a maximum what no element is below."""
+    if average:
+        return padded.value == 0
+    if padded.value <= -FLOAT32_MAX:
+        return True
+    made = next((n for n in reader.nodes if n.output.name == padded.source.value.name), None)
+    positive = isinstance(made, Relu) or (
+        isinstance(made, Quantize) and made.quantizer.low >= made.quantizer.zero_point
+    )
+    return positive and padded.value == 0
+
+
+def read_pad(reader: Reader, node: OnnxNode) -> None:
+    """Pad of a map with a constant, which the convolution or pool behind it takes over."""
+    inner = reader.padded.get(node.input(0))
+    source = inner.source if inner else reader.tensor(node, axes=(*CHANNELS_FIRST, *CHANNELS_LAST))
+    axes = source.layout.axes
+    if node.attributes.get("mode", b"constant") != b"constant":
+        raise reader.file.fault(node, "a Pad that copies elements", "use mode='constant'")
+    given = reader.constant(node, 1, "pads").ravel().tolist() if node.input(1) else node.attributes.get("pads", ())
+    value = reader.number(node, 2, "value") if node.input(2) else node.attributes.get("value", 0.0)
+    along = reader.constant(node, 3, "axes").ravel().tolist() if node.input(3) else range(len(axes))
+    if len(given) != 2 * len(along) or any(not -len(axes) <= int(a) < len(axes) for a in along):
+        raise reader.file.fault(node, f"{len(given)} pads for {len(along)} axes", "export the model again")
+    names = [axes[int(a)] for a in along]
+    pads = {name: (int(given[i]), int(given[i + len(names)])) for i, name in enumerate(names)}
+    if (
+        len(given) != 2 * len(names)
+        or min(map(int, given), default=0) < 0
+        or any(pads.get(a, (0, 0)) != (0, 0) for a in "NC")
+    ):
+        raise reader.file.fault(node, f"pads {list(given)}", "add elements around height and width only")
+    if inner and inner.value != value:
+        raise reader.file.fault(node, "two Pads of unlike values", "pad once")
+    top, bottom = pads.get("H", (0, 0))
+    left, right = pads.get("W", (0, 0))
+    before = inner.pads if inner else (0, 0, 0, 0)
+    total = (before[0] + top, before[1] + left, before[2] + bottom, before[3] + right)
+    reader.padded[node.outputs[0]] = Padded(source, total, float(value))
+
+
+def read_global_average(reader: Reader, node: OnnxNode) -> None:
+    """GlobalAveragePool."""
+    source = reader.map_tensor(node)
+    size = source.value.shape[:2]
+    _emit_pool(reader, node, source, "average", size, size, axes=source.layout.axes)
+
+
+def read_mean(reader: Reader, node: OnnxNode) -> None:
+    """ReduceMean over both spatial axes."""
+    source = reader.tensor(node, axes=(*CHANNELS_FIRST, *CHANNELS_LAST))
+    axes = node.attributes.get("axes")
+    if axes is None and node.input(1):
+        axes = reader.constant(node, 1, "axes").ravel().tolist()
+    rank = len(source.layout.axes)
+    names = sorted(source.layout.axes[int(a)] for a in axes or () if -rank <= int(a) < rank)
+    if names != sorted(set(source.layout.axes) - {"N", "C"}):
+        raise reader.file.fault(node, f"a mean over the axes {list(axes or ())}", "take it over height and width")
+    size = source.value.shape[:2]
+    keep = bool(node.attributes.get("keepdims", 1))
+    _emit_pool(reader, node, source, "average", size, size, axes=source.layout.axes if keep else "NC")
+
+
+def _emit_pool(
+    reader: Reader,
+    node: OnnxNode,
+    source: Tensor,
+    kind: str,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    axes: str = "NCHW",
+) -> None:
+    (h, w, c), layout = source.value.shape, source.layout
+    rows = (h + pads[0] + pads[2] - (kernel[0] - 1) * dilation[0] - 1) // stride[0] + 1
+    columns = (w + pads[1] + pads[3] - (kernel[1] - 1) * dilation[1] - 1) // stride[1] + 1
+    reader.emit(
+        node,
+        Layout(axes, (rows, columns, c), layout.order),
+        lambda name, value: RealPool(
+            name=name,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=(node.name,),
+            kind=kind,
+            kernel=kernel,
+            stride=stride,
+            pads=pads,
+            dilation=dilation,
+        ),
+    )
+
+
+def read_flatten(reader: Reader, node: OnnxNode) -> None:
+    """Flatten to (N, features)."""
+    source = reader.tensor(node)
+    rank = len(source.layout.axes)
+    axis = int(node.attributes.get("axis", 1))
+    if axis % rank != 1 or axis == rank:
+        raise reader.file.fault(node, f"axis={axis}", "flatten to (N, features) with axis=1")
+    _view(reader, node, source, (reader.batch, source.value.size))
+
+
+def read_reshape(reader: Reader, node: OnnxNode) -> None:
+    """Reshape that flattens, or that only names the axes of a 1x1 map."""
+    source = reader.tensor(node)
+    old = reader.shape(source)
+    target = [int(size) for size in reader.constant(node, 1, "shape").ravel()]
+    if not node.attributes.get("allowzero", 0):
+        target = [old[i] if size == 0 and i < len(old) else size for i, size in enumerate(target)]
+    known = math.prod(size for size in target if size != -1)
+    if target.count(-1) == 1 and known > 0:
+        target[target.index(-1)] = math.prod(old) // known
+    _view(reader, node, source, tuple(target))
+
+
+def read_squeeze(reader: Reader, node: OnnxNode) -> None:
+    """Squeeze of the axes of a 1x1 map."""
+    source = reader.tensor(node)
+    old = reader.shape(source)
+    axes = _axes(reader, node)
+    dropped = {a % len(old) for a in axes} if axes else {i for i, size in enumerate(old) if size == 1 and i > 0}
+    if any(old[a] != 1 for a in dropped):
+        raise reader.file.fault(node, f"axes {sorted(dropped)} of {old} are not 1", "export the model again")
+    _view(reader, node, source, tuple(size for i, size in enumerate(old) if i not in dropped))
+
+
+def read_unsqueeze(reader: Reader, node: OnnxNode) -> None:
+    """Unsqueeze of (N, C) to a 1x1 map."""
+    source = reader.tensor(node)
+    shape = list(reader.shape(source))
+    axes = _axes(reader, node)
+    rank = len(shape) + len(axes)
+    for axis in sorted(a % rank for a in axes):
+        shape.insert(axis, 1)
+    _view(reader, node, source, tuple(shape))
+
+
+def _axes(reader: Reader, node: OnnxNode) -> list[int]:
+    if node.input(1):
+        return [int(a) for a in reader.constant(node, 1, "axes").ravel()]
+    return [int(a) for a in node.attributes.get("axes", ())]
+
+
+def _view(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]) -> None:
+    """The elements of ``source`` in their ONNX order as ``shape``."""
+    old, (h, w, _) = reader.shape(source), source.value.shape
+    if shape == old:
+        reader.alias(node, source)
+        return
+    keeps_batch = len(shape) > 1 and shape[0] == reader.batch and math.prod(shape) == math.prod(old)
+    if keeps_batch and len(shape) == 2:
+        layout = flattened(source.layout)
+        if h * w == 1:
+            reader.alias(node, source, layout)
+            return
+        reader.emit(
+            node,
+            layout,
+            lambda name, value: Reshape(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,)),
+        )
+        return
+    same_order = CHANNELS_LAST if source.layout.axes in CHANNELS_LAST else CHANNELS_FIRST
+    for axes in (ANY if w == 1 else same_order) if keeps_batch and h == 1 else ():
+        layout = Layout(axes, source.layout.shape, source.layout.order)
+        if shape == layout.onnx_shape(reader.batch):  # the axes of a single row or pixel only get other names
+            reader.alias(node, source, layout)
+            return
+    raise reader.file.fault(
+        node,
+        f"{old} to {shape} changes more than the shape of a frame",
+        "only flattening to (N, features) can be built",
+    )
+
+
+def read_transpose(reader: Reader, node: OnnxNode) -> None:
+    """Transpose between NCHW and NHWC; a channels-last stream is the same for both."""
+    source = reader.tensor(node)
+    old = source.layout.axes
+    perm = [int(p) for p in node.attributes.get("perm", range(len(old))[::-1])]
+    moved = "".join(old[p] for p in perm) if sorted(perm) == list(range(len(old))) else ""
+    if moved in ANY:
+        reader.alias(node, source, Layout(moved, source.layout.shape, source.layout.order))
+        return
+    if moved.startswith("N") and len(moved) == 4 and source.value.shape[:2] == (1, 1):
+        axes = "NCHW" if moved.index("C") == 1 else "NHWC"
+        if moved.index("C") != 2:
+            reader.alias(node, source, Layout(axes, source.layout.shape, source.layout.order))
+            return
+    raise reader.file.fault(
+        node, f"perm={perm} of a tensor {reader.shape(source)} ({old})", "only NCHW to NHWC and back can be built"
+    )
+
+
+def read_shape(reader: Reader, node: OnnxNode) -> None:
+    """Shape of an activation: a constant, since every frame has the same."""
+    shape = reader.shape(reader.tensor(node))
+    start, end = int(node.attributes.get("start", 0)), int(node.attributes.get("end", len(shape)))
+    reader.constants.set(node.outputs[0], np.asarray(shape[start:end], dtype=np.int64))

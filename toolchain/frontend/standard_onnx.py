@@ -1,0 +1,284 @@
+"""A QONNX file rewritten with standard ONNX operations only: constants folded, batch axis open.
+
+Every rewritten quantizer does the float32 operations of the QONNX executor in the executor's order, so that both give
+the same numbers. What cannot be rewritten that way raises NotStandard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from toolchain.frontend.constants import Constants, read_quant, rounding_of
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
+
+ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
+MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
+IR_VERSION = 8
+INDEX_OPS = frozenset({"ArgMax", "TopK", "Shape"})
+QUANT_DOMAIN = "qonnx.custom_op.general"
+
+
+class NotStandard(Exception):
+    """A quantizer that standard ONNX operations do not express."""
+
+
+def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batch: int | None) -> onnx.ModelProto:
+    """The nodes of ``file`` that depend on its input, everything else as initializers.
+
+    ``standard`` rewrites the quantizers, else they stay QONNX nodes. ``batch`` None leaves the batch axis open.
+    """
+    constants = Constants(file)
+    builder = _Builder()
+    for node in file.nodes:
+        if constants.fold(node):
+            continue
+        if node.domain == CHANNELS_LAST_DOMAIN:
+            builder.nodes.extend(_channels_first(node, constants, builder))
+        elif node.is_threshold:
+            builder.nodes.extend(_thresholds(node, constants, builder) if standard else [_qonnx_node(node)])
+        elif not node.is_quant:
+            builder.nodes.append(_updated(file, node, constants, builder, batch))
+        elif standard:
+            builder.nodes.extend(_standard_quant(file, node, constants, builder))
+        else:
+            builder.nodes.append(_qonnx_node(node))
+    read = {name for node in builder.nodes for name in node.input if name}
+    for name in sorted(name for name in read if name in constants and name not in builder.initializers):
+        array = constants.get(name)
+        builder.initializers[name] = array.astype(np.float32) if name in constants.quantized else array
+    return _model(file, builder, outputs, batch)
+
+
+class _Builder:
+    """Nodes and initializers of the new graph."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, np.ndarray] = {}
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """Add the initializer ``name``."""
+        self.initializers[name] = array
+        return name
+
+
+def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int | None) -> onnx.ModelProto:
+    makers = {name: node.op_type for node in builder.nodes for name in node.output}
+    first = "N" if batch is None else batch
+    graph = helper.make_graph(
+        builder.nodes,
+        "folded",
+        [helper.make_tensor_value_info(file.input, TensorProto.FLOAT, (first, *file.shape[1:]))],
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.INT64 if makers[name] in INDEX_OPS else TensorProto.FLOAT, None
+            )
+            for name in outputs
+        ],
+        [numpy_helper.from_array(array, name) for name, array in builder.initializers.items()],
+    )
+    opsets = [helper.make_opsetid("", max(file.opset, MIN_OPSET))]
+    second = any(node.op_type == "Trunc" and len(node.input) == 6 for node in builder.nodes)
+    for domain in sorted({node.domain for node in builder.nodes if node.domain}):
+        opsets.append(helper.make_opsetid(domain, 2 if second and domain == QUANT_DOMAIN else 1))
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _updated(
+    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder, batch: int | None
+) -> onnx.NodeProto:
+    """A standard node as the new opset writes it, for any batch."""
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.name = node.name
+    if node.op == "Reshape" and node.input(1) in constants and batch != max(file.shape[0], 1):
+        _open_batch(file, node, constants, builder, proto)
+    elif node.op == "Conv" and node.input(2) in constants:
+        bias = constants.get(node.input(2)).astype(np.float32).reshape(-1)
+        channels = constants.get(node.input(1)).shape[0]
+        proto.input[2] = builder.constant(f"{node.name}:bias", np.broadcast_to(bias, (channels,)).copy())
+    elif node.op == "BatchNormalization":
+        _drop(proto, "spatial")
+    elif node.op == "Clip" and file.opset < MIN_OPSET:
+        for key in ("min", "max"):
+            bound = node.attributes.get(key)
+            array = np.float32(bound if bound is not None else {"min": -np.inf, "max": np.inf}[key])
+            proto.input.append(builder.constant(f"{node.name}:{key}", np.asarray(array)))
+            _drop(proto, key)
+    elif node.op == "TopK" and "k" in node.attributes:
+        proto.input.append(builder.constant(f"{node.name}:k", np.asarray([node.attributes["k"]], dtype=np.int64)))
+        _drop(proto, "k")
+    elif node.op == "Slice" and "starts" in node.attributes:
+        for key in ("starts", "ends", "axes"):
+            if key in node.attributes:
+                given = np.asarray(node.attributes[key], dtype=np.int64)
+                proto.input.append(builder.constant(f"{node.name}:{key}", given))
+                _drop(proto, key)
+    elif node.op == "Upsample" or (node.op == "Resize" and file.opset < MIN_OPSET):
+        return _new_resize(node, builder)
+    return proto
+
+
+def _new_resize(node: OnnxNode, builder: _Builder) -> onnx.NodeProto:
+    """Upsample, or Resize of opset 10, as later opsets write it."""
+    scales = node.input(1)
+    if "scales" in node.attributes:
+        scales = builder.constant(f"{node.name}:scales", np.asarray(node.attributes["scales"], dtype=np.float32))
+    mode = node.attributes.get("mode", b"nearest").decode("utf-8", "replace")
+    rules = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": mode}
+    roi = builder.constant(f"{node.name}:roi", np.zeros(0, dtype=np.float32))  # opset 11 demands one
+    return helper.make_node("Resize", [node.inputs[0], roi, scales], [node.outputs[0]], node.name, **rules)
+
+
+def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder, proto: onnx.NodeProto) -> None:
+    """Let a Reshape whose target names the file's batch keep the batch it is given."""
+    target = constants.get(node.inputs[1]).copy()
+    if not target.size or target[0] != max(file.shape[0], 1):
+        return
+    if -1 not in target:
+        target[0] = -1
+    elif 0 not in target:
+        _drop(proto, "allowzero")
+        target[0] = 0  # the batch of the input
+    proto.input[1] = builder.constant(f"{node.name}:shape", target)
+
+
+def _drop(proto: onnx.NodeProto, attribute: str) -> None:
+    kept = [a for a in proto.attribute if a.name != attribute]
+    del proto.attribute[:]
+    proto.attribute.extend(kept)
+
+
+def _qonnx_node(node: OnnxNode) -> onnx.NodeProto:
+    """A quantizer as the executor takes it, with the attributes that older exports leave out."""
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.name, proto.domain = node.name, QUANT_DOMAIN
+    if node.op in ("Quant", "IntQuant"):
+        for key, default in (("signed", 1), ("narrow", 0), ("rounding_mode", "ROUND")):
+            if key not in node.attributes:
+                proto.attribute.append(helper.make_attribute(key, default))
+    return proto
+
+
+def _standard_quant(
+    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
+) -> Iterator[onnx.NodeProto]:
+    if node.op == "Trunc":
+        yield from _standard_trunc(file, node, constants, builder)
+        return
+    rule = read_quant(file, node, constants)
+    wide = node.op != "BipolarQuant" and rule.zero_point != 0 and not _stays_float32(constants.get(node.inputs[2]))
+    if wide or rule.scale.dtype != np.float32 or (not rule.bipolar and rule.rounding not in ROUND_OPS):
+        raise NotStandard(node.name)
+    x, name = node.inputs[0], node.name
+    scale = builder.constant(f"{name}:scale", rule.scale)
+
+    def number(what: str, value: float) -> str:
+        return builder.constant(f"{name}:{what}", np.asarray(value, dtype=np.float32))
+
+    def step(op: str, *inputs: str, last: bool = False) -> onnx.NodeProto:
+        return helper.make_node(op, list(inputs), [node.outputs[0] if last else f"{name}:{op}"], f"{name}:{op}")
+
+    if node.op != "BipolarQuant":
+        yield step("Div", x, scale)
+        x = f"{name}:Div"
+    if rule.bipolar:
+        yield step("Less", x, number("zero", 0.0))
+        yield step("Where", f"{name}:Less", number("minus", -1.0), number("plus", 1.0))
+        x = f"{name}:Where"
+    else:
+        if rule.zero_point:
+            yield step("Add", x, number("zero", rule.zero_point))
+            x = f"{name}:Add"
+        yield step("Clip", x, number("low", rule.low), number("high", rule.high))
+        rounding = ROUND_OPS[rule.rounding]
+        yield step(rounding, f"{name}:Clip")
+        x = f"{name}:{rounding}"
+        if rule.zero_point:
+            yield step("Sub", x, f"{name}:zero")
+            x = f"{name}:Sub"
+    yield step("Mul", x, scale, last=True)
+
+
+def _thresholds(node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+    """A MultiThreshold as one comparison a threshold; an axis of them would take as many times the memory."""
+    rows, named = constants.get(node.inputs[1]), data_layout(node)
+    if (rows.astype(np.float32) != rows).any() or (len(rows) > 1 and not named):
+        raise NotStandard(node.name)
+    spread = (-1, *[1] * (len(named) - 1 - channel_axis(named))) if len(rows) > 1 else ()
+    name, total = node.name, ""
+
+    def number(what: str, value: float) -> str:
+        return builder.constant(f"{name}:{what}", np.asarray(value, dtype=np.float32))
+
+    def step(op: str, what: str, *inputs: str) -> onnx.NodeProto:
+        return helper.make_node(op, list(inputs), [f"{name}:{what}"], f"{name}:{what}")
+
+    zero, one = number("0", 0.0), number("1", 1.0)
+    for i, column in enumerate(rows.astype(np.float32).T):
+        limit = builder.constant(f"{name}:limit{i}", column.reshape(spread))
+        yield step("Less", f"below{i}", node.inputs[0], limit)
+        yield step("Where", f"reached{i}", f"{name}:below{i}", zero, one)
+        if total:
+            yield step("Add", f"total{i}", total, f"{name}:reached{i}")
+        total = f"{name}:total{i}" if total else f"{name}:reached{i}"
+    scale, bias = (node.attributes.get(key, default) for key, default in (("out_scale", 1.0), ("out_bias", 0.0)))
+    yield step("Mul", "scaled", total, number("scale", scale))
+    yield helper.make_node("Add", [f"{name}:scaled", number("bias", bias)], [node.outputs[0]], name)
+
+
+def _standard_trunc(
+    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
+) -> Iterator[onnx.NodeProto]:
+    """The steps of the executor's Trunc for a zero point of 0."""
+    numbers = [np.asarray(constants.get(name)) for name in node.inputs[1:]]
+    rounding = rounding_of(file, node, "FLOOR")
+    scale, bits = numbers[0], int(numbers[-1].ravel()[0])
+    if any(n.size != 1 or n.dtype != np.float32 for n in numbers) or numbers[1].any() or rounding not in ROUND_OPS:
+        raise NotStandard(node.name)
+    second = len(numbers) == 5
+    shift = np.round(np.log2(numbers[3] / scale)) if second else numbers[2] - numbers[3]
+    name, at = node.name, node.inputs[0]
+    steps: list[tuple[str, list[float | np.ndarray]]] = [
+        ("Div", [scale]),
+        ("Round", []),
+        ("Div", [2.0 ** shift.ravel()[0]]),
+    ]
+    if second:
+        signed, narrow = bool(node.attributes.get("signed", 1)), bool(node.attributes.get("narrow", 0))
+        low = -(1 << bits - 1) + narrow if signed else 0
+        steps.append(("Clip", [low, (1 << bits - 1) - 1 if signed else (1 << bits) - 1 - narrow]))
+    steps += [(ROUND_OPS[rounding], []), ("Mul", [numbers[3] if second else scale])]
+    for index, (op, values) in enumerate(steps):
+        given = [
+            builder.constant(f"{name}:{index}:{i}", np.asarray(v, dtype=np.float32).reshape(()))
+            for i, v in enumerate(values)
+        ]
+        out = node.outputs[0] if index == len(steps) - 1 else f"{name}:{index}"
+        yield helper.make_node(op, [at, *given], [out], f"{name}:{index}")
+        at = out
+
+
+def _channels_first(node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+    """A channels-last node between two Transposes, as its executor runs it."""
+    name, kernel = node.name, node.attributes.get("kernel_shape", (1, 1))
+    rank = len(kernel) + 2
+    inner = onnx.NodeProto()
+    inner.CopyFrom(node.proto)
+    inner.name, inner.domain, inner.input[0] = name, "", f"{name}:first"
+    if node.op == "Conv":
+        weight = np.moveaxis(constants.get(node.inputs[1]).astype(np.float32), -1, 1)
+        inner.input[1] = builder.constant(f"{name}:weight", np.ascontiguousarray(weight))
+    inner.output[0] = f"{name}:last"
+    yield helper.make_node("Transpose", [node.inputs[0]], [f"{name}:first"], perm=[0, rank - 1, *range(1, rank - 1)])
+    yield inner
+    yield helper.make_node("Transpose", [f"{name}:last"], [node.outputs[0]], perm=[0, *range(2, rank), 1])
+
+
+def _stays_float32(zero_point: np.ndarray) -> bool:
+    return np.result_type(np.float32, zero_point.dtype) == np.float32

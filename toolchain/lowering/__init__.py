@@ -1,0 +1,1 @@
+"""MODEL -> INTEGER: the conversion and its proofs."""

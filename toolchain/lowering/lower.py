@@ -1,0 +1,263 @@
+"""MODEL -> INTEGER: replace real arithmetic by integer arithmetic that is equal to it.
+
+Each real value is followed as scaled integers (``scaled.py``); convolutions become integer products
+(``lower_spatial.py``), quantizers become proven requantizers (``requantize.py``), and what is left at the output
+becomes the host's decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import isinf
+
+from toolchain.errors import UserError
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, Relu
+from toolchain.ir.ops import ArgMax, Node, Reshape
+from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Real, Value
+from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
+from toolchain.lowering.add_terms import combine
+from toolchain.lowering.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
+from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
+from toolchain.lowering.state import PIXEL, Lowering, even, lower_node, merged, placed, rearranged, single, where
+from toolchain.passes.insert_forks import fresh_name
+
+UNIT_PIXEL = ((Fraction(1, 255),), (Fraction(0),))
+"""Pixel scale and offset assumed for a network that says nothing: pixel / 255."""
+
+
+def lower(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
+    """The INTEGER graph equal to the MODEL-level ``graph``; ``pixel`` is scale and offset of the input's pixels.
+
+    The integer value behind each Quantize keeps that node's value name, and holds its codes. Raises UserError, naming
+    the node, for what integers cannot express exactly.
+    """
+    state = Lowering(pixel)
+    source, quantizer = _start(graph, state)
+    for node in graph.nodes:
+        if not _by_host(graph, quantizer, node, state):
+            state.reals[node.output.name] = _lowered(node, state)
+    output = single(state, graph.nodes[-1], placed(state, graph.nodes[-1], state.reals[graph.output]))
+    if not any(isinstance(node, ArgMax) for node in state.nodes):
+        state.decoding = Decoding(output.terms[0].scale, output.offset)
+    encoding, end = Encoding(*pixel, quantizer), output.terms[0].value.name
+    return Graph(graph.name, source, _needed(state.nodes, end), end, encoding, state.decoding)
+
+
+def _needed(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
+    """The nodes that ``output`` depends on: convolutions may have read around a Concat."""
+    wanted, found = {output}, []
+    for node in reversed(nodes):
+        if any(value.name in wanted for value in node.outputs):
+            wanted.update(node.inputs)
+            found.append(node)
+    return tuple(reversed(found))
+
+
+def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[str, UserError]:
+    """Why ``lower`` would refuse nodes of ``graph``, by node name; found without building requantizers.
+
+    Behind a refused node the search goes on as if a quantizer of 8 bits stood there.
+    """
+    state = Lowering(pixel, dry=True)
+    _, quantizer = _start(graph, state)
+    found: dict[str, UserError] = {}
+    for node in graph.nodes:
+        if _by_host(graph, quantizer, node, state):
+            continue
+        try:
+            real = _lowered(node, state)
+            if node.output.name == graph.output:
+                single(state, node, placed(state, node, real))
+        except UserError as error:
+            found[node.name] = error
+            kind = QInt(8, True)
+            value = Value(node.output.name, node.output.shape, kind)
+            real = Scaled((Term(value, (Fraction(1),), kind.min, kind.max),), (Fraction(0),))
+        state.reals[node.output.name] = real
+    return found
+
+
+def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
+    """Define the integers of the input; returns them and the quantizer that the host applies, if any."""
+    state.names |= {*graph.values(), *(node.name for node in graph.nodes)}
+    quantizer = _input_quantizer(graph)
+    kind = PIXEL if quantizer is None else quantizer.type
+    source = Value(graph.input.name, graph.input.shape, kind)
+    low, high = (0, 255) if quantizer is None else (quantizer.low, quantizer.high)
+    if quantizer is None:
+        scale, offset = state.pixel
+    else:
+        scale = fractions(quantizer.scale)
+        offset = tuple(-s * quantizer.zero_point for s in scale)
+    state.reals[graph.input.name] = Scaled((Term(source, scale, low, high),), offset)
+    return source, quantizer
+
+
+def _lowered(node: Node, state: Lowering) -> Scaled:
+    """What ``node`` makes of its inputs; only elementwise operations take a view."""
+    inputs = [state.reals[name] for name in node.inputs]
+    if not isinstance(node, Affine | Relu | Clamp | LeakyRelu | Quantize):
+        inputs = [placed(state, node, x) for x in inputs]
+    return lower_node(node, state, *inputs)
+
+
+def _by_host(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> bool:
+    """Whether ``node`` is the input's quantizer, which the host applies; its codes are the input's then."""
+    if quantizer is None or not isinstance(node, Quantize) or node.inputs != (graph.input.name,):
+        return False
+    state.reals[node.output.name] = state.reals[graph.input.name]
+    return True
+
+
+def _input_quantizer(graph: Graph) -> Quantizer | None:
+    """The quantizer that all readers of the input share, if it is one the host can apply."""
+    readers = graph.consumers()[graph.input.name]
+    first = readers[0] if readers else None
+    if (
+        not isinstance(first, Quantize)
+        or first.quantizer.grid > 1
+        or any(not isinstance(n, Quantize) or n.quantizer != first.quantizer for n in readers)
+    ):
+        return None
+    return first.quantizer
+
+
+@lower_node.register
+def _(node: Affine, state: Lowering, x: Scaled) -> Scaled:
+    return affine(x, x.seen(fractions(node.scale)), x.seen(fractions(node.shift)))
+
+
+@lower_node.register
+def _(node: Relu, state: Lowering, x: Scaled) -> Scaled:
+    return clamp(x, Fraction(0), None)
+
+
+@lower_node.register
+def _(node: Clamp, state: Lowering, x: Scaled) -> Scaled:
+    low, high = (None if isinf(bound) else Fraction(bound) for bound in (node.low, node.high))
+    return clamp(x, low, high)
+
+
+@lower_node.register
+def _(node: LeakyRelu, state: Lowering, x: Scaled) -> Scaled:
+    bent = leaky(x, x.seen(fractions(node.slope)))
+    if bent is None:
+        raise UserError(
+            "a leaky ReLU of a leaky ReLU", where=where(node), hint="put an activation quantizer between them"
+        )
+    return bent
+
+
+@lower_node.register
+def _(node: RealAdd, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
+    parts = [settle(part) for part in (x, y)]
+    parts = [single(state, node, p) if len(p.terms) > 1 or not p.plain else p for p in parts]
+    a, b = parts
+    return Scaled(a.terms + b.terms, zipped(lambda s, t: s + t, a.offset, b.offset))
+
+
+@lower_node.register
+def _(node: Reshape, state: Lowering, x: Scaled) -> Scaled:
+    x = single(state, node, x)
+    term = x.terms[0]
+    flat = state.emit(Reshape, node, x.terms, (1, 1, term.value.size))
+    positions = term.value.shape[0] * term.value.shape[1]
+
+    def spread(numbers: Numbers) -> Numbers:
+        return numbers if len(numbers) == 1 else numbers * positions
+
+    return Scaled((Term(flat.value, spread(term.scale), term.low, term.high),), spread(x.offset))
+
+
+@lower_node.register
+def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
+    """The codes; a view comes behind them, where all that go to one channel have its scale."""
+    quantizer, view = node.quantizer, x.view
+    if view is None:
+        return _codes(quantizer, _requantized(node, state, x))
+    name = fresh_name(f"{node.name}_codes", state.names)
+    value = Value(fresh_name(f"{name}_out", state.names), x.shape, Real())
+    own = replace(quantizer, scale=x.seen(quantizer.scale), step=x.seen(quantizer.step))
+    before = replace(node, name=name, outputs=(value,), quantizer=own)
+    codes = _requantized(before, state, replace(x, view=None))
+    return _codes(quantizer, rearranged(state, node, view, codes))
+
+
+def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
+    """The codes of the quantizer ``node``, proven."""
+    x = settle(x)
+    quantizer = node.quantizer
+    if quantizer.grid > 1:
+        _demand_grid(node, x)
+    step = fractions(quantizer.scale)
+    if len(x.terms) > 1 and not state.dry:
+        total = combine(node, x, step, state)
+        if total is not None:
+            return total
+        x = merged(state, node, x)
+    term = x.terms[0]
+    requantizer = make_requantizer(quantizer, term.scale, x)
+    value = Value(node.output.name, node.output.shape, quantizer.type)
+    if state.dry:
+        return Term(value, (Fraction(1),), requantizer.low, requantizer.high)
+    common = {"name": node.name, "inputs": (term.value.name,), "outputs": (value,), "origin": node.origin}
+    try:
+        found = requantizer_node(requantizer, term.low, term.high, term.value.qint.bits, **common)
+    except TooManyCodes as error:
+        raise UserError(str(error), where=where(node), hint="quantize activations with at most 16 bits") from error
+    return state.append(found, (term,))
+
+
+def _demand_grid(node: Quantize, x: Scaled) -> None:
+    """A Trunc rounds twice; on multiples of its input scale the first time changes nothing."""
+    numbers = [t.scale for t in x.terms] + [x.offset]
+    fine = tuple(s / node.quantizer.grid for s in fractions(node.quantizer.scale))
+    if any((n / s).denominator != 1 for values in numbers for n, s in zipped(lambda a, b: (a, b), values, fine)):
+        raise UserError(
+            "a Trunc of values that are no multiples of its scale", where=where(node), hint="use a Quant node"
+        )
+
+
+def _codes(quantizer: Quantizer, codes: Term) -> Scaled:
+    unit = fractions(quantizer.unit)
+    offset = tuple(-s * quantizer.zero_point for s in unit)
+    return Scaled((Term(codes.value, unit, codes.low, codes.high),), offset)
+
+
+def make_requantizer(quantizer: Quantizer, scale: Numbers, x: Scaled) -> Requantizer:
+    """The staircase from the integer q of ``x = scale * q + offset``, clamped, to the quantizer's code."""
+    step = fractions(quantizer.scale)
+    zero = Fraction(quantizer.zero_point)
+    slope = zipped(lambda s, t: s / t, scale, step)
+    offset = zipped(lambda o, t: o / t + zero, x.offset, step)
+    floor = zipped(lambda f, t: None if f is None else f / t + zero, x.floor, step)
+    ceiling = zipped(lambda c, t: None if c is None else c / t + zero, x.ceiling, step)
+    bends: tuple[tuple[Fraction, Fraction], ...] = ()
+    if x.bent:
+        bends = zipped(lambda k, leak: (k, leak), zipped(lambda k, t: k / t + zero, x.knee, step), x.leak)
+    size = max(len(slope), len(offset), len(floor), len(ceiling), len(bends))
+    slope, offset = (v if len(v) == size else v * size for v in (slope, offset))
+    bends = bends * size if len(bends) == 1 else bends
+    floor, ceiling = (v if len(v) == size else v * size for v in (floor, ceiling))
+
+    def code(limit: Fraction | None, default: int) -> int:
+        if limit is None:
+            return default
+        if quantizer.bipolar:
+            return 1 if limit >= 0 else -1
+        return code_of(*limit.as_integer_ratio(), quantizer.low, quantizer.high, quantizer.rounding)
+
+    floors = tuple(code(f, quantizer.low) for f in floor)
+    ceilings = tuple(code(c, quantizer.high) for c in ceiling)
+    low, high = (quantizer.low, quantizer.high) if quantizer.bipolar else (min(floors), max(ceilings))
+    return Requantizer(slope, offset, low, high, quantizer.rounding, quantizer.bipolar, floors, ceilings, bends)
+
+
+@lower_node.register
+def _(node: ArgMax, state: Lowering, x: Scaled) -> Scaled:
+    x = even(state, node, single(state, node, x), rising=True)
+    index = state.emit(ArgMax, node, x.terms, (1, 1, 1), last=node.last)
+    return Scaled((Term(index.value, (Fraction(1),), index.low, index.high),), (Fraction(0),))

@@ -1,0 +1,204 @@
+"""Convolutions and pools as windows with integer products, sums and maxima."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import reduce
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from toolchain.errors import UserError
+from toolchain.ir.model_ops import RealConv, RealPool
+from toolchain.ir.ops import Array, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
+from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
+from toolchain.lowering.state import Lowering, even, lower_node, multiples, single, uniform, where
+
+MOST_MULTIPLE = 16
+"""Up to here channels of unlike scales are multiplied in front of a convolution: that costs it four bits at most."""
+
+
+def _zero_codes(term: Term, offset: Numbers) -> Numbers:
+    """What number stands for the real value 0, by channel where that differs; one half where none does."""
+    return shrink(zipped(lambda s, o: -o / s if s else Fraction(bool(o), 2), term.scale, offset))
+
+
+def _zero_code(term: Term, offset: Numbers, node: Node) -> int:
+    """The code whose real value is 0, for padding."""
+    code = uniform(_zero_codes(term, offset), node, "the code of zero in front of padding")
+    if code.denominator != 1 or not term.value.qint.min <= code <= term.value.qint.max:
+        raise UserError(
+            "pads with zeros that are no code of the input",
+            where=where(node),
+            hint="quantize the input of the convolution, or train with normalize='unit'",
+        )
+    return int(code)
+
+
+def _unlike_pads(node: RealConv | RealPool, x: Scaled) -> bool:
+    """Whether zeros around the map of ``x`` would be another code in each channel."""
+    return any(node.pads) and len(_zero_codes(x.terms[0], x.offset)) > 1
+
+
+def _window(
+    state: Lowering, node: RealConv | RealPool, x: Scaled, kernel: tuple[int, int], fill: int | None
+) -> tuple[Term, Numbers]:
+    """The sliding window in front of ``node`` (none for a pointwise one); returns its term and offset."""
+    term = x.terms[0]
+    if kernel == (1, 1) and node.stride == (1, 1) and not any(node.pads):
+        return term, x.offset
+    pad = fill if fill is not None else _zero_code(term, x.offset, node) if any(node.pads) else 0
+    height, width = node.output.shape[:2]
+    out = state.emit(
+        Window,
+        node,
+        (term,),
+        (height, width, kernel[0] * kernel[1] * term.value.shape[2]),
+        suffix="_window",
+        kernel=kernel,
+        stride=node.stride,
+        pads=node.pads,
+        dilation=node.dilation,
+        pad_value=pad,
+    )
+    return Term(out.value, term.scale, out.low, out.high), x.offset
+
+
+@lower_node.register
+def _(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
+    x = single(state, node, x)
+    if node.groups == x.shape[2] == len(node.codes) and node.groups > 1:
+        total = _filtered(node, state, x)
+    else:
+        codes = node.codes if node.groups == 1 else dense_codes(node, x.shape[2])
+        parts = _parts(state, x)
+        if len(parts) == 1:
+            total = _product(node, state, x, codes, "")
+        else:
+            ends = [0, *accumulate(part.shape[2] for part in parts)]
+            pieces = [codes[..., start:end] for start, end in pairwise(ends)]
+            products = [_product(node, state, p, c, "_part") for p, c in zip(parts, pieces, strict=True)]
+            total = reduce(lambda a, b: _sum(node, state, a, b), products)
+    if node.bias is None:
+        return total
+    return replace(total, offset=shrink(zipped(lambda a, b: a + b, total.offset, fractions(node.bias))))
+
+
+def _filtered(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
+    """A depthwise convolution without its bias."""
+    if _unlike_pads(node, x):
+        x = even(state, node, x)
+    channels, kh, kw, _ = node.codes.shape
+    window, offset = _window(state, node, x, (kh, kw), None)
+    weight: Array = node.codes.reshape(channels, kh * kw).T.copy()
+    acc = state.emit(Depthwise, node, (window,), node.output.shape, weight=weight, weight_type=node.weight_type)
+    weight_scale = fractions(node.scale)
+    scale = zipped(lambda s, w: s * w, window.scale, weight_scale)
+    constant = zipped(lambda o, w: o * int(w), offset, [int(w) for w in weight.sum(axis=0)])
+    return _scaled(acc, scale, zipped(lambda c, w: c * w, constant, weight_scale))
+
+
+def _product(node: RealConv, state: Lowering, x: Scaled, codes: Array, suffix: str) -> Scaled:
+    """The convolution of ``x`` with ``codes`` (Cout, kh, kw, C of x), without its bias."""
+    if len(shrink(x.terms[0].scale)) > 1 or _unlike_pads(node, x):
+        x = even(state, node, x)
+    outputs, kh, kw, _ = codes.shape
+    window, offset = _window(state, node, x, (kh, kw), None)
+    weight = codes.reshape(outputs, -1)
+    kind = node.weight_type
+    acc = state.emit(MatVec, node, (window,), node.output.shape, weight=weight, weight_type=kind, suffix=suffix)
+    per_tensor, weight_scale = window.scale[0], fractions(node.scale)
+    shift = zipped(lambda c, w: c * w, _constant(offset, codes), weight_scale)
+    return _scaled(acc, tuple(per_tensor * w for w in weight_scale), shift)
+
+
+def _scaled(acc: Term, scale: Numbers, offset: Numbers) -> Scaled:
+    return Scaled((Term(acc.value, shrink(scale), acc.low, acc.high),), shrink(offset))
+
+
+def _parts(state: Lowering, x: Scaled) -> list[Scaled]:
+    """``x``, or what a Concat joined to it where a common scale would take wide multipliers: the products of each part
+    are summed then, which takes a multiplier an output instead of wide ones everywhere."""
+    term = x.terms[0]
+    joined = state.joined.get(term.value.name, ())
+    if not joined or max(map(abs, multiples(term.scale)[1])) <= MOST_MULTIPLE:
+        return [x]
+    ends = [0, *accumulate(part.value.shape[2] for part in joined)]
+    parts = []
+    for part, (start, end) in zip(joined, pairwise(ends), strict=True):
+        scale, offset = (v if len(v) == 1 else shrink(v[start:end]) for v in (term.scale, x.offset))
+        parts.append(Scaled((replace(part, scale=scale),), offset))
+    return parts
+
+
+def _sum(node: RealConv, state: Lowering, a: Scaled, b: Scaled) -> Scaled:
+    a = single(state, node, a)
+    return Scaled(a.terms + b.terms, zipped(lambda s, t: s + t, a.offset, b.offset))
+
+
+def _constant(offset: Numbers, codes: Array) -> Numbers:
+    """Sum over the taps of ``offset[c] * codes``: what an input offset adds to every output channel."""
+    if not any(offset):
+        return (Fraction(0),)
+    per_input = codes.sum(axis=(1, 2))
+    spread = offset * per_input.shape[1] if len(offset) == 1 else offset
+    return tuple(sum((o * int(w) for o, w in zip(spread, row, strict=True)), Fraction(0)) for row in per_input)
+
+
+def dense_codes(node: RealConv, channels: int) -> Array:
+    """A grouped convolution's codes as a dense one's, zeros outside each group's block."""
+    outputs, kh, kw, per_group = node.codes.shape
+    dense = np.zeros((outputs, kh, kw, channels), dtype=np.int64)
+    per_output = outputs // node.groups
+    for group in range(node.groups):
+        rows = slice(group * per_output, (group + 1) * per_output)
+        dense[rows, :, :, group * per_group : (group + 1) * per_group] = node.codes[rows]
+    return dense
+
+
+@lower_node.register
+def _(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
+    if node.kind == "max":
+        return _max_pool(node, state, x)
+    x = single(state, node, x)
+    term = x.terms[0]
+    if node.kernel == term.value.shape[:2] and not any(node.pads):
+        total = state.emit(GlobalSum, node, (term,), node.output.shape)
+    else:
+        if _unlike_pads(node, x):
+            x = even(state, node, x)
+            term = x.terms[0]
+        window, _ = _window(state, node, x, node.kernel, None)
+        taps = node.kernel[0] * node.kernel[1]
+        total = state.emit(Pool, node, (window,), node.output.shape, kind="sum", taps=taps)
+    count = node.kernel[0] * node.kernel[1]
+    scale = tuple(s / count for s in term.scale)
+    return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
+
+
+def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
+    """max commutes with a rising clamp; where a scale is negative, the sign moves into the integer first."""
+    if len(x.terms) > 1:
+        x = single(state, node, x)
+    term = x.terms[0]
+    if any(s < 0 for s in term.scale):
+        signs = np.array([1 if s > 0 else -1 for s in term.scale], dtype=np.int64)
+        reach = max(abs(term.low), abs(term.high))
+        flipped = state.emit(
+            MulShift,
+            node,
+            (term,),
+            term.value.shape,
+            suffix="_sign",
+            mul=signs,
+            add=np.zeros_like(signs),
+            shift=0,
+            low=-reach,
+            high=reach,
+        )
+        term = Term(flipped.value, tuple(abs(s) for s in term.scale), flipped.low, flipped.high)
+    window, _ = _window(state, node, Scaled((term,), x.offset), node.kernel, term.value.qint.min)
+    taps = node.kernel[0] * node.kernel[1]
+    out = state.emit(Pool, node, (window,), node.output.shape, kind="max", taps=taps)
+    return replace(x, terms=(Term(out.value, term.scale, out.low, out.high),))

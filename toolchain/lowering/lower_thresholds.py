@@ -1,0 +1,114 @@
+"""MultiThreshold as a staircase of integers, its steps wherever the thresholds stand."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
+from typing import TypeVar
+
+import numpy as np
+
+from toolchain.ir.model_ops import MultiThreshold
+from toolchain.ir.ops import Array
+from toolchain.ir.types import QInt, Value
+from toolchain.lowering.requantize import Requantizer, cheaper
+from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, settle
+from toolchain.lowering.state import Lowering, lower_node, single
+
+T = TypeVar("T")
+
+
+@lower_node.register
+def _(node: MultiThreshold, state: Lowering, x: Scaled) -> Scaled:
+    x = settle(x)
+    if len(x.terms) > 1:
+        x = replace(x, terms=single(state, node, Scaled(x.terms, x.offset)).terms)
+    unit, offset, start, step = node.coding
+    low, high = start, start + step * node.thresholds.shape[1]
+    value = Value(node.output.name, node.output.shape, QInt.holding(low, high))
+    if state.dry:
+        return Scaled((Term(value, (unit,), low, high),), (offset,))
+    channels = _channels(node, x)
+    term = x.terms[0]
+    rows = _rows(channels, term.low, term.high)
+    steps = np.array([-step if c.slope < 0 else step for c in channels], dtype=np.int64)
+    starts = np.where(steps < 0, high, low)
+    codes = cheaper(
+        _line(channels, low, high, whole=step == 1),
+        (rows, starts, steps),
+        term.low,
+        term.high,
+        term.value.qint.bits,
+        lambda points: start + step * np.array([c.counts(p) for c, p in zip(channels, points, strict=True)]),
+        name=node.name,
+        inputs=(term.value.name,),
+        outputs=(value,),
+        origin=node.origin,
+    )
+    coded = state.append(codes, (term,))
+    return Scaled((Term(coded.value, (unit,), coded.low, coded.high),), (offset,))
+
+
+class _Channel:
+    """What one channel compares: ``clamp(bend(slope * q + offset))`` with ascending ``thresholds``, all exact."""
+
+    def __init__(self, x: Scaled, channel: int, thresholds: Numbers) -> None:
+        def entry(values: tuple[T, ...]) -> T:
+            return values[channel] if len(values) > 1 else values[0]
+
+        self.slope, self.offset = entry(x.terms[0].scale), entry(x.offset)
+        self.floor, self.ceiling = entry(x.floor), entry(x.ceiling)
+        self.knee, self.leak = entry(x.knee), entry(x.leak)
+        self.thresholds = thresholds
+
+    def counts(self, points: Array) -> list[int]:
+        """How many thresholds the integers ``points`` reach: the definition."""
+        return [bisect_right(self.thresholds, self._real(q)) for q in points.tolist()]
+
+    def _real(self, q: int) -> Fraction:
+        value = self.slope * q + self.offset
+        if value < self.knee:
+            value = self.knee + self.leak * (value - self.knee)
+        value = value if self.floor is None else max(value, self.floor)
+        return value if self.ceiling is None else min(value, self.ceiling)
+
+    def first(self, threshold: Fraction, low: int, high: int) -> int:
+        """The smallest integer that reaches ``threshold``, on a falling line the smallest that does not any more.
+
+        What always holds is at ``low``, what never does at ``high`` + 1, on a falling line the other way round.
+        """
+        always, never = (high + 1, low) if self.slope < 0 else (low, high + 1)
+        if self.floor is not None and threshold <= self.floor:
+            return always
+        if self.ceiling is not None and threshold > self.ceiling:
+            return never
+        line = threshold if threshold >= self.knee else self.knee + (threshold - self.knee) / self.leak
+        if self.slope == 0:
+            return always if self.offset >= line else never
+        position = (line - self.offset) / self.slope
+        return min(max(floor(position) + 1 if self.slope < 0 else ceil(position), low), high + 1)
+
+
+def _channels(node: MultiThreshold, x: Scaled) -> list[_Channel]:
+    """One entry where all channels are alike, else one a channel."""
+    given = (x.terms[0].scale, x.offset, x.floor, x.ceiling, x.knee, x.leak, node.thresholds)
+    rows = [fractions(row) for row in node.thresholds.tolist()]
+    return [_Channel(x, c, rows[c] if len(rows) > 1 else rows[0]) for c in range(max(map(len, given)))]
+
+
+def _rows(channels: list[_Channel], low: int, high: int) -> Array:
+    """Thresholds on the integer (C, T), ascending."""
+    rows = [[channel.first(t, low, high) for t in channel.thresholds] for channel in channels]
+    return np.sort(np.array(rows, dtype=np.int64), axis=1)
+
+
+def _line(channels: list[_Channel], low: int, high: int, *, whole: bool) -> Requantizer:
+    """The line through each channel's first and last threshold: where the search for a multiplier starts."""
+    slopes = []
+    for channel in channels:
+        run = channel.thresholds[-1] - channel.thresholds[0]
+        slopes.append(channel.slope * (len(channel.thresholds) - 1) / run if run else Fraction(0))
+    count = len(channels)
+    return Requantizer(tuple(slopes), (Fraction(0),) * count, low, high, "", not whole, (low,) * count, (high,) * count)

@@ -1,0 +1,183 @@
+"""What every MODEL -> INTEGER rewrite shares: the state of a run, and values brought to one integer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import singledispatch
+from math import gcd, lcm
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import UserError
+from toolchain.ir.ops import Add, DepthToSpace, MulShift, Node
+from toolchain.ir.ranges import output_range
+from toolchain.ir.types import Decoding, QInt, Value
+from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, shrink, zipped
+from toolchain.passes.insert_forks import fresh_name
+
+PIXEL = QInt(8, False)
+LARGEST = 1 << 62
+
+
+@dataclass
+class Lowering:
+    """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
+
+    ``names`` are those of the MODEL graph and of what was added, ``joined`` holds what each Concat joins. A ``dry`` run
+    only finds out what is refused: it builds no requantizers.
+    """
+
+    pixel: tuple[Numbers, Numbers]
+    nodes: list[Node] = field(default_factory=list)
+    reals: dict[str, Scaled] = field(default_factory=dict)
+    decoding: Decoding | None = None
+    dry: bool = False
+    names: set[str] = field(default_factory=set)
+    defined: set[str] = field(default_factory=set)
+    joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
+
+    def emit(
+        self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
+    ) -> Term:
+        """Append ``op`` for the MODEL node ``source``; returns its output with the range it can take, scale 1.
+
+        ``suffix`` extends the name where ``source`` becomes several nodes.
+        """
+        suffix = attributes.pop("suffix", "")
+        name, value = source.name, source.output.name
+        if suffix or name in self.defined:
+            name = fresh_name(name + suffix, self.names)
+            value = fresh_name(f"{name}_out", self.names)
+        self.defined.add(name)
+        node = op(
+            name=name,
+            inputs=tuple(t.value.name for t in inputs),
+            outputs=(Value(value, shape, PIXEL),),
+            origin=source.origin,
+            **attributes,
+        )
+        return self.append(node, inputs)
+
+    def append(self, node: Node, inputs: tuple[Term, ...]) -> Term:
+        """Append ``node`` with the narrowest output type; returns its output, scale 1."""
+        try:
+            low, high = output_range(node, inputs[0].value.shape, *((t.low, t.high) for t in inputs))
+        except OverflowError:
+            low, high = -LARGEST, LARGEST
+        if max(-low, high) >= LARGEST:
+            raise UserError(
+                "its integers need more than 62 bits",
+                where=where(node),
+                hint="quantize its inputs with fewer bits, or what is added with one scale",
+            )
+        value = Value(node.output.name, node.output.shape, QInt.holding(low, high))
+        record = {key: getattr(node, key) for key in node.__dataclass_fields__} | {"outputs": (value,)}
+        self.nodes.append(type(node)(**record))
+        return Term(value, (Fraction(1),), low, high)
+
+
+@singledispatch
+def lower_node(node: Node, state: Lowering, *inputs: Scaled) -> Scaled:
+    """Append the integer nodes of one MODEL node; returns its real value as scaled integers."""
+    raise TypeError(f"no lowering for {type(node).__name__}")
+
+
+def where(node: Node) -> str:
+    return f"{node.name}, ONNX {', '.join(node.origin)}" if node.origin else node.name
+
+
+def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
+    """``x`` as one integer value without a clamp, adding its terms where there are several."""
+    x = settle(x)
+    if not x.plain:
+        raise UserError(
+            "a ReLU whose result is not quantized", where=where(node), hint="put an activation quantizer behind it"
+        )
+    if len(x.terms) == 1:
+        return x
+    a, b = x.terms
+    zero = 0 in (*a.scale, *b.scale)
+    ratios = set() if zero else set(zipped(lambda s, t: s / t, a.scale, b.scale))
+    if len(ratios) != 1:
+        parts = [even(state, node, Scaled((term,), (Fraction(0),))) for term in x.terms]
+        return single(state, node, Scaled(tuple(part.terms[0] for part in parts), x.offset))
+    ratio = ratios.pop()
+    total = state.emit(
+        Add, node, x.terms, a.value.shape, multipliers=(ratio.numerator, ratio.denominator), suffix="_sum"
+    )
+    scale = tuple(s / ratio.numerator for s in a.scale)
+    return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
+
+
+def merged(state: Lowering, node: Node, x: Scaled) -> Scaled:
+    """``x`` with its terms added to one; its bend and clamp stay."""
+    x = settle(x)
+    return x if len(x.terms) == 1 else replace(x, terms=single(state, node, Scaled(x.terms, x.offset)).terms)
+
+
+def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Scaled:
+    """A single plain term with one scale, not 0, and one offset for all channels: multiplied by channel where need be.
+
+    The scale is the largest number that all those of the channels, and offsets that differ, are multiples of. With
+    ``rising`` it is positive.
+    """
+    (term,), offset = x.terms, shrink(x.offset)
+    first = term.scale[0]
+    if len(shrink(term.scale)) == len(offset) == 1 and (first > 0 or (first < 0 and not rising)):
+        return x
+    inside, outside = (offset, (Fraction(0),)) if len(offset) > 1 else ((Fraction(0),), offset)
+    unit, numbers = multiples((*term.scale, *inside))
+    mul, add = numbers[: len(term.scale)], numbers[len(term.scale) :]
+    kind = term.value.qint
+    reach = max(map(abs, mul)) * max(-kind.min, kind.max) + max(map(abs, add))
+    if reach >= LARGEST:
+        raise UserError(
+            "the scales of its input's channels share no unit of 62 bits",
+            where=where(node),
+            hint="quantize its input with one scale",
+        )
+    arrays = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
+    out = state.emit(
+        MulShift, node, (term,), term.value.shape, suffix="_align", shift=0, low=-reach, high=reach, **arrays
+    )
+    return Scaled((Term(out.value, (unit,), out.low, out.high),), outside)
+
+
+def multiples(numbers: Numbers) -> tuple[Fraction, list[int]]:
+    """The largest unit that all ``numbers`` are whole multiples of, and which."""
+    unit = Fraction(1, lcm(*(f.denominator for f in numbers)))
+    wholes = [int(f / unit) for f in numbers]
+    common = gcd(*wholes) or 1
+    return unit * common, [n // common for n in wholes]
+
+
+def placed(state: Lowering, node: Node, x: Scaled) -> Scaled:
+    """``x`` as the node behind its view reads it."""
+    view = x.view
+    if view is None:
+        return x
+    x = settle(replace(x, view=None))
+    if not x.plain:
+        raise UserError(
+            "a ReLU of channels of unlike scales, made into a map and not quantized",
+            where=where(node),
+            hint=f"put an activation quantizer behind {where(view)}",
+        )
+    x = even(state, view, x)
+    return replace(x, terms=(rearranged(state, view, view, x.terms[0]),))
+
+
+def rearranged(state: Lowering, node: Node, view: DepthToSpace, term: Term) -> Term:
+    """``term`` behind ``view``, whose integers become the output of ``node``."""
+    facts = {"block": view.block, "channels_first": view.channels_first}
+    out = state.emit(DepthToSpace, node, (term,), view.output.shape, **facts)
+    return Term(out.value, term.scale, out.low, out.high)
+
+
+def uniform(values: tuple[Any, ...], node: Node, what: str) -> Any:
+    values = shrink(values)
+    if len(values) > 1:
+        raise UserError(f"{what} differs by channel", where=where(node), hint="quantize this tensor with one scale")
+    return values[0]
