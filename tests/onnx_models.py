@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -91,7 +92,7 @@ class Net:
             note.quant_parameter_tensor_names.add(key="finn_datatype", value=datatype)
             graph.quantization_annotation.append(note)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("onnx.brevitas", 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if self.opset < 21 else 13)
         helper.set_model_props(model, self.metadata)
         path.write_bytes(model.SerializeToString())
         return path
@@ -173,6 +174,21 @@ def multi_threshold(path: Path) -> Path:
     x = net.conv(x, net.typed(net.rng.integers(-4, 4, (5, 4, 1, 1)), "INT3"))
     x = net.thresholds(net.add("Mul", x, net.const(0.3)), [[-1.4, 0.25, 0.25, 2.0]], out_scale=0.5, out_bias=0.15)
     return net.save(path, net.linear(net.add("Flatten", x), 180, 3))
+
+
+def few_bits_qdq(path: Path) -> Path:
+    """Codes of 4 and 2 bits without zero points, their type by output_dtype; weights stored in 4 bits."""
+    net = Net((1, 2, 6, 6), seed=8, opset=25)
+
+    def coded(x: str, scale: float, kind: Any) -> str:
+        step = net.const(scale)
+        return net.add("DequantizeLinear", net.add("QuantizeLinear", x, step, output_dtype=kind), step)
+
+    stored = net.const(net.rng.integers(-8, 8, (4, 2, 3, 3)), ml_dtypes.int4)
+    weight = net.add("DequantizeLinear", stored, net.const(net.rng.uniform(0.05, 0.2, 4)), axis=0)
+    x = net.conv(coded("x", 0.07, TensorProto.INT4), weight, pads=[1] * 4)
+    x = coded(net.add("Relu", x), 0.2, TensorProto.UINT2)
+    return net.save(path, coded(net.conv(x, net.weight(3, 4, 1, 1)), 0.1, TensorProto.INT8))
 
 
 NETS = (conv_bn_relu, residual, depthwise, flatten_linear, old_style, bipolar)

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import toolchain.flow.stages as stages
-from tests.onnx_models import Net, bipolar, conv_bn_relu, depthwise, multi_threshold, residual
+from tests.onnx_models import Net, bipolar, conv_bn_relu, depthwise, few_bits_qdq, multi_threshold, residual
 from toolchain.cli import main
 from toolchain.ir.store import load
 
@@ -71,9 +71,9 @@ def small_lenet(path: Path) -> Path:
 
 
 @pytest.mark.needs_gxx
-@pytest.mark.parametrize("make", [residual, depthwise, small_lenet, bipolar, multi_threshold])
+@pytest.mark.parametrize("make", [residual, depthwise, small_lenet, bipolar, multi_threshold, few_bits_qdq])
 def test_builds_are_exact(make, run, tmp_path):
-    """Residual, depthwise, grouped, dilated, flattened, bipolar and FINN networks simulate without a mismatch."""
+    """Residual, depthwise, grouped, dilated, flattened, bipolar, FINN and few-bit QDQ networks simulate exactly."""
     make(tmp_path / "net.onnx")
     code, _, error = run("export", "net.onnx", "--count", "16")
     report = json.loads((tmp_path / "build" / "net" / "report.json").read_text())

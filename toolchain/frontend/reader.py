@@ -12,7 +12,7 @@ from toolchain.frontend.constants import Constants
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
 from toolchain.ir.ops import Node
-from toolchain.ir.types import Real, Value
+from toolchain.ir.types import QInt, Real, Value
 
 MAX_NAME = 48
 _CPP_WORDS = """
@@ -36,7 +36,10 @@ class Padded:
 
 @dataclass(frozen=True)
 class Codes:
-    """A QuantizeLinear node's output: the codes of ``source`` in [low, high]; ``scale`` broadcasts to its tensor."""
+    """A QuantizeLinear node's output: the codes of ``source``, in [low, high] with the zero point taken away.
+
+    ``scale`` broadcasts to the tensor; ``type`` holds the codes with the zero point.
+    """
 
     source: Tensor
     scale: np.ndarray
@@ -44,6 +47,7 @@ class Codes:
     low: int
     high: int
     origin: tuple[str, ...]
+    type: QInt
 
 
 class Namer:

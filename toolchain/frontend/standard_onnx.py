@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.frontend.constants import Constants, read_quant, rounding_of
+from toolchain.frontend.constants import LINEAR_OPS, Constants, read_quant, rounding_of
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
+from toolchain.frontend.qcdq import code_type
 
 ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
 MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
@@ -40,6 +41,8 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
             builder.nodes.extend(_channels_first(node, constants, builder))
         elif node.is_threshold:
             builder.nodes.extend(_thresholds(node, constants, builder) if standard else [_qonnx_node(node)])
+        elif node.op in LINEAR_OPS and not node.domain and not standard:
+            builder.nodes.extend(_in_bytes(file, node, constants, builder))
         elif not node.is_quant:
             builder.nodes.append(_updated(file, node, constants, builder, batch))
         elif standard:
@@ -163,6 +166,33 @@ def _qonnx_node(node: OnnxNode) -> onnx.NodeProto:
             if key not in node.attributes:
                 proto.attribute.append(helper.make_attribute(key, default))
     return proto
+
+
+def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+    """QuantizeLinear or DequantizeLinear; codes of fewer than 8 bits as bytes in their range.
+
+    The executor passes tensors on as numpy arrays, which onnxruntime makes and takes of whole bytes only.
+    """
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    proto.name = node.name
+    zero = constants.get(node.inputs[2]) if node.input(2) else None
+    kind = code_type(file, node, zero)
+    if kind.bits >= 8:
+        yield proto
+        return
+    byte, number = (np.int8, TensorProto.INT8) if kind.signed else (np.uint8, TensorProto.UINT8)
+    _drop(proto, "output_dtype")
+    if zero is not None:
+        proto.input[2] = builder.constant(f"{node.name}:zero", zero.astype(byte))
+    elif node.op == "QuantizeLinear":
+        proto.attribute.append(helper.make_attribute("output_dtype", number))
+    if node.op == "QuantizeLinear":
+        proto.output[0] = f"{node.name}:byte"
+    yield proto
+    if node.op == "QuantizeLinear":
+        ends = [builder.constant(f"{node.name}:{key}", np.asarray(getattr(kind, key), byte)) for key in ("min", "max")]
+        yield helper.make_node("Clip", [f"{node.name}:byte", *ends], [node.outputs[0]], f"{node.name}:clip")
 
 
 def _standard_quant(
