@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.hls_templates.names import identifier, identifiers
+from toolchain.hls_templates.names import RESERVED, function_name, identifiers
+from toolchain.ir.names import identifier
 
 
 @pytest.mark.parametrize(
@@ -20,11 +21,11 @@ from toolchain.hls_templates.names import identifier, identifiers
         ("class", "n_class"),
         ("__x", "x"),
         ("größe", "gr_e"),
-        ("", "n_"),
+        ("", "n"),
     ],
 )
 def test_identifier(name, expected):
-    assert identifier(name) == expected
+    assert identifier(name, reserved=RESERVED) == expected
 
 
 @given(st.lists(st.text(max_size=6), unique=True, max_size=8))
@@ -32,3 +33,8 @@ def test_identifiers_are_legal_and_differ_even_without_case(names):
     chosen = identifiers(names)
     assert all(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) for name in chosen.values())
     assert len({name.lower() for name in chosen.values()}) == len(names)
+
+
+@pytest.mark.parametrize("name", ["in", "out", "frames", "main"])
+def test_the_accelerator_is_not_called_like_what_its_testbench_holds(name):
+    assert function_name(name) == f"n_{name}"

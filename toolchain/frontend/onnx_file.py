@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,10 @@ MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """One ONNX node; ``name`` is never empty, trailing absent inputs are cut off, other absent ones are ""."""
+    """One ONNX node; ``name`` is never empty, trailing absent inputs are cut off, other absent ones are "".
+
+    ``label`` tells it from every other node of the file: where names are absent or repeated, by what it makes.
+    """
 
     name: str
     op: str
@@ -37,6 +41,7 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     proto: onnx.NodeProto
+    label: str
 
     @property
     def is_quant(self) -> bool:
@@ -85,7 +90,7 @@ class OnnxFile:
 
     def fault(self, node: OnnxNode, what: str, hint: str = "") -> UserError:
         """A UserError that names ``node`` and this file."""
-        return UserError(what, where=f"{self.path.name}, node '{node.name}' ({node.op})", hint=hint)
+        return UserError(what, where=f"{self.path.name}, {node.label}", hint=hint)
 
 
 def load_onnx(path: Path) -> OnnxFile:
@@ -105,7 +110,9 @@ def load_onnx(path: Path) -> OnnxFile:
             hint="export a module with a single output tensor",
         )
     output = graph.output[0].name
-    needed = _reaching(_nodes(path, model, opset), output)
+    every = _nodes(path, model, opset)
+    _demand_single(path, every, {input_name, *initializers})
+    needed = _reaching(every, output)
     nodes = _sorted(path, needed, {input_name, *initializers}, output)
     constants = _constants(path, model, {name for node in nodes for name in node.inputs})
     if not any(node.is_quant or node.op in CODE_OPS for node in nodes):
@@ -213,6 +220,7 @@ def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tupl
 
 def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
     nodes = []
+    given = Counter(proto.name for proto in model.graph.node)
     for index, proto in enumerate(model.graph.node):
         inputs = list(proto.input)
         while inputs and not inputs[-1]:
@@ -222,12 +230,16 @@ def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
             raise UserError(f"the names of node {index} are not UTF-8", where=path.name, hint="export the model again")
         domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
         name = proto.name or f"{proto.op_type}_{index}"
-        attributes = _attributes(path, proto, name, domain, opset)
-        nodes.append(OnnxNode(name, proto.op_type, domain, tuple(inputs), tuple(proto.output), attributes, proto))
+        label = f"node '{name}' ({proto.op_type})"
+        if not proto.name or given[proto.name] > 1:
+            label += f" that makes '{''.join(proto.output[:1])}'"
+        attributes = _attributes(path, proto, label, domain, opset)
+        tensors = tuple(inputs), tuple(proto.output)
+        nodes.append(OnnxNode(name, proto.op_type, domain, *tensors, attributes, proto, label))
     return nodes
 
 
-def _attributes(path: Path, proto: onnx.NodeProto, name: str, domain: str, opset: int) -> dict[str, Any]:
+def _attributes(path: Path, proto: onnx.NodeProto, label: str, domain: str, opset: int) -> dict[str, Any]:
     """Values of a node's attributes, which must be of the names and types that the operation's schema has."""
     known = None
     if not domain and defs.has(proto.op_type, opset):
@@ -236,7 +248,7 @@ def _attributes(path: Path, proto: onnx.NodeProto, name: str, domain: str, opset
     for attribute in proto.attribute:
         wrong = UserError(
             f"the attribute '{attribute.name}' does not fit the operation",
-            where=f"{path.name}, node '{name}' ({proto.op_type})",
+            where=f"{path.name}, {label}",
             hint="the file is damaged or not written for its opset: export it again",
         )
         try:
@@ -247,6 +259,20 @@ def _attributes(path: Path, proto: onnx.NodeProto, name: str, domain: str, opset
         except ValueError as error:
             raise wrong from error
     return attributes
+
+
+def _demand_single(path: Path, nodes: list[OnnxNode], given: set[str]) -> None:
+    """UserError where a tensor has two makers."""
+    made = set(given)
+    for node in nodes:
+        for name in filter(None, node.outputs):
+            if name in made:
+                raise UserError(
+                    f"tensor '{name}' is defined twice",
+                    where=f"{path.name}, {node.label}",
+                    hint="export the model again",
+                )
+            made.add(name)
 
 
 def _reaching(nodes: list[OnnxNode], output: str) -> list[OnnxNode]:
@@ -269,7 +295,7 @@ def _sorted(path: Path, nodes: list[OnnxNode], known: set[str], output: str) -> 
             if name and name not in made and name not in known:
                 raise UserError(
                     f"tensor '{name}' is read but never defined",
-                    where=f"{path.name}, node '{node.name}' ({node.op})",
+                    where=f"{path.name}, {node.label}",
                     hint="the file is damaged or its initializer is missing: export it again",
                 )
     if output not in made:
@@ -286,7 +312,7 @@ def _sorted(path: Path, nodes: list[OnnxNode], known: set[str], output: str) -> 
         if len(later) == len(pending):
             raise UserError(
                 "the graph has a cycle",
-                where=f"{path.name}, node '{later[0].name}' ({later[0].op})",
+                where=f"{path.name}, {later[0].label}",
                 hint="only feed-forward networks can be built",
             )
         pending = later

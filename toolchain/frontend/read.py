@@ -13,7 +13,7 @@ from toolchain.errors import UserError
 from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial
 from toolchain.frontend.layout import CHANNELS_LAST, Layout
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
-from toolchain.frontend.reader import Namer, Reader
+from toolchain.frontend.reader import Reader, ir_name
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv
 
@@ -118,7 +118,7 @@ def read_qonnx(path: Path) -> ModelFile:
             where=file.path.name,
             hint="end the network before the flatten, or behind a linear layer",
         )
-    graph = Graph(Namer()(file.path.stem, "net"), value, tuple(reader.nodes), output.value.name)
+    graph = Graph(ir_name(file.path.stem, "net"), value, tuple(reader.nodes), output.value.name)
     return ModelFile(
         path=file.path,
         sha256=file.sha256,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,18 +10,13 @@ import numpy as np
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
+from toolchain.ir.names import CPP_WORDS, Names, identifier
 from toolchain.ir.ops import Node
 from toolchain.ir.types import QInt, Real, Value
 
 MAX_NAME = 48
-_CPP_WORDS = """
-alignas alignof and asm auto bitand bitor bool break case catch char class compl const constexpr continue decltype
-default delete do double else enum explicit export extern false float for friend goto if inline int long main mutable
-namespace new not nullptr operator or private protected public register return short signed sizeof static struct switch
-template this throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor std
-hls ap_int ap_uint
-"""
-CPP_WORDS = frozenset(_CPP_WORDS.split())
+"""Of a name in the IR, before the number that makes it differ."""
+_RESERVED = CPP_WORDS | {"main"}
 
 
 @dataclass(frozen=True)
@@ -50,23 +44,9 @@ class Codes:
     type: QInt
 
 
-class Namer:
-    """Names that are C identifiers, unique, and the same for the same file."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def __call__(self, text: str, prefix: str) -> str:
-        """A fresh name like ``text``; ``prefix`` goes before one that starts with a digit or is empty."""
-        name = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", text)).strip("_")[:MAX_NAME].rstrip("_")
-        if not name or name[0].isdigit() or name in CPP_WORDS:
-            name = f"{prefix}_{name}".rstrip("_")
-        fresh, count = name, 1
-        while fresh in self._taken:
-            count += 1
-            fresh = f"{name}_{count}"
-        self._taken.add(fresh)
-        return fresh
+def ir_name(text: str, prefix: str) -> str:
+    """``text`` as a C identifier; ``prefix`` goes before one that starts with a digit or is empty."""
+    return identifier(text, prefix=prefix, reserved=_RESERVED, longest=MAX_NAME)
 
 
 class Reader:
@@ -76,7 +56,7 @@ class Reader:
         self.file = file
         self.constants = Constants(file)
         self.batch = max(file.shape[0], 1)
-        self.namer = Namer()
+        self.names = Names(first=2)
         self.tensors: dict[str, Tensor] = {}
         self.padded: dict[str, Padded] = {}
         self.codes: dict[str, Codes] = {}
@@ -87,9 +67,13 @@ class Reader:
             for name in node.inputs:
                 self.consumers.setdefault(name, []).append(node)
 
+    def fresh(self, text: str, prefix: str) -> str:
+        """A new name like ``text``, see ``ir_name``; the same for the same file."""
+        return self.names.fresh(ir_name(text, prefix))
+
     def start(self, layout: Layout) -> Value:
         """Define the graph's input."""
-        value = Value(self.namer(self.file.input, "t"), layout.shape, Real())
+        value = Value(self.fresh(self.file.input, "t"), layout.shape, Real())
         self.tensors[self.file.input] = Tensor(value, layout, self.file.input)
         return value
 
@@ -152,8 +136,8 @@ class Reader:
     ) -> Value:
         """Append the IR node ``make(name, value)`` that stands for output ``output`` of ``node``."""
         onnx_name = node.outputs[output]
-        value = Value(self.namer(onnx_name, "t"), layout.shape, Real())
-        self.nodes.append(make(self.namer(node.name, "n"), value))
+        value = Value(self.fresh(onnx_name, "t"), layout.shape, Real())
+        self.nodes.append(make(self.fresh(node.name, "n"), value))
         if define:
             self.tensors[onnx_name] = Tensor(value, layout, onnx_name)
         return value

@@ -6,7 +6,7 @@ the same numbers. What cannot be rewritten that way raises NotStandard.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from toolchain.frontend.constants import LINEAR_OPS, Constants, read_quant, rounding_of
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import code_type
+from toolchain.ir.names import Names
 
 ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
 MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
@@ -33,22 +34,24 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
     ``standard`` rewrites the quantizers, else they stay QONNX nodes. ``batch`` None leaves the batch axis open.
     """
     constants = Constants(file)
-    builder = _Builder()
+    builder = _Builder(file)
     for node in file.nodes:
         if constants.fold(node):
             continue
         if node.domain == CHANNELS_LAST_DOMAIN:
-            builder.nodes.extend(_channels_first(node, constants, builder))
-        elif node.is_threshold:
-            builder.nodes.extend(_thresholds(node, constants, builder) if standard else [_qonnx_node(node)])
+            _channels_first(node, constants, builder)
+        elif standard and node.is_threshold:
+            _thresholds(node, constants, builder)
+        elif standard and node.op == "Trunc" and node.is_quant:
+            _standard_trunc(file, node, constants, builder)
+        elif standard and node.is_quant:
+            _standard_quant(file, node, constants, builder)
+        elif node.is_threshold or node.is_quant:
+            builder.append(_qonnx_node(node))
         elif node.op in LINEAR_OPS and not node.domain and not standard:
-            builder.nodes.extend(_in_bytes(file, node, constants, builder))
-        elif not node.is_quant:
-            builder.nodes.append(_updated(file, node, constants, builder, batch))
-        elif standard:
-            builder.nodes.extend(_standard_quant(file, node, constants, builder))
+            _in_bytes(file, node, constants, builder)
         else:
-            builder.nodes.append(_qonnx_node(node))
+            builder.append(_updated(file, node, constants, builder, batch))
     read = {name for node in builder.nodes for name in node.input if name}
     for name in sorted(name for name in read if name in constants and name not in builder.initializers):
         array = constants.get(name)
@@ -57,16 +60,34 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
 
 
 class _Builder:
-    """Nodes and initializers of the new graph."""
+    """Nodes and initializers of the new graph: tensors of ``file`` keep their names, what is added gets new ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: OnnxFile) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
+        tensors = [name for node in file.nodes for name in (*node.inputs, *node.outputs)]
+        self._tensors, self._names = Names([file.input, *tensors]), Names()
 
-    def constant(self, name: str, array: np.ndarray) -> str:
-        """Add the initializer ``name``."""
-        self.initializers[name] = array
+    def constant(self, name: str, array: object, dtype: type | None = None) -> str:
+        """Add an initializer called like ``name``; returns what it is called."""
+        name = self.tensor(name)
+        self.initializers[name] = np.asarray(array, dtype=dtype)
         return name
+
+    def append(self, node: onnx.NodeProto) -> None:
+        """Add ``node``, called like it is."""
+        node.name = self._names.fresh(node.name)
+        self.nodes.append(node)
+
+    def tensor(self, name: str) -> str:
+        """A new tensor called like ``name``."""
+        return self._tensors.fresh(name)
+
+    def step(self, op: str, inputs: Iterable[str], name: str, output: str = "", perm: list[int] | None = None) -> str:
+        """Add a node called like ``name`` that makes the tensor ``output``, or a new one; returns the tensor's name."""
+        output = output or self.tensor(name)
+        self.append(helper.make_node(op, list(inputs), [output], name, perm=perm))
+        return output
 
 
 def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int | None) -> onnx.ModelProto:
@@ -168,7 +189,7 @@ def _qonnx_node(node: OnnxNode) -> onnx.NodeProto:
     return proto
 
 
-def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     """QuantizeLinear or DequantizeLinear; codes of fewer than 8 bits as bytes in their range.
 
     The executor passes tensors on as numpy arrays, which onnxruntime makes and takes of whole bytes only.
@@ -179,7 +200,7 @@ def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Bu
     zero = constants.get(node.inputs[2]) if node.input(2) else None
     kind = code_type(file, node, zero)
     if kind.bits >= 8:
-        yield proto
+        builder.append(proto)
         return
     byte, number = (np.int8, TensorProto.INT8) if kind.signed else (np.uint8, TensorProto.UINT8)
     _drop(proto, "output_dtype")
@@ -188,54 +209,39 @@ def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Bu
     elif node.op == "QuantizeLinear":
         proto.attribute.append(helper.make_attribute("output_dtype", number))
     if node.op == "QuantizeLinear":
-        proto.output[0] = f"{node.name}:byte"
-    yield proto
+        proto.output[0] = builder.tensor(f"{node.name}:byte")
+    builder.append(proto)
     if node.op == "QuantizeLinear":
         ends = [builder.constant(f"{node.name}:{key}", np.asarray(getattr(kind, key), byte)) for key in ("min", "max")]
-        yield helper.make_node("Clip", [f"{node.name}:byte", *ends], [node.outputs[0]], f"{node.name}:clip")
+        builder.step("Clip", [proto.output[0], *ends], f"{node.name}:clip", node.outputs[0])
 
 
-def _standard_quant(
-    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
-) -> Iterator[onnx.NodeProto]:
-    if node.op == "Trunc":
-        yield from _standard_trunc(file, node, constants, builder)
-        return
+def _standard_quant(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     rule = read_quant(file, node, constants)
     wide = node.op != "BipolarQuant" and rule.zero_point != 0 and not _stays_float32(constants.get(node.inputs[2]))
     if wide or rule.scale.dtype != np.float32 or (not rule.bipolar and rule.rounding not in ROUND_OPS):
         raise NotStandard(node.name)
-    x, name = node.inputs[0], node.name
+    name = node.name
     scale = builder.constant(f"{name}:scale", rule.scale)
 
     def number(what: str, value: float) -> str:
-        return builder.constant(f"{name}:{what}", np.asarray(value, dtype=np.float32))
+        return builder.constant(f"{name}:{what}", value, np.float32)
 
-    def step(op: str, *inputs: str, last: bool = False) -> onnx.NodeProto:
-        return helper.make_node(op, list(inputs), [node.outputs[0] if last else f"{name}:{op}"], f"{name}:{op}")
+    def step(op: str, *inputs: str) -> str:
+        return builder.step(op, inputs, f"{name}:{op}")
 
-    if node.op != "BipolarQuant":
-        yield step("Div", x, scale)
-        x = f"{name}:Div"
+    x = node.inputs[0] if node.op == "BipolarQuant" else step("Div", node.inputs[0], scale)
     if rule.bipolar:
-        yield step("Less", x, number("zero", 0.0))
-        yield step("Where", f"{name}:Less", number("minus", -1.0), number("plus", 1.0))
-        x = f"{name}:Where"
+        x = step("Where", step("Less", x, number("zero", 0.0)), number("minus", -1.0), number("plus", 1.0))
     else:
-        if rule.zero_point:
-            yield step("Add", x, number("zero", rule.zero_point))
-            x = f"{name}:Add"
-        yield step("Clip", x, number("low", rule.low), number("high", rule.high))
-        rounding = ROUND_OPS[rule.rounding]
-        yield step(rounding, f"{name}:Clip")
-        x = f"{name}:{rounding}"
-        if rule.zero_point:
-            yield step("Sub", x, f"{name}:zero")
-            x = f"{name}:Sub"
-    yield step("Mul", x, scale, last=True)
+        zero = number("zero", rule.zero_point) if rule.zero_point else ""
+        x = step("Add", x, zero) if zero else x
+        x = step(ROUND_OPS[rule.rounding], step("Clip", x, number("low", rule.low), number("high", rule.high)))
+        x = step("Sub", x, zero) if zero else x
+    builder.step("Mul", (x, scale), f"{name}:Mul", node.outputs[0])
 
 
-def _thresholds(node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+def _thresholds(node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     """A MultiThreshold as one comparison a threshold; an axis of them would take as many times the memory."""
     rows, named = constants.get(node.inputs[1]), data_layout(node)
     if (rows.astype(np.float32) != rows).any() or (len(rows) > 1 and not named):
@@ -244,27 +250,22 @@ def _thresholds(node: OnnxNode, constants: Constants, builder: _Builder) -> Iter
     name, total = node.name, ""
 
     def number(what: str, value: float) -> str:
-        return builder.constant(f"{name}:{what}", np.asarray(value, dtype=np.float32))
+        return builder.constant(f"{name}:{what}", value, np.float32)
 
-    def step(op: str, what: str, *inputs: str) -> onnx.NodeProto:
-        return helper.make_node(op, list(inputs), [f"{name}:{what}"], f"{name}:{what}")
+    def step(op: str, what: str, *inputs: str) -> str:
+        return builder.step(op, inputs, f"{name}:{what}")
 
     zero, one = number("0", 0.0), number("1", 1.0)
     for i, column in enumerate(rows.astype(np.float32).T):
         limit = builder.constant(f"{name}:limit{i}", column.reshape(spread))
-        yield step("Less", f"below{i}", node.inputs[0], limit)
-        yield step("Where", f"reached{i}", f"{name}:below{i}", zero, one)
-        if total:
-            yield step("Add", f"total{i}", total, f"{name}:reached{i}")
-        total = f"{name}:total{i}" if total else f"{name}:reached{i}"
+        reached = step("Where", f"reached{i}", step("Less", f"below{i}", node.inputs[0], limit), zero, one)
+        total = step("Add", f"total{i}", total, reached) if total else reached
     scale, bias = (node.attributes.get(key, default) for key, default in (("out_scale", 1.0), ("out_bias", 0.0)))
-    yield step("Mul", "scaled", total, number("scale", scale))
-    yield helper.make_node("Add", [f"{name}:scaled", number("bias", bias)], [node.outputs[0]], name)
+    scaled = step("Mul", "scaled", total, number("scale", scale))
+    builder.step("Add", (scaled, number("bias", bias)), name, node.outputs[0])
 
 
-def _standard_trunc(
-    file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder
-) -> Iterator[onnx.NodeProto]:
+def _standard_trunc(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     """The steps of the executor's Trunc for a zero point of 0."""
     numbers = [np.asarray(constants.get(name)) for name in node.inputs[1:]]
     rounding = rounding_of(file, node, "FLOOR")
@@ -273,7 +274,6 @@ def _standard_trunc(
         raise NotStandard(node.name)
     second = len(numbers) == 5
     shift = np.round(np.log2(numbers[3] / scale)) if second else numbers[2] - numbers[3]
-    name, at = node.name, node.inputs[0]
     steps: list[tuple[str, list[float | np.ndarray]]] = [
         ("Div", [scale]),
         ("Round", []),
@@ -284,30 +284,31 @@ def _standard_trunc(
         low = -(1 << bits - 1) + narrow if signed else 0
         steps.append(("Clip", [low, (1 << bits - 1) - 1 if signed else (1 << bits) - 1 - narrow]))
     steps += [(ROUND_OPS[rounding], []), ("Mul", [numbers[3] if second else scale])]
+    at = node.inputs[0]
     for index, (op, values) in enumerate(steps):
         given = [
-            builder.constant(f"{name}:{index}:{i}", np.asarray(v, dtype=np.float32).reshape(()))
+            builder.constant(f"{node.name}:{index}:{i}", np.asarray(v, dtype=np.float32).reshape(()))
             for i, v in enumerate(values)
         ]
-        out = node.outputs[0] if index == len(steps) - 1 else f"{name}:{index}"
-        yield helper.make_node(op, [at, *given], [out], f"{name}:{index}")
-        at = out
+        last = node.outputs[0] if index == len(steps) - 1 else ""
+        at = builder.step(op, (at, *given), f"{node.name}:{index}", last)
 
 
-def _channels_first(node: OnnxNode, constants: Constants, builder: _Builder) -> Iterator[onnx.NodeProto]:
+def _channels_first(node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     """A channels-last node between two Transposes, as its executor runs it."""
     name, kernel = node.name, node.attributes.get("kernel_shape", (1, 1))
     rank = len(kernel) + 2
     inner = onnx.NodeProto()
     inner.CopyFrom(node.proto)
-    inner.name, inner.domain, inner.input[0] = name, "", f"{name}:first"
+    inner.name, inner.domain = name, ""
+    forth, back = [0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]
+    inner.input[0] = builder.step("Transpose", [node.inputs[0]], f"{name}:first", perm=forth)
     if node.op == "Conv":
         weight = np.moveaxis(constants.get(node.inputs[1]).astype(np.float32), -1, 1)
         inner.input[1] = builder.constant(f"{name}:weight", np.ascontiguousarray(weight))
-    inner.output[0] = f"{name}:last"
-    yield helper.make_node("Transpose", [node.inputs[0]], [f"{name}:first"], perm=[0, rank - 1, *range(1, rank - 1)])
-    yield inner
-    yield helper.make_node("Transpose", [f"{name}:last"], [node.outputs[0]], perm=[0, *range(2, rank), 1])
+    inner.output[0] = builder.tensor(f"{name}:last")
+    builder.append(inner)
+    builder.step("Transpose", [inner.output[0]], f"{name}:last", node.outputs[0], perm=back)
 
 
 def _stays_float32(zero_point: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
-from toolchain.hls_templates.names import identifier, identifiers
+from toolchain.hls_templates.names import function_name, identifiers
 from toolchain.hls_templates.render import cpp_array, headers, render
 from toolchain.hls_templates.streams import Stream, streams
 from toolchain.hls_templates.unit import Unit, template
@@ -97,7 +97,7 @@ class PlacedUnit:
 
 def top_name(graph: Graph) -> str:
     """Name of the accelerator's function."""
-    return identifier(graph.name)
+    return function_name(graph.name)
 
 
 def unit_ids(graph: Graph) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from toolchain.ir.names import Names
 from toolchain.ir.ops import Node
 from toolchain.ir.types import Decoding, Encoding, Value
 
@@ -48,6 +49,10 @@ class Graph:
             for name in node.inputs:
                 readers[name].append(node)
         return readers
+
+    def names(self) -> Names:
+        """The names of all values and nodes, so that what a pass adds is called otherwise."""
+        return Names([*self.values(), *(node.name for node in self.nodes)])
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes."""

@@ -22,7 +22,6 @@ from toolchain.lowering.add_terms import combine
 from toolchain.lowering.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 from toolchain.lowering.state import PIXEL, Lowering, even, lower_node, merged, placed, rearranged, single, where
-from toolchain.passes.insert_forks import fresh_name
 
 UNIT_PIXEL = ((Fraction(1, 255),), (Fraction(0),))
 """Pixel scale and offset assumed for a network that says nothing: pixel / 255."""
@@ -82,7 +81,7 @@ def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[
 
 def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
     """Define the integers of the input; returns them and the quantizer that the host applies, if any."""
-    state.names |= {*graph.values(), *(node.name for node in graph.nodes)}
+    state.names = graph.names()
     quantizer = _input_quantizer(graph)
     kind = PIXEL if quantizer is None else quantizer.type
     source = Value(graph.input.name, graph.input.shape, kind)
@@ -178,8 +177,8 @@ def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     quantizer, view = node.quantizer, x.view
     if view is None:
         return _codes(quantizer, _requantized(node, state, x))
-    name = fresh_name(f"{node.name}_codes", state.names)
-    value = Value(fresh_name(f"{name}_out", state.names), x.shape, Real())
+    name = state.names.fresh(f"{node.name}_codes")
+    value = Value(state.names.fresh(f"{name}_out"), x.shape, Real())
     own = replace(quantizer, scale=x.seen(quantizer.scale), step=x.seen(quantizer.step))
     before = replace(node, name=name, outputs=(value,), quantizer=own)
     codes = _requantized(before, state, replace(x, view=None))

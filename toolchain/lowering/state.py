@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.ir.names import Names
 from toolchain.ir.ops import Add, DepthToSpace, MulShift, Node
 from toolchain.ir.ranges import output_range
 from toolchain.ir.types import Decoding, QInt, Value
 from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, shrink, zipped
-from toolchain.passes.insert_forks import fresh_name
 
 PIXEL = QInt(8, False)
 LARGEST = 1 << 62
@@ -34,7 +34,7 @@ class Lowering:
     reals: dict[str, Scaled] = field(default_factory=dict)
     decoding: Decoding | None = None
     dry: bool = False
-    names: set[str] = field(default_factory=set)
+    names: Names = field(default_factory=Names)
     defined: set[str] = field(default_factory=set)
     joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
 
@@ -48,8 +48,8 @@ class Lowering:
         suffix = attributes.pop("suffix", "")
         name, value = source.name, source.output.name
         if suffix or name in self.defined:
-            name = fresh_name(name + suffix, self.names)
-            value = fresh_name(f"{name}_out", self.names)
+            name = self.names.fresh(name + suffix)
+            value = self.names.fresh(f"{name}_out")
         self.defined.add(name)
         node = op(
             name=name,

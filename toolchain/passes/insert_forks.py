@@ -17,15 +17,6 @@ def insert_forks(graph: Graph) -> Graph:
     return _fork_values(_copy_windows(graph))
 
 
-def fresh_name(name: str, taken: set[str]) -> str:
-    """``name``, or with the first number that makes it new; it is then taken."""
-    number, new = 0, name
-    while new in taken:
-        number, new = number + 1, f"{name}_{number}"
-    taken.add(new)
-    return new
-
-
 def _reads(graph: Graph) -> dict[str, int]:
     counts = {name: len(readers) for name, readers in graph.consumers().items()}
     counts[graph.output] += 1
@@ -37,7 +28,7 @@ def _copy_windows(graph: Graph) -> Graph:
     shared = {n.output.name: n for n in graph.nodes if isinstance(n, Window) and reads[n.output.name] > 1}
     if not shared:
         return graph
-    taken = _names(graph)
+    taken = graph.names()
     used: set[str] = set()
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -45,8 +36,8 @@ def _copy_windows(graph: Graph) -> Graph:
         for name in node.inputs:
             if name in shared and name in used:
                 window = shared[name]
-                value = replace(window.output, name=fresh_name(name, taken))
-                nodes.append(replace(window, name=fresh_name(window.name, taken), outputs=(value,)))
+                value = replace(window.output, name=taken.fresh(name))
+                nodes.append(replace(window, name=taken.fresh(window.name), outputs=(value,)))
                 name = value.name
             used.add(name)
             inputs.append(name)
@@ -58,15 +49,15 @@ def _fork_values(graph: Graph) -> Graph:
     reads = _reads(graph)
     if max(reads.values()) <= 1:
         return graph
-    taken = _names(graph)
+    taken = graph.names()
     copies: dict[str, list[str]] = {}  # names of the copies not read yet
     nodes: list[Node] = []
 
     def fork(value: Value) -> None:
         if reads[value.name] > 1:
-            names = [fresh_name(f"{value.name}_{i}", taken) for i in range(reads[value.name])]
+            names = [taken.fresh(f"{value.name}_{i}") for i in range(reads[value.name])]
             outputs = tuple(replace(value, name=name) for name in names)
-            nodes.append(Fork(name=fresh_name(f"{value.name}_fork", taken), inputs=(value.name,), outputs=outputs))
+            nodes.append(Fork(name=taken.fresh(f"{value.name}_fork"), inputs=(value.name,), outputs=outputs))
             copies[value.name] = names
 
     fork(graph.input)
@@ -77,7 +68,3 @@ def _fork_values(graph: Graph) -> Graph:
             fork(value)
     output = copies[graph.output].pop(0) if graph.output in copies else graph.output
     return replace(graph, nodes=tuple(nodes), output=output)
-
-
-def _names(graph: Graph) -> set[str]:
-    return set(graph.values()) | {node.name for node in graph.nodes}

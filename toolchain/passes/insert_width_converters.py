@@ -8,7 +8,6 @@ from toolchain.dse.links import converter_steps
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, WidthConvert
 from toolchain.ir.types import Parallelism, Value
-from toolchain.passes.insert_forks import fresh_name
 
 
 def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -> Graph:
@@ -16,7 +15,7 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -
 
     Two of them where the widths have no integer ratio, see ``converter_steps``.
     """
-    taken = set(graph.values()) | {node.name for node in graph.nodes}
+    taken = graph.names()
     lanes = {graph.input.name: input_lanes}
     values = graph.values()
     nodes: list[Node] = []
@@ -24,8 +23,8 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -
     def convert(name: str, wanted: int) -> str:
         value = values[name]
         for step in converter_steps(lanes[name], wanted, value.qint.bits):
-            output = replace(value, name=fresh_name(f"{name}_x{step}", taken))
-            unit = fresh_name(f"{output.name}_convert", taken)
+            output = replace(value, name=taken.fresh(f"{name}_x{step}"))
+            unit = taken.fresh(f"{output.name}_convert")
             pair = Parallelism(lanes[value.name], step)
             nodes.append(WidthConvert(name=unit, inputs=(value.name,), outputs=(output,), parallelism=pair))
             lanes[output.name] = step
