@@ -10,11 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.onnx_models import NETS, Net, conv_bn_relu
+from tests.verdicts import demand_one_verdict
 from toolchain.cli import app
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
-from toolchain.frontend.read import read_qonnx
-from toolchain.lowering.pipeline import to_integer
 
 
 def test_a_network_that_can_be_built(tmp_path: Path) -> None:
@@ -34,14 +33,28 @@ def test_a_network_that_can_be_built(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("build", NETS, ids=lambda build: build.__name__)
 def test_it_agrees_with_the_export(build, tmp_path: Path) -> None:
-    path = build(tmp_path / "net.onnx")
-    found = check(path)
-    try:
-        to_integer(read_qonnx(path).graph)
-    except UserError as error:
-        assert error.what in [node.reason for node in found.nodes if node.status == "refused"]
-    else:
-        assert found.supported
+    assert demand_one_verdict(build(tmp_path / "net.onnx")) is None
+
+
+def test_it_names_the_node_that_the_export_names_first(tmp_path: Path) -> None:
+    """Lowering refuses a node, reading a later one: the export reads the whole file before it lowers."""
+    net = Net((1, 3, 6, 6))
+    x = net.conv(net.quant("x"), net.weight(4, 3, 1, 1))
+    x = net.conv(net.add("Relu", x), net.weight(4, 4, 1, 1), name="unquantized")
+    path = net.save(tmp_path / "net.onnx", net.add("Sinh", net.quant(x), name="reading"))
+    fault = demand_one_verdict(path)
+
+    assert fault is not None
+    assert fault.what == "the operation Sinh is not supported"
+    assert [n.name for n in check(path).nodes if n.status == "refused"] == ["unquantized", "reading"]
+
+
+def test_a_relu_in_front_of_a_refused_node_is_not_blamed(tmp_path: Path) -> None:
+    net = Net((1, 3, 6, 6))
+    x = net.add("Sinh", net.add("Relu", net.quant("x")), name="bad")
+    found = check(net.save(tmp_path / "net.onnx", net.conv(x, net.weight(4, 3, 1, 1))))
+
+    assert [n.name for n in found.nodes if n.status == "refused"] == ["bad"]
 
 
 def refused_everywhere(path: Path) -> Path:

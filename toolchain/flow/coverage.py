@@ -8,10 +8,9 @@ from pathlib import Path
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
 from toolchain.frontend.onnx_file import OnnxNode, load_onnx
-from toolchain.frontend.read import input_layout, pixels_of, read_node
+from toolchain.frontend.read import input_layout, pixels_of, read_node, whole_graph
 from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import Value
 from toolchain.lowering.lower import UNIT_PIXEL, refusals
 from toolchain.lowering.scaled import Numbers
 
@@ -38,11 +37,15 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Every node of ``file`` in execution order; ``notes`` tell what is left out or assumed."""
+    """Every node of ``file`` in execution order; ``notes`` tell what is left out or assumed.
+
+    ``first`` is the refused node that the export names: reading comes before lowering.
+    """
 
     file: str
     nodes: tuple[NodeStatus, ...]
     notes: tuple[str, ...]
+    first: NodeStatus | None = None
 
     @property
     def supported(self) -> bool:
@@ -53,13 +56,12 @@ class Coverage:
     def verdict(self) -> str:
         """One line."""
         count = {status: sum(n.status == status for n in self.nodes) for status in (FOLDED, REFUSED, UNKNOWN)}
-        if self.supported:
+        if self.first is None:
             return f"{self.file}: all {len(self.nodes)} nodes can be built, {count[FOLDED]} of them folded"
-        first = next(node for node in self.nodes if node.status == REFUSED)
         unknown = f" and {count[UNKNOWN]} behind them not judged" if count[UNKNOWN] else ""
         return (
             f"{self.file}: {count[REFUSED]} of {len(self.nodes)} nodes refused{unknown}; "
-            f"first '{first.name}' ({first.op}): {first.reason}"
+            f"first '{self.first.name}' ({self.first.op}): {self.first.reason}"
         )
 
 
@@ -75,19 +77,20 @@ def check(path: Path, pixel: tuple[Numbers, Numbers] | None = None) -> Coverage:
     value = reader.start(layout)
     stated = pixels_of(file, layout)
     pixel = pixel or ((stated.scale, stated.offset) if stated else UNIT_PIXEL)
-    nodes = [_read(reader, node) for node in file.nodes]
-    faults = _lowering_faults(reader, value, pixel)
-    nodes = [_merged(node, faults.get(node.name)) for node in nodes]
-    if all(n.status in (SUPPORTED, FOLDED) for n in nodes) and file.output not in reader.tensors:
-        raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
-    return Coverage(file.path.name, tuple(nodes), tuple(reader.notes))
-
-
-def _merged(node: NodeStatus, fault: UserError | None) -> NodeStatus:
-    """``node`` as reading judged it, or refused for what lowering found."""
-    if fault is None or node.status == REFUSED:
-        return node
-    return NodeStatus(node.name, node.op, REFUSED, fault.what, fault.hint)
+    nodes: list[NodeStatus] = []
+    makers: dict[str, int] = {}  # index of the ONNX node that each IR node stems from
+    for node in file.nodes:
+        before = len(reader.nodes)
+        nodes.append(_read(reader, node))
+        makers |= {made.name: len(nodes) - 1 for made in reader.nodes[before:]}
+    first = next((node for node in nodes if node.status == REFUSED), None)
+    graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)
+    for name, fault in refusals(graph, pixel).items():
+        old = nodes[makers[name]]
+        if old.status != REFUSED:
+            nodes[makers[name]] = NodeStatus(old.name, old.op, REFUSED, fault.what, fault.hint)
+            first = first or nodes[makers[name]]
+    return Coverage(file.path.name, tuple(nodes), tuple(reader.notes), first)
 
 
 def _read(reader: Reader, node: OnnxNode) -> NodeStatus:
@@ -117,14 +120,3 @@ def _go_on(reader: Reader, node: OnnxNode) -> None:
     sources: list[Tensor] = [reader.tensors[name] for name in node.inputs if name in reader.tensors]
     if sources and (node.op in SHAPE_KEEPING or node.is_quant):
         reader.alias(node, sources[0])
-
-
-def _lowering_faults(reader: Reader, value: Value, pixel: tuple[Numbers, Numbers]) -> dict[str, UserError]:
-    """What integers cannot express exactly, by the name of the ONNX node at fault."""
-    if not reader.nodes:
-        return {}
-    output = reader.tensors.get(reader.file.output)
-    end = output.value.name if output is not None else reader.nodes[-1].output.name
-    graph = Graph("check", value, tuple(reader.nodes), end)
-    by_name = {node.name: node for node in reader.nodes}
-    return {by_name[name].origin[0]: error for name, error in refusals(graph, pixel).items()}

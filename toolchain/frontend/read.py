@@ -16,6 +16,7 @@ from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNod
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv
+from toolchain.ir.types import Value
 
 _ANY_ORDER = """
 Add Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
@@ -109,16 +110,8 @@ def read_qonnx(path: Path) -> ModelFile:
     for node in [node for node in file.nodes if not reader.constants.fold(node)]:
         if not reader.constants.fold(node):
             read_node(reader, node)
-    if file.output not in reader.tensors:
-        raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
+    graph = whole_graph(reader, value)
     output = reader.tensors[file.output]
-    if output.layout.order:
-        raise UserError(
-            f"the output '{file.output}' is a flattened map; the accelerator puts it out as (height, width, channels)",
-            where=file.path.name,
-            hint="end the network before the flatten, or behind a linear layer",
-        )
-    graph = Graph(ir_name(file.path.stem, "net"), value, tuple(reader.nodes), output.value.name)
     return ModelFile(
         path=file.path,
         sha256=file.sha256,
@@ -134,6 +127,21 @@ def read_qonnx(path: Path) -> ModelFile:
         data=file.metadata.get("fpgaflow.data"),
         notes=tuple(reader.notes),
     )
+
+
+def whole_graph(reader: Reader, source: Value) -> Graph:
+    """The MODEL graph from ``source`` to the file's output, all nodes read; UserError where it cannot be put out."""
+    file = reader.file
+    if file.output not in reader.tensors:
+        raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
+    output = reader.tensors[file.output]
+    if output.layout.order:
+        raise UserError(
+            f"the output '{file.output}' is a flattened map; the accelerator puts it out as (height, width, channels)",
+            where=file.path.name,
+            hint="end the network before the flatten, or behind a linear layer",
+        )
+    return Graph(ir_name(file.path.stem, "net"), source, tuple(reader.nodes), output.value.name)
 
 
 def input_layout(reader: Reader) -> Layout:

@@ -36,9 +36,8 @@ def lower(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
     state = Lowering(pixel)
     source, quantizer = _start(graph, state)
     for node in graph.nodes:
-        if not _by_host(graph, quantizer, node, state):
-            state.reals[node.output.name] = _lowered(node, state)
-    output = single(state, graph.nodes[-1], placed(state, graph.nodes[-1], state.reals[graph.output]))
+        _lower_next(graph, quantizer, node, state)
+    output = _end(graph, state)
     if not any(isinstance(node, ArgMax) for node in state.nodes):
         state.decoding = Decoding(output.terms[0].scale, output.offset)
     encoding, end = Encoding(*pixel, quantizer), output.terms[0].value.name
@@ -56,27 +55,38 @@ def _needed(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
 
 
 def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[str, UserError]:
-    """Why ``lower`` would refuse nodes of ``graph``, by node name; found without building requantizers.
+    """Why ``lower`` refuses nodes of ``graph``, by node name in their order: what it raises comes first.
 
-    Behind a refused node the search goes on as if a quantizer of 8 bits stood there.
+    Behind a refused node the work goes on as if a quantizer of 8 bits stood there. An output that ``graph`` does not
+    define is not judged.
     """
-    state = Lowering(pixel, dry=True)
+    state = Lowering(pixel)
     _, quantizer = _start(graph, state)
     found: dict[str, UserError] = {}
     for node in graph.nodes:
-        if _by_host(graph, quantizer, node, state):
-            continue
         try:
-            real = _lowered(node, state)
+            _lower_next(graph, quantizer, node, state)
             if node.output.name == graph.output:
-                single(state, node, placed(state, node, real))
+                _end(graph, state)
         except UserError as error:
             found[node.name] = error
             kind = QInt(8, True)
             value = Value(node.output.name, node.output.shape, kind)
-            real = Scaled((Term(value, (Fraction(1),), kind.min, kind.max),), (Fraction(0),))
-        state.reals[node.output.name] = real
+            codes = Term(value, (Fraction(1),), kind.min, kind.max)
+            state.reals[node.output.name] = Scaled((codes,), (Fraction(0),))
     return found
+
+
+def _lower_next(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> None:
+    """Lower ``node``, whose inputs are, unless the host applies it."""
+    if not _by_host(graph, quantizer, node, state):
+        state.reals[node.output.name] = _lowered(node, state)
+
+
+def _end(graph: Graph, state: Lowering) -> Scaled:
+    """The network's output as one integer value without a clamp."""
+    node = graph.producers()[graph.output]
+    return single(state, node, placed(state, node, state.reals[graph.output]))
 
 
 def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
@@ -192,7 +202,7 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     if quantizer.grid > 1:
         _demand_grid(node, x)
     step = fractions(quantizer.scale)
-    if len(x.terms) > 1 and not state.dry:
+    if len(x.terms) > 1:
         total = combine(node, x, step, state)
         if total is not None:
             return total
@@ -200,8 +210,6 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     term = x.terms[0]
     requantizer = make_requantizer(quantizer, term.scale, x)
     value = Value(node.output.name, node.output.shape, quantizer.type)
-    if state.dry:
-        return Term(value, (Fraction(1),), requantizer.low, requantizer.high)
     common = {"name": node.name, "inputs": (term.value.name,), "outputs": (value,), "origin": node.origin}
     try:
         found = requantizer_node(requantizer, term.low, term.high, term.value.qint.bits, **common)

@@ -28,8 +28,6 @@ def _(node: MultiThreshold, state: Lowering, x: Scaled) -> Scaled:
     unit, offset, start, step = node.coding
     low, high = start, start + step * node.thresholds.shape[1]
     value = Value(node.output.name, node.output.shape, QInt.holding(low, high))
-    if state.dry:
-        return Scaled((Term(value, (unit,), low, high),), (offset,))
     channels = _channels(node, x)
     term = x.terms[0]
     rows = _rows(channels, term.low, term.high)

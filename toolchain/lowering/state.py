@@ -25,15 +25,13 @@ LARGEST = 1 << 62
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
-    ``names`` are those of the MODEL graph and of what was added, ``joined`` holds what each Concat joins. A ``dry`` run
-    only finds out what is refused: it builds no requantizers.
+    ``names`` are those of the MODEL graph and of what was added, ``joined`` holds what each Concat joins.
     """
 
     pixel: tuple[Numbers, Numbers]
     nodes: list[Node] = field(default_factory=list)
     reals: dict[str, Scaled] = field(default_factory=dict)
     decoding: Decoding | None = None
-    dry: bool = False
     names: Names = field(default_factory=Names)
     defined: set[str] = field(default_factory=set)
     joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
