@@ -10,10 +10,11 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
+from toolchain.hls_templates.literals import array_text
 from toolchain.hls_templates.names import function_name, identifiers
-from toolchain.hls_templates.render import cpp_array, headers, render
+from toolchain.hls_templates.render import headers, render
 from toolchain.hls_templates.streams import Stream, streams
-from toolchain.hls_templates.unit import Unit, template
+from toolchain.hls_templates.unit import Unit, table_type, template
 from toolchain.ir.encode import pixel_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -172,6 +173,7 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
     reader, writer = ends(graph)
     frames = testbench_frames(graph)
     height, width, channels = graph.input.shape
+    pixels = _pixel_table(graph)
     return {
         "top": top_name(graph),
         "board": board.name,
@@ -188,7 +190,8 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         "frames": frames,
         "positions": height * width,
         "channels": channels,
-        "table_channels": _pixel_table(graph).shape[1],
+        "table_channels": pixels.shape[1],
+        "pixel_type": table_type(pixels),
         "sources": ["src/top.cpp", *(f"src/units/{unit.name}.cpp" for unit in units)],
     }
 
@@ -210,7 +213,8 @@ def unit_sources(units: Sequence[PlacedUnit]) -> dict[str, str]:
         }
         project[f"src/units/{placed.name}.cpp"] = render("unit.cpp", variables)
         for table in placed.unit.tables:
-            project[f"src/data/{placed.name}_{table.name}.inc"] = cpp_array(table.values)
+            what = f"table '{table.name}' of unit '{placed.node.name}'"
+            project[f"src/data/{placed.name}_{table.name}.inc"] = array_text(table.values, table.type, what)
     return project
 
 
@@ -221,7 +225,8 @@ def _pixel_table(graph: Graph) -> np.ndarray:
 
 
 def _host(graph: Graph) -> dict[str, str]:
-    return {"host/pixel_codes.inc": cpp_array(_pixel_table(graph))}
+    table = _pixel_table(graph)
+    return {"host/pixel_codes.inc": array_text(table, table_type(table), "the code of a pixel")}
 
 
 def testbench_frames(graph: Graph) -> int:
@@ -235,6 +240,6 @@ def _vectors(graph: Graph) -> dict[str, str]:
     codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, size=(frames, *graph.input.shape))
     answers = evaluate(graph, codes)[graph.output]
     return {
-        "tb/input_codes.inc": cpp_array(codes.reshape(-1)),
-        "tb/expected_codes.inc": cpp_array(answers.reshape(-1)),
+        "tb/input_codes.inc": array_text(codes.reshape(-1), kind, "a test vector"),
+        "tb/expected_codes.inc": array_text(answers.reshape(-1), graph.value(graph.output).qint, "an answer"),
     }

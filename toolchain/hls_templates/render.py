@@ -9,27 +9,15 @@ from typing import Any
 
 import jinja2
 
-from toolchain.ir.ops import Array
+from toolchain.hls_templates.literals import declaration, int_list, native_type, plain
 from toolchain.ir.types import QInt
 
 _PACKAGE = "toolchain.hls_templates"
-INT_MAX = 2**31 - 1
 
 
 def cpp_type(kind: QInt) -> str:
     """The HLS type of an integer."""
     return f"ap_{'' if kind.signed else 'u'}int<{kind.bits}>"
-
-
-def cpp_array(values: Array) -> str:
-    """A nested initializer list, one line an entry of the first dimension, without the outer braces."""
-    return "".join(f"{_braced(entry)},\n" for entry in values.tolist())
-
-
-def _braced(entry: Any) -> str:
-    if isinstance(entry, list):
-        return "{" + ", ".join(_braced(e) for e in entry) + "}"
-    return f"{entry}LL" if abs(entry) > INT_MAX else str(entry)
 
 
 def tcl_quote(text: str) -> str:
@@ -45,16 +33,18 @@ def one_line(text: str) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """The environment: a variable that is not given is an error, blocks leave no blank lines."""
+    """The environment: a missing variable is an error, so is a number that is no int; blocks leave no blank lines."""
     env = jinja2.Environment(
         loader=jinja2.PackageLoader(_PACKAGE),
         undefined=jinja2.StrictUndefined,
+        finalize=plain,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
     )
-    env.filters.update(cpp_type=cpp_type, cpp_array=cpp_array, tcl_quote=tcl_quote, one_line=one_line)
+    env.filters.update(cpp_type=cpp_type, native_type=native_type, declaration=declaration, int_list=int_list)
+    env.filters.update(tcl_quote=tcl_quote, one_line=one_line)
     return env
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import use_lutram
+from toolchain.hls_templates.literals import Constant
 from toolchain.hls_templates.streams import parallelism, require_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Node
@@ -53,7 +54,8 @@ class Buffer:
 class Unit:
     """One call of a function template of ``fpgaflow/HEADER.hpp``; ``variadic`` tells which streams it takes last.
 
-    ``network`` are the additions of a product with constants.
+    ``constants`` are sizes, ``numbers`` are as wide as the data; ``network`` are the additions of a product with
+    constants.
     """
 
     header: str
@@ -65,6 +67,12 @@ class Unit:
     variadic: Literal["", "inputs", "outputs"] = ""
     lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
     network: AdderGraph | None = None
+    numbers: dict[str, Constant] = field(default_factory=dict)
+
+    @property
+    def declared(self) -> dict[str, int | Constant]:
+        """Everything that the Config declares as a constant."""
+        return {**self.constants, **self.numbers}
 
 
 @singledispatch
@@ -82,6 +90,11 @@ def positions(graph: Graph, node: Node) -> int:
 def input_type(graph: Graph, node: Node, index: int = 0) -> QInt:
     """Type of the elements that ``node`` reads."""
     return graph.value(node.inputs[index]).qint
+
+
+def table_type(values: Array) -> QInt:
+    """The narrowest type of every number of a table."""
+    return QInt.holding(int(values.min()), int(values.max()))
 
 
 def check_unroll(node: Node, count: int) -> None:

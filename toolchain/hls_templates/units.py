@@ -22,6 +22,7 @@ from toolchain.hls_templates.fabric import (
     tap_packing,
     word_type,
 )
+from toolchain.hls_templates.literals import Constant, among
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
 from toolchain.hls_templates.unit import (
     Buffer,
@@ -33,6 +34,7 @@ from toolchain.hls_templates.unit import (
     impl,
     input_type,
     positions,
+    table_type,
     template,
 )
 from toolchain.ir.graph import Graph
@@ -50,6 +52,7 @@ from toolchain.ir.ops import (
     Threshold,
     Window,
 )
+from toolchain.ir.ranges import line_range
 from toolchain.ir.types import QInt
 
 
@@ -63,10 +66,6 @@ def _dsp(node: Node, weight: QInt, act: QInt) -> bool:
             hint="only outputs of a matrix-vector product share their inputs",
         )
     return count == 1
-
-
-def _holding(values: Array) -> QInt:
-    return QInt.holding(int(values.min()), int(values.max()))
 
 
 @template.register
@@ -101,10 +100,10 @@ def _(node: Window, graph: Graph) -> Unit:
             "dilation_w": node.dilation[1],
             "pad_top": node.pads[0],
             "pad_left": node.pads[1],
-            "pad_value": node.pad_value,
         },
         {"type": x.qint},
         buffers=(Buffer("rows", "WindowRows", storage, packed=True),),
+        numbers={"pad_value": Constant(node.pad_value, x.qint)},
     )
 
 
@@ -306,7 +305,7 @@ def _per_channel(name: str, values: Array, lanes: int) -> tuple[Table, dict[str,
         values = values[:1]
     width = lanes if len(values) > 1 else 1
     shaped = values.reshape(len(values) // width, width, *values.shape[1:])
-    kind = _holding(shaped)
+    kind = table_type(shaped)
     depth = kind.bits * (values.shape[1] if values.ndim > 1 else 1)
     reshape = (3,) if values.ndim > 1 else ()
     table = Table(name, kind, shaped, Storage(impl(len(shaped), depth), partition=(2,), reshape=reshape))
@@ -326,9 +325,16 @@ def _(node: Threshold, graph: Graph) -> Unit:
         table, sizes = _per_channel(name, values, lanes)
         tables.append(table)
         constants |= sizes
-    types = {"in_t": kind, "out_t": node.output.qint, "count_t": QInt.holding(0, steps)}
+    types = {"in_t": kind, "out_t": node.output.qint, "count_t": QInt.holding(0, steps), "span_t": _span(node)}
     types |= {f"{table.name}_t": table.type for table in tables}
     return Unit("threshold", "threshold", constants | {"steps": steps}, types, tuple(tables))
+
+
+def _span(node: Threshold) -> QInt:
+    """A type that holds every step, every count and their products."""
+    ends = [int(end) for end in (node.step.min(), node.step.max())]
+    steps = node.thresholds.shape[1]
+    return QInt.holding(min(*ends, min(ends) * steps, 0), max(*ends, max(ends) * steps, steps))
 
 
 @template.register
@@ -338,10 +344,11 @@ def _(node: MulShift, graph: Graph) -> Unit:
     lanes = int(constants["lanes"])
     mul, mul_sizes = _per_channel("mul", node.mul, lanes)
     add, add_sizes = _per_channel("add", node.add, lanes)
-    ends = np.stack([node.mul * kind.min, node.mul * kind.max]) + node.add
+    low, high = line_range(node, kind.min, kind.max)
     half = (1 << node.shift) // 2
-    total = QInt.holding(min(int(ends.min()), node.low, 0), max(int(ends.max()), node.high, 0) + half)
-    constants |= {"dsp": _dsp(node, mul.type, kind), "shift": node.shift, "low": node.low, "high": node.high}
+    total = QInt.holding(min(low, node.low, 0), max(high, node.high, 0) + half)
+    constants |= {"dsp": _dsp(node, mul.type, kind), "shift": node.shift}
+    numbers = {"low": among(node.low, node.high), "high": among(node.high, node.low)}
     types = {
         "in_t": kind,
         "out_t": node.output.qint,
@@ -350,7 +357,7 @@ def _(node: MulShift, graph: Graph) -> Unit:
         "product_t": product_type(mul.type, kind),
         "sum_t": total,
     }
-    return Unit("mul_shift", "mul_shift", constants | mul_sizes | add_sizes, types, (mul, add))
+    return Unit("mul_shift", "mul_shift", constants | mul_sizes | add_sizes, types, (mul, add), numbers=numbers)
 
 
 @template.register
@@ -363,9 +370,9 @@ def _(node: GlobalSum, graph: Graph) -> Unit:
 def _(node: Add, graph: Graph) -> Unit:
     lanes = int(channelwise(node, graph)["lanes"])
     words = node.output.size // lanes
-    first, second = node.multipliers
+    numbers = {name: among(factor) for name, factor in zip(("first", "second"), node.multipliers, strict=True)}
     types = {"a_t": input_type(graph, node), "b_t": input_type(graph, node, 1), "out_t": node.output.qint}
-    return Unit("elementwise", "add", {"words": words, "lanes": lanes, "first": first, "second": second}, types)
+    return Unit("elementwise", "add", {"words": words, "lanes": lanes}, types, numbers=numbers)
 
 
 @template.register

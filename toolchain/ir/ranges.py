@@ -42,6 +42,14 @@ def output_range(node: Node, shape: Shape, *inputs: Range) -> Range:
     raise TypeError(f"no range for {type(node).__name__}")
 
 
+def line_range(node: MulShift, low: int, high: int) -> Range:
+    """The least and the greatest x * mul[c] + add[c] of inputs in [low, high], of any size."""
+    channels = range(max(len(node.mul), len(node.add)))
+    lines = [(int(node.mul[c % len(node.mul)]), int(node.add[c % len(node.add)])) for c in channels]
+    ends = [mul * x + add for mul, add in lines for x in (low, high)]
+    return min(ends), max(ends)
+
+
 def _bounds(values: Array) -> Range:
     return int(values.min()), int(values.max())
 

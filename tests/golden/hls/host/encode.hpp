@@ -25,7 +25,7 @@ struct output {
 };
 
 // Code of every pixel value, of every channel or of all.
-static const std::int32_t pixel_codes[256][1] = {
+static const int pixel_codes[256][1] = {
 #include "pixel_codes.inc"
 };
 

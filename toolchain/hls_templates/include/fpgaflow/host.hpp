@@ -54,8 +54,8 @@ void unpack_frame(const std::uint64_t* words, std::int64_t* codes) {
 }
 
 // Codes (H, W, C) of an image of pixels (C, H, W): code of a pixel by `table`, of every channel or of all.
-template <int Positions, int Channels, int TableChannels>
-void encode_planes(const std::uint8_t* pixels, const std::int32_t (&table)[256][TableChannels], std::int64_t* codes) {
+template <int Positions, int Channels, class Code, int TableChannels>
+void encode_planes(const std::uint8_t* pixels, const Code (&table)[256][TableChannels], std::int64_t* codes) {
     for (int position = 0; position < Positions; position++) {
         for (int c = 0; c < Channels; c++) {
             codes[position * Channels + c] = table[pixels[c * Positions + position]][TableChannels == 1 ? 0 : c];

@@ -19,6 +19,7 @@ void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     typedef Exact<typename Config::mul_t> mul_t;
     typedef Exact<typename Config::product_t> product_t;
     typedef Exact<typename Config::sum_t> sum_t;
+    typedef Exact<typename Config::out_t> code_t;
     constexpr int blocks = Config::channels / Config::lanes;
     constexpr bool exact = Config::shift == 0;
     const sum_t below_half = exact ? sum_t(0) : static_cast<sum_t>((sum_t(1) << (Config::shift - !exact)) - 1);
@@ -41,7 +42,8 @@ void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                     const sum_t odd = exact ? sum_t(0) : static_cast<sum_t>((sum >> Config::shift) & sum_t(1));
                     const sum_t rounded = static_cast<sum_t>((sum + below_half + odd) >> Config::shift);
                     const sum_t low = Config::low, high = Config::high;
-                    result.v[l] = typename Config::out_t(rounded < low ? low : rounded > high ? high : rounded);
+                    const sum_t clipped = rounded < low ? low : rounded > high ? high : rounded;
+                    result.v[l] = typename Config::out_t(static_cast<code_t>(clipped));
                 }
                 out.write(result);
             }

@@ -24,12 +24,30 @@ Bit bit(T x) {
 }
 #else
 typedef std::int32_t Bit;
+template <int At, int B, bool Narrow = (B <= 32)>
+struct Field {
+    typedef std::int32_t number;
+    template <class T>
+    static number of(T x, Bit flip) {
+        constexpr int left = 32 - At - B > 0 ? 32 - At - B : 0;
+        constexpr int right = At + B - 32 > 0 ? At + B - 32 : 0;
+        const std::uint32_t aligned = static_cast<std::uint32_t>((static_cast<std::uint64_t>(x) >> right) << left);
+        return static_cast<number>(aligned ^ static_cast<std::uint32_t>(flip) << 31) >> (32 - B);
+    }
+};
+template <int At, int B>
+struct Field<At, B, false> {
+    typedef std::int64_t number;
+    template <class T>
+    static number of(T x, Bit flip) {
+        static_assert(At + B <= 64, "a field of 64 bits");
+        const std::uint64_t aligned = static_cast<std::uint64_t>(x) << (64 - At - B);
+        return static_cast<number>(aligned ^ static_cast<std::uint64_t>(flip) << 63) >> (64 - B);
+    }
+};
 template <int At, int B, class T>
-std::int32_t signed_field(T x, Bit flip) {
-    constexpr int left = 32 - At - B > 0 ? 32 - At - B : 0;
-    constexpr int right = At + B - 32 > 0 ? At + B - 32 : 0;
-    const std::uint32_t aligned = static_cast<std::uint32_t>((static_cast<std::uint64_t>(x) >> right) << left);
-    return static_cast<std::int32_t>(aligned ^ static_cast<std::uint32_t>(flip) << 31) >> (32 - B);
+typename Field<At, B>::number signed_field(T x, Bit flip) {
+    return Field<At, B>::of(x, flip);
 }
 template <int At, class T>
 Bit bit(T x) {
@@ -56,14 +74,14 @@ struct PackedLane {
     static word_t magnitudes(const weight_t (&weight)[count]) {
 #pragma HLS INLINE
         const word_t bits = weight[I];
-        const word_t kept = top ? bits : static_cast<word_t>(bits & word_t((1 << sign_at) - 1));
+        const word_t kept = top ? bits : static_cast<word_t>(bits & word_t((std::int64_t(1) << sign_at) - 1));
         return static_cast<word_t>(Below::magnitudes(weight) | static_cast<word_t>(kept << offset));
     }
 
     // Those signs, each where it weighs.
     static word_t signs(const weight_t (&weight)[count]) {
 #pragma HLS INLINE
-        const word_t sign = top ? word_t(0) : static_cast<word_t>(word_t(weight[I]) & word_t(1 << sign_at));
+        const word_t sign = top ? word_t(0) : static_cast<word_t>(word_t(weight[I]) & word_t(std::int64_t(1) << sign_at));
         return static_cast<word_t>(Below::signs(weight) | static_cast<word_t>(sign << offset));
     }
 

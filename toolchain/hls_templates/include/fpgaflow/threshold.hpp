@@ -7,7 +7,8 @@
 namespace fpgaflow {
 
 // Config: id, positions, channels, lanes, steps; threshold_blocks, threshold_lanes; start_blocks, start_lanes;
-// step_blocks, step_lanes; in_t, out_t, threshold_t, start_t, step_t, count_t.
+// step_blocks, step_lanes; in_t, out_t, threshold_t, start_t, step_t, count_t; span_t, which
+// holds steps, counts and their products.
 // A table has one entry a channel, [channels / lanes][lanes], or one for all, [1][1].
 // y = start + step * #{t : x >= threshold[t]}. Cycles a frame: positions * channels / lanes.
 template <class Config>
@@ -18,6 +19,11 @@ void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                const Exact<typename Config::start_t> (&start)[Config::start_blocks][Config::start_lanes],
                const Exact<typename Config::step_t> (&step)[Config::step_blocks][Config::step_lanes], int frames) {
     typedef Exact<typename Config::in_t> value_t;
+    typedef Exact<typename Config::out_t> code_t;
+    typedef Exact<typename Config::start_t> start_t;
+    typedef Exact<typename Config::step_t> step_t;
+    typedef Exact<typename Config::count_t> count_t;
+    typedef Exact<typename Config::span_t> span_t;
     constexpr int blocks = Config::channels / Config::lanes;
 
     for (int frame = 0; frame < frames; frame++) {
@@ -30,14 +36,17 @@ void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                 for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
                     const value_t value = static_cast<value_t>(word.v[l]);
-                    Exact<typename Config::count_t> count = 0;
+                    count_t count = 0;
                     for (int t = 0; t < Config::steps; t++) {
 #pragma HLS UNROLL
                         count += value >= thresholds[entry(c, Config::threshold_blocks)][entry(l, Config::threshold_lanes)][t];
                     }
-                    result.v[l] = typename Config::out_t(
-                        start[entry(c, Config::start_blocks)][entry(l, Config::start_lanes)] +
-                        step[entry(c, Config::step_blocks)][entry(l, Config::step_lanes)] * count);
+                    const step_t size = step[entry(c, Config::step_blocks)][entry(l, Config::step_lanes)];
+                    const span_t span = Factor<span_t, step_t>(size) * Factor<span_t, count_t>(count);
+                    const start_t first = start[entry(c, Config::start_blocks)][entry(l, Config::start_lanes)];
+                    const code_t code =
+                        static_cast<code_t>(Factor<code_t, start_t>(first) + Factor<code_t, span_t>(span));
+                    result.v[l] = typename Config::out_t(code);
                 }
                 out.write(result);
             }

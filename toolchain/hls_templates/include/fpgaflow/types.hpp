@@ -50,11 +50,14 @@ using Exact = T;
 template <class P, class T>
 using Factor = T;
 #else
+__extension__ typedef __int128 int128;  // what leaves a unit is narrower: streams and tables hold at most 64 bits
 template <int B>
 using Native = typename std::conditional<
     (B <= 8), std::int8_t,
-    typename std::conditional<(B <= 16), std::int16_t,
-                              typename std::conditional<(B <= 32), std::int32_t, std::int64_t>::type>::type>::type;
+    typename std::conditional<
+        (B <= 16), std::int16_t,
+        typename std::conditional<(B <= 32), std::int32_t,
+                                  typename std::conditional<(B <= 64), std::int64_t, int128>::type>::type>::type>::type;
 template <class T>
 using Exact = Native<Bits<T>::signed_bits>;
 // A factor of a product P: C++ multiplies native integers no wider than they are.
