@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resources:
-    """Counts of six-input LUTs, flip-flops, DSP48E2 slices and 18 kbit block RAMs."""
+    """Counts of six-input LUTs, flip-flops, DSP48E2 slices and 18 kbit block RAMs, in this order when iterated."""
 
     lut: int = 0
     ff: int = 0
     dsp: int = 0
     bram18: int = 0
 
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.lut, self.ff, self.dsp, self.bram18))
+
     def __add__(self, other: Resources) -> Resources:
-        return Resources(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Resources(self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.bram18 + other.bram18)
 
     def __sub__(self, other: Resources) -> Resources:
-        return Resources(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Resources(*(a - b for a, b in zip(self, other, strict=True)))
 
     def __mul__(self, count: int) -> Resources:
-        return Resources(*(a * count for a in astuple(self)))
+        return Resources(*(a * count for a in self))
 
     def fits(self, budget: Resources) -> bool:
         """No resource exceeds the budget."""
-        return all(a <= b for a, b in zip(astuple(self), astuple(budget), strict=True))
+        return all(a <= b for a, b in zip(self, budget, strict=True))
 
     def at_least(self, floor: int) -> Resources:
         """Every count raised to ``floor`` where it is below."""
-        return Resources(*(max(a, floor) for a in astuple(self)))
+        return Resources(*(max(a, floor) for a in self))
 
     def share(self, budget: Resources) -> float:
         """Sum over the resources of used / budget; a resource without a budget counts by itself."""
-        return sum(a / max(b, 1) for a, b in zip(astuple(self), astuple(budget), strict=True))
+        return sum(a / max(b, 1) for a, b in zip(self, budget, strict=True))
 
     def scarcest(self, budget: Resources) -> float:
         """The largest used / budget; a resource without a budget counts by itself."""
-        return max(a / max(b, 1) for a, b in zip(astuple(self), astuple(budget), strict=True))
+        return max(a / max(b, 1) for a, b in zip(self, budget, strict=True))
 
     def scaled(self, factor: float) -> Resources:
         """Every count times ``factor``, rounded down; what is a whole number but for rounding stays."""
-        return Resources(*(int(a * factor + 1e-6) for a in astuple(self)))
+        return Resources(*(int(a * factor + 1e-6) for a in self))
 
 
 KINDS: tuple[str, ...] = tuple(field.name for field in fields(Resources))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import astuple
 
 import pytest
 
@@ -196,8 +195,8 @@ def test_a_price_is_least_among_random_problems() -> None:
         for price in limits(problem, budget, int(best[0]), solver="highs", seconds=20).prices:
             faster = brute_force(problem, budget + price.extra, price.cycles)
             assert faster is not None
-            if sum(1 for n in astuple(price.extra) if n) == 1:
-                less = Resources(*(max(n - 1, 0) for n in astuple(price.extra)))
+            if sum(1 for n in price.extra if n) == 1:
+                less = Resources(*(max(n - 1, 0) for n in price.extra))
                 assert brute_force(problem, budget + less, price.cycles) is None
                 seen += 1
     assert seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolchain.boards import Board
@@ -171,7 +171,7 @@ def _reserve(reserved: Resources, extra: Resources, over: Resources) -> Resource
 
     At least one more than before, so that the same plan does not come back.
     """
-    rows = zip(astuple(reserved), astuple(extra), astuple(over), strict=True)
+    rows = zip(reserved, extra, over, strict=True)
     return Resources(*(max(old + 1, new) if short > 0 else old for old, new, short in rows))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
 import pulp
@@ -95,7 +95,7 @@ class Program:
     def overshoot(self, seconds: float, kinds: Sequence[str] = KINDS) -> Resources | None:
         """The least violation of the budget in ``kinds``, summed as shares of it; None: it takes other resources."""
         model, variables = _build(self.problem, Goal.ANY, None)
-        limits = dict(zip(KINDS, astuple(self.budget), strict=True))
+        limits = dict(zip(KINDS, self.budget, strict=True))
         slack = {kind: pulp.LpVariable(f"over_{kind}", lowBound=0) for kind in kinds}
         for kind in KINDS:
             model += _used(self.problem, variables, kind) <= limits[kind] + slack.get(kind, 0), kind
@@ -130,7 +130,7 @@ def _build(problem: Problem, goal: Goal, budget: Resources | None) -> tuple[pulp
     if goal is Goal.MATCHED and budget is not None:
         model.setObjective(_mismatch_goal(problem, variables, budget))
     if budget is not None:
-        for kind, limit in zip(KINDS, astuple(budget), strict=True):
+        for kind, limit in zip(KINDS, budget, strict=True):
             model += _used(problem, variables, kind) <= (limit * top if goal is Goal.SCARCEST else limit), kind
     return model, variables
 

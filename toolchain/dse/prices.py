@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from toolchain.dse.ilp import Program
 from toolchain.dse.problem import Problem
@@ -22,7 +22,7 @@ class Price:
 
     def text(self, now: int) -> str:
         """Such as "+8 DSP would give +3 % fps"; ``now`` are the cycles without."""
-        rows = zip(KINDS, astuple(self.extra), strict=True)
+        rows = zip(KINDS, self.extra, strict=True)
         parts = [f"+{count} {kind.upper()}" for kind, count in rows if count]
         return f"{' and '.join(parts)} would give +{now / self.cycles - 1:.0%} fps"
 
@@ -49,14 +49,14 @@ def limits(problem: Problem, budget: Resources, cycles: int, *, solver: str, sec
         found: dict[str, Price] = {}
         for kind in KINDS:
             over = program.overshoot(max(0.5, (end - time.monotonic()) / 4), [kind])
-            if over is not None and any(astuple(over)):
+            if over is not None and any(over):
                 found[kind] = Price(over, count)
         if found:
             binding = min(found, key=lambda kind: found[kind].extra.share(budget))
             return Limits(binding, tuple(found.values()))
         over = program.overshoot(max(0.5, end - time.monotonic()))
-        if over is not None and any(astuple(over)):
-            names = [kind for kind, short in zip(KINDS, astuple(over), strict=True) if short]
+        if over is not None and any(over):
+            names = [kind for kind, short in zip(KINDS, over, strict=True) if short]
             return Limits(" and ".join(names), (Price(over, count),))
     slowest = max(problem.decisions, key=lambda d: min(o.cycles for o in d.options))
     return Limits(f"'{slowest.name}', which has no faster form")

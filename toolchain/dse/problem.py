@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -135,7 +135,7 @@ def _sides(joints: Sequence[Joint]) -> dict[str, list[Side]]:
         index = [{port: i for i, port in enumerate(side)} for side in ports]
         table = np.full((len(ports[0]), len(ports[1]), 5), _NEVER)
         for (a, b), link in joint.links.items():
-            table[index[0][a], index[1][b]] = (*astuple(link.resources), a.lanes != b.lanes)
+            table[index[0][a], index[1][b]] = (*link.resources, a.lanes != b.lanes)
         found.setdefault(joint.writer, []).append((joint.name, index[0], table))
         found.setdefault(joint.reader, []).append((joint.name, index[1], table.transpose(1, 0, 2)))
     return found
@@ -147,7 +147,7 @@ def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tu
         return ()
     kinds = 5 if matched else 4
     rows = np.zeros((len(options), kinds))
-    rows[:, :4] = [astuple(o.resources) for o in options]
+    rows[:, :4] = [tuple(o.resources) for o in options]
     extra = [_dearer(table[:, :, :kinds]) for _, _, table in sides]
     places = [np.array([index[o.ports[name]] for o in options]) for name, index, _ in sides]
     kept: list[int] = []
@@ -176,7 +176,7 @@ def prune(options: Sequence[Option]) -> tuple[Option, ...]:
         groups.setdefault(tuple(sorted(option.ports.items())), []).append(i)
     kept = []
     for members in groups.values():
-        rows = [(options[i].cycles, *astuple(options[i].resources)) for i in members]
+        rows = [(options[i].cycles, *options[i].resources) for i in members]
         kept += [members[k] for k in pareto(rows)]
     return tuple(options[i] for i in sorted(kept))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from toolchain.dse.ilp import Goal, Program, available_solver
 from toolchain.dse.problem import Option, Problem
@@ -190,7 +190,7 @@ def _gap(value: float, bound: float) -> float:
 
 def describe(over: Resources, budget: Resources) -> str:
     """The resources that are short, such as "120 lut short (40920 needed, 40800 there)"."""
-    rows = zip(KINDS, astuple(over), astuple(budget), strict=True)
+    rows = zip(KINDS, over, budget, strict=True)
     texts = [
         f"{short} {kind} short ({short + there} needed, {there} there)" for kind, short, there in rows if short > 0
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import ceil
@@ -191,7 +191,7 @@ def _convolutions(
                 cost = convolution_cost(built)
                 if cost.fits(room):
                     found.append(ConvolutionOption(built, tiling.cycles, cost, tiling))
-    rows = [(*o.tiling.facts, *astuple(o.resources)) for o in found]
+    rows = [(*o.tiling.facts, *o.resources) for o in found]
     return [found[i] for i in pareto(rows)]
 
 
@@ -220,9 +220,9 @@ def _fabrics(draft: Shape, choices: Choices) -> list[Shape]:
         found += [replace(draft, products_per_dsp=count, extra_outputs=extra) for extra in extras]
     if choices.luts_multiply:
         found.append(replace(draft, products_per_dsp=0))
-    costs = [(0, *astuple(convolution_cost(s))) for s in found]
+    costs = [(0, *convolution_cost(s)) for s in found]
     return [found[i] for i in pareto(costs)]
 
 
 def _unbeaten(options: Sequence[UnitOption]) -> list[UnitOption]:
-    return [options[i] for i in pareto([(*o.cycles, *astuple(o.resources)) for o in options])]
+    return [options[i] for i in pareto([(*o.cycles, *o.resources) for o in options])]

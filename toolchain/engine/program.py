@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pulp
@@ -65,7 +65,7 @@ class _Model:
             self.model += pulp.lpSum(row) == 1
         chosen = [*zip(self.c, self.convolutions, strict=True), *zip(self.w, self.windows, strict=True)]
         chosen += zip(self.b, self.banks, strict=True)
-        limits = zip(KINDS, astuple(self.program.budget.resources - self.program.options.fixed), strict=True)
+        limits = zip(KINDS, self.program.budget.resources - self.program.options.fixed, strict=True)
         for kind, limit in limits:
             self.model += pulp.LpAffineExpression([(x, getattr(o.resources, kind)) for x, o in chosen]) <= limit
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -79,12 +78,12 @@ def plan_table(hardware: Graph, plan: Plan, board: Board) -> Table:
         lanes, taken = node.parallelism, frame_cycles(node, hardware)
         products = {None: "", 0: "LUTs"}.get(lanes.products_per_dsp, str(lanes.products_per_dsp))
         products = "consts" if lanes.constant else products
-        counts = [f"{n:,}" for n in (taken, *astuple(cost(node, hardware)))]
+        counts = [f"{n:,}" for n in (taken, *cost(node, hardware))]
         operation, width = type(node).__name__, f"{lanes.lanes_in} → {lanes.lanes_out}"
         table.add_row(
             escape(node.name), operation, width, products, *counts, style="bold" if taken == slowest else None
         )
-    used, budget = astuple(graph_cost(hardware)), astuple(board.budget)
+    used, budget = graph_cost(hardware), board.budget
     table.add_section()
     marked = [f"[red]{n:,}[/]" if n > limit else f"{n:,}" for n, limit in zip(used, budget, strict=True)]
     table.add_row("all and both ports", "", "", "", f"{slowest:,}", *marked)
@@ -113,6 +112,6 @@ def front_table(points: Sequence[Point]) -> Table:
     """One row a point of the front, fastest first."""
     table = Table("fps", "cycles", "LUT", "FF", "DSP", "BRAM18", "scarcest", "gap")
     for point in points:
-        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *astuple(point.resources))]
+        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *point.resources)]
         table.add_row(*counts, f"{point.share:.0%}", f"{point.gap:.2%}")
     return table
