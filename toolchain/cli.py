@@ -130,7 +130,7 @@ def export(
     count: CountOption = 1000,
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
-    architecture: Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")] = "streaming",
+    architecture: Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")] = "auto",
     probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
     backend: BackendOption = "fpgaflow",
     hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
@@ -355,7 +355,7 @@ def _search(
     budget: list[str] | None,
     plan: Path | None,
     seconds: float,
-    architecture: str = "streaming",
+    architecture: str = "auto",
 ) -> Search:
     from toolchain.flow.options import ARCHITECTURES, Search, parse_budget
 

@@ -22,6 +22,10 @@ class UserError(FlowError):
         super().__init__(what + (f" [{where}]" if where else "") + (f"; {hint}" if hint else ""))
 
 
+class NoRoom(UserError):
+    """The network is larger than the board, or cannot be so fast on it; ``hint`` names what would do."""
+
+
 class VerificationError(FlowError):
     """Two executors that must agree do not; names the first deviating node. Exit code 3."""
 

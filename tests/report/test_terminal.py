@@ -41,6 +41,21 @@ def test_it_fits_narrow_terminals(width: int) -> None:
     assert max(len(line) for line in _text(example_report(), width).splitlines()) <= width
 
 
+@pytest.mark.parametrize("width", [50, 60, 80, 100])
+def test_a_narrow_terminal_loses_columns_and_no_digit(width: int) -> None:
+    """The cycles, LUTs, DSP slices and block RAMs of every node stand in its line."""
+    report = example_report(5)
+    wide = {"cycles": 1_234_567, "lut": 123_456, "ff": 234_567, "parallelism": {"PE": 128, "SIMD": 1152}}
+    report = report.model_copy(update={"nodes": tuple(n.model_copy(update=wide) for n in report.nodes)})
+    text = _text(report, width)
+    lines = [line.split() for line in text.splitlines() if "1,234,567" in line and "cycles" not in line]
+
+    assert len(lines) == 5
+    assert [(line[-2], line[-1]) for line in lines] == [(str(n.dsp), str(n.bram18)) for n in report.nodes]
+    assert all("123,456" in line for line in lines)
+    assert ("columns being few" in text) == (width < 100)
+
+
 def test_a_long_name_leaves_room_for_the_numbers() -> None:
     report = example_report(2)
     long = report.nodes[1].model_copy(update={"name": "stage/" * 20 + "conv1", "counted_cycles": 9300})

@@ -17,7 +17,7 @@ from toolchain.dse.plan import Lanes, Plan, SolverRecord
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Problem
 from toolchain.dse.solve import Infeasible, Solution, solve
-from toolchain.errors import UserError
+from toolchain.errors import NoRoom
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Reshape
 from toolchain.ir.types import Parallelism
@@ -51,7 +51,7 @@ def explore(
         time_limit: seconds for each call of the solver.
 
     Raises:
-        UserError: nothing fits; names the resource that is short, by how much, and the rate that would fit.
+        NoRoom: nothing fits; names the resource that is short, by how much, and the rate that would fit.
     """
     clock = clock_mhz or board.clock.default_mhz
     target = None if target_fps is None else int(clock * 1e6 / target_fps)
@@ -175,17 +175,17 @@ def _reserve(reserved: Resources, extra: Resources, over: Resources) -> Resource
     return Resources(*(max(old + 1, new) if short > 0 else old for old, new, short in rows))
 
 
-def _in_fps(error: Infeasible, clock_mhz: float, fps: float | None, board: Board) -> UserError:
+def _in_fps(error: Infeasible, clock_mhz: float, fps: float | None, board: Board) -> NoRoom:
     """The same failure with rates instead of cycles."""
     what, hint = error.what, error.hint
     if error.cycles is not None and fps is not None:
         what = what.replace(f"{error.cycles} cycles a frame", f"{fps:.0f} fps")
     if error.fitting is not None:
         hint = f"{int(clock_mhz * 1e6 / error.fitting)} fps fit"
-    return UserError(what, where=board.name, hint=hint)
+    return NoRoom(what, where=board.name, hint=hint)
 
 
-def _no_room(slower: Found | None, clock_mhz: float, board: Board) -> UserError:
+def _no_room(slower: Found | None, clock_mhz: float, board: Board) -> NoRoom:
     """The units fit, what connects them does not."""
     hint = f"{int(clock_mhz * 1e6 / slower.cycles)} fps fit" if slower else "use fewer bits, or take a larger board"
-    return UserError("the units fit, but not with the converters and FIFOs between them", where=board.name, hint=hint)
+    return NoRoom("the units fit, but not with the converters and FIFOs between them", where=board.name, hint=hint)

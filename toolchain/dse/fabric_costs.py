@@ -6,6 +6,7 @@ where no published unit has the block, the part itself. Sources stand at the oth
 
 from __future__ import annotations
 
+from functools import cache
 from math import ceil
 
 from toolchain.dse.cost_model import parts
@@ -153,6 +154,7 @@ def rom(depth: int, width: int) -> Resources:
     return Resources(bram18=parts.bram18(depth, width))
 
 
+@cache
 def fifo(depth: int, width: int) -> Resources:
     """A stream of ``depth`` words: two registers, shift-register LUTs, or a memory with its two pointers."""
     if depth <= 2:

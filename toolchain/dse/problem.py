@@ -91,6 +91,11 @@ class Problem:
         links = (joint.links[pair].resources for joint, pair in self.links(picked))
         return total((*(option.resources for option in picked), *links))
 
+    def least(self) -> Resources:
+        """What every pick takes at least of each resource, links left out."""
+        smallest = (Resources(*map(min, zip(*(o.resources for o in d.options), strict=True))) for d in self.decisions)
+        return total(smallest)
+
     def slowest(self, picked: Sequence[Option]) -> int:
         """Cycles a frame of ``picked``."""
         links = (joint.links[pair].cycles for joint, pair in self.links(picked))

@@ -79,6 +79,14 @@ def solve(
     return run.sparing(cycles, bound)
 
 
+def fits(problem: Problem, budget: Resources, seconds: float, solver: str = "highs") -> bool:
+    """Whether a selection within ``budget`` was found, at any rate, in ``seconds``."""
+    if not problem.least().fits(budget):
+        return False
+    program = Program(problem.within(problem.cycle_counts()[-1]), budget, available_solver(solver))
+    return program.select(Goal.ANY, seconds).picked is not None
+
+
 @dataclass(frozen=True)
 class _Run:
     """One call of ``solve``: its problem and its clock."""
@@ -101,6 +109,8 @@ class _Run:
     def least_cycles(self) -> tuple[int | None, int]:
         """Least cycles within the budget (None: nothing fits) and a proved lower bound."""
         counts = self.problem.cycle_counts()
+        if not self.problem.least().fits(self.budget):
+            return None, counts[-1]
         low, high = 0, len(counts)
         while low < high:
             middle = (low + high) // 2

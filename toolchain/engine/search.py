@@ -49,20 +49,36 @@ def search(
     Raises:
         UserError: no engine of the options holds the network.
     """
+    found = search_below(float("inf"), cut, budget, choices, solver=solver, time_limit=time_limit)
+    if found is None:
+        raise _no_engine(cut, choices or Choices(), budget)
+    return found
+
+
+def search_below(
+    cycles: float,
+    cut: Cut,
+    budget: Budget,
+    choices: Choices | None = None,
+    *,
+    solver: str = "highs",
+    time_limit: float = 60.0,
+) -> Engine | None:
+    """The engine with the fewest cycles a frame; None where none takes less than ``cycles``."""
     choices, name, started = choices or Choices(), available_solver(solver), time.monotonic()
     best: tuple[float, EngineOptions, Picked] | None = None
     bound = float("inf")
     for base in base_shapes(cut, choices):
-        limit = best[0] if best is not None else float("inf")
+        limit = best[0] if best is not None else cycles
         options = expand(cut, base, choices, budget.resources, _below(limit, budget))
         found, lower = solve(Candidates(cut, options, budget), name, time_limit, limit)
         bound = min(bound, lower)
         if found is not None and found.cycles < limit:
             best = (found.cycles, options, found)
     if best is None:
-        raise _no_engine(cut, choices, budget)
-    cycles, options, picked = best
-    return _engine(cut, options, picked, budget, min(bound, cycles), time.monotonic() - started)
+        return None
+    fewest, options, picked = best
+    return _engine(cut, options, picked, budget, min(bound, fewest), time.monotonic() - started)
 
 
 def _below(limit: float, budget: Budget) -> Callable[[Tiling], bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from toolchain.engine.csim import COUNTERS, EngineSim
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.generate import generate as generate_files
 from toolchain.engine.generate import synthesis_script
-from toolchain.engine.layers import narrowed
+from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.precision import engine_widths
+from toolchain.engine.search import Engine, search_below
 from toolchain.engine.search import search as find_engine
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
@@ -94,18 +94,39 @@ def explore(folder: Path, search: Search) -> EngineRecord:
     """
     if search.plan is not None or search.target_fps is not None:
         raise UserError("an engine takes no --plan and no --target-fps", hint="it is always the fastest that fits")
-    graph, board = load(folder), prepared_board(search)
-    clock = search.clock_mhz or board.clock.default_mhz
-    budget = Budget(board.budget, memory_rate(board, clock))
-    network = cut(graph)
+    network, budget, clock = _task(folder, search)
     widest, *narrower = engine_widths(network)
     found = find_engine(narrowed(network, widest), budget, time_limit=search.time_limit)
     for bits in narrower:
-        other = find_engine(narrowed(network, bits), budget, time_limit=search.time_limit)
-        found = min(found, other, key=lambda engine: engine.cycles)
+        found = search_below(found.cycles, narrowed(network, bits), budget, time_limit=search.time_limit) or found
+    return _written(folder, search, found, clock)
+
+
+def explore_faster(folder: Path, search: Search, fps: float) -> EngineRecord | None:
+    """Write engine.json where an engine does more than ``fps`` frames a second; None where none does.
+
+    Raises:
+        UserError: no engine runs the network.
+    """
+    network, budget, clock = _task(folder, search)
+    cycles, found = clock * 1e6 / fps, None
+    for bits in engine_widths(network):
+        found = search_below(cycles, narrowed(network, bits), budget, time_limit=search.time_limit) or found
+        cycles = cycles if found is None else found.cycles
+    return None if found is None else _written(folder, search, found, clock)
+
+
+def _task(folder: Path, search: Search) -> tuple[Cut, Budget, float]:
+    """The passes of the graph in ``folder``, what an engine for them may take, and its clock in MHz."""
+    board = prepared_board(search)
+    clock = search.clock_mhz or board.clock.default_mhz
+    return cut(load(folder)), Budget(board.budget, memory_rate(board, clock)), clock
+
+
+def _written(folder: Path, search: Search, found: Engine, clock: float) -> EngineRecord:
     record = EngineRecord(
         graph=stored_digest(folder),
-        board=board.name,
+        board=search.board,
         clock_mhz=clock,
         shape={name: int(value) for name, value in asdict(found.shape).items()},
         placement=found.placement,
@@ -175,34 +196,6 @@ def answer_name(graph: Graph) -> str:
     """The value that the engine answers with: an index of the largest is left to the host."""
     last = graph.nodes[-1]
     return last.inputs[0] if isinstance(last, ArgMax) else graph.output
-
-
-def keep_faster(folder: Path, search: Search, streaming: Callable[[], float]) -> None:
-    """Keep engine.json or plan.json, whichever is faster, and note why; ``streaming`` writes plan.json, tells its rate.
-
-    Raises:
-        UserError: neither architecture fits.
-    """
-    rates: dict[str, float] = {}
-    failures: dict[str, UserError] = {}
-    for name, rate in (("streaming", streaming), ("engine", lambda: _engine_rate(folder, search))):
-        try:
-            rates[name] = rate()
-        except UserError as error:
-            failures[name] = error
-    if not rates:
-        raise failures["streaming"] from failures["engine"]
-    best = max(rates, key=lambda name: rates[name])
-    (folder / (ENGINE_FILE if best == "streaming" else "plan.json")).unlink(missing_ok=True)
-    (other,) = {"streaming", "engine"} - {best}
-    loses = f"{rates[other]:.0f} fps" if other in rates else f"impossible: {failures[other].what}"
-    note(folder, f"auto chose {best}, {rates[best]:.0f} fps; {other} is {loses}")
-
-
-def _engine_rate(folder: Path, search: Search) -> float:
-    """Frames per second of the engine, which is written."""
-    record = explore(folder, search)
-    return record.clock_mhz * 1e6 / record.cycles
 
 
 def note(folder: Path, text: str) -> None:

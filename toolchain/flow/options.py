@@ -27,7 +27,7 @@ class Search:
     budget: dict[str, float] = field(default_factory=dict)
     time_limit: float = 60.0
     plan: Path | None = None
-    architecture: str = "streaming"
+    architecture: str = "auto"
 
 
 @dataclass(frozen=True)

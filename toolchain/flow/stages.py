@@ -19,6 +19,7 @@ from toolchain.dse.plan import Plan, load_plan, save_plan
 from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.flow import engine_stages
+from toolchain.flow.architecture import choose as choose_architecture
 from toolchain.flow.build import Progress, build_name, load_folder_images, load_hardware, silent, staged
 from toolchain.flow.engine_report import make_report as make_engine_report
 from toolchain.flow.hls4ml import build_hls4ml, demand_buildable, distance_line, read_hls4ml
@@ -64,8 +65,10 @@ def export(
     """
     compiler()
     prepared_board(search)
-    if hls4ml_seconds is not None and search.architecture != "streaming":
-        raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
+    if hls4ml_seconds is not None:
+        if search.architecture == "engine":
+            raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
+        search = replace(search, architecture="streaming")
     with staged(out) as folder:
         lower(model, folder, pixel_scale=pixel_scale, progress=progress)
         load_folder_images(folder, check)  # before the long work
@@ -85,20 +88,12 @@ def export(
 
 
 def choose(folder: Path, search: Search, *, progress: Progress = silent) -> None:
-    """Explore for the architecture of ``search``; "auto" keeps the faster of the two and notes why.
+    """Explore for the architecture of ``search``, see `toolchain.flow.architecture.choose`.
 
     Raises:
         UserError: the architecture, or with "auto" neither of them, fits the network and the board.
     """
-    if search.architecture == "streaming":
-        explore(folder, search, progress=progress)
-        return
-    progress("engine", 0, 1)
-    if search.architecture == "engine":
-        engine_stages.explore(folder, search)
-    else:
-        engine_stages.keep_faster(folder, search, lambda: _streaming_rate(folder, search, progress))
-    progress("engine", 1, 1)
+    choose_architecture(folder, search, lambda: _streaming_rate(folder, search, progress))
 
 
 def _streaming_rate(folder: Path, search: Search, progress: Progress) -> float:

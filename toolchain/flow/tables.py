@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from toolchain.boards import Board
 from toolchain.dse.cost import cost, graph_cost
@@ -18,6 +19,7 @@ from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverag
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Fork, Reshape
+from toolchain.report.fitting import FittingTable
 
 if TYPE_CHECKING:
     from toolchain.engine.precision import Mixed
@@ -59,18 +61,13 @@ def probe_table(found: Probe) -> Table:
     return table
 
 
-def plan_table(hardware: Graph, plan: Plan, board: Board) -> Table:
+def plan_table(hardware: Graph, plan: Plan, board: Board) -> FittingTable:
     """One row a unit of the plan: lanes, products a DSP slice, cycles and what it takes; below, all and the budget.
 
     Units that set the pace are bold; a resource beyond its budget is red.
     """
-    table = Table()
-    table.add_column("unit", no_wrap=True, max_width=20)
-    table.add_column("operation", no_wrap=True)
-    table.add_column("lanes", no_wrap=True)
-    table.add_column("× DSP", no_wrap=True)
-    for name in ("cycles", "LUT", "FF", "DSP", "BRAM18"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=6 if name in ("cycles", "LUT", "FF") else 3)
+    headings = ("unit", "operation", "lanes", "× DSP", "cycles", "LUT", "FF", "DSP", "BRAM18")
+    table = FittingTable(headings, 4, ("FF", "× DSP", "operation"))
     slowest = graph_cycles(hardware)
     for node in hardware.nodes:
         if isinstance(node, (Fork, Reshape)) or node.parallelism is None:
@@ -80,14 +77,12 @@ def plan_table(hardware: Graph, plan: Plan, board: Board) -> Table:
         products = "consts" if lanes.constant else products
         counts = [f"{n:,}" for n in (taken, *cost(node, hardware))]
         operation, width = type(node).__name__, f"{lanes.lanes_in} → {lanes.lanes_out}"
-        table.add_row(
-            escape(node.name), operation, width, products, *counts, style="bold" if taken == slowest else None
-        )
+        table.add_row(node.name, operation, width, products, *counts, style="bold" if taken == slowest else None)
     used, budget = graph_cost(hardware), board.budget
     table.add_section()
-    marked = [f"[red]{n:,}[/]" if n > limit else f"{n:,}" for n, limit in zip(used, budget, strict=True)]
+    marked = [Text(f"{n:,}", "red" if n > limit else "") for n, limit in zip(used, budget, strict=True)]
     table.add_row("all and both ports", "", "", "", f"{slowest:,}", *marked)
-    table.add_row(f"budget, {escape(plan.board)}", "", "", "", "", *(f"{n:,}" for n in budget))
+    table.add_row(f"budget, {plan.board}", "", "", "", "", *(f"{n:,}" for n in budget))
     return table
 
 

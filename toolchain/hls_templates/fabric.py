@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -83,7 +83,8 @@ def lane_bits(weight: QInt, act: QInt) -> int:
     return QInt.holding(low - 1, high).bits
 
 
-def packing(weight: QInt, act: QInt) -> dict[int, tuple[int, ...]]:
+@cache
+def packing(weight: QInt, act: QInt) -> Mapping[int, tuple[int, ...]]:
     """Offsets o of the weights in the word sum(w_i << o_i), by the number of products that one DSP slice gives.
 
     The word times an activation is sum(p_i << o_i), from which ``unpack`` recovers every product exactly. Lanes are

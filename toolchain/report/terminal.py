@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchain.report.data import NodeFacts, Report, Usage
+from toolchain.report.fitting import FittingTable
 from toolchain.report.view import (
     RESOURCES,
     Verdict,
@@ -129,19 +130,16 @@ def _bar(usage: Usage) -> Text:
     return Text.assemble(bar[:mark], ("┃", "bold"), bar[mark + 1 :])
 
 
-def node_table(report: Report, limit: int = NODE_LIMIT) -> Table:
+def node_table(report: Report, limit: int = NODE_LIMIT) -> FittingTable:
     """One line a node in network order, the ``limit`` slowest only; the bottleneck stands out.
 
     Where the C simulation disagrees with the model about cycles, both numbers are shown.
     """
     shown = slowest(report, limit)
     deviating = any(counts_differ(node) for node in shown)
-    table = _table("Nodes")
-    table.add_column("Node")  # the one column that gives way in a narrow terminal
-    for heading in ("Operation", "Parallelism"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("Cycles", *(["Counted"] if deviating else []), "Busy", *RESOURCES.values()):
-        table.add_column(heading, justify="right", no_wrap=True)
+    numbers = ("Cycles", *(["Counted"] if deviating else []), "Busy", *RESOURCES.values())
+    spare = ("Busy", RESOURCES["ff"], "Operation", "Parallelism")
+    table = FittingTable(("Node", "Operation", "Parallelism", *numbers), 3, spare, "Nodes")
     worst = bottlenecks(report)
     for node in shown:
         style = "bold yellow" if node in worst else None
@@ -157,7 +155,7 @@ def _node_row(report: Report, node: NodeFacts, *, deviating: bool) -> list[Text]
     if deviating:
         cells.append("" if node.counted_cycles is None else f"{node.counted_cycles:,}")
     cells += [percent(interval_share(report, node)), *(f"{getattr(node, kind):,}" for kind in RESOURCES)]
-    return [Text(name, no_wrap=True, overflow="ellipsis"), *(Text(_plain(cell)) for cell in cells)]
+    return [Text(name), *(Text(_plain(cell)) for cell in cells)]
 
 
 def _plain(text: str) -> str:
