@@ -13,8 +13,10 @@ from onnx import helper
 
 from tests.onnx_models import Net, conv_bn_relu
 from toolchain.errors import UserError
+from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.text import to_text
+from toolchain.lowering.pipeline import to_integer
 
 
 def refusal(path: Path) -> str:
@@ -153,10 +155,55 @@ def test_external_weights_that_are_gone(tmp_path: Path) -> None:
 
 def test_an_unknown_operation(tmp_path: Path) -> None:
     net = Net((1, 4))
-    message = refusal(net.save(tmp_path / "net.onnx", net.add("Sigmoid", net.quant("x"), name="act")))
+    message = refusal(net.save(tmp_path / "net.onnx", net.add("Sinh", net.quant("x"), name="act")))
     assert message.startswith(
-        "the operation Sigmoid is not supported [net.onnx, node 'act' (Sigmoid)]; supported: Quant, Add, ArgMax,"
+        "the operation Sinh is not supported [net.onnx, node 'act' (Sinh)]; supported: Quant, Add, ArgMax,"
     )
+
+
+OTHER_FORMS = {
+    "DynamicQuantizeLinear": ("", "dynamic quantization, whose scales differ from input to input", "quantize_static("),
+    "DynamicQuantizeMatMul": ("com.microsoft", "dynamic quantization", "quantize_static(quant_format=QuantFormat.QDQ)"),
+    "MatMulInteger": ("", "dynamic quantization", "quantize_static(quant_format=QuantFormat.QDQ)"),
+    "QLinearConv": ("", "the operation QLinearConv on integers", "quantize_static(quant_format=QuantFormat.QDQ)"),
+    "QLinearAdd": ("com.microsoft", "the operation QLinearAdd on integers", "quant_format=QuantFormat.QDQ"),
+    "FloatQuant": ("qonnx.custom_op.general", "a minifloat quantizer", "use Quant nodes"),
+    "VitisQuantizeLinear": ("com.vai.quantize", "of domain 'com.vai.quantize'", "export with the standard operations"),
+    "ExtendedQuantizeLinear": ("com.amd.quark", "of domain 'com.amd.quark'", "quant_format=QuantFormat.QDQ"),
+    "ConvTranspose": ("", "the operation ConvTranspose", "a Conv and DepthToSpace"),
+}
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("op", OTHER_FORMS)
+def test_what_stands_in_the_way_is_named_with_what_helps(op: str, constant: bool, tmp_path: Path) -> None:
+    """Of an activation, and of a constant: whatever else the file holds."""
+    domain, what, hint = OTHER_FORMS[op]
+    net = Net((1, 4))
+    x = net.add(op, net.const(np.ones(4)) if constant else "x", name="at fault", domain=domain)
+    x = net.add("Add", net.quant("x"), x) if op == "ConvTranspose" or constant else net.add("Relu", x)
+    message = refusal(net.save(tmp_path / "net.onnx", x))
+    if not (constant and op == "ConvTranspose"):
+        assert what in message
+        assert hint in message
+    assert "node 'at fault'" in message
+
+
+def test_quantizers_of_the_domain_of_onnxruntime_are_the_standard_ones(tmp_path: Path) -> None:
+    files = []
+    for domain in ("", "com.microsoft"):
+        net = Net((1, 3, 5, 5), seed=4)
+        scale, zero = net.const(0.02), net.const(3, np.uint8)
+        x = net.add("QuantizeLinear", "x", scale, zero, domain=domain)
+        x = net.add("DequantizeLinear", x, scale, zero, domain=domain)
+        codes = net.const(np.arange(-6, 6).reshape(4, 3, 1, 1), np.int8)
+        weight = net.add("DequantizeLinear", codes, net.const(0.1), net.const(0, np.int8), domain=domain)
+        files.append(net.save(tmp_path / f"net{len(domain)}.onnx", net.quant(net.conv(x, weight))))
+    x = np.random.default_rng(0).normal(0, 2, (3, 3, 5, 5)).astype(np.float32)
+    first, second = (execute_qonnx(path, x) for path in files)
+    graphs = [to_integer(read_qonnx(path).graph) for path in files]
+    assert [np.array_equal(first[name], second[name]) for name in first] == [True]
+    assert to_text(graphs[0]).splitlines()[1:] == to_text(graphs[1]).splitlines()[1:]
 
 
 def test_control_flow(tmp_path: Path) -> None:

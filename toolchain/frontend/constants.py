@@ -12,6 +12,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
+from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.evaluate import ROUNDING
 from toolchain.ir.types import QInt
 
@@ -160,9 +161,8 @@ class Constants:
 
     def _evaluate(self, node: OnnxNode) -> None:
         if node.op not in FOLDABLE or node.domain:
-            raise self._file.fault(
-                node, "this operation on constants is not supported", "simplify the model (onnxsim) and read it again"
-            )
+            what, hint = "this operation on constants is not supported", "fold it before: onnxsim, or constant weights"
+            raise self._file.fault(node, *(quantized_otherwise(node.op, node.domain) or (what, hint)))
         self._plain[node.outputs[0]] = self._run(node)
 
     def _run(self, node: OnnxNode, first: np.ndarray | None = None) -> np.ndarray:

@@ -98,7 +98,11 @@ def read_softmax(reader: Reader, node: OnnxNode) -> None:
     source = _classes(reader, node, reader.tensor(node), 1 if reader.file.opset < 13 else -1)
     behind = reader.consumers.get(node.outputs[0], [])
     if any(consumer.op not in ("ArgMax", "TopK") for consumer in behind):
-        raise reader.file.fault(node, "a Softmax inside the network", "only one at its end can be left out")
+        raise reader.file.fault(
+            node,
+            f"a {node.op} inside the network",
+            "one whose output is the network's can be left out: quantize nothing behind it (nodes_to_exclude)",
+        )
     reader.notes.append(f"{node.op} '{node.name}' is left out: it does not change the order of the classes")
     reader.alias(node, source)
 

@@ -15,13 +15,16 @@ from google.protobuf.message import DecodeError
 from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
+from toolchain.frontend.unsupported import quantized_otherwise
 
 QUANT_DOMAINS = frozenset({"", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 QUANT_OPS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc"})
 CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
-CODE_OPS = frozenset({"DequantizeLinear", "MultiThreshold"})
+CODE_OPS = frozenset({"DequantizeLinear", "MultiThreshold", "QuantizeLinear"})
 """Operations besides Quant that make a network quantized."""
+SAME_ELSEWHERE = frozenset({("com.microsoft", "DequantizeLinear"), ("com.microsoft", "QuantizeLinear")})
+"""Standard operations that onnxruntime's quantizer puts in a domain of its own, for types that the opset lacks."""
 DATATYPE = "finn_datatype"
 MIN_OPSET = 7
 MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
@@ -115,7 +118,7 @@ def load_onnx(path: Path) -> OnnxFile:
     needed = _reaching(every, output)
     nodes = _sorted(path, needed, {input_name, *initializers}, output)
     constants = _constants(path, model, {name for node in nodes for name in node.inputs})
-    if not any(node.is_quant or node.op in CODE_OPS for node in nodes):
+    if not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
             where=path.name,
@@ -234,6 +237,7 @@ def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
         if not proto.name or given[proto.name] > 1:
             label += f" that makes '{''.join(proto.output[:1])}'"
         attributes = _attributes(path, proto, label, domain, opset)
+        domain = "" if (domain, proto.op_type) in SAME_ELSEWHERE else domain
         tensors = tuple(inputs), tuple(proto.output)
         nodes.append(OnnxNode(name, proto.op_type, domain, *tensors, attributes, proto, label))
     return nodes

@@ -14,6 +14,7 @@ from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange
 from toolchain.frontend.layout import CHANNELS_LAST, Layout
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
+from toolchain.frontend.unsupported import why_not
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv
 from toolchain.ir.types import Value
@@ -196,12 +197,7 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
     handler = HANDLERS.get(node.op)
     last = node.domain == CHANNELS_LAST_DOMAIN and node.op in CHANNELS_LAST_OPS
     if handler is None or (node.domain and not last and not node.is_threshold):
-        domain = f" of domain '{node.domain}'" if node.domain else ""
-        raise reader.file.fault(
-            node,
-            f"the operation {node.op}{domain} is not supported",
-            f"supported: Quant, {', '.join(sorted(HANDLERS))}",
-        )
+        raise reader.file.fault(node, *why_not(node.op, node.domain, f"Quant, {', '.join(sorted(HANDLERS))}"))
     handler(reader, node)
 
 

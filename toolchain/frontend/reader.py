@@ -93,7 +93,7 @@ class Reader:
             raise self.file.fault(
                 node,
                 f"input '{name}' has the axes {tensor.layout.axes}, this operation takes {' or '.join(wanted)}",
-                "flatten or transpose before it",
+                "flatten before it" if wanted == ("NC",) else "transpose before it (torch.permute)",
             )
         return tensor
 

@@ -1,0 +1,184 @@
+"""Every .onnx file below a folder of cases through ``check`` and ``export``: exact, refused for a reason, or wrong.
+
+    python -m benchmarks.cases FOLDER [--only NAME]
+
+Each command runs alone, under a limit of memory and of time. Where a file NAME.expected.json lies beside NAME.onnx, the
+integer network's values are compared with those that an independent executor gave on the same seeded pixels.
+
+A case is "exact" when the export ends with 0 and every value is equal, a code apart only where float32 stands on a tie;
+"refused" when check and export give one reason and exit code 2, or when the export alone finds it too large for the
+board; anything else is WRONG: a traceback, a kill, other values, a check that says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+
+from benchmarks.common import RESULTS, Row, conditions, print_rows
+from toolchain.errors import FlowError
+from toolchain.files import write_text
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.encode import decode, encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.store import load
+
+MEMORY = 6_000_000_000
+SECONDS = 900.0
+COLUMNS = {"case": "case", "file": "file", "check": "check", "exit": "exit", "seconds": "s", "peak_mb": "MB",
+           "found": "found", "verdict": "verdict"}  # fmt: skip
+FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code (negative: the signal), and what its process and children took."""
+
+    code: int
+    seconds: float
+    peak_mb: float
+    text: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line, without what a line of an error begins with."""
+        lines = [line for line in self.text.splitlines() if line.strip()]
+        return lines[-1].removeprefix("fpgaflow: ") if lines else ""
+
+
+def main() -> int:
+    """Run all cases, write the rows, print them; 1 if any is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="cases whose path holds this")
+    parser.add_argument("--count", type=int, default=32, help="random images of an export")
+    arguments = parser.parse_args()
+    files = [path for path in sorted(arguments.folder.rglob("*.onnx")) if arguments.only in str(path)]
+    rows = []
+    for path in files:
+        rows.append(case_row(path, arguments.folder, arguments.count))
+        print(*(str(rows[-1][key]) for key in COLUMNS), sep=" | ", flush=True)
+    if not arguments.only:
+        command = {"command": "python -m benchmarks.cases FOLDER"}
+        table = [row | conditions() | command for row in rows]
+        write_text(RESULTS / "cases.json", json.dumps(table, indent=1) + "\n")
+    print_rows("Cases", [row | {"found": escape(str(row["found"]))} for row in rows], COLUMNS)
+    wrong = sum(row["verdict"] == "WRONG" for row in rows)
+    print(f"{len(rows)} files: {sum(row['verdict'] == 'exact' for row in rows)} exact, "
+          f"{sum(row['verdict'] == 'refused' for row in rows)} refused, {wrong} wrong")  # fmt: skip
+    return int(wrong > 0)
+
+
+def case_row(path: Path, root: Path, count: int) -> Row:
+    """What became of one file."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checked = run("check", str(path), cwd=folder)
+        exported = run("export", str(path), "--out", str(folder / "build"), "--count", str(count), cwd=folder)
+        found, verdict = judged(path, checked, exported, folder)
+    return {
+        "case": str(path.parent.relative_to(root)),
+        "file": path.name,
+        "check": {0: "can be built", 2: "refused"}.get(checked.code, f"exit {checked.code}"),
+        "exit": exported.code,
+        "seconds": round(exported.seconds, 1),
+        "peak_mb": round(exported.peak_mb),
+        "found": found,
+        "verdict": verdict,
+    }
+
+
+def run(*arguments: str, cwd: Path) -> Ended:
+    """A command of the product under the limits of memory and time."""
+
+    def limit() -> None:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+    started = time.monotonic()
+    with (cwd / "text").open("w+") as text:
+        child = subprocess.Popen([*FPGAFLOW, *arguments], cwd=cwd, stdout=text, stderr=subprocess.STDOUT,
+                                 preexec_fn=limit, env=os.environ | {"COLUMNS": "400"})  # fmt: skip
+        usage = None
+        while usage is None:
+            pid, status, found = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                usage = found
+            elif time.monotonic() - started > SECONDS:
+                os.killpg(child.pid, 9)
+                _, status, usage = os.wait4(child.pid, 0)
+            else:
+                time.sleep(0.05)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        text.seek(0)
+        return Ended(child.returncode, time.monotonic() - started, usage.ru_maxrss / 1024, text.read())
+
+
+def judged(path: Path, checked: Ended, exported: Ended, folder: Path) -> tuple[str, str]:
+    """What the two commands amount to, and the verdict."""
+    for ended in (checked, exported):
+        if "Traceback" in ended.text or ended.code not in (0, 2):
+            return ended.last_line, "WRONG"
+    if exported.code == 2:
+        if checked.code == 2:
+            reason = checked.last_line.partition("): ")[2] or checked.last_line
+            return exported.last_line, "refused" if reason.split(" [")[0] in exported.last_line else "WRONG"
+        lowered = run("lower", str(path), "--out", str(folder / "build"), cwd=folder)
+        if lowered.code:
+            return f"check passes it, export: {exported.last_line}", "WRONG"
+        same, text = compared(path, folder / "build")
+        return f"{exported.last_line} ({text})", "refused" if same else "WRONG"
+    if checked.code == 2:
+        return f"exported, but check says: {checked.last_line}", "WRONG"
+    same, text = compared(path, folder / "build")
+    return text, "exact" if same else "WRONG"
+
+
+def compared(path: Path, build: Path) -> tuple[bool, str]:
+    """Whether the integer network in ``build`` gives the expected values of ``path``, and how it does."""
+    record = path.with_suffix(".expected.json")
+    if not record.is_file():
+        return True, "no expected values"
+    (expected,) = json.loads(record.read_text())["outputs"].values()
+    model, graph = read_qonnx(path), load(build)
+    shape = tuple(max(size, 1) for size in model.layout.onnx_shape(1))[1:]
+    pixels = model.layout.to_ir(np.random.default_rng(7).integers(0, 256, (2, *shape), dtype=np.uint8)[:1])
+    images = pixels if byte_input(model) else (pixels / np.float32(255)).astype(np.float32)
+    real = decode(graph, evaluate(graph, encode(graph, images))[graph.output])
+    values = model.layouts[model.output].from_ir(real).ravel()
+    first, total = np.array(expected["first"]), float(expected["sum"])
+    size = max(float(np.abs(values).max(initial=0.0)), 1e-30)
+    apart = float(np.abs(values[: len(first)] - first).max()) / size
+    sums = abs(float(values.sum()) - total) / (size * len(values))
+    if max(apart, sums) < 1e-6:
+        return True, f"{len(values)} values equal the executor's"
+    try:
+        ties = compare(model, graph, images)
+    except FlowError as error:
+        return False, str(error)
+    return ties.mismatches > 0, f"{ties.mismatches} of {ties.codes} codes at float32's ties, values {apart:.1e} apart"
+
+
+def byte_input(model: Any) -> bool:
+    """Whether the file itself takes uint8."""
+    import onnx
+
+    info = next(i for i in onnx.load(model.path).graph.input)
+    return bool(info.type.tensor_type.elem_type == onnx.TensorProto.UINT8)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

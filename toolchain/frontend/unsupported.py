@@ -1,0 +1,50 @@
+"""Why an operation cannot be built, and what does the same."""
+
+from __future__ import annotations
+
+import re
+
+_STATIC = "quantize statically: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
+_QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
+_VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
+_SMOOTH = "train with ReLU or LeakyReLU; one at the end of the network can be left to the host"
+_MOMENTS = "train with BatchNormalization"
+_CURVES = "Celu Elu Erf Gelu HardSigmoid HardSwish Mish Selu Sigmoid Softplus Softsign Swish Tanh"
+_RECURRENT = "only feed-forward networks can be built"
+_HINTS = {
+    "ConvTranspose": "use Resize with mode='nearest' and a Conv, or a Conv and DepthToSpace",
+    "GlobalMaxPool": "use a MaxPool with a kernel of the size of the map",
+    "ReduceMax": "use a MaxPool with a kernel of the size of the map",
+    "SpaceToDepth": "use a Conv with a stride",
+    "Sum": "use Add",
+    "GRU": _RECURRENT,
+    "LSTM": _RECURRENT,
+    "RNN": _RECURRENT,
+    "GroupNormalization": _MOMENTS,
+    "InstanceNormalization": _MOMENTS,
+    "LayerNormalization": _MOMENTS,
+} | dict.fromkeys(_CURVES.split(), _SMOOTH)
+_DYNAMIC = re.compile(r"Dynamic.*|MatMulInteger.*|ConvInteger")
+_INTEGER = re.compile(r"QLinear.*|QGemm|QAttention|QEmbed.*|QGlobal.*")
+VENDORS = frozenset({"com.vai.quantize", "com.amd.quark"})
+
+
+def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
+    """What is wrong with a quantization in another form than Quant or Q/DQ, and what helps; None: it is none."""
+    if op == "FloatQuant":
+        return "a minifloat quantizer: numbers of the accelerator are integers", "use Quant nodes, e.g. brevitas' Int8"
+    if _DYNAMIC.fullmatch(op):
+        return f"{op}: dynamic quantization, whose scales differ from input to input, is not supported", _STATIC
+    if _INTEGER.fullmatch(op):
+        return f"the operation {op} on integers is not supported", _QDQ
+    if domain in VENDORS:
+        return f"the operation {op} of domain '{domain}' is not supported", _VENDOR
+    return None
+
+
+def why_not(op: str, domain: str, supported: str) -> tuple[str, str]:
+    """Why the operation cannot be built, and what helps; ``supported`` lists those that can."""
+    where = f" of domain '{domain}'" if domain else ""
+    hint = _HINTS.get(op, "") if not domain else ""
+    plain = f"the operation {op}{where} is not supported", hint or f"supported: {supported}"
+    return quantized_otherwise(op, domain) or plain
