@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model_graphs import ModelBuilder, pixels
+from toolchain.ir.blocks import exact_matmul
 from toolchain.ir.encode import encode
-from toolchain.ir.evaluate import evaluate, evaluate_node, exact_matmul, round_half_even_shift
+from toolchain.ir.evaluate import evaluate, evaluate_node, round_half_even_shift
 from toolchain.ir.model_ops import MODEL_OPS
 from toolchain.ir.ops import HARDWARE_OPS, Depthwise, MatVec, MulShift, Pool, Threshold, Window
 from toolchain.ir.types import QInt, Value

@@ -6,7 +6,7 @@ import numpy as np
 
 from toolchain.engine.shape import BEAT_BITS, SUM_BITS, Shape
 from toolchain.engine.tables import Located, Program, pack, unpack
-from toolchain.ir.evaluate import windows
+from toolchain.ir.blocks import windows
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Window
 

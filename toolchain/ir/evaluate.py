@@ -6,12 +6,15 @@ operations work in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import DTypeLike
 
+from toolchain.ir import blocks
+from toolchain.ir.blocks import Geometry, Source, Windows, exact_matmul, narrowest, one_thread, whole, windows
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, RealConv, RealPool, Relu
 from toolchain.ir.ops import (
@@ -51,34 +54,152 @@ ROUNDING: dict[str, Callable[[Array], Array]] = {
 """QONNX rounding modes on floats (the qonnx operator documentation); HALF_UP rounds halves away from zero."""
 
 
+ROWWISE = (
+    MulShift,
+    Threshold,
+    Add,
+    Depthwise,
+    Pool,
+    RowConv,
+    Quantize,
+    MultiThreshold,
+    Affine,
+    Relu,
+    LeakyRelu,
+    Clamp,
+    RealAdd,
+)
+"""Operations whose output row depends on the same row of their inputs only."""
+
+MOVES = (Reshape, Concat, Slice, Upsample, DepthToSpace, ArgMax, GlobalSum)
+"""Integer operations that are as exact on narrow integers."""
+
+
 def evaluate(
     graph: Graph,
     x: Array,
     *,
     taps: Collection[str] | None = None,
-    given: dict[str, Array] | None = None,
+    given: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
     """Run ``graph`` on ``x`` (N, H, W, C) and return the output and the values named in ``taps`` by name.
 
     ``given`` overrides values: nodes read the given array instead of what their producer computed.
     Raises ValueError when ``x`` does not have the input's shape or, on integers, its range.
     """
+    found = values(graph, x, {graph.output, *(taps or ())}, given)
+    return {name: array.astype(np.int64) if array.dtype.kind == "i" else array for name, array in found}
+
+
+def values(
+    graph: Graph, x: Array, wanted: Collection[str], given: Mapping[str, Array] | None = None
+) -> Iterator[tuple[str, Array]]:
+    """The ``wanted`` values with their names, one after the other in the graph's order; see ``evaluate``.
+
+    Integers come in a type that holds them. Only what the wanted values depend on is computed, windows are laid out in
+    blocks, and every tensor is freed after its last use: a caller that keeps none of them needs ``frame_bytes`` a
+    frame.
+    """
     _check_input(graph, x)
     given = given or {}
-    keep = {graph.output, *(taps or ())}
-    last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
-    live: dict[str, Array] = {graph.input.name: x}
-    kept = {graph.input.name: x} if graph.input.name in keep else {}
-    for i, node in enumerate(graph.nodes):
-        result = evaluate_node(node, *(given[name] if name in given else live[name] for name in node.inputs))
-        for value in node.outputs:
-            live[value.name] = result
-            if value.name in keep:
-                kept[value.name] = result
+    nodes = needed(graph, wanted, given)
+    last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
+    live: dict[str, Source] = {graph.input.name: x}
+    if graph.input.name in wanted:
+        yield graph.input.name, x
+    for i, node in enumerate(nodes):
+        result = _compute(node, *(given[name] if name in given else live[name] for name in node.inputs))
         for name in node.inputs:
             if last_use[name] == i:
                 live.pop(name, None)
-    return kept
+        for value in node.outputs:
+            if value.name in last_use and value.name not in given:
+                live[value.name] = result
+        for value in node.outputs:
+            if value.name in wanted:
+                yield value.name, whole(result)
+        del result
+
+
+def needed(graph: Graph, wanted: Collection[str], given: Container[str] = ()) -> list[Node]:
+    """The nodes that the ``wanted`` values depend on when those in ``given`` are known, in the graph's order."""
+    names, found = set(wanted), []
+    for node in reversed(graph.nodes):
+        if any(value.name in names for value in node.outputs):
+            found.append(node)
+            names.update(name for name in node.inputs if name not in given)
+    return found[::-1]
+
+
+def _compute(node: Node, *inputs: Source) -> Source:
+    """What ``evaluate_node`` computes, in blocks where the operation allows it."""
+    first = inputs[0]
+    if isinstance(node, Window) and not isinstance(first, Windows):
+        return Windows(node, first)
+    if isinstance(node, Fork | WidthConvert):
+        return first
+    if isinstance(node, MatVec):
+        return blocks.matvec(node, first)
+    if isinstance(node, Depthwise) and isinstance(first, Windows):
+        return blocks.depthwise(node, first)
+    if isinstance(node, Pool) and isinstance(first, Windows):
+        return blocks.pool(node, first)
+    if isinstance(node, ROWWISE):
+        return _by_rows(node, *inputs)
+    arrays = [whole(source) for source in inputs]
+    if isinstance(node, RealConv | RealPool):
+        return _by_windows(node, arrays[0])
+    return evaluate_node(node, *(arrays if isinstance(node, MOVES) else map(_widened, arrays)))
+
+
+def _by_rows(node: Node, *inputs: Source) -> Array:
+    """``evaluate_node`` on a block of rows at a time."""
+    count, rows, columns, depth = inputs[0].shape
+    result: Array | None = None
+    kinds = [_wide_type(source) for source in inputs]
+    for block in blocks.blocks(count, rows, columns * depth * 8 * (1 + len(inputs))):
+        found = evaluate_node(node, *(blocks.part(s, block, k) for s, k in zip(inputs, kinds, strict=True)))
+        if result is None:
+            kind = found.dtype if found.dtype.kind != "i" else narrowest(_bound(node, *inputs))
+            result = np.empty((count, rows, *found.shape[2:]), dtype=kind)
+        result[block] = found
+    return np.empty((0, *node.output.shape)) if result is None else result
+
+
+def _by_windows(node: RealConv | RealPool, x: Array) -> Array:
+    """``evaluate_node`` on the padded rows of a block at a time."""
+    inner = replace(node, pads=(0, 0, 0, 0))
+    geometry = Geometry.of(node, x, -np.inf if isinstance(node, RealPool) and node.kind == "max" else 0.0)
+    rows, columns = geometry.shape
+    result = np.empty((len(x), rows, columns, node.output.shape[2]), dtype=np.float64)
+    taps = geometry.kernel[0] * geometry.kernel[1]
+    with one_thread():
+        for block in blocks.blocks(len(x), rows, columns * (taps * x.shape[3] + result.shape[3]) * 8):
+            result[block] = evaluate_node(inner, geometry.padded(x, block, np.float64))
+    return result
+
+
+def _bound(node: Node, *inputs: Source) -> int:
+    """No result of ``node`` is larger in magnitude; that of int64 where nothing narrower is known."""
+    if isinstance(node, MulShift):
+        return max(abs(node.low), abs(node.high))
+    if isinstance(node, Threshold):
+        return int((np.abs(node.start) + np.abs(node.step) * node.thresholds.shape[1]).max())
+    if isinstance(node, Add):
+        return sum(abs(m) * blocks.largest(s) for m, s in zip(node.multipliers, inputs, strict=True))
+    if isinstance(node, RowConv):
+        return blocks.largest(inputs[0]) * int(np.abs(node.weight).sum(axis=(1, 2)).max(initial=0))
+    return int(np.iinfo(np.int64).max)
+
+
+def _wide_type(source: Source) -> DTypeLike:
+    """The type that ``evaluate_node`` works in."""
+    dtype = source.x.dtype if isinstance(source, Windows) else source.dtype
+    return np.int64 if dtype.kind == "i" else dtype
+
+
+def _widened(x: Array) -> Array:
+    return x.astype(np.int64, copy=False) if x.dtype.kind == "i" else x
 
 
 def _check_input(graph: Graph, x: Array) -> None:
@@ -94,23 +215,6 @@ def _check_input(graph: Graph, x: Array) -> None:
 def evaluate_node(node: Node, *inputs: Array) -> Array:
     """The output of one node for batched ``inputs``; all outputs of a Fork are equal."""
     raise TypeError(f"no evaluation for {type(node).__name__}")
-
-
-def windows(
-    x: Array,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    pads: tuple[int, int, int, int],
-    dilation: tuple[int, int],
-    fill: float,
-) -> Array:
-    """Views (N, Ho, Wo, kh, kw, C) of the padded ``x`` (N, H, W, C)."""
-    top, left, bottom, right = pads
-    if any(pads):
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
-    span = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    view = sliding_window_view(x, span, axis=(1, 2))[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
-    return view.transpose(0, 1, 2, 4, 5, 3)
 
 
 @evaluate_node.register
@@ -130,20 +234,6 @@ def _(node: RowConv, x: Array) -> Array:
     columns = x.shape[2] + 2 * node.pad - node.taps + 1
     taps = [exact_matmul(padded[:, :, t : t + columns], node.weight[:, t].T) for t in range(node.taps)]
     return np.sum(taps, axis=0)
-
-
-def exact_matmul(x: Array, w: Array) -> Array:
-    """Integer product of ``x`` (..., K) and ``w`` (K, N), in floating point where that is provably exact.
-
-    Every partial sum is at most max|x| * max column sum of |w|; below 2**24 float32 holds it exactly, below 2**53
-    float64 does, and BLAS is many times faster than numpy's integer product.
-    """
-    bound = int(np.abs(x).max(initial=0)) * int(np.abs(w).sum(axis=0).max(initial=0))
-    if bound >= 1 << 53:
-        return np.asarray(x @ w)
-    dtype = np.float32 if bound < 1 << 24 else np.float64
-    flat = x.reshape(-1, x.shape[-1]).astype(dtype)
-    return (flat @ w.astype(dtype)).astype(np.int64).reshape(*x.shape[:-1], w.shape[1])
 
 
 @evaluate_node.register

@@ -1,0 +1,66 @@
+"""How many bytes the evaluation of a frame holds at its peak."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container
+
+import numpy as np
+
+from toolchain.ir.blocks import narrowest
+from toolchain.ir.evaluate import MOVES, ROWWISE, needed
+from toolchain.ir.graph import Graph
+from toolchain.ir.model_ops import RealConv, RealPool
+from toolchain.ir.ops import Depthwise, Fork, MatVec, MulShift, Node, Pool, RowConv, Threshold, WidthConvert, Window
+from toolchain.ir.types import QInt, Value
+
+WIDE = 8
+"""Bytes of an int64 or float64."""
+
+
+def frame_bytes(graph: Graph, wanted: Collection[str] | None = None, given: Container[str] = ()) -> int:
+    """The most bytes that the tensors of one frame take while ``wanted`` values, the output by default, are computed.
+
+    Windows are laid out in blocks and take nothing; the ``given`` values are the caller's.
+    """
+    nodes = needed(graph, {graph.output} if wanted is None else wanted, given)
+    last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
+    live = {graph.input.name: graph.input.size * WIDE}
+    peak = sum(live.values())
+    for i, node in enumerate(nodes):
+        result, extra = _result_bytes(node, live, graph), _extra_bytes(node, graph)
+        peak = max(peak, sum(live.values()) + result + extra)
+        for name in node.inputs:
+            if last_use[name] == i:
+                live.pop(name, None)
+        for place, value in enumerate(node.outputs):  # the outputs of a fork are one array
+            live[value.name] = 0 if place or value.name in given else result
+    return peak
+
+
+def _result_bytes(node: Node, live: dict[str, int], graph: Graph) -> int:
+    if isinstance(node, Window | Fork | WidthConvert):
+        return live.get(node.inputs[0], 0)  # the input is held instead
+    value = node.outputs[0]
+    return value.size * _element_bytes(node, value)
+
+
+def _element_bytes(node: Node, value: Value) -> int:
+    if not isinstance(value.type, QInt):
+        return WIDE
+    bytes_held = _bytes_for(value.type)
+    if isinstance(node, MatVec | Depthwise | RowConv):  # kept by a bound that knows no signs
+        return max(bytes_held, 4)
+    if isinstance(node, (MulShift, Threshold, Pool, *MOVES)):
+        return bytes_held
+    return max(bytes_held, 4) if isinstance(node, ROWWISE) else WIDE
+
+
+def _bytes_for(kind: QInt) -> int:
+    return np.dtype(narrowest(max(kind.max, -kind.min))).itemsize
+
+
+def _extra_bytes(node: Node, graph: Graph) -> int:
+    """Wide copies of the inputs, where an operation does not work block by block."""
+    if isinstance(node, (Window, Fork, WidthConvert, MatVec, RealConv, RealPool, *ROWWISE, *MOVES)):
+        return 0
+    return sum(graph.value(name).size * WIDE for name in node.inputs)
