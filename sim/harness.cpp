@@ -5,6 +5,7 @@
 #include "bounded_stream.hpp"
 #endif
 #include "encode.hpp"
+#include "frames.hpp"
 #include "top.hpp"
 
 namespace fpgaflow {
@@ -34,22 +35,14 @@ namespace simulation = fpgaflow::simulation;
 namespace {
 
 void run(const std::int64_t* codes, std::int64_t* results, int frames) {
-    std::vector<std::uint64_t> in(2u * frames * host::input::words), out(2u * frames * host::output::words);
-    for (int frame = 0; frame < frames; frame++) {
-        fpgaflow::pack_frame<host::input>(codes + std::size_t(frame) * host::input::size,
-                                          in.data() + 2u * frame * host::input::words);
-    }
-    std::vector<ap_uint<128>> in_words = simulation::to_words(in.data(), in.size() / 2), out_words(out.size() / 2);
+    const simulation::Memory in = simulation::pack_frames<host::input>(codes, frames);
+    simulation::Memory out(std::size_t(frames) * host::output::words);
 #ifdef FPGAFLOW_BOUNDED
     simulation::Crew crew;
     simulation::crew = &crew;
 #endif
-    FPGAFLOW_TOP(in_words.data(), out_words.data(), frames);
-    simulation::from_words(out_words, out.data());
-    for (int frame = 0; frame < frames; frame++) {
-        fpgaflow::unpack_frame<host::output>(out.data() + 2u * frame * host::output::words,
-                                             results + std::size_t(frame) * host::output::size);
-    }
+    FPGAFLOW_TOP(in.data(), out.data(), frames);
+    simulation::unpack_frames<host::output>(out, results, frames);
 }
 
 }  // namespace
@@ -62,7 +55,14 @@ FPGAFLOW_API int fpgaflow_run(const std::int64_t* codes, std::int64_t* results, 
     return simulation::guarded([&] { run(codes, results, frames); }, message, message_size);
 }
 
-#ifdef FPGAFLOW_BOUNDED
+#ifndef FPGAFLOW_BOUNDED
+// Runs one unit by itself, see `drive` in simulation.hpp. Returns as fpgaflow_run does.
+FPGAFLOW_API int fpgaflow_drive(int unit, const simulation::Ports* ports, int frames, std::uint64_t* cycles,
+                                char* message, int message_size) {
+    simulation::cycles = cycles;
+    return simulation::guarded([&] { simulation::drive(unit, *ports, frames); }, message, message_size);
+}
+#else
 // Depth of the streams called `names` in the next runs of this thread.
 FPGAFLOW_API void fpgaflow_set_depths(const char* const* names, const std::int64_t* depths, int count) {
     simulation::depths.clear();

@@ -1,13 +1,10 @@
-// What the two harnesses share: the words of the memory, and errors that reach the caller as text. For one source a
-// library.
+// What the two harnesses share: errors that reach the caller as text. For one source a library.
 #ifndef FPGAFLOW_HARNESS_HPP
 #define FPGAFLOW_HARNESS_HPP
 
 #include "simulation.hpp"
+#include "words.hpp"
 
-#include <ap_int.h>
-
-#include <cstddef>
 #include <cstring>
 #include <exception>
 #include <stdexcept>
@@ -51,22 +48,6 @@ int guarded(Run run, char* message, int message_size) {
     std::strncpy(message, error.c_str(), message_size - 1);
     message[message_size - 1] = '\0';
     return 1;
-}
-
-// `count` words of 128 bits out of pairs of 64, the low half first.
-inline std::vector<ap_uint<128>> to_words(const std::uint64_t* halves, std::size_t count) {
-    std::vector<ap_uint<128>> words(count);
-    for (std::size_t i = 0; i < count; i++) {
-        words[i] = (ap_uint<128>(halves[2 * i + 1]) << 64) | ap_uint<128>(halves[2 * i]);
-    }
-    return words;
-}
-
-inline void from_words(const std::vector<ap_uint<128>>& words, std::uint64_t* halves) {
-    for (std::size_t i = 0; i < words.size(); i++) {
-        halves[2 * i] = words[i].range(63, 0).to_uint64();
-        halves[2 * i + 1] = words[i].range(127, 64).to_uint64();
-    }
 }
 
 }  // namespace simulation

@@ -3,6 +3,7 @@
 #ifndef FPGAFLOW_SIMULATION_HPP
 #define FPGAFLOW_SIMULATION_HPP
 
+#include <cstddef>
 #include <cstdint>
 
 namespace fpgaflow {
@@ -17,6 +18,19 @@ void report(const char* what, const char* stream) noexcept;
 [[noreturn]] void stop(const char* what, const char* stream);
 // Appends one element to the record of a stream.
 void record(int stream, std::int64_t element);
+
+// What a unit reads and where its results go, one entry a stream: words as they lie in memory, those of the reader and
+// the writer as codes. `written` is how many words came, of which `room` were kept.
+struct Ports {
+    const void* const* inputs;
+    const std::size_t* given;
+    void* const* outputs;
+    const std::size_t* room;
+    std::size_t* written;
+};
+
+// Calls the unit of that number for `frames` frames. Generated, beside the top function.
+void drive(int unit, const Ports& ports, int frames);
 
 template <class Stream>
 void tap(int id, const Stream& stream) {

@@ -70,13 +70,12 @@ class End:
 
 
 @dataclass(frozen=True)
-class PlacedUnit:
-    """A node's unit with its identifier, its number and its streams."""
+class Place:
+    """Where a node stands in the project: the identifier and the number of its unit, and its streams."""
 
     node: Node
     name: str
     id: int
-    unit: Unit
     inputs: tuple[Stream, ...]
     outputs: tuple[Stream, ...]
 
@@ -84,6 +83,13 @@ class PlacedUnit:
     def streams(self) -> tuple[str, ...]:
         """Names of all streams in the order of the unit's parameters."""
         return tuple(stream.name for stream in (*self.inputs, *self.outputs))
+
+
+@dataclass(frozen=True)
+class PlacedUnit(Place):
+    """A node's unit and its place."""
+
+    unit: Unit
 
     @property
     def arguments(self) -> list[str]:
@@ -107,22 +113,26 @@ def unit_ids(graph: Graph) -> dict[str, int]:
     return {name: i for i, name in enumerate(names)}
 
 
-def place_units(graph: Graph) -> list[PlacedUnit]:
-    """The units of all nodes that are hardware, in topological order."""
+def places(graph: Graph) -> list[Place]:
+    """The places of all nodes that are hardware, in topological order."""
     carried, ids = streams(graph), unit_ids(graph)
     nodes = [node for node in graph.nodes if not isinstance(node, Reshape)]
     names = identifiers(node.name for node in nodes)
     return [
-        PlacedUnit(
+        Place(
             node,
             names[node.name],
             ids[node.name],
-            template(node, graph),
             tuple(carried[name] for name in node.inputs),
             tuple(carried[value.name] for value in node.outputs),
         )
         for node in nodes
     ]
+
+
+def place_units(graph: Graph) -> list[PlacedUnit]:
+    """The units of all nodes that are hardware, in topological order."""
+    return [PlacedUnit(p.node, p.name, p.id, p.inputs, p.outputs, template(p.node, graph)) for p in places(graph)]
 
 
 def ends(graph: Graph) -> tuple[End, End]:
@@ -167,6 +177,11 @@ def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
     ):
         project[path] = render(name, variables)
     return dict(sorted(project.items()))
+
+
+def driver(graph: Graph) -> str:
+    """C++ that calls every unit of the project by itself, for the C simulation; it includes the top function."""
+    return render("drive.cpp", {"top": top_name(graph), "units": places(graph), "ends": ends(graph)})
 
 
 def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: list[PlacedUnit]) -> dict[str, Any]:

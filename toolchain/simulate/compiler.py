@@ -31,6 +31,9 @@ FLAGS = (
     "-Wno-unknown-pragmas",
     *(["-mtls-dialect=gnu2"] if platform.machine() == "x86_64" else []),  # the cycle counters: no call an access
 )
+DRIVER = "sim/drive.cpp"
+"""Path of the source that includes the top function and drives the units; a project for the simulation may hold it."""
+
 BOUNDED_FLAGS = ("-DFPGAFLOW_BOUNDED", "-O0")  # its threads wait for each other, not for arithmetic
 ERROR_LINES = 12
 
@@ -143,9 +146,9 @@ def _tasks(files: Mapping[str, str], top: str, prefix: Path, taps: bool) -> list
     headers = _below(files, "include/")
     units = [path for path in sorted(files) if path.startswith("src/units/")]
     tasks = [_Task(path, (), (prefix.name, *headers, files[path], *_tables(files, path))) for path in units]
-    tops = [files["src/top.cpp"], files["src/top.hpp"], files["src/streams.hpp"]]
-    tasks.append(_Task("src/top.cpp", flags, (prefix.name, *headers, *tops)))
     hosts = [*_below(files, "host/"), files["src/top.hpp"]]
+    tops = [files["src/top.cpp"], files["src/streams.hpp"], *hosts, files.get(DRIVER, "")]
+    tasks.append(_Task(DRIVER if DRIVER in files else "src/top.cpp", flags, (prefix.name, *headers, *tops)))
     harness = (*flags, f"-DFPGAFLOW_TOP={top}")
     tasks.append(_Task(str(prefix / "harness.cpp"), harness, (prefix.name, *headers, *hosts)))
     return tasks

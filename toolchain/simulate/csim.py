@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.hls_templates.generate import top_name, unit_ids
+from toolchain.hls_templates.generate import driver, top_name, unit_ids
 from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir import encode as ir_encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
-from toolchain.simulate.compiler import shared_library
+from toolchain.simulate.compiler import DRIVER, shared_library
+from toolchain.simulate.ports import MESSAGE_BYTES, run_unit
 
 STREAM_ELEMENTS = 1 << 22
 """Stream elements that one call holds at a time; a call simulates as many frames as fit."""
@@ -23,8 +24,6 @@ STREAM_ELEMENTS = 1 << 22
 MAX_FRAMES = 256
 LEAST_FRAMES = 16
 """Fewer frames are not shared out to threads, so that frames still follow each other in a call."""
-
-MESSAGE_BYTES = 512
 
 Progress = Callable[[int, int], None]
 """Called with the frames done and the frames in all."""
@@ -36,11 +35,11 @@ class CSim:
     def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2, bounded: bool = False) -> None:
         self.graph = graph
         self.calls = 0
-        self._files = files
+        self._files = files if bounded else {**files, DRIVER: driver(graph)}
         self._jobs = jobs
         self._ids = unit_ids(graph)
         self._counts = np.zeros(len(self._ids), dtype=np.uint64)
-        self._library = _load(shared_library(files, top_name(graph), bounded=bounded, jobs=jobs))
+        self._library = _load(shared_library(self._files, top_name(graph), bounded=bounded, jobs=jobs))
 
     def cycles(self) -> dict[str, int]:
         """Clock cycles counted by unit: the nodes, ``@read`` and ``@write``."""
@@ -69,6 +68,16 @@ class CSim:
                     progress(done, len(codes))
         shape = self.graph.value(self.graph.output).shape
         return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype=np.int64)
+
+    def run_unit(self, name: str, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """What the unit ``name`` alone answers to ``inputs``, one array (N, H, W, C) in the IR's order a stream.
+
+        A node's unit answers with its outputs; ``READ`` and ``WRITE`` pass on what they are given.
+
+        Raises:
+            VerificationError: the unit read an empty stream, left words over or wrote too many or too few.
+        """
+        return run_unit(self._library, self.graph, name, inputs)
 
     def encode(self, images: Array) -> Array:
         """Input codes of ``images`` (N, H, W, C), uint8 pixels by the project's own host code."""
