@@ -7,6 +7,7 @@ from functools import singledispatch
 import numpy as np
 
 from toolchain.ir.evaluate import evaluate_node
+from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -48,6 +49,23 @@ def line_range(node: MulShift, low: int, high: int) -> Range:
     lines = [(int(node.mul[c % len(node.mul)]), int(node.add[c % len(node.add)])) for c in channels]
     ends = [mul * x + add for mul, add in lines for x in (low, high)]
     return min(ends), max(ends)
+
+
+def input_range(graph: Graph) -> Range:
+    """Smallest and largest code that the host can send: its quantizer's, else those of the type."""
+    quantizer = graph.encoding.quantizer if graph.encoding else None
+    kind = graph.input.qint
+    return (kind.min, kind.max) if quantizer is None else (quantizer.low, quantizer.high)
+
+
+def value_ranges(graph: Graph) -> dict[str, Range]:
+    """What every value of an INTEGER or HARDWARE graph can hold, by name."""
+    shapes = {name: value.shape for name, value in graph.values().items()}
+    ranges = {graph.input.name: input_range(graph)}
+    for node in graph.nodes:
+        found = output_range(node, shapes[node.inputs[0]], *(ranges[name] for name in node.inputs))
+        ranges |= dict.fromkeys((value.name for value in node.outputs), found)
+    return ranges
 
 
 def _bounds(values: Array) -> Range:

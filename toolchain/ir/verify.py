@@ -31,7 +31,7 @@ from toolchain.ir.ops import (
     WidthConvert,
     Window,
 )
-from toolchain.ir.ranges import Range, output_range
+from toolchain.ir.ranges import Range, input_range, output_range
 from toolchain.ir.types import QInt, Real, Value
 
 
@@ -63,7 +63,7 @@ def verify(graph: Graph, level: Level) -> Graph:
     ranges: dict[str, Range] = {}
     if level is not Level.MODEL:
         _require(isinstance(graph.input.type, QInt), graph.input.name, "the input is an integer")
-        ranges[graph.input.name] = _input_range(graph)
+        ranges[graph.input.name] = input_range(graph)
     for node in graph.nodes:
         _require(isinstance(node, _OPS[level]), node.name, f"{type(node).__name__} is no {level.value} operation")
         _require(IDENTIFIER.fullmatch(node.name) is not None, node.name, "name is a C identifier")
@@ -86,12 +86,6 @@ def verify(graph: Graph, level: Level) -> Graph:
     if level is Level.HARDWARE:
         _verify_hardware(graph, known)
     return graph
-
-
-def _input_range(graph: Graph) -> Range:
-    quantizer = graph.encoding.quantizer if graph.encoding else None
-    kind = graph.input.qint
-    return (kind.min, kind.max) if quantizer is None else (quantizer.low, quantizer.high)
 
 
 def _verify_integer(node: Node, inputs: list[Value], ranges: dict[str, Range]) -> None:

@@ -1,0 +1,80 @@
+"""Every unit of a compiled project, driven by itself to its ends and compared with the evaluator of its node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.errors import VerificationError
+from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.ir.evaluate import evaluate_node
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array, Fork, Node, Reshape
+from toolchain.ir.ranges import value_ranges
+from toolchain.ir.types import Value
+from toolchain.simulate.csim import CSim, Progress
+from toolchain.simulate.directed import Directed, directed
+
+
+@dataclass(frozen=True)
+class Driven:
+    """``vectors`` that each unit saw, and where one deviates first, "" if none does."""
+
+    vectors: dict[str, int]
+    mismatches: int = 0
+    deviation: str = ""
+
+
+def units(graph: Graph) -> list[Node]:
+    """A node for every unit: the reader, those that are hardware, the writer; the ends copy as a fork does."""
+    hardware = [node for node in graph.nodes if not isinstance(node, Reshape)]
+    ends = [
+        Fork(name=name, inputs=(value.name,), outputs=(value,))
+        for name, value in ((READ, graph.input), (WRITE, graph.value(graph.output)))
+    ]
+    return [ends[0], *hardware, ends[1]]
+
+
+def drive_units(csim: CSim, *, progress: Progress | None = None) -> Driven:
+    """Drive every unit of ``csim`` with directed vectors; results that the evaluator does not give are mismatches."""
+    graph, vectors, mismatches, first = csim.graph, {}, 0, ""
+    values, ranges = graph.values(), value_ranges(graph)
+    nodes = units(graph)
+    for done, node in enumerate(nodes):
+        given = directed(node, [values[n].shape for n in node.inputs], [ranges[n] for n in node.inputs])
+        vectors[node.name] = given.vectors
+        wrong, where = drive_unit(csim, node, given)
+        mismatches += wrong
+        first = first or where
+        if progress is not None:
+            progress(done + 1, len(nodes))
+    return Driven(vectors, mismatches, first)
+
+
+def drive_unit(csim: CSim, node: Node, given: Directed) -> tuple[int, str]:
+    """How many elements of the unit's outputs are wrong for ``given``, and the first of them in words."""
+    try:
+        found = csim.run_unit(node.name, given.inputs)
+    except VerificationError as error:
+        return 1, f"unit '{node.name}' alone: {error}"
+    expected = evaluate_node(node, *given.inputs)
+    mismatches, first = 0, ""
+    for value, answer in zip(node.outputs, found, strict=True):
+        wrong = np.flatnonzero(answer != expected)
+        mismatches += len(wrong)
+        if len(wrong) and not first:
+            first = _described(node, value, given, answer, expected, int(wrong[0]))
+    return mismatches, first
+
+
+def _described(node: Node, value: Value, given: Directed, answer: Array, expected: Array, at: int) -> str:
+    frame, *place = (int(i) for i in np.unravel_index(at, expected.shape))
+    height, width = expected.shape[1:3]
+    slot = frame * given.slots + (place[0] * width + place[1]) * given.slots // (height * width)
+    text = (
+        f"unit '{node.name}' on vector '{given.name(slot)}': value '{value.name}' at {tuple(place)} of frame {frame} "
+        f"is {answer.flat[at]}, should be {expected.flat[at]}"
+    )
+    inputs = [int(x.flat[at]) for x in given.inputs if x.shape == expected.shape]
+    return text + (f" (input {', '.join(map(str, inputs))})" if inputs else "")
