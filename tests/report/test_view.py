@@ -22,6 +22,11 @@ def _verified(**changes: object) -> Report:
         ({"images": 1}, Verdict.EXACT, "1 image, 0 mismatches"),
         ({"images": 0}, Verdict.OPEN, "has not run"),
         ({"csim_mismatches": None}, Verdict.OPEN, "has not run"),
+        (
+            {"vectors": 70, "vector_mismatches": 3, "first_deviation": "c"},
+            Verdict.DIFFERS,
+            "70 vectors, 3 mismatches, ",
+        ),
         ({"csim_mismatches": 1, "first_deviation": "conv1"}, Verdict.DIFFERS, "1 mismatch, first at conv1"),
         ({"qonnx_unexplained": 2}, Verdict.DIFFERS, "2 codes beyond float32 rounding"),
         ({"qonnx_unexplained": 2, "csim_mismatches": None}, Verdict.DIFFERS, "2 codes"),
@@ -31,6 +36,14 @@ def test_only_a_simulation_without_deviation_is_exact(changes: dict[str, object]
     conclusion = view.conclude(_verified(**changes))
     assert conclusion.verdict is verdict
     assert words in conclusion.text
+
+
+def test_vectors_are_told_in_all_and_by_unit() -> None:
+    report = _verified(vectors=70, vector_mismatches=0)
+    nodes = [n.model_copy(update={"vectors": count}) for n, count in zip(report.nodes, (60, 10), strict=False)]
+    several = report.model_copy(update={"nodes": (*nodes, *report.nodes[2:])})
+    assert view.driven(several) == "70 vectors at the ends of 2 units, 10 to 60 each, 0 mismatches"
+    assert view.driven(report) == ""
 
 
 def test_every_slowest_node_is_a_bottleneck() -> None:

@@ -21,6 +21,7 @@ from toolchain.ir.store import load, stored_digest
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.simulate.drive import Driven
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
@@ -85,7 +86,8 @@ def load_folder_images(folder: Path, check: Check) -> Images:
 class Simulated:
     """What a C simulation answered, (N, H, W, C) codes, and what of it differs from the evaluator.
 
-    ``cycles`` are counted by unit over ``calls`` runs; ``codes`` has no rows where the simulation stopped.
+    ``cycles`` are counted by unit over ``calls`` runs; ``codes`` has no rows where the simulation stopped. ``driven``
+    tells of the units driven by themselves; a deviation there is also ``deviation``.
     """
 
     codes: Array
@@ -94,3 +96,4 @@ class Simulated:
     deviation: str | None
     cycles: dict[str, int]
     calls: int
+    driven: Driven

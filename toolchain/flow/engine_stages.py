@@ -32,6 +32,7 @@ from toolchain.ir.store import load, stored_digest
 from toolchain.lowering.pipeline import to_integer
 from toolchain.records import Record
 from toolchain.simulate.compiler import write_atomic, write_project
+from toolchain.simulate.drive import Driven
 
 ENGINE_FILE = "engine.json"
 
@@ -189,7 +190,9 @@ def simulate(folder: Path, codes: Array, threads: int) -> Simulated:
     answers = run.codes
     if output != build.graph.output:
         answers = answers.argmax(axis=3)[..., None]
-    return Simulated(answers, seconds, wrong, f"the answer of {output}" if wrong else None, cycles, len(codes))
+    return Simulated(
+        answers, seconds, wrong, f"the answer of {output}" if wrong else None, cycles, len(codes), Driven({})
+    )
 
 
 def answer_name(graph: Graph) -> str:

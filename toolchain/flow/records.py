@@ -29,7 +29,10 @@ class ModelRecord(Record):
 
 
 class SimulationRecord(Record):
-    """simulation.json: what was compared, what differed, and the cycles counted by unit over ``calls`` runs."""
+    """simulation.json: what was compared, what differed, and the cycles counted by unit over ``calls`` runs.
+
+    ``vectors`` are those that drove each unit by itself, ``vector_mismatches`` the elements it answered wrongly.
+    """
 
     graph: str
     data: str
@@ -39,6 +42,8 @@ class SimulationRecord(Record):
     qonnx_code_mismatches: int | None
     csim_mismatches: int
     csim_seconds: float
+    vectors: dict[str, int]
+    vector_mismatches: int
     first_deviation: str | None
     top1: float | None
     calls: int

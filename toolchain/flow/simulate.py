@@ -25,6 +25,7 @@ from toolchain.ir.store import load, stored_digest
 from toolchain.simulate.compare import first_deviation
 from toolchain.simulate.compiler import compiler
 from toolchain.simulate.csim import CSim, build
+from toolchain.simulate.drive import drive_units
 
 
 def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> SimulationRecord:
@@ -50,6 +51,8 @@ def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> Simu
         qonnx_code_mismatches=agreement.mismatches if agreement else None,
         csim_mismatches=run.mismatches,
         csim_seconds=run.seconds,
+        vectors=run.driven.vectors,
+        vector_mismatches=run.driven.mismatches,
         first_deviation=deviation or run.deviation,
         top1=top1,
         calls=run.calls,
@@ -62,15 +65,19 @@ def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> Simu
 
 def demand_exact(found: SimulationRecord) -> None:
     """Raise VerificationError unless every comparison of ``found`` is exact."""
-    if found.first_deviation or found.csim_mismatches:
+    if found.first_deviation or found.csim_mismatches or found.vector_mismatches:
+        alone = f", {found.vector_mismatches} of units driven alone" if found.vector_mismatches else ""
         raise VerificationError(
-            f"the build is not exact: {found.csim_mismatches} codes of the C simulation differ; "
+            f"the build is not exact: {found.csim_mismatches} codes of the C simulation differ{alone}; "
             f"{found.first_deviation or 'no node was found to deviate'}"
         )
 
 
 def _simulate_units(folder: Path, images: Images, check: Check, progress: Progress) -> Simulated:
-    """Run the streaming accelerator; an image that the project's host code encodes differently is a deviation too."""
+    """Drive every unit, then run the accelerator on the images.
+
+    An image that the project's host code encodes differently is a deviation too.
+    """
     hardware, _ = load_hardware(folder)
     progress("compile", 0, 1)
     project = folder / "hls"
@@ -83,16 +90,18 @@ def _simulate_units(folder: Path, images: Images, check: Check, progress: Progre
     deviation = None
     if not np.array_equal(codes, csim.encode(images.x)):
         deviation = "the project's host code encodes images differently"
+    driven = drive_units(csim, progress=lambda d, n: progress("units", d, n))
     started = time.monotonic()
     try:
         found = csim.run(codes, threads=check.threads, progress=lambda d, n: progress("simulate", d, n))
     except VerificationError as error:
         none = np.zeros((0, *hardware.value(hardware.output).shape), dtype=np.int64)
         seconds = time.monotonic() - started
-        return Simulated(none, seconds, len(codes), str(error), csim.cycles(), csim.calls)
+        return Simulated(none, seconds, len(codes), str(error), csim.cycles(), csim.calls, driven)
     seconds = time.monotonic() - started
     mismatches, where = _differences(csim, hardware, codes, found, progress)
-    return Simulated(found, seconds, mismatches, where or deviation, csim.cycles(), csim.calls)
+    first = where or driven.deviation or deviation
+    return Simulated(found, seconds, mismatches, first, csim.cycles(), csim.calls, driven)
 
 
 def _differences(

@@ -14,6 +14,7 @@ from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, pro
 from toolchain.dse.plan import Plan
 from toolchain.dse.zeros import zero_weight_luts
 from toolchain.flow.records import ModelRecord, SimulationRecord
+from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape, RowConv
 from toolchain.ir.types import Value
@@ -98,6 +99,8 @@ def verification_facts(simulation: SimulationRecord) -> Verification:
         qonnx_code_mismatches=simulation.qonnx_code_mismatches,
         csim_mismatches=simulation.csim_mismatches,
         csim_seconds=simulation.csim_seconds,
+        vectors=sum(simulation.vectors.values()),
+        vector_mismatches=simulation.vector_mismatches,
         first_deviation=simulation.first_deviation,
     )
 
@@ -198,10 +201,11 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
             "input_reader",
             "Read",
             stream_cycles(graph.input, reader),
-            counted("@read"),
+            counted(READ),
             reader_cost(graph.input, reader),
             parallelism={"lanes": reader},
             bits=str(graph.input.type),
+            vectors=simulation.vectors.get(READ),
         )
     ]
     for node in graph.nodes:
@@ -217,6 +221,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 cost(node, graph),
                 parallelism=_parallelism(node),
                 bits=_bits(node, values),
+                vectors=simulation.vectors.get(node.name),
                 zero_weight_luts=_zero_weight_luts(node, values),
                 origin=list(node.origin),
             )
@@ -226,10 +231,11 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
             "output_writer",
             "Write",
             stream_cycles(output, writer),
-            counted("@write"),
+            counted(WRITE),
             writer_cost(output, writer),
             parallelism={"lanes": writer},
             bits=str(output.type),
+            vectors=simulation.vectors.get(WRITE),
         )
     )
     shell = board.shell

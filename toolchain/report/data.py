@@ -89,6 +89,7 @@ class SolverFacts(Facts):
 class Verification(Facts):
     """Comparisons of the integer network with the QONNX executor and with the C simulation; None: not run.
 
+    Beside the images, ``vectors`` drove the units one by one; ``vector_mismatches`` of their answers' codes are wrong.
     A code that differs from the float32 executor is explained when it lies within float32 rounding of a tie;
     ``qonnx_unexplained`` counts the others.
     """
@@ -99,6 +100,8 @@ class Verification(Facts):
     csim_mismatches: Count | None
     csim_seconds: Amount | None
     qonnx_unexplained: Count = 0
+    vectors: Count = 0
+    vector_mismatches: Count = 0
     first_deviation: str | None = None
 
 
@@ -152,7 +155,8 @@ class NodeFacts(Facts):
     """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
 
     ``parallelism`` maps a name (PE, SIMD, lanes_in, ...) to a number. ``bits`` is a text such as "s4 x u4 -> s14".
-    ``zero_weight_luts`` are the LUTs that zero weights save a unit whose weights are constants; None: not such a unit.
+    ``vectors`` drove the unit by itself, None: it was not. ``zero_weight_luts`` are the LUTs that zero weights save a
+    unit whose weights are constants; None: not such a unit.
     """
 
     name: str
@@ -165,6 +169,7 @@ class NodeFacts(Facts):
     bram18: Count
     parallelism: dict[str, int]
     bits: str = ""
+    vectors: Count | None = None
     zero_weight_luts: Count | None = None
     origin: Several[str]
 

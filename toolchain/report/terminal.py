@@ -17,6 +17,7 @@ from toolchain.report.view import (
     conclude,
     counted,
     counts_differ,
+    driven,
     interval_share,
     lanes,
     limited_by,
@@ -83,6 +84,8 @@ def _verification(report: Report) -> Text:
     conclusion, facts = conclude(report), report.verification
     mark, style = _MARKS[conclusion.verdict]
     line = Text.assemble((f"{mark} {_plain(conclusion.text)}", style))
+    if driven(report):
+        line.append(f"\nUnit by unit: {driven(report)}")
     if facts.qonnx_top1_agreement is not None:
         line.append(f"\nQONNX: same class for {percent(facts.qonnx_top1_agreement)} of the images")
     if facts.qonnx_code_mismatches:

@@ -34,6 +34,10 @@ def conclude(report: Report) -> Conclusion:
     if facts.csim_mismatches:
         wrong = plural(facts.csim_mismatches, "mismatch", "mismatches")
         return Conclusion(Verdict.DIFFERS, f"C simulation against the integer network: {images}, {wrong}{at}")
+    if facts.vector_mismatches:
+        wrong = plural(facts.vector_mismatches, "mismatch", "mismatches")
+        text = f"Units driven alone against the integer network: {plural(facts.vectors, 'vector')}, {wrong}{at}"
+        return Conclusion(Verdict.DIFFERS, text)
     if facts.qonnx_unexplained:
         wrong = plural(facts.qonnx_unexplained, "code")
         text = f"Integer network against QONNX: {images}, {wrong} beyond float32 rounding{at}"
@@ -41,6 +45,18 @@ def conclude(report: Report) -> Conclusion:
     if facts.csim_mismatches is None or facts.images == 0:
         return Conclusion(Verdict.OPEN, "The C simulation has not run; nothing is claimed about the generated code")
     return Conclusion(Verdict.EXACT, f"C simulation equals the integer network: {images}, 0 mismatches")
+
+
+def driven(report: Report) -> str:
+    """How many vectors drove the units by themselves; empty when none did."""
+    counts = [node.vectors for node in report.nodes if node.vectors]
+    if not counts:
+        return ""
+    each = f"{min(counts):,} to {max(counts):,} each" if min(counts) < max(counts) else f"{counts[0]:,} each"
+    wrong = plural(report.verification.vector_mismatches, "mismatch", "mismatches")
+    return (
+        f"{plural(report.verification.vectors, 'vector')} at the ends of {plural(len(counts), 'unit')}, {each}, {wrong}"
+    )
 
 
 def bottlenecks(report: Report) -> tuple[NodeFacts, ...]:
