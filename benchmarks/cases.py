@@ -153,7 +153,10 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
     if not record.is_file():
         return True, "no expected values"
     (expected,) = json.loads(record.read_text())["outputs"].values()
-    model, graph = read_qonnx(path), load(build)
+    try:
+        model, graph = read_qonnx(path), load(build)
+    except FlowError as error:
+        return False, str(error)
     shape = tuple(max(size, 1) for size in model.layout.onnx_shape(1))[1:]
     pixels = model.layout.to_ir(np.random.default_rng(7).integers(0, 256, (2, *shape), dtype=np.uint8)[:1])
     images = pixels if byte_input(model) else (pixels / np.float32(255)).astype(np.float32)

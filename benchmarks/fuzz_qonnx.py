@@ -1,76 +1,150 @@
-"""Random QONNX graphs are exact or refused: counts over seeds 0..N-1, resumable.
+"""Random QONNX graphs are exact or refused, and the check says the same: counts over seeds, resumable.
 
-python -m benchmarks.fuzz_qonnx --graphs 20000 --seconds 480
+    python -m benchmarks.fuzz_qonnx --graphs 20000 --processes 2 --seconds 480
+
+A graph of ``random_wide`` fails where the integer network gives a code that float32's rounding does not explain, or
+where anything but a refusal is raised; it differs where ``check`` and the export have other verdicts or other reasons.
+Blocks of seeds run in processes of their own; a run that was stopped goes on from the first block that is missing, and
+tries again the seeds that failed. ``--first`` draws from other seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
+import re
 import tempfile
 import time
+import warnings
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tests.random_qonnx import exact_or_refused, random_qonnx
+from benchmarks.common import conditions
+from tests.random_qonnx import exact_or_refused
+from tests.random_wide import random_wide
+from tests.verdicts import demand_one_verdict
+from toolchain.errors import UserError
 from toolchain.files import write_text
 
-RESULT = Path(__file__).parent / "results" / "fuzz_qonnx.json"
-SAVE_EVERY = 100
+RESULT = Path(__file__).parent / "results" / "fuzz.json"
+BLOCK = 100
 
 
-def start() -> dict[str, Any]:
-    """The row of the last run, or an empty one."""
-    empty = {"graphs": 0, "exact": 0, "refused": 0, "failed": [], "codes": 0, "mismatches_at_ties": 0, "seconds": 0.0}
-    return empty | (json.loads(RESULT.read_text())[0] if RESULT.is_file() else {})
+@dataclass
+class Block:
+    """What became of the seeds of a block: counts, and what must not be."""
+
+    exact: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    failed: list[list[Any]] = field(default_factory=list)
+    differs: list[list[Any]] = field(default_factory=list)
+    codes: int = 0
+    ties: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: Block) -> None:
+        """Count ``other`` too."""
+        self.exact, self.codes, self.ties = self.exact + other.exact, self.codes + other.codes, self.ties + other.ties
+        self.refused.update(other.refused)
+        self.failed += other.failed
+        self.differs += other.differs
+        self.seconds = round(self.seconds + other.seconds, 1)
 
 
-def save(row: dict[str, Any], graphs: int) -> None:
-    """Write the row with how it came about."""
-    row["command"] = f"python -m benchmarks.fuzz_qonnx --graphs {graphs}"
-    row["hardware"] = f"{platform.machine()}, {os.cpu_count()} cores, one used"
-    row["date"] = datetime.date.today().isoformat()
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    write_text(RESULT, json.dumps([row], indent=1) + "\n")
-
-
-def one(row: dict[str, Any], path: Path, seed: int) -> None:
-    """Try the network of ``seed``; a failure of any kind is what this looks for, and keeps its seed."""
-    try:
-        found = exact_or_refused(random_qonnx(path, seed), seed)
-    except Exception as error:  # noqa: BLE001  every exception is a finding
-        row["failed"].append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
-        return
-    row["refused" if found is None else "exact"] += 1
-    if found is not None:
-        row["codes"] += found.codes
-        row["mismatches_at_ties"] += found.mismatches
-
-
-def main() -> None:
-    """Go on from the last run."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--graphs", type=int, default=20000)
-    parser.add_argument("--seconds", type=float, default=float("inf"))
-    arguments = parser.parse_args()
-    row = start()
-    before, started = row["seconds"], time.monotonic()
+def tried(seeds: list[int]) -> Block:
+    """The networks of ``seeds``, one after the other."""
+    warnings.simplefilter("ignore")
+    block, started = Block(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        retried, row["failed"] = row["failed"], []
-        for seed, _ in retried:  # perhaps mended since
-            one(row, Path(folder) / "net.onnx", seed)
-        while row["graphs"] < arguments.graphs and time.monotonic() - started < arguments.seconds:
-            one(row, Path(folder) / "net.onnx", row["graphs"])
-            row["graphs"] += 1
-            row["seconds"] = round(before + time.monotonic() - started, 1)
-            if row["graphs"] % SAVE_EVERY == 0:
-                save(row, arguments.graphs)
-    save(row, arguments.graphs)
-    print(json.dumps(row, indent=1))
+        for seed in seeds:
+            one(block, Path(folder) / "net.onnx", seed)
+    block.seconds = time.process_time() - started
+    return block
+
+
+def one(block: Block, path: Path, seed: int) -> None:
+    """Count the network of ``seed``; a failure of any kind is what this looks for, and keeps its seed."""
+    fault: UserError | None = None
+    try:
+        found = exact_or_refused(random_wide(path, seed), seed)
+    except Exception as error:  # noqa: BLE001  every exception is a finding
+        block.failed.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
+        return
+    try:
+        fault = demand_one_verdict(path)
+    except Exception as error:  # noqa: BLE001  as above
+        block.differs.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
+    if found is None:
+        block.refused[kind(fault)] += 1
+        return
+    block.exact, block.codes, block.ties = block.exact + 1, block.codes + found.codes, block.ties + found.mismatches
+
+
+def kind(fault: UserError | None) -> str:
+    """A refusal without its numbers and names."""
+    what = "" if fault is None else fault.what
+    return re.sub(r"\([^)]*\)|\[[^]]*\]|'[^']*'|-?\d[\d.]*(e[-+]?\d+)?", "#", what)
+
+
+def main() -> int:
+    """Go on from the last run; 1 if a network failed or a verdict differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graphs", type=int, default=20000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    total, done = Block(), set[int]()
+    if arguments.out.is_file():
+        row = json.loads(arguments.out.read_text())[0]
+        if row["first"] == arguments.first:
+            total = Block(**{key: row[key] for key in asdict(total)})
+            total.refused = Counter(total.refused)
+            done = set(row["blocks"])
+    starts = range(arguments.first, arguments.first + arguments.graphs, BLOCK)
+    work = [list(range(start, min(start + BLOCK, starts.stop))) for start in starts if start not in done]
+    again = [seed for seed, _ in (*total.failed, *total.differs)]  # perhaps mended since
+    total.failed, total.differs = [], []
+    total.add(tried(again))
+    deadline = time.monotonic() + arguments.seconds
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+        running: dict[Future[Block], list[int]] = {}
+        while running or (work and time.monotonic() < deadline):
+            while work and len(running) < arguments.processes and time.monotonic() < deadline:
+                seeds = work.pop(0)
+                running[pool.submit(tried, seeds)] = seeds
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                seeds = running.pop(future)
+                total.add(future.result())
+                done.add(seeds[0])
+                save(arguments.out, total, done, arguments)
+    print(arguments.out.read_text())
+    return int(bool(total.failed or total.differs))
+
+
+def save(path: Path, total: Block, done: set[int], arguments: argparse.Namespace) -> None:
+    """Write the row with how it came about."""
+    refused = dict(total.refused.most_common())
+    end = arguments.first + arguments.graphs
+    graphs = sum(min(BLOCK, end - start) for start in done)
+    row: dict[str, Any] = {"first": arguments.first, "graphs": graphs, "seeds": f"{arguments.first}..{end - 1}"}
+    row |= {
+        "failures": len(total.failed),
+        "verdicts_that_differ": len(total.differs),
+        "refusals": sum(refused.values()),
+    }
+    row |= asdict(total) | {"refused": refused, "blocks": sorted(done)} | conditions()
+    row["command"] = f"python -m benchmarks.fuzz_qonnx --graphs {arguments.graphs} --processes {arguments.processes}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps([row], indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    raise SystemExit(main())

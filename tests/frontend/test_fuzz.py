@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.random_qonnx import exact_or_refused, random_qonnx
+from tests.random_wide import random_wide
+from tests.verdicts import demand_one_verdict
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
@@ -17,6 +19,15 @@ from tests.random_qonnx import exact_or_refused, random_qonnx
 def test_random_networks_are_exact_or_refused(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         exact_or_refused(random_qonnx(Path(folder) / "net.onnx", seed), seed)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 1 << 32))
+def test_sums_groups_wide_codes_and_meeting_names_are_exact_or_refused_and_checked_alike(seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = random_wide(Path(folder) / "net.onnx", seed)
+        found = exact_or_refused(path, seed)
+        assert (found is None) == (demand_one_verdict(path) is not None)
 
 
 @pytest.mark.parametrize("seed", [343, 431, 536, 2378])
