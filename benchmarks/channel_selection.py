@@ -14,7 +14,6 @@ from common import Row
 from torch import nn
 
 from toolchain.config import RunConfig, parse_config
-from toolchain.dse.channel_program import ChannelProgram, Choice
 from toolchain.dse.cycles import cycles
 from toolchain.dse.options import divisors
 from toolchain.dse.plan import Lanes, Plan
@@ -31,6 +30,8 @@ from toolchain.train.budgets import shrink
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.methods.qcqp import channel_program
 from toolchain.train.models import build
+from toolchain.train.selection.program import ChannelProgram, Choice
+from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, structure_of
 from toolchain.train.statistics import macs
 
@@ -81,7 +82,7 @@ def row(selection: Selection) -> Row:
     program = channel_program(network, structure, QcqpConfig(lanes=lanes, **budget), config.quant)
     folding = channel_program(network, structure, QcqpConfig(lanes=lanes, cycles=1), config.quant)
     greedy, whole = program.objective(program.greedy()), program.objective({})
-    choice = program.solve(selection.seconds, selection.solver)
+    choice = solve(program, selection.seconds, selection.solver)
     kept = {name: len(indices) for name, indices in choice.kept.items()}
     shrink(network, structure, choice.kept)
     left = macs(network.eval(), data.shape)

@@ -31,7 +31,7 @@ HOMES = {
     "onnx": {"export", "frontend", "hls4ml_backend"},
     "qonnx": {"export", "frontend"},
     "onnxruntime": {"export", "frontend"},
-    "pulp": {"dse", "engine"},
+    "pulp": {"dse", "engine", "train"},
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
     "jinja2": {"hls_templates", "report"},

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from toolchain.dse.position_program import choose_positions
 from toolchain.errors import UserError
 from toolchain.train.methods.weights import keep_masked
+from toolchain.train.selection.positions import choose_positions
 from toolchain.train.statistics import named_weighted_layers, parameters
 from toolchain.train.structure import Edit
 

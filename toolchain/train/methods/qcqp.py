@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from toolchain.config import QuantConfig
-from toolchain.dse.channel_program import ChannelProgram, Cost, Limit, Weights
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
 from toolchain.errors import unknown_name
@@ -26,6 +25,8 @@ from toolchain.pruning import FOLDED, QcqpConfig
 from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.positions import keep_positions
+from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weights
+from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Edit
 
@@ -58,8 +59,10 @@ class Qcqp(Method):
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
         """Select and remove."""
         structure = structure_of(model, context.data.shape)
-        choice = channel_program(model, structure, self.channels, context.config.quant).solve(
-            self.config.seconds, self.config.solver
+        choice = solve(
+            channel_program(model, structure, self.channels, context.config.quant),
+            self.config.seconds,
+            self.config.solver,
         )
         log.info("objective %.6g, gap %.3g, %.1f s", choice.objective, choice.gap, choice.seconds)
         edits = shrink(model, structure, choice.kept)

@@ -9,14 +9,13 @@ of everything at a quarter of the cost. Its counts, filled with the best channel
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pulp
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from toolchain.dse.channel_program import ChannelProgram, Kept, Weights
+from toolchain.train.selection.program import ChannelProgram, Kept, Weights
 
 _SCALE = 1000.0  # objectives of order 1 would meet the solver's absolute gap too early
 _ROUNDS = 20  # of choosing the channels of one group after the other

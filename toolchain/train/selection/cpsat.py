@@ -1,7 +1,7 @@
 """The channel selection by CP-SAT (OR-tools), which takes tables of costs and starts from a given selection.
 
-It runs in a process of its own, ``python -m toolchain.dse.channel_cpsat`` with a request as JSON: OR-tools and highspy
-each bring a library of HiGHS under one name, and a process that has loaded one of them cannot load the other.
+It runs in a process of its own, ``python -m toolchain.train.selection.cpsat`` with a request as JSON: OR-tools and
+highspy each bring a library of HiGHS under one name, and a process that has loaded one cannot load the other.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import json
 import math
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolchain.errors import UserError
-
-if TYPE_CHECKING:
-    from toolchain.dse.channel_program import ChannelProgram, Kept, Limit, Weights
+from toolchain.train.selection.program import ChannelProgram, Kept, Limit, Weights
 
 _UNIT = 1e-9  # importances are counted in; rounded up, so that the bound stays one
 _NOT_INSTALLED = 3  # exit code
@@ -39,7 +37,7 @@ def solve(program: ChannelProgram, start: Kept, seconds: float) -> tuple[Kept, f
         ],
     }
     done = subprocess.run(
-        [sys.executable, "-m", "toolchain.dse.channel_cpsat"], input=json.dumps(request), capture_output=True,
+        [sys.executable, "-m", "toolchain.train.selection.cpsat"], input=json.dumps(request), capture_output=True,
         text=True, check=False, timeout=seconds + _SPARE_SECONDS,
     )  # fmt: skip
     if done.returncode == _NOT_INSTALLED:

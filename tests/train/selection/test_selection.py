@@ -13,9 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from toolchain.config import QuantConfig, parse_config
-from toolchain.dse.channel_counts import best_channels, most, solve_counts
-from toolchain.dse.channel_program import ChannelProgram, Kept, Limit, Weights
-from toolchain.dse.position_program import choose_positions
 from toolchain.errors import UserError
 from toolchain.pruning import QcqpConfig
 from toolchain.train.budgets import shrink
@@ -23,6 +20,10 @@ from toolchain.train.data import load
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.qcqp import Qcqp, channel_program, unit_costs
 from toolchain.train.models import build, layers_of
+from toolchain.train.selection.counts import best_channels, most, solve_counts
+from toolchain.train.selection.positions import choose_positions
+from toolchain.train.selection.program import ChannelProgram, Kept, Limit, Weights
+from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, structure_of
 from toolchain.train.statistics import macs, named_weighted_layers, parameters
 
@@ -67,7 +68,7 @@ def test_the_optimum_is_brute_forces_and_the_budget_is_met(
     if solver == "cpsat" and find_spec("ortools") is None:  # not imported here: it would bring a HiGHS of its own
         pytest.skip("OR-tools is not installed")
     program = _program(seed, share, skip=skip, each=each)
-    choice = program.solve(60.0, solver)
+    choice = solve(program, 60.0, solver)
     assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9)
     counts = {name: len(kept) for name, kept in choice.kept.items()}
     assert choice.gap < 1e-6 and program.fits(counts)
@@ -107,12 +108,12 @@ def test_greedy_meets_the_budget_leaves_no_room_for_a_channel_and_is_never_bette
     assert program.fits(counts)
     for name in program.free:
         assert counts[name] == program.sizes[name] or not program.fits(counts | {name: counts[name] + 1})
-    assert program.objective(kept) <= program.solve(20.0).objective + 1e-9
+    assert program.objective(kept) <= solve(program, 20.0).objective + 1e-9
 
 
 def test_a_budget_that_cannot_be_met_names_the_layer_that_holds_it() -> None:
     with pytest.raises(UserError) as caught:
-        _program(0, 0.01, skip=False).solve(1.0)
+        solve(_program(0, 0.01, skip=False), 1.0)
     assert str(caught.value) == (
         "a budget of 1 macs cannot be met: one channel a layer still takes 22, most of it in '3' (13); raise the budget"
     )
@@ -134,7 +135,7 @@ def test_a_network_is_selected_within_any_budget(budget: dict[str, Any], spent: 
     network = build(parse_config({"name": "t", "model": {"name": "cnn", "width": 0.4}}, where="test"), (1, 8, 8), 10)
     structure = structure_of(network, (1, 8, 8))
     program = channel_program(network, structure, QcqpConfig(seconds=20.0, **budget), QuantConfig())
-    kept = program.solve(20.0).kept
+    kept = solve(program, 20.0).kept
     counts = {name: len(indices) for name, indices in kept.items()}
     assert program.fits(counts) and sum(counts.values()) < 6 + 13 and all(counts.values())
     if spent == "cycles":

@@ -1,0 +1,1 @@
+"""Which channels and kernel positions to keep, as integer programs."""
