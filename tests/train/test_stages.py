@@ -17,13 +17,14 @@ from toolchain.errors import UserError
 from toolchain.train import loop
 from toolchain.train.layers import Layers
 from toolchain.train.loop import load_run, train
+from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import LearnedStep, Levels
 from toolchain.train.structure import Remove, apply_edits, from_json, to_json
 
 FLOAT = {"name": "float", "epochs": 2, "quantized": False}
 WIDE = {"name": "wide", "epochs": 1, "weight_bits": 6, "act_bits": 6}
 NARROW = {"name": "narrow", "epochs": 1, "lr": 1e-3}
-MAKE = Layers(QuantConfig(), True, first="conv1", last="fc")
+MAKE = Layers(QuantConfig(), Lsq(), True, first="conv1", last="fc")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from toolchain.config import FLOAT_BITS, LayerQuant, QuantConfig
 from toolchain.errors import UserError, unknown_name
-from toolchain.train.methods import quant_method
 from toolchain.train.methods.base import QuantMethod
 
 _MAX_BITS = 8
@@ -22,20 +21,18 @@ class Layers:
     """Makes layers by name, applying the network's bit widths and the overrides of single layers.
 
     Args:
-        quant: the method, bit widths and scales.
+        quant: the bit widths and scales.
+        method: makes the quantizers.
         quantized: False makes plain float layers with the same names.
         first, last: names of the layers that ``first_weight_bits`` and ``last_weight_bits`` apply to.
     """
 
     quant: QuantConfig
+    method: QuantMethod
     quantized: bool
     first: str
     last: str
     names: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Find the method that makes the quantizers."""
-        self.method: QuantMethod = quant_method(self.quant)
 
     def conv(
         self, name: str, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0

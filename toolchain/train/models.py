@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from toolchain.config import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.layers import Layers
+from toolchain.train.methods import quant_method
 
 Shape = tuple[int, int, int]
 Conv = tuple[int, int]  # output channels, padding
@@ -76,7 +77,8 @@ def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDi
 
 def layers_of(config: RunConfig) -> Layers:
     """What makes the layers of the network a run file asks for."""
-    return Layers(config.quant, not config.train.float, first=_FIRST.get(config.model.name, "conv1"), last="fc")
+    first = _FIRST.get(config.model.name, "conv1")
+    return Layers(config.quant, quant_method(config.quant), not config.train.float, first=first, last="fc")
 
 
 class _TooSmall(ValueError):

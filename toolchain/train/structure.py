@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError
+from toolchain.train.maker import LayerMaker
 from toolchain.train.shrink import remove_channels
-
-if TYPE_CHECKING:
-    from toolchain.train.layers import Layers
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Remove:
 
     layer: str
 
-    def apply(self, model: nn.Module, make: Layers) -> None:
+    def apply(self, model: nn.Module, make: LayerMaker) -> None:
         """Change ``model`` in place."""
         model.set_submodule(self.layer, nn.Identity(), strict=True)
 
@@ -36,7 +34,7 @@ class Channels:
     layer: str
     kept: list[int]
 
-    def apply(self, model: nn.Module, make: Layers) -> None:
+    def apply(self, model: nn.Module, make: LayerMaker) -> None:
         """Change ``model`` in place."""
         remove_channels(model, self.layer, self.kept)
 
@@ -47,7 +45,7 @@ class Mask:
 
     layer: str
 
-    def apply(self, model: nn.Module, make: Layers) -> None:
+    def apply(self, model: nn.Module, make: LayerMaker) -> None:
         """Change ``model`` in place."""
         layer = model.get_submodule(self.layer)
         assert isinstance(layer.weight, Tensor)
@@ -65,7 +63,7 @@ class Tucker:
     rank_in: int
     rank_out: int
 
-    def apply(self, model: nn.Module, make: Layers) -> None:
+    def apply(self, model: nn.Module, make: LayerMaker) -> None:
         """Change ``model`` in place; the new weights are not set."""
         conv = model.get_submodule(self.layer)
         assert isinstance(conv, nn.Conv2d)
@@ -123,7 +121,7 @@ def normalized_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNo
     return found
 
 
-def apply_edits(model: nn.Module, edits: Sequence[Edit], make: Layers) -> None:
+def apply_edits(model: nn.Module, edits: Sequence[Edit], make: LayerMaker) -> None:
     """Replay edits on a freshly built network, in place; ``make`` makes what they add.
 
     Raises:

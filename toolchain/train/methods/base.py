@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import brevitas.config
 import brevitas.nn as qnn
@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from toolchain.config import RunConfig, StageConfig
 from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset
+from toolchain.train.maker import LayerMaker
 from toolchain.train.structure import Edit
 
 # A saved state holds all of a quantizer; made anew by Brevitas on loading, it would forget what it was connected to.
 brevitas.config.REINIT_ON_STATE_DICT_LOAD = False
-if TYPE_CHECKING:
-    from toolchain.train.layers import Layers
 
 Scale = Literal["float", "pot"]
 Granularity = Literal["tensor", "channel"]
@@ -41,7 +40,7 @@ class Context:
     config: RunConfig
     data: Dataset
     float_top1: float | None
-    make: Layers
+    make: LayerMaker
     folder: Path
     stage: StageConfig | None = None
 
