@@ -15,6 +15,7 @@ from toolchain.ir.ops import (
     DepthToSpace,
     Depthwise,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -84,6 +85,14 @@ class Builder:
         kind = QInt(bits, True)
         weight = self.rng.integers(kind.min, kind.max + 1, (outputs, x.shape[2]), dtype=np.int64)
         return self._append(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=kind)
+
+    def grouped(self, x: Value, outputs: int, groups: int, bits: int = 4, *, taps: int = 1) -> Value:
+        """A matrix-vector product a group with random weights of ``bits`` bits, behind a window of ``taps`` taps."""
+        kind = QInt(bits, True)
+        size = (outputs, taps, x.shape[2] // taps // groups)
+        weight = self.rng.integers(kind.min, kind.max + 1, size, dtype=np.int64)
+        shape = (*x.shape[:2], outputs)
+        return self._append(GroupedMatVec, (x,), shape, weight=weight, weight_type=kind, groups=groups)
 
     def row_conv(self, x: Value, outputs: int, bits: int = 4, *, taps: int = 3, pad: int = 1) -> Value:
         """A convolution along the rows with random weights of ``bits`` bits, the least one in the middle."""
@@ -195,6 +204,20 @@ def residual_net(*, size: int = 8, channels: int = 4, bits: int = 4, blocks: int
         skip = x if stride == 1 else b.mulshift(b.conv(x, channels, kernel=1, stride=2, bits=bits), bits + 1)
         x = b.threshold(b.add(main, skip, (1, 2)), bits)
     return b.graph(b.matvec(b.global_sum(x), 10, 8), "residual_net")
+
+
+def grouped_net(*, size: int = 8, groups: int = 4, width: int = 2, bits: int = 4, seed: int = 0) -> Graph:
+    """A residual block of ResNeXt with stride: a grouped convolution between two of 1 x 1, then a grouped 1 x 1."""
+    b = Builder((size, size, 3), 8, seed=seed)
+    channels = groups * width
+    x = b.threshold(b.conv(b.input, channels), bits)
+    main = b.threshold(b.matvec(x, channels, bits), bits)
+    main = b.mulshift(b.grouped(b.window(main, stride=(2, 2)), channels, groups, bits, taps=9), bits)
+    main = b.mulshift(b.matvec(main, 2 * channels, bits), bits + 1, signed=True)
+    skip = b.mulshift(b.conv(x, 2 * channels, kernel=1, stride=2, bits=bits), bits + 1, signed=True)
+    x = b.threshold(b.add(main, skip), bits)
+    x = b.threshold(b.grouped(x, channels, 2, bits), bits)
+    return b.graph(b.matvec(b.global_sum(x), 5, 8), "grouped_net")
 
 
 def unet(*, size: int = 8, channels: int = 4, bits: int = 4, seed: int = 0) -> Graph:

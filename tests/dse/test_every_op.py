@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.graphs import conv_net, mlp, residual_net, unet
+from tests.graphs import conv_net, grouped_net, mlp, residual_net, unet
 from toolchain.boards import load_board
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
@@ -27,7 +27,8 @@ QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, gaps, lag)
 def hardware_graphs() -> list[Graph]:
     """Hardware graphs that hold every operation between them."""
     board = load_board("zu3eg")
-    return [to_hardware(g, explore(g, board)) for g in (mlp((12, 10, 8, 6)), conv_net(), residual_net(), unet())]
+    graphs = (mlp((12, 10, 8, 6)), conv_net(), residual_net(), unet(), grouped_net())
+    return [to_hardware(g, explore(g, board)) for g in graphs]
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,18 @@ def test_every_multiplication_of_the_graph_is_in_a_pass() -> None:
     assert sum(p.macs for p in cut(graph).passes) == expected
 
 
+def test_a_grouped_convolution_is_a_dense_one() -> None:
+    """The engine's units read all channels; weights outside the groups are zeros."""
+    net = Builder((8, 8, 8), 4)
+    graph = net.graph(net.mulshift(net.grouped(net.window(net.input), 12, 4, taps=9), 4))
+    (only,) = cut(graph).passes
+
+    assert refusals(graph) == []
+    assert only.conv is not None
+    assert only.conv.weight.shape == (12, 3, 3, 8)
+    assert np.count_nonzero(only.conv.weight) <= graph.nodes[1].weight.size
+
+
 def test_a_threshold_is_refused() -> None:
     net = Builder((8, 8, 8), 4)
     graph = net.graph(net.matvec(net.threshold(net.matvec(net.input, 8)), 8))

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tests.graphs import Builder, conv_net, mlp, random_input, residual_net, unet
+from tests.graphs import Builder, conv_net, grouped_net, mlp, random_input, residual_net, unet
 from tests.model_graphs import ModelBuilder
 from toolchain.ir import blocks
 from toolchain.ir.evaluate import evaluate, evaluate_node, needed, values
@@ -46,6 +46,7 @@ NETWORKS = {
     "conv_net": conv_net,
     "residual_net": residual_net,
     "unet": unet,
+    "grouped_net": grouped_net,
     "odd_windows": odd_windows,
 }
 

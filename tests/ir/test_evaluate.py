@@ -15,7 +15,7 @@ from toolchain.ir.blocks import exact_matmul
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate, evaluate_node, round_half_even_shift
 from toolchain.ir.model_ops import MODEL_OPS
-from toolchain.ir.ops import HARDWARE_OPS, Depthwise, MatVec, MulShift, Pool, Threshold, Window
+from toolchain.ir.ops import HARDWARE_OPS, Depthwise, GroupedMatVec, MatVec, MulShift, Pool, Threshold, Window
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.pipeline import to_integer
 
@@ -61,6 +61,22 @@ def test_matvec_and_depthwise_are_dot_products():
     np.testing.assert_array_equal(evaluate_node(matvec, x), np.einsum("nhwk,ok->nhwo", x, weight))
     expected = sum(x[..., 3 * t : 3 * t + 3] * taps[t] for t in range(4))
     np.testing.assert_array_equal(evaluate_node(depthwise, x), expected)
+
+
+def test_a_grouped_product_is_a_dense_one_with_zeros_between_the_groups():
+    """Output n of group g takes the taps of the channels of g alone, in int64 where floats would be too small."""
+    random = np.random.default_rng(1)
+    x, weight = random.integers(-8, 8, (2, 3, 3, 4 * 6)), random.integers(-8, 8, (9, 4, 2))
+    node = make(GroupedMatVec, (3, 3, 9), weight=weight, weight_type=QInt(4, True), groups=3)
+    expected = np.empty((2, 3, 3, 9), dtype=np.int64)
+    for n in range(9):
+        own = x.reshape(2, 3, 3, 4, 3, 2)[..., n // 3, :]
+        expected[..., n] = (own * weight[n]).sum(axis=(3, 4))
+
+    np.testing.assert_array_equal(evaluate_node(node, x), expected)
+    np.testing.assert_array_equal(x @ node.matrix.T, expected)
+    wide = make(GroupedMatVec, (3, 3, 9), weight=weight << 50, weight_type=QInt(54, True), groups=3)
+    np.testing.assert_array_equal(evaluate_node(wide, x), expected << 50)
 
 
 def test_products_stay_exact_past_float_precision():

@@ -15,7 +15,8 @@ from toolchain.ir.encode import decode, encode, predictions
 from toolchain.ir.evaluate import evaluate, quantize
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Quantize
-from toolchain.ir.ops import Add, Depthwise, GlobalSum, MulShift
+from toolchain.ir.ops import Add, Depthwise, GlobalSum, GroupedMatVec, MatVec, MulShift
+from toolchain.ir.types import Quantizer
 from toolchain.lowering.pipeline import to_integer
 
 
@@ -91,6 +92,35 @@ def test_depthwise_and_global_average():
     graph = assert_equal_codes(b.graph())
 
     assert {Depthwise, GlobalSum} <= {type(n) for n in graph.nodes}
+
+
+@pytest.mark.parametrize(("channels", "groups", "outputs", "kernel"), [(6, 3, 9, 3), (10, 2, 4, 1), (3, 3, 6, 3)])
+def test_a_grouped_convolution_keeps_its_weights(channels, groups, outputs, kernel):
+    """Behind a window and alone, and with several filters a channel; a zero point of the input counts in its group."""
+    b = ModelBuilder((6, 6, channels), 4)
+    x = b.quant("x", 8, False, scale=0.0078125, zero_point=17)
+    x = b.conv(x, outputs, kernel, pad=kernel // 2, groups=groups, bias=True)
+    b.quant(b.relu(b.batchnorm(x)), 4, False)
+    graph = assert_equal_codes(b.graph())
+
+    (product,) = (n for n in graph.nodes if isinstance(n, GroupedMatVec))
+    assert product.weight.shape == (outputs, kernel**2, channels // groups)
+    assert not any(isinstance(n, MatVec) for n in graph.nodes)
+
+
+@pytest.mark.parametrize("scales", [(0.3, 0.3, 0.2, 0.2), (0.3, 0.1, 0.2, 0.2)])
+def test_scales_of_groups_are_those_of_their_outputs(scales):
+    """Channels of unlike scales are brought to one in front of a grouped convolution only where a group reads both."""
+    b = ModelBuilder((5, 5, 4), 4)
+    x = b.quant("x", 8, True, scale=0.0078125)
+    quantizer = Quantizer(tuple(float(np.float32(s)) for s in scales), 0, -8, 7)
+    x = b.add(Quantize, (b.conv(x, 4),), (5, 5, 4), quantizer=quantizer, tensor="t")
+    b.quant(b.conv(x, 6, 3, pad=1, groups=2), 4, True)
+    graph = assert_equal_codes(b.graph())
+
+    aligned = [n.name for n in graph.nodes if n.name.endswith("_align")]
+    assert sum(isinstance(n, GroupedMatVec) for n in graph.nodes) == 1
+    assert len(aligned) == (len(set(scales[:2])) > 1)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 4.0, 1.7])

@@ -12,7 +12,7 @@ from toolchain.boards import load_board
 from toolchain.dse.explore import explore
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import QInt, Value
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.recode_signs import recode_signs
@@ -41,6 +41,19 @@ def binary_net(*, pads: int = 0, pad_value: int = 0) -> Graph:
     graph = b.graph(b.matvec(x, 5, 2))
     for i, node in enumerate(graph.nodes):
         if isinstance(node, MatVec):
+            b.nodes[i] = replace(node, weight=np.where(node.weight < 0, -1, 1))
+    return graph.with_nodes(b.nodes)
+
+
+def grouped_binary_net() -> Graph:
+    """A grouped 1-bit convolution and a grouped 1 x 1 one."""
+    b = Builder((6, 6, 3), 8, signed=True)
+    x = sign(b, b.matvec(b.input, 8, 2))
+    x = sign(b, b.grouped(b.window(x, pads=(0, 0, 0, 0)), 12, 4, 2, taps=9), falling=True)
+    x = b.mulshift(b.grouped(x, 6, 2, 2), 6, signed=True)
+    graph = b.graph(b.matvec(x, 5, 2))
+    for i, node in enumerate(graph.nodes):
+        if isinstance(node, GroupedMatVec):
             b.nodes[i] = replace(node, weight=np.where(node.weight < 0, -1, 1))
     return graph.with_nodes(b.nodes)
 
@@ -84,6 +97,16 @@ def test_other_graphs_stay_as_they_are() -> None:
     graph = conv_net()
 
     assert recode_signs(graph) is graph
+
+
+def test_grouped_products_take_bits() -> None:
+    graph = grouped_binary_net()
+    recoded = recode_signs(graph)
+    x = random_input(graph, 20, seed=1)
+
+    verify(recoded, Level.INTEGER)
+    assert [types(recoded)[n.inputs[0]] for n in recoded.nodes if isinstance(n, GroupedMatVec)] == [BIT, BIT]
+    np.testing.assert_array_equal(evaluate(recoded, x)[graph.output], evaluate(graph, x)[graph.output])
 
 
 @pytest.mark.parametrize("pads", [0, 1])

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from tests.graphs import Builder, conv_net, mlp, random_input, residual_net, unet
+from tests.graphs import Builder, conv_net, grouped_net, mlp, random_input, residual_net, unet
 from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
 from toolchain.dse.cycles import graph_cycles
@@ -26,7 +26,15 @@ from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.size_fifos import MIN_DEPTH, immediate_dominators, size_fifos
 from toolchain.passes.to_hardware import to_hardware
 
-GRAPHS = [mlp(), conv_net(), conv_net(size=9, channels=6), residual_net(), residual_net(size=7, blocks=3), unet()]
+GRAPHS = [
+    mlp(),
+    conv_net(),
+    conv_net(size=9, channels=6),
+    residual_net(),
+    residual_net(size=7, blocks=3),
+    unet(),
+    grouped_net(),
+]
 
 
 def random_plan(graph: Graph, seed: int, cycles: int = 600) -> Plan:

@@ -19,6 +19,7 @@ from toolchain.ir.ops import (
     DepthToSpace,
     Depthwise,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     Node,
     Pool,
@@ -144,6 +145,13 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
     if isinstance(node, MatVec):
         steps, turns = node.weight.shape[1] // lanes.lanes_in, len(node.weight) // lanes.lanes_out
         for _ in range(x.shape[0] * x.shape[1]):
+            yield from ((turn == 0, i == steps - 1) for turn in range(turns) for i in range(steps))
+    elif isinstance(node, GroupedMatVec):
+        outputs = node.output.shape[2] // node.groups
+        at_once = lanes.lanes_out // outputs if lanes.lanes_out > outputs else 1  # groups
+        steps = words_in // (x.shape[0] * x.shape[1]) * at_once // node.groups
+        for _ in range(x.shape[0] * x.shape[1] * node.groups // at_once):
+            turns = outputs * at_once // lanes.lanes_out
             yield from ((turn == 0, i == steps - 1) for turn in range(turns) for i in range(steps))
     elif isinstance(node, (Depthwise, Pool)):
         ratio = words_in // words_out

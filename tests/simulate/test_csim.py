@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conformance import cycles_of_call
-from tests.graphs import Builder, conv_net, mlp, random_input, residual_net
+from tests.graphs import Builder, conv_net, grouped_net, mlp, random_input, residual_net
 from tests.hardware import Target, serial, with_lanes
+from tests.passes.test_to_hardware import random_plan
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
 from toolchain.dse.plan import Lanes, Plan
@@ -53,7 +54,7 @@ def small() -> tuple[Graph, CSim]:
     return graph, simulate(graph)
 
 
-@pytest.mark.parametrize("network", [mlp, conv_net, residual_net])
+@pytest.mark.parametrize("network", [mlp, conv_net, residual_net, grouped_net])
 def test_explored_networks_equal_the_evaluator_in_the_cycles_of_the_cost_model(network):
     model, board = network(), load_board("zu3eg")
     graph = to_hardware(model, explore(model, board))
@@ -159,6 +160,28 @@ def test_random_networks_equal_the_evaluator(data):
     assert csim.calls == 1
     for node in graph.nodes:
         assert csim.cycles()[node.name] == cycles_of_call(graph, node, len(codes))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_grouped_networks_with_random_plans_equal_the_evaluator(seed):
+    """Groups of odd sizes, several filters a channel, kernels of one row or position, strides, any legal lanes."""
+    rng = np.random.default_rng(seed)
+    groups, width, filters = ((3, 5, 2), (4, 2, 6), (6, 1, 3))[seed]
+    bits = int(rng.integers(1, 8))
+    b = Builder((1 if seed == 1 else 5, 6, 3), bits, signed=bool(seed % 2), seed=seed)
+    x = b.threshold(b.matvec(b.input, groups * width, 4), bits)
+    tall = 1 if seed == 1 else 3
+    edges = (tall // 2, 1, tall // 2, 1)
+    x = b.window(x, (tall, 3), stride=(1 + seed % 2, 1 + seed // 2), pads=edges)
+    x = b.mulshift(b.grouped(x, groups * filters, groups, int(rng.integers(2, 9)), taps=3 * tall), bits)
+    x = b.mulshift(b.grouped(x, 2 * filters, filters, 4), 4, per_channel=False)
+    network = b.graph(b.matvec(b.global_sum(x), 4, 6), "groups")
+    graph = to_hardware(network, random_plan(network, seed))
+    csim, codes = simulate(graph), random_input(graph, 4)
+
+    assert compare(csim, codes).mismatches == 0
+    for node in graph.nodes:
+        assert csim.cycles()[node.name] == cycles_of_call(graph, node, len(codes)), node.name
 
 
 def test_result_does_not_depend_on_threads_and_chunks(small):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance import FRAMES, cycles_of_call
-from tests.graphs import Builder, conv_net, mlp, residual_net, unet
+from tests.graphs import Builder, conv_net, grouped_net, mlp, residual_net, unet
 from tests.hardware import serial
 from tests.passes.test_to_hardware import random_plan
 from tests.passes.token_simulator import Deadlock, frame_ends
@@ -25,6 +25,7 @@ GRIDS = [
     test_units.TestWindow,
     test_units.TestWindowEdges,
     test_units.TestMatVec,
+    test_units.TestGroupedMatVec,
     test_units.TestRowConv,
     test_units.TestRowConvCorners,
     test_units.TestDepthwise,
@@ -63,7 +64,14 @@ def test_schedules_take_the_cycles_that_the_units_count(grid: type) -> None:
             assert moved[WRITES] == FRAMES * node.outputs[0].size // lanes.lanes_out
 
 
-GRAPHS = [mlp(), conv_net(size=6), residual_net(size=6), residual_net(size=5, blocks=1), unet(size=4)]
+GRAPHS = [
+    mlp(),
+    conv_net(size=6),
+    residual_net(size=6),
+    residual_net(size=5, blocks=1),
+    unet(size=4),
+    grouped_net(size=6),
+]
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.name)

@@ -80,6 +80,56 @@ class TestMatVec(UnitConformance):
         yield _one(b, b.matvec(b.reshape(b.window(b.input)), 4), (2, 2), (2, 2), (2, 2))
 
 
+class TestGroupedMatVec(UnitConformance):
+    """Within a group in every kind of folding and several groups at once, behind windows of both kinds and alone."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for weight_bits, act_bits, groups, lanes in (
+            (4, 4, 2, (1, 1)),
+            (8, 8, 2, (6, 3)),
+            (2, 16, 2, (3, 1)),
+            (4, 4, 4, (6, 4, 0)),  # two of the four groups
+            (3, 8, 4, (12, 8, 1)),  # all groups
+            (4, 4, 3, (4, 4, 4)),  # packed within a group
+            (4, 4, 3, (12, 12, 4)),  # packed within three
+            (8, 3, 12, (1, 2)),  # two filters a channel
+            (8, 8, 12, (4, 8, 2)),
+            (4, 4, 3, (12, 12, None, 1, True)),
+        ):
+            b = Builder((3, 2, 12), act_bits, signed=act_bits % 2 == 0)
+            outputs = {2: 6, 3: 12, 4: 8, 12: 24}[groups]
+            yield _one(b, b.grouped(b.input, outputs, groups, weight_bits), lanes)
+        for channels, groups, outputs, lanes, pe in (
+            (15, 3, 6, 1, 2),  # three groups of five channels
+            (15, 3, 15, 5, 5),
+            (15, 3, 15, 15, 15),
+            (8, 4, 8, 2, 1),
+            (8, 4, 8, 4, 4),  # two of the four groups
+            (8, 2, 16, 2, 4),
+            (6, 6, 12, 2, 4),  # two filters a channel
+        ):
+            for parallel in (False, True):
+                b = Builder((5, 4, channels), 4)
+                simd = lanes * 9 if parallel else lanes
+                x = b.grouped(b.window(b.input, stride=(2, 1)), outputs, groups, taps=9)
+                yield _one(b, x, (lanes, simd), (simd, pe))
+
+
+class TestNarrowGroupedMatVec(UnitConformance):
+    """Weights of -1 and +1 and bit planes by group."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for act_bits, signed in ((1, False), (2, True), (8, True)):
+            for lanes in ((5, 1), (20, 4)):
+                b = Builder((3, 2, 40), act_bits, signed=signed)
+                x = b.grouped(b.input, 8, 4, 2)
+                signs = np.where(b.nodes[0].weight < 0, -1, 1)
+                b.nodes[0] = replace(b.nodes[0], weight=signs, outputs=(replace(x, type=_sums(signs, b.input)),))
+                yield _one(b, x, lanes)
+        b = Builder((4, 4, 8), 1)
+        yield _one(b, b.grouped(b.window(b.input), 8, 4, 2, taps=9), (4, 36), (36, 4))
+
+
 class TestPackedMatVec(UnitConformance):
     """Products that share DSP slices, in every kind of folding."""
 

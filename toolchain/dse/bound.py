@@ -12,10 +12,10 @@ from toolchain.boards import Board
 from toolchain.dse.fabric_costs import additions, lut_multiplier
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, MatVec, RowConv, signed_digits
+from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv, signed_digits
 from toolchain.ir.types import QInt, Value
 
-_Product = MatVec | Depthwise | RowConv
+_Product = MatVec | GroupedMatVec | Depthwise | RowConv
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
 
 
@@ -82,7 +82,8 @@ def _constant_luts(node: _Product, act: QInt) -> float:
     """LUTs a product where the weights can be part of the logic; no product takes none of them at all."""
     if isinstance(node, Depthwise) or signed_digits(node.weight) > MAX_DIGITS:
         return float("inf")
-    graph = adder_graph(node.weight.reshape(len(node.weight), -1), act)
+    weight = node.matrix if isinstance(node, GroupedMatVec) else node.weight.reshape(len(node.weight), -1)
+    graph = adder_graph(weight, act)
     return max(additions(graph, act).lut, 1) / node.weight.size
 
 

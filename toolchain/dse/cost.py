@@ -7,7 +7,16 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.dse.cycles import boundary_lanes, buffer_rows, is_parallel, kernel_extent, row_steps, row_words
+from toolchain.dse.cycles import (
+    GroupSteps,
+    boundary_lanes,
+    buffer_rows,
+    group_steps,
+    is_parallel,
+    kernel_extent,
+    row_steps,
+    row_words,
+)
 from toolchain.dse.fabric_costs import (
     AXI_BRAM18,
     AXI_FF,
@@ -42,6 +51,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -125,18 +135,36 @@ def _(node: Window, x: Value, lanes: Parallelism) -> Resources:
 def _(node: MatVec, x: Value, lanes: Parallelism) -> Resources:
     """PE dot products of SIMD terms, a weight memory each, and the input vector kept for the other outputs."""
     if lanes.constant:
-        return total((logic(STREAM_LUT), additions(adder_graph(node.weight, x.qint), x.qint)))
+        return _constant_cost(node, x.qint)
     simd, pe = lanes.lanes_in, lanes.lanes_out
     outputs, k = node.weight.shape
-    steps, turns = k // simd, outputs // pe
-    stored = stored_weight(node, products_per_dsp(lanes, node.weight_type, x.qint))
-    if not products_per_dsp(lanes, node.weight_type, x.qint) and (node.signs or counts_bits(stored, x.qint)):
-        dots = _narrow_dots(node, x.qint, stored, terms=simd, count=pe, steps=steps)
+    return _product_cost(node, x.qint, lanes, GroupSteps(1, 1, outputs // pe, k // simd, simd, pe))
+
+
+@unit_cost.register
+def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> Resources:
+    """The dot products of the groups that are multiplied at once."""
+    return (
+        _constant_cost(node, x.qint) if lanes.constant else _product_cost(node, x.qint, lanes, group_steps(node, lanes))
+    )
+
+
+def _constant_cost(node: MatVec | GroupedMatVec, act: QInt) -> Resources:
+    return total((logic(STREAM_LUT), additions(adder_graph(node.matrix, act), act)))
+
+
+def _product_cost(node: MatVec | GroupedMatVec, act: QInt, lanes: Parallelism, loops: GroupSteps) -> Resources:
+    """What ``loops`` take: dot products, weight memories, and the inputs kept for other outputs of a round."""
+    simd, pe, steps = loops.simd, loops.pe, loops.input_blocks
+    products = products_per_dsp(lanes, node.weight_type, act)
+    stored = stored_weight(node, products)
+    if not products and (node.signs or counts_bits(stored, act)):
+        dots = _narrow_dots(node, act, stored, terms=simd, count=pe, steps=steps)
     else:
-        dots = _dots(node.weight_type, x.qint, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
-    weights = rom(turns * steps, simd * stored.bits)
-    kept = memory(steps, simd * x.qint.bits) if turns > 1 else Resources()
-    return total((control(), dots, weights * pe, kept))
+        dots = _dots(node.weight_type, act, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
+    weights = rom(loops.rounds * loops.cycles, simd * stored.bits)
+    kept = memory(steps, simd * act.bits) if loops.output_blocks > 1 else Resources()
+    return total((control(), (dots + weights * pe) * loops.together, kept))
 
 
 @unit_cost.register
@@ -176,7 +204,9 @@ def _(node: Depthwise, x: Value, lanes: Parallelism) -> Resources:
     return total((control(), dots, weights * width))
 
 
-def _narrow_dots(node: MatVec, act: QInt, stored: QInt, *, terms: int, count: int, steps: int) -> Resources:
+def _narrow_dots(
+    node: MatVec | GroupedMatVec, act: QInt, stored: QInt, *, terms: int, count: int, steps: int
+) -> Resources:
     """``count`` dot products by counting bits; with signs for weights one sum of all inputs, taken from each."""
     bits = node.output.qint.bits
     if counts_bits(stored, act):

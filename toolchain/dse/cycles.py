@@ -18,6 +18,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -120,6 +121,34 @@ def row_steps(node: RowConv, lanes: Parallelism) -> RowSteps:
     return RowSteps(outputs * lanes.columns // lanes.lanes_out, k // lanes.lanes_in)
 
 
+@dataclass(frozen=True)
+class GroupSteps:
+    """The loops of a grouped product: ``together`` groups at once, ``rounds`` of them a position.
+
+    A round has blocks of outputs, and blocks of inputs within. ``simd`` and ``pe`` are those of a group.
+    """
+
+    together: int
+    rounds: int
+    output_blocks: int
+    input_blocks: int
+    simd: int
+    pe: int
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of a round."""
+        return self.output_blocks * self.input_blocks
+
+
+def group_steps(node: GroupedMatVec, lanes: Parallelism) -> GroupSteps:
+    """The loops of ``node`` with ``lanes``."""
+    together = node.together(lanes)
+    simd, pe = lanes.lanes_in // together, lanes.lanes_out // together
+    blocks = node.group_outputs // pe, node.group_inputs // simd
+    return GroupSteps(together, node.groups // together, *blocks, simd, pe)
+
+
 def silent_steps(node: RowConv, lanes: Parallelism) -> int:
     """First steps of a row in which no column of it leaves: without padding, those that reach past its edge."""
     return 0 if node.pad else (node.taps - 1) // lanes.columns
@@ -164,6 +193,12 @@ def _(node: Window, x: Value, lanes: Parallelism) -> int:
 def _(node: MatVec, x: Value, lanes: Parallelism) -> int:
     outputs, k = node.weight.shape
     return x.shape[0] * x.shape[1] * (outputs // lanes.lanes_out) * (k // lanes.lanes_in)
+
+
+@cycles.register
+def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> int:
+    steps = group_steps(node, lanes)
+    return x.shape[0] * x.shape[1] * steps.rounds * steps.cycles
 
 
 @cycles.register

@@ -14,7 +14,7 @@ from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams
 from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, Fork, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
+from toolchain.ir.ops import Depthwise, Fork, GroupedMatVec, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
@@ -42,7 +42,7 @@ def chains(graph: Graph) -> list[Chain]:
     for node in graph.nodes:
         before = by_value[node.inputs[0]]
         after_window = bool(before.nodes) and isinstance(before.nodes[-1], Window)
-        if after_window and not isinstance(node, (MatVec, Depthwise, Pool)):
+        if after_window and not isinstance(node, (MatVec, GroupedMatVec, Depthwise, Pool)):
             raise UserError(
                 f"no unit reduces the window '{before.nodes[-1].name}'",
                 where=node.name,

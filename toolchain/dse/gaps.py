@@ -10,7 +10,16 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import cycles, is_parallel, kernel_extent, row_cycles, row_steps, row_words, silent_steps
+from toolchain.dse.cycles import (
+    cycles,
+    group_steps,
+    is_parallel,
+    kernel_extent,
+    row_cycles,
+    row_steps,
+    row_words,
+    silent_steps,
+)
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -19,6 +28,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -67,6 +77,13 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> tuple[int, int]:
     """It reads a position during the first block of outputs and writes once a block."""
     steps = x.shape[2] // lanes.lanes_in
     return (len(node.weight) // lanes.lanes_out - 1) * steps, steps - 1
+
+
+@gaps.register
+def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> tuple[int, int]:
+    """As a matrix-vector product, a round of groups after the other."""
+    steps = group_steps(node, lanes)
+    return (steps.output_blocks - 1) * steps.input_blocks, steps.input_blocks - 1
 
 
 @gaps.register

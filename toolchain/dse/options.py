@@ -17,6 +17,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -68,6 +69,39 @@ def _(node: MatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]
     pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
     constant = [Parallelism(k, outputs, constant=True)] if k in simd and node.digits <= MAX_DIGITS else []
     return [*(Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)), *constant]
+
+
+@options.register
+def _(node: GroupedMatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """Within a group as a matrix-vector product, or several whole groups at once; all of them of constants.
+
+    A word of the window holds channels of one group or those of whole groups, and the outputs of groups that are
+    multiplied at once leave at once, so that they keep their order.
+    """
+    channels = node.weight.shape[2]
+    pairs: list[tuple[int, int, int]] = []  # SIMD and PE of all groups together, PE of one
+    words = [upstream] if upstream else _plain_words(x.shape[2] // node.taps, node.taps)
+    for word in words:
+        if channels % word.lanes_in == 0:
+            pairs += [(word.lanes_out, pe, pe) for pe in divisors(node.group_outputs)]
+        elif word.lanes_in % channels == 0:
+            outputs = word.lanes_in // channels * node.group_outputs
+            pairs.append((word.lanes_out, outputs, node.group_outputs))
+    found = [
+        Parallelism(simd, outputs, n)
+        for simd, outputs, pe in pairs
+        if simd * pe <= MAX_PARTITION
+        for n in _products(node, x, pe)
+    ]
+    whole = x.shape[2] in [word.lanes_out for word in words] and node.digits <= MAX_DIGITS
+    return [*found, *([Parallelism(x.shape[2], len(node.weight), constant=True)] if whole else [])]
+
+
+def _plain_words(channels: int, taps: int) -> list[Parallelism]:
+    """The words of a stream in plain order: of some channels, or with taps that of a window with all channels."""
+    if taps == 1:
+        return [Parallelism(n, n) for n in divisors(channels)]
+    return [Parallelism(channels, channels), Parallelism(channels, channels * taps)]
 
 
 @options.register
@@ -171,7 +205,7 @@ def _(node: WidthConvert, x: Value, upstream: Parallelism | None) -> list[Parall
 
 def multiplier_operands(node: Node, x: Value) -> tuple[QInt, QInt] | None:
     """Types of the two factors of the products that ``node`` chooses a fabric for; None when it has none."""
-    if isinstance(node, (MatVec, Depthwise)):
+    if isinstance(node, (MatVec, GroupedMatVec, Depthwise)):
         return node.weight_type, x.qint
     if isinstance(node, MulShift) and (node.mul != 1).any():
         return QInt.holding(int(node.mul.min()), int(node.mul.max())), x.qint
@@ -188,7 +222,7 @@ def _products(node: Node, x: Value, pe: int = 1) -> list[int | None]:
         return [None]
     if min(kind.bits for kind in operands) <= 2:
         return [0]
-    packed = packing(*operands) if isinstance(node, MatVec) else {}
+    packed = packing(*operands) if isinstance(node, (MatVec, GroupedMatVec)) else {}
     return [0, 1, *(n for n in packed if pe % n == 0)]
 
 

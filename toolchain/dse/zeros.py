@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from toolchain.dse.fabric_costs import additions
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
-from toolchain.ir.ops import Array, MatVec
+from toolchain.ir.ops import Array, GroupedMatVec, MatVec
 from toolchain.ir.types import QInt
 
 
-def zero_weight_luts(node: MatVec, act: QInt) -> int:
+def zero_weight_luts(node: MatVec | GroupedMatVec, act: QInt) -> int:
     """LUTs that the unit of constants of ``node`` would take more if weights like its others stood for its zeros.
 
     They are drawn, seeded, from the others, and the dense matrix is searched as the sparse one was. Where it has more
@@ -22,7 +24,8 @@ def zero_weight_luts(node: MatVec, act: QInt) -> int:
         return 0
     room = (MAX_DIGITS - node.digits) * len(others) / node.digits
     filled = min(len(empty), max(int(room), 1))
-    more = _luts(_filled(node.weight, empty, others, filled), act) - _luts(node.weight, act)
+    dense = replace(node, weight=_filled(node.weight, empty, others, filled))
+    more = _luts(dense, act) - _luts(node, act)
     return max(round(more * len(empty) / filled), 0)
 
 
@@ -33,5 +36,5 @@ def _filled(weight: Array, empty: Array, others: Array, count: int) -> Array:
     return dense.reshape(weight.shape)
 
 
-def _luts(weight: Array, act: QInt) -> int:
-    return additions(adder_graph(weight, act), act).lut
+def _luts(node: MatVec | GroupedMatVec, act: QInt) -> int:
+    return additions(adder_graph(node.matrix, act), act).lut

@@ -24,6 +24,7 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Value
+from toolchain.passes.join_groups import join_groups
 
 UNQUANTIZED = "its sums are not quantized by multiply and shift"
 
@@ -65,6 +66,7 @@ class _Cutter:
     fuse: bool
 
     def __post_init__(self) -> None:
+        self.graph = join_groups(self.graph)
         self.values = self.graph.values()
         self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}

@@ -16,7 +16,7 @@ from toolchain.errors import NoRoom, UserError
 from toolchain.flow import engine_stages
 from toolchain.flow.options import Search, prepared_board
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops import Depthwise, MatVec, Node
+from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, Node
 from toolchain.ir.store import load
 from toolchain.ir.types import QInt
 from toolchain.passes.hardware_form import hardware_form
@@ -111,7 +111,10 @@ def _smaller(folder: Path, search: Search) -> str:
     problem = _problem(graph)
     others = [name for name in list_boards() if name != board.name and fits(problem, load_board(name).budget, SECONDS)]
     ways = [f"it fits the board{'s' if len(others) > 1 else ''} {', '.join(others)}"] if others else []
-    widest = max((node.weight_type.bits for node in graph.nodes if isinstance(node, MatVec | Depthwise)), default=1)
+    widest = max(
+        (node.weight_type.bits for node in graph.nodes if isinstance(node, MatVec | GroupedMatVec | Depthwise)),
+        default=1,
+    )
     low, high = 0, widest  # ``high`` bits do not fit, ``low`` do, or none
     while high - low > 1:
         middle = (low + high) // 2
@@ -127,7 +130,7 @@ def _shortened(graph: Graph, bits: int) -> Graph:
     """``graph`` with its weights cut to ``bits`` bits: another network, of the size that one trained so would have."""
 
     def cut(node: Node) -> Node:
-        if not isinstance(node, MatVec | Depthwise) or node.weight_type.bits <= bits:
+        if not isinstance(node, MatVec | GroupedMatVec | Depthwise) or node.weight_type.bits <= bits:
             return node
         kind = QInt(max(bits, 2), node.weight_type.signed)
         if bits == 1:

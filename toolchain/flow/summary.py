@@ -10,13 +10,13 @@ from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
 from toolchain.dse.cost import cost, graph_cost, reader_cost, writer_cost
-from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, prologue, stream_cycles
+from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, group_steps, prologue, stream_cycles
 from toolchain.dse.plan import Plan
 from toolchain.dse.zeros import zero_weight_luts
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, MatVec, Node, Reshape, RowConv
+from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, Node, Reshape, RowConv
 from toolchain.ir.types import Value
 from toolchain.report.data import (
     Accuracy,
@@ -244,7 +244,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
 
 
 def _zero_weight_luts(node: Node, values: dict[str, Value]) -> int | None:
-    if not isinstance(node, MatVec) or node.parallelism is None or not node.parallelism.constant:
+    if not isinstance(node, MatVec | GroupedMatVec) or node.parallelism is None or not node.parallelism.constant:
         return None
     return zero_weight_luts(node, values[node.inputs[0]].qint)
 
@@ -267,8 +267,12 @@ def _parallelism(node: Node) -> dict[str, int]:
     if isinstance(node, RowConv):
         pe = lanes.lanes_out // lanes.columns
         return {"PE": pe, "SIMD": lanes.lanes_in, "columns": lanes.columns} | products
+    constant = {"constant": 1} if lanes.constant else {}
+    if isinstance(node, GroupedMatVec):
+        steps = group_steps(node, lanes)
+        several = {"groups": steps.together} if steps.together > 1 else {}
+        return {"PE": steps.pe, "SIMD": steps.simd} | several | products | constant
     if isinstance(node, MatVec):
-        constant = {"constant": 1} if lanes.constant else {}
         return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | products | constant
     if lanes.lanes_in == lanes.lanes_out:
         return {"lanes": lanes.lanes_in} | products
@@ -277,7 +281,7 @@ def _parallelism(node: Node) -> dict[str, int]:
 
 def _bits(node: Node, values: dict[str, Value]) -> str:
     inputs = " + ".join(str(values[name].type) for name in node.inputs)
-    weight = f"{node.weight_type} x " if isinstance(node, (MatVec, Depthwise, RowConv)) else ""
+    weight = f"{node.weight_type} x " if isinstance(node, (MatVec, GroupedMatVec, Depthwise, RowConv)) else ""
     return f"{weight}{inputs} -> {node.outputs[0].type}"
 
 

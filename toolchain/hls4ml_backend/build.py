@@ -26,7 +26,7 @@ from toolchain.ir.encode import decode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Array, Depthwise, MatVec, RowConv
+from toolchain.ir.ops import Array, Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.report.data import Hls4ml
 
 MESSAGE_LENGTH = 200
@@ -45,8 +45,11 @@ def reuse_factors(hardware: Graph) -> dict[str, int]:
     """Multiplications that share a multiplier, by layer of hls4ml's network, out of the lanes of the plan."""
     factors: dict[str, int] = {}
     for node in hardware.nodes:
-        if isinstance(node, (MatVec, Depthwise, RowConv)) and node.parallelism is not None:
+        if isinstance(node, (MatVec, GroupedMatVec, Depthwise, RowConv)) and node.parallelism is not None:
             lanes = node.parallelism
+            if isinstance(node, GroupedMatVec):  # dense in that network
+                factors[node.name] = ceil(node.matrix.size * node.together(lanes) / (lanes.lanes_in * lanes.lanes_out))
+                continue
             width = lanes.lanes_in * (1 if isinstance(node, Depthwise) else lanes.lanes_out)
             taps = node.taps if isinstance(node, RowConv) else 1
             factors[node.name] = ceil(node.weight.size / (width * taps))

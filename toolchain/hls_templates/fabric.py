@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 
 LUT_MULTIPLIER_BITS = 10
@@ -49,7 +49,7 @@ def counts_bits(weight: QInt, act: QInt) -> bool:
     return act.bits == 1 and weight.bits <= 2
 
 
-def stored_weight(node: MatVec, products: int) -> QInt:
+def stored_weight(node: MatVec | GroupedMatVec, products: int) -> QInt:
     """Type of the weights in the memory of ``node`` that multiplies with ``products`` a DSP slice.
 
     Weights of -1 and +1 are one bit for LUTs; a slice multiplies by the numbers themselves.

@@ -6,7 +6,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
 from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Array, Depthwise, MatVec, Pool, Window
+from toolchain.ir.ops import Array, Depthwise, GroupedMatVec, MatVec, Pool, Window
 
 BLOCK_BYTES = 1 << 22
 """What a block lays out at a time: about a core's share of the cache."""
@@ -218,18 +218,38 @@ def column_sum(w: Array) -> int:
     return int(np.abs(w).sum(axis=0).max(initial=0))
 
 
-def matvec(node: MatVec, source: Source) -> Array:
+def widest_filter(node: MatVec | GroupedMatVec) -> int:
+    """The largest sum of magnitudes of an output's weights."""
+    return column_sum(node.weight.reshape(len(node.weight), -1).T)
+
+
+def multiplied(node: MatVec | GroupedMatVec, work: type[np.number]) -> Callable[[Array], Array]:
+    """The function that multiplies inputs (N, H, W, K) of type ``work`` by the weights of ``node``."""
+    if isinstance(node, MatVec):
+        weight = node.weight.astype(work).T
+        return lambda x: (x.reshape(-1, x.shape[3]) @ weight).reshape(*x.shape[:3], -1)
+    groups, taps, inputs = node.groups, node.taps, node.group_inputs
+    stack = node.weight.reshape(groups, node.group_outputs, inputs).astype(work).transpose(0, 2, 1)
+
+    def by_group(x: Array) -> Array:
+        parts = np.moveaxis(x.reshape(-1, taps, groups, inputs // taps), 2, 0).reshape(groups, -1, inputs)
+        return np.moveaxis(parts @ stack, 0, 1).reshape(*x.shape[:3], -1)
+
+    return by_group
+
+
+def matvec(node: MatVec | GroupedMatVec, source: Source) -> Array:
     """``node`` on ``source`` (N, H, W, K): the product of a block of rows at a time."""
-    bound = largest(source) * column_sum(node.weight.T)
+    bound = largest(source) * widest_filter(node)
     work = work_type(bound)
-    weight = node.weight.astype(work).T
+    product = multiplied(node, work)
     count, rows, columns, depth = source.shape
-    result = np.empty((count, rows, columns, weight.shape[1]), dtype=narrowest(bound))
-    item = np.dtype(work).itemsize
+    result = np.empty((count, rows, columns, len(node.weight)), dtype=narrowest(bound))
+    copies = 2 if isinstance(node, GroupedMatVec) else 1  # the inputs and the sums of a group lie together
+    item = copies * np.dtype(work).itemsize
     with one_thread():
-        for block in blocks(count, rows, columns * item * (depth + weight.shape[1])):
-            laid = part(source, block, work)
-            result[block] = (laid.reshape(-1, depth) @ weight).reshape(*laid.shape[:3], -1)
+        for block in blocks(count, rows, columns * item * (depth + len(node.weight))):
+            result[block] = product(part(source, block, work))
     return result
 
 

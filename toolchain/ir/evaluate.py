@@ -26,6 +26,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -138,7 +139,7 @@ def _compute(node: Node, *inputs: Source) -> Source:
         return Windows(node, first)
     if isinstance(node, Fork | WidthConvert):
         return first
-    if isinstance(node, MatVec):
+    if isinstance(node, MatVec | GroupedMatVec):
         return blocks.matvec(node, first)
     if isinstance(node, Depthwise) and isinstance(first, Windows):
         return blocks.depthwise(node, first)
@@ -226,6 +227,12 @@ def _(node: Window, x: Array) -> Array:
 @evaluate_node.register
 def _(node: MatVec, x: Array) -> Array:
     return exact_matmul(x, node.weight.T)
+
+
+@evaluate_node.register
+def _(node: GroupedMatVec, x: Array) -> Array:
+    work = blocks.work_type(blocks.magnitude(x) * blocks.widest_filter(node))
+    return blocks.multiplied(node, work)(x.astype(work)).astype(np.int64)
 
 
 @evaluate_node.register

@@ -10,7 +10,19 @@ from toolchain.ir.blocks import narrowest
 from toolchain.ir.evaluate import MOVES, ROWWISE, needed
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Depthwise, Fork, MatVec, MulShift, Node, Pool, RowConv, Threshold, WidthConvert, Window
+from toolchain.ir.ops import (
+    Depthwise,
+    Fork,
+    GroupedMatVec,
+    MatVec,
+    MulShift,
+    Node,
+    Pool,
+    RowConv,
+    Threshold,
+    WidthConvert,
+    Window,
+)
 from toolchain.ir.types import QInt, Value
 
 WIDE = 8
@@ -48,7 +60,7 @@ def _element_bytes(node: Node, value: Value) -> int:
     if not isinstance(value.type, QInt):
         return WIDE
     bytes_held = _bytes_for(value.type)
-    if isinstance(node, MatVec | Depthwise | RowConv):  # kept by a bound that knows no signs
+    if isinstance(node, MatVec | GroupedMatVec | Depthwise | RowConv):  # kept by a bound that knows no signs
         return max(bytes_held, 4)
     if isinstance(node, (MulShift, Threshold, Pool, *MOVES)):
         return bytes_held
@@ -61,6 +73,6 @@ def _bytes_for(kind: QInt) -> int:
 
 def _extra_bytes(node: Node, graph: Graph) -> int:
     """Wide copies of the inputs, where an operation does not work block by block."""
-    if isinstance(node, (Window, Fork, WidthConvert, MatVec, RealConv, RealPool, *ROWWISE, *MOVES)):
+    if isinstance(node, (Window, Fork, WidthConvert, MatVec, GroupedMatVec, RealConv, RealPool, *ROWWISE, *MOVES)):
         return 0
     return sum(graph.value(name).size * WIDE for name in node.inputs)

@@ -23,6 +23,10 @@ def signed_digits(weight: Array) -> int:
     return sum((w ^ 3 * w).bit_count() * n for w, n in zip(values.tolist(), counts.tolist(), strict=True))
 
 
+def _are_signs(weight: Array) -> bool:
+    return bool((np.abs(weight) == 1).all())
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """A node reads the values named ``inputs`` and defines ``outputs``; ``origin`` lists its ONNX nodes."""
@@ -69,12 +73,68 @@ class MatVec(Node):
     @cached_property
     def signs(self) -> bool:
         """Whether every weight is -1 or +1, which one bit can tell apart."""
-        return bool((np.abs(self.weight) == 1).all())
+        return _are_signs(self.weight)
 
     @cached_property
     def digits(self) -> int:
         """``signed_digits`` of the weights: terms of a product with constants."""
         return signed_digits(self.weight)
+
+    @property
+    def matrix(self) -> Array:
+        """The weights as one matrix (N, K)."""
+        return self.weight
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupedMatVec(Node):
+    """A matrix-vector product a group of channels: (H, W, taps * C) -> (H, W, N) with ``weight`` (N, taps, C / groups).
+
+    The input has the order (tap, c) of a window; a map without one has one tap. The N outputs of ``groups`` groups lie
+    one group behind the other, and those of a group read the channels of that group alone.
+    """
+
+    weight: Array
+    weight_type: QInt
+    groups: int
+
+    @property
+    def taps(self) -> int:
+        """Number of kernel positions."""
+        return int(self.weight.shape[1])
+
+    @property
+    def group_outputs(self) -> int:
+        """Outputs of a group."""
+        return len(self.weight) // self.groups
+
+    @property
+    def group_inputs(self) -> int:
+        """Inputs of a group: its channels at every tap."""
+        return int(self.weight[0].size)
+
+    def together(self, lanes: Parallelism) -> int:
+        """Groups that a unit with ``lanes`` multiplies at once: beyond a group's outputs it has all those of more."""
+        return max(1, lanes.lanes_out // self.group_outputs)
+
+    @cached_property
+    def signs(self) -> bool:
+        """Whether every weight is -1 or +1, which one bit can tell apart."""
+        return _are_signs(self.weight)
+
+    @cached_property
+    def digits(self) -> int:
+        """``signed_digits`` of the weights: terms of a product with constants."""
+        return signed_digits(self.weight)
+
+    @cached_property
+    def matrix(self) -> Array:
+        """The weights as one matrix (N, taps * C), zeros between the groups."""
+        outputs, taps, channels = self.weight.shape
+        matrix = np.zeros((self.groups, outputs // self.groups, taps, self.groups, channels), dtype=np.int64)
+        every = np.arange(self.groups)
+        matrix[every, :, :, every] = self.weight.reshape(self.groups, -1, taps, channels)
+        return matrix.reshape(outputs, -1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +270,7 @@ class RowConv(Node):
 INTEGER_OPS: tuple[type[Node], ...] = (
     Window,
     MatVec,
+    GroupedMatVec,
     Depthwise,
     Pool,
     GlobalSum,

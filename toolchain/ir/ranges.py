@@ -17,6 +17,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -86,17 +87,13 @@ def dot_bounds(weight: Array, low: int, high: int) -> tuple[Array, Array]:
 
 
 @output_range.register(MatVec)
+@output_range.register(GroupedMatVec)
 @output_range.register(Depthwise)
-def _(node: MatVec | Depthwise, shape: Shape, x: Range) -> Range:
+@output_range.register(RowConv)
+def _(node: MatVec | GroupedMatVec | Depthwise | RowConv, shape: Shape, x: Range) -> Range:
     # The accumulator starts at zero and passes through partial sums: inputs are extended to zero.
-    weight = node.weight if isinstance(node, MatVec) else node.weight.T
+    weight = node.weight.T if isinstance(node, Depthwise) else node.weight.reshape(len(node.weight), -1)
     low, high = dot_bounds(weight, min(x[0], 0), max(x[1], 0))
-    return int(low.min()), int(high.max())
-
-
-@output_range.register
-def _(node: RowConv, shape: Shape, x: Range) -> Range:
-    low, high = dot_bounds(node.weight.reshape(len(node.weight), -1), min(x[0], 0), max(x[1], 0))
     return int(low.min()), int(high.max())
 
 

@@ -19,6 +19,7 @@ from toolchain.ir.ops import (
     DepthToSpace,
     Depthwise,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -141,6 +142,16 @@ def _(node: Window, x: Value) -> None:
 @check_shapes.register
 def _(node: MatVec, x: Value) -> None:
     outputs, k = node.weight.shape
+    _require(x.shape[2] == k, node.name, f"weight takes {k} inputs, the value has {x.shape[2]}")
+    _require(node.output.shape == (*x.shape[:2], outputs), node.name, "output shape")
+    _check_weight(node.name, node.weight, node.weight_type)
+
+
+@check_shapes.register
+def _(node: GroupedMatVec, x: Value) -> None:
+    outputs, taps, channels = node.weight.shape
+    _require(node.groups > 0 and outputs % node.groups == 0, node.name, "every group has as many outputs")
+    k = taps * node.groups * channels
     _require(x.shape[2] == k, node.name, f"weight takes {k} inputs, the value has {x.shape[2]}")
     _require(node.output.shape == (*x.shape[:2], outputs), node.name, "output shape")
     _check_weight(node.name, node.weight, node.weight_type)

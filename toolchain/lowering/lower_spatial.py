@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Array, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
+from toolchain.ir.ops import Array, Depthwise, GlobalSum, GroupedMatVec, MatVec, MulShift, Node, Pool, Window
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
 from toolchain.lowering.state import Lowering, even, lower_node, multiples, single, uniform, where
 
@@ -70,7 +70,9 @@ def _(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
     x = single(state, node, x)
     if node.groups == x.shape[2] == len(node.codes) and node.groups > 1:
         total = _filtered(node, state, x)
-    else:
+    elif node.groups > 1 and (_by_group(node, x) or len(_parts(state, x)) == 1):
+        total = _grouped(node, state, x)
+    else:  # a group that reads parts of unlike scales is dense: each part is multiplied by itself
         codes = node.codes if node.groups == 1 else dense_codes(node, x.shape[2])
         parts = _parts(state, x)
         if len(parts) == 1:
@@ -97,6 +99,31 @@ def _filtered(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
     scale = zipped(lambda s, w: s * w, window.scale, weight_scale)
     constant = zipped(lambda o, w: o * int(w), offset, [int(w) for w in weight.sum(axis=0)])
     return _scaled(acc, scale, zipped(lambda c, w: c * w, constant, weight_scale))
+
+
+def _by_group(node: RealConv, x: Scaled) -> bool:
+    """Whether the channels of each group of ``x`` have one scale."""
+    scale = shrink(x.terms[0].scale)
+    size = x.shape[2] // node.groups
+    return len(scale) == 1 or all(len(set(scale[i : i + size])) == 1 for i in range(0, len(scale), size))
+
+
+def _grouped(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
+    """A convolution of groups of channels, whose scales can differ, without its bias."""
+    if not _by_group(node, x) or _unlike_pads(node, x):
+        x = even(state, node, x)
+    outputs, kh, kw, size = node.codes.shape
+    window, offset = _window(state, node, x, (kh, kw), None)
+    weight = node.codes.reshape(outputs, kh * kw, size)
+    facts = {"weight": weight, "weight_type": node.weight_type, "groups": node.groups}
+    acc = state.emit(GroupedMatVec, node, (window,), node.output.shape, **facts)
+    first = [i // (outputs // node.groups) * size for i in range(outputs)]  # channel that each output reads
+    weight_scale = fractions(node.scale)
+    scale = window.scale if len(window.scale) == 1 else tuple(window.scale[c] for c in first)
+    per_output = zipped(lambda c, w: c * w, scale, weight_scale)
+    return _scaled(
+        acc, per_output, zipped(lambda c, w: c * w, _constant(offset, node.codes, node.groups), weight_scale)
+    )
 
 
 def _product(node: RealConv, state: Lowering, x: Scaled, codes: Array, suffix: str) -> Scaled:
@@ -137,13 +164,16 @@ def _sum(node: RealConv, state: Lowering, a: Scaled, b: Scaled) -> Scaled:
     return Scaled(a.terms + b.terms, zipped(lambda s, t: s + t, a.offset, b.offset))
 
 
-def _constant(offset: Numbers, codes: Array) -> Numbers:
-    """Sum over the taps of ``offset[c] * codes``: what an input offset adds to every output channel."""
+def _constant(offset: Numbers, codes: Array, groups: int = 1) -> Numbers:
+    """Sum over the taps of ``offset[c] * codes``: what an input offset adds to every output channel of each group."""
     if not any(offset):
         return (Fraction(0),)
-    per_input = codes.sum(axis=(1, 2))
-    spread = offset * per_input.shape[1] if len(offset) == 1 else offset
-    return tuple(sum((o * int(w) for o, w in zip(spread, row, strict=True)), Fraction(0)) for row in per_input)
+    per_input = codes.sum(axis=(1, 2)).reshape(groups, -1, codes.shape[3])
+    size = codes.shape[3]
+    spread = offset * (groups * size) if len(offset) == 1 else offset
+    parts = [spread[start : start + size] for start in range(0, groups * size, size)]
+    rows = [(part, row) for part, filters in zip(parts, per_input, strict=True) for row in filters]
+    return tuple(sum((o * int(w) for o, w in zip(part, row, strict=True)), Fraction(0)) for part, row in rows)
 
 
 def dense_codes(node: RealConv, channels: int) -> Array:

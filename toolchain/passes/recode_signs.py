@@ -16,6 +16,7 @@ from toolchain.ir.ops import (
     Array,
     Concat,
     DepthToSpace,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -44,8 +45,8 @@ def recode_signs(graph: Graph) -> Graph:
     sums: dict[str, Array] = {}  # of the weights, by the product that has become (w . x + sum) / 2
     nodes = []
     for node in graph.nodes:
-        if isinstance(node, MatVec) and node.inputs[0] in recoded:
-            sums[node.output.name] = node.weight.sum(axis=1)
+        if isinstance(node, MatVec | GroupedMatVec) and node.inputs[0] in recoded:
+            sums[node.output.name] = node.weight.reshape(len(node.weight), -1).sum(axis=1)
             node = _narrowed(node)
         elif node.inputs[0] in sums:
             node = _requantizing(node, sums[node.inputs[0]])
@@ -64,7 +65,7 @@ def _recodable(graph: Graph) -> set[str]:
     consumers = graph.consumers()
 
     def takes_codes(node: Node) -> bool:
-        if isinstance(node, MatVec):
+        if isinstance(node, MatVec | GroupedMatVec):
             readers = consumers[node.output.name]
             return node.output.name != graph.output and all(isinstance(r, Threshold | MulShift) for r in readers)
         return _moves(node) and node.output.name in found
@@ -101,8 +102,8 @@ def _coded(node: Node) -> Node:
     return replace(node, outputs=outputs)
 
 
-def _narrowed(node: MatVec) -> MatVec:
-    low, high = dot_bounds(node.weight, 0, 1)
+def _narrowed(node: MatVec | GroupedMatVec) -> Node:
+    low, high = dot_bounds(node.weight.reshape(len(node.weight), -1), 0, 1)
     return replace(node, outputs=(replace(node.output, type=QInt.holding(int(low.min()), int(high.max()))),))
 
 

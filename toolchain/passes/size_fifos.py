@@ -24,7 +24,7 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import kernel_extent, silent_steps
+from toolchain.dse.cycles import group_steps, kernel_extent, silent_steps
 from toolchain.dse.gaps import pause_words
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -35,6 +35,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -193,6 +194,11 @@ def _(node: Window, x: Value, lanes: Parallelism) -> Fraction:
 @lag.register(Slice)
 def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
     return Fraction(1, x.shape[0] * x.shape[1])  # one position
+
+
+@lag.register
+def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> Fraction:
+    return Fraction(1, x.shape[0] * x.shape[1] * group_steps(node, lanes).rounds)  # one round of groups
 
 
 @lag.register(Upsample)

@@ -149,7 +149,8 @@ def resource_stacks(report: Report) -> tuple[Stack, ...]:
 
 
 def _colour(op: str) -> int:
-    """Palette index of an operation, the same in every report; 0 is the grey one."""
+    """Palette index of an operation, the same in every report, grouped or not; 0 is the grey one."""
+    op = op.removeprefix("Grouped")
     return COLOURED_OPS.index(op) + 1 if op in COLOURED_OPS else 0
 
 

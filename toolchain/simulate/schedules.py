@@ -16,6 +16,7 @@ import numpy as np
 
 from toolchain.dse.cycles import (
     cycles,
+    group_steps,
     is_parallel,
     kernel_extent,
     prologue,
@@ -32,6 +33,7 @@ from toolchain.ir.ops import (
     Depthwise,
     Fork,
     GlobalSum,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -118,8 +120,15 @@ def _(node: MatVec, x: Value, lanes: Parallelism) -> tuple[int, Segment]:
     """A position: the input is read during the first block of outputs, each block ends in a write."""
     outputs, inputs = node.weight.shape
     steps, turns = inputs // lanes.lanes_in, outputs // lanes.lanes_out
-    last = np.arange(1, turns + 1) * steps - 1
-    return x.shape[0] * x.shape[1], _segment(steps * turns, np.arange(steps), last)
+    return x.shape[0] * x.shape[1], _segment(steps * turns, np.arange(steps), _ends(steps * turns, steps))
+
+
+@pattern.register
+def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> tuple[int, Segment]:
+    """The same for every round of groups."""
+    loops = group_steps(node, lanes)
+    steps, length = loops.input_blocks, loops.cycles
+    return x.shape[0] * x.shape[1] * loops.rounds, _segment(length, np.arange(steps), _ends(length, steps))
 
 
 @pattern.register(Depthwise)

@@ -72,12 +72,12 @@ struct ChosenInputs {
 // Then sum(w * x) = 2 * sum(bit * x) - sum(x), the last sum being the same for all outputs.
 template <class Config>
 struct NarrowDots {
+    typedef MatvecWeights<Config> weights_t;
     typedef Exact<typename Config::in_t> value_t;
     typedef Exact<typename Config::out_t> sum_t;
     typedef typename std::conditional<Config::planes, BitPlanes<Config>, ChosenInputs<Config>>::type Products;
 
-    static void compute(const MatvecWeights<Config>& weight, int fold, const value_t (&block)[Config::simd],
-                        sum_t (&dots)[Config::pe]) {
+    static void compute(const weights_t& weight, const value_t (&block)[Config::simd], sum_t (&dots)[Config::pe]) {
 #pragma HLS INLINE
         sum_t all = 0;
         if (Config::signs) {
@@ -91,7 +91,7 @@ struct NarrowDots {
         }
         for (int p = 0; p < Config::pe; p++) {
 #pragma HLS UNROLL
-            const sum_t sum = Products::dot(weight[fold][p], block);
+            const sum_t sum = Products::dot(weight[p], block);
             dots[p] = Config::signs ? sum_t(2 * sum - all) : sum;
         }
     }
@@ -99,7 +99,9 @@ struct NarrowDots {
 
 template <class Config>
 void matvec_narrow(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
-                   hls::stream<Lanes<typename Config::out_t, Config::pe>>& out, const MatvecWeights<Config>& weight,
+                   hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
+                   const MatvecWeights<Config> (&weight)[(Config::outputs / Config::pe) *
+                                                         (Config::inputs / Config::simd)],
                    MatvecVector<Config>& vector, int frames) {
     matvec<Config, NarrowDots<Config>>(in, out, weight, vector, frames);
 }

@@ -11,27 +11,27 @@ namespace fpgaflow {
 template <class Config>
 using MatvecVector = Exact<typename Config::in_t>[Config::inputs / Config::simd][Config::simd];
 
-// weight[fold][pe][simd], a fold being (output block, input block).
+// The weights of a fold, which is a block of outputs times a block of inputs.
 template <class Config>
-using MatvecWeights = Exact<typename Config::weight_t>[(Config::outputs / Config::pe) *
-                                                       (Config::inputs / Config::simd)][Config::pe][Config::simd];
+using MatvecWeights = Exact<typename Config::weight_t>[Config::pe][Config::simd];
 
 // The pe dot products of a fold.
 template <class Config, bool Packed = (Config::products_per_dsp > 1)>
 struct MatvecDots {
+    typedef MatvecWeights<Config> weights_t;
     typedef Multiplier<Config::products_per_dsp == 1> multiplier;
     typedef Exact<typename Config::product_t> product_t;
     typedef Exact<typename Config::out_t> sum_t;
 
-    static void compute(const MatvecWeights<Config>& weight, int fold,
-                        const Exact<typename Config::in_t> (&block)[Config::simd], sum_t (&dots)[Config::pe]) {
+    static void compute(const weights_t& weight, const Exact<typename Config::in_t> (&block)[Config::simd],
+                        sum_t (&dots)[Config::pe]) {
 #pragma HLS INLINE
         for (int p = 0; p < Config::pe; p++) {
 #pragma HLS UNROLL
             sum_t dot = 0;
             for (int l = 0; l < Config::simd; l++) {
 #pragma HLS UNROLL
-                dot += multiplier::template product<product_t>(weight[fold][p][l], block[l]);
+                dot += multiplier::template product<product_t>(weight[p][l], block[l]);
             }
             dots[p] = dot;
         }
@@ -41,12 +41,13 @@ struct MatvecDots {
 // Consecutive outputs share the multiplication with an input.
 template <class Config>
 struct MatvecDots<Config, true> {
+    typedef MatvecWeights<Config> weights_t;
     typedef Exact<typename Config::weight_t> weight_t;
     typedef Exact<typename Config::out_t> sum_t;
     static constexpr int count = Config::products_per_dsp;
 
-    static void compute(const MatvecWeights<Config>& weight, int fold,
-                        const Exact<typename Config::in_t> (&block)[Config::simd], sum_t (&dots)[Config::pe]) {
+    static void compute(const weights_t& weight, const Exact<typename Config::in_t> (&block)[Config::simd],
+                        sum_t (&dots)[Config::pe]) {
 #pragma HLS INLINE
         for (int p = 0; p < Config::pe; p += count) {
 #pragma HLS UNROLL
@@ -64,7 +65,7 @@ struct MatvecDots<Config, true> {
 #endif
                 for (int i = 0; i < count; i++) {
 #pragma HLS UNROLL
-                    column[i] = weight[fold][p + i][l];
+                    column[i] = weight[p + i][l];
                 }
                 PackedMultiplier<Config>::add(column, block[l], fields, borrows);
             }
@@ -78,10 +79,13 @@ struct MatvecDots<Config, true> {
 
 // Config: id, positions, inputs, outputs, simd, pe; in_t, out_t, weight_t, product_t; products_per_dsp: 0 for products
 // in LUTs, 1 for one a DSP slice, else what packing.hpp wants besides. out_t is proven to hold every sum.
-// Dots: how the pe dot products of a fold are computed. Cycles a frame: positions * (outputs / pe) * (inputs / simd).
-template <class Config, class Dots = MatvecDots<Config>>
+// Dots: how the pe dot products of a fold are computed. Rounds: how often a position brings inputs of its own for
+// outputs of their own. Cycles a frame: positions * Rounds * (outputs / pe) * (inputs / simd).
+template <class Config, class Dots = MatvecDots<Config>, int Rounds = 1>
 void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
-            hls::stream<Lanes<typename Config::out_t, Config::pe>>& out, const MatvecWeights<Config>& weight,
+            hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
+            const typename Dots::weights_t (&weight)[Rounds * (Config::outputs / Config::pe) *
+                                                     (Config::inputs / Config::simd)],
             MatvecVector<Config>& vector, int frames) {
     typedef Exact<typename Config::in_t> value_t;
     typedef Exact<typename Config::out_t> sum_t;
@@ -91,11 +95,13 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
     sum_t sums[Config::pe];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
 
-    Index<input_blocks * output_blocks> fold = 0;
+    constexpr int folds = Rounds * output_blocks * input_blocks;
+
+    Index<folds> fold = 0;
 
     // Nothing stands between the loops, so that they flatten into one pipeline.
     for (int frame = 0; frame < frames; frame++) {
-        for (int position = 0; position < Config::positions; position++) {
+        for (int round = 0; round < Config::positions * Rounds; round++) {
             for (int j = 0; j < output_blocks; j++) {
                 for (int i = 0; i < input_blocks; i++) {
 #pragma HLS PIPELINE II=1
@@ -117,7 +123,7 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                     }
                     sum_t dots[Config::pe];
 #pragma HLS ARRAY_PARTITION variable=dots complete dim=1
-                    Dots::compute(weight, fold, block, dots);
+                    Dots::compute(weight[fold], block, dots);
                     Lanes<typename Config::out_t, Config::pe> result;
                     for (int p = 0; p < Config::pe; p++) {
 #pragma HLS UNROLL
@@ -128,7 +134,7 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                     if (i == input_blocks - 1) {
                         out.write(result);
                     }
-                    fold = fold == input_blocks * output_blocks - 1 ? 0 : int(fold) + 1;
+                    fold = fold == folds - 1 ? 0 : int(fold) + 1;
                 }
             }
         }
