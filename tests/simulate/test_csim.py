@@ -162,17 +162,17 @@ def test_random_networks_equal_the_evaluator(data):
         assert csim.cycles()[node.name] == cycles_of_call(graph, node, len(codes))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_grouped_networks_with_random_plans_equal_the_evaluator(seed):
     """Groups of odd sizes, several filters a channel, kernels of one row or position, strides, any legal lanes."""
     rng = np.random.default_rng(seed)
-    groups, width, filters = ((3, 5, 2), (4, 2, 6), (6, 1, 3))[seed]
+    groups, width, filters = ((3, 5, 2), (6, 1, 3))[seed]
     bits = int(rng.integers(1, 8))
     b = Builder((1 if seed == 1 else 5, 6, 3), bits, signed=bool(seed % 2), seed=seed)
     x = b.threshold(b.matvec(b.input, groups * width, 4), bits)
     tall = 1 if seed == 1 else 3
     edges = (tall // 2, 1, tall // 2, 1)
-    x = b.window(x, (tall, 3), stride=(1 + seed % 2, 1 + seed // 2), pads=edges)
+    x = b.window(x, (tall, 3), stride=(1, 1 + seed), pads=edges)
     x = b.mulshift(b.grouped(x, groups * filters, groups, int(rng.integers(2, 9)), taps=3 * tall), bits)
     x = b.mulshift(b.grouped(x, 2 * filters, filters, 4), 4, per_channel=False)
     network = b.graph(b.matvec(b.global_sum(x), 4, 6), "groups")
