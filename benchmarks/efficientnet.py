@@ -25,6 +25,7 @@ from PIL import Image
 
 from benchmarks.common import RESULTS, Row, conditions, print_rows, timed
 from toolchain.files import write_text
+from toolchain.flow.ptq import Images, quantize_to
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
@@ -32,7 +33,6 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import DATA_VARIABLE, cache_folder
 from toolchain.train.ptq.quantize import Bits
-from toolchain.train.ptq.run import Images, quantize_to
 from toolchain.train.ptq.source import find_source
 
 NAME = "efficientnet-lite0"

@@ -18,8 +18,8 @@ from toolchain.config import find_config, load_config
 from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
+from toolchain.flow.training import train
 from toolchain.report.data import Report
-from toolchain.train.loop import train
 
 CIFAR = ["train.epochs=5", "train.pretrain_epochs=2", "data.augment=false", "train.batch_size=128"]
 """A short schedule: five to ten minutes a run on one core."""

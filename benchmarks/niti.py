@@ -25,9 +25,9 @@ from toolchain.config import RunConfig, find_config, load_config
 from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
+from toolchain.flow.training import train
 from toolchain.train.batches import Batches
 from toolchain.train.data import load
-from toolchain.train.loop import train
 from toolchain.train.module import Classifier
 from toolchain.train.niti.loss import error
 from toolchain.train.niti.network import float_twin

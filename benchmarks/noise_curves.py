@@ -12,9 +12,10 @@ from figures import lines_svg
 
 from toolchain.config import FqconvConfig, RunConfig, parse_config
 from toolchain.files import write_text
+from toolchain.flow.training import train
 from toolchain.train.data import Dataset
-from toolchain.train.loop import load_run, train
 from toolchain.train.methods.fqconv import noisy
+from toolchain.train.runs import load_run
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "fqconv-noise.svg"
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)

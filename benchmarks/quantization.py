@@ -30,7 +30,7 @@ from toolchain.files import write_text
 from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
 from toolchain.flow.stages import explore, lower
-from toolchain.train.loop import train
+from toolchain.flow.training import train
 
 RESULT = RESULTS / "quantization.json"
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"

@@ -22,9 +22,9 @@ HEAVY = (
 )
 
 HOMES = {
-    "torch": {"train", "export"},
+    "torch": {"train", "export", "flow"},
     "brevitas": {"train", "export"},
-    "lightning": {"train"},
+    "lightning": {"train", "flow"},
     "sklearn": {"train"},
     "pooch": {"train"},
     "PIL": {"train"},

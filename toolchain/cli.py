@@ -72,7 +72,7 @@ def train(
     from toolchain.config import find_config, load_config
 
     run = load_config(find_config(config), settings or [])
-    from toolchain.train.loop import train as run_training
+    from toolchain.flow.training import train as run_training
 
     folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite)
     from toolchain.train.summary import summary

@@ -14,8 +14,8 @@ from toolchain.cli import app
 from toolchain.config import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
+from toolchain.flow.training import train
 from toolchain.train import efficientnet
-from toolchain.train.loop import train
 
 
 def _config(**section: object) -> RunConfig:

@@ -13,10 +13,10 @@ from torch import nn
 
 from toolchain.config import RunConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.train import loop
+from toolchain.flow import training
+from toolchain.flow.training import train
 from toolchain.train.data import load
 from toolchain.train.distill import Teacher
-from toolchain.train.loop import train
 
 FIRST = {"name": "first", "epochs": 1}
 
@@ -25,7 +25,7 @@ FIRST = {"name": "first", "epochs": 1}
 def _no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """The export is tested elsewhere."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
 
 
 def _config(*stages: dict[str, Any], data: str, method: str = "qil", width: float = 0.5, **section: Any) -> RunConfig:

@@ -13,13 +13,14 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from toolchain.config import FqconvConfig, RunConfig, StageConfig, parse_config
-from toolchain.train import loop
+from toolchain.flow import training
+from toolchain.flow.training import train
 from toolchain.train.data import load
-from toolchain.train.loop import load_run, train
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.fqconv import Fqconv, LearnedClip, Noise, fold, noisy
 from toolchain.train.models import build, layers_of
 from toolchain.train.quantizers import Levels
+from toolchain.train.runs import load_run
 from toolchain.train.structure import Remove, apply_edits, mask_weight, normalized_layers
 
 NOISE = {"weight_noise": 0.2, "act_noise": 0.3, "mac_noise": 0.4}
@@ -156,7 +157,7 @@ def test_a_noisy_run_that_was_killed_ends_with_the_bits_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The noise follows from the seed and the step; edits of a stage without batch norms are made again on resume."""
-    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
     first = {"name": "first", "epochs": 1, "weight_bits": 4}
     config = _config("cnn", first, {"name": "bare", "epochs": 3, "remove_batch_norm": True}, fqconv=NOISE)
     train(config, tmp_path / "whole")

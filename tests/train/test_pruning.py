@@ -13,14 +13,15 @@ from torch import nn
 
 from toolchain.config import RunConfig, parse_config
 from toolchain.errors import UserError
+from toolchain.flow.training import train
 from toolchain.pruning import MagnitudeConfig
 from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
 from toolchain.train.data import load
-from toolchain.train.loop import load_run, train
 from toolchain.train.methods import stage_methods
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.hfp import excess
 from toolchain.train.models import build, layers_of
+from toolchain.train.runs import load_run
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.statistics import macs, named_weighted_layers, parameters
 

@@ -14,11 +14,12 @@ from torch import nn
 
 from toolchain.config import QuantConfig, RunConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.train import loop
+from toolchain.flow import training
+from toolchain.flow.training import train
 from toolchain.train.layers import Layers
-from toolchain.train.loop import load_run, train
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.runs import load_run
 from toolchain.train.structure import Remove, apply_edits, from_json, to_json
 
 FLOAT = {"name": "float", "epochs": 2, "quantized": False}
@@ -31,7 +32,7 @@ MAKE = Layers(QuantConfig(), Lsq(), True, first="conv1", last="fc")
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small layers wait for each other's threads; the export is tested elsewhere."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
 
 
 def _config(*stages: dict[str, Any]) -> RunConfig:

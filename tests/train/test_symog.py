@@ -14,14 +14,15 @@ from torch import nn
 
 from toolchain.config import RunConfig, SymogConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.train import loop
+from toolchain.flow import training
+from toolchain.flow.training import train
 from toolchain.train.batches import Batches
 from toolchain.train.data import load
-from toolchain.train.loop import load_run, train
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.symog import FixedStep, Symog, power_of_two_step
 from toolchain.train.models import build, layers_of
 from toolchain.train.quantizers import Levels
+from toolchain.train.runs import load_run
 from toolchain.train.structure import mask_weight
 
 WANTED = torch.tensor([0.02, 0.11, 0.13, 0.20, 0.40, -0.13])
@@ -126,7 +127,7 @@ def test_a_pruned_layer_is_clipped_and_keeps_its_zeros() -> None:
 def test_without_a_pull_sgm_trains_the_float_network_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
     monkeypatch.setattr(Symog, "finalize", lambda *_: [])
     monkeypatch.setattr(Symog, "moves_weights", False)
     base = _config("sgm", act_bits=32, symog={"strength": 0.0})

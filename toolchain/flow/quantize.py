@@ -14,8 +14,8 @@ from toolchain.flow.images import load_images
 from toolchain.frontend.layout import Layout
 
 if TYPE_CHECKING:
+    from toolchain.flow.ptq import Images
     from toolchain.train.ptq.quantize import Bits
-    from toolchain.train.ptq.run import Images
     from toolchain.train.ptq.source import Source
 
 SEED = 0  # of the choice of calibration images from a training set
@@ -54,7 +54,7 @@ def quantize(
     Raises:
         UserError: no such network, no or unfit images, ``out`` holds something.
     """
-    from toolchain.train.ptq.run import quantize_to
+    from toolchain.flow.ptq import quantize_to
     from toolchain.train.ptq.source import find_source
 
     if out.exists() and not out.is_dir():
@@ -77,8 +77,8 @@ def quantize(
 
 
 def _images(source: Source, images: Path | None, labels: Path | None, data: str | None, count: int) -> Images:
+    from toolchain.flow.ptq import Images
     from toolchain.train.data import load
-    from toolchain.train.ptq.run import Images
 
     channels, height, width = source.shape
     if images is not None:

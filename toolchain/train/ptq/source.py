@@ -11,8 +11,8 @@ from toolchain.config import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.data import Dataset, PixelMap, pixel_map
-from toolchain.train.loop import load_run
 from toolchain.train.models import Shape
+from toolchain.train.runs import load_run
 
 NAMED = ("efficientnet-lite0",)
 

@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from toolchain.config import RunConfig, dump_toml, find_config, load_config, parse_config
 from toolchain.errors import UserError, VerificationError
 from toolchain.export.niti import export_frozen
+from toolchain.flow.integer_training import load_integer
+from toolchain.flow.training import train
 from toolchain.frontend.execute import execute_reference
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import read_qonnx
@@ -23,7 +25,6 @@ from toolchain.ir.ops import MulShift, Threshold
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, load, pixel_map
-from toolchain.train.loop import load_run, train
 from toolchain.train.niti.checks import IntegerOnly
 from toolchain.train.niti.freeze import freeze, run_frozen
 from toolchain.train.niti.inputs import input_format, to_block
@@ -32,7 +33,7 @@ from toolchain.train.niti.loss import error
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT
 from toolchain.train.niti.network import build_integer, integer_layer
 from toolchain.train.niti.numbers import Block
-from toolchain.train.niti.run import load_integer
+from toolchain.train.runs import load_run
 
 
 @pytest.fixture(autouse=True)

@@ -19,15 +19,16 @@ from toolchain.config import RunConfig, dump_toml, load_config
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.flow.integer_training import train_integer
 from toolchain.pruning import PruningStage
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
-from toolchain.train.niti.run import train_integer
-from toolchain.train.stages import Given, Trained, foresee, is_first_process, rebuilt, run_stages, saved_model, stages
+from toolchain.train.runs import load_run, read_run
+from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages, stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
-from toolchain.train.structure import Edit, from_json, to_json
+from toolchain.train.structure import to_json
 
 log = logging.getLogger(__name__)
 
@@ -84,33 +85,12 @@ def train(
     return out
 
 
-def load_run(out: Path) -> tuple[torch.nn.Module, RunConfig, Dataset]:
-    """The trained network of a run's folder in eval mode, its config and its data.
-
-    Raises:
-        UserError: no model.pt, or one that does not fit its config.
-    """
-    model, _, config, data = _read_run(out)
-    return model, config, data
-
-
-def _read_run(out: Path) -> tuple[torch.nn.Module, list[Edit], RunConfig, Dataset]:
-    """`load_run`, and how the network differs from the one its run file describes."""
-    saved = saved_model(out)
-    if "edits" not in saved:
-        kind = "a network quantized after training" if "ptq" in saved else "an integer network"
-        raise UserError(f"{out} holds {kind}, which has no run to go on from", hint="export its model.onnx")
-    config, edits = RunConfig.model_validate(json.loads(saved["config"])), from_json(saved["edits"])
-    data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
-    return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data
-
-
 def _start(config: RunConfig) -> Trained | None:
     """The network of ``train.start_from``."""
     if config.train.start_from is None:
         return None
     folder = Path(config.train.start_from)
-    model, edits, other, _ = _read_run(folder)
+    model, edits, other, _ = read_run(folder)
     if not other.train.float:
         raise UserError(f"train.start_from {folder} is quantized", hint="give a run with train.float = true")
     top1 = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["top1"]

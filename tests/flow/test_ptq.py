@@ -13,6 +13,7 @@ from torch import nn
 
 from toolchain.config import parse_config
 from toolchain.errors import UserError
+from toolchain.flow.ptq import Images, holds_codes, quantize_to
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.ops import Depthwise, GlobalSum, MatVec, MulShift
@@ -23,7 +24,6 @@ from toolchain.train.models import build
 from toolchain.train.ptq.graph import layer_graph, layer_of, places
 from toolchain.train.ptq.quantize import Bits, quantize
 from toolchain.train.ptq.rounding import Moments, nearest, round_weights
-from toolchain.train.ptq.run import Images, holds_codes, quantize_to
 from toolchain.train.ptq.source import Source
 from toolchain.train.quantizers import Levels
 

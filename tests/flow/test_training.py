@@ -15,8 +15,9 @@ from torch import nn
 
 from toolchain.config import RunConfig, find_config, load_config, parse_config
 from toolchain.errors import UserError
-from toolchain.train import loop
-from toolchain.train.loop import load_run, train
+from toolchain.flow import training
+from toolchain.flow.training import train
+from toolchain.train.runs import load_run
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture()
 def without_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the export, which other tests check, to save time."""
-    monkeypatch.setattr(loop, "_export", lambda *_: 0.0)
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
 
 
 @pytest.mark.usefixtures("without_export")

@@ -1,0 +1,77 @@
+"""Which way the arrows of the imports run: down only, and in no circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import toolchain
+
+ROOT = Path(toolchain.__file__).parent
+FLOORS = (
+    "__init__", "errors", "paths", "files", "records", "resources", "ir", "boards", "frontend", "lowering",
+    "hls_templates", "dse", "simulate", "passes", "engine", "pruning", "config", "train", "export", "report",
+    "hls4ml_backend", "flow", "terminal", "cli",
+)  # fmt: skip
+"""Every package and top-level module, lowest first: each may import those in front of it."""
+
+KNOWN = {
+    ("toolchain.dse.expand", "toolchain.passes.size_fifos"),
+    ("toolchain.dse.expand", "toolchain.passes.split_row_convs"),
+    ("toolchain.dse.explore", "toolchain.passes.hardware_form"),
+    ("toolchain.dse.explore", "toolchain.passes.to_hardware"),
+    ("toolchain.dse.front", "toolchain.passes.hardware_form"),
+    ("toolchain.dse.plan", "toolchain.passes.split_row_convs"),
+}
+"""Arrows that still run up: the explorer asks the passes what a plan becomes. The list only gets shorter."""
+
+KNOWN_BACK = {("toolchain.frontend.constants", "toolchain.frontend.qcdq")}
+"""Arrows that close a circle."""
+
+
+@cache
+def _modules() -> dict[str, Path]:
+    paths = {".".join(("toolchain", *p.relative_to(ROOT).with_suffix("").parts)): p for p in ROOT.rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for name, path in paths.items()}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The package's own modules that a file imports: at the top, inside functions, or for types alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in _modules() else str(node.module) for name in names]
+        yield from (name for name in names if name in _modules())
+
+
+@cache
+def _arrows() -> dict[str, set[str]]:
+    return {name: set(_imports(path)) - {name} for name, path in _modules().items()}
+
+
+def _floor(module: str) -> int:
+    _, _, rest = module.partition(".")
+    return FLOORS.index(rest.split(".")[0] if rest else "__init__")
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {module.split(".")[1] for module in _modules() if "." in module} | {"__init__"} == set(FLOORS)
+
+
+def test_no_arrow_runs_up_but_the_known_ones() -> None:
+    up = {(a, b) for a, targets in _arrows().items() for b in targets if _floor(b) > _floor(a)}
+    assert up == KNOWN
+
+
+def test_no_files_import_each_other_in_a_circle_but_the_known_one() -> None:
+    arrows = {name: targets - {b for a, b in KNOWN_BACK if a == name} for name, targets in _arrows().items()}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
