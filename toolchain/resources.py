@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from math import ceil
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,21 @@ class Resources:
     def scaled(self, factor: float) -> Resources:
         """Every count times ``factor``, rounded down; what is a whole number but for rounding stays."""
         return Resources(*(int(a * factor + 1e-6) for a in self))
+
+
+DSP_WIDE, DSP_NARROW = 27, 18
+"""Signed operands of a DSP48E2's multiplier (AMD UG579)."""
+
+
+def multiplier_slices(a: int, b: int) -> int:
+    """DSP slices of a product of signed numbers of ``a`` and ``b`` bits.
+
+    Operands that do not fit are split: each part but the sign's has a bit less, for a magnitude.
+    """
+    narrow, wide = sorted((a, b))
+    if narrow <= DSP_NARROW and wide <= DSP_WIDE:
+        return 1
+    return ceil(narrow / (DSP_NARROW - 1)) * ceil(wide / (DSP_WIDE - 1))
 
 
 KINDS: tuple[str, ...] = tuple(field.name for field in fields(Resources))

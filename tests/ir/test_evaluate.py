@@ -16,6 +16,7 @@ from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate, evaluate_node, round_half_even_shift
 from toolchain.ir.model_ops import MODEL_OPS
 from toolchain.ir.ops import HARDWARE_OPS, Depthwise, GroupedMatVec, MatVec, MulShift, Pool, Threshold, Window
+from toolchain.ir.ranges import line_range
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.pipeline import to_integer
 
@@ -154,3 +155,38 @@ def test_inputs_out_of_range_are_refused():
         evaluate(graph, np.full((1, 2, 2, 1), 16))
     with pytest.raises(ValueError, match="^input has shape"):
         evaluate(graph, np.zeros((1, 3, 2, 1)))
+
+
+SIGNS = st.sampled_from([1, -1])
+
+
+def _wide(bits: int) -> st.SearchStrategy[int]:
+    """Integers of any size up to ``bits`` bits, those near the ends of 8 to ``bits`` bits often."""
+    ends = st.builds(lambda n, d, sign: sign * ((1 << n) - 1 - d), st.integers(8, bits), st.integers(0, 2), SIGNS)
+    return ends | st.integers(-(1 << bits) + 1, (1 << bits) - 1)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(_wide(62), _wide(62), _wide(62), _wide(40)), min_size=1, max_size=3),
+    st.integers(0, 62),
+    _wide(60),
+    _wide(60),
+)
+def test_multiply_add_shift_is_exact_beyond_64_bits(numbers, shift, a, b):
+    """Numerators of up to 125 bits, ties included, against Python's integers."""
+    low, high = min(a, b), max(a, b)
+    x, mul, add, base = (np.array(column, dtype=np.int64) for column in zip(*numbers, strict=True))
+    base = base & ~1
+    tie = [(1 << shift >> 1) - int(m) * int(v) for m, v in zip(mul, x, strict=True)]
+    add = np.array([t if abs(t) < 1 << 62 else n for t, n in zip(tie, add.tolist(), strict=True)], dtype=np.int64)
+    output = Value("y", (1, 1, len(x)), QInt(61, True))
+    facts = {"mul": mul, "add": add, "base": base, "shift": shift, "low": low, "high": high}
+    node = MulShift(name="q", inputs=("x",), outputs=(output,), **facts)
+    rows = list(zip(x.tolist(), mul.tolist(), add.tolist(), base.tolist(), strict=True))
+    expected = [min(max(c + round(Fraction(v * m + n, 1 << shift)), low), high) for v, m, n, c in rows]
+
+    assert evaluate_node(node, x.reshape(1, 1, 1, -1)).ravel().tolist() == expected
+    numerators = [m * v + n + (c << shift) for v, m, n, c in rows]
+    least, most = line_range(node, int(x.min()), int(x.max()))
+    assert least <= min(numerators) and max(numerators) <= most

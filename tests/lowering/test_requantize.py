@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolchain.errors import FlowError
 from toolchain.ir.evaluate import ROUNDING, evaluate_node
 from toolchain.ir.ops import MulShift, Threshold
 from toolchain.ir.types import QInt, Value
@@ -83,8 +84,7 @@ def test_mul_shift_equals_definition_everywhere(channels, bits, signed):
     rows = to_threshold(requantizer, -700, 800)
     found = to_mul_shift(requantizer, rows, -700, 800)
     assert found is not None
-    mul, add, shift = found
-    node = MulShift(mul=mul, add=add, shift=shift, low=kind.min, high=kind.max, **COMMON)
+    node = MulShift(**vars(found), low=kind.min, high=kind.max, **COMMON)
 
     np.testing.assert_array_equal(run(node, -700, 800, len(slopes)), everywhere(requantizer, -700, 800))
 
@@ -94,11 +94,11 @@ def test_halves_go_to_even():
     requantizer = make(["1/4"], ["0"], -8, 7)
     rows = to_threshold(requantizer, -40, 40)
     threshold = Threshold(thresholds=rows[0], start=rows[1], step=rows[2], **COMMON)
-    mul, add, shift = to_mul_shift(requantizer, rows, -40, 40)
-    mul_shift = MulShift(mul=mul, add=add, shift=shift, low=-8, high=7, **COMMON)
+    found = to_mul_shift(requantizer, rows, -40, 40)
+    mul_shift = MulShift(**vars(found), low=-8, high=7, **COMMON)
     ties = np.array([-6, -2, 2, 6, 10], dtype=np.int64)[None, None, :, None]
 
-    assert (mul[0], add[0], shift) == (1, 0, 2)
+    assert (found.mul[0], found.add[0], found.shift, found.base[0]) == (1, 0, 2, 0)
     for node in (threshold, mul_shift):
         assert evaluate_node(node, ties).ravel().tolist() == [-2, 0, 0, 2, 2]
 
@@ -134,7 +134,7 @@ def test_a_wrong_node_is_refused():
     rows = to_threshold(requantizer, -40, 40)
     wrong = MulShift(mul=np.array([1]), add=np.array([1]), shift=2, low=-8, high=7, **COMMON)
 
-    with pytest.raises(ArithmeticError, match=r"^q: input -30 of channel 0 gives -7, not -8$"):
+    with pytest.raises(FlowError, match=r"^q: input -30 of channel 0 gives -7, not -8$"):
         prove(wrong, lambda points: definitions(requantizer, points), rows, -40, 40)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import singledispatch
 from math import ceil
 
-import numpy as np
-
 from toolchain.dse.cycles import (
     GroupSteps,
     boundary_lanes,
@@ -45,7 +43,6 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
     ArgMax,
-    Array,
     Concat,
     DepthToSpace,
     Depthwise,
@@ -261,9 +258,11 @@ def _(node: Threshold, x: Value, lanes: Parallelism) -> Resources:
 @unit_cost.register
 def _(node: MulShift, x: Value, lanes: Parallelism) -> Resources:
     """A multiplier, two additions (offset, rounding) and a clip; factors a channel come from a memory."""
-    factor, add_bits = QInt.holding(int(node.mul.min()), int(node.mul.max())), _bits(node.add)
+    factor = QInt.holding(int(node.mul.min()), int(node.mul.max()))
+    offsets = [offset for _, offset in node.lines]
+    add_bits = QInt.holding(min(offsets), max(offsets)).bits
     mul_bits = factor.bits
-    turns = x.shape[2] // lanes.lanes_in if max(len(node.mul), len(node.add)) > 1 else 1
+    turns = x.shape[2] // lanes.lanes_in if len(node.lines) > 1 else 1
     trivial = bool((node.mul == 1).all())
     dsp = products_per_dsp(lanes, factor, x.qint) > 0
     product = Resources() if trivial else multiplier(mul_bits, x.qint.bits, dsp=dsp)
@@ -327,7 +326,3 @@ def _(node: WidthConvert, x: Value, lanes: Parallelism) -> Resources:
 @unit_cost.register
 def _(node: Reshape, x: Value, lanes: Parallelism) -> Resources:
     return Resources()
-
-
-def _bits(values: Array) -> int:
-    return QInt.holding(int(np.min(values)), int(np.max(values))).bits

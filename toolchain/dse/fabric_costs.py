@@ -14,7 +14,7 @@ from toolchain.dse.cost_model.predict import coefficients
 from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt
-from toolchain.resources import Resources, total
+from toolchain.resources import Resources, multiplier_slices, total
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
@@ -23,7 +23,6 @@ BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the co
 COUNTING = 1.25  # yosys over parts.plane_dot from 18 terms on; makes it 2 LUTs a term, as in published XNOR units
 SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
-DSP_A, DSP_B = 26, 17  # AMD UG579: 27 x 18 signed, hence 26 x 17 magnitudes when operands are split
 
 
 def logic(luts: float) -> Resources:
@@ -54,10 +53,7 @@ def multiplier(weight_bits: int, act_bits: int, *, dsp: bool | None = None) -> R
     """One multiplier from LUTs or DSP slices; without a word on that, in the fabric that ``use_dsp`` binds it to."""
     if not (use_dsp(weight_bits, act_bits) if dsp is None else dsp):
         return dot_product(1, weight_bits, act_bits, dsp=False)
-    narrow, wide = sorted((weight_bits, act_bits))
-    if narrow <= DSP_B + 1 and wide <= DSP_A + 1:
-        return Resources(dsp=1)
-    return Resources(dsp=ceil(narrow / DSP_B) * ceil(wide / DSP_A))
+    return Resources(dsp=multiplier_slices(weight_bits, act_bits))
 
 
 def dot_product(terms: int, weight_bits: int, act_bits: int, *, dsp: bool) -> Resources:

@@ -11,6 +11,7 @@ import numpy as np
 
 from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
+from toolchain.resources import DSP_NARROW, DSP_WIDE
 
 LUT_MULTIPLIER_BITS = 10
 """Widest sum of operand widths whose multiplier is built from LUTs: 5 x 5 bits takes about 30 of them."""
@@ -56,9 +57,6 @@ def stored_weight(node: MatVec | GroupedMatVec, products: int) -> QInt:
     """
     return QInt(1, False) if node.signs and products == 0 else node.weight_type
 
-
-DSP_WIDE, DSP_NARROW = 27, 18
-"""Signed operands of a DSP48E2's multiplier (AMD UG579): the packed weights and their shared activation."""
 
 MAX_PACKED = 5
 """Most products a slice: operands so narrow that more would fit take fewer LUTs as LUT products than to unpack."""

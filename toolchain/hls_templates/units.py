@@ -243,6 +243,7 @@ def _(node: MulShift, graph: Graph) -> Unit:
     lanes = int(constants["lanes"])
     mul, mul_sizes = _per_channel("mul", node.mul, lanes)
     add, add_sizes = _per_channel("add", node.add, lanes)
+    base, base_sizes = _per_channel("base", node.base, lanes)
     low, high = line_range(node, kind.min, kind.max)
     half = (1 << node.shift) // 2
     total = QInt.holding(min(low, node.low, 0), max(high, node.high, 0) + half)
@@ -253,10 +254,12 @@ def _(node: MulShift, graph: Graph) -> Unit:
         "out_t": node.output.qint,
         "mul_t": mul.type,
         "add_t": add.type,
+        "base_t": base.type,
         "product_t": product_type(mul.type, kind),
         "sum_t": total,
     }
-    return Unit("mul_shift", "mul_shift", constants | mul_sizes | add_sizes, types, (mul, add), numbers=numbers)
+    constants |= mul_sizes | add_sizes | base_sizes
+    return Unit("mul_shift", "mul_shift", constants, types, (mul, add, base), numbers=numbers)
 
 
 @template.register

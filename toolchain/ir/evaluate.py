@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Geometry, Source, Windows, exact_matmul, narrowest, one_thread, whole, windows
 from toolchain.ir.graph import Graph
+from toolchain.ir.limbs import mul_add_shift
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, RealConv, RealPool, Relu
 from toolchain.ir.ops import (
     Add,
@@ -285,7 +286,16 @@ def round_half_even_shift(v: Array, shift: int) -> Array:
 
 @evaluate_node.register
 def _(node: MulShift, x: Array) -> Array:
-    return np.clip(round_half_even_shift(x * node.mul + node.add, node.shift), node.low, node.high)
+    reach = max(-int(x.min()), int(x.max())) if x.size else 0
+    if reach * int(np.abs(node.mul).max()) + int(np.abs(node.add).max()) + (1 << node.shift) < 1 << 63:
+        line = x * node.mul
+        line += node.add
+        y = round_half_even_shift(line, node.shift)
+    else:
+        y = mul_add_shift(x, node.mul, node.add, node.shift)
+    if node.base.any():
+        y = y + node.base
+    return np.clip(y, node.low, node.high)
 
 
 @evaluate_node.register

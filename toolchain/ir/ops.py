@@ -6,7 +6,7 @@ operations of MODEL level, on real numbers, stand in ``model_ops``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -173,13 +173,25 @@ class Threshold(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MulShift(Node):
-    """y = clip(round_half_even((x * mul[c] + add[c]) / 2**shift), low, high); ``mul`` and ``add`` are (C or 1,)."""
+    """y = clip(base[c] + round_half_even((x * mul[c] + add[c]) / 2**shift), low, high), the sums of any size.
+
+    ``mul``, ``add`` and ``base`` are (C or 1,), of at most 62 bits each. ``base`` is even, so that it may as well be
+    added to the numerator: with it ``add`` stays below 2**shift where many fraction bits meet large codes.
+    """
 
     mul: Array
     add: Array
     shift: int
     low: int
     high: int
+    base: Array = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+
+    @cached_property
+    def lines(self) -> tuple[tuple[int, int], ...]:
+        """Factor and offset of the numerator, base included, one pair for all channels or one a channel."""
+        count = max(len(self.mul), len(self.add), len(self.base))
+        mul, add, base = (np.broadcast_to(v, (count,)).tolist() for v in (self.mul, self.add, self.base))
+        return tuple((m, a + (b << self.shift)) for m, a, b in zip(mul, add, base, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

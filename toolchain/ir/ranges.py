@@ -45,10 +45,8 @@ def output_range(node: Node, shape: Shape, *inputs: Range) -> Range:
 
 
 def line_range(node: MulShift, low: int, high: int) -> Range:
-    """The least and the greatest x * mul[c] + add[c] of inputs in [low, high], of any size."""
-    channels = range(max(len(node.mul), len(node.add)))
-    lines = [(int(node.mul[c % len(node.mul)]), int(node.add[c % len(node.add)])) for c in channels]
-    ends = [mul * x + add for mul, add in lines for x in (low, high)]
+    """The least and the greatest numerator of ``node`` for inputs of [low, high], of any size."""
+    ends = [mul * x + add for mul, add in node.lines for x in (low, high)]
     return min(ends), max(ends)
 
 
@@ -76,11 +74,11 @@ def _bounds(values: Array) -> Range:
 def dot_bounds(weight: Array, low: int, high: int) -> tuple[Array, Array]:
     """Least and largest dot product of each row of ``weight`` (N, K) with inputs of ``[low, high]``: two (N,) arrays.
 
-    Partial sums in any order stay within these bounds extended to zero, since every term is bounded alone. Raises
-    OverflowError where they would not fit int64.
+    Partial sums in any order stay within these bounds extended to zero, since every term is bounded alone. Where int64
+    might not hold them, the arrays are of Python's integers.
     """
     if float(np.abs(weight.astype(np.float64)).sum(axis=1).max(initial=0.0)) * max(-low, high, 1) >= 2.0**62:
-        raise OverflowError("a dot product needs more than 62 bits")
+        weight = weight.astype(object)
     positive = np.maximum(weight, 0).sum(axis=1)
     negative = np.minimum(weight, 0).sum(axis=1)
     return positive * low + negative * high, positive * high + negative * low
@@ -127,8 +125,7 @@ def _(node: Threshold, shape: Shape, x: Range) -> Range:
 
 @output_range.register
 def _(node: MulShift, shape: Shape, x: Range) -> Range:
-    channels = max(len(node.mul), len(node.add))
-    ends = np.array(x, dtype=np.int64).reshape(2, 1, 1, 1).repeat(channels, axis=3)
+    ends = np.array(x, dtype=np.int64).reshape(2, 1, 1, 1).repeat(len(node.lines), axis=3)
     return _bounds(evaluate_node(node, ends))
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node
+from toolchain.ir.ops import MulShift, Node
 from toolchain.ir.types import Quantizer, Value
 
 _COMMON = {"name", "inputs", "outputs", "origin", "parallelism"}
@@ -27,7 +27,10 @@ def _value(value: Value) -> str:
 
 
 def _node(node: Node) -> str:
-    attributes = [f"{f.name}={_attribute(getattr(node, f.name))}" for f in fields(node) if f.name not in _COMMON]
+    shown = {f.name: getattr(node, f.name) for f in fields(node) if f.name not in _COMMON}
+    if isinstance(node, MulShift) and not node.base.any():
+        del shown["base"]
+    attributes = [f"{name}={_attribute(value)}" for name, value in shown.items()]
     if node.parallelism is not None:
         attributes.append(f"lanes={node.parallelism.lanes_in}->{node.parallelism.lanes_out}")
         if node.parallelism.products_per_dsp is not None:

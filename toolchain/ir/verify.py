@@ -45,6 +45,8 @@ class Level(Enum):
 
 
 _OPS = {Level.MODEL: MODEL_OPS, Level.INTEGER: INTEGER_OPS, Level.HARDWARE: HARDWARE_OPS}
+MOST = 1 << 62
+"""Integers stay below it in magnitude: what is computed from two of them, a sum or a difference, fits 64 bits."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -96,6 +98,7 @@ def _verify_integer(node: Node, inputs: list[Value], ranges: dict[str, Range]) -
         ranges[value.name] = low, high
         kind = value.qint
         _require(kind.min <= low and high <= kind.max, node.name, f"output {kind} holds {low}..{high}")
+        _require(max(-low, high) < MOST, node.name, "its integers fit 62 bits")
 
 
 def _verify_hardware(graph: Graph, known: dict[str, Value]) -> None:
@@ -204,10 +207,12 @@ def _(node: Threshold, x: Value) -> None:
 @check_shapes.register
 def _(node: MulShift, x: Value) -> None:
     _require(node.output.shape == x.shape, node.name, "keeps the shape")
-    fits = all(_per_channel(a, x.shape[2]) for a in (node.mul, node.add))
-    _require(fits, node.name, "one entry or one a channel")
-    reach = max(-x.qint.min, x.qint.max) * int(np.abs(node.mul).max()) + int(np.abs(node.add).max())
-    _require(reach < 1 << 62, node.name, "the product fits 62 bits")
+    numbers = (node.mul, node.add, node.base)
+    _require(all(_per_channel(a, x.shape[2]) for a in numbers), node.name, "one entry or one a channel")
+    _require(all(int(np.abs(a).max()) < MOST for a in numbers), node.name, "its numbers fit 62 bits")
+    _require(not (node.base & 1).any(), node.name, "the base is even")
+    _require(0 <= node.shift <= 62 and node.low <= node.high, node.name, "shift and limits are in order")
+    _require(max(-node.low, node.high) + int(np.abs(node.base).max()) < MOST, node.name, "the limits fit 62 bits")
 
 
 @check_shapes.register

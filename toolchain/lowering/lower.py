@@ -14,14 +14,25 @@ from math import isinf
 
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, Quantize, RealAdd, Relu
+from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, Relu
 from toolchain.ir.ops import ArgMax, Node, Reshape
 from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Real, Value
 from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
-from toolchain.lowering.state import PIXEL, Lowering, even, lower_node, merged, placed, rearranged, single, where
+from toolchain.lowering.state import (
+    PIXEL,
+    Lowering,
+    TooWide,
+    even,
+    lower_node,
+    merged,
+    placed,
+    rearranged,
+    single,
+    where,
+)
 
 UNIT_PIXEL = ((Fraction(1, 255),), (Fraction(0),))
 """Pixel scale and offset assumed for a network that says nothing: pixel / 255."""
@@ -80,7 +91,30 @@ def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[
 def _lower_next(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> None:
     """Lower ``node``, whose inputs are, unless the host applies it."""
     if not _by_host(graph, quantizer, node, state):
-        state.reals[node.output.name] = _lowered(node, state)
+        try:
+            state.reals[node.output.name] = _lowered(node, state)
+        except TooWide as error:
+            raise _blamed(graph, node) or error from error
+
+
+def _blamed(graph: Graph, node: Node) -> UserError | None:
+    """Why integers at ``node`` are too wide, if channels that were scaled apart in front of it are the reason."""
+    producers, names = graph.producers(), list(node.inputs)
+    while names:
+        name = names.pop()
+        made = producers.get(name)
+        if made is None or isinstance(made, Quantize | MultiThreshold):
+            continue
+        if isinstance(made, Affine) and len(set(made.scale.tolist())) > 1:
+            pixels = made.inputs[0] == graph.input.name
+            other = ", or state the pixels' scale and offset in the model's metadata entry fpgaflow.input"
+            return UserError(
+                f"it scales channels apart, by factors whose common unit takes more than 62 bits at {node.name}",
+                where=where(made),
+                hint=f"quantize what it gives{other if pixels else ''}",
+            )
+        names += made.inputs
+    return None
 
 
 def _end(graph: Graph, state: Lowering) -> Scaled:
@@ -214,7 +248,7 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     try:
         found = requantizer_node(requantizer, term.low, term.high, term.value.qint.bits, **common)
     except TooManyCodes as error:
-        raise UserError(str(error), where=where(node), hint="quantize activations with at most 16 bits") from error
+        raise UserError(str(error), where=where(node), hint=f"quantize it with at most {error.bits} bits") from error
     return state.append(found, (term,))
 
 

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from toolchain.errors import UserError
 from toolchain.ir.model_ops import MultiThreshold
 from toolchain.ir.ops import Array
 from toolchain.ir.types import QInt, Value
-from toolchain.lowering.requantize import Requantizer, cheaper
+from toolchain.lowering.requantize import Requantizer, TooManyCodes, cheaper
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, settle
-from toolchain.lowering.state import Lowering, lower_node, single
+from toolchain.lowering.state import Lowering, lower_node, single, where
 
 T = TypeVar("T")
 
@@ -33,18 +34,22 @@ def _(node: MultiThreshold, state: Lowering, x: Scaled) -> Scaled:
     rows = _rows(channels, term.low, term.high)
     steps = np.array([-step if c.slope < 0 else step for c in channels], dtype=np.int64)
     starts = np.where(steps < 0, high, low)
-    codes = cheaper(
-        _line(channels, low, high, whole=step == 1),
-        (rows, starts, steps),
-        term.low,
-        term.high,
-        term.value.qint.bits,
-        lambda points: start + step * np.array([c.counts(p) for c, p in zip(channels, points, strict=True)]),
-        name=node.name,
-        inputs=(term.value.name,),
-        outputs=(value,),
-        origin=node.origin,
-    )
+    try:
+        codes = cheaper(
+            _line(channels, low, high, whole=step == 1),
+            (rows, starts, steps),
+            term.low,
+            term.high,
+            term.value.qint.bits,
+            lambda points: start + step * np.array([c.counts(p) for c, p in zip(channels, points, strict=True)]),
+            name=node.name,
+            inputs=(term.value.name,),
+            outputs=(value,),
+            origin=node.origin,
+        )
+    except TooManyCodes as error:
+        hint = f"make it one of at most {error.bits} bits"
+        raise UserError(str(error), where=where(node), hint=hint) from error
     coded = state.append(codes, (term,))
     return Scaled((Term(coded.value, (unit,), coded.low, coded.high),), (offset,))
 

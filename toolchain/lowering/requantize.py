@@ -7,22 +7,33 @@ equal to the definition over every integer its input can take.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, lcm
+from typing import Any
 
 import numpy as np
 
+from toolchain.errors import FlowError
 from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.ops import Array, MulShift, Node, Threshold
+from toolchain.ir.types import QInt
 from toolchain.lowering.exact_division import INT64, floor_divide
+from toolchain.resources import multiplier_slices
 
 LUT_PER_DSP = 196
 """70,560 LUT / 360 DSP of a ZU3EG: what a DSP is worth when the two ways are compared."""
-MAX_SHIFT = 44
+MAX_SHIFT = 60
 MAX_STEPS = 1 << 23
-"""Steps in all channels that a staircase is built and checked with."""
+"""Steps of a channel that a staircase is built and checked with."""
+BLOCK_STEPS = 1 << 20
+"""Steps of the channels that are searched and checked at once."""
+MOST_COMPARATORS = (1 << 12) - 1
+"""Most thresholds of a channel: Vitis HLS unrolls no loop further, and long before no device holds them."""
+FEWER_BITS = (14, 12, 10)
+COMPARED_BITS = 8
+"""Bits that are tried in place of too many, and those whose codes comparators tell apart."""
 COARSE = 16
 """Steps between those that are tried first in the search for a multiplier."""
 FREE = 1 << 62
@@ -30,8 +41,15 @@ NONE = np.iinfo(np.int64).min
 Line = tuple[int, int, int]
 
 
-class TooManyCodes(ArithmeticError):
-    """A staircase with more steps than can be checked one by one."""
+class TooManyCodes(Exception):
+    """A staircase that no unit computes: its steps are too many to compare, and no line goes through them all.
+
+    ``bits``: codes of so many bits could be built.
+    """
+
+    def __init__(self, what: str, bits: int) -> None:
+        super().__init__(what)
+        self.bits = bits
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,19 @@ class Requantizer:
     def codes(self) -> range:
         """The codes above the lowest one, ascending: one a step of the staircase."""
         return range(1, 2) if self.bipolar else range(self.low + 1, self.high + 1)
+
+    def channels(self, chosen: slice) -> Requantizer:
+        """Only some channels."""
+        names = ("slope", "offset", "floor", "ceiling", "bends")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+    def coarser(self, bits: int) -> Requantizer:
+        """The quantizer of the same range whose codes have ``bits`` bits less."""
+        step = 1 << bits
+        numbers: dict[str, Any] = {name: tuple(v / step for v in getattr(self, name)) for name in ("slope", "offset")}
+        limits: dict[str, Any] = {name: tuple(v >> bits for v in getattr(self, name)) for name in ("floor", "ceiling")}
+        bends = tuple((knee / step, leak) for knee, leak in self.bends)
+        return replace(self, **numbers, **limits, low=self.low >> bits, high=self.high >> bits, bends=bends)
 
     def line(self, channel: int) -> Line:
         """Integers (a, b, d), d > 0, with slope * q + offset = (a * q + b) / d."""
@@ -232,19 +263,38 @@ def _first_inputs(lines: list[Line], bounds: Array, strict: Array) -> Array:
     return np.where(rising, quotient + (~whole | strict), quotient + ~(whole & strict))
 
 
-def to_mul_shift(
-    requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int
-) -> tuple[Array, Array, int] | None:
-    """``mul``, ``add`` and ``shift`` of the equal MulShift with the smallest shift, or None when there is none.
+@dataclass(frozen=True)
+class Factors:
+    """``mul``, ``add``, ``shift`` and ``base`` of a MulShift, the arrays one entry a channel."""
+
+    mul: Array
+    add: Array
+    shift: int
+    base: Array
+
+
+def to_mul_shift(requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int) -> Factors | None:
+    """The equal MulShift with the smallest shift, or None when there is none.
 
     With round-half-even hardware, code k is reached where q * mul + add >= k * 2**s - 2**(s-1) + (k odd). Every step of
     the staircase bounds ``add`` from both sides; ``mul`` is the slope rounded to s fraction bits, or a neighbour of it.
     A solution for s doubles to one for s + 1, so the channels share the largest of their smallest shifts.
+
+    The bounds are differences of numbers that may pass 64 bits. Codes are counted from an even ``base`` near the line's
+    value at 0, which makes the bounds themselves smaller than 2**62, and so int64 right whatever wrapped before.
     """
+    found = _search(requantizer, rows, low, high)
+    return None if found is None else _shared(*found)
+
+
+def _search(
+    requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int
+) -> tuple[Array, Array, Array, Array] | None:
+    """``mul``, ``add``, ``base`` and the smallest shift of each channel; None where one has none."""
     if requantizer.bipolar or requantizer.high == requantizer.low:
         return None
     thresholds, start, step = rows
-    slope = np.array([float(s) for s in requantizer.slope])
+    slope = np.array([_float(s) for s in requantizer.slope])
     # Per step: inside is the input just within the code, outside the neighbour that must stay below it.
     order = np.arange(thresholds.shape[1])
     rising = (step > 0)[:, None]
@@ -252,30 +302,79 @@ def to_mul_shift(
     inside = np.where(rising, thresholds, thresholds - 1)
     outside = np.where(rising, thresholds - 1, thresholds)
     has_inside, has_outside = (inside >= low) & (inside <= high), (outside >= low) & (outside <= high)
-    bands = _Bands(codes, np.where(has_inside, inside, NONE), np.where(has_outside, outside, NONE))
+    # Of several codes reached at once only the highest bounds from inside, and the lowest from outside.
+    same = np.diff(thresholds, axis=1) == 0
+    has_inside[:, :-1] &= ~(same & rising)
+    has_inside[:, 1:] &= ~(same & ~rising)
+    has_outside[:, 1:] &= ~(same & rising)
+    has_outside[:, :-1] &= ~(same & ~rising)
+    at_zero = codes - slope[:, None] * np.where(has_inside, inside, outside)
+    base, error = _bases(np.where(has_inside | has_outside, at_zero, np.nan))
+    if base is None:
+        return None
+    bands = _Bands(codes - base[:, None], np.where(has_inside, inside, NONE), np.where(has_outside, outside, NONE))
     coarse = bands.some(np.unique(np.linspace(0, len(order) - 1, max(len(order) // COARSE, 2)).astype(np.int64)))
     mul, add = np.zeros(len(slope), dtype=np.int64), np.zeros(len(slope), dtype=np.int64)
     found = np.full(len(slope), -1)
     reach = max(abs(low), abs(high) + 1)
-    limit = max(abs(requantizer.low), abs(requantizer.high))
     for shift in range(MAX_SHIFT + 1):
-        if float(np.abs(slope).max()) * 2.0**shift * reach >= 2.0**60 or limit * 2.0**shift >= 2.0**60:
+        if np.abs(slope).max() * 2.0**shift >= 2.0**60 or error * 2.0**shift + 2.0 * reach >= 2.0**62:
             break
         for delta in (0, 1, -1):
             todo = np.flatnonzero(found < 0)
             if not len(todo):
                 break
-            m = np.rint(slope[todo] * 2.0**shift).astype(np.int64) + delta
+            m = _rounded_slopes(requantizer, slope, todo, shift) + delta
             possible = np.less_equal(*coarse.limits(todo, m, shift))  # what fails on some steps fails on all
             todo, m = todo[possible], m[possible]
             least, most = bands.limits(todo, m, shift)
             good = least <= most
             free = np.where(least == -FREE, most, np.where(most == FREE, least, (least + most) >> 1))
             mul[todo[good]], add[todo[good]], found[todo[good]] = m[good], free[good], shift
-    if (found < 0).any():
+    return None if (found < 0).any() else (mul, add, base, found)
+
+
+def _bases(at_zero: Array) -> tuple[Array | None, float]:
+    """An even integer near each line's code at 0, and how far the codes lie from its line; None: beyond 2**50.
+
+    ``at_zero`` (C, T): the code of each step less the slope times its input, NaN where none bounds the line.
+    """
+    least, most = np.nanmin(at_zero, axis=1), np.nanmax(at_zero, axis=1)
+    middle = (least + most) / 2
+    if not np.abs(middle).max() < 2.0**50:  # nor where float64 ends
+        return None, 0.0
+    base = 2 * np.rint(middle / 2).astype(np.int64)
+    return base, float(np.maximum(most - base, base - least).max()) + 2.0
+
+
+def _float(value: Fraction) -> float:
+    """``value`` in float64, infinity where that ends."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _rounded_slopes(requantizer: Requantizer, slope: Array, channels: Array, shift: int) -> Array:
+    """The slopes of ``channels`` with ``shift`` fraction bits; float64 has 53 bits, wider ones are rounded exactly."""
+    scaled = slope[channels] * 2.0**shift
+    if np.abs(scaled).max() < 2.0**50:
+        return np.rint(scaled).astype(np.int64)
+    return np.array([round(requantizer.slope[c] * (1 << shift)) for c in channels], dtype=np.int64)
+
+
+def _shared(mul: Array, add: Array, base: Array, found: Array) -> Factors | None:
+    """All channels at the largest shift; without a base where the offsets are below 2**60 with it. None: too wide."""
+    shift = int(found.max())
+    raised = [shift - s for s in found.tolist()]
+    factors = [m << r for m, r in zip(mul.tolist(), raised, strict=True)]
+    offsets = [a << r for a, r in zip(add.tolist(), raised, strict=True)]
+    whole = [a + (b << shift) for a, b in zip(offsets, base.tolist(), strict=True)]
+    if max(map(abs, whole)) < 1 << 60:
+        offsets, base = whole, np.zeros(1, dtype=np.int64)
+    if max(map(abs, (*factors, *offsets))) >= FREE:
         return None
-    shared = int(found.max())
-    return mul << (shared - found), add << (shared - found), shared
+    return Factors(np.array(factors, dtype=np.int64), np.array(offsets, dtype=np.int64), shift, base)
 
 
 @dataclass(frozen=True)
@@ -301,7 +400,7 @@ class _Bands:
 
 
 def prove(node: Node, defined: Callable[[Array], Array], rows: tuple[Array, Array, Array], low: int, high: int) -> None:
-    """Raise ArithmeticError unless ``node`` is as ``defined`` at every integer of [low, high] in every channel.
+    """Raise FlowError unless ``node`` is as ``defined`` at every integer of [low, high] in every channel.
 
     ``defined`` gives the codes of points (C, T). Both are monotone staircases, so equality at the two sides of every
     step and at both ends is equality everywhere.
@@ -313,7 +412,7 @@ def prove(node: Node, defined: Callable[[Array], Array], rows: tuple[Array, Arra
     expected = defined(points)
     for channel, t in np.argwhere(expected != codes)[:1]:
         found = f"input {points[channel, t]} of channel {channel} gives {codes[channel, t]}"
-        raise ArithmeticError(f"{node.name}: {found}, not {expected[channel, t]}")
+        raise FlowError(f"{node.name}: {found}, not {expected[channel, t]}")
 
 
 def threshold_cost(steps: int, channels: int, input_bits: int) -> int:
@@ -323,12 +422,12 @@ def threshold_cost(steps: int, channels: int, input_bits: int) -> int:
 
 
 def mul_shift_cost(mul: Array, input_bits: int, output_bits: int) -> int:
-    """LUT equivalent of a multiply-shift lane: DSP tiles of 27 x 18 bits, none for multipliers that are shifts."""
+    """LUT equivalent of a multiply-shift lane: its DSP slices, none for multipliers that are shifts."""
     magnitudes = np.abs(mul)
     powers = len(np.unique(magnitudes)) == 1 and int(magnitudes[0]).bit_count() <= 1  # no multiplier at all
     bits = int(magnitudes.max()).bit_length() + 1
-    tiles = 0 if powers else -(-max(input_bits, bits) // 27) * -(-min(input_bits, bits) // 18)
-    return LUT_PER_DSP * tiles + input_bits + bits + 2 * output_bits
+    slices = 0 if powers else multiplier_slices(input_bits, bits)
+    return LUT_PER_DSP * slices + input_bits + bits + 2 * output_bits
 
 
 def _reachable(requantizer: Requantizer, low: int, high: int) -> Requantizer:
@@ -350,7 +449,7 @@ def _integer_line(requantizer: Requantizer, reach: int, **common: object) -> Nod
     uniform = len(set(requantizer.floor)) == len(set(requantizer.ceiling)) == 1
     largest = max(abs(s) for s in requantizer.slope) * reach + max(abs(o) for o in requantizer.offset)
     if requantizer.bends or not uniform or largest >= INT64 or any(n.denominator != 1 for n in numbers):
-        raise TooManyCodes(f"a quantizer of {len(requantizer.codes) + 1} codes")
+        raise TooManyCodes(f"a quantizer of {len(requantizer.codes) + 1} codes", 16)
     mul, add = (np.array([int(n) for n in v], dtype=np.int64) for v in (requantizer.slope, requantizer.offset))
     limits = {"low": requantizer.floor[0], "high": requantizer.ceiling[0]}
     return MulShift(mul=mul, add=add, shift=0, **limits, **common)  # type: ignore[arg-type]
@@ -360,14 +459,56 @@ def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: 
     """The cheaper exact node of ``requantizer`` for inputs of [low, high], proven equal to its definition.
 
     ``common`` holds the node's name, inputs, outputs and origin.
+
+    Raises:
+        TooManyCodes: neither multiply and shift nor comparators can do it.
     """
-    channels = len(requantizer.slope)
-    if len(requantizer.codes) * channels > MAX_STEPS:
+    if len(requantizer.codes) > MAX_STEPS:
         requantizer = _reachable(requantizer, low, high)
-        if len(requantizer.codes) * channels > MAX_STEPS:
-            return _integer_line(requantizer, max(-low, high), **common)
+    if len(requantizer.codes) > MAX_STEPS:
+        return _integer_line(requantizer, max(-low, high), **common)
+    if len(requantizer.codes) > MOST_COMPARATORS or len(requantizer.codes) * len(requantizer.slope) > MAX_STEPS:
+        factors = _factors_by_block(requantizer, low, high, common)
+        if factors is not None:
+            return _mul_shift(requantizer, factors, common)
+        requantizer = _reachable(requantizer, low, high)
+        if len(requantizer.codes) > MOST_COMPARATORS:
+            raise _refusal(requantizer, low, high, common)
     rows = to_threshold(requantizer, low, high)
     return cheaper(requantizer, rows, low, high, input_bits, lambda at: definitions(requantizer, at), **common)
+
+
+def _factors_by_block(requantizer: Requantizer, low: int, high: int, common: Mapping[str, object]) -> Factors | None:
+    """Factors found and proven some channels at a time: the steps of all of them would take gigabytes."""
+    count = len(requantizer.slope)
+    size = max(1, BLOCK_STEPS // len(requantizer.codes))
+    found = []
+    for first in range(0, count, size):
+        block = requantizer.channels(slice(first, first + size))
+        rows = to_threshold(block, low, high)
+        searched = _search(block, rows, low, high)
+        factors = None if searched is None else _shared(*searched)
+        if searched is None or factors is None:
+            return None
+        prove(_mul_shift(block, factors, common), lambda at, b=block: definitions(b, at), rows, low, high)  # type: ignore[misc]
+        found.append(searched)
+    return _shared(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+
+
+def _mul_shift(requantizer: Requantizer, factors: Factors, common: Mapping[str, object]) -> Node:
+    limits = {"low": requantizer.low, "high": requantizer.high}
+    found = {"mul": factors.mul, "add": factors.add, "shift": factors.shift, "base": factors.base}
+    return MulShift(**found, **limits, **common)  # type: ignore[arg-type]
+
+
+def _refusal(requantizer: Requantizer, low: int, high: int, common: Mapping[str, object]) -> TooManyCodes:
+    """Why a staircase cannot be built, with the most bits, of those tried, that its quantizer could have."""
+    bits = len(requantizer.codes).bit_length()
+    coarser = [fewer for fewer in FEWER_BITS if fewer < bits]
+    does = (f for f in coarser if _factors_by_block(requantizer.coarser(bits - f), low, high, common) is not None)
+    why = "a leaky ReLU" if requantizer.bends else f"sums of {QInt.holding(low, high).bits} bits"
+    what = f"{bits} bits behind {why} take {len(requantizer.codes)} comparators a channel"
+    return TooManyCodes(what, next(does, COMPARED_BITS))
 
 
 def cheaper(
@@ -379,16 +520,23 @@ def cheaper(
     defined: Callable[[Array], Array],
     **common: object,
 ) -> Node:
-    """The cheaper node of the staircase ``rows``, proven equal to ``defined``; the requantizer gives slopes, limits."""
-    node: Node = Threshold(thresholds=rows[0], start=rows[1], step=rows[2], **common)  # type: ignore[arg-type]
+    """The cheaper node of the staircase ``rows``, proven equal to ``defined``; the requantizer gives slopes, limits.
+
+    Raises:
+        TooManyCodes: the steps are too many to compare and lie on no line.
+    """
     channels, steps = rows[0].shape
-    found = to_mul_shift(requantizer, rows, low, high)
-    if found is not None:
-        mul, add, shift = found
-        bits = (requantizer.high - requantizer.low).bit_length()
-        fits = (int(np.abs(mul).max()) << input_bits) + int(np.abs(add).max()) < INT64
-        if fits and mul_shift_cost(mul, input_bits, bits) < threshold_cost(steps, channels, input_bits):
-            limits = {"low": requantizer.low, "high": requantizer.high}
-            node = MulShift(mul=mul, add=add, shift=shift, **limits, **common)  # type: ignore[arg-type]
+    factors = to_mul_shift(requantizer, rows, low, high)
+    node: Node
+    if factors is not None and (
+        steps > MOST_COMPARATORS
+        or mul_shift_cost(factors.mul, input_bits, (requantizer.high - requantizer.low).bit_length())
+        < threshold_cost(steps, channels, input_bits)
+    ):
+        node = _mul_shift(requantizer, factors, common)
+    elif steps > MOST_COMPARATORS:
+        raise TooManyCodes(f"{steps} thresholds a channel that lie on no line take as many comparators", COMPARED_BITS)
+    else:
+        node = Threshold(thresholds=rows[0], start=rows[1], step=rows[2], **common)  # type: ignore[arg-type]
     prove(node, defined, rows, low, high)
     return node

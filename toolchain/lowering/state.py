@@ -60,12 +60,9 @@ class Lowering:
 
     def append(self, node: Node, inputs: tuple[Term, ...]) -> Term:
         """Append ``node`` with the narrowest output type; returns its output, scale 1."""
-        try:
-            low, high = output_range(node, inputs[0].value.shape, *((t.low, t.high) for t in inputs))
-        except OverflowError:
-            low, high = -LARGEST, LARGEST
+        low, high = output_range(node, inputs[0].value.shape, *((t.low, t.high) for t in inputs))
         if max(-low, high) >= LARGEST:
-            raise UserError(
+            raise TooWide(
                 "its integers need more than 62 bits",
                 where=where(node),
                 hint="quantize its inputs with fewer bits, or what is added with one scale",
@@ -74,6 +71,10 @@ class Lowering:
         record = {key: getattr(node, key) for key in node.__dataclass_fields__} | {"outputs": (value,)}
         self.nodes.append(type(node)(**record))
         return Term(value, (Fraction(1),), low, high)
+
+
+class TooWide(UserError):
+    """Integers that leave no room for exact arithmetic in 64 bits."""
 
 
 @singledispatch
@@ -102,6 +103,12 @@ def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
         parts = [even(state, node, Scaled((term,), (Fraction(0),))) for term in x.terms]
         return single(state, node, Scaled(tuple(part.terms[0] for part in parts), x.offset))
     ratio = ratios.pop()
+    if max(abs(ratio.numerator), ratio.denominator) >= LARGEST:
+        raise TooWide(
+            "the scales of what it adds share no unit of 62 bits",
+            where=where(node),
+            hint="quantize what it adds with one scale",
+        )
     total = state.emit(
         Add, node, x.terms, a.value.shape, multipliers=(ratio.numerator, ratio.denominator), suffix="_sum"
     )
@@ -131,7 +138,7 @@ def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Sca
     kind = term.value.qint
     reach = max(map(abs, mul)) * max(-kind.min, kind.max) + max(map(abs, add))
     if reach >= LARGEST:
-        raise UserError(
+        raise TooWide(
             "the scales of its input's channels share no unit of 62 bits",
             where=where(node),
             hint="quantize its input with one scale",

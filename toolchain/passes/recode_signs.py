@@ -29,6 +29,7 @@ from toolchain.ir.ops import (
 )
 from toolchain.ir.ranges import dot_bounds
 from toolchain.ir.types import QInt
+from toolchain.ir.verify import MOST
 
 _CODE = QInt(1, False)
 _MOVING = (Window, Reshape, Slice, Concat, Upsample, DepthToSpace)
@@ -67,7 +68,7 @@ def _recodable(graph: Graph) -> set[str]:
     def takes_codes(node: Node) -> bool:
         if isinstance(node, MatVec | GroupedMatVec):
             readers = consumers[node.output.name]
-            return node.output.name != graph.output and all(isinstance(r, Threshold | MulShift) for r in readers)
+            return node.output.name != graph.output and all(_can_follow(r, node) for r in readers)
         return _moves(node) and node.output.name in found
 
     while True:
@@ -105,6 +106,14 @@ def _coded(node: Node) -> Node:
 def _narrowed(node: MatVec | GroupedMatVec) -> Node:
     low, high = dot_bounds(node.weight.reshape(len(node.weight), -1), 0, 1)
     return replace(node, outputs=(replace(node.output, type=QInt.holding(int(low.min()), int(high.max()))),))
+
+
+def _can_follow(reader: Node, product: MatVec) -> bool:
+    """Whether ``reader`` can requantize ``product`` of codes: a MulShift's numbers double, and take its sums up."""
+    if not isinstance(reader, MulShift):
+        return isinstance(reader, Threshold)
+    mul, add = (int(np.abs(v).max()) for v in (reader.mul, reader.add))
+    return max(2 * mul, add + mul * int(np.abs(product.weight.sum(axis=1)).max())) < MOST
 
 
 def _requantizing(node: Node, total: Array) -> Node:

@@ -6,15 +6,18 @@
 
 namespace fpgaflow {
 
-// Config: id, positions, channels, lanes, dsp; mul_blocks, mul_lanes; add_blocks, add_lanes; shift, low, high;
-// in_t, out_t, mul_t, add_t, product_t, sum_t. sum_t holds x * mul + add and half a unit more.
+// y = clip(base + round((x * mul + add) / 2**shift)), the bases even: they may as well be added before.
+// Config: id, positions, channels, lanes, dsp; mul_blocks, mul_lanes; add_blocks, add_lanes; base_blocks, base_lanes;
+// shift, low, high; in_t, out_t, mul_t, add_t, base_t, product_t, sum_t, which holds the numerator, bases included, and
+// half a unit more.
 // A table has one entry a channel, [channels / lanes][lanes], or one for all, [1][1].
 // Cycles a frame: positions * channels / lanes.
 template <class Config>
 void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
                const Exact<typename Config::mul_t> (&mul)[Config::mul_blocks][Config::mul_lanes],
-               const Exact<typename Config::add_t> (&add)[Config::add_blocks][Config::add_lanes], int frames) {
+               const Exact<typename Config::add_t> (&add)[Config::add_blocks][Config::add_lanes],
+               const Exact<typename Config::base_t> (&base)[Config::base_blocks][Config::base_lanes], int frames) {
     typedef Exact<typename Config::in_t> value_t;
     typedef Exact<typename Config::mul_t> mul_t;
     typedef Exact<typename Config::product_t> product_t;
@@ -36,8 +39,10 @@ void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                     const mul_t factor = mul[entry(c, Config::mul_blocks)][entry(l, Config::mul_lanes)];
                     const value_t value = static_cast<value_t>(word.v[l]);
                     const product_t product = Multiplier<Config::dsp>::template product<product_t>(factor, value);
-                    const sum_t sum =
-                        sum_t(product) + sum_t(add[entry(c, Config::add_blocks)][entry(l, Config::add_lanes)]);
+                    const sum_t below = sum_t(add[entry(c, Config::add_blocks)][entry(l, Config::add_lanes)]);
+                    const sum_t above = sum_t(base[entry(c, Config::base_blocks)][entry(l, Config::base_lanes)]);
+                    const sum_t offset = static_cast<sum_t>(static_cast<sum_t>(above << Config::shift) + below);
+                    const sum_t sum = static_cast<sum_t>(sum_t(product) + offset);
                     // Adding just below half rounds half down; one more where the quotient is odd makes it even.
                     const sum_t odd = exact ? sum_t(0) : static_cast<sum_t>((sum >> Config::shift) & sum_t(1));
                     const sum_t rounded = static_cast<sum_t>((sum + below_half + odd) >> Config::shift);
