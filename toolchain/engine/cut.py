@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding
+from toolchain.engine.limits import line_bits, too_wide
+from toolchain.engine.shape import LINE_BITS
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -51,7 +53,13 @@ def refusals(graph: Graph) -> list[tuple[str, str]]:
     """Every node that the engine cannot run and why."""
     cutter = _Cutter(graph, fuse=True)
     cutter.passes()
-    return list(dict.fromkeys((error.where, error.what) for error in cutter.refused))
+    found = cutter.refused
+    if not found:
+        try:
+            cut(graph)
+        except UserError as error:
+            found = [error]
+    return list(dict.fromkeys((error.where, error.what) for error in found))
 
 
 FOLDED_CHANNELS = 4
@@ -80,7 +88,11 @@ class _Cutter:
         if self.refused:
             raise self.refused[0]
         bits = 4 if max(value.qint.bits for value in self._codes()) <= 4 else WIDEST_CODE  # words fill memory beats
-        return Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits)
+        found = Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits)
+        wide = too_wide(found)
+        if wide is not None:
+            raise wide
+        return found
 
     def passes(self) -> list[Pass]:
         """The passes on the graph's own codes; what has none is in ``refused``."""
@@ -187,6 +199,9 @@ class _Cutter:
         if not isinstance(node, MulShift):
             return value, None
         self.done.add(node.name)
+        bits = line_bits(node, value.qint)
+        if bits > LINE_BITS - 2 or node.base.any():  # two bits for codes without signs
+            raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
         channels = value.shape[2]
         mul, add = (np.broadcast_to(v, (channels,)).astype(np.int64) for v in (node.mul, node.add))
         return node.output, Requant(mul, add, node.shift, node.low, node.high, node.output.qint.signed)

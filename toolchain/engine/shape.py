@@ -15,6 +15,9 @@ BEAT_BITS = 128
 SUM_BITS = 32
 """Bits that a sum without a quantizer is stored in."""
 
+FIELD_BITS = 32
+"""Bits of a number in the pass table."""
+
 LINE_BITS = 62
 """Widest product of a requantizer, and its widest offset: the C simulation adds them in 64 bits."""
 

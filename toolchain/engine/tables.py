@@ -11,8 +11,9 @@ import numpy as np
 from toolchain.engine.layers import Cut, Pass, Requant, half, parts_of, signed_bits
 from toolchain.engine.schedule import Places, Schedule, schedule
 from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
-from toolchain.errors import UserError
+from toolchain.errors import FlowError, UserError
 from toolchain.hls_templates.fabric import tap_digits
+from toolchain.hls_templates.literals import INT
 from toolchain.ir.ops import Array
 
 Placement = Mapping[str, int | None]
@@ -245,6 +246,9 @@ def _table_entry(facts: Mapping[str, int]) -> Array:
     unknown = set(facts) - set(FIELDS)
     if unknown:
         raise ValueError(f"no fields {sorted(unknown)}")
+    for name, value in facts.items():
+        if not INT.min <= value <= INT.max:
+            raise FlowError(f"field '{name}' of the pass table is {value}, which {INT} does not hold")
     row = np.zeros(TABLE_BEATS * 4, dtype=np.int32)
     row[: len(FIELDS)] = [facts.get(name, 0) for name in FIELDS]
     return row.view(np.uint64).reshape(-1, 2)

@@ -1,0 +1,58 @@
+"""What the engine's number formats cannot hold, said before anything is searched or packed."""
+
+from __future__ import annotations
+
+from toolchain.engine.layers import Cut, Pass, Requant, signed_bits
+from toolchain.engine.shape import FIELD_BITS, LINE_BITS, SUM_BITS
+from toolchain.errors import UserError
+from toolchain.ir.ops import MulShift
+from toolchain.ir.ranges import line_range
+from toolchain.ir.types import QInt
+
+
+def line_bits(node: MulShift, sums: QInt) -> int:
+    """Bits of the numerators of a requantizer of ``sums``."""
+    low, high = line_range(node, sums.min, sums.max)
+    return QInt.holding(min(low, -1), high).bits
+
+
+def too_wide(cut: Cut) -> UserError | None:
+    """Why no engine holds the numbers of ``cut``; None where one may.
+
+    All requantizers have the largest shift of any: a small one's factors grow by the difference.
+    """
+    need = cut.formats
+    sums = max(need.sum_bits, need.window_sum_bits)
+    if sums > SUM_BITS:
+        return UserError(
+            f"the engine cannot run it: its sums have {sums} bits, {SUM_BITS} are stored",
+            where=_widest(cut).name,
+            hint="use fewer bits, or architecture streaming",
+        )
+    if max(need.mul_bits + sums, need.add_bits) > LINE_BITS:
+        steepest = max(_requants(cut), key=lambda pair: pair[1].shift)[0]
+        return UserError(
+            f"the engine cannot run it: factors of {need.mul_bits} bits of sums of {sums} bits, "
+            f"{LINE_BITS} are added at once",
+            where=steepest.name,
+            hint="use fewer bits, or 'fpgaflow quantize --factor-bits', or architecture streaming",
+        )
+    constants = [m.add << (need.merge_shift - m.shift) for m in cut.merges]
+    if need.merge_bits > FIELD_BITS or signed_bits(constants) > LINE_BITS:
+        merges = [p for p in cut.passes if p.merge is not None]
+        return UserError(
+            f"the engine cannot run it: its sum of branches takes factors of {need.merge_bits} bits, "
+            f"{FIELD_BITS} are stored",
+            where=max(merges, key=lambda p: p.merge.shift if p.merge else 0).name,
+            hint="give both branches one scale",
+        )
+    return None
+
+
+def _requants(cut: Cut) -> list[tuple[Pass, Requant]]:
+    return [(p, r) for p in cut.passes for r in (p.first, p.second) if r is not None]
+
+
+def _widest(cut: Cut) -> Pass:
+    """The pass with the most products a sum."""
+    return max(cut.passes, key=lambda p: p.weights // len(p.conv.weight) if p.conv is not None else 0)
