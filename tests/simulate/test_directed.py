@@ -65,15 +65,17 @@ def test_every_channel_sees_both_sides_of_every_threshold(per_channel):
         assert seen >= {int(x) for t in row for x in (t - 1, t) if -128 <= x <= 127}
 
 
-@pytest.mark.parametrize("mul, add, shift, low, high", [
-    ((37, -90, 0), (100, 7, 5), 8, -8, 7),
-    ((4, -12, 64), (32, 0, 16), 6, 0, 15),
-    ((3, 1, -1), (0, 1 << 40, 0), 0, -(1 << 33), 1 << 33),
+@pytest.mark.parametrize("mul, add, base, shift, low, high", [
+    ((37, -90, 0), (100, 7, 5), (0,), 8, -8, 7),
+    ((4, -12, 64), (32, 0, 16), (0,), 6, 0, 15),
+    ((3, 1, -1), (0, 1 << 40, 0), (0,), 0, -(1 << 33), 1 << 33),
+    ((37 << 52, -90 << 52, 0), (-4 << 52, 9, 5 << 52), (-20, 8, 2), 60, -30, 17),
 ])  # fmt: skip
-def test_every_channel_sees_both_sides_of_every_change_of_code_and_the_ties(mul, add, shift, low, high):
+def test_every_channel_sees_both_sides_of_every_change_of_code_and_the_ties(mul, add, base, shift, low, high):
     b = Builder((32, 32, 3), 9, signed=True)
     b.mulshift(b.input)
     facts = {"mul": np.array(mul), "add": np.array(add), "shift": shift, "low": low, "high": high}
+    facts["base"] = np.array(base)
     node = type(b.nodes[-1])(
         name="m", inputs=("x",), outputs=(Value("y", (32, 32, 3), QInt.holding(low, high)),), **facts
     )

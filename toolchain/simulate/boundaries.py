@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.ops import ArgMax, Array, Depthwise, MatVec, MulShift, Node, Pool, RowConv, Threshold
-from toolchain.ir.ranges import Range, Shape, dot_bounds
+from toolchain.ir.ranges import Range, Shape, dot_bounds, line_range
 
 TIES = 6
 """Inputs a channel that lie in the middle between two codes."""
@@ -122,8 +122,10 @@ def _code_changes(node: MulShift, r: Range, most: int) -> Array:
     K codes of every channel, evenly spread, the first and the last that it can give among them: where it leaves
     ``low`` and where it reaches ``high``, if it does.
     """
-    channels = max(len(node.mul), len(node.add))
-    mul, add = (np.broadcast_to(values, (1, channels)) for values in (node.mul, node.add))
+    channels = len(node.lines)
+    mul, add = (np.array(numbers, dtype=object) for numbers in zip(*node.lines, strict=True))
+    if max(map(abs, line_range(node, *r))) + (1 << node.shift) < 1 << 62:  # else the bounds are Python's integers
+        mul, add = mul.astype(np.int64), add.astype(np.int64)
     answers = evaluate_node(node, np.repeat(np.array(r, dtype=np.int64)[:, None, None, None], channels, axis=3))
     least, largest = answers.min(axis=0).reshape(1, -1), answers.max(axis=0).reshape(1, -1)
     count = min(max(1, most), max(1, int((largest - least).max())))
@@ -131,20 +133,18 @@ def _code_changes(node: MulShift, r: Range, most: int) -> Array:
     codes = np.minimum(least + 1 + (share * (largest - least - 1)).round().astype(np.int64), largest)
     codes[-1] = largest
     # x * mul + add reaches the middle below the code
-    bound = (codes << node.shift) - ((1 << node.shift) >> 1) - add
+    bound = (codes.astype(mul.dtype) << node.shift) - ((1 << node.shift) >> 1) - add
     divisor = np.where(mul == 0, 1, mul)
     first = np.where(mul > 0, -(-bound // divisor), bound // divisor)
     around = np.stack([first - 1, first, first + 1], axis=1).reshape(-1, channels)
-    return np.clip(around, *r)
+    return np.clip(around, *r).astype(np.int64)
 
 
 def _ties(node: MulShift, r: Range) -> Array:
     """Inputs (``TIES``, C or 1) whose sum lies exactly between two codes; the one next to zero where none does."""
-    channels = max(len(node.mul), len(node.add))
-    mul, add = (np.broadcast_to(values, channels).tolist() for values in (node.mul, node.add))
-    found = np.full((TIES, channels), min(max(0, r[0]), r[1]), dtype=np.int64)
-    for c in range(channels):
-        ties = _ties_of(node, mul[c], add[c], r)
+    found = np.full((TIES, len(node.lines)), min(max(0, r[0]), r[1]), dtype=np.int64)
+    for c, (mul, add) in enumerate(node.lines):
+        ties = _ties_of(node, mul, add, r)
         found[: len(ties), c] = ties
     return found
 
