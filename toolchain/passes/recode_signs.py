@@ -108,7 +108,7 @@ def _narrowed(node: MatVec | GroupedMatVec) -> Node:
     return replace(node, outputs=(replace(node.output, type=QInt.holding(int(low.min()), int(high.max()))),))
 
 
-def _can_follow(reader: Node, product: MatVec) -> bool:
+def _can_follow(reader: Node, product: MatVec | GroupedMatVec) -> bool:
     """Whether ``reader`` can requantize ``product`` of codes: a MulShift's numbers double, and take its sums up."""
     if not isinstance(reader, MulShift):
         return isinstance(reader, Threshold)
