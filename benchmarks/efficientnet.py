@@ -90,8 +90,8 @@ def row_of(case: Case, count: int) -> Row:
     folder = quantized(case)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     file = read_qonnx(folder / "model.onnx")
-    assert file.pixels is not None
-    integer, spent = timed(lambda: to_integer(file.graph, (file.pixels.scale, file.pixels.offset)))
+    assert file.encoding is not None
+    integer, spent = timed(lambda: to_integer(file.graph, file.encoding))
     pixels = images()[0][-case.test :][:count].transpose(0, 2, 3, 1)
     started = time.perf_counter()
     evaluate(integer, encode(integer, pixels))

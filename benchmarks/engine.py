@@ -171,8 +171,8 @@ def mobilenet() -> Graph:
 def efficientnet(case: Case) -> Graph:
     """EfficientNet-Lite0 with its real weights."""
     file = read_qonnx(quantized(case) / "model.onnx")
-    assert file.pixels is not None
-    return to_integer(file.graph, (file.pixels.scale, file.pixels.offset))
+    assert file.encoding is not None
+    return to_integer(file.graph, file.encoding)
 
 
 def find(graph: Graph, board: Board, variant: Variant, seconds: float) -> Engine:

@@ -6,17 +6,15 @@ MobileNetV2 comes from the quantized file at hand; these are the networks withou
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Add, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
 from toolchain.ir.ranges import output_range
-from toolchain.ir.types import Encoding, QInt, Value
+from toolchain.ir.types import Encoding, InputType, QInt, Value
 
 SEED = 0
-ENCODING = Encoding(pixel_scale=(Fraction(1),), pixel_offset=(Fraction(0),), quantizer=None)
 SHIFT_BITS = 13
 """Bits of a requantizer's largest factors, about."""
 
@@ -35,7 +33,8 @@ class Network:
 
     def graph(self, output: Value) -> Graph:
         """The graph that ends in ``output``."""
-        return Graph(name=self.name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=ENCODING)
+        encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
+        return Graph(name=self.name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
 
     def conv(self, x: Value, outputs: int, kernel: int = 1, stride: int = 1, *, signed: bool = False) -> Value:
         """A convolution and its quantizer."""

@@ -30,6 +30,7 @@ from toolchain.errors import UserError
 from toolchain.files import write_bytes, write_text
 from toolchain.flow.build import load_hardware
 from toolchain.flow.hls4ml import build_hls4ml, distance_line
+from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.frontend.agreement import compare
@@ -39,7 +40,6 @@ from toolchain.hls4ml_backend.build import Target, build
 from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.lowering.lower import UNIT_PIXEL
 from toolchain.lowering.pipeline import to_integer
 from toolchain.report.data import Hls4ml
 from toolchain.simulate.compiler import cache_folder
@@ -220,8 +220,7 @@ def row_of(case: Case, folder: Path, seconds: float | None) -> Row:
 
     def lowered() -> tuple[ModelFile, Graph]:
         model = read_qonnx(path)
-        pixel = UNIT_PIXEL if model.pixels is None else (model.pixels.scale, model.pixels.offset)
-        return model, to_integer(model.graph, pixel)
+        return model, to_integer(model.graph, chosen_encoding(model, None)[0])
 
     (model, integer), spent = timed(lowered)
     row: Row = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ import numpy as np
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Add, GlobalSum, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
 from toolchain.ir.ranges import output_range
-from toolchain.ir.types import Encoding, QInt, Value
-
-_ENCODING = Encoding(pixel_scale=(Fraction(1),), pixel_offset=(Fraction(0),), quantizer=None)
+from toolchain.ir.types import Encoding, InputType, QInt, Value
 
 
 class Network:
@@ -27,7 +24,8 @@ class Network:
 
     def graph(self, name: str, output: Value) -> Graph:
         """The graph that ends in ``output``."""
-        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=_ENCODING)
+        encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
+        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
 
     def _append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: Any) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"

@@ -72,9 +72,13 @@ FPGAFLOW_API void fpgaflow_set_depths(const char* const* names, const std::int64
 }
 #endif
 
-// Codes (H, W, C) of one image of pixels (C, H, W).
-FPGAFLOW_API void fpgaflow_encode(const std::uint8_t* pixels, std::int64_t* codes) {
-    host::encode_pixels(pixels, codes);
+// Codes (H, W, C) of one frame of integers, or of real numbers, (C, H, W).
+FPGAFLOW_API void fpgaflow_encode_integers(const std::int64_t* integers, std::int64_t* codes) {
+    host::encode_integers(integers, codes);
+}
+
+FPGAFLOW_API void fpgaflow_encode_reals(const float* reals, std::int64_t* codes) {
+    host::encode_reals(reals, codes);
 }
 
 // Elements recorded from a stream by the last run of this thread; copied to `elements` unless it is null.

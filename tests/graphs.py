@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,7 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.ranges import output_range
-from toolchain.ir.types import Encoding, QInt, Value
-
-_ENCODING = Encoding(pixel_scale=(Fraction(1),), pixel_offset=(Fraction(0),), quantizer=None)
+from toolchain.ir.types import Encoding, InputType, QInt, Value
 
 
 class Builder:
@@ -43,7 +40,8 @@ class Builder:
 
     def graph(self, output: Value, name: str = "net") -> Graph:
         """The graph that ends in ``output``."""
-        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=_ENCODING)
+        encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
+        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
 
     def _append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], /, **facts: Any) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +33,11 @@ FpsOption = Annotated[float | None, typer.Option(min=1e-3, help="Least resources
 BudgetOption = Annotated[list[str] | None, typer.Option("--budget", help="Share of a resource, e.g. lut=0.7.")]
 PlanOption = Annotated[Path | None, typer.Option("--plan", help="Take this plan instead of searching for one.")]
 TimeOption = Annotated[float, typer.Option("--time-limit", min=0.1, help="Seconds for each round of the solver.")]
-PixelOption = Annotated[str | None, typer.Option("--pixel-scale", help="Real value of a pixel step, e.g. 1/255.")]
+PixelOption = Annotated[str | None, typer.Option("--pixel-scale", help="Real value of a pixel's step, e.g. 1/255.")]
+InputOption = Annotated[
+    str | None,
+    typer.Option("--input", help="Type of the input: TYPE[:SCALE[:ZERO]], e.g. int8:0.05, 'fixed<16,6>', bipolar."),
+]
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Images to verify on, .npy.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Their classes, .npy.")]
 DataOption = Annotated[str | None, typer.Option("--data", help="Data set to verify on instead.")]
@@ -124,6 +127,7 @@ def export(
     plan: PlanOption = None,
     time_limit: TimeOption = 60.0,
     pixel_scale: PixelOption = None,
+    given: InputOption = None,
     images: ImagesOption = None,
     labels: LabelsOption = None,
     data: DataOption = None,
@@ -137,7 +141,8 @@ def export(
     allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
 ) -> None:
     """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
-    from toolchain.flow.options import parse_pixel_scale, uses_hls4ml
+    from toolchain.flow.inputs import stated_input
+    from toolchain.flow.options import uses_hls4ml
 
     seconds = hls4ml_seconds if uses_hls4ml(backend) else None
     search = _search(board, clock, target_fps, budget, plan, time_limit, architecture)
@@ -155,7 +160,7 @@ def export(
                 folder,
                 search,
                 check,
-                pixel_scale=parse_pixel_scale(pixel_scale),
+                given=stated_input(given, pixel_scale),
                 hls4ml_seconds=seconds,
                 progress=bars,
             )
@@ -176,15 +181,15 @@ def export(
 
 
 @app.command()
-def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> None:
+def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None, given: InputOption = None) -> None:
     """QONNX to the integer network: graph.json and weights.npz."""
     model = _model_file(model)
     from toolchain.flow.build import build_name
-    from toolchain.flow.options import parse_pixel_scale
+    from toolchain.flow.inputs import stated_input
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
-    graph = run(model, out or Path("build") / build_name(model), pixel_scale=parse_pixel_scale(pixel_scale))
+    graph = run(model, out or Path("build") / build_name(model), given=stated_input(given, pixel_scale))
     console().print(to_text(graph), markup=False, soft_wrap=True)
 
 
@@ -192,15 +197,16 @@ def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None) -> Non
 def check(
     model: Model,
     pixel_scale: PixelOption = None,
+    given: InputOption = None,
     engine: Annotated[bool, typer.Option("--engine", help="Also whether the engine's units run it.")] = False,
 ) -> None:
     """List every node of a QONNX file as supported, folded or refused, and why; exit code 2 if any is refused."""
     from toolchain.flow.coverage import check as run
-    from toolchain.flow.options import parse_pixel_scale
+    from toolchain.flow.inputs import stated_input
     from toolchain.flow.tables import coverage_table
 
-    pixel = parse_pixel_scale(pixel_scale)
-    found = run(_model_file(model), ((pixel,), (Fraction(0),)) if pixel else None)
+    stated = stated_input(given, pixel_scale)
+    found = run(_model_file(model), stated)
     console().print(coverage_table(found))
     console().print(found.verdict, markup=False, soft_wrap=True)
     if not found.supported:
@@ -208,7 +214,7 @@ def check(
     if engine:
         from toolchain.flow.engine_stages import refusals_of
 
-        refused = refusals_of(_model_file(model))
+        refused = refusals_of(_model_file(model), stated)
         console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
         if refused:
             raise typer.Exit(UserError.exit_code)
@@ -226,6 +232,7 @@ def explore(
     time_limit: TimeOption = 60.0,
     pareto: Annotated[bool, typer.Option("--pareto", help="Show what slower accelerators save: pareto.json.")] = False,
     pixel_scale: PixelOption = None,
+    given: InputOption = None,
     bits: Annotated[str | None, typer.Option("--bits", help="search: bits of weights on the engine.")] = None,
     widths: Annotated[str, typer.Option("--widths", help="Bits to choose from.")] = "4,6,8",
     sensitivity: Annotated[Path | None, typer.Option("--sensitivity", help="JSON: layer, bits, loss.")] = None,
@@ -233,7 +240,7 @@ def explore(
 ) -> None:
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
     from toolchain.flow.build import build_name
-    from toolchain.flow.options import parse_pixel_scale
+    from toolchain.flow.inputs import stated_input
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
@@ -244,7 +251,7 @@ def explore(
     if not (source / "graph.json").is_file():
         model = _model_file(source)
         folder = out or Path("build") / build_name(model)
-        run_lower(model, folder, pixel_scale=parse_pixel_scale(pixel_scale))
+        run_lower(model, folder, given=stated_input(given, pixel_scale))
     search = _search(board, clock, target_fps, budget, plan, time_limit)
     if bits is not None:
         _search_bits(folder, search, bits, widths, sensitivity, loss)

@@ -159,7 +159,7 @@ def test_lower_prints_the_integer_network(model, run, tmp_path):
         ),
         (
             ["export", "net.onnx", "--images", "int.npy"],
-            "images of type int64 [int.npy]; give uint8 pixels or float32 values",
+            "images reach 256..256, the input takes 0..255",
         ),
         (["export", "net.onnx", "--images", "nan.npy"], "the images hold NaN or infinity"),
         (["train", "digts"], None),
@@ -171,7 +171,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, model, run,
     for name, array in {
         "empty": np.zeros((0, 3, 8, 8), np.uint8),
         "wide": np.zeros((1, 3, 8, 9), np.uint8),
-        "int": np.zeros((1, 3, 8, 8), np.int64),
+        "int": np.full((1, 3, 8, 8), 256),
         "nan": np.full((1, 3, 8, 8), np.nan, np.float32),
     }.items():
         np.save(tmp_path / f"{name}.npy", array)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,12 @@ from tests.onnx_models import Net, multi_threshold
 from toolchain.errors import UserError
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.execute import execute_reference
-from toolchain.frontend.read import Pixels, read_qonnx
+from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import decode, encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.model_ops import MultiThreshold
 from toolchain.ir.ops import MulShift, Threshold
-from toolchain.ir.types import QInt, Value
+from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering.pipeline import to_integer
 
 Build = Callable[[Net], str]
@@ -73,12 +72,12 @@ def test_every_code_is_the_executors(build: Build, tmp_path: Path) -> None:
 def test_a_network_in_finns_form_is_exact_on_pixels(tmp_path: Path) -> None:
     """Annotated weights are integers, an input annotated UINT8 is pixels of step 1, no code differs."""
     model = read_qonnx(multi_threshold(tmp_path / "net.onnx"))
-    integer = to_integer(model.graph, (model.pixels.scale, model.pixels.offset))
+    integer = to_integer(model.graph, model.encoding)
     x = np.random.default_rng(0).integers(0, 256, (64, *model.graph.input.shape), dtype=np.uint8)
     found = compare(model, integer, x)
     expected = execute_reference(model.path, model.layout.from_ir(x.astype(np.float32)))[model.output]
 
-    assert model.pixels == Pixels((Fraction(1),), (Fraction(0),))
+    assert model.encoding == Encoding(InputType(0, 255))
     assert (found.images, found.top1, found.mismatches) == (64, 1.0, 0)
     ours = decode(integer, evaluate(integer, encode(integer, x))[integer.output])
     np.testing.assert_allclose(ours.reshape(64, 3), expected, atol=1e-4)  # float32 sums of 180 products

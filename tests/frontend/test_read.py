@@ -13,11 +13,11 @@ import pytest
 
 from tests.onnx_models import NETS, Net, flatten_linear, old_style
 from toolchain.frontend.execute import execute_reference
-from toolchain.frontend.read import ModelFile, Pixels, read_qonnx
+from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.model_ops import Affine, Quantize, RealConv, RealPool, Relu
 from toolchain.ir.ops import ArgMax
-from toolchain.ir.types import QInt, Quantizer
+from toolchain.ir.types import Encoding, InputType, QInt, Quantizer
 from toolchain.ir.verify import Level, verify
 
 # float32 sums of the executor against float64: far below a quantizer's step, far above rounding
@@ -242,7 +242,8 @@ def test_metadata(tmp_path: Path) -> None:
     text = '{"pixel": {"scale": ["1/255", "1/127", "2"], "offset": ["-1/2"]}}'
     net.metadata = {"fpgaflow.input": text, "fpgaflow.data": "digits", "other": "kept"}
     model = read_qonnx(net.save(tmp_path / "net.onnx", net.quant("x")))
-    assert model.pixels == Pixels((Fraction(1, 255), Fraction(1, 127), Fraction(2)), (Fraction(-1, 2),))
+    scale, offset = (Fraction(1, 255), Fraction(1, 127), Fraction(2)), (Fraction(-1, 2),)
+    assert model.encoding == Encoding(InputType(0, 255, scale, offset))
     assert model.data == "digits"
     assert model.metadata["other"] == "kept"
 

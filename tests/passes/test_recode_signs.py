@@ -10,10 +10,11 @@ import pytest
 from tests.graphs import Builder, conv_net, random_input
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
+from toolchain.ir.encode import encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import GroupedMatVec, MatVec
-from toolchain.ir.types import QInt, Value
+from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.recode_signs import recode_signs
 from toolchain.passes.to_hardware import to_hardware
@@ -117,3 +118,21 @@ def test_plans_are_made_for_the_bits(pads: int) -> None:
 
     assert BIT in types(hardware).values()
     np.testing.assert_array_equal(evaluate(hardware, x)[hardware.output], evaluate(graph, x)[graph.output])
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+def test_a_bipolar_input_is_sent_as_bits_where_nothing_pads_it_with_zeros(pads):
+    """The host encodes -1 and +1 as 0 and 1 then; the network computes the same from either."""
+    b = Builder((6, 6, 3), 2, signed=True)
+    x = b.matvec(b.window(b.input, pads=(pads,) * 4), 4, 3)
+    signs = b.graph(b.matvec(b.threshold(x, 4), 3, 2))
+    signs = replace(signs, encoding=Encoding(InputType(-1, 1, bipolar=True)))
+    bits = recode_signs(signs)
+    images = random_inputs(signs.encoding, (8, *signs.input.shape))
+
+    assert bits.input.type == (BIT if not pads else SIGN)
+    assert bits.encoding.signs_as_bits == (not pads)
+    np.testing.assert_array_equal(encode(bits, images), images if pads else (images + 1) // 2)
+    answers = [evaluate(verify(g, Level.INTEGER), encode(g, images))[g.output] for g in (signs, bits)]
+    np.testing.assert_array_equal(*answers)
+    assert recode_signs(bits) is bits

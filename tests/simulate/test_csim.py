@@ -24,8 +24,9 @@ from toolchain.hls_templates.generate import READ, WRITE, generate
 from toolchain.ir import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.input_types import parse_input
 from toolchain.ir.ops import MatVec, Reshape, RowConv, Window
-from toolchain.ir.types import Encoding, Quantizer
+from toolchain.ir.types import Encoding, InputType, Quantizer
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate import compiler
@@ -276,14 +277,27 @@ def test_missing_compiler_is_the_users_to_install(monkeypatch):
     compiler.compiler.cache_clear()
 
 
-def test_host_code_encodes_pixels_as_the_ir_does():
+HOST_INPUTS = {
+    "pixels to be quantized": Encoding(
+        InputType(0, 255, (Fraction(1, 255),) * 3, (Fraction(-1, 2), Fraction(0), Fraction(1, 4))),
+        Quantizer(scale=(0.1, 0.2, 0.05), zero_point=1, low=-8, high=7, rounding="FLOOR"),
+    ),
+    "INT12 to be quantized": Encoding(InputType(-2048, 2047), Quantizer(scale=(300.0,), zero_point=0, low=-8, high=7)),
+    "int4 by channel": Encoding(parse_input("int4:0.05,0.7,1/8:3")),
+}
+
+
+@pytest.mark.parametrize("case", HOST_INPUTS)
+def test_host_code_encodes_as_the_ir_does(case):
+    """Integers of the input's type, and real numbers in and beyond its range, by channel."""
+    encoding = HOST_INPUTS[case]
     b = Builder((3, 2, 3), 4, signed=True)
-    quantizer = Quantizer(scale=(0.1, 0.2, 0.05), zero_point=0, low=-8, high=7)
-    scale, offset = (Fraction(1, 255),) * 3, (Fraction(-1, 2), Fraction(0), Fraction(1, 4))
-    graph = replace(b.graph(b.threshold(b.input)), encoding=Encoding(scale, offset, quantizer))
-    graph = serial(graph)
-    images = np.random.default_rng(0).integers(0, 256, (40, 3, 2, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(simulate(graph).encode(images), encode.encode(graph, images))
+    graph = serial(replace(b.graph(b.threshold(b.input)), encoding=encoding))
+    csim, shape = simulate(graph), (40, 3, 2, 3)
+    integers = encode.random_inputs(encoding, shape)
+    reals = np.random.default_rng(1).normal(0, 2 * float(encode.worth(encoding.input, integers).max()), shape)
+    for images in (integers, reals.astype(np.float32), encode.host_values(graph, integers)):
+        np.testing.assert_array_equal(csim.encode(images), encode.encode(graph, images))
 
 
 @pytest.mark.parametrize("bits, lanes", [(3, 5), (12, 10), (20, 5)])

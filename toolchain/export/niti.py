@@ -24,6 +24,7 @@ from toolchain.frontend.agreement import Agreement, compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
+from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.models import Shape
@@ -163,7 +164,7 @@ def export_frozen(
 def _compared(path: Path, pixels: PixelMap, images: NDArray[np.uint8], expected: NDArray[np.int32]) -> Agreement:
     """Compare the lowered file with the network's sums, exactly, and then with its own float32 execution."""
     file = read_qonnx(path)
-    integer = to_integer(file.graph, (pixels.scale, pixels.offset))
+    integer = to_integer(file.graph, Encoding(InputType(0, 255, pixels.scale, pixels.offset)))
     sums = evaluate(integer, encode(integer, images))[integer.output].reshape(expected.shape)
     differing = int((sums != expected).any(axis=1).sum())
     if differing:

@@ -77,7 +77,8 @@ def load_folder_images(folder: Path, check: Check) -> Images:
     graph = load(folder)
     layout = Layout(record.axes, graph.input.shape)
     data = check.data or (record.data if check.images is None else None)
-    images = load_images(layout, images=check.images, labels=check.labels, data=data, count=check.count)
+    assert graph.encoding is not None
+    images = load_images(layout, graph.encoding, images=check.images, labels=check.labels, data=data, count=check.count)
     encode(graph, images.x)  # refuses what the network cannot read
     return images
 

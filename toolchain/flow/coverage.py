@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.errors import UserError
+from toolchain.flow.inputs import choose
 from toolchain.frontend.layout import Tensor
 from toolchain.frontend.onnx_file import OnnxNode, load_onnx
-from toolchain.frontend.read import input_layout, pixels_of, read_node, whole_graph
+from toolchain.frontend.read import encoding_of, input_layout, read_node, whole_graph
 from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
-from toolchain.lowering.lower import UNIT_PIXEL, refusals
-from toolchain.lowering.scaled import Numbers
+from toolchain.ir.types import InputType
+from toolchain.lowering.lower import refusals
 
 SUPPORTED, FOLDED, REFUSED, UNKNOWN = "supported", "folded", "refused", "unknown"
 _SHAPE_KEEPING = """
@@ -65,8 +66,8 @@ class Coverage:
         )
 
 
-def check(path: Path, pixel: tuple[Numbers, Numbers] | None = None) -> Coverage:
-    """Judge every node of the ONNX file ``path``.
+def check(path: Path, given: InputType | None = None) -> Coverage:
+    """Judge every node of the ONNX file ``path``, whose input is ``given`` where the file does not tell it.
 
     Raises:
         UserError: the file as a whole cannot be read.
@@ -75,8 +76,6 @@ def check(path: Path, pixel: tuple[Numbers, Numbers] | None = None) -> Coverage:
     reader = Reader(file)
     layout = input_layout(reader)
     value = reader.start(layout)
-    stated = pixels_of(file, layout)
-    pixel = pixel or ((stated.scale, stated.offset) if stated else UNIT_PIXEL)
     nodes: list[NodeStatus] = []
     makers: dict[str, int] = {}  # index of the ONNX node that each IR node stems from
     for node in file.nodes:
@@ -85,12 +84,13 @@ def check(path: Path, pixel: tuple[Numbers, Numbers] | None = None) -> Coverage:
         makers |= {made.name: len(nodes) - 1 for made in reader.nodes[before:]}
     first = next((node for node in nodes if node.status == REFUSED), None)
     graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)
-    for name, fault in refusals(graph, pixel).items():
+    encoding, notes = choose(encoding_of(file, layout), file.datatypes.get(file.input, ""), graph, given)
+    for name, fault in refusals(graph, encoding).items():
         old = nodes[makers[name]]
         if old.status != REFUSED:
             nodes[makers[name]] = NodeStatus(old.name, old.op, REFUSED, fault.what, fault.hint)
             first = first or nodes[makers[name]]
-    return Coverage(file.path.name, tuple(nodes), tuple(reader.notes), first)
+    return Coverage(file.path.name, tuple(nodes), (*reader.notes, *notes), first)
 
 
 def _read(reader: Reader, node: OnnxNode) -> NodeStatus:

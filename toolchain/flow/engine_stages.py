@@ -22,6 +22,7 @@ from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
 from toolchain.flow.build import Simulated
+from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.options import Search, prepared_board
 from toolchain.flow.records import ModelRecord, read_record, write_record
 from toolchain.frontend.read import read_qonnx
@@ -29,6 +30,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import ArgMax, Array
 from toolchain.ir.store import load, stored_digest
+from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.records import Record
 from toolchain.simulate.compiler import write_atomic, write_project
@@ -140,9 +142,11 @@ def _written(folder: Path, search: Search, found: Engine, clock: float) -> Engin
     return record
 
 
-def refusals_of(model: Path) -> list[str]:
-    """What the engine cannot run of the QONNX file ``model``: every node and why."""
-    return [f"{where}: {why}" for where, why in refusals(to_integer(read_qonnx(model).graph))]
+def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
+    """What the engine cannot run of the QONNX file ``model``, whose input is ``given``: every node and why."""
+    file = read_qonnx(model)
+    encoding, _ = chosen_encoding(file, given)
+    return [f"{where}: {why}" for where, why in refusals(to_integer(file.graph, encoding))]
 
 
 def load_build(folder: Path) -> Build:

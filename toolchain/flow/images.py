@@ -9,14 +9,16 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Layout
+from toolchain.ir.encode import random_inputs
 from toolchain.ir.ops import Array
+from toolchain.ir.types import Encoding
 
 RANDOM_IMAGES = 64
 
 
 @dataclass(frozen=True)
 class Images:
-    """``x`` (N, H, W, C), uint8 pixels or float32 values, with labels ``y`` (N,) where they are known."""
+    """``x`` (N, H, W, C), integers of the input's type or float32 values, with labels ``y`` (N,) where known."""
 
     name: str
     x: Array
@@ -24,9 +26,17 @@ class Images:
 
 
 def load_images(
-    layout: Layout, *, images: Path | None, labels: Path | None, data: str | None, count: int | None
+    layout: Layout,
+    encoding: Encoding,
+    *,
+    images: Path | None,
+    labels: Path | None,
+    data: str | None,
+    count: int | None,
 ) -> Images:
-    """The first ``count`` images of the file ``images``, else of the data set ``data``, else random pixels.
+    """The first ``count`` images of the file ``images``, else of the data set ``data``, else of random numbers.
+
+    ``encoding`` tells the integers that are drawn, and what the host makes of what it is given.
 
     Raises:
         UserError: unreadable files, shapes that do not fit the network's input, no images.
@@ -41,8 +51,8 @@ def load_images(
 
         found = Images(data, *load_test(data))
     else:
-        pixels = np.random.default_rng(0).integers(0, 256, (RANDOM_IMAGES, *layout.shape), dtype=np.uint8)
-        return Images("random pixels", pixels, None)
+        name = "random pixels" if encoding.input.is_pixel else "random inputs"
+        return Images(name, random_inputs(encoding, (RANDOM_IMAGES, *layout.shape)), None)
     if not len(found.x):
         raise UserError("no images", where=found.name)
     if found.y is not None and len(found.y) != len(found.x):
@@ -75,6 +85,8 @@ def _arranged(x: Array, layout: Layout, name: str) -> Array:
         arranged = layout.to_ir(x.reshape(len(x), channels))
     else:
         raise UserError(f"images of shape {x.shape[1:]} do not fit the network's input {onnx}", where=name)
-    if arranged.dtype != np.uint8 and not np.issubdtype(arranged.dtype, np.floating):
-        raise UserError(f"images of type {arranged.dtype}", where=name, hint="give uint8 pixels or float32 values")
-    return arranged if arranged.dtype == np.uint8 else arranged.astype(np.float32)
+    if arranged.dtype == np.bool_:
+        return arranged.astype(np.uint8)
+    if not np.issubdtype(arranged.dtype, np.integer) and not np.issubdtype(arranged.dtype, np.floating):
+        raise UserError(f"images of type {arranged.dtype}", where=name, hint="give integers, or float32 values")
+    return arranged if np.issubdtype(arranged.dtype, np.integer) else arranged.astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 from toolchain.boards import Board, Planning, load_board
@@ -112,20 +111,3 @@ def parse_bits(entries: Iterable[str]) -> dict[str, int]:
             raise UserError(f"--bits {entry}: expected NAME=BITS", hint="for example --bits fc=8")
         bits[name] = int(text)
     return bits
-
-
-def parse_pixel_scale(text: str | None) -> Fraction | None:
-    """``"1/255"`` as a fraction; None stays None.
-
-    Raises:
-        UserError: no positive fraction.
-    """
-    if text is None:
-        return None
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if value <= 0:
-        raise UserError(f"--pixel-scale {text} is no positive fraction", hint="write 1/255 or 0.0039")
-    return value

@@ -81,7 +81,7 @@ def probe(model: ModelFile, integer: Graph, images: Array, csim: CSim | None = N
     """Run ``images`` (N, H, W, C), uint8 pixels or real values, through all executions; meant for a few frames."""
     taps = [*_model_taps(model, integer, images)]
     if csim is not None:
-        taps += _csim_taps(integer, csim, encode(integer, images))
+        taps += _csim_taps(csim, encode(csim.graph, images))
     return Probe(len(images), tuple(taps))
 
 
@@ -139,7 +139,7 @@ def _model_taps(model: ModelFile, integer: Graph, images: Array) -> list[Tap]:
     return found
 
 
-def _csim_taps(integer: Graph, csim: CSim, codes: Array) -> list[Tap]:
+def _csim_taps(csim: CSim, codes: Array) -> list[Tap]:
     """Taps of the hardware graph's streams against the evaluator."""
     graph = csim.graph
     found = csim.taps(codes)

@@ -12,6 +12,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.flow.images import load_images
 from toolchain.frontend.layout import Layout
+from toolchain.ir.types import UNIT_PIXEL, Encoding
 
 if TYPE_CHECKING:
     from toolchain.flow.ptq import Images
@@ -83,8 +84,8 @@ def _images(source: Source, images: Path | None, labels: Path | None, data: str 
     channels, height, width = source.shape
     if images is not None:
         layout = Layout("NCHW", (height, width, channels))
-        found = load_images(layout, images=images, labels=labels, data=None, count=None)
-        if found.x.dtype != np.uint8 and source.pixels is not None:
+        found = load_images(layout, Encoding(UNIT_PIXEL), images=images, labels=labels, data=None, count=None)
+        if found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
             raise UserError("the calibration images are no pixels", where=found.name, hint="give uint8 pixels")
         x = layout.from_ir(found.x)
         return Images(found.name, x[:count], x[count:], None if found.y is None else found.y[count:])

@@ -16,7 +16,7 @@ R = TypeVar("R", bound=Record)
 
 
 class ModelRecord(Record):
-    """model.json: the QONNX file a build stems from. ``axes`` are those of its input."""
+    """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type."""
 
     file: str
     sha256: str
@@ -24,6 +24,7 @@ class ModelRecord(Record):
     params: int
     data: str | None
     axes: str
+    input: str
     notes: list[str]
     fpgaflow: str = __version__
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, replace
-from fractions import Fraction
 from pathlib import Path
 
 from toolchain.boards import Board, load_board
@@ -23,6 +22,7 @@ from toolchain.flow.architecture import choose as choose_architecture
 from toolchain.flow.build import Progress, build_name, load_folder_images, load_hardware, silent, staged
 from toolchain.flow.engine_report import make_report as make_engine_report
 from toolchain.flow.hls4ml import build_hls4ml, demand_buildable, distance_line, read_hls4ml
+from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.options import Check, Search, prepared_board
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, write_record
 from toolchain.flow.simulate import demand_exact, simulate
@@ -30,10 +30,10 @@ from toolchain.flow.summary import make_report
 from toolchain.frontend.read import read_qonnx
 from toolchain.hls_templates.generate import generate as generate_files
 from toolchain.ir.graph import Graph
+from toolchain.ir.input_types import input_text
 from toolchain.ir.store import load, save, stored_digest
-from toolchain.lowering.lower import UNIT_PIXEL
+from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
-from toolchain.lowering.scaled import Numbers
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.to_hardware import to_hardware
@@ -49,15 +49,15 @@ def export(
     search: Search,
     check: Check,
     *,
-    pixel_scale: Fraction | None = None,
+    given: InputType | None = None,
     hls4ml_seconds: float | None = None,
     progress: Progress = silent,
 ) -> Report:
     """All stages, from the QONNX file ``model`` to the build folder ``out``, which appears when all of it is there.
 
-    A build whose C simulation or QONNX comparison fails is kept for inspection, and VerificationError is raised. With
-    ``hls4ml_seconds`` the build also holds hls4ml's project, made in that time; whether it is exact is for the caller
-    to judge, see `toolchain.flow.hls4ml.demand_exact`.
+    ``given`` is what the network's input holds, see ``lower``. A build whose C simulation or QONNX comparison fails is
+    kept for inspection, and VerificationError is raised. With ``hls4ml_seconds`` the build also holds hls4ml's project,
+    made in that time; whether it is exact is for the caller to judge, see `toolchain.flow.hls4ml.demand_exact`.
 
     Raises:
         UserError: the input is at fault; ``out`` is untouched.
@@ -70,7 +70,7 @@ def export(
             raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
         search = replace(search, architecture="streaming")
     with staged(out) as folder:
-        lower(model, folder, pixel_scale=pixel_scale, progress=progress)
+        lower(model, folder, given=given, progress=progress)
         load_folder_images(folder, check)  # before the long work
         if hls4ml_seconds is not None:
             demand_buildable(folder)
@@ -103,23 +103,15 @@ def _streaming_rate(folder: Path, search: Search, progress: Progress) -> float:
     return plan.clock_mhz * 1e6 / cycles
 
 
-def lower(model: Path, folder: Path, *, pixel_scale: Fraction | None = None, progress: Progress = silent) -> Graph:
+def lower(model: Path, folder: Path, *, given: InputType | None = None, progress: Progress = silent) -> Graph:
     """Write model.json, graph.json and weights.npz: the integer network equal to the QONNX file.
 
-    ``pixel_scale`` is the real value of one step of an input pixel, where the file does not tell it.
+    ``given`` is what the network's input holds, where the file does not tell it, or to say otherwise.
     """
     progress("lower", 0, 1)
     file = read_qonnx(model)
-    notes = list(file.notes)
-    pixel: tuple[Numbers, Numbers]
-    if pixel_scale is not None:
-        pixel = (pixel_scale,), (Fraction(0),)
-    elif file.pixels is not None:
-        pixel = file.pixels.scale, file.pixels.offset
-    else:
-        pixel = UNIT_PIXEL
-        notes.append("the model does not say what a pixel is worth: pixel / 255 assumed (--pixel-scale)")
-    graph = to_integer(replace(file.graph, name=build_name(model)), pixel)
+    encoding, notes = chosen_encoding(file, given)
+    graph = to_integer(replace(file.graph, name=build_name(model)), encoding)
     record = ModelRecord(
         file=str(model.resolve()),
         sha256=file.sha256,
@@ -127,7 +119,8 @@ def lower(model: Path, folder: Path, *, pixel_scale: Fraction | None = None, pro
         params=file.params,
         data=file.data,
         axes=file.layout.axes,
-        notes=notes,
+        input=input_text(encoding),
+        notes=[*file.notes, *notes],
     )
     save(graph, folder, source_digest=file.sha256)
     write_record(record, folder / "model.json")

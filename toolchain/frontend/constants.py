@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
 from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.evaluate import ROUNDING
+from toolchain.ir.input_types import Datatype, datatype
 from toolchain.ir.types import QInt
 
 MAX_BITS = 32
@@ -86,18 +86,19 @@ class Constants:
         return self._plain[name] if quantized is None else quantized.real
 
     def coded(self, name: str) -> QuantConst | None:
-        """The tensor ``name`` as codes with a scale: behind a quantizer, or integers by its datatype; else None."""
+        """The tensor ``name`` as codes with a scale: behind a quantizer, or of a noted datatype; else None."""
         if name in self.quantized or name not in self._plain:
             return self.quantized.get(name)
-        limits = integer_datatype(self._file.datatypes.get(name, ""))
+        noted = number_type(self._file.datatypes.get(name, ""))
         array = self._plain[name]
-        if limits is None or not array.size or not np.isfinite(array).all():
+        if noted is None or not array.size or not np.isfinite(array).all():
             return None
-        codes = np.rint(array).astype(np.int64)
-        if (codes != array).any() or codes.min() < limits[0] or codes.max() > limits[1]:
+        step = float(noted.step)  # a power of two
+        codes = np.rint(array / step).astype(np.int64)
+        if (codes * step != array).any() or codes.min() < noted.low or codes.max() > noted.high:
             return None
         kind = QInt.holding(int(codes.min()), int(codes.max()))
-        return QuantConst(codes, np.ones((1,) * codes.ndim, np.float32), kind.bits, kind.signed, ())
+        return QuantConst(codes, np.full((1,) * codes.ndim, step, np.float32), kind.bits, kind.signed, ())
 
     def set(self, name: str, array: np.ndarray) -> None:
         """Define the constant ``name``."""
@@ -182,16 +183,10 @@ class Constants:
         return self.get(name).astype(np.float32) if name in self.quantized else self._plain[name]
 
 
-def integer_datatype(name: str) -> tuple[int, int] | None:
-    """Smallest and largest value of the QONNX datatype ``name``; None unless it holds integers of up to 32 bits."""
-    named = {"BIPOLAR": (-1, 1), "TERNARY": (-1, 1), "BINARY": (0, 1)}
-    if name in named:
-        return named[name]
-    found = re.fullmatch(r"(U?)INT([1-9][0-9]?)", name)
-    if found is None or int(found[2]) > MAX_BITS:
-        return None
-    kind = QInt(int(found[2]), not found[1])
-    return kind.min, kind.max
+def number_type(name: str) -> Datatype | None:
+    """The QONNX datatype ``name`` of a constant; None unless it holds numbers of up to 32 bits."""
+    found = datatype(name)
+    return found if found is not None and QInt.holding(found.low, found.high).bits <= MAX_BITS else None
 
 
 def run_node(proto: onnx.NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.frontend.constants import QuantConst, integer_datatype
+from toolchain.frontend.constants import QuantConst, number_type
 from toolchain.frontend.geometry import map_input, window_of
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
@@ -110,7 +110,7 @@ def _weight(reader: Reader, node: OnnxNode, index: int) -> QuantConst:
         if not weight.codes.size:
             raise reader.file.fault(node, f"a weight of shape {weight.codes.shape}", "export the model again")
         return weight
-    if name in reader.constants and integer_datatype(reader.file.datatypes.get(name, "")):
+    if name in reader.constants and number_type(reader.file.datatypes.get(name, "")):
         raise reader.file.fault(
             node, f"the weight '{name}' is no {reader.file.datatypes[name]}, as the file says", "export the model again"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,8 +15,9 @@ from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNod
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.unsupported import why_not
 from toolchain.ir.graph import Graph
+from toolchain.ir.input_types import noted_input, parse_input, quantizer_of
 from toolchain.ir.model_ops import RealConv
-from toolchain.ir.types import Value
+from toolchain.ir.types import Encoding, InputType, Value
 
 _ANY_ORDER = """
 Add Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
@@ -70,21 +70,14 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Real value of an input pixel: ``pixel * scale + offset``, one entry or one a channel."""
-
-    scale: tuple[Fraction, ...]
-    offset: tuple[Fraction, ...]
-
-
-@dataclass(frozen=True)
 class ModelFile:
     """A QONNX file as read.
 
     ``graph`` is at MODEL level. ``layout`` maps host arrays to the graph's input, ``layouts`` every ONNX tensor that
     depends on it to the IR value of the same data (``values`` names it). ``output`` is the ONNX tensor of the graph's
     output; it differs from the file's when a final Softmax is left out. ``params`` counts weights and biases, ``macs``
-    multiplications of one frame. ``pixels`` and ``data`` come from the file's metadata.
+    multiplications of one frame. ``encoding`` and ``data`` come from the file's metadata; ``datatype`` is the QONNX
+    datatype noted beside the input, "" for none, and ``encoding`` follows from it where the metadata is silent.
     """
 
     path: Path
@@ -97,7 +90,8 @@ class ModelFile:
     params: int
     macs: int
     metadata: Mapping[str, str]
-    pixels: Pixels | None
+    encoding: Encoding | None
+    datatype: str
     data: str | None
     notes: tuple[str, ...]
 
@@ -124,7 +118,8 @@ def read_qonnx(path: Path) -> ModelFile:
         params=count_params(graph),
         macs=count_macs(graph),
         metadata=file.metadata,
-        pixels=pixels_of(file, layout),
+        encoding=encoding_of(file, layout),
+        datatype=file.datatypes.get(file.input, ""),
         data=file.metadata.get("fpgaflow.data"),
         notes=tuple(reader.notes),
     )
@@ -213,22 +208,39 @@ def count_macs(graph: Graph) -> int:
     return sum(node.output.shape[0] * node.output.shape[1] * node.codes.size for node in convs)
 
 
-def pixels_of(file: OnnxFile, layout: Layout) -> Pixels | None:
-    """What the file's metadata or the input's datatype says of its pixels; UserError when that is malformed."""
+def encoding_of(file: OnnxFile, layout: Layout) -> Encoding | None:
+    """What the file's metadata, or the datatype noted beside its input, says of the input.
+
+    Raises:
+        UserError: the metadata entry is malformed.
+    """
     text = file.metadata.get("fpgaflow.input")
     if text is None:
-        pixels = re.fullmatch(r"UINT[1-8]", file.datatypes.get(file.input, "")) is not None
-        return Pixels((Fraction(1),), (Fraction(0),)) if pixels else None
+        given = noted_input(file.datatypes.get(file.input, ""))
+        return None if given is None else Encoding(given)
     wrong = UserError(
         f"the metadata entry fpgaflow.input is malformed: {text[:80]}",
         where=file.path.name,
-        hint='write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel',
+        hint='write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel, '
+        'or {"type": "int8:0.05"}',
     )
     try:
-        pixel = json.loads(text)["pixel"]
-        scale, offset = (tuple(Fraction(entry) for entry in pixel[key]) for key in ("scale", "offset"))
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        entry = json.loads(text)
+        given = parse_input(entry["type"]) if "type" in entry else None
+        if "pixel" in entry:
+            scale, offset = (tuple(Fraction(number) for number in entry["pixel"][key]) for key in ("scale", "offset"))
+            pixel = InputType(0, 255, scale, offset)
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, UserError) as error:
         raise wrong from error
-    if any(len(entries) not in (1, layout.shape[2]) for entries in (scale, offset)) or min(scale) <= 0:
+    if "pixel" not in entry:
+        found = None if given is None else Encoding(given)
+    else:
+        found = Encoding(pixel, None if given is None else quantizer_of(given))
+    if found is None or not fits(found.input, layout.shape[2]):
         raise wrong
-    return Pixels(scale, offset)
+    return found
+
+
+def fits(given: InputType, channels: int) -> bool:
+    """Whether ``given`` has positive scales and offsets for all of the ``channels``, or one of each of them."""
+    return all(len(entries) in (1, channels) for entries in (given.scale, given.offset)) and min(given.scale) > 0

@@ -21,7 +21,8 @@ def real_inputs(encoding: Encoding, codes: Array) -> Array:
     quantizer = encoding.quantizer
     if quantizer is not None:
         return np.asarray((codes - quantizer.zero_point) * np.asarray(quantizer.unit))
-    scale, offset = ([float(f) for f in numbers] for numbers in (encoding.pixel_scale, encoding.pixel_offset))
+    given = encoding.input
+    scale, offset = ([float(f) for f in numbers] for numbers in (given.scale, given.offset))
     return np.asarray(codes * np.array(scale) + np.array(offset))
 
 

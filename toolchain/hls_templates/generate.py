@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from toolchain.errors import UserError
 from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
+from toolchain.hls_templates.host import host_facts, host_files
 from toolchain.hls_templates.literals import array_text
 from toolchain.hls_templates.names import function_name, identifiers
 from toolchain.hls_templates.render import headers, render
 from toolchain.hls_templates.streams import Stream, streams
-from toolchain.hls_templates.unit import Unit, table_type, template
-from toolchain.ir.encode import pixel_codes
+from toolchain.hls_templates.unit import Unit, template
+from toolchain.ir.encode import random_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, Reshape
@@ -162,7 +161,7 @@ def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
     """
     verify(graph, Level.HARDWARE)
     units = place_units(graph)
-    project = {**headers(), **unit_sources(units), **_host(graph), **_vectors(graph)}
+    project = {**headers(), **unit_sources(units), **host_files(graph), **_vectors(graph)}
     variables = _project_variables(graph, board, clock_mhz, units)
     for path, name in (
         ("src/top.cpp", "top.cpp"),
@@ -187,8 +186,6 @@ def driver(graph: Graph) -> str:
 def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: list[PlacedUnit]) -> dict[str, Any]:
     reader, writer = ends(graph)
     frames = testbench_frames(graph)
-    height, width, channels = graph.input.shape
-    pixels = _pixel_table(graph)
     return {
         "top": top_name(graph),
         "board": board.name,
@@ -203,10 +200,7 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         "input_depth": reader.words * frames,
         "output_depth": writer.words * frames,
         "frames": frames,
-        "positions": height * width,
-        "channels": channels,
-        "table_channels": pixels.shape[1],
-        "pixel_type": table_type(pixels),
+        "host": host_facts(graph),
         "sources": ["src/top.cpp", *(f"src/units/{unit.name}.cpp" for unit in units)],
     }
 
@@ -233,17 +227,6 @@ def unit_sources(units: Sequence[PlacedUnit]) -> dict[str, str]:
     return project
 
 
-def _pixel_table(graph: Graph) -> np.ndarray:
-    if graph.encoding is None:
-        raise ValueError(f"graph '{graph.name}' has no encoding")
-    return pixel_codes(graph.encoding)
-
-
-def _host(graph: Graph) -> dict[str, str]:
-    table = _pixel_table(graph)
-    return {"host/pixel_codes.inc": array_text(table, table_type(table), "the code of a pixel")}
-
-
 def testbench_frames(graph: Graph) -> int:
     """Frames stored for the testbench."""
     return max(1, min(MAX_TESTBENCH_FRAMES, TESTBENCH_CODES // graph.input.size))
@@ -251,10 +234,9 @@ def testbench_frames(graph: Graph) -> int:
 
 def _vectors(graph: Graph) -> dict[str, str]:
     """Random input codes of a fixed seed and the codes that the evaluator answers."""
-    kind, frames = graph.input.qint, testbench_frames(graph)
-    codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, size=(frames, *graph.input.shape))
+    codes = random_codes(graph, testbench_frames(graph))
     answers = evaluate(graph, codes)[graph.output]
     return {
-        "tb/input_codes.inc": array_text(codes.reshape(-1), kind, "a test vector"),
+        "tb/input_codes.inc": array_text(codes.reshape(-1), graph.input.qint, "a test vector"),
         "tb/expected_codes.inc": array_text(answers.reshape(-1), graph.value(graph.output).qint, "an answer"),
     }

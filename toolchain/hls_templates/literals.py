@@ -78,6 +78,12 @@ def _braced(entry: Any) -> str:
     return str(entry) if abs(entry) <= INT.max else literal(entry, LONG_LONG, "a table")
 
 
+def float_literal(value: float) -> str:
+    """A float literal that reads back as the float32 ``value``."""
+    text = f"{value:.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
 def plain(value: Any) -> Any:
     """``value`` as a template may write it by itself; FlowError for a number that is no int."""
     if isinstance(value, int) and not INT.min <= value <= INT.max:

@@ -2,87 +2,165 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.ir.evaluate import quantize
+from toolchain.ir.evaluate import ROUNDING
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
-from toolchain.ir.types import Encoding
+from toolchain.ir.types import Encoding, InputType
 
-PIXELS = 256
+GRID = 1e-3
+"""How far from an integer, in steps, a value may lie that is taken for one."""
+FLOAT32 = 2.0**-23
+"""Twice the roundoff of float32, in which images are kept: a step of 1/255 magnifies it."""
 
 
-def real_pixels(encoding: Encoding) -> Array:
-    """Real value of every uint8 pixel, float32 (256, C) or (256, 1): what a float framework feeds the network."""
-    channels = max(len(encoding.pixel_scale), len(encoding.pixel_offset))
-    scale, offset = (v * channels if len(v) == 1 else v for v in (encoding.pixel_scale, encoding.pixel_offset))
-    table = [[float(pixel * s + o) for s, o in zip(scale, offset, strict=True)] for pixel in range(PIXELS)]
-    return np.asarray(table, dtype=np.float32)
+@dataclass(frozen=True)
+class HostRule:
+    """How the host makes a code of a real value x: round(clamp(x / scale + zero, low, high)), all in float32.
+
+    ``scale`` and ``zero`` have one entry or one a channel. ``bipolar``: +1 where x >= 0, else -1.
+    """
+
+    scale: Array
+    zero: Array
+    low: int
+    high: int
+    rounding: str
+    bipolar: bool
+
+    def codes(self, x: Array) -> Array:
+        """Codes (int64) of float32 ``x`` (..., C)."""
+        if self.bipolar:
+            return np.where(x >= 0, 1, -1).astype(np.int64)
+        with np.errstate(over="ignore"):  # infinity is clamped
+            position = x / self.scale + self.zero
+        return np.asarray(ROUNDING[self.rounding](np.clip(position, self.low, self.high))).astype(np.int64)
+
+
+def host_rule(encoding: Encoding) -> HostRule:
+    """The rule of the input's quantizer, or that of the type whose integers are the codes."""
+    quantizer, given = encoding.quantizer, encoding.input
+    if quantizer is not None:
+        scale = np.array(quantizer.scale, dtype=np.float32)
+        zero = np.full(1, quantizer.zero_point, dtype=np.float32)
+        return HostRule(scale, zero, quantizer.low, quantizer.high, quantizer.rounding, quantizer.bipolar)
+    scale, zero = (np.array([float(v) for v in values], dtype=np.float32) for values in (given.scale, given.zeros))
+    return HostRule(scale, zero, given.low, given.high, "ROUND", given.bipolar)
+
+
+def worth(given: InputType, integers: Array) -> Array:
+    """Real values (float32) of ``integers`` (..., C): what a float framework feeds the network."""
+    if given.is_pixel and integers.size > given.high + 1:
+        return _looked_up(worth(given, np.arange(given.high + 1)[:, None]), integers)
+    scale, offset = (np.array([float(v) for v in values]) for values in (given.scale, given.offset))
+    return np.asarray((integers * scale + offset).astype(np.float32))
+
+
+def _looked_up(table: Array, integers: Array) -> Array:
+    """``table``, one row an integer and one column a channel or all, at ``integers`` (..., C)."""
+    return np.asarray(table[integers, np.arange(integers.shape[-1]) if table.shape[1] > 1 else 0])
 
 
 def pixel_codes(encoding: Encoding) -> Array:
-    """Input code of every uint8 pixel: int64 (256, C) or (256, 1)."""
-    if encoding.quantizer is None:
-        return np.arange(PIXELS, dtype=np.int64)[:, None]
-    return quantize(encoding.quantizer, real_pixels(encoding))
+    """The code that is sent for every integer of an input that is a pixel: int64 (high + 1, C) or (high + 1, 1)."""
+    return _sent(encoding, _from_integers(encoding, np.arange(encoding.input.high + 1)[:, None]))
+
+
+def random_inputs(encoding: Encoding, shape: tuple[int, ...], seed: int = 0) -> Array:
+    """Integers anywhere in the input's type, as an array of ``shape``: uint8 pixels, or int64."""
+    given, rng = encoding.input, np.random.default_rng(seed)
+    if given.bipolar:
+        return 2 * rng.integers(0, 2, shape) - 1
+    return rng.integers(given.low, given.high + 1, shape, dtype=np.uint8 if given.is_pixel else np.int64)
+
+
+def random_codes(graph: Graph, frames: int, seed: int = 0) -> Array:
+    """Codes (frames, H, W, C) anywhere in what the host sends ``graph``."""
+    encoding, rng = _encoding(graph), np.random.default_rng(seed)
+    shape = (frames, *graph.input.shape)
+    if encoding.bipolar and not encoding.signs_as_bits:
+        return 2 * rng.integers(0, 2, shape) - 1
+    return rng.integers(encoding.low, encoding.high + 1, shape)
 
 
 def host_values(graph: Graph, images: Array) -> Array:
-    """The real values (float32) of ``images`` that the QONNX network reads."""
-    if images.dtype != np.uint8:
-        return images.astype(np.float32)
-    if graph.encoding is None:
-        raise ValueError("the graph has no encoding")
-    table = real_pixels(graph.encoding)
-    return np.asarray(table[images, np.arange(images.shape[3]) if table.shape[1] > 1 else 0])
+    """The real values (float32) of ``images`` (N, H, W, C) that the QONNX network reads.
+
+    Those are the given ones, or where the host rounds to the input's type, the values of its integers.
+    """
+    encoding = _encoding(graph)
+    given = encoding.input
+    if not np.issubdtype(images.dtype, np.floating):
+        return worth(given, images)
+    values = images.astype(np.float32)
+    return worth(given, host_rule(encoding).codes(values)) if given.rounds and encoding.quantizer is None else values
 
 
 def encode(graph: Graph, images: Array) -> Array:
-    """Input codes (N, H, W, C) int64 of ``images`` (N, H, W, C): uint8 pixels, or real values as floats.
+    """Input codes (N, H, W, C) int64 of ``images`` (N, H, W, C): integers of the input's type, or real values.
 
-    Raises UserError when the shape does not fit, or when float values are not on the grid of the pixels that a graph
-    without an input quantizer takes.
+    Raises UserError when the shape does not fit, or when a value is none of the input's type.
     """
-    encoding = graph.encoding
-    if encoding is None:
-        raise ValueError("the graph has no encoding")
+    encoding = _encoding(graph)
     if images.shape[1:] != graph.input.shape:
         raise UserError(f"images of shape {images.shape[1:]} do not fit the input {graph.input.shape} (H, W, C)")
-    if images.dtype == np.uint8:
-        table = pixel_codes(encoding)
-        channels = np.arange(images.shape[3]) if table.shape[1] > 1 else 0
-        codes = table[images, channels]
-    elif not np.issubdtype(images.dtype, np.floating):
-        raise UserError(f"images of type {images.dtype}", hint="give uint8 pixels or float32 values")
-    elif not np.isfinite(images).all():
+    if np.issubdtype(images.dtype, np.integer):
+        _check_integers(encoding.input, images)
+        return _sent(encoding, _from_integers(encoding, images))
+    if not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"images of type {images.dtype}", hint="give integers of the input's type, or float32 values")
+    if not np.isfinite(images).all():
         raise UserError("the images hold NaN or infinity")
-    elif encoding.quantizer is not None:
-        codes = quantize(encoding.quantizer, images.astype(np.float32))
-    else:
-        codes = _pixels_of(encoding, images)
-    _check_range(graph, codes)
-    return np.asarray(codes, dtype=np.int64)
+    if encoding.quantizer is None and not encoding.input.rounds:
+        return _sent(encoding, _integers_of(encoding.input, images))
+    return _sent(encoding, host_rule(encoding).codes(images.astype(np.float32)))
 
 
-def _pixels_of(encoding: Encoding, images: Array) -> Array:
-    scale = np.array([float(s) for s in encoding.pixel_scale])
-    offset = np.array([float(o) for o in encoding.pixel_offset])
+def _encoding(graph: Graph) -> Encoding:
+    if graph.encoding is None:
+        raise ValueError("the graph has no encoding")
+    return graph.encoding
+
+
+def _from_integers(encoding: Encoding, integers: Array) -> Array:
+    """Codes of ``integers`` (..., C) of the input's type."""
+    if encoding.quantizer is None:
+        return integers.astype(np.int64)
+    if encoding.input.is_pixel and integers.size > encoding.input.high + 1:
+        return _looked_up(_from_integers(encoding, np.arange(encoding.input.high + 1)[:, None]), integers)
+    return host_rule(encoding).codes(worth(encoding.input, integers))
+
+
+def _sent(encoding: Encoding, codes: Array) -> Array:
+    return (codes + 1) // 2 if encoding.signs_as_bits else codes
+
+
+def _integers_of(given: InputType, images: Array) -> Array:
+    """The integers that float ``images`` are worth."""
+    scale, offset = (np.array([float(v) for v in values]) for values in (given.scale, given.offset))
+    what = "pixel" if given.is_pixel else "integer"
     exact = (images.astype(np.float64) - offset) / scale
-    codes = np.rint(exact)
-    # float32 images carry a relative error of 2**-24 a pixel step of 1/255 magnifies to 2**-16
-    if np.abs(exact - codes).max(initial=0.0) > 1e-3:
+    integers = np.rint(exact)
+    if (np.abs(exact - integers) > GRID + FLOAT32 * np.abs(images / scale)).any():
         raise UserError(
-            "float images that are no pixels, and the network does not quantize its input",
-            hint=f"give values pixel * {encoding.pixel_scale[0]} + {encoding.pixel_offset[0]}, or uint8 pixels",
+            f"float images that are no {what}s, and the network does not quantize its input",
+            hint=f"give values {what} * {given.scale[0]} + {given.offset[0]}, or {what}s; --input states another type",
         )
-    return codes
+    _check_integers(given, integers)
+    return integers.astype(np.int64)
 
 
-def _check_range(graph: Graph, codes: Array) -> None:
-    kind = graph.input.qint
-    if codes.size and (codes.min() < kind.min or codes.max() > kind.max):
-        raise UserError(f"images reach {codes.min()}..{codes.max()}, the input takes {kind.min}..{kind.max}")
+def _check_integers(given: InputType, integers: Array) -> None:
+    if integers.size and (integers.min() < given.low or integers.max() > given.high):
+        raise UserError(
+            f"images reach {integers.min():.0f}..{integers.max():.0f}, the input takes {given.low}..{given.high}"
+        )
+    if given.bipolar and not integers.all():
+        raise UserError("images hold 0, the input takes -1 and +1")
 
 
 def decode(graph: Graph, codes: Array) -> Array:

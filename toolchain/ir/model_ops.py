@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from toolchain.ir.graph import Graph
 from toolchain.ir.ops import ArgMax, Array, Concat, DepthToSpace, Node, Reshape, Slice, Upsample
 from toolchain.ir.types import QInt, Quantizer
 
@@ -121,3 +122,16 @@ MODEL_OPS: tuple[type[Node], ...] = (
     Upsample,
     DepthToSpace,
 )
+
+
+def input_quantizer(graph: Graph) -> Quantizer | None:
+    """The quantizer that all readers of the input share, if it is one the host can apply."""
+    readers = graph.consumers()[graph.input.name]
+    first = readers[0] if readers else None
+    if (
+        not isinstance(first, Quantize)
+        or first.quantizer.grid > 1
+        or any(not isinstance(n, Quantize) or n.quantizer != first.quantizer for n in readers)
+    ):
+        return None
+    return first.quantizer

@@ -51,10 +51,9 @@ def line_range(node: MulShift, low: int, high: int) -> Range:
 
 
 def input_range(graph: Graph) -> Range:
-    """Smallest and largest code that the host can send: its quantizer's, else those of the type."""
-    quantizer = graph.encoding.quantizer if graph.encoding else None
-    kind = graph.input.qint
-    return (kind.min, kind.max) if quantizer is None else (quantizer.low, quantizer.high)
+    """Smallest and largest code that the host can send: its encoding's, else those of the type."""
+    kind, codes = graph.input.qint, graph.encoding
+    return (kind.min, kind.max) if codes is None else (codes.low, codes.high)
 
 
 def value_ranges(graph: Graph) -> dict[str, Range]:

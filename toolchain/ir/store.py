@@ -17,11 +17,13 @@ from toolchain.files import digest_bytes, write_bytes, write_text
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import MODEL_OPS
 from toolchain.ir.ops import HARDWARE_OPS, Node
-from toolchain.ir.types import Decoding, Encoding, Parallelism, QInt, Quantizer, Real, Value
+from toolchain.ir.types import Decoding, Encoding, InputType, Parallelism, QInt, Quantizer, Real, Value
 
-FORMAT = 1
+FORMAT = 2
 _NODES = {cls.__name__: cls for cls in (*MODEL_OPS, *HARDWARE_OPS)}
-_RECORDS: dict[str, type] = {c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, Encoding, Decoding)}
+_RECORDS: dict[str, type] = {
+    c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, InputType, Encoding, Decoding)
+}
 
 
 def _pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -120,16 +120,67 @@ class Quantizer:
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """How the host turns an image into the accelerator's input codes.
+class InputType:
+    """What the host is given: the integers of [low, high], each worth ``integer * scale + offset``.
 
-    The real value of a pixel is ``pixel * pixel_scale + pixel_offset``, one entry or one a channel. Without a
-    ``quantizer`` the pixel itself is the code.
+    ``scale`` and ``offset`` have one entry or one a channel. ``bipolar`` inputs are -1 and +1 only. Real values are
+    rounded to the nearest integer, halves to even, and clamped where ``rounds``; else each must be worth an integer.
     """
 
-    pixel_scale: tuple[Fraction, ...]
-    pixel_offset: tuple[Fraction, ...]
-    quantizer: Quantizer | None
+    low: int
+    high: int
+    scale: tuple[Fraction, ...] = (Fraction(1),)
+    offset: tuple[Fraction, ...] = (Fraction(0),)
+    bipolar: bool = False
+    rounds: bool = False
+
+    @property
+    def type(self) -> QInt:
+        """The narrowest integer type that holds every integer."""
+        return QInt.holding(self.low, self.high)
+
+    @property
+    def zeros(self) -> tuple[Fraction, ...]:
+        """Where 0 lies among the integers, one entry or one a channel; not always on one."""
+        size = max(len(self.scale), len(self.offset))
+        scale, offset = (v if len(v) == size else v * size for v in (self.scale, self.offset))
+        return tuple(-o / s for s, o in zip(scale, offset, strict=True))
+
+    @property
+    def is_pixel(self) -> bool:
+        """Whether a byte without a sign holds every integer."""
+        return self.low >= 0 and self.high <= 255
+
+
+UNIT_PIXEL = InputType(0, 255, (Fraction(1, 255),))
+"""Assumed of a network that says nothing: pixel / 255."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the host makes the accelerator's input codes: the integers of ``input``, or what ``quantizer`` makes of them.
+
+    ``signs_as_bits`` sends codes of -1 and +1 as 0 and 1.
+    """
+
+    input: InputType
+    quantizer: Quantizer | None = None
+    signs_as_bits: bool = False
+
+    @property
+    def bipolar(self) -> bool:
+        """Whether the codes, as the quantizer or the input type has them, are -1 and +1 only."""
+        return (self.quantizer or self.input).bipolar
+
+    @property
+    def low(self) -> int:
+        """The least code that the accelerator is sent."""
+        return 0 if self.signs_as_bits else (self.quantizer or self.input).low
+
+    @property
+    def high(self) -> int:
+        """The largest code that the accelerator is sent."""
+        return (self.quantizer or self.input).high
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,9 @@ def verify(graph: Graph, level: Level) -> Graph:
     ranges: dict[str, Range] = {}
     if level is not Level.MODEL:
         _require(isinstance(graph.input.type, QInt), graph.input.name, "the input is an integer")
-        ranges[graph.input.name] = input_range(graph)
+        kind, codes = graph.input.qint, input_range(graph)
+        _require(kind.min <= codes[0] and codes[1] <= kind.max, graph.input.name, f"{kind} holds every input code")
+        ranges[graph.input.name] = codes
     for node in graph.nodes:
         _require(isinstance(node, _OPS[level]), node.name, f"{type(node).__name__} is no {level.value} operation")
         _require(IDENTIFIER.fullmatch(node.name) is not None, node.name, "name is a C identifier")

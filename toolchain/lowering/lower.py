@@ -14,15 +14,23 @@ from math import isinf
 
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, Relu
+from toolchain.ir.model_ops import (
+    Affine,
+    Clamp,
+    LeakyRelu,
+    MultiThreshold,
+    Quantize,
+    RealAdd,
+    Relu,
+    input_quantizer,
+)
 from toolchain.ir.ops import ArgMax, Node, Reshape
-from toolchain.ir.types import Decoding, Encoding, QInt, Quantizer, Real, Value
+from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
 from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 from toolchain.lowering.state import (
-    PIXEL,
     Lowering,
     TooWide,
     even,
@@ -34,24 +42,24 @@ from toolchain.lowering.state import (
     where,
 )
 
-UNIT_PIXEL = ((Fraction(1, 255),), (Fraction(0),))
-"""Pixel scale and offset assumed for a network that says nothing: pixel / 255."""
+PIXELS = Encoding(UNIT_PIXEL)
 
 
-def lower(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
-    """The INTEGER graph equal to the MODEL-level ``graph``; ``pixel`` is scale and offset of the input's pixels.
+def lower(graph: Graph, encoding: Encoding = PIXELS) -> Graph:
+    """The INTEGER graph equal to the MODEL-level ``graph``; ``encoding`` is what the host makes of its input.
 
-    The integer value behind each Quantize keeps that node's value name, and holds its codes. Raises UserError, naming
-    the node, for what integers cannot express exactly.
+    An ``encoding`` without a quantizer takes over that of ``graph`` which all readers of the input share. The integer
+    value behind each Quantize keeps that node's value name, and holds its codes. Raises UserError, naming the node, for
+    what integers cannot express exactly.
     """
-    state = Lowering(pixel)
-    source, quantizer = _start(graph, state)
+    state = Lowering()
+    source, encoding = _start(graph, encoding, state)
     for node in graph.nodes:
-        _lower_next(graph, quantizer, node, state)
+        _lower_next(graph, encoding, node, state)
     output = _end(graph, state)
     if not any(isinstance(node, ArgMax) for node in state.nodes):
         state.decoding = Decoding(output.terms[0].scale, output.offset)
-    encoding, end = Encoding(*pixel, quantizer), output.terms[0].value.name
+    end = output.terms[0].value.name
     return Graph(graph.name, source, _needed(state.nodes, end), end, encoding, state.decoding)
 
 
@@ -65,18 +73,18 @@ def _needed(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
     return tuple(reversed(found))
 
 
-def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[str, UserError]:
+def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
     """Why ``lower`` refuses nodes of ``graph``, by node name in their order: what it raises comes first.
 
     Behind a refused node the work goes on as if a quantizer of 8 bits stood there. An output that ``graph`` does not
     define is not judged.
     """
-    state = Lowering(pixel)
-    _, quantizer = _start(graph, state)
+    state = Lowering()
+    _, encoding = _start(graph, encoding, state)
     found: dict[str, UserError] = {}
     for node in graph.nodes:
         try:
-            _lower_next(graph, quantizer, node, state)
+            _lower_next(graph, encoding, node, state)
             if node.output.name == graph.output:
                 _end(graph, state)
         except UserError as error:
@@ -88,9 +96,9 @@ def refusals(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> dict[
     return found
 
 
-def _lower_next(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> None:
+def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -> None:
     """Lower ``node``, whose inputs are, unless the host applies it."""
-    if not _by_host(graph, quantizer, node, state):
+    if not _by_host(graph, encoding, node, state):
         try:
             state.reals[node.output.name] = _lowered(node, state)
         except TooWide as error:
@@ -123,20 +131,18 @@ def _end(graph: Graph, state: Lowering) -> Scaled:
     return single(state, node, placed(state, node, state.reals[graph.output]))
 
 
-def _start(graph: Graph, state: Lowering) -> tuple[Value, Quantizer | None]:
-    """Define the integers of the input; returns them and the quantizer that the host applies, if any."""
+def _start(graph: Graph, encoding: Encoding, state: Lowering) -> tuple[Value, Encoding]:
+    """Define the integers of the input; returns them, and ``encoding`` with the quantizer that the host applies."""
     state.names = graph.names()
-    quantizer = _input_quantizer(graph)
-    kind = PIXEL if quantizer is None else quantizer.type
-    source = Value(graph.input.name, graph.input.shape, kind)
-    low, high = (0, 255) if quantizer is None else (quantizer.low, quantizer.high)
-    if quantizer is None:
-        scale, offset = state.pixel
-    else:
+    encoding = replace(encoding, quantizer=encoding.quantizer or input_quantizer(graph))
+    quantizer, given = encoding.quantizer, encoding.input
+    source = Value(graph.input.name, graph.input.shape, given.type if quantizer is None else quantizer.type)
+    scale, offset = given.scale, given.offset
+    if quantizer is not None:
         scale = fractions(quantizer.scale)
         offset = tuple(-s * quantizer.zero_point for s in scale)
-    state.reals[graph.input.name] = Scaled((Term(source, scale, low, high),), offset)
-    return source, quantizer
+    state.reals[graph.input.name] = Scaled((Term(source, scale, encoding.low, encoding.high),), offset)
+    return source, encoding
 
 
 def _lowered(node: Node, state: Lowering) -> Scaled:
@@ -147,25 +153,12 @@ def _lowered(node: Node, state: Lowering) -> Scaled:
     return lower_node(node, state, *inputs)
 
 
-def _by_host(graph: Graph, quantizer: Quantizer | None, node: Node, state: Lowering) -> bool:
+def _by_host(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -> bool:
     """Whether ``node`` is the input's quantizer, which the host applies; its codes are the input's then."""
-    if quantizer is None or not isinstance(node, Quantize) or node.inputs != (graph.input.name,):
+    if not isinstance(node, Quantize) or node.inputs != (graph.input.name,) or node.quantizer != encoding.quantizer:
         return False
     state.reals[node.output.name] = state.reals[graph.input.name]
     return True
-
-
-def _input_quantizer(graph: Graph) -> Quantizer | None:
-    """The quantizer that all readers of the input share, if it is one the host can apply."""
-    readers = graph.consumers()[graph.input.name]
-    first = readers[0] if readers else None
-    if (
-        not isinstance(first, Quantize)
-        or first.quantizer.grid > 1
-        or any(not isinstance(n, Quantize) or n.quantizer != first.quantizer for n in readers)
-    ):
-        return None
-    return first.quantizer
 
 
 @lower_node.register

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import Encoding
 from toolchain.ir.verify import Level, verify
-from toolchain.lowering.lower import UNIT_PIXEL, lower
-from toolchain.lowering.scaled import Numbers
+from toolchain.lowering.lower import PIXELS, lower
 
 
-def to_integer(graph: Graph, pixel: tuple[Numbers, Numbers] = UNIT_PIXEL) -> Graph:
+def to_integer(graph: Graph, encoding: Encoding = PIXELS) -> Graph:
     """The INTEGER graph of the MODEL ``graph``; see ``lower``."""
-    return verify(lower(verify(graph, Level.MODEL), pixel), Level.INTEGER)
+    return verify(lower(verify(graph, Level.MODEL), encoding), Level.INTEGER)

@@ -17,7 +17,7 @@ from toolchain.ir.ranges import output_range
 from toolchain.ir.types import Decoding, QInt, Value
 from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, shrink, zipped
 
-PIXEL = QInt(8, False)
+_ANY = QInt(8, False)
 LARGEST = 1 << 62
 
 
@@ -28,7 +28,6 @@ class Lowering:
     ``names`` are those of the MODEL graph and of what was added, ``joined`` holds what each Concat joins.
     """
 
-    pixel: tuple[Numbers, Numbers]
     nodes: list[Node] = field(default_factory=list)
     reals: dict[str, Scaled] = field(default_factory=dict)
     decoding: Decoding | None = None
@@ -52,7 +51,7 @@ class Lowering:
         node = op(
             name=name,
             inputs=tuple(t.value.name for t in inputs),
-            outputs=(Value(value, shape, PIXEL),),
+            outputs=(Value(value, shape, _ANY),),  # append finds the type
             origin=source.origin,
             **attributes,
         )

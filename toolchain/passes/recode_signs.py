@@ -38,7 +38,8 @@ _MOVING = (Window, Reshape, Slice, Concat, Upsample, DepthToSpace)
 def recode_signs(graph: Graph) -> Graph:
     """``graph`` with codes 0 and 1 wherever values of -1 and +1 only move, or are multiplied and then requantized.
 
-    Nodes keep their names; the graph's output keeps its codes. The same object when nothing changed.
+    That holds for the input too, whose codes the host then sends so. Nodes keep their names; the graph's output keeps
+    its codes. The same object when nothing changed.
     """
     recoded = _recodable(graph)
     if not recoded:
@@ -54,12 +55,17 @@ def recode_signs(graph: Graph) -> Graph:
         if node.outputs[0].name in recoded:
             node = _coded(node)
         nodes.append(node)
+    if graph.input.name in recoded and graph.encoding is not None:
+        encoding = replace(graph.encoding, signs_as_bits=True)
+        graph = replace(graph, input=replace(graph.input, type=_CODE), encoding=encoding)
     return graph.with_nodes(nodes)
 
 
 def _recodable(graph: Graph) -> set[str]:
     """Values whose every source gives -1 and +1 and whose every reader can take codes."""
-    found: set[str] = set()
+    encoding = graph.encoding
+    signs = encoding is not None and encoding.bipolar and not encoding.signs_as_bits
+    found: set[str] = {graph.input.name} if signs else set()
     for node in graph.nodes:
         if _gives_signs(node) or (_moves(node) and found.issuperset(node.inputs)):
             found.add(node.output.name)

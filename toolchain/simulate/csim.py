@@ -12,7 +12,6 @@ import numpy as np
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import driver, top_name, unit_ids
 from toolchain.hls_templates.streams import streams, to_ir_order
-from toolchain.ir import encode as ir_encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.simulate.compiler import DRIVER, shared_library
@@ -80,13 +79,13 @@ class CSim:
         return run_unit(self._library, self.graph, name, inputs)
 
     def encode(self, images: Array) -> Array:
-        """Input codes of ``images`` (N, H, W, C), uint8 pixels by the project's own host code."""
-        if images.dtype != np.uint8:
-            return ir_encode.encode(self.graph, images)
-        planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        """Input codes of ``images`` (N, H, W, C), integers or real numbers, by the project's own host code."""
+        real = np.issubdtype(images.dtype, np.floating)
+        call = self._library.fpgaflow_encode_reals if real else self._library.fpgaflow_encode_integers
         codes = np.empty((len(images), *self.graph.input.shape), dtype=np.int64)
-        for image, code in zip(planes, codes, strict=True):
-            self._library.fpgaflow_encode(_pointer(image), _pointer(code))
+        for image, code in zip(images, codes, strict=True):
+            planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32 if real else np.int64)
+            call(_pointer(planes), _pointer(code))
         return codes
 
     def taps(self, codes: Array) -> dict[str, Array]:

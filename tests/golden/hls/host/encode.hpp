@@ -24,14 +24,42 @@ struct output {
     static constexpr int size = 64;
 };
 
+// A real number x becomes the code round(clamp(x / scale + zero, low, high)), in float.
+struct rule {
+    static constexpr int low = 0;
+    static constexpr int high = 15;
+    static constexpr bool bipolar = false;
+    static constexpr bool signs_as_bits = false;
+    typedef fpgaflow::RoundHalfEven Round;
+};
+
+// Of every channel or of all.
+static const float scale[1] = {
+#include "scale.inc"
+};
+static const float zero[1] = {
+#include "zero.inc"
+};
+
+// Codes (H, W, C) of one frame of real numbers (C, H, W).
+inline void encode_reals(const float* reals, std::int64_t* codes) {
+    fpgaflow::encode_reals<rule, 16, 2>(reals, 1.0f, scale, zero, codes);
+}
+
 // Code of every pixel value, of every channel or of all.
-static const int pixel_codes[256][1] = {
+static const int pixel_codes[16][1] = {
 #include "pixel_codes.inc"
 };
 
 // Codes (H, W, C) of one image of pixels (C, H, W).
 inline void encode_pixels(const std::uint8_t* pixels, std::int64_t* codes) {
-    fpgaflow::encode_planes<16, 2>(pixels, pixel_codes, codes);
+    fpgaflow::encode_pixels<16, 2>(pixels, pixel_codes, codes);
+}
+
+// Codes (H, W, C) of one frame of integers (C, H, W), 0 to 15.
+template <class Integer>
+inline void encode_integers(const Integer* integers, std::int64_t* codes) {
+    fpgaflow::encode_pixels<16, 2>(integers, pixel_codes, codes);
 }
 
 }  // namespace host

@@ -2,6 +2,7 @@
 #ifndef FPGAFLOW_HOST_HPP
 #define FPGAFLOW_HOST_HPP
 
+#include <cmath>
 #include <cstdint>
 
 namespace fpgaflow {
@@ -53,12 +54,76 @@ void unpack_frame(const std::uint64_t* words, std::int64_t* codes) {
     }
 }
 
-// Codes (H, W, C) of an image of pixels (C, H, W): code of a pixel by `table`, of every channel or of all.
-template <int Positions, int Channels, class Code, int TableChannels>
-void encode_planes(const std::uint8_t* pixels, const Code (&table)[256][TableChannels], std::int64_t* codes) {
+// Rounding of the codes of real numbers; halves go to the even one, away from zero, or towards it.
+struct RoundHalfEven {
+    static float of(float x) { return std::nearbyint(x); }
+};
+struct RoundDown {
+    static float of(float x) { return std::floor(x); }
+};
+struct RoundUp {
+    static float of(float x) { return std::ceil(x); }
+};
+struct RoundToZero {
+    static float of(float x) { return std::trunc(x); }
+};
+struct RoundFromZero {
+    static float of(float x) { return std::copysign(std::ceil(std::fabs(x)), x); }
+};
+struct RoundHalfFromZero {
+    static float of(float x) { return std::copysign(std::floor(std::fabs(x) + 0.5f), x); }
+};
+struct RoundHalfToZero {
+    static float of(float x) { return std::copysign(std::ceil(std::fabs(x) - 0.5f), x); }
+};
+
+// The code that is sent for `code`: a bit for a sign where Rule says so.
+template <class Rule>
+std::int64_t sent(std::int64_t code) {
+    return Rule::signs_as_bits ? (code + 1) / 2 : code;
+}
+
+// Code of a real number: the nearest of the codes low..high, or its sign. What is no number gives `low`.
+template <class Rule>
+std::int64_t encode_real(float x, float scale, float zero) {
+    if (Rule::bipolar) {
+        return sent<Rule>(x >= 0 ? 1 : -1);
+    }
+    const float low = static_cast<float>(Rule::low), high = static_cast<float>(Rule::high);
+    const float position = x / scale + zero;
+    return sent<Rule>(static_cast<std::int64_t>(
+        Rule::Round::of(!(position > low) ? low : position < high ? position : high)));
+}
+
+// Codes (H, W, C) of a frame of numbers (C, H, W), each worth `unit`; `scale` and `zero` are of every channel or of all.
+template <class Rule, int Positions, int Channels, int Scales, class Number>
+void encode_reals(const Number* numbers, float unit, const float (&scale)[Scales], const float (&zero)[Scales],
+                  std::int64_t* codes) {
+    for (int position = 0; position < Positions; position++) {
+        for (int c = 0; c < Channels; c++) {
+            const int s = Scales == 1 ? 0 : c;
+            const float x = static_cast<float>(numbers[c * Positions + position]) * unit;
+            codes[position * Channels + c] = encode_real<Rule>(x, scale[s], zero[s]);
+        }
+    }
+}
+
+// Codes (H, W, C) of a frame of integers (C, H, W): code of each by `table`, of every channel or of all.
+template <int Positions, int Channels, class Integer, class Code, int Entries, int TableChannels>
+void encode_pixels(const Integer* pixels, const Code (&table)[Entries][TableChannels], std::int64_t* codes) {
     for (int position = 0; position < Positions; position++) {
         for (int c = 0; c < Channels; c++) {
             codes[position * Channels + c] = table[pixels[c * Positions + position]][TableChannels == 1 ? 0 : c];
+        }
+    }
+}
+
+// Codes (H, W, C) of a frame of integers (C, H, W) that are the codes themselves.
+template <class Rule, int Positions, int Channels, class Integer>
+void encode_integers(const Integer* integers, std::int64_t* codes) {
+    for (int position = 0; position < Positions; position++) {
+        for (int c = 0; c < Channels; c++) {
+            codes[position * Channels + c] = sent<Rule>(integers[c * Positions + position]);
         }
     }
 }

@@ -1,0 +1,81 @@
+"""What a build takes the network's input to hold: as the user states it, as the file says it, or as pixels."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from toolchain.errors import UserError
+from toolchain.frontend.read import ModelFile, fits
+from toolchain.ir.graph import Graph
+from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, parse_input
+from toolchain.ir.model_ops import input_quantizer
+from toolchain.ir.types import UNIT_PIXEL, Encoding, InputType
+
+
+def stated_input(text: str | None, pixel_scale: str | None) -> InputType | None:
+    """The type that ``--input`` or ``--pixel-scale`` states; None where neither is given.
+
+    Raises:
+        UserError: both are given, or one says no type.
+    """
+    if text is not None and pixel_scale is not None:
+        raise UserError("--input and --pixel-scale", hint="give one of them; --input uint8:1/255 states pixels")
+    if text is not None:
+        return parse_input(text)
+    if pixel_scale is None:
+        return None
+    try:
+        value = Fraction(pixel_scale)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise UserError(f"--pixel-scale {pixel_scale} is no positive fraction", hint="write 1/255 or 0.0039")
+    return InputType(0, 255, (value,))
+
+
+def chosen_encoding(file: ModelFile, stated: InputType | None) -> tuple[Encoding, list[str]]:
+    """How the host makes the input of ``file``, and what the report should say of it."""
+    return choose(file.encoding, file.datatype, file.graph, stated)
+
+
+def choose(said: Encoding | None, datatype: str, graph: Graph, stated: InputType | None) -> tuple[Encoding, list[str]]:
+    """How the host makes the input of the MODEL ``graph``: as ``stated``, else as the file ``said``, else from pixels.
+
+    Returns it with notes for the report. ``datatype`` is the QONNX datatype that the file notes beside its input.
+
+    Raises:
+        UserError: the type has another number of channels; the file quantizes its input and a type is given as well;
+            or a noted datatype does not tell the input's numbers.
+    """
+    quantizer, found = input_quantizer(graph), said if stated is None else Encoding(stated)
+    if found is None:
+        if quantizer is None:
+            _demand_guess(datatype)
+        option = "--input" if quantizer is None else "--pixel-scale"
+        note = f"the model does not say what its input holds: pixel / 255 assumed ({option} states something else)"
+        return Encoding(UNIT_PIXEL), [note]
+    if quantizer is not None and (found.input.rounds or found.quantizer is not None):
+        source = "the file's metadata" if stated is None else "--input"
+        raise UserError(
+            f"{source} gives the input a type, and a quantizer of the network gives it another",
+            hint="leave one of them out",
+        )
+    channels = graph.input.shape[2]
+    if not fits(found.input, channels):
+        sizes = ", ".join(str(len(v)) for v in (found.input.scale, found.input.offset) if len(v) > 1)
+        raise UserError(f"{sizes} scales of an input of {channels} channels", hint="give one, or one a channel")
+    plain = found.input.is_pixel and found.quantizer is None and not found.input.rounds
+    return found, [] if plain else [f"input: {input_text(found)}"]
+
+
+def _demand_guess(datatype: str) -> None:
+    """Raise UserError where ``datatype`` says that the input is no pixel, but not what it is."""
+    if datatype.startswith("SCALEDINT"):
+        raise UserError(
+            f"the input is noted as {datatype}, whose scale the file does not tell", hint="give --input int8:SCALE"
+        )
+    if "INT" in datatype or datatype.startswith("FIXED"):
+        raise UserError(
+            f"the input is noted as {datatype}, and float32 holds integers of at most {MAX_INPUT_BITS} bits",
+            hint="give the type of its values with --input",
+        )

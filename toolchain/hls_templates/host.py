@@ -1,0 +1,78 @@
+"""What the generated project's host code is told of the input: how numbers become codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from toolchain.hls_templates.literals import among, array_text, declaration, float_literal
+from toolchain.hls_templates.unit import table_type
+from toolchain.ir.encode import host_rule, pixel_codes
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import Array
+from toolchain.ir.types import Encoding
+
+ROUNDING = {
+    "ROUND": "RoundHalfEven",
+    "HALF_EVEN": "RoundHalfEven",
+    "FLOOR": "RoundDown",
+    "CEIL": "RoundUp",
+    "UP": "RoundFromZero",
+    "DOWN": "RoundToZero",
+    "ROUND_TO_ZERO": "RoundToZero",
+    "HALF_UP": "RoundHalfFromZero",
+    "HALF_DOWN": "RoundHalfToZero",
+}
+"""The class of ``host.hpp`` for each QONNX rounding mode."""
+
+
+def host_facts(graph: Graph) -> Mapping[str, Any]:
+    """What ``encode.hpp.j2`` needs of the input of ``graph``."""
+    encoding = _encoding(graph)
+    scale, zero = _numbers(encoding)
+    rule, pixels = host_rule(encoding), pixel_codes(encoding) if encoding.input.is_pixel else None
+    height, width, channels = graph.input.shape
+    return {
+        "positions": height * width,
+        "channels": channels,
+        "given": encoding.input,
+        "quantized": encoding.quantizer is not None,
+        "unit": float_literal(float(encoding.input.scale[0])),
+        "scale": scale,
+        "zero": zero,
+        "low": declaration(among(rule.low, rule.high), "low", "host"),
+        "high": declaration(among(rule.high, rule.low), "high", "host"),
+        "rounding": ROUNDING[rule.rounding],
+        "bipolar": rule.bipolar,
+        "signs_as_bits": encoding.signs_as_bits,
+        "pixel_codes": pixels,
+        "pixel_type": None if pixels is None else table_type(pixels),
+    }
+
+
+def host_files(graph: Graph) -> dict[str, str]:
+    """The tables that ``encode.hpp`` includes, by path."""
+    encoding = _encoding(graph)
+    tables = {
+        f"host/{name}.inc": "".join(f"{float_literal(float(v))},\n" for v in numbers)
+        for name, numbers in zip(("scale", "zero"), _numbers(encoding), strict=True)
+    }
+    if encoding.input.is_pixel:
+        table = pixel_codes(encoding)
+        tables["host/pixel_codes.inc"] = array_text(table, table_type(table), "the code of a pixel")
+    return tables
+
+
+def _encoding(graph: Graph) -> Encoding:
+    if graph.encoding is None:
+        raise ValueError(f"graph '{graph.name}' has no encoding")
+    return graph.encoding
+
+
+def _numbers(encoding: Encoding) -> tuple[Array, Array]:
+    """Scale and zero, one entry a channel each or one for all."""
+    rule = host_rule(encoding)
+    scale, zero = np.broadcast_arrays(rule.scale, rule.zero)
+    return scale, zero
