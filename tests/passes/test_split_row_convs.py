@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.graphs import Builder, random_input
+from toolchain.dse.bound import macs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec, RowConv, Window
@@ -97,6 +98,23 @@ def test_a_product_without_a_window_has_one_tap() -> None:
 
     assert [type(node) for node in split.nodes] == [RowConv]
     np.testing.assert_array_equal(evaluate(split, x)[split.output], evaluate(graph, x)[graph.output])
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_product_of_two_groups_is_a_dense_row_convolution(kernel: int) -> None:
+    """Its zeros between the groups are no multiplications of the network; a product of more groups stays one."""
+    b = Builder((5, 6, 12), 4)
+    x = b.window(b.input, (kernel, kernel)) if kernel > 1 else b.input
+    graph = b.graph(b.grouped(x, 8, 2, taps=kernel**2))
+    name = graph.nodes[-1].name
+    split = split_row_convs(graph, {name: None})
+    x = random_input(graph)
+
+    assert isinstance(split.nodes[-1], RowConv)
+    assert macs(split) == macs(graph)
+    np.testing.assert_array_equal(evaluate(split, x)[split.output], evaluate(graph, x)[graph.output])
+    three = b.graph(b.grouped(b.input, 6, 3))
+    assert split_row_convs(three, {three.nodes[-1].name: None}) is three
 
 
 def test_the_split_keeps_origin_and_output() -> None:

@@ -70,7 +70,7 @@ def mac_cycles(graph: Graph, board: Board) -> float:
 
 def _macs(node: _Product) -> int:
     height, width, _ = node.output.shape
-    return height * width * int(node.weight.size)
+    return height * width * int(node.weight.size) // (node.groups if isinstance(node, RowConv) else 1)
 
 
 def _weight_bits(node: _Product) -> int:

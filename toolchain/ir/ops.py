@@ -266,12 +266,14 @@ class RowConv(Node):
 
     (H, W, K) -> (H, W + 2 * pad - taps + 1, N): y[h, w] = sum over t of ``weight[:, t]`` @ x[h, w + t - pad], x being
     zero outside the row. Behind a window of one column it is a convolution; with one tap it is a matrix-vector product
-    of several positions at once. ``pad`` is 0 or half of taps - 1.
+    of several positions at once. ``pad`` is 0 or half of taps - 1. Of ``groups`` of channels, the weights between them
+    are zeros.
     """
 
     weight: Array
     weight_type: QInt
     pad: int
+    groups: int = 1
 
     @property
     def taps(self) -> int:
