@@ -32,6 +32,17 @@ def test_every_sum_of_a_matrix_reaches_its_least_and_largest_value(shape, r):
     np.testing.assert_array_equal(sums.max(axis=0), largest)
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_every_sum_of_every_group_reaches_its_least_and_largest_value(groups):
+    b = Builder((3, 3, 8), 4, signed=True)
+    b.grouped(b.window(b.input), 12, groups, taps=9)
+    node, found = _driven(b, (-8, 7))
+    sums = evaluate_node(node, found.inputs[0]).reshape(-1, 12)
+    least, largest = dot_bounds(node.weight.reshape(12, -1), -8, 7)
+    np.testing.assert_array_equal(sums.min(axis=0), least)
+    np.testing.assert_array_equal(sums.max(axis=0), largest)
+
+
 @pytest.mark.parametrize("taps, pad, width", [(3, 1, 8), (3, 0, 8), (5, 2, 3), (1, 0, 4)])
 def test_every_sum_of_a_row_convolution_reaches_its_least_and_largest_value(taps, pad, width):
     b = Builder((4, width, 3), 4)

@@ -10,7 +10,7 @@ from math import gcd
 import numpy as np
 
 from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.ops import ArgMax, Array, Depthwise, MatVec, MulShift, Node, Pool, RowConv, Threshold
+from toolchain.ir.ops import ArgMax, Array, Depthwise, GroupedMatVec, MatVec, MulShift, Node, Pool, RowConv, Threshold
 from toolchain.ir.ranges import Range, Shape, dot_bounds, line_range
 
 TIES = 6
@@ -57,6 +57,16 @@ def _dot_ends(weight: Array, r: Range, room: int) -> Group:
 @boundary_vectors.register
 def _(node: MatVec, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
     return [_dot_ends(node.weight, ranges[0], room)]
+
+
+@boundary_vectors.register
+def _(node: GroupedMatVec, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
+    # a vector takes an output of every group to its end
+    filters = node.weight.reshape(node.groups, node.group_outputs, node.taps, -1).transpose(1, 2, 0, 3)
+    chosen = filters[spread(node.group_outputs, room // 2)].reshape(-1, shape[2])
+    low, high = ranges[0]
+    both = np.stack([np.where(chosen > 0, high, low), np.where(chosen > 0, low, high)], axis=1)
+    return [Group("an output's largest and least sum in every group", (both.reshape(-1, shape[2]),))]
 
 
 @boundary_vectors.register

@@ -20,6 +20,7 @@ from toolchain.ir.ops import (
     DepthToSpace,
     Depthwise,
     Fork,
+    GroupedMatVec,
     MatVec,
     MulShift,
     Node,
@@ -99,7 +100,7 @@ def directed(node: Node, shapes: Sequence[Shape], ranges: Sequence[Range]) -> Di
 
 def slots_of(node: Node, shape: Shape) -> int:
     """Vectors in a frame of ``shape`` that ``node`` reads."""
-    if isinstance(node, MatVec | Depthwise | Pool | Threshold | MulShift | Add | ArgMax):
+    if isinstance(node, MatVec | GroupedMatVec | Depthwise | Pool | Threshold | MulShift | Add | ArgMax):
         return shape[0] * shape[1]
     return shape[0] if isinstance(node, RowConv) else 1
 
@@ -108,7 +109,7 @@ def most_frames(node: Node, shapes: Sequence[Shape]) -> int:
     """Frames that drive ``node`` within ``OPERATIONS``, at least the fewest."""
     elements = sum(prod(shape) for shape in (*shapes, *(value.shape for value in node.outputs)))
     work = elements * ELEMENT_OPERATIONS
-    if isinstance(node, MatVec | RowConv):
+    if isinstance(node, MatVec | GroupedMatVec | RowConv):
         work += shapes[0][0] * shapes[0][1] * node.weight.size
     elif isinstance(node, Threshold):
         work += prod(shapes[0]) * node.thresholds.shape[1]
