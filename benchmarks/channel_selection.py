@@ -13,7 +13,8 @@ import torch
 from common import Row
 from torch import nn
 
-from toolchain.config import RunConfig, parse_config
+from toolchain.config.pruning import QcqpConfig
+from toolchain.config.run import RunConfig, parse_config
 from toolchain.dse.cycles import cycles
 from toolchain.dse.options import divisors
 from toolchain.dse.plan import Lanes, Plan
@@ -24,7 +25,6 @@ from toolchain.ir.ops import MatVec, Node, Reshape, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
-from toolchain.pruning import QcqpConfig
 from toolchain.simulate.cycles import steady_interval
 from toolchain.train.budgets import shrink
 from toolchain.train.data import Dataset, load, pixel_map

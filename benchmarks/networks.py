@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from toolchain.config import parse_config
+from toolchain.config.run import parse_config
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.train.data import PixelMap
 from toolchain.train.models import Shape, build

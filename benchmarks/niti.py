@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from common import RESULTS, Row, conditions, print_rows
 
-from toolchain.config import RunConfig, find_config, load_config
+from toolchain.config.run import RunConfig, find_config, load_config
 from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export

@@ -10,7 +10,7 @@ import torch
 from common import RESULTS, Row, print_rows, write_rows
 from figures import lines_svg
 
-from toolchain.config import FqconvConfig, RunConfig, parse_config
+from toolchain.config.run import FqconvConfig, RunConfig, parse_config
 from toolchain.files import write_text
 from toolchain.flow.training import train
 from toolchain.train.data import Dataset

@@ -12,7 +12,7 @@ import torch
 from common import Row
 from quantization import CPU, GPU, QONNX_IMAGES, Case, Schedule, board_costs, float_start
 
-from toolchain.config import FLOAT_BITS, RunConfig, parse_config
+from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.flow.training import train
 
 SHARES = (0.3, 0.5, 0.1)  # of the MACs that are left

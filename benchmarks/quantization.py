@@ -24,7 +24,7 @@ from figures import lines_svg
 from noise_curves import measure_noise
 from step_times import measure_steps
 
-from toolchain.config import FLOAT_BITS, RunConfig, parse_config
+from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.dse.cost import graph_cost
 from toolchain.files import write_text
 from toolchain.flow.build import load_hardware

@@ -12,8 +12,8 @@ from common import Row
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from toolchain.config import RunConfig, parse_config
-from toolchain.pruning import DstConfig
+from toolchain.config.pruning import DstConfig
+from toolchain.config.run import RunConfig, parse_config
 from toolchain.train.data import load
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.dst import Dst, keep_ratios

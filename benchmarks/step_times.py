@@ -13,7 +13,7 @@ import torch
 from common import Row, print_rows, write_rows
 from torch import nn
 
-from toolchain.config import parse_config
+from toolchain.config.run import parse_config
 from toolchain.train.data import Dataset, load
 from toolchain.train.methods import quant_method
 from toolchain.train.methods.base import Context, QuantMethod

@@ -13,7 +13,7 @@ import toolchain
 ROOT = Path(toolchain.__file__).parent
 FLOORS = (
     "__init__", "errors", "paths", "files", "records", "resources", "ir", "boards", "frontend", "lowering",
-    "hls_templates", "dse", "simulate", "passes", "engine", "pruning", "config", "train", "export", "report",
+    "hls_templates", "dse", "simulate", "passes", "engine", "config", "train", "export", "report",
     "hls4ml_backend", "flow", "terminal", "cli",
 )  # fmt: skip
 """Every package and top-level module, lowest first: each may import those in front of it."""

@@ -72,7 +72,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run first.")] = False,
 ) -> None:
     """Train a quantized network and export it as QONNX."""
-    from toolchain.config import find_config, load_config
+    from toolchain.config.run import find_config, load_config
 
     run = load_config(find_config(config), settings or [])
     from toolchain.flow.training import train as run_training

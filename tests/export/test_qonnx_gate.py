@@ -16,7 +16,7 @@ from brevitas.quant import Int8WeightPerTensorFloat
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
-from toolchain.config import parse_config
+from toolchain.config.run import parse_config
 from toolchain.errors import VerificationError
 from toolchain.export import qonnx as export
 from toolchain.export.gate import check_equal, predict

@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from toolchain.config import RunConfig, dump_toml, find_config, load_config, parse_config
+from toolchain.config.run import RunConfig, dump_toml, find_config, load_config, parse_config
 from toolchain.errors import UserError, VerificationError
 from toolchain.export.niti import export_frozen
 from toolchain.flow.integer_training import load_integer

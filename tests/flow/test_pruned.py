@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolchain.config import parse_config
+from toolchain.config.run import parse_config
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export

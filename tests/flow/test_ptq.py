@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config import parse_config
+from toolchain.config.run import parse_config
 from toolchain.errors import UserError
 from toolchain.flow.ptq import Images, holds_codes, quantize_to
 from toolchain.frontend.agreement import compare

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from toolchain.cli import app
-from toolchain.config import RunConfig, parse_config
+from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.training import train

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config import RunConfig, parse_config
+from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
@@ -164,8 +164,7 @@ def test_frozen_weights_need_a_method_whose_quantizers_learn(tmp_path: Path) -> 
         (
             [{**FIRST, "act_bits": 9}],
             "qil",
-            "bad value for 'stage.0.act_bits': Value error, should be 1 to 8, or 32 for float activations, got 9 "
-            "[test]",
+            "bad value for 'stage.0.act_bits': should be 1 to 8, or 32 for float activations, got 9 [test]",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.pruning import DstConfig
+from toolchain.config.pruning import DstConfig
 from toolchain.train.methods.dst import Dst, Thresholds, keep_ratios, long_tailed
 
 

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from toolchain.config import FqconvConfig, RunConfig, StageConfig, parse_config
+from toolchain.config.run import FqconvConfig, RunConfig, StageConfig, parse_config
 from toolchain.flow import training
 from toolchain.flow.training import train
 from toolchain.train.data import load

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config import RunConfig, parse_config
+from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.frontend.agreement import compare

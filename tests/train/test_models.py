@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from toolchain.config import MODELS, RunConfig, parse_config
+from toolchain.config.run import MODELS, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.train.models import build
 from toolchain.train.module import set_quantized

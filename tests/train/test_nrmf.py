@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config import parse_config
-from toolchain.pruning import NrmfConfig
+from toolchain.config.pruning import NrmfConfig
+from toolchain.config.run import parse_config
 from toolchain.train.data import load
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.nrmf import (

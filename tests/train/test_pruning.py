@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config import RunConfig, parse_config
+from toolchain.config.pruning import MagnitudeConfig
+from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.training import train
-from toolchain.pruning import MagnitudeConfig
 from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
 from toolchain.train.data import load
 from toolchain.train.methods import stage_methods

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.config import QilConfig, RunConfig, parse_config
+from toolchain.config.run import QilConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.train.methods.qil import ActTransform, Interval, WeightTransform, _Transform
 from toolchain.train.models import build

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config import parse_config
+from toolchain.config.run import parse_config
 from toolchain.errors import UserError
 from toolchain.train.methods.gates import Gates
 from toolchain.train.models import build

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from toolchain.config import RunConfig, SymogConfig, parse_config
+from toolchain.config.run import RunConfig, SymogConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train

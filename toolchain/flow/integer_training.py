@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from toolchain import __version__, files
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.export.niti import export_frozen
 from toolchain.export.qonnx import input_metadata
 from toolchain.frontend.execute import execute_qonnx

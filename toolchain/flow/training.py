@@ -15,12 +15,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from toolchain import __version__, files
-from toolchain.config import RunConfig, dump_toml, load_config
+from toolchain.config.pruning import PruningStage
+from toolchain.config.run import RunConfig, dump_toml, load_config
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.integer_training import train_integer
-from toolchain.pruning import PruningStage
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.data import Dataset
 

@@ -9,7 +9,7 @@ import brevitas.nn as qnn
 import torch
 from torch import Tensor, nn
 
-from toolchain.config import FLOAT_BITS, LayerQuant, QuantConfig
+from toolchain.config.run import FLOAT_BITS, LayerQuant, QuantConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import QuantMethod
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method

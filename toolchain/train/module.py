@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, PixelMap, pixel_map

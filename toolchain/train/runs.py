@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.data import Dataset, load
 from toolchain.train.stages import rebuilt, saved_model, stages

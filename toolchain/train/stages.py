@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from toolchain import files
-from toolchain.config import RunConfig, StageConfig
+from toolchain.config.run import RunConfig, StageConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset, load

@@ -12,9 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from toolchain.config import QuantConfig, parse_config
+from toolchain.config.pruning import QcqpConfig
+from toolchain.config.run import QuantConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.pruning import QcqpConfig
 from toolchain.train.budgets import shrink
 from toolchain.train.data import load
 from toolchain.train.methods.base import Context

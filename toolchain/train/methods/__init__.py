@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.config import QuantConfig, StageConfig
+from toolchain.config.run import QuantConfig, StageConfig
 from toolchain.train.methods.base import Method, QuantMethod
 from toolchain.train.methods.brevitas import Brevitas
 from toolchain.train.methods.dst import Dst

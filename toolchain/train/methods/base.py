@@ -11,7 +11,7 @@ import brevitas.nn as qnn
 from brevitas.nn.quant_layer import QuantNonLinearActLayer
 from torch import Tensor, nn
 
-from toolchain.config import RunConfig, StageConfig
+from toolchain.config.run import RunConfig, StageConfig
 from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset
 from toolchain.train.maker import LayerMaker

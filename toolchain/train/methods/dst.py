@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from toolchain.pruning import DstConfig
+from toolchain.config.pruning import DstConfig
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.weights import keep_masked
 from toolchain.train.statistics import named_weighted_layers

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from toolchain.config import FqconvConfig
+from toolchain.config.run import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.quantizers import LearnedStep, Levels

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolchain.pruning import HfpConfig
+from toolchain.config.pruning import HfpConfig
 from toolchain.train.budgets import Budget, Size, keep_by_score, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import Gates, all_scales, undotted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolchain.pruning import MagnitudeConfig
+from toolchain.config.pruning import MagnitudeConfig
 from toolchain.train.budgets import Budget, Size, keep_by_score, keep_uniformly, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.weights import keep_largest_weights

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from toolchain.pruning import NrmfConfig
+from toolchain.config.pruning import NrmfConfig
 from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.shrink import Shape, pixels

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from toolchain.config import QuantConfig
+from toolchain.config.pruning import FOLDED, QcqpConfig
+from toolchain.config.run import QuantConfig
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
 from toolchain.errors import unknown_name
 from toolchain.ir.ops import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
-from toolchain.pruning import FOLDED, QcqpConfig
 from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.positions import keep_positions

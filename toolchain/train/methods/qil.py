@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from toolchain.config import QilConfig
+from toolchain.config.run import QilConfig
 from toolchain.train.methods.base import Granularity, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.methods.lsq import Lsq

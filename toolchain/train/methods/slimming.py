@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolchain.pruning import SlimmingConfig
+from toolchain.config.pruning import SlimmingConfig
 from toolchain.train.budgets import Budget, Size, keep_by_score, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import all_scales

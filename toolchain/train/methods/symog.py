@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from toolchain import files
-from toolchain.config import SymogConfig
+from toolchain.config.run import SymogConfig
 from toolchain.train.figures import histograms_svg
 from toolchain.train.methods.base import Context, Granularity, Scale
 from toolchain.train.methods.injectors import weight_injector

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from toolchain.config.pruning import TransportConfig
 from toolchain.errors import UserError
-from toolchain.pruning import TransportConfig
 from toolchain.train.budgets import Budget, Size, keep_by_score, shrink, top_indices
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import Gates, undotted

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.models import Shape, build
 from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Layer, Linear, MaxPool, ReLU, Variant

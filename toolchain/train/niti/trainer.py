@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.train.data import Dataset
 from toolchain.train.module import Classifier
 from toolchain.train.niti.checks import IntegerOnly

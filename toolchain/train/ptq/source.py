@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from toolchain.config import RunConfig
+from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.data import Dataset, PixelMap, pixel_map

@@ -6,12 +6,15 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
+from toolchain.config.pruning import PruningStage
+from toolchain.config.table import Table
+from toolchain.config.toml import override, to_toml
 from toolchain.errors import UserError, unknown_name
-from toolchain.pruning import PruningStage
+from toolchain.records import parse_record
 
 Bits = int
 Real = float  # TrainConfig has a field called float
@@ -27,11 +30,7 @@ FLOAT_BITS = 32
 ActBits = Annotated[int, AfterValidator(_check_act_bits)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataConfig(_Model):
+class DataConfig(Table):
     """Which images, and how a pixel becomes the network's input value."""
 
     name: str = "digits"
@@ -44,7 +43,7 @@ MODELS = ("cnn", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resn
 """Networks that can be trained; ``train/models.py`` builds them."""
 
 
-class ModelConfig(_Model):
+class ModelConfig(Table):
     """Which network, and its width as a multiple of the published one."""
 
     name: str = "cnn"
@@ -52,7 +51,7 @@ class ModelConfig(_Model):
     plain: bool = False  # without batch norms and biases
 
 
-class LayerQuant(_Model):
+class LayerQuant(Table):
     """What one layer does differently from the rest of the network; None keeps the network's choice."""
 
     weight_bits: Bits | None = Field(default=None, ge=1, le=8)
@@ -60,14 +59,14 @@ class LayerQuant(_Model):
     weight_granularity: Literal["tensor", "channel"] | None = None
 
 
-class QilConfig(_Model):
+class QilConfig(Table):
     """Learned quantization intervals."""
 
     gamma: Literal["fixed", "learned"] = "fixed"  # exponent of the weight transformer; fixed: 1
     gradient: Literal["lsq", "paper"] = "lsq"  # the intervals': LSQ's scale, or 0.01 times the weights'
 
 
-class FqconvConfig(_Model):
+class FqconvConfig(Table):
     """Gaussian noise in training; standard deviations in steps of the quantizer it is added at."""
 
     weight_noise: Real = Field(default=0.0, ge=0)
@@ -75,7 +74,7 @@ class FqconvConfig(_Model):
     mac_noise: Real = Field(default=0.0, ge=0)
 
 
-class SymogConfig(_Model):
+class SymogConfig(Table):
     """The pull of weights towards their modes; it grows from ``strength`` by ``exp(growth)`` over the stage."""
 
     strength: Real = Field(default=1e-2, ge=0)
@@ -83,7 +82,7 @@ class SymogConfig(_Model):
     proximal: bool = False  # pull after the optimizer's step in place of adding a penalty to the loss
 
 
-class QuantConfig(_Model):
+class QuantConfig(Table):
     """Bit widths and the kind of scale. ``layers`` overrides single layers by name; 32 act_bits are float."""
 
     method: Literal["lsq", "brevitas", "qil", "fqconv", "symog", "sgm", "niti"] = "lsq"
@@ -101,7 +100,7 @@ class QuantConfig(_Model):
     symog: SymogConfig = SymogConfig()
 
 
-class NitiConfig(_Model):
+class NitiConfig(Table):
     """Integer-only training. ``mu`` is the learning rate: the largest change of a weight in an update is 2**mu."""
 
     variant: Literal["2020", "2021"] = "2021"  # rounding of activations and errors: pseudo-stochastic, to nearest
@@ -113,7 +112,7 @@ class NitiConfig(_Model):
     check: bool = False  # assert type and range of every tensor: slow
 
 
-class TrainConfig(_Model):
+class TrainConfig(Table):
     """The optimisation. ``pretrain_epochs`` of the ``epochs`` run in float before the quantizers are switched on."""
 
     epochs: int = Field(default=10, ge=1)
@@ -158,7 +157,7 @@ class StageConfig(PruningStage):
     schedule: Literal["cosine", "constant"] | None = None
 
 
-class RunConfig(_Model):
+class RunConfig(Table):
     """A whole run file; without a ``[[stage]]`` the run is one stage, as ``[train]`` says."""
 
     name: str
@@ -205,8 +204,8 @@ def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunC
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"not valid TOML: {error}", where=str(path)) from error
     where = str(path)
-    for override in overrides:
-        _override(table, override)
+    for setting in overrides:
+        override(table, setting)
     if overrides:
         where += " with --set " + " ".join(overrides)
     table.setdefault("name", path.stem)
@@ -219,17 +218,7 @@ def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
     Raises:
         UserError: unknown key or bad value; the first one found.
     """
-    try:
-        config = RunConfig.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        key = ".".join(path)
-        if first["type"] == "extra_forbidden":
-            wrong = unknown_name("key", key, _siblings(path))
-            raise UserError(wrong.what, where=where, hint=wrong.hint) from error
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-        raise UserError(f"bad value for '{key}': {first['msg']}{got}", where=where) from error
+    config = parse_record(RunConfig, table, where=where)
     if config.model.name not in MODELS:
         raise unknown_name("model", config.model.name, MODELS)
     if config.stage:
@@ -307,64 +296,4 @@ def _check_niti(config: RunConfig, where: str) -> None:
 
 def dump_toml(config: RunConfig) -> str:
     """The resolved run file: every value that is set, defaults included; reads back to an equal config."""
-    return "\n".join(_toml_lines(config.model_dump(exclude_none=True), [])).lstrip("\n") + "\n"
-
-
-def _toml_lines(table: dict[str, Any], path: list[str]) -> list[str]:
-    """The lines of a table: its values first, then the tables and the lists of tables in it."""
-    lines, inner = [], []
-    for key, value in table.items():
-        here = [*path, key if key.isidentifier() else json.dumps(key)]
-        if isinstance(value, dict):
-            inner += ["", f"[{'.'.join(here)}]", *_toml_lines(value, here)]
-        elif isinstance(value, tuple | list) and value and isinstance(value[0], dict):
-            for entry in value:
-                inner += ["", f"[[{'.'.join(here)}]]", *_toml_lines(entry, here)]
-        elif value != ():
-            lines.append(f"{here[-1]} = {_toml_value(value)}")
-    return lines + inner
-
-
-def _toml_value(value: str | int | float | bool | list[Any] | tuple[Any, ...]) -> str:
-    """A value in TOML; JSON's spelling of strings, numbers, booleans and lists of them is valid TOML."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _override(table: dict[str, Any], override: str) -> None:
-    """Set one dotted key of a nested table in place; the value is TOML, or a bare string when it is not."""
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {override}: expected KEY=VALUE", hint="for example --set train.epochs=5")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, last = key.strip().split(".")
-    inner: Any = table
-    for section in sections:
-        if isinstance(inner, list):
-            if not section.isdigit() or int(section) >= len(inner):
-                raise UserError(
-                    f"--set {override}: no entry {section} in a list of {len(inner)}", hint="they count from 0"
-                )
-            inner = inner[int(section)]
-        else:
-            inner = inner.setdefault(section, {})
-        if not isinstance(inner, dict | list):
-            raise UserError(f"--set {override}: '{section}' is a value, not a section")
-    if isinstance(inner, list):
-        raise UserError(f"--set {override}: name the entry", hint=f"{'.'.join(sections)}.0.{last} is the first one's")
-    inner[last] = value
-
-
-def _siblings(path: list[str]) -> list[str]:
-    """The valid dotted keys next to the unknown key at ``path``."""
-    model: Any = RunConfig
-    for part in path[:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation
-            if type(None) in get_args(model):
-                model = get_args(model)[0]
-        else:  # a dict or a tuple of tables, ``part`` the key or the index
-            model = next(kind for kind in get_args(model) if kind not in (str, Ellipsis))
-    return [".".join([*path[:-1], name]) for name in model.model_fields]
+    return to_toml(config.model_dump(exclude_none=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.config import RunConfig, dump_toml, find_config, load_config, recipes
+from toolchain.config.run import RunConfig, dump_toml, find_config, load_config, recipes
 from toolchain.errors import UserError
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from toolchain.config.table import Table
 
 Share = float
 Strength = float
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Budget(_Table):
+class _Budget(Table):
     """What may be left, as a share of the network the stage begins with."""
 
     macs: Share | None = Field(default=None, gt=0, le=1)
@@ -58,7 +56,7 @@ class SlimmingConfig(_Filters):
     strength: Strength = Field(default=1e-4, ge=0)
 
 
-class DstConfig(_Table):
+class DstConfig(Table):
     """Trainable thresholds; ``alpha`` is the only knob."""
 
     alpha: Strength = Field(default=5e-4, ge=0)
@@ -90,7 +88,7 @@ FOLDED = ("cycles", "lut", "dsp", "bram18")
 """Budgets of `QcqpConfig` that are counts on the board, of units whose lanes, or steps, are fixed."""
 
 
-class QcqpConfig(_Table):
+class QcqpConfig(Table):
     """Optimal selection of channels under one budget or several."""
 
     macs: Share | None = Field(default=None, gt=0, le=1)
@@ -120,7 +118,7 @@ class QcqpConfig(_Table):
         return self
 
 
-class NrmfConfig(_Table):
+class NrmfConfig(Table):
     """Low-rank training, then each convolution becomes three; ranks fall below ``energy`` where a budget asks it."""
 
     energy: Share = Field(default=0.95, gt=0, le=1)  # share of the eigenvalues' sum that the ranks keep
@@ -137,7 +135,7 @@ class NrmfConfig(_Table):
         return self
 
 
-class PruningStage(_Table):
+class PruningStage(Table):
     """The tables of a ``[[stage]]`` that prune or factorize, one at most in a stage."""
 
     magnitude: MagnitudeConfig | None = None

@@ -1,0 +1,1 @@
+"""Run files of training: their tables, read, checked and written back resolved."""

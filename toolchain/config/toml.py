@@ -1,0 +1,65 @@
+"""TOML: nested tables as text, and single settings put into them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
+
+from toolchain.errors import UserError
+
+
+def to_toml(table: dict[str, Any]) -> str:
+    """``table`` as TOML; empty tuples are left out."""
+    return "\n".join(_toml_lines(table, [])).lstrip("\n") + "\n"
+
+
+def _toml_lines(table: dict[str, Any], path: list[str]) -> list[str]:
+    """The lines of a table: its values first, then the tables and the lists of tables in it."""
+    lines, inner = [], []
+    for key, value in table.items():
+        here = [*path, key if key.isidentifier() else json.dumps(key)]
+        if isinstance(value, dict):
+            inner += ["", f"[{'.'.join(here)}]", *_toml_lines(value, here)]
+        elif isinstance(value, tuple | list) and value and isinstance(value[0], dict):
+            for entry in value:
+                inner += ["", f"[[{'.'.join(here)}]]", *_toml_lines(entry, here)]
+        elif value != ():
+            lines.append(f"{here[-1]} = {_toml_value(value)}")
+    return lines + inner
+
+
+def _toml_value(value: str | int | float | bool | list[Any] | tuple[Any, ...]) -> str:
+    """A value in TOML; JSON's spelling of strings, numbers, booleans and lists of them is valid TOML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def override(table: dict[str, Any], setting: str) -> None:
+    """Set one dotted key of a nested table in place: "train.epochs=5"; the value is TOML, or else a bare string.
+
+    Raises:
+        UserError: no KEY=VALUE, or a key that leads through a value.
+    """
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {setting}: expected KEY=VALUE", hint="for example --set train.epochs=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    inner: Any = table
+    for section in sections:
+        if isinstance(inner, list):
+            if not section.isdigit() or int(section) >= len(inner):
+                raise UserError(
+                    f"--set {setting}: no entry {section} in a list of {len(inner)}", hint="they count from 0"
+                )
+            inner = inner[int(section)]
+        else:
+            inner = inner.setdefault(section, {})
+        if not isinstance(inner, dict | list):
+            raise UserError(f"--set {setting}: '{section}' is a value, not a section")
+    if isinstance(inner, list):
+        raise UserError(f"--set {setting}: name the entry", hint=f"{'.'.join(sections)}.0.{last} is the first one's")
+    inner[last] = value
