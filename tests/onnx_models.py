@@ -23,6 +23,7 @@ class Net:
         self.constants: dict[str, Array] = {}
         self.metadata: dict[str, str] = {}
         self.datatypes: dict[str, str] = {}
+        self.input = self.output = TensorProto.FLOAT
 
     def const(self, array: Any, dtype: Any = np.float32) -> str:
         """An initializer."""
@@ -79,11 +80,11 @@ class Net:
 
     def save(self, path: Path, output: str, *, index: bool = False) -> Path:
         """Write the graph with its only output, which holds integers when ``index``."""
-        kind = TensorProto.INT64 if index else TensorProto.FLOAT
+        kind = TensorProto.INT64 if index else self.output
         graph = helper.make_graph(
             self.nodes,
             "net",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
+            [helper.make_tensor_value_info("x", self.input, self.shape)],
             [helper.make_tensor_value_info(output, kind, None)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.onnx_models import Net
 from toolchain.errors import UserError
+from toolchain.flow.inputs import chosen_encoding
 from toolchain.frontend.agreement import Agreement, compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
@@ -198,7 +199,7 @@ def exact_or_refused(path: Path, seed: int, images: int = 4) -> Agreement | None
     """How the integer network agrees with the file, None where it is refused; anything else is raised."""
     try:
         model = read_qonnx(path)
-        integer = to_integer(model.graph)
+        integer = to_integer(model.graph, chosen_encoding(model, None)[0])
     except UserError:
         return None
     rng = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
+from toolchain.flow.inputs import chosen_encoding
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
 
@@ -16,7 +17,8 @@ def demand_one_verdict(path: Path) -> UserError | None:
     Both must refuse or both build, for the same reason, and at the same node where it is one node's.
     """
     try:
-        to_integer(read_qonnx(path).graph)
+        model = read_qonnx(path)
+        to_integer(model.graph, chosen_encoding(model, None)[0])
         fault = None
     except UserError as error:
         fault = error

@@ -268,7 +268,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "falling leak": (lambda net: net.add("LeakyRelu", net.quant("x"), alpha=-0.1), "a slope of -0.1, which makes"),
     "codes without a value": (
         lambda net: net.add("Relu", net.add("QuantizeLinear", net.quant("x"), net.const(0.1), net.const(0, np.int8))),
-        "it reads the codes of QuantizeLinear",
+        "it reads the codes 't1'",
     ),
     "two scales": (
         lambda net: net.add(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from toolchain.errors import UserError
 from toolchain.flow.inputs import choose
-from toolchain.frontend.layout import Tensor
-from toolchain.frontend.onnx_file import OnnxNode, load_onnx
+from toolchain.frontend.layout import Layout, Tensor
+from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, load_onnx
 from toolchain.frontend.read import encoding_of, input_layout, read_node, whole_graph
 from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import InputType
-from toolchain.lowering.lower import refusals
+from toolchain.ir.types import Encoding, InputType
+from toolchain.lowering.lower import PIXELS, refusals
 
 SUPPORTED, FOLDED, REFUSED, UNKNOWN = "supported", "folded", "refused", "unknown"
 _SHAPE_KEEPING = """
@@ -83,14 +83,28 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
         nodes.append(_read(reader, node))
         makers |= {made.name: len(nodes) - 1 for made in reader.nodes[before:]}
     first = next((node for node in nodes if node.status == REFUSED), None)
-    graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)
-    encoding, notes = choose(encoding_of(file, layout), file.datatypes.get(file.input, ""), graph, given)
+    graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)[0]
+    encoding, notes = _encoding(file, layout, graph, given, whole=first is None)
     for name, fault in refusals(graph, encoding).items():
-        old = nodes[makers[name]]
+        index = makers.get(name, len(nodes) - 1)  # the graph's output may take a node more
+        old = nodes[index]
         if old.status != REFUSED:
-            nodes[makers[name]] = NodeStatus(old.name, old.op, REFUSED, fault.what, fault.hint)
-            first = first or nodes[makers[name]]
+            nodes[index] = NodeStatus(old.name, old.op, REFUSED, fault.what, fault.hint)
+            first = first or nodes[index]
     return Coverage(file.path.name, tuple(nodes), (*reader.notes, *notes), first)
+
+
+def _encoding(
+    file: OnnxFile, layout: Layout, graph: Graph, given: InputType | None, *, whole: bool
+) -> tuple[Encoding, list[str]]:
+    """What the input holds; where a node is refused, so that ``graph`` is not ``whole``, that comes first."""
+    fixed = file.integer is not None
+    try:
+        return choose(encoding_of(file, layout), file.datatypes.get(file.input, ""), graph, given, fixed=fixed)
+    except UserError:
+        if whole:
+            raise
+        return PIXELS, []
 
 
 def _read(reader: Reader, node: OnnxNode) -> NodeStatus:
@@ -112,7 +126,9 @@ def _read(reader: Reader, node: OnnxNode) -> NodeStatus:
 
 
 def _known(reader: Reader, name: str) -> bool:
-    return any(name in table for table in (reader.tensors, reader.constants, reader.padded, reader.codes))
+    return any(
+        name in table for table in (reader.tensors, reader.constants, reader.padded, reader.codes, reader.integers)
+    )
 
 
 def _go_on(reader: Reader, node: OnnxNode) -> None:

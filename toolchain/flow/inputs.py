@@ -7,7 +7,7 @@ from fractions import Fraction
 from toolchain.errors import UserError
 from toolchain.frontend.read import ModelFile, fits
 from toolchain.ir.graph import Graph
-from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, parse_input
+from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, noted_input, parse_input
 from toolchain.ir.model_ops import input_quantizer
 from toolchain.ir.types import UNIT_PIXEL, Encoding, InputType
 
@@ -35,13 +35,16 @@ def stated_input(text: str | None, pixel_scale: str | None) -> InputType | None:
 
 def chosen_encoding(file: ModelFile, stated: InputType | None) -> tuple[Encoding, list[str]]:
     """How the host makes the input of ``file``, and what the report should say of it."""
-    return choose(file.encoding, file.datatype, file.graph, stated)
+    return choose(file.encoding, file.datatype, file.graph, stated, fixed=file.integer)
 
 
-def choose(said: Encoding | None, datatype: str, graph: Graph, stated: InputType | None) -> tuple[Encoding, list[str]]:
+def choose(
+    said: Encoding | None, datatype: str, graph: Graph, stated: InputType | None, *, fixed: bool = False
+) -> tuple[Encoding, list[str]]:
     """How the host makes the input of the MODEL ``graph``: as ``stated``, else as the file ``said``, else from pixels.
 
-    Returns it with notes for the report. ``datatype`` is the QONNX datatype that the file notes beside its input.
+    Returns it with notes for the report. ``datatype`` is the QONNX datatype that the file notes beside its input,
+    which is itself of that type where that is ``fixed``.
 
     Raises:
         UserError: the type has another number of channels; the file quantizes its input and a type is given as well;
@@ -54,6 +57,12 @@ def choose(said: Encoding | None, datatype: str, graph: Graph, stated: InputType
         option = "--input" if quantizer is None else "--pixel-scale"
         note = f"the model does not say what its input holds: pixel / 255 assumed ({option} states something else)"
         return Encoding(UNIT_PIXEL), [note]
+    if fixed and found != Encoding(noted_input(datatype) or found.input):
+        source = "the file's metadata" if stated is None else "--input"
+        raise UserError(
+            f"the file's input holds {datatype.lower()}, and {source} gives it another type",
+            hint="leave it out: DequantizeLinear says what the integers are worth",
+        )
     if quantizer is not None and (found.input.rounds or found.quantizer is not None):
         source = "the file's metadata" if stated is None else "--input"
         raise UserError(

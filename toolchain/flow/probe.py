@@ -115,7 +115,7 @@ def _model_taps(model: ModelFile, integer: Graph, images: Array) -> list[Tap]:
     names = {node.name: onnx_names[node.output.name] for node in graph.nodes if node.output.name in onnx_names}
     reals = host_values(integer, images)
     theirs = execute_qonnx(model.path, model.layout.from_ir(reals), taps=list(dict.fromkeys(names.values())))
-    float32 = {node: model.layouts[name].to_ir(theirs[name]) for node, name in names.items()}
+    float32 = {node: model.to_ir(name, theirs[name]) for node, name in names.items()}
     quantizers = [node for node in graph.nodes if isinstance(node, Coded) and node.name in float32]
     given = {node.output.name: float32[node.name].astype(np.float64) for node in quantizers}
     float64 = evaluate(graph, reals.astype(np.float64), taps=[n.output.name for n in graph.nodes], given=given)

@@ -65,7 +65,7 @@ def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
     reals = host_values(integer, images)
     names = [n.tensor for n in quantizers]
     tensors = execute_qonnx(model.path, model.layout.from_ir(reals), taps=[*names, model.output])
-    given = {n.output.name: model.layouts[n.tensor].to_ir(tensors[n.tensor]) for n in quantizers}
+    given = {n.output.name: model.to_ir(n.tensor, tensors[n.tensor]) for n in quantizers}
     codes = {n.output.name: quantizer_codes(n, given[n.output.name]) for n in quantizers}
     present = [n for n in quantizers if n.output.name in integer.values()]
     inputs = encode(integer, images)

@@ -20,6 +20,7 @@ from toolchain.frontend.standard_onnx import NotStandard, folded_model
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[np.ndarray], Arrays]
+_SESSION_ERRORS = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.NotImplemented, ort_errors.InvalidArgument)
 _BATCH_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException)
 
 
@@ -66,7 +67,8 @@ def _checked_input(file: OnnxFile, x: np.ndarray) -> np.ndarray:
             f"input data of shape {x.shape} does not fit '{file.input}' (N, {', '.join(map(str, file.shape[1:]))})",
             where=file.path.name,
         )
-    return np.ascontiguousarray(x, dtype=np.float32)
+    kind = np.float32 if file.integer is None else np.int8 if file.integer.signed else np.uint8
+    return np.ascontiguousarray(x, dtype=kind)
 
 
 def _tensor_names(file: OnnxFile, taps: Sequence[str]) -> list[str]:
@@ -87,9 +89,15 @@ def _onnxruntime(model: onnx.ModelProto, input_name: str) -> Run:
     # fused or re-laid-out kernels add up in another order than the reference executor's single nodes
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except _SESSION_ERRORS as error:
+        raise UserError(
+            f"onnxruntime does not run the file: {str(error).splitlines()[0]}",
+            hint="--qonnx-images 0 leaves the comparison with it out",
+        ) from error
     names = [output.name for output in session.get_outputs()]
     return lambda part: dict(zip(names, session.run(names, {input_name: part}), strict=True))
 

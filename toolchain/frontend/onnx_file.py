@@ -16,6 +16,7 @@ from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
 from toolchain.frontend.unsupported import quantized_otherwise
+from toolchain.ir.types import QInt
 
 QUANT_DOMAINS = frozenset({"", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
@@ -25,6 +26,12 @@ CODE_OPS = frozenset({"DequantizeLinear", "MultiThreshold", "QuantizeLinear"})
 """Operations besides Quant that make a network quantized."""
 SAME_ELSEWHERE = frozenset({("com.microsoft", "DequantizeLinear"), ("com.microsoft", "QuantizeLinear")})
 """Standard operations that onnxruntime's quantizer puts in a domain of its own, for types that the opset lacks."""
+INPUT_TYPES = {
+    onnx.TensorProto.FLOAT: None,
+    onnx.TensorProto.UINT8: QInt(8, False),
+    onnx.TensorProto.INT8: QInt(8, True),
+}
+"""What the network's input may be: real numbers, or integers of a type."""
 DATATYPE = "finn_datatype"
 MIN_OPSET = 7
 MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
@@ -76,7 +83,8 @@ def channel_axis(axes: str) -> int:
 class OnnxFile:
     """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any.
 
-    ``datatypes`` holds the QONNX datatype that the file notes beside a tensor, by the tensor's name.
+    ``integer`` is the input's type where it is not float32. ``datatypes`` holds the QONNX datatype that the file notes
+    beside a tensor, by the tensor's name.
     """
 
     path: Path
@@ -87,6 +95,7 @@ class OnnxFile:
     constants: Mapping[str, np.ndarray]
     input: str
     shape: tuple[int, ...]
+    integer: QInt | None
     output: str
     metadata: Mapping[str, str]
     datatypes: Mapping[str, str]
@@ -104,7 +113,7 @@ def load_onnx(path: Path) -> OnnxFile:
     graph = model.graph
     opset = _opset(path, model)
     initializers = {tensor.name for tensor in model.graph.initializer}
-    input_name, shape = _only_input(path, model, initializers)
+    input_name, shape, integer = _only_input(path, model, initializers)
     if len(graph.output) != 1:
         names = ", ".join(f"'{o.name}'" for o in graph.output)
         raise UserError(
@@ -133,6 +142,7 @@ def load_onnx(path: Path) -> OnnxFile:
         constants=constants,
         input=input_name,
         shape=shape,
+        integer=integer,
         output=output,
         metadata={entry.key: entry.value for entry in model.metadata_props},
         datatypes={
@@ -140,7 +150,8 @@ def load_onnx(path: Path) -> OnnxFile:
             for note in graph.quantization_annotation
             for entry in note.quant_parameter_tensor_names
             if entry.key == DATATYPE
-        },
+        }
+        | ({} if integer is None else {input_name: f"{'' if integer.signed else 'U'}INT{integer.bits}"}),
     )
 
 
@@ -198,7 +209,7 @@ def _constants(path: Path, model: onnx.ModelProto, used: set[str]) -> dict[str, 
     return constants
 
 
-def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tuple[str, tuple[int, ...]]:
+def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tuple[str, tuple[int, ...], QInt | None]:
     inputs = [i for i in model.graph.input if i.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(f"'{i.name}'" for i in inputs)
@@ -208,8 +219,11 @@ def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tupl
             hint="export a module with a single input tensor, and with its weights as initializers",
         )
     info = inputs[0].type.tensor_type
-    if info.elem_type != onnx.TensorProto.FLOAT:
-        raise UserError(f"input '{inputs[0].name}' is not float32", where=path.name, hint="export a float32 input")
+    if info.elem_type not in INPUT_TYPES:
+        kind = onnx.TensorProto.DataType.Name(info.elem_type).lower()
+        raise UserError(
+            f"input '{inputs[0].name}' is {kind}", where=path.name, hint="export an input of float32, uint8 or int8"
+        )
     shape = tuple(int(d.dim_value) for d in info.shape.dim)
     if len(shape) < 2 or any(size <= 0 for size in shape[1:]):
         shown = ", ".join(str(d.dim_value or d.dim_param or "?") for d in info.shape.dim)
@@ -218,7 +232,7 @@ def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tupl
             where=path.name,
             hint="export with a fixed image size, e.g. (1, 3, 32, 32)",
         )
-    return inputs[0].name, (max(shape[0], 0), *shape[1:])
+    return inputs[0].name, (max(shape[0], 0), *shape[1:]), INPUT_TYPES[info.elem_type]
 
 
 def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
+from toolchain.frontend.codes import quantizer_of, shifted
 from toolchain.frontend.constants import Constants, QuantConst
 from toolchain.frontend.layout import Tensor
+from toolchain.frontend.linear import emit_affine
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
 from toolchain.frontend.reader import Codes, Reader
 from toolchain.ir.model_ops import Quantize
-from toolchain.ir.types import QInt, Quantizer
+from toolchain.ir.types import QInt
 
 MAX_BITS = 16
 """Of the codes that QuantizeLinear puts out."""
@@ -40,7 +42,7 @@ def read_quantize_linear(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(node, "the zero point differs between channels", "use one zero point a tensor")
     point = int(given.zero.flat[0])
     low, high = given.type.min - point, given.type.max - point
-    reader.codes[node.outputs[0]] = Codes(source, given.scale, point, low, high, (node.name,), given.type)
+    reader.codes[node.outputs[0]] = Codes(node, source, given.scale, point, low, high, (node.name,), given.type)
 
 
 def narrow_codes(reader: Reader, node: OnnxNode, low: float, high: float) -> None:
@@ -51,15 +53,17 @@ def narrow_codes(reader: Reader, node: OnnxNode, low: float, high: float) -> Non
     if bottom >= top:
         raise reader.file.fault(node, "a Clip that leaves a single code", "export the model again")
     origin = (*codes.origin, node.name)
-    reader.codes[node.outputs[0]] = Codes(codes.source, codes.scale, codes.zero_point, bottom, top, origin, codes.type)
+    reader.codes[node.outputs[0]] = Codes(
+        node, codes.source, codes.scale, codes.zero_point, bottom, top, origin, codes.type
+    )
 
 
 def read_dequantize_linear(reader: Reader, node: OnnxNode) -> None:
     """DequantizeLinear of codes that QuantizeLinear made with the same scale and zero point: one quantizer."""
     codes = reader.codes.get(node.input(0))
-    if codes is None:
-        reader.tensor(node)
-        raise reader.file.fault(node, "its input is no output of QuantizeLinear", "export the model again")
+    if codes is None or node.input(0) in reader.integers:
+        _dequantize(reader, node)
+        return
     source: Tensor = codes.source
     given = _parameters(reader.file, node, reader.constants, reader.shape(source))
     if not np.array_equal(given.scale, codes.scale) or (given.zero != codes.zero_point).any():
@@ -68,10 +72,7 @@ def read_dequantize_linear(reader: Reader, node: OnnxNode) -> None:
         )
     if node.input(2) and given.type != codes.type:
         raise reader.file.fault(node, "its zero point is of another type than the codes", "export the model again")
-    per_channel = reader.per_channel(node, codes.scale, source.layout, "scale")
-    quantizer = Quantizer(
-        tuple(float(s) for s in source.layout.permute(per_channel)), zero_point=0, low=codes.low, high=codes.high
-    )
+    quantizer = quantizer_of(reader, node, codes)
     reader.emit(
         node,
         source.layout,
@@ -84,6 +85,22 @@ def read_dequantize_linear(reader: Reader, node: OnnxNode) -> None:
             tensor=node.outputs[0],
         ),
     )
+
+
+def _dequantize(reader: Reader, node: OnnxNode) -> None:
+    """DequantizeLinear of codes that have been moved, or that are the network's input: times the scale."""
+    name = node.input(0)
+    if name not in reader.integers:
+        reader.tensor(node)
+        raise reader.file.fault(node, "its input is no output of QuantizeLinear", "export the model again")
+    found = reader.integers[name]
+    layout = found.tensor.layout
+    given = _parameters(reader.file, node, reader.constants, reader.shape(found.tensor))
+    if node.input(2) and given.type != found.type:
+        raise reader.file.fault(node, "its zero point is of another type than the codes", "export the model again")
+    shift = found.zero_point - reader.per_channel(node, given.zero, layout, "zero point")
+    scale = reader.per_channel(node, given.scale, layout, "scale")
+    emit_affine(reader, node, shifted(reader, node, found.tensor, shift), scale, np.zeros(1))
 
 
 def quantize_constant(file: OnnxFile, node: OnnxNode, constants: Constants) -> np.ndarray:

@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from toolchain.errors import UserError
 from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial
-from toolchain.frontend.layout import CHANNELS_LAST, Layout
+from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, shifted
+from toolchain.frontend.layout import CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.unsupported import why_not
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import noted_input, parse_input, quantizer_of
 from toolchain.ir.model_ops import RealConv
+from toolchain.ir.ops import Array
 from toolchain.ir.types import Encoding, InputType, Value
 
 _ANY_ORDER = """
-Add Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
+Add Cast Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
 """
 ANY_ORDER = frozenset(_ANY_ORDER.split())
 """Operations that work on maps whatever the order of their axes."""
@@ -31,6 +35,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "ArgMax": elementwise.read_argmax,
     "AveragePool": spatial.read_pool,
     "BatchNormalization": linear.read_batch_norm,
+    "Cast": read_cast,
     "Clip": activations.read_clip,
     "Concat": rearrange.read_concat,
     "Conv": linear.read_conv,
@@ -74,10 +79,11 @@ class ModelFile:
     """A QONNX file as read.
 
     ``graph`` is at MODEL level. ``layout`` maps host arrays to the graph's input, ``layouts`` every ONNX tensor that
-    depends on it to the IR value of the same data (``values`` names it). ``output`` is the ONNX tensor of the graph's
-    output; it differs from the file's when a final Softmax is left out. ``params`` counts weights and biases, ``macs``
-    multiplications of one frame. ``encoding`` and ``data`` come from the file's metadata; ``datatype`` is the QONNX
-    datatype noted beside the input, "" for none, and ``encoding`` follows from it where the metadata is silent.
+    depends on it to the IR value of the same data (``values`` names it): of a tensor of codes less its zero point,
+    which ``zeros`` has. ``output`` is the ONNX tensor of the graph's output; it differs from the file's when a final
+    Softmax is left out. ``params`` counts weights and biases, ``macs`` multiplications of one frame. ``encoding`` and
+    ``data`` come from the file's metadata; ``datatype`` is the QONNX datatype noted beside the input, "" for none, or
+    its own where ``integer`` is set, and ``encoding`` follows from it where the metadata is silent.
     """
 
     path: Path
@@ -86,14 +92,21 @@ class ModelFile:
     layout: Layout
     layouts: Mapping[str, Layout]
     values: Mapping[str, str]
+    zeros: Mapping[str, int]
     output: str
     params: int
     macs: int
     metadata: Mapping[str, str]
     encoding: Encoding | None
     datatype: str
+    integer: bool
     data: str | None
     notes: tuple[str, ...]
+
+    def to_ir(self, name: str, array: Array) -> Array:
+        """The batch ``array`` of the ONNX tensor ``name`` as the values (N, H, W, C) that the IR has for it."""
+        values = self.layouts[name].to_ir(array)
+        return values.astype(np.float64) - self.zeros[name] if name in self.zeros else values
 
 
 def read_qonnx(path: Path) -> ModelFile:
@@ -105,39 +118,51 @@ def read_qonnx(path: Path) -> ModelFile:
     for node in [node for node in file.nodes if not reader.constants.fold(node)]:
         if not reader.constants.fold(node):
             read_node(reader, node)
-    graph = whole_graph(reader, value)
-    output = reader.tensors[file.output]
+    graph, output = whole_graph(reader, value)
+    codes = {name: found.tensor for name, found in reader.integers.items()}
     return ModelFile(
         path=file.path,
         sha256=file.sha256,
         graph=graph,
         layout=layout,
-        layouts={name: tensor.layout for name, tensor in reader.tensors.items()},
-        values={name: tensor.value.name for name, tensor in reader.tensors.items()},
+        layouts={name: tensor.layout for name, tensor in (reader.tensors | codes).items()},
+        values={name: tensor.value.name for name, tensor in (reader.tensors | codes).items()},
+        zeros={name: found.zero_point for name, found in reader.integers.items()},
         output=output.onnx_name,
         params=count_params(graph),
         macs=count_macs(graph),
         metadata=file.metadata,
         encoding=encoding_of(file, layout),
+        integer=file.integer is not None,
         datatype=file.datatypes.get(file.input, ""),
         data=file.metadata.get("fpgaflow.data"),
         notes=tuple(reader.notes),
     )
 
 
-def whole_graph(reader: Reader, source: Value) -> Graph:
-    """The MODEL graph from ``source`` to the file's output, all nodes read; UserError where it cannot be put out."""
+def whole_graph(reader: Reader, source: Value) -> tuple[Graph, Tensor]:
+    """The MODEL graph from ``source`` to the file's output, all nodes read, and that output.
+
+    Codes are put out as they are. Raises UserError where the output cannot be put out.
+    """
     file = reader.file
-    if file.output not in reader.tensors:
+    if file.output in reader.padded:
+        raise UserError(f"the output '{file.output}' is that of a Pad", where=file.path.name, hint="pad on the host")
+    if holds_codes(reader, file.output):
+        found = integers(reader, file.output)
+        maker = next(node for node in file.nodes if file.output in node.outputs)
+        output = shifted(reader, maker, found.tensor, np.array([found.zero_point]))
+    elif file.output in reader.tensors:
+        output = reader.tensors[file.output]
+    else:
         raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
-    output = reader.tensors[file.output]
     if output.layout.order:
         raise UserError(
             f"the output '{file.output}' is a flattened map; the accelerator puts it out as (height, width, channels)",
             where=file.path.name,
             hint="end the network before the flatten, or behind a linear layer",
         )
-    return Graph(ir_name(file.path.stem, "net"), source, tuple(reader.nodes), output.value.name)
+    return Graph(ir_name(file.path.stem, "net"), source, tuple(reader.nodes), output.value.name), output
 
 
 def input_layout(reader: Reader) -> Layout:
@@ -193,7 +218,10 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
     last = node.domain == CHANNELS_LAST_DOMAIN and node.op in CHANNELS_LAST_OPS
     if handler is None or (node.domain and not last and not node.is_threshold):
         raise reader.file.fault(node, *why_not(node.op, node.domain, f"Quant, {', '.join(sorted(HANDLERS))}"))
-    handler(reader, node)
+    if node.op in MOVERS and any(holds_codes(reader, name) for name in node.inputs):
+        read_moved(reader, node, handler)
+    else:
+        handler(reader, node)
 
 
 def count_params(graph: Graph) -> int:

@@ -32,15 +32,25 @@ class Padded:
 class Codes:
     """A QuantizeLinear node's output: the codes of ``source``, in [low, high] with the zero point taken away.
 
-    ``scale`` broadcasts to the tensor; ``type`` holds the codes with the zero point.
+    ``scale`` broadcasts to the tensor; ``type`` holds the codes with the zero point. ``node`` makes them.
     """
 
+    node: OnnxNode
     source: Tensor
     scale: np.ndarray
     zero_point: int
     low: int
     high: int
     origin: tuple[str, ...]
+    type: QInt
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A tensor of codes of ``type``, whose real value in the IR is the code less ``zero_point``."""
+
+    tensor: Tensor
+    zero_point: int
     type: QInt
 
 
@@ -60,6 +70,7 @@ class Reader:
         self.tensors: dict[str, Tensor] = {}
         self.padded: dict[str, Padded] = {}
         self.codes: dict[str, Codes] = {}
+        self.integers: dict[str, Integers] = {}
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.consumers: dict[str, list[OnnxNode]] = {}
@@ -74,7 +85,11 @@ class Reader:
     def start(self, layout: Layout) -> Value:
         """Define the graph's input."""
         value = Value(self.fresh(self.file.input, "t"), layout.shape, Real())
-        self.tensors[self.file.input] = Tensor(value, layout, self.file.input)
+        tensor = Tensor(value, layout, self.file.input)
+        if self.file.integer is None:
+            self.tensors[self.file.input] = tensor
+        else:
+            self.integers[self.file.input] = Integers(tensor, 0, self.file.integer)
         return value
 
     def tensor(self, node: OnnxNode, index: int = 0, axes: Iterable[str] = ANY) -> Tensor:
@@ -82,8 +97,8 @@ class Reader:
         name = node.input(index)
         if name in self.padded:
             raise self.file.fault(node, "a Pad in front of it", "pad only in front of a convolution or a pool")
-        if name in self.codes:
-            raise self.file.fault(node, "it reads the codes of QuantizeLinear", "put DequantizeLinear in front of it")
+        if name not in self.tensors and (name in self.codes or name in self.integers):
+            raise self.file.fault(node, f"it reads the codes '{name}'", "put DequantizeLinear in front of it")
         if name not in self.tensors:
             missing = "is a constant" if name in self.constants else "is missing"
             raise self.file.fault(node, f"input {index} {missing}; it must be an activation", "reorder the operands")

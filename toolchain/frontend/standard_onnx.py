@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from toolchain.frontend.codes import MOVERS
 from toolchain.frontend.constants import LINEAR_OPS, Constants, read_quant, rounding_of
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import code_type
@@ -48,7 +49,7 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
             _standard_quant(file, node, constants, builder)
         elif node.is_threshold or node.is_quant:
             builder.append(_qonnx_node(node))
-        elif node.op in LINEAR_OPS and not node.domain and not standard:
+        elif node.op in LINEAR_OPS and not node.domain:
             _in_bytes(file, node, constants, builder)
         else:
             builder.append(_updated(file, node, constants, builder, batch))
@@ -91,18 +92,14 @@ class _Builder:
 
 
 def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int | None) -> onnx.ModelProto:
-    makers = {name: node.op_type for node in builder.nodes for name in node.output}
+    source = TensorProto.FLOAT if file.integer is None else _byte(file.integer.signed)
+    types = _integer_types(builder, {} if file.integer is None else {file.input: source})
     first = "N" if batch is None else batch
     graph = helper.make_graph(
         builder.nodes,
         "folded",
-        [helper.make_tensor_value_info(file.input, TensorProto.FLOAT, (first, *file.shape[1:]))],
-        [
-            helper.make_tensor_value_info(
-                name, TensorProto.INT64 if makers[name] in INDEX_OPS else TensorProto.FLOAT, None
-            )
-            for name in outputs
-        ],
+        [helper.make_tensor_value_info(file.input, source, (first, *file.shape[1:]))],
+        [helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), None) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in builder.initializers.items()],
     )
     opsets = [helper.make_opsetid("", max(file.opset, MIN_OPSET))]
@@ -110,6 +107,27 @@ def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int
     for domain in sorted({node.domain for node in builder.nodes if node.domain}):
         opsets.append(helper.make_opsetid(domain, 2 if second and domain == QUANT_DOMAIN else 1))
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _byte(signed: bool) -> int:
+    return int(TensorProto.INT8 if signed else TensorProto.UINT8)
+
+
+def _integer_types(builder: _Builder, known: dict[str, int]) -> dict[str, int]:
+    """Element types of the tensors that hold integers, by name, those of ``known`` among them: codes and indices."""
+    types = dict(known)
+    for node in builder.nodes:
+        kind = types.get(node.input[0]) if node.input and node.op_type in (*MOVERS, "Clip") else None
+        if node.op_type == "QuantizeLinear":
+            zero = builder.initializers.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+            stated = [a.i for a in node.attribute if a.name == "output_dtype" and a.i]
+            kind = stated[0] if stated else int(TensorProto.UINT8)
+            kind = kind if zero is None else helper.np_dtype_to_tensor_dtype(zero.dtype)
+        elif node.op_type in INDEX_OPS:
+            kind = int(TensorProto.INT64)
+        if kind is not None:
+            types |= dict.fromkeys(node.output, kind)
+    return types
 
 
 def _updated(
@@ -202,7 +220,7 @@ def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Bu
     if kind.bits >= 8:
         builder.append(proto)
         return
-    byte, number = (np.int8, TensorProto.INT8) if kind.signed else (np.uint8, TensorProto.UINT8)
+    byte, number = np.int8 if kind.signed else np.uint8, _byte(kind.signed)
     _drop(proto, "output_dtype")
     if zero is not None:
         proto.input[2] = builder.constant(f"{node.name}:zero", zero.astype(byte))

@@ -45,6 +45,14 @@ from toolchain.lowering.state import (
 PIXELS = Encoding(UNIT_PIXEL)
 
 
+class Blamed(UserError):
+    """A fault of another node than the one that shows it."""
+
+    def __init__(self, what: str, node: Node, *, hint: str) -> None:
+        super().__init__(what, where=where(node), hint=hint)
+        self.node = node
+
+
 def lower(graph: Graph, encoding: Encoding = PIXELS) -> Graph:
     """The INTEGER graph equal to the MODEL-level ``graph``; ``encoding`` is what the host makes of its input.
 
@@ -88,7 +96,7 @@ def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
             if node.output.name == graph.output:
                 _end(graph, state)
         except UserError as error:
-            found[node.name] = error
+            found.setdefault(error.node.name if isinstance(error, Blamed) else node.name, error)
             kind = QInt(8, True)
             value = Value(node.output.name, node.output.shape, kind)
             codes = Term(value, (Fraction(1),), kind.min, kind.max)
@@ -105,7 +113,7 @@ def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -
             raise _blamed(graph, node) or error from error
 
 
-def _blamed(graph: Graph, node: Node) -> UserError | None:
+def _blamed(graph: Graph, node: Node) -> Blamed | None:
     """Why integers at ``node`` are too wide, if channels that were scaled apart in front of it are the reason."""
     producers, names = graph.producers(), list(node.inputs)
     while names:
@@ -116,9 +124,9 @@ def _blamed(graph: Graph, node: Node) -> UserError | None:
         if isinstance(made, Affine) and len(set(made.scale.tolist())) > 1:
             pixels = made.inputs[0] == graph.input.name
             other = ", or state the pixels' scale and offset in the model's metadata entry fpgaflow.input"
-            return UserError(
+            return Blamed(
                 f"it scales channels apart, by factors whose common unit takes more than 62 bits at {node.name}",
-                where=where(made),
+                made,
                 hint=f"quantize what it gives{other if pixels else ''}",
             )
         names += made.inputs
@@ -139,7 +147,7 @@ def _start(graph: Graph, encoding: Encoding, state: Lowering) -> tuple[Value, En
     source = Value(graph.input.name, graph.input.shape, given.type if quantizer is None else quantizer.type)
     scale, offset = given.scale, given.offset
     if quantizer is not None:
-        scale = fractions(quantizer.scale)
+        scale = fractions(quantizer.unit)
         offset = tuple(-s * quantizer.zero_point for s in scale)
     state.reals[graph.input.name] = Scaled((Term(source, scale, encoding.low, encoding.high),), offset)
     return source, encoding

@@ -1,0 +1,128 @@
+"""Tensors of integers in an ONNX file: what QuantizeLinear puts out, moved before it is dequantized, and such inputs.
+
+In the IR such a tensor is a real value as every other: the code less its zero point. Moving elements and taking the
+largest are the same on codes and on what they stand for; DequantizeLinear multiplies by the scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from toolchain.errors import UserError
+from toolchain.frontend.layout import Tensor
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.reader import Codes, Integers, Reader
+from toolchain.ir.model_ops import Affine, Quantize
+from toolchain.ir.types import Quantizer
+
+MOVERS = frozenset(
+    {
+        "Concat",
+        "DepthToSpace",
+        "Flatten",
+        "Identity",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Shape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Operations that only move elements, or pick the largest."""
+
+
+def holds_codes(reader: Reader, name: str) -> bool:
+    """Whether the tensor ``name`` is one of codes."""
+    return name in reader.codes or name in reader.integers
+
+
+def integers(reader: Reader, name: str) -> Integers:
+    """The tensor ``name`` of codes as a value of the IR; what QuantizeLinear puts out becomes one when first asked."""
+    if name not in reader.integers:
+        reader.integers[name] = _quantized(reader, name, reader.codes[name])
+    return reader.integers[name]
+
+
+def quantizer_of(reader: Reader, node: OnnxNode, codes: Codes, step: tuple[float, ...] = ()) -> Quantizer:
+    """The quantizer that makes ``codes``; a code is worth ``step`` where that is given."""
+    layout = codes.source.layout
+    scale = layout.permute(reader.per_channel(node, codes.scale, layout, "scale"))
+    return Quantizer(tuple(float(s) for s in scale), zero_point=0, low=codes.low, high=codes.high, step=step)
+
+
+def _quantized(reader: Reader, name: str, codes: Codes) -> Integers:
+    quantizer = quantizer_of(reader, codes.node, codes, (1.0,))
+    source = codes.source
+    value = reader.emit(
+        codes.node,
+        source.layout,
+        lambda own, value: Quantize(
+            name=own,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=codes.origin,
+            quantizer=quantizer,
+            tensor=name,
+        ),
+        define=False,
+    )
+    return Integers(Tensor(value, source.layout, name), codes.zero_point, codes.type)
+
+
+def read_moved(reader: Reader, node: OnnxNode, handler: Callable[[Reader, OnnxNode], None]) -> None:
+    """Read ``node``, one of MOVERS, on codes as ``handler`` does on real values."""
+    names = node.inputs if node.op == "Concat" else node.inputs[:1]
+    for name in names:
+        if not holds_codes(reader, name):
+            raise reader.file.fault(node, f"'{name}' holds no codes, other operands do", "export the model again")
+    sources = [integers(reader, name) for name in names]
+    first = sources[0]
+    if any((s.zero_point, s.type) != (first.zero_point, first.type) for s in sources):
+        raise reader.file.fault(
+            node, "codes of unlike types or zero points", "dequantize in front of it, or quantize all operands alike"
+        )
+    reader.tensors |= {name: source.tensor for name, source in zip(names, sources, strict=True)}
+    try:
+        handler(reader, node)
+    finally:
+        for name in names:
+            del reader.tensors[name]
+    for name in node.outputs:
+        if name in reader.tensors:
+            reader.integers[name] = Integers(reader.tensors.pop(name), first.zero_point, first.type)
+
+
+def shifted(reader: Reader, node: OnnxNode, source: Tensor, shift: np.ndarray) -> Tensor:
+    """``source`` plus the integers ``shift``, (C,) in ONNX order or (1,); itself where they are 0."""
+    if not shift.any():
+        return source
+    one, given = np.ones(1), source.layout.permute(shift.astype(np.float64))
+    value = reader.emit(
+        node,
+        source.layout,
+        lambda name, value: Affine(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), scale=one, shift=given
+        ),
+        define=False,
+    )
+    return Tensor(value, source.layout, source.onnx_name)
+
+
+def read_cast(reader: Reader, node: OnnxNode) -> None:
+    """Cast of codes to float32: the codes, zero point included, as real numbers."""
+    name, kind = node.input(0), int(node.attributes.get("to", 0))
+    if not holds_codes(reader, name) or kind != 1:
+        raise unsupported_cast(reader, node)
+    found = integers(reader, name)
+    reader.alias(node, shifted(reader, node, found.tensor, np.array([found.zero_point])))
+
+
+def unsupported_cast(reader: Reader, node: OnnxNode) -> UserError:
+    """A Cast that changes what numbers there are."""
+    return reader.file.fault(node, "a Cast that is not one of integers to float32", "quantize with a Quant node")
