@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,19 +37,24 @@ def units(graph: Graph) -> list[Node]:
     return [ends[0], *hardware, ends[1]]
 
 
+def directed_units(graph: Graph) -> Iterator[tuple[Node, Directed]]:
+    """Every unit with its vectors, made when it is its turn."""
+    values, ranges = graph.values(), value_ranges(graph)
+    for node in units(graph):
+        yield node, directed(node, [values[n].shape for n in node.inputs], [ranges[n] for n in node.inputs])
+
+
 def drive_units(csim: CSim, *, progress: Progress | None = None) -> Driven:
     """Drive every unit of ``csim`` with directed vectors; results that the evaluator does not give are mismatches."""
-    graph, vectors, mismatches, first = csim.graph, {}, 0, ""
-    values, ranges = graph.values(), value_ranges(graph)
-    nodes = units(graph)
-    for done, node in enumerate(nodes):
-        given = directed(node, [values[n].shape for n in node.inputs], [ranges[n] for n in node.inputs])
-        vectors[node.name] = given.vectors
+    vectors, mismatches, first = dict[str, int](), 0, ""
+    count = len(units(csim.graph))
+    for node, given in directed_units(csim.graph):
         wrong, where = drive_unit(csim, node, given)
+        vectors[node.name] = given.vectors
         mismatches += wrong
         first = first or where
         if progress is not None:
-            progress(done + 1, len(nodes))
+            progress(len(vectors), count)
     return Driven(vectors, mismatches, first)
 
 
