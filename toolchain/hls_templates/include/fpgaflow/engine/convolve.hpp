@@ -11,6 +11,10 @@ namespace engine {
 template <class Shape>
 using RowBuffer = Code<Shape>[Shape::row_words][Shape::in_blocks][Shape::lanes];
 
+// The weights of a tile and of the next one for a part of the outputs, a word of row buffer each.
+template <class Part>
+using StoredWeights = MatvecWeights<Part>[Part::inputs / Part::simd];
+
 // The weights of a tile and of the next one, and the word that is being filled.
 template <class Shape>
 struct WeightStore {
@@ -31,7 +35,7 @@ struct WeightStore {
     }
 
     static void store(const weight_t (&stage)[beats_a_word * codes_a_beat], int at,
-                      MatvecWeights<typename Shape::main>& main, MatvecWeights<typename Shape::extra>& extra) {
+                      StoredWeights<typename Shape::main>& main, StoredWeights<typename Shape::extra>& extra) {
 #pragma HLS INLINE
         for (int o = 0; o < Shape::outputs; o++) {
 #pragma HLS UNROLL
@@ -59,7 +63,7 @@ struct SliceDots<Part, true> {
     typedef Chain<Part, count> Slices;
     typedef Exact<typename Part::out_t> sum_t;
 
-    static void compute(const MatvecWeights<Part>& weight, int at, const Exact<typename Part::in_t> (&block)[Part::simd],
+    static void compute(const MatvecWeights<Part>& weight, const Exact<typename Part::in_t> (&block)[Part::simd],
                         sum_t (&dots)[Part::pe]) {
 #pragma HLS INLINE
         for (int p = 0; p < Part::pe; p += count) {
@@ -75,7 +79,7 @@ struct SliceDots<Part, true> {
 #pragma HLS ARRAY_PARTITION variable=digits complete dim=1
                     for (int i = 0; i < count; i++) {
 #pragma HLS UNROLL
-                        digits[i] = weight[at][p + i][l];
+                        digits[i] = weight[p + i][l];
                     }
                     const typename Slices::wide_t product = Slices::product(Slices::word(digits), block[l]);
                     wide = static_cast<typename Slices::wide_t>(wide + product);
@@ -92,12 +96,12 @@ struct SliceDots<Part, true> {
 
 // All dot products of one row-buffer word.
 template <class Shape>
-void dot_products(const MatvecWeights<typename Shape::main>& main, const MatvecWeights<typename Shape::extra>& extra,
+void dot_products(const StoredWeights<typename Shape::main>& main, const StoredWeights<typename Shape::extra>& extra,
                   int at, const Code<Shape> (&block)[Shape::inputs], Sum<Shape> (&dots)[Shape::outputs]) {
 #pragma HLS INLINE
     Sum<Shape> first[Shape::main::pe];
 #pragma HLS ARRAY_PARTITION variable=first complete dim=1
-    SliceDots<typename Shape::main>::compute(main, at, block, first);
+    SliceDots<typename Shape::main>::compute(main[at], block, first);
     for (int o = 0; o < Shape::main_outputs; o++) {
 #pragma HLS UNROLL
         dots[o] = first[o];
@@ -105,7 +109,7 @@ void dot_products(const MatvecWeights<typename Shape::main>& main, const MatvecW
     if (Shape::extra_outputs > 0) {
         Sum<Shape> rest[Shape::extra::pe];
 #pragma HLS ARRAY_PARTITION variable=rest complete dim=1
-        MatvecDots<typename Shape::extra>::compute(extra, at, block, rest);
+        MatvecDots<typename Shape::extra>::compute(extra[at], block, rest);
         for (int o = 0; o < Shape::extra_outputs; o++) {
 #pragma HLS UNROLL
             dots[Shape::main_outputs + o] = rest[o];
@@ -153,8 +157,8 @@ TilePlan plan_tile(const int (&p)[fields], int tile) {
 // products and a word of sums, whichever there are. `half` is the half of the weight memory that this tile reads.
 template <class Shape>
 void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream<word128>& weights,
-              hls::stream<Sums<Shape>>& out, RowBuffer<Shape>& rows, MatvecWeights<typename Shape::main>& main,
-              MatvecWeights<typename Shape::extra>& extra, int& half) {
+              hls::stream<Sums<Shape>>& out, RowBuffer<Shape>& rows, StoredWeights<typename Shape::main>& main,
+              StoredWeights<typename Shape::extra>& extra, int& half) {
     typedef WeightStore<Shape> Store;
     typename Store::weight_t stage[Store::beats_a_word * Store::codes_a_beat];
 #pragma HLS ARRAY_PARTITION variable=stage complete dim=1
