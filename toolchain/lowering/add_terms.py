@@ -69,6 +69,9 @@ def _search(
     rows, columns = (np.arange(t.low, t.high + 1, dtype=np.int64) for t in terms)
     for shift in range(MAX_SHIFT + 1):
         n = [round(s * (1 << shift)) for s in slopes]
+        reach = sum(abs(factor) * max(-t.low, t.high) for factor, t in zip(n, terms, strict=True))
+        if reach + (max(-low, high) + 2 << shift) >= 1 << 62:
+            return None
         total = n[0] * rows[:, None] + n[1] * columns
         half = (1 << shift) >> 1
 
