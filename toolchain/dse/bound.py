@@ -10,7 +10,7 @@ import numpy as np
 
 from toolchain.boards import Board
 from toolchain.dse.fabric_costs import additions, lut_multiplier
-from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
+from toolchain.hls_templates.adder_graph import adder_graph, in_logic
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv, signed_digits
 from toolchain.ir.types import QInt, Value
@@ -80,7 +80,7 @@ def _weight_bits(node: _Product) -> int:
 
 def _constant_luts(node: _Product, act: QInt) -> float:
     """LUTs a product where the weights can be part of the logic; no product takes none of them at all."""
-    if isinstance(node, Depthwise) or signed_digits(node.weight) > MAX_DIGITS:
+    if isinstance(node, Depthwise) or not in_logic(node.weight, signed_digits(node.weight)):
         return float("inf")
     weight = node.matrix if isinstance(node, GroupedMatVec) else node.weight.reshape(len(node.weight), -1)
     graph = adder_graph(weight, act)

@@ -7,7 +7,7 @@ from functools import singledispatch
 from math import gcd
 
 from toolchain.dse.links import MAX_STREAM_BITS
-from toolchain.hls_templates.adder_graph import MAX_DIGITS
+from toolchain.hls_templates.adder_graph import in_logic
 from toolchain.hls_templates.fabric import packing, tap_packing
 from toolchain.ir.ops import (
     Add,
@@ -67,7 +67,7 @@ def _(node: MatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]
     outputs, k = node.weight.shape
     simd = [upstream.lanes_out] if upstream else divisors(k)
     pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
-    constant = [Parallelism(k, outputs, constant=True)] if k in simd and node.digits <= MAX_DIGITS else []
+    constant = [Parallelism(k, outputs, constant=True)] if k in simd and in_logic(node.weight, node.digits) else []
     return [*(Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)), *constant]
 
 
@@ -93,7 +93,7 @@ def _(node: GroupedMatVec, x: Value, upstream: Parallelism | None) -> list[Paral
         if simd * pe <= MAX_PARTITION
         for n in _products(node, x, pe)
     ]
-    whole = x.shape[2] in [word.lanes_out for word in words] and node.digits <= MAX_DIGITS
+    whole = x.shape[2] in [word.lanes_out for word in words] and in_logic(node.weight, node.digits)
     return [*found, *([Parallelism(x.shape[2], len(node.weight), constant=True)] if whole else [])]
 
 

@@ -24,6 +24,15 @@ MAX_DIGITS = 5000
 """Most nonzero signed digits of a matrix that is built from constants: the search takes about a second for them."""
 
 
+WIDEST_CONSTANT = (1 << 24) - 1
+"""Largest weight of such a matrix: the search is given float32."""
+
+
+def in_logic(weight: Array, digits: int) -> bool:
+    """Whether a product with ``weight``, of ``digits`` signed digits, can be built from constants."""
+    return digits <= MAX_DIGITS and int(np.abs(weight).max(initial=0)) <= WIDEST_CONSTANT
+
+
 @dataclass(frozen=True)
 class Sum:
     """``(a << left_shift) + (b << right_shift)``, or the difference; a and b are inputs or earlier sums, by index."""
@@ -75,8 +84,10 @@ def adder_graph(weight: Array, act: QInt) -> AdderGraph:
     """The network for ``weight`` (N, K) on inputs of type ``act``; cached by value.
 
     Raises:
-        FlowError: the network found is not the matrix.
+        FlowError: the network found is not the matrix, or a weight is wider than ``in_logic`` allows.
     """
+    if int(np.abs(weight).max(initial=0)) > WIDEST_CONSTANT:
+        raise FlowError(f"an adder graph of weights beyond {WIDEST_CONSTANT}")
     return _searched(weight.astype(np.int32).tobytes(), weight.shape, act)
 
 
