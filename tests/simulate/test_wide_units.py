@@ -178,10 +178,11 @@ class TestWideProducts(Wide):
             b.matvec(b.input, 4, weight.bits)
             x = _changed(b, b.input.shape, weight=_ends(b, weight, (4, 4)))
             yield _graph(b, x, (2, 2, products))
-        b = Builder((1, 4, 4), 9, signed=True)
-        b.row_conv(b.input, 4, 8, taps=1, pad=0)
-        x = _changed(b, b.input.shape, weight=_ends(b, QInt(8, True), (4, 1, 4)))
-        yield _graph(b, x, (2, 2, 2, 2))
+        for weight_bits, columns in ((8, 2), (26, 1)):  # fields of 17 and of 38 bits
+            b = Builder((1, 4, 4), 9, signed=True)
+            b.row_conv(b.input, 4, weight_bits, taps=1, pad=0)
+            x = _changed(b, b.input.shape, weight=_ends(b, QInt(weight_bits, True), (4, 1, 4)))
+            yield _graph(b, x, (2, 2, columns, columns))
 
 
 class TestWideRequantizers(Wide):

@@ -280,8 +280,12 @@ def round_half_even_shift(v: Array, shift: int) -> Array:
     """``v / 2**shift`` rounded to the nearest integer, halves to even."""
     if shift == 0:
         return v
-    odd = (v >> shift) & 1
-    return (v + ((1 << (shift - 1)) - 1) + odd) >> shift
+    rounded: Array = v >> shift
+    rounded &= 1  # one more where the quotient is odd makes it even
+    rounded += v
+    rounded += (1 << (shift - 1)) - 1
+    rounded >>= shift
+    return rounded
 
 
 @evaluate_node.register
