@@ -1,4 +1,4 @@
-"""Compiles a generated project to a shared library, one object a file, each kept by its digest."""
+"""Compiles a generated project to a shared library: a few objects of many units each, kept by their digests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,9 @@ FLAGS = (
 )
 DRIVER = "sim/drive.cpp"
 """Path of the source that includes the top function and drives the units; a project for the simulation may hold it."""
+
+UNITS_AN_OBJECT = 64
+"""Units compiled together: reading the headers costs as much as some twenty units."""
 
 BOUNDED_FLAGS = ("-DFPGAFLOW_BOUNDED", "-O0")  # its threads wait for each other, not for arithmetic
 ERROR_LINES = 12
@@ -124,9 +128,9 @@ def shared_library(
 
 @dataclass(frozen=True)
 class _Task:
-    """One file to compile and everything that its object depends on."""
+    """Sources that are compiled together and everything that their object depends on."""
 
-    source: str
+    sources: tuple[str, ...]
     flags: tuple[str, ...]
     depends: tuple[str, ...]
 
@@ -141,17 +145,18 @@ def _sim_files() -> dict[str, str]:
 
 
 def _tasks(files: Mapping[str, str], top: str, prefix: Path, taps: bool) -> list[_Task]:
-    """Units depend on the static headers and their own constants, the top on the streams, the harness on the host."""
-    flags = ("-DFPGAFLOW_TAPS",) if taps else ()
+    """Groups of units, which depend on the static headers and their own constants; the top with the harness."""
     headers = _below(files, "include/")
     units = [path for path in sorted(files) if path.startswith("src/units/")]
-    tasks = [_Task(path, (), (prefix.name, *headers, files[path], *_tables(files, path))) for path in units]
-    hosts = [*_below(files, "host/"), files["src/top.hpp"]]
-    tops = [files["src/top.cpp"], files["src/streams.hpp"], *hosts, files.get(DRIVER, "")]
-    tasks.append(_Task(DRIVER if DRIVER in files else "src/top.cpp", flags, (prefix.name, *headers, *tops)))
-    harness = (*flags, f"-DFPGAFLOW_TOP={top}")
-    tasks.append(_Task(str(prefix / "harness.cpp"), harness, (prefix.name, *headers, *hosts)))
-    return tasks
+    groups = [units[i : i + UNITS_AN_OBJECT] for i in range(0, len(units), UNITS_AN_OBJECT)]
+    tasks = [
+        _Task(tuple(group), (), (prefix.name, *headers, *(text for path in group for text in _unit(files, path))))
+        for group in groups
+    ]
+    flags = (f"-DFPGAFLOW_TOP={top}", *(["-DFPGAFLOW_TAPS"] if taps else []))
+    tops = ["src/top.cpp", "src/top.hpp", "src/streams.hpp", *([DRIVER] if DRIVER in files else [])]
+    depends = (prefix.name, *headers, *(files[path] for path in tops), *_below(files, "host/"))
+    return [_Task((tops[-1] if DRIVER in files else tops[0], str(prefix / "harness.cpp")), flags, depends), *tasks]
 
 
 def _below(files: Mapping[str, str], folder: str) -> list[str]:
@@ -159,21 +164,26 @@ def _below(files: Mapping[str, str], folder: str) -> list[str]:
 
 
 def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
-    """The folder of the simulation's sources with its precompiled header, made once."""
+    """The folder of the simulation's sources, with its header precompiled from the second use on.
+
+    Precompiling takes as long as reading the header four times: a single export does not earn it.
+    """
     folder = cache_folder() / "sim" / digest([*_tools(), *flags, *_flat(sim)])
-    if folder.exists():
-        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
-        new = Path(name) / "sim"
-        write_project(sim, new)
-        system = ["-isystem", str(ap_types())]
-        run_compiler(
-            [compiler()[0], *FLAGS, *flags, "-I.", *system, "-x", "c++-header", "prefix.hpp", "-o", "prefix.hpp.gch"],
-            new,
-        )
-        with suppress(OSError):  # another process was faster
-            new.rename(folder)
+    header = folder / "prefix.hpp.gch"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
+            new = Path(name) / "sim"
+            write_project(sim, new)
+            with suppress(OSError):  # another process was faster
+                new.rename(folder)
+    elif not header.exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
+            system = ["-I.", "-isystem", str(ap_types())]
+            output = Path(name) / header.name
+            command = [*FLAGS, *flags, *system, "-x", "c++-header", "prefix.hpp", "-o", str(output)]
+            run_compiler([compiler()[0], *command], folder)
+            os.replace(output, header)
     return folder
 
 
@@ -181,22 +191,26 @@ def _flat(files: Mapping[str, str]) -> list[str]:
     return [part for path in sorted(files) for part in (path, files[path])]
 
 
-def _tables(files: Mapping[str, str], source: str) -> list[str]:
-    """The files of constants that ``source`` includes."""
-    names = [path for path in files if path.startswith("src/data/") and f'"../data/{Path(path).name}"' in files[source]]
-    return [files[path] for path in sorted(names)]
+def _unit(files: Mapping[str, str], source: str) -> list[str]:
+    """The path and the text of a unit and of the constants that it includes."""
+    names = re.findall(r'^#include "\.\./data/(.+)"$', files[source], re.MULTILINE)
+    return [source, files[source], *(files[f"src/data/{name}"] for name in names)]
 
 
 def _object(folder: Path, prefix: Path, task: _Task) -> Path:
-    """The object of one file, from the cache when everything it depends on is as it was."""
-    identity = digest([*_tools(), *task.flags, *task.depends, Path(task.source).name])
+    """The object of a task, from the cache when everything it depends on is as it was."""
+    identity = digest([*_tools(), *task.flags, *task.depends])
     target = cache_folder() / "obj" / f"{identity}.o"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    includes = ["-Iinclude", "-Isrc", "-Ihost", f"-I{prefix}", "-include", "prefix.hpp", "-isystem", str(ap_types())]
+    together = folder / f"{identity}.cpp"
+    together.write_text("".join(f'#include "{source}"\n' for source in task.sources), encoding="utf-8")
+    includes = ["-I.", "-Iinclude", "-Isrc", "-Ihost", f"-I{prefix}", "-include", "prefix.hpp"]
+    system = ["-isystem", str(ap_types())]
     output = folder / target.name
-    run_compiler([compiler()[0], *FLAGS, *task.flags, *includes, "-c", task.source, "-o", str(output)], folder)
+    command = [*FLAGS, *task.flags, *includes, *system, "-c", together.name, "-o", str(output)]
+    run_compiler([compiler()[0], *command], folder)
     os.replace(output, target)
     return target
 
