@@ -159,12 +159,13 @@ def _by_rows(node: Node, *inputs: Source) -> Array:
     count, rows, columns, depth = inputs[0].shape
     result: Array | None = None
     kinds = [_wide_type(source) for source in inputs]
-    for block in blocks.blocks(count, rows, columns * depth * 8 * (1 + len(inputs))):
-        found = evaluate_node(node, *(blocks.part(s, block, k) for s, k in zip(inputs, kinds, strict=True)))
-        if result is None:
-            kind = found.dtype if found.dtype.kind != "i" else narrowest(_bound(node, *inputs))
-            result = np.empty((count, rows, *found.shape[2:]), dtype=kind)
-        result[block] = found
+    with one_thread():
+        for block in blocks.blocks(count, rows, columns * depth * 8 * (1 + len(inputs))):
+            found = evaluate_node(node, *(blocks.part(s, block, k) for s, k in zip(inputs, kinds, strict=True)))
+            if result is None:
+                kind = found.dtype if found.dtype.kind != "i" else narrowest(_bound(node, *inputs))
+                result = np.empty((count, rows, *found.shape[2:]), dtype=kind)
+            result[block] = found
     return np.empty((0, *node.output.shape)) if result is None else result
 
 
