@@ -1,6 +1,6 @@
 """Every .onnx file below a folder of cases through ``check`` and ``export``: exact, refused for a reason, or wrong.
 
-    python -m benchmarks.cases FOLDER [--only NAME]
+    python -m benchmarks cases FOLDER [--only NAME]
 
 Each command runs alone, under a limit of memory and of time. Where a file NAME.expected.json lies beside NAME.onnx, the
 integer network's values are compared with those that an independent executor gave on the same seeded pixels.
@@ -72,7 +72,7 @@ def main() -> int:
         rows.append(case_row(path, arguments.folder, arguments.count))
         print(*(str(rows[-1][key]) for key in COLUMNS), sep=" | ", flush=True)
     if not arguments.only:
-        command = {"command": "python -m benchmarks.cases FOLDER"}
+        command = {"command": "python -m benchmarks cases FOLDER"}
         table = [row | conditions() | command for row in rows]
         write_text(RESULTS / "cases.json", json.dumps(table, indent=1) + "\n")
     print_rows("Cases", [row | {"found": escape(str(row["found"]))} for row in rows], COLUMNS)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from common import Row
 from torch import nn
 
+from benchmarks.common import Row
 from toolchain.config.pruning import QcqpConfig
 from toolchain.config.run import RunConfig, parse_config
 from toolchain.dse.cycles import cycles

@@ -67,7 +67,7 @@ def conditions() -> Row:
     """The command, the hardware and the date of this run."""
     script = Path(sys.argv[0])
     return {
-        "command": shlex.join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks", script.stem, *sys.argv[1:]]),
         "hardware": hardware(),
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -1,8 +1,8 @@
 """How far the cost model lies from published synthesis results, beside FINN's formulas on the same rows.
 
-    python benchmarks/cost_model.py                          # calibration rows: held-out errors, as last fitted
-    python benchmarks/cost_model.py --rows FILE --json OUT   # any file with the same columns: the committed model
-    python benchmarks/cost_model.py --fit                    # fit again and write the coefficients
+    python -m benchmarks cost_model                          # calibration rows: held-out errors, as last fitted
+    python -m benchmarks cost_model --rows FILE --json OUT   # any file with the same columns: the committed model
+    python -m benchmarks cost_model --fit                    # fit again and write the coefficients
 
 Without ``--rows`` the rows are $FPGAFLOW_DATA/costs/calibration.csv, and every row is predicted by a fit that has not
 seen its project (its sweep, within the two generated data sets); figure and result file are written too.
@@ -20,12 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from figures import Point, scatter_svg
-
-from toolchain.dse.cost_model.fit import Fit, Key, fit_all, to_json
-from toolchain.dse.cost_model.predict import COEFFICIENTS
-from toolchain.dse.cost_model.rows import Row, distinct, read_rows
-from toolchain.dse.cost_model.score import Scores, held_out, model, score
+from benchmarks.calibration.fit import Fit, Key, fit_all, to_json
+from benchmarks.calibration.rows import Row, distinct, read_rows
+from benchmarks.calibration.score import Scores, held_out, model, score
+from benchmarks.figures import Point, scatter_svg
+from toolchain.dse.cost_model.coefficients import COEFFICIENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cost_model.json"
@@ -101,7 +100,7 @@ def _write_results(scores: Scores, seen: Scores) -> None:
 
 def _conditions() -> dict[str, str]:
     return {
-        "command": "python benchmarks/cost_model.py",
+        "command": "python -m benchmarks cost_model",
         "hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores, no vendor tool",
         "date": _today(),
     }

@@ -1,7 +1,7 @@
 """Speed of the C simulation beside hls4ml's, on the same networks and images in one run.
 
-    python benchmarks/csim_speed.py          # hls4ml with io_stream
-    python benchmarks/csim_speed.py --full   # and with io_parallel, which compiles for minutes
+    python -m benchmarks csim_speed          # hls4ml with io_stream
+    python -m benchmarks csim_speed --full   # and with io_parallel, which compiles for minutes
 
 Every simulator is compiled once from nothing and then runs in turn with the others; the median of three runs counts.
 ``exact`` is the share of images whose outputs are those of the QONNX file, ``ratio`` our
@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import Row, Spent, middle, print_rows, timed, write_rows
-from networks import Network, images, write_qonnx
 from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
 
+from benchmarks.common import Row, Spent, middle, print_rows, timed, write_rows
+from benchmarks.networks import Network, images, write_qonnx
 from toolchain.boards import load_board
 from toolchain.export.gate import predict
 from toolchain.flow import stages

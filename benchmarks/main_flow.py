@@ -1,6 +1,6 @@
 """Train, export and C-simulate the reference networks on real data; rows in results/main_flow.json.
 
-    python benchmarks/main_flow.py [--only NAME]... [--runs DIR] [--builds DIR]
+    python -m benchmarks main_flow [--only NAME]... [--runs DIR] [--builds DIR]
 
 A finished run in --runs is not trained again and a killed one is resumed, so the script goes on where it stopped.
 Every test image goes through the C simulation of the generated C++.
@@ -12,8 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from common import RESULTS, Row, conditions, print_rows
-
+from benchmarks.common import RESULTS, Row, conditions, print_rows
 from toolchain.config.run import find_config, load_config
 from toolchain.files import write_text
 from toolchain.flow.options import Check, Search

@@ -1,6 +1,6 @@
 """Real QONNX models through this project and through hls4ml, in one run.
 
-    FPGAFLOW_DATA=... python -m benchmarks.models [--only NAME ...] [--no-hls4ml] [--hls4ml-seconds S]
+    FPGAFLOW_DATA=... python -m benchmarks models [--only NAME ...] [--no-hls4ml] [--hls4ml-seconds S]
 
 A row a model: nodes, lowering seconds, codes that differ from the float32 QONNX executor (all of them at ties, else the
 run fails), codes that the C simulation gets wrong, top-1 where labelled data exist, images a second of the evaluator

@@ -1,6 +1,6 @@
 """Integer-only training beside float training of the same networks; rows in results/niti.json.
 
-    python benchmarks/niti.py [--only NAME]... [--epochs N] [--runs DIR] [--builds DIR]
+    python -m benchmarks niti [--only NAME]... [--epochs N] [--runs DIR] [--builds DIR]
 
 A training row has an integer-only run and a float run (SGD) of the same network with the same epochs and batches, and
 the time and memory of a step of both. The export row takes the MNIST network to zu3eg and puts the network of 8-bit
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import RESULTS, Row, conditions, print_rows
 
+from benchmarks.common import RESULTS, Row, conditions, print_rows
 from toolchain.config.run import RunConfig, find_config, load_config
 from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
@@ -224,7 +224,7 @@ def main() -> None:
             if name in RUNS
             else export_row(name, epochs, options.runs, options.builds)
         )
-        command = f"python benchmarks/niti.py --only {name}" + (f" --epochs {epochs}" if options.epochs else "")
+        command = f"python -m benchmarks niti --only {name}" + (f" --epochs {epochs}" if options.epochs else "")
         rows[name] = {"name": name} | found | conditions() | {"command": command}
         write_text(path, json.dumps([rows[n] for n in names if n in rows], indent=1) + "\n")
     print_rows("Integer-only training", [rows[n] for n in RUNS if n in rows], TRAINING_COLUMNS)

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import torch
-from common import RESULTS, Row, print_rows, write_rows
-from figures import lines_svg
 
+from benchmarks.common import RESULTS, Row, print_rows, write_rows
+from benchmarks.figures import lines_svg
 from toolchain.config.run import FqconvConfig, RunConfig, parse_config
 from toolchain.files import write_text
 from toolchain.flow.training import train

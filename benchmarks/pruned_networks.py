@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Row
-from quantization import CPU, GPU, QONNX_IMAGES, Case, Schedule, board_costs, float_start
 
+from benchmarks.common import Row
+from benchmarks.quantization import CPU, GPU, QONNX_IMAGES, Case, Schedule, board_costs, float_start
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.flow.training import train
 

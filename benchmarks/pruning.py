@@ -1,9 +1,9 @@
 """Pruning and factorization: rows in results/pruning.json.
 
-    python benchmarks/pruning.py [--gpu] dst [--seeds 0 1] [--alphas 5e-4 1e-3] [--network lenet-300-100]
-    python benchmarks/pruning.py [--gpu] budgets [--seeds 1] [--only NAME] [--runs FOLDER]
-    python benchmarks/pruning.py qcqp [--seconds 60]
-    python benchmarks/pruning.py [--gpu] combined [--only NAME] [--runs FOLDER]
+    python -m benchmarks pruning [--gpu] dst [--seeds 0 1] [--alphas 5e-4 1e-3] [--network lenet-300-100]
+    python -m benchmarks pruning [--gpu] budgets [--seeds 1] [--only NAME] [--runs FOLDER]
+    python -m benchmarks pruning qcqp [--seconds 60]
+    python -m benchmarks pruning [--gpu] combined [--only NAME] [--runs FOLDER]
 
 A row that is there is not made again, so a stopped benchmark goes on where it was.
 """
@@ -15,13 +15,11 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import channel_selection
-import pruned_networks
-import sparse_training
 import torch
-from common import RESULTS, Row, conditions, print_rows
-from figures import bars_svg
 
+from benchmarks import channel_selection, pruned_networks, sparse_training
+from benchmarks.common import RESULTS, Row, conditions, print_rows
+from benchmarks.figures import bars_svg
 from toolchain.errors import UserError
 from toolchain.files import write_text
 

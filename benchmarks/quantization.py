@@ -1,6 +1,6 @@
 """The quantization methods beside LSQ and Brevitas: accuracy at equal epochs, and what the networks cost on the board.
 
-    FPGAFLOW_DATA=... python benchmarks/quantization.py [--gpu-schedule] [--runs FOLDER] [--figures] [--step-times]
+    FPGAFLOW_DATA=... python -m benchmarks quantization [--gpu-schedule] [--runs FOLDER] [--figures] [--step-times]
 
 A row a run: data, model, method, bits, seed, epochs, accuracy beside that of the float network it started from, and for
 the first seed the resources and the rate that the explorer finds. Rows that are there are not run again, so a run that
@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import torch
-from common import RESULTS, Cell, Row, conditions, print_rows
-from figures import lines_svg
-from noise_curves import measure_noise
-from step_times import measure_steps
 
+from benchmarks.common import RESULTS, Cell, Row, conditions, print_rows
+from benchmarks.figures import lines_svg
+from benchmarks.noise_curves import measure_noise
+from benchmarks.step_times import measure_steps
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.dse.cost import graph_cost
 from toolchain.files import write_text

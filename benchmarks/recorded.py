@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Row
-from peers import built
-
+from benchmarks.common import Row
+from benchmarks.peers import built
 from toolchain.boards import Board
 from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand

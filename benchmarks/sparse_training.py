@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from common import Row
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from benchmarks.common import Row
 from toolchain.config.pruning import DstConfig
 from toolchain.config.run import RunConfig, parse_config
 from toolchain.train.data import load

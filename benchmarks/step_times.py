@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from common import Row, print_rows, write_rows
 from torch import nn
 
+from benchmarks.common import Row, print_rows, write_rows
 from toolchain.config.run import parse_config
 from toolchain.train.data import Dataset, load
 from toolchain.train.methods import quant_method

@@ -1,7 +1,7 @@
 """LUTs of arithmetic, counted by yosys, beside the parts of the cost model.
 
     pip install pyosys                       # not a dependency of fpgaflow
-    PYTHONPATH=. python benchmarks/unit_luts.py [--only UNIT ...]
+    python -m benchmarks unit_luts [--only UNIT ...]
 
 Two tables: operators (``$FPGAFLOW_DATA/costs/yosys_lut_cost.csv``, column LUT_packed; skipped without the file) and the
 arithmetic cores of this project's own units, synthesized here for UltraScale+ with carry chains and no DSP slices.
@@ -23,10 +23,9 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from luts.design import Design
-from luts.designs import designs
-from luts.packing import packed_luts
-
+from benchmarks.luts.design import Design
+from benchmarks.luts.designs import designs
+from benchmarks.luts.packing import packed_luts
 from toolchain.dse.cost_model import parts
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +45,7 @@ def main() -> int:
         return 2
     found = _unit_rows(libyosys, only) if only else [*_operator_rows(), *_unit_rows(libyosys)]
     conditions = {
-        "command": shlex.join(["PYTHONPATH=.", "python", "benchmarks/unit_luts.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks", "unit_luts", *sys.argv[1:]]),
         "hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores; yosys for xcup, no vendor tool",
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from luts.design import Design
-from luts.narrow import narrow_designs
-
+from benchmarks.luts.design import Design
+from benchmarks.luts.narrow import narrow_designs
 from toolchain.dse.cost_model import parts
 from toolchain.engine.cost import rounding_cost
 

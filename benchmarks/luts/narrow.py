@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from luts.design import Design
 
+from benchmarks.luts.design import Design
 from toolchain.dse.cost_model import parts
 from toolchain.hls_templates.adder_graph import AdderGraph, adder_graph
 from toolchain.ir.types import QInt

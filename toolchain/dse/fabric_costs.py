@@ -10,7 +10,7 @@ from functools import cache
 from math import ceil
 
 from toolchain.dse.cost_model import parts
-from toolchain.dse.cost_model.predict import coefficients
+from toolchain.dse.cost_model.coefficients import coefficients
 from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil, log2
 from typing import NamedTuple
 
+from benchmarks.calibration.rows import Row
 from toolchain.dse.cost_model import parts
-from toolchain.dse.cost_model.rows import Row
 
 Parts = dict[str, float]
 DEFAULT_BITS = 16  # hls4ml's default type, ap_fixed<16,6>

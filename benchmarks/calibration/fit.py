@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from toolchain.dse.cost_model.kinds import Description, describe
-from toolchain.dse.cost_model.rows import Row
+from benchmarks.calibration.kinds import Description, describe
+from benchmarks.calibration.rows import Row
 
 PRIOR = 0.2  # pull of every coefficient towards one, relative to one row's weight; see docs/decisions/0004
 _ROUNDS, _SMALL = 60, 0.02  # reweighting rounds; relative errors below this count alike

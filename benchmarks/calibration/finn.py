@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from math import ceil, log2
 
-from toolchain.dse.cost_model.finn_kinds import MatrixVector, SlidingWindow
-from toolchain.dse.cost_model.rows import Row
+from benchmarks.calibration.finn_kinds import MatrixVector, SlidingWindow
+from benchmarks.calibration.rows import Row
 
 
 def finn_estimate(row: Row) -> dict[str, float]:

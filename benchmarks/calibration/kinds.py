@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from toolchain.dse.cost_model import finn_kinds as finn
-from toolchain.dse.cost_model import hls4ml_kinds as hls4ml
-from toolchain.dse.cost_model.rows import Row
-
-CSYNTH, PLACED = "csynth", "placed"
+from benchmarks.calibration import finn_kinds as finn
+from benchmarks.calibration import hls4ml_kinds as hls4ml
+from benchmarks.calibration.rows import Row
+from toolchain.dse.cost_model.coefficients import CSYNTH, stage_class
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,6 @@ class Description:
     stage: str
     fitted: Mapping[str, Mapping[str, float]]
     counted: Mapping[str, int] = field(default_factory=dict)
-
-
-def stage_class(stage: str) -> str:
-    """ "csynth", or "placed" for what Vivado counts; no published row gives both of its stages for the same unit."""
-    return CSYNTH if stage == "csynth" else PLACED
 
 
 def describe(row: Row) -> Description | None:

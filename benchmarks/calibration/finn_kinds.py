@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, log2
 
+from benchmarks.calibration.rows import Row
 from toolchain.dse.cost_model import parts
-from toolchain.dse.cost_model.rows import Row
 
 Parts = dict[str, float]
 

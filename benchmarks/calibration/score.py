@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 
-from toolchain.dse.cost_model.finn import finn_estimate
-from toolchain.dse.cost_model.fit import Fit, Key
-from toolchain.dse.cost_model.predict import predict
-from toolchain.dse.cost_model.rows import RESOURCES, Row
+from benchmarks.calibration.finn import finn_estimate
+from benchmarks.calibration.fit import Fit, Key
+from benchmarks.calibration.predict import predict
+from benchmarks.calibration.rows import RESOURCES, Row
 
 Cell = tuple[str, str, str]
 Predictor = Callable[[Row], Mapping[str, float]]
