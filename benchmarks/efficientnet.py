@@ -96,7 +96,7 @@ def row_of(case: Case, count: int) -> Row:
     started = time.perf_counter()
     evaluate(integer, encode(integer, pixels))
     rate = count / (time.perf_counter() - started)
-    found = compare(file, integer, pixels, batch=1)
+    found = compare(file, integer, pixels)
     kept = ("calibration_images", "agreement", "agreement_images", "float_top1", "top1", "qonnx_top1")
     return {
         "model": NAME,

@@ -8,6 +8,8 @@
 #include "frames.hpp"
 #include "top.hpp"
 
+#include <map>
+
 namespace fpgaflow {
 namespace simulation {
 
@@ -18,7 +20,13 @@ thread_local std::map<std::string, std::size_t> depths;
 
 namespace {
 thread_local std::vector<std::vector<std::int64_t>> records;
+thread_local std::map<int, Span> selection;
 }  // namespace
+
+Span selected(int stream) {
+    const auto found = selection.find(stream);
+    return found == selection.end() ? Span{0, 0} : found->second;
+}
 
 void record(int stream, std::int64_t element) {
     if (records.size() <= static_cast<std::size_t>(stream)) {
@@ -79,6 +87,15 @@ FPGAFLOW_API void fpgaflow_encode_integers(const std::int64_t* integers, std::in
 
 FPGAFLOW_API void fpgaflow_encode_reals(const float* reals, std::int64_t* codes) {
     host::encode_reals(reals, codes);
+}
+
+// The next runs of this thread record words `first` to `last` of the `streams`, and nothing of others.
+FPGAFLOW_API void fpgaflow_select(const std::int32_t* streams, const std::int64_t* first, const std::int64_t* last,
+                                  int count) {
+    simulation::selection.clear();
+    for (int i = 0; i < count; i++) {
+        simulation::selection[streams[i]] = {static_cast<std::size_t>(first[i]), static_cast<std::size_t>(last[i])};
+    }
 }
 
 // Elements recorded from a stream by the last run of this thread; copied to `elements` unless it is null.

@@ -19,6 +19,8 @@ namespace simulation {
 
 // The words of a stream as bytes, `size` each: compiled once, where a vector would be compiled for every type of word.
 struct Words {
+    static constexpr std::size_t kept_bytes = 1 << 16;
+
     const char* name;
     std::size_t next = 0, count = 0, room = 0;
     char* bytes = nullptr;
@@ -31,6 +33,16 @@ struct Words {
             report("words are left over in stream", name);
         }
         std::free(bytes);
+    }
+
+    // All words are read: large buffers go back, since the units run one after the other and most streams are idle.
+    void drained(std::size_t size) {
+        next = count = 0;
+        if (room * size > kept_bytes) {
+            std::free(bytes);
+            bytes = nullptr;
+            room = 0;
+        }
     }
 
     // Room for at least one word more.
@@ -57,7 +69,7 @@ struct Words {
     __attribute__((noinline)) std::size_t take(void* target, std::size_t most, std::size_t size) {
         const std::size_t found = count - next;
         std::memcpy(target, bytes + next * size, (found < most ? found : most) * size);
-        next = count;
+        drained(size);
         return found;
     }
 };
@@ -76,13 +88,14 @@ public:
         if (empty()) {
             fpgaflow::simulation::stop("an empty stream was read", words_.name);
         }
-        return reinterpret_cast<const T*>(words_.bytes)[words_.next++];
+        const T word = reinterpret_cast<const T*>(words_.bytes)[words_.next++];
+        if (empty()) {
+            words_.drained(sizeof(T));
+        }
+        return word;
     }
 
     void write(const T& word) {
-        if (empty()) {
-            words_.next = words_.count = 0;
-        }
         if (words_.count == words_.room) {
             words_.grow(sizeof(T));
         }

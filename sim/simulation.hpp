@@ -16,6 +16,11 @@ extern __thread std::uint64_t* cycles;
 void report(const char* what, const char* stream) noexcept;
 // Notes an error and ends the run.
 [[noreturn]] void stop(const char* what, const char* stream);
+// The words of a stream that are to be recorded.
+struct Span {
+    std::size_t first, last;
+};
+Span selected(int stream);
 // Appends one element to the record of a stream.
 void record(int stream, std::int64_t element);
 
@@ -34,7 +39,8 @@ void drive(int unit, const Ports& ports, int frames);
 
 template <class Stream>
 void tap(int id, const Stream& stream) {
-    for (decltype(stream.size()) i = 0; i < stream.size(); i++) {
+    const Span words = selected(id);
+    for (decltype(stream.size()) i = words.first; i < stream.size() && i < words.last; i++) {
         for (const auto& element : stream[i].v) {
             record(id, static_cast<std::int64_t>(element));
         }

@@ -44,6 +44,7 @@ DataOption = Annotated[str | None, typer.Option("--data", help="Data set to veri
 CountOption = Annotated[int, typer.Option("--count", min=0, help="Images to verify on; 0 for all.")]
 QonnxOption = Annotated[int, typer.Option("--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
 BackendOption = Annotated[str, typer.Option(help="fpgaflow, or hls4ml for its project beside this one.")]
+MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that it may take, e.g. 4G.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the C simulation.")]
 
 
@@ -134,6 +135,7 @@ def export(
     count: CountOption = 1000,
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
+    memory: MemoryOption = "2G",
     architecture: Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")] = "auto",
     probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
     backend: BackendOption = "fpgaflow",
@@ -146,7 +148,7 @@ def export(
 
     seconds = hls4ml_seconds if uses_hls4ml(backend) else None
     search = _search(board, clock, target_fps, budget, plan, time_limit, architecture)
-    check = _check(images, labels, data, count, qonnx_images, threads)
+    check = _check(images, labels, data, count, qonnx_images, threads, memory)
     model = _model_file(model)
     from toolchain.flow.build import build_name
     from toolchain.flow.stages import export as run
@@ -298,13 +300,14 @@ def simulate(
     count: CountOption = 1000,
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
+    memory: MemoryOption = "2G",
 ) -> None:
     """Run the C simulation and compare it with the integer network: simulation.json."""
     from toolchain.flow.simulate import demand_exact
     from toolchain.flow.simulate import simulate as run
 
     with progress() as bars:
-        found = run(folder, _check(images, labels, data, count, qonnx_images, threads), progress=bars)
+        found = run(folder, _check(images, labels, data, count, qonnx_images, threads, memory), progress=bars)
     demand_exact(found)
     accuracy = "" if found.top1 is None else f", top-1 {found.top1:.2%}"
     console().print(f"exact on {found.images} images of {found.data}{accuracy}")
@@ -372,7 +375,7 @@ def _search(
 
 
 def _check(
-    images: Path | None, labels: Path | None, data: str | None, count: int, qonnx_images: int, threads: int
+    images: Path | None, labels: Path | None, data: str | None, count: int, qonnx_images: int, threads: int, memory: str
 ) -> Check:
     from toolchain.flow.options import Check
 
@@ -390,10 +393,26 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except MemoryError as error:
+        if debug:
+            raise
+        _fail(_out_of_memory(error), UserError.exit_code)
     except OSError as error:
         if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
         _fail(f"{error.strerror}: {error.filename or 'while writing'}", UserError.exit_code)
+
+
+def _out_of_memory(error: MemoryError) -> str:
+    """One line: what was asked for, where numpy says it, and what may be had."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    said = " ".join(str(error).split())
+    what = f"out of memory: {said}" if said else "out of memory"
+    if limit != resource.RLIM_INFINITY:
+        what += f"; this process may take {limit / 1e9:.1f} GB (ulimit -v)"
+    return f"{what}; give it more, or a smaller --memory and fewer --threads"
 
 
 def _fail(message: str, code: int) -> None:

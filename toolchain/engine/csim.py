@@ -42,6 +42,11 @@ class EngineSim:
         self.found = found
         self._library = ctypes.CDLL(str(library(generate(found.shape, len(found.memory)))))
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame: the memory image here and as the words of the simulation, and the codes."""
+        return 2 * self.found.memory.nbytes + 4 * 8 * self.graph.input.size
+
     def run(self, codes: Array, *, threads: int = 2) -> Run:
         """The answers to input ``codes`` (N, H, W, C), a frame a call.
 

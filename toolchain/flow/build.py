@@ -19,9 +19,13 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
 from toolchain.ir.verify import Level, verify
+from toolchain.memory import spans
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate.drive import Driven
+
+ENCODING_BYTES = 32
+"""Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
@@ -79,19 +83,20 @@ def load_folder_images(folder: Path, check: Check) -> Images:
     data = check.data or (record.data if check.images is None else None)
     assert graph.encoding is not None
     images = load_images(layout, graph.encoding, images=check.images, labels=check.labels, data=data, count=check.count)
-    encode(graph, images.x)  # refuses what the network cannot read
+    for part in spans(len(images.x), check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)):
+        encode(graph, images.x[part])  # refuses what the network cannot read
     return images
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a C simulation answered, (N, H, W, C) codes, and what of it differs from the evaluator.
+    """The ``classes`` (N,) that a C simulation told, and what of its answers differs from the evaluator.
 
-    ``cycles`` are counted by unit over ``calls`` runs; ``codes`` has no rows where the simulation stopped. ``driven``
+    ``cycles`` are counted by unit over ``calls`` runs; ``classes`` is empty where the simulation stopped. ``driven``
     tells of the units driven by themselves; a deviation there is also ``deviation``.
     """
 
-    codes: Array
+    classes: Array
     seconds: float
     mismatches: int
     deviation: str | None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from toolchain.boards import Board, load_board
 from toolchain.engine.candidates import Budget
@@ -21,22 +24,28 @@ from toolchain.engine.search import search as find_engine
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
-from toolchain.flow.build import Simulated
+from toolchain.flow.build import Progress, Simulated
 from toolchain.flow.inputs import chosen_encoding
-from toolchain.flow.options import Search, prepared_board
+from toolchain.flow.options import Check, Search, prepared_board
 from toolchain.flow.records import ModelRecord, read_record, write_record
 from toolchain.frontend.read import read_qonnx
+from toolchain.ir.encode import encode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.live import frame_bytes
 from toolchain.ir.ops import ArgMax, Array
 from toolchain.ir.store import load, stored_digest
 from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
+from toolchain.memory import spans
 from toolchain.records import Record
 from toolchain.simulate.compiler import write_atomic, write_project
 from toolchain.simulate.drive import Driven
 
 ENGINE_FILE = "engine.json"
+
+FRAMES_A_THREAD = 8
+"""Frames that a thread simulates before they are compared."""
 
 
 class EngineRecord(Record):
@@ -178,25 +187,28 @@ def generate(folder: Path) -> Path:
     return target
 
 
-def simulate(folder: Path, codes: Array, threads: int) -> Simulated:
-    """Run the engine on input ``codes`` (N, H, W, C) and compare its answers with the integer network's."""
+def simulate(folder: Path, images: Array, check: Check, progress: Progress) -> Simulated:
+    """Run the engine on ``images`` (N, H, W, C) and compare its answers with the integer network's."""
     build = load_build(folder)
-    output = answer_name(build.graph)
-    simulation = EngineSim(build.graph, build.program)
-    started = time.monotonic()
-    run = simulation.run(codes, threads=threads)
-    seconds = time.monotonic() - started
-    wrong = 0
-    for i in range(len(codes)):
-        expected = evaluate(build.graph, codes[i : i + 1], taps=[output])[output]
-        wrong += int((expected[0] != run.codes[i]).sum())
-    cycles = dict(zip(COUNTERS, (run.counts.sum(axis=0) * len(codes)).tolist(), strict=True))
-    answers = run.codes
-    if output != build.graph.output:
-        answers = answers.argmax(axis=3)[..., None]
-    return Simulated(
-        answers, seconds, wrong, f"the answer of {output}" if wrong else None, cycles, len(codes), Driven({})
-    )
+    graph, output = build.graph, answer_name(build.graph)
+    simulation = EngineSim(graph, build.program)
+    frame = simulation.frame_bytes + frame_bytes(graph)
+    threads = check.memory.frames(frame, "the engine's C simulation", check.threads)
+    wrong, seconds, cycles, classes = 0, 0.0, Counter[str](), []
+    for part in spans(len(images), threads * FRAMES_A_THREAD):
+        codes = encode(graph, images[part])
+        started = time.monotonic()
+        run = simulation.run(codes, threads=threads)
+        seconds += time.monotonic() - started
+        cycles.update(dict(zip(COUNTERS, (run.counts.sum(axis=0) * len(codes)).tolist(), strict=True)))
+        for i in range(len(codes)):
+            expected = evaluate(graph, codes[i : i + 1], taps=[output])[output]
+            wrong += int((expected[0] != run.codes[i]).sum())
+        answers = run.codes if output == graph.output else run.codes.argmax(axis=3)[..., None]
+        classes.append(predictions(graph, answers))
+        progress("simulate", part.stop, len(images))
+    where = f"the answer of {output}" if wrong else None
+    return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images), Driven({}))
 
 
 def answer_name(graph: Graph) -> str:

@@ -15,6 +15,9 @@ from toolchain.ir.types import Encoding
 
 RANDOM_IMAGES = 64
 
+MAPPED_BYTES = 1 << 26
+"""Files above are read as far as they are used."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -34,7 +37,7 @@ def load_images(
     data: str | None,
     count: int | None,
 ) -> Images:
-    """The first ``count`` images of the file ``images``, else of the data set ``data``, else of random numbers.
+    """The first ``count`` images of the file ``images``, else of the data set ``data``, else of 64 of random numbers.
 
     ``encoding`` tells the integers that are drawn, and what the host makes of what it is given.
 
@@ -52,7 +55,8 @@ def load_images(
         found = Images(data, *load_test(data))
     else:
         name = "random pixels" if encoding.input.is_pixel else "random inputs"
-        return Images(name, random_inputs(encoding, (RANDOM_IMAGES, *layout.shape)), None)
+        number = min(RANDOM_IMAGES, count or RANDOM_IMAGES)
+        return Images(name, random_inputs(encoding, (number, *layout.shape)), None)
     if not len(found.x):
         raise UserError("no images", where=found.name)
     if found.y is not None and len(found.y) != len(found.x):
@@ -63,7 +67,7 @@ def load_images(
 
 def _read(path: Path) -> Array:
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False, mmap_mode="r" if path.stat().st_size > MAPPED_BYTES else None)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -89,4 +93,4 @@ def _arranged(x: Array, layout: Layout, name: str) -> Array:
         return arranged.astype(np.uint8)
     if not np.issubdtype(arranged.dtype, np.integer) and not np.issubdtype(arranged.dtype, np.floating):
         raise UserError(f"images of type {arranged.dtype}", where=name, hint="give integers, or float32 values")
-    return arranged if np.issubdtype(arranged.dtype, np.integer) else arranged.astype(np.float32)
+    return arranged if np.issubdtype(arranged.dtype, np.integer) else arranged.astype(np.float32, copy=False)

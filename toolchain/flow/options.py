@@ -8,6 +8,7 @@ from pathlib import Path
 
 from toolchain.boards import Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
+from toolchain.memory import DEFAULT_MEMORY, Memory
 
 ARCHITECTURES = ("streaming", "engine", "auto")
 """Every layer a unit of its own; all on one accelerator, pass by pass; the faster of the two that fits."""
@@ -31,7 +32,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Check:
-    """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor."""
+    """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor.
+
+    ``memory`` is what that may take.
+    """
 
     images: Path | None = None
     labels: Path | None = None
@@ -39,6 +43,7 @@ class Check:
     count: int | None = 1000
     qonnx_images: int = 256
     threads: int = 2
+    memory: Memory = DEFAULT_MEMORY
 
 
 BACKENDS = ("fpgaflow", "hls4ml")

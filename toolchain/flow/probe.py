@@ -7,6 +7,7 @@ where it arises; ``spread`` counts what has differed since the input.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Node, Reshape
 from toolchain.ir.store import load
+from toolchain.memory import Memory, spans
+from toolchain.simulate.compare import compared_taps
 from toolchain.simulate.csim import CSim, build
 
 FRAMES = 4
@@ -77,11 +80,13 @@ class Probe:
         return f"first node that deviates: {self.first.node}{origin}"
 
 
-def probe(model: ModelFile, integer: Graph, images: Array, csim: CSim | None = None) -> Probe:
+def probe(
+    model: ModelFile, integer: Graph, images: Array, csim: CSim | None = None, memory: Memory | None = None
+) -> Probe:
     """Run ``images`` (N, H, W, C), uint8 pixels or real values, through all executions; meant for a few frames."""
     taps = [*_model_taps(model, integer, images)]
     if csim is not None:
-        taps += _csim_taps(csim, encode(csim.graph, images))
+        taps += _csim_taps(csim, encode(csim.graph, images), memory or Memory())
     return Probe(len(images), tuple(taps))
 
 
@@ -98,7 +103,7 @@ def probe_build(folder: Path, check: Check) -> Probe:
     images = load_folder_images(folder, check).x[:FRAMES]
     hardware, _ = load_hardware(folder)
     csim = build(hardware, _project_files(folder), jobs=check.threads)
-    return probe(read_qonnx(path), load(folder), images, csim)
+    return probe(read_qonnx(path), load(folder), images, csim, check.memory)
 
 
 def _project_files(folder: Path) -> dict[str, str]:
@@ -139,16 +144,14 @@ def _model_taps(model: ModelFile, integer: Graph, images: Array) -> list[Tap]:
     return found
 
 
-def _csim_taps(csim: CSim, codes: Array) -> list[Tap]:
-    """Taps of the hardware graph's streams against the evaluator."""
-    graph = csim.graph
-    found = csim.taps(codes)
-    expected = evaluate(graph, codes, taps=set(graph.values()))
-    nodes = [node for node in graph.nodes if not isinstance(node, Reshape)]
-    return [
-        _tap(node, len(codes), csim=sum(_differ(found[v.name], expected[v.name]) for v in node.outputs))
-        for node in nodes
-    ]
+def _csim_taps(csim: CSim, codes: Array, memory: Memory) -> list[Tap]:
+    """Taps of the hardware graph's streams against the evaluator, frame after frame."""
+    wrong = Counter[str]()
+    for frame in spans(len(codes), 1):
+        for tap, expected in compared_taps(csim, codes[frame], memory):
+            wrong[tap.value] += _differ(tap.elements, expected)
+    nodes = [node for node in csim.graph.nodes if not isinstance(node, Reshape)]
+    return [_tap(node, len(codes), csim=sum(wrong[v.name] for v in node.outputs)) for node in nodes]
 
 
 def _tap(node: Node, images: int, error: float | None = None, **counts: int) -> Tap:

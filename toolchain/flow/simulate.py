@@ -17,12 +17,11 @@ from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, w
 from toolchain.frontend.agreement import Agreement
 from toolchain.frontend.agreement import compare as compare_with_qonnx
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.encode import encode, host_values, predictions
-from toolchain.ir.evaluate import evaluate
+from toolchain.ir.encode import encode, host_values
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
-from toolchain.simulate.compare import first_deviation
+from toolchain.simulate.compare import compare_frames
 from toolchain.simulate.compiler import compiler
 from toolchain.simulate.csim import CSim, build
 from toolchain.simulate.drive import drive_units
@@ -34,14 +33,12 @@ def simulate(folder: Path, check: Check, *, progress: Progress = silent) -> Simu
     images = load_folder_images(folder, check)
     agreement, deviation = _qonnx(read_record(ModelRecord, folder / "model.json"), graph, images, check, progress)
     if engine_stages.is_engine(folder):
-        progress("simulate", 0, 1)
-        run = engine_stages.simulate(folder, encode(graph, images.x), check.threads)
-        progress("simulate", 1, 1)
+        run = engine_stages.simulate(folder, images.x, check, progress)
     else:
         run = _simulate_units(folder, images, check, progress)
     top1 = None
-    if images.y is not None and len(run.codes):
-        top1 = float(np.mean(predictions(graph, run.codes) == images.y))
+    if images.y is not None and len(run.classes):
+        top1 = float(np.mean(run.classes == images.y))
     result = SimulationRecord(
         graph=stored_digest(folder),
         data=images.name,
@@ -86,48 +83,31 @@ def _simulate_units(folder: Path, images: Images, check: Check, progress: Progre
         raise UserError("no project to simulate", where=str(project), hint="run 'fpgaflow generate' first")
     csim = build(hardware, files, jobs=check.threads)
     progress("compile", 1, 1)
-    codes = encode(hardware, images.x)
-    deviation = None
-    if not _host_encodes(csim, images.x):
-        deviation = "the project's host code encodes images differently"
+    encoded_alike = True
+
+    def feed(part: slice) -> Array:
+        nonlocal encoded_alike
+        codes = encode(hardware, images.x[part])
+        encoded_alike = encoded_alike and _host_encodes(csim, images.x[part])
+        return codes
+
     driven = drive_units(csim, progress=lambda d, n: progress("units", d, n))
-    started = time.monotonic()
+    count, started = len(images.x), time.monotonic()
     try:
-        found = csim.run(codes, threads=check.threads, progress=lambda d, n: progress("simulate", d, n))
+        found = compare_frames(csim, count, feed, check.threads, check.memory, lambda d, n: progress("simulate", d, n))
     except VerificationError as error:
-        none = np.zeros((0, *hardware.value(hardware.output).shape), dtype=np.int64)
-        seconds = time.monotonic() - started
-        return Simulated(none, seconds, len(codes), str(error), csim.cycles(), csim.calls, driven)
-    seconds = time.monotonic() - started
-    mismatches, where = _differences(csim, hardware, codes, found, progress)
-    first = where or driven.deviation or deviation
-    return Simulated(found, seconds, mismatches, first, csim.cycles(), csim.calls, driven)
+        none = np.zeros(0, dtype=np.int64)
+        return Simulated(none, time.monotonic() - started, count, str(error), csim.cycles(), csim.calls, driven)
+    first = f"{found.node}: {found.detail}" if found.mismatches else driven.deviation
+    if not first and not encoded_alike:
+        first = "the project's host code encodes images differently"
+    return Simulated(found.classes, found.seconds, found.mismatches, first or None, csim.cycles(), csim.calls, driven)
 
 
-def _host_encodes(csim: CSim, images: Array, batch: int = 64) -> bool:
+def _host_encodes(csim: CSim, images: Array) -> bool:
     """Whether the project's own host code makes the codes of ``images``, and of the real values they are worth."""
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        for x in (part, host_values(csim.graph, part)):
-            if not np.array_equal(encode(csim.graph, x), csim.encode(x)):
-                return False
-    return True
-
-
-def _differences(
-    csim: CSim, graph: Graph, codes: Array, found: Array, progress: Progress, batch: int = 128
-) -> tuple[int, str | None]:
-    """How many of the ``found`` codes differ from the evaluator's, and the first unit that deviates."""
-    mismatches, frame = 0, None
-    for start in range(0, len(codes), batch):
-        part = slice(start, start + batch)
-        wrong = (evaluate(graph, codes[part])[graph.output] != found[part]).reshape(len(found[part]), -1)
-        mismatches += int(wrong.sum())
-        if frame is None and wrong.any():
-            frame = start + int(wrong.any(axis=1).argmax())
-        progress("compare", min(start + batch, len(codes)), len(codes))
-    where = None if frame is None else ": ".join(first_deviation(csim, codes[frame : frame + 1]))
-    return mismatches, where
+    both = (images, host_values(csim.graph, images))
+    return all(np.array_equal(encode(csim.graph, x), csim.encode(x)) for x in both)
 
 
 def _qonnx(
@@ -140,7 +120,7 @@ def _qonnx(
     file = read_qonnx(path)
     progress("qonnx", 0, 1)
     try:
-        agreement = compare_with_qonnx(file, graph, images.x[: check.qonnx_images])
+        agreement = compare_with_qonnx(file, graph, images.x[: check.qonnx_images], check.memory)
     except VerificationError as error:
         return None, str(error)
     progress("qonnx", 1, 1)

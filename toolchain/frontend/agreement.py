@@ -7,19 +7,31 @@ codes; anything else is a defect of the lowering.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.frontend.execute import execute_qonnx
+from toolchain.frontend.execute import execute_in_parts
 from toolchain.frontend.read import ModelFile
+from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import decode, encode, host_values, predictions
-from toolchain.ir.evaluate import evaluate
-from toolchain.ir.graph import Graph, rewrite_nodes
+from toolchain.ir.evaluate import evaluate, needed, values
+from toolchain.ir.graph import Graph
+from toolchain.ir.live import frame_bytes
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
 from toolchain.ir.ops import Array, Node
 from toolchain.ir.types import Quantizer
+from toolchain.memory import Memory
+
+BATCH = 64
+"""Images that run together at most."""
+
+HELD_BYTES = 4 + 4
+"""Of a quantized value that later ones are computed from: the float32 number and its code."""
 
 FLOAT32 = 2.0**-24
 """Unit roundoff of float32."""
@@ -44,54 +56,160 @@ class Agreement:
     output_error: float
 
 
-def compare(model: ModelFile, integer: Graph, images: Array, batch: int = 64) -> Agreement:
+def compare(model: ModelFile, integer: Graph, images: Array, memory: Memory | None = None) -> Agreement:
     """Compare ``integer`` with the QONNX file on ``images`` (N, H, W, C): uint8 pixels or real values.
 
-    Raises VerificationError naming the first quantizer with a difference that float32 rounding does not explain.
+    Quantizer after quantizer: what lies between two is computed, compared and freed. As many images run together as
+    ``memory`` holds; where one alone is too much the file runs in pieces.
+
+    Raises:
+        VerificationError: a difference that float32 rounding does not explain; the quantizer is named.
+        UserError: one image wants more than ``memory``.
     """
-    parts = [_compare(model, integer, images[i : i + batch]) for i in range(0, len(images), batch)]
+    memory = memory or Memory()
+    comparison = _Comparison(model, integer)
+    fixed, taps = comparison.frame_bytes, comparison.tap_bytes
+    batch = min(BATCH, memory.room // (fixed + taps))
+    memory.frames(fixed, "the comparison with the QONNX file", 1)
+    parts = execute_in_parts(
+        model.path,
+        len(images),
+        lambda part: model.layout.from_ir(host_values(integer, images[part])),
+        comparison.sizes,
+        batch=max(batch, 1),
+        room=memory.room - fixed,
+    )
+    found = [comparison.run(images[part], tensors) for part, tensors in parts]
     return Agreement(
         images=len(images),
-        top1=sum(p.top1 * p.images for p in parts) / len(images),
-        codes=sum(p.codes for p in parts),
-        mismatches=sum(p.mismatches for p in parts),
-        worst=max(p.worst for p in parts),
-        output_error=max(p.output_error for p in parts),
+        top1=sum(p.top1 * p.images for p in found) / len(images),
+        codes=sum(p.codes for p in found),
+        mismatches=sum(p.mismatches for p in found),
+        worst=max(p.worst for p in found),
+        output_error=max(p.output_error for p in found),
     )
 
 
-def _compare(model: ModelFile, integer: Graph, images: Array) -> Agreement:
-    quantizers = [n for n in model.graph.nodes if isinstance(n, Coded)]
-    reals = host_values(integer, images)
-    names = [n.tensor for n in quantizers]
-    tensors = execute_qonnx(model.path, model.layout.from_ir(reals), taps=[*names, model.output])
-    given = {n.output.name: model.to_ir(n.tensor, tensors[n.tensor]) for n in quantizers}
-    codes = {n.output.name: quantizer_codes(n, given[n.output.name]) for n in quantizers}
-    present = [n for n in quantizers if n.output.name in integer.values()]
-    inputs = encode(integer, images)
-    forced = {integer.input.name: inputs} | {n.output.name: codes[n.output.name] for n in present}
-    ours = evaluate(integer, inputs, taps=[n.output.name for n in present], given=forced)
-    wrong = {n.name: ours[n.output.name] != codes[n.output.name] for n in present}
-    for node in quantizers:
-        if node not in present:  # the host applies it
-            wrong[node.name] = inputs != codes[node.output.name]
-            ours[node.output.name] = inputs
-    worst = 0.0
-    if any(w.any() for w in wrong.values()):
-        worst = _explain(model, reals, given, ours, wrong)
-    expected = model.layouts[model.output].to_ir(tensors[model.output])
-    result = evaluate(integer, inputs)[integer.output]
-    same = predictions(integer, result) == expected.reshape(len(images), -1).argmax(axis=1)
-    if integer.decoding is None:
-        same = predictions(integer, result) == expected.reshape(len(images))
-    return Agreement(
-        images=len(images),
-        top1=float(np.mean(same)),
-        codes=sum(w.size for w in wrong.values()),
-        mismatches=sum(int(w.sum()) for w in wrong.values()),
-        worst=worst,
-        output_error=float(np.abs(decode(integer, result) - expected).max()),
-    )
+class _Comparison:
+    """What is the same for all images: the quantizers, and what each is computed from."""
+
+    def __init__(self, model: ModelFile, integer: Graph) -> None:
+        self.model, self.integer = model, integer
+        self.by_tensor: dict[str, list[Coded]] = {}
+        for node in model.graph.nodes:
+            if isinstance(node, Coded):
+                self.by_tensor.setdefault(node.tensor, []).append(node)
+        coded = {node.output.name for nodes in self.by_tensor.values() for node in nodes}
+        self.present = coded & integer.values().keys()
+        self.coded = coded
+        self.sources = {
+            node.name: self._sources(node) for nodes in self.by_tensor.values() for node in nodes
+        }  # of each quantizer, the quantized values that it is computed from
+
+    def _sources(self, node: Coded) -> set[str]:
+        ours: list[Node] = []
+        if node.output.name in self.present:
+            ours = needed(self.integer, {node.output.name}, self.present)
+        theirs = needed(self.model.graph, {node.inputs[0]}, self.coded)
+        return {name for n in (*ours, *theirs) for name in n.inputs if name in self.coded}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Elements of a frame of each tensor to be compared, by ONNX name."""
+        return {name: prod(self.model.layouts[name].shape) for name in (*self.by_tensor, self.model.output)}
+
+    @property
+    def tap_bytes(self) -> int:
+        """Bytes of the float32 tensors of a frame."""
+        return sum(self.sizes.values()) * 4
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame beside those: the values held between quantizers, and the largest step."""
+        values, held, most = self.model.graph.values(), dict.fromkeys(self.coded, 0), 0
+        order = [node for nodes in self.by_tensor.values() for node in nodes]
+        last = {source: i for i, node in enumerate(order) for source in self.sources[node.name]}
+        for i, node in enumerate(order):
+            step = 6 * 8 * node.output.size  # codes, differences, what explains them
+            step += frame_bytes(self.model.graph, {node.inputs[0]}, self.coded)
+            if node.output.name in self.present:
+                step += frame_bytes(self.integer, {node.output.name}, self.present)
+            most = max(most, sum(held.values()) + step)
+            held[node.output.name] = HELD_BYTES * values[node.output.name].size
+            for name in self.sources[node.name]:
+                if last[name] == i:
+                    held[name] = 0
+        return max(most, frame_bytes(self.integer) + 4 * 8 * self.integer.value(self.integer.output).size)
+
+    def run(self, images: Array, tensors: Iterable[tuple[str, Array]]) -> Agreement:
+        """Compare one part of the images with its ``tensors``."""
+        inputs = encode(self.integer, images)
+        reals = host_values(self.integer, images)
+        given: dict[str, Array] = {}  # what QONNX computed, and its codes
+        forced: dict[str, Array] = {self.integer.input.name: inputs}
+        waiting = Counter(name for sources in self.sources.values() for name in sources)
+        codes, mismatches, worst, expected = 0, 0, 0.0, None
+        for name, tensor in tensors:
+            for node in self.by_tensor.get(name, ()):
+                theirs = self.model.to_ir(name, tensor)
+                wrong, ours = self._differences(node, theirs, inputs, forced)
+                codes += wrong.size
+                if wrong.any():
+                    mismatches += int(wrong.sum())
+                    worst = max(worst, self._explain(node, reals, given, theirs, ours, wrong))
+                if waiting[node.output.name]:
+                    given[node.output.name] = theirs
+                    if node.output.name in self.present:
+                        found = quantizer_codes(node, theirs)
+                        forced[node.output.name] = found.astype(narrowest(magnitude(found)))
+                for source in self.sources[node.name]:
+                    waiting[source] -= 1
+                    if not waiting[source]:
+                        given.pop(source, None)
+                        forced.pop(source, None)
+            if name == self.model.output:
+                expected = self.model.layouts[name].to_ir(tensor)
+        assert expected is not None
+        top1, error = self._output(inputs, expected)
+        return Agreement(len(images), top1, codes, mismatches, worst, error)
+
+    def _differences(self, node: Coded, theirs: Array, inputs: Array, forced: dict[str, Array]) -> tuple[Array, Array]:
+        """Where the codes of ``node`` differ, and ours."""
+        ours = inputs  # where the host applies it
+        if node.output.name in self.present:
+            ((_, ours),) = values(self.integer, inputs, {node.output.name}, forced)
+        return ours != quantizer_codes(node, theirs), ours
+
+    def _output(self, inputs: Array, expected: Array) -> tuple[float, float]:
+        """The share of images with equal top-1, and the largest error of the output."""
+        result = evaluate(self.integer, inputs)[self.integer.output]
+        flat = expected.reshape(len(inputs), -1)
+        classes = flat.argmax(axis=1) if self.integer.decoding is not None else expected.reshape(len(inputs))
+        same = predictions(self.integer, result) == classes
+        return float(np.mean(same)), float(np.abs(decode(self.integer, result) - expected).max())
+
+    def _explain(
+        self, node: Coded, reals: Array, given: dict[str, Array], theirs: Array, ours: Array, wrong: Array
+    ) -> float:
+        """The largest distance from a tie, relative to the float32 error bound, among the differing codes."""
+        graph, tap = self.model.graph, node.inputs[0]
+        source = reals.astype(np.float64)
+        ((_, value),) = values(graph, source, {tap}, {name: v.astype(np.float64) for name, v in given.items()})
+        at = np.nonzero(wrong)
+        value = value[at]
+        error = _error_bound(graph, source, given, tap)[at]
+        mine, codes = ours[at].astype(np.int64), quantizer_codes(node, theirs)[at]
+        if isinstance(node, MultiThreshold):
+            relative = _from_thresholds(node, at[-1], mine, codes, value, error)
+        else:
+            scale = np.broadcast_to(np.asarray(node.quantizer.scale), wrong.shape)[at]
+            relative = _from_tie(node.quantizer, mine, codes, value / scale, error / scale)
+        if relative.max() > 1.0:
+            raise VerificationError(
+                f"quantizer {node.name} (ONNX {', '.join(node.origin)}): {int(wrong.sum())} codes differ from QONNX, "
+                f"up to {relative.max():.3g} times further from a tie than float32 rounding reaches"
+            )
+        return float(relative.max())
 
 
 def quantizer_codes(node: Coded, values: Array) -> Array:
@@ -102,35 +220,6 @@ def quantizer_codes(node: Coded, values: Array) -> Array:
     quantizer = node.quantizer
     scale = np.asarray(quantizer.unit, dtype=np.float64)
     return np.rint(values / scale).astype(np.int64) + quantizer.zero_point
-
-
-def _explain(
-    model: ModelFile, reals: Array, given: dict[str, Array], ours: dict[str, Array], wrong: dict[str, Array]
-) -> float:
-    """The largest distance from a tie, relative to the float32 error bound, among the differing codes."""
-    nodes = [n for n in model.graph.nodes if isinstance(n, Coded) and wrong[n.name].any()]
-    taps = [n.inputs[0] for n in nodes]
-    forced = {name: value.astype(np.float64) for name, value in given.items()}
-    source = {model.graph.input.name: reals.astype(np.float64)}
-    values = source | evaluate(model.graph, reals.astype(np.float64), taps=taps, given=forced)
-    sizes = _error_bounds(model.graph, reals, forced, taps)
-    worst = 0.0
-    for node in nodes:
-        at = wrong[node.name]
-        theirs, mine = quantizer_codes(node, given[node.output.name])[at], ours[node.output.name][at]
-        value, error = values[node.inputs[0]][at], sizes[node.inputs[0]][at]
-        if isinstance(node, MultiThreshold):
-            relative = _from_thresholds(node, np.nonzero(at)[-1], mine, theirs, value, error)
-        else:
-            scale = np.broadcast_to(np.asarray(node.quantizer.scale), at.shape)[at]
-            relative = _from_tie(node.quantizer, mine, theirs, value / scale, error / scale)
-        worst = max(worst, float(relative.max()))
-        if relative.max() > 1.0:
-            raise VerificationError(
-                f"quantizer {node.name} (ONNX {', '.join(node.origin)}): {int(at.sum())} codes differ from QONNX, "
-                f"up to {relative.max():.3g} times further from a tie than float32 rounding reaches"
-            )
-    return worst
 
 
 def _from_tie(quantizer: Quantizer, mine: Array, theirs: Array, value: Array, error: Array) -> Array:
@@ -160,22 +249,19 @@ def _from_thresholds(
     return np.asarray(distance / (error + FLOAT32 * np.abs(value) * 4))
 
 
-def _error_bounds(graph: Graph, reals: Array, given: dict[str, Array], taps: list[str]) -> dict[str, Array]:
-    """Bound of the float32 error of each value in ``taps``, when the values in ``given`` are exact.
+def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) -> Array:
+    """Bound of the float32 error of the value ``tap``, when the values in ``given`` are exact.
 
     A sum of n products is off by at most (n + 1) * 2**-24 times the sum of their magnitudes, in any order (Higham,
     Accuracy and Stability, 3.1); each further operation adds one roundoff. Magnitudes come from the same graph with all
     numbers made positive, and the longest sum between two quantizers counts for every value.
     """
     longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
-    magnitudes = evaluate(
-        rewrite_nodes(graph, _positive),
-        np.abs(reals.astype(np.float64)),
-        taps=taps,
-        given={name: np.abs(value) for name, value in given.items()},
+    between = graph.with_nodes(_positive(node) for node in needed(graph, {tap}, given))
+    ((_, magnitudes),) = values(
+        between, np.abs(reals), {tap}, {name: np.abs(value.astype(np.float64)) for name, value in given.items()}
     )
-    source = {graph.input.name: np.abs(reals.astype(np.float64))}
-    return {name: value * (longest + 8) * FLOAT32 for name, value in (source | magnitudes).items()}
+    return np.asarray(magnitudes * (longest + 8) * FLOAT32)
 
 
 def _positive(node: Node) -> Node:

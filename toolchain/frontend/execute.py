@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,10 @@ from qonnx.transformation.infer_shapes import InferShapes
 
 from toolchain.errors import UserError, unknown_name
 from toolchain.frontend.onnx_file import OnnxFile, load_onnx
+from toolchain.frontend.pieces import Arrays, PieceRunner, Run, cut
 from toolchain.frontend.standard_onnx import NotStandard, folded_model
+from toolchain.memory import spans
 
-Arrays = dict[str, np.ndarray]
-Run = Callable[[np.ndarray], Arrays]
 _SESSION_ERRORS = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.NotImplemented, ort_errors.InvalidArgument)
 _BATCH_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException)
 
@@ -35,10 +35,10 @@ def execute_qonnx(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch:
     names = _tensor_names(file, taps)
 
     def session(size: int | None) -> Run:
-        return _onnxruntime(folded_model(file, names, standard=True, batch=size), file.input)
+        return _onnxruntime(folded_model(file, names, standard=True, batch=size))
 
     try:
-        results = _in_batches(session, frames, names, batch)
+        results = _in_batches(session, file.input, frames, names, batch)
     except NotStandard:
         return execute_reference(path, x, taps, batch=batch)
     return _with_input(file, taps, frames, results)
@@ -50,15 +50,82 @@ def execute_reference(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, ba
     frames = _checked_input(file, x)
     names = _tensor_names(file, taps)
 
-    def run(part: np.ndarray) -> Arrays:
-        model = ModelWrapper(folded_model(file, names, standard=False, batch=len(part)))
-        with warnings.catch_warnings():  # it warns of shapes that only appear at run time
+    def session(size: int | None) -> Run:
+        return lambda inputs: _executor(folded_model(file, names, standard=False, batch=len(inputs[file.input])))(
+            inputs
+        )
+
+    return _with_input(file, taps, frames, _in_batches(session, file.input, frames, names, batch))
+
+
+Feed = Callable[[slice], np.ndarray]
+"""Gives images in ONNX order."""
+
+Part = tuple[slice, Iterator[tuple[str, np.ndarray]]]
+
+
+def execute_in_parts(
+    path: Path, count: int, feed: Feed, taps: Mapping[str, int], *, batch: int, room: int
+) -> Iterator[Part]:
+    """``execute_qonnx`` on ``count`` images of ``feed``, at most ``batch`` at a time.
+
+    ``taps`` are tensors with the elements of a frame; they come with their names in the file's order, to be used and
+    let go. Of an image that runs alone only so many are made at a time as take ``room`` bytes.
+    """
+    file = load_onnx(path)
+    wanted = dict(taps)
+    place = {name: i for i, node in enumerate(file.nodes) for name in node.outputs}
+    names = sorted(_tensor_names(file, list(wanted)), key=place.__getitem__)
+    standard, done = _is_standard(file, names), 0
+    if standard and batch > 1 and count > 1:
+        run = _onnxruntime(folded_model(file, names, standard=True, batch=None))
+        for part in spans(count, batch):
+            frames = _checked_input(file, feed(part))
+            results = _attempt(run, file.input, frames, batch)
+            if results is None:  # a fixed batch somewhere
+                break
+            own = {file.input: frames} if file.input in wanted else {}
+            yield part, _consumed(own | results.pop())
+            done = part.stop
+        del run
+    if done == count:
+        return
+    pieces = cut(folded_model(file, names, standard=standard, batch=1), wanted, room)
+    runner = PieceRunner(pieces, _onnxruntime if standard else _executor)
+    for part in spans(count, 1):
+        if part.start >= done:
+            yield part, runner.tensors(file.input, _checked_input(file, feed(part)), wanted)
+
+
+def _is_standard(file: OnnxFile, names: list[str]) -> bool:
+    try:
+        folded_model(file, names, standard=True, batch=1)
+    except NotStandard:
+        return False
+    return True
+
+
+def _consumed(results: Arrays) -> Iterator[tuple[str, np.ndarray]]:
+    """The ``results`` one after the other, each let go."""
+    while results:
+        name = next(iter(results))
+        yield name, results.pop(name)
+
+
+def _executor(model: onnx.ModelProto) -> Run:
+    """The QONNX executor on ``model``, whose inputs have fixed shapes."""
+    names = [output.name for output in model.graph.output]
+    with warnings.catch_warnings():  # it warns of shapes that only appear at run time
+        warnings.simplefilter("ignore")
+        ready = ModelWrapper(model).transform(InferShapes())
+
+    def run(inputs: Arrays) -> Arrays:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = model.transform(InferShapes())
-            tensors = execute_onnx(model, {file.input: part}, return_full_exec_context=True)
+            tensors = execute_onnx(ready, inputs, return_full_exec_context=True)
         return {name: np.asarray(tensors[name]) for name in names}
 
-    return _with_input(file, taps, frames, _in_batches(lambda size: run, frames, names, batch))
+    return run
 
 
 def _checked_input(file: OnnxFile, x: np.ndarray) -> np.ndarray:
@@ -84,11 +151,13 @@ def _with_input(file: OnnxFile, taps: Sequence[str], x: np.ndarray, results: Arr
     return results | {file.input: x} if file.input in taps else results
 
 
-def _onnxruntime(model: onnx.ModelProto, input_name: str) -> Run:
+def _onnxruntime(model: onnx.ModelProto) -> Run:
     options = onnxruntime.SessionOptions()
     # fused or re-laid-out kernels add up in another order than the reference executor's single nodes
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False  # a session keeps nothing of what a run took
+    options.enable_mem_pattern = False
     try:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
@@ -99,25 +168,25 @@ def _onnxruntime(model: onnx.ModelProto, input_name: str) -> Run:
             hint="--qonnx-images 0 leaves the comparison with it out",
         ) from error
     names = [output.name for output in session.get_outputs()]
-    return lambda part: dict(zip(names, session.run(names, {input_name: part}), strict=True))
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def _in_batches(make: Callable[[int | None], Run], x: np.ndarray, names: list[str], batch: int) -> Arrays:
+def _in_batches(make: Callable[[int | None], Run], source: str, x: np.ndarray, names: list[str], batch: int) -> Arrays:
     """Run parts of ``x`` with ``make(None)``; image by image with ``make(1)`` when the graph does not take a batch."""
-    whole = _attempt(make(None), x, batch) if len(x) > 1 and batch > 1 else None
+    whole = _attempt(make(None), source, x, batch) if len(x) > 1 and batch > 1 else None
     if whole is None:
         single = make(1)
-        whole = [single(x[i : i + 1]) for i in range(len(x))]
+        whole = [single({source: x[i : i + 1]}) for i in range(len(x))]
     return {name: np.concatenate([part[name] for part in whole]) for name in names}
 
 
-def _attempt(run: Run, x: np.ndarray, batch: int) -> list[Arrays] | None:
+def _attempt(run: Run, source: str, x: np.ndarray, batch: int) -> list[Arrays] | None:
     """The results of every part, or None when the graph has a fixed batch somewhere."""
     parts = []
-    for start in range(0, len(x), batch):
-        part = x[start : start + batch]
+    for span in spans(len(x), batch):
+        part = x[span]
         try:
-            results = run(part)
+            results = run({source: part})
         except _BATCH_ERRORS:
             return None
         if not all(array.ndim and len(array) == len(part) for array in results.values()):

@@ -173,7 +173,8 @@ def decode(graph: Graph, codes: Array) -> Array:
 
 
 def predictions(graph: Graph, codes: Array) -> Array:
-    """Class (N,) of each frame from output ``codes``: the argmax, on chip or of the decoded values."""
+    """Class (N,) of each frame from output ``codes``: the argmax, on chip, of the decoded values or of bare codes."""
     if graph.decoding is None:
-        return codes.reshape(len(codes))
+        flat = codes.reshape(len(codes), -1)
+        return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
     return np.asarray(decode(graph, codes).reshape(len(codes), -1).argmax(axis=1))

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.ir.evaluate import evaluate
+from toolchain.ir.encode import predictions
+from toolchain.ir.evaluate import evaluate, values
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Reshape
-from toolchain.simulate.csim import CSim, Progress
+from toolchain.ir.live import frame_bytes
+from toolchain.ir.ops import Array
+from toolchain.memory import Memory, spans
+from toolchain.simulate.csim import CSim, Progress, Tap
+from toolchain.simulate.footprint import CODE_BYTES, call_bytes
 
-BATCH = 64
-"""Frames that both run before the next ones: the evaluator holds a whole batch of maps."""
+CODES_SHARE = 4
+"""Input and output codes take this part of the memory, the streams or the evaluator's tensors the rest."""
+
+TAP_SHARE = 4
+"""Recorded streams take this part of the memory while a deviation is looked for."""
+
+BATCH = 128
+"""Frames that the evaluator runs together at most."""
+
+Feed = Callable[[slice], Array]
+"""Gives input codes (n, H, W, C) of some frames."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``mismatches`` of the output codes over ``images`` frames; ``node`` is the first deviating one, "" if none."""
+    """``mismatches`` of the output codes over ``images`` frames; ``node`` is the first deviating one, "" if none.
+
+    ``classes`` (N,) are what the C simulation says of each frame; it ran for ``seconds``.
+    """
 
     images: int
     mismatches: int
+    classes: Array
+    seconds: float
     node: str = ""
     detail: str = ""
 
@@ -34,47 +54,88 @@ class Comparison:
             )
 
 
-def compare(csim: CSim, codes: Array, *, threads: int = 2, progress: Progress | None = None) -> Comparison:
-    """Run ``codes`` (N, H, W, C) through both; on a difference look for the first deviating node.
+def compare(
+    csim: CSim,
+    codes: Array,
+    *,
+    threads: int = 2,
+    memory: Memory | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """``compare_frames`` on ``codes`` (N, H, W, C)."""
+    return compare_frames(csim, len(codes), lambda part: codes[part], threads, memory or Memory(), progress)
+
+
+def compare_frames(
+    csim: CSim, count: int, feed: Feed, threads: int, memory: Memory, progress: Progress | None = None
+) -> Comparison:
+    """Run ``count`` frames of ``feed`` through both; on a difference look for the first deviating node.
 
     Raises:
         VerificationError: the C simulation stopped on an empty or leftover stream.
+        UserError: one frame wants more than ``memory``.
     """
-    graph, wrong, first = csim.graph, 0, None
-    for start in range(0, len(codes), BATCH):
-        batch = codes[start : start + BATCH]
-        expected = evaluate(graph, batch)[graph.output]
-        differs = (expected != csim.run(batch, threads=threads)).reshape(len(batch), -1)
-        wrong += int(differs.sum())
-        if wrong and first is None:
-            first = start + int(np.argmax(differs.any(axis=1)))
-        if progress is not None:
-            progress(start + len(batch), len(codes))
-    if first is None:
-        return Comparison(len(codes), 0)
-    node, detail = first_deviation(csim, codes[first : first + 1])
-    return Comparison(len(codes), wrong, node, detail)
+    graph, wrong, seconds, node, detail = csim.graph, 0, 0.0, "", ""
+    chunk, batch, room = chunk_frames(graph, count, memory)
+    classes = [np.zeros(0, dtype=np.int64)]
+    for part in spans(count, chunk):
+        codes = feed(part)
+        started = time.monotonic()
+        tell = None if progress is None else lambda done, _, at=part.start: progress(at + done, count)
+        found = csim.run(codes, threads=threads, room=room, progress=tell)
+        seconds += time.monotonic() - started
+        classes.append(predictions(graph, found))
+        for few in spans(len(codes), batch):
+            expected = evaluate(graph, codes[few])[graph.output]
+            differs = (expected != found[few]).reshape(len(expected), -1)
+            if differs.any() and not node:
+                first = few.start + int(np.argmax(differs.any(axis=1)))
+                node, detail = first_deviation(csim, codes[first : first + 1], memory)
+            wrong += int(differs.sum())
+    return Comparison(count, wrong, np.concatenate(classes), seconds, node, detail)
 
 
-def first_deviation(csim: CSim, codes: Array) -> tuple[str, str]:
-    """Name of the first node whose output stream differs from the evaluator, and where.
+def chunk_frames(graph: Graph, count: int, memory: Memory) -> tuple[int, int, int]:
+    """How many frames' codes are held together, how many the evaluator runs, and bytes for all simulating threads.
+
+    Raises:
+        UserError: one frame wants more than ``memory``.
+    """
+    codes = 3 * CODE_BYTES * (graph.input.size + graph.value(graph.output).size)
+    simulated, evaluated = call_bytes(graph), frame_bytes(graph)
+    memory.frames(CODES_SHARE * codes + max(simulated, evaluated), "the C simulation", 1)
+    chunk = max(1, min(count, memory.room // CODES_SHARE // codes))
+    rest = memory.room - chunk * codes
+    return chunk, max(1, min(BATCH, rest // evaluated)), rest
+
+
+def first_deviation(csim: CSim, codes: Array, memory: Memory) -> tuple[str, str]:
+    """Name of the first node whose output stream differs from the evaluator, and where, in a frame (1, H, W, C).
 
     ``@read`` is the reader, ``@write`` the writer: it is at fault when every stream is right.
     """
-    graph: Graph = csim.graph
-    found = csim.taps(codes)
-    expected = evaluate(graph, codes, taps=set(graph.values()))
-    if not np.array_equal(found[graph.input.name], codes):
-        return "@read", "the input stream"
-    for node in graph.nodes:
-        if isinstance(node, Reshape):
+    producers = csim.graph.producers()
+    for tap, expected in compared_taps(csim, codes, memory):
+        wrong = np.argwhere(tap.elements != expected)
+        if not len(wrong):
             continue
-        for value in node.outputs:
-            wrong = np.argwhere(found[value.name] != expected[value.name])
-            if len(wrong):
-                place = tuple(int(i) for i in wrong[0])
-                return node.name, (
-                    f"value '{value.name}' at {place} is {found[value.name][place]}, "
-                    f"should be {expected[value.name][place]}; {len(wrong)} of {expected[value.name].size} differ"
-                )
+        if tap.value not in producers:
+            return "@read", "the input stream"
+        frame, row, *place = (int(i) for i in wrong[0])
+        seen, right = (int(array[frame, row, *place]) for array in (tap.elements, expected))
+        at = (frame, tap.rows.start + row, *place)
+        return producers[tap.value].name, (
+            f"value '{tap.value}' at {at} is {seen}, should be {right}; {len(wrong)} of {expected.size} differ"
+        )
     return "@write", "the output words"
+
+
+def compared_taps(csim: CSim, codes: Array, memory: Memory) -> Iterator[tuple[Tap, Array]]:
+    """What passed on each stream for a frame (1, H, W, C), some rows at a time, and what the evaluator says."""
+    graph = csim.graph
+    ours = values(graph, codes, set(graph.values()))
+    name, whole = next(ours)
+    for tap in csim.taps(codes, memory.room // TAP_SHARE):
+        while name != tap.value:
+            name, whole = next(ours)
+        yield tap, whole[:, tap.rows]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import driver, top_name, unit_ids
-from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.simulate.compiler import DRIVER, shared_library
+from toolchain.simulate.footprint import call_bytes, rows_that_fit
 from toolchain.simulate.ports import MESSAGE_BYTES, run_unit
 
-STREAM_ELEMENTS = 1 << 22
-"""Stream elements that one call holds at a time; a call simulates as many frames as fit."""
+CALL_BYTES = 1 << 24
+"""Bytes of streams that a call holds at its peak: more would not stay in the cache."""
 
 MAX_FRAMES = 256
 LEAST_FRAMES = 16
@@ -26,6 +27,15 @@ LEAST_FRAMES = 16
 
 Progress = Callable[[int, int], None]
 """Called with the frames done and the frames in all."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """``elements`` (1, rows, W, C) of a ``value``, in the IR's order, as they passed on its stream."""
+
+    value: str
+    rows: slice
+    elements: Array
 
 
 class CSim:
@@ -45,15 +55,24 @@ class CSim:
         return {name: int(self._counts[i]) for name, i in self._ids.items()}
 
     def run(
-        self, codes: Array, *, threads: int = 2, chunk: int | None = None, progress: Progress | None = None
+        self,
+        codes: Array,
+        *,
+        threads: int = 2,
+        chunk: int | None = None,
+        room: int = 1 << 30,
+        progress: Progress | None = None,
     ) -> Array:
         """Output codes (N, H, W, C) of input ``codes`` (N, H, W, C), ``chunk`` frames a call of the accelerator.
+
+        All calls at a time keep their streams within ``room`` bytes: fewer threads run where a frame takes much.
 
         Raises:
             VerificationError: a unit read an empty stream or left words over; the stream is named.
         """
         codes = self._checked(codes)
-        size = chunk or min(self._frames_a_call(), max(LEAST_FRAMES, -(-len(codes) // threads)))
+        threads = max(1, min(threads, room // call_bytes(self.graph)))
+        size = chunk or min(self._frames_a_call(room, threads), max(LEAST_FRAMES, -(-len(codes) // threads)))
         starts = range(0, len(codes), size)
         parts: list[Array] = []
         with ThreadPoolExecutor(threads) as pool:
@@ -88,26 +107,38 @@ class CSim:
             call(_pointer(planes), _pointer(code))
         return codes
 
-    def taps(self, codes: Array) -> dict[str, Array]:
-        """Every value (N, H, W, C) in the IR's order, as it passed on its stream; meant for a few frames."""
+    def taps(self, codes: Array, room: int = 1 << 28) -> Iterator[Tap]:
+        """Every value of one frame of ``codes`` (1, H, W, C) as it passed on its stream, in the graph's order.
+
+        No more rows are recorded at a time than take ``room`` bytes; the frame runs as often as that needs. Values that
+        a Reshape renames come once, by their first name.
+        """
         library = _load(shared_library(self._files, top_name(self.graph), taps=True, jobs=self._jobs))
-        self._call(library, self._checked(codes))
-        found: dict[str, Array] = {}
-        for name, stream in streams(self.graph).items():
-            length = library.fpgaflow_record(stream.index, None)
-            elements = np.empty(length, dtype=np.int64)
-            library.fpgaflow_record(stream.index, _pointer(elements))
-            found[name] = to_ir_order(self.graph, name, elements)
-        return found
+        codes = self._checked(codes)
+        for rows in rows_that_fit(self.graph, room):
+            found = [row.stream for row in rows]
+            firsts, lasts = zip(*(row.words for row in rows), strict=True)
+            library.fpgaflow_select(
+                (ctypes.c_int32 * len(rows))(*(stream.index for stream in found)),
+                (ctypes.c_int64 * len(rows))(*firsts),
+                (ctypes.c_int64 * len(rows))(*lasts),
+                len(rows),
+            )
+            self._call(library, codes)
+            for row in rows:
+                elements = np.empty(library.fpgaflow_record(row.stream.index, None), dtype=np.int64)
+                library.fpgaflow_record(row.stream.index, _pointer(elements))
+                yield Tap(row.value, row.rows, row.in_ir_order(self.graph, elements))
 
     def _checked(self, codes: Array) -> Array:
         if codes.shape[1:] != self.graph.input.shape:
             raise ValueError(f"codes of shape {codes.shape[1:]}, the input takes {self.graph.input.shape}")
         return np.ascontiguousarray(codes, dtype=np.int64)
 
-    def _frames_a_call(self) -> int:
-        elements = sum(value.size for value in self.graph.values().values())
-        return max(1, min(MAX_FRAMES, STREAM_ELEMENTS // elements))
+    def _frames_a_call(self, room: int, threads: int) -> int:
+        """As many frames as are quick together, two if they fit, so that one follows another."""
+        frame = call_bytes(self.graph)
+        return max(1, min(MAX_FRAMES, max(CALL_BYTES // frame, 2), room // (threads * frame)))
 
     def _call(self, library: ctypes.CDLL, codes: Array) -> tuple[Array, Array]:
         results = np.empty((len(codes), *self.graph.value(self.graph.output).shape), dtype=np.int64)
