@@ -45,6 +45,8 @@ def test_an_engine_build_is_exact_and_its_stages_run_again(run, tmp_path: Path) 
     assert code == 0
     assert report["architecture"] == "engine"
     assert report["verification"]["csim_mismatches"] == 0
+    driven = [node["vectors"] for node in report["nodes"] if node["vectors"]]
+    assert sum(driven) == report["verification"]["vectors"] > 0
     assert report["verification"]["qonnx_top1_agreement"] == 1.0
     units = [node for node in report["nodes"] if node["counted_cycles"] is not None]
     assert len(units) == 8 and all(node["counted_cycles"] == node["cycles"] for node in units)

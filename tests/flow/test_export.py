@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ def test_builds_are_exact(make, run, tmp_path):
     assert code == 0, error
     assert report["verification"]["csim_mismatches"] == 0
     assert report["verification"]["qonnx_top1_agreement"] is not None
+    driven = [n["vectors"] for n in report["nodes"] if n["op"] != "Shell"]
+    assert min(driven) >= 4 and sum(driven) == report["verification"]["vectors"]
     assert all(n["counted_cycles"] in (n["cycles"], None) for n in report["nodes"])
 
 
@@ -285,6 +288,30 @@ def test_a_wrong_accelerator_never_exits_0(model, run, tmp_path, monkeypatch):
     assert code == 3
     assert "Conv" in one_line(error)
     assert report["verification"]["csim_mismatches"] > 0
+
+
+@pytest.mark.needs_gxx
+def test_a_unit_that_is_wrong_beyond_the_images_never_exits_0(model, run, tmp_path, monkeypatch):
+    """Black images do not reach the fault: the unit's vectors do, and the line names unit, vector, found, expected."""
+    real = stages.generate_files
+    limit = "rounded > high ? high"
+
+    def sabotage(*arguments: object) -> dict[str, str]:
+        files = dict(real(*arguments))
+        header, threshold = "include/fpgaflow/mul_shift.hpp", "include/fpgaflow/threshold.hpp"
+        assert limit in files[header] and "value >= thresholds" in files[threshold]
+        files[header] = files[header].replace(limit, "rounded > high - 1 ? static_cast<sum_t>(high - 1)")
+        files[threshold] = files[threshold].replace("value >= thresholds", "value > thresholds")
+        return files
+
+    monkeypatch.setattr(stages, "generate_files", sabotage)
+    np.save(tmp_path / "black.npy", np.zeros((2, 3, 8, 8), dtype=np.uint8))
+    code, _, error = run("export", "net.onnx", "--images", "black.npy", "--out", "b")
+    found = json.loads((tmp_path / "b" / "report.json").read_text())["verification"]
+
+    assert code == 3
+    assert re.search(r"; unit '\w+' on vector '.+': value '\w+' at .+ is -?\d+, should be -?\d+", one_line(error))
+    assert (found["csim_mismatches"], found["vector_mismatches"] > 0) == (0, True)
 
 
 def test_an_edited_graph_is_not_taken_for_the_plans(model, run, tmp_path):

@@ -63,19 +63,27 @@ class EngineSim:
         image = input_beats(self.graph, self.found, codes)
         start = self.found.maps[self.found.cut.passes[0].source].address
         memory[start : start + len(image)] = image
-        counts = np.zeros((self.found.passes, len(COUNTERS)), dtype=np.uint64)
+        return memory, self.run_program(memory, self.found.passes)
+
+    def run_program(self, memory: Array, passes: int) -> Array:
+        """Run ``passes`` entries of the table in ``memory`` (beats, 2), which changes; the counts (passes, counters).
+
+        Raises:
+            VerificationError: a unit read an empty stream or left words over; the stream is named.
+        """
+        counts = np.zeros((passes, len(COUNTERS)), dtype=np.uint64)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         failed = self._library.fpgaflow_engine_run(
             ctypes.c_void_p(memory.ctypes.data),
             ctypes.c_int64(len(memory)),
-            self.found.passes,
+            passes,
             ctypes.c_void_p(counts.ctypes.data),
             message,
             MESSAGE_BYTES,
         )
         if failed:
             raise VerificationError(f"the C simulation stopped: {message.value.decode(errors='replace')}")
-        return memory, counts.astype(np.int64)
+        return counts.astype(np.int64)
 
     def _frame(self, codes: Array) -> tuple[Array, Array]:
         memory, counts = self.memory(codes)

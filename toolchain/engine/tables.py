@@ -133,6 +133,9 @@ def _maps(
     first = schedules[0]
     found = [(cut.passes[0].source, (cut.passes[0].shape, first.words_in))]
     for p, s in zip(cut.passes, schedules, strict=True):
+        known = {name for name, _ in found}
+        if p.merge is not None and p.merge.residual not in known and placement.get(p.merge.residual) is None:
+            found.append((p.merge.residual, (p.out, s.words_out)))  # of passes that are not part of the program
         if placement.get(p.result) is None:
             found.append((p.result, (p.out, s.words_out * (s.shape.digits if p.raw else 1))))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def make_report(build: Build, model: ModelRecord, simulation: SimulationRecord, 
         ),
         verification=verification_facts(simulation),
         accuracy=accuracy_facts(simulation, None),
-        nodes=(*_unit_nodes(build, simulation), *_pass_nodes(build, passes)),
+        nodes=(*_unit_nodes(build, simulation), *_pass_nodes(build, passes, simulation.vectors)),
         notes=(
             *model.notes,
             *verification_notes(simulation),
@@ -99,9 +100,10 @@ def _unit_nodes(build: Build, simulation: SimulationRecord) -> list[NodeFacts]:
     return found
 
 
-def _pass_nodes(build: Build, passes: list[Timing]) -> list[NodeFacts]:
-    """A node a pass: its time, what limits it and what it moves."""
+def _pass_nodes(build: Build, passes: list[Timing], vectors: Mapping[str, int]) -> list[NodeFacts]:
+    """A node a pass: its time, what limits it, what it moves and the frames that drove it by itself."""
     kinds = ["Load", *(_kind(p) for p in build.program.cut.passes)]
+    seen = [None, *(vectors.get(p.result) for p in build.program.cut.passes)]
     return [
         node_facts(
             t.name,
@@ -111,8 +113,9 @@ def _pass_nodes(build: Build, passes: list[Timing]) -> list[NodeFacts]:
             Resources(),
             bits=f"limited by {t.limited_by}, {t.bytes} bytes",
             parallelism={},
+            vectors=count,
         )
-        for t, kind in zip(passes, kinds, strict=True)
+        for t, kind, count in zip(passes, kinds, seen, strict=True)
     ]
 
 

@@ -15,6 +15,7 @@ from toolchain.boards import Board, load_board
 from toolchain.engine.candidates import Budget
 from toolchain.engine.csim import COUNTERS, EngineSim
 from toolchain.engine.cut import cut, refusals
+from toolchain.engine.drive import drive_passes
 from toolchain.engine.generate import generate as generate_files
 from toolchain.engine.generate import synthesis_script
 from toolchain.engine.layers import Cut, narrowed
@@ -40,7 +41,6 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import spans
 from toolchain.records import Record
 from toolchain.simulate.compiler import write_atomic, write_project
-from toolchain.simulate.drive import Driven
 
 ENGINE_FILE = "engine.json"
 
@@ -188,12 +188,13 @@ def generate(folder: Path) -> Path:
 
 
 def simulate(folder: Path, images: Array, check: Check, progress: Progress) -> Simulated:
-    """Run the engine on ``images`` (N, H, W, C) and compare its answers with the integer network's."""
+    """Drive every pass, then run the engine on ``images`` (N, H, W, C), and compare with the integer network."""
     build = load_build(folder)
     graph, output = build.graph, answer_name(build.graph)
     simulation = EngineSim(graph, build.program)
     frame = simulation.frame_bytes + frame_bytes(graph)
     threads = check.memory.frames(frame, "the engine's C simulation", check.threads)
+    driven = drive_passes(simulation, threads=threads)
     wrong, seconds, cycles, classes = 0, 0.0, Counter[str](), []
     for part in spans(len(images), threads * FRAMES_A_THREAD):
         codes = encode(graph, images[part])
@@ -207,8 +208,8 @@ def simulate(folder: Path, images: Array, check: Check, progress: Progress) -> S
         answers = run.codes if output == graph.output else run.codes.argmax(axis=3)[..., None]
         classes.append(predictions(graph, answers))
         progress("simulate", part.stop, len(images))
-    where = f"the answer of {output}" if wrong else None
-    return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images), Driven({}))
+    where = driven.deviation or (f"the answer of {output}" if wrong else None)
+    return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images), driven)
 
 
 def answer_name(graph: Graph) -> str:

@@ -85,7 +85,7 @@ def _verification(report: Report) -> Text:
     mark, style = _MARKS[conclusion.verdict]
     line = Text.assemble((f"{mark} {_plain(conclusion.text)}", style))
     if driven(report):
-        line.append(f"\nUnit by unit: {driven(report)}")
+        line.append(f"\nDriven alone: {driven(report)}")
     if facts.qonnx_top1_agreement is not None:
         line.append(f"\nQONNX: same class for {percent(facts.qonnx_top1_agreement)} of the images")
     if facts.qonnx_code_mismatches:

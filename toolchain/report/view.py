@@ -36,7 +36,7 @@ def conclude(report: Report) -> Conclusion:
         return Conclusion(Verdict.DIFFERS, f"C simulation against the integer network: {images}, {wrong}{at}")
     if facts.vector_mismatches:
         wrong = plural(facts.vector_mismatches, "mismatch", "mismatches")
-        text = f"Units driven alone against the integer network: {plural(facts.vectors, 'vector')}, {wrong}{at}"
+        text = f"Driven alone against the integer network: {plural(facts.vectors, 'vector')}, {wrong}{at}"
         return Conclusion(Verdict.DIFFERS, text)
     if facts.qonnx_unexplained:
         wrong = plural(facts.qonnx_unexplained, "code")
@@ -48,15 +48,14 @@ def conclude(report: Report) -> Conclusion:
 
 
 def driven(report: Report) -> str:
-    """How many vectors drove the units by themselves; empty when none did."""
+    """How many vectors drove the units, or an engine's passes, by themselves; empty when none did."""
     counts = [node.vectors for node in report.nodes if node.vectors]
     if not counts:
         return ""
     each = f"{min(counts):,} to {max(counts):,} each" if min(counts) < max(counts) else f"{counts[0]:,} each"
     wrong = plural(report.verification.vector_mismatches, "mismatch", "mismatches")
-    return (
-        f"{plural(report.verification.vectors, 'vector')} at the ends of {plural(len(counts), 'unit')}, {each}, {wrong}"
-    )
+    parts = plural(len(counts), "pass", "passes") if report.architecture == "engine" else plural(len(counts), "unit")
+    return f"{plural(report.verification.vectors, 'vector')} at the ends of {parts}, {each}, {wrong}"
 
 
 def bottlenecks(report: Report) -> tuple[NodeFacts, ...]:
