@@ -64,6 +64,14 @@ def test_a_value_of_the_wrong_type_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_an_input_type_is_checked_where_it_is_written(tmp_path: Path) -> None:
+    assert load_config(_write(tmp_path, '[data]\ninput = "int8:0.05"\n')).data.input == "int8:0.05"
+    message = _error(tmp_path, '[data]\ninput = "int8:x"\n')
+    assert message.startswith("bad value for 'data.input': 'int8:x' is no input type; write TYPE")
+    niti = '[data]\ninput = "int8"\n[quant]\nmethod = "niti"\nact_bits = 8\nweight_bits = 8\n[model]\nplain = true\n'
+    assert _error(tmp_path, niti).startswith('data.input does not fit quant.method = "niti"')
+
+
 def test_an_override_without_a_value_is_refused(tmp_path: Path) -> None:
     assert _error(tmp_path, "", "train.epochs") == (
         "--set train.epochs: expected KEY=VALUE; for example --set train.epochs=5"

@@ -22,6 +22,7 @@ from toolchain.frontend.execute import execute_reference
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.ops import MulShift, Threshold
+from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, load, pixel_map
@@ -203,7 +204,8 @@ def test_requantizers_of_the_exported_network_are_shifts(tmp_path: Path) -> None
     shifts = freeze(network, [to_block(images, table, inputs.exponent)])
     export_frozen(network, shifts, inputs, table, images, tmp_path / "m.onnx", {})
     file = read_qonnx(tmp_path / "m.onnx")
-    nodes = to_integer(file.graph, (inputs.pixels.scale, inputs.pixels.offset)).nodes
+    pixels = Encoding(InputType(0, 255, inputs.pixels.scale, inputs.pixels.offset))
+    nodes = to_integer(file.graph, pixels).nodes
     requantizers = [node for node in nodes if isinstance(node, MulShift | Threshold)]
     assert len(requantizers) == 2
     for node in requantizers:

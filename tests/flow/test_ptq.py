@@ -81,8 +81,8 @@ def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     images = Images("random", _pixels(48), _pixels(8))
     quantize_to(tmp_path, Source("net", model(), SHAPE, pixels), images, bits)
     file = read_qonnx(tmp_path / "model.onnx")
-    assert file.pixels is not None
-    integer = to_integer(file.graph, (file.pixels.scale, file.pixels.offset))
+    assert file.encoding is not None
+    integer = to_integer(file.graph, file.encoding)
     found = compare(file, integer, images.test.transpose(0, 2, 3, 1))
     assert (found.images, found.top1) == (8, 1.0) and found.codes > 1000
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
@@ -96,8 +96,8 @@ def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path)
     for name, bits in (("free", Bits(8, 8)), ("short", Bits(8, 8, factors=16))):
         quantize_to(tmp_path / name, Source("net", _bottleneck(), SHAPE, PIXELS), images, bits)
         file = read_qonnx(tmp_path / name / "model.onnx")
-        assert file.pixels is not None
-        graph = to_integer(file.graph, (file.pixels.scale, file.pixels.offset))
+        assert file.encoding is not None
+        graph = to_integer(file.graph, file.encoding)
         makers = {value.name: node for node in graph.nodes for value in node.outputs}
         found = [node for node in graph.nodes if isinstance(node, MulShift)]
         products = [node for node in found if isinstance(makers[node.inputs[0]], MatVec | Depthwise)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -17,6 +18,14 @@ from toolchain.config.run import RunConfig, find_config, load_config, parse_conf
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.encode import encode, host_values
+from toolchain.ir.input_types import input_text
+from toolchain.ir.model_ops import Quantize
+from toolchain.lowering.pipeline import to_integer
+from toolchain.train.data import pixel_map
+from toolchain.train.module import Classifier
 from toolchain.train.runs import load_run
 
 
@@ -89,6 +98,29 @@ def test_the_digits_recipe_passes_90_percent_in_a_few_epochs_and_leaves_the_whol
     with torch.no_grad():
         top1 = (model(torch.from_numpy(data.test_x) / 16).argmax(1).numpy() == data.test_y).mean()
     assert abs(top1 - metrics["top1"]) <= 1 / 360
+
+
+def test_a_run_with_an_input_type_trains_on_its_values_and_the_file_says_so(tmp_path: Path) -> None:
+    """Pixels become signed codes of 1/8; network, file, host and integer network have the same values and codes."""
+    config = _config(epochs=2, pretrain_epochs=1)
+    given = config.data.model_copy(update={"normalize": "standard", "input": "int5:1/8:-2"})
+    out = train(config.model_copy(update={"data": given}), tmp_path / "run")
+    model, loaded, data = load_run(out)
+    pixels = pixel_map(data, loaded.data.normalize, loaded.data.input)
+    file = read_qonnx(out / "model.onnx")
+    assert file.encoding is not None
+    integer = to_integer(file.graph, file.encoding)
+    images = np.ascontiguousarray(data.test_x[:64].transpose(0, 2, 3, 1))
+    codes, values = encode(integer, images), pixels.apply(data.test_x[:64])
+
+    assert len(np.unique(codes)) > 16 and integer.input.qint.signed and integer.input.qint.bits == 5
+    np.testing.assert_array_equal(values, (codes.transpose(0, 3, 1, 2) + 2) / np.float32(8))
+    np.testing.assert_array_equal(values, host_values(integer, images).transpose(0, 3, 1, 2))
+    module = Classifier(model, data, loaded)
+    np.testing.assert_array_equal(module._values(torch.from_numpy(data.test_x[:64])).numpy(), values)
+    assert compare(file, integer, images).top1 >= 63 / 64
+    assert not any(isinstance(node, Quantize) and node.inputs == (file.graph.input.name,) for node in file.graph.nodes)
+    assert input_text(file.encoding).endswith(", rounded by the host to int5:1/8:-2")
 
 
 def test_a_float_run_writes_metrics_and_no_onnx_file(tmp_path: Path) -> None:

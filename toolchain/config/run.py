@@ -14,6 +14,7 @@ from toolchain.config.pruning import PruningStage
 from toolchain.config.table import Table
 from toolchain.config.toml import override, to_toml
 from toolchain.errors import UserError, unknown_name
+from toolchain.ir.input_types import parse_input, quantizer_of
 from toolchain.records import parse_record
 
 Bits = int
@@ -30,6 +31,17 @@ FLOAT_BITS = 32
 ActBits = Annotated[int, AfterValidator(_check_act_bits)]
 
 
+def _check_input(text: str) -> str:
+    try:
+        quantizer_of(parse_input(text))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+InputText = Annotated[str, AfterValidator(_check_input)]
+
+
 class DataConfig(Table):
     """Which images, and how a pixel becomes the network's input value."""
 
@@ -37,6 +49,7 @@ class DataConfig(Table):
     root: str | None = None  # folder searched first
     augment: bool = False  # random crop and horizontal flip
     normalize: Literal["unit", "standard"] = "unit"  # p / levels, or (p / levels - mean) / std on the host
+    input: InputText | None = None  # type that the host rounds this to, e.g. "int8:0.05"; no quantizer in the network
 
 
 MODELS = ("cnn", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resnet8", "resnet20")
@@ -91,7 +104,7 @@ class QuantConfig(Table):
     first_weight_bits: Bits | None = Field(default=None, ge=1, le=8)
     last_weight_bits: Bits | None = Field(default=None, ge=1, le=8)
     residual_bits: Bits | None = Field(default=None, ge=2, le=8)  # signed operands of an add; None: act_bits + 1
-    input_bits: Bits = Field(default=8, ge=2, le=8)  # only used with normalize = "standard"
+    input_bits: Bits = Field(default=8, ge=2, le=8)  # only used with normalize = "standard" and no data.input
     scale: Literal["float", "pot"] = "float"
     weight_granularity: Literal["tensor", "channel"] = "tensor"
     layers: dict[str, LayerQuant] = Field(default_factory=dict)
@@ -288,6 +301,8 @@ def _check_niti(config: RunConfig, where: str) -> None:
         "train.precision": (config.train.precision, "float32"),
         "model.plain": (config.model.plain, True),
     }
+    if config.data.input is not None:
+        raise UserError('data.input does not fit quant.method = "niti"', where=where, hint="it has a format of its own")
     for key, (given, value) in needed.items():
         if given != value:
             hint = f"set {key} = {json.dumps(value)}"

@@ -75,14 +75,17 @@ class _Manager(QONNXDynamoManager):  # type: ignore[misc] # Brevitas is not type
 
 
 def input_metadata(pixels: PixelMap, data: str) -> dict[str, str]:
-    """The metadata that tells how a pixel becomes the ONNX input: exact fractions, parseable by ``Fraction``.
+    """The metadata that tells how a pixel becomes the ONNX input: exact fractions, and the type they are rounded to.
 
     Args:
         pixels: the map from pixel to input value.
         data: name of the data set, as `toolchain.train.data.load` takes it.
     """
     scale, offset = [str(s) for s in pixels.scale], [str(o) for o in pixels.offset]
-    return {"fpgaflow.data": data, "fpgaflow.input": json.dumps({"pixel": {"scale": scale, "offset": offset}})}
+    entry: dict[str, object] = {"pixel": {"scale": scale, "offset": offset}}
+    if pixels.given is not None:
+        entry["type"] = pixels.given
+    return {"fpgaflow.data": data, "fpgaflow.input": json.dumps(entry)}
 
 
 def export_qonnx(model: nn.Module, example: Tensor, path: Path, metadata: Mapping[str, str]) -> GateReport:

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from toolchain import __version__, files
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.frontend.execute import execute_qonnx
+from toolchain.ir.input_types import parse_input
 from toolchain.train.data import PixelMap
 from toolchain.train.data_formats import Labels
 from toolchain.train.ptq.quantize import Bits, quantize
@@ -65,7 +66,7 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits) -> Path:
     calibration, test = values
     pixels = source.pixels if images.calibration.dtype == np.uint8 else None
     codes = pixels is not None and holds_codes(pixels)
-    pixel_step = float(pixels.scale[0]) if pixels is not None else 1.0
+    pixel_step = _step(pixels) if pixels is not None else 1.0
     network = quantize(source.model, calibration, bits, pixels=codes, pixel_step=pixel_step)
     seconds = time.monotonic() - started
     metadata = {"fpgaflow.version": __version__}
@@ -95,10 +96,22 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits) -> Path:
 
 
 def holds_codes(pixels: PixelMap) -> bool:
-    """Whether pixels can be a convolution's input as they are: one scale, and a pixel of 0..255 that stands for 0."""
+    """Whether pixels can be a convolution's input as they are: one scale, and a pixel of 0..255 that stands for 0.
+
+    Of pixels that the host rounds to a type the same is asked of the type.
+    """
+    if pixels.given is not None:
+        given = parse_input(pixels.given)
+        return len(given.scale) == 1 and given.low <= given.zeros[0] <= given.high and not given.bipolar
     zeros = {-offset / scale for offset in pixels.offset for scale in pixels.scale}
     zero = next(iter(zeros))
     return len(set(pixels.scale)) == 1 and len(zeros) == 1 and zero.denominator == 1 and 0 <= zero <= 255
+
+
+def _step(pixels: PixelMap) -> float:
+    """What two neighbouring codes of the input differ by."""
+    scale = pixels.scale if pixels.given is None else parse_input(pixels.given).scale
+    return float(scale[0])
 
 
 def _values(images: Pixels, pixels: PixelMap | None) -> Tensor:

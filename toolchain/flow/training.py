@@ -155,7 +155,7 @@ def methods_of(config: RunConfig) -> list[str]:
 
 def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path, images: int) -> float:
     """Write model.onnx; returns the reference executor's accuracy on the first test images."""
-    pixels = pixel_map(data, config.data.normalize)
+    pixels = pixel_map(data, config.data.normalize, config.data.input)
     x = pixels.apply(data.test_x[:images])
     metadata = {"fpgaflow.version": __version__, **input_metadata(pixels, config.data.name)}
     path = out / "model.onnx"

@@ -263,7 +263,7 @@ def encoding_of(file: OnnxFile, layout: Layout) -> Encoding | None:
     if "pixel" not in entry:
         found = None if given is None else Encoding(given)
     else:
-        found = Encoding(pixel, None if given is None else quantizer_of(given))
+        found = Encoding(pixel) if given is None else Encoding(pixel, quantizer_of(given), outside=True)
     if found is None or not fits(found.input, layout.shape[2]):
         raise wrong
     return found

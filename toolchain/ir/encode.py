@@ -90,14 +90,18 @@ def random_codes(graph: Graph, frames: int, seed: int = 0) -> Array:
 def host_values(graph: Graph, images: Array) -> Array:
     """The real values (float32) of ``images`` (N, H, W, C) that the QONNX network reads.
 
-    Those are the given ones, or where the host rounds to the input's type, the values of its integers.
+    Those are the given ones; where the host rounds them in front of the network, the values of its codes.
     """
     encoding = _encoding(graph)
-    given = encoding.input
-    if not np.issubdtype(images.dtype, np.floating):
-        return worth(given, images)
-    values = images.astype(np.float32)
-    return worth(given, host_rule(encoding).codes(values)) if given.rounds and encoding.quantizer is None else values
+    given, quantizer = encoding.input, encoding.quantizer
+    real = np.issubdtype(images.dtype, np.floating)
+    values = images.astype(np.float32) if real else worth(given, images)
+    if quantizer is not None and encoding.outside:
+        codes = host_rule(encoding).codes(values) - quantizer.zero_point
+        return np.asarray((codes * np.asarray(quantizer.scale)).astype(np.float32))
+    if real and given.rounds and quantizer is None:
+        return worth(given, host_rule(encoding).codes(values))
+    return values
 
 
 def encode(graph: Graph, images: Array) -> Array:

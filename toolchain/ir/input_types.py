@@ -98,8 +98,22 @@ def quantizer_of(given: InputType) -> Quantizer:
 
 
 def input_text(encoding: Encoding) -> str:
-    """What the host is given, in the words of ``parse_input`` as far as they reach."""
-    given = encoding.input
+    """What the host is given, and what it makes of it, in the words of ``parse_input`` as far as they reach."""
+    text, quantizer = _type_text(encoding.input), encoding.quantizer
+    if quantizer is None:
+        return text
+    if not encoding.outside:
+        return f"{text}, quantized by the host"
+    scale = tuple(Fraction(f"{s:.7g}") for s in quantizer.scale)
+    offset = tuple(-quantizer.zero_point * s for s in scale)
+    return f"{text}, rounded by the host to {_type_text(_of(quantizer, scale, offset))}"
+
+
+def _of(quantizer: Quantizer, scale: tuple[Fraction, ...], offset: tuple[Fraction, ...]) -> InputType:
+    return InputType(quantizer.low, quantizer.high, scale, offset, bipolar=quantizer.bipolar)
+
+
+def _type_text(given: InputType) -> str:
     name = {(-1, 1): "ternary", (0, 1): "binary"}.get((given.low, given.high), _integers(given.type))
     name = "bipolar" if given.bipolar else name
     text = f"{name}:{','.join(map(str, given.scale))}" if given.scale != (Fraction(1),) else name
@@ -107,7 +121,7 @@ def input_text(encoding: Encoding) -> str:
         (zero, *more) = set(given.zeros)
         whole = not more and zero.denominator == 1
         text = f"{text}:{zero}" if whole else f"{text} + {','.join(map(str, given.offset))}"
-    return text if encoding.quantizer is None else f"{text}, quantized by the host"
+    return text
 
 
 def _integers(kind: QInt) -> str:

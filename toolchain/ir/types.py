@@ -160,11 +160,13 @@ UNIT_PIXEL = InputType(0, 255, (Fraction(1, 255),))
 class Encoding:
     """How the host makes the accelerator's input codes: the integers of ``input``, or what ``quantizer`` makes of them.
 
-    ``signs_as_bits`` sends codes of -1 and +1 as 0 and 1.
+    The quantizer is one of the network's own, which reads real values, or ``outside`` it: the network then reads the
+    values of its codes. ``signs_as_bits`` sends codes of -1 and +1 as 0 and 1.
     """
 
     input: InputType
     quantizer: Quantizer | None = None
+    outside: bool = False
     signs_as_bits: bool = False
 
     @property

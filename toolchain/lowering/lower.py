@@ -56,7 +56,7 @@ class Blamed(UserError):
 def lower(graph: Graph, encoding: Encoding = PIXELS) -> Graph:
     """The INTEGER graph equal to the MODEL-level ``graph``; ``encoding`` is what the host makes of its input.
 
-    An ``encoding`` without a quantizer takes over that of ``graph`` which all readers of the input share. The integer
+    An ``encoding`` without a quantizer takes over the one of ``graph`` that all readers of the input share. The integer
     value behind each Quantize keeps that node's value name, and holds its codes. Raises UserError, naming the node, for
     what integers cannot express exactly.
     """

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import UserError, unknown_name
+from toolchain.ir.evaluate import quantize
+from toolchain.ir.input_types import parse_input, quantizer_of
 from toolchain.train import data_formats as formats
 from toolchain.train.data_formats import Images, Labels, Part
 
@@ -67,28 +69,45 @@ class Dataset:
 
 @dataclass(frozen=True)
 class PixelMap:
-    """The exact map from a pixel to the network's input: ``pixel * scale + offset``, one entry or one a channel."""
+    """The exact map from a pixel to the network's input: ``pixel * scale + offset``, one entry or one a channel.
+
+    ``given`` is the type that the host rounds these values to, as ``parse_input`` reads it.
+    """
 
     scale: tuple[Fraction, ...]
     offset: tuple[Fraction, ...]
+    given: str | None = None
 
     def apply(self, x: Images) -> NDArray[np.float32]:
-        """Input values (N, C, H, W) of the pixels, correctly rounded from float64."""
+        """Input values (N, C, H, W) of the pixels, correctly rounded from float64, then to ``given``."""
         scale = np.array([float(s) for s in self.scale]).reshape(1, -1, 1, 1)
         offset = np.array([float(o) for o in self.offset]).reshape(1, -1, 1, 1)
         values: NDArray[np.float32] = (x * scale + offset).astype(np.float32)
-        return values
+        if self.given is None:
+            return values
+        quantizer = quantizer_of(parse_input(self.given))
+        codes = quantize(quantizer, np.moveaxis(values, 1, -1)) - quantizer.zero_point
+        rounded: NDArray[np.float32] = np.moveaxis(codes * np.asarray(quantizer.scale), -1, 1).astype(np.float32)
+        return rounded
 
 
-def pixel_map(data: Dataset, normalize: str) -> PixelMap:
-    """``unit``: p / levels. ``standard``: (p / levels - mean) / std with the training set's moments to 4 decimals."""
+def pixel_map(data: Dataset, normalize: str, given: str | None = None) -> PixelMap:
+    """``unit``: p / levels. ``standard``: (p / levels - mean) / std with the training set's moments to 4 decimals.
+
+    Raises:
+        UserError: the type ``given`` has scales for another number of channels.
+    """
+    if given is not None and len(parse_input(given).scale) not in (1, data.shape[0]):
+        raise UserError(
+            f"data.input {given} for images of {data.shape[0]} channels", hint="give one scale, or one each"
+        )
     unit = Fraction(1, data.pixel_levels)
     if normalize == "unit":
-        return PixelMap((unit,), (Fraction(0),))
+        return PixelMap((unit,), (Fraction(0),), given)
     values = data.train_x.astype(np.float32) / data.pixel_levels
     means = [Fraction(f"{m:.4f}") for m in values.mean((0, 2, 3), dtype=np.float64)]
     stds = [max(Fraction(f"{s:.4f}"), Fraction(1, 10000)) for s in values.std((0, 2, 3), dtype=np.float64)]
-    return PixelMap(tuple(unit / s for s in stds), tuple(-m / s for m, s in zip(means, stds, strict=True)))
+    return PixelMap(tuple(unit / s for s in stds), tuple(-m / s for m, s in zip(means, stds, strict=True)), given)
 
 
 def load(name: str, *, root: Path | None = None) -> Dataset:

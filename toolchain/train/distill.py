@@ -63,3 +63,6 @@ def check_teacher(config: RunConfig, data: Dataset, teacher: RunConfig, taught: 
             f"the student's '{config.data.normalize}' of {data.pixel_levels}",
             where=where,
         )
+    if teacher.data.input != config.data.input:
+        types = [repr(name or "none") for name in (teacher.data.input, config.data.input)]
+        raise UserError(f"the teacher's data.input is {types[0]}, the student's {types[1]}", where=where)

@@ -1,7 +1,8 @@
 """The networks, each one definition for its quantized and its float version.
 
 Layer names are attribute paths, so that a name in ``[quant.layers]``, in the state dict and in an error are the same.
-Pixels go straight into the first layer (``normalize = "unit"``) or through a signed input quantizer (``"standard"``).
+Pixels go straight into the first layer (``normalize = "unit"``, or rounded to ``data.input`` by the host) or through a
+signed input quantizer (``"standard"``).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     """
     make = layers_of(config)
     layers = OrderedDict()
-    if config.data.normalize == "standard":
+    if config.data.normalize == "standard" and config.data.input is None:
         layers["input"] = make.input("input")
     try:
         layers.update(_BUILDERS[config.model.name](make, dataset_shape, classes, config.model.width))

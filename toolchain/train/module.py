@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import torch
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from lightning.pytorch.trainer.states import TrainerFn
@@ -20,6 +21,7 @@ from torch.optim.swa_utils import update_bn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
+from toolchain.ir.input_types import parse_input
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, PixelMap, pixel_map
 from toolchain.train.distill import Teacher
@@ -67,11 +69,13 @@ class Classifier(L.LightningModule):
         self.methods = nn.ModuleList(methods)
         self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
-        pixels = pixel_map(data, config.data.normalize)
+        pixels = pixel_map(data, config.data.normalize, config.data.input)
         self.pixel_scale: Tensor
         self.pixel_offset: Tensor
         self.register_buffer("pixel_scale", _per_channel(pixels, "scale"), persistent=False)
         self.register_buffer("pixel_offset", _per_channel(pixels, "offset"), persistent=False)
+        self.rounded: Tensor | None  # values of all pixels (256, channels or 1), where the host rounds them to a type
+        self.register_buffer("rounded", _rounded(pixels), persistent=False)
         self.float_top1: float | None = None
         self.top1 = math.nan
         self._seconds_before, self._started = seconds, time.monotonic()
@@ -90,7 +94,11 @@ class Classifier(L.LightningModule):
 
     def _values(self, pixels: Tensor) -> Tensor:
         """The network's input of pixels (B, C, H, W) in uint8."""
-        x = pixels.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_offset
+        if self.rounded is None:
+            x = pixels.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_offset
+        else:
+            channels = torch.arange(pixels.shape[1], device=pixels.device) if self.rounded.shape[1] > 1 else 0
+            x = self.rounded[pixels.permute(0, 2, 3, 1).long(), channels].permute(0, 3, 1, 2)
         return x.contiguous(memory_format=torch.channels_last) if self._spatial else x
 
     def train_dataloader(self) -> Batches:
@@ -264,6 +272,15 @@ def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> N
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
+
+
+def _rounded(pixels: PixelMap) -> Tensor | None:
+    """The values of the pixels 0..255, (256, channels or 1), of a map that rounds."""
+    if pixels.given is None:
+        return None
+    channels = max(len(pixels.scale), len(parse_input(pixels.given).scale))
+    levels = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(channels, axis=1)
+    return torch.from_numpy(pixels.apply(levels).reshape(256, channels))
 
 
 def _per_channel(pixels: PixelMap, which: str) -> Tensor:

@@ -59,7 +59,7 @@ def _run(folder: Path) -> Source:
     model, config, data = load_run(folder)
     if not config.train.float:
         raise UserError(f"the network of {folder} is quantized", hint="give a run with train.float = true")
-    return Source(_name(config), model, data.shape, pixel_map(data, config.data.normalize), data)
+    return Source(_name(config), model, data.shape, pixel_map(data, config.data.normalize, config.data.input), data)
 
 
 def _name(config: RunConfig) -> str:
