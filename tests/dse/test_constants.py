@@ -16,10 +16,10 @@ from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.dse.options import options
 from toolchain.dse.zeros import zero_weight_luts
-from toolchain.hls_templates.adder_graph import MAX_DIGITS, AdderGraph, adder_graph
+from toolchain.hls_templates.adder_graph import MAX_DIGITS, AdderGraph, adder_graph, product_graph
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
@@ -61,6 +61,23 @@ def test_the_sums_are_the_product_and_stay_in_their_types(
     x[0], x[1] = act.min, act.max
 
     np.testing.assert_array_equal(run(adder_graph(weight, act), x), x @ weight.T)
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "outputs", "taps"), [(2, 3, 4, 9), (5, 4, 1, 1), (6, 1, 2, 4), (6, 1, 2, 1)]
+)
+def test_groups_are_searched_apart_and_make_one_network(groups: int, channels: int, outputs: int, taps: int) -> None:
+    """It computes the product, with no more sums than a search of the whole matrix finds."""
+    b = Builder((1, 1, groups * channels * taps), 4, signed=True)
+    b.grouped(b.input, groups * outputs, groups, taps=taps)
+    (node,) = b.nodes
+    assert isinstance(node, GroupedMatVec)
+    act = b.input.qint
+    x = b.rng.integers(act.min, act.max + 1, (50, groups * channels * taps))
+    apart, whole = product_graph(node, act), adder_graph(node.matrix, act)
+
+    np.testing.assert_array_equal(run(apart, x), x @ node.matrix.T)
+    assert len(apart.sums) <= len(whole.sums)
 
 
 def test_no_sum_is_wider_than_its_exact_range() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from toolchain.boards import Board
 from toolchain.dse.fabric_costs import additions, lut_multiplier
-from toolchain.hls_templates.adder_graph import adder_graph, in_logic
+from toolchain.hls_templates.adder_graph import adder_graph, in_logic, product_graph
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv, signed_digits
 from toolchain.ir.types import QInt, Value
@@ -82,8 +82,8 @@ def _constant_luts(node: _Product, act: QInt) -> float:
     """LUTs a product where the weights can be part of the logic; no product takes none of them at all."""
     if isinstance(node, Depthwise) or not in_logic(node.weight, signed_digits(node.weight)):
         return float("inf")
-    weight = node.matrix if isinstance(node, GroupedMatVec) else node.weight.reshape(len(node.weight), -1)
-    graph = adder_graph(weight, act)
+    rows = node.weight.reshape(len(node.weight), -1)
+    graph = product_graph(node, act) if isinstance(node, GroupedMatVec) else adder_graph(rows, act)
     return max(additions(graph, act).lut, 1) / node.weight.size
 
 

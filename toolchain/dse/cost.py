@@ -37,7 +37,7 @@ from toolchain.dse.fabric_costs import (
     requantizer,
     rom,
 )
-from toolchain.hls_templates.adder_graph import adder_graph
+from toolchain.hls_templates.adder_graph import product_graph
 from toolchain.hls_templates.fabric import counts_bits, digit_type, products_per_dsp, stored_weight, tap_packing
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
@@ -147,7 +147,7 @@ def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> Resources:
 
 
 def _constant_cost(node: MatVec | GroupedMatVec, act: QInt) -> Resources:
-    return total((logic(STREAM_LUT), additions(adder_graph(node.matrix, act), act)))
+    return total((logic(STREAM_LUT), additions(product_graph(node, act), act)))
 
 
 def _product_cost(node: MatVec | GroupedMatVec, act: QInt, lanes: Parallelism, loops: GroupSteps) -> Resources:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.dse.fabric_costs import additions
-from toolchain.hls_templates.adder_graph import MAX_DIGITS, adder_graph
+from toolchain.hls_templates.adder_graph import MAX_DIGITS, product_graph
 from toolchain.ir.ops import Array, GroupedMatVec, MatVec
 from toolchain.ir.types import QInt
 
@@ -37,4 +37,4 @@ def _filled(weight: Array, empty: Array, others: Array, count: int) -> Array:
 
 
 def _luts(node: MatVec | GroupedMatVec, act: QInt) -> int:
-    return additions(adder_graph(node.matrix, act), act).lut
+    return additions(product_graph(node, act), act).lut

@@ -6,6 +6,7 @@ is read into integers here and proved: the coefficients of every output are the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolchain.errors import FlowError
-from toolchain.ir.ops import Array
+from toolchain.ir.ops import Array, GroupedMatVec, MatVec
 from toolchain.ir.ranges import dot_bounds
 from toolchain.ir.types import QInt
 
@@ -74,10 +75,41 @@ class AdderGraph:
 
     def reordered(self, order: Array) -> AdderGraph:
         """The same graph on inputs of which place i carries what was input ``order[i]``."""
-        place = np.concatenate([np.argsort(order), np.arange(self.inputs, self.inputs + len(self.sums))]).tolist()
-        sums = (replace(s, left=place[s.left], right=place[s.right]) for s in self.sums)
+        return self.placed(np.argsort(order).tolist(), self.inputs, 0)
+
+    def placed(self, places: Sequence[int], inputs: int, sums: int) -> AdderGraph:
+        """The same graph among ``inputs`` inputs, of which it reads ``places``, its sums numbered behind ``sums``."""
+        place = [*places, *range(inputs + sums, inputs + sums + len(self.sums))]
+        moved = (replace(s, left=place[s.left], right=place[s.right]) for s in self.sums)
         outputs = (o if o.source is None else replace(o, source=place[o.source]) for o in self.outputs)
-        return AdderGraph(self.inputs, tuple(sums), tuple(outputs))
+        return AdderGraph(inputs, tuple(moved), tuple(outputs))
+
+
+def product_graph(node: MatVec | GroupedMatVec, act: QInt) -> AdderGraph:
+    """The network of the product ``node`` on inputs of type ``act``; cached by value.
+
+    Groups have no input in common, hence no term: each is searched by itself, which takes a part of the time.
+
+    Raises:
+        FlowError: as ``adder_graph``.
+    """
+    if isinstance(node, MatVec):
+        return adder_graph(node.weight, act)
+    return _by_group(_bytes(node.weight), node.weight.shape, node.groups, act)
+
+
+@lru_cache(maxsize=128)
+def _by_group(data: bytes, shape: tuple[int, int, int], groups: int, act: QInt) -> AdderGraph:
+    outputs, taps, channels = shape
+    filters = np.frombuffer(data, dtype=np.int32).reshape(groups, outputs // groups, taps * channels)
+    places = np.arange(taps * groups * channels).reshape(taps, groups, channels).transpose(1, 0, 2)
+    sums: list[Sum] = []
+    found: list[Output] = []
+    for weight, own in zip(filters, places.reshape(groups, -1).tolist(), strict=True):
+        part = _searched(weight.astype(np.int64), act).placed(own, places.size, len(sums))
+        sums += part.sums
+        found += part.outputs
+    return AdderGraph(places.size, tuple(sums), tuple(found))
 
 
 def adder_graph(weight: Array, act: QInt) -> AdderGraph:
@@ -86,26 +118,34 @@ def adder_graph(weight: Array, act: QInt) -> AdderGraph:
     Raises:
         FlowError: the network found is not the matrix, or a weight is wider than ``in_logic`` allows.
     """
+    return _of_matrix(_bytes(weight), weight.shape, act)
+
+
+def _bytes(weight: Array) -> bytes:
     if int(np.abs(weight).max(initial=0)) > WIDEST_CONSTANT:
         raise FlowError(f"an adder graph of weights beyond {WIDEST_CONSTANT}")
-    return _searched(weight.astype(np.int32).tobytes(), weight.shape, act)
+    return weight.astype(np.int32).tobytes()
 
 
 @lru_cache(maxsize=128)
-def _searched(data: bytes, shape: tuple[int, int], act: QInt) -> AdderGraph:
+def _of_matrix(data: bytes, shape: tuple[int, int], act: QInt) -> AdderGraph:
+    return _searched(np.frombuffer(data, dtype=np.int32).reshape(shape).astype(np.int64), act)
+
+
+def _searched(weight: Array, act: QInt) -> AdderGraph:
     from da4ml.cmvm import solve  # here: a tenth of a second that most commands do without
 
-    weight = np.frombuffer(data, dtype=np.int32).reshape(shape).astype(np.int64)
+    inputs = weight.shape[1]
     interval = (float(act.min), float(act.max), 1.0)
     pipeline = solve(
         np.ascontiguousarray(weight.T, dtype=np.float32),
-        qintervals=[interval] * shape[1],
+        qintervals=[interval] * inputs,
         adder_size=1,
         carry_size=-1,
         search_all_decompose_dc=False,
     )
-    network = _Network(shape[1], act)
-    signals = [_Signal(i, 0, False) for i in range(shape[1])]
+    network = _Network(inputs, act)
+    signals = [_Signal(i, 0, False) for i in range(inputs)]
     for stage in pipeline.solutions:
         signals = network.stage(stage, signals)
     return network.graph(signals, weight)

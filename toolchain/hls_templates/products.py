@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toolchain.errors import FlowError, UserError
-from toolchain.hls_templates.adder_graph import adder_graph
+from toolchain.hls_templates.adder_graph import product_graph
 from toolchain.hls_templates.fabric import (
     counts_bits,
     lane_bits,
@@ -125,7 +125,7 @@ def _product_unit(
 def _constant(node: MatVec | GroupedMatVec, graph: Graph) -> Unit:
     """The weights as a network of additions."""
     lanes, kind = parallelism(node), input_type(graph, node)
-    outputs, inputs = node.matrix.shape
+    outputs, inputs = len(node.weight), graph.value(node.inputs[0]).shape[2]
     if (lanes.lanes_in, lanes.lanes_out) != (inputs, outputs):
         raise UserError(
             f"constant weights with lanes_in {lanes.lanes_in} and lanes_out {lanes.lanes_out}",
@@ -133,7 +133,7 @@ def _constant(node: MatVec | GroupedMatVec, graph: Graph) -> Unit:
             hint=f"a unit of constants takes {inputs} and gives {outputs} at once",
         )
     constants: dict[str, int | bool] = {"positions": positions(graph, node), "inputs": inputs, "outputs": outputs}
-    network = adder_graph(node.matrix, kind).reordered(stream_order(graph, node.inputs[0]))
+    network = product_graph(node, kind).reordered(stream_order(graph, node.inputs[0]))
     types = {"in_t": kind, "out_t": node.output.qint}
     return Unit("constant", "matvec_constant", constants, types, network=network)
 
