@@ -132,3 +132,18 @@ def test_dot_bounds_are_exact_at_any_size():
     low, high = dot_bounds(weight, -(1 << 30), (1 << 30) - 1)
     assert high.tolist() == [((1 << 40) + 1) * ((1 << 30) - 1) + (1 << 70), (1 << 31) - 2]
     assert low.tolist() == [-((1 << 40) + 1) * (1 << 30) - (1 << 40) * ((1 << 30) - 1), -(1 << 31)]
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_a_quantizer_of_which_one_code_is_reached_has_a_step(bits):
+    """A unit without any comparator has no table of them."""
+    kind = QInt(bits, True)
+    line, limits = ((Fraction(1, 1 << 20),) * 2, (Fraction(3),) * 2), ((kind.min,) * 2, (kind.max,) * 2)
+    requantizer = Requantizer(*line, kind.min, kind.max, "ROUND", False, *limits)
+    node = node_of(requantizer, -100, 100)
+    one = node_of(Requantizer((Fraction(1),), (Fraction(0),), 5, 5, "ROUND", False, (5,), (5,)), -100, 100)
+
+    x = np.array([-100, 0, 100]).reshape(3, 1, 1, 1)
+    assert evaluate_node(node, x.repeat(2, axis=3)).ravel().tolist() == [3] * 6
+    assert evaluate_node(one, x).ravel().tolist() == [5] * 3
+    assert one.thresholds.shape == (1, 1)

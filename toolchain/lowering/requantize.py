@@ -73,8 +73,8 @@ class Requantizer:
 
     @property
     def codes(self) -> range:
-        """The codes above the lowest one, ascending: one a step of the staircase."""
-        return range(1, 2) if self.bipolar else range(self.low + 1, self.high + 1)
+        """The codes above the lowest one, ascending: one a step of the staircase, one at least."""
+        return range(1, 2) if self.bipolar else range(self.low + 1, max(self.high, self.low + 1) + 1)
 
     def channels(self, chosen: slice) -> Requantizer:
         """Only some channels."""
@@ -197,22 +197,23 @@ def _rounded(halves: Array, whole: Array, rounding: str) -> Array:
     return down + up[{"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}.get(rounding, rounding)]
 
 
-def step_boundary(code: int, rounding: str) -> tuple[int, bool]:
-    """Where ``round(v)`` reaches ``code``: at 2 * v >= bound, or > bound when the flag (strict) is set.
+def step_boundaries(codes: Array, rounding: str) -> tuple[Array, Array]:
+    """Where ``round(v)`` reaches each code: at 2 * v >= bound, or > bound where the flag (strict) is set.
 
     Halves go to the even neighbour under ROUND, so the half below an odd code still belongs to the code beneath it.
     """
-    half, whole = 2 * code - 1, 2 * code
-    positive = code > 0
+    half, whole, positive = 2 * codes - 1, 2 * codes, codes > 0
+    up, down = (whole - 2, np.ones_like(positive)), (whole, np.zeros_like(positive))
+    away, toward = np.where(positive, up, down), np.where(positive, down, up)
     return {
-        "ROUND": (half, code % 2 == 1),
-        "HALF_EVEN": (half, code % 2 == 1),
-        "FLOOR": (whole, False),
-        "CEIL": (whole - 2, True),
-        "UP": (whole - 2, True) if positive else (whole, False),
-        "DOWN": (whole, False) if positive else (whole - 2, True),
-        "ROUND_TO_ZERO": (whole, False) if positive else (whole - 2, True),
-        "HALF_UP": (half, not positive),
+        "ROUND": (half, codes % 2 == 1),
+        "HALF_EVEN": (half, codes % 2 == 1),
+        "FLOOR": down,
+        "CEIL": up,
+        "UP": (away[0], away[1].astype(bool)),
+        "DOWN": (toward[0], toward[1].astype(bool)),
+        "ROUND_TO_ZERO": (toward[0], toward[1].astype(bool)),
+        "HALF_UP": (half, ~positive),
         "HALF_DOWN": (half, positive),
     }[rounding]
 
@@ -224,8 +225,8 @@ def to_threshold(requantizer: Requantizer, low: int, high: int) -> tuple[Array, 
     """
     channels = len(requantizer.slope)
     codes = np.array(requantizer.codes, dtype=np.int64)
-    steps = [(0, False)] if requantizer.bipolar else [step_boundary(k, requantizer.rounding) for k in codes.tolist()]
-    bounds, strict = np.array([b for b, _ in steps], dtype=np.int64), np.array([s for _, s in steps], dtype=bool)
+    zero = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
+    bounds, strict = zero if requantizer.bipolar else step_boundaries(codes, requantizer.rounding)
     rows = _first_inputs([requantizer.line(c) for c in range(channels)], bounds, strict)
     if requantizer.bends:
         below = _first_inputs([requantizer.bent_line(c) for c in range(channels)], bounds, strict)
