@@ -314,7 +314,7 @@ def _search(
     if base is None:
         return None
     bands = _Bands(codes - base[:, None], np.where(has_inside, inside, NONE), np.where(has_outside, outside, NONE))
-    coarse = bands.some(np.unique(np.linspace(0, len(order) - 1, max(len(order) // COARSE, 2)).astype(np.int64)))
+    filters = [bands.spread(len(order) // share) for share in (COARSE**2, COARSE)]
     mul, add = np.zeros(len(slope), dtype=np.int64), np.zeros(len(slope), dtype=np.int64)
     found = np.full(len(slope), -1)
     reach = max(abs(low), abs(high) + 1)
@@ -326,8 +326,11 @@ def _search(
             if not len(todo):
                 break
             m = _rounded_slopes(requantizer, slope, todo, shift) + delta
-            possible = np.less_equal(*coarse.limits(todo, m, shift))  # what fails on some steps fails on all
-            todo, m = todo[possible], m[possible]
+            for some in filters:  # what fails on some steps fails on all
+                possible = np.less_equal(*some.limits(todo, m, shift))
+                todo, m = todo[possible], m[possible]
+            if not len(todo):
+                continue
             least, most = bands.limits(todo, m, shift)
             good = least <= most
             free = np.where(least == -FREE, most, np.where(most == FREE, least, (least + most) >> 1))
@@ -386,8 +389,9 @@ class _Bands:
     inside: Array
     outside: Array
 
-    def some(self, columns: Array) -> _Bands:
-        """Only these steps."""
+    def spread(self, count: int) -> _Bands:
+        """Only ``count`` steps, two at least, evenly spread."""
+        columns = np.unique(np.linspace(0, self.codes.shape[1] - 1, max(count, 2)).astype(np.int64))
         return _Bands(self.codes[:, columns], self.inside[:, columns], self.outside[:, columns])
 
     def limits(self, rows: Array, mul: Array, shift: int) -> tuple[Array, Array]:
