@@ -1,0 +1,68 @@
+"""What the engine's number formats cannot hold is refused with the pass and the bits, not packed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.engine.networks import residual_blocks
+from tests.graphs import Builder
+from toolchain.engine.cut import cut, refusals
+from toolchain.engine.shape import FIELDS
+from toolchain.engine.tables import _table_entry
+from toolchain.errors import FlowError, UserError
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops import MulShift
+
+
+def changed(graph: Graph, index: int, **facts) -> Graph:
+    """``graph`` with other numbers in its MulShift number ``index``."""
+    chosen = [n for n in graph.nodes if isinstance(n, MulShift)][index]
+    return graph.with_nodes(replace(n, **facts) if n is chosen else n for n in graph.nodes)
+
+
+def network() -> Graph:
+    b = Builder((8, 8, 8), 4)
+    x = b.mulshift(b.conv(b.input, 8), 4)
+    return b.graph(b.mulshift(b.conv(x, 8), 4))
+
+
+def refused(graph: Graph) -> UserError:
+    """The refusal of the cut, which is the one that is listed."""
+    with pytest.raises(UserError) as caught:
+        cut(graph)
+    assert refusals(graph) == [(caught.value.where, caught.value.what)]
+    return caught.value
+
+
+def test_numerators_beyond_64_bits_name_the_requantizer() -> None:
+    error = refused(changed(network(), 1, mul=np.array([1 << 52]), shift=60, base=np.array([2])))
+    assert error.where == "MulShift 'onnx_mulshift5'"
+    assert error.what == "the engine cannot run it: its products have 66 bits, 60 are added at once"
+
+
+def test_factors_raised_to_another_requantizers_shift_name_its_pass() -> None:
+    """All have the engine's shift: one of 56 makes a factor of 17 bits one of 57."""
+    wide = changed(network(), 1, mul=np.array([1 << 46]), add=np.array([0]), shift=56)
+    error = refused(changed(wide, 0, mul=np.array([1 << 16]), shift=16))
+    assert error.where == "onnx_window3"
+    assert error.what.startswith("the engine cannot run it: factors of ")
+
+
+def test_a_sum_of_branches_with_wide_factors_names_its_pass() -> None:
+    graph = residual_blocks()
+    sums = [i for i, n in enumerate(n for n in graph.nodes if isinstance(n, MulShift)) if "add" in n.inputs[0]]
+    error = refused(changed(graph, sums[0], mul=np.array([1 << 33]), shift=35))
+    assert re.search(r"its sum of branches takes factors of 3\d bits, 32 are stored$", error.what)
+    assert error.hint == "give both branches one scale"
+
+
+def test_no_field_of_the_pass_table_is_cut() -> None:
+    assert _table_entry({FIELDS[0]: -(1 << 31)}).dtype == np.uint64
+    with pytest.raises(
+        FlowError, match=f"^field '{FIELDS[0]}' of the pass table is 2147483648, which s32 does not hold$"
+    ):
+        _table_entry({FIELDS[0]: 1 << 31})
