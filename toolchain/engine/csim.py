@@ -24,6 +24,8 @@ from toolchain.simulate.compiler import FLAGS, ap_types, cache_folder, compiler,
 
 COUNTERS = (*UNITS, *PORTS)
 MESSAGE_BYTES = 512
+OPTIONS = ("-shared", "-O3", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp")
+"""Behind the common flags: an ImageNet frame is half a billion products."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,14 @@ def library(files: Mapping[str, str]) -> Path:
     host = [*sorted(sim.glob("*.h*")), *sorted((sim / "engine").iterdir())]
     texts = [text for path in host for text in (path.name, path.read_text(encoding="utf-8"))]
     identity = digest(
-        [*compiler(), *FLAGS, str(ap_types()), *texts, *(t for path in sorted(files) for t in (path, files[path]))]
+        [
+            *compiler(),
+            *FLAGS,
+            *OPTIONS,
+            str(ap_types()),
+            *texts,
+            *(t for path in sorted(files) for t in (path, files[path])),
+        ]
     )
     target = cache_folder() / "lib" / f"{identity}.so"
     if target.exists():
@@ -112,7 +121,6 @@ def library(files: Mapping[str, str]) -> Path:
         write_project(files, folder)
         includes = ["-Iinclude", "-Isrc", f"-I{sim}", f"-I{sim / 'engine'}", "-isystem", str(ap_types())]
         sources = ["src/top.cpp", str(sim / "engine" / "harness.cpp")]
-        options = ["-shared", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp"]
-        run_compiler([compiler()[0], *FLAGS, *options, *includes, *sources, "-o", "engine.so"], folder)
+        run_compiler([compiler()[0], *FLAGS, *OPTIONS, *includes, *sources, "-o", "engine.so"], folder)
         os.replace(folder / "engine.so", target)
     return target

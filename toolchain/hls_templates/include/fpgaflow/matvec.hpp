@@ -60,9 +60,7 @@ struct MatvecDots<Config, true> {
 #pragma HLS UNROLL
                 weight_t column[count];
 #pragma HLS ARRAY_PARTITION variable=column complete dim=1
-#ifndef __SYNTHESIS__
-#pragma GCC unroll 8  // else the simulation does not vectorize
-#endif
+                FPGAFLOW_UNROLL
                 for (int i = 0; i < count; i++) {
 #pragma HLS UNROLL
                     column[i] = weight[p + i][l];

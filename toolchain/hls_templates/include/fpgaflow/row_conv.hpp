@@ -71,10 +71,13 @@ struct RowProducts {
 #pragma HLS UNROLL
                 sums[p][f] = 0;
             }
+            FPGAFLOW_UNROLL
             for (int first = 0; first < Config::simd; first += Config::chain) {
 #pragma HLS UNROLL
+                const int end = first + Config::chain < Config::simd ? first + Config::chain : Config::simd;
                 wide_t wide = Slices::halves();
-                for (int l = first; l < first + Config::chain && l < Config::simd; l++) {
+                FPGAFLOW_UNROLL
+                for (int l = first; l < end; l++) {
 #pragma HLS UNROLL
                     wide = static_cast<wide_t>(wide + Slices::product(Slices::word(weight[fold][p][l]), values[l]));
                 }

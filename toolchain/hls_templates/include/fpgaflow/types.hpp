@@ -13,6 +13,13 @@
 #define FPGAFLOW_CYCLE(unit) ((void)0)
 #endif
 
+// A short loop with bounds that are no constants: the C simulation unrolls it, else it does not vectorize.
+#ifdef __SYNTHESIS__
+#define FPGAFLOW_UNROLL
+#else
+#define FPGAFLOW_UNROLL _Pragma("GCC unroll 64")
+#endif
+
 // Whether to compute in the hardware's own types; tests of the C++ set it too.
 #ifdef __SYNTHESIS__
 #define FPGAFLOW_HARDWARE

@@ -25,7 +25,7 @@ struct WeightStore {
     typedef Exact<typename Shape::extra::weight_t> extra_t;
 
     // Puts beat `beat` of a word into `stage`; outputs follow each other, inputs within an output.
-    static void fill(const word128& word, int beat, weight_t (&stage)[beats_a_word * codes_a_beat]) {
+    static void fill(const Beat& word, int beat, weight_t (&stage)[beats_a_word * codes_a_beat]) {
 #pragma HLS INLINE
         for (int i = 0; i < codes_a_beat; i++) {
 #pragma HLS UNROLL
@@ -70,10 +70,13 @@ struct SliceDots<Part, true> {
 #pragma HLS UNROLL
             sum_t sums[count] = {};
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
+            FPGAFLOW_UNROLL
             for (int first = 0; first < Part::simd; first += Part::chain) {
 #pragma HLS UNROLL
+                const int end = first + Part::chain < Part::simd ? first + Part::chain : Part::simd;
                 typename Slices::wide_t wide = Slices::halves();
-                for (int l = first; l < first + Part::chain && l < Part::simd; l++) {
+                FPGAFLOW_UNROLL
+                for (int l = first; l < end; l++) {
 #pragma HLS UNROLL
                     typename Slices::digit_t digits[count];
 #pragma HLS ARRAY_PARTITION variable=digits complete dim=1

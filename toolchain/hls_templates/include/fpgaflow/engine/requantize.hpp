@@ -19,7 +19,7 @@ void load_entries(int words, hls::stream<word128>& constants, Entries<Shape>& en
     for (int w = 0; w < words; w++) {
         for (int beat = 0; beat < beats; beat++) {
 #pragma HLS PIPELINE II=1
-            const word128 word = constants.read();
+            const Beat word = constants.read();
             for (int e = 0; e < a_beat; e++) {
 #pragma HLS UNROLL
                 const ap_uint<Shape::entry_bits> entry = bits_of<Shape::entry_bits>(word, e * Shape::entry_bits);

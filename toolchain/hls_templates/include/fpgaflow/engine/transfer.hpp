@@ -18,7 +18,7 @@ template <class Shape>
 Codes<Shape> codes_of(const word128& beat, int at) {
 #pragma HLS INLINE
     Codes<Shape> codes;
-    const word128 word = beat >> (at * Shape::lanes * Shape::act_bits);
+    const Beat word = word128(beat >> (at * Shape::lanes * Shape::act_bits));
     for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
         codes.v[l] = static_cast<Code<Shape>>(bits_of<Shape::act_bits>(word, l * Shape::act_bits));

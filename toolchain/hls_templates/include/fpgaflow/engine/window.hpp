@@ -21,7 +21,7 @@ void load_filters(int words, int taps, hls::stream<word128>& constants, WindowMe
     for (int w = 0; w < words; w++) {
         for (int t = 0; t < taps; t++) {
 #pragma HLS PIPELINE II=1
-            const word128 word = constants.read();
+            const Beat word = constants.read();
             for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
                 const ap_int<Shape::filter_bits> code = bits_of<Shape::filter_bits>(word, l * Shape::filter_bits);

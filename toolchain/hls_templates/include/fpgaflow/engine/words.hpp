@@ -63,12 +63,30 @@ struct Entries {
 inline int at_least(int value, int floor) { return value < floor ? floor : value; }
 inline int at_most(int value, int limit) { return value > limit ? limit : value; }
 
-// Bits [low, low + Width) of a 128-bit word.
+// Bits [low, low + Width) of a 128-bit word. The C simulation shifts the halves of a word, which it reads once.
+#ifdef FPGAFLOW_HARDWARE
+typedef word128 Beat;
 template <int Width>
-ap_uint<Width> bits_of(const word128& word, int low) {
+ap_uint<Width> bits_of(const Beat& beat, int low) {
 #pragma HLS INLINE
-    return word >> low;
+    return beat >> low;
 }
+#else
+struct Beat {
+    std::uint64_t lower, upper;
+    Beat(const word128& word) : lower(word.to_uint64()), upper((word >> 64).to_uint64()) {}
+};
+template <int Width>
+typename std::enable_if<(Width <= 64), ap_uint<Width>>::type bits_of(const Beat& beat, int low) {
+    return low >= 64  ? beat.upper >> (low - 64)
+           : low == 0 ? beat.lower
+                      : beat.lower >> low | beat.upper << (64 - low);
+}
+template <int Width>
+typename std::enable_if<(Width > 64), ap_uint<Width>>::type bits_of(const Beat& beat, int low) {
+    return ((word128(beat.upper) << 64) | word128(beat.lower)) >> low;
+}
+#endif
 
 // Round half to even, then clip, of a quotient by 2**Shift. `raised` is its numerator plus half of 2**Shift, which the
 // offsets contain: the quotient is rounded up where it ends in a half, and made even there.
