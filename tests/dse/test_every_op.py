@@ -12,7 +12,7 @@ from toolchain.boards import load_board
 from toolchain.dse.cost import unit_cost
 from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
-from toolchain.dse.gaps import gaps
+from toolchain.dse.gaps import pause_words
 from toolchain.dse.options import options
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape, WidthConvert
@@ -21,7 +21,7 @@ from toolchain.passes.size_fifos import lag
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.resources import Resources
 
-QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, gaps, lag)
+QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, pause_words, lag)
 
 
 def hardware_graphs() -> list[Graph]:
@@ -38,7 +38,7 @@ def nodes() -> list[tuple[Node, Value]]:
 
 @pytest.mark.parametrize("op", HARDWARE_OPS)
 def test_every_operation_is_answered(op: type[Node], nodes: list[tuple[Node, Value]]) -> None:
-    """Cycles, cost, options, gaps and lag are known for each operation."""
+    """Cycles, cost, options, pauses and lag are known for each operation."""
     found = [(node, x) for node, x in nodes if type(node) is op]
 
     assert found

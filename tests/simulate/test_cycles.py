@@ -129,3 +129,19 @@ def test_a_unit_is_busy_for_its_cycles_and_waits_for_the_rest() -> None:
     assert timing.units["matvec1"].empty_stall > 0
     assert timing.units[READ].empty_stall == 0
     assert timing.latency_cycles < timing.frame_ends[1]
+
+
+def test_a_step_that_touches_no_stream_is_waited_for() -> None:
+    """The last row of columns of a row convolution: nothing is read any more, and what leaves comes a step later."""
+    b = Builder((5, 9, 4), 4, seed=1)
+    x = b.window(b.threshold(b.matvec(b.input, 4), 4), stride=(3, 3), pads=(0, 0, 0, 0))
+    graph = b.graph(b.matvec(x, 3))
+    hardware = to_hardware(graph, random_plan(graph, 1))
+    (product,) = (node for node in hardware.nodes if node.name == "matvec3")
+    schedule = unit_schedule(product, hardware.value(product.inputs[0]), 2)
+
+    assert any(not segment.offsets for segment in schedule.segments[1:-1])
+    timing = simulate(hardware, 2, stages=3)
+    assert timing.deadlock is None
+    ends = [end - 2 * 3 for end in timing.frame_ends]  # the oracle's reader and writer have no pipeline
+    assert ends == frame_ends(hardware, 2, latency=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,6 +44,21 @@ def test_branches_of_any_delay_keep_the_pace_and_never_deadlock(left, right, siz
     assert simulate(sized, 4).deadlock is None
     assert simulate(sized, 2, stages=MOST_STAGES).deadlock is None
     assert simulate(sized, 2, stages=stages).deadlock is None
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("kernel", "pad"), [(1, 0), (2, 0), (3, 0), (3, 1), (5, 2)])
+def test_depths_from_pauses_alone_keep_the_pace_in_front_of_windows(kernel: int, pad: int, stride: int) -> None:
+    """A product, a threshold, a window and a product with any lanes: 24 graphs a kernel and stride, 360 in all."""
+    for shape, seed in product([(7, 6, 4), (6, 6, 2), (8, 5, 6), (5, 9, 4)], range(6)):
+        b = Builder(shape, 4, seed=seed)
+        x = b.threshold(b.matvec(b.input, shape[2]), 4)
+        x = b.window(x, (kernel, kernel), stride=(stride, stride), pads=(pad,) * 4)
+        graph = b.graph(b.matvec(x, 3))
+        hardware = to_hardware(graph, random_plan(graph, seed))
+        sized = with_depths(hardware, fifo_depths(hardware))
+
+        assert steady_interval(sized) == Network(sized).bound, (shape, seed)
 
 
 @pytest.mark.parametrize("graph", [conv_net(size=6), residual_net(size=6)], ids=lambda g: g.name)

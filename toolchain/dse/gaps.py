@@ -47,29 +47,65 @@ from toolchain.ir.types import Parallelism, Value
 def pause_words(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
     """Words of input ``x`` that come while ``node`` reads none, and that its reader takes while it writes nothing.
 
-    Both at the node's own pace: gap / cycles * words a frame. A slower neighbour stretches gap and cycles alike.
+    Both at the node's own pace; a slower neighbour stretches pauses and cycles alike.
     """
+    reading, writing = pauses(node, x, lanes)
+    return ceil(reading), ceil(writing)
+
+
+def pauses(node: Node, x: Value, lanes: Parallelism) -> tuple[Fraction, Fraction]:
+    """How far reads of ``x``, and writes, run ahead of and fall behind an even pace, in words: from the least to the
+    most of (words so far) - (words a cycle) * (cycles so far) over the frames in the middle of a call."""
+    if isinstance(node, Window):
+        return _window_pauses(node, x, lanes)
     reading, writing = gaps(node, x, lanes)
     pace = max(cycles(node, x, lanes), 1)
-    into = ceil(Fraction(reading * x.size, lanes.lanes_in * pace))
-    return into, ceil(Fraction(writing * node.outputs[0].size, lanes.lanes_out * pace))
+    into = Fraction(reading * x.size, lanes.lanes_in * pace)
+    return into, Fraction(writing * node.outputs[0].size, lanes.lanes_out * pace)
 
 
 @singledispatch
 def gaps(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:
-    """Most cycles in a row in which ``node`` reads nothing of its input ``x``, and in which it writes nothing."""
+    """Most cycles in a row in which ``node`` reads nothing of its input ``x``, and in which it writes nothing; of units
+    whose pauses are all alike."""
     raise TypeError(f"no gaps for {type(node).__name__}")
 
 
-@gaps.register
-def _(node: Window, x: Value, lanes: Parallelism) -> tuple[int, int]:
-    """It reads at the start of a phase; in parallel it writes once the columns under the kernel are in."""
-    emit, read, rows = row_cycles(node, x, lanes), row_words(x, lanes.lanes_in), x.shape[0]
-    reads = node.stride[0] * read
-    rest = max(0, rows - node.stride[0] * node.output.shape[0])  # rows read in the last phase only
-    phase = max(emit, reads)
-    fill = (kernel_extent(node)[1] - 1) * x.shape[2] // lanes.lanes_in if is_parallel(node, lanes) else 0
-    return max(0, emit - reads), phase - emit + rest * read + fill
+def _window_pauses(node: Window, x: Value, lanes: Parallelism) -> tuple[Fraction, Fraction]:
+    """Phases differ: a phase reads at its start and emits meanwhile; in parallel the first words leave late."""
+    phases, emit = _phases(node, x, lanes), row_cycles(node, x, lanes)
+    frame = sum(length * count for length, _, count in phases)
+    into, out = Fraction(x.size // lanes.lanes_in, frame), Fraction(node.output.size // lanes.lanes_out, frame)
+    words = node.output.shape[1] * node.output.shape[2] // lanes.lanes_out  # that a phase writes
+    late = (kernel_extent(node)[1] - 1) * x.shape[2] // lanes.lanes_in if is_parallel(node, lanes) else 0
+    read, written = Fraction(0), Fraction(0)  # ahead of the pace where the next phase starts
+    least, most = ([read], [written]), ([read], [written])
+    for length, reads, count in phases:
+        steps = reads - into * length, words - out * length
+        for n in {0, count - 1}:  # between them both change steadily
+            least[0].append(read + n * steps[0])
+            most[0].append(least[0][-1] + reads * (1 - into))
+            least[1].append(written + n * steps[1] - out * late)
+            most[1].append(written + n * steps[1] + words - out * emit)
+        read, written = read + count * steps[0], written + count * steps[1]
+    return max(most[0]) - min(least[0]), max(most[1]) - min(least[1])
+
+
+def _phases(node: Window, x: Value, lanes: Parallelism) -> list[tuple[int, int, int]]:
+    """The phases of a frame behind others: cycles, words read, and how many such follow each other.
+
+    There is one a row of windows. It reads the rows that the next one needs, the last one what is left of the frame
+    and the next frame's first rows; where windows reach far below the map, the last phases read nothing.
+    """
+    emit, rows, words = row_cycles(node, x, lanes), node.output.shape[0], row_words(x, lanes.lanes_in)
+    step, total = node.stride[0] * words, x.shape[0] * words
+    full = min(rows - 1, total // step)
+    rest, usual = total - full * step, max(emit, step)
+    if full == rows - 1:
+        found = [(usual, step, full), (max(emit, rest), rest, 1)]
+    else:
+        found = [(usual, step, full), (usual, rest, 1), (usual, 0, rows - 2 - full), (emit, 0, 1)]
+    return [phase for phase in found if phase[2]]
 
 
 @gaps.register

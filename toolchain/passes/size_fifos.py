@@ -1,8 +1,8 @@
 """Value(depth=None)   becomes   Value(depth=2), deeper where units pause and where branches meet again.
 
-Pauses. A unit that takes c cycles a frame and reads nothing for g of them would stop a producer that works at the
-accelerator's pace; ceil(g / c * words a frame) more words of FIFO take what comes meanwhile, also when a slow reader
-stretches c and g alike. So do pauses of the producer's writing.
+Pauses. A unit that reads in bursts would stop a producer that works at the accelerator's even pace. As many more words
+of FIFO as its reads run ahead of and fall behind that pace take what comes meanwhile, also when a slow reader stretches
+all cycles alike. So do pauses of the producer's writing.
 
 Why a join can deadlock, and what prevents it. Units work in rates per frame: to have delivered a fraction y of its
 output, a unit has read at most y + lag of its input, where the lag is what it may swallow early: the rows a window

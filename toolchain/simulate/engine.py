@@ -244,6 +244,9 @@ def next_event(units, segments, events, u):
         if units[u, REPEAT] == segments[segment, REPEATS]:
             units[u, REPEAT] = 0
             segment += 1
+            while segment < units[u, LAST_SEGMENT] and segments[segment, FIRST_EVENT] == segments[segment, LAST_EVENT]:
+                units[u, BASE] += segments[segment, LENGTH] * segments[segment, REPEATS]  # it touches no stream
+                segment += 1
             units[u, SEGMENT] = segment
         if segment == units[u, LAST_SEGMENT]:
             units[u, K_EVENT] = NEVER
