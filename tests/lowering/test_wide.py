@@ -14,7 +14,7 @@ from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.model_ops import Affine, LeakyRelu, RealAdd
 from toolchain.ir.ops import MulShift, Threshold
 from toolchain.ir.ranges import dot_bounds, line_range
-from toolchain.ir.types import QInt, Value
+from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering import requantize
 from toolchain.lowering.pipeline import to_integer
 from toolchain.lowering.requantize import Requantizer, definition, requantizer_node
@@ -112,6 +112,16 @@ def test_the_node_that_scales_channels_apart_is_blamed():
         r"\[affine0, ONNX affine0\]; quantize what it gives, or state the pixels' scale and offset in the model's",
     ):
         to_integer(b.graph())
+
+
+def test_deviations_that_the_metadata_states_in_decimals_have_a_short_unit():
+    """What the refusal advises works: the unit of 1/0.229, 1/0.224 and 1/0.225 is 17 bits finer than a pixel."""
+    b = ModelBuilder((6, 6, 3), 7)
+    b.quant(b.relu(b.conv("x", 4, 3, bits=8)), 4, False)
+    scales = tuple(Fraction(1000, 255 * n) for n in (229, 224, 225))
+    graph = to_integer(b.graph(), Encoding(InputType(0, 255, scales)))
+
+    assert max(value.qint.bits for value in graph.values().values()) < 40
 
 
 def test_a_branch_of_zeros_with_a_scale_of_its_own_is_refused_in_one_line():
