@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +18,7 @@ from toolchain.ir.ranges import dot_bounds, line_range
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering import requantize
 from toolchain.lowering.pipeline import to_integer
-from toolchain.lowering.requantize import Requantizer, definition, requantizer_node
+from toolchain.lowering.requantize import Requantizer, TooManyCodes, definition, requantizer_node
 
 DEVIATIONS = np.float64(np.float32([0.229, 0.224, 0.225]))
 
@@ -80,6 +81,18 @@ def test_16_bits_behind_a_bend_name_the_quantizer_and_the_bits_that_do():
         match=r"^16 bits behind a leaky ReLU take \d+ comparators a channel \[quantize3, .*; quantize it with at most",
     ):
         to_integer(b.graph())
+
+
+def test_ties_of_a_scale_that_is_no_power_of_two_are_the_reason_given():
+    """An average of nine at 16 bits: ties go to even codes and away from odd ones, which no line does."""
+    kind = QInt(16, True)
+    line, limits = ((Fraction(1, 18),), (Fraction(0),)), ((kind.min,), (kind.max,))
+    requantizer = Requantizer(*line, kind.min, kind.max, "ROUND", False, *limits)
+    with pytest.raises(
+        TooManyCodes, match="^16 bits whose scale meets ties that round to even, but is no power of"
+    ):
+        node_of(requantizer, -(1 << 20), 1 << 20)
+    assert isinstance(node_of(replace(requantizer, rounding="HALF_UP"), -(1 << 20), 1 << 20), MulShift)
 
 
 def test_no_quantizer_of_more_than_12_bits_becomes_comparators():

@@ -511,9 +511,21 @@ def _refusal(requantizer: Requantizer, low: int, high: int, common: Mapping[str,
     bits = len(requantizer.codes).bit_length()
     coarser = [fewer for fewer in FEWER_BITS if fewer < bits]
     does = (f for f in coarser if _factors_by_block(requantizer.coarser(bits - f), low, high, common) is not None)
-    why = "a leaky ReLU" if requantizer.bends else f"sums of {QInt.holding(low, high).bits} bits"
-    what = f"{bits} bits behind {why} take {len(requantizer.codes)} comparators a channel"
+    why = f"behind sums of {QInt.holding(low, high).bits} bits"
+    if requantizer.bends:
+        why = "behind a leaky ReLU"
+    elif _ties(requantizer, max(-low, high)):
+        why = "whose scale meets ties that round to even, but is no power of two,"
+    what = f"{bits} bits {why} take {len(requantizer.codes)} comparators a channel"
     return TooManyCodes(what, next(does, COMPARED_BITS))
+
+
+def _ties(requantizer: Requantizer, reach: int) -> bool:
+    """Whether a channel rounds halves to even at several inputs, which a factor that is not its slope cannot follow."""
+    if requantizer.rounding not in ("ROUND", "HALF_EVEN"):
+        return False
+    periods = [(2 * slope).denominator for slope in requantizer.slope]
+    return any(period & (period - 1) and 2 * period < reach for period in periods)
 
 
 def cheaper(
