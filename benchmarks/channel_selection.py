@@ -15,9 +15,6 @@ from torch import nn
 from benchmarks.common import Row
 from toolchain.config.pruning import QcqpConfig
 from toolchain.config.run import RunConfig, parse_config
-from toolchain.dse.cycles import cycles
-from toolchain.dse.options import divisors
-from toolchain.dse.plan import Lanes, Plan
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.stages import lower
 from toolchain.ir.graph import Graph
@@ -25,6 +22,7 @@ from toolchain.ir.ops import MatVec, Node, Reshape, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Lanes, Plan
 from toolchain.simulate.cycles import steady_interval
 from toolchain.train.budgets import shrink
 from toolchain.train.data import Dataset, load, pixel_map
@@ -34,6 +32,8 @@ from toolchain.train.selection.program import ChannelProgram, Choice
 from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, structure_of
 from toolchain.train.statistics import macs
+from toolchain.units.cycles import cycles
+from toolchain.units.options import divisors
 
 CONFIG = {"name": "selection", "data": {"name": "cifar10"}, "model": {"name": "resnet20"}}
 FOLDING_CYCLES = 131_072  # the fixed folding: as few lanes as keep every layer of the whole network within these

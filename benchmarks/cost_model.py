@@ -24,7 +24,7 @@ from benchmarks.calibration.fit import Fit, Key, fit_all, to_json
 from benchmarks.calibration.rows import Row, distinct, read_rows
 from benchmarks.calibration.score import Scores, held_out, model, score
 from benchmarks.figures import Point, scatter_svg
-from toolchain.dse.cost_model.coefficients import COEFFICIENTS
+from toolchain.units.cost_model.coefficients import COEFFICIENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cost_model.json"

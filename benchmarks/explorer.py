@@ -26,7 +26,6 @@ from benchmarks.recorded import recosted
 from benchmarks.structures import Network, cnv, lenet5, resnet20, ultranet
 from tests.dse.test_solve import brute_force, random_problem
 from toolchain.boards import load_board
-from toolchain.dse.cost import graph_cost
 from toolchain.dse.explore import explore
 from toolchain.dse.problem import Problem
 from toolchain.dse.solve import Infeasible, Solution, solve
@@ -37,6 +36,7 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.resources import Resources
+from toolchain.units.cost import graph_cost
 
 BOARD = load_board("zu3eg")
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "explorer.svg"

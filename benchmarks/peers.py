@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from toolchain.boards import Board
-from toolchain.dse.cost import graph_cost
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import plan_of
 from toolchain.dse.problem import Decision, Option, Problem
@@ -24,6 +22,8 @@ from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.resources import Resources, total
+from toolchain.units.cost import graph_cost
+from toolchain.units.cycles import graph_cycles
 
 FINN_WORD_BITS = 36  # mvau_wwidth_max: weights that a PE reads a cycle
 FINN_STEP = 1.2  # of the ladder of targets

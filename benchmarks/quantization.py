@@ -25,12 +25,12 @@ from benchmarks.figures import lines_svg
 from benchmarks.noise_curves import measure_noise
 from benchmarks.step_times import measure_steps
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
-from toolchain.dse.cost import graph_cost
 from toolchain.files import write_text
 from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
 from toolchain.flow.stages import explore, lower
 from toolchain.flow.training import train
+from toolchain.units.cost import graph_cost
 
 RESULT = RESULTS / "quantization.json"
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"

@@ -18,13 +18,13 @@ from typing import Any
 from benchmarks.common import Row
 from benchmarks.peers import built
 from toolchain.boards import Board
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand
 from toolchain.dse.problem import Decision, Option
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.resources import Resources
+from toolchain.units.cycles import graph_cycles
 
 _FINN = "default (HLS MVAU), mvau_wwidth_max=36 (default)"
 _WIDE = "mvau_wwidth_max=10000"

@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.luts.design import Design
 from benchmarks.luts.designs import designs
 from benchmarks.luts.packing import packed_luts
-from toolchain.dse.cost_model import parts
+from toolchain.units.cost_model import parts
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "unit_luts.json"

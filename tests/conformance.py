@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from tests.graphs import random_input
-from toolchain.dse.cycles import frame_cycles, prologue
 from toolchain.hls_templates.generate import PlacedUnit, place_units, unit_sources
 from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.hls_templates.streams import stream_order
@@ -27,6 +26,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Node, RowConv
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
+from toolchain.units.cycles import frame_cycles, prologue
 
 FRAMES = 3
 FLAGS = ("-std=c++14", "-O1", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")

@@ -79,7 +79,9 @@ def test_listing_the_boards_loads_no_framework() -> None:
     assert not _loaded(code + "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code") & HEAVY
 
 
-@pytest.mark.parametrize("part", ["ir", "lowering", "passes", "dse", "engine", "hls_templates", "simulate", "report"])
+@pytest.mark.parametrize(
+    "part", ["ir", "lowering", "units", "passes", "dse", "engine", "hls_templates", "simulate", "report"]
+)
 def test_the_middle_of_the_flow_needs_no_framework(part: str) -> None:
     assert not _loaded("\n".join(f"import {name}" for name in _modules(part))) & FRAMEWORKS
 

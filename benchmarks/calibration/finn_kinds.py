@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from benchmarks.calibration.rows import Row
-from toolchain.dse.cost_model import parts
+from toolchain.units.cost_model import parts
 
 Parts = dict[str, float]
 

@@ -6,7 +6,7 @@ from math import ceil, log2
 from typing import NamedTuple
 
 from benchmarks.calibration.rows import Row
-from toolchain.dse.cost_model import parts
+from toolchain.units.cost_model import parts
 
 Parts = dict[str, float]
 DEFAULT_BITS = 16  # hls4ml's default type, ap_fixed<16,6>

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.calibration import finn_kinds as finn
 from benchmarks.calibration import hls4ml_kinds as hls4ml
 from benchmarks.calibration.rows import Row
-from toolchain.dse.cost_model.coefficients import CSYNTH, stage_class
+from toolchain.units.cost_model.coefficients import CSYNTH, stage_class
 
 
 @dataclass(frozen=True)

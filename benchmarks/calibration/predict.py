@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.calibration.kinds import describe
 from benchmarks.calibration.rows import Row
-from toolchain.dse.cost_model.coefficients import coefficients, load_coefficients, weigh
+from toolchain.units.cost_model.coefficients import coefficients, load_coefficients, weigh
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from benchmarks.luts.design import Design
 from benchmarks.luts.narrow import narrow_designs
-from toolchain.dse.cost_model import parts
 from toolchain.engine.cost import rounding_cost
+from toolchain.units.cost_model import parts
 
 
 def designs() -> Iterator[Design]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.luts.design import Design
-from toolchain.dse.cost_model import parts
 from toolchain.hls_templates.adder_graph import AdderGraph, adder_graph
 from toolchain.ir.types import QInt
+from toolchain.units.cost_model import parts
 
 
 def narrow_designs() -> Iterator[Design]:

@@ -14,8 +14,8 @@ from benchmarks.calibration.kinds import describe
 from benchmarks.calibration.predict import predict
 from benchmarks.calibration.rows import RESOURCES, STAGES, Row, distinct, read_rows
 from benchmarks.calibration.score import score
-from toolchain.dse.cost_model import parts
-from toolchain.dse.cost_model.coefficients import load_coefficients
+from toolchain.units.cost_model import parts
+from toolchain.units.cost_model.coefficients import load_coefficients
 
 # Largest held-out MAPE in percent. The first is the project's target of 15, the others leave room for a refit.
 TARGETS = {"mvau/placed/LUT": 10.0, "mvau/csynth/LUT": 15.0, "swg/placed/LUT": 30.0, "dense-shared/csynth/LUT": 10.0}

@@ -7,13 +7,13 @@ import pytest
 from tests.graphs import Builder, conv_net, mlp, residual_net
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import bound, macs, macs_per_dsp
-from toolchain.dse.cost import graph_cost
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.units.cost import graph_cost
+from toolchain.units.cycles import graph_cycles
 
 BOARD = load_board("zu3eg")
 GRAPHS = {

@@ -8,8 +8,6 @@ import pytest
 
 from tests.graphs import conv_net, mlp, residual_net
 from toolchain.boards import load_board
-from toolchain.dse.cost import graph_cost
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore, plan_of
 from toolchain.dse.front import front
@@ -17,6 +15,8 @@ from toolchain.dse.solve import solve
 from toolchain.ir.graph import Graph
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.units.cost import graph_cost
+from toolchain.units.cycles import graph_cycles
 
 BOARD = load_board("zu3eg")
 

@@ -9,15 +9,15 @@ import pytest
 from tests.graphs import Builder
 from toolchain.boards import load_board
 from toolchain.dse.bound import macs
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
-from toolchain.dse.zeros import zero_weight_luts
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.join_groups import join_groups
+from toolchain.units.cost import unit_cost
+from toolchain.units.cycles import cycles
+from toolchain.units.zeros import zero_weight_luts
 
 
 def layers(count: int, groups: int, *, channels: int = 128, size: int = 16, bits: int = 8) -> Graph:

@@ -10,14 +10,14 @@ import pytest
 
 from tests.graphs import conv_net, residual_net
 from toolchain.boards import load_board
-from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
-from toolchain.dse.plan import Lanes, Plan, check, load_plan, save_plan
 from toolchain.errors import UserError
 from toolchain.ir.ops import Node
 from toolchain.ir.types import Parallelism
-from toolchain.passes.apply_plan import apply_plan
+from toolchain.passes.apply_plan import apply_plan, check, load_plan
 from toolchain.passes.insert_forks import insert_forks
+from toolchain.plan import Lanes, Plan, save_plan
+from toolchain.units.cycles import cycles
 
 GRAPH = insert_forks(residual_net())
 PLAN = explore(GRAPH, load_board("zu3eg"), model="digest")

@@ -6,12 +6,12 @@ import pytest
 
 from tests.graphs import Builder
 from toolchain.dse.bound import macs_per_dsp
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cycles import cycles
-from toolchain.dse.options import options
 from toolchain.ir.ops import RowConv
 from toolchain.ir.types import Parallelism
 from toolchain.passes.split_row_convs import row_forms
+from toolchain.units.cost import unit_cost
+from toolchain.units.cycles import cycles
+from toolchain.units.options import options
 
 # DAC-SDC 2022, SEUer: rows, columns, channels in and out of UltraNet's layers behind the first; DSP slices of each
 SEUER = [

@@ -10,18 +10,19 @@ import pytest
 
 from tests.graphs import Builder
 from toolchain.boards import load_board
-from toolchain.dse.cost import graph_cost, unit_cost
-from toolchain.dse.cycles import cycles, graph_cycles
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
-from toolchain.dse.options import options
-from toolchain.dse.plan import Lanes, Plan, load_plan, save_plan
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, RowConv, Window
 from toolchain.ir.types import Parallelism, Value
+from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Lanes, Plan, save_plan
+from toolchain.units.cost import graph_cost, unit_cost
+from toolchain.units.cycles import cycles, graph_cycles
+from toolchain.units.options import options
 
 
 def convolution(

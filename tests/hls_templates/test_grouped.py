@@ -9,8 +9,6 @@ import pytest
 
 from tests.graphs import Builder, random_input
 from tests.hardware import with_lanes
-from toolchain.dse.cycles import frame_cycles
-from toolchain.dse.options import options
 from toolchain.errors import FlowError
 from toolchain.hls_templates import units  # noqa: F401  registers them
 from toolchain.hls_templates.streams import stream_order
@@ -19,7 +17,9 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, GroupedMatVec, Window
 from toolchain.ir.types import Parallelism
-from toolchain.simulate.schedules import unit_schedule
+from toolchain.units.cycles import frame_cycles
+from toolchain.units.options import options
+from toolchain.units.schedules import unit_schedule
 
 
 def network(groups: int, width: int, filters: int, kernel: int, seed: int) -> Graph:

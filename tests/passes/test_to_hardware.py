@@ -11,11 +11,8 @@ import pytest
 from tests.graphs import Builder, conv_net, grouped_net, mlp, random_input, residual_net, unet
 from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import chains, expand
 from toolchain.dse.explore import explore
-from toolchain.dse.options import READER, WRITER
-from toolchain.dse.plan import Lanes, Plan
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Fork, Reshape, WidthConvert, Window
@@ -25,6 +22,9 @@ from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.size_fifos import MIN_DEPTH, immediate_dominators, size_fifos
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Lanes, Plan
+from toolchain.units.cycles import graph_cycles
+from toolchain.units.options import READER, WRITER
 
 GRAPHS = [
     mlp(),

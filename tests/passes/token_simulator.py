@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain, repeat
 
-from toolchain.dse.cycles import is_parallel, kernel_extent, prologue, row_words
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     ArgMax,
@@ -31,6 +30,7 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.cycles import is_parallel, kernel_extent, prologue, row_words
 
 Step = tuple[bool | int, bool]  # reads (of all inputs, or only of number -1, -2, ...), writes
 

@@ -18,7 +18,6 @@ from tests.hardware import Target, serial, with_lanes
 from tests.passes.test_to_hardware import random_plan
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
-from toolchain.dse.plan import Lanes, Plan
 from toolchain.errors import FlowError, UserError, VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, generate
 from toolchain.ir import encode
@@ -29,6 +28,7 @@ from toolchain.ir.ops import MatVec, Reshape, RowConv, Window
 from toolchain.ir.types import Encoding, InputType, Quantizer
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Lanes, Plan
 from toolchain.simulate import compiler
 from toolchain.simulate import cycles as cycle_simulator
 from toolchain.simulate.compare import compare

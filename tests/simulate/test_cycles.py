@@ -19,7 +19,7 @@ from toolchain.ir.ops import Concat, Reshape
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
-from toolchain.simulate.schedules import READS, WRITES, unit_schedule
+from toolchain.units.schedules import READS, WRITES, unit_schedule
 
 GRIDS = [
     test_units.TestWindow,

@@ -9,11 +9,11 @@ from math import ceil, log2
 import numpy as np
 
 from toolchain.boards import Board
-from toolchain.dse.fabric_costs import additions, lut_multiplier
 from toolchain.hls_templates.adder_graph import adder_graph, in_logic, product_graph
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv, signed_digits
 from toolchain.ir.types import QInt, Value
+from toolchain.units.fabric_costs import additions, lut_multiplier
 
 _Product = MatVec | GroupedMatVec | Depthwise | RowConv
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579

@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from toolchain.dse.cost import unit_cost, writer_cost
-from toolchain.dse.cycles import cycles, stream_cycles
-from toolchain.dse.gaps import pause_words
-from toolchain.dse.links import MAX_STREAM_BITS, joint, stream_fifo
-from toolchain.dse.options import READER, WRITER, boundary_options, fits_streams, options
+from toolchain.dse.links import joint, stream_fifo
 from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.errors import UserError
+from toolchain.hls_templates.limits import MAX_STREAM_BITS
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, Fork, GroupedMatVec, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.resources import Resources, total
+from toolchain.units.cost import unit_cost, writer_cost
+from toolchain.units.cycles import cycles, stream_cycles
+from toolchain.units.options import READER, WRITER, boundary_options, fits_streams, options
+from toolchain.units.pauses import pause_words
 
 _FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
 

@@ -9,11 +9,7 @@ from typing import Any
 
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
-from toolchain.dse.cost import graph_cost
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.expand import expand
-from toolchain.dse.options import READER, WRITER
-from toolchain.dse.plan import Lanes, Plan, SolverRecord
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Problem
 from toolchain.dse.solve import Infeasible, Solution, solve
@@ -23,7 +19,11 @@ from toolchain.ir.ops import Reshape
 from toolchain.ir.types import Parallelism
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Lanes, Plan, SolverRecord
 from toolchain.resources import Resources
+from toolchain.units.cost import graph_cost
+from toolchain.units.cycles import graph_cycles
+from toolchain.units.options import READER, WRITER
 
 _ROUNDS = 4
 _PRICE_SECONDS = 10.0

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from math import gcd, lcm
-
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cycles import cycles
-from toolchain.dse.fabric_costs import fifo
-from toolchain.dse.gaps import pause_words
 from toolchain.dse.problem import Joint, Link, Port
 from toolchain.ir.ops import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
+from toolchain.units.converters import converter_steps
+from toolchain.units.cost import unit_cost
+from toolchain.units.cycles import cycles
+from toolchain.units.fabric_costs import fifo
+from toolchain.units.pauses import pause_words
 
-MAX_STREAM_BITS = 4096  # AMD UG1399: widest stream; the widest ap_uint is 4096 bits by default
 MIN_DEPTH = 2
-
-
-def converter_steps(have: int, wanted: int, bits: int) -> list[int]:
-    """Lanes behind each converter that leads from ``have`` to ``wanted`` lanes of ``bits`` bits.
-
-    A converter has an integer ratio; other pairs of widths take two of them through their least common multiple, or
-    through their greatest common divisor where that word would be wider than a stream can be.
-    """
-    if have == wanted:
-        return []
-    if have % wanted == 0 or wanted % have == 0:
-        return [wanted]
-    wide = lcm(have, wanted)
-    return [wide if wide * bits <= MAX_STREAM_BITS else gcd(have, wanted), wanted]
 
 
 def stream_fifo(value: Value, lanes: int, pauses: int) -> Resources:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from math import ceil
 
-from toolchain.dse.cost_model import parts
-from toolchain.dse.cost_model.parts import selector
-from toolchain.dse.fabric_costs import (
+from toolchain.engine.shape import BEAT_BITS, FIELDS, LONGEST_CHAIN, Shape
+from toolchain.hls_templates.fabric import DSP_SUM
+from toolchain.resources import Resources, total
+from toolchain.units.cost_model import parts
+from toolchain.units.cost_model.parts import selector
+from toolchain.units.fabric_costs import (
     AXI_BRAM18,
     AXI_FF,
     AXI_LUT,
@@ -22,9 +25,6 @@ from toolchain.dse.fabric_costs import (
     multiplier,
     packed_multiplier,
 )
-from toolchain.engine.shape import BEAT_BITS, FIELDS, LONGEST_CHAIN, Shape
-from toolchain.hls_templates.fabric import DSP_SUM
-from toolchain.resources import Resources, total
 
 FIFO_WORDS = 32
 """Words of a stream between two units."""

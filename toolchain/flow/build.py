@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.dse.plan import Plan, load_plan
 from toolchain.errors import UserError
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check
@@ -20,8 +19,10 @@ from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
 from toolchain.ir.verify import Level, verify
 from toolchain.memory import spans
+from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Plan
 from toolchain.simulate.drive import Driven
 
 ENCODING_BYTES = 32

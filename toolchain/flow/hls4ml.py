@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolchain.boards import load_board
-from toolchain.dse.plan import load_plan
 from toolchain.errors import UserError, VerificationError
 from toolchain.files import digest_file
 from toolchain.flow.records import Hls4mlRecord, ModelRecord, read_record, write_record
@@ -16,6 +15,7 @@ from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
+from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.report.data import Hls4ml
 

@@ -11,10 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from toolchain.boards import Board, load_board
-from toolchain.dse.cycles import graph_cycles
 from toolchain.dse.explore import explore as find_plan
 from toolchain.dse.front import Point, front
-from toolchain.dse.plan import Plan, load_plan, save_plan
 from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.flow import engine_stages
@@ -34,13 +32,16 @@ from toolchain.ir.input_types import input_text
 from toolchain.ir.store import load, save, stored_digest
 from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
+from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.plan import Plan, save_plan
 from toolchain.report.data import Report
 from toolchain.report.write import write_report
 from toolchain.simulate.compiler import compiler, write_project
 from toolchain.simulate.cycles import simulate as simulate_cycles
+from toolchain.units.cycles import graph_cycles
 
 
 def export(

@@ -9,15 +9,13 @@ from pathlib import Path
 from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
-from toolchain.dse.cost import cost, graph_cost, reader_cost, writer_cost
-from toolchain.dse.cycles import boundary_lanes, frame_cycles, graph_cycles, group_steps, prologue, stream_cycles
-from toolchain.dse.plan import Plan
-from toolchain.dse.zeros import zero_weight_luts
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.hls_templates.limits import MEMORY_BITS
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, Node, Reshape, RowConv
 from toolchain.ir.types import Value
+from toolchain.plan import Plan
 from toolchain.report.data import (
     Accuracy,
     Bound,
@@ -35,8 +33,9 @@ from toolchain.report.data import (
 )
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import simulate, steady_interval
-
-WORD_BITS = 128
+from toolchain.units.cost import cost, graph_cost, reader_cost, writer_cost
+from toolchain.units.cycles import boundary_lanes, frame_cycles, graph_cycles, group_steps, prologue, stream_cycles
+from toolchain.units.zeros import zero_weight_luts
 
 
 def make_report(
@@ -148,8 +147,8 @@ def _frame_bytes(graph: Graph) -> int:
     total = 0
     ends = (graph.input, graph.value(graph.output))
     for value, lanes in zip(ends, boundary_lanes(graph), strict=True):
-        groups = WORD_BITS // (lanes * value.qint.bits)
-        total += ceil(value.size / lanes / groups) * WORD_BITS // 8
+        groups = MEMORY_BITS // (lanes * value.qint.bits)
+        total += ceil(value.size / lanes / groups) * MEMORY_BITS // 8
     return total
 
 

@@ -11,15 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchain.boards import Board
-from toolchain.dse.cost import cost, graph_cost
-from toolchain.dse.cycles import frame_cycles, graph_cycles
 from toolchain.dse.front import Point
-from toolchain.dse.plan import Plan
 from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Fork, Reshape
+from toolchain.plan import Plan
 from toolchain.report.fitting import FittingTable
+from toolchain.units.cost import cost, graph_cost
+from toolchain.units.cycles import frame_cycles, graph_cycles
 
 if TYPE_CHECKING:
     from toolchain.engine.precision import Mixed

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from toolchain.errors import UserError
 from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
 from toolchain.hls_templates.host import host_facts, host_files
+from toolchain.hls_templates.limits import MEMORY_BITS
 from toolchain.hls_templates.literals import array_text
 from toolchain.hls_templates.names import function_name, identifiers
 from toolchain.hls_templates.render import headers, render
@@ -22,9 +23,6 @@ from toolchain.ir.verify import Level, verify
 
 READ, WRITE = "@read", "@write"
 """Names of the units at the graph's ends, beside those of the nodes."""
-
-MEMORY_BITS = 128
-"""Width of the memory interface."""
 
 TESTBENCH_CODES = 1 << 14
 """Input codes stored for the testbench, in one frame at least."""

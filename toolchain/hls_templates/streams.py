@@ -9,13 +9,11 @@ import numpy as np
 
 from toolchain.errors import FlowError, UserError
 from toolchain.hls_templates.fabric import use_lutram
+from toolchain.hls_templates.limits import MAX_STREAM_BITS
 from toolchain.hls_templates.names import identifiers
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Fork, Node, Reshape, WidthConvert, Window
 from toolchain.ir.types import Parallelism, QInt, Value
-
-MAX_STREAM_BITS = 4096
-"""Widest stream that Vitis HLS accepts."""
 
 SRL_DEPTH = 32
 """A FIFO of at most this depth is built from shift-register LUTs."""

@@ -11,14 +11,12 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import use_lutram
+from toolchain.hls_templates.limits import MAX_UNROLL
 from toolchain.hls_templates.literals import Constant
 from toolchain.hls_templates.streams import parallelism, require_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Node
 from toolchain.ir.types import QInt
-
-MAX_UNROLL = 4096
-"""Most parts that Vitis HLS splits an array or a loop into."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from toolchain.dse.links import converter_steps
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, WidthConvert
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.converters import converter_steps
 
 
 def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -> Graph:

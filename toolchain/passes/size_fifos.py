@@ -21,34 +21,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import group_steps, kernel_extent, silent_steps
-from toolchain.dse.gaps import pause_words
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    Fork,
-    GlobalSum,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    Reshape,
-    RowConv,
-    Slice,
-    Threshold,
-    Upsample,
-    WidthConvert,
-    Window,
-)
+from toolchain.ir.ops import Node, Reshape
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.lag import lag
+from toolchain.units.pauses import pause_words
 
 MIN_DEPTH = 2
 PIPELINE_WORDS = 16  # words that a stalled pipeline keeps until the next ones come; assumption: at most 16 stages
@@ -173,67 +152,3 @@ def _lanes(node: Node) -> Parallelism:
     if node.parallelism is None:
         raise ValueError(f"node '{node.name}' has no parallelism")
     return node.parallelism
-
-
-@singledispatch
-def lag(node: Node, x: Value, lanes: Parallelism) -> Fraction:
-    """Upper bound of (fraction of a frame read) - (fraction of a frame delivered), its pipeline aside."""
-    raise TypeError(f"no lag for {type(node).__name__}")
-
-
-@lag.register
-def _(node: Window, x: Value, lanes: Parallelism) -> Fraction:
-    """While row p leaves, rows for row p + 1 come in: extent - top + (p + 1) * stride rows, and at the end the rest."""
-    rows = x.shape[0]
-    rest = abs(rows - node.stride[0] * node.output.shape[0])
-    return Fraction(max(0, kernel_extent(node)[0] - node.pads[0]) + node.stride[0] + rest, rows)
-
-
-@lag.register(MatVec)
-@lag.register(Concat)
-@lag.register(Slice)
-def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(1, x.shape[0] * x.shape[1])  # one position
-
-
-@lag.register
-def _(node: GroupedMatVec, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(1, x.shape[0] * x.shape[1] * group_steps(node, lanes).rounds)  # one round of groups
-
-
-@lag.register(Upsample)
-@lag.register(DepthToSpace)
-def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(2, x.shape[0])  # the row that leaves and the one that comes in
-
-
-@lag.register
-def _(node: RowConv, x: Value, lanes: Parallelism) -> Fraction:
-    """Columns leave two steps after their products, those of the next step come in, and a row's first leave late."""
-    return Fraction((4 + silent_steps(node, lanes)) * lanes.columns, x.shape[0] * x.shape[1])
-
-
-@lag.register(Depthwise)
-@lag.register(Pool)
-def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(lanes.lanes_out, node.output.size)  # the taps of one output word
-
-
-@lag.register(GlobalSum)
-@lag.register(ArgMax)
-def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(1)
-
-
-@lag.register(Threshold)
-@lag.register(MulShift)
-@lag.register(Add)
-@lag.register(Fork)
-@lag.register(WidthConvert)
-def _(node: Node, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(max(lanes.lanes_in, lanes.lanes_out), x.size)  # one word
-
-
-@lag.register
-def _(node: Reshape, x: Value, lanes: Parallelism) -> Fraction:
-    return Fraction(0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from toolchain.dse.plan import Plan
 from toolchain.ir.graph import Graph
 from toolchain.passes.apply_plan import apply_plan
 from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.size_fifos import size_fifos
+from toolchain.plan import Plan
 
 
 def to_hardware(graph: Graph, plan: Plan) -> Graph:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.dse.cycles import boundary_lanes, graph_cycles, stream_cycles
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Reshape
 from toolchain.simulate import engine
-from toolchain.simulate.schedules import READS, WRITES, Schedule, end_schedule, unit_schedule
+from toolchain.units.cycles import boundary_lanes, graph_cycles, stream_cycles
+from toolchain.units.schedules import READS, WRITES, Schedule, end_schedule, unit_schedule
 
 PIPELINE_STAGES = 8
 """Iterations between a read and the write that follows from it: an assumption, HLS decides it."""

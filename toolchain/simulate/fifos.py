@@ -14,12 +14,12 @@ from itertools import chain, count
 
 import numpy as np
 
-from toolchain.dse.fabric_costs import fifo
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
+from toolchain.units.fabric_costs import fifo
 
 MOST_STAGES = 16
 """Deepest pipeline for which depths are tried: everywhere, and only where the unit multiplies."""

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from toolchain.config.pruning import FOLDED, QcqpConfig
 from toolchain.config.run import QuantConfig
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cycles import cycles
 from toolchain.errors import unknown_name
 from toolchain.ir.ops import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
@@ -29,6 +27,8 @@ from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weigh
 from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Edit
+from toolchain.units.cost import unit_cost
+from toolchain.units.cycles import cycles
 
 log = logging.getLogger(__name__)
 

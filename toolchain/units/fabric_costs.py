@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import cache
 from math import ceil
 
-from toolchain.dse.cost_model import parts
-from toolchain.dse.cost_model.coefficients import coefficients
 from toolchain.hls_templates.adder_graph import AdderGraph
 from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt
 from toolchain.resources import Resources, multiplier_slices, total
+from toolchain.units.cost_model import parts
+from toolchain.units.cost_model.coefficients import coefficients
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption

@@ -11,12 +11,12 @@ import pytest
 
 from tests.conformance import UnitConformance
 from tests.simulate import test_units
-from toolchain.dse.cycles import cycles, prologue
-from toolchain.dse.gaps import pauses
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, Reshape
-from toolchain.passes.size_fifos import lag
-from toolchain.simulate.schedules import ONE_INPUT, READS, WRITES, Schedule, unit_schedule
+from toolchain.units.cycles import cycles, prologue
+from toolchain.units.lag import lag
+from toolchain.units.pauses import pauses
+from toolchain.units.schedules import ONE_INPUT, READS, WRITES, Schedule, unit_schedule
 
 FRAMES = 12
 GRIDS = [

@@ -5,38 +5,6 @@ from __future__ import annotations
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import (
-    GroupSteps,
-    boundary_lanes,
-    buffer_rows,
-    group_steps,
-    is_parallel,
-    kernel_extent,
-    row_steps,
-    row_words,
-)
-from toolchain.dse.fabric_costs import (
-    AXI_BRAM18,
-    AXI_FF,
-    AXI_LUT,
-    SRL_DEPTH,
-    STREAM_LUT,
-    accumulator,
-    adder_tree,
-    additions,
-    chosen_sum,
-    comparator,
-    control,
-    dot_product,
-    fifo,
-    logic,
-    memory,
-    multiplier,
-    packed_multiplier,
-    plane_dot,
-    requantizer,
-    rom,
-)
 from toolchain.hls_templates.adder_graph import product_graph
 from toolchain.hls_templates.fabric import counts_bits, digit_type, products_per_dsp, stored_weight, tap_packing
 from toolchain.ir.graph import Graph
@@ -63,6 +31,38 @@ from toolchain.ir.ops import (
 )
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources, total
+from toolchain.units.cycles import (
+    GroupSteps,
+    boundary_lanes,
+    buffer_rows,
+    group_steps,
+    is_parallel,
+    kernel_extent,
+    row_steps,
+    row_words,
+)
+from toolchain.units.fabric_costs import (
+    AXI_BRAM18,
+    AXI_FF,
+    AXI_LUT,
+    SRL_DEPTH,
+    STREAM_LUT,
+    accumulator,
+    adder_tree,
+    additions,
+    chosen_sum,
+    comparator,
+    control,
+    dot_product,
+    fifo,
+    logic,
+    memory,
+    multiplier,
+    packed_multiplier,
+    plane_dot,
+    requantizer,
+    rom,
+)
 
 
 def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resources:

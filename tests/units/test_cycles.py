@@ -8,10 +8,10 @@ import pytest
 
 from tests.graphs import Builder, conv_net, mlp, residual_net, unet
 from tests.passes.token_simulator import schedule
-from toolchain.dse.cycles import buffer_rows, cycles, frame_cycles, prologue
-from toolchain.dse.options import options
 from toolchain.ir.ops import Node, WidthConvert, Window
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.cycles import buffer_rows, cycles, frame_cycles, prologue
+from toolchain.units.options import options
 
 
 def window(**shape: object) -> tuple[Window, Value]:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.graphs import Builder
-from toolchain.dse import fabric_costs
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cost_model import parts
-from toolchain.dse.options import multiplier_operands, options
 from toolchain.hls_templates.fabric import packing
 from toolchain.ir.ops import Depthwise, MatVec, MulShift
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import Resources
+from toolchain.units import fabric_costs
+from toolchain.units.cost import unit_cost
+from toolchain.units.cost_model import parts
+from toolchain.units.options import multiplier_operands, options
 
 
 def matvec(weight_bits: int, act_bits: int, outputs: int = 24) -> tuple[MatVec, Builder]:

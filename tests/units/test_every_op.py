@@ -9,17 +9,17 @@ import pytest
 
 from tests.graphs import conv_net, grouped_net, mlp, residual_net, unet
 from toolchain.boards import load_board
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cycles import cycles
 from toolchain.dse.explore import explore
-from toolchain.dse.gaps import pause_words
-from toolchain.dse.options import options
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape, WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
-from toolchain.passes.size_fifos import lag
 from toolchain.passes.to_hardware import to_hardware
 from toolchain.resources import Resources
+from toolchain.units.cost import unit_cost
+from toolchain.units.cycles import cycles
+from toolchain.units.lag import lag
+from toolchain.units.options import options
+from toolchain.units.pauses import pause_words
 
 QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, pause_words, lag)
 

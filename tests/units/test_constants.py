@@ -10,12 +10,8 @@ import pytest
 from tests.graphs import Builder
 from toolchain.boards import load_board
 from toolchain.dse.bound import bound
-from toolchain.dse.cost import unit_cost
-from toolchain.dse.cost_model.parts import signed_digits
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
-from toolchain.dse.options import options
-from toolchain.dse.zeros import zero_weight_luts
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, AdderGraph, adder_graph, product_graph
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -23,6 +19,10 @@ from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.to_hardware import to_hardware
+from toolchain.units.cost import unit_cost
+from toolchain.units.cost_model.parts import signed_digits
+from toolchain.units.options import options
+from toolchain.units.zeros import zero_weight_luts
 
 BOARD = load_board("zu3eg")
 

@@ -10,16 +10,6 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.dse.cycles import (
-    cycles,
-    group_steps,
-    is_parallel,
-    kernel_extent,
-    row_cycles,
-    row_steps,
-    row_words,
-    silent_steps,
-)
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -42,6 +32,16 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.cycles import (
+    cycles,
+    group_steps,
+    is_parallel,
+    kernel_extent,
+    row_cycles,
+    row_steps,
+    row_words,
+    silent_steps,
+)
 
 
 def pause_words(node: Node, x: Value, lanes: Parallelism) -> tuple[int, int]:

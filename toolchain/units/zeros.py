@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.dse.fabric_costs import additions
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, product_graph
 from toolchain.ir.ops import Array, GroupedMatVec, MatVec
 from toolchain.ir.types import QInt
+from toolchain.units.fabric_costs import additions
 
 
 def zero_weight_luts(node: MatVec | GroupedMatVec, act: QInt) -> int:

@@ -14,17 +14,6 @@ from itertools import groupby
 
 import numpy as np
 
-from toolchain.dse.cycles import (
-    cycles,
-    group_steps,
-    is_parallel,
-    kernel_extent,
-    prologue,
-    row_cycles,
-    row_steps,
-    row_words,
-    silent_steps,
-)
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -46,6 +35,17 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.cycles import (
+    cycles,
+    group_steps,
+    is_parallel,
+    kernel_extent,
+    prologue,
+    row_cycles,
+    row_steps,
+    row_words,
+    silent_steps,
+)
 
 READS, WRITES = 1, 2
 ONE_INPUT = 4

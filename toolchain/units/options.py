@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import singledispatch
 from math import gcd
 
-from toolchain.dse.links import MAX_STREAM_BITS
 from toolchain.hls_templates.adder_graph import in_logic
 from toolchain.hls_templates.fabric import packing, tap_packing
+from toolchain.hls_templates.limits import MAX_STREAM_BITS, MAX_UNROLL, MEMORY_BITS
 from toolchain.ir.ops import (
     Add,
     ArgMax,
@@ -33,8 +33,6 @@ from toolchain.ir.ops import (
 from toolchain.ir.types import Parallelism, QInt, Value
 
 READER, WRITER = "input reader", "output writer"
-MAX_PARTITION = 4096  # limit of Vitis HLS on a complete partition or unroll
-AXI_BITS = 128  # word of the memory ports
 
 
 def divisors(number: int) -> list[int]:
@@ -66,7 +64,7 @@ def _(node: MatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]
     """SIMD is what the window delivers, or any divisor of K; PE any divisor of N; all at once of constants."""
     outputs, k = node.weight.shape
     simd = [upstream.lanes_out] if upstream else divisors(k)
-    pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_PARTITION]
+    pairs = [(s, pe) for s in simd for pe in divisors(outputs) if s * pe <= MAX_UNROLL]
     constant = [Parallelism(k, outputs, constant=True)] if k in simd and in_logic(node.weight, node.digits) else []
     return [*(Parallelism(s, pe, n) for s, pe in pairs for n in _products(node, x, pe)), *constant]
 
@@ -90,7 +88,7 @@ def _(node: GroupedMatVec, x: Value, upstream: Parallelism | None) -> list[Paral
     found = [
         Parallelism(simd, outputs, n)
         for simd, outputs, pe in pairs
-        if simd * pe <= MAX_PARTITION
+        if simd * pe <= MAX_UNROLL
         for n in _products(node, x, pe)
     ]
     whole = x.shape[2] in [word.lanes_out for word in words] and in_logic(node.weight, node.digits)
@@ -114,7 +112,7 @@ def _(node: RowConv, x: Value, upstream: Parallelism | None) -> list[Parallelism
         for columns in _columns(node, x)
         for s in simd
         for lanes in divisors(outputs)
-        if lanes % columns == 0 and s * taps * lanes // columns <= MAX_PARTITION
+        if lanes % columns == 0 and s * taps * lanes // columns <= MAX_UNROLL
     ]
 
 
@@ -235,4 +233,4 @@ def fits_streams(node: Node, x: Value, lanes: Parallelism) -> bool:
 def boundary_options(value: Value, *, flat: bool) -> list[int]:
     """Lanes of the reader or writer of ``value``: within one memory word; across pixels when it is ``flat`` anyway."""
     lanes = divisors(value.size if flat else value.shape[2])
-    return [n for n in lanes if n * value.qint.bits <= AXI_BITS] or [1]
+    return [n for n in lanes if n * value.qint.bits <= MEMORY_BITS] or [1]

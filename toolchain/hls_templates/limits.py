@@ -1,0 +1,10 @@
+"""What Vitis HLS and the memory ports set bounds to."""
+
+MAX_STREAM_BITS = 4096
+"""Widest stream that Vitis HLS accepts (AMD UG1399): the widest ap_uint by default."""
+
+MAX_UNROLL = 4096
+"""Most parts that Vitis HLS splits an array or a loop into."""
+
+MEMORY_BITS = 128
+"""Width of a memory port."""

@@ -1,0 +1,95 @@
+"""A plan: the lanes of every unit, as JSON that the explorer writes and a person can."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from toolchain.errors import UserError
+from toolchain.files import write_text
+from toolchain.records import Record, parse_record
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Lanes(Record):
+    """Elements per cycle into and out of a unit, and how it multiplies, see ``Parallelism``.
+
+    Without ``products_per_dsp`` the operands' widths decide between LUTs and DSP slices. A matrix-vector product with
+    several ``columns`` is built as a row convolution: of one tap when a slice gives as many products as there are
+    columns, else of the kernel's row, whose window then has a single column. A ``constant`` one has its weights in its
+    logic and takes and gives all lanes at once.
+    """
+
+    lanes_in: PositiveInt
+    lanes_out: PositiveInt
+    products_per_dsp: Annotated[int, Field(ge=0)] | None = None
+    columns: PositiveInt = 1
+    constant: bool = False
+
+
+class SolverRecord(Record):
+    """How the plan was found. ``cycles`` a frame; ``gap`` is relative and proved.
+
+    ``limited_by`` names the resource or the unit that sets the rate, ``prices`` what more of it would give;
+    ``bound_fps`` is what no design of these bit widths exceeds on the board.
+    """
+
+    name: str
+    status: str
+    gap: float
+    seconds: float
+    cycles: int
+    limited_by: str = ""
+    prices: list[str] = Field(default_factory=list)
+    bound_fps: float | None = None
+    bound_by: str = ""
+
+
+class Plan(Record):
+    """Lanes by node name, after forks were inserted. ``model`` is the digest of the graph it was made for.
+
+    Thresholds, multiply-shifts and forks may be left out: they then have the lanes of what they read. A reshape is
+    no unit and needs no entry. ``depths`` are words of the FIFO of every value of the hardware graph; without them each
+    stream is as deep as its bound says.
+    """
+
+    version: Literal[1] = 1
+    model: str = ""
+    board: str
+    clock_mhz: Annotated[float, Field(gt=0)]
+    input_lanes: PositiveInt
+    output_lanes: PositiveInt
+    nodes: dict[str, Lanes]
+    depths: dict[str, PositiveInt] | None = None
+    solver: SolverRecord | None = None
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write ``plan`` as JSON, one node a line."""
+    table = plan.model_dump()
+    nodes = {name: lanes.model_dump(exclude_defaults=True) for name, lanes in plan.nodes.items()}
+    del table["nodes"]
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
+    head = json.dumps(table, indent=1).removesuffix("\n}")
+    write_text(path, f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n')
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in ``path``, not checked against any graph.
+
+    Raises:
+        UserError: unreadable file, or an unknown or missing key.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the plan {path}", hint=error.strerror or "") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(table, dict):
+        raise UserError("a plan is a JSON object", where=str(path))
+    return parse_record(Plan, table, where=str(path))
