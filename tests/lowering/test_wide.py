@@ -88,9 +88,7 @@ def test_ties_of_a_scale_that_is_no_power_of_two_are_the_reason_given():
     kind = QInt(16, True)
     line, limits = ((Fraction(1, 18),), (Fraction(0),)), ((kind.min,), (kind.max,))
     requantizer = Requantizer(*line, kind.min, kind.max, "ROUND", False, *limits)
-    with pytest.raises(
-        TooManyCodes, match="^16 bits whose scale meets ties that round to even, but is no power of"
-    ):
+    with pytest.raises(TooManyCodes, match="^16 bits whose scale meets ties that round to even, but is no power of"):
         node_of(requantizer, -(1 << 20), 1 << 20)
     assert isinstance(node_of(replace(requantizer, rounding="HALF_UP"), -(1 << 20), 1 << 20), MulShift)
 
