@@ -180,11 +180,14 @@ class RandomNet:
         return self.x
 
 
-def random_qonnx(path: Path, seed: int, *, maps: bool = True) -> Path:
-    """The random network of ``seed``, written to ``path``; with ``maps`` some are joined, parted and enlarged."""
+def random_qonnx(path: Path, seed: int, *, maps: bool = True, quantized: float = 0.9) -> Path:
+    """The random network of ``seed``, written to ``path``; with ``maps`` some are joined, parted and enlarged.
+
+    The input has a quantizer with the chance ``quantized``.
+    """
     net = RandomNet(seed)
     layers = [net.conv, net.conv, net.pool, net.residual, *([net.joined, net.enlarged] if maps else [])]
-    if net.chance(0.9):
+    if net.chance(quantized):
         net.quant()
     for _ in range(net.pick(1, 2, 3)):
         net.pick(*layers)()

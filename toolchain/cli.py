@@ -249,11 +249,13 @@ def explore(
     from toolchain.flow.stages import plan_facts
     from toolchain.flow.tables import front_table, plan_table, solver_lines
 
-    folder = source
+    folder, stated = source, stated_input(given, pixel_scale)
     if not (source / "graph.json").is_file():
         model = _model_file(source)
         folder = out or Path("build") / build_name(model)
-        run_lower(model, folder, given=stated_input(given, pixel_scale))
+        run_lower(model, folder, given=stated)
+    elif stated is not None:
+        raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
     search = _search(board, clock, target_fps, budget, plan, time_limit)
     if bits is not None:
         _search_bits(folder, search, bits, widths, sensitivity, loss)

@@ -174,6 +174,9 @@ def test_the_file_says_its_type_and_the_user_may_say_another(run, tmp_path):  # 
         texts[name] = record["input"]
         guessed = [note for note in record["notes"] if "pixel / 255 assumed (--input states something else)" in note]
         assert bool(guessed) == (name == "guess")
+    assert run("explore", "build/given", "--input", "int4")[2].startswith(
+        "fpgaflow: build/given is a build, whose input"
+    )
     assert texts == {
         "guess": "uint8:1/255", "noted": "uint4", "entry": "int6:1/4", "given": "ternary", "scaled": "int8:1/2"
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,16 @@ from hypothesis import strategies as st
 from tests.random_qonnx import exact_or_refused, random_qonnx
 from tests.random_wide import random_wide
 from tests.verdicts import demand_one_verdict
+from toolchain.errors import UserError
+from toolchain.flow.inputs import choose
+from toolchain.frontend.agreement import compare
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.encode import encode, random_inputs
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.input_types import noted_input, parse_input
+from toolchain.ir.types import Encoding, QInt
+from toolchain.lowering.pipeline import to_integer
+from toolchain.passes.hardware_form import hardware_form
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
@@ -28,6 +39,31 @@ def test_sums_groups_wide_codes_and_meeting_names_are_exact_or_refused_and_check
         path = random_wide(Path(folder) / "net.onnx", seed)
         found = exact_or_refused(path, seed)
         assert (found is None) == (demand_one_verdict(path) is not None)
+
+
+TYPES = ["BIPOLAR", "TERNARY", "INT3", "UINT4", "UINT12", "FIXED<9,4>", "int8:0.05:-3", "int5:1/3", "uint6:0.1:60"]
+
+
+@pytest.mark.parametrize("seed", range(90))
+def test_random_networks_are_exact_on_every_input_type(seed: int, tmp_path: Path) -> None:
+    """Against the float32 execution on integers of the whole type, and from the codes that the hardware is sent."""
+    text = TYPES[seed % len(TYPES)]
+    encoding = Encoding(noted_input(text) or parse_input(text))
+    path = random_qonnx(tmp_path / "net.onnx", seed, quantized=0.0 if encoding.input.rounds else 0.3)
+    try:
+        model = read_qonnx(path)
+        encoding, _ = choose(encoding, "", model.graph, None)
+        integer = to_integer(model.graph, encoding)
+    except UserError:
+        return
+    assert integer.encoding is not None
+    images = random_inputs(encoding, (4, *integer.input.shape), seed)
+    compare(model, integer, images)
+    sent = hardware_form(integer)
+    answers = [evaluate(graph, encode(graph, images))[graph.output] for graph in (integer, sent)]
+    np.testing.assert_array_equal(*answers)
+    if encoding.bipolar and sent.input.type == QInt(1, False):
+        assert sent.encoding is not None and sent.encoding.signs_as_bits
 
 
 @pytest.mark.parametrize("seed", [343, 431, 536, 2378])

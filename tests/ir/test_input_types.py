@@ -132,6 +132,21 @@ def test_the_value_of_every_code_is_encoded_as_it(text: str) -> None:
         np.testing.assert_array_equal(encode(taking(replace(given, rounds=rounds)), worth(given, codes)), codes)
 
 
+@pytest.mark.parametrize("text", ["int8:0.05:-3", "uint8:0.1:77", "int16:0.003:9001", "int8:1/3,0.7:-11"])
+def test_the_zero_point_is_worth_zero(text: str) -> None:
+    """In float64, -3 * 0.05 + 0.15 is -2.8e-17, whose sign a bipolar quantizer would take."""
+    given = parse_input(text)
+    zeros = np.full((1, 1, 1, 2), int(given.zeros[0]))
+    assert (worth(given, zeros) == 0).all()
+    codes = np.arange(given.low, given.low + 200).reshape(-1, 1, 1, 2)
+    exact = [float(int(q) * given.scale[i % len(given.scale)] + given.offset[i % len(given.offset)]) for i, q in
+             zip(np.tile([0, 1], 100), codes.reshape(-1), strict=True)]  # fmt: skip
+    np.testing.assert_array_equal(worth(given, codes).reshape(-1), np.float32(exact))
+    scale = tuple(s + Fraction(1, 3**60) for s in given.scale)  # beyond 64 bits
+    huge = replace(given, scale=scale, offset=tuple(-given.zeros[0] * s for s in scale))
+    np.testing.assert_array_equal(worth(huge, codes), worth(given, codes))
+
+
 REFUSED = {
     "a half of an INT4": (noted_input("INT4"), np.float32([0.5, 1]), "float images that are no integers"),
     "a large INT4": (noted_input("INT4"), np.array([8, 1]), "images reach 1..8, the input takes -8..7"),

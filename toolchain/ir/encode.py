@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 
@@ -53,11 +54,17 @@ def host_rule(encoding: Encoding) -> HostRule:
 
 
 def worth(given: InputType, integers: Array) -> Array:
-    """Real values (float32) of ``integers`` (..., C): what a float framework feeds the network."""
+    """Real values (float32) of ``integers`` (..., C): what a float framework feeds the network; 0 is exact."""
     if given.is_pixel and integers.size > given.high + 1:
         return _looked_up(worth(given, np.arange(given.high + 1)[:, None]), integers)
-    scale, offset = (np.array([float(v) for v in values]) for values in (given.scale, given.offset))
-    return np.asarray((integers * scale + offset).astype(np.float32))
+    size = max(len(given.scale), len(given.offset))
+    scale, offset = (v if len(v) == size else v * size for v in (given.scale, given.offset))
+    whole = [lcm(s.denominator, o.denominator) for s, o in zip(scale, offset, strict=True)]
+    steps, starts = ([int(n * d) for n, d in zip(numbers, whole, strict=True)] for numbers in (scale, offset))
+    reach = max(steps) * max(-given.low, given.high) + max(map(abs, starts))
+    kind: type = np.int64 if max(reach, *whole) < 1 << 62 else object  # Python's integers have no end
+    numerators: Array = integers.astype(kind) * np.array(steps, dtype=kind) + np.array(starts, dtype=kind)
+    return np.asarray((numerators / np.array(whole, dtype=kind)).astype(np.float32))
 
 
 def _looked_up(table: Array, integers: Array) -> Array:
