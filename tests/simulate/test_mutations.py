@@ -1,7 +1,7 @@
 """Faults planted into generated code, one at a time: directed vectors find every one, random images do not.
 
-Headers that a unit includes are copied into its source before, so that a fault in a header changes that unit alone and
-all others come from the cache.
+Headers that a unit includes are copied into its source before and every unit is compiled by itself, so that a fault in
+a header changes that unit alone and all others come from the cache.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ from toolchain.ir.ops import Array, MatVec, MulShift
 from toolchain.ir.ranges import dot_bounds
 from toolchain.ir.types import QInt
 from toolchain.passes.insert_forks import insert_forks
+from toolchain.simulate import compiler
 from toolchain.simulate.csim import CSim, build
 from toolchain.simulate.drive import directed_units, drive_unit, drive_units
 
 pytestmark = pytest.mark.needs_gxx
 
 IMAGES = 64
+
+
+@pytest.fixture(autouse=True)
+def _units_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units that are compiled together would share what one of them brings."""
+    monkeypatch.setattr(compiler, "UNITS_AN_OBJECT", 1)
 
 
 def vectors() -> Graph:
@@ -229,6 +236,7 @@ def test_directed_vectors_find_the_fault(fault):
     found = project(fault.network)
     csim = build(found.graph, planted(found.files, fault))
     node, given = next(pair for pair in directed_units(found.graph) if pair[0].name == fault.unit)
+    assert given is not None
     mismatches, where = drive_unit(csim, node, given)
     assert mismatches > 0
     assert where.startswith(f"unit '{fault.unit}' ")

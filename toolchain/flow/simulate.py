@@ -91,7 +91,7 @@ def _simulate_units(folder: Path, images: Images, check: Check, progress: Progre
         encoded_alike = encoded_alike and _host_encodes(csim, images.x[part])
         return codes
 
-    driven = drive_units(csim, progress=lambda d, n: progress("units", d, n))
+    driven = drive_units(csim, check.memory, progress=lambda d, n: progress("units", d, n))
     count, started = len(images.x), time.monotonic()
     try:
         found = compare_frames(csim, count, feed, check.threads, check.memory, lambda d, n: progress("simulate", d, n))

@@ -154,6 +154,11 @@ def _compute(node: Node, *inputs: Source) -> Source:
     return evaluate_node(node, *(arrays if isinstance(node, MOVES) else map(_widened, arrays)))
 
 
+def evaluate_alone(node: Node, *inputs: Array) -> Array:
+    """The output of ``evaluate_node``, in a type that holds it: computed in blocks, on narrow integers."""
+    return whole(_compute(node, *inputs))
+
+
 def _by_rows(node: Node, *inputs: Source) -> Array:
     """``evaluate_node`` on a block of rows at a time."""
     count, rows, columns, depth = inputs[0].shape

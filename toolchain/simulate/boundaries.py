@@ -16,6 +16,9 @@ from toolchain.ir.ranges import Range, Shape, dot_bounds, line_range
 TIES = 6
 """Inputs a channel that lie in the middle between two codes."""
 
+MOST_STEPS = 1 << 10
+"""Thresholds or codes of a channel that are taken, evenly spread, of a quantizer with more."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -112,7 +115,7 @@ def _single(count: int, chosen: Array) -> Array:
 
 @boundary_vectors.register
 def _(node: Threshold, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
-    steps = node.thresholds[:, spread(node.thresholds.shape[1], room // 2)]
+    steps = node.thresholds[:, spread(node.thresholds.shape[1], min(room // 2, MOST_STEPS))]
     sides = np.stack([steps - 1, steps], axis=2).reshape(len(steps), -1)
     points = np.broadcast_to(sides.T, (sides.shape[1], shape[2]))
     return [Group("both sides of a threshold", (np.clip(points, *ranges[0]),))]
@@ -120,7 +123,7 @@ def _(node: Threshold, shape: Shape, ranges: Sequence[Range], room: int) -> list
 
 @boundary_vectors.register
 def _(node: MulShift, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
-    changes = _code_changes(node, ranges[0], room // 3)
+    changes = _code_changes(node, ranges[0], min(room // 3, MOST_STEPS))
     changes = np.broadcast_to(changes, (len(changes), shape[2]))
     ties = np.broadcast_to(_ties(node, ranges[0]), (TIES, shape[2]))
     return [Group("in the middle between two codes", (ties,)), Group("where the code changes", (changes,))]

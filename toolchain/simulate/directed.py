@@ -7,7 +7,7 @@ convolution, else a frame. Vectors are packed into as few frames as they fit in,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
@@ -33,9 +33,14 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.ranges import Range, Shape
+from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.simulate.boundaries import Group, boundary_vectors
+from toolchain.simulate.ports import stored_bytes
 
 SEED = 20
+
+Kind = np.dtype[np.signedinteger]
+INT64: Kind = np.dtype(np.int64)
 
 OPERATIONS = 1 << 25
 """Multiplications that driving a unit may take, some hundredths of a second, unless the fewest frames take more."""
@@ -43,8 +48,14 @@ OPERATIONS = 1 << 25
 ELEMENT_OPERATIONS = 32
 """What an element of a stream costs the simulation and the comparison, in multiplications."""
 
-FEWEST_FRAMES = ((1 << 22, 4), (1 << 26, 2))
-"""Elements of a frame with its results, and how many frames there are at least; larger ones come alone."""
+FEWEST_FRAMES, FEWEST_LARGE, LARGE_FRAME = 4, 2, 1 << 21
+"""Fewest frames, those of more than ``LARGE_FRAME`` elements with their results, and that limit."""
+
+COPIES = 5
+"""How often an element lies in memory: in the frames, in the stream's order, in its type, in the stream twice."""
+
+ENDS = 4
+"""Vectors of one input with all elements at an end."""
 
 RANDOM_ENDS = 8
 """Vectors whose elements are each at one end or the other."""
@@ -74,28 +85,41 @@ class Directed:
         return f"random ({slot})"
 
 
-def directed(node: Node, shapes: Sequence[Shape], ranges: Sequence[Range]) -> Directed:
-    """Frames that drive ``node`` to its ends; ``shapes`` and ``ranges`` are those of its inputs. Seeded."""
-    rng = np.random.default_rng(SEED)
+def directed(
+    node: Node, shapes: Sequence[Shape], ranges: Sequence[Range], memory: Memory = DEFAULT_MEMORY
+) -> Directed | None:
+    """Frames that drive ``node`` to its ends; ``shapes`` and ``ranges`` are those of its inputs. Seeded.
+
+    The numbers are of the narrowest type. None where a frame does not fit ``memory``.
+    """
+    rng, kind = np.random.default_rng(SEED), _narrowest(node, ranges)
     slots, frames = slots_of(node, shapes[0]), most_frames(node, shapes)
+    frames = min(frames, memory.room // frame_bytes(node, shapes, kind))
+    if frames == 0:
+        return None
     lengths = [prod(shape) // slots for shape in shapes]
-    both = ends(ranges, lengths)
-    mixed = _random_ends(rng, ranges, lengths)
-    moves = isinstance(node, Window | Concat | Slice | Upsample | DepthToSpace | Fork | WidthConvert)
-    first = [numbered(ranges, lengths)] if moves else []
-    if slots > 1 and frames > len(both) + 1:
-        repeated = tuple(x.repeat(slots, axis=0) for x in both.vectors)
-        first = [Group("frames of the largest, the least, zeros", repeated)]
-    room = frames * slots - sum(len(group) for group in (*first, both, mixed))
-    special = boundary_vectors(node, shapes[0], ranges, room) if room > 0 else []
-    groups = [*first, both, *(group for group in special if len(group)), mixed]
-    count = min(frames, ceil(sum(len(group) for group in groups) / slots) + 1)
-    found = _packed(groups, rng, shapes, ranges, slots, count)
-    if moves:  # computes nothing: the narrowest numbers are enough
-        held = [*(end for r in ranges for end in r), *([node.pad_value] if isinstance(node, Window) else [])]
-        kind = np.result_type(*(np.min_scalar_type(-abs(end) - 1) for end in held))  # signed
-        found = replace(found, inputs=tuple(x.astype(kind) for x in found.inputs))
-    return found
+    groups: list[Group] = []
+
+    def room(kept: int = 0) -> int:
+        return max(0, frames * slots - sum(map(len, groups)) - kept)
+
+    if isinstance(node, Window | Concat | Slice | Upsample | DepthToSpace | Fork | WidthConvert):
+        groups.append(numbered(ranges, lengths, room(), kind))
+    elif slots > 1 and frames > ENDS + 1:
+        repeated = tuple(x.repeat(slots, axis=0) for x in ends(ranges, lengths, ENDS, kind).vectors)
+        groups.append(Group("frames of the largest, the least, zeros", repeated))
+    groups.append(ends(ranges, lengths, room(), kind))
+    if room(RANDOM_ENDS):
+        groups += (group for group in boundary_vectors(node, shapes[0], ranges, room(RANDOM_ENDS)) if len(group))
+    groups.append(_random_ends(rng, ranges, lengths, room(), kind))
+    count = min(frames, ceil(sum(map(len, groups)) / slots) + 1)
+    return _packed(groups, rng, shapes, ranges, slots, count, kind)
+
+
+def _narrowest(node: Node, ranges: Sequence[Range]) -> np.dtype[np.signedinteger]:
+    """The narrowest signed type that holds all inputs of ``node``, and what it pads with."""
+    held = [*(end for r in ranges for end in r), *([node.pad_value] if isinstance(node, Window) else [])]
+    return np.result_type(*(np.min_scalar_type(-abs(end) - 1) for end in held))
 
 
 def slots_of(node: Node, shape: Shape) -> int:
@@ -103,6 +127,13 @@ def slots_of(node: Node, shape: Shape) -> int:
     if isinstance(node, MatVec | GroupedMatVec | Depthwise | Pool | Threshold | MulShift | Add | ArgMax):
         return shape[0] * shape[1]
     return shape[0] if isinstance(node, RowConv) else 1
+
+
+def frame_bytes(node: Node, shapes: Sequence[Shape], kind: Kind) -> int:
+    """Bytes that driving ``node`` with a frame of elements of ``kind`` takes."""
+    given = sum(prod(shape) for shape in shapes) * kind.itemsize
+    answered = sum(value.size * stored_bytes(value.qint) for value in node.outputs)
+    return COPIES * (given + answered)
 
 
 def most_frames(node: Node, shapes: Sequence[Shape]) -> int:
@@ -113,11 +144,11 @@ def most_frames(node: Node, shapes: Sequence[Shape]) -> int:
         work += shapes[0][0] * shapes[0][1] * node.weight.size
     elif isinstance(node, Threshold):
         work += prod(shapes[0]) * node.thresholds.shape[1]
-    fewest = next((least for size, least in FEWEST_FRAMES if elements <= size), 1)
+    fewest = FEWEST_FRAMES if elements <= LARGE_FRAME else FEWEST_LARGE
     return max(fewest, OPERATIONS // work)
 
 
-def ends(ranges: Sequence[Range], lengths: Sequence[int]) -> Group:
+def ends(ranges: Sequence[Range], lengths: Sequence[int], most: int, kind: Kind = INT64) -> Group:
     """All elements of an input at one end, one end behind the other, in the combinations of two inputs; and zeros."""
     count = len(ranges)
     choices: list[tuple[int | None, ...]] = [(1,) * count, (0,) * count]
@@ -126,8 +157,8 @@ def ends(ranges: Sequence[Range], lengths: Sequence[int]) -> Group:
     choices += [(1,) * count, (None,) * count]
     vectors = []
     for i, (r, length) in enumerate(zip(ranges, lengths, strict=True)):
-        column = [_nearest_to_zero(r) if choice[i] is None else r[choice[i] or 0] for choice in choices]
-        vectors.append(np.repeat(np.array(column, dtype=np.int64)[:, None], length, axis=1))
+        column = [_nearest_to_zero(r) if choice[i] is None else r[choice[i] or 0] for choice in choices[:most]]
+        vectors.append(np.repeat(np.array(column, dtype=kind)[:, None], length, axis=1))
     return Group("the largest, the least, zeros", tuple(vectors))
 
 
@@ -135,27 +166,32 @@ def _nearest_to_zero(r: Range) -> int:
     return min(max(0, r[0]), r[1])
 
 
-def numbered(ranges: Sequence[Range], lengths: Sequence[int]) -> Group:
+def numbered(ranges: Sequence[Range], lengths: Sequence[int], most: int, kind: Kind = INT64) -> Group:
     """Vectors that together give every element a number of its own, one digit a vector, as far as the range allows."""
     span = min(high - low + 1 for low, high in ranges)
     total, digits = sum(lengths), 1
-    while digits < NUMBERED_FRAMES and span**digits < total:
+    while digits < min(NUMBERED_FRAMES, most) and span**digits < total:
         digits += 1
     vectors, first = [], 0
     for (low, _), length in zip(ranges, lengths, strict=True):
-        number = np.arange(first, first + length, dtype=np.int64)
-        # each digit is moved by the next ones, so that neighbours far apart differ in the first vector too
-        places = [number // span**d for d in range(digits)]
-        vectors.append(low + np.stack([sum(places[d:]) % span for d in range(digits)]))
+        rows = np.empty((digits, length), dtype=kind)
+        moved = np.zeros(length, dtype=np.int64)
+        for d in reversed(range(digits)):
+            # each digit is moved by the next ones, so that neighbours far apart differ in the first vector too
+            moved += np.arange(first, first + length, dtype=np.int64) // span**d
+            rows[d] = moved % span + low
+        vectors.append(rows)
         first += length
     return Group("elements that all differ", tuple(vectors))
 
 
-def _random_ends(rng: np.random.Generator, ranges: Sequence[Range], lengths: Sequence[int]) -> Group:
-    vectors = (
-        np.where(rng.integers(0, 2, (RANDOM_ENDS, length), dtype=np.int8), high, low).astype(np.int64)
-        for (low, high), length in zip(ranges, lengths, strict=True)
-    )
+def _random_ends(
+    rng: np.random.Generator, ranges: Sequence[Range], lengths: Sequence[int], most: int, kind: Kind
+) -> Group:
+    vectors = []
+    for (low, high), length in zip(ranges, lengths, strict=True):
+        sides = rng.integers(0, 2, (min(RANDOM_ENDS, most), length), dtype=np.int8)
+        vectors.append(np.array([low, high], dtype=kind)[sides])
     return Group("elements at one end or the other", tuple(vectors))
 
 
@@ -166,18 +202,19 @@ def _packed(
     ranges: Sequence[Range],
     slots: int,
     frames: int,
+    kind: Kind,
 ) -> Directed:
     """``frames`` frames with as many of the ``groups`` as fit in and random vectors behind them."""
+    inputs = [np.empty((frames * slots, prod(shape) // slots), dtype=kind) for shape in shapes]
     places: list[tuple[int, Group]] = []
     start = 0
     for group in groups:
         kept = Group(group.name, tuple(x[: frames * slots - start] for x in group.vectors))
+        for array, vectors in zip(inputs, kept.vectors, strict=True):
+            array[start : start + len(kept)] = vectors
         places.append((start, kept))
         start += len(kept)
-    inputs = []
-    for i, (shape, r) in enumerate(zip(shapes, ranges, strict=True)):
-        rest = (frames * slots - start, prod(shape) // slots)
-        parts = [group.vectors[i] for _, group in places]
-        parts.append(rng.integers(*r, rest, dtype=np.int64, endpoint=True))
-        inputs.append(np.concatenate(parts).reshape(frames, *shape))
-    return Directed(tuple(inputs), slots, tuple(places))
+    for array, r in zip(inputs, ranges, strict=True):
+        array[start:] = rng.integers(*r, array[start:].shape, dtype=kind, endpoint=True)
+    whole = (array.reshape(frames, *shape) for array, shape in zip(inputs, shapes, strict=True))
+    return Directed(tuple(whole), slots, tuple(places))

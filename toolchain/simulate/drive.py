@@ -9,11 +9,12 @@ import numpy as np
 
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE
-from toolchain.ir.evaluate import evaluate_node
+from toolchain.ir.evaluate import evaluate_alone
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Fork, Node, Reshape
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Value
+from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.simulate.csim import CSim, Progress
 from toolchain.simulate.directed import Directed, directed
 
@@ -37,20 +38,23 @@ def units(graph: Graph) -> list[Node]:
     return [ends[0], *hardware, ends[1]]
 
 
-def directed_units(graph: Graph) -> Iterator[tuple[Node, Directed]]:
-    """Every unit with its vectors, made when it is its turn."""
+def directed_units(graph: Graph, memory: Memory = DEFAULT_MEMORY) -> Iterator[tuple[Node, Directed | None]]:
+    """Every unit with its vectors, made when it is its turn; None where a frame does not fit ``memory``."""
     values, ranges = graph.values(), value_ranges(graph)
     for node in units(graph):
-        yield node, directed(node, [values[n].shape for n in node.inputs], [ranges[n] for n in node.inputs])
+        yield node, directed(node, [values[n].shape for n in node.inputs], [ranges[n] for n in node.inputs], memory)
 
 
-def drive_units(csim: CSim, *, progress: Progress | None = None) -> Driven:
-    """Drive every unit of ``csim`` with directed vectors; results that the evaluator does not give are mismatches."""
+def drive_units(csim: CSim, memory: Memory = DEFAULT_MEMORY, *, progress: Progress | None = None) -> Driven:
+    """Drive every unit of ``csim`` with directed vectors; results that the evaluator does not give are mismatches.
+
+    A unit whose maps do not fit ``memory`` sees none.
+    """
     vectors, mismatches, first = dict[str, int](), 0, ""
     count = len(units(csim.graph))
-    for node, given in directed_units(csim.graph):
-        wrong, where = drive_unit(csim, node, given)
-        vectors[node.name] = given.vectors
+    for node, given in directed_units(csim.graph, memory):
+        wrong, where = drive_unit(csim, node, given) if given is not None else (0, "")
+        vectors[node.name] = given.vectors if given is not None else 0
         mismatches += wrong
         first = first or where
         if progress is not None:
@@ -64,7 +68,7 @@ def drive_unit(csim: CSim, node: Node, given: Directed) -> tuple[int, str]:
         found = csim.run_unit(node.name, given.inputs)
     except VerificationError as error:
         return 1, f"unit '{node.name}' alone: {error}"
-    expected = evaluate_node(node, *given.inputs)
+    expected = evaluate_alone(node, *given.inputs)
     mismatches, first = 0, ""
     for value, answer in zip(node.outputs, found, strict=True):
         wrong = np.flatnonzero(answer != expected)

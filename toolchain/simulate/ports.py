@@ -23,9 +23,14 @@ class _Ports(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("inputs", "given", "outputs", "room", "written")]
 
 
+def stored_bytes(kind: QInt) -> int:
+    """Bytes in which ap_types keep an integer of at most 64 bits."""
+    return next(size for size in (1, 2, 4, 8) if kind.bits <= 8 * size)
+
+
 def element_dtype(kind: QInt) -> np.dtype[np.signedinteger] | np.dtype[np.unsignedinteger]:
     """How ap_types keep an integer of at most 63 bits: in the least of 1, 2, 4 or 8 bytes that holds it."""
-    size = next(size for size in (1, 2, 4, 8) if kind.bits <= 8 * size)
+    size = stored_bytes(kind)
     if size == 8:
         return np.dtype(np.int64)  # what fills 63 bits at most is the same
     return np.dtype(f"{'i' if kind.signed else 'u'}{size}")
@@ -33,7 +38,8 @@ def element_dtype(kind: QInt) -> np.dtype[np.signedinteger] | np.dtype[np.unsign
 
 def in_stream_order(graph: Graph, name: str, value: Array) -> Array:
     """Elements of ``value`` (N, H, W, C), in the IR's order, as the stream of the value ``name`` carries them."""
-    return np.ascontiguousarray(value[..., stream_order(graph, name)])
+    order = stream_order(graph, name)
+    return value if np.array_equal(order, np.arange(len(order))) else value[..., order]
 
 
 def run_unit(library: ctypes.CDLL, graph: Graph, name: str, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -55,7 +61,10 @@ def run_unit(library: ctypes.CDLL, graph: Graph, name: str, inputs: Sequence[Arr
     codes = np.dtype(np.int64)  # what the host packs and unpacks
     types_in = [codes if name == READ else element_dtype(carried[n].type) for n in names_in]
     types_out = [codes if name == WRITE else element_dtype(carried[n].type) for n in names_out]
-    given = [in_stream_order(graph, n, x).astype(t) for n, x, t in zip(names_in, inputs, types_in, strict=True)]
+    given = [
+        np.ascontiguousarray(in_stream_order(graph, n, x), dtype=t)
+        for n, x, t in zip(names_in, inputs, types_in, strict=True)
+    ]
     results = [np.zeros((frames, *graph.value(n).shape), dtype=t) for n, t in zip(names_out, types_out, strict=True)]
     words_in = [x.size // carried[n].lanes for n, x in zip(names_in, given, strict=True)]
     room = [x.size // carried[n].lanes for n, x in zip(names_out, results, strict=True)]
