@@ -74,7 +74,7 @@ class Network:
 
     def sum(self, a: Value, b: Value, *, signed: bool = False) -> Value:
         """The sum of two branches of one scale and its quantizer, of the double one."""
-        kind, total = QInt(self.act_bits, signed), self._add(Add, (a, b), a.shape, multipliers=(1, 1))
+        kind, total = QInt(self.act_bits, signed), self._add(Add, (a, b), a.shape)
         facts = {"mul": np.array([1]), "add": np.array([0]), "shift": 1, "low": kind.min, "high": kind.max}
         return self._add(MulShift, (total,), a.shape, **facts)
 

@@ -83,7 +83,7 @@ class Network:
 
     def add(self, a: Value, b: Value) -> Value:
         """The sum of two branches."""
-        return self._append(Add, (a, b), a.shape, multipliers=(1, 1))
+        return self._append(Add, (a, b), a.shape)
 
     def global_sum(self, x: Value) -> Value:
         """The sum over all positions."""

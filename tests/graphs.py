@@ -131,9 +131,10 @@ class Builder:
         add = self.rng.integers(-(1 << shift), 1 << shift, rows, dtype=np.int64)
         return self._append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
 
-    def add(self, a: Value, b: Value, multipliers: tuple[int, int] = (1, 1)) -> Value:
-        """The sum of two values."""
-        return self._append(Add, (a, b), a.shape, multipliers=multipliers)
+    def add(self, a: Value, b: Value, multipliers: tuple[Any, Any] = (1, 1)) -> Value:
+        """The sum of two values, each times a factor or one a channel."""
+        arrays = tuple(np.array(m, dtype=np.int64).reshape(-1) for m in multipliers)
+        return self._append(Add, (a, b), a.shape, multipliers=arrays)
 
     def concat(self, *values: Value) -> Value:
         """The channels of several values."""

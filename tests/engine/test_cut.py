@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,18 @@ def test_every_refused_node_is_listed() -> None:
         ("MatVec", "its sums are not quantized by multiply and shift"),
         ("Threshold", "no unit of the engine runs it"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("factor", [3, np.arange(1, 9)])
+def test_a_sum_with_a_factor_a_channel_is_refused(factor: Any) -> None:
+    """The merge unit multiplies all channels of a branch alike."""
+    net = Builder((8, 8, 8), 8)
+    x = net.mulshift(net.matvec(net.input, 8), 8)
+    graph = net.graph(net.mulshift(net.add(x, net.input, (1, factor)), 8, per_channel=False))
+
+    found = [what for _, what in refusals(graph)]
+    expected = "the engine cannot run it: its sum has no quantizer common to all channels"
+    assert found == ([] if np.ndim(factor) == 0 else [expected])
 
 
 def test_wide_codes_are_refused() -> None:

@@ -133,7 +133,7 @@ def test_residual_add_of_unequal_scales(ratio):
     graph = assert_equal_codes(b.graph())
 
     (add,) = (n for n in graph.nodes if isinstance(n, Add))
-    assert (add.multipliers == (1, 1)) == (ratio == 1.0)
+    assert ([m.tolist() for m in add.multipliers] == [[1], [1]]) == (ratio == 1.0)
 
 
 def test_arbitrary_ratio_needs_no_multiplier_behind_the_add():

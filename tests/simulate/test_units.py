@@ -298,6 +298,13 @@ class TestChannelwise(UnitConformance):
                 b = Builder((3, 4, 12), bits, signed=signed)
                 right = b.threshold(b.input, 3)
                 yield _one(b, b.add(b.input, right, multipliers), (lanes, lanes), (lanes, lanes))
+            # a table for one operand or both, common zeros, powers of two, signs, and factors of a narrow operand
+            scales = np.array([24, -40, 8, 1000, 0, -8, 16, 32, 56, -72, 88, 96])
+            factors = (scales, 1), (-3, scales + 1), (scales[::-1], 1 << (scales % 5)), (scales // 8, scales)
+            for i, multipliers in enumerate(factors):
+                b = Builder((3, 4, 12), bits, signed=signed)
+                x = b.add(b.input, b.threshold(b.input, 6), multipliers)
+                yield _one(b, x, (lanes, lanes), (lanes, lanes, i % 2))
         for lanes_in, lanes_out in ((1, 12), (12, 1), (2, 6), (6, 2), (4, 4)):
             yield _one(*_routed(WidthConvert, 1), (lanes_in, lanes_out))
         for copies, lanes in ((1, 2), (2, 1), (3, 6)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,3 +119,24 @@ def test_a_factor_of_one_is_no_product() -> None:
     assert multiplier_operands(node, b.input) is None
     assert unit_cost(node, b.input, Parallelism(6, 6)).dsp == 0
     assert Resources().fits(unit_cost(node, b.input, Parallelism(6, 6)))
+
+
+def test_factors_a_channel_of_a_sum_are_in_luts_or_on_slices() -> None:
+    """The wide product of the two; one factor for all channels is additions, a factor of one nothing."""
+    many = np.arange(1001, 1007)
+
+    def costs(*multipliers: Any) -> list[Resources]:
+        b = Builder((4, 4, 6), 12, signed=True)
+        b.add(b.input, b.threshold(b.input, 4), multipliers)
+        node, second = b.nodes[1], b.nodes[0].output
+        legal = options(node, b.input, None)
+        return [unit_cost(node, b.input, p, second) for p in legal if p.lanes_in == 6]
+
+    both, narrow = costs(many, many), costs(1, many)
+    assert [c.dsp for c in both] == [0, 6]
+    assert both[1].lut < both[0].lut
+    assert [c.dsp for c in narrow] == [0, 0]
+    (plain,), (scaled,), (shifted,) = costs(1, 1), costs(1, 1001), costs(1, 1024)
+    assert (plain.dsp, scaled.dsp) == (0, 0)
+    assert plain.lut < scaled.lut < narrow[0].lut
+    assert scaled.lut > shifted.lut

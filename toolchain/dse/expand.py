@@ -171,7 +171,7 @@ def _facts(node: Node, inputs: list[Value], lanes: Parallelism) -> tuple[int, Re
     """Cycles, resources, and the words that pauses leave on every input and take from the outputs."""
     pauses = [pause_words(node, x, lanes) for x in inputs]
     readings = tuple(reading for reading, _ in pauses)
-    return cycles(node, inputs[0], lanes), unit_cost(node, inputs[0], lanes), readings, pauses[0][1]
+    return cycles(node, inputs[0], lanes), unit_cost(node, inputs[0], lanes, *inputs[1:]), readings, pauses[0][1]
 
 
 def _extend(

@@ -258,11 +258,11 @@ class _Cutter:
             return value, None  # the other branch comes later and takes the sum
         self.done.add(start.name)
         found, requant = self._requant(start.output)
-        if requant is None or len({*requant.mul.tolist()}) > 1 or len({*requant.add.tolist()}) > 1:
+        if requant is None or any(len({*v.tolist()}) > 1 for v in (requant.mul, requant.add, *start.multipliers)):
             raise _refused(start, "its sum has no quantizer common to all channels")
         mul, add = int(requant.mul[0]), int(requant.add[0])
-        factors = start.multipliers[place] * mul, start.multipliers[1 - place] * mul
-        return found, Merge(self._stored(other), *factors, add, requant.shift, requant.low, requant.high)
+        main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
+        return found, Merge(self._stored(other), main, rest, add, requant.shift, requant.low, requant.high)
 
 
 @dataclass(frozen=True)

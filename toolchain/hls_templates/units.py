@@ -10,8 +10,10 @@ from toolchain.hls_templates.fabric import (
     digit_type,
     product_type,
     products_per_dsp,
+    scalings,
     tap_digits,
     tap_packing,
+    widest_factor,
 )
 from toolchain.hls_templates.literals import Constant, among
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
@@ -270,11 +272,29 @@ def _(node: GlobalSum, graph: Graph) -> Unit:
 
 @template.register
 def _(node: Add, graph: Graph) -> Unit:
+    if widest_factor(node) is not None:
+        return _scaled_add(node, graph)
     lanes = int(channelwise(node, graph)["lanes"])
     words = node.output.size // lanes
-    numbers = {name: among(factor) for name, factor in zip(("first", "second"), node.multipliers, strict=True)}
+    numbers = {name: among(int(m[0])) for name, m in zip(("first", "second"), node.multipliers, strict=True)}
     types = {"a_t": input_type(graph, node), "b_t": input_type(graph, node, 1), "out_t": node.output.qint}
     return Unit("elementwise", "add", {"words": words, "lanes": lanes}, types, numbers=numbers)
+
+
+def _scaled_add(node: Add, graph: Graph) -> Unit:
+    """A sum with a factor a channel."""
+    constants, lanes = channelwise(node, graph), parallelism(node)
+    kinds = input_type(graph, node), input_type(graph, node, 1)
+    widest = widest_factor(node)
+    shared = 0 if widest is None else products_per_dsp(lanes, widest, kinds[0])
+    types = {"a_t": kinds[0], "b_t": kinds[1], "out_t": node.output.qint}
+    tables: list[Table] = []
+    for name, scaling, kind in zip(("first", "second"), scalings(node), kinds, strict=True):
+        table, sizes = _per_channel(name, scaling.factors, lanes.lanes_in)
+        tables.append(table)
+        constants |= {f"{name}_dsp": scaling.on_dsp(kind, shared), f"{name}_shift": scaling.shift, **sizes}
+        types |= {f"{name}_t": table.type, f"{name}_product_t": product_type(table.type, kind)}
+    return Unit("scaled_add", "scaled_add", constants, types, tuple(tables))
 
 
 @template.register

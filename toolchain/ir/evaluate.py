@@ -194,7 +194,7 @@ def _bound(node: Node, *inputs: Source) -> int:
     if isinstance(node, Threshold):
         return int((np.abs(node.start) + np.abs(node.step) * node.thresholds.shape[1]).max())
     if isinstance(node, Add):
-        return sum(abs(m) * blocks.largest(s) for m, s in zip(node.multipliers, inputs, strict=True))
+        return sum(int(np.abs(m).max()) * blocks.largest(s) for m, s in zip(node.multipliers, inputs, strict=True))
     if isinstance(node, RowConv):
         return blocks.largest(inputs[0]) * int(np.abs(node.weight).sum(axis=(1, 2)).max(initial=0))
     return int(np.iinfo(np.int64).max)
@@ -310,7 +310,8 @@ def _(node: MulShift, x: Array) -> Array:
 
 @evaluate_node.register
 def _(node: Add, a: Array, b: Array) -> Array:
-    return a * node.multipliers[0] + b * node.multipliers[1]
+    first, second = node.multipliers
+    return a * first + b * second
 
 
 @evaluate_node.register

@@ -27,6 +27,15 @@ def _are_signs(weight: Array) -> bool:
     return bool((np.abs(weight) == 1).all())
 
 
+def trailing_zeros(values: Array) -> int:
+    """Bits by which all ``values`` can be shifted right without a loss; 0 for zeros alone."""
+    together = int(np.bitwise_or.reduce(values, axis=None))
+    return (together & -together).bit_length() - 1 if together else 0
+
+
+ONE = np.ones(1, dtype=np.int64)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """A node reads the values named ``inputs`` and defines ``outputs``; ``origin`` lists its ONNX nodes."""
@@ -196,9 +205,9 @@ class MulShift(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Add(Node):
-    """y = multipliers[0] * a + multipliers[1] * b, elementwise."""
+    """y = multipliers[0][c] * a + multipliers[1][c] * b, elementwise; each of the two is (C or 1,)."""
 
-    multipliers: tuple[int, int]
+    multipliers: tuple[Array, Array] = (ONE, ONE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -130,8 +130,9 @@ def _(node: MulShift, shape: Shape, x: Range) -> Range:
 
 @output_range.register
 def _(node: Add, shape: Shape, a: Range, b: Range) -> Range:
-    corners = [m * end for m, r in zip(node.multipliers, (a, b), strict=True) for end in r]
-    return min(corners[:2]) + min(corners[2:]), max(corners[:2]) + max(corners[2:])
+    factors = zip(*(m.tolist() for m in np.broadcast_arrays(*node.multipliers)), strict=True)
+    ends = [[sorted((m * span[0], m * span[1])) for m, span in zip(pair, (a, b), strict=True)] for pair in factors]
+    return min(first[0] + second[0] for first, second in ends), max(first[1] + second[1] for first, second in ends)
 
 
 @output_range.register

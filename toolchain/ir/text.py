@@ -47,6 +47,9 @@ def _attribute(value: object) -> str:
     if isinstance(value, np.ndarray):
         shape = "x".join(str(n) for n in value.shape)
         return f"<{shape} {value.min():g}..{value.max():g}>" if value.size else f"<{shape}>"
+    if isinstance(value, tuple) and any(isinstance(item, np.ndarray) for item in value):
+        items = (str(item.item()) if item.size == 1 else _attribute(item) for item in value)
+        return f"({','.join(items)})"
     if isinstance(value, Quantizer):
         scales = f"{min(value.scale):g}" if len(value.scale) == 1 else f"{min(value.scale):g}..{max(value.scale):g}"
         return f"[{value.low}..{value.high}]*{scales}{' bipolar' if value.bipolar else ''}"

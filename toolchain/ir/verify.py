@@ -220,6 +220,7 @@ def _(node: MulShift, x: Value) -> None:
 @check_shapes.register
 def _(node: Add, a: Value, b: Value) -> None:
     _require(a.shape == b.shape == node.output.shape, node.name, "shapes are equal")
+    _require(all(_per_channel(m, a.shape[2]) for m in node.multipliers), node.name, "one entry or one a channel")
 
 
 @check_shapes.register

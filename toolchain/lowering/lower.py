@@ -28,7 +28,8 @@ from toolchain.ir.ops import ArgMax, Node, Reshape
 from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
 from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
-from toolchain.lowering.requantize import Requantizer, TooManyCodes, code_of, requantizer_node
+from toolchain.lowering.definition import make_requantizer
+from toolchain.lowering.requantize import TooManyCodes, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 from toolchain.lowering.state import (
     Lowering,
@@ -236,9 +237,8 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     quantizer = node.quantizer
     if quantizer.grid > 1:
         _demand_grid(node, x)
-    step = fractions(quantizer.scale)
     if len(x.terms) > 1:
-        total = combine(node, x, step, state)
+        total = combine(node, x, state)
         if total is not None:
             return total
         x = merged(state, node, x)
@@ -267,35 +267,6 @@ def _codes(quantizer: Quantizer, codes: Term) -> Scaled:
     unit = fractions(quantizer.unit)
     offset = tuple(-s * quantizer.zero_point for s in unit)
     return Scaled((Term(codes.value, unit, codes.low, codes.high),), offset)
-
-
-def make_requantizer(quantizer: Quantizer, scale: Numbers, x: Scaled) -> Requantizer:
-    """The staircase from the integer q of ``x = scale * q + offset``, clamped, to the quantizer's code."""
-    step = fractions(quantizer.scale)
-    zero = Fraction(quantizer.zero_point)
-    slope = zipped(lambda s, t: s / t, scale, step)
-    offset = zipped(lambda o, t: o / t + zero, x.offset, step)
-    floor = zipped(lambda f, t: None if f is None else f / t + zero, x.floor, step)
-    ceiling = zipped(lambda c, t: None if c is None else c / t + zero, x.ceiling, step)
-    bends: tuple[tuple[Fraction, Fraction], ...] = ()
-    if x.bent:
-        bends = zipped(lambda k, leak: (k, leak), zipped(lambda k, t: k / t + zero, x.knee, step), x.leak)
-    size = max(len(slope), len(offset), len(floor), len(ceiling), len(bends))
-    slope, offset = (v if len(v) == size else v * size for v in (slope, offset))
-    bends = bends * size if len(bends) == 1 else bends
-    floor, ceiling = (v if len(v) == size else v * size for v in (floor, ceiling))
-
-    def code(limit: Fraction | None, default: int) -> int:
-        if limit is None:
-            return default
-        if quantizer.bipolar:
-            return 1 if limit >= 0 else -1
-        return code_of(*limit.as_integer_ratio(), quantizer.low, quantizer.high, quantizer.rounding)
-
-    floors = tuple(code(f, quantizer.low) for f in floor)
-    ceilings = tuple(code(c, quantizer.high) for c in ceiling)
-    low, high = (quantizer.low, quantizer.high) if quantizer.bipolar else (min(floors), max(ceilings))
-    return Requantizer(slope, offset, low, high, quantizer.rounding, quantizer.bipolar, floors, ceilings, bends)
 
 
 @lower_node.register

@@ -274,7 +274,9 @@ class Factors:
     base: Array
 
 
-def to_mul_shift(requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int) -> Factors | None:
+def to_mul_shift(
+    requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int, below: Array | None = None
+) -> Factors | None:
     """The equal MulShift with the smallest shift, or None when there is none.
 
     With round-half-even hardware, code k is reached where q * mul + add >= k * 2**s - 2**(s-1) + (k odd). Every step of
@@ -283,13 +285,14 @@ def to_mul_shift(requantizer: Requantizer, rows: tuple[Array, Array, Array], low
 
     The bounds are differences of numbers that may pass 64 bits. Codes are counted from an even ``base`` near the line's
     value at 0, which makes the bounds themselves smaller than 2**62, and so int64 right whatever wrapped before.
+    ``below`` is the largest input under each step of a rising staircase, where there are gaps between inputs.
     """
-    found = _search(requantizer, rows, low, high)
+    found = _search(requantizer, rows, low, high, below)
     return None if found is None else _shared(*found)
 
 
 def _search(
-    requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int
+    requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int, below: Array | None = None
 ) -> tuple[Array, Array, Array, Array] | None:
     """``mul``, ``add``, ``base`` and the smallest shift of each channel; None where one has none."""
     if requantizer.bipolar or requantizer.high == requantizer.low:
@@ -301,7 +304,7 @@ def _search(
     rising = (step > 0)[:, None]
     codes = np.where(rising, start[:, None] + 1 + order, start[:, None] - order)
     inside = np.where(rising, thresholds, thresholds - 1)
-    outside = np.where(rising, thresholds - 1, thresholds)
+    outside = np.where(rising, thresholds - 1, thresholds) if below is None else below
     has_inside, has_outside = (inside >= low) & (inside <= high), (outside >= low) & (outside <= high)
     # Of several codes reached at once only the highest bounds from inside, and the lowest from outside.
     same = np.diff(thresholds, axis=1) == 0

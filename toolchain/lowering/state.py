@@ -108,9 +108,8 @@ def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
             where=where(node),
             hint="quantize what it adds with one scale",
         )
-    total = state.emit(
-        Add, node, x.terms, a.value.shape, multipliers=(ratio.numerator, ratio.denominator), suffix="_sum"
-    )
+    multipliers = tuple(np.array([n], dtype=np.int64) for n in (ratio.numerator, ratio.denominator))
+    total = state.emit(Add, node, x.terms, a.value.shape, multipliers=multipliers, suffix="_sum")
     scale = tuple(s / ratio.numerator for s in a.scale)
     return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
 

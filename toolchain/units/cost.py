@@ -6,7 +6,15 @@ from functools import singledispatch
 from math import ceil
 
 from toolchain.hls_templates.adder_graph import product_graph
-from toolchain.hls_templates.fabric import counts_bits, digit_type, products_per_dsp, stored_weight, tap_packing
+from toolchain.hls_templates.fabric import (
+    counts_bits,
+    digit_type,
+    products_per_dsp,
+    scalings,
+    stored_weight,
+    tap_packing,
+    widest_factor,
+)
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import (
     Add,
@@ -28,6 +36,7 @@ from toolchain.ir.ops import (
     Upsample,
     WidthConvert,
     Window,
+    signed_digits,
 )
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources, total
@@ -62,6 +71,7 @@ from toolchain.units.fabric_costs import (
     plane_dot,
     requantizer,
     rom,
+    scaled_copies,
 )
 
 
@@ -75,7 +85,8 @@ def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resource
     lanes = lanes or node.parallelism
     if lanes is None:
         raise ValueError(f"node '{node.name}' has no parallelism")
-    unit = unit_cost(node, graph.value(node.inputs[0]), lanes)
+    first, *others = (graph.value(name) for name in node.inputs)
+    unit = unit_cost(node, first, lanes, *others)
     if isinstance(node, Reshape):
         return unit
     return total((unit, *(stream_cost(value, lanes.lanes_out) for value in node.outputs)))
@@ -110,8 +121,8 @@ _AXI = Resources(lut=AXI_LUT, ff=AXI_FF, bram18=AXI_BRAM18)
 
 
 @singledispatch
-def unit_cost(node: Node, x: Value, lanes: Parallelism) -> Resources:
-    """Resources of the unit alone, on input ``x`` with ``lanes``."""
+def unit_cost(node: Node, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+    """Resources of the unit alone, on input ``x`` and, of a join, its ``others``, with ``lanes``."""
     raise TypeError(f"no cost for {type(node).__name__}")
 
 
@@ -272,12 +283,18 @@ def _(node: MulShift, x: Value, lanes: Parallelism) -> Resources:
 
 
 @unit_cost.register
-def _(node: Add, x: Value, lanes: Parallelism) -> Resources:
-    """One adder a lane, and a multiplier for each factor that is not 1 or -1."""
-    bits = node.output.qint.bits
-    factors = [QInt.holding(min(f, 0), max(f, 0)).bits for f in node.multipliers if abs(f) != 1]
-    lane = total((logic(bits), *(multiplier(f, x.qint.bits) for f in factors)))
-    return total((logic(STREAM_LUT), lane * lanes.lanes_in))
+def _(node: Add, x: Value, lanes: Parallelism, y: Value | None = None) -> Resources:
+    """One adder a lane, and the products of both operands: additions of one factor, else multipliers and a memory."""
+    turns, widest = x.shape[2] // lanes.lanes_in, widest_factor(node)
+    products = 0 if widest is None else products_per_dsp(lanes, widest, x.qint)
+    parts = [logic(node.output.qint.bits)]
+    for scaling, operand in zip(scalings(node), (x.qint, (y or x).qint), strict=True):
+        if scaling.per_channel:
+            dsp = scaling.on_dsp(operand, products)
+            parts += [multiplier(scaling.type.bits, operand.bits, dsp=dsp), rom(turns, scaling.type.bits)]
+        else:
+            parts.append(scaled_copies(signed_digits(scaling.factors), operand.bits))
+    return total((logic(STREAM_LUT), total(parts) * lanes.lanes_in))
 
 
 @unit_cost.register
@@ -287,7 +304,7 @@ def _(node: ArgMax, x: Value, lanes: Parallelism) -> Resources:
 
 
 @unit_cost.register
-def _(node: Concat, x: Value, lanes: Parallelism) -> Resources:
+def _(node: Concat, x: Value, lanes: Parallelism, *others: Value) -> Resources:
     """The choice of an input."""
     return logic(STREAM_LUT + _choice(len(node.channels)) * lanes.lanes_out * node.output.qint.bits)
 

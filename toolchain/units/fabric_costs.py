@@ -66,6 +66,11 @@ def dot_product(terms: int, weight_bits: int, act_bits: int, *, dsp: bool) -> Re
     return _fitted(products, {"product": terms * bits})
 
 
+def scaled_copies(digits: int, bits: int) -> Resources:
+    """A product of ``bits`` bits with a constant of so many signed digits: their shifted copies on carry chains."""
+    return logic(max(digits - 1, 0) * (bits + 1))
+
+
 def plane_dot(terms: int, weight_bits: int, act_bits: int) -> Resources:
     """``terms`` products of narrow numbers and their sum by counting the bits that their planes share."""
     counted = ceil(COUNTING * parts.plane_dot(terms, weight_bits, act_bits))

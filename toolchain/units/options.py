@@ -7,7 +7,7 @@ from functools import singledispatch
 from math import gcd
 
 from toolchain.hls_templates.adder_graph import in_logic
-from toolchain.hls_templates.fabric import packing, tap_packing
+from toolchain.hls_templates.fabric import packing, tap_packing, widest_factor
 from toolchain.hls_templates.limits import MAX_STREAM_BITS, MAX_UNROLL, MEMORY_BITS
 from toolchain.ir.ops import (
     Add,
@@ -152,9 +152,16 @@ def _(node: MulShift, x: Value, upstream: Parallelism | None) -> list[Parallelis
     return [Parallelism(p, p, n) for p in lanes if x.shape[2] % p == 0 for n in _products(node, x)]
 
 
+@options.register
+def _(node: Add, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """Factors a channel of more than two bits are multiplied in LUTs or, where wide, on DSP slices."""
+    widest = widest_factor(node)
+    products = (None,) if widest is None else (0,) if widest.bits <= 2 else (0, 1)
+    return [Parallelism(p, p, n) for p in divisors(x.shape[2]) for n in products]
+
+
 @options.register(Threshold)
 @options.register(Fork)
-@options.register(Add)
 @options.register(GlobalSum)
 def _(node: Node, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
     lanes = [upstream.lanes_out] if upstream else divisors(x.shape[2])
@@ -207,6 +214,8 @@ def multiplier_operands(node: Node, x: Value) -> tuple[QInt, QInt] | None:
         return node.weight_type, x.qint
     if isinstance(node, MulShift) and (node.mul != 1).any():
         return QInt.holding(int(node.mul.min()), int(node.mul.max())), x.qint
+    if isinstance(node, Add) and (widest := widest_factor(node)) is not None:
+        return widest, x.qint
     return None
 
 

@@ -1,0 +1,61 @@
+// Addition of two streams of unlike scales.
+#ifndef FPGAFLOW_SCALED_ADD_HPP
+#define FPGAFLOW_SCALED_ADD_HPP
+
+#include "fpgaflow/types.hpp"
+
+namespace fpgaflow {
+
+// y = ((first * a) << first_shift) + ((second * b) << second_shift). Config: id, positions, channels, lanes;
+// first_dsp, first_shift, first_blocks, first_lanes and the same of second; a_t, b_t, out_t, first_t, second_t,
+// first_product_t, second_product_t.
+// A table has one entry a channel, [channels / lanes][lanes], or one for all, [1][1].
+// Cycles a frame: positions * channels / lanes.
+template <class Config>
+void scaled_add(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
+                hls::stream<Lanes<typename Config::b_t, Config::lanes>>& b,
+                hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
+                const Exact<typename Config::first_t> (&first)[Config::first_blocks][Config::first_lanes],
+                const Exact<typename Config::second_t> (&second)[Config::second_blocks][Config::second_lanes],
+                int frames) {
+    typedef Exact<typename Config::a_t> left_t;
+    typedef Exact<typename Config::b_t> right_t;
+    typedef Exact<typename Config::first_t> first_t;
+    typedef Exact<typename Config::second_t> second_t;
+    typedef Exact<typename Config::first_product_t> first_product_t;
+    typedef Exact<typename Config::second_product_t> second_product_t;
+    typedef Exact<typename Config::out_t> sum_t;
+    constexpr int blocks = Config::channels / Config::lanes;
+    const sum_t first_unit = static_cast<sum_t>(sum_t(1) << Config::first_shift);
+    const sum_t second_unit = static_cast<sum_t>(sum_t(1) << Config::second_shift);
+
+    for (int frame = 0; frame < frames; frame++) {
+        for (int position = 0; position < Config::positions; position++) {
+            for (int c = 0; c < blocks; c++) {
+#pragma HLS PIPELINE II=1
+                FPGAFLOW_CYCLE(Config::id);
+                const Lanes<typename Config::a_t, Config::lanes> left = a.read();
+                const Lanes<typename Config::b_t, Config::lanes> right = b.read();
+                Lanes<typename Config::out_t, Config::lanes> result;
+                for (int l = 0; l < Config::lanes; l++) {
+#pragma HLS UNROLL
+                    const first_t m = first[entry(c, Config::first_blocks)][entry(l, Config::first_lanes)];
+                    const second_t n = second[entry(c, Config::second_blocks)][entry(l, Config::second_lanes)];
+                    const first_product_t p =
+                        Multiplier<Config::first_dsp>::template product<first_product_t>(m, left_t(left.v[l]));
+                    const second_product_t q =
+                        Multiplier<Config::second_dsp>::template product<second_product_t>(n, right_t(right.v[l]));
+                    // A shift by a constant is wires; written as a product, it also is one of negative numbers.
+                    const sum_t scaled_left = static_cast<sum_t>(sum_t(p) * first_unit);
+                    const sum_t scaled_right = static_cast<sum_t>(sum_t(q) * second_unit);
+                    result.v[l] = typename Config::out_t(static_cast<sum_t>(scaled_left + scaled_right));
+                }
+                out.write(result);
+            }
+        }
+    }
+}
+
+}  // namespace fpgaflow
+
+#endif
