@@ -7,6 +7,7 @@ from pathlib import Path
 
 from toolchain.errors import UserError
 from toolchain.flow.inputs import choose
+from toolchain.frontend.folding import fold
 from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, load_onnx
 from toolchain.frontend.read import encoding_of, input_layout, read_node, whole_graph
@@ -110,7 +111,7 @@ def _encoding(
 def _read(reader: Reader, node: OnnxNode) -> NodeStatus:
     """Read one node; behind a refused one the reading goes on where the shape is known."""
     try:
-        if reader.constants.fold(node):
+        if fold(reader.constants, node):
             return NodeStatus(node.name, node.op, FOLDED, "a constant")
         behind = [name for name in node.inputs if name and not _known(reader, name)]
         if behind:

@@ -1,30 +1,18 @@
-"""Constants of an ONNX graph: folding of constant nodes, and QONNX quantizers applied to constants."""
+"""Constants of an ONNX graph, and what a QONNX quantizer says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
-from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.evaluate import ROUNDING
 from toolchain.ir.input_types import Datatype, datatype
 from toolchain.ir.types import QInt
 
 MAX_BITS = 32
 SYNONYMS = {"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}
-_FOLDABLE = """
-Abs Add Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Exp Expand Flatten Floor Gather Identity Log Max Min
-Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sign Size
-Slice Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Where
-"""
-LINEAR_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-FOLDABLE = frozenset(_FOLDABLE.split())
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,7 @@ class Constants:
     """The constant tensors of ``file`` known so far, by name; ``quantized`` holds those that are codes with a scale."""
 
     def __init__(self, file: OnnxFile) -> None:
-        self._file = file
+        self.file = file
         self._plain: dict[str, np.ndarray] = dict(file.constants)
         self.quantized: dict[str, QuantConst] = {}
 
@@ -89,7 +77,7 @@ class Constants:
         """The tensor ``name`` as codes with a scale: behind a quantizer, or of a noted datatype; else None."""
         if name in self.quantized or name not in self._plain:
             return self.quantized.get(name)
-        noted = number_type(self._file.datatypes.get(name, ""))
+        noted = number_type(self.file.datatypes.get(name, ""))
         array = self._plain[name]
         if noted is None or not array.size or not np.isfinite(array).all():
             return None
@@ -104,82 +92,8 @@ class Constants:
         """Define the constant ``name``."""
         self._plain[name] = array
 
-    def fold(self, node: OnnxNode) -> bool:
-        """Compute ``node`` when all it reads is constant; False when it is not."""
-        if not all(name in self for name in node.inputs if name) or not (node.inputs or node.op == "Constant"):
-            return False
-        if node.is_quant and node.op != "Trunc":
-            self._quantize(node)
-        elif node.op in LINEAR_OPS and not node.domain:
-            from toolchain.frontend import qcdq  # it builds on this module
-
-            if node.op == "QuantizeLinear":
-                self._plain[node.outputs[0]] = qcdq.quantize_constant(self._file, node, self)
-            else:
-                self.quantized[node.outputs[0]] = qcdq.dequantize_constant(self._file, node, self)
-        elif not self._move_codes(node):
-            self._evaluate(node)
-        return True
-
-    def _quantize(self, node: OnnxNode) -> None:
-        rule = read_quant(self._file, node, self)
-        x = self.get(node.inputs[0])
-        if not np.isfinite(x).all():
-            raise self._file.fault(node, f"constant '{node.inputs[0]}' holds NaN or infinity", "train the model again")
-        if not np.issubdtype(x.dtype, np.floating):
-            x = x.astype(np.float32)
-        try:
-            codes = np.broadcast_to(rule.codes(x), np.broadcast_shapes(x.shape, rule.scale.shape))
-        except ValueError as error:
-            raise self._file.fault(
-                node, f"a scale of shape {rule.scale.shape} does not fit the tensor's {x.shape}", "export again"
-            ) from error
-        bits, signed = (2, True) if rule.bipolar else (rule.bits, rule.signed)
-        if rule.zero_point:  # the value is (code - zero point) * scale
-            codes = codes - rule.zero_point
-            limits = QInt.holding(min(rule.low - rule.zero_point, -1), rule.high - rule.zero_point)
-            bits, signed = limits.bits, limits.signed
-        scale = rule.scale.reshape((1,) * (codes.ndim - rule.scale.ndim) + rule.scale.shape)
-        self.quantized[node.outputs[0]] = QuantConst(codes, scale, bits, signed, (node.name,))
-
-    def _move_codes(self, node: OnnxNode) -> bool:
-        """Apply a node that only moves elements to codes and scale alike; False when it is none such."""
-        source = self.coded(node.inputs[0]) if node.inputs else None
-        if source is None or node.op not in ("Transpose", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
-            return False
-        codes, scale = source.codes, source.scale
-        if node.op == "Transpose":
-            perm = node.attributes.get("perm") or list(range(codes.ndim))[::-1]
-            codes, scale = codes.transpose(perm), scale.transpose(perm)
-        elif node.op != "Identity":
-            full = np.broadcast_to(scale, codes.shape)
-            codes = self._run(node, codes)
-            scale = self._run(node, full) if scale.size > 1 else scale.reshape((1,) * codes.ndim)
-        self.quantized[node.outputs[0]] = QuantConst(
-            codes, scale, source.bits, source.signed, (*source.origin, node.name)
-        )
-        return True
-
-    def _evaluate(self, node: OnnxNode) -> None:
-        if node.op not in FOLDABLE or node.domain:
-            what, hint = "this operation on constants is not supported", "fold it before: onnxsim, or constant weights"
-            raise self._file.fault(node, *(quantized_otherwise(node.op, node.domain) or (what, hint)))
-        self._plain[node.outputs[0]] = self._run(node)
-
-    def _run(self, node: OnnxNode, first: np.ndarray | None = None) -> np.ndarray:
-        """Run one standard node on its constants; ``first`` replaces its first input."""
-        feeds = {name: self._float32(name) for name in node.inputs if name}
-        if first is not None:
-            feeds[node.inputs[0]] = first
-        try:
-            (result,) = run_node(node.proto, self._file.opset, feeds)
-        except (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError) as error:
-            raise self._file.fault(
-                node, f"this constant cannot be computed: {error}", "export the model again"
-            ) from error
-        return np.asarray(result)
-
-    def _float32(self, name: str) -> np.ndarray:
+    def float32(self, name: str) -> np.ndarray:
+        """The tensor ``name`` as the file's operations read it; a quantized one in float32."""
         return self.get(name).astype(np.float32) if name in self.quantized else self._plain[name]
 
 
@@ -187,18 +101,6 @@ def number_type(name: str) -> Datatype | None:
     """The QONNX datatype ``name`` of a constant; None unless it holds numbers of up to 32 bits."""
     found = datatype(name)
     return found if found is not None and QInt.holding(found.low, found.high).bits <= MAX_BITS else None
-
-
-def run_node(proto: onnx.NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Outputs of one standard ONNX node on numpy arrays."""
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in feeds.items()
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output]
-    graph = helper.make_graph([proto], "constant", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    return list(ReferenceEvaluator(model).run(None, dict(feeds)))
 
 
 def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRule:

@@ -13,6 +13,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial
 from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, shifted
+from toolchain.frontend.folding import fold
 from toolchain.frontend.layout import CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
@@ -115,8 +116,8 @@ def read_qonnx(path: Path) -> ModelFile:
     reader = Reader(file)
     layout = input_layout(reader)
     value = reader.start(layout)
-    for node in [node for node in file.nodes if not reader.constants.fold(node)]:
-        if not reader.constants.fold(node):
+    for node in [node for node in file.nodes if not fold(reader.constants, node)]:
+        if not fold(reader.constants, node):
             read_node(reader, node)
     graph, output = whole_graph(reader, value)
     codes = {name: found.tensor for name, found in reader.integers.items()}

@@ -13,9 +13,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.frontend.codes import MOVERS
-from toolchain.frontend.constants import LINEAR_OPS, Constants, read_quant, rounding_of
+from toolchain.frontend.constants import Constants, read_quant, rounding_of
+from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
-from toolchain.frontend.qcdq import code_type
+from toolchain.frontend.qdq_parameters import LINEAR_OPS, code_type
 from toolchain.ir.names import Names
 
 ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
@@ -37,7 +38,7 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
     constants = Constants(file)
     builder = _Builder(file)
     for node in file.nodes:
-        if constants.fold(node):
+        if fold(constants, node):
             continue
         if node.domain == CHANNELS_LAST_DOMAIN:
             _channels_first(node, constants, builder)
