@@ -1,22 +1,33 @@
-"""Seconds of each stage of ``fpgaflow export``, the C simulation compiled from nothing and again from the cache.
+"""CPU seconds of ``fpgaflow export``, of this tree and of another one in turn, with an empty and with a filled cache.
 
-    python -m benchmarks export_time
+    git worktree add ../baseline COMMIT
+    python -m benchmarks export_time --baseline ../baseline --folder build/export_time
+    python -m benchmarks export_time                          # the stages of this tree only
 
-``ratio`` compares with the cold compilation of the same network. The row ``export`` is the sum of the stages, ``export
-again`` the sum with the cache filled; the comparison with the QONNX file and the report are not in it.
+A pair exports a network with both trees, each in a process and with a cache of its own; which is first alternates. CPU
+seconds are user and system time of the process and of all compilers that it starts, so other work on the machine counts
+little. Runs that --folder holds are not repeated: the command goes on where it was stopped. ``ratio`` of a row is that
+of the medians. Streaming networks have seeded weights and run on 1000 seeded images, MobileNetV2 is the quantized file
+below FPGAFLOW_DATA/models and runs on the random pixels that ``export`` takes without images.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
-from benchmarks.common import Row, Spent, middle, print_rows, timed, write_rows
+from benchmarks.common import Row, Spent, print_rows, timed, write_rows
 from benchmarks.networks import Network, images, write_qonnx
+from toolchain.files import write_text
 from toolchain.flow import stages
 from toolchain.flow.build import load_folder_images, load_hardware
 from toolchain.flow.options import Check, Search
@@ -24,80 +35,173 @@ from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.simulate.csim import build
 
-W2A2 = {"weight_bits": 2, "act_bits": 2}
-W4A4 = {"weight_bits": 4, "act_bits": 4}
+TREE = Path(__file__).resolve().parents[1]
 NETWORKS = (
-    Network("tfc-w2a2", "tfc", (1, 28, 28), 10, W2A2),
-    Network("lenet5-w4a4", "lenet5", (1, 28, 28), 10, W4A4),
-    Network("resnet8-w4a4", "resnet8", (3, 32, 32), 10, W4A4),
+    Network("lenet5-w4a4", "lenet5", (1, 28, 28), 10, {"weight_bits": 4, "act_bits": 4}),
+    Network("resnet8-w8a8", "resnet8", (3, 32, 32), 10, {"weight_bits": 8, "act_bits": 8}),
+    Network("resnet20-w8a8", "resnet20", (3, 32, 32), 10, {"weight_bits": 8, "act_bits": 8}),
 )
+ENGINE = "mobilenet_v2_a8w6b32"
+IMAGES = 1000
+EXPORT = "from toolchain.cli import main; main()"
 COLD, CACHED = "compile, cold", "compile, cached"
-COLUMNS = {"network": "network", "stage": "stage", "seconds": "s", "cpu_seconds": "CPU s", "baseline": "baseline",
-           "ratio": "ratio"}  # fmt: skip
+COLUMNS = {"network": "network", "what": "what", "pairs": "pairs", "baseline_cpu": "baseline CPU s", "cpu": "CPU s",
+           "ratio": "ratio", "peak_mb": "peak MB", "share": "share"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model file and how it is exported."""
+
+    name: str
+    model: Path
+    options: tuple[str, ...]
 
 
 def main() -> int:
     """Measure, write the rows, print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--baseline", type=Path, help="worktree to compare with; without it only stages are measured")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--warm", type=int, default=1, help="pairs that are exported again with the cache filled")
+    parser.add_argument("--only", action="append", choices=[*(n.name for n in NETWORKS), ENGINE])
+    parser.add_argument("--folder", type=Path, default=Path("build/export_time"), help="models and finished runs")
     arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    cases = [case for case in prepared(folder) if not arguments.only or case.name in arguments.only]
     rows: list[Row] = []
-    for network in NETWORKS:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_qonnx(network, folder / "model.onnx")
-            np.save(folder / "images.npy", images(network, arguments.images))
-            runs = [export(folder, f"run{i}", arguments.threads) for i in range(arguments.runs)]
-        rows += report(network, {stage: middle([run[stage] for run in runs]) for stage in runs[0]}, arguments.images)
-        write_rows("export_time", rows)
+    if arguments.baseline is not None:
+        measure(cases, arguments.baseline.resolve(), folder, arguments.pairs, arguments.warm)
+        rows += compared(json.loads((folder / "runs.json").read_text()), cases)
+    rows += [row for case in cases if case.name != ENGINE for row in staged(case, folder)]
+    write_rows("export_time", rows)
     print_rows("Export", rows, COLUMNS)
     return 0
 
 
-def export(folder: Path, name: str, threads: int) -> dict[str, Spent]:
-    """What each stage takes, from the model in ``folder`` to the comparison, with an empty cache to begin with."""
-    out = folder / name
-    out.mkdir()
-    os.environ["FPGAFLOW_CACHE"] = str(out / "cache")
+def prepared(folder: Path) -> list[Case]:
+    """The cases, their models and images written below ``folder`` unless they are there."""
+    cases = []
+    for network in NETWORKS:
+        model, pixels = folder / f"{network.name}.onnx", folder / f"{network.name}.npy"
+        if not pixels.is_file():
+            write_qonnx(network, model)
+            np.save(pixels, images(network, IMAGES))
+        cases.append(Case(network.name, model, ("--architecture", "streaming", "--images", str(pixels))))
+    model = Path(os.environ.get("FPGAFLOW_DATA", "")) / "models" / f"{ENGINE}.onnx"
+    if model.is_file():
+        cases.append(Case(ENGINE, model.resolve(), ("--architecture", "engine")))
+    return cases
+
+
+def measure(cases: list[Case], baseline: Path, folder: Path, pairs: int, warm: int) -> None:
+    """Run what runs.json does not hold yet; every run is written as soon as it is done."""
+    record = folder / "runs.json"
+    runs: list[Row] = json.loads(record.read_text()) if record.is_file() else []
+    done = {(run["network"], run["pair"]) for run in runs}
+    if len(done) < pairs * len(cases):
+        for tree in (baseline, TREE):  # numba compiles the cycle simulator at its first use and keeps it in the tree
+            exported(cases[0], tree, folder, again=False)
+    for pair in range(pairs):
+        for case in cases:
+            if (case.name, pair) in done:
+                continue
+            trees = [("baseline", baseline), ("this", TREE)]
+            for name, tree in trees if pair % 2 == 0 else trees[::-1]:
+                for kind, spent in exported(case, tree, folder, again=pair < warm).items():
+                    facts: Row = {"network": case.name, "pair": pair, "tree": name, "kind": kind}
+                    runs.append({**facts, "commit": commit(tree), **spent})
+            write_text(record, json.dumps(runs, indent=1) + "\n")
+
+
+def exported(case: Case, tree: Path, folder: Path, *, again: bool) -> dict[str, dict[str, float]]:
+    """CPU seconds and peak memory of an export with an empty cache and, on demand, of one more; below ``folder``."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        environment = os.environ | {"PYTHONPATH": str(tree), "FPGAFLOW_CACHE": f"{name}/cache"}
+        command = [sys.executable, "-c", EXPORT, "export", str(case.model), "--out", f"{name}/build", *case.options]
+        kinds = ("cold", "warm") if again else ("cold",)
+        return {kind: spent_by(command, environment, Path(name)) for kind in kinds}
+
+
+def spent_by(command: list[str], environment: dict[str, str], folder: Path) -> dict[str, float]:
+    """CPU seconds of a process and of all that it waited for, its peak memory, and the images it was verified on."""
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command}: exit code {process.returncode}")
+    verified = json.loads((folder / "build" / "report.json").read_text())["verification"]
+    if verified["csim_mismatches"]:
+        raise SystemExit(f"{command}: {verified['csim_mismatches']} codes differ")
+    cpu = round(used.ru_utime + used.ru_stime, 2)
+    return {"cpu": cpu, "peak_mb": used.ru_maxrss // 1024, "images": verified["images"]}
+
+
+def commit(tree: Path) -> str:
+    """What is checked out in ``tree``."""
+    command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def compared(runs: list[Row], cases: list[Case]) -> list[Row]:
+    """A row a network and kind of run: medians of both trees and their ratio."""
+    rows: list[Row] = []
+    for case in cases:
+        for kind in ("cold", "warm"):
+            both = {
+                name: [run for run in runs if (run["network"], run["kind"], run["tree"]) == (case.name, kind, name)]
+                for name in ("baseline", "this")
+            }
+            if not all(both.values()):
+                continue
+            cpu = {name: median(float(run["cpu"] or 0) for run in found) for name, found in both.items()}
+            rows.append(
+                {
+                    "network": case.name,
+                    "what": f"export, {kind}",
+                    "pairs": len(both["this"]),
+                    "images": both["this"][-1]["images"],
+                    "baseline_commit": both["baseline"][-1]["commit"],
+                    "commit": both["this"][-1]["commit"],
+                    "baseline_cpu": round(cpu["baseline"], 2),
+                    "cpu": round(cpu["this"], 2),
+                    "ratio": float(f"{cpu['this'] / cpu['baseline']:.3g}"),
+                    "peak_mb": max(int(run["peak_mb"] or 0) for run in both["this"]),
+                }
+            )
+    return rows
+
+
+def staged(case: Case, folder: Path) -> list[Row]:
+    """A row a stage of this tree: its CPU seconds and its share of their sum, with an empty cache to begin with."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        os.environ["FPGAFLOW_CACHE"] = f"{name}/cache"
+        spent = stage_times(case.model, folder / f"{case.name}.npy", Path(name))
+    whole = sum(each.cpu for stage, each in spent.items() if stage != CACHED)
+    return [
+        {"network": case.name, "what": stage, "cpu": round(each.cpu, 2), "share": round(each.cpu / whole, 3)}
+        for stage, each in spent.items()
+    ]
+
+
+def stage_times(model: Path, pixels: Path, out: Path) -> dict[str, Spent]:
+    """What each stage takes; the comparison with the QONNX file, the units' vectors and the report are not in it."""
     spent: dict[str, Spent] = {}
-    _, spent["lower"] = timed(lambda: stages.lower(folder / "model.onnx", out))
-    _, spent["explore"] = timed(lambda: stages.explore(out, Search()))
+    threads = os.cpu_count() or 1
+    _, spent["lower"] = timed(lambda: stages.lower(model, out))
+    _, spent["explore"] = timed(lambda: stages.explore(out, Search(architecture="streaming")))
     hls, spent["generate"] = timed(lambda: stages.generate(out))
     graph, _ = load_hardware(out)
     files = {str(path.relative_to(hls)): path.read_text() for path in sorted(hls.rglob("*")) if path.is_file()}
     _, spent[COLD] = timed(lambda: build(graph, files, jobs=threads))
     csim, spent[CACHED] = timed(lambda: build(graph, files, jobs=threads))
-    pixels = load_folder_images(out, Check(images=folder / "images.npy", count=None))
-    codes = encode(graph, pixels.x)
+    codes = encode(graph, load_folder_images(out, Check(images=pixels, count=None)).x)
     found, spent["simulate"] = timed(lambda: csim.run(codes, threads=threads))
     expected, spent["compare"] = timed(lambda: evaluate(graph, codes)[graph.output])
     if not np.array_equal(found, expected):
         raise SystemExit(f"{out}: the C simulation differs from the integer network")
     return spent
-
-
-def report(network: Network, spent: dict[str, Spent], count: int) -> list[Row]:
-    """A row a stage, then the whole export, and the same again with the cache filled."""
-    whole = Spent(*(sum(getattr(s, kind) for n, s in spent.items() if n != CACHED) for kind in ("wall", "cpu")))
-    saved = Spent(spent[COLD].wall - spent[CACHED].wall, spent[COLD].cpu - spent[CACHED].cpu)
-    again = Spent(whole.wall - saved.wall, whole.cpu - saved.cpu)
-    entries = [(stage, each, COLD) for stage, each in spent.items()]
-    entries += [("export", whole, COLD), ("export again", again, "export")]
-    walls = {stage: each.wall for stage, each, _ in entries}
-    return [
-        {
-            "network": network.name,
-            "stage": stage,
-            "images": count if stage not in ("lower", "explore", "generate", COLD, CACHED) else None,
-            "seconds": round(each.wall, 4),
-            "cpu_seconds": round(each.cpu, 3),
-            "baseline": baseline,
-            "ratio": float(f"{each.wall / walls[baseline]:.3g}"),
-        }
-        for stage, each, baseline in entries
-    ]
 
 
 if __name__ == "__main__":
