@@ -38,6 +38,9 @@ DRIVER = "sim/drive.cpp"
 UNITS_AN_OBJECT = 64
 """Units compiled together: reading the headers costs as much as some twenty units."""
 
+FEW_UNITS = 20
+"""Up to so many units are compiled with the top and the harness."""
+
 BOUNDED_FLAGS = ("-DFPGAFLOW_BOUNDED", "-O0")  # its threads wait for each other, not for arithmetic
 ERROR_LINES = 12
 
@@ -145,18 +148,21 @@ def _sim_files() -> dict[str, str]:
 
 
 def _tasks(files: Mapping[str, str], top: str, prefix: Path, taps: bool) -> list[_Task]:
-    """Groups of units, which depend on the static headers and their own constants; the top with the harness."""
+    """The top with the harness; groups of units, which depend on the static headers and their own constants."""
     headers = _below(files, "include/")
     units = [path for path in sorted(files) if path.startswith("src/units/")]
     groups = [units[i : i + UNITS_AN_OBJECT] for i in range(0, len(units), UNITS_AN_OBJECT)]
-    tasks = [
-        _Task(tuple(group), (), (prefix.name, *headers, *(text for path in group for text in _unit(files, path))))
-        for group in groups
-    ]
     flags = (f"-DFPGAFLOW_TOP={top}", *(["-DFPGAFLOW_TAPS"] if taps else []))
     tops = ["src/top.cpp", "src/top.hpp", "src/streams.hpp", *([DRIVER] if DRIVER in files else [])]
+    ends = (DRIVER if DRIVER in files else "src/top.cpp", str(prefix / "harness.cpp"))
     depends = (prefix.name, *headers, *(files[path] for path in tops), *_below(files, "host/"))
-    return [_Task((tops[-1] if DRIVER in files else tops[0], str(prefix / "harness.cpp")), flags, depends), *tasks]
+    parts = [(group, tuple(text for path in group for text in _unit(files, path))) for group in groups]
+    if len(units) <= FEW_UNITS:
+        return [_Task((*units, *ends), flags, (*depends, *(text for _, texts in parts for text in texts)))]
+    return [
+        _Task(ends, flags, depends),
+        *(_Task(tuple(group), (), (prefix.name, *headers, *texts)) for group, texts in parts),
+    ]
 
 
 def _below(files: Mapping[str, str], folder: str) -> list[str]:
