@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import conditions
-from tests.random_qonnx import exact_or_refused
+from tests.random_qonnx import agreement
 from tests.random_wide import random_wide
-from tests.verdicts import demand_one_verdict
+from tests.verdicts import demand_verdict, lowered
 from toolchain.errors import UserError
 from toolchain.files import write_text
 
@@ -69,14 +69,15 @@ def tried(seeds: list[int]) -> Block:
 
 def one(block: Block, path: Path, seed: int) -> None:
     """Count the network of ``seed``; a failure of any kind is what this looks for, and keeps its seed."""
-    fault: UserError | None = None
     try:
-        found = exact_or_refused(random_wide(path, seed), seed)
+        built = lowered(random_wide(path, seed))
+        found = None if isinstance(built, UserError) else agreement(*built, seed)
     except Exception as error:  # noqa: BLE001  every exception is a finding
         block.failed.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
         return
+    fault = built if isinstance(built, UserError) else None
     try:
-        fault = demand_one_verdict(path)
+        demand_verdict(path, fault)
     except Exception as error:  # noqa: BLE001  as above
         block.differs.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
     if found is None:
@@ -88,6 +89,7 @@ def one(block: Block, path: Path, seed: int) -> None:
 def kind(fault: UserError | None) -> str:
     """A refusal without its numbers and names."""
     what = "" if fault is None else fault.what
+    what = re.sub(r" at \S+$", "", what)
     return re.sub(r"\([^)]*\)|\[[^]]*\]|'[^']*'|-?\d[\d.]*(e[-+]?\d+)?", "#", what)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tests.onnx_models import Net
+from tests.verdicts import lowered
 from toolchain.errors import UserError
-from toolchain.flow.inputs import chosen_encoding
 from toolchain.frontend.agreement import Agreement, compare
-from toolchain.frontend.read import read_qonnx
-from toolchain.lowering.pipeline import to_integer
+from toolchain.frontend.read import ModelFile
+from toolchain.ir.encode import random_inputs
+from toolchain.ir.graph import Graph
 
 ROUNDINGS = ("ROUND", "ROUND", "ROUND", "FLOOR", "CEIL", "HALF_EVEN")
 
@@ -200,13 +201,14 @@ def random_qonnx(path: Path, seed: int, *, maps: bool = True, quantized: float =
 
 def exact_or_refused(path: Path, seed: int, images: int = 4) -> Agreement | None:
     """How the integer network agrees with the file, None where it is refused; anything else is raised."""
-    try:
-        model = read_qonnx(path)
-        integer = to_integer(model.graph, chosen_encoding(model, None)[0])
-    except UserError:
-        return None
+    found = lowered(path)
+    return None if isinstance(found, UserError) else agreement(*found, seed, images)
+
+
+def agreement(model: ModelFile, integer: Graph, seed: int, images: int = 4) -> Agreement:
+    """How the ``integer`` network agrees with its file on random numbers."""
     rng = np.random.default_rng(seed)
     x: np.ndarray = rng.normal(0, 1, (images, *integer.input.shape)).astype(np.float32)
     if integer.encoding is not None and integer.encoding.quantizer is None:
-        x = rng.integers(0, 256, x.shape, dtype=np.uint8)
+        x = random_inputs(integer.encoding, x.shape)
     return compare(model, integer, x)

@@ -68,7 +68,28 @@ class WideNet(RandomNet):
             few = int(self.rng.integers(1, 8))
             ends = (-(1 << few - 1), (1 << few - 1) - 1) if low else (0, (1 << few) - 1)
             codes = net.add("Clip", codes, *(net.const(end, dtype) for end in ends))
+        if bits == 8 and self.chance(0.25):
+            codes = self.moved(codes)
         self.x = net.add("DequantizeLinear", codes, scale, *given)
+
+    def moved(self, codes: str) -> str:
+        """Codes that are only moved, or the largest of some."""
+        if len(self.shape) < 3 or self.chance(0.4):
+            return self.net.add("Identity", codes)
+        kernel = [self.pick(1, min(size, 2)) for size in self.shape[1:]]
+        return self.net.add("MaxPool", codes, kernel_shape=kernel, pads=[0, 0, kernel[0] - 1, kernel[1] - 1])
+
+    def integer_input(self) -> None:
+        """The network's input as integers, and what DequantizeLinear says that they are worth."""
+        self.net.input = self.pick(*OLD)
+        zero = self.net.const(self.pick(0, 5), TYPES[self.net.input][0])
+        self.x = self.net.add("DequantizeLinear", self.x, self.net.const(self.scale(0.005, 0.05)), zero)
+
+    def codes_out(self) -> None:
+        """Codes as the network's output."""
+        self.net.output = self.pick(*OLD)
+        zero = self.net.const(self.pick(0, 3), TYPES[self.net.output][0])
+        self.x = self.net.add("QuantizeLinear", self.x, self.net.const(self.scale(0.02, 0.5)), zero)
 
     def sums(self) -> None:
         """Two or three terms of scales of their own, added and quantized, or not, behind; most are not in front."""
@@ -138,6 +159,8 @@ def random_wide(path: Path, seed: int) -> Path:
     """The random network of ``seed``, written to ``path``."""
     net = WideNet(seed)
     layers = [net.sums, net.sums, net.sums, net.several, net.groups, net.conv, net.pool, net.joined, net.residual]
+    if net.chance(0.1):
+        net.integer_input()
     if net.chance(0.9):
         net.quant()
     for _ in range(net.pick(1, 2, 2, 3)):
@@ -147,6 +170,8 @@ def random_wide(path: Path, seed: int) -> Path:
         if net.chance(0.8):
             net.quant()
     net.x = net.finish()
+    if net.chance(0.15):
+        net.codes_out()
     if net.chance(0.4):
         net.rename()
     return net.net.save(path, net.x)

@@ -7,31 +7,42 @@ from pathlib import Path
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.inputs import chosen_encoding
-from toolchain.frontend.read import read_qonnx
+from toolchain.frontend.read import ModelFile, read_qonnx
+from toolchain.ir.graph import Graph
 from toolchain.lowering.pipeline import to_integer
 
 
-def demand_one_verdict(path: Path) -> UserError | None:
-    """Why the export refuses ``path``, None when it does not; AssertionError where the check differs.
-
-    Both must refuse or both build, for the same reason, and at the same node where it is one node's.
-    """
+def lowered(path: Path) -> tuple[ModelFile, Graph] | UserError:
+    """The file ``path`` and its integer network as the export makes them, or why it refuses."""
     try:
         model = read_qonnx(path)
-        to_integer(model.graph, chosen_encoding(model, None)[0])
-        fault = None
+        return model, to_integer(model.graph, chosen_encoding(model, None)[0])
     except UserError as error:
-        fault = error
+        return error
+
+
+def demand_one_verdict(path: Path) -> UserError | None:
+    """Why the export refuses ``path``, None when it does not; AssertionError where the check differs."""
+    found = lowered(path)
+    fault = found if isinstance(found, UserError) else None
+    demand_verdict(path, fault)
+    return fault
+
+
+def demand_verdict(path: Path, fault: UserError | None) -> None:
+    """AssertionError unless the check says of ``path`` what the export does: builds it, or refuses it for ``fault``.
+
+    The reason is the same, and the node where it is one node's.
+    """
     try:
         found = check(path)
     except UserError as error:
         assert fault is not None, f"the check alone refuses the file: {error}"
         assert str(fault) == str(error)
-        return fault
+        return
     if fault is None:
         assert found.supported, f"the check alone refuses: {found.verdict}"
-        return None
+        return
     assert found.first is not None, f"the export alone refuses: {fault}"
     assert (found.first.reason, found.first.hint) == (fault.what, fault.hint)
     assert found.first.name in fault.where, f"the check blames {found.first.name}, the export {fault.where}"
-    return fault
