@@ -15,7 +15,8 @@ from toolchain.errors import UserError
 from toolchain.ir.model_ops import Clamp, LeakyRelu, Quantize
 from toolchain.ir.types import QInt, Quantizer, Value
 from toolchain.lowering.pipeline import to_integer
-from toolchain.lowering.requantize import Requantizer, TooManyCodes, requantizer_node
+from toolchain.lowering.requantize import Requantizer
+from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
 from toolchain.lowering.scaled import Scaled, Term, affine, leaky
 
 SLOPES = [0.0, 0.125, 0.01, 0.3, 1.0, 2.5]

@@ -13,16 +13,9 @@ from toolchain.errors import FlowError
 from toolchain.ir.evaluate import ROUNDING, evaluate_node
 from toolchain.ir.ops import MulShift, Threshold
 from toolchain.ir.types import QInt, Value
-from toolchain.lowering.requantize import (
-    Requantizer,
-    definition,
-    definitions,
-    prove,
-    requantizer_node,
-    round_ratio,
-    to_mul_shift,
-    to_threshold,
-)
+from toolchain.lowering.mul_shift import to_mul_shift
+from toolchain.lowering.requantize import Requantizer, definition, definitions, round_ratio, to_threshold
+from toolchain.lowering.requantizer_node import prove, requantizer_node
 
 COMMON = {"name": "q", "inputs": ("x",), "outputs": (Value("y", (1, 1, 1), QInt(8, True)),)}
 float32 = st.floats(min_value=2.0**-12, max_value=4.0, width=32)

@@ -16,9 +16,9 @@ from toolchain.ir.model_ops import Affine, LeakyRelu, RealAdd
 from toolchain.ir.ops import MulShift, Threshold
 from toolchain.ir.ranges import dot_bounds, line_range
 from toolchain.ir.types import Encoding, InputType, QInt, Value
-from toolchain.lowering import requantize
 from toolchain.lowering.pipeline import to_integer
-from toolchain.lowering.requantize import Requantizer, TooManyCodes, definition, requantizer_node
+from toolchain.lowering.requantize import Requantizer, definition, to_threshold
+from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
 
 DEVIATIONS = np.float64(np.float32([0.229, 0.224, 0.225]))
 
@@ -51,7 +51,7 @@ def test_16_bits_take_a_multiplier_at_every_width_of_the_sum(reach_bits, signed)
     requantizer = random_line(reach_bits, 3, reach, kind)
     node = node_of(requantizer, -reach, reach)
     assert isinstance(node, MulShift)
-    rows = requantize.to_threshold(requantizer, -reach, reach)[0][:, ::997]
+    rows = to_threshold(requantizer, -reach, reach)[0][:, ::997]
     random = np.random.default_rng(0).integers(-reach, reach + 1, (3, 200))
     points = np.clip(np.concatenate([rows, rows - 1, [[-reach, reach]] * 3, random], axis=1), -reach, reach)
     expected = [definition(requantizer, c, row.tolist()) for c, row in enumerate(points)]
@@ -64,7 +64,7 @@ def test_16_bits_take_a_multiplier_at_every_width_of_the_sum(reach_bits, signed)
 def test_channels_are_found_in_blocks_as_they_are_together(monkeypatch):
     requantizer = random_line(1, 5, 1 << 24, QInt(13, False))
     whole = node_of(requantizer, -(1 << 24), 1 << 24)
-    monkeypatch.setattr(requantize, "BLOCK_STEPS", 2 << 13)
+    monkeypatch.setattr("toolchain.lowering.requantizer_node.BLOCK_STEPS", 2 << 13)
     blocks = node_of(requantizer, -(1 << 24), 1 << 24)
 
     assert [n.mul.tolist() for n in (whole, blocks)] == [whole.mul.tolist()] * 2

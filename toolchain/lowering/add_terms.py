@@ -21,15 +21,10 @@ from toolchain.ir.model_ops import Quantize
 from toolchain.ir.ops import Add, Array, MulShift, Node, Threshold, signed_digits, trailing_zeros
 from toolchain.ir.types import QInt
 from toolchain.lowering.definition import make_requantizer
+from toolchain.lowering.mul_shift import COARSE, to_mul_shift
 from toolchain.lowering.pair_steps import FREE, PairSteps, pair_steps, separating
-from toolchain.lowering.requantize import (
-    COARSE,
-    LUT_PER_DSP,
-    Requantizer,
-    mul_shift_cost,
-    threshold_cost,
-    to_mul_shift,
-)
+from toolchain.lowering.requantize import Requantizer
+from toolchain.lowering.requantizer_node import LUT_PER_DSP, mul_shift_cost, threshold_cost
 from toolchain.lowering.scaled import Scaled, Term, fractions, zipped
 from toolchain.lowering.state import Lowering
 

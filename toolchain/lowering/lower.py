@@ -1,7 +1,7 @@
 """MODEL -> INTEGER: replace real arithmetic by integer arithmetic that is equal to it.
 
 Each real value is followed as scaled integers (``scaled.py``); convolutions become integer products
-(``lower_spatial.py``), quantizers become proven requantizers (``requantize.py``), and what is left at the output
+(``lower_spatial.py``), quantizers become proven requantizers (``requantizer_node.py``), and what is left at the output
 becomes the host's decoding.
 """
 
@@ -29,7 +29,7 @@ from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, 
 from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.definition import make_requantizer
-from toolchain.lowering.requantize import TooManyCodes, requantizer_node
+from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 from toolchain.lowering.state import (
     Lowering,

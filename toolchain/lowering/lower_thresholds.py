@@ -14,7 +14,8 @@ from toolchain.errors import UserError
 from toolchain.ir.model_ops import MultiThreshold
 from toolchain.ir.ops import Array
 from toolchain.ir.types import QInt, Value
-from toolchain.lowering.requantize import Requantizer, TooManyCodes, cheaper
+from toolchain.lowering.requantize import Requantizer
+from toolchain.lowering.requantizer_node import TooManyCodes, cheaper
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, settle
 from toolchain.lowering.state import Lowering, lower_node, single, where
 
