@@ -8,7 +8,7 @@ from toolchain.frontend.constants import QuantRule, read_quant, rounding_of
 from toolchain.frontend.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import narrow_codes
 from toolchain.frontend.reader import Reader
-from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Quantize, Relu
+from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Relu
 from toolchain.ir.types import Quantizer
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -172,15 +172,4 @@ def read_trunc(reader: Reader, node: OnnxNode) -> None:
         grid=grid,
         step=(numbers[3] if second else scale,),
     )
-    reader.emit(
-        node,
-        source.layout,
-        lambda name, value: Quantize(
-            name=name,
-            inputs=(source.value.name,),
-            outputs=(value,),
-            origin=(node.name,),
-            quantizer=quantizer,
-            tensor=node.outputs[0],
-        ),
-    )
+    reader.quantize(node, source, quantizer)

@@ -14,7 +14,7 @@ from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Codes, Integers, Reader
-from toolchain.ir.model_ops import Affine, Quantize
+from toolchain.ir.model_ops import Affine
 from toolchain.ir.types import Quantizer
 
 MOVERS = frozenset(
@@ -59,19 +59,7 @@ def quantizer_of(reader: Reader, node: OnnxNode, codes: Codes, step: tuple[float
 def _quantized(reader: Reader, name: str, codes: Codes) -> Integers:
     quantizer = quantizer_of(reader, codes.node, codes, (1.0,))
     source = codes.source
-    value = reader.emit(
-        codes.node,
-        source.layout,
-        lambda own, value: Quantize(
-            name=own,
-            inputs=(source.value.name,),
-            outputs=(value,),
-            origin=codes.origin,
-            quantizer=quantizer,
-            tensor=name,
-        ),
-        define=False,
-    )
+    value = reader.quantize(codes.node, source, quantizer, codes.origin, tensor=name, define=False)
     return Integers(Tensor(value, source.layout, name), codes.zero_point, codes.type)
 
 

@@ -9,7 +9,7 @@ from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.model_ops import Quantize, RealAdd
+from toolchain.ir.model_ops import RealAdd
 from toolchain.ir.ops import ArgMax
 from toolchain.ir.types import Quantizer
 
@@ -27,18 +27,7 @@ def read_quantizer(reader: Reader, node: OnnxNode) -> None:
         rounding=rule.rounding,
         bipolar=rule.bipolar,
     )
-    reader.emit(
-        node,
-        source.layout,
-        lambda name, value: Quantize(
-            name=name,
-            inputs=(source.value.name,),
-            outputs=(value,),
-            origin=(node.name,),
-            quantizer=quantizer,
-            tensor=node.outputs[0],
-        ),
-    )
+    reader.quantize(node, source, quantizer)
 
 
 def read_arithmetic(reader: Reader, node: OnnxNode) -> None:

@@ -14,7 +14,6 @@ from toolchain.frontend.linear import emit_affine
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.qdq_parameters import parameters
 from toolchain.frontend.reader import Codes, Reader
-from toolchain.ir.model_ops import Quantize
 
 
 def read_quantize_linear(reader: Reader, node: OnnxNode) -> None:
@@ -56,18 +55,7 @@ def read_dequantize_linear(reader: Reader, node: OnnxNode) -> None:
     if node.input(2) and given.type != codes.type:
         raise reader.file.fault(node, "its zero point is of another type than the codes", "export the model again")
     quantizer = quantizer_of(reader, node, codes)
-    reader.emit(
-        node,
-        source.layout,
-        lambda name, value: Quantize(
-            name=name,
-            inputs=(source.value.name,),
-            outputs=(value,),
-            origin=(*codes.origin, node.name),
-            quantizer=quantizer,
-            tensor=node.outputs[0],
-        ),
-    )
+    reader.quantize(node, source, quantizer, (*codes.origin, node.name))
 
 
 def _dequantize(reader: Reader, node: OnnxNode) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
+from toolchain.ir.model_ops import Quantize
 from toolchain.ir.names import CPP_WORDS, Names, identifier
 from toolchain.ir.ops import Node
-from toolchain.ir.types import QInt, Real, Value
+from toolchain.ir.types import QInt, Quantizer, Real, Value
 
 MAX_NAME = 48
 """Of a name in the IR, before the number that makes it differ."""
@@ -156,6 +157,34 @@ class Reader:
         if define:
             self.tensors[onnx_name] = Tensor(value, layout, onnx_name)
         return value
+
+    def quantize(
+        self,
+        node: OnnxNode,
+        source: Tensor,
+        quantizer: Quantizer,
+        origin: tuple[str, ...] = (),
+        *,
+        tensor: str = "",
+        define: bool = True,
+    ) -> Value:
+        """Append the Quantize of ``source`` that stands for ``node`` and the nodes in front of it, ``origin``.
+
+        ``tensor`` is the ONNX tensor of its codes, the node's output where it is not given.
+        """
+        return self.emit(
+            node,
+            source.layout,
+            lambda name, value: Quantize(
+                name=name,
+                inputs=(source.value.name,),
+                outputs=(value,),
+                origin=origin or (node.name,),
+                quantizer=quantizer,
+                tensor=tensor or node.outputs[0],
+            ),
+            define=define,
+        )
 
     def alias(self, node: OnnxNode, tensor: Tensor, layout: Layout | None = None, output: int = 0) -> None:
         """Output ``output`` of ``node`` is the value of ``tensor``, seen with ``layout``."""
