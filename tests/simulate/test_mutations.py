@@ -38,6 +38,7 @@ IMAGES = 64
 def _units_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units that are compiled together would share what one of them brings."""
     monkeypatch.setattr(compiler, "UNITS_AN_OBJECT", 1)
+    monkeypatch.setattr(compiler, "FEW_UNITS", 0)
 
 
 def vectors() -> Graph:
