@@ -46,7 +46,7 @@ IMAGES = 1000
 EXPORT = "from toolchain.cli import main; main()"
 COLD, CACHED = "compile, cold", "compile, cached"
 COLUMNS = {"network": "network", "what": "what", "pairs": "pairs", "baseline_cpu": "baseline CPU s", "cpu": "CPU s",
-           "ratio": "ratio", "peak_mb": "peak MB", "share": "share"}  # fmt: skip
+           "ratio": "ratio", "share": "share"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def measure(cases: list[Case], baseline: Path, folder: Path, pairs: int, warm: i
     runs: list[Row] = json.loads(record.read_text()) if record.is_file() else []
     done = {(run["network"], run["pair"]) for run in runs}
     if len(done) < pairs * len(cases):
-        for tree in (baseline, TREE):  # numba compiles the cycle simulator at its first use and keeps it in the tree
+        for tree in (baseline, TREE):  # the first use of a tree also compiles its Python, and fd93236's cycle simulator
             exported(cases[0], tree, folder, again=False)
     for pair in range(pairs):
         for case in cases:
@@ -116,7 +116,7 @@ def measure(cases: list[Case], baseline: Path, folder: Path, pairs: int, warm: i
 
 
 def exported(case: Case, tree: Path, folder: Path, *, again: bool) -> dict[str, dict[str, float]]:
-    """CPU seconds and peak memory of an export with an empty cache and, on demand, of one more; below ``folder``."""
+    """CPU seconds of an export with an empty cache and, on demand, of one more; both below ``folder``."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         environment = os.environ | {"PYTHONPATH": str(tree), "FPGAFLOW_CACHE": f"{name}/cache"}
         command = [sys.executable, "-c", EXPORT, "export", str(case.model), "--out", f"{name}/build", *case.options]
@@ -125,7 +125,7 @@ def exported(case: Case, tree: Path, folder: Path, *, again: bool) -> dict[str, 
 
 
 def spent_by(command: list[str], environment: dict[str, str], folder: Path) -> dict[str, float]:
-    """CPU seconds of a process and of all that it waited for, its peak memory, and the images it was verified on."""
+    """CPU seconds of a process and of all that it waited for, and how many images it was verified on."""
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -134,8 +134,7 @@ def spent_by(command: list[str], environment: dict[str, str], folder: Path) -> d
     verified = json.loads((folder / "build" / "report.json").read_text())["verification"]
     if verified["csim_mismatches"]:
         raise SystemExit(f"{command}: {verified['csim_mismatches']} codes differ")
-    cpu = round(used.ru_utime + used.ru_stime, 2)
-    return {"cpu": cpu, "peak_mb": used.ru_maxrss // 1024, "images": verified["images"]}
+    return {"cpu": round(used.ru_utime + used.ru_stime, 2), "images": verified["images"]}
 
 
 def commit(tree: Path) -> str:
@@ -167,7 +166,6 @@ def compared(runs: list[Row], cases: list[Case]) -> list[Row]:
                     "baseline_cpu": round(cpu["baseline"], 2),
                     "cpu": round(cpu["this"], 2),
                     "ratio": float(f"{cpu['this'] / cpu['baseline']:.3g}"),
-                    "peak_mb": max(int(run["peak_mb"] or 0) for run in both["this"]),
                 }
             )
     return rows

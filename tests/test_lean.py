@@ -18,7 +18,7 @@ TRAINING = {"torch", "brevitas", "lightning", "sklearn", "tensorboard"}
 HEAVY = (
     FRAMEWORKS
     | TRAINING
-    | {"numpy", "scipy", "numba", "pulp", "highspy", "matplotlib", "jinja2", "joblib", "pooch", "PIL"}
+    | {"numpy", "scipy", "pulp", "highspy", "matplotlib", "jinja2", "joblib", "pooch", "PIL"}
 )
 
 HOMES = {

@@ -221,6 +221,24 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
     return target
 
 
+def source_library(source: Path) -> Path:
+    """The library of one ``source`` that includes no header of a project, compiled unless the cache holds it.
+
+    Raises:
+        UserError: no g++.
+        FlowError: it does not compile.
+    """
+    text = source.read_text(encoding="utf-8")
+    library = cache_folder() / "lib" / f"{digest([*compiler(), *FLAGS, text])}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix="source-") as name:
+            output = Path(name) / library.name
+            run_compiler([compiler()[0], *FLAGS, "-shared", str(source), "-o", str(output)], source.parent)
+            os.replace(output, library)
+    return library
+
+
 def _link(objects: Sequence[Path], folder: Path, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     output = folder / library.name
