@@ -229,7 +229,9 @@ class TestWideElements(Wide):
     """Additions with wide factors, and what only moves or compares numbers of 62 bits."""
 
     def graphs(self) -> Iterator[Graph]:
-        for bits, factors in ((8, (1 << 52, -(1 << 53) + 1)), (31, ((1 << 29) - 1, -(1 << 29))), (60, (1, -1))):
+        each = [(1 << 29) - 1, -(1 << 29)], [-(1 << 30), 1]  # a factor a channel
+        same = (8, (1 << 52, -(1 << 53) + 1)), (31, ((1 << 29) - 1, -(1 << 29))), (60, (1, -1))
+        for bits, factors in (*same, (30, each)):
             b = Builder((1, 2, 2), bits, signed=True)
             right = b.mulshift(b.input)
             right = _changed(b, b.input.shape, mul=np.array([-1]), add=np.array([0]), shift=0, **_limits(bits))
