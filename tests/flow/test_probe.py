@@ -15,6 +15,7 @@ from toolchain.frontend.read import read_qonnx
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops import MatVec
 from toolchain.lowering.pipeline import to_integer
+from toolchain.memory import RESERVED, Memory
 
 
 def images(graph: Graph) -> np.ndarray:
@@ -46,6 +47,18 @@ def test_a_wrong_weight_is_found_behind_it(tmp_path: Path) -> None:
     assert found.verdict.endswith("(ONNX Quant_3)")
     last = found.taps[-1]
     assert (last.codes, bool(last.spread)) == (0, True)
+
+
+def test_a_probe_in_little_memory_finds_the_same(tmp_path: Path) -> None:
+    """The QONNX file in pieces of one tensor, on an exact network and on one with a wrong weight."""
+    model = read_qonnx(residual(tmp_path / "net.onnx"))
+    integer = to_integer(model.graph)
+    first = next(node for node in integer.nodes if isinstance(node, MatVec))
+    wrong = rewrite_nodes(integer, lambda n: replace(n, weight=-n.weight) if n is first else n)
+
+    for graph in (integer, wrong):
+        x = images(graph)
+        assert probe(model, graph, x, memory=Memory(RESERVED + 8)) == probe(model, graph, x)
 
 
 @pytest.mark.needs_gxx

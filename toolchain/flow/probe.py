@@ -8,7 +8,9 @@ where it arises; ``spread`` counts what has differed since the input.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite, prod
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +20,17 @@ from toolchain.files import digest_file
 from toolchain.flow.build import load_folder_images, load_hardware
 from toolchain.flow.options import Check
 from toolchain.flow.records import ModelRecord, read_record
-from toolchain.frontend.agreement import Coded, quantizer_codes
-from toolchain.frontend.execute import execute_qonnx
+from toolchain.frontend.agreement import Coded, quantized_sources, quantizer_codes
+from toolchain.frontend.execute import execute_in_parts
 from toolchain.frontend.read import ModelFile, read_qonnx
+from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import encode, host_values
-from toolchain.ir.evaluate import evaluate
+from toolchain.ir.evaluate import values
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array, Node, Reshape
 from toolchain.ir.store import load
-from toolchain.memory import Memory, spans
-from toolchain.simulate.compare import compared_taps
+from toolchain.memory import DEFAULT_MEMORY, Memory, spans
+from toolchain.simulate.compare import TAP_SHARE, compared_taps
 from toolchain.simulate.csim import CSim, build
 
 FRAMES = 4
@@ -84,9 +87,10 @@ def probe(
     model: ModelFile, integer: Graph, images: Array, csim: CSim | None = None, memory: Memory | None = None
 ) -> Probe:
     """Run ``images`` (N, H, W, C), uint8 pixels or real values, through all executions; meant for a few frames."""
-    taps = [*_model_taps(model, integer, images)]
+    memory = memory or DEFAULT_MEMORY
+    taps = [*_model_taps(model, integer, images, memory)]
     if csim is not None:
-        taps += _csim_taps(csim, encode(csim.graph, images), memory or Memory())
+        taps += _csim_taps(csim, encode(csim.graph, images), memory)
     return Probe(len(images), tuple(taps))
 
 
@@ -111,37 +115,110 @@ def _project_files(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(project)): p.read_text() for p in sorted(project.rglob("*")) if p.is_file()}
 
 
-def _model_taps(model: ModelFile, integer: Graph, images: Array) -> list[Tap]:
+def _model_taps(model: ModelFile, integer: Graph, images: Array, memory: Memory) -> list[Tap]:
     """Taps of the MODEL graph's nodes against the QONNX file and the integer graph."""
+    tallies = {node.name: _Tally() for node in model.graph.nodes}
+    for frame in spans(len(images), 1):
+        _compare_frame(model, integer, images[frame], memory, tallies)
+    found = []
+    for node in model.graph.nodes:
+        tally = tallies[node.name]
+        counts = {"codes": tally.codes, "spread": tally.spread} if tally.coded else {}
+        found.append(_tap(node, len(images), error=tally.error, **counts))
+    return found
+
+
+@dataclass
+class _Tally:
+    """What differs at a node over all frames; ``largest`` and ``furthest`` are of its real values."""
+
+    coded: bool = False
+    codes: int = 0
+    spread: int = 0
+    real: bool = False
+    largest: float = 0.0
+    furthest: float = 0.0
+
+    @property
+    def error(self) -> float | None:
+        """The largest difference, relative to the largest element."""
+        if not self.real:
+            return None
+        return self.furthest / self.largest if self.largest and isfinite(self.furthest) else self.furthest
+
+    def add_reals(self, float32: Array, float64: Array) -> None:
+        """Compare two executions; where only one is finite they are infinitely far apart."""
+        self.real = True
+        if not np.array_equal(np.isfinite(float32), np.isfinite(float64)):
+            self.furthest = float("inf")
+            return
+        self.largest = max(self.largest, float(np.abs(float64).max(initial=0.0)))
+        self.furthest = max(self.furthest, float(np.abs(float32 - float64).max(initial=0.0)))
+
+
+class _Pulled:
+    """Values of an iterator by name; those that come before the one asked for are kept."""
+
+    def __init__(self, source: Iterator[tuple[str, Array]]) -> None:
+        self._source = source
+        self._early: dict[str, Array] = {}
+
+    def take(self, name: str) -> Array:
+        """The value called ``name``, once."""
+        while name not in self._early:
+            found, value = next(self._source)
+            self._early[found] = value
+        return self._early.pop(name)
+
+
+def _compare_frame(model: ModelFile, integer: Graph, image: Array, memory: Memory, tallies: dict[str, _Tally]) -> None:
+    """Run one ``image`` (1, H, W, C) through all graphs at once, node after node, and add to the ``tallies``."""
     graph = model.graph
     onnx_names: dict[str, str] = {}
     for onnx_name, value in model.values.items():
         onnx_names.setdefault(value, onnx_name)
-    names = {node.name: onnx_names[node.output.name] for node in graph.nodes if node.output.name in onnx_names}
-    reals = host_values(integer, images)
-    theirs = execute_qonnx(model.path, model.layout.from_ir(reals), taps=list(dict.fromkeys(names.values())))
-    float32 = {node: model.to_ir(name, theirs[name]) for node, name in names.items()}
-    quantizers = [node for node in graph.nodes if isinstance(node, Coded) and node.name in float32]
-    given = {node.output.name: float32[node.name].astype(np.float64) for node in quantizers}
-    float64 = evaluate(graph, reals.astype(np.float64), taps=[n.output.name for n in graph.nodes], given=given)
-    codes = {node.output.name: quantizer_codes(node, float32[node.name]) for node in quantizers}
-    inputs, values = encode(integer, images), integer.values()
-    present = [name for name in codes if name in values]
-    forced = {integer.input.name: inputs} | {name: codes[name] for name in present}
-    alone = evaluate(integer, inputs, taps=present, given=forced)
-    whole = evaluate(integer, inputs, taps=present)
-    found = []
-    for node in graph.nodes:
-        name = node.output.name
-        counts: dict[str, int] = {}
-        if name in codes:
-            ours, spread = (alone[name], whole[name]) if name in present else (inputs, inputs)
-            counts = {"codes": _differ(ours, codes[name]), "spread": _differ(spread, codes[name])}
-        error = None
-        if node.name in float32 and name not in codes:
-            error = _relative(float32[node.name], float64[name])
-        found.append(_tap(node, len(images), error=error, **counts))
-    return found
+    producers = graph.producers()
+    names = {name: onnx_names[name] for name in producers if name in onnx_names}
+    sizes = {name: prod(model.layouts[name].shape) for name in names.values()}
+    reals, inputs = host_values(integer, image), encode(integer, image)
+    pixels = model.layout.from_ir(reals)
+    parts = execute_in_parts(model.path, 1, lambda part: pixels[part], sizes, batch=1, room=memory.room // TAP_SHARE)
+    _, tensors = next(parts)
+    theirs = _Pulled(tensors)
+    coded = {name for name in names if isinstance(producers[name], Coded)}
+    present = coded & integer.values().keys()
+    whole = _Pulled(values(integer, inputs, present))
+    last_reader = {name: node.output.name for node in graph.nodes for name in node.inputs}
+    given: dict[str, Array] = {}  # grows while the graph runs: quantizers go on with what QONNX computed
+    forced = {integer.input.name: inputs}
+    sources = quantized_sources(model, integer)
+    waiting = Counter(source for read in sources.values() for source in read)
+    for name, float64 in values(graph, reals.astype(np.float64), producers.keys(), given):
+        tally = tallies[producers[name].name]
+        if name in names:
+            float32 = model.to_ir(names[name], theirs.take(names[name]))
+            node = producers[name]
+            if isinstance(node, Coded):
+                codes = quantizer_codes(node, float32)
+                ours = spread = inputs
+                if name in present:
+                    ((_, ours),) = values(integer, inputs, {name}, forced)
+                    spread = whole.take(name)
+                tally.coded = True
+                tally.codes += _differ(ours, codes)
+                tally.spread += _differ(spread, codes)
+                given[name] = float32.astype(np.float64)
+                if name in present and waiting[name]:
+                    forced[name] = codes.astype(narrowest(magnitude(codes)))
+                waiting.subtract(sources[node.name])
+                for source in sources[node.name]:
+                    if not waiting[source]:
+                        forced.pop(source, None)
+            else:
+                tally.add_reals(float32, float64)
+        for source in producers[name].inputs:
+            if last_reader[source] == name:
+                given.pop(source, None)
 
 
 def _csim_taps(csim: CSim, codes: Array, memory: Memory) -> list[Tap]:
@@ -161,12 +238,3 @@ def _tap(node: Node, images: int, error: float | None = None, **counts: int) -> 
 
 def _differ(a: Array, b: Array) -> int:
     return int(np.count_nonzero(a != b))
-
-
-def _relative(float32: Array, float64: Array) -> float:
-    """The largest difference, relative to the largest element; infinity where only one is finite."""
-    if not np.array_equal(np.isfinite(float32), np.isfinite(float64)):
-        return float("inf")
-    size = float(np.abs(float64).max(initial=0.0))
-    worst = float(np.abs(float32 - float64).max(initial=0.0))
-    return worst / size if size else worst

@@ -102,16 +102,7 @@ class _Comparison:
         coded = {node.output.name for nodes in self.by_tensor.values() for node in nodes}
         self.present = coded & integer.values().keys()
         self.coded = coded
-        self.sources = {
-            node.name: self._sources(node) for nodes in self.by_tensor.values() for node in nodes
-        }  # of each quantizer, the quantized values that it is computed from
-
-    def _sources(self, node: Coded) -> set[str]:
-        ours: list[Node] = []
-        if node.output.name in self.present:
-            ours = needed(self.integer, {node.output.name}, self.present)
-        theirs = needed(self.model.graph, {node.inputs[0]}, self.coded)
-        return {name for n in (*ours, *theirs) for name in n.inputs if name in self.coded}
+        self.sources = quantized_sources(model, integer)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -210,6 +201,20 @@ class _Comparison:
                 f"up to {relative.max():.3g} times further from a tie than float32 rounding reaches"
             )
         return float(relative.max())
+
+
+def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
+    """Of each quantizer, by the node's name, the quantized values that it is computed from in either graph."""
+    quantizers = [node for node in model.graph.nodes if isinstance(node, Coded)]
+    coded = {node.output.name for node in quantizers}
+    present = coded & integer.values().keys()
+    found = {}
+    for node in quantizers:
+        nodes = needed(model.graph, {node.inputs[0]}, coded)
+        if node.output.name in present:
+            nodes += needed(integer, {node.output.name}, present)
+        found[node.name] = {name for n in nodes for name in n.inputs if name in coded}
+    return found
 
 
 def quantizer_codes(node: Coded, values: Array) -> Array:
