@@ -13,6 +13,7 @@ value. ``peak_mb`` is the largest sum of the resident memory of all its processe
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -27,11 +28,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.common import Row, print_rows, write_rows
+from benchmarks.common import RESULTS, Row, conditions, print_rows
+from toolchain.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
-CHANNELS = (4, 8, 8, 16, 16)
+CHANNELS = (8, 8, 8, 16, 16)
 """Of the maps of each size, the largest first."""
 
 FEW = ("--count", "2", "--qonnx-images", "2")
@@ -173,13 +175,13 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        whole, part = Unet(256).save(folder / "unet256.onnx"), Unet(128).save(folder / "unet128.onnx")
+        unet = Unet(256).save(folder / "unet.onnx")
         mobilenet = Path(os.environ.get("FPGAFLOW_DATA", "data")) / "models" / "mobilenet_v2_a8w6b32.onnx"
         few = ("--qonnx-images", "16", "--count", "16")
         runs: list[tuple[str, Path, tuple[str, ...], int | None, bool]] = [
-            ("U-net 256 x 256", whole, (), None, False),
-            ("U-net 256 x 256, ulimit -v 6 GB", whole, FEW, 6 * 10**9, False),
-            ("U-net 128 x 128", part, FEW, None, True),
+            ("U-net, defaults", unet, (), None, False),
+            ("U-net, ulimit -v 6 GB", unet, FEW, 6 * 10**9, False),
+            ("U-net, two images", unet, FEW, None, True),
         ]
         if mobilenet.is_file():
             runs.append(("MobileNetV2 W6A8, engine", mobilenet, ("--architecture", "engine", *few), None, True))
@@ -193,7 +195,7 @@ def main() -> int:
                 cache.mkdir(exist_ok=True)
                 command = ["export", str(model.resolve()), "--out", str(cache / "build"), *options]
                 peak = measured(path.resolve(), command, cache, limit, space)
-                found[tree] = {
+                found[tree] = conditions() | {
                     "network": network,
                     "tree": tree,
                     "options": " ".join(options),
@@ -205,11 +207,19 @@ def main() -> int:
                 }
             if "baseline" in found:
                 found["this"]["ratio"] = float(found["this"]["peak_mb"] or 0) / float(found["baseline"]["peak_mb"] or 1)
+            record(list(found.values()))
             rows += found.values()
-            print_rows("Peak memory of an export", rows, COLUMNS)
-            if not arguments.only:
-                write_rows("memory", rows)
+    print_rows("Peak memory of an export", rows, COLUMNS)
     return 0
+
+
+def record(rows: Sequence[Row]) -> None:
+    """Put ``rows`` in place of the earlier ones of their networks."""
+    result = RESULTS / "memory.json"
+    earlier = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else []
+    new = {row["network"] for row in rows}
+    kept = [row for row in earlier if row["network"] not in new]
+    write_text(result, json.dumps([*kept, *rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":
