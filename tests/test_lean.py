@@ -15,11 +15,7 @@ import toolchain
 ROOT = Path(toolchain.__file__).parent
 FRAMEWORKS = {"torch", "brevitas", "lightning", "onnx", "onnxscript", "onnxruntime", "qonnx", "hls4ml"}
 TRAINING = {"torch", "brevitas", "lightning", "sklearn", "tensorboard"}
-HEAVY = (
-    FRAMEWORKS
-    | TRAINING
-    | {"numpy", "scipy", "pulp", "highspy", "matplotlib", "jinja2", "joblib", "pooch", "PIL"}
-)
+HEAVY = FRAMEWORKS | TRAINING | {"numpy", "scipy", "pulp", "highspy", "matplotlib", "jinja2", "joblib", "pooch", "PIL"}
 
 HOMES = {
     "torch": {"train", "export", "flow"},
