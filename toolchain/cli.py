@@ -100,9 +100,11 @@ def quantize(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-wXaY by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is there first.")] = False,
+    memory: MemoryOption = "2G",
 ) -> None:
     """Quantize a trained float network without training it, and export it as QONNX."""
     from toolchain.flow.options import parse_bits
+    from toolchain.memory import parse_memory
 
     own = parse_bits(layers or [])
     from toolchain.flow.quantize import default_folder
@@ -111,7 +113,17 @@ def quantize(
 
     bits = Bits(weights, acts, own, per_channel=not per_tensor, factors=factors)
     out = out or default_folder(network, bits)
-    folder = run(network, out, bits, images=images, labels=labels, data=data, count=count, overwrite=overwrite)
+    folder = run(
+        network,
+        out,
+        bits,
+        images=images,
+        labels=labels,
+        data=data,
+        count=count,
+        overwrite=overwrite,
+        memory=parse_memory(memory),
+    )
     from toolchain.train.summary import summary
 
     console().print(summary(folder))

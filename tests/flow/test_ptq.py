@@ -22,6 +22,7 @@ from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.models import build
 from toolchain.train.ptq.graph import layer_graph, layer_of, places
+from toolchain.train.ptq.parts import Store
 from toolchain.train.ptq.quantize import Bits, quantize
 from toolchain.train.ptq.rounding import Moments, nearest, round_weights
 from toolchain.train.ptq.source import Source
@@ -133,6 +134,30 @@ def test_eight_bits_change_the_output_by_little_and_fewer_by_more() -> None:
             for bits in (8, 4, 2)
         ]
     assert 3 * errors[0] < errors[1] < errors[2]
+
+
+@pytest.mark.parametrize("room", [0, 100_000])
+def test_what_lies_in_files_gives_the_same_network(room: int) -> None:
+    """Layers' outputs all in files, or in part: weights, biases and steps are equal to the last bit; no file stays."""
+    model, x = _resnet(), torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(3))
+    plain = quantize(model, x, Bits(4, 4), pixels=True).state_dict()
+    spilled = quantize(model, x, Bits(4, 4), pixels=True, room=room).state_dict()
+
+    assert plain.keys() == spilled.keys()
+    assert all(torch.equal(plain[name], spilled[name]) for name in plain)
+
+
+def test_a_store_takes_what_fits_and_writes_the_rest() -> None:
+    """Room that is given back is used again; files vanish when they are dropped."""
+    store = Store(100)
+    first = store.keep(torch.full((10,), float(i)) for i in range(4))  # of 40 bytes each
+    folder = Path(store.folder)
+    assert len(list(folder.iterdir())) == 2
+    assert [int(part[0]) for part in first] == [0, 1, 2, 3]
+    first.drop()
+    assert not list(folder.iterdir())
+    store.keep(torch.zeros(10) for _ in range(2))
+    assert not list(folder.iterdir())
 
 
 def test_the_graph_computes_what_the_model_does_without_its_batch_norms() -> None:

@@ -21,6 +21,7 @@ from toolchain import __version__, files
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.frontend.execute import execute_qonnx
 from toolchain.ir.input_types import parse_input
+from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.train.data import PixelMap
 from toolchain.train.data_formats import Labels
 from toolchain.train.ptq.quantize import Bits, quantize
@@ -54,7 +55,7 @@ class Images:
     labels: Labels | None = None
 
 
-def quantize_to(out: Path, source: Source, images: Images, bits: Bits) -> Path:
+def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: Memory = DEFAULT_MEMORY) -> Path:
     """Quantize ``source`` and write model.onnx, model.pt and metrics.json below ``out``; returns ``out``.
 
     Raises:
@@ -67,7 +68,7 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits) -> Path:
     pixels = source.pixels if images.calibration.dtype == np.uint8 else None
     codes = pixels is not None and holds_codes(pixels)
     pixel_step = _step(pixels) if pixels is not None else 1.0
-    network = quantize(source.model, calibration, bits, pixels=codes, pixel_step=pixel_step)
+    network = quantize(source.model, calibration, bits, pixels=codes, pixel_step=pixel_step, room=memory.room)
     seconds = time.monotonic() - started
     metadata = {"fpgaflow.version": __version__}
     if pixels is not None:

@@ -13,6 +13,7 @@ from toolchain.errors import UserError
 from toolchain.flow.images import load_images
 from toolchain.frontend.layout import Layout
 from toolchain.ir.types import UNIT_PIXEL, Encoding
+from toolchain.memory import DEFAULT_MEMORY, Memory
 
 if TYPE_CHECKING:
     from toolchain.flow.ptq import Images
@@ -39,6 +40,7 @@ def quantize(
     data: str | None = None,
     count: int = 256,
     overwrite: bool = False,
+    memory: Memory = DEFAULT_MEMORY,
 ) -> Path:
     """Quantize a float network after training; writes model.onnx, model.pt and metrics.json below ``out``.
 
@@ -51,6 +53,7 @@ def quantize(
         data: data set whose training images calibrate and whose test images judge; a run's own by default.
         count: calibration images at most.
         overwrite: replace what is in ``out``.
+        memory: what it may take; layers' outputs that do not fit lie in temporary files.
 
     Raises:
         UserError: no such network, no or unfit images, ``out`` holds something.
@@ -68,7 +71,7 @@ def quantize(
     chosen = _images(source, images, labels, data, count)
     partial = out.with_name(f".{out.name}.{os.getpid()}")  # the folder appears whole or not at all
     try:
-        quantize_to(partial, source, chosen, bits)
+        quantize_to(partial, source, chosen, bits, memory)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)

@@ -22,6 +22,7 @@ from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
 from toolchain.train.ptq.graph import RELU, Weighted, input_of, layer_graph, layer_of, places
+from toolchain.train.ptq.parts import Parts, Store
 from toolchain.train.ptq.rounding import Moments, round_weights
 from toolchain.train.quantizers import LearnedStep, least_squares_step, sample
 
@@ -31,7 +32,7 @@ _STEP_SAMPLES = 1 << 16  # values of a tensor that its step is searched on
 _POSITIONS = 128  # of an image, that the moments of a convolution's input are taken from
 _RELU6_MAX = 6.0
 _RATIO_BITS, _STEP_BITS = 4, 16  # a step of 16 bits times a ratio of 4 is exact in float32
-_Parts = list[Tensor]
+_ROOM = 1 << 30  # bytes of the layers' outputs for all images that are kept in memory, the rest in files
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,15 @@ class Bits:
         return self.layers.get(name, min(self.acts + signed, _MAX_BITS))
 
 
-def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool, pixel_step: float = 1.0) -> fx.GraphModule:
+def quantize(
+    model: nn.Module,
+    images: Tensor,
+    bits: Bits,
+    *,
+    pixels: bool,
+    pixel_step: float = 1.0,
+    room: int = _ROOM,
+) -> fx.GraphModule:
     """The quantized network of a float ``model``, in eval mode; ``model`` is left alone.
 
     Args:
@@ -81,6 +90,7 @@ def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool, pixe
         bits: of weights and activations.
         pixels: the input holds pixels, which need no quantizer.
         pixel_step: what a pixel's step is worth.
+        room: bytes of memory for what the layers put out.
 
     Raises:
         UserError: the network holds something that cannot be quantized, or ``bits`` names an unknown layer.
@@ -89,7 +99,7 @@ def quantize(model: nn.Module, images: Tensor, bits: Bits, *, pixels: bool, pixe
     network = with_quantizers(plain, bits, pixels=pixels)
     steps = {node: pixel_step for node in network.graph.nodes if pixels and node.op == "placeholder"}
     with torch.no_grad():
-        _walk(plain, network, images, steps, short=bits.factors is not None)
+        _walk(plain, network, images, steps, Store(room), short=bits.factors is not None)
         if bits.factors is not None:
             shorten_factors(network, steps, bits.factors)
     return network
@@ -150,7 +160,13 @@ def _quantized(layer: Weighted, weight_quant: type) -> nn.Module:
 
 
 def _walk(
-    plain: fx.GraphModule, network: fx.GraphModule, images: Tensor, steps: dict[fx.Node, float], *, short: bool
+    plain: fx.GraphModule,
+    network: fx.GraphModule,
+    images: Tensor,
+    steps: dict[fx.Node, float],
+    store: Store,
+    *,
+    short: bool,
 ) -> None:
     """Set weights, biases and steps of ``network`` in the order of its layers; ``steps`` gets those of quantizers.
 
@@ -159,20 +175,20 @@ def _walk(
     """
     floats = dict(plain.named_modules())
     last_use = {source: node for node in network.graph.nodes for source in node.all_input_nodes}
-    values: dict[fx.Node, tuple[_Parts, _Parts]] = {}  # of the quantized and of the float network
+    values: dict[fx.Node, tuple[Parts, Parts]] = {}  # of the quantized and of the float network
     sizes: dict[fx.Node, int] = {}  # positions of a channel
     for node in network.graph.nodes:
         if node.op == "output":
             break
         if node.op == "placeholder":
-            values[node] = list(images.split(_BATCH)), list(images.split(_BATCH))
+            values[node] = store.keep(images.split(_BATCH)), store.keep(images.split(_BATCH))
             sizes[node] = images.shape[2:].numel()
             continue
         layer, before = layer_of(network, node), floats.get(str(node.target), nn.Identity())
         sources = [values[source] for source in node.args]  # type: ignore[index]
         if layer is None:
             (a, c), (b, d) = sources
-            values[node] = [x + y for x, y in zip(a, b, strict=True)], [x + y for x, y in zip(c, d, strict=True)]
+            values[node] = store.keep(map(torch.add, a, b)), store.keep(map(torch.add, c, d))
         else:
             own, theirs = sources[0]
             if isinstance(before, Weighted):
@@ -180,14 +196,15 @@ def _walk(
             elif isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity):
                 rounded = _short(network, node, steps, sizes) if short else _plain(_added_to(node, steps))
                 steps[node] = _fit_step(layer, before, own, rounded)
-            values[node] = [layer(part) for part in own], [before(part) for part in theirs]
+            values[node] = store.keep(map(layer, own)), store.keep(map(before, theirs))
         sizes[node] = values[node][0][0].shape[2:].numel()
         for source in node.all_input_nodes:
             if last_use[source] is node:
-                del values[source]
+                for parts in values.pop(source):
+                    parts.drop()
 
 
-def _fit_weights(layer: Any, plain: Weighted, own: _Parts, theirs: _Parts) -> None:
+def _fit_weights(layer: Any, plain: Weighted, own: Parts, theirs: Parts) -> None:
     """Round the weights of ``plain`` into ``layer`` and correct its bias."""
     groups = plain.groups if isinstance(plain, nn.Conv2d) else 1
     weight = plain.weight.reshape(groups, plain.weight.shape[0] // groups, -1)
@@ -222,7 +239,7 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
 
 
-def _fit_step(layer: Any, before: nn.Module, own: _Parts, rounded: Callable[[float], float]) -> float:
+def _fit_step(layer: Any, before: nn.Module, own: Parts, rounded: Callable[[float], float]) -> float:
     """Set the step of an activation quantizer to that with the least squared error, ``rounded``; returns it.
 
     It stays below what a ReLU6 in front bounds.
