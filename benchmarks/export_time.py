@@ -192,8 +192,8 @@ def stage_times(model: Path, pixels: Path, out: Path) -> dict[str, Spent]:
     hls, spent["generate"] = timed(lambda: stages.generate(out))
     graph, _ = load_hardware(out)
     files = {str(path.relative_to(hls)): path.read_text() for path in sorted(hls.rglob("*")) if path.is_file()}
-    _, spent[COLD] = timed(lambda: build(graph, files, jobs=threads))
-    csim, spent[CACHED] = timed(lambda: build(graph, files, jobs=threads))
+    _, spent[COLD] = timed(lambda: build(graph, files, jobs=threads, frames=IMAGES))
+    csim, spent[CACHED] = timed(lambda: build(graph, files, jobs=threads, frames=IMAGES))
     codes = encode(graph, load_folder_images(out, Check(images=pixels, count=None)).x)
     found, spent["simulate"] = timed(lambda: csim.run(codes, threads=threads))
     expected, spent["compare"] = timed(lambda: evaluate(graph, codes)[graph.output])

@@ -106,7 +106,7 @@ def probe_build(folder: Path, check: Check) -> Probe:
         raise UserError("the QONNX file of the build is gone or has changed", where=str(path), hint="export it again")
     images = load_folder_images(folder, check).x[:FRAMES]
     hardware, _ = load_hardware(folder)
-    csim = build(hardware, _project_files(folder), jobs=check.threads)
+    csim = build(hardware, _project_files(folder), jobs=check.threads, frames=len(images))
     return probe(read_qonnx(path), load(folder), images, csim, check.memory)
 
 

@@ -81,7 +81,7 @@ def _simulate_units(folder: Path, images: Images, check: Check, progress: Progre
     files = {str(p.relative_to(project)): p.read_text() for p in sorted(project.rglob("*")) if p.is_file()}
     if not files:
         raise UserError("no project to simulate", where=str(project), hint="run 'fpgaflow generate' first")
-    csim = build(hardware, files, jobs=check.threads)
+    csim = build(hardware, files, jobs=check.threads, frames=len(images.x))
     progress("compile", 1, 1)
     encoded_alike = True
 

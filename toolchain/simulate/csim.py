@@ -25,6 +25,9 @@ MAX_FRAMES = 256
 LEAST_FRAMES = 16
 """Fewer frames are not shared out to threads, so that frames still follow each other in a call."""
 
+QUICK_FRAMES = 1000
+"""Up to so many frames are compiled for quickly: about where that stops to pay for LeNet-5 and for ResNet-20."""
+
 Progress = Callable[[int, int], None]
 """Called with the frames done and the frames in all."""
 
@@ -39,16 +42,28 @@ class Tap:
 
 
 class CSim:
-    """A compiled accelerator. ``cycles`` and ``calls`` describe all runs so far."""
+    """A compiled accelerator. ``cycles`` and ``calls`` describe all runs so far.
 
-    def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2, bounded: bool = False) -> None:
+    ``frames`` tells for how many it is compiled: up to ``QUICK_FRAMES`` are worth less of the compiler's time.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        files: Mapping[str, str],
+        *,
+        jobs: int = 2,
+        bounded: bool = False,
+        frames: int = 1 << 30,
+    ) -> None:
         self.graph = graph
         self.calls = 0
         self._files = files if bounded else {**files, DRIVER: driver(graph)}
         self._jobs = jobs
         self._ids = unit_ids(graph)
         self._counts = np.zeros(len(self._ids), dtype=np.uint64)
-        self._library = _load(shared_library(self._files, top_name(graph), bounded=bounded, jobs=jobs))
+        self._quick = frames <= QUICK_FRAMES
+        self._library = self._compiled(bounded=bounded)
 
     def cycles(self) -> dict[str, int]:
         """Clock cycles counted by unit: the nodes, ``@read`` and ``@write``."""
@@ -113,7 +128,7 @@ class CSim:
         No more rows are recorded at a time than take ``room`` bytes; the frame runs as often as that needs. Values that
         a Reshape renames come once, by their first name.
         """
-        library = _load(shared_library(self._files, top_name(self.graph), taps=True, jobs=self._jobs))
+        library = self._compiled(taps=True)
         codes = self._checked(codes)
         for rows in rows_that_fit(self.graph, room):
             found = [row.stream for row in rows]
@@ -129,6 +144,10 @@ class CSim:
                 elements = np.empty(library.fpgaflow_record(row.stream.index, None), dtype=np.int64)
                 library.fpgaflow_record(row.stream.index, _pointer(elements))
                 yield Tap(row.value, row.rows, row.in_ir_order(self.graph, elements))
+
+    def _compiled(self, *, taps: bool = False, bounded: bool = False) -> ctypes.CDLL:
+        top, quick = top_name(self.graph), self._quick
+        return _load(shared_library(self._files, top, taps=taps, bounded=bounded, quick=quick, jobs=self._jobs))
 
     def _checked(self, codes: Array) -> Array:
         if codes.shape[1:] != self.graph.input.shape:
@@ -152,14 +171,14 @@ class CSim:
         return results, counts
 
 
-def build(graph: Graph, files: Mapping[str, str], *, jobs: int = 2) -> CSim:
-    """Compile the project ``files`` generated from ``graph``; unchanged units come from the cache.
+def build(graph: Graph, files: Mapping[str, str], *, jobs: int = 2, frames: int = 1 << 30) -> CSim:
+    """Compile the project ``files`` generated from ``graph`` to run ``frames`` frames; what is unchanged is cached.
 
     Raises:
         UserError: no g++.
         FlowError: a file does not compile.
     """
-    return CSim(graph, files, jobs=jobs)
+    return CSim(graph, files, jobs=jobs, frames=frames)
 
 
 def _pointer(array: Array) -> ctypes.c_void_p:
