@@ -111,7 +111,10 @@ class WideNet(RandomNet):
             self.x = self.net.add("Add", *self.pick((self.x, term), (term, self.x)))
         if self.chance(0.5):
             self.x = self.net.add("Relu", self.x)
-        if self.chance(0.85):
+        if self.chance(0.75):  # few codes: the search for the smallest integers looks at every step
+            bits, signed = self.pick(2, 3, 3, 4), self.pick(0, 1)
+            self.x = self.net.quant(self.x, bits, self.scale(0.05, 0.5), signed=signed)
+        elif self.chance(0.4):
             self.quant()
 
     def several(self) -> None:
