@@ -5,9 +5,10 @@
 
 The U-net has the 23 convolutions of the original one on maps of 256 x 256, few channels and seeded weights; the export
 is that of a user who gives no options. Under ``ulimit -v`` an export has to work or to say in one line what it wanted.
-MobileNetV2 (FPGAFLOW_DATA/models) runs on the engine. A run is killed above ``--limit-gb``; its peak is then a least
-value. ``peak_mb`` is the largest sum of the resident memory of all its processes, looked at 20 times a second;
-``largest_mb`` the peak of the largest one as the kernel counted it.
+The wide U-net, of one step down and up, is one that older builds survive. MobileNetV2 (FPGAFLOW_DATA/models) runs on
+the engine. A run is killed above ``--limit-gb``; its peak is then a least value. ``peak_mb`` is the largest sum of the
+resident memory of all its processes, looked at 20 times a second; ``largest_mb`` the peak of the largest one as the
+kernel counted it. Rows take the place of earlier ones of the same network.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from toolchain.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
-CHANNELS = (8, 8, 8, 16, 16)
+CHANNELS = (4, 8, 8, 16, 16)
 """Of the maps of each size, the largest first."""
 
 FEW = ("--count", "2", "--qonnx-images", "2")
@@ -71,16 +72,27 @@ class Unet:
             "Quant", x, *parameters, domain="qonnx.custom_op.general", signed=signed, narrow=0, rounding_mode="ROUND"
         )
 
-    def conv(self, x: str, inputs: int, outputs: int, kernel: int = 3) -> str:
+    def conv(self, x: str, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> str:
         """A padded convolution with weights of 4 bits."""
         self.convolutions += 1
         values = self.rng.normal(0, (inputs * kernel**2) ** -0.5, (outputs, inputs, kernel, kernel))
         weight = self.quant(self.constant(values), 4, np.abs(values).max((1, 2, 3), keepdims=True) / 7, 1)
-        return self.add("Conv", x, weight, pads=[kernel // 2] * 4)
+        return self.add("Conv", x, weight, pads=[kernel // 2] * 4, strides=[stride, stride])
 
-    def layer(self, x: str, inputs: int, outputs: int) -> str:
+    def layer(self, x: str, inputs: int, outputs: int, stride: int = 1) -> str:
         """A convolution, ReLU and 4-bit codes."""
-        return self.quant(self.add("Relu", self.conv(x, inputs, outputs)), 4, 0.15, 0)
+        return self.quant(self.add("Relu", self.conv(x, inputs, outputs, stride=stride)), 4, 0.15, 0)
+
+    def larger(self, x: str) -> str:
+        """Every position twice in both directions."""
+        nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.add("Resize", x, "", self.constant([1, 1, 2, 2]), **nearest)
+
+    def save_wide(self, path: Path) -> Path:
+        """Write a network of one step down and up with 32 and 64 channels."""
+        wide = self.layer(self.quant("x", 8, 1 / 128, 0), 3, 32)
+        low = self.layer(self.layer(wide, 32, 64, stride=2), 64, 32)
+        return self._written(path, self.conv(self.add("Concat", wide, self.larger(low), axis=1), 64, 2, kernel=1))
 
     def save(self, path: Path) -> Path:
         """Write the whole network."""
@@ -90,13 +102,14 @@ class Unet:
             skips.append((x, count))
             x, channels = self.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), count
         x, channels = self.layer(self.layer(x, channels, CHANNELS[-1]), CHANNELS[-1], CHANNELS[-1]), CHANNELS[-1]
-        nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         for skip, count in reversed(skips):
-            x = self.add("Resize", x, "", self.constant([1, 1, 2, 2]), **nearest)
-            x = self.add("Concat", skip, self.layer(x, channels, count), axis=1)
+            x = self.add("Concat", skip, self.layer(self.larger(x), channels, count), axis=1)
             x, channels = self.layer(self.layer(x, 2 * count, count), count, count), count
         x = self.conv(x, channels, 2, kernel=1)
         assert self.convolutions == 23
+        return self._written(path, x)
+
+    def _written(self, path: Path, x: str) -> Path:
         maps = [("x", 3), (x, 2)]
         ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, c, self.size, self.size)) for n, c in maps]
         graph = helper.make_graph(self.nodes, "unet", ends[:1], ends[1:], self.constants)
@@ -175,13 +188,13 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unet = Unet(256).save(folder / "unet.onnx")
+        unet, wide = Unet(256).save(folder / "unet.onnx"), Unet(192).save_wide(folder / "wide.onnx")
         mobilenet = Path(os.environ.get("FPGAFLOW_DATA", "data")) / "models" / "mobilenet_v2_a8w6b32.onnx"
         few = ("--qonnx-images", "16", "--count", "16")
         runs: list[tuple[str, Path, tuple[str, ...], int | None, bool]] = [
             ("U-net, defaults", unet, (), None, False),
             ("U-net, ulimit -v 6 GB", unet, FEW, 6 * 10**9, False),
-            ("U-net, two images", unet, FEW, None, True),
+            ("wide U-net 192 x 192", wide, FEW, None, True),
         ]
         if mobilenet.is_file():
             runs.append(("MobileNetV2 W6A8, engine", mobilenet, ("--architecture", "engine", *few), None, True))
