@@ -19,7 +19,7 @@ from toolchain.frontend.execute import execute_in_parts
 from toolchain.frontend.read import ModelFile
 from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import decode, encode, host_values, predictions
-from toolchain.ir.evaluate import evaluate, needed, values
+from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
@@ -29,6 +29,9 @@ from toolchain.memory import Memory
 
 BATCH = 64
 """Images that run together at most."""
+
+END = ""
+"""Stands for the network's output among the quantizers' names."""
 
 HELD_BYTES = 4 + 4
 """Of a quantized value that later ones are computed from: the float32 number and its code."""
@@ -120,6 +123,7 @@ class _Comparison:
         values, held, most = self.model.graph.values(), dict.fromkeys(self.coded, 0), 0
         order = [node for nodes in self.by_tensor.values() for node in nodes]
         last = {source: i for i, node in enumerate(order) for source in self.sources[node.name]}
+        last |= dict.fromkeys(self.sources[END], len(order))
         for i, node in enumerate(order):
             step = 6 * 8 * node.output.size  # codes, differences, what explains them
             step += frame_bytes(self.model.graph, {node.inputs[0]}, self.coded)
@@ -140,6 +144,7 @@ class _Comparison:
         forced: dict[str, Array] = {self.integer.input.name: inputs}
         waiting = Counter(name for sources in self.sources.values() for name in sources)
         codes, mismatches, worst, expected = 0, 0, 0.0, None
+        alike = np.ones(len(images), dtype=bool)  # images of which no code differs so far
         for name, tensor in tensors:
             for node in self.by_tensor.get(name, ()):
                 theirs = self.model.to_ir(name, tensor)
@@ -147,6 +152,7 @@ class _Comparison:
                 codes += wrong.size
                 if wrong.any():
                     mismatches += int(wrong.sum())
+                    alike &= ~wrong.reshape(len(images), -1).any(axis=1)
                     worst = max(worst, self._explain(node, reals, given, theirs, ours, wrong))
                 if waiting[node.output.name]:
                     given[node.output.name] = theirs
@@ -161,7 +167,7 @@ class _Comparison:
             if name == self.model.output:
                 expected = self.model.layouts[name].to_ir(tensor)
         assert expected is not None
-        top1, error = self._output(inputs, expected)
+        top1, error = self._output(inputs, expected, alike, forced)
         return Agreement(len(images), top1, codes, mismatches, worst, error)
 
     def _differences(self, node: Coded, theirs: Array, inputs: Array, forced: dict[str, Array]) -> tuple[Array, Array]:
@@ -171,9 +177,16 @@ class _Comparison:
             ((_, ours),) = values(self.integer, inputs, {node.output.name}, forced)
         return ours != quantizer_codes(node, theirs), ours
 
-    def _output(self, inputs: Array, expected: Array) -> tuple[float, float]:
-        """The share of images with equal top-1, and the largest error of the output."""
-        result = evaluate(self.integer, inputs)[self.integer.output]
+    def _output(self, inputs: Array, expected: Array, alike: Array, forced: dict[str, Array]) -> tuple[float, float]:
+        """The share of images with equal top-1, and the largest error of the output.
+
+        Where no code differs the output follows from the last codes, which are ``forced``; else from the image.
+        """
+        result = np.empty((len(inputs), *self.integer.value(self.integer.output).shape), dtype=np.int64)
+        for images, given in ((alike, forced), (~alike, {})):
+            if images.any():
+                known = {name: codes[images] for name, codes in given.items()}
+                ((_, result[images]),) = values(self.integer, inputs[images], {self.integer.output}, known)
         flat = expected.reshape(len(inputs), -1)
         classes = flat.argmax(axis=1) if self.integer.decoding is not None else expected.reshape(len(inputs))
         same = predictions(self.integer, result) == classes
@@ -204,7 +217,8 @@ class _Comparison:
 
 
 def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
-    """Of each quantizer, by the node's name, the quantized values that it is computed from in either graph."""
+    """Of each quantizer, by the node's name, the quantized values that it is computed from in either graph; those of
+    the integer network's output at ``END``."""
     quantizers = [node for node in model.graph.nodes if isinstance(node, Coded)]
     coded = {node.output.name for node in quantizers}
     present = coded & integer.values().keys()
@@ -214,6 +228,7 @@ def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
         if node.output.name in present:
             nodes += needed(integer, {node.output.name}, present)
         found[node.name] = {name for n in nodes for name in n.inputs if name in coded}
+    found[END] = {name for n in needed(integer, {integer.output}, present) for name in n.inputs if name in coded}
     return found
 
 

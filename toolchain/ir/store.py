@@ -100,7 +100,11 @@ def load(folder: Path) -> Graph:
         with np.load(folder / "weights.npz", allow_pickle=False) as file:
             arrays = dict(file)
         if record["format"] != FORMAT:
-            raise UserError(f"graph of format {record['format']}, this version reads {FORMAT}", where=str(path))
+            raise UserError(
+                f"graph of format {record['format']}, this version reads {FORMAT}",
+                where=str(path),
+                hint="lower the model again",
+            )
         if record["weights"] != _array_digest(arrays):
             raise UserError("weights.npz does not belong to graph.json", where=str(path), hint="lower the model again")
         nodes = tuple(_load_node(n, arrays) for n in record["nodes"])
