@@ -61,10 +61,10 @@ def test_powers_of_two_are_exact(run, tmp_path):
     found = report["hls4ml"]
 
     assert code == 0, error
-    assert (found["images"], found["outputs"], found["mismatches"], found["classes"]) == (64, 192, 0, 0)
+    assert (found["images"], found["outputs"], found["mismatches"], found["classes"]) == (16, 48, 0, 0)
     assert found["max_deviation"] == 0.0
     assert report["verification"]["csim_mismatches"] == 0
-    assert "is exact: 0 of 192 output codes of 64 images differ" in " ".join(output.split())
+    assert "is exact: 0 of 48 output codes of 16 images differ" in " ".join(output.split())
     lanes = {node["name"]: node["parallelism"] for node in report["nodes"]}
     sizes = zip(found["reuse"].items(), (24, 12), strict=True)
     assert all(factor == ceil(size / (lanes[n]["PE"] * lanes[n]["SIMD"])) for (n, factor), size in sizes)

@@ -32,7 +32,7 @@ def test_random_networks_are_exact_or_refused(seed: int) -> None:
         exact_or_refused(random_qonnx(Path(folder) / "net.onnx", seed), seed)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32))
 def test_sums_groups_wide_codes_and_meeting_names_are_exact_or_refused_and_checked_alike(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

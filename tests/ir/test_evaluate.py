@@ -166,7 +166,7 @@ def _wide(bits: int) -> st.SearchStrategy[int]:
     return ends | st.integers(-(1 << bits) + 1, (1 << bits) - 1)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.tuples(_wide(62), _wide(62), _wide(62), _wide(40)), min_size=1, max_size=3),
     st.integers(0, 62),

@@ -142,7 +142,7 @@ def test_network_of_row_convolutions_equals_the_evaluator():
             assert csim.cycles()[node.name] == cycles_of_call(graph, node, len(codes)), node.name
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks_equal_the_evaluator(data):
     bits = data.draw(st.integers(1, 8))

@@ -18,7 +18,7 @@ from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval
 from toolchain.simulate.fifos import MOST_STAGES, Sizing, storage_steps
 
-slow_data = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+slow_data = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def two_branches(left: int, right: int, size: int) -> Graph:
