@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from toolchain.cli import _check, main
 from toolchain.errors import UserError
 from toolchain.memory import RESERVED, Memory, parse_memory, spans
 
@@ -42,3 +43,18 @@ def test_spans_cover_every_frame_once():
     """The last one is shorter."""
     assert list(spans(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
     assert list(spans(0, 3)) == []
+
+
+def test_the_command_line_hands_it_on() -> None:
+    assert _check(None, None, None, 8, 8, 1, "1500M").memory == Memory(1_500_000_000)
+
+
+@pytest.mark.parametrize(("given", "wrong"), [("abc", "expected a size"), ("100M", "is too small")])
+def test_a_wrong_one_is_refused_before_anything_is_read(given: str, wrong: str, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["fpgaflow", "export", "no-such-file.onnx", "--memory", given])
+    with pytest.raises(SystemExit) as stop:
+        main()
+
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"fpgaflow: --memory {given}") and wrong in error

@@ -392,8 +392,9 @@ def _check(
     images: Path | None, labels: Path | None, data: str | None, count: int, qonnx_images: int, threads: int, memory: str
 ) -> Check:
     from toolchain.flow.options import Check
+    from toolchain.memory import parse_memory
 
-    return Check(images, labels, data, count or None, qonnx_images, threads)
+    return Check(images, labels, data, count or None, qonnx_images, threads, parse_memory(memory))
 
 
 def main() -> None:
