@@ -155,14 +155,15 @@ def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tu
     rows[:, :4] = [tuple(o.resources) for o in options]
     extra = [_dearer(table[:, :, :kinds]) for _, _, table in sides]
     places = [np.array([index[o.ports[name]] for o in options]) for name, index, _ in sides]
-    kept: list[int] = []
+    chosen, count = np.empty(len(options), dtype=np.int64), 0
     for i in np.argsort(rows @ (1.0 / np.maximum(rows.mean(axis=0), 1e-9)), kind="stable"):
-        worst = rows[kept].copy()
+        kept = chosen[:count]
+        worst = rows[kept]
         for table, place in zip(extra, places, strict=True):
-            worst += table[place[i], place[kept]]
+            worst += table[place[i]][place[kept]]
         if not (worst <= rows[i]).all(axis=1).any():
-            kept.append(int(i))
-    return tuple(options[i] for i in sorted(kept))
+            chosen[count], count = i, count + 1
+    return tuple(options[i] for i in sorted(chosen[:count].tolist()))
 
 
 def _dearer(table: np.ndarray) -> np.ndarray:
