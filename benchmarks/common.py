@@ -64,10 +64,10 @@ def write_rows(name: str, rows: Sequence[Row]) -> Path:
 
 
 def conditions() -> Row:
-    """The command, the hardware and the date of this run."""
-    script = Path(sys.argv[0])
+    """The command, the hardware and the date of this run; of absolute paths the last part."""
+    arguments = [Path(text).name if text.startswith("/") else text for text in sys.argv[1:]]
     return {
-        "command": shlex.join(["python", "-m", "benchmarks", script.stem, *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks", Path(sys.argv[0]).stem, *arguments]),
         "hardware": hardware(),
         "date": datetime.now(UTC).date().isoformat(),
     }
