@@ -188,6 +188,32 @@ def test_one_dimensional_networks(build: Build, tmp_path: Path) -> None:
     assert read_qonnx(model).layout.shape == (1, 23, 3)
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes", "shape"),
+    [
+        ("GlobalMaxPool", {}, (1, 3, 6, 5)),
+        ("GlobalMaxPool", {}, (1, 3, 9)),
+        ("ReduceMax", {"axes": [2, 3], "keepdims": 0}, (1, 3, 6, 5)),
+        ("ReduceMax", {"axes": [-1, -2], "keepdims": 1}, (1, 3, 6, 5)),
+    ],
+)
+def test_the_largest_of_a_map(op: str, attributes: dict[str, Any], shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Also of sums whose scales are negative, and with the axes gone."""
+    net = Net(shape, seed=21)
+    rank = len(shape) - 2
+    x = net.batch_norm(net.conv(net.quant("x", 6, 0.1), net.weight(4, 3, *[3] * rank)), 4)
+    x = net.quant(net.add(op, x, **attributes), 6, 0.2)
+    x = x if attributes.get("keepdims") == 0 else net.add("Flatten", x)
+    assert_exact(net.save(tmp_path / "net.onnx", net.linear(x, 4, 3)))
+
+
+def test_the_largest_over_channels_is_refused(tmp_path: Path) -> None:
+    net = Net((1, 3, 6, 5), seed=22)
+    path = net.save(tmp_path / "net.onnx", net.add("ReduceMax", net.quant("x"), name="top", axes=[1], keepdims=0))
+    with pytest.raises(UserError, match=r"^the largest over the axes .*'top' .ReduceMax.*take it"):
+        read_qonnx(path)
+
+
 def test_a_channels_last_input(tmp_path: Path) -> None:
     """(N, H, W, C) straight into channels-last nodes, and (N, W, C) into a MatMul."""
     net = Net((1, 6, 5, 3), seed=13)

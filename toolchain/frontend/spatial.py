@@ -91,26 +91,31 @@ def read_pad(reader: Reader, node: OnnxNode) -> None:
     reader.padded[node.outputs[0]] = Padded(source, total, float(value))
 
 
-def read_global_average(reader: Reader, node: OnnxNode) -> None:
-    """GlobalAveragePool."""
+LARGEST = frozenset({"GlobalMaxPool", "ReduceMax"})
+"""Operations that take the largest of a map; those beside them take its mean."""
+
+
+def read_global_pool(reader: Reader, node: OnnxNode) -> None:
+    """GlobalAveragePool, GlobalMaxPool: a pool whose window is the map."""
     source = reader.map_tensor(node)
-    size = source.value.shape[:2]
-    _emit_pool(reader, node, source, "average", size, size, axes=source.layout.axes)
+    size, kind = source.value.shape[:2], "max" if node.op in LARGEST else "average"
+    _emit_pool(reader, node, source, kind, size, size, axes=source.layout.axes)
 
 
-def read_mean(reader: Reader, node: OnnxNode) -> None:
-    """ReduceMean over both spatial axes."""
+def read_reduction(reader: Reader, node: OnnxNode) -> None:
+    """ReduceMean, ReduceMax over both spatial axes."""
     source = reader.tensor(node, axes=(*CHANNELS_FIRST, *CHANNELS_LAST))
     axes = node.attributes.get("axes")
     if axes is None and node.input(1):
         axes = reader.constant(node, 1, "axes").ravel().tolist()
     rank = len(source.layout.axes)
+    kind, what = ("max", "the largest") if node.op in LARGEST else ("average", "a mean")
     names = sorted(source.layout.axes[int(a)] for a in axes or () if -rank <= int(a) < rank)
     if names != sorted(set(source.layout.axes) - {"N", "C"}):
-        raise reader.file.fault(node, f"a mean over the axes {list(axes or ())}", "take it over height and width")
+        raise reader.file.fault(node, f"{what} over the axes {list(axes or ())}", "take it over height and width")
     size = source.value.shape[:2]
     keep = bool(node.attributes.get("keepdims", 1))
-    _emit_pool(reader, node, source, "average", size, size, axes=source.layout.axes if keep else "NC")
+    _emit_pool(reader, node, source, kind, size, size, axes=source.layout.axes if keep else "NC")
 
 
 def _emit_pool(

@@ -13,8 +13,6 @@ _CURVES = "Celu Elu Erf Gelu HardSigmoid HardSwish Mish Selu Sigmoid Softplus So
 _RECURRENT = "only feed-forward networks can be built"
 _HINTS = {
     "ConvTranspose": "use Resize with mode='nearest' and a Conv, or a Conv and DepthToSpace",
-    "GlobalMaxPool": "use a MaxPool with a kernel of the size of the map",
-    "ReduceMax": "use a MaxPool with a kernel of the size of the map",
     "SpaceToDepth": "use a Conv with a stride",
     "Sum": "use Add",
     "GRU": _RECURRENT,
