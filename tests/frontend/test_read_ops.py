@@ -207,6 +207,17 @@ def test_the_largest_of_a_map(op: str, attributes: dict[str, Any], shape: tuple[
     assert_exact(net.save(tmp_path / "net.onnx", net.linear(x, 4, 3)))
 
 
+@pytest.mark.parametrize("op", ["Sum", "Sub"])
+def test_sums_and_differences_of_two_activations(op: str, tmp_path: Path) -> None:
+    """Of unlike scales, quantized before or not, either way round."""
+    net = Net((1, 3, 6, 5), seed=23)
+    x = net.quant("x", 6, 0.1)
+    a = net.quant(net.conv(x, net.weight(4, 3, 1, 1)), 5, 0.2)
+    b = net.conv(x, net.weight(4, 3, 1, 1))
+    c = net.quant(net.add(op, a, b), 6, 0.15)
+    assert_exact(net.save(tmp_path / "net.onnx", net.quant(net.add(op, c, a), 5, 0.3)))
+
+
 def test_the_largest_over_channels_is_refused(tmp_path: Path) -> None:
     net = Net((1, 3, 6, 5), seed=22)
     path = net.save(tmp_path / "net.onnx", net.add("ReduceMax", net.quant("x"), name="top", axes=[1], keepdims=0))

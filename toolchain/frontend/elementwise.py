@@ -9,7 +9,7 @@ from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.model_ops import RealAdd
+from toolchain.ir.model_ops import Affine, RealAdd
 from toolchain.ir.ops import ArgMax
 from toolchain.ir.types import Quantizer
 
@@ -31,9 +31,9 @@ def read_quantizer(reader: Reader, node: OnnxNode) -> None:
 
 
 def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
-    """Add, Sub, Mul or Div of an activation with a constant, or Add of two activations."""
+    """Add, Sum, Sub, Mul or Div of an activation with a constant, or Add, Sum or Sub of two activations."""
     if len(node.inputs) != 2:
-        raise reader.file.fault(node, f"{len(node.inputs)} operands", "export the model again")
+        raise reader.file.fault(node, f"{len(node.inputs)} operands", "write it with operations of two")
     active = [index for index in (0, 1) if node.inputs[index] in reader.tensors]
     if len(active) == 2:
         _read_add(reader, node)
@@ -43,7 +43,7 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
     given = reader.constant(node, 1 - index, "constant").astype(np.float64)
     constant = reader.per_channel(node, given, source.layout, "constant")
     one, zero = np.ones(1), np.zeros(1)
-    if node.op == "Add":
+    if node.op in ("Add", "Sum"):
         scale, shift = one, constant
     elif node.op == "Sub":
         scale, shift = (one, -constant) if index == 0 else (-one, constant)
@@ -60,19 +60,30 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
 
 def _read_add(reader: Reader, node: OnnxNode) -> None:
     a, b = reader.tensor(node, 0), reader.tensor(node, 1)
-    if node.op != "Add":
-        raise reader.file.fault(node, f"{node.op} of two activations", "only the sum of two activations can be built")
+    if node.op not in ("Add", "Sum", "Sub"):
+        raise reader.file.fault(node, f"{node.op} of two activations", "only their sum or difference can be built")
     if a.layout != b.layout:
         raise reader.file.fault(
             node,
             f"the sum of {reader.shape(a)} ({a.layout.axes}) and {reader.shape(b)} ({b.layout.axes})",
             "both sides must have one shape and one order of elements",
         )
+    second = b.value
+    if node.op == "Sub":
+        minus, none = -np.ones(1), np.zeros(1)
+        second = reader.emit(
+            node,
+            b.layout,
+            lambda name, value: Affine(
+                name=name, inputs=(b.value.name,), outputs=(value,), origin=(node.name,), scale=minus, shift=none
+            ),
+            define=False,
+        )
     reader.emit(
         node,
         a.layout,
         lambda name, value: RealAdd(
-            name=name, inputs=(a.value.name, b.value.name), outputs=(value,), origin=(node.name,)
+            name=name, inputs=(a.value.name, second.name), outputs=(value,), origin=(node.name,)
         ),
     )
 

@@ -69,6 +69,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Split": rearrange.read_split,
     "Squeeze": spatial.read_squeeze,
     "Sub": elementwise.read_arithmetic,
+    "Sum": elementwise.read_arithmetic,
     "TopK": elementwise.read_topk,
     "Transpose": spatial.read_transpose,
     "Unsqueeze": spatial.read_unsqueeze,

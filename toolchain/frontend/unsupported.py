@@ -14,7 +14,6 @@ _RECURRENT = "only feed-forward networks can be built"
 _HINTS = {
     "ConvTranspose": "use Resize with mode='nearest' and a Conv, or a Conv and DepthToSpace",
     "SpaceToDepth": "use a Conv with a stride",
-    "Sum": "use Add",
     "GRU": _RECURRENT,
     "LSTM": _RECURRENT,
     "RNN": _RECURRENT,
