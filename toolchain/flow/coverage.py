@@ -79,10 +79,13 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
     value = reader.start(layout)
     nodes: list[NodeStatus] = []
     makers: dict[str, int] = {}  # index of the ONNX node that each IR node stems from
+    places: dict[str, int] = {}  # and of the last one of each name: codes become a node where they are first moved
     for node in file.nodes:
         before = len(reader.nodes)
         nodes.append(_read(reader, node))
-        makers |= {made.name: len(nodes) - 1 for made in reader.nodes[before:]}
+        places[node.name] = at = len(nodes) - 1
+        for made in reader.nodes[before:]:
+            makers[made.name] = at if node.name in made.origin else places.get(made.origin[-1], at)
     first = next((node for node in nodes if node.status == REFUSED), None)
     graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)[0]
     encoding, notes = _encoding(file, layout, graph, given, whole=first is None)

@@ -98,9 +98,9 @@ def _channel(
         return [(signs[0] * (left + x), signs[1] * (bottom + y)) for x, y in points]
 
     for code, (bound, strict) in zip(first.codes, steps, strict=True):
-        if not first.bipolar and code <= first.floor[channel]:
+        if code <= first.floor[channel]:
             yield placed([(0, 0)]), []
-        elif not first.bipolar and code > first.ceiling[channel]:
+        elif code > first.ceiling[channel]:
             yield [], placed([(width, height)])
         else:
             line = (_unbent(first, channel, Fraction(bound, 2)) - first.offset[channel]) * unit
