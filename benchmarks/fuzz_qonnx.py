@@ -80,6 +80,7 @@ def one(block: Block, path: Path, seed: int) -> None:
         demand_verdict(path, fault)
     except Exception as error:  # noqa: BLE001  as above
         block.differs.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
+        return  # counted when it is tried again
     if found is None:
         block.refused[kind(fault)] += 1
         return
