@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from toolchain.cli import _check, main
+from toolchain.cli import main
+from toolchain.cli.options import check_of
 from toolchain.errors import UserError
 from toolchain.memory import RESERVED, Memory, parse_memory, spans
 
@@ -46,7 +47,7 @@ def test_spans_cover_every_frame_once():
 
 
 def test_the_command_line_hands_it_on() -> None:
-    assert _check(None, None, None, 8, 8, 1, "1500M").memory == Memory(1_500_000_000)
+    assert check_of(None, None, None, 8, 8, 1, "1500M").memory == Memory(1_500_000_000)
 
 
 @pytest.mark.parametrize(("given", "wrong"), [("abc", "expected a size"), ("100M", "is too small")])

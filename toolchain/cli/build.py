@@ -1,0 +1,222 @@
+"""Commands that make a build of a network: export, and its stages one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchain.cli.options import (
+    BackendOption,
+    BoardName,
+    BudgetOption,
+    ClockOption,
+    CountOption,
+    DataOption,
+    Folder,
+    FpsOption,
+    ImagesOption,
+    InputOption,
+    LabelsOption,
+    MemoryOption,
+    Model,
+    Out,
+    PixelOption,
+    PlanOption,
+    QonnxOption,
+    ThreadsOption,
+    TimeOption,
+    check_of,
+    model_file,
+    search_of,
+)
+from toolchain.errors import UserError, VerificationError
+from toolchain.terminal import console, progress
+
+if TYPE_CHECKING:
+    from toolchain.flow.options import Check, Search
+
+
+def export(
+    model: Model,
+    out: Out = None,
+    board: BoardName = "zu3eg",
+    clock: ClockOption = None,
+    target_fps: FpsOption = None,
+    budget: BudgetOption = None,
+    plan: PlanOption = None,
+    time_limit: TimeOption = 60.0,
+    pixel_scale: PixelOption = None,
+    given: InputOption = None,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
+    count: CountOption = 1000,
+    qonnx_images: QonnxOption = 256,
+    threads: ThreadsOption = 2,
+    memory: MemoryOption = "2G",
+    architecture: Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")] = "auto",
+    probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
+    backend: BackendOption = "fpgaflow",
+    hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
+    allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
+) -> None:
+    """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
+    from toolchain.flow.inputs import stated_input
+    from toolchain.flow.options import uses_hls4ml
+
+    seconds = hls4ml_seconds if uses_hls4ml(backend) else None
+    search = search_of(board, clock, target_fps, budget, plan, time_limit, architecture)
+    check = check_of(images, labels, data, count, qonnx_images, threads, memory)
+    model = model_file(model)
+    from toolchain.flow.build import build_name
+    from toolchain.flow.stages import export as run
+
+    folder = out or Path("build") / build_name(model)
+
+    try:
+        with progress() as bars:
+            summary = run(
+                model,
+                folder,
+                search,
+                check,
+                given=stated_input(given, pixel_scale),
+                hls4ml_seconds=seconds,
+                progress=bars,
+            )
+    except VerificationError:
+        if (folder / "hls").is_dir():
+            _show_probe(folder, check)
+        raise
+    from toolchain.report.terminal import render
+
+    console().print(render(summary))
+    console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    if probe:
+        _show_probe(folder, check)
+    if summary.hls4ml is not None and not allow_inexact:
+        from toolchain.flow.hls4ml import demand_exact
+
+        demand_exact(summary.hls4ml)
+
+
+def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None, given: InputOption = None) -> None:
+    """QONNX to the integer network: graph.json and weights.npz."""
+    model = model_file(model)
+    from toolchain.flow.build import build_name
+    from toolchain.flow.inputs import stated_input
+    from toolchain.flow.stages import lower as run
+    from toolchain.ir.text import to_text
+
+    graph = run(model, out or Path("build") / build_name(model), given=stated_input(given, pixel_scale))
+    console().print(to_text(graph), markup=False, soft_wrap=True)
+
+
+def explore(
+    source: Annotated[Path, typer.Argument(help="Build folder, QONNX file, or the folder of a training run.")],
+    out: Out = None,
+    board: BoardName = "zu3eg",
+    clock: ClockOption = None,
+    target_fps: FpsOption = None,
+    budget: BudgetOption = None,
+    plan: PlanOption = None,
+    time_limit: TimeOption = 60.0,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Show what slower accelerators save: pareto.json.")] = False,
+    pixel_scale: PixelOption = None,
+    given: InputOption = None,
+    bits: Annotated[str | None, typer.Option("--bits", help="search: bits of weights on the engine.")] = None,
+    widths: Annotated[str, typer.Option("--widths", help="Bits to choose from.")] = "4,6,8",
+    sensitivity: Annotated[Path | None, typer.Option("--sensitivity", help="JSON: layer, bits, loss.")] = None,
+    loss: Annotated[float | None, typer.Option("--loss", min=0, help="Most summed loss; a front without.")] = None,
+) -> None:
+    """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
+    from toolchain.flow.build import build_name
+    from toolchain.flow.inputs import stated_input
+    from toolchain.flow.stages import explore as run
+    from toolchain.flow.stages import lower as run_lower
+    from toolchain.flow.stages import pareto as run_pareto
+    from toolchain.flow.stages import plan_facts
+    from toolchain.flow.tables import front_table, plan_table, solver_lines
+
+    folder, stated = source, stated_input(given, pixel_scale)
+    if not (source / "graph.json").is_file():
+        model = model_file(source)
+        folder = out or Path("build") / build_name(model)
+        run_lower(model, folder, given=stated)
+    elif stated is not None:
+        raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
+    search = search_of(board, clock, target_fps, budget, plan, time_limit)
+    if bits is not None:
+        _search_bits(folder, search, bits, widths, sensitivity, loss)
+        return
+    found = run(folder, search)
+    console().print(plan_table(*plan_facts(folder, search)))
+    for line in solver_lines(found):
+        console().print(line, markup=False, soft_wrap=True)
+    if pareto:
+        console().print(front_table(run_pareto(folder, search)))
+        console().print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
+    console().print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
+
+
+def _search_bits(
+    folder: Path, search: Search, bits: str, widths: str, sensitivity: Path | None, loss: float | None
+) -> None:
+    """The ``--bits search`` of ``explore``."""
+    from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
+    from toolchain.flow.options import parse_widths
+    from toolchain.flow.tables import bits_table
+
+    if bits != "search":
+        raise UserError(f"--bits {bits}", hint="explore knows --bits search; single layers belong to quantize")
+    front, clock = search_weight_bits(folder, search, parse_widths(widths), table=sensitivity, loss=loss)
+    console().print(bits_table(front, clock))
+    console().print(f"Bits: {folder / BITS_FILE}", soft_wrap=True)
+
+
+def generate(folder: Folder) -> None:
+    """Write the Vitis HLS project of the plan: hls/."""
+    from toolchain.flow.stages import generate as run
+
+    console().print(f"Project: {run(folder)}", soft_wrap=True)
+
+
+def simulate(
+    folder: Folder,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
+    count: CountOption = 1000,
+    qonnx_images: QonnxOption = 256,
+    threads: ThreadsOption = 2,
+    memory: MemoryOption = "2G",
+) -> None:
+    """Run the C simulation and compare it with the integer network: simulation.json."""
+    from toolchain.flow.simulate import demand_exact
+    from toolchain.flow.simulate import simulate as run
+
+    with progress() as bars:
+        found = run(folder, check_of(images, labels, data, count, qonnx_images, threads, memory), progress=bars)
+    demand_exact(found)
+    accuracy = "" if found.top1 is None else f", top-1 {found.top1:.2%}"
+    console().print(f"exact on {found.images} images of {found.data}{accuracy}")
+
+
+def report(folder: Folder) -> None:
+    """Write report.json and report.html again and print them."""
+    from toolchain.flow.stages import report as run
+    from toolchain.report.terminal import render
+
+    console().print(render(run(folder)))
+
+
+def _show_probe(folder: Path, check: Check) -> None:
+    """Print what every intermediate tensor of the build in ``folder`` differs by, and the first node that deviates."""
+    from toolchain.flow.probe import probe_build
+    from toolchain.flow.tables import probe_table
+
+    found = probe_build(folder, check)
+    console().print(probe_table(found))
+    console().print(found.verdict, markup=False, soft_wrap=True)

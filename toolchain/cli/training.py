@@ -1,0 +1,74 @@
+"""Commands that make a network: train, quantize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli.options import LabelsOption, MemoryOption
+from toolchain.terminal import console
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="Run file (TOML), or the name of a recipe.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. train.epochs=5.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run first.")] = False,
+) -> None:
+    """Train a quantized network and export it as QONNX."""
+    from toolchain.config.run import find_config, load_config
+
+    run = load_config(find_config(config), settings or [])
+    from toolchain.flow.training import train as run_training
+
+    folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite)
+    from toolchain.train.summary import summary
+
+    console().print(summary(folder))
+
+
+def quantize(
+    network: Annotated[str, typer.Argument(help="Folder of a float run, or a network's name: efficientnet-lite0.")],
+    weights: Annotated[int, typer.Option("--weights", help="Bits of the weights, 1 to 8.")] = 8,
+    acts: Annotated[int, typer.Option("--acts", help="Bits of the activations, 1 to 8.")] = 8,
+    layers: Annotated[list[str] | None, typer.Option("--bits", help="Bits of one layer, e.g. fc=8.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set to calibrate with; a run's own.")] = None,
+    images: Annotated[Path | None, typer.Option("--images", help="Images to calibrate with, .npy.")] = None,
+    labels: LabelsOption = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Calibration images; others judge.")] = 256,
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer.")] = False,
+    factors: Annotated[
+        int | None, typer.Option("--factor-bits", help="Bits of requantizers' factors, 8 to 24.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-wXaY by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is there first.")] = False,
+    memory: MemoryOption = "2G",
+) -> None:
+    """Quantize a trained float network without training it, and export it as QONNX."""
+    from toolchain.flow.options import parse_bits
+    from toolchain.memory import parse_memory
+
+    own = parse_bits(layers or [])
+    from toolchain.flow.quantize import default_folder
+    from toolchain.flow.quantize import quantize as run
+    from toolchain.train.ptq.quantize import Bits
+
+    bits = Bits(weights, acts, own, per_channel=not per_tensor, factors=factors)
+    out = out or default_folder(network, bits)
+    folder = run(
+        network,
+        out,
+        bits,
+        images=images,
+        labels=labels,
+        data=data,
+        count=count,
+        overwrite=overwrite,
+        memory=parse_memory(memory),
+    )
+    from toolchain.train.summary import summary
+
+    console().print(summary(folder))
