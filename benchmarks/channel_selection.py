@@ -21,7 +21,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec, Node, Reshape, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.insert_forks import insert_forks
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.plan import Lanes, Plan
 from toolchain.simulate.cycles import steady_interval
 from toolchain.train.budgets import shrink

@@ -34,7 +34,7 @@ from toolchain.files import write_text
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.graph import Graph
 from toolchain.lowering.pipeline import to_integer
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.resources import Resources
 from toolchain.units.cost import graph_cost
 

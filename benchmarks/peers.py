@@ -19,8 +19,7 @@ from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec, Window
 from toolchain.ir.types import Parallelism, QInt
-from toolchain.passes.hardware_form import hardware_form
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.resources import Resources, total
 from toolchain.units.cost import graph_cost
 from toolchain.units.cycles import graph_cycles

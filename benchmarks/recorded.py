@@ -22,7 +22,7 @@ from toolchain.dse.expand import expand
 from toolchain.dse.problem import Decision, Option
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import MatVec
-from toolchain.passes.hardware_form import hardware_form
+from toolchain.passes.pipeline import hardware_form
 from toolchain.resources import Resources
 from toolchain.units.cycles import graph_cycles
 

@@ -33,7 +33,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Add
 from toolchain.lowering.pipeline import to_integer
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.csim import build
 from toolchain.units.cost import graph_cost
 from toolchain.units.cycles import graph_cycles

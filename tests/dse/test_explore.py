@@ -11,7 +11,7 @@ from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.passes.insert_forks import insert_forks
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.units.cost import graph_cost
 from toolchain.units.cycles import graph_cycles
 

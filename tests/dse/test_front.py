@@ -14,7 +14,7 @@ from toolchain.dse.front import front
 from toolchain.dse.solve import solve
 from toolchain.ir.graph import Graph
 from toolchain.passes.insert_forks import insert_forks
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.units.cost import graph_cost
 from toolchain.units.cycles import graph_cycles
 

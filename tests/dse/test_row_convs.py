@@ -17,8 +17,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Node, RowConv, Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.apply_plan import load_plan
+from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.split_row_convs import row_forms
-from toolchain.passes.to_hardware import to_hardware
 from toolchain.plan import Lanes, Plan, save_plan
 from toolchain.units.cost import graph_cost, unit_cost
 from toolchain.units.cycles import cycles, graph_cycles

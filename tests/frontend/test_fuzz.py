@@ -22,7 +22,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.input_types import noted_input, parse_input
 from toolchain.ir.types import Encoding, QInt
 from toolchain.lowering.pipeline import to_integer
-from toolchain.passes.hardware_form import hardware_form
+from toolchain.passes.pipeline import hardware_form
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))

@@ -13,7 +13,7 @@ from toolchain.frontend.agreement import compare
 from toolchain.frontend.execute import execute_qonnx, execute_reference
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
-from toolchain.passes.hardware_form import hardware_form
+from toolchain.passes.pipeline import hardware_form
 
 
 def crowded(path: Path, *, node_names: str = "given", thresholds: bool = False) -> Path:

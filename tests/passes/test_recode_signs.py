@@ -16,8 +16,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.ir.verify import Level, verify
+from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.recode_signs import recode_signs
-from toolchain.passes.to_hardware import to_hardware
 
 SIGN, BIT = QInt(2, True), QInt(1, False)
 

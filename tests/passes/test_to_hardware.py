@@ -20,8 +20,8 @@ from toolchain.ir.types import Parallelism
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
+from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.passes.size_fifos import MIN_DEPTH, immediate_dominators, size_fifos
-from toolchain.passes.to_hardware import to_hardware
 from toolchain.plan import Lanes, Plan
 from toolchain.units.cycles import graph_cycles
 from toolchain.units.options import READER, WRITER
@@ -41,7 +41,7 @@ def random_plan(graph: Graph, seed: int, cycles: int = 600) -> Plan:
     """Any legal lanes of at most about ``cycles`` a frame, fitting a board or not."""
     rng = random.Random(seed)
     lanes: dict[str, Parallelism] = {}
-    for decision in expand(insert_forks(graph)).decisions:
+    for decision in expand(hardware_form(graph)).decisions:
         quick = [option for option in decision.options if option.cycles <= cycles]
         lanes |= rng.choice(quick or decision.options[-1:]).lanes
     ends = {"input_lanes": lanes.pop(READER).lanes_out, "output_lanes": lanes.pop(WRITER).lanes_in}

@@ -27,7 +27,7 @@ from toolchain.ir.input_types import parse_input
 from toolchain.ir.ops import MatVec, Reshape, RowConv, Window
 from toolchain.ir.types import Encoding, InputType, Quantizer
 from toolchain.passes.insert_forks import insert_forks
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.plan import Lanes, Plan
 from toolchain.simulate import compiler
 from toolchain.simulate import cycles as cycle_simulator

@@ -17,7 +17,7 @@ from toolchain.hls_templates.generate import READ
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Concat, Reshape
 from toolchain.passes.minimize_fifos import with_depths
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
 from toolchain.units.schedules import READS, WRITES, unit_schedule
 

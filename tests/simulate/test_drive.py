@@ -13,7 +13,7 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, generate, unit_ids
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.ops import Reshape
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.csim import build
 from toolchain.simulate.drive import drive_units
 

@@ -13,8 +13,8 @@ from tests.passes.test_to_hardware import random_plan
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.passes.minimize_fifos import minimize_fifos, with_depths
+from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.size_fifos import fifo_depths
-from toolchain.passes.to_hardware import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval
 from toolchain.simulate.fifos import MOST_STAGES, Sizing, storage_steps
 

@@ -18,7 +18,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.insert_forks import insert_forks
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.units.cost import unit_cost
 from toolchain.units.cost_model.parts import signed_digits
 from toolchain.units.options import options

@@ -13,7 +13,7 @@ from toolchain.dse.explore import explore
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape, WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 from toolchain.resources import Resources
 from toolchain.units.cost import unit_cost
 from toolchain.units.cycles import cycles

@@ -17,8 +17,7 @@ from toolchain.errors import NoRoom
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Reshape
 from toolchain.ir.types import Parallelism
-from toolchain.passes.hardware_form import hardware_form
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord
 from toolchain.resources import Resources
 from toolchain.units.cost import graph_cost

@@ -8,7 +8,7 @@ from toolchain.boards import Board
 from toolchain.dse.expand import expand
 from toolchain.dse.solve import Solution, solve
 from toolchain.ir.graph import Graph
-from toolchain.passes.hardware_form import hardware_form
+from toolchain.passes.pipeline import hardware_form
 from toolchain.resources import Resources
 
 

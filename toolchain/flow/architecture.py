@@ -19,7 +19,7 @@ from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, Node
 from toolchain.ir.store import load
 from toolchain.ir.types import QInt
-from toolchain.passes.hardware_form import hardware_form
+from toolchain.passes.pipeline import hardware_form
 
 SECONDS = 10.0
 """Time for each question of what would fit."""

@@ -17,11 +17,9 @@ from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
-from toolchain.ir.verify import Level, verify
 from toolchain.memory import spans
 from toolchain.passes.apply_plan import load_plan
-from toolchain.passes.hardware_form import hardware_form
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Plan
 from toolchain.simulate.drive import Driven
 
@@ -73,7 +71,7 @@ def load_hardware(folder: Path) -> tuple[Graph, Plan]:
     plan = load_plan(folder / "plan.json", hardware_form(graph))
     if plan.model and plan.model != stored_digest(folder):
         raise UserError("plan.json was made for another graph", where=str(folder), hint="run 'fpgaflow explore' again")
-    return verify(to_hardware(graph, plan), Level.HARDWARE), plan
+    return to_hardware(graph, plan), plan
 
 
 def load_folder_images(folder: Path, check: Check) -> Images:

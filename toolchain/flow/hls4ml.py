@@ -16,7 +16,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
 from toolchain.passes.apply_plan import load_plan
-from toolchain.passes.hardware_form import hardware_form
+from toolchain.passes.pipeline import hardware_form
 from toolchain.report.data import Hls4ml
 
 IMAGES = 64

@@ -33,9 +33,8 @@ from toolchain.ir.store import load, save, stored_digest
 from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.apply_plan import load_plan
-from toolchain.passes.hardware_form import hardware_form
 from toolchain.passes.minimize_fifos import minimize_fifos
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Plan, save_plan
 from toolchain.report.data import Report
 from toolchain.report.write import write_report

@@ -37,14 +37,15 @@ from toolchain.ir.types import QInt, Real, Value
 
 
 class Level(Enum):
-    """What a graph may hold: reals, integers, or integers with the hardware's parallelism set."""
+    """What a graph may hold: reals; integers; also the hardware's own operations; those with all parallelism set."""
 
     MODEL = "model"
     INTEGER = "integer"
+    UNITS = "units"
     HARDWARE = "hardware"
 
 
-_OPS = {Level.MODEL: MODEL_OPS, Level.INTEGER: INTEGER_OPS, Level.HARDWARE: HARDWARE_OPS}
+_OPS = {Level.MODEL: MODEL_OPS, Level.INTEGER: INTEGER_OPS, Level.UNITS: HARDWARE_OPS, Level.HARDWARE: HARDWARE_OPS}
 MOST = 1 << 62
 """Integers stay below it in magnitude: what is computed from two of them, a sum or a difference, fits 64 bits."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -19,7 +19,7 @@ _INHERITING = (Threshold, MulShift, Fork)  # without an entry they have the lane
 
 
 def apply_plan(graph: Graph, plan: Plan) -> Graph:
-    """Set the parallelism of every node, row convolutions split off; forks must have been inserted.
+    """Set the parallelism of every node; forks must have been inserted, row convolutions split off.
 
     Width converters keep theirs.
 
@@ -32,7 +32,7 @@ def apply_plan(graph: Graph, plan: Plan) -> Graph:
         wanted = lanes.get(node.name, node.parallelism)
         return node if wanted == node.parallelism else replace(node, parallelism=wanted)
 
-    return rewrite_nodes(planned_forms(graph, plan), rule)
+    return rewrite_nodes(graph, rule)
 
 
 def load_plan(path: Path, graph: Graph) -> Plan:

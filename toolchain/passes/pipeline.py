@@ -1,0 +1,87 @@
+"""INTEGER graph -> the form that plans are for -> HARDWARE graph: the passes in order, each with why it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.verify import IllFormed, Level, verify
+from toolchain.passes.apply_plan import apply_plan, planned_forms
+from toolchain.passes.insert_forks import insert_forks
+from toolchain.passes.insert_width_converters import insert_width_converters
+from toolchain.passes.minimize_fifos import with_depths
+from toolchain.passes.recode_signs import recode_signs
+from toolchain.passes.size_fifos import size_fifos
+from toolchain.plan import Plan
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A step Graph -> Graph, which returns the same object where nothing changes, and why it stands where it does."""
+
+    name: str
+    why_here: str
+    run: Callable[[Graph], Graph]
+
+
+FORM = (
+    Pass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
+    Pass("insert_forks", "before any plan, which names forks", insert_forks),
+)
+"""What units stand for: signs as bits, one reader a stream. Plans are made for graphs of this form."""
+
+
+def planned(plan: Plan) -> tuple[Pass, ...]:
+    """The passes behind ``FORM`` that build what ``plan`` says."""
+
+    def convert(graph: Graph) -> Graph:
+        return insert_width_converters(graph, plan.input_lanes, plan.output_lanes)
+
+    def deepen(graph: Graph) -> Graph:
+        return size_fifos(graph) if plan.depths is None else with_depths(graph, plan.depths)
+
+    return (
+        Pass("split_row_convs", "before lanes, which are of the unit that is built", lambda g: planned_forms(g, plan)),
+        Pass("apply_plan", "before converters, which join lanes that differ", lambda graph: apply_plan(graph, plan)),
+        Pass("insert_width_converters", "before depths, which every stream needs", convert),
+        Pass("size_fifos", "last, when all streams and their widths are known", deepen),
+    )
+
+
+def run(passes: Sequence[Pass], graph: Graph) -> Graph:
+    """``graph`` after ``passes``, verified behind each that changed it.
+
+    Raises:
+        IllFormed: a pass broke a rule of the graph; the message names it and those before it.
+        UserError: a pass refuses the plan.
+    """
+    done: list[str] = []
+    for step in passes:
+        before, told = graph, f"in the pass {step.name}" + (f", behind {', '.join(done)}" if done else "")
+        try:
+            graph = step.run(graph)
+            if graph is not before:
+                verify(graph, Level.UNITS)
+        except IllFormed as error:
+            raise IllFormed(f"{told}: {error}") from error
+        except Exception as error:
+            error.add_note(told)
+            raise
+        done.append(step.name)
+    return graph
+
+
+def hardware_form(graph: Graph) -> Graph:
+    """The INTEGER ``graph`` as units stand for it; it computes the same."""
+    return run(FORM, graph)
+
+
+def to_hardware(graph: Graph, plan: Plan) -> Graph:
+    """The HARDWARE graph of an INTEGER ``graph``: the lanes of ``plan``, one reader a stream, matching widths and sized
+    FIFOs. It computes the same, and is verified.
+
+    Raises:
+        UserError: the plan does not fit the graph.
+    """
+    return verify(run((*FORM, *planned(plan)), graph), Level.HARDWARE)
