@@ -7,6 +7,15 @@
 
 namespace fpgaflow {
 
+// Half the range of every of `fields` fields of `spacing` bits.
+constexpr std::int64_t half_ranges(int fields, int spacing) {
+    std::int64_t sum = 0;
+    for (int field = 0; field < fields; field++) {
+        sum += std::int64_t(1) << (spacing * (field + 1) - 1);
+    }
+    return sum;
+}
+
 // Adds fields 0 to I of a chain's sum to `sums`.
 template <class Config, int I>
 struct ChainFields {
@@ -33,10 +42,9 @@ struct Chain {
     typedef Exact<ap_int<48>> wide_t;
 
     // Half the range of every field. With it no field is negative, so none borrows from the one above, and turning the
-    // field's highest bit takes it away again. It enters a chain through the first slice's adder.
-    static constexpr std::int64_t halves(int field = Fields - 1) {
-        return (std::int64_t(1) << (Config::spacing * (field + 1) - 1)) + (field == 0 ? 0 : halves(field - 1));
-    }
+    // field's highest bit takes it away again. It enters a chain through the first slice's adder. A constant, not a
+    // call: Vitis HLS refuses a function that calls itself, also where every call's argument is known.
+    static constexpr std::int64_t halves = half_ranges(Fields, Config::spacing);
 
     // The digits side by side: wires.
     template <int Digits>
@@ -46,7 +54,7 @@ struct Chain {
         for (int i = Digits - 2; i >= 0; i--) {
 #pragma HLS UNROLL
             const word_t digit = static_cast<word_t>(word_t(digits[i]) & word_t((std::int64_t(1) << Config::spacing) - 1));
-            joined = static_cast<word_t>(static_cast<word_t>(joined << Config::spacing) | digit);
+            joined = static_cast<word_t>(shifted<Config::spacing>(joined) | digit);
         }
         return joined;
     }

@@ -10,12 +10,12 @@ namespace fpgaflow {
 template <class R, int A, int B, class Left, class Right>
 R sum(Left a, Right b) {
 #pragma HLS INLINE
-    return static_cast<R>((static_cast<R>(a) << A) + (static_cast<R>(b) << B));
+    return static_cast<R>(shifted<A>(static_cast<R>(a)) + shifted<B>(static_cast<R>(b)));
 }
 template <class R, int A, int B, class Left, class Right>
 R difference(Left a, Right b) {
 #pragma HLS INLINE
-    return static_cast<R>((static_cast<R>(a) << A) - (static_cast<R>(b) << B));
+    return static_cast<R>(shifted<A>(static_cast<R>(a)) - shifted<B>(static_cast<R>(b)));
 }
 
 // Config: id, positions, inputs, outputs; in_t, out_t; dot(x, y), the sums of the weights that are not zero, generated.

@@ -41,7 +41,7 @@ void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                     const product_t product = Multiplier<Config::dsp>::template product<product_t>(factor, value);
                     const sum_t below = sum_t(add[entry(c, Config::add_blocks)][entry(l, Config::add_lanes)]);
                     const sum_t above = sum_t(base[entry(c, Config::base_blocks)][entry(l, Config::base_lanes)]);
-                    const sum_t offset = static_cast<sum_t>(static_cast<sum_t>(above << Config::shift) + below);
+                    const sum_t offset = static_cast<sum_t>(shifted<Config::shift>(above) + below);
                     const sum_t sum = static_cast<sum_t>(sum_t(product) + offset);
                     // Adding just below half rounds half down; one more where the quotient is odd makes it even.
                     const sum_t odd = exact ? sum_t(0) : static_cast<sum_t>((sum >> Config::shift) & sum_t(1));

@@ -75,14 +75,14 @@ struct PackedLane {
 #pragma HLS INLINE
         const word_t bits = weight[I];
         const word_t kept = top ? bits : static_cast<word_t>(bits & word_t((std::int64_t(1) << sign_at) - 1));
-        return static_cast<word_t>(Below::magnitudes(weight) | static_cast<word_t>(kept << offset));
+        return static_cast<word_t>(Below::magnitudes(weight) | shifted<offset>(kept));
     }
 
     // Those signs, each where it weighs.
     static word_t signs(const weight_t (&weight)[count]) {
 #pragma HLS INLINE
         const word_t sign = top ? word_t(0) : static_cast<word_t>(word_t(weight[I]) & word_t(std::int64_t(1) << sign_at));
-        return static_cast<word_t>(Below::signs(weight) | static_cast<word_t>(sign << offset));
+        return static_cast<word_t>(Below::signs(weight) | shifted<offset>(sign));
     }
 
     // The lowest bit of product I where it hides the sign of the lanes below, else 0.

@@ -56,7 +56,7 @@ struct RowProducts {
         value_t joined = columns[step & 1][Config::columns - 1][block][lane];
         for (int m = Config::columns - 2; m >= 0; m--) {
 #pragma HLS UNROLL
-            joined = static_cast<value_t>(static_cast<value_t>(joined << Config::spacing) +
+            joined = static_cast<value_t>(shifted<Config::spacing>(joined) +
                                           value_t(columns[step & 1][m][block][lane]));
         }
         return joined;
@@ -75,7 +75,7 @@ struct RowProducts {
             for (int first = 0; first < Config::simd; first += Config::chain) {
 #pragma HLS UNROLL
                 const int end = first + Config::chain < Config::simd ? first + Config::chain : Config::simd;
-                wide_t wide = Slices::halves();
+                wide_t wide = Slices::halves;
                 FPGAFLOW_UNROLL
                 for (int l = first; l < end; l++) {
 #pragma HLS UNROLL

@@ -26,8 +26,6 @@ void scaled_add(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
     typedef Exact<typename Config::second_product_t> second_product_t;
     typedef Exact<typename Config::out_t> sum_t;
     constexpr int blocks = Config::channels / Config::lanes;
-    const sum_t first_unit = static_cast<sum_t>(sum_t(1) << Config::first_shift);
-    const sum_t second_unit = static_cast<sum_t>(sum_t(1) << Config::second_shift);
 
     for (int frame = 0; frame < frames; frame++) {
         for (int position = 0; position < Config::positions; position++) {
@@ -45,9 +43,8 @@ void scaled_add(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
                         Multiplier<Config::first_dsp>::template product<first_product_t>(m, left_t(left.v[l]));
                     const second_product_t q =
                         Multiplier<Config::second_dsp>::template product<second_product_t>(n, right_t(right.v[l]));
-                    // A shift by a constant is wires; written as a product, it also is one of negative numbers.
-                    const sum_t scaled_left = static_cast<sum_t>(sum_t(p) * first_unit);
-                    const sum_t scaled_right = static_cast<sum_t>(sum_t(q) * second_unit);
+                    const sum_t scaled_left = shifted<Config::first_shift>(sum_t(p));
+                    const sum_t scaled_right = shifted<Config::second_shift>(sum_t(q));
                     result.v[l] = typename Config::out_t(static_cast<sum_t>(scaled_left + scaled_right));
                 }
                 out.write(result);

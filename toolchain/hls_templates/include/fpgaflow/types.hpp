@@ -57,6 +57,7 @@ using Exact = T;
 template <class P, class T>
 using Factor = T;
 #else
+__extension__ typedef unsigned __int128 uint128;
 __extension__ typedef __int128 int128;  // what leaves a unit is narrower: streams and tables hold at most 64 bits
 template <int B>
 using Native = typename std::conditional<
@@ -72,7 +73,32 @@ template <class P, class T>
 using Factor = P;
 #endif
 
-constexpr int bits_for(int n) { return n == 0 ? 0 : 1 + bits_for(n / 2); }
+// x * 2**N in the type of x, which holds it: wires.
+#ifdef FPGAFLOW_HARDWARE
+template <int N, class T>
+T shifted(T x) {
+#pragma HLS INLINE
+    return T(x << N);
+}
+#else
+// C++14 leaves a shift of a negative number to the left undefined, so the bits are shifted.
+template <int N, class T>
+T shifted(T x) {
+    typedef typename std::conditional<
+        (sizeof(T) <= 4), std::uint32_t,
+        typename std::conditional<(sizeof(T) <= 8), std::uint64_t, uint128>::type>::type bits_t;
+    return static_cast<T>(static_cast<bits_t>(x) << N);
+}
+#endif
+
+// Bits of the number n.
+constexpr int bits_for(int n) {
+    int bits = 0;
+    for (; n > 0; n /= 2) {
+        bits++;
+    }
+    return bits;
+}
 
 // A counter or index from -N to N.
 #ifdef FPGAFLOW_HARDWARE

@@ -74,7 +74,7 @@ struct SliceDots<Part, true> {
             for (int first = 0; first < Part::simd; first += Part::chain) {
 #pragma HLS UNROLL
                 const int end = first + Part::chain < Part::simd ? first + Part::chain : Part::simd;
-                typename Slices::wide_t wide = Slices::halves();
+                typename Slices::wide_t wide = Slices::halves;
                 FPGAFLOW_UNROLL
                 for (int l = first; l < end; l++) {
 #pragma HLS UNROLL
