@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.graphs import random_input
+from toolchain.files import write_files
 from toolchain.hls_templates.generate import PlacedUnit, place_units, unit_sources
 from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.hls_templates.streams import stream_order
@@ -78,7 +79,7 @@ def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
     )
     environment.filters["cpp_type"] = cpp_type
     files["driver.cpp"] = environment.get_template("driver.cpp.j2").render(units=units)
-    compiler.write_project(files, folder)
+    write_files(files, folder)
     include = ["-I.", "-Iinclude", f"-I{data_path('sim')}", f"-I{DRIVER}", "-isystem", str(compiler.ap_types())]
     command = [
         compiler.compiler()[0],

@@ -1,30 +1,92 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, with the permissions that the umask says."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
-import tempfile
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's fcntl.h and stdio.h
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``path`` by rename, making its folder; a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{_unique()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 ``text`` to ``path`` by rename."""
     write_bytes(path, text.encode())
+
+
+def write_files(files: Mapping[str, str | bytes], folder: Path) -> None:
+    """Write ``files``, whose keys are paths below ``folder``; each appears by rename."""
+    for path, content in files.items():
+        write_bytes(folder / path, content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of ``target`` when the block ends well and vanishes when it does not.
+
+    Where the file system can exchange two folders, a kill at any moment leaves the old ``target`` or the new one whole;
+    elsewhere the next call for ``target`` puts the old one back. Leftovers of killed calls are removed, so callers keep
+    each other out (``toolchain.locks``).
+    """
+    target = target.resolve()  # the other end of a link is replaced, not the link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}.old")
+    if old.is_dir() and not target.exists():
+        old.rename(target)
+    ours = re.compile(rf"\.{re.escape(target.name)}\.((\d+-[0-9a-f]+\.)?partial|old)")
+    for leftover in [path for path in target.parent.iterdir() if ours.fullmatch(path.name)]:
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.{_unique()}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        _put(partial, target, old)
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put(new: Path, target: Path, old: Path) -> None:
+    """Let ``new`` stand where ``target`` stands, which goes to ``new`` or ``old``."""
+    if not target.exists():
+        new.rename(target)
+    elif not _exchange(new, target):
+        target.rename(old)
+        try:
+            new.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two paths in one step; False where the system cannot."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return call is not None and not call(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
+
+
+def _unique() -> str:
+    """A part of a name that no other process takes."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def digest_bytes(data: bytes) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from toolchain.engine.generate import generate
 from toolchain.engine.shape import Shape
+from toolchain.files import write_files
 from toolchain.hls_templates.render import headers
 from toolchain.simulate import compiler
 
@@ -22,7 +23,7 @@ ENGINE = Shape(
 @pytest.mark.parametrize("header", sorted({**headers(), **headers("fpgaflow/engine")}))
 def test_header_compiles_alone(header, tmp_path):
     """The engine's with the fields of its table, which are generated."""
-    compiler.write_project({**headers(), **generate(ENGINE, 1)}, tmp_path)
+    write_files({**headers(), **generate(ENGINE, 1)}, tmp_path)
     source = tmp_path / "alone.cpp"
     source.write_text(f'#include "{header.removeprefix("include/")}"\n')
     flags = ["-std=c++14", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-fsyntax-only"]

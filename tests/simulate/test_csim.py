@@ -19,6 +19,7 @@ from tests.passes.test_to_hardware import random_plan
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
 from toolchain.errors import FlowError, UserError, VerificationError
+from toolchain.files import write_files
 from toolchain.hls_templates.generate import READ, WRITE, generate
 from toolchain.ir import encode
 from toolchain.ir.evaluate import evaluate
@@ -315,7 +316,7 @@ def test_codes_are_packed_and_unpacked_in_groups_of_lanes(bits, lanes):
 def test_testbench_passes_with_the_vendors_headers_alone(tmp_path):
     b = Builder((4, 4, 2), 4)
     files = project(serial(b.graph(b.threshold(b.conv(b.input, 3)), "tiny")))
-    compiler.write_project(files, tmp_path)
+    write_files(files, tmp_path)
     sources = [path for path in files if path.endswith(".cpp")]
     (tmp_path / "all.cpp").write_text("".join(f'#include "{path}"\n' for path in sources))
     flags = ["-std=c++14", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Iinclude", "-Isrc", "-Ihost", "-Itb", "-I."]

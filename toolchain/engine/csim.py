@@ -17,10 +17,11 @@ from toolchain.engine.hosts import input_beats, result_codes
 from toolchain.engine.schedule import PORTS, UNITS
 from toolchain.engine.tables import Program
 from toolchain.errors import VerificationError
+from toolchain.files import write_files
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
 from toolchain.paths import data_path
-from toolchain.simulate.compiler import FLAGS, ap_types, cache_folder, compiler, digest, run_compiler, write_project
+from toolchain.simulate.compiler import FLAGS, ap_types, cache_folder, compiler, digest, run_compiler
 
 COUNTERS = (*UNITS, *PORTS)
 MESSAGE_BYTES = 512
@@ -118,7 +119,7 @@ def library(files: Mapping[str, str]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="engine-") as name:
         folder = Path(name)
-        write_project(files, folder)
+        write_files(files, folder)
         includes = ["-Iinclude", "-Isrc", f"-I{sim}", f"-I{sim / 'engine'}", "-isystem", str(ap_types())]
         sources = ["src/top.cpp", str(sim / "engine" / "harness.cpp")]
         run_compiler([compiler()[0], *FLAGS, *OPTIONS, *includes, *sources, "-o", "engine.so"], folder)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.errors import UserError
+from toolchain.files import replace_folder
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check
 from toolchain.flow.records import ModelRecord, read_record
@@ -42,18 +42,8 @@ def staged(out: Path) -> Iterator[Path]:
     """
     if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
         raise UserError(f"the folder {out} holds something else than a build", hint="give another --out")
-    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-    finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+    with replace_folder(out) as folder:
+        yield folder
 
 
 def build_name(model: Path) -> str:

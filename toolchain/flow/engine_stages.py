@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from toolchain.engine.search import search as find_engine
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
+from toolchain.files import replace_folder, write_files
 from toolchain.flow.build import Progress, Simulated
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.options import Check, Search, prepared_board
@@ -40,7 +40,6 @@ from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import spans
 from toolchain.records import Record
-from toolchain.simulate.compiler import write_atomic, write_project
 
 ENGINE_FILE = "engine.json"
 
@@ -176,14 +175,12 @@ def load_build(folder: Path) -> Build:
 def generate(folder: Path) -> Path:
     """Write hls/: the sources of the engine, the script that synthesizes them, and the network's memory image."""
     build = load_build(folder)
-    partial, target = folder / ".hls.partial", folder / "hls"
-    shutil.rmtree(partial, ignore_errors=True)
-    files = generate_files(build.program.shape, len(build.program.memory))
+    target = folder / "hls"
+    files: dict[str, str | bytes] = {**generate_files(build.program.shape, len(build.program.memory))}
     files["run_hls.tcl"] = synthesis_script(build.board.part, build.record.clock_mhz)
-    write_project(files, partial)
-    write_atomic(partial / "memory.bin", build.program.memory.tobytes())
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    files["memory.bin"] = build.program.memory.tobytes()
+    with replace_folder(target) as partial:
+        write_files(files, partial)
     return target
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.files import replace_folder
 from toolchain.flow.images import load_images
 from toolchain.frontend.layout import Layout
 from toolchain.ir.types import UNIT_PIXEL, Encoding
@@ -69,14 +68,8 @@ def quantize(
         raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
     source = find_source(network)
     chosen = _images(source, images, labels, data, count)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")  # the folder appears whole or not at all
-    try:
-        quantize_to(partial, source, chosen, bits, memory)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replace_folder(out) as folder:
+        quantize_to(folder, source, chosen, bits, memory)
     return out
 
 

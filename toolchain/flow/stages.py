@@ -6,7 +6,6 @@ model.onnx -> model.json graph.json weights.npz -> plan.json -> hls/ -> simulati
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from toolchain.boards import Board, load_board
 from toolchain.dse.explore import explore as find_plan
 from toolchain.dse.front import Point, front
 from toolchain.errors import UserError
-from toolchain.files import write_text
+from toolchain.files import replace_folder, write_files, write_text
 from toolchain.flow import engine_stages
 from toolchain.flow.architecture import choose as choose_architecture
 from toolchain.flow.build import Progress, build_name, load_folder_images, load_hardware, silent, staged
@@ -38,7 +37,7 @@ from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Plan, save_plan
 from toolchain.report.data import Report
 from toolchain.report.write import write_report
-from toolchain.simulate.compiler import compiler, write_project
+from toolchain.simulate.compiler import compiler
 from toolchain.simulate.cycles import simulate as simulate_cycles
 from toolchain.units.cycles import graph_cycles
 
@@ -193,11 +192,8 @@ def generate(folder: Path, *, progress: Progress = silent) -> Path:
     hardware, plan = load_hardware(folder)
     board = load_board(plan.board)
     target = folder / "hls"
-    partial = folder / ".hls.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    write_project(generate_files(hardware, board, plan.clock_mhz), partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    with replace_folder(target) as partial:
+        write_files(generate_files(hardware, board, plan.clock_mhz), partial)
     progress("generate", 1, 1)
     return target
 

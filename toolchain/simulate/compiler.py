@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from toolchain.errors import FlowError, UserError
+from toolchain.files import write_files
 from toolchain.paths import data_path
 
 FLAGS = (
@@ -87,21 +88,6 @@ def digest(parts: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write ``path`` so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.replace(name, path)
-
-
-def write_project(files: Mapping[str, str], folder: Path) -> None:
-    """Write ``files`` below ``folder``."""
-    for path, text in files.items():
-        write_atomic(folder / path, text.encode())
-
-
 def shared_library(
     files: Mapping[str, str],
     top: str,
@@ -129,7 +115,7 @@ def shared_library(
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
         folder = Path(name)
-        write_project(files, folder)
+        write_files(files, folder)
         prefix = _prefix(sim, flags)
         tasks = [replace(task, flags=(*task.flags, *flags)) for task in _tasks(files, top, prefix, taps)]
         with ThreadPoolExecutor(jobs) as pool:
@@ -189,7 +175,7 @@ def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
             new = Path(name) / "sim"
-            write_project(sim, new)
+            write_files(sim, new)
             with suppress(OSError):  # another process was faster
                 new.rename(folder)
     elif not header.exists():

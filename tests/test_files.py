@@ -1,0 +1,78 @@
+"""Files and folders appear whole or not at all, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchain import files
+from toolchain.files import replace_folder, write_bytes, write_files
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """A group that may write."""
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_files_and_folders_have_the_permissions_of_the_umask(umask: None, tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "b") as folder:
+        write_files({"src/top.cpp": "int main() {}", "memory.bin": b"\x00\xff"}, folder)
+
+    assert [mode(tmp_path / "b" / name) for name in ("src/top.cpp", "memory.bin")] == [0o664, 0o664]
+    assert [mode(tmp_path / name) for name in ("b", "b/src")] == [0o775, 0o775]
+    assert (tmp_path / "b" / "memory.bin").read_bytes() == b"\x00\xff"
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(OSError, match="no"):
+        write_bytes(tmp_path / "a", b"new")
+
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_whole_or_not_at_all(
+    exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file system cannot exchange two folders, and through a link, which stays."""
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    for text in ("first", "second"):
+        with replace_folder(link) as folder:
+            (folder / text).write_text(text)
+    with pytest.raises(KeyboardInterrupt), replace_folder(link) as folder:
+        (folder / "third").write_text("half")
+        raise KeyboardInterrupt
+
+    assert [path.name for path in real.iterdir()] == ["second"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"] and link.is_symlink()
+
+
+def test_what_a_kill_left_behind_is_cleared_and_of_other_folders_kept(tmp_path: Path) -> None:
+    """Killed between the two renames, the old folder is put back before anything else."""
+    mine = [".b.partial", ".b.12-0123abcd.partial"]
+    others = [".b.c.12-0123abcd.partial", ".b.c.old", ".bb.partial"]
+    for name in (*mine, *others, ".b.old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".b.old" / "kept").write_text("x")
+    with pytest.raises(OSError, match="full"), replace_folder(tmp_path / "b"):
+        raise OSError("full")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "b"])
+    assert (tmp_path / "b" / "kept").read_text() == "x"
