@@ -79,8 +79,8 @@ def row(selection: Selection) -> Row:
     counts = structure.counts
     lanes = {layer.name: _lanes(layer, counts) for layer in structure.layers}
     budget = {selection.kind: selection.budget if selection.kind == "macs" else int(selection.budget)}
-    program = channel_program(network, structure, QcqpConfig(lanes=lanes, **budget), config.quant)
-    folding = channel_program(network, structure, QcqpConfig(lanes=lanes, cycles=1), config.quant)
+    program = channel_program(network, structure, QcqpConfig(lanes=lanes, least=1, **budget), config.quant)
+    folding = channel_program(network, structure, QcqpConfig(lanes=lanes, least=1, cycles=1), config.quant)
     greedy, whole = program.objective(program.greedy()), program.objective({})
     choice = solve(program, selection.seconds, selection.solver)
     kept = {name: len(indices) for name, indices in choice.kept.items()}

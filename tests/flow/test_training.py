@@ -85,7 +85,7 @@ def test_the_digits_recipe_passes_90_percent_in_a_few_epochs_and_leaves_the_whol
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics) == {
         "data", "model", "methods", "float_top1", "top1", "qonnx_top1", "params", "macs", "weight_bits", "act_bits",
-        "weight_sparsity", "epochs", "seconds", "stages",
+        "weight_sparsity", "epochs", "seconds", "stages", "warnings",
     }  # fmt: skip
     assert metrics["top1"] > 0.9 and metrics["float_top1"] > 0.9
     assert abs(metrics["qonnx_top1"] - metrics["top1"]) <= 1 / 360  # one image whose code falls on a tie

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from toolchain.config.pruning import MagnitudeConfig
@@ -23,7 +25,9 @@ from toolchain.train.methods.hfp import excess
 from toolchain.train.models import build, layers_of
 from toolchain.train.runs import load_run
 from toolchain.train.shrink import Structure, structure_of
+from toolchain.train.stages import untuned
 from toolchain.train.statistics import macs, named_weighted_layers, parameters
+from toolchain.train.summary import summary
 
 METHODS = {
     "magnitude": {"macs": 0.5},
@@ -76,7 +80,7 @@ def test_a_budget_is_met_within_one_channel_or_one_multiple(
         shares = {kind: max(share, 0.35) for kind, share in shares.items()}  # four of its six first channels take 20 %
     network, structure = _structure(model, shape)
     whole = {"macs": macs(network.eval(), shape), "params": parameters(network)}
-    budget = Budget.of(structure, MagnitudeConfig(multiple=multiple, **shares))  # type: ignore[arg-type]
+    budget = Budget.of(structure, MagnitudeConfig(multiple=multiple, least=1, **shares))  # type: ignore[arg-type]
     kept = keep_by_score(structure, _scores(structure), budget)
     shrink(network, structure, kept)
     left = {"macs": macs(network, shape), "params": parameters(network)}
@@ -92,7 +96,7 @@ def test_a_budget_is_met_within_one_channel_or_one_multiple(
 @pytest.mark.parametrize("multiple", [1, 3])
 def test_a_uniform_share_is_the_largest_that_fits(multiple: int) -> None:
     _, structure = _structure("lenet5", (1, 28, 28))
-    budget = Budget.of(structure, MagnitudeConfig(macs=0.3, multiple=multiple))
+    budget = Budget.of(structure, MagnitudeConfig(macs=0.3, multiple=multiple, least=1))
     kept = keep_uniformly(structure, _scores(structure), budget)
     shares = [len(kept[group.name]) / group.size for group in structure.free]
     assert max(shares) - min(shares) < multiple / 6  # the smallest group has six channels
@@ -116,11 +120,31 @@ def test_the_price_of_a_filter_in_hfps_loss_is_the_finite_difference() -> None:
 def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:
     _, structure = _structure("lenet5", (1, 28, 28))
     with pytest.raises(UserError) as caught:
-        Budget.of(structure, MagnitudeConfig(macs=0.03, params=0.5))
+        Budget.of(structure, MagnitudeConfig(macs=0.03, params=0.5, least=1))
     assert str(caught.value) == (
         "a budget of 12,495 macs cannot be met: one channel a layer still takes 22,136, "
         "most of it in 'conv1' (19,600), 'conv2' (2,500), 'fc1' (25); raise the budget"
     )
+
+
+@pytest.mark.parametrize(("multiple", "least", "floor"), [(1, 4, 4), (3, 4, 6), (4, 1, 4), (1, 1, 1)])
+@pytest.mark.parametrize("keep", [keep_by_score, keep_uniformly])
+def test_no_layer_is_left_with_fewer_channels_than_its_floor_and_the_floor_is_reached(
+    keep: Any, multiple: int, least: int, floor: int
+) -> None:
+    """ResNet-8 of half the width has groups of 8 to 32; the budget is just what the floors take."""
+    _, structure = _structure("resnet8", (3, 16, 16), 0.5)
+    floors = structure.counts | {group.name: floor for group in structure.free}
+    budget = Budget(macs=structure.macs(floors), multiple=multiple, least=least)
+    kept = keep(structure, _scores(structure), budget)
+    assert {name: len(indices) for name, indices in kept.items()} == {g.name: floor for g in structure.free}
+
+
+def test_layers_keep_four_channels_unless_the_table_says_otherwise() -> None:
+    _, structure = _structure("lenet5", (1, 28, 28))
+    with pytest.raises(UserError, match="cannot be met: a floor of 4 channels a layer still takes 118,856"):
+        Budget.of(structure, MagnitudeConfig(macs=0.1))
+    Budget.of(structure, MagnitudeConfig(macs=0.1, least=1))
 
 
 def test_a_layer_left_with_one_channel_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,9 +240,13 @@ def test_a_run_that_prunes_then_quantizes_is_saved_and_its_onnx_file_has_the_bud
 @pytest.mark.parametrize(
     ("before", "stage", "what"),
     [
-        ({}, {"magnitude": {"macs": 0.001}}, "a budget of 23 macs cannot be met: one channel a layer still takes 760"),
-        ({"magnitude": {"macs": 0.1}}, {"hfp": {"macs": 0.1}}, "a budget of 236 macs cannot be met"),
-        ({"qcqp": {"macs": 0.1}}, {"qcqp": {"macs": 0.1}}, "a budget of 236 macs cannot be met"),
+        (
+            {},
+            {"magnitude": {"macs": 0.001, "least": 1}},
+            "cannot be met: one channel a layer still takes 760",
+        ),
+        ({"magnitude": {"macs": 0.1, "least": 1}}, {"hfp": {"macs": 0.1}}, "a budget of 236 macs cannot be met"),
+        ({"qcqp": {"macs": 0.1, "least": 1}}, {"qcqp": {"macs": 0.1}}, "a budget of 236 macs cannot be met"),
         ({}, {"qcqp": {"cycles": 100}}, "a budget of 100 cycles cannot be met"),
         ({}, {"nrmf": {"macs": 0.05}}, "macs cannot be met: rank 1 in every kernel still takes"),
         ({}, {"transport": {"macs": 1.0}}, "the budget prunes nothing"),
@@ -243,3 +271,32 @@ def test_a_network_without_batch_norms_is_refused_before_it_trains(kind: str, tm
     with pytest.raises(UserError, match=f"{kind} needs a batch norm behind 'conv1'"):
         train(parse_config(table, where="test"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("stages", "warned"),
+    [
+        ([{"hfp": {"macs": 0.5}}], ["stage 's0' removes a part of the network when it ends (hfp), and nothing trains"]),
+        ([{"nrmf": {}, "quantized": False}, {}], []),
+        ([{"transport": {"macs": 0.5}}, {"freeze_weights": True}], ["stage 's0' removes a part of the network"]),
+        ([{"magnitude": {"macs": 0.5}}], []),  # removes when the stage begins
+        ([{"dst": {}}], []),  # what is dead at the end was dead in training
+    ],
+)
+def test_a_stage_behind_which_nothing_trains_is_warned_about_when_it_removes_something_at_its_end(
+    stages: list[dict[str, Any]], warned: list[str]
+) -> None:
+    found = untuned(_config(*({"name": f"s{i}", "epochs": 1, **stage} for i, stage in enumerate(stages))))
+    assert len(found) == len(warned) and all(line.startswith(start) for line, start in zip(found, warned, strict=True))
+
+
+def test_the_warning_is_said_when_the_run_starts_and_in_its_summary(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = _config({"name": "prune", "epochs": 1, "slimming": {"macs": 0.5}})
+    out = train(config, tmp_path / "run")
+    (line,) = untuned(config)
+    assert line in caplog.messages
+    console = Console(width=200, file=StringIO())
+    console.print(summary(out))
+    assert line[:100] in console.file.getvalue()  # type: ignore[attr-defined]

@@ -25,10 +25,15 @@ class _Budget(Table):
         return self
 
 
+LEAST = 4
+"""Channels that a layer keeps at least, unless a table says otherwise: with fewer, a layer holds the others back."""
+
+
 class _Filters(_Budget):
     """A budget that is met by removing channels; a layer keeps a multiple of ``multiple``, so that lanes divide it."""
 
     multiple: int = Field(default=1, ge=1)
+    least: int = Field(default=LEAST, ge=1)  # channels that a layer keeps, or all it has
 
 
 class _Masked(_Filters):
@@ -101,6 +106,7 @@ class QcqpConfig(Table):
     lanes: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer: inputs, outputs a cycle; 1, 1 by default
     turns: dict[str, tuple[int, int]] = Field(default_factory=dict)  # in place of lanes: steps over inputs, outputs
     products_per_dsp: dict[str, int] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, by default
+    least: int = Field(default=LEAST, ge=1)  # channels that a layer keeps, or all it has
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver
     solver: Literal["highs", "cpsat"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'
     granularity: Literal["channel", "position"] = "channel"  # position: then each filter loses positions of its kernel

@@ -26,7 +26,7 @@ from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
 from toolchain.train.runs import load_run, read_run
-from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages, stages
+from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages, stages, untuned
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import to_json
 
@@ -76,6 +76,8 @@ def train(
         foresee(config, data, out, given.start)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
         _prepare_folder(config, out, resume, overwrite)
+    for line in untuned(config):
+        log.warning("%s", line)
     if integer_only:
         train_integer(config, data, out, resume=resume, callbacks=callbacks)
         return out
@@ -143,6 +145,7 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
         "epochs": sum(epochs for _, epochs, _ in done.history),
         "seconds": round(done.seconds, 1),
         "stages": [{"name": name, "epochs": epochs, "top1": top1} for name, epochs, top1 in done.history],
+        "warnings": untuned(config),
     }
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 

@@ -39,6 +39,10 @@ class FilterShares(Shares, Protocol):
     def multiple(self) -> int:
         """Of which every layer keeps a multiple, or all its channels."""
 
+    @property
+    def least(self) -> int:
+        """Channels that every layer keeps, or all it has."""
+
 
 Kept = dict[str, list[int]]
 _NAMED = 3  # layers named when a budget cannot be met
@@ -69,12 +73,13 @@ class Size:
 class Budget:
     """The most multiply-accumulates and parameters that may be left; None is no limit.
 
-    Channels go and come in such numbers that a group has a multiple of ``multiple``, or all of them.
+    Channels go and come in such numbers that a group has a multiple of ``multiple``, and ``least`` or more, or all.
     """
 
     macs: int | None = None
     params: int | None = None
     multiple: int = 1
+    least: int = 1
 
     @staticmethod
     def of(structure: Structure, shares: FilterShares, whole: Size | None = None) -> Budget:
@@ -83,7 +88,9 @@ class Budget:
         Raises:
             UserError: even the fewest channels a group are more; names the layers that hold the most of it.
         """
-        budget = replace(Budget.share_of(whole or Size.of(structure), shares), multiple=shares.multiple)
+        budget = replace(
+            Budget.share_of(whole or Size.of(structure), shares), multiple=shares.multiple, least=shares.least
+        )
         budget.check(structure)
         return budget
 
@@ -104,11 +111,15 @@ class Budget:
 
     def between(self, whole: Size, progress: float) -> Budget:
         """From ``whole`` at a progress of 0 to this budget at 1; limits there are none of stay so."""
-        return Budget(
-            None if self.macs is None else round(whole.macs + progress * (self.macs - whole.macs)),
-            None if self.params is None else round(whole.params + progress * (self.params - whole.params)),
-            self.multiple,
+        return replace(
+            self,
+            macs=None if self.macs is None else round(whole.macs + progress * (self.macs - whole.macs)),
+            params=None if self.params is None else round(whole.params + progress * (self.params - whole.params)),
         )
+
+    def floor(self, size: int) -> int:
+        """The fewest channels that a group of ``size`` keeps."""
+        return min(size, ceil(max(self.least, self.multiple) / self.multiple) * self.multiple)
 
     def fits(self, structure: Structure, counts: Mapping[str, int]) -> bool:
         """Whether a network with ``counts`` channels is within the budget."""
@@ -122,16 +133,14 @@ class Budget:
         Raises:
             UserError: it cannot.
         """
-        fewest = self.multiple
-        least = {
-            name: min(fewest, group.size) if group.free else group.size for name, group in structure.groups.items()
-        }
+        fewest = self.floor(max(self.least, self.multiple) + self.multiple)
+        least = {name: self.floor(group.size) if group.free else group.size for name, group in structure.groups.items()}
         for kind, limit in (("macs", self.macs), ("params", self.params)):
             needed = getattr(structure, kind)(least)
             if limit is None or needed <= limit:
                 continue
             takes = {layer.name: getattr(layer, kind)(least) for layer in structure.layers}
-            channels = "one channel" if fewest == 1 else f"{fewest} channels"
+            channels = "one channel" if fewest == 1 else f"a floor of {fewest} channels"
             raise cannot_be_met(f"{limit:,} {kind}", f"{channels} a layer", takes)
 
 
@@ -154,13 +163,13 @@ def keep_by_score(structure: Structure, scores: Mapping[str, Tensor], budget: Bu
         budget: one that can be met.
 
     Returns:
-        the kept channels of every free group, at least one each. The result is within the budget, and nothing that was
+        the kept channels of every free group, at least its floor. The result is within the budget, and nothing that was
         removed could be added without leaving it. Of equal scores the later layer's, and the larger index, goes first.
     """
     order = [
         (score, -place, position, name, bundle)
         for place, (name, values) in enumerate(scores.items())
-        for position, (score, bundle) in enumerate(_bundles(values.tolist(), budget.multiple))
+        for position, (score, bundle) in enumerate(_bundles(values.tolist(), budget))
     ]
     kept = {name: set(range(len(values))) for name, values in scores.items()}
     counts, removed = dict(structure.counts), []
@@ -179,14 +188,17 @@ def keep_by_score(structure: Structure, scores: Mapping[str, Tensor], budget: Bu
     return {name: sorted(indices) for name, indices in kept.items()}
 
 
-def _bundles(scores: Sequence[float], multiple: int) -> list[tuple[float, list[int]]]:
+def _bundles(scores: Sequence[float], budget: Budget) -> list[tuple[float, list[int]]]:
     """What can leave a group, in order: the mean score and the channels, so many that a multiple is left each time."""
     ranked = sorted(range(len(scores)), key=lambda index: (scores[index], -index))
+    multiple, floor = budget.multiple, budget.floor(len(scores))
     first = len(scores) % multiple
     starts = range(first, len(scores), multiple)
     parts = [part for part in (ranked[:first], *(ranked[start : start + multiple] for start in starts)) if part]
     means = accumulate((fsum(scores[index] for index in part) / len(part) for part in parts), max)
-    return list(zip(means, parts, strict=True))[:-1]
+    left = [len(scores) - taken for taken in accumulate(map(len, parts))]
+    bundles = zip(means, parts, left, strict=True)
+    return [(mean, part) for mean, part, count in bundles if count >= floor]
 
 
 def keep_uniformly(structure: Structure, scores: Mapping[str, Tensor], budget: Budget) -> Kept:
@@ -197,16 +209,18 @@ def keep_uniformly(structure: Structure, scores: Mapping[str, Tensor], budget: B
     low, high = 0, len(middles) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if budget.fits(structure, structure.counts | _uniform(scores, middles[middle], step)):
+        if budget.fits(structure, structure.counts | _uniform(scores, middles[middle], budget)):
             low = middle
         else:
             high = middle - 1
-    counts = _uniform(scores, middles[low], step)
+    counts = _uniform(scores, middles[low], budget)
     return {name: top_indices(values, counts[name]) for name, values in scores.items()}
 
 
-def _uniform(scores: Mapping[str, Tensor], share: float, step: int) -> dict[str, int]:
-    return {name: min(len(x), max(1, round(share * len(x) / step)) * step) for name, x in scores.items()}
+def _uniform(scores: Mapping[str, Tensor], share: float, budget: Budget) -> dict[str, int]:
+    step = budget.multiple
+    wanted = {name: round(share * len(x) / step) * step for name, x in scores.items()}
+    return {name: min(len(x), max(budget.floor(len(x)), wanted[name])) for name, x in scores.items()}
 
 
 def top_indices(scores: Tensor, count: int) -> list[int]:

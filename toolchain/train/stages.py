@@ -21,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from toolchain import files
+from toolchain.config.pruning import PruningStage
 from toolchain.config.run import RunConfig, StageConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
@@ -107,6 +108,21 @@ def stages(config: RunConfig) -> list[Stage]:
         found.append(Stage(own.name, index, settled, own, epochs, pristine))
         epochs += own.epochs
     return found
+
+
+def untuned(config: RunConfig) -> list[str]:
+    """A line for every stage that ends by removing something, when no stage behind it trains the weights that stay."""
+    chain, lines = stages(config), []
+    for index, stage in enumerate(chain):
+        removing = [method for method in stage_methods(stage.own) if method.removes_at_end] if stage.own else []
+        trained = any(later.own is not None and not later.own.freeze_weights for later in chain[index + 1 :])
+        if removing and not trained:
+            name = next(table for table in PruningStage.model_fields if getattr(stage.own, table) is not None)
+            lines.append(
+                f"stage '{stage.name}' removes a part of the network when it ends ({name}), and nothing trains the "
+                "rest afterwards: add a [[stage]] behind it"
+            )
+    return lines
 
 
 @dataclass(frozen=True)

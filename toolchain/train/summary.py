@@ -28,6 +28,8 @@ def summary(folder: Path) -> Panel:
     if metrics.get("agreement") is not None:
         share = f"{_percent(metrics['agreement'])} of {metrics['agreement_images']:,} images"
         grid.add_row("As float", f"the same class on {share} it was not calibrated on")
+    for line in metrics.get("warnings", ()):
+        grid.add_row("Warning", line)
     if (folder / "model.onnx").is_file():
         grid.add_row("Next", f"fpgaflow export {folder}")
     calibrated = metrics.get("calibration_images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, combinations, pairwise, product
 from pathlib import Path
@@ -49,7 +50,8 @@ def _program(seed: int, share: float, *, skip: bool, each: bool = False) -> Chan
 
 def _brute_force(program: ChannelProgram) -> float:
     def subsets(size: int) -> list[list[int]]:
-        return [list(s) for s in chain.from_iterable(combinations(range(size), n) for n in range(1, size + 1))]
+        counts = range(min(program.least, size), size + 1)
+        return [list(s) for s in chain.from_iterable(combinations(range(size), n) for n in counts)]
 
     best = -1.0
     for choice in product(*(subsets(program.sizes[name]) for name in program.free)):
@@ -75,6 +77,20 @@ def test_the_optimum_is_brute_forces_and_the_budget_is_met(
     for name in program.free:
         room = program.fits(counts | {name: counts[name] + 1})
         assert counts[name] == program.sizes[name] or not room, "the budget is used within one channel"
+
+
+@pytest.mark.parametrize("solver", ["highs", "cpsat"])
+def test_no_group_falls_below_its_floor_and_the_optimum_above_it_is_brute_forces(
+    solver: Literal["highs", "cpsat"],
+) -> None:
+    if solver == "cpsat" and find_spec("ortools") is None:
+        pytest.skip("OR-tools is not installed")
+    free = _program(4, 0.45, skip=False)
+    assert min(len(kept) for kept in solve(free, 60.0).kept.values()) == 1
+    program = replace(free, least=2)
+    choice = solve(program, 60.0, solver)
+    assert min(len(kept) for kept in choice.kept.values()) == 2
+    assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9) and choice.gap < 1e-6
 
 
 @pytest.mark.parametrize(("seed", "skip", "each"), [(0, False, False), (1, True, False), (2, True, True)])
@@ -134,7 +150,7 @@ def test_a_network_is_selected_within_any_budget(budget: dict[str, Any], spent: 
     """The kept counts meet the budget, and every kept channel has weights in and out: no inactive weight."""
     network = build(parse_config({"name": "t", "model": {"name": "cnn", "width": 0.4}}, where="test"), (1, 8, 8), 10)
     structure = structure_of(network, (1, 8, 8))
-    program = channel_program(network, structure, QcqpConfig(seconds=20.0, **budget), QuantConfig())
+    program = channel_program(network, structure, QcqpConfig(seconds=20.0, least=1, **budget), QuantConfig())
     kept = solve(program, 20.0).kept
     counts = {name: len(indices) for name, indices in kept.items()}
     assert program.fits(counts) and sum(counts.values()) < 6 + 13 and all(counts.values())

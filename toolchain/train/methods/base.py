@@ -53,9 +53,11 @@ class Method(nn.Module):
 
     Attributes:
         moves_weights: ``finalize`` changes weights so far that the batch norms need statistics of the new ones.
+        removes_at_end: ``finalize`` takes something away that the network has been trained with.
     """
 
     moves_weights = False
+    removes_at_end = False
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size | None:
         """What is left at most after the stage, of ``left`` before it; called before the first stage trains.

@@ -43,6 +43,8 @@ class Hfp(Method):
     ends before scales that start near 1 have come down, hence the ramp; the loss decides who closes.
     """
 
+    removes_at_end = True
+
     def __init__(self, config: HfpConfig) -> None:
         super().__init__()
         self.config = config

@@ -42,6 +42,8 @@ class Nrmf(Method):
     One that gains takes fewer weights, or fewer multiply-accumulates under a budget of these.
     """
 
+    removes_at_end = True
+
     def __init__(self, config: NrmfConfig) -> None:
         super().__init__()
         self.config = config

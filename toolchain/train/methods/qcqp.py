@@ -51,7 +51,7 @@ class Qcqp(Method):
         return config.model_copy(update={"params": min(1.0, params / config.gamma)})
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
-        """Whether one channel a group meets the budgets."""
+        """Whether the fewest channels a group meet the budgets."""
         config, structure = self.channels, structure_of(model, context.data.shape)
         channel_program(model, structure, config, context.config.quant, left).check()
         return Budget.share_of(left, config).within(left)
@@ -100,7 +100,7 @@ def channel_program(
         full = structure.counts
         total = sum(costs[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
         limits.append(Limit("bits of memory", costs, int(config.memory * total)))
-    return ChannelProgram(layers, structure.counts, [group.name for group in structure.free], limits)
+    return ChannelProgram(layers, structure.counts, [group.name for group in structure.free], limits, config.least)
 
 
 def cost_of(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:

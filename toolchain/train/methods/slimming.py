@@ -16,6 +16,8 @@ from toolchain.train.structure import Edit
 class Slimming(Method):
     """``strength`` times the sum of |scale| in the loss; the removal when the stage ends meets the budget."""
 
+    removes_at_end = True
+
     def __init__(self, config: SlimmingConfig) -> None:
         super().__init__()
         self.config = config

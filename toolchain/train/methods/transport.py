@@ -83,6 +83,8 @@ class TransportPruning(Method):
     with those hard masks.
     """
 
+    removes_at_end = True
+
     def __init__(self, config: TransportConfig) -> None:
         super().__init__()
         self.config = config

@@ -26,7 +26,10 @@ def _model(program: ChannelProgram, least: float) -> tuple[pulp.LpProblem, dict[
         for g, name in enumerate(program.free)
     }
     counts = {
-        name: [pulp.LpVariable(f"n{g}_{k}", cat=pulp.LpBinary) for k in range(1, program.sizes[name] + 1)]
+        name: [
+            pulp.LpVariable(f"n{g}_{k}", 0, int(k >= program.floor(name)), cat=pulp.LpInteger)
+            for k in range(1, program.sizes[name] + 1)
+        ]
         for g, name in enumerate(program.free)
     }
     for name, row in counts.items():

@@ -56,12 +56,20 @@ class Choice:
 
 @dataclass(frozen=True)
 class ChannelProgram:
-    """Layers, sizes of their groups, those that may shrink, and the limits. At least one channel of a group is kept."""
+    """Layers, sizes of their groups, those that may shrink, and the limits.
+
+    Of a group at least ``least`` channels are kept, or all it has.
+    """
 
     layers: Sequence[Weights]
     sizes: Mapping[str, int]
     free: Sequence[str]
     limits: Sequence[Limit]
+    least: int = 1
+
+    def floor(self, name: str) -> int:
+        """The fewest channels of the group ``name`` that are kept."""
+        return min(self.least, self.sizes[name])
 
     def objective(self, kept: Mapping[str, Sequence[int]]) -> float:
         """The importance of all weights between kept channels."""
@@ -83,12 +91,13 @@ class ChannelProgram:
         return costs if limit.each else [sum(costs)]
 
     def check(self) -> None:
-        """That one channel a group meets the limits.
+        """That the fewest channels a group meet the limits.
 
         Raises:
             UserError: it does not; names the limit and the layer that takes most of it.
         """
-        least = dict(self.sizes) | dict.fromkeys(self.free, 1)
+        least = dict(self.sizes) | {name: self.floor(name) for name in self.free}
+        channels = "one channel" if self.least == 1 else f"a floor of {self.least} channels"
         for limit in self.limits:
             needed = max(self.used(limit, least))
             if needed > limit.bound:
@@ -96,7 +105,7 @@ class ChannelProgram:
                          for x in self.layers}  # fmt: skip
                 worst = max(costs, key=lambda name: costs[name])
                 raise UserError(
-                    f"a budget of {limit.bound:,} {limit.kind} cannot be met: one channel a layer still takes "
+                    f"a budget of {limit.bound:,} {limit.kind} cannot be met: {channels} a layer still takes "
                     f"{needed:,}, most of it in '{worst}' ({costs[worst]:,})",
                     hint="raise the budget",
                 )
@@ -107,7 +116,7 @@ class ChannelProgram:
         while not self.fits(counts_of(kept)):
             moves = []
             for name in self.free:
-                if len(kept[name]) > 1:
+                if len(kept[name]) > self.floor(name):
                     losses = self.gains(kept, name)[kept[name]]
                     least = int(losses.argmin())
                     moves.append((float(losses[least]) / self._saved(kept, name), name, kept[name][least]))

@@ -35,6 +35,7 @@ def solve(program: ChannelProgram, seconds: float, solver: Literal["highs", "cps
 
 def _better(program: ChannelProgram, kept: Kept, found: Kept) -> Kept:
     """What is found, when it is a selection within the limits that is worth more."""
-    if all(found.values()) and program.fits(counts_of(found)) and program.objective(found) > program.objective(kept):
+    whole = all(len(found[name]) >= program.floor(name) for name in program.free)
+    if whole and program.fits(counts_of(found)) and program.objective(found) > program.objective(kept):
         return found
     return kept
