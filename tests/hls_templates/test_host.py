@@ -12,6 +12,7 @@ from toolchain.hls_templates.host import ROUNDING
 from toolchain.hls_templates.literals import float_literal
 from toolchain.hls_templates.render import headers
 from toolchain.ir.encode import HostRule
+from toolchain.ir.rounding import Rounding
 
 pytestmark = pytest.mark.needs_gxx
 SCALE, ZERO, LOW, HIGH = np.float32(0.3), np.float32(-2), -7, 8
@@ -51,5 +52,5 @@ def test_every_rounding_mode_is_the_irs(tmp_path: Path) -> None:
     assert len(set(map(tuple, found[:-1]))) == len(set(ROUNDING.values()))  # the numbers tell all modes apart
     for mode, codes in zip(modes, found, strict=True):
         scale, zero = np.array([SCALE]), np.array([ZERO])
-        rule = HostRule(scale, zero, LOW, HIGH, "CEIL" if mode == "sign" else mode, mode == "sign")
+        rule = HostRule(scale, zero, LOW, HIGH, Rounding.CEIL if mode == "sign" else mode, mode == "sign")
         np.testing.assert_array_equal(codes, rule.codes(x), err_msg=mode)

@@ -10,9 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from toolchain.errors import FlowError
-from toolchain.ir.evaluate import ROUNDING, evaluate_node
+from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.model_ops import Quantize
 from toolchain.ir.ops import Add, MulShift, Threshold
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Quantizer, Real, Value
 from toolchain.lowering import add_terms
 from toolchain.lowering.add_terms import combine
@@ -92,7 +93,7 @@ def test_every_pair_gets_the_code_of_the_definition(data):
     kind = QInt(data.draw(st.integers(1, 8)), data.draw(st.booleans()))
     step = data.draw(st.sampled_from([1, channels]))
     steps = tuple(data.draw(st.lists(st.floats(2.0**-4, 2, width=32), min_size=step, max_size=step)))
-    rounding = data.draw(st.sampled_from(sorted(ROUNDING)))
+    rounding = data.draw(st.sampled_from(sorted(Rounding)))
     quantizer = Quantizer(steps, data.draw(st.integers(-3, 3)), kind.min, kind.max, rounding)
     floor, ceiling = data.draw(st.sampled_from([(None, None), (0, None), (0, 6), (-0.7, 1.3)]))
     offset = tuple(data.draw(st.lists(st.floats(-3, 3, width=32), min_size=channels, max_size=channels)))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchain.ir.evaluate import ROUNDING
+from toolchain.ir.rounding import Rounding
 from toolchain.lowering.exact_division import INT64, floor_divide
 from toolchain.lowering.requantize import Requantizer, definition, definitions
 
@@ -57,7 +57,7 @@ def test_a_large_factor_of_zeros():
         min_size=1,
         max_size=4,
     ),
-    st.sampled_from(sorted(ROUNDING)),
+    st.sampled_from(sorted(Rounding)),
     st.booleans(),
     st.one_of(st.none(), st.tuples(st.floats(-9, 9, width=32), float32)),
 )

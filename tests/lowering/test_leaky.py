@@ -13,6 +13,7 @@ from tests.lowering.test_lower import assert_equal_codes
 from tests.model_graphs import ModelBuilder
 from toolchain.errors import UserError
 from toolchain.ir.model_ops import Clamp, LeakyRelu, Quantize
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Quantizer, Value
 from toolchain.lowering.pipeline import to_integer
 from toolchain.lowering.requantize import Requantizer
@@ -127,7 +128,7 @@ def test_wide_quantizers():
     low, high = -(1 << 31), (1 << 31) - 1
 
     def make(slope: Fraction) -> Requantizer:
-        return Requantizer((slope,), (Fraction(0),), low, high, "ROUND", False, (low,), (high,))
+        return Requantizer((slope,), (Fraction(0),), low, high, Rounding.ROUND, False, (low,), (high,))
 
     few = requantizer_node(make(Fraction(1, 3)), -100, 100, 8, **common)
     line = requantizer_node(make(Fraction(3)), -(1 << 28), 1 << 28, 30, **common)

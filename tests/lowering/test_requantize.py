@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolchain.errors import FlowError
-from toolchain.ir.evaluate import ROUNDING, evaluate_node
+from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.ops import MulShift, Threshold
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.mul_shift import to_mul_shift
-from toolchain.lowering.requantize import Requantizer, definition, definitions, round_ratio, to_threshold
+from toolchain.lowering.requantize import Requantizer, definition, definitions, to_threshold
 from toolchain.lowering.requantizer_node import prove, requantizer_node
 
 COMMON = {"name": "q", "inputs": ("x",), "outputs": (Value("y", (1, 1, 1), QInt(8, True)),)}
 float32 = st.floats(min_value=2.0**-12, max_value=4.0, width=32)
 
 
-def make(slopes, offsets, low, high, rounding="ROUND", bipolar=False) -> Requantizer:
+def make(slopes, offsets, low, high, rounding=Rounding.ROUND, bipolar=False) -> Requantizer:
     size = len(slopes)
     values = tuple(Fraction(s) for s in slopes), tuple(Fraction(o) for o in offsets)
     return Requantizer(*values, low, high, rounding, bipolar, (low,) * size, (high,) * size)
@@ -37,12 +38,12 @@ def run(node, low: int, high: int, channels: int) -> np.ndarray:
     return evaluate_node(node, x)[0, 0].T
 
 
-@given(st.fractions(-20, 20, max_denominator=64), st.sampled_from(sorted(ROUNDING)))
-def test_round_ratio_equals_the_float_rule(value, rounding):
+@given(st.fractions(-20, 20, max_denominator=64), st.sampled_from(sorted(Rounding)))
+def test_a_ratio_is_rounded_by_the_float_rule(value, rounding):
     """On dyadic and other fractions, halves included, integer rounding is the QONNX operator's rounding."""
-    expected = ROUNDING[rounding](np.float64(value.numerator) / value.denominator)
+    expected = rounding.floats(np.float64(value.numerator) / value.denominator)
 
-    assert round_ratio(value.numerator, value.denominator, rounding) == expected
+    assert rounding.ratio(value.numerator, value.denominator) == expected
 
 
 @settings(max_examples=150, deadline=None)
@@ -50,7 +51,7 @@ def test_round_ratio_equals_the_float_rule(value, rounding):
     st.lists(st.tuples(float32, st.booleans(), st.floats(-300, 300, width=32)), min_size=1, max_size=4),
     st.integers(1, 8),
     st.booleans(),
-    st.sampled_from(sorted(ROUNDING)),
+    st.sampled_from(sorted(Rounding)),
 )
 def test_threshold_equals_definition_everywhere(channels, bits, signed, rounding):
     """For rising and falling slopes, any rounding and width, on all inputs of a range."""
@@ -115,7 +116,7 @@ def test_bipolar_is_the_sign():
 def test_relu_floor_and_ceiling_hold():
     """Codes below a ReLU's floor, or above the ceiling it becomes behind a negative scale, do not appear."""
     slopes, offsets = (Fraction(1, 3), Fraction(-1, 3)), (Fraction(0), Fraction(0))
-    requantizer = Requantizer(slopes, offsets, -8, 7, "ROUND", False, (-2, -8), (7, 3))
+    requantizer = Requantizer(slopes, offsets, -8, 7, Rounding.ROUND, False, (-2, -8), (7, 3))
     node = requantizer_node(requantizer, -40, 40, 7, **COMMON)
 
     np.testing.assert_array_equal(run(node, -40, 40, 2), everywhere(requantizer, -40, 40))

@@ -15,6 +15,7 @@ from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.model_ops import Affine, LeakyRelu, RealAdd
 from toolchain.ir.ops import MulShift, Threshold
 from toolchain.ir.ranges import dot_bounds, line_range
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering.pipeline import to_integer
 from toolchain.lowering.requantize import Requantizer, definition, to_threshold
@@ -36,7 +37,7 @@ def random_line(seed: int, channels: int, reach: int, kind: QInt) -> Requantizer
     slope = tuple(Fraction(float(np.float32(s))) / Fraction(float(np.float32(0.1))) / 10 for s in steps)
     offset = tuple(Fraction(float(np.float32(o))) for o in rng.uniform(kind.min, kind.max, channels))
     return Requantizer(
-        slope, offset, kind.min, kind.max, "ROUND", False, (kind.min,) * channels, (kind.max,) * channels
+        slope, offset, kind.min, kind.max, Rounding.ROUND, False, (kind.min,) * channels, (kind.max,) * channels
     )
 
 
@@ -87,10 +88,10 @@ def test_ties_of_a_scale_that_is_no_power_of_two_are_the_reason_given():
     """An average of nine at 16 bits: ties go to even codes and away from odd ones, which no line does."""
     kind = QInt(16, True)
     line, limits = ((Fraction(1, 18),), (Fraction(0),)), ((kind.min,), (kind.max,))
-    requantizer = Requantizer(*line, kind.min, kind.max, "ROUND", False, *limits)
+    requantizer = Requantizer(*line, kind.min, kind.max, Rounding.ROUND, False, *limits)
     with pytest.raises(TooManyCodes, match="^16 bits whose scale meets ties that round to even, but is no power of"):
         node_of(requantizer, -(1 << 20), 1 << 20)
-    assert isinstance(node_of(replace(requantizer, rounding="HALF_UP"), -(1 << 20), 1 << 20), MulShift)
+    assert isinstance(node_of(replace(requantizer, rounding=Rounding.HALF_UP), -(1 << 20), 1 << 20), MulShift)
 
 
 def test_no_quantizer_of_more_than_12_bits_becomes_comparators():
@@ -160,9 +161,9 @@ def test_a_quantizer_of_which_one_code_is_reached_has_a_step(bits):
     """A unit without any comparator has no table of them."""
     kind = QInt(bits, True)
     line, limits = ((Fraction(1, 1 << 20),) * 2, (Fraction(3),) * 2), ((kind.min,) * 2, (kind.max,) * 2)
-    requantizer = Requantizer(*line, kind.min, kind.max, "ROUND", False, *limits)
+    requantizer = Requantizer(*line, kind.min, kind.max, Rounding.ROUND, False, *limits)
     node = node_of(requantizer, -100, 100)
-    one = node_of(Requantizer((Fraction(1),), (Fraction(0),), 5, 5, "ROUND", False, (5,), (5,)), -100, 100)
+    one = node_of(Requantizer((Fraction(1),), (Fraction(0),), 5, 5, Rounding.ROUND, False, (5,), (5,)), -100, 100)
 
     x = np.array([-100, 0, 100]).reshape(3, 1, 1, 1)
     assert evaluate_node(node, x.repeat(2, axis=3)).ravel().tolist() == [3] * 6

@@ -9,6 +9,7 @@ from toolchain.frontend.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import narrow_codes
 from toolchain.frontend.reader import Reader
 from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Relu
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Quantizer
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -157,7 +158,7 @@ def read_trunc(reader: Reader, node: OnnxNode) -> None:
             f"scale {scale:g}, zero point {zero:g}, {bits:g} bits, {shift:g} bits less",
             "truncate some of 32 bits",
         )
-    rounding, low, high = rounding_of(reader.file, node, "FLOOR"), -WIDE, WIDE - 1
+    rounding, low, high = rounding_of(reader.file, node, Rounding.FLOOR), -WIDE, WIDE - 1
     if second:
         signed, narrow = bool(node.attributes.get("signed", 1)), bool(node.attributes.get("narrow", 0))
         low = -(1 << int(bits) - 1) + narrow if signed else 0
@@ -168,7 +169,7 @@ def read_trunc(reader: Reader, node: OnnxNode) -> None:
         0,
         low,
         high,
-        rounding if grid > 1 else "ROUND",
+        rounding if grid > 1 else Rounding.ROUND,
         grid=grid,
         step=(numbers[3] if second else scale,),
     )

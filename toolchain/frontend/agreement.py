@@ -24,6 +24,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
 from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
 from toolchain.ir.ops import Array, Node
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Quantizer
 from toolchain.memory import Memory
 
@@ -248,9 +249,9 @@ def _from_tie(quantizer: Quantizer, mine: Array, theirs: Array, value: Array, er
     tie = (mine + theirs) / 2
     if quantizer.bipolar:  # whatever its rounding mode
         tie = np.zeros(len(mine))
-    elif quantizer.rounding == "FLOOR":
+    elif quantizer.rounding is Rounding.FLOOR:
         tie = np.maximum(mine, theirs)
-    elif quantizer.rounding == "CEIL":
+    elif quantizer.rounding is Rounding.CEIL:
         tie = np.minimum(mine, theirs)
     apart = (np.abs(mine - theirs) > 1) & (not quantizer.bipolar)
     distance = np.where(apart, np.abs(mine - theirs), np.abs(position - tie))

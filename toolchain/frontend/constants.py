@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
-from toolchain.ir.evaluate import ROUNDING
 from toolchain.ir.input_types import Datatype, datatype
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt
 
 MAX_BITS = 32
-SYNONYMS = {"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class QuantRule:
     high: int
     bits: int
     signed: bool
-    rounding: str
+    rounding: Rounding
     bipolar: bool
 
     def codes(self, x: np.ndarray) -> np.ndarray:
@@ -38,7 +37,7 @@ class QuantRule:
         with np.errstate(over="ignore"):  # infinity is clamped
             quotient = x / self.scale
         clamped = np.clip(quotient + x.dtype.type(self.zero_point), self.low, self.high)
-        return np.clip(ROUNDING[self.rounding](clamped).astype(np.int64), self.low, self.high)
+        return np.clip(self.rounding.floats(clamped).astype(np.int64), self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
             node, "the scale is not a positive number everywhere", "train again, or raise the scale's minimum"
         )
     if bipolar:
-        return QuantRule(scale, 0, -1, 1, 1, True, "ROUND", True)
+        return QuantRule(scale, 0, -1, 1, 1, True, Rounding.ROUND, True)
     zero_point = _integer(file, node, given[1], "zero point")
     if abs(zero_point) >= 1 << 24:
         raise file.fault(node, f"a zero point of {zero_point:g}", "float32 holds zero points below 2**24")
@@ -123,7 +122,7 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
         raise file.fault(node, f"a bit width of {bits}", f"use 1 to {MAX_BITS} bits")
     signed = bool(node.attributes.get("signed", 1))
     narrow = bool(node.attributes.get("narrow", 0))
-    rounding = rounding_of(file, node, "ROUND")
+    rounding = rounding_of(file, node, Rounding.ROUND)
     if bits == 1 and signed:  # the QONNX executor reads a signed bit as -1 or +1
         if zero_point:
             raise file.fault(node, f"a 1-bit quantizer with zero point {zero_point}", "use zero point 0")
@@ -135,13 +134,14 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
     return QuantRule(scale, zero_point, low, high, bits, signed, rounding, False)
 
 
-def rounding_of(file: OnnxFile, node: OnnxNode, default: str) -> str:
-    """The rounding mode of a quantizer, synonyms resolved; UserError for an unknown one."""
+def rounding_of(file: OnnxFile, node: OnnxNode, default: Rounding) -> Rounding:
+    """The rounding mode of a quantizer; UserError for an unknown one."""
     mode = node.attributes.get("rounding_mode", default)
     mode = (mode.decode("utf-8", "replace") if isinstance(mode, bytes) else str(mode)).upper()
-    if mode not in ROUNDING:
-        raise file.fault(node, f"rounding mode '{mode}'", f"use one of {', '.join(ROUNDING)}")
-    return SYNONYMS.get(mode, mode)
+    try:
+        return Rounding(mode)
+    except ValueError:
+        raise file.fault(node, f"rounding mode '{mode}'", f"use one of {', '.join(Rounding)}") from None
 
 
 def _parameter(file: OnnxFile, node: OnnxNode, constants: Constants, index: int, what: str) -> np.ndarray:

@@ -18,8 +18,9 @@ from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qdq_parameters import LINEAR_OPS, code_type
 from toolchain.ir.names import Names
+from toolchain.ir.rounding import Rounding
 
-ROUND_OPS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
+ROUND_OPS = {Rounding.ROUND: "Round", Rounding.FLOOR: "Floor", Rounding.CEIL: "Ceil"}
 MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
 IR_VERSION = 8
 INDEX_OPS = frozenset({"ArgMax", "TopK", "Shape"})
@@ -287,7 +288,7 @@ def _thresholds(node: OnnxNode, constants: Constants, builder: _Builder) -> None
 def _standard_trunc(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     """The steps of the executor's Trunc for a zero point of 0."""
     numbers = [np.asarray(constants.get(name)) for name in node.inputs[1:]]
-    rounding = rounding_of(file, node, "FLOOR")
+    rounding = rounding_of(file, node, Rounding.FLOOR)
     scale, bits = numbers[0], int(numbers[-1].ravel()[0])
     if any(n.size != 1 or n.dtype != np.float32 for n in numbers) or numbers[1].any() or rounding not in ROUND_OPS:
         raise NotStandard(node.name)

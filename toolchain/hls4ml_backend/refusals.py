@@ -11,8 +11,9 @@ from toolchain.hls4ml_backend.network import has_form, is_depthwise, onnx_shape,
 from toolchain.ir.graph import Graph
 from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv, RealPool
 from toolchain.ir.ops import ArgMax, Node
+from toolchain.ir.rounding import Rounding
 
-ROUNDINGS = frozenset({"ROUND", "HALF_EVEN", "FLOOR"})
+ROUNDINGS = frozenset({Rounding.ROUND, Rounding.FLOOR})
 
 
 def refusals(model: Graph) -> Iterator[tuple[Node, str]]:

@@ -12,18 +12,17 @@ from toolchain.hls_templates.unit import table_type
 from toolchain.ir.encode import host_rule, pixel_codes
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding
 
 ROUNDING = {
-    "ROUND": "RoundHalfEven",
-    "HALF_EVEN": "RoundHalfEven",
-    "FLOOR": "RoundDown",
-    "CEIL": "RoundUp",
-    "UP": "RoundFromZero",
-    "DOWN": "RoundToZero",
-    "ROUND_TO_ZERO": "RoundToZero",
-    "HALF_UP": "RoundHalfFromZero",
-    "HALF_DOWN": "RoundHalfToZero",
+    Rounding.ROUND: "RoundHalfEven",
+    Rounding.FLOOR: "RoundDown",
+    Rounding.CEIL: "RoundUp",
+    Rounding.UP: "RoundFromZero",
+    Rounding.DOWN: "RoundToZero",
+    Rounding.HALF_UP: "RoundHalfFromZero",
+    Rounding.HALF_DOWN: "RoundHalfToZero",
 }
 """The class of ``host.hpp`` for each QONNX rounding mode."""
 

@@ -8,9 +8,9 @@ from math import lcm
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.ir.evaluate import ROUNDING
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import Array
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding, InputType
 
 GRID = 1e-3
@@ -30,7 +30,7 @@ class HostRule:
     zero: Array
     low: int
     high: int
-    rounding: str
+    rounding: Rounding
     bipolar: bool
 
     def codes(self, x: Array) -> Array:
@@ -39,7 +39,7 @@ class HostRule:
             return np.where(x >= 0, 1, -1).astype(np.int64)
         with np.errstate(over="ignore"):  # infinity is clamped
             position = x / self.scale + self.zero
-        return np.asarray(ROUNDING[self.rounding](np.clip(position, self.low, self.high))).astype(np.int64)
+        return self.rounding.floats(np.clip(position, self.low, self.high)).astype(np.int64)
 
 
 def host_rule(encoding: Encoding) -> HostRule:
@@ -50,7 +50,7 @@ def host_rule(encoding: Encoding) -> HostRule:
         zero = np.full(1, quantizer.zero_point, dtype=np.float32)
         return HostRule(scale, zero, quantizer.low, quantizer.high, quantizer.rounding, quantizer.bipolar)
     scale, zero = (np.array([float(v) for v in values], dtype=np.float32) for values in (given.scale, given.zeros))
-    return HostRule(scale, zero, given.low, given.high, "ROUND", given.bipolar)
+    return HostRule(scale, zero, given.low, given.high, Rounding.ROUND, given.bipolar)
 
 
 def worth(given: InputType, integers: Array) -> Array:

@@ -6,7 +6,7 @@ operations work in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import replace
 from functools import singledispatch
 
@@ -41,20 +41,6 @@ from toolchain.ir.ops import (
     Window,
 )
 from toolchain.ir.types import Quantizer
-
-ROUNDING: dict[str, Callable[[Array], Array]] = {
-    "ROUND": np.rint,
-    "HALF_EVEN": np.rint,
-    "FLOOR": np.floor,
-    "CEIL": np.ceil,
-    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
-    "DOWN": np.trunc,
-    "ROUND_TO_ZERO": np.trunc,
-    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
-    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
-}
-"""QONNX rounding modes on floats (the qonnx operator documentation); HALF_UP rounds halves away from zero."""
-
 
 ROWWISE = (
     MulShift,
@@ -366,7 +352,7 @@ def quantize(quantizer: Quantizer, x: Array) -> Array:
     if quantizer.grid > 1:
         position = np.rint(position * quantizer.grid) / quantizer.grid
     clamped = np.clip(position + x.dtype.type(quantizer.zero_point), quantizer.low, quantizer.high)
-    return np.asarray(ROUNDING[quantizer.rounding](clamped)).astype(np.int64)
+    return quantizer.rounding.floats(clamped).astype(np.int64)
 
 
 @evaluate_node.register

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from toolchain.ir.rounding import Rounding
+
 
 @dataclass(frozen=True)
 class QInt:
@@ -103,10 +105,13 @@ class Quantizer:
     zero_point: int
     low: int
     high: int
-    rounding: str = "ROUND"
+    rounding: Rounding = Rounding.ROUND
     bipolar: bool = False
     grid: int = 1
     step: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rounding", Rounding(self.rounding))  # files hold its name
 
     @property
     def unit(self) -> tuple[float, ...]:

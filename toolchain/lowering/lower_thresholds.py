@@ -13,6 +13,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.ir.model_ops import MultiThreshold
 from toolchain.ir.ops import Array
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.requantizer_node import TooManyCodes, cheaper
@@ -115,4 +116,6 @@ def _line(channels: list[_Channel], low: int, high: int, *, whole: bool) -> Requ
         run = channel.thresholds[-1] - channel.thresholds[0]
         slopes.append(channel.slope * (len(channel.thresholds) - 1) / run if run else Fraction(0))
     count = len(channels)
-    return Requantizer(tuple(slopes), (Fraction(0),) * count, low, high, "", not whole, (low,) * count, (high,) * count)
+    return Requantizer(
+        tuple(slopes), (Fraction(0),) * count, low, high, Rounding.FLOOR, not whole, (low,) * count, (high,) * count
+    )

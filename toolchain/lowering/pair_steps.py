@@ -17,7 +17,7 @@ import numpy as np
 
 from toolchain.ir.ops import Array
 from toolchain.lowering.lattice import Point, greatest_corners, least_corners
-from toolchain.lowering.requantize import Requantizer, step_boundaries
+from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.scaled import Numbers
 
 Range = tuple[int, int]
@@ -67,7 +67,7 @@ def pair_steps(first: Requantizer, beta: Numbers, ranges: tuple[Range, Range]) -
     """The steps of ``first`` with ``beta[c] * b`` added to its line, for all pairs of integers in ``ranges``."""
     steps = [(0, False)]
     if not first.bipolar:
-        bounds, strict = step_boundaries(np.array(first.codes, dtype=np.int64), first.rounding)
+        bounds, strict = first.rounding.steps(np.array(first.codes, dtype=np.int64))
         steps = list(zip(bounds.tolist(), strict.tolist(), strict=True))
     sides = [list(_channel(first, beta, c, steps, ranges)) for c in range(len(beta))]
     above, reached = _padded([[up for up, _ in rows] for rows in sides])

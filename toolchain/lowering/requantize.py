@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.ir.ops import Array
+from toolchain.ir.rounding import Rounding
 from toolchain.lowering.exact_division import INT64, floor_divide
 
 Line = tuple[int, int, int]
@@ -34,7 +35,7 @@ class Requantizer:
     offset: tuple[Fraction, ...]
     low: int
     high: int
-    rounding: str
+    rounding: Rounding
     bipolar: bool
     floor: tuple[int, ...]
     ceiling: tuple[int, ...]
@@ -74,31 +75,10 @@ def _line(slope: Fraction, offset: Fraction) -> Line:
     return slope.numerator * (d // slope.denominator), offset.numerator * (d // offset.denominator), d
 
 
-def round_ratio(numerator: int, denominator: int, rounding: str) -> int:
-    """``numerator / denominator`` (positive denominator) rounded by a QONNX mode; ValueError for an unknown mode."""
-    down, rest = divmod(numerator, denominator)
-    twice = 2 * rest
-    if rounding in ("ROUND", "HALF_EVEN"):
-        return down + int(twice > denominator or (twice == denominator and down % 2 == 1))
-    positive = numerator >= 0
-    rules = {
-        "FLOOR": False,
-        "CEIL": rest > 0,
-        "UP": rest > 0 and positive,
-        "DOWN": rest > 0 and not positive,
-        "ROUND_TO_ZERO": rest > 0 and not positive,
-        "HALF_UP": twice > denominator or (twice == denominator and positive),
-        "HALF_DOWN": twice > denominator or (twice == denominator and not positive),
-    }
-    if rounding not in rules:
-        raise ValueError(f"unknown rounding mode '{rounding}'")
-    return down + int(rules[rounding])
-
-
-def code_of(numerator: int, denominator: int, low: int, high: int, rounding: str) -> int:
+def code_of(numerator: int, denominator: int, low: int, high: int, rounding: Rounding) -> int:
     """The QONNX code of ``numerator / denominator``: clamp to [low, high], then round."""
     clamped = min(max(numerator, low * denominator), high * denominator)
-    return round_ratio(clamped, denominator, rounding)
+    return rounding.ratio(clamped, denominator)
 
 
 def definition(requantizer: Requantizer, channel: int, inputs: Iterable[int]) -> list[int]:
@@ -130,7 +110,7 @@ def definitions(requantizer: Requantizer, points: Array) -> Array:
     if requantizer.bipolar:
         codes = np.where(halves >= 0, 1, -1)
     else:
-        codes = np.clip(_rounded(halves, whole, requantizer.rounding), requantizer.low, requantizer.high)
+        codes = np.clip(requantizer.rounding.halves(halves, whole), requantizer.low, requantizer.high)
     return np.clip(codes, np.array(requantizer.floor)[:, None], np.array(requantizer.ceiling)[:, None])
 
 
@@ -149,44 +129,6 @@ def _above_knee(requantizer: Requantizer, channel: int, points: Array) -> Array:
     return points >= switch if slope > 0 else points <= switch
 
 
-def _rounded(halves: Array, whole: Array, rounding: str) -> Array:
-    """round(v) from floor(2 * v) and whether 2 * v is that integer."""
-    down, upper_half = halves >> 1, (halves & 1).astype(bool)
-    integer, tie = ~upper_half & whole, upper_half & whole
-    positive = halves >= 0
-    up = {
-        "ROUND": upper_half & (~tie | (down & 1).astype(bool)),
-        "FLOOR": np.zeros_like(integer),
-        "CEIL": ~integer,
-        "UP": ~integer & positive,
-        "DOWN": ~integer & ~positive,
-        "HALF_UP": upper_half & (~tie | positive),
-        "HALF_DOWN": upper_half & (~tie | ~positive),
-    }
-    return down + up[{"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}.get(rounding, rounding)]
-
-
-def step_boundaries(codes: Array, rounding: str) -> tuple[Array, Array]:
-    """Where ``round(v)`` reaches each code: at 2 * v >= bound, or > bound where the flag (strict) is set.
-
-    Halves go to the even neighbour under ROUND, so the half below an odd code still belongs to the code beneath it.
-    """
-    half, whole, positive = 2 * codes - 1, 2 * codes, codes > 0
-    up, down = (whole - 2, np.ones_like(positive)), (whole, np.zeros_like(positive))
-    away, toward = np.where(positive, up, down), np.where(positive, down, up)
-    return {
-        "ROUND": (half, codes % 2 == 1),
-        "HALF_EVEN": (half, codes % 2 == 1),
-        "FLOOR": down,
-        "CEIL": up,
-        "UP": (away[0], away[1].astype(bool)),
-        "DOWN": (toward[0], toward[1].astype(bool)),
-        "ROUND_TO_ZERO": (toward[0], toward[1].astype(bool)),
-        "HALF_UP": (half, ~positive),
-        "HALF_DOWN": (half, positive),
-    }[rounding]
-
-
 def to_threshold(requantizer: Requantizer, low: int, high: int) -> tuple[Array, Array, Array]:
     """``thresholds``, ``start`` and ``step`` of the Threshold node for inputs of [low, high].
 
@@ -195,7 +137,7 @@ def to_threshold(requantizer: Requantizer, low: int, high: int) -> tuple[Array, 
     channels = len(requantizer.slope)
     codes = np.array(requantizer.codes, dtype=np.int64)
     zero = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
-    bounds, strict = zero if requantizer.bipolar else step_boundaries(codes, requantizer.rounding)
+    bounds, strict = zero if requantizer.bipolar else requantizer.rounding.steps(codes)
     rows = _first_inputs([requantizer.line(c) for c in range(channels)], bounds, strict)
     if requantizer.bends:
         below = _first_inputs([requantizer.bent_line(c) for c in range(channels)], bounds, strict)

@@ -10,6 +10,7 @@ import numpy as np
 from toolchain.errors import FlowError
 from toolchain.ir.evaluate import evaluate_node
 from toolchain.ir.ops import Array, MulShift, Node, Threshold
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt
 from toolchain.lowering.exact_division import INT64
 from toolchain.lowering.mul_shift import Factors, search_lines, shared_shift, to_mul_shift
@@ -158,7 +159,7 @@ def _refusal(requantizer: Requantizer, low: int, high: int, common: Mapping[str,
 
 def _ties(requantizer: Requantizer, reach: int) -> bool:
     """Whether a channel rounds halves to even at several inputs, which a factor that is not its slope cannot follow."""
-    if requantizer.rounding not in ("ROUND", "HALF_EVEN"):
+    if requantizer.rounding is not Rounding.ROUND:
         return False
     periods = [(2 * slope).denominator for slope in requantizer.slope]
     return any(period & (period - 1) and 2 * period < reach for period in periods)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from toolchain.lowering.requantize import round_ratio
+from toolchain.ir.rounding import Rounding
 from toolchain.train.niti.numbers import ceil_log2, requantize
 from toolchain.train.niti.rounding import nearest, pseudo_stochastic, stochastic
 
@@ -27,7 +27,7 @@ def test_pseudo_stochastic_rounds_up_as_many_fractions_as_the_published_rule(shi
 @pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
 def test_nearest_is_qonnx_half_up_over_every_fraction_of_both_signs(shift: int, dtype: torch.dtype) -> None:
     v = torch.arange(-4096, 4097, dtype=dtype)
-    expected = [round_ratio(int(n), 1 << shift, "HALF_UP") for n in v]
+    expected = [Rounding.HALF_UP.ratio(int(n), 1 << shift) for n in v]
     assert nearest(v, shift).tolist() == expected
 
 
@@ -64,7 +64,7 @@ def test_requantizing_shifts_by_the_published_width(magnitude: int) -> None:
     assert ceil_log2(magnitude) == bits
     mantissa, shift = requantize(torch.tensor([magnitude, -1], dtype=torch.int32), nearest)
     assert shift == max(bits - 7, 0)
-    assert int(mantissa[0]) == min(round_ratio(magnitude, 1 << shift, "HALF_UP"), 127)
+    assert int(mantissa[0]) == min(Rounding.HALF_UP.ratio(magnitude, 1 << shift), 127)
 
 
 def test_a_shift_by_one_is_one_by_two_in_the_code_of_2020() -> None:

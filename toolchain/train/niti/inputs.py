@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from toolchain.lowering.requantize import round_ratio
+from toolchain.ir.rounding import Rounding
 from toolchain.train.data import Dataset, PixelMap, pixel_map
 from toolchain.train.niti.numbers import LIMIT, MANTISSA_BITS, Block
 
@@ -58,4 +58,4 @@ def to_block(pixels: Tensor, table: Tensor, exponent: int) -> Block:
 
 
 def _mantissa(value: Fraction) -> int:
-    return min(max(round_ratio(value.numerator, value.denominator, "HALF_UP"), -LIMIT), LIMIT)
+    return min(max(Rounding.HALF_UP.ratio(value.numerator, value.denominator), -LIMIT), LIMIT)
