@@ -18,7 +18,10 @@ from toolchain.config.run import RunConfig, parse_config
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.stages import lower
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec, Node, Reshape, Window
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware

@@ -41,7 +41,7 @@ from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.lowering.pipeline import to_integer
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0

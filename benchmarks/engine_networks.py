@@ -10,8 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Add, Depthwise, GlobalSum, MatVec, MulShift, Node, Pool, Window
-from toolchain.ir.ranges import output_range
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, MatVec
+from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 
 SEED = 0
@@ -96,7 +100,7 @@ class Network:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         names = tuple(v.name for v in inputs)
         draft = op(name=name, inputs=names, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
-        ends = output_range(draft, inputs[0].shape, *((v.qint.min, v.qint.max) for v in inputs))
+        ends = draft.output_range(inputs[0].shape, *((v.qint.min, v.qint.max) for v in inputs))
         value = Value(f"{name}_out", shape, QInt.holding(*ends))
         self.nodes.append(replace(draft, outputs=(value,)))
         return value
@@ -129,7 +133,7 @@ def with_weights_of(graph: Graph, bits: int) -> Graph:
         elif isinstance(node, MulShift) and node.inputs[0] in scaled:
             node = replace(node, mul=node.mul << dropped)
         ranges = [(types[name].qint.min, types[name].qint.max) for name in node.inputs]
-        ends = output_range(node, types[node.inputs[0]].shape, *ranges)
+        ends = node.output_range(types[node.inputs[0]].shape, *ranges)
         values = tuple(replace(v, type=QInt.holding(*ends)) for v in node.outputs)
         types |= {v.name: v for v in values}
         nodes.append(replace(node, outputs=values))

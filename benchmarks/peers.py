@@ -17,7 +17,8 @@ from toolchain.dse.solve import solve
 from toolchain.errors import UserError
 from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec, Window
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.resources import Resources, total

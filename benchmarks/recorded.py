@@ -21,7 +21,7 @@ from toolchain.boards import Board
 from toolchain.dse.expand import expand
 from toolchain.dse.problem import Decision, Option
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops.products import MatVec
 from toolchain.passes.pipeline import hardware_form
 from toolchain.resources import Resources
 from toolchain.units.cycles import graph_cycles

@@ -31,7 +31,7 @@ from toolchain.frontend.read import read_qonnx
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Add
+from toolchain.ir.ops.add import Add
 from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.csim import build

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Add, GlobalSum, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
-from toolchain.ir.ranges import output_range
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 
 
@@ -31,7 +36,7 @@ class Network:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         fixed: dict[str, Any] = {"name": name, "inputs": tuple(v.name for v in inputs)}
         draft = op(**fixed, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
-        low, high = output_range(draft, inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
+        low, high = draft.output_range(inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
         value = Value(f"{name}_out", shape, QInt.holding(low, high))
         self.nodes.append(op(**fixed, outputs=(value,), **facts))
         return value

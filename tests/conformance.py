@@ -24,7 +24,9 @@ from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.hls_templates.streams import stream_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Node, RowConv
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import RowConv
+from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
 from toolchain.units.cycles import frame_cycles, prologue

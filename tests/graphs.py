@@ -7,26 +7,14 @@ from typing import Any
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    GlobalSum,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    Reshape,
-    RowConv,
-    Slice,
-    Threshold,
-    Upsample,
-    Window,
-)
-from toolchain.ir.ranges import output_range
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 
 
@@ -47,7 +35,7 @@ class Builder:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         fixed: dict[str, Any] = {"name": name, "inputs": tuple(v.name for v in inputs), "origin": (f"onnx_{name}",)}
         draft = op(**fixed, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
-        low, high = output_range(draft, inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
+        low, high = draft.output_range(inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
         value = Value(f"{name}_out", shape, QInt.holding(low, high))
         self.nodes.append(op(**fixed, outputs=(value,), **facts))
         return value

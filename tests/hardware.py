@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism
 from toolchain.passes.insert_forks import insert_forks
 

@@ -7,8 +7,10 @@ from fractions import Fraction
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Affine, Quantize, RealAdd, RealConv, RealPool, Relu
-from toolchain.ir.ops import ArgMax, Node, Reshape
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import Affine, Quantize, RealAdd, RealConv, RealPool, Relu
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt, Quantizer, Real, Value
 
 

@@ -12,7 +12,7 @@ from toolchain.dse.bound import macs
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import GroupedMatVec, MatVec
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.join_groups import join_groups
 from toolchain.units.cost import unit_cost

@@ -12,7 +12,7 @@ from tests.graphs import conv_net, residual_net
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
-from toolchain.ir.ops import Node
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism
 from toolchain.passes.apply_plan import apply_plan, check, load_plan
 from toolchain.passes.insert_forks import insert_forks

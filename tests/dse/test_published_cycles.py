@@ -6,7 +6,7 @@ import pytest
 
 from tests.graphs import Builder
 from toolchain.dse.bound import macs_per_dsp
-from toolchain.ir.ops import RowConv
+from toolchain.ir.ops.products import RowConv
 from toolchain.ir.types import Parallelism
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.units.cost import unit_cost

@@ -14,7 +14,9 @@ from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node, RowConv, Window
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import RowConv
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.pipeline import to_hardware

@@ -12,10 +12,11 @@ from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
 from toolchain.engine.drive import directed_frames, drive_passes, windows_apart
 from toolchain.engine.tables import Program, program
-from toolchain.ir.evaluate import evaluate_node, needed
+from toolchain.ir.evaluate import needed
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec, Window
-from toolchain.ir.ranges import dot_bounds, value_ranges
+from toolchain.ir.ops.products import MatVec, dot_bounds
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ranges import value_ranges
 
 GRAPHS = (inverted_residuals(), residual_blocks())
 
@@ -50,7 +51,7 @@ def test_frames_take_sums_of_every_pass_to_their_ends(graph: Graph) -> None:
         inside, _ = windows_apart(nodes, graph.value(p.source).shape)  # none in a map smaller than the kernel
         if isinstance(window, Window) and isinstance(unit, MatVec) and inside:
             x = np.stack([frame.maps[p.source] for frame in frames])
-            sums = evaluate_node(unit, evaluate_node(window, x))
+            sums = unit.evaluate(window.evaluate(x))
             least, largest = dot_bounds(unit.weight, *ranges[p.source])
             assert (sums.min(), sums.max()) == (least.min(), largest.max()), p.name
             seen += 1

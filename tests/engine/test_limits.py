@@ -15,7 +15,7 @@ from toolchain.engine.shape import FIELDS
 from toolchain.engine.tables import _table_entry
 from toolchain.errors import FlowError, UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MulShift
+from toolchain.ir.ops.requantizers import MulShift
 
 
 def changed(graph: Graph, index: int, **facts) -> Graph:

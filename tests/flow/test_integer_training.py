@@ -21,7 +21,7 @@ from toolchain.flow.training import train
 from toolchain.frontend.execute import execute_reference
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.ops import MulShift, Threshold
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches

@@ -15,7 +15,7 @@ from tests.onnx_models import Net
 from toolchain.cli import app
 from toolchain.flow.build import load_hardware
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.ops import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
 from toolchain.simulate.bounded import BoundedCSim
 from toolchain.simulate.cycles import unit_cycles
 

@@ -13,7 +13,7 @@ from toolchain.flow.probe import Probe, probe
 from toolchain.flow.tables import probe_table
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops.products import MatVec
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import RESERVED, Memory
 

@@ -16,7 +16,9 @@ from toolchain.errors import UserError
 from toolchain.flow.ptq import Images, holds_codes, quantize_to
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.ops import Depthwise, GlobalSum, MatVec, MulShift
+from toolchain.ir.ops.pools import GlobalSum
+from toolchain.ir.ops.products import Depthwise, MatVec
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck

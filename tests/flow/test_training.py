@@ -22,7 +22,7 @@ from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.input_types import input_text
-from toolchain.ir.model_ops import Quantize
+from toolchain.ir.ops.model import Quantize
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import pixel_map
 from toolchain.train.module import Classifier

@@ -17,7 +17,7 @@ from toolchain.frontend.execute import execute_in_parts, execute_qonnx
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops.products import MatVec
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import RESERVED, Memory
 

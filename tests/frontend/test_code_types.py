@@ -16,7 +16,7 @@ from toolchain.errors import UserError
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.execute import execute_qonnx, execute_reference
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.model_ops import Quantize
+from toolchain.ir.ops.model import Quantize
 from toolchain.lowering.pipeline import to_integer
 
 TYPES = {

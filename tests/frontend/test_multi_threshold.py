@@ -16,8 +16,8 @@ from toolchain.frontend.execute import execute_reference
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import decode, encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.model_ops import MultiThreshold
-from toolchain.ir.ops import MulShift, Threshold
+from toolchain.ir.ops.model import MultiThreshold
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering.pipeline import to_integer
 

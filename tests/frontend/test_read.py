@@ -15,8 +15,8 @@ from tests.onnx_models import NETS, Net, flatten_linear, old_style
 from toolchain.frontend.execute import execute_reference
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.model_ops import Affine, Quantize, RealConv, RealPool, Relu
-from toolchain.ir.ops import ArgMax
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.model import Affine, Quantize, RealConv, RealPool, Relu
 from toolchain.ir.types import Encoding, InputType, QInt, Quantizer
 from toolchain.ir.verify import Level, verify
 

@@ -13,7 +13,10 @@ from tests.onnx_models import Net
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.ops import Add, Concat, DepthToSpace, MatVec, MulShift, Upsample
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Upsample
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.lowering.pipeline import to_integer
 
 Build = Callable[[Net], str]

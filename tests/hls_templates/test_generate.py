@@ -18,7 +18,9 @@ from toolchain.hls_templates.render import render, tcl_quote
 from toolchain.hls_templates.streams import stream_order, streams, window_order
 from toolchain.hls_templates.unit import template
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape
+from toolchain.ir.ops import HARDWARE_OPS
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
 from toolchain.ir.text import to_text
 from toolchain.ir.types import Parallelism
 

@@ -15,8 +15,9 @@ from toolchain.hls_templates.streams import stream_order
 from toolchain.hls_templates.unit import Unit, template
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, GroupedMatVec, Window
-from toolchain.ir.types import Parallelism
+from toolchain.ir.ops.products import GroupedMatVec
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array, Parallelism
 from toolchain.units.cycles import frame_cycles
 from toolchain.units.options import options
 from toolchain.units.schedules import unit_schedule

@@ -10,18 +10,17 @@ import pytest
 from tests.graphs import Builder, conv_net, grouped_net, mlp, random_input, residual_net, unet
 from tests.model_graphs import ModelBuilder
 from toolchain.ir import blocks
-from toolchain.ir.evaluate import evaluate, evaluate_node, needed, values
+from toolchain.ir.evaluate import evaluate, needed, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
-from toolchain.ir.ops import Array
-from toolchain.ir.types import Value
+from toolchain.ir.types import Array, Value
 
 
 def plainly(graph: Graph, x: Array) -> dict[str, Array]:
-    """Every value by ``evaluate_node`` alone: whole int64 arrays, node after node."""
+    """Every value by ``evaluate`` alone: whole int64 arrays, node after node."""
     found = {graph.input.name: x}
     for node in graph.nodes:
-        result = evaluate_node(node, *(found[name] for name in node.inputs))
+        result = node.evaluate(*(found[name] for name in node.inputs))
         found |= {value.name: result for value in node.outputs}
     return found
 

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from tests.model_graphs import ModelBuilder, pixels
 from toolchain.ir.blocks import exact_matmul
 from toolchain.ir.encode import encode
-from toolchain.ir.evaluate import evaluate, evaluate_node, round_half_even_shift
-from toolchain.ir.model_ops import MODEL_OPS
-from toolchain.ir.ops import HARDWARE_OPS, Depthwise, GroupedMatVec, MatVec, MulShift, Pool, Threshold, Window
-from toolchain.ir.ranges import line_range
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.ops import HARDWARE_OPS, MODEL_OPS
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.requantizers import MulShift, Threshold, round_half_even_shift
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.pipeline import to_integer
 
@@ -48,7 +51,7 @@ def test_window_is_the_definition(data):
             expected[:, i, j, u, v] = x[:, y, z]
     node = make(Window, (rows, columns, 1), kernel=kernel, stride=stride, pads=pads, dilation=dilation, pad_value=-3)
 
-    np.testing.assert_array_equal(evaluate_node(node, x), expected.reshape(2, rows, columns, -1))
+    np.testing.assert_array_equal(node.evaluate(x), expected.reshape(2, rows, columns, -1))
 
 
 def test_matvec_and_depthwise_are_dot_products():
@@ -59,9 +62,9 @@ def test_matvec_and_depthwise_are_dot_products():
     matvec = make(MatVec, (3, 3, 5), weight=weight, weight_type=QInt(4, True))
     depthwise = make(Depthwise, (3, 3, 3), weight=taps, weight_type=QInt(4, True))
 
-    np.testing.assert_array_equal(evaluate_node(matvec, x), np.einsum("nhwk,ok->nhwo", x, weight))
+    np.testing.assert_array_equal(matvec.evaluate(x), np.einsum("nhwk,ok->nhwo", x, weight))
     expected = sum(x[..., 3 * t : 3 * t + 3] * taps[t] for t in range(4))
-    np.testing.assert_array_equal(evaluate_node(depthwise, x), expected)
+    np.testing.assert_array_equal(depthwise.evaluate(x), expected)
 
 
 def test_a_grouped_product_is_a_dense_one_with_zeros_between_the_groups():
@@ -74,10 +77,10 @@ def test_a_grouped_product_is_a_dense_one_with_zeros_between_the_groups():
         own = x.reshape(2, 3, 3, 4, 3, 2)[..., n // 3, :]
         expected[..., n] = (own * weight[n]).sum(axis=(3, 4))
 
-    np.testing.assert_array_equal(evaluate_node(node, x), expected)
+    np.testing.assert_array_equal(node.evaluate(x), expected)
     np.testing.assert_array_equal(x @ node.matrix.T, expected)
     wide = make(GroupedMatVec, (3, 3, 9), weight=weight << 50, weight_type=QInt(54, True), groups=3)
-    np.testing.assert_array_equal(evaluate_node(wide, x), expected << 50)
+    np.testing.assert_array_equal(wide.evaluate(x), expected << 50)
 
 
 def test_products_stay_exact_past_float_precision():
@@ -96,7 +99,7 @@ def test_pool_reduces_over_taps(kind):
     node = make(Pool, (2, 2, 2), kind=kind, taps=4)
 
     expected = getattr(x.reshape(2, 2, 2, 4, 2), kind)(axis=3)
-    np.testing.assert_array_equal(evaluate_node(node, x), expected)
+    np.testing.assert_array_equal(node.evaluate(x), expected)
 
 
 def test_threshold_counts_reached_thresholds():
@@ -106,7 +109,7 @@ def test_threshold_counts_reached_thresholds():
     )
     x = np.array([[-1, 1], [0, 2], [5, 3]]).reshape(3, 1, 1, 2)
 
-    assert evaluate_node(node, x).reshape(3, 2).tolist() == [[-1, 3], [0, -1], [1, -1]]
+    assert node.evaluate(x).reshape(3, 2).tolist() == [[-1, 3], [0, -1], [1, -1]]
 
 
 @given(st.integers(-(2**40), 2**40), st.integers(0, 20))
@@ -121,14 +124,42 @@ def test_mul_shift_clips():
     x = np.arange(-5, 6).reshape(-1, 1, 1, 1)
 
     expected = [min(max(round(Fraction(3 * v + 1, 2)), -2), 4) for v in range(-5, 6)]
-    assert evaluate_node(node, x).ravel().tolist() == expected
+    assert node.evaluate(x).ravel().tolist() == expected
     assert floor(-2.5) == -3  # the rounding above is not a floor
 
 
-@pytest.mark.parametrize("op", sorted({*MODEL_OPS, *HARDWARE_OPS}, key=lambda c: c.__name__))
+EVERY = sorted({*MODEL_OPS, *HARDWARE_OPS}, key=lambda c: c.__name__)
+
+
+@pytest.mark.parametrize("op", EVERY)
 def test_every_operation_has_an_evaluation(op):
     """A new operation without an evaluation is found here."""
-    assert evaluate_node.dispatch(op) is not evaluate_node.dispatch(object)
+    assert op.evaluate is not Node.evaluate
+    assert op.compute is not Node.compute
+
+
+@pytest.mark.parametrize("op", sorted(HARDWARE_OPS, key=lambda c: c.__name__))
+def test_every_operation_on_integers_has_a_range_and_checks_its_shapes(op):
+    """So is one without these."""
+    assert op.output_range is not Node.output_range
+    assert op.check is not Node.check
+
+
+def test_what_an_operation_leaves_out_is_named():
+    """No answer is made up."""
+
+    class Novel(Node):
+        """An operation that says nothing."""
+
+    node, x = make(Novel, (1, 1, 1)), np.zeros((1, 1, 1, 1))
+    for question, what in (
+        (lambda: node.evaluate(x), "evaluation"),
+        (lambda: node.compute(x), "evaluation in blocks"),
+        (lambda: node.output_range((1, 1, 1), (0, 1)), "range"),
+        (lambda: node.check(node.output), "check of shapes"),
+    ):
+        with pytest.raises(TypeError, match=f"^no {what} for Novel$"):
+            question()
 
 
 def test_given_values_replace_computed_ones():
@@ -186,7 +217,7 @@ def test_multiply_add_shift_is_exact_beyond_64_bits(numbers, shift, a, b):
     rows = list(zip(x.tolist(), mul.tolist(), add.tolist(), base.tolist(), strict=True))
     expected = [min(max(c + round(Fraction(v * m + n, 1 << shift)), low), high) for v, m, n, c in rows]
 
-    assert evaluate_node(node, x.reshape(1, 1, 1, -1)).ravel().tolist() == expected
+    assert node.evaluate(x.reshape(1, 1, 1, -1)).ravel().tolist() == expected
     numerators = [m * v + n + (c << shift) for v, m, n, c in rows]
-    least, most = line_range(node, int(x.min()), int(x.max()))
+    least, most = node.line_range(int(x.min()), int(x.max()))
     assert least <= min(numerators) and max(numerators) <= most

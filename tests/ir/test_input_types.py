@@ -12,9 +12,9 @@ from qonnx.core.datatype import DataType
 from tests.graphs import Builder
 from toolchain.errors import UserError
 from toolchain.ir.encode import encode, host_rule, host_values, random_codes, random_inputs, worth
-from toolchain.ir.evaluate import quantize
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import datatype, input_text, noted_input, parse_input, quantizer_of
+from toolchain.ir.quantize import quantize
 from toolchain.ir.types import Encoding, InputType, QInt, Quantizer
 
 EIGHTH = Fraction(1, 8)

@@ -8,9 +8,11 @@ import pytest
 
 from tests.model_graphs import random_model
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops import MatVec, Node
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.rules import IllFormed
 from toolchain.ir.types import QInt
-from toolchain.ir.verify import IllFormed, Level, verify
+from toolchain.ir.verify import Level, verify
 from toolchain.lowering.pipeline import to_integer
 
 

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from toolchain.errors import FlowError
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.model_ops import Quantize
-from toolchain.ir.ops import Add, MulShift, Threshold
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Quantizer, Real, Value
 from toolchain.lowering import add_terms
@@ -69,7 +69,7 @@ def assert_exact(x: Scaled, quantizer: Quantizer, nodes: tuple[Add, MulShift | T
     a, b = (v.ravel() for v in np.meshgrid(*axes, indexing="ij"))
     channels = range(x.shape[2])
     columns = (v[None, None, :, None].repeat(len(channels), axis=3) for v in (a, b))
-    codes = evaluate_node(requantizer, evaluate_node(add, *columns))[0, 0]
+    codes = requantizer.evaluate(add.evaluate(*columns))[0, 0]
     pairs = list(zip(a.tolist(), b.tolist(), strict=True))
     np.testing.assert_array_equal(codes, [[definition(x, quantizer, c, pair) for c in channels] for pair in pairs])
 
@@ -144,7 +144,7 @@ def test_the_sum_of_a_basic_block_is_narrow(channels, bits, reach, most):
     assert add.output.qint.bits <= most
     for pair in np.random.default_rng(0).integers((0, -reach), (2**bits, reach + 1), (500, 2)).tolist():
         a, b = (np.full((1, 1, 1, channels), n) for n in pair)
-        codes = evaluate_node(requantizer, evaluate_node(add, a, b)).ravel()
+        codes = requantizer.evaluate(add.evaluate(a, b)).ravel()
         quantizer = Quantizer((3.7 / (2**bits - 1),), 0, 0, 2**bits - 1)
         assert codes.tolist() == [definition(x, quantizer, c, tuple(pair)) for c in range(channels)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.lowering.test_lower import assert_equal_codes
 from tests.model_graphs import ModelBuilder
 from toolchain.errors import UserError
-from toolchain.ir.model_ops import Clamp, LeakyRelu, Quantize
+from toolchain.ir.ops.model import Clamp, LeakyRelu, Quantize
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Quantizer, Value
 from toolchain.lowering.pipeline import to_integer

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from tests.model_graphs import ModelBuilder, pixels, random_model, reals
 from toolchain.errors import UserError
 from toolchain.ir.encode import decode, encode, predictions
-from toolchain.ir.evaluate import evaluate, quantize
+from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Quantize
-from toolchain.ir.ops import Add, Depthwise, GlobalSum, GroupedMatVec, MatVec, MulShift
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.pools import GlobalSum
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.quantize import quantize
 from toolchain.ir.types import Quantizer
 from toolchain.lowering.pipeline import to_integer
 

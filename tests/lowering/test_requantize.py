@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolchain.errors import FlowError
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.ops import MulShift, Threshold
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.mul_shift import to_mul_shift
@@ -35,7 +34,7 @@ def everywhere(requantizer: Requantizer, low: int, high: int) -> np.ndarray:
 
 def run(node, low: int, high: int, channels: int) -> np.ndarray:
     x = np.arange(low, high + 1, dtype=np.int64)[None, None, :, None].repeat(channels, axis=3)
-    return evaluate_node(node, x)[0, 0].T
+    return node.evaluate(x)[0, 0].T
 
 
 @given(st.fractions(-20, 20, max_denominator=64), st.sampled_from(sorted(Rounding)))
@@ -94,7 +93,7 @@ def test_halves_go_to_even():
 
     assert (found.mul[0], found.add[0], found.shift, found.base[0]) == (1, 0, 2, 0)
     for node in (threshold, mul_shift):
-        assert evaluate_node(node, ties).ravel().tolist() == [-2, 0, 0, 2, 2]
+        assert node.evaluate(ties).ravel().tolist() == [-2, 0, 0, 2, 2]
 
 
 def test_zero_slope_is_a_constant():

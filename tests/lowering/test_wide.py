@@ -11,10 +11,9 @@ import pytest
 from tests.lowering.test_lower import assert_equal_codes
 from tests.model_graphs import ModelBuilder
 from toolchain.errors import UserError
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.model_ops import Affine, LeakyRelu, RealAdd
-from toolchain.ir.ops import MulShift, Threshold
-from toolchain.ir.ranges import dot_bounds, line_range
+from toolchain.ir.ops.model import Affine, LeakyRelu, RealAdd
+from toolchain.ir.ops.products import dot_bounds
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering.pipeline import to_integer
@@ -42,7 +41,7 @@ def random_line(seed: int, channels: int, reach: int, kind: QInt) -> Requantizer
 
 
 def numerator_bits(node: MulShift, reach: int) -> list[int]:
-    return [abs(end).bit_length() for end in line_range(node, -reach, reach)]
+    return [abs(end).bit_length() for end in node.line_range(-reach, reach)]
 
 
 @pytest.mark.parametrize(("reach_bits", "signed"), [(20, False), (25, True), (29, False), (31, True)])
@@ -57,7 +56,7 @@ def test_16_bits_take_a_multiplier_at_every_width_of_the_sum(reach_bits, signed)
     points = np.clip(np.concatenate([rows, rows - 1, [[-reach, reach]] * 3, random], axis=1), -reach, reach)
     expected = [definition(requantizer, c, row.tolist()) for c, row in enumerate(points)]
 
-    assert evaluate_node(node, points.T[None, None])[0, 0].T.tolist() == expected
+    assert node.evaluate(points.T[None, None])[0, 0].T.tolist() == expected
     assert all(bits > 64 for bits in numerator_bits(node, reach)) == (reach_bits > 28)
     assert bool(node.base.any()) == (reach_bits > 28)
 
@@ -166,6 +165,6 @@ def test_a_quantizer_of_which_one_code_is_reached_has_a_step(bits):
     one = node_of(Requantizer((Fraction(1),), (Fraction(0),), 5, 5, Rounding.ROUND, False, (5,), (5,)), -100, 100)
 
     x = np.array([-100, 0, 100]).reshape(3, 1, 1, 1)
-    assert evaluate_node(node, x.repeat(2, axis=3)).ravel().tolist() == [3] * 6
-    assert evaluate_node(one, x).ravel().tolist() == [5] * 3
+    assert node.evaluate(x.repeat(2, axis=3)).ravel().tolist() == [3] * 6
+    assert one.evaluate(x).ravel().tolist() == [5] * 3
     assert one.thresholds.shape == (1, 1)

@@ -15,8 +15,9 @@ from tests.passes.test_to_hardware import GRAPHS, random_plan
 from toolchain.errors import UserError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.rules import IllFormed
 from toolchain.ir.text import to_text
-from toolchain.ir.verify import IllFormed, Level, verify
+from toolchain.ir.verify import Level, verify
 from toolchain.passes import pipeline
 from toolchain.passes.pipeline import FORM, Pass, hardware_form, planned, run, to_hardware
 from toolchain.plan import Lanes, Plan

@@ -13,7 +13,7 @@ from toolchain.dse.explore import explore
 from toolchain.ir.encode import encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import GroupedMatVec, MatVec
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.pipeline import to_hardware

@@ -12,7 +12,8 @@ from tests.graphs import Builder, random_input
 from toolchain.dse.bound import macs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MatVec, RowConv, Window
+from toolchain.ir.ops.products import MatVec, RowConv
+from toolchain.ir.ops.window import Window
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.split_row_convs import row_forms, split_row_convs
 

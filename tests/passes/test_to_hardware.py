@@ -15,7 +15,9 @@ from toolchain.dse.expand import chains, expand
 from toolchain.dse.explore import explore
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Fork, Reshape, WidthConvert, Window
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.insert_forks import insert_forks

@@ -12,23 +12,13 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    ArgMax,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    GlobalSum,
-    GroupedMatVec,
-    MatVec,
-    Node,
-    Pool,
-    Reshape,
-    RowConv,
-    Slice,
-    Upsample,
-    WidthConvert,
-    Window,
-)
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.cycles import is_parallel, kernel_extent, prologue, row_words
 

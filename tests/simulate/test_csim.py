@@ -25,7 +25,9 @@ from toolchain.ir import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import parse_input
-from toolchain.ir.ops import MatVec, Reshape, RowConv, Window
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.products import MatVec, RowConv
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Encoding, InputType, Quantizer
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware

@@ -15,7 +15,7 @@ from tests.simulate import test_units
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Concat, Reshape
+from toolchain.ir.ops.maps import Concat, Reshape
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tests.graphs import Builder
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.ops import Node
-from toolchain.ir.ranges import dot_bounds
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import dot_bounds
 from toolchain.ir.types import QInt, Value
 from toolchain.memory import RESERVED, Memory
 from toolchain.simulate.directed import Directed, directed
@@ -29,7 +28,7 @@ def test_every_sum_of_a_matrix_reaches_its_least_and_largest_value(shape, r):
     b = Builder(shape, 4, signed=True)
     b.matvec(b.input, 6)
     node, found = _driven(b, r)
-    sums = evaluate_node(node, found.inputs[0]).reshape(-1, 6)
+    sums = node.evaluate(found.inputs[0]).reshape(-1, 6)
     least, largest = dot_bounds(node.weight, *r)
     np.testing.assert_array_equal(sums.min(axis=0), least)
     np.testing.assert_array_equal(sums.max(axis=0), largest)
@@ -40,7 +39,7 @@ def test_every_sum_of_every_group_reaches_its_least_and_largest_value(groups):
     b = Builder((3, 3, 8), 4, signed=True)
     b.grouped(b.window(b.input), 12, groups, taps=9)
     node, found = _driven(b, (-8, 7))
-    sums = evaluate_node(node, found.inputs[0]).reshape(-1, 12)
+    sums = node.evaluate(found.inputs[0]).reshape(-1, 12)
     least, largest = dot_bounds(node.weight.reshape(12, -1), -8, 7)
     np.testing.assert_array_equal(sums.min(axis=0), least)
     np.testing.assert_array_equal(sums.max(axis=0), largest)
@@ -51,7 +50,7 @@ def test_every_sum_of_a_row_convolution_reaches_its_least_and_largest_value(taps
     b = Builder((4, width, 3), 4)
     b.row_conv(b.input, 5, taps=taps, pad=pad)
     node, found = _driven(b, (0, 15))
-    sums = evaluate_node(node, found.inputs[0]).reshape(-1, 5)
+    sums = node.evaluate(found.inputs[0]).reshape(-1, 5)
     least, largest = dot_bounds(node.weight.reshape(5, -1), 0, 15)
     if width >= taps:
         np.testing.assert_array_equal(sums.min(axis=0), least)
@@ -62,7 +61,7 @@ def test_every_sum_of_a_depthwise_filter_reaches_its_least_and_largest_value():
     b = Builder((3, 3, 4), 4, signed=True)
     b.depthwise(b.window(b.input), 9)
     node, found = _driven(b, (-8, 7))
-    sums = evaluate_node(node, found.inputs[0]).reshape(-1, 4)
+    sums = node.evaluate(found.inputs[0]).reshape(-1, 4)
     least, largest = dot_bounds(node.weight.T, -8, 7)
     np.testing.assert_array_equal(sums.min(axis=0), least)
     np.testing.assert_array_equal(sums.max(axis=0), largest)
@@ -96,7 +95,7 @@ def test_every_channel_sees_both_sides_of_every_change_of_code_and_the_ties(mul,
     found = directed(node, [b.input.shape], [(-200, 211)])
     assert found is not None
     everything = np.arange(-200, 212)[None, :, None, None].repeat(3, axis=3)
-    codes = evaluate_node(node, everything)[0, :, 0]
+    codes = node.evaluate(everything)[0, :, 0]
     for c in range(3):
         seen = set(found.inputs[0][..., c].reshape(-1).tolist())
         changes = np.flatnonzero(np.diff(codes[:, c])) - 200

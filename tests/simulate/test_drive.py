@@ -12,7 +12,7 @@ from toolchain.dse.explore import explore
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, generate, unit_ids
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.ops import Reshape
+from toolchain.ir.ops.maps import Reshape
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.csim import build
 from toolchain.simulate.drive import drive_units

@@ -21,9 +21,9 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, MatVec, MulShift
-from toolchain.ir.ranges import dot_bounds
-from toolchain.ir.types import QInt
+from toolchain.ir.ops.products import MatVec, dot_bounds
+from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.types import Array, QInt
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.simulate import compiler
 from toolchain.simulate.csim import CSim, build

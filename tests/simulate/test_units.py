@@ -11,8 +11,9 @@ from tests.conformance import UnitConformance
 from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Fork, Threshold, WidthConvert
-from toolchain.ir.ranges import dot_bounds
+from toolchain.ir.ops.products import dot_bounds
+from toolchain.ir.ops.requantizers import Threshold
+from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import QInt, Value
 
 KERNELS = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (1, 3), (3, 1)]

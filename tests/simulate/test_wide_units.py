@@ -16,29 +16,16 @@ from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Array,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    Fork,
-    GlobalSum,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    RowConv,
-    Slice,
-    Threshold,
-    Upsample,
-    WidthConvert,
-    Window,
-)
-from toolchain.ir.ranges import output_range
-from toolchain.ir.types import QInt, Value
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
+from toolchain.ir.types import Array, QInt, Value
 
 EDGES = (8, 16, 32, 40, 62)
 """Bits around which native types change."""
@@ -88,7 +75,7 @@ def _changed(b: Builder, shape: tuple[int, int, int], **facts: Any) -> Value:
     node = replace(b.nodes[-1], **facts)
     kinds = {b.input.name: b.input.qint} | {n.output.name: n.output.qint for n in b.nodes[:-1]}
     ranges = [(kinds[name].min, kinds[name].max) for name in node.inputs]
-    value = replace(node.output, type=QInt.holding(*output_range(node, shape, *ranges)))
+    value = replace(node.output, type=QInt.holding(*node.output_range(shape, *ranges)))
     b.nodes[-1] = replace(node, outputs=(value,))
     return value
 

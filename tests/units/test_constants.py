@@ -15,7 +15,7 @@ from toolchain.dse.explore import explore
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, AdderGraph, adder_graph, product_graph
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import GroupedMatVec, MatVec
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware

@@ -8,7 +8,9 @@ import pytest
 
 from tests.graphs import Builder, conv_net, mlp, residual_net, unet
 from tests.passes.token_simulator import schedule
-from toolchain.ir.ops import Node, WidthConvert, Window
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.cycles import buffer_rows, cycles, frame_cycles, prologue
 from toolchain.units.options import options

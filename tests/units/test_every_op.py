@@ -11,7 +11,10 @@ from tests.graphs import conv_net, grouped_net, mlp, residual_net, unet
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import HARDWARE_OPS, Node, Reshape, WidthConvert
+from toolchain.ir.ops import HARDWARE_OPS
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.passes.pipeline import to_hardware
 from toolchain.resources import Resources

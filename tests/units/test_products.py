@@ -11,7 +11,8 @@ import pytest
 
 from tests.graphs import Builder
 from toolchain.hls_templates.fabric import packing
-from toolchain.ir.ops import Depthwise, MatVec, MulShift
+from toolchain.ir.ops.products import Depthwise, MatVec
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import Resources
 from toolchain.units import fabric_costs

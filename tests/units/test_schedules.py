@@ -12,7 +12,8 @@ import pytest
 from tests.conformance import UnitConformance
 from tests.simulate import test_units
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
 from toolchain.units.cycles import cycles, prologue
 from toolchain.units.lag import lag
 from toolchain.units.pauses import pauses

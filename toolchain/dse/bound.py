@@ -10,8 +10,9 @@ import numpy as np
 
 from toolchain.boards import Board
 from toolchain.hls_templates.adder_graph import adder_graph, in_logic, product_graph
+from toolchain.ir.digits import signed_digits
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv, signed_digits
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.types import QInt, Value
 from toolchain.units.fabric_costs import additions, lut_multiplier
 

@@ -11,7 +11,13 @@ from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.errors import UserError
 from toolchain.hls_templates.limits import MAX_STREAM_BITS
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, Fork, GroupedMatVec, MatVec, MulShift, Node, Pool, Reshape, Threshold, Window
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms

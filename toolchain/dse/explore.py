@@ -15,7 +15,7 @@ from toolchain.dse.problem import Problem
 from toolchain.dse.solve import Infeasible, Solution, solve
 from toolchain.errors import NoRoom
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Reshape
+from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.types import Parallelism
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord

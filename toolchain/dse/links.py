@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolchain.dse.problem import Joint, Link, Port
-from toolchain.ir.ops import WidthConvert
+from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.converters import converter_steps

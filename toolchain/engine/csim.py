@@ -19,7 +19,7 @@ from toolchain.engine.tables import Program
 from toolchain.errors import VerificationError
 from toolchain.files import write_files
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.compiler import FLAGS, ap_types, cache_folder, compiler, digest, run_compiler
 

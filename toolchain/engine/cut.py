@@ -12,20 +12,15 @@ from toolchain.engine.limits import line_bits, too_wide
 from toolchain.engine.shape import LINE_BITS
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Array,
-    Depthwise,
-    GlobalSum,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    Reshape,
-    Window,
-)
-from toolchain.ir.types import Value
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, MatVec
+from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array, Value
 from toolchain.passes.join_groups import join_groups
 
 UNQUANTIZED = "its sums are not quantized by multiply and shift"

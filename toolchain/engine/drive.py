@@ -21,8 +21,12 @@ from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError, VerificationError
 from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Depthwise, GroupedMatVec, MatVec, Node, Reshape, Window
-from toolchain.ir.ranges import Range, Shape, value_ranges
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ranges import value_ranges
+from toolchain.ir.types import Array, Range, Shape
 from toolchain.simulate.boundaries import boundary_vectors
 from toolchain.simulate.drive import Driven
 

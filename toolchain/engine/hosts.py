@@ -8,7 +8,8 @@ from toolchain.engine.shape import BEAT_BITS, SUM_BITS, Shape
 from toolchain.engine.tables import Located, Program, pack, unpack
 from toolchain.ir.blocks import windows
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Window
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array
 
 
 def input_beats(graph: Graph, found: Program, codes: Array) -> Array:

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from toolchain.engine.shape import Formats
-from toolchain.ir.ops import Array
-from toolchain.ir.ranges import dot_bounds
+from toolchain.ir.ops.products import dot_bounds
+from toolchain.ir.types import Array
 
 
 @dataclass(frozen=True, eq=False)

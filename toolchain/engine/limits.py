@@ -5,14 +5,13 @@ from __future__ import annotations
 from toolchain.engine.layers import Cut, Pass, Requant, signed_bits
 from toolchain.engine.shape import FIELD_BITS, LINE_BITS, SUM_BITS
 from toolchain.errors import UserError
-from toolchain.ir.ops import MulShift
-from toolchain.ir.ranges import line_range
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import QInt
 
 
 def line_bits(node: MulShift, sums: QInt) -> int:
     """Bits of the numerators of a requantizer of ``sums``."""
-    low, high = line_range(node, sums.min, sums.max)
+    low, high = node.line_range(sums.min, sums.max)
     return QInt.holding(min(low, -1), high).bits
 
 

@@ -14,7 +14,7 @@ from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS
 from toolchain.errors import FlowError, UserError
 from toolchain.hls_templates.fabric import tap_digits
 from toolchain.hls_templates.literals import INT
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 
 Placement = Mapping[str, int | None]
 """The bank of every map on the chip by name; maps in memory have none."""

@@ -16,7 +16,8 @@ from toolchain.errors import NoRoom, UserError
 from toolchain.flow import engine_stages
 from toolchain.flow.options import Search, prepared_board
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, Node
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.store import load
 from toolchain.ir.types import QInt
 from toolchain.passes.pipeline import hardware_form

@@ -15,8 +15,8 @@ from toolchain.flow.records import ModelRecord, read_record
 from toolchain.frontend.layout import Layout
 from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
+from toolchain.ir.types import Array
 from toolchain.memory import spans
 from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.pipeline import hardware_form, to_hardware

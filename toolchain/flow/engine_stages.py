@@ -34,9 +34,9 @@ from toolchain.ir.encode import encode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
-from toolchain.ir.ops import ArgMax, Array
+from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.store import load, stored_digest
-from toolchain.ir.types import InputType
+from toolchain.ir.types import Array, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import spans
 from toolchain.records import Record

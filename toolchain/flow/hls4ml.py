@@ -13,8 +13,8 @@ from toolchain.hls4ml_backend.build import Target, build, reuse_factors
 from toolchain.hls4ml_backend.refusals import demand_no_refusal
 from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
+from toolchain.ir.types import Array
 from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.pipeline import hardware_form
 from toolchain.report.data import Hls4ml

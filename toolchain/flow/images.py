@@ -10,8 +10,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Layout
 from toolchain.ir.encode import random_inputs
-from toolchain.ir.ops import Array
-from toolchain.ir.types import Encoding
+from toolchain.ir.types import Array, Encoding
 
 RANDOM_IMAGES = 64
 

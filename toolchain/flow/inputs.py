@@ -6,9 +6,9 @@ from fractions import Fraction
 
 from toolchain.errors import UserError
 from toolchain.frontend.read import ModelFile, fits
+from toolchain.ir.encode import input_quantizer
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, noted_input, parse_input
-from toolchain.ir.model_ops import input_quantizer
 from toolchain.ir.types import UNIT_PIXEL, Encoding, InputType
 
 

@@ -27,8 +27,10 @@ from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.evaluate import values
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Node, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
 from toolchain.ir.store import load
+from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory, spans
 from toolchain.simulate.compare import TAP_SHARE, compared_taps
 from toolchain.simulate.csim import CSim, build

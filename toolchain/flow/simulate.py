@@ -19,8 +19,8 @@ from toolchain.frontend.agreement import compare as compare_with_qonnx
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
 from toolchain.ir.store import load, stored_digest
+from toolchain.ir.types import Array
 from toolchain.simulate.compare import compare_frames
 from toolchain.simulate.compiler import compiler
 from toolchain.simulate.csim import CSim, build

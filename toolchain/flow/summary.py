@@ -13,7 +13,9 @@ from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.hls_templates.limits import MEMORY_BITS
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, Node, Reshape, RowConv
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.types import Value
 from toolchain.plan import Plan
 from toolchain.report.data import (

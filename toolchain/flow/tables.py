@@ -15,7 +15,8 @@ from toolchain.dse.front import Point
 from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Fork, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.wiring import Fork
 from toolchain.plan import Plan
 from toolchain.report.fitting import FittingTable
 from toolchain.units.cost import cost, graph_cost

@@ -8,7 +8,7 @@ from toolchain.frontend.constants import QuantRule, read_quant, rounding_of
 from toolchain.frontend.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import narrow_codes
 from toolchain.frontend.reader import Reader
-from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Relu
+from toolchain.ir.ops.model import Clamp, LeakyRelu, MultiThreshold, Relu
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Quantizer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 
 import numpy as np
@@ -22,10 +22,10 @@ from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
-from toolchain.ir.model_ops import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
-from toolchain.ir.ops import Array, Node
+from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
+from toolchain.ir.ops.node import Node
 from toolchain.ir.rounding import Rounding
-from toolchain.ir.types import Quantizer
+from toolchain.ir.types import Array, Quantizer
 from toolchain.memory import Memory
 
 BATCH = 64
@@ -293,6 +293,6 @@ def _positive(node: Node) -> Node:
         return replace(node, scale=np.abs(node.scale), shift=np.abs(node.shift))
     if isinstance(node, (LeakyRelu, Clamp)):  # the error in front of it stays, grown by a slope above 1
         scale = np.maximum(node.slope, 1.0) if isinstance(node, LeakyRelu) else np.ones(1)
-        common = {key: getattr(node, key) for key in Node.__dataclass_fields__}
+        common = {field.name: getattr(node, field.name) for field in fields(Node)}
         return Affine(scale=scale, shift=np.zeros(1), **common)
     return node

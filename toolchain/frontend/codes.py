@@ -14,7 +14,7 @@ from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Codes, Integers, Reader
-from toolchain.ir.model_ops import Affine
+from toolchain.ir.ops.model import Affine
 from toolchain.ir.types import Quantizer
 
 MOVERS = frozenset(

@@ -9,8 +9,8 @@ from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.model_ops import Affine, RealAdd
-from toolchain.ir.ops import ArgMax
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.model import Affine, RealAdd
 from toolchain.ir.types import Quantizer
 
 

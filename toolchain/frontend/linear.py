@@ -10,7 +10,7 @@ from toolchain.frontend.geometry import map_input, window_of
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.model_ops import Affine, RealConv
+from toolchain.ir.ops.model import Affine, RealConv
 from toolchain.ir.types import QInt
 
 

@@ -20,9 +20,8 @@ from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.unsupported import why_not
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import noted_input, parse_input, quantizer_of
-from toolchain.ir.model_ops import RealConv
-from toolchain.ir.ops import Array
-from toolchain.ir.types import Encoding, InputType, Value
+from toolchain.ir.ops.model import RealConv
+from toolchain.ir.types import Array, Encoding, InputType, Value
 
 _ANY_ORDER = """
 Add Cast Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample

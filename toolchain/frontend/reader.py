@@ -10,9 +10,9 @@ import numpy as np
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
-from toolchain.ir.model_ops import Quantize
 from toolchain.ir.names import CPP_WORDS, Names, identifier
-from toolchain.ir.ops import Node
+from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt, Quantizer, Real, Value
 
 MAX_NAME = 48

@@ -9,7 +9,7 @@ from math import ceil, floor
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.ops import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
 
 MAPS = (*CHANNELS_FIRST, *CHANNELS_LAST)
 END = 1 << 62

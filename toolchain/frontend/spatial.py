@@ -10,8 +10,8 @@ from toolchain.frontend.geometry import map_input, window_of
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, flattened
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Padded, Reader
-from toolchain.ir.model_ops import Quantize, RealPool, Relu
-from toolchain.ir.ops import Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import Quantize, RealPool, Relu
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

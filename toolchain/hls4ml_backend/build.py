@@ -25,8 +25,9 @@ from toolchain.hls4ml_backend.worker import PROJECT
 from toolchain.ir.encode import decode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Array, Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.model import RealConv, RealPool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.types import Array
 from toolchain.report.data import Hls4ml
 
 MESSAGE_LENGTH = 200

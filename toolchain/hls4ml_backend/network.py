@@ -19,9 +19,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Affine, LeakyRelu, Quantize, RealAdd, RealConv, RealPool, Relu
-from toolchain.ir.ops import Array, Node, Reshape
-from toolchain.ir.types import Quantizer, Value
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import Affine, LeakyRelu, Quantize, RealAdd, RealConv, RealPool, Relu
+from toolchain.ir.ops.node import Node
+from toolchain.ir.types import Array, Quantizer, Value
 from toolchain.lowering.lower_spatial import dense_codes
 
 LAST = "qonnx.custom_op.channels_last"

@@ -8,9 +8,9 @@ from math import ceil, floor, log2
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Quantize, RealPool, Relu
-from toolchain.ir.ops import Array, Reshape
-from toolchain.ir.types import Encoding, Quantizer
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import Quantize, RealPool, Relu
+from toolchain.ir.types import Array, Encoding, Quantizer
 
 FINE_BITS, EXACT_BITS = 24, 40
 """Fraction bits of a number: all that it needs up to EXACT_BITS, FINE_BITS of one that has no end, such as 1/255."""

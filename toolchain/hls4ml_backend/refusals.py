@@ -9,8 +9,9 @@ from importlib.metadata import version
 from toolchain.errors import UserError
 from toolchain.hls4ml_backend.network import has_form, is_depthwise, onnx_shape, quant_form
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv, RealPool
-from toolchain.ir.ops import ArgMax, Node
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.model import Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv, RealPool
+from toolchain.ir.ops.node import Node
 from toolchain.ir.rounding import Rounding
 
 ROUNDINGS = frozenset({Rounding.ROUND, Rounding.FLOOR})

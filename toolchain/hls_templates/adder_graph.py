@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolchain.errors import FlowError
-from toolchain.ir.ops import Array, GroupedMatVec, MatVec
-from toolchain.ir.ranges import dot_bounds
-from toolchain.ir.types import QInt
+from toolchain.ir.ops.products import GroupedMatVec, MatVec, dot_bounds
+from toolchain.ir.types import Array, QInt
 
 if TYPE_CHECKING:
     from da4ml.types import CombLogic

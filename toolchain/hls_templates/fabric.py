@@ -9,7 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolchain.ir.ops import Add, GroupedMatVec, MatVec, trailing_zeros
+from toolchain.ir.digits import trailing_zeros
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import DSP_NARROW, DSP_WIDE
 

@@ -18,7 +18,8 @@ from toolchain.hls_templates.unit import Unit, template
 from toolchain.ir.encode import random_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
 from toolchain.ir.verify import Level, verify
 
 READ, WRITE = "@read", "@write"

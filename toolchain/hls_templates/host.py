@@ -11,9 +11,8 @@ from toolchain.hls_templates.literals import among, array_text, declaration, flo
 from toolchain.hls_templates.unit import table_type
 from toolchain.ir.encode import host_rule, pixel_codes
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
 from toolchain.ir.rounding import Rounding
-from toolchain.ir.types import Encoding
+from toolchain.ir.types import Array, Encoding
 
 ROUNDING = {
     Rounding.ROUND: "RoundHalfEven",

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchain.errors import FlowError
-from toolchain.ir.ops import Array
-from toolchain.ir.types import QInt
+from toolchain.ir.types import Array, QInt
 
 INT, LONG_LONG = QInt(32, True), QInt(64, True)
 """What ``int`` and ``long long`` hold."""

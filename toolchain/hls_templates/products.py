@@ -31,8 +31,8 @@ from toolchain.hls_templates.unit import (
     template,
 )
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, GroupedMatVec, MatVec
-from toolchain.ir.types import QInt
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
+from toolchain.ir.types import Array, QInt
 
 
 @template.register

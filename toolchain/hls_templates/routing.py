@@ -18,7 +18,9 @@ from toolchain.hls_templates.unit import (
     template,
 )
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Concat, DepthToSpace, Fork, Node, Slice, Upsample, WidthConvert
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.wiring import Fork, WidthConvert
 
 
 @template.register

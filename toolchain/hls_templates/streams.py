@@ -12,8 +12,11 @@ from toolchain.hls_templates.fabric import use_lutram
 from toolchain.hls_templates.limits import MAX_STREAM_BITS
 from toolchain.hls_templates.names import identifiers
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Fork, Node, Reshape, WidthConvert, Window
-from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
+from toolchain.ir.types import Array, Parallelism, QInt, Value
 
 SRL_DEPTH = 32
 """A FIFO of at most this depth is built from shift-register LUTs."""

@@ -15,8 +15,8 @@ from toolchain.hls_templates.limits import MAX_UNROLL
 from toolchain.hls_templates.literals import Constant
 from toolchain.hls_templates.streams import parallelism, require_order
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Node
-from toolchain.ir.types import QInt
+from toolchain.ir.ops.node import Node
+from toolchain.ir.types import Array, QInt
 
 
 @dataclass(frozen=True)

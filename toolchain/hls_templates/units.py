@@ -31,21 +31,14 @@ from toolchain.hls_templates.unit import (
     template,
 )
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Array,
-    Depthwise,
-    GlobalSum,
-    MulShift,
-    Node,
-    Pool,
-    RowConv,
-    Threshold,
-    Window,
-)
-from toolchain.ir.ranges import line_range
-from toolchain.ir.types import QInt
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array, QInt
 
 
 def _dsp(node: Node, weight: QInt, act: QInt) -> bool:
@@ -246,7 +239,7 @@ def _(node: MulShift, graph: Graph) -> Unit:
     mul, mul_sizes = _per_channel("mul", node.mul, lanes)
     add, add_sizes = _per_channel("add", node.add, lanes)
     base, base_sizes = _per_channel("base", node.base, lanes)
-    low, high = line_range(node, kind.min, kind.max)
+    low, high = node.line_range(kind.min, kind.max)
     half = (1 << node.shift) // 2
     total = QInt.holding(min(low, node.low, 0), max(high, node.high, 0) + half)
     constants |= {"dsp": _dsp(node, mul.type, kind), "shift": node.shift}

@@ -1,12 +1,8 @@
-"""Integer kernels that work through a batch in blocks of rows: the windows of a whole map never lie in memory.
-
-Each computes exactly what ``evaluate_node`` does, and keeps its result in the narrowest signed type that provably holds
-it.
-"""
+"""How operations work through a batch in blocks of rows: the windows of a whole map never lie in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
-from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Array, Depthwise, GroupedMatVec, MatVec, Pool, Window
+from toolchain.ir.types import Array
 
 BLOCK_BYTES = 1 << 22
 """What a block lays out at a time: about a core's share of the cache."""
@@ -55,12 +50,6 @@ class Geometry:
     dilation: tuple[int, int]
     fill: float
 
-    @classmethod
-    def of(cls, node: Window | RealConv | RealPool, x: Array, fill: float) -> Geometry:
-        """That of ``node`` on ``x`` (N, H, W, C)."""
-        kernel = node.codes.shape[1:3] if isinstance(node, RealConv) else node.kernel
-        return cls(x.shape[1], x.shape[2], (kernel[0], kernel[1]), node.stride, node.pads, node.dilation, fill)
-
     @property
     def span(self) -> tuple[int, int]:
         """Rows and columns that a window reaches over."""
@@ -73,6 +62,10 @@ class Geometry:
         top, left, bottom, right = self.pads
         rows = (self.height + top + bottom - self.span[0]) // self.stride[0] + 1
         return rows, (self.width + left + right - self.span[1]) // self.stride[1] + 1
+
+    def views(self, x: Array) -> Array:
+        """All windows, laid out nowhere: (N, Ho, Wo, kh, kw, C)."""
+        return windows(x, self.kernel, self.stride, self.pads, self.dilation, self.fill)
 
     def padded(self, x: Array, block: Block, dtype: DTypeLike) -> Array:
         """The rows of ``x`` that the windows of ``block`` read, with what they read outside the map."""
@@ -101,20 +94,16 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Windows:
-    """The output of ``node`` on ``x`` (N, H, W, C), laid out only block by block."""
+    """The windows of ``x`` (N, H, W, C) at ``geometry``, laid out only block by block."""
 
-    node: Window
+    geometry: Geometry
     x: Array
-
-    @property
-    def geometry(self) -> Geometry:
-        """Where the windows lie."""
-        return Geometry.of(self.node, self.x, self.node.pad_value)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, Ho, Wo, taps * C)."""
-        return len(self.x), *self.geometry.shape, self.node.taps * self.x.shape[3]
+        rows, columns = self.geometry.kernel
+        return len(self.x), *self.geometry.shape, rows * columns * self.x.shape[3]
 
     def part(self, block: Block, dtype: DTypeLike) -> Array:
         """The windows of ``block``: (n, rows, Wo, taps * C)."""
@@ -131,7 +120,7 @@ class Windows:
 
     def largest(self) -> int:
         """No element is larger in magnitude."""
-        return max(magnitude(self.x), abs(self.node.pad_value))
+        return max(magnitude(self.x), abs(int(self.geometry.fill)))
 
 
 Source = Array | Windows
@@ -216,76 +205,3 @@ def exact_matmul(x: Array, w: Array) -> Array:
 def column_sum(w: Array) -> int:
     """The largest sum of magnitudes down the first axis of ``w``."""
     return int(np.abs(w).sum(axis=0).max(initial=0))
-
-
-def widest_filter(node: MatVec | GroupedMatVec) -> int:
-    """The largest sum of magnitudes of an output's weights."""
-    return column_sum(node.weight.reshape(len(node.weight), -1).T)
-
-
-def multiplied(node: MatVec | GroupedMatVec, work: type[np.number]) -> Callable[[Array], Array]:
-    """The function that multiplies inputs (N, H, W, K) of type ``work`` by the weights of ``node``."""
-    if isinstance(node, MatVec):
-        weight = node.weight.astype(work).T
-        return lambda x: (x.reshape(-1, x.shape[3]) @ weight).reshape(*x.shape[:3], -1)
-    groups, taps, inputs = node.groups, node.taps, node.group_inputs
-    stack = node.weight.reshape(groups, node.group_outputs, inputs).astype(work).transpose(0, 2, 1)
-
-    def by_group(x: Array) -> Array:
-        parts = np.moveaxis(x.reshape(-1, taps, groups, inputs // taps), 2, 0).reshape(groups, -1, inputs)
-        return np.moveaxis(parts @ stack, 0, 1).reshape(*x.shape[:3], -1)
-
-    return by_group
-
-
-def matvec(node: MatVec | GroupedMatVec, source: Source) -> Array:
-    """``node`` on ``source`` (N, H, W, K): the product of a block of rows at a time."""
-    bound = largest(source) * widest_filter(node)
-    work = work_type(bound)
-    product = multiplied(node, work)
-    count, rows, columns, depth = source.shape
-    result = np.empty((count, rows, columns, len(node.weight)), dtype=narrowest(bound))
-    copies = 2 if isinstance(node, GroupedMatVec) else 1  # the inputs and the sums of a group lie together
-    item = copies * np.dtype(work).itemsize
-    with one_thread():
-        for block in blocks(count, rows, columns * item * (depth + len(node.weight))):
-            result[block] = product(part(source, block, work))
-    return result
-
-
-def depthwise(node: Depthwise, source: Windows) -> Array:
-    """``node`` on windows: the sum of each tap's elements times its weights, without laying them out."""
-    bound = source.largest() * column_sum(node.weight)
-    work, geometry = work_type(bound), source.geometry
-    weight = node.weight.astype(work)
-    rows, columns = geometry.shape
-    channels = source.x.shape[3]
-    result = np.empty((len(source.x), rows, columns, channels), dtype=narrowest(bound))
-    for block in blocks(len(source.x), rows, 3 * columns * channels * np.dtype(work).itemsize):
-        count = block[1].stop - block[1].start
-        padded = geometry.padded(source.x, block, work)
-        total: Array | None = None
-        for view, factors in zip(geometry.taps(padded, count), weight, strict=True):
-            term = view * factors
-            total = term if total is None else np.add(total, term, out=total)
-        result[block] = total
-    return result
-
-
-def pool(node: Pool, source: Windows) -> Array:
-    """``node`` on windows, tap by tap."""
-    sums = node.kind == "sum"
-    kind = narrowest(source.largest() * (node.taps if sums else 1))
-    geometry = source.geometry
-    rows, columns = geometry.shape
-    channels = source.x.shape[3]
-    result = np.empty((len(source.x), rows, columns, channels), dtype=kind)
-    for block in blocks(len(source.x), rows, 2 * columns * channels * result.itemsize):
-        padded = geometry.padded(source.x, block, kind)
-        total = result[block]
-        for i, view in enumerate(geometry.taps(padded, block[1].stop - block[1].start)):
-            if i == 0:
-                total[...] = view
-            else:
-                (np.add if sums else np.maximum)(total, view, out=total)
-    return result

@@ -9,9 +9,9 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
+from toolchain.ir.ops.model import Quantize
 from toolchain.ir.rounding import Rounding
-from toolchain.ir.types import Encoding, InputType
+from toolchain.ir.types import Array, Encoding, InputType, Quantizer
 
 GRID = 1e-3
 """How far from an integer, in steps, a value may lie that is taken for one."""
@@ -189,3 +189,16 @@ def predictions(graph: Graph, codes: Array) -> Array:
         flat = codes.reshape(len(codes), -1)
         return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
     return np.asarray(decode(graph, codes).reshape(len(codes), -1).argmax(axis=1))
+
+
+def input_quantizer(graph: Graph) -> Quantizer | None:
+    """The quantizer that all readers of the input share, if it is one the host can apply."""
+    readers = graph.consumers()[graph.input.name]
+    first = readers[0] if readers else None
+    if (
+        not isinstance(first, Quantize)
+        or first.quantizer.grid > 1
+        or any(not isinstance(n, Quantize) or n.quantizer != first.quantizer for n in readers)
+    ):
+        return None
+    return first.quantizer

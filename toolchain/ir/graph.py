@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from toolchain.ir.names import Names
-from toolchain.ir.ops import Node
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Decoding, Encoding, Value
 
 

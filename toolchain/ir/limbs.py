@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 
 LIMB = 31
 _LIMB_MASK, _LOW_MASK = (1 << LIMB) - 1, (1 << 2 * LIMB) - 1

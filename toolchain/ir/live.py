@@ -7,22 +7,9 @@ from collections.abc import Collection, Container
 import numpy as np
 
 from toolchain.ir.blocks import narrowest
-from toolchain.ir.evaluate import MOVES, ROWWISE, needed
+from toolchain.ir.evaluate import needed
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import (
-    Depthwise,
-    Fork,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    RowConv,
-    Threshold,
-    WidthConvert,
-    Window,
-)
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt, Value
 
 WIDE = 8
@@ -39,8 +26,8 @@ def frame_bytes(graph: Graph, wanted: Collection[str] | None = None, given: Cont
     live = {graph.input.name: graph.input.size * WIDE}
     peak = sum(live.values())
     for i, node in enumerate(nodes):
-        result, extra = _result_bytes(node, live, graph), _extra_bytes(node, graph)
-        peak = max(peak, sum(live.values()) + result + extra)
+        result = _result_bytes(node, live)
+        peak = max(peak, sum(live.values()) + result)
         for name in node.inputs:
             if last_use[name] == i:
                 live.pop(name, None)
@@ -49,9 +36,9 @@ def frame_bytes(graph: Graph, wanted: Collection[str] | None = None, given: Cont
     return peak
 
 
-def _result_bytes(node: Node, live: dict[str, int], graph: Graph) -> int:
-    if isinstance(node, Window | Fork | WidthConvert):
-        return live.get(node.inputs[0], 0)  # the input is held instead
+def _result_bytes(node: Node, live: dict[str, int]) -> int:
+    if node.held:
+        return live.get(node.inputs[0], 0)
     value = node.outputs[0]
     return value.size * _element_bytes(node, value)
 
@@ -59,20 +46,6 @@ def _result_bytes(node: Node, live: dict[str, int], graph: Graph) -> int:
 def _element_bytes(node: Node, value: Value) -> int:
     if not isinstance(value.type, QInt):
         return WIDE
-    bytes_held = _bytes_for(value.type)
-    if isinstance(node, MatVec | GroupedMatVec | Depthwise | RowConv):  # kept by a bound that knows no signs
-        return max(bytes_held, 4)
-    if isinstance(node, (MulShift, Threshold, Pool, *MOVES)):
-        return bytes_held
-    return max(bytes_held, 4) if isinstance(node, ROWWISE) else WIDE
-
-
-def _bytes_for(kind: QInt) -> int:
-    return np.dtype(narrowest(max(kind.max, -kind.min))).itemsize
-
-
-def _extra_bytes(node: Node, graph: Graph) -> int:
-    """Wide copies of the inputs, where an operation does not work block by block."""
-    if isinstance(node, (Window, Fork, WidthConvert, MatVec, GroupedMatVec, RealConv, RealPool, *ROWWISE, *MOVES)):
-        return 0
-    return sum(graph.value(name).size * WIDE for name in node.inputs)
+    kind = value.type
+    narrow = np.dtype(narrowest(max(kind.max, -kind.min))).itemsize
+    return narrow if node.tight else max(narrow, 4)

@@ -7,7 +7,7 @@ import json
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_bytes, write_text
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import MODEL_OPS
-from toolchain.ir.ops import HARDWARE_OPS, Node
+from toolchain.ir.ops import HARDWARE_OPS, MODEL_OPS
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Decoding, Encoding, InputType, Parallelism, QInt, Quantizer, Real, Value
 
 FORMAT = 2
@@ -57,7 +57,7 @@ def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _build(cls: type, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
-    known = get_type_hints(cls)
+    known = {field.name for field in fields(cls)}
     unknown = [key for key in record if key not in known]
     if unknown:
         raise KeyError(unknown[0])

@@ -7,7 +7,8 @@ from dataclasses import fields
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import MulShift, Node
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Quantizer, Value
 
 _COMMON = {"name", "inputs", "outputs", "origin", "parallelism"}

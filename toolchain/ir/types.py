@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from toolchain.ir.rounding import Rounding
+
+Array = np.ndarray
+Range = tuple[int, int]
+"""The least and the largest of some integers."""
+Shape = tuple[int, int, int]
+"""(H, W, C)."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Value:
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: Shape
     type: QInt | Real
     depth: int | None = None
 

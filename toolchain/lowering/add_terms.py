@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import FlowError
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.model_ops import Quantize
-from toolchain.ir.ops import Add, Array, MulShift, Node, Threshold, signed_digits, trailing_zeros
-from toolchain.ir.types import QInt
+from toolchain.ir.digits import signed_digits, trailing_zeros
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.types import Array, QInt
 from toolchain.lowering.definition import make_requantizer
 from toolchain.lowering.mul_shift import COARSE, to_mul_shift
 from toolchain.lowering.pair_steps import FREE, PairSteps, pair_steps, separating
@@ -297,7 +299,7 @@ def _prove(add: Node, requantizer: Node, pair: _Pair, steps: PairSteps) -> None:
     codes, (channels, count) = pair.codes, steps.reached.shape
     for side, holds, above in ((steps.above, steps.reached, True), (steps.below, steps.missed, False)):
         a, b = (side[..., i].reshape(channels, -1).T[None, None] for i in (0, 1))
-        found = evaluate_node(requantizer, evaluate_node(add, a, b))[0, 0].T.reshape(channels, count, side.shape[2])
+        found = requantizer.evaluate(add.evaluate(a, b))[0, 0].T.reshape(channels, count, side.shape[2])
         right = (found >= codes[:, None]) == above
         for channel, step, corner in np.argwhere(~right & holds[..., None])[:1]:
             at = side[channel, step, corner].tolist()

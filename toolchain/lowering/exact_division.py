@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 
 INT64 = 1 << 62
 """Below this, sums and differences of two numbers stay inside int64."""

@@ -13,18 +13,12 @@ from fractions import Fraction
 from math import isinf
 
 from toolchain.errors import UserError
+from toolchain.ir.encode import input_quantizer
 from toolchain.ir.graph import Graph
-from toolchain.ir.model_ops import (
-    Affine,
-    Clamp,
-    LeakyRelu,
-    MultiThreshold,
-    Quantize,
-    RealAdd,
-    Relu,
-    input_quantizer,
-)
-from toolchain.ir.ops import ArgMax, Node, Reshape
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, Relu
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
 from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine

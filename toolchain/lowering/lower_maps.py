@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from toolchain.ir.ops import Concat, DepthToSpace, Node, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.node import Node
 from toolchain.lowering.scaled import Scaled, Term, shrink
 from toolchain.lowering.state import Lowering, lower_node, merged
 

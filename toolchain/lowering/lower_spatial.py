@@ -10,8 +10,13 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.ir.model_ops import RealConv, RealPool
-from toolchain.ir.ops import Array, Depthwise, GlobalSum, GroupedMatVec, MatVec, MulShift, Node, Pool, Window
+from toolchain.ir.ops.model import RealConv, RealPool
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
 from toolchain.lowering.state import Lowering, even, lower_node, multiples, single, uniform, where
 

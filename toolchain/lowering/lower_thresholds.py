@@ -11,10 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.ir.model_ops import MultiThreshold
-from toolchain.ir.ops import Array
+from toolchain.ir.ops.model import MultiThreshold
 from toolchain.ir.rounding import Rounding
-from toolchain.ir.types import QInt, Value
+from toolchain.ir.types import Array, QInt, Value
 from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.requantizer_node import TooManyCodes, cheaper
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, settle

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.lowering.requantize import Requantizer
 
 MAX_SHIFT = 60

@@ -15,7 +15,7 @@ from math import ceil, floor, lcm
 
 import numpy as np
 
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.lowering.lattice import Point, greatest_corners, least_corners
 from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.scaled import Numbers

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.ir.ops import Array
 from toolchain.ir.rounding import Rounding
+from toolchain.ir.types import Array
 from toolchain.lowering.exact_division import INT64, floor_divide
 
 Line = tuple[int, int, int]

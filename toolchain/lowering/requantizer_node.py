@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.errors import FlowError
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.ops import Array, MulShift, Node, Threshold
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.rounding import Rounding
-from toolchain.ir.types import QInt
+from toolchain.ir.types import Array, QInt
 from toolchain.lowering.exact_division import INT64
 from toolchain.lowering.mul_shift import Factors, search_lines, shared_shift, to_mul_shift
 from toolchain.lowering.requantize import Requantizer, definition, definitions, to_threshold
@@ -50,7 +50,7 @@ def prove(node: Node, defined: Callable[[Array], Array], rows: tuple[Array, Arra
     channels = len(rows[0])
     ends = np.full((channels, 1), low), np.full((channels, 1), high)
     points = np.clip(np.concatenate([rows[0], rows[0] - 1, *ends], axis=1), low, high)
-    codes = evaluate_node(node, points.T[None, None])[0, 0].T
+    codes = node.evaluate(points.T[None, None])[0, 0].T
     expected = defined(points)
     for channel, t in np.argwhere(expected != codes)[:1]:
         found = f"input {points[channel, t]} of channel {channel} gives {codes[channel, t]}"

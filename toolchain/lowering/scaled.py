@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
-from toolchain.ir.ops import DepthToSpace
+from toolchain.ir.ops.maps import DepthToSpace
 from toolchain.ir.types import Value
 
 T = TypeVar("T")

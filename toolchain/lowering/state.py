@@ -12,8 +12,10 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.ir.names import Names
-from toolchain.ir.ops import Add, DepthToSpace, MulShift, Node
-from toolchain.ir.ranges import output_range
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.maps import DepthToSpace
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Decoding, QInt, Value
 from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, shrink, zipped
 
@@ -59,7 +61,7 @@ class Lowering:
 
     def append(self, node: Node, inputs: tuple[Term, ...]) -> Term:
         """Append ``node`` with the narrowest output type; returns its output, scale 1."""
-        low, high = output_range(node, inputs[0].value.shape, *((t.low, t.high) for t in inputs))
+        low, high = node.output_range(inputs[0].value.shape, *((t.low, t.high) for t in inputs))
         if max(-low, high) >= LARGEST:
             raise TooWide(
                 "its integers need more than 62 bits",
@@ -67,8 +69,7 @@ class Lowering:
                 hint="quantize its inputs with fewer bits, or what is added with one scale",
             )
         value = Value(node.output.name, node.output.shape, QInt.holding(low, high))
-        record = {key: getattr(node, key) for key in node.__dataclass_fields__} | {"outputs": (value,)}
-        self.nodes.append(type(node)(**record))
+        self.nodes.append(replace(node, outputs=(value,)))
         return Term(value, (Fraction(1),), low, high)
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 from toolchain.errors import UserError, unknown_name
 from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops import Fork, MulShift, Node, Reshape, RowConv, Threshold, WidthConvert, Window
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.plan import Lanes, Plan, read_plan

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Fork, Node, Window
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.types import Value
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node, WidthConvert
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.converters import converter_steps
 

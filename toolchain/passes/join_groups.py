@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import GroupedMatVec, MatVec, Node
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
 
 
 def join_groups(graph: Graph) -> Graph:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.verify import IllFormed, Level, verify
+from toolchain.ir.rules import IllFormed
+from toolchain.ir.verify import Level, verify
 from toolchain.passes.apply_plan import apply_plan, planned_forms
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters

@@ -12,24 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import (
-    Array,
-    Concat,
-    DepthToSpace,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    Reshape,
-    Slice,
-    Threshold,
-    Upsample,
-    Window,
-)
-from toolchain.ir.ranges import dot_bounds
-from toolchain.ir.types import QInt
-from toolchain.ir.verify import MOST
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import Pool
+from toolchain.ir.ops.products import GroupedMatVec, MatVec, dot_bounds
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.rules import MOST
+from toolchain.ir.types import Array, QInt
 
 _CODE = QInt(1, False)
 _MOVING = (Window, Reshape, Slice, Concat, Upsample, DepthToSpace)

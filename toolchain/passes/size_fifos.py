@@ -24,7 +24,8 @@ from fractions import Fraction
 from math import ceil
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Node, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.lag import lag
 from toolchain.units.pauses import pause_words

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, GroupedMatVec, MatVec, Node, RowConv, Window
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array
 
 MOST_GROUPS = 2
 """Row convolutions multiply every channel: between two groups half of the products are zeros, which taps times columns

@@ -9,9 +9,12 @@ from math import gcd
 
 import numpy as np
 
-from toolchain.ir.evaluate import evaluate_node
-from toolchain.ir.ops import ArgMax, Array, Depthwise, GroupedMatVec, MatVec, MulShift, Node, Pool, RowConv, Threshold
-from toolchain.ir.ranges import Range, Shape, dot_bounds, line_range
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv, dot_bounds
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.types import Array, Range, Shape
 
 TIES = 6
 """Inputs a channel that lie in the middle between two codes."""
@@ -137,9 +140,9 @@ def _code_changes(node: MulShift, r: Range, most: int) -> Array:
     """
     channels = len(node.lines)
     mul, add = (np.array(numbers, dtype=object) for numbers in zip(*node.lines, strict=True))
-    if max(map(abs, line_range(node, *r))) + (1 << node.shift) < 1 << 62:  # else the bounds are Python's integers
+    if max(map(abs, node.line_range(*r))) + (1 << node.shift) < 1 << 62:  # else the bounds are Python's integers
         mul, add = mul.astype(np.int64), add.astype(np.int64)
-    answers = evaluate_node(node, np.repeat(np.array(r, dtype=np.int64)[:, None, None, None], channels, axis=3))
+    answers = node.evaluate(np.repeat(np.array(r, dtype=np.int64)[:, None, None, None], channels, axis=3))
     least, largest = answers.min(axis=0).reshape(1, -1), answers.max(axis=0).reshape(1, -1)
     count = min(max(1, most), max(1, int((largest - least).max())))
     share = np.linspace(0.0, 1.0, count)[:, None]

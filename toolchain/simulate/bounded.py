@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from toolchain.errors import FlowError
 from toolchain.hls_templates.streams import streams
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.simulate.csim import CSim
 
 _CALL = re.compile(r"^    ((?:fpgaflow::|\w+_unit\().*\));$", re.MULTILINE)

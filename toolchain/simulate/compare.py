@@ -13,7 +13,7 @@ from toolchain.ir.encode import predictions
 from toolchain.ir.evaluate import evaluate, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.memory import Memory, spans
 from toolchain.simulate.csim import CSim, Progress, Tap
 from toolchain.simulate.footprint import CODE_BYTES, call_bytes

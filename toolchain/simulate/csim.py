@@ -13,7 +13,7 @@ import numpy as np
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import driver, top_name, unit_ids
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.simulate.compiler import DRIVER, shared_library
 from toolchain.simulate.footprint import call_bytes, rows_that_fit
 from toolchain.simulate.ports import MESSAGE_BYTES, run_unit

@@ -16,7 +16,7 @@ import numpy as np
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Reshape
+from toolchain.ir.ops.maps import Reshape
 from toolchain.simulate import engine
 from toolchain.units.cycles import boundary_lanes, graph_cycles, stream_cycles
 from toolchain.units.schedules import READS, WRITES, Schedule, end_schedule, unit_schedule

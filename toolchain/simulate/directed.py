@@ -12,27 +12,16 @@ from math import ceil, prod
 
 import numpy as np
 
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Array,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    Fork,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    RowConv,
-    Slice,
-    Threshold,
-    Upsample,
-    WidthConvert,
-    Window,
-)
-from toolchain.ir.ranges import Range, Shape
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
+from toolchain.ir.types import Array, Range, Shape
 from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.simulate.boundaries import Group, boundary_vectors
 from toolchain.simulate.ports import stored_bytes

@@ -9,11 +9,13 @@ import numpy as np
 
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE
-from toolchain.ir.evaluate import evaluate_alone
+from toolchain.ir.blocks import whole
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Fork, Node, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.ranges import value_ranges
-from toolchain.ir.types import Value
+from toolchain.ir.types import Array, Value
 from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.simulate.csim import CSim, Progress
 from toolchain.simulate.directed import Directed, directed
@@ -68,7 +70,7 @@ def drive_unit(csim: CSim, node: Node, given: Directed) -> tuple[int, str]:
         found = csim.run_unit(node.name, given.inputs)
     except VerificationError as error:
         return 1, f"unit '{node.name}' alone: {error}"
-    expected = evaluate_alone(node, *given.inputs)
+    expected = whole(node.compute(*given.inputs))
     mismatches, first = 0, ""
     for value, answer in zip(node.outputs, found, strict=True):
         wrong = np.flatnonzero(answer != expected)

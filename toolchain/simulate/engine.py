@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from toolchain.ir.ops import Array
+from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.compiler import source_library
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
 from toolchain.units.fabric_costs import fifo

@@ -10,7 +10,8 @@ import numpy as np
 
 from toolchain.hls_templates.streams import Stream, stream_order, streams
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array, Reshape
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.types import Array
 from toolchain.simulate.ports import element_dtype
 
 WORD_BYTES = 16

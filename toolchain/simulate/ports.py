@@ -11,8 +11,7 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, unit_ids
 from toolchain.hls_templates.streams import stream_order, streams, to_ir_order
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import Array
-from toolchain.ir.types import QInt
+from toolchain.ir.types import Array, QInt
 
 MESSAGE_BYTES = 512
 

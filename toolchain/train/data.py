@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import UserError, unknown_name
-from toolchain.ir.evaluate import quantize
 from toolchain.ir.input_types import parse_input, quantizer_of
+from toolchain.ir.quantize import quantize
 from toolchain.train import data_formats as formats
 from toolchain.train.data_formats import Images, Labels, Part
 

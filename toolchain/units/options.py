@@ -9,27 +9,15 @@ from math import gcd
 from toolchain.hls_templates.adder_graph import in_logic
 from toolchain.hls_templates.fabric import packing, tap_packing, widest_factor
 from toolchain.hls_templates.limits import MAX_STREAM_BITS, MAX_UNROLL, MEMORY_BITS
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    Fork,
-    GlobalSum,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    Reshape,
-    RowConv,
-    Slice,
-    Threshold,
-    Upsample,
-    WidthConvert,
-    Window,
-)
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
 
 READER, WRITER = "input reader", "output writer"

@@ -10,27 +10,15 @@ from fractions import Fraction
 from functools import singledispatch
 from math import ceil
 
-from toolchain.ir.ops import (
-    Add,
-    ArgMax,
-    Concat,
-    DepthToSpace,
-    Depthwise,
-    Fork,
-    GlobalSum,
-    GroupedMatVec,
-    MatVec,
-    MulShift,
-    Node,
-    Pool,
-    Reshape,
-    RowConv,
-    Slice,
-    Threshold,
-    Upsample,
-    WidthConvert,
-    Window,
-)
+from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.window import Window
+from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.cycles import (
     cycles,

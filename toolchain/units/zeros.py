@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.hls_templates.adder_graph import MAX_DIGITS, product_graph
-from toolchain.ir.ops import Array, GroupedMatVec, MatVec
-from toolchain.ir.types import QInt
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
+from toolchain.ir.types import Array, QInt
 from toolchain.units.fabric_costs import additions
 
 

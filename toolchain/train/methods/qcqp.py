@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from toolchain.config.pruning import FOLDED, QcqpConfig
 from toolchain.config.run import QuantConfig
 from toolchain.errors import unknown_name
-from toolchain.ir.ops import MatVec
+from toolchain.ir.ops.products import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method

@@ -1,0 +1,188 @@
+"""Operations of MODEL level: what a QONNX graph says, on real numbers, channels last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from toolchain.ir import blocks
+from toolchain.ir.blocks import Geometry, Source, one_thread, whole
+from toolchain.ir.ops.node import Node, Pointwise
+from toolchain.ir.ops.requantizers import reached
+from toolchain.ir.quantize import quantize
+from toolchain.ir.types import Array, QInt, Quantizer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealConv(Node):
+    """Convolution with weight ``codes * scale``; a linear layer is one with a 1x1 kernel on a 1x1 map.
+
+    ``codes`` is (Cout, kh, kw, Cin / groups), ``scale`` (Cout or 1,) float64, ``bias`` (Cout,) float64 or None.
+    ``pads`` is (top, left, bottom, right).
+    """
+
+    codes: Array
+    scale: Array
+    weight_type: QInt
+    bias: Array | None = None
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def _geometry(self, x: Array) -> Geometry:
+        kernel = self.codes.shape[1], self.codes.shape[2]
+        return Geometry(x.shape[1], x.shape[2], kernel, self.stride, self.pads, self.dilation, 0.0)
+
+    def compute(self, *inputs: Source) -> Source:
+        """On the padded rows of a block at a time."""
+        x = whole(inputs[0])
+        return _by_windows(self, self._geometry(x), x)
+
+    def evaluate(self, x: Array) -> Array:
+        """The sums of each group, in float64."""
+        view = self._geometry(x).views(x)
+        batch, height, width = view.shape[:3]
+        weight = self.codes * self.scale.reshape(-1, 1, 1, 1)
+        grouped = view.reshape(batch, height, width, -1, self.groups, x.shape[3] // self.groups)
+        filters = weight.reshape(self.groups, len(weight) // self.groups, -1, weight.shape[3])
+        out = np.einsum("nhwtgc,gotc->nhwgo", grouped, filters, optimize=True).reshape(batch, height, width, -1)
+        return out if self.bias is None else out + self.bias
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine(Pointwise):
+    """y = x * scale + shift, each (C or 1,) float64: BatchNormalization, or Mul/Add/Sub/Div by a constant."""
+
+    scale: Array
+    shift: Array
+
+    def evaluate(self, x: Array) -> Array:
+        """The line."""
+        return x * self.scale + self.shift
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relu(Pointwise):
+    """y = max(x, 0)."""
+
+    def evaluate(self, x: Array) -> Array:
+        """The larger one."""
+        return np.maximum(x, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LeakyRelu(Pointwise):
+    """y = x where x >= 0, else x * slope; ``slope`` is (C or 1,) float64, none negative."""
+
+    slope: Array
+
+    def evaluate(self, x: Array) -> Array:
+        """The bent line."""
+        return np.where(x >= 0, x, x * self.slope)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clamp(Pointwise):
+    """y = min(max(x, low), high); either may be infinite."""
+
+    low: float
+    high: float
+
+    def evaluate(self, x: Array) -> Array:
+        """The clamped value."""
+        return np.clip(x, self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantize(Pointwise):
+    """y = the real value of the quantizer's code of x; ``tensor`` names the ONNX tensor it stands for."""
+
+    quantizer: Quantizer
+    tensor: str = ""
+
+    def evaluate(self, x: Array) -> Array:
+        """The real value of the code."""
+        quantizer = self.quantizer
+        return (quantize(quantizer, x) - quantizer.zero_point) * np.asarray(quantizer.unit)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MultiThreshold(Pointwise):
+    """y = scale * #{t : x >= thresholds[c, t]} + bias; ``thresholds`` is (C or 1, T) float64, ascending.
+
+    ``tensor`` names the ONNX tensor it stands for.
+    """
+
+    thresholds: Array
+    scale: float
+    bias: float
+    tensor: str = ""
+
+    @property
+    def coding(self) -> tuple[Fraction, Fraction, int, int]:
+        """(unit, offset, start, step): y = unit * code + offset with code = start + step * count.
+
+        Where y passes 0 on multiples of half a scale or of one, the offset is 0, so that padding has a code.
+        """
+        scale, bias = Fraction(self.scale), Fraction(self.bias)
+        ratio, count = bias / scale, self.thresholds.shape[1]
+        if ratio.denominator <= 2 and ratio <= 0 <= ratio + count:
+            return scale / ratio.denominator, Fraction(0), ratio.numerator, ratio.denominator
+        return scale, bias, 0, 1
+
+    def evaluate(self, x: Array) -> Array:
+        """The real value of the count."""
+        return self.scale * reached(self.thresholds, x) + self.bias
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealPool(Node):
+    """Maximum or average over a window; ``kind`` is "max" or "average". Average pads count as zeros."""
+
+    kind: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def _geometry(self, x: Array) -> Geometry:
+        fill = -np.inf if self.kind == "max" else 0.0
+        return Geometry(x.shape[1], x.shape[2], self.kernel, self.stride, self.pads, self.dilation, fill)
+
+    def compute(self, *inputs: Source) -> Source:
+        """On the padded rows of a block at a time."""
+        x = whole(inputs[0])
+        return _by_windows(self, self._geometry(x), x)
+
+    def evaluate(self, x: Array) -> Array:
+        """Maximum or mean over the taps."""
+        view = self._geometry(x).views(x)
+        return view.max(axis=(3, 4)) if self.kind == "max" else view.mean(axis=(3, 4))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealAdd(Pointwise):
+    """y = a + b of equal shapes."""
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        """The sum."""
+        return a + b
+
+
+def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Array:
+    inner = replace(node, pads=(0, 0, 0, 0))
+    rows, columns = geometry.shape
+    result = np.empty((len(x), rows, columns, node.output.shape[2]), dtype=np.float64)
+    taps = geometry.kernel[0] * geometry.kernel[1]
+    with one_thread():
+        for block in blocks.blocks(len(x), rows, columns * (taps * x.shape[3] + result.shape[3]) * 8):
+            result[block] = inner.evaluate(geometry.padded(x, block, np.float64))
+    return result
+
+
+OPS: tuple[type[Node], ...] = (
+    RealConv, Affine, Relu, LeakyRelu, Clamp, Quantize, MultiThreshold, RealPool, RealAdd
+)  # fmt: skip

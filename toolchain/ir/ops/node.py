@@ -1,0 +1,128 @@
+"""The node of a graph, which is its operation's definition: what it computes, its range, and what shapes fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from toolchain.ir import blocks
+from toolchain.ir.blocks import Source, Windows, narrowest, one_thread, whole
+from toolchain.ir.types import Array, Parallelism, Range, Shape, Value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Node:
+    """A node reads the values named ``inputs`` and defines ``outputs``; ``origin`` lists its ONNX nodes.
+
+    An operation is a class of nodes. It answers ``evaluate`` and ``compute``; one on integers also ``output_range`` and
+    ``check``. Each raises TypeError where an operation leaves it out.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Value, ...]
+    origin: tuple[str, ...] = ()
+    parallelism: Parallelism | None = None
+
+    moves: ClassVar[bool] = False
+    """Whether its output holds its input's elements in other places, as they are."""
+    held: ClassVar[bool] = False
+    """Whether ``compute`` gives its input, as it is or laid out only when it is read."""
+    tight: ClassVar[bool] = False
+    """Whether what ``compute`` gives on integers is as narrow as the output's type; else a bound without signs is."""
+
+    @property
+    def output(self) -> Value:
+        """The only output."""
+        (value,) = self.outputs
+        return value
+
+    @property
+    def selects(self) -> bool:
+        """Whether its output holds no integer that its inputs do not, pads aside."""
+        return self.moves
+
+    def evaluate(self, *inputs: Any, **_: Any) -> Array:
+        """The output for batched ``inputs`` (N, H, W, C): the specification; all outputs of a Fork are equal.
+
+        Operations on integers take and give int64 and are exact; those of MODEL level work in float64.
+        """
+        raise self._lacks("evaluation")
+
+    def compute(self, *inputs: Source) -> Source:
+        """The numbers of ``evaluate``, in blocks, integers of any type in a type that holds the result."""
+        raise self._lacks("evaluation in blocks")
+
+    def output_range(self, shape: Shape, *inputs: Any, **_: Any) -> Range:
+        """Smallest and largest output for inputs anywhere in the ranges ``inputs``, partial sums included.
+
+        ``shape`` is the first input's.
+        """
+        raise self._lacks("range")
+
+    def check(self, *inputs: Any, **_: Any) -> None:
+        """IllFormed unless shapes and attributes fit each other and the values ``inputs``."""
+        raise self._lacks("check of shapes")
+
+    def vectors(self, shape: Shape) -> int:
+        """In how many parts a frame of ``shape`` can be cut so that each result depends on one alone."""
+        return 1
+
+    def _lacks(self, what: str) -> TypeError:
+        return TypeError(f"no {what} for {type(self).__name__}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Narrow(Node):
+    """An operation whose ``evaluate`` is as exact on narrow integers."""
+
+    tight: ClassVar[bool] = True
+
+    def compute(self, *inputs: Source) -> Source:
+        """All at once."""
+        return self.evaluate(*map(whole, inputs))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rowwise(Node):
+    """An operation whose output row depends on the same row of its inputs only."""
+
+    def compute(self, *inputs: Source) -> Source:
+        """``evaluate`` on a block of rows at a time."""
+        count, rows, columns, depth = inputs[0].shape
+        result: Array | None = None
+        kinds = [_wide_type(source) for source in inputs]
+        with one_thread():
+            for block in blocks.blocks(count, rows, columns * depth * 8 * (1 + len(inputs))):
+                found = self.evaluate(*(blocks.part(s, block, k) for s, k in zip(inputs, kinds, strict=True)))
+                if result is None:
+                    kind = found.dtype if found.dtype.kind != "i" else narrowest(self.largest(*inputs))
+                    result = np.empty((count, rows, *found.shape[2:]), dtype=kind)
+                result[block] = found
+        return np.empty((0, *self.output.shape)) if result is None else result
+
+    def largest(self, *inputs: Any, **_: Any) -> int:
+        """No result of integer ``inputs``, arrays or windows, is larger in magnitude."""
+        return int(np.iinfo(np.int64).max)
+
+    def vectors(self, shape: Shape) -> int:
+        """Rows."""
+        return shape[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pointwise(Rowwise):
+    """An operation whose output position depends on the same position of its inputs only."""
+
+    def vectors(self, shape: Shape) -> int:
+        """Positions."""
+        return shape[0] * shape[1]
+
+
+def _wide_type(source: Source) -> DTypeLike:
+    """The type that ``evaluate`` works in."""
+    dtype = source.x.dtype if isinstance(source, Windows) else source.dtype
+    return np.int64 if dtype.kind == "i" else dtype

@@ -1,0 +1,49 @@
+"""What leads streams from unit to unit; HARDWARE level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from toolchain.ir.blocks import Source
+from toolchain.ir.ops.node import Node
+from toolchain.ir.rules import require
+from toolchain.ir.types import Array, Range, Shape, Value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Wiring(Node):
+    """The input as it is."""
+
+    moves: ClassVar[bool] = True
+    held: ClassVar[bool] = True
+
+    def evaluate(self, x: Array) -> Array:
+        """The input."""
+        return x
+
+    def compute(self, *inputs: Source) -> Source:
+        """The input."""
+        return inputs[0]
+
+    def output_range(self, shape: Shape, x: Range) -> Range:
+        """That of the input."""
+        return x
+
+    def check(self, x: Value) -> None:
+        """Shapes stay."""
+        for value in self.outputs:
+            require(value.shape == x.shape, self.name, "keeps the shape")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fork(_Wiring):
+    """Copies of one stream for several readers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WidthConvert(_Wiring):
+    """The same elements in words of another width."""
+
+
+OPS: tuple[type[Node], ...] = (Fork, WidthConvert)
