@@ -6,17 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from math import ceil, log2
 
-import numpy as np
-
 from toolchain.boards import Board
 from toolchain.hls_templates.adder_graph import adder_graph, in_logic, product_graph
-from toolchain.ir.digits import signed_digits
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, Product, RowConv
 from toolchain.ir.types import QInt, Value
 from toolchain.units.fabric_costs import additions, lut_multiplier
 
-_Product = MatVec | GroupedMatVec | Depthwise | RowConv
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
 
 
@@ -49,7 +45,7 @@ def macs(graph: Graph) -> Counter[tuple[int, int]]:
     counts: Counter[tuple[int, int]] = Counter()
     values = graph.values()
     for node in graph.nodes:
-        if isinstance(node, _Product):
+        if isinstance(node, Product):
             x = values[node.inputs[0]]
             counts[_weight_bits(node), x.qint.bits] += _macs(node)
     return counts
@@ -60,7 +56,7 @@ def mac_cycles(graph: Graph, board: Board) -> float:
     device, values = board.device, graph.values()
     cycles = 0.0
     for node in graph.nodes:
-        if not isinstance(node, _Product):
+        if not isinstance(node, Product):
             continue
         x = values[node.inputs[0]]
         bits = _weight_bits(node), x.qint.bits
@@ -69,22 +65,21 @@ def mac_cycles(graph: Graph, board: Board) -> float:
     return cycles
 
 
-def _macs(node: _Product) -> int:
+def _macs(node: Product) -> int:
     height, width, _ = node.output.shape
     return height * width * int(node.weight.size) // (node.groups if isinstance(node, RowConv) else 1)
 
 
-def _weight_bits(node: _Product) -> int:
+def _weight_bits(node: Product) -> int:
     """Weights of -1 and +1 have one bit."""
-    return 1 if (np.abs(node.weight) == 1).all() else node.weight_type.bits
+    return 1 if node.signs else node.weight_type.bits
 
 
-def _constant_luts(node: _Product, act: QInt) -> float:
+def _constant_luts(node: Product, act: QInt) -> float:
     """LUTs a product where the weights can be part of the logic; no product takes none of them at all."""
-    if isinstance(node, Depthwise) or not in_logic(node.weight, signed_digits(node.weight)):
+    if isinstance(node, Depthwise) or not in_logic(node.weight, node.digits):
         return float("inf")
-    rows = node.weight.reshape(len(node.weight), -1)
-    graph = product_graph(node, act) if isinstance(node, GroupedMatVec) else adder_graph(rows, act)
+    graph = product_graph(node, act) if isinstance(node, GroupedMatVec) else adder_graph(node.filters, act)
     return max(additions(graph, act).lut, 1) / node.weight.size
 
 

@@ -23,7 +23,7 @@ from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, Product
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Array, Range, Shape
@@ -93,10 +93,10 @@ def directed_frames(graph: Graph, p: Pass, ranges: Mapping[str, Range]) -> list[
     return frames
 
 
-def _product(nodes: Sequence[Node]) -> MatVec | GroupedMatVec | Depthwise | None:
+def _product(nodes: Sequence[Node]) -> Product | None:
     """The first of ``nodes``, behind its window, if it multiplies by weights."""
     unit = nodes[1] if isinstance(nodes[0], Window) and len(nodes) > 1 else nodes[0]
-    return unit if isinstance(unit, MatVec | GroupedMatVec | Depthwise) else None
+    return unit if isinstance(unit, Product) else None
 
 
 def windows_apart(nodes: Sequence[Node], shape: Shape) -> tuple[list[tuple[int, int]], tuple[int, int]]:

@@ -17,7 +17,7 @@ from toolchain.flow import engine_stages
 from toolchain.flow.options import Search, prepared_board
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
+from toolchain.ir.ops.products import Product
 from toolchain.ir.store import load
 from toolchain.ir.types import QInt
 from toolchain.passes.pipeline import hardware_form
@@ -113,7 +113,7 @@ def _smaller(folder: Path, search: Search) -> str:
     others = [name for name in list_boards() if name != board.name and fits(problem, load_board(name).budget, SECONDS)]
     ways = [f"it fits the board{'s' if len(others) > 1 else ''} {', '.join(others)}"] if others else []
     widest = max(
-        (node.weight_type.bits for node in graph.nodes if isinstance(node, MatVec | GroupedMatVec | Depthwise)),
+        (node.weight_type.bits for node in graph.nodes if isinstance(node, Product)),
         default=1,
     )
     low, high = 0, widest  # ``high`` bits do not fit, ``low`` do, or none
@@ -131,7 +131,7 @@ def _shortened(graph: Graph, bits: int) -> Graph:
     """``graph`` with its weights cut to ``bits`` bits: another network, of the size that one trained so would have."""
 
     def cut(node: Node) -> Node:
-        if not isinstance(node, MatVec | GroupedMatVec | Depthwise) or node.weight_type.bits <= bits:
+        if not isinstance(node, Product) or node.weight_type.bits <= bits:
             return node
         kind = QInt(max(bits, 2), node.weight_type.signed)
         if bits == 1:

@@ -15,7 +15,7 @@ from toolchain.hls_templates.limits import MEMORY_BITS
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product, RowConv
 from toolchain.ir.types import Value
 from toolchain.plan import Plan
 from toolchain.report.data import (
@@ -282,7 +282,7 @@ def _parallelism(node: Node) -> dict[str, int]:
 
 def _bits(node: Node, values: dict[str, Value]) -> str:
     inputs = " + ".join(str(values[name].type) for name in node.inputs)
-    weight = f"{node.weight_type} x " if isinstance(node, (MatVec, GroupedMatVec, Depthwise, RowConv)) else ""
+    weight = f"{node.weight_type} x " if isinstance(node, Product) else ""
     return f"{weight}{inputs} -> {node.outputs[0].type}"
 
 

@@ -26,7 +26,7 @@ from toolchain.ir.encode import decode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.model import RealConv, RealPool
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.products import Depthwise, GroupedMatVec, Product, RowConv
 from toolchain.ir.types import Array
 from toolchain.report.data import Hls4ml
 
@@ -46,7 +46,7 @@ def reuse_factors(hardware: Graph) -> dict[str, int]:
     """Multiplications that share a multiplier, by layer of hls4ml's network, out of the lanes of the plan."""
     factors: dict[str, int] = {}
     for node in hardware.nodes:
-        if isinstance(node, (MatVec, GroupedMatVec, Depthwise, RowConv)) and node.parallelism is not None:
+        if isinstance(node, Product) and node.parallelism is not None:
             lanes = node.parallelism
             if isinstance(node, GroupedMatVec):  # dense in that network
                 factors[node.name] = ceil(node.matrix.size * node.together(lanes) / (lanes.lanes_in * lanes.lanes_out))

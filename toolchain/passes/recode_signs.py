@@ -12,9 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import Pool
 from toolchain.ir.ops.products import GroupedMatVec, MatVec, dot_bounds
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
@@ -22,7 +20,6 @@ from toolchain.ir.rules import MOST
 from toolchain.ir.types import Array, QInt
 
 _CODE = QInt(1, False)
-_MOVING = (Window, Reshape, Slice, Concat, Upsample, DepthToSpace)
 
 
 def recode_signs(graph: Graph) -> Graph:
@@ -58,20 +55,20 @@ def _recodable(graph: Graph) -> set[str]:
     found: set[str] = {graph.input.name} if signs else set()
     for node in graph.nodes:
         if _gives_signs(node) or (_moves(node) and found.issuperset(node.inputs)):
-            found.add(node.output.name)
+            found.update(value.name for value in node.outputs)
     consumers = graph.consumers()
 
     def takes_codes(node: Node) -> bool:
         if isinstance(node, MatVec | GroupedMatVec):
             readers = consumers[node.output.name]
             return node.output.name != graph.output and all(_can_follow(r, node) for r in readers)
-        return _moves(node) and node.output.name in found
+        return _moves(node) and node.outputs[0].name in found
 
     while True:
         bad = {name for name in found if name == graph.output or not all(map(takes_codes, consumers[name]))}
         for node in graph.nodes:
             if _moves(node) and not (found - bad).issuperset(node.inputs):
-                bad |= {node.output.name} & found
+                bad |= {value.name for value in node.outputs} & found
         if not bad:
             return found
         found -= bad
@@ -87,7 +84,7 @@ def _moves(node: Node) -> bool:
     """Whether ``node`` gives only what it reads; a pad must be a sign as well."""
     if isinstance(node, Window):
         return not any(node.pads) or abs(node.pad_value) == 1
-    return isinstance(node, _MOVING) or (isinstance(node, Pool) and node.kind == "max")
+    return node.selects
 
 
 def _coded(node: Node) -> Node:

@@ -12,15 +12,10 @@ from math import ceil, prod
 
 import numpy as np
 
-from toolchain.ir.ops.add import Add
-from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import Pool
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.products import GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.requantizers import Threshold
 from toolchain.ir.ops.window import Window
-from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Array, Range, Shape
 from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.simulate.boundaries import Group, boundary_vectors
@@ -82,7 +77,7 @@ def directed(
     The numbers are of the narrowest type. None where a frame does not fit ``memory``.
     """
     rng, kind = np.random.default_rng(SEED), _narrowest(node, ranges)
-    slots, frames = slots_of(node, shapes[0]), most_frames(node, shapes)
+    slots, frames = node.vectors(shapes[0]), most_frames(node, shapes)
     frames = min(frames, memory.room // frame_bytes(node, shapes, kind))
     if frames == 0:
         return None
@@ -92,7 +87,7 @@ def directed(
     def room(kept: int = 0) -> int:
         return max(0, frames * slots - sum(map(len, groups)) - kept)
 
-    if isinstance(node, Window | Concat | Slice | Upsample | DepthToSpace | Fork | WidthConvert):
+    if node.moves:
         groups.append(numbered(ranges, lengths, room(), kind))
     elif slots > 1 and frames > ENDS + 1:
         repeated = tuple(x.repeat(slots, axis=0) for x in ends(ranges, lengths, ENDS, kind).vectors)
@@ -109,13 +104,6 @@ def _narrowest(node: Node, ranges: Sequence[Range]) -> np.dtype[np.signedinteger
     """The narrowest signed type that holds all inputs of ``node``, and what it pads with."""
     held = [*(end for r in ranges for end in r), *([node.pad_value] if isinstance(node, Window) else [])]
     return np.result_type(*(np.min_scalar_type(-abs(end) - 1) for end in held))
-
-
-def slots_of(node: Node, shape: Shape) -> int:
-    """Vectors in a frame of ``shape`` that ``node`` reads."""
-    if isinstance(node, MatVec | GroupedMatVec | Depthwise | Pool | Threshold | MulShift | Add | ArgMax):
-        return shape[0] * shape[1]
-    return shape[0] if isinstance(node, RowConv) else 1
 
 
 def frame_bytes(node: Node, shapes: Sequence[Shape], kind: Kind) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.products import Product
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
 from toolchain.units.fabric_costs import fifo
@@ -54,7 +54,7 @@ class Sizing:
     def __init__(self, graph: Graph, stages: int = PIPELINE_STAGES) -> None:
         self.network = Network(graph, stages)
         self.widths = self.network.widths()
-        multiplies = [isinstance(node, MatVec | GroupedMatVec | Depthwise | RowConv) for node in self.network.nodes]
+        multiplies = [isinstance(node, Product) for node in self.network.nodes]
         deep = np.where([False, *multiplies, False], MOST_STAGES, 1)
         self.pipelines = (np.full(len(deep), MOST_STAGES), deep)
         self.checks = 0
