@@ -18,6 +18,7 @@ from toolchain.ir.input_types import parse_input, quantizer_of
 from toolchain.records import parse_record
 
 Bits = int
+Schedule = Literal["cosine", "constant", "one-cycle"]
 Real = float  # TrainConfig has a field called float
 
 
@@ -134,8 +135,13 @@ class TrainConfig(Table):
     lr: Real = Field(default=1e-3, gt=0)
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: Real = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False  # of "sgd"
     weight_decay: Real = Field(default=0.0, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"  # one-cycle: up to lr on a line, then down to 0 on another
+    warm_up: Real = Field(default=0.25, gt=0, lt=1)  # share of the steps that one-cycle goes up for
+    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
+    whiten: bool = False  # the first convolution begins as the directions in which patches of the images vary most
+    evaluate_every: int = Field(default=1, ge=1)  # epochs; the last one is always evaluated
     start_from: str | None = None  # folder of a finished run of the same network whose weights are the first
     teacher: str | None = None  # folder of a finished run whose outputs are learned besides the labels
     teacher_weight: Real = Field(default=0.5, ge=0, le=1)  # share of the teacher in the loss
@@ -167,7 +173,7 @@ class StageConfig(PruningStage):
     optimizer: Literal["adam", "sgd"] | None = None
     momentum: Real | None = Field(default=None, ge=0, lt=1)
     weight_decay: Real | None = Field(default=None, ge=0)
-    schedule: Literal["cosine", "constant"] | None = None
+    schedule: Schedule | None = None
 
 
 class RunConfig(Table):

@@ -22,13 +22,14 @@ class Teacher:
     def __init__(self, model: nn.Module, weight: float, temperature: float) -> None:
         self.model, self.weight, self.temperature = model.eval(), weight, temperature
 
-    def loss(self, logits: Tensor, x: Tensor, labels: Tensor | None) -> Tensor:
+    def loss(self, logits: Tensor, x: Tensor, labels: Tensor | None, smoothing: float = 0.0) -> Tensor:
         """The loss of a batch: ``weight`` of T^2 KL(teacher / T || student / T), the rest cross entropy.
 
         Args:
             logits: the student's (B, classes).
             x: the input (B, C, H, W) they come from.
             labels: (B,); None for images without, which are learned from the teacher alone.
+            smoothing: of the labels, 0 to 1.
         """
         self.model.to(x.device)
         with torch.no_grad():
@@ -37,7 +38,9 @@ class Teacher:
         distance = nn.functional.kl_div(own, targets, reduction="batchmean", log_target=True) * self.temperature**2
         if labels is None:
             return distance
-        return self.weight * distance + (1 - self.weight) * nn.functional.cross_entropy(logits, labels)
+        return self.weight * distance + (1 - self.weight) * nn.functional.cross_entropy(
+            logits, labels, label_smoothing=smoothing
+        )
 
 
 def check_teacher(config: RunConfig, data: Dataset, teacher: RunConfig, taught: Dataset) -> None:

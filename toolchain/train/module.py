@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from toolchain.config.run import RunConfig
+from toolchain.config.run import RunConfig, TrainConfig
 from toolchain.errors import UserError
 from toolchain.ir.input_types import parse_input
 from toolchain.train.batches import Batches
@@ -131,8 +131,9 @@ class Classifier(L.LightningModule):
         return Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
 
     def on_train_epoch_start(self) -> None:
-        """Switch the quantizers on when the float phase is over."""
+        """Switch the quantizers on when the float phase is over; say whether the epoch's end is evaluated."""
         train = self.config.train
+        self.trainer.check_val_every_n_epoch = 1 if evaluated(train, self.current_epoch) else train.epochs + 1
         set_quantized(self.model, self.current_epoch >= train.pretrain_epochs)
         for method in self._methods():
             method.start_epoch(self.model, self.current_epoch, train.epochs)
@@ -143,10 +144,11 @@ class Classifier(L.LightningModule):
         mixed = self.config.train.precision == "bfloat16"  # parameters, steps and evaluation stay in float32
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             logits = self.model(x)
+            smoothing = self.config.train.label_smoothing
             if self.teacher is None:
-                loss = nn.functional.cross_entropy(logits, batch[1])
+                loss = nn.functional.cross_entropy(logits, batch[1], label_smoothing=smoothing)
             else:
-                loss = self.teacher.loss(logits, x, batch[1] if self.labelled else None)
+                loss = self.teacher.loss(logits, x, batch[1] if self.labelled else None, smoothing)
         for method in self._methods():
             penalty = method.penalty(self.model)
             loss = loss if penalty is None else loss + penalty
@@ -167,7 +169,14 @@ class Classifier(L.LightningModule):
             method.after_step(self.model, progress)
 
     def on_validation_start(self) -> None:
+        """Stop before weights that are not finite are evaluated."""
+        self._demand_finite()
+
+    def on_train_epoch_end(self) -> None:
         """Stop before weights that are not finite become the last checkpoint."""
+        self._demand_finite()
+
+    def _demand_finite(self) -> None:
         for name, parameter in self.model.named_parameters():
             if not parameter.isfinite().all():
                 raise UserError(
@@ -192,7 +201,7 @@ class Classifier(L.LightningModule):
         log.info("epoch %d of %d: top-1 %.4f", self.current_epoch + 1, self.config.train.epochs, self.top1)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam or SGD; weight decay on weights only; one cosine from lr to 0 over all steps."""
+        """Adam or SGD; weight decay on weights only; the rate follows ``rate_factor`` over all steps."""
         train = self.config.train
         rates = {
             p: layer.rate(train.optimizer)
@@ -213,12 +222,11 @@ class Classifier(L.LightningModule):
         if train.optimizer == "adam":
             optimizer = torch.optim.AdamW(groups, lr=train.lr, fused=True)
         else:
-            optimizer = torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=True)
+            optimizer = torch.optim.SGD(
+                groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov, fused=True
+            )
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        constant = train.schedule == "constant"
-        factor = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 1.0 if constant else 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
-        )
+        factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(train, step / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
     def _methods(self) -> Iterator[Method]:
@@ -256,6 +264,21 @@ def first_not_finite(model: nn.Module, x: Tensor) -> str | None:
         for handle in hooks:
             handle.remove()
     return found[0] if found else None
+
+
+def evaluated(train: TrainConfig, epoch: int) -> bool:
+    """Whether the test images are run after ``epoch``, counted from 0: the ends of both phases always are."""
+    ended = epoch + 1
+    return ended % train.evaluate_every == 0 or ended in (train.pretrain_epochs, train.epochs)
+
+
+def rate_factor(train: TrainConfig, progress: float) -> float:
+    """What the learning rate is of ``train.lr`` at ``progress`` of all steps, 0 to 1."""
+    if train.schedule == "constant":
+        return 1.0
+    if train.schedule == "one-cycle":
+        return min(progress / train.warm_up, (1 - progress) / (1 - train.warm_up))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def set_quantized(model: nn.Module, on: bool) -> None:

@@ -25,14 +25,16 @@ from toolchain.config.pruning import PruningStage
 from toolchain.config.run import RunConfig, StageConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
-from toolchain.train.data import Dataset, load
+from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.distill import Teacher
 from toolchain.train.methods import quant_method, stage_methods
 from toolchain.train.methods.base import Adopting, Context, Method, OwnRate
 from toolchain.train.models import build, layers_of
 from toolchain.train.module import Classifier, set_memory_format, set_quantized
 from toolchain.train.structure import Edit, apply_edits, from_json, to_json
+from toolchain.train.whiten import whiten
 
+_WHITENED = 2000  # images
 _ONLY_STAGE = "train"  # name of the stage of a run file that lists none
 _LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
@@ -233,6 +235,8 @@ def _run(
     model = build(config, data.shape, data.classes)
     if before is not None:
         _go_on_from(before, model, config)
+    elif config.train.whiten:
+        _whiten(model, data, config)
     float_top1 = before.float_top1 if before else None
     methods, context = stage.methods(), Context(config, images, float_top1, layers_of(config), out, stage.own)
     edits = [edit for method in methods for edit in method.restructure(model, context)]
@@ -285,6 +289,13 @@ def _images(stage: Stage, data: Dataset) -> Dataset:
             f"'{data.name}' has {data.shape} with {data.pixel_levels}"
         )
     return replace(data, train_x=other.train_x, train_y=other.train_y)
+
+
+def _whiten(model: nn.Module, data: Dataset, config: RunConfig) -> None:
+    """Begin with whitened directions in the first layer, in place."""
+    pixels = pixel_map(data, config.data.normalize, config.data.input)
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+    whiten(first, torch.from_numpy(pixels.apply(data.train_x[:_WHITENED])))
 
 
 def _freeze_weights(model: nn.Module, stage: Stage) -> None:

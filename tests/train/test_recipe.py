@@ -1,0 +1,74 @@
+"""How the learning rate goes, when a run is evaluated, and where its first convolution begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config.run import RunConfig, TrainConfig, parse_config
+from toolchain.errors import UserError
+from toolchain.train.data import load
+from toolchain.train.module import evaluated, rate_factor
+from toolchain.train.stages import run_stages
+from toolchain.train.whiten import whiten
+
+
+def _config(**train: object) -> RunConfig:
+    table = {
+        "name": "t",
+        "model": {"name": "cnn", "width": 0.5},
+        "train": {"epochs": 3, "float": True, "lr": 0.1, "optimizer": "sgd", "accelerator": "cpu", **train},
+    }
+    return parse_config(table, where="test")
+
+
+def test_one_cycle_goes_up_to_the_rate_and_down_to_nothing_on_two_lines() -> None:
+    train = TrainConfig(schedule="one-cycle", warm_up=0.25)
+
+    assert [rate_factor(train, p) for p in (0, 0.125, 0.25, 0.625, 1)] == [0, 0.5, 1, 0.5, 0]
+    assert rate_factor(TrainConfig(schedule="constant"), 0.9) == 1
+    assert [rate_factor(TrainConfig(), p) for p in (0, 1)] == [1, 0]
+
+
+def test_every_third_epoch_and_the_ends_of_both_phases_are_evaluated() -> None:
+    train = TrainConfig(epochs=8, pretrain_epochs=4, evaluate_every=3)
+
+    assert [epoch + 1 for epoch in range(8) if evaluated(train, epoch)] == [3, 4, 6, 8]
+
+
+def test_a_run_counts_its_evaluations(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With Nesterov's momentum, smoothed labels, one cycle and a whitened beginning; three epochs learn the digits."""
+    torch.set_num_threads(1)
+    config = _config(
+        schedule="one-cycle", nesterov=True, label_smoothing=0.1, whiten=True, evaluate_every=2, weight_decay=5e-4
+    )
+    with caplog.at_level("INFO", logger="toolchain.train.module"):
+        done = run_stages(config, load("digits"), tmp_path)
+
+    assert [line.getMessage()[:10] for line in caplog.records] == ["epoch 2 of", "epoch 3 of"]
+    assert done.top1 > 0.85
+
+
+def test_whitened_outputs_have_no_covariance_and_come_in_pairs() -> None:
+    """Channels in turns a direction and its negative; before a batch norm, which makes their deviations one."""
+    torch.manual_seed(0)
+    mixed = torch.randn(200, 2, 9, 9) @ torch.randn(9, 9)
+    layer = nn.Conv2d(2, 8, 3, bias=False)
+    length = layer.weight.flatten(1).norm(dim=1).mean()
+    whiten(layer, mixed)
+    out = layer(mixed).detach().transpose(0, 1).flatten(1).double()
+    covariance = torch.cov(out[::2])
+    spread = covariance.diagonal()
+
+    assert torch.equal(layer.weight[::2], -layer.weight[1::2])
+    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), length.expand(8))
+    assert (covariance - spread.diag()).abs().max() < 1e-4 * spread.max()  # the weights are float32
+    assert (spread.diff() < 0).all()
+
+
+def test_a_network_that_begins_with_no_convolution_is_not_whitened() -> None:
+    with pytest.raises(UserError, match="train.whiten needs a network that begins with a convolution"):
+        whiten(nn.Linear(4, 4), torch.zeros(1, 4, 1, 1))
