@@ -154,7 +154,7 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
         return True, "no expected values"
     (expected,) = json.loads(record.read_text())["outputs"].values()
     try:
-        model, graph = read_qonnx(path), load(build)
+        model, graph = read_qonnx(path), load(build).graph
     except FlowError as error:
         return False, str(error)
     shape = tuple(max(size, 1) for size in model.layout.onnx_shape(1))[1:]

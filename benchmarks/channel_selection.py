@@ -143,7 +143,7 @@ def _lowered(network: nn.Module, data: Dataset) -> Graph:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_qonnx(network, images, path, input_metadata(pixels, data.name))
-        return insert_forks(lower(path, Path(folder) / "build"))
+        return insert_forks(lower(path, Path(folder) / "build").network.graph)
 
 
 def _lanes(layer: Layer, counts: dict[str, int]) -> tuple[int, int]:

@@ -29,8 +29,8 @@ from benchmarks.networks import Network, images, write_qonnx
 from toolchain.boards import load_board
 from toolchain.export.gate import predict
 from toolchain.flow import stages
-from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
+from toolchain.flow.streaming import Streaming
 from toolchain.frontend.read import read_qonnx
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.encode import decode
@@ -136,9 +136,9 @@ def fpgaflow(model: Path, folder: Path, pixels: NDArray[np.uint8], threads: int)
     """Ours, from the explorer's plan for zu3eg: with all threads, and with one."""
     folder.mkdir()
     os.environ["FPGAFLOW_CACHE"] = str(folder / "cache")  # compile from nothing
-    stages.lower(model, folder)
-    stages.explore(folder, Search())
-    graph, plan = load_hardware(folder)
+    design = stages.explore(stages.lower(model, folder), Search(architecture="streaming")).design
+    assert isinstance(design, Streaming)
+    graph, plan = design.hardware, design.plan
     files = generate(graph, load_board(plan.board), plan.clock_mhz)
     csim, compiled = timed(lambda: build(graph, files, jobs=threads))
     x = pixels.transpose(0, 2, 3, 1)

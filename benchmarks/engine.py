@@ -36,7 +36,7 @@ from toolchain.engine.search import Engine, search
 from toolchain.engine.tables import program
 from toolchain.errors import UserError
 from toolchain.files import write_text
-from toolchain.flow.engine_stages import memory_rate
+from toolchain.flow.engine_found import memory_rate
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate

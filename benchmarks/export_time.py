@@ -29,8 +29,8 @@ from benchmarks.common import Row, Spent, print_rows, timed, write_rows
 from benchmarks.networks import Network, images, write_qonnx
 from toolchain.files import write_text
 from toolchain.flow import stages
-from toolchain.flow.build import load_folder_images, load_hardware
 from toolchain.flow.options import Check, Search
+from toolchain.flow.streaming import Streaming, texts
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.simulate.csim import build
@@ -187,14 +187,15 @@ def stage_times(model: Path, pixels: Path, out: Path) -> dict[str, Spent]:
     """What each stage takes; the comparison with the QONNX file, the units' vectors and the report are not in it."""
     spent: dict[str, Spent] = {}
     threads = os.cpu_count() or 1
-    _, spent["lower"] = timed(lambda: stages.lower(model, out))
-    _, spent["explore"] = timed(lambda: stages.explore(out, Search(architecture="streaming")))
-    hls, spent["generate"] = timed(lambda: stages.generate(out))
-    graph, _ = load_hardware(out)
-    files = {str(path.relative_to(hls)): path.read_text() for path in sorted(hls.rglob("*")) if path.is_file()}
+    lowered, spent["lower"] = timed(lambda: stages.lower(model, out))
+    explored, spent["explore"] = timed(lambda: stages.explore(lowered, Search(architecture="streaming")))
+    generated, spent["generate"] = timed(lambda: stages.generate(explored))
+    design = explored.design
+    assert isinstance(design, Streaming)
+    graph, files = design.hardware, texts(generated.project.files)
     _, spent[COLD] = timed(lambda: build(graph, files, jobs=threads, frames=IMAGES))
     csim, spent[CACHED] = timed(lambda: build(graph, files, jobs=threads, frames=IMAGES))
-    codes = encode(graph, load_folder_images(out, Check(images=pixels, count=None)).x)
+    codes = encode(graph, generated.images(Check(images=pixels, count=None)).x)
     found, spent["simulate"] = timed(lambda: csim.run(codes, threads=threads))
     expected, spent["compare"] = timed(lambda: evaluate(graph, codes)[graph.output])
     if not np.array_equal(found, expected):

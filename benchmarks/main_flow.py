@@ -111,7 +111,9 @@ def main() -> None:
         metrics = json.loads((folder / "metrics.json").read_text())
         report = None
         if (folder / "model.onnx").is_file():
-            report = export(folder / "model.onnx", options.builds / name, Search(), Check(count=options.count))
+            report = export(
+                folder / "model.onnx", options.builds / name, Search(), Check(count=options.count), overwrite=True
+            )
         float_run = options.runs / f"{name.rsplit('-', 1)[0]}-float" / "metrics.json"
         rows[name] = row(name, metrics, float_run, report) | conditions()
         write_text(done, json.dumps([rows[n] for n in RUNS if n in rows], indent=1) + "\n")

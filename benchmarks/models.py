@@ -28,7 +28,7 @@ from benchmarks.common import Row, conditions, print_rows, timed
 from toolchain.boards import load_board
 from toolchain.errors import UserError
 from toolchain.files import write_bytes, write_text
-from toolchain.flow.build import load_hardware
+from toolchain.flow.build import Build
 from toolchain.flow.hls4ml import build_hls4ml, distance_line
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.options import Check, Search
@@ -161,8 +161,7 @@ def built(path: Path, model: ModelFile, x: np.ndarray, seconds: float | None) ->
             "export_seconds": round(spent.wall, 1),
         }
         if seconds is not None:
-            hardware = load_hardware(folder)[0]
-            row |= beside(lambda: build_hls4ml(folder, hardware, x[:HLS4ML_IMAGES], seconds))
+            row |= beside(lambda: build_hls4ml(Build(folder), x[:HLS4ML_IMAGES], seconds))
         return row
 
 

@@ -26,9 +26,9 @@ from benchmarks.noise_curves import measure_noise
 from benchmarks.step_times import measure_steps
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.files import write_text
-from toolchain.flow.build import load_hardware
 from toolchain.flow.options import Search
 from toolchain.flow.stages import explore, lower
+from toolchain.flow.streaming import Streaming
 from toolchain.flow.training import train
 from toolchain.units.cost import graph_cost
 
@@ -188,10 +188,10 @@ def row_of(case: Case, schedule: Schedule, runs: Path) -> Row:
 
 def board_costs(run: Path, folder: Path, seconds: float = SOLVER_SECONDS) -> Row:
     """Estimated resources and rate on the zu3eg, of the fastest accelerator that fits; ``seconds`` a solver call."""
-    lower(run / "model.onnx", folder)
-    plan = explore(folder, Search(time_limit=seconds))
-    hardware, _ = load_hardware(folder)
-    cost = graph_cost(hardware)
+    lowered = lower(run / "model.onnx", folder)
+    design = explore(lowered, Search(time_limit=seconds, architecture="streaming")).design
+    assert isinstance(design, Streaming)
+    plan, cost = design.plan, graph_cost(design.hardware)
     assert plan.solver is not None
     rate = round(plan.clock_mhz * 1e6 / plan.solver.cycles, 1)
     return {"lut": cost.lut, "ff": cost.ff, "dsp": cost.dsp, "bram18": cost.bram18, "fps": rate}

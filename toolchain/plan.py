@@ -68,14 +68,19 @@ class Plan(Record):
     solver: SolverRecord | None = None
 
 
-def save_plan(plan: Plan, path: Path) -> None:
-    """Write ``plan`` as JSON, one node a line."""
+def plan_text(plan: Plan) -> str:
+    """``plan`` as JSON, one node a line."""
     table = plan.model_dump()
     nodes = {name: lanes.model_dump(exclude_defaults=True) for name, lanes in plan.nodes.items()}
     del table["nodes"]
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
-    write_text(path, f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n')
+    return f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n'
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write ``plan`` to ``path``."""
+    write_text(path, plan_text(plan))
 
 
 def read_plan(path: Path) -> Plan:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from toolchain.flow.build import Progress
+    from toolchain.flow.progress import Progress
 
 
 def console() -> Console:

@@ -8,10 +8,13 @@ import pytest
 
 from tests.onnx_models import Net, conv_bn_relu
 from toolchain.errors import NoRoom
-from toolchain.flow.engine_stages import is_engine
+from toolchain.flow.choice import choose
+from toolchain.flow.engine import Engine
 from toolchain.flow.options import Search
-from toolchain.flow.records import ModelRecord, read_record
-from toolchain.flow.stages import choose, lower
+from toolchain.flow.progress import silent
+from toolchain.flow.stages import lower
+from toolchain.flow.streaming import Streaming
+from toolchain.ir.store import Stored
 
 SMALL = {"bram18": 0.3}
 
@@ -27,62 +30,51 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return net.save(tmp_path_factory.mktemp("wide") / "wide.onnx", x)
 
 
-def _lowered(model: Path, folder: Path) -> Path:
-    folder.mkdir()
-    lower(model, folder)
-    return folder
-
-
-def _notes(folder: Path) -> list[str]:
-    return [note for note in read_record(ModelRecord, folder / "model.json").notes if note.startswith("auto")]
+def _lowered(model: Path, folder: Path) -> Stored:
+    return lower(model, folder).network
 
 
 def test_the_default_takes_the_engine_where_streaming_does_not_fit(wide: Path, tmp_path: Path) -> None:
-    folder = _lowered(wide, tmp_path / "b")
-    choose(folder, Search(budget=SMALL))
-    (note,) = _notes(folder)
+    choice = choose(_lowered(wide, tmp_path / "b"), Search(budget=SMALL), silent)
+    (note,) = choice.notes
 
-    assert is_engine(folder) and not (folder / "plan.json").exists()
+    assert isinstance(choice.design, Engine)
     assert note.startswith("auto chose engine, ") and "streaming is impossible: the network does not fit: " in note
 
 
 def test_the_default_keeps_streaming_where_no_engine_is_faster(tmp_path: Path) -> None:
-    folder = _lowered(conv_bn_relu(tmp_path / "net.onnx"), tmp_path / "b")
-    choose(folder, Search())
+    choice = choose(_lowered(conv_bn_relu(tmp_path / "net.onnx"), tmp_path / "b"), Search(), silent)
 
-    assert not is_engine(folder) and (folder / "plan.json").exists()
-    assert [note.rpartition("; ")[2] for note in _notes(folder)] == ["no engine is faster"]
+    assert isinstance(choice.design, Streaming)
+    assert [note.rpartition("; ")[2] for note in choice.notes] == ["no engine is faster"]
 
 
 def test_a_rate_that_streaming_reaches_asks_for_no_engine(tmp_path: Path) -> None:
-    folder = _lowered(conv_bn_relu(tmp_path / "net.onnx"), tmp_path / "b")
-    choose(folder, Search(target_fps=1000.0))
+    network = _lowered(conv_bn_relu(tmp_path / "net.onnx"), tmp_path / "b")
+    choice = choose(network, Search(target_fps=1000.0), silent)
 
-    assert (folder / "plan.json").exists() and _notes(folder) == []
+    assert isinstance(choice.design, Streaming) and choice.notes == ()
 
 
 def test_a_streaming_build_without_room_is_told_of_the_engine_and_of_bits(wide: Path, tmp_path: Path) -> None:
-    folder = _lowered(wide, tmp_path / "b")
+    network = _lowered(wide, tmp_path / "b")
     with pytest.raises(NoRoom) as error:
-        choose(folder, Search(budget=SMALL, architecture="streaming"))
+        choose(network, Search(budget=SMALL, architecture="streaming"), silent)
 
     assert "--architecture engine runs it at " in error.value.hint
     assert "; weights of " in error.value.hint and error.value.hint.endswith(" fit")
-    assert not is_engine(folder)
 
 
 def test_a_rate_that_neither_reaches_names_what_both_do(wide: Path, tmp_path: Path) -> None:
-    folder = _lowered(wide, tmp_path / "b")
+    network = _lowered(wide, tmp_path / "b")
     with pytest.raises(NoRoom, match=r"; the engine does \d+ fps"):
-        choose(folder, Search(budget=SMALL, target_fps=1e6))
-
-    assert not is_engine(folder)
+        choose(network, Search(budget=SMALL, target_fps=1e6), silent)
 
 
 def test_what_fits_no_architecture_is_told_both_reasons(wide: Path, tmp_path: Path) -> None:
-    folder = _lowered(wide, tmp_path / "b")
+    network = _lowered(wide, tmp_path / "b")
     with pytest.raises(NoRoom) as error:
-        choose(folder, Search(budget={"bram18": 0.02, "lut": 0.2}))
+        choose(network, Search(budget={"bram18": 0.02, "lut": 0.2}), silent)
 
     assert (
         "the network does not fit: " in error.value.what and "; engine: no engine for this network" in error.value.what

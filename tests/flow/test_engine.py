@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import toolchain.flow.engine_stages as engine_stages
 from tests.onnx_models import conv_bn_relu, depthwise
 from toolchain.boards import load_board
 from toolchain.cli import main
 from toolchain.errors import UserError
+from toolchain.flow.build import Build
+from toolchain.flow.engine_found import memory_rate
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_an_engine_build_is_exact_and_its_stages_run_again(run, tmp_path: Path) 
     assert not (tmp_path / "b" / "plan.json").exists()
     assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
     assert run("explore", "b")[0] == 0
-    assert not engine_stages.is_engine(tmp_path / "b")
+    assert Build(tmp_path / "b").record.architecture == "streaming"
 
 
 @pytest.mark.needs_gxx
@@ -68,7 +69,7 @@ def test_auto_takes_the_faster_architecture_and_says_why(run, tmp_path: Path) ->
     assert code == 0
     assert report["architecture"] == "streaming"  # one layer that fits: nothing to share
     assert note == f"auto chose streaming, {report['estimate']['fps']:.0f} fps; no engine is faster"
-    assert not engine_stages.is_engine(tmp_path / "b")
+    assert Build(tmp_path / "b").record.architecture == "streaming"
 
 
 def test_an_unknown_architecture(run, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_board_without_memory_data() -> None:
     board = load_board("zu3eg")
     bare = board.model_copy(update={"memory": board.memory.model_copy(update={"sustained_bytes_per_second": None})})
     with pytest.raises(UserError) as failure:
-        engine_stages.memory_rate(bare, 250.0)
+        memory_rate(bare, 250.0)
 
     assert str(failure.value) == (
         "the board zu3eg has no memory.sustained_bytes_per_second, which the engine needs; add it to its board.toml"

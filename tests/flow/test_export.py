@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
-import toolchain.flow.stages as stages
 from tests.onnx_models import Net, bipolar, conv_bn_relu, depthwise, few_bits_qdq, multi_threshold, residual
 from toolchain.cli import main
+from toolchain.flow import project, streaming
 from toolchain.ir.store import load
 
 CONTRACT = {
@@ -131,7 +131,7 @@ def test_lower_prints_the_integer_network(model, run, tmp_path):
 
     assert code == 0
     assert "MatVec" in output
-    assert load(tmp_path / "b").input.shape == (8, 8, 3)
+    assert load(tmp_path / "b").graph.input.shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_failed_export_leaves_the_earlier_build(model, run, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     for failure, expected in ((full, 2), (killed, 130)):
-        monkeypatch.setattr(stages, "write_files", failure)
+        monkeypatch.setattr(project, "write_files", failure)
         code, _, error = run("export", "net.onnx", "--out", "b")
         assert code == expected, error
         assert sorted(p.name for p in (tmp_path / "b").iterdir()) == before
@@ -273,7 +273,7 @@ def test_a_missing_compiler_is_told_before_any_work(model, run, tmp_path, monkey
 @pytest.mark.needs_gxx
 def test_a_wrong_accelerator_never_exits_0(model, run, tmp_path, monkeypatch):
     """When the C simulation differs from the integer network the exit code is 3 and the first node is named."""
-    real = stages.generate_files
+    real = streaming.generate
 
     def sabotage(*arguments: object) -> dict[str, str]:
         files = dict(real(*arguments))
@@ -281,7 +281,7 @@ def test_a_wrong_accelerator_never_exits_0(model, run, tmp_path, monkeypatch):
         wrong = files[path].replace("= fpgaflow::sum<s", "= fpgaflow::difference<s", 1)
         return files | {path: wrong}
 
-    monkeypatch.setattr(stages, "generate_files", sabotage)
+    monkeypatch.setattr(streaming, "generate", sabotage)
     code, _, error = run("export", "net.onnx", "--count", "4", "--out", "b")
     report = json.loads((tmp_path / "b" / "report.json").read_text())
 
@@ -293,7 +293,7 @@ def test_a_wrong_accelerator_never_exits_0(model, run, tmp_path, monkeypatch):
 @pytest.mark.needs_gxx
 def test_a_unit_that_is_wrong_beyond_the_images_never_exits_0(model, run, tmp_path, monkeypatch):
     """Black images do not reach the fault: the unit's vectors do, and the line names unit, vector, found, expected."""
-    real = stages.generate_files
+    real = streaming.generate
     limit = "rounded > high ? high"
 
     def sabotage(*arguments: object) -> dict[str, str]:
@@ -304,7 +304,7 @@ def test_a_unit_that_is_wrong_beyond_the_images_never_exits_0(model, run, tmp_pa
         files[threshold] = files[threshold].replace("value >= thresholds", "value > thresholds")
         return files
 
-    monkeypatch.setattr(stages, "generate_files", sabotage)
+    monkeypatch.setattr(streaming, "generate", sabotage)
     np.save(tmp_path / "black.npy", np.zeros((2, 3, 8, 8), dtype=np.uint8))
     code, _, error = run("export", "net.onnx", "--images", "black.npy", "--out", "b")
     found = json.loads((tmp_path / "b" / "report.json").read_text())["verification"]

@@ -72,7 +72,7 @@ def test_a_stated_type_is_a_quant_node_in_front(run, tmp_path):  # noqa: F811
     assert run("lower", "quantized.onnx", "--out", "q")[0] == 0
     assert run("simulate", "b", "--images", "x.npy")[0] == 0
 
-    stated, own = load(tmp_path / "b"), load(tmp_path / "q")
+    stated, own = load(tmp_path / "b").graph, load(tmp_path / "q").graph
     images = rows.reshape(-1, 1, 1, FEATURES)
     codes = encode(stated, images)
     np.testing.assert_array_equal(codes, encode(own, images))

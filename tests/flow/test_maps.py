@@ -13,7 +13,8 @@ from tests.frontend.test_read_maps import unet
 from tests.graphs import random_input
 from tests.onnx_models import Net
 from toolchain.cli import app
-from toolchain.flow.build import load_hardware
+from toolchain.flow.build import Build
+from toolchain.flow.streaming import Streaming
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
 from toolchain.simulate.bounded import BoundedCSim
@@ -37,7 +38,9 @@ def test_a_unet_is_exact_with_the_fifos_it_gets(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert report["verification"]["csim_mismatches"] == 0
     assert all(n["counted_cycles"] in (n["cycles"], None) for n in report["nodes"])
-    hardware, _ = load_hardware(folder)
+    design = Build(folder).design
+    assert isinstance(design, Streaming)
+    hardware = design.hardware
     assert {Concat, Slice, Upsample, DepthToSpace} <= {type(node) for node in hardware.nodes}
     files = {str(p.relative_to(folder / "hls")): p.read_text() for p in (folder / "hls").rglob("*") if p.is_file()}
     csim = BoundedCSim(hardware, files)

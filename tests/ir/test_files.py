@@ -25,7 +25,7 @@ def graph():
 def test_round_trip(graph, tmp_path):
     """The loaded graph has the same text, codes and real values."""
     save(graph, tmp_path)
-    loaded = load(tmp_path)
+    loaded = load(tmp_path).graph
     x = encode(graph, pixels(graph, 3))
     codes = evaluate(loaded, x)[loaded.output]
 
@@ -38,15 +38,16 @@ def test_round_trip(graph, tmp_path):
 def test_model_level_round_trip(tmp_path):
     """MODEL-level graphs store as well, quantizers and biases included."""
     model = random_model(7, 4, dyadic=False)
-    save(model, tmp_path)
+    stored = save(model, tmp_path, source_digest="ab")
 
-    assert to_text(load(tmp_path)) == to_text(model)
+    assert (stored.digest, stored.source) == (load(tmp_path).digest, "ab")
+    assert to_text(load(tmp_path).graph) == to_text(model)
 
 
 def test_digest_depends_on_the_graph_alone(graph, tmp_path):
     """Saving twice gives the same digest and bytes; another weight gives another."""
-    first, second = save(graph, tmp_path / "a"), save(graph, tmp_path / "b")
-    other = save(to_integer(random_model(8, 4, dyadic=False)), tmp_path / "c")
+    first, second = save(graph, tmp_path / "a").digest, save(graph, tmp_path / "b").digest
+    other = save(to_integer(random_model(8, 4, dyadic=False)), tmp_path / "c").digest
 
     assert first == second != other
     assert (tmp_path / "a" / "graph.json").read_bytes() == (tmp_path / "b" / "graph.json").read_bytes()
@@ -63,9 +64,9 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "weights", "field", "format"])
+@pytest.mark.parametrize("damage", ["truncate", "weights", "torn", "empty", "field", "format", "edited"])
 def test_damaged_files_are_refused(graph, tmp_path, damage):
-    """A cut file, foreign weights, an unknown field, another format: one clear line each."""
+    """A cut file, foreign, torn or empty weights, an unknown field, another format, an edit: one clear line each."""
     save(graph, tmp_path)
     path = tmp_path / "graph.json"
     if damage == "truncate":
@@ -73,12 +74,17 @@ def test_damaged_files_are_refused(graph, tmp_path, damage):
     elif damage == "weights":
         save(to_integer(random_model(8, 4, dyadic=False)), tmp_path / "other")
         (tmp_path / "weights.npz").write_bytes((tmp_path / "other" / "weights.npz").read_bytes())
+    elif damage in ("torn", "empty"):
+        weights = tmp_path / "weights.npz"
+        weights.write_bytes(weights.read_bytes()[: 500 * (damage == "torn")])
     else:
         record = json.loads(path.read_text())
         if damage == "field":
             record["nodes"][0]["kernal"] = 3
-        else:
+        elif damage == "format":
             record["format"] = 99
+        else:
+            record["name"] = "another"
         path.write_text(json.dumps(record))
 
     with pytest.raises(UserError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from toolchain.cli.options import (
     MemoryOption,
     Model,
     Out,
+    Overwrite,
     PixelOption,
     PlanOption,
     QonnxOption,
@@ -35,6 +37,7 @@ from toolchain.errors import UserError, VerificationError
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:
+    from toolchain.flow.build import Build
     from toolchain.flow.options import Check, Search
 
 
@@ -61,12 +64,13 @@ def export(
     backend: BackendOption = "fpgaflow",
     hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
     allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
     from toolchain.flow.inputs import stated_input
-    from toolchain.flow.options import uses_hls4ml
+    from toolchain.flow.options import Hls4mlOptions, uses_hls4ml
 
-    seconds = hls4ml_seconds if uses_hls4ml(backend) else None
+    hls4ml = Hls4mlOptions(hls4ml_seconds) if uses_hls4ml(backend) else None
     search = search_of(board, clock, target_fps, budget, plan, time_limit, architecture)
     check = check_of(images, labels, data, count, qonnx_images, threads, memory)
     model = model_file(model)
@@ -83,7 +87,8 @@ def export(
                 search,
                 check,
                 given=stated_input(given, pixel_scale),
-                hls4ml_seconds=seconds,
+                hls4ml=hls4ml,
+                overwrite=overwrite,
                 progress=bars,
             )
     except VerificationError:
@@ -105,12 +110,14 @@ def export(
 def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None, given: InputOption = None) -> None:
     """QONNX to the integer network: graph.json and weights.npz."""
     model = model_file(model)
-    from toolchain.flow.build import build_name
+    from toolchain.flow.build import build_name, opened
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
-    graph = run(model, out or Path("build") / build_name(model), given=stated_input(given, pixel_scale))
+    stated = stated_input(given, pixel_scale)
+    with opened(out or Path("build") / build_name(model), "lower") as build:
+        graph = run(model, build.folder, given=stated).network.graph
     console().print(to_text(graph), markup=False, soft_wrap=True)
 
 
@@ -130,39 +137,44 @@ def explore(
     widths: Annotated[str, typer.Option("--widths", help="Bits to choose from.")] = "4,6,8",
     sensitivity: Annotated[Path | None, typer.Option("--sensitivity", help="JSON: layer, bits, loss.")] = None,
     loss: Annotated[float | None, typer.Option("--loss", min=0, help="Most summed loss; a front without.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
-    from toolchain.flow.build import build_name
+    from toolchain.flow.build import build_name, opened
     from toolchain.flow.inputs import stated_input
+    from toolchain.flow.options import prepared_board
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
-    from toolchain.flow.stages import plan_facts
+    from toolchain.flow.streaming import Streaming
     from toolchain.flow.tables import front_table, plan_table, solver_lines
 
-    folder, stated = source, stated_input(given, pixel_scale)
+    folder, model, stated = source, None, stated_input(given, pixel_scale)
     if not (source / "graph.json").is_file():
         model = model_file(source)
         folder = out or Path("build") / build_name(model)
-        run_lower(model, folder, given=stated)
     elif stated is not None:
         raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
-    search = search_of(board, clock, target_fps, budget, plan, time_limit)
-    if bits is not None:
-        _search_bits(folder, search, bits, widths, sensitivity, loss)
-        return
-    found = run(folder, search)
-    console().print(plan_table(*plan_facts(folder, search)))
-    for line in solver_lines(found):
-        console().print(line, markup=False, soft_wrap=True)
-    if pareto:
-        console().print(front_table(run_pareto(folder, search)))
-        console().print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
+    search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming")
+    with opened(folder, "explore") as build:
+        if model is not None:
+            build = run_lower(model, folder, given=stated)
+        if bits is not None:
+            _search_bits(build, search, bits, widths, sensitivity, loss)
+            return
+        design = run(build, search, overwrite=overwrite).design
+        assert isinstance(design, Streaming)
+        console().print(plan_table(design.hardware, design.plan, prepared_board(search)))
+        for line in solver_lines(design.plan):
+            console().print(line, markup=False, soft_wrap=True)
+        if pareto:
+            console().print(front_table(run_pareto(build, search)))
+            console().print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
     console().print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
 
 
 def _search_bits(
-    folder: Path, search: Search, bits: str, widths: str, sensitivity: Path | None, loss: float | None
+    build: Build, search: Search, bits: str, widths: str, sensitivity: Path | None, loss: float | None
 ) -> None:
     """The ``--bits search`` of ``explore``."""
     from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
@@ -171,16 +183,19 @@ def _search_bits(
 
     if bits != "search":
         raise UserError(f"--bits {bits}", hint="explore knows --bits search; single layers belong to quantize")
-    front, clock = search_weight_bits(folder, search, parse_widths(widths), table=sensitivity, loss=loss)
+    front, clock = search_weight_bits(build, search, parse_widths(widths), table=sensitivity, loss=loss)
     console().print(bits_table(front, clock))
-    console().print(f"Bits: {folder / BITS_FILE}", soft_wrap=True)
+    console().print(f"Bits: {build.folder / BITS_FILE}", soft_wrap=True)
 
 
-def generate(folder: Folder) -> None:
+def generate(folder: Folder, overwrite: Overwrite = False) -> None:
     """Write the Vitis HLS project of the plan: hls/."""
+    from toolchain.flow.build import HLS
     from toolchain.flow.stages import generate as run
 
-    console().print(f"Project: {run(folder)}", soft_wrap=True)
+    with _opened(folder, "generate") as build:
+        run(build, overwrite=overwrite)
+    console().print(f"Project: {folder / HLS}", soft_wrap=True)
 
 
 def simulate(
@@ -197,19 +212,32 @@ def simulate(
     from toolchain.flow.simulate import demand_exact
     from toolchain.flow.simulate import simulate as run
 
-    with progress() as bars:
-        found = run(folder, check_of(images, labels, data, count, qonnx_images, threads, memory), progress=bars)
+    check = check_of(images, labels, data, count, qonnx_images, threads, memory)
+    with _opened(folder, "simulate") as build, progress() as bars:
+        found = run(build, check, progress=bars).simulation
     demand_exact(found)
     accuracy = "" if found.top1 is None else f", top-1 {found.top1:.2%}"
     console().print(f"exact on {found.images} images of {found.data}{accuracy}")
 
 
 def report(folder: Folder) -> None:
-    """Write report.json and report.html again and print them."""
+    """Write report.json and report.html again and print them; exit code 3 where the simulation was not exact."""
+    from toolchain.flow.simulate import demand_exact
     from toolchain.flow.stages import report as run
     from toolchain.report.terminal import render
 
-    console().print(render(run(folder)))
+    with _opened(folder, "report") as build:
+        console().print(render(run(build)))
+    demand_exact(build.simulation)
+
+
+def _opened(folder: Path, command: str) -> AbstractContextManager[Build]:
+    """The build in ``folder``, which must be there, for ``command`` alone."""
+    from toolchain.flow.build import opened
+
+    if not folder.is_dir():
+        raise UserError(f"no build folder: {folder}", hint="run 'fpgaflow lower' or 'fpgaflow export' first")
+    return opened(folder, command)
 
 
 def _show_probe(folder: Path, check: Check) -> None:
@@ -217,6 +245,7 @@ def _show_probe(folder: Path, check: Check) -> None:
     from toolchain.flow.probe import probe_build
     from toolchain.flow.tables import probe_table
 
-    found = probe_build(folder, check)
+    with _opened(folder, "probe") as build:
+        found = probe_build(build, check)
     console().print(probe_table(found))
     console().print(found.verdict, markup=False, soft_wrap=True)

@@ -29,7 +29,7 @@ def check(
     if not found.supported:
         raise typer.Exit(UserError.exit_code)
     if engine:
-        from toolchain.flow.engine_stages import refusals_of
+        from toolchain.flow.engine import refusals_of
 
         refused = refusals_of(model_file(model), stated)
         console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)

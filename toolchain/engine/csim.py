@@ -38,12 +38,16 @@ class Run:
 
 
 class EngineSim:
-    """A compiled engine with the memory image of one network."""
+    """A compiled engine with the memory image of one network.
 
-    def __init__(self, graph: Graph, found: Program) -> None:
+    ``files`` are the sources of the project; without them they are generated.
+    """
+
+    def __init__(self, graph: Graph, found: Program, files: Mapping[str, str] | None = None) -> None:
         self.graph = graph
         self.found = found
-        self._library = ctypes.CDLL(str(library(generate(found.shape, len(found.memory)))))
+        sources = generate(found.shape, len(found.memory)) if files is None else files
+        self._library = ctypes.CDLL(str(library(sources)))
 
     @property
     def frame_bytes(self) -> int:

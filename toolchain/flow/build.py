@@ -1,94 +1,210 @@
-"""A build folder: made whole or not at all, and read back by the stages that go on from its files."""
+"""A build: its folder and what the stages wrote there, each part read once and checked against what it was made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from toolchain.errors import UserError
-from toolchain.files import replace_folder
+from toolchain.errors import UserError, unknown_name
+from toolchain.files import digest_file, replace_folder
+from toolchain.flow.architecture import Architecture
+from toolchain.flow.choice import ARCHITECTURES
 from toolchain.flow.images import Images, load_images
 from toolchain.flow.options import Check
-from toolchain.flow.records import ModelRecord, read_record
+from toolchain.flow.project import Project, demand_own, foreign, read_project
+from toolchain.flow.records import BuildRecord, ModelRecord, SimulationRecord, read_record
 from toolchain.frontend.layout import Layout
+from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.encode import encode
-from toolchain.ir.graph import Graph
-from toolchain.ir.store import load, stored_digest
-from toolchain.ir.types import Array
+from toolchain.ir.store import Stored, load
+from toolchain.locks import locked
 from toolchain.memory import spans
-from toolchain.passes.apply_plan import load_plan
-from toolchain.passes.pipeline import hardware_form, to_hardware
-from toolchain.plan import Plan
-from toolchain.simulate.drive import Driven
 
 ENCODING_BYTES = 32
 """Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the steps done and the steps in all."""
+HLS, HLS4ML = "hls", "hls4ml"
+PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
+FILES = (
+    "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",
+    "hls4ml.json", "pareto.json", "bits.json",
+)  # fmt: skip
+"""What the stages write into a build folder, beside the projects, which have a manifest each."""
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """A Progress that tells nobody."""
+@dataclass(frozen=True)
+class Build:
+    """The build in ``folder``.
+
+    A part is read when it is first asked for. UserError is raised where it is missing, or where it was made of another
+    network or accelerator than the one that stands there now; it names the command that helps.
+    """
+
+    folder: Path
+
+    @cached_property
+    def model(self) -> ModelRecord:
+        """Where the network stems from."""
+        return read_record(ModelRecord, self.folder / "model.json", "run 'fpgaflow lower' first")
+
+    @cached_property
+    def network(self) -> Stored:
+        """The integer network."""
+        stored = load(self.folder)
+        if stored.source != self.model.sha256:
+            raise self._stale("model.json is of another network than graph.json", "lower")
+        return stored
+
+    @cached_property
+    def record(self) -> BuildRecord:
+        """Which architecture it has."""
+        return read_record(BuildRecord, self.folder / "build.json", "run 'fpgaflow explore' first")
+
+    @cached_property
+    def design(self) -> Architecture:
+        """The accelerator."""
+        kind, network = ARCHITECTURES.get(self.record.architecture), self.network
+        if kind is None:
+            raise unknown_name("architecture", self.record.architecture, ARCHITECTURES)
+        return kind.read(network, self.folder, by_hand=self.folder / kind.file in self.foreign_plans())
+
+    @cached_property
+    def project(self) -> Project:
+        """The files of hls/."""
+        design, found = self.design, read_project(self.folder / HLS, "fpgaflow generate")
+        if found.design != design.digest:
+            raise self._stale(f"hls/ was made from another {design.file}", "generate")
+        return found
+
+    @cached_property
+    def simulation(self) -> SimulationRecord:
+        """What the simulation of the project found."""
+        project = self.project
+        found = read_record(SimulationRecord, self.folder / "simulation.json", "run 'fpgaflow simulate' first")
+        if found.design != project.design:
+            raise self._stale("simulation.json is of another hls/", "simulate")
+        if found.project != project.digest:
+            raise self._stale("hls/ was changed after it was simulated", "simulate")
+        return found
+
+    def knowing(self, **parts: object) -> Build:
+        """The build with ``parts`` that were just written, so that nobody reads them again.
+
+        Of the others those are kept that come before the first of them.
+        """
+        order = ("model", "network", "record", "design", "project", "simulation")
+        first = min(order.index(name) for name in parts)
+        new = Build(self.folder)
+        vars(new).update({name: vars(self)[name] for name in order[:first] if name in vars(self)} | parts)
+        return new
+
+    def images(self, check: Check) -> Images:
+        """The images of ``check``, else of the data the model was trained on.
+
+        Raises:
+            UserError: unreadable images, or such as the network cannot take.
+        """
+        model, graph = self.model, self.network.graph
+        layout = Layout(model.axes, graph.input.shape)
+        data = check.data or (model.data if check.images is None else None)
+        assert graph.encoding is not None
+        images = load_images(
+            layout, graph.encoding, images=check.images, labels=check.labels, data=data, count=check.count
+        )
+        at_once = check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)
+        for part in spans(len(images.x), at_once):
+            encode(graph, images.x[part])  # refuses what the network cannot read
+        return images
+
+    def source(self) -> ModelFile | None:
+        """The QONNX file; None where it is gone or has changed."""
+        path = Path(self.model.file)
+        return read_qonnx(path) if path.is_file() and digest_file(path) == self.model.sha256 else None
+
+    def demand_source(self) -> ModelFile:
+        """The QONNX file.
+
+        Raises:
+            UserError: it is gone or has changed.
+        """
+        found = self.source()
+        if found is None:
+            what = "the QONNX file of the build is gone or has changed"
+            raise UserError(what, where=self.model.file, hint="export it again")
+        return found
+
+    def foreign_plans(self) -> Iterator[Path]:
+        """Plans that a person wrote or changed."""
+        own = self._searched()
+        yield from (path for path, digest in self._plans().items() if digest not in own)
+
+    def own_plans(self) -> list[str]:
+        """sha256 of the plans that stand as a search wrote them."""
+        own = self._searched()
+        return [digest for digest in self._plans().values() if digest in own]
+
+    def _plans(self) -> dict[Path, str]:
+        paths = (self.folder / name for name in PLANS)
+        return {path: digest_file(path) for path in paths if path.is_file()}
+
+    def _searched(self) -> list[str]:
+        return self.record.plans if (self.folder / "build.json").is_file() else []
+
+    def _stale(self, what: str, command: str) -> UserError:
+        return UserError(what, where=str(self.folder), hint=f"run 'fpgaflow {command}' again")
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of ``out`` when the block ends well and vanishes when it does not.
+def opened(folder: Path, command: str) -> Iterator[Build]:
+    """The build in ``folder``, while no other process works on it.
 
-    What a killed run left behind is removed by the next one.
+    Raises:
+        UserError: another process does, and for long.
     """
-    if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
-        raise UserError(f"the folder {out} holds something else than a build", hint="give another --out")
+    with locked(folder, command):
+        yield Build(folder)
+
+
+@contextmanager
+def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A folder that takes the place of the build ``out`` when the block ends well and vanishes when it does not.
+
+    Raises:
+        UserError: ``out`` holds something that would be lost, and ``overwrite`` is not given.
+    """
+    demand_build(out)
+    if not overwrite:
+        demand_own(foreign_files(out), f"the build {out}")
     with replace_folder(out) as folder:
         yield folder
+
+
+def demand_build(out: Path) -> None:
+    """Raise UserError where ``out`` is neither a build nor an empty folder nor nothing."""
+    if out.is_file():
+        raise UserError(f"{out} is a file", hint="give a folder with --out")
+    if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
+        raise UserError(f"the folder {out} holds something else than a build", hint="give another --out")
+
+
+def foreign_files(out: Path) -> Iterator[Path]:
+    """Files of the build folder ``out`` that no stage wrote, or that were changed since."""
+    if not out.is_dir():
+        return
+    yield from Build(out).foreign_plans()
+    unfinished = tuple(f".{name}." for name in (*FILES, HLS, HLS4ML))  # of killed commands
+    for path in sorted(out.iterdir()):
+        if path.name in FILES or path.name.startswith(unfinished):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from foreign(path)
+        else:
+            yield path
 
 
 def build_name(model: Path) -> str:
     """What a build of ``model`` is called: the file's stem, or its run folder's name."""
     return model.resolve().parent.name if model.name == "model.onnx" else model.stem
-
-
-def load_hardware(folder: Path) -> tuple[Graph, Plan]:
-    """The HARDWARE graph and the plan in ``folder``.
-
-    Raises:
-        UserError: a file is missing, or the plan was made for another graph.
-    """
-    graph = load(folder)
-    plan = load_plan(folder / "plan.json", hardware_form(graph))
-    if plan.model and plan.model != stored_digest(folder):
-        raise UserError("plan.json was made for another graph", where=str(folder), hint="run 'fpgaflow explore' again")
-    return to_hardware(graph, plan), plan
-
-
-def load_folder_images(folder: Path, check: Check) -> Images:
-    """The images of ``check``, else of the data the model was trained on, for the graph in ``folder``."""
-    record = read_record(ModelRecord, folder / "model.json")
-    graph = load(folder)
-    layout = Layout(record.axes, graph.input.shape)
-    data = check.data or (record.data if check.images is None else None)
-    assert graph.encoding is not None
-    images = load_images(layout, graph.encoding, images=check.images, labels=check.labels, data=data, count=check.count)
-    for part in spans(len(images.x), check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)):
-        encode(graph, images.x[part])  # refuses what the network cannot read
-    return images
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """The ``classes`` (N,) that a C simulation told, and what of its answers differs from the evaluator.
-
-    ``cycles`` are counted by unit over ``calls`` runs; ``classes`` is empty where the simulation stopped. ``driven``
-    tells of the units driven by themselves; a deviation there is also ``deviation``.
-    """
-
-    classes: Array
-    seconds: float
-    mismatches: int
-    deviation: str | None
-    cycles: dict[str, int]
-    calls: int
-    driven: Driven

@@ -11,17 +11,17 @@ from toolchain.engine.cut import cut
 from toolchain.engine.precision import Mixed, search_bits, weight_noise
 from toolchain.errors import UserError
 from toolchain.files import write_text
-from toolchain.flow.engine_stages import memory_rate
+from toolchain.flow.build import Build
+from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.options import Search, prepared_board
-from toolchain.ir.store import load
 
 BITS_FILE = "bits.json"
 
 
 def search_weight_bits(
-    folder: Path, search: Search, widths: Sequence[int], *, table: Path | None = None, loss: float | None = None
+    build: Build, search: Search, widths: Sequence[int], *, table: Path | None = None, loss: float | None = None
 ) -> tuple[list[Mixed], float]:
-    """The front of frame time and loss for the graph in ``folder``, or the fastest within ``loss``; writes bits.json.
+    """The front of frame time and loss for the network of ``build``, or the fastest within ``loss``; writes bits.json.
 
     Args:
         widths: bits to choose from.
@@ -36,7 +36,7 @@ def search_weight_bits(
     bad = [bits for bits in widths if not 2 <= bits <= 8]
     if bad or not widths:
         raise UserError(f"weights of {bad[0] if bad else 'no'} bits", hint="give 2 to 8, for example 4,6,8")
-    network, board = cut(load(folder)), prepared_board(search)
+    network, board = cut(build.network.graph), prepared_board(search)
     clock = search.clock_mhz or board.clock.default_mhz
     widths = sorted(set(widths))
     losses = weight_noise(network, widths) if table is None else read_sensitivity(table)
@@ -46,7 +46,8 @@ def search_weight_bits(
         {"fps": clock * 1e6 / m.cycles, "loss": m.loss, "engine_bits": m.engine.shape.weight_bits, "bits": m.bits}
         for m in front
     ]
-    write_text(folder / BITS_FILE, json.dumps({"sensitivity": losses, "front": rows}, indent=1) + "\n")
+    table_text = json.dumps({"graph": build.network.digest, "sensitivity": losses, "front": rows}, indent=1)
+    write_text(build.folder / BITS_FILE, table_text + "\n")
     return front, clock
 
 

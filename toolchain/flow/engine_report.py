@@ -1,4 +1,4 @@
-"""The report of an engine build."""
+"""The report of an engine found."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from toolchain import __version__
 from toolchain.dse.bound import mac_cycles
 from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
 from toolchain.engine.layers import Pass
-from toolchain.engine.schedule import UNITS
 from toolchain.engine.timing import Timing, timings
-from toolchain.flow.engine_stages import Build
+from toolchain.flow.engine_found import Found
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.flow.summary import accuracy_facts, node_facts, usage_facts, verification_facts, verification_notes
 from toolchain.report.data import Bound, Estimate, ModelFacts, NodeFacts, Report, SolverFacts, Step
 from toolchain.resources import Resources
 
 
-def make_report(build: Build, model: ModelRecord, simulation: SimulationRecord, digest: str) -> Report:
+def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, digest: str) -> Report:
     """The report: a node a pass, and one a unit with the cycles that it counted."""
-    record, clock = build.record, build.record.clock_mhz * 1e6
-    passes = timings(build.program.schedules, build.program.places, build.bytes_per_cycle)
+    record, clock = found.record, found.record.clock_mhz * 1e6
+    passes = timings(found.program.schedules, found.program.places, found.bytes_per_cycle)
     slowest = max(passes, key=lambda t: t.cycles)
     gap = max(0.0, (record.cycles - record.bound) / record.cycles)
     return Report(
-        name=build.graph.name,
+        name=found.graph.name,
         model=ModelFacts(file=Path(model.file).name, sha256=model.sha256, macs=model.macs, params=model.params),
         board=record.board,
         architecture="engine",
@@ -38,72 +37,69 @@ def make_report(build: Build, model: ModelRecord, simulation: SimulationRecord, 
             bytes_per_frame=sum(t.bytes for t in passes),
             limited_by=f"{slowest.limited_by} in {slowest.name}",
         ),
-        bound=best_rate(build, record.clock_mhz),
-        resources=usage_facts(engine_resources(build), build.board),
+        bound=best_rate(found, record.clock_mhz),
+        resources=usage_facts(engine_resources(found), found.board),
         solver=SolverFacts(
             name=record.solver, status="optimal" if gap < 1e-9 else "feasible", gap=gap, seconds=record.seconds
         ),
         verification=verification_facts(simulation),
         accuracy=accuracy_facts(simulation, None),
-        nodes=(*_unit_nodes(build, simulation), *_pass_nodes(build, passes, simulation.vectors)),
+        nodes=(*_unit_nodes(found, simulation), *_pass_nodes(found, passes, simulation.vectors)),
         notes=(
             *model.notes,
             *verification_notes(simulation),
-            f"memory at {build.bytes_per_cycle * clock / 1e9:.3g} GB/s; the host lays the first windows out"
-            if build.program.cut.folded
-            else f"memory at {build.bytes_per_cycle * clock / 1e9:.3g} GB/s",
+            f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s; the host lays the first windows out"
+            if found.program.cut.folded
+            else f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s",
         ),
         next_steps=(Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl"),),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},
         source=digest,
+        design=simulation.design,
     )
 
 
-def best_rate(build: Build, clock_mhz: float) -> Bound:
+def best_rate(found: Found, clock_mhz: float) -> Bound:
     """What no engine of these bit widths exceeds: the whole device multiplies, weights, input and answer move once."""
-    compute = clock_mhz * 1e6 / mac_cycles(build.graph, build.board)
-    first, last = build.program.schedules[0], build.program.schedules[-1]
-    weights = sum(p.weights for p in build.program.cut.passes) * build.program.shape.weight_bits // 8
-    ends = build.graph.input.size * build.program.shape.act_bits // 8 + last.p.out[2] * first.shape.act_bits // 8
-    memory = build.bytes_per_cycle * clock_mhz * 1e6 / (weights + ends)
+    compute = clock_mhz * 1e6 / mac_cycles(found.graph, found.board)
+    first, last = found.program.schedules[0], found.program.schedules[-1]
+    weights = sum(p.weights for p in found.program.cut.passes) * found.program.shape.weight_bits // 8
+    ends = found.graph.input.size * found.program.shape.act_bits // 8 + last.p.out[2] * first.shape.act_bits // 8
+    memory = found.bytes_per_cycle * clock_mhz * 1e6 / (weights + ends)
     ceilings = {"multipliers": compute, "memory": memory}
     least = min(ceilings, key=lambda name: ceilings[name])
     return Bound(fps=ceilings[least], limited_by=least, ceilings=ceilings)
 
 
-def engine_resources(build: Build) -> Resources:
+def engine_resources(found: Found) -> Resources:
     """The engine without the shell."""
-    shape = build.program.shape
+    shape = found.program.shape
     return convolution_cost(shape) + window_cost(shape) + banks_cost(shape) + fixed_cost(shape)
 
 
-def _unit_nodes(build: Build, simulation: SimulationRecord) -> list[NodeFacts]:
+def _unit_nodes(found: Found, simulation: SimulationRecord) -> list[NodeFacts]:
     """The units that have resources of their own, with a frame's cycles, and the shell."""
-    shape, shell = build.program.shape, build.board.shell
+    shape, shell = found.program.shape, found.board.shell
     costs = {"convolve": convolution_cost(shape), "window": window_cost(shape)}
     products = {"inputs": shape.inputs, "outputs": shape.outputs, "products_per_dsp": shape.products_per_dsp}
     facts = {"convolve": products, "window": {"lanes": shape.lanes, "taps": shape.taps}}
-    first = build.program.schedules[0].weight_words(0) * shape.weight_beats
-    found = []
-    for name in UNITS:
-        schedules = enumerate(build.program.schedules)
-        cycles = sum(s.cycles(build.program.following(i))[name] for i, s in schedules)
-        cycles += first if name == "convolve" else 0  # the entry that loads the first weights
+    nodes = []
+    for name, cycles in found.unit_cycles().items():
         counted = simulation.cycles[name] // simulation.images if simulation.images else None
         resources = costs.get(name, Resources())
         parallelism = facts.get(name, {"lanes": shape.lanes})
-        found.append(node_facts(name, "Unit", cycles, counted, resources, parallelism=parallelism))
+        nodes.append(node_facts(name, "Unit", cycles, counted, resources, parallelism=parallelism))
     banks = {"words": shape.bank_words, "small": shape.small_words}
-    found.append(node_facts("banks", "Memory", 0, None, banks_cost(shape), parallelism=banks))
-    found.append(node_facts("requantizers and transfers", "Unit", 0, None, fixed_cost(shape)))
-    found.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
-    return found
+    nodes.append(node_facts("banks", "Memory", 0, None, banks_cost(shape), parallelism=banks))
+    nodes.append(node_facts("requantizers and transfers", "Unit", 0, None, fixed_cost(shape)))
+    nodes.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
+    return nodes
 
 
-def _pass_nodes(build: Build, passes: list[Timing], vectors: Mapping[str, int]) -> list[NodeFacts]:
+def _pass_nodes(found: Found, passes: list[Timing], vectors: Mapping[str, int]) -> list[NodeFacts]:
     """A node a pass: its time, what limits it, what it moves and the frames that drove it by itself."""
-    kinds = ["Load", *(_kind(p) for p in build.program.cut.passes)]
-    seen = [None, *(vectors.get(p.result) for p in build.program.cut.passes)]
+    kinds = ["Load", *(_kind(p) for p in found.program.cut.passes)]
+    seen = [None, *(vectors.get(p.result) for p in found.program.cut.passes)]
     return [
         node_facts(
             t.name,

@@ -46,6 +46,13 @@ class Check:
     memory: Memory = DEFAULT_MEMORY
 
 
+@dataclass(frozen=True)
+class Hls4mlOptions:
+    """What is asked of hls4ml, whose project stands beside this one; it is stopped after ``seconds``."""
+
+    seconds: float = 600.0
+
+
 BACKENDS = ("fpgaflow", "hls4ml")
 
 

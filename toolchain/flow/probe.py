@@ -11,29 +11,26 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, prod
-from pathlib import Path
 
 import numpy as np
 
-from toolchain.errors import UserError
-from toolchain.files import digest_file
-from toolchain.flow.build import load_folder_images, load_hardware
+from toolchain.flow.build import Build
 from toolchain.flow.options import Check
-from toolchain.flow.records import ModelRecord, read_record
+from toolchain.flow.progress import silent
+from toolchain.flow.streaming import Streaming
 from toolchain.frontend.agreement import Coded, quantized_sources, quantizer_codes
 from toolchain.frontend.execute import execute_in_parts
-from toolchain.frontend.read import ModelFile, read_qonnx
+from toolchain.frontend.read import ModelFile
 from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.evaluate import values
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.store import load
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory, spans
 from toolchain.simulate.compare import TAP_SHARE, compared_taps
-from toolchain.simulate.csim import CSim, build
+from toolchain.simulate.csim import CSim
 
 FRAMES = 4
 FLOAT32_NOISE = 1e-3
@@ -96,25 +93,18 @@ def probe(
     return Probe(len(images), tuple(taps))
 
 
-def probe_build(folder: Path, check: Check) -> Probe:
-    """Probe the build in ``folder`` on a few of its verification images, the C simulation with it if it compiles.
+def probe_build(build: Build, check: Check) -> Probe:
+    """Probe ``build`` on a few of its verification images, with the C simulation of a streaming project.
 
     Raises:
         UserError: the build is incomplete, or its QONNX file is gone or has changed.
     """
-    record = read_record(ModelRecord, folder / "model.json")
-    path = Path(record.file)
-    if not path.is_file() or digest_file(path) != record.sha256:
-        raise UserError("the QONNX file of the build is gone or has changed", where=str(path), hint="export it again")
-    images = load_folder_images(folder, check).x[:FRAMES]
-    hardware, _ = load_hardware(folder)
-    csim = build(hardware, _project_files(folder), jobs=check.threads, frames=len(images))
-    return probe(read_qonnx(path), load(folder), images, csim, check.memory)
-
-
-def _project_files(folder: Path) -> dict[str, str]:
-    project = folder / "hls"
-    return {str(p.relative_to(project)): p.read_text() for p in sorted(project.rglob("*")) if p.is_file()}
+    model, design = build.demand_source(), build.design
+    images = build.images(check).x[:FRAMES]
+    csim = None
+    if isinstance(design, Streaming):
+        csim = design.csim(build.project.files, check, frames=len(images), progress=silent)
+    return probe(model, build.network.graph, images, csim, check.memory)
 
 
 def _model_taps(model: ModelFile, integer: Graph, images: Array, memory: Memory) -> list[Tap]:

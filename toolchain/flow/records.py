@@ -29,13 +29,35 @@ class ModelRecord(Record):
     fpgaflow: str = __version__
 
 
+class BuildRecord(Record):
+    """build.json: which ``architecture`` a build has, and ``notes`` on how it was chosen.
+
+    ``plans`` are the sha256 of the architecture's file as the latest searches wrote it: another one is a person's.
+    """
+
+    architecture: str
+    plans: list[str]
+    notes: list[str]
+    fpgaflow: str = __version__
+
+
+class ManifestRecord(Record):
+    """manifest.json: the sha256 of every file that was written to its folder, and the digest of the accelerator."""
+
+    design: str
+    files: dict[str, str]
+    fpgaflow: str = __version__
+
+
 class SimulationRecord(Record):
     """simulation.json: what was compared, what differed, and the cycles counted by unit over ``calls`` runs.
 
-    ``vectors`` are those that drove each unit by itself, ``vector_mismatches`` the elements it answered wrongly.
+    ``design`` is the digest of the accelerator, ``project`` that of the files that were simulated. ``vectors`` are
+    those that drove each unit by itself, ``vector_mismatches`` the elements it answered wrongly.
     """
 
-    graph: str
+    design: str
+    project: str
     data: str
     images: int
     qonnx_images: int
@@ -54,26 +76,35 @@ class SimulationRecord(Record):
 
 
 class Hls4mlRecord(Record):
-    """hls4ml.json: what hls4ml's project of the graph computes."""
+    """hls4ml.json: what hls4ml's project beside the accelerator of digest ``design`` computes."""
 
-    graph: str
+    design: str
     found: Hls4ml
     fpgaflow: str = __version__
 
 
+def record_text(record: Record) -> str:
+    """``record`` as JSON."""
+    return json.dumps(record.model_dump(), indent=1) + "\n"
+
+
 def write_record(record: Record, path: Path) -> None:
     """Write ``record`` as JSON by rename."""
-    write_text(path, json.dumps(record.model_dump(), indent=1) + "\n")
+    write_text(path, record_text(record))
 
 
-def read_record(kind: type[R], path: Path) -> R:
-    """The record in ``path``; UserError when it is missing or damaged."""
+def read_record(kind: type[R], path: Path, hint: str = "run 'fpgaflow export' again") -> R:
+    """The record in ``path``; ``hint`` is what helps where it is missing or damaged.
+
+    Raises:
+        UserError: it is.
+    """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError("no such file", where=str(path), hint="run the earlier stages first") from error
+        raise UserError("no such file", where=str(path), hint=hint) from error
     except ValueError as error:
-        raise UserError(f"not valid JSON: {error}", where=str(path)) from error
+        raise UserError(f"not valid JSON: {error}", where=str(path), hint=hint) from error
     if not isinstance(table, dict):
-        raise UserError("the file holds no JSON object", where=str(path))
+        raise UserError("the file holds no JSON object", where=str(path), hint=hint)
     return parse_record(kind, table, where=str(path))

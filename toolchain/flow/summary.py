@@ -9,6 +9,7 @@ from pathlib import Path
 from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
+from toolchain.flow.pace import model_cycles
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.hls_templates.limits import MEMORY_BITS
@@ -36,7 +37,7 @@ from toolchain.report.data import (
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import simulate, steady_interval
 from toolchain.units.cost import cost, graph_cost, reader_cost, writer_cost
-from toolchain.units.cycles import boundary_lanes, frame_cycles, graph_cycles, group_steps, prologue, stream_cycles
+from toolchain.units.cycles import boundary_lanes, graph_cycles, group_steps
 from toolchain.units.zeros import zero_weight_luts
 
 
@@ -89,6 +90,7 @@ def make_report(
         ),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},
         source=digest,
+        design=simulation.design,
     )
 
 
@@ -191,17 +193,19 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
     reader, writer = boundary_lanes(graph)
     output = values[graph.output]
 
-    def counted(name: str, once: int = 0) -> int | None:
+    model = model_cycles(graph)
+
+    def counted(name: str) -> int | None:
         """Cycles a frame, less what a unit spends once a call."""
         if not simulation.images or name not in simulation.cycles:
             return None
-        return (simulation.cycles[name] - once * simulation.calls) // simulation.images
+        return (simulation.cycles[name] - model[name][1] * simulation.calls) // simulation.images
 
     facts = [
         node_facts(
             "input_reader",
             "Read",
-            stream_cycles(graph.input, reader),
+            model[READ][0],
             counted(READ),
             reader_cost(graph.input, reader),
             parallelism={"lanes": reader},
@@ -212,13 +216,12 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
     for node in graph.nodes:
         if isinstance(node, Reshape):
             continue
-        once = 0 if node.parallelism is None else prologue(node, values[node.inputs[0]], node.parallelism)
         facts.append(
             node_facts(
                 node.name,
                 type(node).__name__,
-                frame_cycles(node, graph),
-                counted(node.name, once),
+                model[node.name][0],
+                counted(node.name),
                 cost(node, graph),
                 parallelism=_parallelism(node),
                 bits=_bits(node, values),
@@ -231,7 +234,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
         node_facts(
             "output_writer",
             "Write",
-            stream_cycles(output, writer),
+            model[WRITE][0],
             counted(WRITE),
             writer_cost(output, writer),
             parallelism={"lanes": writer},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import fields
+import zipfile
+import zlib
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Decoding, Encoding, InputType, Parallelism, QInt, Quantizer, Real, Value
 
 FORMAT = 2
+_HEADER = ("format", "fpgaflow", "source", "weights", "digest")
 _NODES = {cls.__name__: cls for cls in (*MODEL_OPS, *HARDWARE_OPS)}
 _RECORDS: dict[str, type] = {
     c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, InputType, Encoding, Decoding)
@@ -64,8 +67,17 @@ def _build(cls: type, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     return cls(**{key: _unpack(item, arrays) for key, item in record.items()})
 
 
-def save(graph: Graph, folder: Path, *, source_digest: str = "") -> str:
-    """Write graph.json and weights.npz below ``folder``; returns the graph's digest.
+@dataclass(frozen=True)
+class Stored:
+    """A ``graph`` as its files hold it, with its ``digest`` and the sha256 of the file it stems from."""
+
+    graph: Graph
+    digest: str
+    source: str
+
+
+def save(graph: Graph, folder: Path, *, source_digest: str = "") -> Stored:
+    """Write graph.json and weights.npz below ``folder``; ``load`` would return the same.
 
     ``source_digest`` is the sha256 of the file the graph stems from. The bytes depend on the graph alone.
     """
@@ -81,18 +93,22 @@ def save(graph: Graph, folder: Path, *, source_digest: str = "") -> str:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     weights = _array_digest(arrays)
-    digest = digest_bytes(json.dumps(record).encode() + weights.encode())
-    header = {"format": FORMAT, "fpgaflow": __version__, "source": source_digest, "weights": weights, "digest": digest}
+    digest = _graph_digest(record, weights)
+    header = dict(zip(_HEADER, (FORMAT, __version__, source_digest, weights, digest), strict=True))
     write_bytes(folder / "weights.npz", buffer.getvalue())
     write_text(folder / "graph.json", json.dumps(header | record, indent=1) + "\n")
-    return digest
+    return Stored(graph, digest, source_digest)
+
+
+def _graph_digest(record: dict[str, Any], weights: str) -> str:
+    return digest_bytes(json.dumps(record).encode() + weights.encode())
 
 
 def _array_digest(arrays: dict[str, np.ndarray]) -> str:
     return digest_bytes(b"".join(k.encode() + str(a.dtype).encode() + a.tobytes() for k, a in sorted(arrays.items())))
 
 
-def load(folder: Path) -> Graph:
+def load(folder: Path) -> Stored:
     """Read the graph that ``save`` wrote; UserError when the files are missing, damaged or of another version."""
     path = folder / "graph.json"
     try:
@@ -108,7 +124,7 @@ def load(folder: Path) -> Graph:
         if record["weights"] != _array_digest(arrays):
             raise UserError("weights.npz does not belong to graph.json", where=str(path), hint="lower the model again")
         nodes = tuple(_load_node(n, arrays) for n in record["nodes"])
-        return Graph(
+        graph = Graph(
             name=record["name"],
             input=_unpack(record["input"], arrays),
             nodes=nodes,
@@ -116,20 +132,13 @@ def load(folder: Path) -> Graph:
             encoding=_unpack(record["encoding"], arrays),
             decoding=_unpack(record["decoding"], arrays),
         )
+        content = {key: value for key, value in record.items() if key not in _HEADER}
+        if record["digest"] != _graph_digest(content, record["weights"]):
+            raise UserError("graph.json is not as it was written", where=str(path), hint="lower the model again")
+        return Stored(graph, str(record["digest"]), str(record["source"]))
     except FileNotFoundError as error:
         raise UserError("no such file", where=str(error.filename), hint="run 'fpgaflow lower' first") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"damaged graph file: {error}", where=str(path), hint="lower the model again") from error
-
-
-def stored_digest(folder: Path) -> str:
-    """The digest that ``save`` gave the graph in ``folder``; UserError when there is none."""
-    path = folder / "graph.json"
-    try:
-        return str(json.loads(path.read_text())["digest"])
-    except FileNotFoundError as error:
-        raise UserError("no such file", where=str(path), hint="run 'fpgaflow lower' first") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"damaged graph file: {error}", where=str(path), hint="lower the model again") from error
 
 

@@ -182,7 +182,10 @@ class Step(Facts):
 
 
 class Report(Facts):
-    """Everything a build tells; ``source`` is the digest of the graph file, ``tool`` maps programs to versions."""
+    """Everything a build tells; ``source`` is the digest of the graph file, ``tool`` maps programs to versions.
+
+    ``design`` is the digest of the accelerator, which hls/manifest.json and simulation.json carry too.
+    """
 
     name: str
     model: ModelFacts
@@ -203,6 +206,7 @@ class Report(Facts):
     next_steps: Several[Step] = ()
     tool: dict[str, str] = Field(default_factory=dict)
     source: str = ""
+    design: str = ""
 
 
 def to_json(report: Report) -> str:

@@ -1,0 +1,206 @@
+"""The engine architecture: all layers on one accelerator, pass by pass (engine.json)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.engine.candidates import Budget
+from toolchain.engine.csim import COUNTERS, EngineSim
+from toolchain.engine.cut import cut, refusals
+from toolchain.engine.drive import drive_passes
+from toolchain.engine.generate import generate, synthesis_script
+from toolchain.engine.layers import Cut, narrowed
+from toolchain.engine.precision import engine_widths
+from toolchain.engine.search import search as find_engine
+from toolchain.engine.search import search_below
+from toolchain.engine.tables import Program
+from toolchain.errors import UserError
+from toolchain.files import digest_bytes
+from toolchain.flow.architecture import Simulated
+from toolchain.flow.engine_found import EngineRecord, Found, memory_rate, record_of
+from toolchain.flow.engine_report import make_report
+from toolchain.flow.images import Images
+from toolchain.flow.inputs import chosen_encoding
+from toolchain.flow.options import Check, Search, prepared_board
+from toolchain.flow.progress import Progress
+from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, record_text
+from toolchain.flow.streaming import texts
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.encode import encode, predictions
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.live import frame_bytes
+from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.store import Stored
+from toolchain.ir.types import InputType
+from toolchain.lowering.pipeline import to_integer
+from toolchain.memory import spans
+from toolchain.report.data import Report
+
+FRAMES_A_THREAD = 8
+"""Frames that a thread simulates before they are compared."""
+
+MEMORY = "memory.bin"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine for a network; see ``Architecture``."""
+
+    name: ClassVar[str] = "engine"
+    file: ClassVar[str] = "engine.json"
+
+    network: Stored
+    found: Found
+
+    @property
+    def digest(self) -> str:
+        """Of the network, the engine and the places of the maps; how the engine was found is left out."""
+        facts = self.found.record.model_dump(include={"board", "clock_mhz", "shape", "placement"})
+        return digest_bytes(json.dumps([self.network.digest, facts], sort_keys=True).encode())
+
+    @property
+    def fps(self) -> float:
+        """Frames a second by the schedules."""
+        return self.found.record.clock_mhz * 1e6 / self.found.record.cycles
+
+    @classmethod
+    def explore(cls, network: Stored, search: Search, progress: Progress) -> Engine:
+        """The fastest engine.
+
+        Raises:
+            UserError: no engine runs the network or fits the board; or ``search`` asks for what engines do not have.
+        """
+        if search.plan is not None or search.target_fps is not None:
+            raise UserError("an engine takes no --plan and no --target-fps", hint="it is always the fastest that fits")
+        progress("explore", 0, 1)
+        passes, budget, clock = _task(network, search)
+        widest, *narrower = engine_widths(passes)
+        found = find_engine(narrowed(passes, widest), budget, time_limit=search.time_limit)
+        for bits in narrower:
+            found = search_below(found.cycles, narrowed(passes, bits), budget, time_limit=search.time_limit) or found
+        progress("explore", 1, 1)
+        return cls(network, Found(network.graph, record_of(found, network, search.board, clock)))
+
+    @classmethod
+    def faster(cls, network: Stored, search: Search, fps: float) -> Engine | None:
+        """An engine of more than ``fps`` frames a second, the fastest; None where there is none.
+
+        Raises:
+            UserError: no engine runs the network.
+        """
+        passes, budget, clock = _task(network, search)
+        cycles, found = clock * 1e6 / fps, None
+        for bits in engine_widths(passes):
+            found = search_below(cycles, narrowed(passes, bits), budget, time_limit=search.time_limit) or found
+            cycles = cycles if found is None else found.cycles
+        return (
+            None
+            if found is None
+            else cls(network, Found(network.graph, record_of(found, network, search.board, clock)))
+        )
+
+    @classmethod
+    def read(cls, network: Stored, folder: Path, *, by_hand: bool) -> Engine:
+        """The engine in ``folder``.
+
+        Raises:
+            UserError: the file is missing or damaged, not as the search wrote it, or of another network.
+        """
+        hint = "run 'fpgaflow export --architecture engine' again"
+        record = read_record(EngineRecord, folder / cls.file, hint)
+        if record.graph != network.digest:
+            raise UserError("engine.json was made for another graph", where=str(folder), hint=hint)
+        if by_hand:
+            raise UserError("engine.json is not as the search wrote it", where=str(folder), hint=hint)
+        return cls(network, Found(network.graph, record))
+
+    def text(self) -> str:
+        """The record as JSON."""
+        return record_text(self.found.record)
+
+    def generate(self) -> dict[str, str | bytes]:
+        """The engine's sources, the script that synthesizes them, and the network's memory image."""
+        program, record = self.found.program, self.found.record
+        return {
+            **generate(program.shape, len(program.memory)),
+            "run_hls.tcl": synthesis_script(self.found.board.part, record.clock_mhz),
+            MEMORY: program.memory.tobytes(),
+        }
+
+    def simulate(self, files: Mapping[str, bytes], images: Images, check: Check, progress: Progress) -> Simulated:
+        """Drive every pass, then run the engine on the images."""
+        graph, output = self.network.graph, answer_name(self.network.graph)
+        sources = {path: content for path, content in files.items() if path.startswith(("src/", "include/"))}
+        progress("compile", 0, 1)
+        simulation = EngineSim(graph, _with_memory(self.found.program, files.get(MEMORY, b"")), texts(sources))
+        progress("compile", 1, 1)
+        frame = simulation.frame_bytes + frame_bytes(graph)
+        threads = check.memory.frames(frame, "the engine's C simulation", check.threads)
+        driven = drive_passes(simulation, threads=threads)
+        wrong, seconds, cycles, classes = 0, 0.0, Counter[str](), []
+        for part in spans(len(images.x), threads * FRAMES_A_THREAD):
+            codes = encode(graph, images.x[part])
+            started = time.monotonic()
+            run = simulation.run(codes, threads=threads)
+            seconds += time.monotonic() - started
+            cycles.update(dict(zip(COUNTERS, (run.counts.sum(axis=0) * len(codes)).tolist(), strict=True)))
+            for i in range(len(codes)):
+                expected = evaluate(graph, codes[i : i + 1], taps=[output])[output]
+                wrong += int((expected[0] != run.codes[i]).sum())
+            answers = run.codes if output == graph.output else run.codes.argmax(axis=3)[..., None]
+            classes.append(predictions(graph, answers))
+            progress("simulate", part.stop, len(images.x))
+        where = driven.deviation or (f"the answer of {output}" if wrong else self._wrong_pace(cycles, len(images.x)))
+        return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images.x), driven)
+
+    def _wrong_pace(self, counted: Mapping[str, int], frames: int) -> str | None:
+        """The first unit whose ``counted`` cycles are not those of its schedules."""
+        for name, cycles in self.found.unit_cycles().items():
+            if counted[name] != frames * cycles:
+                took = f"unit '{name}' took {counted[name]:,} cycles for {frames} images"
+                return f"{took}, the model says {frames * cycles:,}"
+        return None
+
+    def report(self, model: ModelRecord, simulation: SimulationRecord) -> Report:
+        """The facts of the build."""
+        return make_report(self.found, model, simulation, self.network.digest)
+
+
+def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
+    """What the engine cannot run of the QONNX file ``model``, whose input is ``given``: every node and why."""
+    file = read_qonnx(model)
+    encoding, _ = chosen_encoding(file, given)
+    return [f"{where}: {why}" for where, why in refusals(to_integer(file.graph, encoding))]
+
+
+def answer_name(graph: Graph) -> str:
+    """The value that the engine answers with: an index of the largest is left to the host."""
+    last = graph.nodes[-1]
+    return last.inputs[0] if isinstance(last, ArgMax) else graph.output
+
+
+def _task(network: Stored, search: Search) -> tuple[Cut, Budget, float]:
+    """The passes of ``network``, what an engine for them may take, and its clock in MHz."""
+    board = prepared_board(search)
+    clock = search.clock_mhz or board.clock.default_mhz
+    return cut(network.graph), Budget(board.budget, memory_rate(board, clock)), clock
+
+
+def _with_memory(found: Program, content: bytes) -> Program:
+    """``found`` with the memory image that a project holds.
+
+    Raises:
+        UserError: it is of another size.
+    """
+    if len(content) != found.memory.nbytes:
+        raise UserError(f"{MEMORY} is of another engine", hint="run 'fpgaflow generate' again")
+    return replace(found, memory=np.frombuffer(content, dtype=found.memory.dtype).reshape(found.memory.shape))

@@ -1,0 +1,100 @@
+"""An engine as its record tells it (engine.json), with the memory image and the cycles that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from toolchain.boards import Board, load_board
+from toolchain.engine.cut import cut
+from toolchain.engine.layers import narrowed
+from toolchain.engine.schedule import UNITS
+from toolchain.engine.search import Engine as Result
+from toolchain.engine.shape import Shape
+from toolchain.engine.tables import Program, program
+from toolchain.errors import UserError
+from toolchain.ir.graph import Graph
+from toolchain.ir.store import Stored
+from toolchain.records import Record
+
+
+class EngineRecord(Record):
+    """engine.json: the engine found, where its maps lie, and the proof. ``cycles`` and ``bound`` are a frame's."""
+
+    graph: str
+    board: str
+    clock_mhz: float
+    shape: dict[str, int]
+    placement: dict[str, int]
+    cycles: float
+    bound: float
+    seconds: float
+    solver: str
+
+
+def record_of(found: Result, network: Stored, board: str, clock_mhz: float) -> EngineRecord:
+    """The record of what the search found for ``network``."""
+    return EngineRecord(
+        graph=network.digest,
+        board=board,
+        clock_mhz=clock_mhz,
+        shape={name: int(value) for name, value in asdict(found.shape).items()},
+        placement=found.placement,
+        cycles=found.cycles,
+        bound=found.bound,
+        seconds=found.seconds,
+        solver="highs",
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """An engine for ``graph``."""
+
+    graph: Graph
+    record: EngineRecord
+
+    @cached_property
+    def board(self) -> Board:
+        """The board it was found for."""
+        return load_board(self.record.board)
+
+    @cached_property
+    def program(self) -> Program:
+        """What it runs."""
+        facts: dict[str, Any] = self.record.shape | {
+            name: bool(self.record.shape[name]) for name in ("filters", "pools")
+        }
+        shape = Shape(**facts)
+        return program(narrowed(cut(self.graph), shape.weight_bits), shape, self.record.placement)
+
+    @property
+    def bytes_per_cycle(self) -> float:
+        """The memory's rate."""
+        return memory_rate(self.board, self.record.clock_mhz)
+
+    def unit_cycles(self) -> dict[str, int]:
+        """Cycles of a frame by unit, by the schedules."""
+        found, schedules = {}, self.program.schedules
+        first = schedules[0].weight_words(0) * self.program.shape.weight_beats  # the entry that loads the first weights
+        for name in UNITS:
+            cycles = sum(s.cycles(self.program.following(i))[name] for i, s in enumerate(schedules))
+            found[name] = cycles + (first if name == "convolve" else 0)
+        return found
+
+
+def memory_rate(board: Board, clock_mhz: float) -> float:
+    """Bytes a clock cycle between the board's memory and the fabric.
+
+    Raises:
+        UserError: the board's file does not tell what its memory keeps up.
+    """
+    rate = board.memory.sustained_bytes_per_second
+    if rate is None:
+        raise UserError(
+            f"the board {board.name} has no memory.sustained_bytes_per_second, which the engine needs",
+            hint="add it to its board.toml",
+        )
+    ports = board.memory.ports * board.memory.port_bits / 8
+    return min(rate / (clock_mhz * 1e6), ports)

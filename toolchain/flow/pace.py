@@ -1,0 +1,31 @@
+"""Cycles that the C simulation counted against those of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.maps import Reshape
+from toolchain.units.cycles import boundary_lanes, frame_cycles, prologue, stream_cycles
+
+
+def model_cycles(graph: Graph) -> dict[str, tuple[int, int]]:
+    """By unit of a HARDWARE graph: cycles a frame, and what it takes once a call."""
+    reader, writer = boundary_lanes(graph)
+    values = graph.values()
+    found = {READ: (stream_cycles(graph.input, reader), 0)}
+    for node in graph.nodes:
+        if not isinstance(node, Reshape):
+            once = 0 if node.parallelism is None else prologue(node, values[node.inputs[0]], node.parallelism)
+            found[node.name] = (frame_cycles(node, graph), once)
+    return found | {WRITE: (stream_cycles(values[graph.output], writer), 0)}
+
+
+def wrong_pace(graph: Graph, counted: Mapping[str, int], frames: int, calls: int) -> str | None:
+    """The first unit whose ``counted`` cycles for ``frames`` frames in ``calls`` calls are not the model's, or None."""
+    for name, (frame, once) in model_cycles(graph).items():
+        expected = frames * frame + calls * once
+        if counted[name] != expected:
+            return f"unit '{name}' took {counted[name]:,} cycles for {frames} images, the model says {expected:,}"
+    return None
