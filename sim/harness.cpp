@@ -42,14 +42,19 @@ namespace simulation = fpgaflow::simulation;
 
 namespace {
 
-void run(const std::int64_t* codes, std::int64_t* results, int frames) {
-    const simulation::Memory in = simulation::pack_frames<host::input>(codes, frames);
+// The words that the accelerator answers to those of `frames` frames.
+simulation::Memory answer(const simulation::Memory& in, int frames) {
     simulation::Memory out(std::size_t(frames) * host::output::words);
 #ifdef FPGAFLOW_BOUNDED
     simulation::Crew crew;
     simulation::crew = &crew;
 #endif
     FPGAFLOW_TOP(in.data(), out.data(), frames);
+    return out;
+}
+
+void run(const std::int64_t* codes, std::int64_t* results, int frames) {
+    const simulation::Memory out = answer(simulation::pack_frames<host::input>(codes, frames), frames);
     simulation::unpack_frames<host::output>(out, results, frames);
 }
 
@@ -61,6 +66,18 @@ FPGAFLOW_API int fpgaflow_run(const std::int64_t* codes, std::int64_t* results, 
     simulation::records.clear();
     simulation::cycles = cycles;
     return simulation::guarded([&] { run(codes, results, frames); }, message, message_size);
+}
+
+// Runs `frames` frames of words, pairs of 64 bits, the low half first. Counts and returns as fpgaflow_run does.
+FPGAFLOW_API int fpgaflow_run_words(const std::uint64_t* in, std::uint64_t* out, int frames, std::uint64_t* cycles,
+                                    char* message, int message_size) {
+    simulation::records.clear();
+    simulation::cycles = cycles;
+    const auto run_words = [&] {
+        const std::size_t count = std::size_t(frames) * host::input::words;
+        simulation::from_words(answer(simulation::to_words(in, count), frames), out);
+    };
+    return simulation::guarded(run_words, message, message_size);
 }
 
 #ifndef FPGAFLOW_BOUNDED

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.hls_templates.generate import driver, top_name, unit_ids
+from toolchain.hls_templates.generate import driver, ends, top_name, unit_ids
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.simulate.compiler import DRIVER, shared_library
@@ -102,6 +102,21 @@ class CSim:
         shape = self.graph.value(self.graph.output).shape
         return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype=np.int64)
 
+    def run_words(self, words: Array) -> Array:
+        """What the accelerator writes to memory, uint64 (frames, 2 * words a frame), for ``words`` laid out likewise.
+
+        A word of 128 bits is two, the low half first; the layout is that of ``host.hpp``.
+
+        Raises:
+            VerificationError: a unit read an empty stream or left words over; the stream is named.
+        """
+        reader, writer = ends(self.graph)
+        words = np.ascontiguousarray(words, dtype=np.uint64).reshape(-1, 2 * reader.words)
+        answers = np.empty((len(words), 2 * writer.words), dtype=np.uint64)
+        self._counts += self._started(self._library.fpgaflow_run_words, words, answers)
+        self.calls += 1
+        return answers
+
     def run_unit(self, name: str, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """What the unit ``name`` alone answers to ``inputs``, one array (N, H, W, C) in the IR's order a stream.
 
@@ -161,14 +176,15 @@ class CSim:
 
     def _call(self, library: ctypes.CDLL, codes: Array) -> tuple[Array, Array]:
         results = np.empty((len(codes), *self.graph.value(self.graph.output).shape), dtype=np.int64)
+        return results, self._started(library.fpgaflow_run, codes, results)
+
+    def _started(self, function: Callable[..., int], given: Array, answers: Array) -> Array:
+        """The cycles by unit of a run on the frames of ``given``, which fills ``answers``."""
         counts = np.zeros(len(self._ids), dtype=np.uint64)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        failed = library.fpgaflow_run(
-            _pointer(codes), _pointer(results), len(codes), _pointer(counts), message, MESSAGE_BYTES
-        )
-        if failed:
+        if function(_pointer(given), _pointer(answers), len(given), _pointer(counts), message, MESSAGE_BYTES):
             raise VerificationError(f"the C simulation stopped: {message.value.decode(errors='replace')}")
-        return results, counts
+        return counts
 
 
 def build(graph: Graph, files: Mapping[str, str], *, jobs: int = 2, frames: int = 1 << 30) -> CSim:

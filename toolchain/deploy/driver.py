@@ -1,0 +1,548 @@
+"""Runs the network of network.json on a board under PYNQ 3 or 4: `python3 accelerator.py --help`.
+
+Needs numpy and, on the board, pynq; Python 3.8 or later. From a program:
+
+    from accelerator import Accelerator
+    with Accelerator() as network:
+        classes = network.predict(images)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+START, DONE, IDLE, READY = 1, 2, 4, 8
+"""Bits of the register CTRL; DONE is cleared by reading it."""
+
+BLOCK_CODES = 1 << 17
+"""Codes packed at a time: their intermediate results stay in the cache."""
+
+ROUNDING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "RoundHalfEven": np.rint,
+    "RoundDown": np.floor,
+    "RoundUp": np.ceil,
+    "RoundToZero": np.trunc,
+    "RoundFromZero": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "RoundHalfFromZero": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+    "RoundHalfToZero": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
+}
+
+
+class BoardError(RuntimeError):
+    """The board, a file or an input is not as it must be: one line says what and where."""
+
+
+class Packing:
+    """How the codes of a frame lie in 128-bit words, which are pairs of uint64, the low half first.
+
+    A word holds as many whole groups of `lanes` codes as fit, the first in its lowest bits; a frame begins a new word.
+    """
+
+    def __init__(self, size: int, bits: int, signed: bool, lanes: int) -> None:
+        self.size, self.bits, self.signed = size, bits, signed
+        self.codes_a_word = 128 // (lanes * bits) * lanes
+        self.words = -(-size // self.codes_a_word)
+        self.code = np.dtype(("int" if signed else "uint") + ("8" if bits <= 8 else "16" if bits <= 16 else "64"))
+        self._scratch = np.zeros(0, np.uint8)
+
+    def pack(self, codes: np.ndarray, words: np.ndarray) -> None:
+        """Write integer `codes` (frames, size) to `words`, uint64 (frames, 2 * self.words)."""
+        frames = max(1, BLOCK_CODES // self.size)
+        for start in range(0, len(codes), frames):
+            part = codes[start : start + frames]
+            self._pack_block(part, words[start : start + len(part)].reshape(-1, 2))
+
+    def unpack(self, words: np.ndarray) -> np.ndarray:
+        """Codes int64 (frames, size) in `words`, uint64 (frames, 2 * self.words)."""
+        halves = words.reshape(-1, 2)
+        place = np.arange(self.codes_a_word) * self.bits
+        half, shift = place // 64, (place % 64).astype(np.uint64)
+        codes = halves[:, half] >> shift
+        over = np.flatnonzero(place % 64 + self.bits > 64)
+        if len(over):
+            codes[:, over] |= halves[:, half[over] + 1] << (np.uint64(64) - shift[over])
+        if self.bits < 64:
+            codes &= np.uint64((1 << self.bits) - 1)
+        signed = codes.view(np.int64)
+        if self.signed and self.bits < 64:
+            sign = np.int64(1 << (self.bits - 1))
+            signed = (signed ^ sign) - sign
+        return np.ascontiguousarray(signed.reshape(len(words), -1)[:, : self.size])
+
+    def _pack_block(self, codes: np.ndarray, words: np.ndarray) -> None:
+        """Write the `codes` of whole frames to `words` (count, 2)."""
+        lanes = self._padded(codes)
+        if self.codes_a_word * self.bits == 128 and self.bits in (1, 2, 4, 8, 16):
+            words.reshape(-1).view(np.uint8)[:] = self._squeezed(lanes.view(np.uint64)).view(np.uint8)
+            return
+        count = -(-self.codes_a_word * lanes.itemsize // 8)
+        rows, stride = -(-len(words) // 8) * 8, self.codes_a_word * lanes.itemsize
+        chunks = np.zeros((count, rows), np.uint64)  # eight bytes of every word each, the next word's codes at the end
+        for i in range(count):
+            np.copyto(chunks[i, : len(words)], np.ndarray((len(words),), np.uint64, self._scratch, 8 * i, (stride,)))
+        if stride % 8:
+            chunks[-1] &= np.uint64((1 << 8 * (stride % 8)) - 1)
+        squeezed = self._squeezed(chunks.reshape(-1))
+        pieces = squeezed.view(f"u{squeezed.nbytes // chunks.size}").reshape(count, rows)[:, : len(words)]
+        step, low, high = 8 // lanes.itemsize * self.bits, words[:, 0] * np.uint64(0), words[:, 1] * np.uint64(0)
+        for i, piece in enumerate(pieces):
+            wide = piece.astype(np.uint64)
+            if i * step < 64:
+                low |= wide << np.uint64(i * step)
+            if i * step >= 64:
+                high |= wide << np.uint64(i * step - 64)
+            elif i * step + step > 64:
+                high |= wide >> np.uint64(64 - i * step)
+        words[:, 0], words[:, 1] = low, high
+
+    def _padded(self, codes: np.ndarray) -> np.ndarray:
+        """The masked `codes` in the least of 8, 16 or 64 bits each, zeros behind a frame; they lie in the scratch."""
+        kind = np.dtype(f"u{self.code.itemsize}")
+        row = self.words * self.codes_a_word
+        needed = len(codes) * row * kind.itemsize + 8  # the last chunk of eight bytes may begin at the last code
+        if len(self._scratch) != needed:
+            self._scratch = np.zeros(needed, np.uint8)
+        flat = self._scratch[: needed - 8].view(kind)
+        rows = flat.reshape(len(codes), row)[:, : self.size]
+        np.copyto(rows, codes, casting="unsafe")
+        if self.signed and self.bits < 8 * kind.itemsize:
+            rows &= kind.type((1 << self.bits) - 1)
+        return flat
+
+    def _squeezed(self, chunks: np.ndarray) -> np.ndarray:
+        """uint64 `chunks` of codes in 8, 16 or 64 bits each, without the unused bits between the codes of a chunk."""
+        width, room = self.bits, 8 * self.code.itemsize
+        codes = 64 // room
+        while codes > 1 and width < room:
+            wide, shift = chunks.view(np.uint64), np.uint64(room - width)
+            if 2 * width <= room:
+                pairs = wide >> shift
+                pairs |= wide
+                chunks = pairs.view(f"u{room // 4}").astype(f"u{room // 8}")
+            else:
+                high = wide & np.uint64(sum(((1 << room) - 1) << at for at in range(room, 64, 2 * room)))
+                wide ^= high
+                high >>= shift
+                wide |= high
+                room *= 2
+            width, codes = 2 * width, codes // 2
+        return chunks
+
+
+class Encoder:
+    """Images to the codes of network.json's "input", exactly as the network was verified."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.shape = tuple(facts["shape"])
+        sizes = dict(zip("HWC", self.shape))
+        self.axes = facts["axes"][1:]
+        self.given = tuple(sizes[axis] for axis in self.axes)
+        table = facts["table"]
+        self.table = None if table is None else np.array(table, dtype=np.int64)
+
+    def codes(self, images: np.ndarray) -> np.ndarray:
+        """Codes (frames, H, W, C) of `images`: integers of the input's type, or real values."""
+        x = self._arranged(np.asarray(images))
+        if x.dtype.kind in "ui":
+            self._check_integers(x)
+            codes = self._of_integers(x)
+        elif x.dtype.kind == "f":
+            if not np.isfinite(x).all():
+                raise BoardError("the images hold NaN or infinity")
+            exact = not self.facts["quantized"] and not self.facts["rounds"]
+            codes = self._exact(x) if exact else self._rounded(x.astype(np.float32))
+        else:
+            raise BoardError(f"images of type {x.dtype}; give integers of the input's type, or float32 values")
+        return (codes + 1) // 2 if self.facts["signs_as_bits"] else codes
+
+    def _arranged(self, x: np.ndarray) -> np.ndarray:
+        """`images` as (frames, H, W, C): from the network's axes, channels last, or flat."""
+        height, width, channels = self.shape
+        if x.dtype == np.bool_:
+            x = x.astype(np.uint8)
+        if x.shape[1:] == self.shape and self.shape != self.given:
+            return x
+        flat = x.shape[1:] == (height * width * channels,)
+        grey = channels == 1 and x.shape[1:] == (height, width)
+        vector = self.axes == "C" and x.ndim > 1 and x[:1].size == channels
+        if not len(x) or not (flat or grey or vector or x.shape[1:] == self.given):
+            takes = f"{self.given} ({self.axes})"
+            raise BoardError(f"images of shape {x.shape}; the network takes (frames, *{takes})")
+        batch = x.reshape((len(x), *self.given))
+        return np.moveaxis(batch, 1 + self.axes.index("C"), -1).reshape((len(x), *self.shape))
+
+    def _check_integers(self, x: np.ndarray) -> None:
+        low, high = self.facts["low"], self.facts["high"]
+        kind = np.iinfo(x.dtype)
+        if (kind.min < low or kind.max > high) and (x.min() < low or x.max() > high):
+            raise BoardError(f"images reach {x.min()}..{x.max()}; the input takes {low}..{high}")
+        if self.facts["bipolar"] and not x.all():
+            raise BoardError("images hold 0; the input takes -1 and +1")
+
+    def _of_integers(self, x: np.ndarray) -> np.ndarray:
+        if not self.facts["quantized"]:
+            return x
+        if self.table is None:
+            return self._rounded(self._worth(x))
+        kind = np.int16 if self.table.min() < -128 or self.table.max() > 127 else np.int8
+        if self.table.shape[1] > 1:
+            return self.table.astype(kind)[x, np.arange(self.shape[2])]
+        if len(self.table) <= 256 and self.table.min() >= 0 and self.table.max() <= 255:
+            table = np.zeros(256, np.uint8)
+            table[: len(self.table)] = self.table[:, 0]
+            return np.frombuffer(x.astype(np.uint8).tobytes().translate(table.tobytes()), np.uint8).reshape(x.shape)
+        return np.take(self.table[:, 0].astype(kind), x)
+
+    def _worth(self, x: np.ndarray) -> np.ndarray:
+        """Real values (float32) of integers, by exact arithmetic and one rounding."""
+        steps, starts, whole = (self.facts["worth"][key] for key in ("steps", "starts", "whole"))
+        reach = max(steps) * max(-self.facts["low"], self.facts["high"]) + max(map(abs, starts))
+        kind: Any = np.int64 if max([reach, *whole]) < 1 << 62 else object
+        numerators = x.astype(kind) * np.array(steps, dtype=kind) + np.array(starts, dtype=kind)
+        return np.asarray((numerators / np.array(whole, dtype=kind)).astype(np.float32))
+
+    def _rounded(self, x: np.ndarray) -> np.ndarray:
+        rule = self.facts["rule"]
+        if rule["bipolar"]:
+            return np.where(x >= 0, 1, -1)
+        scale, zero = np.array(rule["scale"], dtype=np.float32), np.array(rule["zero"], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            position = x / scale + zero
+        codes = ROUNDING[rule["rounding"]](np.clip(position, rule["low"], rule["high"]))
+        return np.asarray(codes).astype(np.int64)
+
+    def _exact(self, x: np.ndarray) -> np.ndarray:
+        """The integers that real values are worth; the network rounds nothing in front of itself."""
+        scale, offset = np.array(self.facts["scale"]), np.array(self.facts["offset"])
+        exact = (x.astype(np.float64) - offset) / scale
+        integers = np.rint(exact)
+        if (np.abs(exact - integers) > 1e-3 + 2.0**-23 * np.abs(x / scale)).any():
+            raise BoardError(f"real values that are no integers * {scale} + {offset}, and the network rounds none")
+        integers = integers.astype(np.int64)
+        self._check_integers(integers)
+        return integers
+
+
+def read_hwh(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Base address and register offsets of the accelerator in the .hwh file of its bitstream.
+
+    The offsets of network.json hold where the file tells none; `{"base": ..., "range": ..., "registers": {...}}`.
+    """
+    if not path.is_file():
+        raise BoardError(f"no {path.name} beside the bitstream; copy all of board/")
+    data = path.read_bytes()
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise BoardError(f"{path.name} declares entities, which no .hwh file does")
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        raise BoardError(f"{path.name} is no .hwh file: {error}") from error
+    system = root.find("SYSTEMINFO")
+    name = None if system is None else system.get("NAME")
+    wanted, cell = facts["design"], facts["instance"]
+    if name != wanted:
+        raise BoardError(f"{path.name} describes the design '{name}', network.json '{wanted}'; copy all of board/")
+    module = next((m for m in root.iter("MODULE") if m.get("INSTANCE") == cell), None)
+    ranges = [m for m in root.iter("MEMRANGE") if m.get("INSTANCE") == cell]
+    if module is None or not ranges:
+        raise BoardError(f"{path.name} has no addressable cell '{cell}'")
+    base, high = int(ranges[0].get("BASEVALUE", "0"), 16), int(ranges[0].get("HIGHVALUE", "0"), 16)
+    registers = dict(facts["registers"])
+    for register in module.iter("REGISTER"):
+        offset = register.find("PROPERTY[@NAME='ADDRESS_OFFSET']")
+        if offset is not None:
+            found = register.get("NAME", "")
+            for known in (found, found[:-2] if found.endswith("_1") else found):  # halves of an address: in_r_1, in_r_2
+                if known in registers:
+                    registers[known] = int(offset.get("VALUE", "0"), 0)
+    return {"base": base, "range": high - base + 1, "registers": registers}
+
+
+def check_bitstream(path: Path, facts: dict[str, Any]) -> None:
+    """Raise BoardError unless `path` is there and its header, where it has one, names the design of network.json."""
+    if not path.is_file():
+        raise BoardError(f"no bitstream {path}; make it with run.sh and copy it beside network.json")
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head[:2] == b"\0\t" and head[13:14] == b"a":
+        name, wanted = head[16:].split(b"\0")[0].split(b";")[0].decode("ascii", "replace"), facts["design"]
+        if not name.startswith(wanted):
+            raise BoardError(f"{path.name} holds the design '{name}', network.json '{wanted}'; copy all of board/")
+
+
+class _Pair(NamedTuple):
+    """Views of the words read and written, the address for every pointer register, and the buffers behind them."""
+
+    input: Any
+    output: Any
+    addresses: dict[str, int]
+    buffers: list[Any]
+
+
+class Accelerator:
+    """The network on the board. Loads the bitstream that lies beside `network`, a path to network.json.
+
+    `batch` frames are packed into one pair of buffers while the accelerator works on the other.
+    """
+
+    def __init__(self, network: Any = None, batch: int = 64, timeout: float = 0.0) -> None:
+        path = Path(network) if network else Path(__file__).resolve().with_name("network.json")
+        if not path.is_file():
+            raise BoardError(f"no file {path}; copy all of board/")
+        self.facts = json.loads(path.read_text(encoding="utf-8"))
+        self.folder, self.timeout = path.parent, timeout
+        self.batch = batch if self.facts["memory"] is None else 1
+        if batch < 1:
+            raise BoardError(f"a batch of {batch} frames")
+        self.encoder = Encoder(self.facts["input"])
+        self.input, self.output = (self._packing(self.facts[end]) for end in ("input", "output"))
+        self.classes = self.facts["classes"]
+        bitstream = self.folder / (self.facts["design"] + ".bit")
+        check_bitstream(bitstream, self.facts)
+        self.map = read_hwh(bitstream.with_suffix(".hwh"), self.facts)
+        self._load(bitstream)
+
+    @staticmethod
+    def _packing(facts: dict[str, Any]) -> Packing:
+        return Packing(int(np.prod(facts["shape"])), facts["bits"], facts["signed"], facts["lanes"])
+
+    def _load(self, bitstream: Path) -> None:
+        """Program the device, set its clock, and only then allocate buffers."""
+        try:
+            import pynq
+            from pynq.ps import Clocks
+        except ImportError as error:
+            raise BoardError(
+                f"no PYNQ here ({error}); run this on the board, as root, in its PYNQ environment"
+            ) from error
+        self.pynq = pynq
+        self.overlay = pynq.Overlay(str(bitstream))
+        Clocks.fclk0_mhz = wanted = self.facts["clock_mhz"]
+        self.clock_mhz = float(Clocks.fclk0_mhz)
+        if self.clock_mhz > 1.01 * wanted:
+            raise BoardError(f"the clock is {self.clock_mhz:.1f} MHz; the design is for {wanted:.1f}")
+        self.registers = pynq.MMIO(self.map["base"], self.map["range"])
+        self.pairs = [self._pair() for _ in range(2)]
+
+    def _pair(self) -> _Pair:
+        """What one start works on: two buffers, or one memory image that holds the network's weights too."""
+        image, ports = self.facts["memory"], self.facts["ports"]
+        if image is None:
+            buffers = [self._buffer(packing.words * self.batch) for packing in (self.input, self.output)]
+            return _Pair(buffers[0], buffers[1], dict(zip(ports, (b.device_address for b in buffers))), buffers)
+        whole = self._buffer(image["words"])
+        whole[:] = np.fromfile(self.folder / image["file"], np.uint64)
+        whole.flush()
+        ends = ((image["input"], self.input), (image["output"], self.output))
+        views = [whole[2 * at : 2 * (at + packing.words)] for at, packing in ends]
+        return _Pair(views[0], views[1], dict.fromkeys(ports, whole.device_address), [whole])
+
+    def _buffer(self, words: int) -> Any:
+        """A contiguous, cached buffer of 128-bit words."""
+        try:
+            buffer = self.pynq.allocate(shape=(2 * words,), dtype=np.uint64, cacheable=True)
+        except (MemoryError, RuntimeError, OSError) as error:
+            raise BoardError(f"no buffer of {16 * words} bytes ({error}); ask for a smaller batch") from error
+        if buffer.nbytes < 16 * words:
+            raise BoardError(f"a buffer of {buffer.nbytes} bytes where {16 * words} are needed")
+        return buffer
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Class (frames,) of each of `images`."""
+        scores = self.scores(images)
+        flat = scores.reshape(len(scores), -1)
+        single = self.facts["output"]["scale"] is None and flat.shape[1] == 1  # the class itself
+        return flat[:, 0] if single else flat.argmax(axis=1)
+
+    def top(self, images: np.ndarray, k: int = 5) -> list:
+        """For each image the `k` best (class name, score), best first."""
+        scores = self.scores(images)
+        flat = scores.reshape(len(scores), -1)
+        best = np.argsort(-flat, axis=1, kind="stable")[:, :k]
+        return [[(self.name(c), float(row[c])) for c in order] for row, order in zip(flat, best)]
+
+    def name(self, index: int) -> str:
+        """Name of a class."""
+        return self.classes[index] if self.classes and index < len(self.classes) else str(index)
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Real values (frames, H, W, C) of the answers; the codes where they stand for none."""
+        codes, output = self.predict_codes(images), self.facts["output"]
+        if output["scale"] is None:
+            return codes
+        return codes * np.array(output["scale"]) + np.array(output["offset"])
+
+    def predict_codes(self, images: np.ndarray) -> np.ndarray:
+        """Output codes int64 (frames, H, W, C) of `images`."""
+        images = np.asarray(images)
+        if images.shape in (self.encoder.given, self.encoder.shape):
+            images = images[None]
+        return self.run(len(images), lambda part: self.encoder.codes(images[part]))
+
+    def run(self, count: int, codes: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """Output codes of `count` frames; `codes(part)` are the input codes of a slice of them."""
+        results = np.empty((count, *tuple(self.facts["output"]["shape"])), np.int64)
+        before = None
+        for turn, start in enumerate(range(0, count, self.batch)):
+            pair, part = self.pairs[turn % 2], slice(start, min(start + self.batch, count))
+            frames = part.stop - part.start
+            words = np.asarray(pair.input)[: 2 * frames * self.input.words].reshape(frames, -1)
+            self.input.pack(codes(part).reshape(frames, -1), words)
+            pair.input.flush()
+            if before is not None:
+                self._wait()
+            self._start(pair, frames)
+            if before is not None:
+                self._collect(*before, results)
+            before = pair, part
+        if before is not None:
+            self._wait()
+            self._collect(*before, results)
+        return results
+
+    def _collect(self, pair: _Pair, part: slice, results: np.ndarray) -> None:
+        """Put the answers in a pair's buffer where they belong."""
+        pair.output.invalidate()
+        frames = part.stop - part.start
+        words = np.asarray(pair.output)[: 2 * frames * self.output.words].reshape(frames, -1)
+        results[part] = self.output.unpack(words).reshape((frames, *results.shape[1:]))
+
+    def _start(self, pair: _Pair, frames: int) -> None:
+        offsets, count = self.map["registers"], self.facts["count"]
+        for name, address in pair.addresses.items():
+            self.registers.write(offsets[name], int(address) & 0xFFFFFFFF)
+            self.registers.write(offsets[name] + 4, int(address) >> 32)
+        self.registers.write(offsets[count["register"]], count["value"] or frames)
+        if not self.registers.read(offsets["CTRL"]) & IDLE:
+            raise BoardError(f"the accelerator is busy before its start: {self.state()}")
+        self.registers.write(offsets["CTRL"], START)
+        self._until = time.monotonic() + (self.timeout or 1.0 + 10.0 * self._expected(frames))
+        self._frames = frames
+
+    def _expected(self, frames: int) -> float:
+        """Seconds that `frames` frames should take."""
+        estimate = self.facts["estimate"]
+        return frames / estimate["fps"] + estimate["latency_ms"] / 1e3
+
+    def _wait(self) -> None:
+        control = self.map["registers"]["CTRL"]
+        while not self.registers.read(control) & DONE:
+            if time.monotonic() > self._until:
+                raise BoardError(f"{self._frames} frames are not done in time: {self.state()}")
+
+    def state(self) -> str:
+        """The registers as text."""
+        found = {name: self.registers.read(offset) for name, offset in sorted(self.map["registers"].items())}
+        bits = (("start", START), ("done", DONE), ("idle", IDLE), ("ready", READY))
+        control = "+".join(name for name, bit in bits if found["CTRL"] & bit) or "none"
+        return f"CTRL={control}, " + ", ".join(f"{name}=0x{found[name]:x}" for name in found if name != "CTRL")
+
+    def validate(self, samples: Any = None) -> dict[str, Any]:
+        """Run the stored samples and compare every code: images, wrong codes, and top-1 where classes are known."""
+        path = Path(samples) if samples else self.folder / "samples.npz"
+        with np.load(path, allow_pickle=False) as stored:
+            images, expected = stored["images"], stored["codes"]
+            labels = stored.get("labels", None)
+        wrong = int((self.predict_codes(images) != expected).sum())
+        found: dict[str, Any] = {"images": len(images), "codes": int(expected.size), "wrong_codes": wrong}
+        found["top1"] = None if labels is None else float((self.predict(images) == labels).mean())
+        return found
+
+    def benchmark(self, frames: int = 1000) -> dict[str, Any]:
+        """Rates of the accelerator by itself and of images to classes, and the time of one frame, on random frames."""
+        facts, rng = self.facts["input"], np.random.default_rng(0)
+        kind = np.uint8 if facts["low"] >= 0 and facts["high"] <= 255 else np.int64
+        images = rng.integers(facts["low"], facts["high"] + 1, (self.batch, *self.encoder.given), dtype=kind)
+        images = np.where(images > 0, 1, -1) if facts["bipolar"] else images
+        turns = max(1, -(-frames // self.batch))
+        single = self._seconds(1, min(turns, 100))
+        whole = self._seconds(self.batch, turns)
+        began = time.perf_counter()
+        self.run(turns * self.batch, lambda part: self.encoder.codes(images[: part.stop - part.start]))
+        end = time.perf_counter() - began
+        return {
+            "batch": self.batch,
+            "frames": turns * self.batch,
+            "fps": self.batch / whole,
+            "latency_ms": 1e3 * single,
+            "end_to_end_fps": turns * self.batch / end,
+        }
+
+    def _seconds(self, frames: int, turns: int) -> float:
+        """Median time of a run on `frames` frames that lie in the buffers."""
+        taken = []
+        for _ in range(turns):
+            began = time.perf_counter()
+            self._start(self.pairs[0], frames)
+            self._wait()
+            taken.append(time.perf_counter() - began)
+        return float(np.median(taken))
+
+    def close(self) -> None:
+        """Free the buffers."""
+        for buffer in [buffer for pair in self.pairs for buffer in pair.buffers]:
+            buffer.freebuffer()
+        self.pairs.clear()
+
+    def __enter__(self) -> Accelerator:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict[str, Any]:
+    """Everything that `fpgaflow measure` reads: validation, rates, and the accuracy on `images` where given."""
+    found: dict[str, Any] = {"kind": "board", "design": network.facts["design"], "clock_mhz": network.clock_mhz}
+    found["validation"] = network.validate()
+    found["benchmark"] = network.benchmark(frames)
+    if images is not None:
+        classes = network.predict(images)
+        found["accuracy"] = {"images": len(classes), "top1": float((classes == labels).mean())}
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    found["versions"] = dict(versions, pynq=str(getattr(network.pynq, "__version__", "unknown")))
+    found["machine"] = platform.machine()
+    return found
+
+
+def main() -> int:
+    """Validate, measure, and write board.json."""
+    parser = argparse.ArgumentParser(description="Check and measure the network on this board.")
+    parser.add_argument("--images", help=".npy file of test images; needs --labels")
+    parser.add_argument("--labels", help=".npy file of their classes")
+    parser.add_argument("--batch", type=int, default=64, help="frames a start of the accelerator")
+    parser.add_argument("--frames", type=int, default=1000, help="frames to measure on")
+    parser.add_argument("--out", default="board.json", help="file to write")
+    options = parser.parse_args()
+    if (options.images is None) != (options.labels is None):
+        parser.error("--images and --labels go together")
+    try:
+        images, labels = (
+            None if name is None else np.load(name, allow_pickle=False) for name in (options.images, options.labels)
+        )
+        with Accelerator(batch=options.batch) as network:
+            found = measure(network, images, labels, options.frames)
+    except (BoardError, OSError, ValueError) as error:
+        sys.stderr.write(f"accelerator.py: {error}\n")
+        return 2
+    Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    if found["validation"]["wrong_codes"]:
+        sys.stderr.write("accelerator.py: {wrong_codes} of {codes} codes are wrong\n".format(**found["validation"]))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
