@@ -156,7 +156,9 @@ class Encoder:
         x = self._arranged(np.asarray(images))
         if x.dtype.kind in "ui":
             self._check_integers(x)
-            codes = self._of_integers(x)
+            if self.table is not None:
+                return self._looked_up(x)
+            codes = self._rounded(self._worth(x)) if self.facts["quantized"] else x
         elif x.dtype.kind == "f":
             if not np.isfinite(x).all():
                 raise BoardError("the images hold NaN or infinity")
@@ -190,19 +192,17 @@ class Encoder:
         if self.facts["bipolar"] and not x.all():
             raise BoardError("images hold 0; the input takes -1 and +1")
 
-    def _of_integers(self, x: np.ndarray) -> np.ndarray:
-        if not self.facts["quantized"]:
-            return x
-        if self.table is None:
-            return self._rounded(self._worth(x))
-        kind = np.int16 if self.table.min() < -128 or self.table.max() > 127 else np.int8
+    def _looked_up(self, x: np.ndarray) -> np.ndarray:
+        """The codes of integers by the table, which has one column or one a channel."""
+        assert self.table is not None
         if self.table.shape[1] > 1:
-            return self.table.astype(kind)[x, np.arange(self.shape[2])]
-        if len(self.table) <= 256 and self.table.min() >= 0 and self.table.max() <= 255:
-            table = np.zeros(256, np.uint8)
-            table[: len(self.table)] = self.table[:, 0]
-            return np.frombuffer(x.astype(np.uint8).tobytes().translate(table.tobytes()), np.uint8).reshape(x.shape)
-        return np.take(self.table[:, 0].astype(kind), x)
+            return self.table[x, np.arange(self.shape[2])]
+        column = self.table[:, 0]
+        if column.min() < 0 or column.max() > 255:
+            return column[x]
+        table = np.zeros(256, np.uint8)
+        table[: len(column)] = column
+        return np.frombuffer(x.astype(np.uint8).tobytes().translate(table.tobytes()), np.uint8).reshape(x.shape)
 
     def _worth(self, x: np.ndarray) -> np.ndarray:
         """Real values (float32) of integers, by exact arithmetic and one rounding."""

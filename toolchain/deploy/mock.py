@@ -100,7 +100,7 @@ class Board:
         """Bytes of the device's memory; a BoardFault outside every buffer."""
         for buffer in self.buffers:
             first = address - buffer._start
-            if 0 <= first and first + size <= buffer.nbytes:
+            if first >= 0 and first + size <= buffer.nbytes:
                 return buffer.memory[first : first + size]
         raise BoardFault(f"the accelerator reaches {size} bytes at 0x{address:x}, outside every buffer")
 

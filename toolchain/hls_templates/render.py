@@ -32,10 +32,13 @@ def one_line(text: str) -> str:
 
 
 @cache
-def environment() -> jinja2.Environment:
-    """The environment: a missing variable is an error, so is a number that is no int; blocks leave no blank lines."""
+def environment(package: str = _PACKAGE) -> jinja2.Environment:
+    """The environment of a package's templates: a missing variable is an error, so is a number that is no int.
+
+    Blocks leave no blank lines.
+    """
     env = jinja2.Environment(
-        loader=jinja2.PackageLoader(_PACKAGE),
+        loader=jinja2.PackageLoader(package),
         undefined=jinja2.StrictUndefined,
         finalize=plain,
         trim_blocks=True,
@@ -48,9 +51,9 @@ def environment() -> jinja2.Environment:
     return env
 
 
-def render(template: str, variables: Mapping[str, Any]) -> str:
-    """The text of ``templates/TEMPLATE.j2``."""
-    return environment().get_template(f"{template}.j2").render(variables)
+def render(template: str, variables: Mapping[str, Any], package: str = _PACKAGE) -> str:
+    """The text of ``templates/TEMPLATE.j2`` of ``package``."""
+    return environment(package).get_template(f"{template}.j2").render(variables)
 
 
 @cache

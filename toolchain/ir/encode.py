@@ -57,14 +57,20 @@ def worth(given: InputType, integers: Array) -> Array:
     """Real values (float32) of ``integers`` (..., C): what a float framework feeds the network; 0 is exact."""
     if given.is_pixel and integers.size > given.high + 1:
         return _looked_up(worth(given, np.arange(given.high + 1)[:, None]), integers)
-    size = max(len(given.scale), len(given.offset))
-    scale, offset = (v if len(v) == size else v * size for v in (given.scale, given.offset))
-    whole = [lcm(s.denominator, o.denominator) for s, o in zip(scale, offset, strict=True)]
-    steps, starts = ([int(n * d) for n, d in zip(numbers, whole, strict=True)] for numbers in (scale, offset))
+    steps, starts, whole = worth_terms(given)
     reach = max(steps) * max(-given.low, given.high) + max(map(abs, starts))
     kind: type = np.int64 if max(reach, *whole) < 1 << 62 else object  # Python's integers have no end
     numerators: Array = integers.astype(kind) * np.array(steps, dtype=kind) + np.array(starts, dtype=kind)
     return np.asarray((numerators / np.array(whole, dtype=kind)).astype(np.float32))
+
+
+def worth_terms(given: InputType) -> tuple[list[int], list[int], list[int]]:
+    """Steps, starts and denominators, one a channel or one in all: n is worth (n * step + start) / denominator."""
+    size = max(len(given.scale), len(given.offset))
+    scale, offset = (v if len(v) == size else v * size for v in (given.scale, given.offset))
+    whole = [lcm(s.denominator, o.denominator) for s, o in zip(scale, offset, strict=True)]
+    steps, starts = ([int(n * d) for n, d in zip(numbers, whole, strict=True)] for numbers in (scale, offset))
+    return steps, starts, whole
 
 
 def _looked_up(table: Array, integers: Array) -> Array:

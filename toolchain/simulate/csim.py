@@ -102,6 +102,12 @@ class CSim:
         shape = self.graph.value(self.graph.output).shape
         return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype=np.int64)
 
+    @property
+    def words_a_frame(self) -> tuple[int, int]:
+        """Words of 128 bits that a frame takes in memory, before and behind the accelerator."""
+        reader, writer = ends(self.graph)
+        return reader.words, writer.words
+
     def run_words(self, words: Array) -> Array:
         """What the accelerator writes to memory, uint64 (frames, 2 * words a frame), for ``words`` laid out likewise.
 
@@ -110,9 +116,9 @@ class CSim:
         Raises:
             VerificationError: a unit read an empty stream or left words over; the stream is named.
         """
-        reader, writer = ends(self.graph)
-        words = np.ascontiguousarray(words, dtype=np.uint64).reshape(-1, 2 * reader.words)
-        answers = np.empty((len(words), 2 * writer.words), dtype=np.uint64)
+        read, written = self.words_a_frame
+        words = np.ascontiguousarray(words, dtype=np.uint64).reshape(-1, 2 * read)
+        answers = np.empty((len(words), 2 * written), dtype=np.uint64)
         self._counts += self._started(self._library.fpgaflow_run_words, words, answers)
         self.calls += 1
         return answers

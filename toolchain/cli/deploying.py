@@ -1,0 +1,43 @@
+"""Commands on the way to a board: deploy, measure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from toolchain.cli.options import DataOption, Folder, ImagesOption, LabelsOption, check_of
+from toolchain.terminal import console
+
+
+def deploy(
+    folder: Folder,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove synthesis results of another design.")] = False,
+    trial: Annotated[bool, typer.Option("--try", help="Run the driver that is there on a mock board instead.")] = False,
+) -> None:
+    """Write deploy/: scripts to the bitstream, a driver for PYNQ, samples with their answers, and a README."""
+    if trial:
+        _try(folder)
+        return
+    from toolchain.deploy.package import ARCHIVE
+    from toolchain.deploy.package import deploy as run
+
+    target = run(folder, check_of(images, labels, data, 1000, 0, 2, "2G"), overwrite=overwrite)
+    console().print(f"Deployment: {target}, and {folder / ARCHIVE}; next: {target / 'README.md'}", soft_wrap=True)
+
+
+def _try(folder: Folder) -> None:
+    from rich.table import Table
+
+    from toolchain.deploy.trial import try_driver
+
+    table = Table("frames a start", "starts", "images", "codes", "wrong codes", "top-1")
+    for found in try_driver(folder):
+        top1 = "" if found.top1 is None else f"{found.top1:.2%}"
+        counts = (found.batch, found.starts, found.images, found.codes, found.wrong_codes)
+        table.add_row(*(f"{n:,}" for n in counts), top1)
+    console().print(table)
+    console().print("the driver's answers on the mock board are the integer network's", soft_wrap=True)

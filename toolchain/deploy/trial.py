@@ -1,0 +1,126 @@
+"""The driver of a build, unchanged, on a mock board whose accelerator is the compiled C simulation."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from toolchain.deploy.mock import Board, Memory, bitstream, hardware_handoff, installed
+from toolchain.deploy.package import BOARD, DRIVER, FOLDER, NETWORK, SAMPLES
+from toolchain.errors import UserError, VerificationError
+from toolchain.flow.build import load_hardware
+from toolchain.simulate.csim import CSim
+from toolchain.simulate.csim import build as build_csim
+
+BATCHES = (1, 7, 64)
+"""Frames a start that a trial is made with: one, a number that leaves a rest, and the driver's own."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the driver found on the mock board: ``batch`` frames a start, wrong codes of how many."""
+
+    batch: int
+    starts: int
+    images: int
+    codes: int
+    wrong_codes: int
+    top1: float | None
+
+
+def load_driver(path: Path) -> ModuleType:
+    """The driver in the file ``path`` as a module of its own."""
+    spec = importlib.util.spec_from_file_location(f"driver_{abs(hash(path))}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and named tuples look their module up
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[spec.name]
+    return module
+
+
+def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Callable[[Mapping[str, int], Memory], None]:
+    """The hardware of a streaming build: it reads words at its first pointer and writes them at its second."""
+    source, target = facts["ports"]
+    reader, writer = csim.words_a_frame
+
+    def run(registers: Mapping[str, int], memory: Memory) -> None:
+        frames = registers[facts["count"]["register"]]
+        words = memory(registers[source], 16 * reader * frames).view(np.uint64).reshape(frames, -1)
+        memory(registers[target], 16 * writer * frames)[:] = csim.run_words(words).view(np.uint8).reshape(-1)
+
+    return run
+
+
+def mock_board(folder: Path, facts: Mapping[str, Any], **settings: Any) -> Board:
+    """A board with the accelerator of the build in ``folder``; ``settings`` are those of `Board`."""
+    graph, _ = load_hardware(folder)
+    project = folder / "hls"
+    files = {str(p.relative_to(project)): p.read_text() for p in sorted(project.rglob("*")) if p.is_file()}
+    csim = build_csim(graph, files, frames=1000)
+    return Board(streaming_accelerator(csim, facts), facts["registers"], facts["base"], **settings)
+
+
+@contextmanager
+def on_the_board(folder: Path) -> Iterator[Path]:
+    """A copy of deploy/board/ of the build in ``folder``, with the files that Vivado would add; it vanishes.
+
+    Raises:
+        UserError: the build has no deploy/.
+    """
+    source = folder / FOLDER / BOARD
+    if not (source / NETWORK).is_file():
+        raise UserError(f"no {source}", hint="run 'fpgaflow deploy' without --try first")
+    facts = json.loads((source / NETWORK).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="fpgaflow-board-") as name:
+        home = Path(name) / BOARD
+        home.mkdir()
+        for file in source.iterdir():
+            if file.suffix not in (".bit", ".hwh"):
+                shutil.copy2(file, home)
+        (home / f"{facts['design']}.bit").write_bytes(bitstream(facts["design"]))
+        (home / f"{facts['design']}.hwh").write_text(hardware_handoff(facts), encoding="utf-8")
+        yield home
+
+
+def try_driver(folder: Path) -> list[Trial]:
+    """Run the driver of the build in ``folder`` on its samples, at several batches.
+
+    Raises:
+        UserError: the build has no deploy/, or its driver stops.
+        VerificationError: a code is not the integer network's.
+    """
+    found = []
+    with on_the_board(folder) as home:
+        facts = json.loads((home / NETWORK).read_text(encoding="utf-8"))
+        driver = load_driver(home / DRIVER)
+        board = mock_board(folder, facts)
+        for batch in BATCHES:
+            before = board.starts
+            with installed(board):
+                try:
+                    with driver.Accelerator(home / NETWORK, batch=batch) as network:
+                        checked = network.validate()
+                except driver.BoardError as error:
+                    raise UserError(f"the driver stopped: {error}", where=str(folder / FOLDER)) from error
+            counts = (checked["images"], checked["codes"], checked["wrong_codes"])
+            found.append(Trial(batch, board.starts - before, *counts, checked["top1"]))
+    wrong = next((trial for trial in found if trial.wrong_codes), None)
+    if wrong is not None:
+        raise VerificationError(
+            f"the driver's answers differ: {wrong.wrong_codes} of {wrong.codes} codes of {SAMPLES}, batch {wrong.batch}"
+        )
+    return found
