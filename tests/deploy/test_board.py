@@ -22,7 +22,7 @@ from toolchain.dse.explore import explore
 from toolchain.ir.encode import encode, predictions, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.passes.to_hardware import to_hardware
+from toolchain.passes.pipeline import to_hardware
 
 
 def _explored(graph: Graph) -> Graph:
@@ -42,7 +42,7 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "convolutions of 6 bits, explored": lambda: _explored(conv_net(bits=6)),
     "residual": residual_net,
     "grouped": grouped_net,
-    "a map at the end": unet,
+    "a map at the end": lambda: _explored(unet()),
     "class on chip": _argmax,
 }
 
@@ -83,7 +83,8 @@ def test_a_thousand_frames_are_right_in_every_batch(small: Placed) -> None:
 
 @pytest.mark.needs_gxx
 def test_the_best_classes_come_with_their_names(tmp_path: Path) -> None:
-    placed = place(mlp(), tmp_path, classes=["ant", "bee", "cat", "dog"])
+    b = Builder((1, 1, 12), 3, signed=True)
+    placed = place(b.graph(b.matvec(b.input, 4)), tmp_path, classes=["ant", "bee", "cat", "dog"])
     images = random_inputs(placed.graph.encoding, (3, *placed.graph.input.shape))  # type: ignore[arg-type]
     with installed(placed.board), placed.network() as network:
         codes = network.predict_codes(images).reshape(3, -1)
@@ -157,8 +158,9 @@ def test_the_program_runs_where_numpy_is_all_there_is(
             (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "runner.py").write_text(RUNNER)
     csim = small.csim
+    assert csim is not None
     numbers = [str(n) for n in (*csim.words_a_frame, len(csim.cycles()))]
-    command = [str(bare), "runner.py", csim.path, *numbers, broken, "--frames", "64"]
+    command = [str(bare), "runner.py", csim._library._name, *numbers, broken, "--frames", "64"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == code, done.stderr
@@ -182,7 +184,7 @@ def idle(tmp_path: Path) -> Placed:
     return place(mlp(), tmp_path, compiled=False)
 
 
-DESIGN = "net_0123abcd"
+DESIGN = "mlp_0123abcd"
 """Of the tests' networks."""
 
 
@@ -235,7 +237,7 @@ def test_a_buffer_too_small_or_none_is_named(broken: str, message: str, idle: Pl
 def test_a_time_out_names_the_registers(idle: Placed) -> None:
     """No hang: which frames, and what every register holds."""
     idle.board.broken = "hangs"
-    first, second = 0x1_0000_1000, 0x1_0000_2000
+    first, second = 0x1_0000_1000, 0x1_0000_3000
     assert _error(idle, timeout=0.05) == (
         "3 frames are not done in time: CTRL=start, GIER=0x0, IP_IER=0x0, IP_ISR=0x0, frames=0x3, "
         f"in_r=0x{first & 0xFFFFFFFF:x}, out_r=0x{second & 0xFFFFFFFF:x}"
@@ -279,7 +281,7 @@ def test_a_buffer_that_is_packed_while_it_is_read_shows(small: Placed, monkeypat
 
 @pytest.mark.needs_gxx
 def test_registers_are_where_the_handoff_says(small: Placed, tmp_path: Path) -> None:
-    """Hardware with other offsets, as a mailbox makes them, works by its .hwh; without its registers the table holds."""
+    """Hardware with other offsets, as a mailbox makes them, works by its .hwh; where that has none, the table holds."""
     moved = {name: at + (8 if at >= 0x10 else 0) for name, at in small.facts["registers"].items()}
     path = small.home / f"{small.facts['design']}.hwh"
     own, offsets = path.read_text(encoding="utf-8"), small.board.offsets

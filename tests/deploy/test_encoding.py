@@ -15,9 +15,9 @@ from tests.hardware import serial
 from toolchain.deploy.driver import BoardError, Encoder
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Layout
-from toolchain.hls_templates.host import ROUNDING
 from toolchain.ir.encode import encode, host_values, random_inputs
 from toolchain.ir.graph import Graph
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import UNIT_PIXEL, Encoding, InputType, Quantizer
 
 SHAPE = (4, 5, 3)
@@ -39,7 +39,7 @@ ENCODINGS = {
     "exact": Encoding(InputType(-8, 7, (EIGHTH,))),
     "fixed<16,6>": Encoding(InputType(-(1 << 15), (1 << 15) - 1, (Fraction(1, 1024),), rounds=True)),
     "signed, quantized": Encoding(SIGNED, Quantizer((0.05,), 2, -64, 63), outside=True),
-    **{mode: Encoding(SIGNED, Quantizer((0.33,), 1, -9, 9, rounding=mode)) for mode in ROUNDING},
+    **{mode.value: Encoding(SIGNED, Quantizer((0.33,), 1, -9, 9, rounding=mode)) for mode in Rounding},
 }
 
 

@@ -28,13 +28,13 @@ BLOCK_CODES = 1 << 17
 """Codes packed at a time: their intermediate results stay in the cache."""
 
 ROUNDING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "RoundHalfEven": np.rint,
-    "RoundDown": np.floor,
-    "RoundUp": np.ceil,
-    "RoundToZero": np.trunc,
-    "RoundFromZero": lambda x: np.sign(x) * np.ceil(np.abs(x)),
-    "RoundHalfFromZero": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
-    "RoundHalfToZero": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
+    "ROUND": np.rint,
+    "FLOOR": np.floor,
+    "CEIL": np.ceil,
+    "DOWN": np.trunc,
+    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
 }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.hls_templates.generate import End, ends, top_name
-from toolchain.hls_templates.host import ROUNDING
 from toolchain.ir.encode import host_rule, pixel_codes, worth_terms
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Decoding, Encoding
@@ -122,7 +121,7 @@ def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
             "zero": rule.zero.tolist(),
             "low": rule.low,
             "high": rule.high,
-            "rounding": ROUNDING[rule.rounding],
+            "rounding": rule.rounding.value,
             "bipolar": rule.bipolar,
         },
     }
