@@ -57,13 +57,15 @@ def load_deployable(folder: Path) -> Deployable:
     """The build in ``folder``.
 
     Raises:
-        UserError: a file of it is missing; or it was never verified, or is not exact.
+        UserError: a file of it is missing, or it is not exact.
     """
     graph, plan = load_hardware(folder)
     board, interface = load_board(plan.board), streaming_interface(graph)
     model, report = read_record(ModelRecord, folder / "model.json"), read_report(folder)
     if not (folder / "hls" / "src" / "top.cpp").is_file():
         raise UserError("no hls/ to deploy", where=str(folder), hint="run 'fpgaflow generate' and 'simulate' first")
+    if report.verification.csim_mismatches != 0 or report.verification.vector_mismatches:
+        raise UserError("the build is not exact", where=str(folder), hint="'fpgaflow simulate' says where it deviates")
     facts = network_facts(
         graph,
         board,
