@@ -73,7 +73,7 @@ def test_the_scripts_are_golden(scripts: dict[str, str], name: str) -> None:
 
 @pytest.mark.parametrize("options", ["", "part", "smartconnect", "part smartconnect"])
 def test_the_block_design_is_whole(scripts: dict[str, str], options: str, tmp_path: Path) -> None:
-    """Every pin, interface and address is connected; the bitstream, its hand-off and the figures lie where they must."""
+    """Every pin, interface and address is connected; the bitstream, its hand-off and its figures are where they must."""
     done = run_build(tmp_path, scripts["build.tcl"], options)
     assert done.code == 0, done.error
     name = options.replace(" ", "_") or "board"
