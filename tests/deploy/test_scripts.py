@@ -20,7 +20,6 @@ from tests.hardware import Target, serial
 from toolchain.boards import load_board
 from toolchain.deploy.facts import streaming_interface
 from toolchain.deploy.package import Deployable, script_files
-from toolchain.flow.records import ModelRecord
 from toolchain.hls_templates.generate import generate
 
 STANDINS = Path(__file__).with_name("vivado.tcl")
@@ -40,9 +39,8 @@ def interpreter() -> list[str]:
 def scripts() -> dict[str, str]:
     """The scripts of a small network."""
     graph = serial(mlp())
-    record = ModelRecord(file="mlp.onnx", sha256="0", macs=1, params=1, data=None, axes="NC", input="uint2", notes=[])
     facts, interface = facts_of(graph, axes="NC"), streaming_interface(graph)
-    build = Deployable(Path(), graph, load_board("zu3eg"), interface, record, facts)
+    build = Deployable(graph, load_board("zu3eg"), interface, "NC", facts)
     return {path: str(text) for path, text in script_files(build).items()}
 
 
@@ -73,7 +71,7 @@ def test_the_scripts_are_golden(scripts: dict[str, str], name: str) -> None:
 
 @pytest.mark.parametrize("options", ["", "part", "smartconnect", "part smartconnect"])
 def test_the_block_design_is_whole(scripts: dict[str, str], options: str, tmp_path: Path) -> None:
-    """Every pin, interface and address is connected; the bitstream, its hand-off and its figures are where they must."""
+    """Every pin, interface and address is connected; the bitstream and what goes with it are in place."""
     done = run_build(tmp_path, scripts["build.tcl"], options)
     assert done.code == 0, done.error
     name = options.replace(" ", "_") or "board"

@@ -24,8 +24,11 @@ def deploy(
         return
     from toolchain.deploy.package import ARCHIVE
     from toolchain.deploy.package import deploy as run
+    from toolchain.flow.build import opened
 
-    target = run(folder, check_of(images, labels, data, 1000, 0, 2, "2G"), overwrite=overwrite)
+    check = check_of(images, labels, data, 1000, 0, 2, "2G")
+    with opened(folder, "deploy") as build:
+        target = run(build, check, overwrite=overwrite)
     console().print(f"Deployment: {target}, and {folder / ARCHIVE}; next: {target / 'README.md'}", soft_wrap=True)
 
 
@@ -33,9 +36,10 @@ def _try(folder: Folder) -> None:
     from rich.table import Table
 
     from toolchain.deploy.trial import try_driver
+    from toolchain.flow.build import Build
 
     table = Table("frames a start", "starts", "images", "codes", "wrong codes", "top-1")
-    for found in try_driver(folder):
+    for found in try_driver(Build(folder)):
         top1 = "" if found.top1 is None else f"{found.top1:.2%}"
         counts = (found.batch, found.starts, found.images, found.codes, found.wrong_codes)
         table.add_row(*(f"{n:,}" for n in counts), top1)

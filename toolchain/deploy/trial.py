@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from toolchain.deploy.mock import Board, Memory, bitstream, hardware_handoff, installed
-from toolchain.deploy.package import BOARD, DRIVER, FOLDER, NETWORK, SAMPLES
+from toolchain.deploy.package import BOARD, DRIVER, FOLDER, MOST_SAMPLES, NETWORK, SAMPLES, deployable
 from toolchain.errors import UserError, VerificationError
-from toolchain.flow.build import load_hardware
+from toolchain.flow.build import Build
+from toolchain.flow.options import Check
+from toolchain.flow.progress import silent
+from toolchain.flow.streaming import Streaming
 from toolchain.simulate.csim import CSim
-from toolchain.simulate.csim import build as build_csim
 
 BATCHES = (1, 7, 64)
 """Frames a start that a trial is made with: one, a number that leaves a rest, and the driver's own."""
@@ -65,23 +67,28 @@ def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Callable[[Map
     return run
 
 
-def mock_board(folder: Path, facts: Mapping[str, Any], **settings: Any) -> Board:
-    """A board with the accelerator of the build in ``folder``; ``settings`` are those of `Board`."""
-    graph, _ = load_hardware(folder)
-    project = folder / "hls"
-    files = {str(p.relative_to(project)): p.read_text() for p in sorted(project.rglob("*")) if p.is_file()}
-    csim = build_csim(graph, files, frames=1000)
-    return Board(streaming_accelerator(csim, facts), facts["registers"], facts["base"], **settings)
+def mock_board(build: Build, facts: Mapping[str, Any]) -> Board:
+    """A board with the accelerator of ``build``.
+
+    Raises:
+        UserError: network.json is of another accelerator; or its architecture has no driver.
+    """
+    if deployable(build).facts["design"] != facts["design"]:
+        raise UserError(f"{build.folder / FOLDER} is of another accelerator", hint="run 'fpgaflow deploy' again")
+    design = build.design
+    assert isinstance(design, Streaming)
+    csim = design.csim(build.project.files, Check(), frames=MOST_SAMPLES * len(BATCHES), progress=silent)
+    return Board(streaming_accelerator(csim, facts), facts["registers"], facts["base"])
 
 
 @contextmanager
-def on_the_board(folder: Path) -> Iterator[Path]:
-    """A copy of deploy/board/ of the build in ``folder``, with the files that Vivado would add; it vanishes.
+def on_the_board(build: Build) -> Iterator[Path]:
+    """A copy of deploy/board/ of ``build``, with the files that Vivado would add; it vanishes.
 
     Raises:
         UserError: the build has no deploy/.
     """
-    source = folder / FOLDER / BOARD
+    source = build.folder / FOLDER / BOARD
     if not (source / NETWORK).is_file():
         raise UserError(f"no {source}", hint="run 'fpgaflow deploy' without --try first")
     facts = json.loads((source / NETWORK).read_text(encoding="utf-8"))
@@ -96,18 +103,18 @@ def on_the_board(folder: Path) -> Iterator[Path]:
         yield home
 
 
-def try_driver(folder: Path) -> list[Trial]:
-    """Run the driver of the build in ``folder`` on its samples, at several batches.
+def try_driver(build: Build) -> list[Trial]:
+    """Run the driver in deploy/ of ``build`` on its samples, at several batches.
 
     Raises:
         UserError: the build has no deploy/, or its driver stops.
         VerificationError: a code is not the integer network's.
     """
     found = []
-    with on_the_board(folder) as home:
+    with on_the_board(build) as home:
         facts = json.loads((home / NETWORK).read_text(encoding="utf-8"))
         driver = load_driver(home / DRIVER)
-        board = mock_board(folder, facts)
+        board = mock_board(build, facts)
         for batch in BATCHES:
             before = board.starts
             with installed(board):
@@ -115,7 +122,7 @@ def try_driver(folder: Path) -> list[Trial]:
                     with driver.Accelerator(home / NETWORK, batch=batch) as network:
                         checked = network.validate()
                 except driver.BoardError as error:
-                    raise UserError(f"the driver stopped: {error}", where=str(folder / FOLDER)) from error
+                    raise UserError(f"the driver stopped: {error}", where=str(build.folder / FOLDER)) from error
             counts = (checked["images"], checked["codes"], checked["wrong_codes"])
             found.append(Trial(batch, board.starts - before, *counts, checked["top1"]))
     wrong = next((trial for trial in found if trial.wrong_codes), None)
