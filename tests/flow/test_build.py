@@ -1,0 +1,277 @@
+"""A build is read once, is told apart from a person's work, and refuses what was made of something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import toolchain.dse.explore
+import toolchain.flow.build
+import toolchain.flow.streaming
+from tests.onnx_models import conv_bn_relu
+from toolchain.cli import main
+from toolchain.engine.tables import TABLE_BEATS
+from toolchain.errors import UserError
+from toolchain.flow.build import Build
+from toolchain.flow.engine import Engine
+from toolchain.flow.streaming import Streaming
+from toolchain.ir.text import to_text
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run the command line beside the network net.onnx; returns exit code, standard output and the error line."""
+    monkeypatch.chdir(tmp_path)
+    conv_bn_relu(tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fpgaflow", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        output, error = capsys.readouterr()
+        lines = [line.removeprefix("fpgaflow: ") for line in error.splitlines() if line.startswith("fpgaflow: ")]
+        return code, output, "\n".join(lines)
+
+    return call
+
+
+EXPORT = ("export", "net.onnx", "--out", "b", "--images", "x.npy", "--qonnx-images", "0")
+
+
+@pytest.mark.needs_gxx
+def test_an_export_reads_its_graph_at_most_once_and_builds_the_hardware_twice(
+    run: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for the depths; the explorer's own calls are counted apart. A stage alone reads each part once."""
+    counts = Counter[str]()
+
+    def counted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def call(*arguments: object, **keys: object) -> object:
+            counts[f"{module.__name__}.{name}"] += 1
+            return real(*arguments, **keys)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(toolchain.flow.build, "load")
+    counted(toolchain.flow.build, "read_record")
+    counted(toolchain.flow.build, "read_project")
+    counted(toolchain.flow.streaming, "to_hardware")
+    counted(toolchain.flow.streaming, "read_plan")
+    counted(toolchain.dse.explore, "to_hardware")
+    assert run(*EXPORT)[0] == 0
+    assert counts.pop("toolchain.dse.explore.to_hardware") > 0
+    assert counts["toolchain.flow.build.load"] <= 1 and counts["toolchain.flow.streaming.to_hardware"] <= 2
+
+    counts.clear()
+    assert run("report", "b")[0] == 0
+    assert counts == {
+        "toolchain.flow.build.load": 1,
+        "toolchain.flow.build.read_record": 3,  # model, build, simulation
+        "toolchain.flow.build.read_project": 1,
+        "toolchain.flow.streaming.read_plan": 1,
+        "toolchain.flow.streaming.to_hardware": 1,
+    }
+
+
+@pytest.mark.needs_gxx
+def test_what_export_knows_is_what_a_stage_reads(run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = list[Build]()
+    real = toolchain.flow.stages.report
+    monkeypatch.setattr(toolchain.flow.stages, "report", lambda build: known.append(build) or real(build))
+    assert run(*EXPORT)[0] == 0
+    (before,), after = known, Build(tmp_path / "b")
+
+    assert (before.model, before.record, before.simulation) == (after.model, after.record, after.simulation)
+    assert before.project == after.project and before.network.digest == after.network.digest
+    assert isinstance(before.design, Streaming) and isinstance(after.design, Streaming)
+    assert before.design.plan == after.design.plan and before.design.digest == after.design.digest
+    assert to_text(before.design.hardware) == to_text(after.design.hardware)
+
+
+@pytest.mark.needs_gxx
+def test_everything_made_of_a_plan_carries_its_digest(run: Call, tmp_path: Path) -> None:
+    assert run(*EXPORT)[0] == 0
+    read = {name: json.loads((tmp_path / "b" / name).read_text()) for name in FILES}
+    digests = {table["design"] for table in read.values()}
+
+    assert digests == {Build(tmp_path / "b").design.digest}
+
+
+FILES = ("hls/manifest.json", "simulation.json", "report.json")
+
+
+@pytest.mark.needs_gxx
+def test_a_new_plan_is_reported_and_simulated_only_when_hls_is_its_own(run: Call) -> None:
+    assert run(*EXPORT)[0] == 0
+    assert run("explore", "b", "--target-fps", "5000")[0] == 0
+    for command in ("report", "simulate"):
+        code, _, error = run(command, "b")
+        assert (code, error) == (2, "hls/ was made from another plan.json [b]; run 'fpgaflow generate' again")
+    assert run("generate", "b")[0] == 0
+    code, _, error = run("report", "b")
+    assert (code, error) == (2, "simulation.json is of another hls/ [b]; run 'fpgaflow simulate' again")
+    assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+
+
+@pytest.mark.needs_gxx
+def test_hls_that_was_changed_by_hand_is_simulated_before_it_is_reported(run: Call, tmp_path: Path) -> None:
+    assert run(*EXPORT)[0] == 0
+    source = next((tmp_path / "b" / "hls" / "src" / "units").iterdir())
+    source.write_text(source.read_text() + "// mine\n")
+    code, _, error = run("report", "b")
+    assert (code, error) == (2, "hls/ was changed after it was simulated [b]; run 'fpgaflow simulate' again")
+    assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+
+    code, _, error = run("generate", "b")
+    assert code == 2
+    assert error == f"b/hls would be replaced, and this tool did not write b/{source.relative_to(tmp_path / 'b')}; " + (
+        "move it away or give --overwrite"
+    )
+    source.unlink()
+    code, _, error = run("simulate", "b")
+    assert code == 2 and error.endswith("run 'fpgaflow generate' again")
+
+
+@pytest.mark.needs_gxx
+def test_cycles_that_are_not_the_models_fail_the_build(run: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every code is right: only the count of one unit is not."""
+    from toolchain.flow import pace
+
+    real = pace.frame_cycles
+    monkeypatch.setattr(pace, "frame_cycles", lambda node, graph: real(node, graph) + 1)
+    code, _, error = run(*EXPORT)
+
+    assert code == 3
+    assert re.fullmatch(
+        r"the build is not exact: 0 codes of the C simulation differ; unit '\w+' took [\d,]+ cycles for 4 images, "
+        r"the model says [\d,]+",
+        error,
+    )
+    assert run("report", "b")[0] == 3
+
+
+@pytest.mark.needs_gxx
+def test_an_engine_reports_and_simulates_its_own_hls(run: Call, tmp_path: Path) -> None:
+    """A changed memory image is simulated, and found; a streaming plan makes its project stale; both records stay."""
+    assert run(*EXPORT, "--architecture", "engine")[0] == 0
+    memory = tmp_path / "b" / "hls" / "memory.bin"
+    image = memory.read_bytes()
+    design = Build(tmp_path / "b").design
+    assert isinstance(design, Engine)
+    behind = design.found.program.passes * TABLE_BEATS * 16  # addresses stay, weights and constants change
+    memory.write_bytes(image[:behind] + bytes(byte ^ 0x05 for byte in image[behind:]))
+    assert run("report", "b")[0] == 2
+    assert run("simulate", "b", "--images", "x.npy")[0] == 3
+    memory.write_bytes(b"short")
+    assert run("simulate", "b", "--images", "x.npy")[::2] == (
+        2,
+        "memory.bin is of another engine; run 'fpgaflow generate' again",
+    )
+    assert run("generate", "b", "--overwrite")[0] == 0
+    assert run("simulate", "b", "--images", "x.npy")[0] == 0
+    assert run("explore", "b")[0] == 0
+    assert run("report", "b")[::2] == (2, "hls/ was made from another plan.json [b]; run 'fpgaflow generate' again")
+    assert Build(tmp_path / "b").record.architecture == "streaming"
+    assert run(*EXPORT)[0] == 0, "nothing here is a person's"
+
+
+@pytest.mark.needs_gxx
+@pytest.mark.parametrize("name", ["notes.txt", "vitis/vitis_project/design.bit", "hls/vitis_project/design.bit"])
+def test_what_a_person_put_into_a_build_is_not_replaced_unless_asked_to(name: str, run: Call, tmp_path: Path) -> None:
+    assert run(*EXPORT)[0] == 0
+    own = tmp_path / "b" / name
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_bytes(b"\x00\xffhours of work")
+    before = {path: path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()}
+    code, _, error = run(*EXPORT)
+
+    assert code == 2
+    assert error == (
+        f"the build b would be replaced, and this tool did not write b/{name}; move it away or give --overwrite"
+    )
+    assert {path: path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()} == before
+    for command in ("simulate", "report"):
+        assert run(command, "b")[0] == 0
+    assert run("generate", "b")[0] == (2 if name.startswith("hls/") else 0)
+    assert own.is_file()
+    assert run(*EXPORT, "--overwrite")[0] == 0
+    assert not own.exists() and not list(tmp_path.glob(".b*"))
+
+
+@pytest.mark.needs_gxx
+def test_a_plan_by_hand_is_built_but_nothing_is_proved_of_it_and_no_search_replaces_it(
+    run: Call, tmp_path: Path
+) -> None:
+    assert run(*EXPORT)[0] == 0
+    path = tmp_path / "b" / "plan.json"
+    path.write_text(path.read_text().replace('"clock_mhz": 250.0', '"clock_mhz": 200.0'))
+    assert run("generate", "b")[0] == run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+
+    assert (report["clock_mhz"], report["solver"]["status"], report["solver"]["gap"]) == (200.0, "given by hand", None)
+    for command, what in ((("explore", "b"), "the plan"), (EXPORT, "the build b")):
+        code, _, error = run(*command)
+        assert code == 2
+        assert error == f"{what} would be replaced, and this tool did not write b/plan.json; " + (
+            "move it away or give --overwrite"
+        )
+    assert run("explore", "b", "--overwrite")[0] == 0 and "250.0" in path.read_text()
+
+
+def test_what_killed_commands_leave_behind_is_not_a_persons(run: Call, tmp_path: Path) -> None:
+    assert run("explore", "net.onnx", "--out", "b")[0] == 0
+    for name in (".hls.12-0123abcd.partial", ".hls4ml.x1"):
+        (tmp_path / "b" / name).mkdir()
+        (tmp_path / "b" / name / "half").write_text("x")
+    (tmp_path / "b" / ".plan.json.12-0123abcd").write_text("x")
+    assert [*toolchain.flow.build.foreign_files(tmp_path / "b")] == []
+
+
+def test_lowering_into_another_folder_or_a_file_is_refused(run: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "graph.json").write_text("x")
+    assert run("lower", "net.onnx", "--out", "mine")[::2] == (
+        2,
+        "the folder mine holds something else than a build; give another --out",
+    )
+    assert run("lower", "net.onnx", "--out", "x.npy")[::2] == (2, "x.npy is a file; give a folder with --out")
+    assert run("report", "gone")[::2] == (
+        2,
+        "no build folder: gone; run 'fpgaflow lower' or 'fpgaflow export' first",
+    )
+
+
+def test_a_manifest_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    from toolchain.flow.project import read_project
+
+    (tmp_path / "manifest.json").write_text(json.dumps({"design": "", "files": {"../secret": ""}, "fpgaflow": "0"}))
+    with pytest.raises(UserError, match=re.escape("the path '../secret' leads out of the folder")):
+        read_project(tmp_path, "fpgaflow generate")
+
+
+@pytest.mark.needs_gxx
+def test_a_build_is_as_readable_as_the_umask_says(run: Call, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert run(*EXPORT)[0] == 0
+    finally:
+        os.umask(before)
+    modes = {path.is_dir(): path.stat().st_mode & 0o777 for path in (tmp_path / "b").rglob("*")}
+    assert modes == {True: 0o755, False: 0o644}
