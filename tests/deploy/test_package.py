@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.onnx_models import conv_bn_relu
+from tests.deploy.conftest import CHECK
 from toolchain.deploy.package import deploy, deployable
 from toolchain.deploy.trial import BATCHES, try_driver
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
-from toolchain.flow.options import Check, Search
+from toolchain.flow.options import Search
 from toolchain.flow.simulate import simulate
 from toolchain.flow.stages import export, generate
 from toolchain.ir.encode import encode
@@ -23,22 +23,6 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.store import load
 
 pytestmark = pytest.mark.needs_gxx
-CHECK = Check(count=8, qonnx_images=8)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build of a small network, verified on images that are kept beside it."""
-    folder = tmp_path_factory.mktemp("exported")
-    model = conv_bn_relu(folder / "net.onnx")
-    export(model, folder / "build", Search(architecture="streaming"), CHECK)
-    return folder / "build"
-
-
-@pytest.fixture
-def build(exported: Path, tmp_path: Path) -> Path:
-    """A copy of it to work on."""
-    return Path(shutil.copytree(exported, tmp_path / "build"))
 
 
 def test_a_deployment_is_whole_and_its_archive_repeats_it(build: Path) -> None:

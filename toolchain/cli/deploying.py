@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,3 +46,17 @@ def _try(folder: Folder) -> None:
         table.add_row(*(f"{n:,}" for n in counts), top1)
     console().print(table)
     console().print("the driver's answers on the mock board are the integer network's", soft_wrap=True)
+
+
+def measure(
+    folder: Folder,
+    files: Annotated[list[Path], typer.Argument(help="board.json of the driver, vivado.json of build.tcl.")],
+) -> None:
+    """Read what a board and Vivado measured back into the report."""
+    from toolchain.deploy.measure import measure as run
+    from toolchain.flow.build import opened
+    from toolchain.report.terminal import render
+
+    with opened(folder, "measure") as build:
+        console().print(render(run(build, files)))
+    console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)

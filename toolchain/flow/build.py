@@ -30,7 +30,7 @@ HLS, HLS4ML = "hls", "hls4ml"
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
     "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",
-    "hls4ml.json", "pareto.json", "bits.json", "deploy.zip",
+    "hls4ml.json", "pareto.json", "bits.json", "deploy.zip", "measured.json",
 )  # fmt: skip
 """What the stages write into a build folder, beside the projects, which have a manifest each."""
 

@@ -17,6 +17,7 @@ from toolchain.flow.build import HLS, Build, build_name, demand_build, staged
 from toolchain.flow.choice import choose
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
 from toolchain.flow.inputs import chosen_encoding
+from toolchain.flow.measured import with_measured
 from toolchain.flow.options import Check, Hls4mlOptions, Search, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
@@ -165,6 +166,6 @@ def report(build: Build) -> Report:
     """
     simulation, record = build.simulation, build.record
     model = build.model.model_copy(update={"notes": [*build.model.notes, *record.notes]})
-    summary = beside(build, build.design.report(model, simulation))
+    summary = with_measured(build, beside(build, build.design.report(model, simulation)))
     write_report(summary, build.folder)
     return summary

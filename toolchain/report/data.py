@@ -174,6 +174,31 @@ class NodeFacts(Facts):
     origin: Several[str]
 
 
+class Measured(Facts):
+    """What a board and Vivado's placed design showed; None: not measured.
+
+    ``fps`` are the accelerator's in batches of ``batch`` frames, ``end_to_end_fps`` those of images to classes.
+    ``wrong_codes`` of ``codes`` differ from the integer network. ``resources`` are the whole design's, with the shell,
+    ``accelerator`` its own. Slack is the worst; below zero the clock is not met.
+    """
+
+    clock_mhz: Amount | None = None
+    fps: Amount | None = None
+    latency_ms: Amount | None = None
+    end_to_end_fps: Amount | None = None
+    batch: Count | None = None
+    codes: Count | None = None
+    wrong_codes: Count | None = None
+    top1: Share | None = None
+    images: Count | None = None
+    resources: dict[str, Count] | None = None
+    accelerator: dict[str, Count] | None = None
+    slack_ns: float | None = None
+    hold_slack_ns: float | None = None
+    board_software: str = ""
+    vivado: str = ""
+
+
 class Step(Facts):
     """Something to do next, and the command that does it."""
 
@@ -202,6 +227,7 @@ class Report(Facts):
     training: Training | None = None
     fifo: Fifos | None = None
     hls4ml: Hls4ml | None = None
+    measured: Measured | None = None
     notes: Several[str] = ()
     next_steps: Several[Step] = ()
     tool: dict[str, str] = Field(default_factory=dict)

@@ -88,6 +88,7 @@ def to_html(report: Report) -> str:
         driven=view.driven(report),
         limited_by=view.limited_by(report),
         bound_share=view.bound_share(report),
+        compared=view.compared(report),
         meters=resource_meters(report),
         bars=cycle_bars(report, charted),
         stacks=stacks,

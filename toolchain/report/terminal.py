@@ -14,6 +14,7 @@ from toolchain.report.view import (
     Verdict,
     bottlenecks,
     bound_share,
+    compared,
     conclude,
     counted,
     counts_differ,
@@ -42,6 +43,8 @@ def render(report: Report) -> Group:
     if hidden > 0:
         line = f"The {NODE_LIMIT} slowest of {len(report.nodes)} nodes; {hidden} faster ones are in report.json."
         parts.append(Text(line, style="dim"))
+    if report.measured is not None:
+        parts.append(measured_table(report))
     parts += [Text(f"Note: {_plain(note)}") for note in report.notes]
     return Group(*parts)
 
@@ -112,6 +115,16 @@ def resource_table(report: Report) -> Table:
         numbers = (f"{usage.used:,}", f"{usage.budget:,}", f"{usage.available:,}", percent(used_share(usage)))
         style = "red" if over_budget(usage) else None
         table.add_row(RESOURCES[kind], _bar(usage), *numbers, style=style)
+    return table
+
+
+def measured_table(report: Report) -> Table:
+    """What a board and Vivado showed, beside the estimates."""
+    table = _table("Measured")
+    for heading in ("", "Estimated", "Measured", "Apart"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for row in compared(report):
+        table.add_row(row.name, row.estimated, row.measured, row.difference)
     return table
 
 

@@ -114,6 +114,46 @@ def counted(report: Report) -> str:
     return f"C simulation counts the same cycles as the model for {which} nodes"
 
 
+@dataclass(frozen=True)
+class Compared:
+    """One quantity as text: estimated, measured, and how far the measured one is from the estimate."""
+
+    name: str
+    estimated: str
+    measured: str
+    difference: str = ""
+
+
+def compared(report: Report) -> tuple[Compared, ...]:
+    """Everything that was measured beside what was estimated of it."""
+    found = report.measured
+    if found is None:
+        return ()
+    rows = []
+
+    def add(name: str, estimate: float | None, value: float | None, unit: str = "") -> None:
+        if value is None:
+            return
+        apart = "" if not estimate else f"{100 * (value / estimate - 1):+.1f} %"
+        estimated = "" if estimate is None else f"{number(estimate)}{unit}"
+        rows.append(Compared(name, estimated, f"{number(value)}{unit}", apart))
+
+    add("Frames a second", report.estimate.fps, found.fps)
+    add("Latency", report.estimate.latency_ms, found.latency_ms, " ms")
+    add("Images to classes a second", None, found.end_to_end_fps)
+    add("Clock", report.clock_mhz, found.clock_mhz, " MHz")
+    if found.top1 is not None:
+        own = "" if report.accuracy is None else percent(report.accuracy.top1, 2)
+        rows.append(Compared("Top-1", own, f"{percent(found.top1, 2)} of {plural(found.images or 0, 'image')}"))
+    if found.wrong_codes is not None:
+        rows.append(Compared("Wrong codes", "0", f"{found.wrong_codes:,} of {found.codes or 0:,}"))
+    for kind, title in RESOURCES.items():
+        add(title, getattr(report.resources, kind).used, (found.resources or {}).get(kind))
+    if found.slack_ns is not None:
+        rows.append(Compared("Worst slack", "", f"{found.slack_ns:.3f} ns"))
+    return tuple(rows)
+
+
 def number(value: float) -> str:
     """Three significant digits, or a whole number with separators from 100 on."""
     if abs(value) >= 99.95:
