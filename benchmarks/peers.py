@@ -15,7 +15,6 @@ from toolchain.dse.explore import plan_of
 from toolchain.dse.problem import Decision, Option, Problem
 from toolchain.dse.solve import solve
 from toolchain.errors import UserError
-from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.ops.window import Window
@@ -24,6 +23,7 @@ from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.resources import Resources, total
 from toolchain.units.cost import graph_cost
 from toolchain.units.cycles import graph_cycles
+from toolchain.units.fabric import products_per_dsp
 
 FINN_WORD_BITS = 36  # mvau_wwidth_max: weights that a PE reads a cycle
 FINN_STEP = 1.2  # of the ladder of targets

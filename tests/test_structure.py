@@ -13,7 +13,7 @@ import toolchain
 ROOT = Path(toolchain.__file__).parent
 FLOORS = (
     "__init__", "errors", "paths", "files", "locks", "records", "resources", "memory", "plan", "ir", "boards",
-    "frontend", "lowering", "hls_templates", "units", "simulate", "passes", "dse", "engine", "config", "train",
+    "frontend", "lowering", "units", "hls_templates", "simulate", "passes", "dse", "engine", "config", "train",
     "export", "report", "hls4ml_backend", "flow", "deploy", "terminal", "cli",
 )  # fmt: skip
 """Every package and top-level module, lowest first: each may import those in front of it."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.luts.design import Design
-from toolchain.hls_templates.adder_graph import AdderGraph, adder_graph
 from toolchain.ir.types import QInt
+from toolchain.units.adder_graph import AdderGraph, adder_graph
 from toolchain.units.cost_model import parts
 
 

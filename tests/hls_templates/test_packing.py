@@ -13,11 +13,11 @@ from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.errors import UserError
 from toolchain.files import write_files
-from toolchain.hls_templates.fabric import lane_bits, packing, product_range, word_type
 from toolchain.hls_templates.generate import place_units
 from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.ir.types import QInt
 from toolchain.simulate import compiler
+from toolchain.units.fabric import lane_bits, packing, product_range, word_type
 
 EXHAUSTIVE = 1 << 16  # combinations of weights and value that are all tried
 TYPES = [(2, 4), (2, 17), (3, 3), (4, 1), (4, 4), (4, 8), (8, 8)]

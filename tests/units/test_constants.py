@@ -12,13 +12,13 @@ from toolchain.boards import load_board
 from toolchain.dse.bound import bound
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
-from toolchain.hls_templates.adder_graph import MAX_DIGITS, AdderGraph, adder_graph, product_graph
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware
+from toolchain.units.adder_graph import MAX_DIGITS, AdderGraph, adder_graph, product_graph
 from toolchain.units.cost import unit_cost
 from toolchain.units.cost_model.parts import signed_digits
 from toolchain.units.options import options

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests.graphs import Builder
-from toolchain.hls_templates.fabric import packing
 from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Parallelism, QInt
@@ -18,6 +17,7 @@ from toolchain.resources import Resources
 from toolchain.units import fabric_costs
 from toolchain.units.cost import unit_cost
 from toolchain.units.cost_model import parts
+from toolchain.units.fabric import packing
 from toolchain.units.options import multiplier_operands, options
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from toolchain.boards import Board
-from toolchain.hls_templates.adder_graph import adder_graph, in_logic, product_graph
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, Product, RowConv
 from toolchain.ir.types import QInt, Value
+from toolchain.units.adder_graph import adder_graph, in_logic, product_graph
 from toolchain.units.fabric_costs import additions, lut_multiplier
 
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579

@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from toolchain.dse.links import joint, stream_fifo
 from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.errors import UserError
-from toolchain.hls_templates.limits import MAX_STREAM_BITS
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
@@ -24,6 +23,7 @@ from toolchain.passes.split_row_convs import row_forms
 from toolchain.resources import Resources, total
 from toolchain.units.cost import unit_cost, writer_cost
 from toolchain.units.cycles import cycles, stream_cycles
+from toolchain.units.limits import MAX_STREAM_BITS
 from toolchain.units.options import READER, WRITER, boundary_options, fits_streams, options
 from toolchain.units.pauses import pause_words
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import ceil
 
 from toolchain.engine.shape import BEAT_BITS, FIELDS, LONGEST_CHAIN, Shape
-from toolchain.hls_templates.fabric import DSP_SUM
 from toolchain.resources import Resources, total
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.parts import selector
+from toolchain.units.fabric import DSP_SUM
 from toolchain.units.fabric_costs import (
     AXI_BRAM18,
     AXI_FF,

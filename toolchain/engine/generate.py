@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchain.engine.shape import FIELDS, ORDERS, Shape
-from toolchain.hls_templates.fabric import (
+from toolchain.hls_templates.render import headers, render
+from toolchain.ir.types import QInt
+from toolchain.units.fabric import (
     TapPacking,
     lane_bits,
     packing,
@@ -14,8 +16,6 @@ from toolchain.hls_templates.fabric import (
     product_type,
     word_type,
 )
-from toolchain.hls_templates.render import headers, render
-from toolchain.ir.types import QInt
 
 TOP = "engine_top"
 

@@ -14,8 +14,8 @@ from toolchain.engine.layers import Cut
 from toolchain.engine.schedule import Places, Schedule, row_words, schedule
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
-from toolchain.hls_templates.fabric import packing
 from toolchain.resources import Resources
+from toolchain.units.fabric import packing
 
 LANES = (32, 16, 8, 4)
 IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)

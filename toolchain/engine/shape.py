@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
-from toolchain.hls_templates.fabric import TapPacking, tap_packing
 from toolchain.ir.types import QInt
+from toolchain.units.fabric import TapPacking, tap_packing
 
 BEAT_BITS = 128
 """Width of a memory port."""

@@ -12,9 +12,9 @@ from toolchain.engine.layers import Cut, Pass, Requant, half, parts_of, signed_b
 from toolchain.engine.schedule import Places, Schedule, schedule
 from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
 from toolchain.errors import FlowError, UserError
-from toolchain.hls_templates.fabric import tap_digits
 from toolchain.hls_templates.literals import INT
 from toolchain.ir.types import Array
+from toolchain.units.fabric import tap_digits
 
 Placement = Mapping[str, int | None]
 """The bank of every map on the chip by name; maps in memory have none."""

@@ -12,7 +12,6 @@ from toolchain.dse.bound import bound
 from toolchain.flow.pace import model_cycles
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.hls_templates.generate import READ, WRITE
-from toolchain.hls_templates.limits import MEMORY_BITS
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node

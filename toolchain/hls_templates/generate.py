@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from toolchain.errors import UserError
 from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
 from toolchain.hls_templates.host import host_facts, host_files
-from toolchain.hls_templates.limits import MEMORY_BITS
 from toolchain.hls_templates.literals import array_text
 from toolchain.hls_templates.names import function_name, identifiers
 from toolchain.hls_templates.render import headers, render
@@ -21,6 +20,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.verify import Level, verify
+from toolchain.units.limits import MEMORY_BITS
 
 READ, WRITE = "@read", "@write"
 """Names of the units at the graph's ends, beside those of the nodes."""

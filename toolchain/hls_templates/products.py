@@ -7,17 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toolchain.errors import FlowError, UserError
-from toolchain.hls_templates.adder_graph import product_graph
-from toolchain.hls_templates.fabric import (
-    counts_bits,
-    lane_bits,
-    packing,
-    product_range,
-    product_type,
-    products_per_dsp,
-    stored_weight,
-    word_type,
-)
 from toolchain.hls_templates.streams import parallelism, stream_order
 from toolchain.hls_templates.unit import (
     Buffer,
@@ -33,6 +22,17 @@ from toolchain.hls_templates.unit import (
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Array, QInt
+from toolchain.units.adder_graph import product_graph
+from toolchain.units.fabric import (
+    counts_bits,
+    lane_bits,
+    packing,
+    product_range,
+    product_type,
+    products_per_dsp,
+    stored_weight,
+    word_type,
+)
 
 
 @template.register

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import FlowError, UserError
-from toolchain.hls_templates.fabric import use_lutram
-from toolchain.hls_templates.limits import MAX_STREAM_BITS
 from toolchain.hls_templates.names import identifiers
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
@@ -17,6 +15,8 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Array, Parallelism, QInt, Value
+from toolchain.units.fabric import use_lutram
+from toolchain.units.limits import MAX_STREAM_BITS
 
 SRL_DEPTH = 32
 """A FIFO of at most this depth is built from shift-register LUTs."""

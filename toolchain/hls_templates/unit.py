@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.hls_templates.adder_graph import AdderGraph
-from toolchain.hls_templates.fabric import use_lutram
-from toolchain.hls_templates.limits import MAX_UNROLL
 from toolchain.hls_templates.literals import Constant
 from toolchain.hls_templates.streams import parallelism, require_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Array, QInt
+from toolchain.units.adder_graph import AdderGraph
+from toolchain.units.fabric import use_lutram
+from toolchain.units.limits import MAX_UNROLL
 
 
 @dataclass(frozen=True)

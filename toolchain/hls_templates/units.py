@@ -6,15 +6,6 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.hls_templates import products, routing  # noqa: F401  they register their units
-from toolchain.hls_templates.fabric import (
-    digit_type,
-    product_type,
-    products_per_dsp,
-    scalings,
-    tap_digits,
-    tap_packing,
-    widest_factor,
-)
 from toolchain.hls_templates.literals import Constant, among
 from toolchain.hls_templates.streams import parallelism, require_order, stream_order, window_order
 from toolchain.hls_templates.unit import (
@@ -39,6 +30,15 @@ from toolchain.ir.ops.products import Depthwise, RowConv
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array, QInt
+from toolchain.units.fabric import (
+    digit_type,
+    product_type,
+    products_per_dsp,
+    scalings,
+    tap_digits,
+    tap_packing,
+    widest_factor,
+)
 
 
 def _dsp(node: Node, weight: QInt, act: QInt) -> bool:

@@ -7,7 +7,6 @@ from math import log2
 from pathlib import Path
 
 from toolchain.errors import UserError, unknown_name
-from toolchain.hls_templates.fabric import products_per_dsp
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
@@ -18,6 +17,7 @@ from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.plan import Lanes, Plan, read_plan
+from toolchain.units.fabric import products_per_dsp
 from toolchain.units.options import READER, WRITER, boundary_options, fits_streams, multiplier_operands, options
 
 _INHERITING = (Threshold, MulShift, Fork)  # without an entry they have the lanes of what they read

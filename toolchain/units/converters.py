@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import gcd, lcm
 
-from toolchain.hls_templates.limits import MAX_STREAM_BITS
+from toolchain.units.limits import MAX_STREAM_BITS
 
 
 def converter_steps(have: int, wanted: int, bits: int) -> list[int]:

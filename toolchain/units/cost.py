@@ -5,16 +5,6 @@ from __future__ import annotations
 from functools import singledispatch
 from math import ceil
 
-from toolchain.hls_templates.adder_graph import product_graph
-from toolchain.hls_templates.fabric import (
-    counts_bits,
-    digit_type,
-    products_per_dsp,
-    scalings,
-    stored_weight,
-    tap_packing,
-    widest_factor,
-)
 from toolchain.ir.digits import signed_digits
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
@@ -28,6 +18,7 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources, total
+from toolchain.units.adder_graph import product_graph
 from toolchain.units.cycles import (
     GroupSteps,
     boundary_lanes,
@@ -37,6 +28,15 @@ from toolchain.units.cycles import (
     kernel_extent,
     row_steps,
     row_words,
+)
+from toolchain.units.fabric import (
+    counts_bits,
+    digit_type,
+    products_per_dsp,
+    scalings,
+    stored_weight,
+    tap_packing,
+    widest_factor,
 )
 from toolchain.units.fabric_costs import (
     AXI_BRAM18,

@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import cache
 from math import ceil
 
-from toolchain.hls_templates.adder_graph import AdderGraph
-from toolchain.hls_templates.fabric import packing, use_dsp, use_lutram
 from toolchain.ir.types import QInt
 from toolchain.resources import Resources, multiplier_slices, total
+from toolchain.units.adder_graph import AdderGraph
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.coefficients import coefficients
+from toolchain.units.fabric import packing, use_dsp, use_lutram
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
@@ -88,7 +88,7 @@ def accumulator(bits: int) -> Resources:
 
 
 def packed_multiplier(weight: QInt, act: QInt, products: int) -> Resources:
-    """One DSP slice that multiplies ``products`` weights by one activation, see ``hls_templates.fabric.packing``.
+    """One DSP slice that multiplies ``products`` weights by one activation, see ``fabric.packing``.
 
     One subtraction, a LUT a bit, joins the weights from the lowest one's sign on, unless the pre-adder does it; borrows
     between lanes are counted apart from their fields, about two LUTs each (``packing.hpp``).

@@ -6,9 +6,6 @@ from dataclasses import replace
 from functools import singledispatch
 from math import gcd
 
-from toolchain.hls_templates.adder_graph import in_logic
-from toolchain.hls_templates.fabric import packing, tap_packing, widest_factor
-from toolchain.hls_templates.limits import MAX_STREAM_BITS, MAX_UNROLL, MEMORY_BITS
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
@@ -19,6 +16,9 @@ from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.units.adder_graph import in_logic
+from toolchain.units.fabric import packing, tap_packing, widest_factor
+from toolchain.units.limits import MAX_STREAM_BITS, MAX_UNROLL, MEMORY_BITS
 
 READER, WRITER = "input reader", "output writer"
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.hls_templates.adder_graph import MAX_DIGITS, product_graph
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Array, QInt
+from toolchain.units.adder_graph import MAX_DIGITS, product_graph
 from toolchain.units.fabric_costs import additions
 
 

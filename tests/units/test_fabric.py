@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from toolchain.hls_templates.fabric import (
+from toolchain.ir.types import Parallelism, QInt
+from toolchain.units.fabric import (
     DSP_NARROW,
     DSP_SUM,
     DSP_WIDE,
@@ -23,7 +24,6 @@ from toolchain.hls_templates.fabric import (
     unpack,
     use_dsp,
 )
-from toolchain.ir.types import Parallelism, QInt
 
 EXHAUSTIVE = 1 << 20  # combinations of weights and activation that are all tried at once
 TYPES = [
