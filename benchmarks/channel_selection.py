@@ -35,8 +35,8 @@ from toolchain.train.selection.program import ChannelProgram, Choice
 from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, structure_of
 from toolchain.train.statistics import macs
-from toolchain.units.cycles import cycles
-from toolchain.units.options import divisors
+from toolchain.units.lanes import divisors
+from toolchain.units.table import schedule
 
 CONFIG = {"name": "selection", "data": {"name": "cifar10"}, "model": {"name": "resnet20"}}
 FOLDING_CYCLES = 131_072  # the fixed folding: as few lanes as keep every layer of the whole network within these
@@ -177,5 +177,5 @@ def _unit(node: Node, x: Value, simd: int, fixed: Lanes | None) -> Parallelism:
         return Parallelism(simd, 1)
     outputs = node.weight.shape[0]
     if fixed is None:
-        return Parallelism(simd, _fewest(cycles(node, x, Parallelism(simd, 1, 0)), outputs), 0)
+        return Parallelism(simd, _fewest(schedule(node, x, Parallelism(simd, 1, 0)).cycles, outputs), 0)
     return Parallelism(simd, max(pe for pe in divisors(outputs) if pe <= fixed.lanes_out), 0)

@@ -36,7 +36,7 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.pipeline import to_hardware
 from toolchain.resources import Resources
-from toolchain.units.cost import graph_cost
+from toolchain.units.totals import graph_cost
 
 BOARD = load_board("zu3eg")
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "explorer.svg"

@@ -21,9 +21,8 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.resources import Resources, total
-from toolchain.units.cost import graph_cost
-from toolchain.units.cycles import graph_cycles
 from toolchain.units.fabric import products_per_dsp
+from toolchain.units.totals import graph_cost, graph_cycles
 
 FINN_WORD_BITS = 36  # mvau_wwidth_max: weights that a PE reads a cycle
 FINN_STEP = 1.2  # of the ladder of targets

@@ -30,7 +30,7 @@ from toolchain.flow.options import Search
 from toolchain.flow.stages import explore, lower
 from toolchain.flow.streaming import Streaming
 from toolchain.flow.training import train
-from toolchain.units.cost import graph_cost
+from toolchain.units.totals import graph_cost
 
 RESULT = RESULTS / "quantization.json"
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"

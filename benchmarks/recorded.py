@@ -24,7 +24,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.passes.pipeline import hardware_form
 from toolchain.resources import Resources
-from toolchain.units.cycles import graph_cycles
+from toolchain.units.totals import graph_cycles
 
 _FINN = "default (HLS MVAU), mvau_wwidth_max=36 (default)"
 _WIDE = "mvau_wwidth_max=10000"

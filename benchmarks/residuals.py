@@ -35,8 +35,7 @@ from toolchain.ir.ops.add import Add
 from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.csim import build
-from toolchain.units.cost import graph_cost
-from toolchain.units.cycles import graph_cycles
+from toolchain.units.totals import graph_cost, graph_cycles
 
 BOARD = load_board("zu3eg")
 CLOCK_MHZ = BOARD.clock.default_mhz

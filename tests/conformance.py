@@ -21,7 +21,6 @@ from tests.graphs import random_input
 from toolchain.files import write_files
 from toolchain.hls_templates.generate import PlacedUnit, place_units, unit_sources
 from toolchain.hls_templates.render import cpp_type, headers
-from toolchain.hls_templates.streams import stream_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
@@ -29,7 +28,9 @@ from toolchain.ir.ops.products import RowConv
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
-from toolchain.units.cycles import frame_cycles, prologue
+from toolchain.units.order import stream_order
+from toolchain.units.table import schedule
+from toolchain.units.totals import frame_cycles
 
 FRAMES = 3
 FLAGS = ("-std=c++14", "-O1", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")
@@ -55,7 +56,7 @@ def cycles_of_call(graph: Graph, node: Node, frames: int) -> int:
     x = graph.value(node.inputs[0])
     if node.parallelism is None:
         return total
-    once = prologue(node, x, node.parallelism)
+    once = schedule(node, x, node.parallelism).prologue
     if isinstance(node, RowConv):
         return total + once
     # a kernel taller than all frames leaves only their rows to be read

@@ -12,8 +12,7 @@ from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware
-from toolchain.units.cost import graph_cost
-from toolchain.units.cycles import graph_cycles
+from toolchain.units.totals import graph_cost, graph_cycles
 
 BOARD = load_board("zu3eg")
 GRAPHS = {

@@ -15,8 +15,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.join_groups import join_groups
-from toolchain.units.cost import unit_cost
-from toolchain.units.cycles import cycles
+from toolchain.units.table import schedule, unit_cost
 from toolchain.units.zeros import zero_weight_luts
 
 
@@ -50,7 +49,7 @@ def test_a_group_at_a_time_takes_a_share_of_the_dense_products_cycles_and_weight
     x, lanes = graph.nodes[0].output, Parallelism(4, 4, 1)
     ours, theirs = unit_cost(grouped, x, lanes), unit_cost(dense, x, lanes)
 
-    assert 8 * cycles(grouped, x, lanes) == cycles(dense, x, lanes)
+    assert 8 * schedule(grouped, x, lanes).cycles == schedule(dense, x, lanes).cycles
     assert ours.dsp == theirs.dsp == 16
     assert ours.bram18 == 4  # 288 words of 32 bits in each of four, instead of 2,304
     assert theirs.bram18 >= 4 * ours.bram18
@@ -62,7 +61,7 @@ def test_several_groups_at_once_multiply_only_within_each() -> None:
     node, x = graph.nodes[1], graph.nodes[0].output
     one, four = Parallelism(36, 4, 1), Parallelism(144, 16, 1)
 
-    assert cycles(node, x, one) == 4 * cycles(node, x, four) == 16 * 16 * 32
+    assert schedule(node, x, one).cycles == 4 * schedule(node, x, four).cycles == 16 * 16 * 32
     assert unit_cost(node, x, four).dsp == 4 * unit_cost(node, x, one).dsp == 576
 
 

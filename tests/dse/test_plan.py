@@ -17,7 +17,7 @@ from toolchain.ir.types import Parallelism
 from toolchain.passes.apply_plan import apply_plan, check, load_plan
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.plan import Lanes, Plan, save_plan
-from toolchain.units.cycles import cycles
+from toolchain.units.table import schedule
 
 GRAPH = insert_forks(residual_net())
 PLAN = explore(GRAPH, load_board("zu3eg"), model="digest")
@@ -50,7 +50,8 @@ def test_weights_can_be_planned_as_constants(tmp_path: Path) -> None:
 
     assert '"matvec1": {"lanes_in": 18, "lanes_out": 4, "constant": true}' in (tmp_path / "plan.json").read_text()
     assert node.parallelism == Parallelism(18, 4, constant=True)
-    assert cycles(node, graph.value(node.inputs[0]), node.parallelism) == node.output.shape[0] * node.output.shape[1]
+    timing = schedule(node, graph.value(node.inputs[0]), node.parallelism)
+    assert timing.cycles == node.output.shape[0] * node.output.shape[1]
 
     table["nodes"]["matvec1"] = {"lanes_in": 18, "lanes_out": 2, "constant": True}
     with pytest.raises(UserError, match=r"^MatVec 'matvec1' cannot have lanes_in 18, lanes_out 2, constant \["):

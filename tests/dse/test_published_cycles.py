@@ -9,9 +9,7 @@ from toolchain.dse.bound import macs_per_dsp
 from toolchain.ir.ops.products import RowConv
 from toolchain.ir.types import Parallelism
 from toolchain.passes.split_row_convs import row_forms
-from toolchain.units.cost import unit_cost
-from toolchain.units.cycles import cycles
-from toolchain.units.options import options
+from toolchain.units.table import options, schedule, unit_cost
 
 # DAC-SDC 2022, SEUer: rows, columns, channels in and out of UltraNet's layers behind the first; DSP slices of each
 SEUER = [
@@ -35,8 +33,8 @@ def test_every_seuer_layer_takes_102400_cycles(rows: int, columns: int, inputs: 
 
     assert macs_per_dsp(4, 4) == 6
     assert lanes in options(conv, window.output, delivered)
-    assert cycles(conv, window.output, lanes) == 102_400
-    assert cycles(window, b.input, delivered) <= 102_400
+    assert schedule(conv, window.output, lanes).cycles == 102_400
+    assert schedule(window, b.input, delivered).cycles <= 102_400
     assert unit_cost(conv, window.output, lanes).dsp == dsp
 
 
@@ -46,8 +44,8 @@ def test_ultranet_of_2020_takes_460800_cycles() -> None:
     b.matvec(b.window(b.input), 16)
     window, matvec = b.nodes
 
-    assert cycles(matvec, window.output, Parallelism(3, 16)) == 460_800
-    assert cycles(window, b.input, Parallelism(3, 3)) == 460_800
+    assert schedule(matvec, window.output, Parallelism(3, 16)).cycles == 460_800
+    assert schedule(window, b.input, Parallelism(3, 3)).cycles == 460_800
 
 
 @pytest.mark.parametrize(("size", "inputs", "outputs"), [(14, 96, 64), (7, 160, 320)])
@@ -61,5 +59,5 @@ def test_codenet_loops(size: int, inputs: int, outputs: int) -> None:
     b.depthwise(b.window(b.input), 9)
     matvec, window, depthwise = b.nodes
 
-    assert cycles(matvec, b.input, Parallelism(16, 16)) == size**2 * (outputs // 16) * (inputs // 16)
-    assert cycles(depthwise, window.output, Parallelism(9 * 16, 16)) == size**2 * (inputs // 16)
+    assert schedule(matvec, b.input, Parallelism(16, 16)).cycles == size**2 * (outputs // 16) * (inputs // 16)
+    assert schedule(depthwise, window.output, Parallelism(9 * 16, 16)).cycles == size**2 * (inputs // 16)

@@ -22,9 +22,8 @@ from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.plan import Lanes, Plan, save_plan
-from toolchain.units.cost import graph_cost, unit_cost
-from toolchain.units.cycles import cycles, graph_cycles
-from toolchain.units.options import options
+from toolchain.units.table import options, schedule, unit_cost
+from toolchain.units.totals import graph_cost, graph_cycles
 
 
 def convolution(
@@ -91,7 +90,7 @@ def test_a_row_convolution_spares_slices_and_luts() -> None:
     packed, rows = Parallelism(144, 4, 4), Parallelism(48, 4, 6, 2)
     ours, theirs = unit_cost(conv, window.output, rows), unit_cost(matvec, whole.output, packed)
 
-    assert cycles(conv, window.output, rows) == cycles(matvec, whole.output, packed)
+    assert schedule(conv, window.output, rows).cycles == schedule(matvec, whole.output, packed).cycles
     assert (ours.dsp, theirs.dsp) == (96, 144)
     assert ours.lut < theirs.lut / 2
 

@@ -15,14 +15,14 @@ from tests.hardware import Target, serial, with_lanes
 from toolchain.errors import FlowError, UserError
 from toolchain.hls_templates.generate import ends, generate, place_units, unit_ids
 from toolchain.hls_templates.render import render, tcl_quote
-from toolchain.hls_templates.streams import stream_order, streams, window_order
-from toolchain.hls_templates.unit import template
+from toolchain.hls_templates.streams import streams
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops import HARDWARE_OPS
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.text import to_text
 from toolchain.ir.types import Parallelism
+from toolchain.units.order import stream_order, window_order
+from toolchain.units.table import template
 
 
 def tiny() -> Graph:
@@ -83,11 +83,6 @@ def test_every_include_of_a_project_file_exists():
 def test_missing_variable_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="'output_words' is undefined"):
         render("top.hpp", {"top": "net", "input_words": 1})
-
-
-def test_every_operation_but_reshape_has_a_unit():
-    for op in set(HARDWARE_OPS) - {Reshape}:
-        assert template.dispatch(op) is not template.dispatch(object), op.__name__
 
 
 def test_unknown_operation_raises():

@@ -10,17 +10,15 @@ import pytest
 from tests.graphs import Builder, random_input
 from tests.hardware import with_lanes
 from toolchain.errors import FlowError
-from toolchain.hls_templates import units  # noqa: F401  registers them
-from toolchain.hls_templates.streams import stream_order
-from toolchain.hls_templates.unit import Unit, template
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import GroupedMatVec
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array, Parallelism
-from toolchain.units.cycles import frame_cycles
-from toolchain.units.options import options
-from toolchain.units.schedules import unit_schedule
+from toolchain.units.call import Call
+from toolchain.units.order import stream_order
+from toolchain.units.table import iterations, options, template
+from toolchain.units.totals import frame_cycles
 
 
 def network(groups: int, width: int, filters: int, kernel: int, seed: int) -> Graph:
@@ -46,7 +44,7 @@ def placed(graph: Graph) -> Iterator[tuple[Graph, GroupedMatVec]]:
                 yield hardware, found
 
 
-def multiplied(unit: Unit, stream: Array) -> Array:
+def multiplied(unit: Call, stream: Array) -> Array:
     """What the loops of ``grouped.hpp`` make of ``stream`` (positions, K) with the weights of ``unit``."""
     sizes = {name: int(value) for name, value in unit.constants.items()}
     together, lanes, simd = sizes["together"], sizes["lanes"], sizes["simd"]
@@ -74,7 +72,7 @@ def test_every_choice_of_lanes_computes_the_product(groups: int, width: int, fil
         stream = values[source][..., stream_order(hardware, source)]
         result = multiplied(template(node, hardware), stream.reshape(-1, stream.shape[3]))
         np.testing.assert_array_equal(result, expected)
-        assert unit_schedule(node, graph.value(source), 1).iterations == frame_cycles(node, hardware)
+        assert iterations(node, graph.value(source), 1).count == frame_cycles(node, hardware)
         assert node.parallelism is not None
         together.add(node.together(node.parallelism))
 

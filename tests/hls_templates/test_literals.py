@@ -12,20 +12,11 @@ from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.errors import FlowError
 from toolchain.hls_templates.generate import place_units, unit_sources
-from toolchain.hls_templates.literals import (
-    INT,
-    LONG_LONG,
-    Constant,
-    among,
-    array_text,
-    declaration,
-    int_list,
-    literal,
-    native_type,
-)
+from toolchain.hls_templates.literals import INT, LONG_LONG, array_text, declaration, int_list, literal, native_type
 from toolchain.hls_templates.render import render
 from toolchain.ir.types import QInt
 from toolchain.simulate import compiler
+from toolchain.units.call import Constant, among
 
 ENDS = [0, 1, -1, *(sign * (1 << n) + d for n in (31, 32, 40, 62) for sign in (1, -1) for d in (-1, 0, 1))]
 ENDS += [LONG_LONG.min, LONG_LONG.min + 1, LONG_LONG.max]

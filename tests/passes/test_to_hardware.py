@@ -25,8 +25,8 @@ from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.passes.size_fifos import MIN_DEPTH, immediate_dominators, size_fifos
 from toolchain.plan import Lanes, Plan
-from toolchain.units.cycles import graph_cycles
-from toolchain.units.options import READER, WRITER
+from toolchain.units.lanes import READER, WRITER
+from toolchain.units.totals import graph_cycles
 
 GRAPHS = [
     mlp(),

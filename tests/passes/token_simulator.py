@@ -20,7 +20,7 @@ from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
-from toolchain.units.cycles import is_parallel, kernel_extent, prologue, row_words
+from toolchain.units.window import is_parallel, row_words
 
 Step = tuple[bool | int, bool]  # reads (of all inputs, or only of number -1, -2, ...), writes
 
@@ -177,11 +177,11 @@ def _window(node: Window, x: Value, lanes: Parallelism, frames: int) -> Iterator
     rows, columns, _ = node.output.shape
     words, groups = row_words(x, lanes.lanes_in), x.shape[2] // lanes.lanes_in
     left = frames * x.shape[0] * words
-    for _ in range(min(prologue(node, x, lanes), left)):
+    for _ in range(min(max(0, node.extent[0] - node.pads[0]) * words, left)):
         left -= 1
         yield True, False
     if is_parallel(node, lanes):
-        span = kernel_extent(node)[1] - 1
+        span = node.extent[1] - 1
         ready = [
             c >= span and (c - span) % node.stride[1] == 0 for c in range((columns - 1) * node.stride[1] + span + 1)
         ]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.conformance import FRAMES, cycles_of_call
 from tests.graphs import Builder, conv_net, grouped_net, mlp, residual_net, unet
+from tests.grids import GRIDS, units
 from tests.hardware import serial
 from tests.passes.test_to_hardware import random_plan
 from tests.passes.token_simulator import Deadlock, frame_ends
-from tests.simulate import test_units
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ
 from toolchain.ir.graph import Graph
@@ -19,49 +17,29 @@ from toolchain.ir.ops.maps import Concat, Reshape
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
-from toolchain.units.schedules import READS, WRITES, unit_schedule
-
-GRIDS = [
-    test_units.TestWindow,
-    test_units.TestWindowEdges,
-    test_units.TestMatVec,
-    test_units.TestGroupedMatVec,
-    test_units.TestRowConv,
-    test_units.TestRowConvCorners,
-    test_units.TestDepthwise,
-    test_units.TestPool,
-    test_units.TestChannelwise,
-    test_units.TestThreshold,
-    test_units.TestMulShift,
-    test_units.TestRearranged,
-]
-
-
-def grid_graphs(grid: type) -> Iterator[Graph]:
-    """The graphs whose units the conformance tests compile, run and count the cycles of."""
-    yield from grid().graphs()
+from toolchain.units.schedule import READS, WRITES
+from toolchain.units.table import iterations
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.__name__)
 def test_schedules_take_the_cycles_that_the_units_count(grid: type) -> None:
     """The conformance tests compare the C++ of the same graphs with ``cycles_of_call``; reads and writes add up too."""
-    for graph in grid_graphs(grid):
-        for node in graph.nodes:
-            if isinstance(node, Reshape) or node.parallelism is None:
-                continue
-            schedule = unit_schedule(node, graph.value(node.inputs[0]), FRAMES)
-            lanes = node.parallelism
-            moved = {
-                flag: sum(s.repeats * sum(bool(f & flag) for f in s.flags) for s in schedule.segments)
-                for flag in (READS, WRITES)
-            }
+    for graph, node in units(grid):
+        if isinstance(node, Reshape) or node.parallelism is None:
+            continue
+        call = iterations(node, graph.value(node.inputs[0]), FRAMES)
+        lanes = node.parallelism
+        moved = {
+            flag: sum(s.repeats * sum(bool(f & flag) for f in s.flags) for s in call.segments)
+            for flag in (READS, WRITES)
+        }
 
-            assert schedule.iterations == cycles_of_call(graph, node, FRAMES), node
-            assert schedule.iterations == schedule.once + FRAMES * schedule.frame
-            sizes = [graph.value(name).size for name in node.inputs]
-            read = sum(sizes) if isinstance(node, Concat) else sizes[0]  # one input a cycle, or all
-            assert moved[READS] == FRAMES * read // lanes.lanes_in
-            assert moved[WRITES] == FRAMES * node.outputs[0].size // lanes.lanes_out
+        assert call.count == cycles_of_call(graph, node, FRAMES), node
+        assert call.count == call.once + FRAMES * call.frame
+        sizes = [graph.value(name).size for name in node.inputs]
+        read = sum(sizes) if isinstance(node, Concat) else sizes[0]  # one input a cycle, or all
+        assert moved[READS] == FRAMES * read // lanes.lanes_in
+        assert moved[WRITES] == FRAMES * node.outputs[0].size // lanes.lanes_out
 
 
 GRAPHS = [
@@ -138,9 +116,9 @@ def test_a_step_that_touches_no_stream_is_waited_for() -> None:
     graph = b.graph(b.matvec(x, 3))
     hardware = to_hardware(graph, random_plan(graph, 1))
     (product,) = (node for node in hardware.nodes if node.name == "matvec3")
-    schedule = unit_schedule(product, hardware.value(product.inputs[0]), 2)
+    call = iterations(product, hardware.value(product.inputs[0]), 2)
 
-    assert any(not segment.offsets for segment in schedule.segments[1:-1])
+    assert any(not segment.offsets for segment in call.segments[1:-1])
     timing = simulate(hardware, 2, stages=3)
     assert timing.deadlock is None
     ends = [end - 2 * 3 for end in timing.frame_ends]  # the oracle's reader and writer have no pipeline

@@ -19,9 +19,8 @@ from toolchain.ir.types import Parallelism, QInt
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware
 from toolchain.units.adder_graph import MAX_DIGITS, AdderGraph, adder_graph, product_graph
-from toolchain.units.cost import unit_cost
 from toolchain.units.cost_model.parts import signed_digits
-from toolchain.units.options import options
+from toolchain.units.table import options, unit_cost
 from toolchain.units.zeros import zero_weight_luts
 
 BOARD = load_board("zu3eg")

@@ -1,4 +1,4 @@
-"""Cycle formulas against counts by hand and against the schedules, iteration by iteration."""
+"""Cycles against counts by hand and against a model of the loops, iteration by iteration."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from tests.graphs import Builder, conv_net, mlp, residual_net, unet
-from tests.passes.token_simulator import schedule
+from tests.passes import token_simulator
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
-from toolchain.units.cycles import buffer_rows, cycles, frame_cycles, prologue
-from toolchain.units.options import options
+from toolchain.units.table import options, schedule
+from toolchain.units.totals import frame_cycles
+from toolchain.units.window import buffer_rows
 
 
 def window(**shape: object) -> tuple[Window, Value]:
@@ -37,7 +38,7 @@ def window(**shape: object) -> tuple[Window, Value]:
 def test_window_cycles_by_hand(stride: tuple[int, int], lanes: Parallelism, expected: int) -> None:
     node, x = window(stride=stride)
 
-    assert cycles(node, x, lanes) == expected
+    assert schedule(node, x, lanes).cycles == expected
 
 
 def test_window_memory_and_prologue_by_hand() -> None:
@@ -45,7 +46,7 @@ def test_window_memory_and_prologue_by_hand() -> None:
     node, x = window()
 
     assert buffer_rows(node, x) == 4
-    assert prologue(node, x, Parallelism(2, 2)) == 2 * 5 * 2
+    assert schedule(node, x, Parallelism(2, 2)).prologue == 2 * 5 * 2
 
 
 def test_a_window_that_leaves_rows_over_stores_them() -> None:
@@ -53,7 +54,7 @@ def test_a_window_that_leaves_rows_over_stores_them() -> None:
     node, x = window(kernel=(2, 2), stride=(2, 2), pads=(0, 0, 0, 0))
 
     assert buffer_rows(node, x) == 2 + 2 + 1
-    assert cycles(node, x, Parallelism(4, 16)) == 2 * 10 + 15
+    assert schedule(node, x, Parallelism(4, 16)).cycles == 2 * 10 + 15
 
 
 def test_cycles_equal_the_iterations_of_the_schedule() -> None:
@@ -63,10 +64,10 @@ def test_cycles_equal_the_iterations_of_the_schedule() -> None:
             x = graph.value(node.inputs[0])
             for lanes in options(node, x, None):
                 built = with_lanes(node, lanes)
-                first = prologue(node, x, lanes)
-                expected = 0 if type(node).__name__ == "Reshape" else first + 2 * cycles(node, x, lanes)
+                found = schedule(node, x, lanes)
+                expected = 0 if type(node).__name__ == "Reshape" else found.prologue + 2 * found.cycles
                 if expected:
-                    assert sum(1 for _ in schedule(built, x, 2)) == expected
+                    assert sum(1 for _ in token_simulator.schedule(built, x, 2)) == expected
 
 
 def with_lanes(node: Node, lanes: Parallelism) -> Node:
@@ -77,7 +78,7 @@ def test_a_converter_takes_the_longer_side() -> None:
     x = Value("x", (2, 3, 12), Builder((1, 1, 1)).input.qint)
     node = WidthConvert(name="c", inputs=("x",), outputs=(x,))
 
-    assert cycles(node, x, Parallelism(3, 12)) == cycles(node, x, Parallelism(12, 3)) == 24
+    assert schedule(node, x, Parallelism(3, 12)).cycles == schedule(node, x, Parallelism(12, 3)).cycles == 24
 
 
 def test_cycles_need_lanes() -> None:

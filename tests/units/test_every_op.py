@@ -1,4 +1,4 @@
-"""Every hardware operation answers every question of the explorer, and a foreign one is refused."""
+"""Every hardware operation has a unit that answers every question, and a foreign one is refused."""
 
 from __future__ import annotations
 
@@ -7,81 +7,81 @@ from typing import Any
 
 import pytest
 
-from tests.graphs import conv_net, grouped_net, mlp, residual_net, unet
-from toolchain.boards import load_board
-from toolchain.dse.explore import explore
+from tests.grids import GRIDS, units
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
-from toolchain.passes.pipeline import to_hardware
 from toolchain.resources import Resources
-from toolchain.units.cost import unit_cost
-from toolchain.units.cycles import cycles
-from toolchain.units.lag import lag
-from toolchain.units.options import options
-from toolchain.units.pauses import pause_words
-
-QUESTIONS: tuple[Callable[..., Any], ...] = (cycles, unit_cost, pause_words, lag)
+from toolchain.units.table import UNITS, multiplier_operands, options, schedule, template, unit_cost
 
 
-def hardware_graphs() -> list[Graph]:
-    """Hardware graphs that hold every operation between them."""
-    board = load_board("zu3eg")
-    graphs = (mlp((12, 10, 8, 6)), conv_net(), residual_net(), unet(), grouped_net())
-    return [to_hardware(g, explore(g, board)) for g in graphs]
+def test_the_units_are_those_of_the_hardware_operations() -> None:
+    """None is missing, none is without an operation."""
+    assert UNITS.keys() == set(HARDWARE_OPS)
 
 
 @pytest.fixture(scope="module")
-def nodes() -> list[tuple[Node, Value]]:
-    return [(node, graph.value(node.inputs[0])) for graph in hardware_graphs() for node in graph.nodes]
+def nodes() -> list[tuple[Graph, Node, Value]]:
+    return [(graph, node, graph.value(node.inputs[0])) for grid in GRIDS for graph, node in units(grid)]
 
 
 @pytest.mark.parametrize("op", HARDWARE_OPS)
-def test_every_operation_is_answered(op: type[Node], nodes: list[tuple[Node, Value]]) -> None:
-    """Cycles, cost, options, pauses and lag are known for each operation."""
-    found = [(node, x) for node, x in nodes if type(node) is op]
+def test_every_operation_is_answered(op: type[Node], nodes: list[tuple[Graph, Node, Value]]) -> None:
+    """Schedule, cost, options and C++ are known for each operation, on units that are compiled and run."""
+    found = [(graph, node, x) for graph, node, x in nodes if type(node) is op]
 
     assert found
-    for node, x in found:
+    for graph, node, x in found:
         assert node.parallelism is not None
-        for question in QUESTIONS:
-            question(node, x, node.parallelism)
-        assert cycles(node, x, node.parallelism) >= 0
-        assert Resources().fits(unit_cost(node, x, node.parallelism))
+        others = [graph.value(name) for name in node.inputs[1:]]
+        timing = schedule(node, x, node.parallelism)
+        assert (timing.cycles == 0) == (op is Reshape)
+        assert timing.prologue >= 0 and timing.lag >= 0
+        assert len(timing.pause_words()[0]) == len(node.inputs)
+        assert Resources().fits(unit_cost(node, x, node.parallelism, *others))
         assert all(p.lanes_in >= 1 for p in options(node, x, None)) or op is WidthConvert
-        assert (cycles(node, x, node.parallelism) == 0) == (op is Reshape)
+        if op is not Reshape:
+            assert template(node, graph).declared
 
 
 class Foreign(Node):
     """An operation nobody knows."""
 
 
-@pytest.mark.parametrize("question", [*QUESTIONS, options])
-def test_a_foreign_operation_is_refused(question: Callable[..., Any]) -> None:
-    """A missing case raises and names the operation."""
+QUESTIONS: tuple[Callable[[Node, Value], Any], ...] = (
+    lambda node, x: options(node, x, None),
+    lambda node, x: schedule(node, x, Parallelism(1, 1)),
+    lambda node, x: unit_cost(node, x, Parallelism(1, 1)),
+    multiplier_operands,
+)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_foreign_operation_is_refused(question: Callable[[Node, Value], Any]) -> None:
+    """A missing unit raises and names the operation."""
     x = Value("x", (1, 1, 4), QInt(4, False))
     node = Foreign(name="n", inputs=("x",), outputs=(Value("y", (1, 1, 4), QInt(4, False)),))
 
-    with pytest.raises(TypeError, match="Foreign"):
-        question(node, x, Parallelism(1, 1))
+    with pytest.raises(TypeError, match="^no hardware unit for Foreign$"):
+        question(node, x)
 
 
-def test_more_lanes_never_take_more_cycles(nodes: list[tuple[Node, Value]]) -> None:
+def test_more_lanes_never_take_more_cycles(nodes: list[tuple[Graph, Node, Value]]) -> None:
     """Among the options of a node, one with more lanes on both sides is at least as fast."""
-    for node, x in nodes:
+    for _, node, x in nodes:
         legal = options(node, x, None)
         for a in legal:
             for b in legal:
                 if a.lanes_in <= b.lanes_in and a.lanes_out <= b.lanes_out:
-                    assert cycles(node, x, a) >= cycles(node, x, b)
+                    assert schedule(node, x, a).cycles >= schedule(node, x, b).cycles
 
 
-def test_more_multipliers_take_more_dsp_or_lut(nodes: list[tuple[Node, Value]]) -> None:
+def test_more_multipliers_take_more_dsp_or_lut(nodes: list[tuple[Graph, Node, Value]]) -> None:
     """Doubling the outputs of a matrix-vector unit never makes its logic smaller."""
-    for node, x in nodes:
+    for _, node, x in nodes:
         if type(node).__name__ == "MatVec":
             for a in options(node, x, None):
                 for b in options(node, x, None):

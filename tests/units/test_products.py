@@ -15,10 +15,9 @@ from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import Resources
 from toolchain.units import fabric_costs
-from toolchain.units.cost import unit_cost
 from toolchain.units.cost_model import parts
 from toolchain.units.fabric import packing
-from toolchain.units.options import multiplier_operands, options
+from toolchain.units.table import multiplier_operands, options, unit_cost
 
 
 def matvec(weight_bits: int, act_bits: int, outputs: int = 24) -> tuple[MatVec, Builder]:

@@ -12,22 +12,15 @@ from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import Pool
-from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
-from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
-from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.resources import Resources, total
-from toolchain.units.cost import unit_cost, writer_cost
-from toolchain.units.cycles import cycles, stream_cycles
+from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams
 from toolchain.units.limits import MAX_STREAM_BITS
-from toolchain.units.options import READER, WRITER, boundary_options, fits_streams, options
-from toolchain.units.pauses import pause_words
-
-_FOLLOWERS = (Threshold, MulShift, Fork, Reshape)
+from toolchain.units.table import options, schedule, unit_cost, unit_of
+from toolchain.units.totals import stream_cycles, writer_cost
 
 
 @dataclass
@@ -49,13 +42,14 @@ def chains(graph: Graph) -> list[Chain]:
     for node in graph.nodes:
         before = by_value[node.inputs[0]]
         after_window = bool(before.nodes) and isinstance(before.nodes[-1], Window)
-        if after_window and not isinstance(node, (MatVec, GroupedMatVec, Depthwise, Pool)):
+        unit = unit_of(node)
+        if after_window and not unit.reduces_windows:
             raise UserError(
                 f"no unit reduces the window '{before.nodes[-1].name}'",
                 where=node.name,
                 hint="a window feeds a matrix-vector product, a depthwise filter or a pool",
             )
-        if not (isinstance(node, _FOLLOWERS) or after_window):
+        if not (unit.follows or after_window):
             before = Chain(node.name)
             found.append(before)
         before.nodes.append(node)
@@ -175,9 +169,8 @@ class _Expansion:
 
 def _facts(node: Node, inputs: list[Value], lanes: Parallelism) -> tuple[int, Resources, tuple[int, ...], int]:
     """Cycles, resources, and the words that pauses leave on every input and take from the outputs."""
-    pauses = [pause_words(node, x, lanes) for x in inputs]
-    readings = tuple(reading for reading, _ in pauses)
-    return cycles(node, inputs[0], lanes), unit_cost(node, inputs[0], lanes, *inputs[1:]), readings, pauses[0][1]
+    timing = schedule(node, inputs[0], lanes)
+    return timing.cycles, unit_cost(node, inputs[0], lanes, *inputs[1:]), *timing.pause_words()
 
 
 def _extend(

@@ -20,9 +20,8 @@ from toolchain.ir.types import Parallelism
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord
 from toolchain.resources import Resources
-from toolchain.units.cost import graph_cost
-from toolchain.units.cycles import graph_cycles
-from toolchain.units.options import READER, WRITER
+from toolchain.units.lanes import READER, WRITER
+from toolchain.units.totals import graph_cost, graph_cycles
 
 _ROUNDS = 4
 _PRICE_SECONDS = 10.0

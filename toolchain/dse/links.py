@@ -7,10 +7,8 @@ from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.converters import converter_steps
-from toolchain.units.cost import unit_cost
-from toolchain.units.cycles import cycles
 from toolchain.units.fabric_costs import fifo
-from toolchain.units.pauses import pause_words
+from toolchain.units.table import schedule, unit_cost
 
 MIN_DEPTH = 2
 
@@ -27,9 +25,10 @@ def link(value: Value, writer: Port, reader: Port) -> Link:
     parts = []
     for wanted in converter_steps(writer.lanes, reader.lanes, value.qint.bits):
         pair = Parallelism(lanes, wanted)
-        reading, writing = pause_words(unit, value, pair)
+        timing = schedule(unit, value, pair)
+        (reading,), writing = timing.pause_words()
         parts += [stream_fifo(value, lanes, pause + reading), unit_cost(unit, value, pair)]
-        lanes, pause, slowest = wanted, writing, max(slowest, cycles(unit, value, pair))
+        lanes, pause, slowest = wanted, writing, max(slowest, timing.cycles)
     return Link(slowest, total((*parts, stream_fifo(value, lanes, pause + reader.pause))))
 
 

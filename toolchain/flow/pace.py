@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
-from toolchain.units.cycles import boundary_lanes, frame_cycles, prologue, stream_cycles
+from toolchain.units.table import schedule
+from toolchain.units.totals import boundary_lanes, frame_cycles, stream_cycles
 
 
 def model_cycles(graph: Graph) -> dict[str, tuple[int, int]]:
@@ -17,7 +18,7 @@ def model_cycles(graph: Graph) -> dict[str, tuple[int, int]]:
     found = {READ: (stream_cycles(graph.input, reader), 0)}
     for node in graph.nodes:
         if not isinstance(node, Reshape):
-            once = 0 if node.parallelism is None else prologue(node, values[node.inputs[0]], node.parallelism)
+            once = 0 if node.parallelism is None else schedule(node, values[node.inputs[0]], node.parallelism).prologue
             found[node.name] = (frame_cycles(node, graph), once)
     return found | {WRITE: (stream_cycles(values[graph.output], writer), 0)}
 

@@ -37,7 +37,7 @@ from toolchain.simulate.compare import compare_frames
 from toolchain.simulate.csim import CSim, build
 from toolchain.simulate.cycles import simulate as simulate_cycles
 from toolchain.simulate.drive import drive_units
-from toolchain.units.cycles import graph_cycles
+from toolchain.units.totals import graph_cycles
 
 
 @dataclass(frozen=True)

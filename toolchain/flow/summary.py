@@ -35,8 +35,9 @@ from toolchain.report.data import (
 )
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import simulate, steady_interval
-from toolchain.units.cost import cost, graph_cost, reader_cost, writer_cost
-from toolchain.units.cycles import boundary_lanes, graph_cycles, group_steps
+from toolchain.units.limits import MEMORY_BITS
+from toolchain.units.matvec import group_steps
+from toolchain.units.totals import boundary_lanes, cost, graph_cost, graph_cycles, reader_cost, writer_cost
 from toolchain.units.zeros import zero_weight_luts
 
 

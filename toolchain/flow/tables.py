@@ -19,8 +19,7 @@ from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.wiring import Fork
 from toolchain.plan import Plan
 from toolchain.report.fitting import FittingTable
-from toolchain.units.cost import cost, graph_cost
-from toolchain.units.cycles import frame_cycles, graph_cycles
+from toolchain.units.totals import cost, frame_cycles, graph_cost, graph_cycles
 
 if TYPE_CHECKING:
     from toolchain.engine.precision import Mixed

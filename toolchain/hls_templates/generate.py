@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from toolchain.errors import UserError
-from toolchain.hls_templates import units as _units  # noqa: F401  registers the unit of every operation
 from toolchain.hls_templates.host import host_facts, host_files
 from toolchain.hls_templates.literals import array_text
 from toolchain.hls_templates.names import function_name, identifiers
 from toolchain.hls_templates.render import headers, render
 from toolchain.hls_templates.streams import Stream, streams
-from toolchain.hls_templates.unit import Unit, template
 from toolchain.ir.encode import random_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.verify import Level, verify
+from toolchain.units.call import Call
 from toolchain.units.limits import MEMORY_BITS
+from toolchain.units.table import template
 
 READ, WRITE = "@read", "@write"
 """Names of the units at the graph's ends, beside those of the nodes."""
@@ -87,7 +87,7 @@ class Place:
 class PlacedUnit(Place):
     """A node's unit and its place."""
 
-    unit: Unit
+    unit: Call
 
     @property
     def arguments(self) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.hls_templates.literals import among, array_text, declaration, float_literal
-from toolchain.hls_templates.unit import table_type
+from toolchain.hls_templates.literals import array_text, declaration, float_literal
 from toolchain.ir.encode import host_rule, pixel_codes
 from toolchain.ir.graph import Graph
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, Encoding
+from toolchain.units.call import among, table_type
 
 ROUNDING = {
     Rounding.ROUND: "RoundHalfEven",

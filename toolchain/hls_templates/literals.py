@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from toolchain.errors import FlowError
 from toolchain.ir.types import Array, QInt
+from toolchain.units.call import Constant
 
 INT, LONG_LONG = QInt(32, True), QInt(64, True)
 """What ``int`` and ``long long`` hold."""
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A number of a unit and the type of the integers that it may be among.
-
-    Sizes, lanes and shifts are plain ``int``; limits, factors and fill values are as wide as the data.
-    """
-
-    value: int
-    type: QInt
-
-
-def among(value: int, *others: int) -> Constant:
-    """``value`` in the narrowest type that holds it and ``others``."""
-    return Constant(value, QInt.holding(min(value, *others, 0), max(value, *others, 0)))
 
 
 def native_type(kind: QInt) -> str:

@@ -11,16 +11,14 @@ from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import RowConv
-from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
-from toolchain.ir.ops.wiring import Fork, WidthConvert
+from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.plan import Lanes, Plan, read_plan
 from toolchain.units.fabric import products_per_dsp
-from toolchain.units.options import READER, WRITER, boundary_options, fits_streams, multiplier_operands, options
-
-_INHERITING = (Threshold, MulShift, Fork)  # without an entry they have the lanes of what they read
+from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams
+from toolchain.units.table import multiplier_operands, options, unit_of
 
 
 def apply_plan(graph: Graph, plan: Plan) -> Graph:
@@ -73,7 +71,7 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
             wrong = unknown_name("node", name, known)
             raise UserError(wrong.what, where=where, hint=wrong.hint)
     for node in graph.nodes:
-        if node.name not in plan.nodes and not isinstance(node, (Reshape, WidthConvert, *_INHERITING)):
+        if node.name not in plan.nodes and not (isinstance(node, WidthConvert) or unit_of(node).follows):
             raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
     values, producers = graph.values(), graph.producers()
     _check_boundary(READER, plan.input_lanes, graph.input, _only_reshaped(graph), where)

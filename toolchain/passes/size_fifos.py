@@ -27,8 +27,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
-from toolchain.units.lag import lag
-from toolchain.units.pauses import pause_words
+from toolchain.units.table import schedule
 
 MIN_DEPTH = 2
 PIPELINE_WORDS = 16  # words that a stalled pipeline keeps until the next ones come; assumption: at most 16 stages
@@ -92,8 +91,8 @@ def _pause_depths(graph: Graph) -> dict[str, int]:
     values, producers = graph.values(), graph.producers()
     depths = dict.fromkeys(values, MIN_DEPTH)
     for node in graph.nodes:
-        for name in node.inputs:
-            reading, writing = pause_words(node, values[name], _lanes(node))
+        readings, writing = schedule(node, values[node.inputs[0]], _lanes(node)).pause_words()
+        for name, reading in zip(node.inputs, readings, strict=True):
             for alias in _aliases(name, producers):
                 depths[alias] += reading
         for value in node.outputs:
@@ -144,7 +143,7 @@ def _lags_from(
         elif before := [values[name] for name in node.inputs if name in lags]:
             words = 0 if isinstance(node, Reshape) else _lanes(node).lanes_in
             behind = max(lags[x.name] + Fraction((PIPELINE_WORDS + depths[x.name]) * words, x.size) for x in before)
-            behind += lag(node, before[0], _lanes(node))
+            behind += schedule(node, values[node.inputs[0]], _lanes(node)).lag
             lags |= {value.name: behind for value in node.outputs}
     return lags
 

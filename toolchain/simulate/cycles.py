@@ -1,6 +1,6 @@
 """The cycle simulator: when every unit of a HARDWARE graph works, waits and finishes, exact per clock cycle.
 
-What is exact: each unit is the loop of its C++ (``schedules``), one iteration a clock cycle, stalled as a whole while a
+What is exact: each unit is the loop of its C++ (its schedule), one iteration a clock cycle, stalled as a whole while a
 word it reads is missing or a word that leaves it finds its FIFO full; a FIFO shows a written word, and a freed place,
 one cycle later. What HLS decides is an assumption: a word leaves ``PIPELINE_STAGES`` iterations after the one that
 computed it. Bursts from and to DDR are taken to keep up.
@@ -8,7 +8,7 @@ computed it. Bursts from and to DDR are taken to keep up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,9 @@ from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.simulate import engine
-from toolchain.units.cycles import boundary_lanes, graph_cycles, stream_cycles
-from toolchain.units.schedules import READS, WRITES, Schedule, end_schedule, unit_schedule
+from toolchain.units.schedule import Iterations, sends, takes
+from toolchain.units.table import iterations
+from toolchain.units.totals import boundary_lanes, graph_cycles, stream_cycles
 
 PIPELINE_STAGES = 8
 """Iterations between a read and the write that follows from it: an assumption, HLS decides it."""
@@ -168,14 +169,14 @@ class Network:
             deepest[root] = max(deepest[root], value.depth or MIN_DEPTH)
         return np.array([deepest[name] for name in self.streams], dtype=np.int64)
 
-    def schedules(self, frames: int) -> list[Schedule]:
-        """Schedule of every unit over ``frames`` frames."""
+    def schedules(self, frames: int) -> list[Iterations]:
+        """Iterations of every unit over ``frames`` frames."""
         graph = self.graph
         reader, writer = boundary_lanes(graph)
         return [
-            end_schedule(stream_cycles(graph.input, reader), frames, WRITES),
-            *(unit_schedule(node, graph.value(node.inputs[0]), frames) for node in self.nodes),
-            end_schedule(stream_cycles(graph.value(graph.output), writer), frames, READS),
+            sends(stream_cycles(graph.input, reader)).over(frames),
+            *(iterations(node, graph.value(node.inputs[0]), frames) for node in self.nodes),
+            takes(stream_cycles(graph.value(graph.output), writer)).over(frames),
         ]
 
     def frame_words(self) -> np.ndarray:
@@ -315,5 +316,4 @@ def _root(name: str, alias: Mapping[str, str]) -> str:
 def unit_cycles(graph: Graph, frames: int) -> dict[str, int]:
     """Clock cycles that every unit works in a call of ``frames`` frames, the reader and the writer included."""
     network = Network(graph)
-    schedules: Sequence[Schedule] = network.schedules(frames)
-    return {name: schedule.iterations for name, schedule in zip(network.units, schedules, strict=True)}
+    return {name: found.count for name, found in zip(network.units, network.schedules(frames), strict=True)}

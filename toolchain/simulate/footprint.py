@@ -8,11 +8,12 @@ from math import prod
 
 import numpy as np
 
-from toolchain.hls_templates.streams import Stream, stream_order, streams
+from toolchain.hls_templates.streams import Stream, streams
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.types import Array
 from toolchain.simulate.ports import element_dtype
+from toolchain.units.order import stream_order
 
 WORD_BYTES = 16
 """Of a word of the memory."""

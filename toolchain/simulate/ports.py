@@ -9,9 +9,10 @@ import numpy as np
 
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE, unit_ids
-from toolchain.hls_templates.streams import stream_order, streams, to_ir_order
+from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
+from toolchain.units.order import stream_order
 
 MESSAGE_BYTES = 512
 

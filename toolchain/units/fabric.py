@@ -9,8 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolchain.ir.digits import trailing_zeros
-from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import DSP_NARROW, DSP_WIDE
@@ -37,47 +35,6 @@ def products_per_dsp(lanes: Parallelism, weight: QInt, act: QInt) -> int:
     """What ``lanes`` say of the products; without a word of theirs, the choice of ``use_dsp``."""
     chosen = lanes.products_per_dsp
     return int(use_dsp(weight.bits, act.bits)) if chosen is None else chosen
-
-
-NARROW_FACTOR = 4
-"""A product with a scaled operand of so few bits takes fewer LUTs than a DSP slice is worth."""
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How an Add multiplies one operand: by ``factors`` (C or 1,) of ``type``, then by 2**shift."""
-
-    factors: np.ndarray
-    shift: int
-    type: QInt
-
-    @property
-    def per_channel(self) -> bool:
-        """Whether the factor comes from a table; one factor for all channels is built from shifts and additions."""
-        return len(self.factors) > 1
-
-    def on_dsp(self, operand: QInt, products: int) -> bool:
-        """Whether the product with an ``operand`` is on a DSP slice in a unit with so many ``products`` a slice."""
-        return products > 0 and self.per_channel and min(self.type.bits, operand.bits) > NARROW_FACTOR
-
-
-def scalings(node: Add) -> tuple[Scaling, Scaling]:
-    """How the two operands of ``node`` are multiplied; zeros that all factors end in are a shift."""
-    first, second = (_scaling(multipliers) for multipliers in node.multipliers)
-    return first, second
-
-
-def _scaling(multipliers: np.ndarray) -> Scaling:
-    shift = trailing_zeros(multipliers)
-    factors = multipliers >> shift
-    factors = factors[:1] if (factors == factors[0]).all() else factors
-    return Scaling(factors, shift, QInt.holding(int(factors.min()), int(factors.max())))
-
-
-def widest_factor(node: Add) -> QInt | None:
-    """Type of the widest factors that come from a table; None when none do."""
-    kinds = [scaling.type for scaling in scalings(node) if scaling.per_channel]
-    return max(kinds, key=lambda kind: kind.bits, default=None)
 
 
 def use_lutram(depth: int, width: int) -> bool:

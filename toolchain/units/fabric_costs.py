@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import cache
 from math import ceil
 
-from toolchain.ir.types import QInt
+from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import Resources, multiplier_slices, total
 from toolchain.units.adder_graph import AdderGraph
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.coefficients import coefficients
-from toolchain.units.fabric import packing, use_dsp, use_lutram
+from toolchain.units.fabric import packing, products_per_dsp, use_dsp, use_lutram
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
@@ -97,6 +97,17 @@ def packed_multiplier(weight: QInt, act: QInt, products: int) -> Resources:
     return logic(word - (weight.bits - 1) + BORROW_LUT * (products - 1)) + Resources(dsp=1)
 
 
+def dots(weight: QInt, act: QInt, acc: QInt, lanes: Parallelism, *, terms: int, count: int, steps: int) -> Resources:
+    """``count`` dot products: multipliers as ``lanes`` say, adder trees and, over several steps, accumulators."""
+    packed = products_per_dsp(lanes, weight, act)
+    if packed > 1:
+        tree = adder_tree(terms, weight.bits + act.bits)
+        products = packed_multiplier(weight, act, packed) * (terms * ceil(count / packed)) + tree * count
+    else:
+        products = dot_product(terms, weight.bits, act.bits, dsp=bool(packed)) * count
+    return products + (accumulator(acc.bits) if steps > 1 else Resources()) * count
+
+
 def adder_tree(terms: int, bits: int) -> Resources:
     """Sum of ``terms`` numbers of ``bits`` bits by two-input adders; single bits by compressors."""
     return logic(parts.adder_tree(terms, bits))
@@ -125,6 +136,11 @@ def additions(graph: AdderGraph, act: QInt) -> Resources:
     waits = [(b, until - at) for b, at, until in zip(bits, stage, last, strict=True)]
     luts += sum(b for b, wait in waits if wait > 1)
     return Resources(lut=luts, ff=sum(b * min(wait, 2) for b, wait in waits))
+
+
+def choice(count: int) -> int:
+    """LUTs a bit that choose one of ``count``: a LUT6 selects one of four."""
+    return ceil((count - 1) / 3)
 
 
 def comparator(bits: int) -> Resources:

@@ -27,8 +27,7 @@ from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weigh
 from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Edit
-from toolchain.units.cost import unit_cost
-from toolchain.units.cycles import cycles
+from toolchain.units.table import schedule, unit_cost
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +153,6 @@ def unit_costs(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) 
         weight_type = QInt(max(2, quant.weight_bits), True)
         weight = np.zeros((outputs, inputs), dtype=np.int64)
         node = MatVec(name=layer.name, inputs=("x",), outputs=(y,), weight=weight, weight_type=weight_type)
-        return cycles(node, x, unit) if kind == "cycles" else int(getattr(unit_cost(node, x, unit), kind))
+        return schedule(node, x, unit).cycles if kind == "cycles" else int(getattr(unit_cost(node, x, unit), kind))
 
     return cost

@@ -1,22 +1,36 @@
-"""A hardware unit as the generator sees it: a header, its parameters, its tables of constants."""
+"""The C++ of a unit: a call of a header's function, its parameters, its tables of constants."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import singledispatch
 from typing import Literal
 
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.hls_templates.literals import Constant
-from toolchain.hls_templates.streams import parallelism, require_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Array, QInt
 from toolchain.units.adder_graph import AdderGraph
-from toolchain.units.fabric import use_lutram
+from toolchain.units.fabric import products_per_dsp, use_lutram
 from toolchain.units.limits import MAX_UNROLL
+from toolchain.units.order import parallelism, require_order
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number of a unit and the type of the integers that it may be among.
+
+    Sizes, lanes and shifts are plain ``int``; limits, factors and fill values are as wide as the data.
+    """
+
+    value: int
+    type: QInt
+
+
+def among(value: int, *others: int) -> Constant:
+    """``value`` in the narrowest type that holds it and ``others``."""
+    return Constant(value, QInt.holding(min(value, *others, 0), max(value, *others, 0)))
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,7 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Call:
     """One call of a function template of ``fpgaflow/HEADER.hpp``; ``variadic`` tells which streams it takes last.
 
     ``constants`` are sizes, ``numbers`` are as wide as the data; ``network`` are the additions of a product with
@@ -71,12 +85,6 @@ class Unit:
     def declared(self) -> dict[str, int | Constant]:
         """Everything that the Config declares as a constant."""
         return {**self.constants, **self.numbers}
-
-
-@singledispatch
-def template(node: Node, graph: Graph) -> Unit:
-    """The unit of ``node``; TypeError for an operation without one, UserError for one beyond the tool's limits."""
-    raise TypeError(f"no hardware unit for {type(node).__name__}")
 
 
 def positions(graph: Graph, node: Node) -> int:
@@ -117,3 +125,32 @@ def channelwise(node: Node, graph: Graph) -> dict[str, int | bool]:
     check_unroll(node, lanes)
     channels = graph.value(node.inputs[0]).shape[2]
     return {"positions": positions(graph, node), "channels": channels, "lanes": lanes}
+
+
+def per_channel(name: str, values: Array, lanes: int) -> tuple[Table, dict[str, int | bool]]:
+    """A table of one entry, or one a channel, split by lane, and its two sizes as parameters."""
+    if np.all(values == values[:1]):
+        values = values[:1]
+    width = lanes if len(values) > 1 else 1
+    shaped = values.reshape(len(values) // width, width, *values.shape[1:])
+    kind = table_type(shaped)
+    depth = kind.bits * (values.shape[1] if values.ndim > 1 else 1)
+    reshape = (3,) if values.ndim > 1 else ()
+    table = Table(name, kind, shaped, Storage(impl(len(shaped), depth), partition=(2,), reshape=reshape))
+    return table, {f"{name}_blocks": shaped.shape[0], f"{name}_lanes": width}
+
+
+def own_slice(node: Node, weight: QInt, act: QInt) -> bool:
+    """Whether the products of a unit that shares none are on DSP slices.
+
+    Raises:
+        UserError: its lanes say that a slice has several.
+    """
+    count = products_per_dsp(parallelism(node), weight, act)
+    if count > 1:
+        raise UserError(
+            f"{count} products a DSP slice, {type(node).__name__} takes 0 or 1",
+            where=f"node {node.name}",
+            hint="only outputs of a matrix-vector product share their inputs",
+        )
+    return count == 1

@@ -1,0 +1,40 @@
+"""The units that reduce a map channel by channel: running results in a delay line one position long."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.pools import GlobalSum
+from toolchain.ir.types import Parallelism, Value
+from toolchain.resources import Resources
+from toolchain.units.call import Call, channelwise, input_type
+from toolchain.units.fabric_costs import SRL_DEPTH, STREAM_LUT, logic
+from toolchain.units.lanes import channel_lanes
+from toolchain.units.schedule import Schedule, at_the_end
+from toolchain.units.unit import Unit, Units
+
+
+class GlobalSumUnit(Unit[GlobalSum]):
+    """``global_sum.hpp``."""
+
+    def options(self, node: GlobalSum, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels."""
+        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
+
+    def schedule(self, node: GlobalSum, x: Value, lanes: Parallelism) -> Schedule:
+        """The sums leave with the last position."""
+        return at_the_end(x.size // lanes.lanes_in, node.output.size // lanes.lanes_out)
+
+    def cost(self, node: GlobalSum, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """An adder a lane and the running sums in a shift register."""
+        bits = node.output.qint.bits * lanes.lanes_in
+        return logic(STREAM_LUT + bits + bits * ceil(x.shape[2] // lanes.lanes_in / SRL_DEPTH))
+
+    def template(self, node: GlobalSum, graph: Graph) -> Call:
+        """No constants."""
+        types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
+        return Call("global_sum", "global_sum", channelwise(node, graph), types)
+
+
+UNITS: Units = {GlobalSum: GlobalSumUnit()}

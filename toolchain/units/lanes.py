@@ -1,0 +1,43 @@
+"""Lanes and multipliers that units can choose from."""
+
+from __future__ import annotations
+
+from toolchain.ir.ops.node import Node
+from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.units.limits import MAX_STREAM_BITS, MEMORY_BITS
+
+READER, WRITER = "input reader", "output writer"
+
+
+def divisors(number: int) -> list[int]:
+    """Divisors of ``number``, ascending."""
+    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    return small + [number // d for d in reversed(small) if d * d != number]
+
+
+def channel_lanes(x: Value, upstream: Parallelism | None) -> list[int]:
+    """Lanes of a unit that treats channel by channel: those in front of it in its chain, or any that divide them."""
+    lanes = [upstream.lanes_out] if upstream else divisors(x.shape[2])
+    return [n for n in lanes if x.shape[2] % n == 0]
+
+
+def single_products(operands: tuple[QInt, QInt] | None) -> list[int | None]:
+    """How a unit can multiply ``operands``: in LUTs, or with one product a DSP slice; None without a product.
+
+    A factor of one or two bits only selects or negates the other: LUTs do that with less than a slice's wiring.
+    """
+    if operands is None:
+        return [None]
+    return [0] if min(kind.bits for kind in operands) <= 2 else [0, 1]
+
+
+def fits_streams(node: Node, x: Value, lanes: Parallelism) -> bool:
+    """Whether the words that ``node`` reads and writes stay within the widest stream."""
+    widths = (lanes.lanes_in * x.qint.bits, *(lanes.lanes_out * value.qint.bits for value in node.outputs))
+    return max(widths) <= MAX_STREAM_BITS
+
+
+def boundary_options(value: Value, *, flat: bool) -> list[int]:
+    """Lanes of the reader or writer of ``value``: within one memory word; across pixels when it is ``flat`` anyway."""
+    lanes = divisors(value.size if flat else value.shape[2])
+    return [n for n in lanes if n * value.qint.bits <= MEMORY_BITS] or [1]

@@ -1,0 +1,176 @@
+"""The units that join, pick and spread the words of maps, and what needs no unit."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TypeVar
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.types import Parallelism, Value
+from toolchain.resources import Resources, total
+from toolchain.units.call import Buffer, Call, Storage, channelwise, check_unroll, impl, input_type, positions
+from toolchain.units.fabric_costs import STREAM_LUT, choice, control, logic, memory
+from toolchain.units.lanes import divisors
+from toolchain.units.order import parallelism, require_order
+from toolchain.units.schedule import NEVER, Phase, Runs, Schedule, first
+from toolchain.units.unit import Unit, Units
+from toolchain.units.window import row_words
+
+
+class ConcatUnit(Unit[Concat]):
+    """``channels.hpp``."""
+
+    def options(self, node: Concat, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """A word is of one input."""
+        return [Parallelism(n, n) for n in divisors(gcd(*node.channels))]
+
+    def schedule(self, node: Concat, x: Value, lanes: Parallelism) -> Schedule:
+        """A position: the words of one input after the other, each written as it comes."""
+        words = [channels // lanes.lanes_in for channels in node.channels]
+        reads = tuple(Runs(sum(words[:i]), count) for i, count in enumerate(words))
+        return Schedule((Phase(sum(words), reads, first(sum(words))),), x.shape[0] * x.shape[1])
+
+    def cost(self, node: Concat, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """The choice of an input."""
+        return logic(STREAM_LUT + choice(len(node.channels)) * lanes.lanes_out * node.output.qint.bits)
+
+    def template(self, node: Concat, graph: Graph) -> Call:
+        """The words of every input."""
+        lanes = int(channelwise(node, graph)["lanes"])
+        blocks = tuple(channels // lanes for channels in node.channels)
+        constants: dict[str, int | bool] = {"positions": positions(graph, node), "total": sum(blocks), "lanes": lanes}
+        types = {"out_t": node.output.qint}
+        return Call("channels", "concat", constants, types, variadic="inputs", lists={"blocks": blocks})
+
+
+class SliceUnit(Unit[Slice]):
+    """``channels.hpp``."""
+
+    def options(self, node: Slice, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """A word is kept or dropped as a whole."""
+        return [Parallelism(n, n) for n in divisors(gcd(x.shape[2], node.start, node.output.shape[2]))]
+
+    def schedule(self, node: Slice, x: Value, lanes: Parallelism) -> Schedule:
+        """A position: all words are read, those of the output's channels written."""
+        words = x.shape[2] // lanes.lanes_in
+        kept = Runs(node.start // lanes.lanes_in, node.output.shape[2] // lanes.lanes_out)
+        return Schedule((Phase(words, (first(words),), kept),), x.shape[0] * x.shape[1])
+
+    def cost(self, node: Slice, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """A counter."""
+        return logic(STREAM_LUT)
+
+    def template(self, node: Slice, graph: Graph) -> Call:
+        """The first word kept and the first one dropped behind it."""
+        constants = channelwise(node, graph)
+        lanes = int(constants["lanes"])
+        constants |= {"first": node.start // lanes, "last": (node.start + node.output.shape[2]) // lanes}
+        return Call("channels", "slice", constants, {"in_t": input_type(graph, node)})
+
+
+S = TypeVar("S", bound=Upsample | DepthToSpace)
+
+
+class _SpreadUnit(Unit[S]):
+    """``spread.hpp``: two rows, one written while the other is read."""
+
+    def schedule(self, node: S, x: Value, lanes: Parallelism) -> Schedule:
+        """The first row's reads, then a phase a row: what is made from it leaves while the next one comes in."""
+        once, emit = row_words(x, lanes.lanes_in), node.output.size // lanes.lanes_out // x.shape[0]
+        reads = (first(once),)
+        return Schedule((Phase(emit, reads, first(emit)),), x.shape[0], (Phase(once, reads, NEVER),))
+
+    def cost(self, node: S, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """Both rows, and the choice of channels in wider words."""
+        bits = x.qint.bits
+        chosen = choice(lanes.lanes_in // lanes.lanes_out) * lanes.lanes_out * bits
+        return total((control(), memory(2 * row_words(x, lanes.lanes_in), lanes.lanes_in * bits), logic(chosen)))
+
+
+class UpsampleUnit(_SpreadUnit[Upsample]):
+    """Every word again and again."""
+
+    def options(self, node: Upsample, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels."""
+        return [Parallelism(n, n) for n in divisors(x.shape[2])]
+
+    def template(self, node: Upsample, graph: Graph) -> Call:
+        """The same channels at every position."""
+        return _spread(node, graph, node.factors, (0, 0), (0, 0))
+
+
+class DepthToSpaceUnit(_SpreadUnit[DepthToSpace]):
+    """Words or lanes by position."""
+
+    def options(self, node: DepthToSpace, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Channels that lie side by side go to one position, or those of all positions of the block come at once."""
+        size = node.block**2 if node.channels_first else 1
+        return [Parallelism(n * size, n) for n in divisors(node.output.shape[2])]
+
+    def template(self, node: DepthToSpace, graph: Graph) -> Call:
+        """The next position's channels lie words on, or lanes on."""
+        b, words = node.block, node.output.shape[2] // parallelism(node).lanes_out
+        if node.channels_first:
+            return _spread(node, graph, (b, b), (0, 0), (b, 1))
+        return _spread(node, graph, (b, b), (b * words, words), (0, 0))
+
+
+def _spread(
+    node: Upsample | DepthToSpace,
+    graph: Graph,
+    factors: tuple[int, int],
+    steps: tuple[int, int],
+    offsets: tuple[int, int],
+) -> Call:
+    """The unit that makes ``factors`` positions from each; the next one's channels lie ``steps`` words on, or
+    ``offsets`` lanes."""
+    require_order(graph, node, np.arange)
+    x, lanes = graph.value(node.inputs[0]), parallelism(node)
+    check_unroll(node, lanes.lanes_in)
+    in_words, out_words = x.shape[2] // lanes.lanes_in, node.output.shape[2] // lanes.lanes_out
+    constants: dict[str, int | bool] = {"height": x.shape[0], "width": x.shape[1]}
+    constants |= {"in_words": in_words, "out_words": out_words}
+    for name, pair in (("factor", factors), ("step", steps), ("lane", offsets)):
+        constants |= {f"{name}_h": pair[0], f"{name}_w": pair[1]}
+    constants |= {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
+    storage = Storage(impl(2 * x.shape[1] * in_words, lanes.lanes_in * x.qint.bits))
+    rows = Buffer("rows", "SpreadRows", storage, packed=True)
+    return Call("spread", "spread", constants, {"type": x.qint}, buffers=(rows,))
+
+
+class ReshapeUnit(Unit[Reshape]):
+    """No hardware: the stream gets another name."""
+
+    follows = True
+
+    def options(self, node: Reshape, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Those of the stream."""
+        return [Parallelism(n, n) for n in ([upstream.lanes_out] if upstream else divisors(x.size))]
+
+    def schedule(self, node: Reshape, x: Value, lanes: Parallelism) -> Schedule:
+        """No cycle."""
+        return Schedule(())
+
+    def cost(self, node: Reshape, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """Nothing."""
+        return Resources()
+
+    def template(self, node: Reshape, graph: Graph) -> Call:
+        """None.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"no C++ for {type(node).__name__}")
+
+
+UNITS: Units = {
+    Concat: ConcatUnit(),
+    Slice: SliceUnit(),
+    Upsample: UpsampleUnit(),
+    DepthToSpace: DepthToSpaceUnit(),
+    Reshape: ReshapeUnit(),
+}

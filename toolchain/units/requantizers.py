@@ -1,0 +1,121 @@
+"""The requantizers' units: thresholds compared, or multiply, add and shift."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.resources import Resources, total
+from toolchain.units.call import Call, Table, among, channelwise, check_unroll, input_type, own_slice, per_channel
+from toolchain.units.fabric import product_type, products_per_dsp
+from toolchain.units.fabric_costs import STREAM_LUT, adder_tree, comparator, logic, multiplier, requantizer, rom
+from toolchain.units.lanes import channel_lanes, single_products
+from toolchain.units.schedule import Schedule, word_by_word
+from toolchain.units.unit import Unit, Units
+
+
+class ThresholdUnit(Unit[Threshold]):
+    """``threshold.hpp``."""
+
+    follows = True
+
+    def options(self, node: Threshold, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels."""
+        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
+
+    def schedule(self, node: Threshold, x: Value, lanes: Parallelism) -> Schedule:
+        """A word in, a word out."""
+        return word_by_word(x.size // lanes.lanes_in)
+
+    def cost(self, node: Threshold, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """All comparisons at once and a count of their results; thresholds a channel come from a memory."""
+        channels, levels = node.thresholds.shape
+        turns = x.shape[2] // lanes.lanes_in if channels > 1 else 1
+        compare = comparator(x.qint.bits) * levels + adder_tree(levels, 1)
+        return total((logic(STREAM_LUT), (compare + rom(turns, levels * x.qint.bits)) * lanes.lanes_in))
+
+    def template(self, node: Threshold, graph: Graph) -> Call:
+        """Tables of thresholds, starts and steps."""
+        kind = input_type(graph, node)
+        constants = channelwise(node, graph)
+        lanes = int(constants["lanes"])
+        steps = node.thresholds.shape[1]
+        check_unroll(node, lanes * steps)
+        reachable = np.clip(node.thresholds, kind.min, kind.max + 1)  # the rest always or never holds
+        tables: list[Table] = []
+        for name, values in (("threshold", reachable), ("start", node.start), ("step", node.step)):
+            table, sizes = per_channel(name, values, lanes)
+            tables.append(table)
+            constants |= sizes
+        types = {"in_t": kind, "out_t": node.output.qint, "count_t": QInt.holding(0, steps), "span_t": _span(node)}
+        types |= {f"{table.name}_t": table.type for table in tables}
+        return Call("threshold", "threshold", constants | {"steps": steps}, types, tuple(tables))
+
+
+def _span(node: Threshold) -> QInt:
+    """A type that holds every step, every count and their products."""
+    ends = [int(end) for end in (node.step.min(), node.step.max())]
+    steps = node.thresholds.shape[1]
+    return QInt.holding(min(*ends, min(ends) * steps, 0), max(*ends, max(ends) * steps, steps))
+
+
+class MulShiftUnit(Unit[MulShift]):
+    """``mul_shift.hpp``."""
+
+    follows = True
+
+    def options(self, node: MulShift, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels, with products in LUTs or on DSP slices."""
+        products = single_products(self.operands(node, x))
+        return [Parallelism(p, p, n) for p in channel_lanes(x, upstream) for n in products]
+
+    def schedule(self, node: MulShift, x: Value, lanes: Parallelism) -> Schedule:
+        """A word in, a word out."""
+        return word_by_word(x.size // lanes.lanes_in)
+
+    def cost(self, node: MulShift, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """A multiplier, two additions (offset, rounding) and a clip; factors a channel come from a memory."""
+        factor = QInt.holding(int(node.mul.min()), int(node.mul.max()))
+        offsets = [offset for _, offset in node.lines]
+        add_bits = QInt.holding(min(offsets), max(offsets)).bits
+        mul_bits = factor.bits
+        turns = x.shape[2] // lanes.lanes_in if len(node.lines) > 1 else 1
+        trivial = bool((node.mul == 1).all())
+        dsp = products_per_dsp(lanes, factor, x.qint) > 0
+        product = Resources() if trivial else multiplier(mul_bits, x.qint.bits, dsp=dsp)
+        wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
+        rest = requantizer(wide, node.output.qint.bits)
+        return total((logic(STREAM_LUT), (product + rest + rom(turns, mul_bits + add_bits)) * lanes.lanes_in))
+
+    def operands(self, node: MulShift, x: Value) -> tuple[QInt, QInt] | None:
+        """Factors and inputs; none where every factor is 1."""
+        return (QInt.holding(int(node.mul.min()), int(node.mul.max())), x.qint) if (node.mul != 1).any() else None
+
+    def template(self, node: MulShift, graph: Graph) -> Call:
+        """Tables of factors, offsets and bases."""
+        kind = input_type(graph, node)
+        constants = channelwise(node, graph)
+        lanes = int(constants["lanes"])
+        mul, mul_sizes = per_channel("mul", node.mul, lanes)
+        add, add_sizes = per_channel("add", node.add, lanes)
+        base, base_sizes = per_channel("base", node.base, lanes)
+        low, high = node.line_range(kind.min, kind.max)
+        half = (1 << node.shift) // 2
+        constants |= {"dsp": own_slice(node, mul.type, kind), "shift": node.shift}
+        numbers = {"low": among(node.low, node.high), "high": among(node.high, node.low)}
+        types = {
+            "in_t": kind,
+            "out_t": node.output.qint,
+            "mul_t": mul.type,
+            "add_t": add.type,
+            "base_t": base.type,
+            "product_t": product_type(mul.type, kind),
+            "sum_t": QInt.holding(min(low, node.low, 0), max(high, node.high, 0) + half),
+        }
+        constants |= mul_sizes | add_sizes | base_sizes
+        return Call("mul_shift", "mul_shift", constants, types, (mul, add, base), numbers=numbers)
+
+
+UNITS: Units = {Threshold: ThresholdUnit(), MulShift: MulShiftUnit()}

@@ -1,0 +1,81 @@
+"""The one table of units, and what is asked of the unit of a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.node import Node
+from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.resources import Resources
+from toolchain.units import (
+    add,
+    argmax,
+    global_pools,
+    maps,
+    matvec,
+    requantizers,
+    row_conv,
+    taps,
+    window,
+    wiring,
+)
+from toolchain.units.call import Call
+from toolchain.units.schedule import Iterations, Schedule
+from toolchain.units.unit import Unit, Units
+
+UNITS: Units = {
+    **window.UNITS,
+    **matvec.UNITS,
+    **row_conv.UNITS,
+    **taps.UNITS,
+    **global_pools.UNITS,
+    **requantizers.UNITS,
+    **add.UNITS,
+    **argmax.UNITS,
+    **maps.UNITS,
+    **wiring.UNITS,
+}
+
+
+def unit_of(node: Node) -> Unit[Any]:
+    """The unit of ``node``; TypeError for an operation without one."""
+    if type(node) not in UNITS:
+        raise TypeError(f"no hardware unit for {type(node).__name__}")
+    return UNITS[type(node)]
+
+
+def options(node: Node, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+    """See ``Unit.options``."""
+    return unit_of(node).options(node, x, upstream)
+
+
+def schedule(node: Node, x: Value, lanes: Parallelism) -> Schedule:
+    """See ``Unit.schedule``."""
+    return unit_of(node).schedule(node, x, lanes)
+
+
+def iterations(node: Node, x: Value, frames: int) -> Iterations:
+    """The iterations of ``node`` on input ``x`` over a call of ``frames`` frames.
+
+    Raises:
+        ValueError: the node has no parallelism.
+    """
+    if node.parallelism is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    return schedule(node, x, node.parallelism).over(frames)
+
+
+def unit_cost(node: Node, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+    """See ``Unit.cost``."""
+    return unit_of(node).cost(node, x, lanes, *others)
+
+
+def multiplier_operands(node: Node, x: Value) -> tuple[QInt, QInt] | None:
+    """See ``Unit.operands``."""
+    return unit_of(node).operands(node, x)
+
+
+def template(node: Node, graph: Graph) -> Call:
+    """See ``Unit.template``."""
+    return unit_of(node).template(node, graph)

@@ -1,0 +1,95 @@
+"""Cycles and resources of whole graphs: units, the streams between them, the reader and the writer.
+
+The slowest unit sets the frame rate. Pipeline fill and the prologues of units come once per call of the accelerator,
+not once per frame, and are counted apart. Resources are those after placement and routing, as a sum of parts
+(docs/decisions/0004-cost-model.md).
+"""
+
+from __future__ import annotations
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.node import Node
+from toolchain.ir.types import Parallelism, Value
+from toolchain.resources import Resources, total
+from toolchain.units.fabric_costs import AXI_BRAM18, AXI_FF, AXI_LUT, STREAM_LUT, fifo, logic
+from toolchain.units.table import schedule, unit_cost
+
+
+def frame_cycles(node: Node, graph: Graph, lanes: Parallelism | None = None) -> int:
+    """Cycles that ``node`` takes for one frame with ``lanes``, or with its own parallelism.
+
+    Raises:
+        ValueError: no parallelism is known.
+        TypeError: an operation without a unit.
+    """
+    lanes = lanes or node.parallelism
+    if lanes is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    return schedule(node, graph.value(node.inputs[0]), lanes).cycles
+
+
+def graph_cycles(graph: Graph) -> int:
+    """Cycles per frame of the slowest unit of a HARDWARE graph, the reader and the writer included."""
+    reader, writer = boundary_lanes(graph)
+    ends = (stream_cycles(graph.input, reader), stream_cycles(graph.value(graph.output), writer))
+    return max(*ends, *(frame_cycles(node, graph) for node in graph.nodes))
+
+
+def boundary_lanes(graph: Graph) -> tuple[int, int]:
+    """Lanes of the input reader and of the output writer of a HARDWARE graph."""
+    readers = graph.consumers()[graph.input.name]
+    producer = graph.producers().get(graph.output)
+    first = readers[0].parallelism.lanes_in if readers and readers[0].parallelism else 1
+    last = producer.parallelism.lanes_out if producer and producer.parallelism else first
+    return first, last
+
+
+def stream_cycles(value: Value, lanes: int) -> int:
+    """Cycles of the input reader or the output writer: one word of ``lanes`` elements each."""
+    return value.size // lanes
+
+
+def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resources:
+    """Resources of ``node`` with ``lanes`` or its own parallelism, and of the streams it writes.
+
+    Raises:
+        ValueError: no parallelism is known.
+        TypeError: an operation without a unit.
+    """
+    lanes = lanes or node.parallelism
+    if lanes is None:
+        raise ValueError(f"node '{node.name}' has no parallelism")
+    first, *others = (graph.value(name) for name in node.inputs)
+    unit = unit_cost(node, first, lanes, *others)
+    if isinstance(node, Reshape):
+        return unit
+    return total((unit, *(stream_cost(value, lanes.lanes_out) for value in node.outputs)))
+
+
+def stream_cost(value: Value, lanes: int) -> Resources:
+    """The FIFO that carries ``value``, two words deep unless it says otherwise."""
+    return fifo(value.depth or 2, lanes * value.qint.bits)
+
+
+def reader_cost(value: Value, lanes: int) -> Resources:
+    """The unit that reads the accelerator's input from memory, with the stream it writes."""
+    return total((_AXI, logic(STREAM_LUT), stream_cost(value, lanes)))
+
+
+def writer_cost(value: Value, lanes: int) -> Resources:
+    """The unit that writes the accelerator's output to memory."""
+    return total((_AXI, logic(STREAM_LUT)))
+
+
+def graph_cost(graph: Graph) -> Resources:
+    """Everything in a HARDWARE graph: units, streams, the reader and the writer; not the shell around them.
+
+    A Reshape has no stream of its own, so the depth of its output is not counted.
+    """
+    reader, writer = boundary_lanes(graph)
+    ends = (reader_cost(graph.input, reader), writer_cost(graph.value(graph.output), writer))
+    return total((*ends, *(cost(node, graph) for node in graph.nodes)))
+
+
+_AXI = Resources(lut=AXI_LUT, ff=AXI_FF, bram18=AXI_BRAM18)

@@ -1,0 +1,126 @@
+"""The window unit: rows in a ring of memory, one tap of some channels a cycle or all taps at once."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Parallelism, Value
+from toolchain.resources import Resources, total
+from toolchain.units.call import Buffer, Call, Constant, Storage, check_unroll, impl
+from toolchain.units.fabric_costs import SRL_DEPTH, choice, control, logic, memory
+from toolchain.units.lanes import divisors
+from toolchain.units.order import parallelism, require_order
+from toolchain.units.schedule import NEVER, Phase, Runs, Schedule, first
+from toolchain.units.unit import Unit, Units
+
+
+def is_parallel(node: Window, lanes: Parallelism) -> bool:
+    """Whether the window unit emits all taps of a channel group at once (else one tap a cycle)."""
+    return node.taps > 1 and lanes.lanes_out == node.taps * lanes.lanes_in
+
+
+def row_words(x: Value, lanes: int) -> int:
+    """Stream words of one row of ``x``."""
+    return x.shape[1] * x.shape[2] // lanes
+
+
+def buffer_rows(node: Window, x: Value) -> int:
+    """Input rows that the window unit stores: those the kernel spans, those read meanwhile, and the frame's rest."""
+    return node.extent[0] + node.stride[0] + max(0, x.shape[0] - node.stride[0] * node.output.shape[0])
+
+
+class WindowUnit(Unit[Window]):
+    """``window.hpp``."""
+
+    def options(self, node: Window, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """One tap of L channels a cycle, or all taps at once."""
+        lanes = divisors(x.shape[2])
+        serial = [Parallelism(n, n) for n in lanes]
+        return serial if node.taps == 1 else serial + [Parallelism(n, n * node.taps) for n in lanes]
+
+    def schedule(self, node: Window, x: Value, lanes: Parallelism) -> Schedule:
+        """The rows under the kernel, then a phase a row of windows.
+
+        It leaves while the rows that the next one needs come in; the phase lasts as long as the longer. The last one
+        reads what is left of the frame and the next frame's first rows; where windows reach far below the map, the last
+        phases read nothing.
+        """
+        words, rows = row_words(x, lanes.lanes_in), node.output.shape[0]
+        emit, writes = _emission(node, x, lanes)
+        step, whole = node.stride[0] * words, x.shape[0] * words
+        full = min(rows - 1, whole // step)
+        rest, usual = whole - full * step, max(emit, step)
+        phases = [(usual, step, full)]
+        if full == rows - 1:
+            phases += [(max(emit, rest), rest, 1)]
+        else:
+            phases += [(usual, rest, 1), (usual, 0, rows - 2 - full), (emit, 0, 1)]
+        once = max(0, node.extent[0] - node.pads[0]) * words
+        return Schedule(
+            tuple(Phase(length, (first(reads),), writes, count) for length, reads, count in phases if count),
+            head=(Phase(once, (first(once),), NEVER),) if once else (),
+        )
+
+    def cost(self, node: Window, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """The row buffer; in parallel one bank a row, a rotation by row and a shift register a kernel row."""
+        rows, words, width = buffer_rows(node, x), row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
+        if not is_parallel(node, lanes):
+            return total((control(), memory(rows * words, width)))
+        groups = x.shape[2] // lanes.lanes_in
+        rotation = node.kernel[0] * width * choice(rows)
+        shifts = node.kernel[0] * (node.extent[1] - 1) * width * ceil(groups / SRL_DEPTH)
+        taps = Resources(ff=node.taps * width)
+        return total((control(), logic(rotation + shifts), taps, memory(words, width) * rows))
+
+    def template(self, node: Window, graph: Graph) -> Call:
+        """The rows' memory, in parallel one bank a row."""
+        require_order(graph, node, np.arange)
+        x, lanes = graph.value(node.inputs[0]), parallelism(node)
+        (height, width, channels), (out_height, out_width, _) = x.shape, node.output.shape
+        parallel = is_parallel(node, lanes)
+        check_unroll(node, lanes.lanes_out)
+        words, bits = row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
+        if parallel:
+            storage = Storage(impl(words, bits), partition=(1,))
+        else:
+            storage = Storage(impl(buffer_rows(node, x) * words, bits))
+        return Call(
+            "window",
+            "window_parallel" if parallel else "window_serial",
+            {
+                "height": height,
+                "width": width,
+                "channels": channels,
+                "lanes": lanes.lanes_in,
+                "out_height": out_height,
+                "out_width": out_width,
+                "kernel_h": node.kernel[0],
+                "kernel_w": node.kernel[1],
+                "stride_h": node.stride[0],
+                "stride_w": node.stride[1],
+                "dilation_h": node.dilation[0],
+                "dilation_w": node.dilation[1],
+                "pad_top": node.pads[0],
+                "pad_left": node.pads[1],
+            },
+            {"type": x.qint},
+            buffers=(Buffer("rows", "WindowRows", storage, packed=True),),
+            numbers={"pad_value": Constant(node.pad_value, x.qint)},
+        )
+
+
+def _emission(node: Window, x: Value, lanes: Parallelism) -> tuple[int, Runs]:
+    """Cycles in which an output row leaves, and those with a word: all taps in turn, or in parallel all padded columns,
+    with a word where the window meets the stride."""
+    columns, groups, span = node.output.shape[1], x.shape[2] // lanes.lanes_in, node.extent[1] - 1
+    if not is_parallel(node, lanes):
+        return columns * groups * node.taps, first(columns * groups * node.taps)
+    length = ((columns - 1) * node.stride[1] + span + 1) * groups
+    return length, Runs(span * groups, groups, columns, node.stride[1] * groups)
+
+
+UNITS: Units = {Window: WindowUnit()}
