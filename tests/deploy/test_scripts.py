@@ -20,6 +20,7 @@ from tests.hardware import Target, serial
 from toolchain.boards import load_board
 from toolchain.deploy.facts import streaming_interface
 from toolchain.deploy.package import Deployable, script_files
+from toolchain.files import write_files
 from toolchain.hls_templates.generate import generate
 
 STANDINS = Path(__file__).with_name("vivado.tcl")
@@ -170,12 +171,12 @@ VITIS_RUN = f'case "$*" in *--package*) {ZIP} ;; esac'
 @pytest.mark.parametrize(
     ("programs", "log"),
     [
-        ({"vitis_hls": ZIP}, ["vitis_hls -f run_hls.tcl csynth export"]),
+        ({"vitis_hls": ZIP}, ["vitis_hls -f ../hls/run_hls.tcl csynth export"]),
         (
             {"vitis-run": VITIS_RUN, "v++": ""},
             [
-                "v++ -c --mode hls --config hls_config.cfg --work_dir work",
-                "vitis-run --mode hls --package --config hls_config.cfg --work_dir work",
+                "v++ -c --mode hls --config hls_config.cfg --work_dir ../vitis/work",
+                "vitis-run --mode hls --package --config hls_config.cfg --work_dir ../vitis/work",
             ],
         ),
     ],
@@ -200,7 +201,7 @@ def test_run_sh_goes_from_hls_to_the_bitstream_with_both_tools(
     ("programs", "arguments", "message"),
     [
         ({}, [], "no vitis_hls and no vitis-run: source settings64.sh of Vitis first"),
-        ({"vitis_hls": ""}, ["ip"], "the export wrote no mlp.zip below hls/"),
+        ({"vitis_hls": ""}, ["ip"], "the export wrote no mlp.zip below vitis/ or hls/"),
         ({}, ["bitstream"], "no ip/: ./run.sh ip makes it"),
         ({}, ["bit"], "unknown stage 'bit'"),
     ],
@@ -224,17 +225,19 @@ foreach name {open_project set_top add_files open_solution set_part create_clock
 rename exit quit
 proc exit {} { quit 0 }
 set argv {csynth export}
-source run_hls.tcl
+source hls/run_hls.tcl
 """
 
 
 def test_the_hls_script_synthesizes_and_exports_an_ip(project: dict[str, str], tmp_path: Path) -> None:
-    """run_hls.tcl with the stages that run.sh asks for, its commands printed."""
-    (tmp_path / "run_hls.tcl").write_text(project["run_hls.tcl"])
+    """run_hls.tcl with the stages that run.sh asks for, its commands printed; it works in vitis/, beside hls/."""
+    write_files(project, tmp_path / "hls")
     (tmp_path / "main.tcl").write_text(HLS)
     done = subprocess.run([*interpreter(), "main.tcl"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert_golden("deploy/run_hls.txt", done.stdout)
+    named = re.findall(r"^add_files (?:-tb )?(\S+)", done.stdout, re.MULTILINE)
+    assert named and all((tmp_path / "vitis" / path).is_file() for path in named)
 
 
 def test_tkinter_is_an_interpreter_too(scripts: dict[str, str], tmp_path: Path) -> None:

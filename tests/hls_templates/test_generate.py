@@ -67,7 +67,7 @@ def test_generation_is_pure():
 def test_every_file_named_by_the_scripts_exists():
     files = generate(serial(conv_net()), Target(), 250.0)
     named = re.findall(r"(?:syn|tb)\.file=(\S+)", files["hls_config.cfg"])
-    named += re.findall(r'add_files (?:-tb )?"?([^\s"]+)', files["run_hls.tcl"])
+    named += re.findall(r'add_files (?:-tb )?\[file join \$hls "?([^\s"\]]+)', files["run_hls.tcl"])
     assert len(named) == 2 * (len([p for p in files if p.startswith("src/") and p.endswith(".cpp")]) + 1)
     assert set(named) <= files.keys()
 

@@ -190,12 +190,14 @@ def _search_bits(
 
 def generate(folder: Folder, overwrite: Overwrite = False) -> None:
     """Write the Vitis HLS project of the plan: hls/."""
-    from toolchain.flow.build import HLS
+    from toolchain.flow.build import HLS, VITIS
     from toolchain.flow.stages import generate as run
 
     with _opened(folder, "generate") as build:
         run(build, overwrite=overwrite)
     console().print(f"Project: {folder / HLS}", soft_wrap=True)
+    if (folder / VITIS).is_dir():
+        console().print(f"Kept: {folder / VITIS}, what Vitis made of an earlier project", soft_wrap=True)
 
 
 def simulate(

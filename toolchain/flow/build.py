@@ -27,6 +27,9 @@ ENCODING_BYTES = 32
 """Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
 HLS, HLS4ML = "hls", "hls4ml"
+VITIS = "vitis"
+"""Where the scripts of hls/ let Vitis work: no stage writes there."""
+
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
     "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",

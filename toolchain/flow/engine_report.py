@@ -52,7 +52,12 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
             if found.program.cut.folded
             else f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s",
         ),
-        next_steps=(Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl"),),
+        next_steps=(
+            Step(
+                title="Synthesize with Vitis HLS",
+                command="mkdir -p vitis && cd vitis && vitis_hls -f ../hls/run_hls.tcl",
+            ),
+        ),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},
         source=digest,
         design=simulation.design,

@@ -85,7 +85,10 @@ def make_report(
             *_zero_notes(nodes),
         ),
         next_steps=(
-            Step(title="Synthesize with Vitis HLS", command="cd hls && vitis_hls -f run_hls.tcl csynth"),
+            Step(
+                title="Synthesize with Vitis HLS",
+                command="mkdir -p vitis && cd vitis && vitis_hls -f ../hls/run_hls.tcl csynth",
+            ),
             Step(title="Synthesize with Vitis 2024 or newer", command="cd hls && bash run.sh csynth"),
         ),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},

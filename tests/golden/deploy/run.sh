@@ -5,17 +5,18 @@ set -eu
 cd "$(dirname "$0")"
 
 ip() {
+    mkdir -p ../vitis
     if command -v vitis_hls >/dev/null; then
-        (cd ../hls && vitis_hls -f run_hls.tcl csynth export)
+        (cd ../vitis && vitis_hls -f ../hls/run_hls.tcl csynth export)
     elif command -v vitis-run >/dev/null; then
         (cd ../hls && sh run.sh csynth export)
     else
         echo "no vitis_hls and no vitis-run: source settings64.sh of Vitis first" >&2
         exit 2
     fi
-    archive=$(find ../hls -name 'mlp.zip' | head -n 1)
+    archive=$(find ../vitis ../hls -name 'mlp.zip' | head -n 1)
     if [ -z "$archive" ]; then
-        echo "the export wrote no mlp.zip below hls/" >&2
+        echo "the export wrote no mlp.zip below vitis/ or hls/" >&2
         exit 2
     fi
     rm -rf ip.partial ip
