@@ -47,7 +47,7 @@ def test_a_misspelt_override_is_named_with_the_override(tmp_path: Path) -> None:
 
 def test_an_unknown_model_is_refused_before_any_data_is_loaded(tmp_path: Path) -> None:
     assert _error(tmp_path, 'name = "t"\nmodel.name = "resnet18"') == (
-        "unknown model 'resnet18'; did you mean 'resnet8'?"
+        "unknown model 'resnet18'; did you mean 'resnet8'? (a network of your own: FILE.py:NAME)"
     )
 
 

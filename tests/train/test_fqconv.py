@@ -21,7 +21,8 @@ from toolchain.train.methods.fqconv import Fqconv, LearnedClip, Noise, fold, noi
 from toolchain.train.models import build, layers_of
 from toolchain.train.quantizers import Levels
 from toolchain.train.runs import load_run
-from toolchain.train.structure import Remove, apply_edits, mask_weight, normalized_layers
+from toolchain.train.shrink import normalized_layers
+from toolchain.train.structure import Remove, apply_edits, mask_weight
 
 NOISE = {"weight_noise": 0.2, "act_noise": 0.3, "mac_noise": 0.4}
 

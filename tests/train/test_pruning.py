@@ -273,6 +273,18 @@ def test_a_network_without_batch_norms_is_refused_before_it_trains(kind: str, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("method", ["lsq", "qil", "fqconv"])
+def test_scales_of_channels_shrink_with_them_and_start_anew_behind_a_float_stage(method: str) -> None:
+    """Quantizers that have not been used yet take their scales from the weights that are left."""
+    table = _config({"name": "a", "epochs": 1}).model_dump(exclude_none=True)
+    table["quant"] |= {"method": method, "weight_granularity": "channel"}
+    network = build(parse_config(table, where="test"), (1, 8, 8), 10).train()
+    shrink(network, structure_of(network), {"conv1": [0, 2, 5], "conv2": [1, 2, 3, 4]})
+    logits = network(torch.rand(4, 1, 8, 8))
+    proxy = network.get_submodule("conv1").weight_quant  # type: ignore[union-attr]
+    assert logits.isfinite().all() and proxy.scale().shape == (3, 1, 1, 1)  # type: ignore[operator,union-attr]
+
+
 @pytest.mark.parametrize(
     ("stages", "warned"),
     [

@@ -12,7 +12,7 @@ from toolchain.config.run import parse_config
 from toolchain.errors import UserError
 from toolchain.train.methods.gates import Gates
 from toolchain.train.models import build
-from toolchain.train.shrink import remove_channels, structure_of
+from toolchain.train.shrink import normalized_layers, remove_channels, structure_of
 from toolchain.train.statistics import macs, parameters
 from toolchain.train.structure import mask_weight
 
@@ -123,16 +123,83 @@ def test_the_networks_outputs_stay() -> None:
 
 
 def test_an_operation_that_channels_cannot_be_followed_through_is_named() -> None:
-    class Joined(nn.Module):
+    class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(1, 2, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.cat([self.conv(x), x], 1)
+            return torch.mul(self.conv(x), x)
 
-    with pytest.raises(UserError, match="channels cannot be followed through '.*cat.*'; this network cannot be pruned"):
-        structure_of(Joined())
+    with pytest.raises(UserError, match="channels cannot be followed through '.*mul.*'; this network cannot be pruned"):
+        structure_of(Scaled())
+
+
+class _Dense(nn.Module):
+    """A block whose input and output stand side by side, normalized together, in front of a bottleneck."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner, self.grow = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 3, 1)
+        self.norm, self.neck, self.last = nn.BatchNorm2d(7), nn.Conv2d(7, 5, 1), nn.Conv2d(5, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = torch.cat([x, self.grow(self.inner(x))], 1)
+        return self.last(self.neck(self.norm(x)))
+
+
+def test_what_is_concatenated_stays_and_the_layers_beside_it_can_shrink() -> None:
+    network = _Dense().eval()
+    structure = structure_of(network, (1, 6, 6))
+    assert {group.name: group.size for group in structure.free} == {"inner": 6, "neck": 5}
+    assert structure.macs(structure.counts) == macs(network, (1, 6, 6))
+    gates = Gates(network, structure)
+    gates.factors["inner"] = torch.tensor([1.0, 0, 1, 1, 0, 1])
+    x = torch.randn(2, 1, 6, 6)
+    with torch.no_grad():
+        masked = network(x)
+        gates.remove()
+        remove_channels(network, "inner", [0, 2, 3, 5])
+        assert torch.allclose(network(x), masked, atol=1e-6)  # float sums in another order
+
+
+def test_a_batch_norm_behind_a_pool_is_the_gate_and_one_in_front_of_a_layer_keeps_its_channels() -> None:
+    """Behind a pool a zero of the norm is zero for all; in front of a layer it makes something else of a zero."""
+    pooled = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    assert [group.gates for group in structure_of(pooled).free] == [("2",)]
+
+    class Before(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm, self.conv, self.last = (
+                nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1),
+            )  # fmt: skip
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.last(x + self.conv(self.norm(x)))
+
+    assert structure_of(Before()).free == []
+
+
+def test_a_batch_norm_belongs_to_the_layer_in_front_of_it_whatever_was_defined_first() -> None:
+    class Unordered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm_b, self.norm_a = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+            self.b, self.a = nn.Conv2d(4, 4, 1), nn.Conv2d(1, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm_b(self.b(self.norm_a(self.a(x))))
+
+    network = Unordered()
+    assert [(layer, name) for layer, name, _ in normalized_layers(network)] == [
+        (network.a, "norm_a"),
+        (network.b, "norm_b"),
+    ]
+    with pytest.raises(UserError, match=r"it does not stand right behind a layer of its own \[batch norm '0'\]"):
+        normalized_layers(nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1)))
 
 
 def test_a_shortcut_of_other_channels_is_refused() -> None:

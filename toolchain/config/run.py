@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,15 +55,32 @@ class DataConfig(Table):
 
 
 MODELS = ("cnn", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resnet8", "resnet20")
-"""Networks that can be trained; ``train/models.py`` builds them."""
+"""Networks that come with the package; ``train/models.py`` builds them."""
+
+Option = bool | int | Real | str | list[Any] | dict[str, Any]
 
 
 class ModelConfig(Table):
-    """Which network, and its width as a multiple of the published one."""
+    """Which network: one of `MODELS`, or ``package.module:NAME`` or ``FILE.py:NAME``, a function that gives a network.
+
+    The function is called with ``options``, and with ``classes`` (or ``num_classes``) and ``shape``, (C, H, W), where
+    it takes them. ``width`` is a multiple of the published one.
+    """
 
     name: str = "cnn"
     width: float = Field(default=1.0, gt=0, le=8)
     plain: bool = False  # without batch norms and biases
+    options: dict[str, Option] = Field(default_factory=dict)  # of a function of one's own
+
+    @property
+    def own(self) -> bool:
+        """Whether the network is the user's."""
+        return ":" in self.name
+
+    @property
+    def label(self) -> str:
+        """The name without the folder of a file."""
+        return Path(self.name).name if self.own else self.name
 
 
 class LayerQuant(Table):
@@ -228,18 +246,21 @@ def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunC
     if overrides:
         where += " with --set " + " ".join(overrides)
     table.setdefault("name", path.stem)
-    return parse_config(table, where=where)
+    return parse_config(table, where=where, base=path.parent)
 
 
-def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
-    """Check a table against the models; ``where`` is named in the error.
+def parse_config(table: Mapping[str, Any], *, where: str, base: Path | None = None) -> RunConfig:
+    """Check a table against the models.
+
+    Args:
+        table: the run file's.
+        where: named in an error.
+        base: the folder that ``model.name = "FILE.py:NAME"`` is relative to; the working directory by default.
 
     Raises:
         UserError: unknown key or bad value; the first one found.
     """
-    config = parse_record(RunConfig, table, where=where)
-    if config.model.name not in MODELS:
-        raise unknown_name("model", config.model.name, MODELS)
+    config = _check_model(parse_record(RunConfig, table, where=where), where, base or Path())
     if config.stage:
         _check_stages(config, where)
     elif config.train.pretrain_epochs >= config.train.epochs and not config.train.float:
@@ -251,6 +272,31 @@ def parse_config(table: dict[str, Any], *, where: str) -> RunConfig:
     if config.quant.method == "niti" and not config.train.float:
         _check_niti(config, where)
     return config
+
+
+def _check_model(config: RunConfig, where: str, base: Path) -> RunConfig:
+    """A known network, or one of the user's with the whole path of its file."""
+    model = config.model
+    if not model.own:
+        if model.options:
+            raise UserError("model.options belong to networks of one's own", where=where, hint="FILE.py:NAME is one")
+        if model.name not in MODELS:
+            wrong = unknown_name("model", model.name, MODELS)
+            raise UserError(wrong.what, hint=f"{wrong.hint} (a network of your own: FILE.py:NAME)")
+        return config
+    for key, default in (("width", 1.0), ("plain", False)):
+        if getattr(model, key) != default:
+            hint = f"set model.options.{key}, an argument of '{model.name}'"
+            raise UserError(f"model.{key} belongs to the networks of the package", where=where, hint=hint)
+    file, _, name = model.name.rpartition(":")
+    if not file or not name:
+        raise UserError(f"model.name = '{model.name}'", where=where, hint="write FILE.py:NAME or package.module:NAME")
+    if not file.endswith(".py"):
+        return config
+    path = (base / file).resolve()
+    if not path.is_file():
+        raise UserError(f"no such file: {path}", where=where, hint="model.name is relative to the run file")
+    return config.model_copy(update={"model": model.model_copy(update={"name": f"{path}:{name}"})})
 
 
 def _check_stages(config: RunConfig, where: str) -> None:
@@ -293,6 +339,8 @@ def _check_falling(config: RunConfig, kind: str, where: str) -> None:
 
 def _check_niti(config: RunConfig, where: str) -> None:
     """Settings that integer-only training cannot follow are refused rather than ignored."""
+    if config.model.own:
+        raise UserError(f'quant.method = "niti" trains the networks of the package: {", ".join(MODELS)}', where=where)
     if config.stage:
         raise UserError('[[stage]] does not fit quant.method = "niti"', where=where, hint="use niti.milestones")
     niti = config.niti

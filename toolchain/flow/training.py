@@ -25,6 +25,8 @@ from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
+from toolchain.train.own.network import bits_in_use, brings_quantizers
+from toolchain.train.own.source import RECORD, demand_unchanged, find_own, record
 from toolchain.train.runs import load_run, read_run
 from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages, stages, untuned
 from toolchain.train.statistics import macs, parameters, weight_sparsity
@@ -119,6 +121,9 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
         raise UserError(f"{run_file} differs from the config to resume", hint="resume with the same settings")
     elif not resume and out.exists() and any(out.iterdir()):
         raise UserError(f"the run folder {out} is not empty", hint="use --resume, --overwrite or another --out")
+    if config.model.own:
+        demand_unchanged(out)
+        files.write_text(out / RECORD, record(find_own(config.model.name), config.model.options))
     files.write_text(run_file, text)
 
 
@@ -130,17 +135,22 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
     saved = {"config": config.model_dump_json(), "edits": to_json(done.edits), "state_dict": model.state_dict()}
     torch.save(saved, buffer)
     files.write_bytes(out / "model.pt", buffer.getvalue())
+    weight_bits, act_bits = (32, 32) if config.train.float else (last.quant.weight_bits, last.quant.act_bits)
+    methods = methods_of(config)
+    if brings_quantizers(config, data.shape, data.classes):
+        weight_bits, act_bits = bits_in_use(model)
+        methods[0] = "own"
     metrics = {
         "data": config.data.name,
-        "model": config.model.name,
-        "methods": methods_of(config),
+        "model": config.model.label,
+        "methods": methods,
         "float_top1": done.float_top1,
         "top1": done.top1,
         "qonnx_top1": qonnx_top1,
         "params": parameters(model),
         "macs": macs(model, data.shape),
-        "weight_bits": 32 if config.train.float else last.quant.weight_bits,
-        "act_bits": 32 if config.train.float else last.quant.act_bits,
+        "weight_bits": weight_bits,
+        "act_bits": act_bits,
         "weight_sparsity": weight_sparsity(model),
         "epochs": sum(epochs for _, epochs, _ in done.history),
         "seconds": round(done.seconds, 1),

@@ -45,6 +45,20 @@ class Layers:
         """A fully connected layer."""
         return self._weighted(name, nn.Linear, qnn.QuantLinear, (inputs, outputs), bias=bias)
 
+    def like(self, name: str, layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> nn.Module:
+        """``layer`` itself where nothing is quantized; else a quantized layer of its shape, with its weights."""
+        if not self.quantized:
+            self._layer(name)
+            return layer
+        if isinstance(layer, nn.Linear):
+            shape: tuple[Any, ...] = (layer.in_features, layer.out_features)
+        else:
+            window = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+            shape = (layer.in_channels, layer.out_channels, *window)
+        kinds = {nn.Conv1d: qnn.QuantConv1d, nn.Conv2d: qnn.QuantConv2d, nn.Linear: qnn.QuantLinear}
+        plain, made = next((plain, made) for plain, made in kinds.items() if isinstance(layer, plain))
+        return self._weighted(name, plain, made, shape, bias=layer.bias is not None, weights=layer)
+
     def relu(self, name: str, *, added: bool = False) -> nn.Module:
         """ReLU, then an unsigned quantizer; ``added`` if what leaves it is an operand of an add."""
         bits = self._layer(name).act_bits or self.quant.act_bits
@@ -87,9 +101,16 @@ class Layers:
         return self.quant.layers.get(name, LayerQuant())
 
     def _weighted(
-        self, name: str, plain: type[nn.Module], quantized: type[Any], shape: tuple[int, ...], *, bias: bool
+        self,
+        name: str,
+        plain: type[nn.Module],
+        quantized: type[Any],
+        shape: tuple[Any, ...],
+        *,
+        bias: bool,
+        weights: nn.Module | None = None,
     ) -> nn.Module:
-        """The plain layer, or the quantized one as the method completes it."""
+        """The plain layer, or the quantized one as the method completes it; with the ``weights`` of another."""
         quant, override = self.quant, self._layer(name)
         if not self.quantized:
             return plain(*shape, bias=bias)
@@ -101,6 +122,10 @@ class Layers:
             raise UserError(f"quant.method = '{quant.method}' {refusal}", where=f"layer {name}")
         weight_quant = self.method.weight_quantizer(bits, scale=quant.scale, granularity=granularity)
         layer: nn.Module = quantized(*shape, bias=bias, weight_quant=weight_quant)
+        if weights is not None:
+            with torch.no_grad():
+                for parameter, value in weights.named_parameters():
+                    layer.get_parameter(parameter).copy_(value)
         self.method.attach(layer, bits)
         return layer
 

@@ -16,6 +16,7 @@ from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
+from toolchain.train.own.network import build_own
 
 Shape = tuple[int, int, int]
 Conv = tuple[int, int]  # output channels, padding
@@ -53,6 +54,8 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     Raises:
         UserError: an override for a layer the model has not, or an image it cannot take.
     """
+    if config.model.own:
+        return build_own(config, dataset_shape, classes)
     make = layers_of(config)
     layers = OrderedDict()
     if config.data.normalize == "standard" and config.data.input is None:

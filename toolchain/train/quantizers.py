@@ -108,19 +108,23 @@ class Quantizer(nn.Module):
 
     Args:
         levels: the integer codes.
-        shape: of the scale: () for one per tensor, (out, 1, ...) for one per output channel.
         is_weight: the tensor has no batch axis.
     """
 
-    def __init__(self, levels: Levels, shape: tuple[int, ...], is_weight: bool) -> None:
+    def __init__(self, levels: Levels, is_weight: bool) -> None:
         super().__init__()
-        self.levels, self.shape, self.is_weight = levels, shape, is_weight
+        self.levels, self.is_weight = levels, is_weight
         self.ready: Tensor
         self.zero: Tensor
         self.bits: Tensor
         self.register_buffer("ready", torch.tensor(False))
         self.register_buffer("zero", torch.tensor(0.0), persistent=False)
         self.register_buffer("bits", torch.tensor(float(levels.bits)), persistent=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the scale, () or (out, 1, ...): of the parameters, which shrink with the channels."""
+        return tuple(next(self.parameters(recurse=False)).shape)
 
     def set_step(self, step: Tensor) -> None:
         """Make ``step`` the scale; gradients are off."""
@@ -166,7 +170,8 @@ class LearnedStep(Quantizer):
     ``power_of_two`` rounds the exponent in the forward pass, straight through.
 
     Args:
-        levels, shape, is_weight: as for `Quantizer`.
+        levels, is_weight: as for `Quantizer`.
+        shape: of the scale: () for one per tensor, (out, 1, ...) for one per output channel.
         power_of_two: restrict scales to powers of two.
         initial: tensor the scale is first set from; None starts at one code per unit.
     """
@@ -174,7 +179,7 @@ class LearnedStep(Quantizer):
     def __init__(
         self, levels: Levels, shape: tuple[int, ...], power_of_two: bool, is_weight: bool, initial: Tensor | None = None
     ) -> None:
-        super().__init__(levels, shape, is_weight)
+        super().__init__(levels, is_weight)
         self.power_of_two = power_of_two
         self.step = nn.Parameter(torch.ones(shape))
         if initial is not None:

@@ -6,6 +6,7 @@ A trace of the network tells which channels can only go together: those that one
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from torch import Tensor, fx, nn
 from toolchain.errors import UserError
 
 Shape = tuple[int, int, int]
-Weighted = nn.Conv2d | nn.Linear
+Convolution = nn.Conv1d | nn.Conv2d
+Weighted = Convolution | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 _ADDS = (operator.add, operator.iadd, torch.add)
 
@@ -29,7 +31,8 @@ class Group:
     Args:
         name: the first layer that writes them; "input" for the network's input.
         size: how many there are.
-        free: False for the input, the output, and what grouped convolutions touch.
+        free: False for the input, the output, what grouped convolutions touch, what is concatenated, and where a batch
+            norm makes something else of a zero than the gates do.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -161,12 +164,12 @@ def _slice_layer(module: nn.Module, layer: Layer, rows: Tensor | None, columns: 
         if value.shape != tensor.shape:
             _replace(module, name, value)
     kept = (None if columns is None else len(columns), None if rows is None else len(rows))
-    names = ("in_channels", "out_channels") if isinstance(module, nn.Conv2d) else ("in_features", "out_features")
+    names = ("in_channels", "out_channels") if isinstance(module, Convolution) else ("in_features", "out_features")
     for name, count in zip(names, kept, strict=True):
         if count is not None:
             setattr(module, name, count)
     if layer.reads is None and rows is not None:  # depthwise
-        assert isinstance(module, nn.Conv2d)
+        assert isinstance(module, Convolution)
         module.in_channels = module.groups = len(rows)
 
 
@@ -227,9 +230,10 @@ class _Trace:
         self.pinned: set[int] = set()
         self.norms: list[tuple[int, str]] = []
         self.gates: list[tuple[int, str]] = []
+        self.gated: set[str] = set()
         self.layers: list[tuple[str, int | None, int, int]] = []
         self.spaces: dict[fx.Node, int] = {}
-        for node in _Tracer().trace(model).nodes:
+        for node in _traced(model).nodes:
             self._visit(node)
 
     def structure(self, positions: Mapping[str, int]) -> Structure:
@@ -256,7 +260,7 @@ class _Trace:
             self.spaces[node] = self._new("input", _channels_read(self.model))
             self.pinned.add(self.spaces[node])
             return
-        sources = [self.spaces[argument] for argument in node.args if isinstance(argument, fx.Node)]
+        sources = [self.spaces[argument] for argument in node.all_input_nodes]
         if node.op == "output":
             self.pinned.add(sources[0])
         elif node.op == "call_module":
@@ -264,9 +268,13 @@ class _Trace:
         elif node.op == "call_function" and node.target in _ADDS and len(sources) == 2:
             self._join(sources[0], sources[1], node)
             self.spaces[node] = sources[0]
+        elif node.op == "call_function" and node.target is torch.cat:
+            self.spaces[node] = self._new(node.name, sum(self.size[self._root(space)] for space in sources))
+            self.pinned |= {self.spaces[node], *sources}
         else:
             raise UserError(
-                f"channels cannot be followed through '{node.target}'", hint="this network cannot be pruned"
+                f"channels cannot be followed through '{node.target}'",
+                hint="this network cannot be pruned; layers, sums and torch.cat can be followed",
             )
 
     def _call(self, node: fx.Node, name: str, space: int) -> int:
@@ -274,19 +282,21 @@ class _Trace:
         module = self.model.get_submodule(name)
         if isinstance(module, Norm):
             self.norms.append((space, name))
+            if name not in self.gated or module.num_features != self.size[self._root(space)]:
+                self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
-        depthwise = isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
+        depthwise = isinstance(module, Convolution) and 1 < module.groups == module.in_channels == module.out_channels
         written = space if depthwise else self._new(name, module.weight.shape[0])
         if isinstance(module, nn.Linear):
             area = module.in_features // self.size[self._root(space)]
         else:
-            area = module.kernel_size[0] * module.kernel_size[1]
+            area = math.prod(module.kernel_size)
             if module.groups > 1 and not depthwise:
                 self.pinned |= {space, written}
-        users = list(node.users)
-        behind = self.model.get_submodule(str(users[0].target)) if users[0].op == "call_module" else None
-        self.gates.append((written, str(users[0].target) if len(users) == 1 and isinstance(behind, Norm) else name))
+        gate = norm_behind(self.model, node) or name
+        self.gated.add(gate)
+        self.gates.append((written, gate))
         self.layers.append((name, None if depthwise else space, written, area))
         return written
 
@@ -309,6 +319,50 @@ class _Trace:
                 hint="channels of such a shortcut cannot be followed",
             )
         self.parent[second] = first
+
+
+def _traced(model: nn.Module) -> fx.Graph:
+    try:
+        return _Tracer().trace(model)
+    except Exception as error:  # the forward of a network may raise anything
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"the network cannot be traced: {what}", hint="this network cannot be pruned") from error
+
+
+def norm_behind(model: nn.Module, node: fx.Node) -> str | None:
+    """The batch norm that alone reads what the layer at ``node`` writes, be it through layers without weights."""
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        if node.op != "call_module":
+            return None
+        layer = model.get_submodule(str(node.target))
+        if isinstance(layer, Norm):
+            return str(node.target)
+        if isinstance(layer, Weighted):
+            return None
+    return None
+
+
+def normalized_layers(model: nn.Module) -> list[tuple[Weighted, str, Norm]]:
+    """The batch norms by name, each with the layer whose outputs it normalizes.
+
+    Raises:
+        UserError: a batch norm that does not stand right behind a layer which nothing else reads.
+    """
+    found: list[tuple[Weighted, str, Norm]] = []
+    for node in _traced(model).nodes:
+        layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, Norm):
+            continue
+        source = node.all_input_nodes[0]
+        before = model.get_submodule(str(source.target)) if source.op == "call_module" else None
+        if not isinstance(before, Weighted) or len(source.users) > 1:
+            raise UserError(
+                "it does not stand right behind a layer of its own", where=f"batch norm '{node.target}'",
+                hint="such a batch norm cannot be folded into weights",
+            )  # fmt: skip
+        found.append((before, str(node.target), layer))
+    return found
 
 
 def _channels_read(model: nn.Module) -> int:

@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 
-def weighted_layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+
+def weighted_layers(model: nn.Module) -> list[Weighted]:
     """The convolutions and fully connected layers, quantized or not, in order."""
-    return [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    return [layer for layer in model.modules() if isinstance(layer, Weighted)]
 
 
-def named_weighted_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+def named_weighted_layers(model: nn.Module) -> dict[str, Weighted]:
     """The same layers by their paths."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, Weighted)}
 
 
 def parameters(model: nn.Module) -> int:
@@ -28,7 +30,7 @@ def macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-accumulates for one image of ``shape`` (C, H, W); the model is in eval mode."""
     total = 0
 
-    def count(layer: nn.Conv2d | nn.Linear, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: Weighted, _: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         total += output.numel() * layer.weight[0].numel()
 

@@ -78,6 +78,13 @@ class Tucker:
         model.set_submodule(self.layer, nn.Sequential(layers), strict=True)
 
 
+def can_be_three(conv: nn.Conv2d) -> bool:
+    """Whether `Tucker` can replace ``conv``: a square window above 1x1, moved alike both ways, no groups, no bias."""
+    square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+    plain = conv.dilation == (1, 1) and conv.groups == 1 and conv.bias is None
+    return square and plain and conv.kernel_size[0] > 1
+
+
 Edit = Remove | Channels | Mask | Tucker
 _KINDS: dict[str, type[Edit]] = {"remove": Remove, "channels": Channels, "mask": Mask, "tucker": Tucker}
 
@@ -106,19 +113,6 @@ def trained_weight(layer: nn.Module) -> nn.Parameter:
     weight = layer.weight if owner is None else owner.original  # type: ignore[union-attr]
     assert isinstance(weight, nn.Parameter)
     return weight
-
-
-def normalized_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNorm1d | nn.BatchNorm2d]]:
-    """The batch norms by name, each with the layer whose outputs it normalizes: the one defined last before it."""
-    found = []
-    layer: nn.Module | None = None
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            layer = module
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            assert layer is not None and len(layer.weight) == module.num_features  # type: ignore[arg-type]
-            found.append((layer, name, module))
-    return found
 
 
 def apply_edits(model: nn.Module, edits: Sequence[Edit], make: LayerMaker) -> None:

@@ -20,7 +20,8 @@ from toolchain.config.run import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.quantizers import LearnedStep, Levels
-from toolchain.train.structure import Edit, Remove, apply_edits, normalized_layers, trained_weight
+from toolchain.train.shrink import normalized_layers
+from toolchain.train.structure import Edit, Remove, apply_edits, trained_weight
 
 
 class Noise(nn.Module):
@@ -152,7 +153,7 @@ class Fqconv(QuantMethod):
         return layer
 
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
-        """Fold the batch norms into the weights where the stage says so; their offsets are lost."""
+        """Fold the batch norms into the weights where the stage says so; offsets are lost where there is no bias."""
         if context.stage is None or not context.stage.remove_batch_norm:
             return []
         edits: list[Edit] = []
@@ -178,7 +179,7 @@ class Fqconv(QuantMethod):
 
 @torch.no_grad()
 def fold(layer: nn.Module, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
-    """Multiply a layer's filters by ``gamma / sigma`` of the batch norm behind it, in place.
+    """Multiply a layer's filters by ``gamma / sigma`` of the batch norm behind it, in place; a bias takes its offset.
 
     A negative gamma flips its filter. With one scale a channel the scales take the factor and no code but its sign
     changes; one scale a tensor is set anew from the weights.
@@ -189,6 +190,8 @@ def fold(layer: nn.Module, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     assert isinstance(quantizer, LearnedClip)
     column = factor.reshape(-1, *(1,) * (weight.dim() - 1))
     weight.mul_(column)
+    if layer.bias is not None:
+        layer.bias.sub_(norm.running_mean).mul_(factor).add_(norm.bias)  # type: ignore[operator,union-attr,arg-type]
     if quantizer.shape:
         quantizer.step.add_(column.abs().clamp_min(torch.finfo(column.dtype).tiny).log())
     else:

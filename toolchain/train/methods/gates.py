@@ -56,6 +56,7 @@ def all_scales(model: nn.Module, structure: Structure, method: str) -> dict[str,
 def _norm_scales(model: nn.Module, group: Group, method: str) -> Tensor:
     norms = [model.get_submodule(name) for name in group.norms]
     if not norms:
-        raise UserError(f"{method} needs a batch norm behind '{group.name}'")
+        hint = "put one there, or prune with magnitude, transport or qcqp"
+        raise UserError(f"{method} needs a batch norm behind '{group.name}'", hint=hint)
     scales = [norm.weight.abs() for norm in norms if isinstance(norm, Norm)]
     return sum(scales[1:], scales[0]) / len(scales)

@@ -22,7 +22,7 @@ from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.shrink import Shape, pixels
 from toolchain.train.statistics import named_weighted_layers
-from toolchain.train.structure import Edit, Tucker
+from toolchain.train.structure import Edit, Tucker, can_be_three
 
 _BISECTIONS = 40  # of the energy that meets a budget
 _NOISE_CANDIDATES = 400  # noise variances tried by `vbmf_rank`, evenly on a logarithmic scale
@@ -189,7 +189,7 @@ def _kernels(model: nn.Module) -> dict[str, nn.Conv2d]:
     return {
         name: layer
         for name, layer in named_weighted_layers(model).items()
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] > 1 and layer.groups == 1
+        if isinstance(layer, nn.Conv2d) and can_be_three(layer)
     }
 
 

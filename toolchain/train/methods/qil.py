@@ -67,7 +67,7 @@ class Interval(Quantizer):
     """
 
     def __init__(self, levels: Levels, shape: tuple[int, ...], is_weight: bool, config: QilConfig) -> None:
-        super().__init__(levels, shape, is_weight)
+        super().__init__(levels, is_weight)
         self.paper = config.gradient == "paper"
         self.low, self.width = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.full(shape, float(levels.high)))
         learned = is_weight and config.gamma == "learned"

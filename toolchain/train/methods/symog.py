@@ -26,7 +26,7 @@ from toolchain.train.methods.base import Context, Granularity, Scale
 from toolchain.train.methods.injectors import weight_injector
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import Levels
-from toolchain.train.statistics import weighted_layers
+from toolchain.train.statistics import Weighted, weighted_layers
 from toolchain.train.structure import Edit, trained_weight
 
 log = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ def _bins(levels: Levels) -> int:
     return 2 * (levels.high + 1) * BINS
 
 
-def _soft_layers(model: nn.Module) -> Iterator[tuple[nn.Conv2d | nn.Linear, FixedStep]]:
+def _soft_layers(model: nn.Module) -> Iterator[tuple[Weighted, FixedStep]]:
     """The layers whose weights have modes, with their quantizers."""
     for layer in weighted_layers(model):
         quantizer = getattr(getattr(layer, "weight_quant", None), "tensor_quant", None)

@@ -63,4 +63,4 @@ def _run(folder: Path) -> Source:
 
 
 def _name(config: RunConfig) -> str:
-    return config.model.name
+    return config.model.label

@@ -1,0 +1,107 @@
+"""Networks of others' making, from plain PyTorch to a C simulation without a mismatch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from toolchain.config.run import RunConfig, load_config
+from toolchain.errors import UserError
+from toolchain.flow import training
+from toolchain.flow.options import Check, Search
+from toolchain.flow.stages import export
+from toolchain.flow.training import train
+from toolchain.train.models import build
+from toolchain.train.runs import load_run
+from toolchain.train.statistics import macs, parameters
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CLASSES = 3
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _data(prefix: Path, shape: tuple[int, ...]) -> str:
+    """Noise around a mean a class, which a network learns in a few steps."""
+    rng = np.random.default_rng(0)
+    means = rng.integers(60, 196, (CLASSES, *shape))
+    for part, count in (("train", 192), ("test", 48)):
+        y = rng.integers(0, CLASSES, count)
+        x = np.clip(means[y] + rng.normal(0, 20, (count, *shape)), 0, 255).astype(np.uint8)
+        np.save(f"{prefix}_{part}_x.npy", x)
+        np.save(f"{prefix}_{part}_y.npy", y)
+    return f"npy:{prefix}"
+
+
+def _config(name: str, data: str, *overrides: str) -> RunConfig:
+    epochs = [f"stage.{index}.epochs={count}" for index, count in enumerate((3, 1, 3))]
+    few = ["train.batch_size=16", "train.lr=5e-3", "train.accelerator=cpu", "data.augment=false", *epochs]
+    return load_config(EXAMPLES / f"{name}.toml", [f"data.name={data}", *few, *overrides])
+
+
+@pytest.mark.needs_gxx
+@pytest.mark.parametrize(
+    ("name", "shape", "overrides", "share"),
+    [
+        ("mobilenet", (3, 8, 8), ["model.options.width=8", "stage.1.magnitude.macs=0.6"], 0.6),
+        ("audio", (1, 1, 96), ["model.options.channels=8"], 0.5),
+        ("tabular", (1, 1, 24), ["model.options.hidden=[32, 16]"], 0.5),
+    ],
+)
+def test_an_example_is_trained_pruned_quantized_and_exported_without_a_mismatch(
+    name: str, shape: tuple[int, ...], overrides: list[str], share: float, tmp_path: Path
+) -> None:
+    config = _config(name, _data(tmp_path / "data", shape), *overrides)
+    run = train(config, tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    whole = build(config, shape, CLASSES).eval()
+    kind, count = ("params", parameters(whole)) if name == "tabular" else ("macs", macs(whole, shape))
+    assert metrics[kind] <= share * count and metrics["top1"] > 0.8
+    assert metrics["model"] == f"{name}.py:{config.model.name.rpartition(':')[2]}"
+    report = export(run / "model.onnx", tmp_path / "build", Search(), Check(data=config.data.name, qonnx_images=16))
+    assert report.verification.images == 48 and report.verification.vectors > 100
+    assert (report.verification.csim_mismatches, report.verification.vector_mismatches) == (0, 0)
+    assert report.verification.qonnx_unexplained == 0
+
+
+@pytest.mark.parametrize("method", ["qil", "fqconv", "symog", "brevitas"])
+def test_every_quantizer_trains_an_own_network_through_the_gate(method: str, tmp_path: Path) -> None:
+    small = ["stage.1.transport.macs=0.6", "model.options.channels=8", "stage.0.epochs=1", "stage.2.epochs=1"]
+    config = _config("audio", _data(tmp_path / "data", (1, 1, 96)), *small)
+    quant = config.quant.model_copy(update={"method": method})
+    metrics = json.loads(
+        (train(config.model_copy(update={"quant": quant}), tmp_path / "run") / "metrics.json").read_text()
+    )
+    assert metrics["methods"] == [method, "transport"] and metrics["qonnx_top1"] is not None
+
+
+def test_a_run_whose_file_has_changed_is_not_resumed_and_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
+    for suffix in (".py", ".toml"):
+        shutil.copy(EXAMPLES / f"tabular{suffix}", tmp_path)
+    data = _data(tmp_path / "data", (1, 1, 24))
+    config = load_config(tmp_path / "tabular.toml", [f"data.name={data}", "train.accelerator=cpu"])
+    config = config.model_copy(update={"stage": (config.stage[2].model_copy(update={"epochs": 1}),)})
+    run = train(config, tmp_path / "run")
+    record = json.loads((run / "network.json").read_text())
+    assert record["file"] == str(tmp_path / "tabular.py") and record["options"] == {"hidden": [64, 32]}
+    load_run(run)
+    train(config, run, resume=True)
+    source = tmp_path / "tabular.py"
+    source.write_text(source.read_text().replace("0.125", "0.25"))
+    with pytest.raises(UserError, match=r"tabular.py, which makes the network of .*run, has changed since; put the"):
+        train(config, run, resume=True)
+    with pytest.raises(UserError, match="has changed since"):
+        load_run(run)
+    train(config, run, overwrite=True)
+    load_run(run)

@@ -1,0 +1,210 @@
+"""A network of plain PyTorch as a graph of layers: the same function, or a refusal that says what to write."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from toolchain.errors import UserError
+from toolchain.train.own.trace import layer_graph, layer_of
+
+MAP, SIGNAL, ROW = (2, 4, 8, 8), (2, 4, 12), (2, 12)
+
+
+class Wrapped(nn.Module):
+    """A network that is one function, with a layer and a parameter to use."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.conv, self.norm, self.act = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU()
+        self.weight = nn.Parameter(torch.rand(4, 4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+class Outer(nn.Module):
+    """A network with a module inside, whose forward is one function."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.block = Wrapped(function)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x)
+
+
+def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
+    """The kinds of the calls of the traced network, which computes what ``model`` does."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    graph = layer_graph(model, x)
+    with torch.no_grad():
+        assert torch.allclose(graph(x), model.eval()(x), atol=1e-6)
+    nodes = [node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]
+    return [
+        type(layer_of(graph, node)).__name__ if node.op == "call_module" else node.target.__name__ for node in nodes
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "function", "layers"),
+    [
+        (MAP, lambda m, x: F.relu(x), ["ReLU"]),
+        (MAP, lambda m, x: torch.relu(x), ["ReLU"]),
+        (MAP, lambda m, x: x.relu(), ["ReLU"]),
+        (MAP, lambda m, x: x.clamp(min=0), ["ReLU"]),
+        (MAP, lambda m, x: x.clamp(0, 6), ["ReLU6"]),
+        (MAP, lambda m, x: F.relu6(x), ["ReLU6"]),
+        (MAP, lambda m, x: F.hardtanh(x, -2, 2), ["Hardtanh"]),
+        (MAP, lambda m, x: F.leaky_relu(x, 0.25), ["LeakyReLU"]),
+        (MAP, lambda m, x: F.max_pool2d(x, 2), ["MaxPool2d"]),
+        (MAP, lambda m, x: F.max_pool2d(x, 3, stride=2, padding=1), ["MaxPool2d"]),
+        (SIGNAL, lambda m, x: F.max_pool1d(x, 3), ["MaxPool1d"]),
+        (MAP, lambda m, x: F.avg_pool2d(x, 2), ["AvgPool2d"]),
+        (SIGNAL, lambda m, x: F.avg_pool1d(x, 2), ["AvgPool1d"]),
+        (MAP, lambda m, x: F.adaptive_avg_pool2d(x, (1, 1)), ["AdaptiveAvgPool2d"]),
+        (SIGNAL, lambda m, x: F.adaptive_avg_pool1d(x, 1), ["AdaptiveAvgPool1d"]),
+        (MAP, lambda m, x: F.adaptive_max_pool2d(x, 1), ["AdaptiveMaxPool2d"]),
+        (MAP, lambda m, x: x.mean((2, 3)), ["AdaptiveAvgPool2d", "Flatten"]),
+        (MAP, lambda m, x: x.mean([-1, -2], keepdim=True), ["AdaptiveAvgPool2d"]),
+        (MAP, lambda m, x: torch.mean(x, dim=(2, 3)), ["AdaptiveAvgPool2d", "Flatten"]),
+        (SIGNAL, lambda m, x: x.mean(-1), ["AdaptiveAvgPool1d", "Flatten"]),
+        (MAP, lambda m, x: x.amax((2, 3)), ["AdaptiveMaxPool2d", "Flatten"]),
+        (MAP, lambda m, x: torch.flatten(x, 1), ["Flatten"]),
+        (MAP, lambda m, x: x.flatten(1), ["Flatten"]),
+        (MAP, lambda m, x: x.view(x.size(0), -1), ["Flatten"]),
+        (MAP, lambda m, x: x.view(x.shape[0], x.shape[1] * 64), ["Flatten"]),
+        (MAP, lambda m, x: x.reshape(-1, 256), ["Flatten"]),
+        ((2, 4, 1, 1), lambda m, x: x.squeeze(3).squeeze(2), ["Flatten", "Flatten"]),
+        ((2, 4, 1, 9), lambda m, x: x.squeeze(2), ["Flatten"]),
+        (ROW, lambda m, x: torch.flatten(x, 1), []),
+        (MAP, lambda m, x: F.dropout(x, 0.5, m.training), ["Dropout"]),
+        (MAP, lambda m, x: x.contiguous().clone(), []),
+        (MAP, lambda m, x: F.pad(x, (1, 2, 0, 1)), ["ZeroPad2d"]),
+        (MAP, lambda m, x: m.conv(x) + x, ["Conv2d", "add"]),
+        (MAP, lambda m, x: torch.add(m.conv(x), x), ["Conv2d", "add"]),
+        (MAP, lambda m, x: sum([m.conv(x), x]), ["Conv2d", "add"]),
+        (MAP, lambda m, x: torch.cat([m.conv(x), x], 1), ["Conv2d", "cat"]),
+        (MAP, lambda m, x: torch.cat((x, m.conv(x)), dim=-3), ["Conv2d", "cat"]),
+        (MAP, lambda m, x: m.act(m.norm(m.act(x))), ["ReLU", "BatchNorm2d", "ReLU"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrap", [Wrapped, Outer])
+def test_functions_become_the_layers_they_stand_for(
+    wrap: Callable[..., nn.Module], shape: tuple[int, ...], function: Callable[..., Tensor], layers: list[str]
+) -> None:
+    assert _layers(wrap(function), shape) == layers
+
+
+def test_layers_keep_their_paths_and_functions_get_one_in_the_module_that_calls_them() -> None:
+    def function(module: nn.Module, x: Tensor) -> Tensor:
+        return module.act(module.act(F.relu(module.conv(x)) + F.relu(x)))  # type: ignore[operator]
+
+    graph = layer_graph(Outer(function), torch.rand(MAP))
+    assert [str(node.target) for node in graph.graph.nodes if node.op == "call_module"] == [
+        "block.conv", "block.relu", "block.relu_2", "block.act", "block.act_2",
+    ]  # fmt: skip
+    assert next(n for n in graph.graph.nodes if n.target is operator.add).meta["path"] == "block.add"
+
+
+def test_a_padding_by_name_becomes_numbers() -> None:
+    graph = layer_graph(nn.Sequential(nn.Conv2d(4, 4, 5, padding="same", dilation=2)), torch.rand(MAP))
+    assert graph.get_submodule("0").padding == (4, 4)
+
+
+def test_a_layer_of_a_class_of_ones_own_with_the_forward_of_pytorchs_is_that_layer() -> None:
+    class Conv3x3(nn.Conv2d):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__(inputs, outputs, 3, padding=1)
+
+    assert _layers(nn.Sequential(Conv3x3(4, 2)), MAP) == ["Conv3x3"]
+
+
+def _branching(module: nn.Module, x: Tensor) -> Tensor:
+    return x if x.sum() > 0 else -x
+
+
+def _unused(module: nn.Module, x: Tensor) -> Tensor:
+    F.relu(x, inplace=True)
+    return x
+
+
+KNOWN = "known: Conv1d, Conv2d, Linear, "
+
+
+@pytest.mark.parametrize(
+    ("function", "what", "hint"),
+    [
+        (_branching, "the network cannot be traced: symbolically traced variables", "let forward branch"),
+        (_unused, "changes its input in place, and its result is not used [layer 'block', relu]", "write x ="),
+        (lambda m, x: F.conv2d(x, m.weight), "'conv2d' cannot be built [layer 'block', conv2d]", "make it a layer"),
+        (lambda m, x: x * torch.sigmoid(x), "'sigmoid' cannot be built [layer 'block', sigmoid]", "use ReLU"),
+        (lambda m, x: m.conv(x) * x, "'mul' cannot be built", "squeeze-and-excitation"),
+        (lambda m, x: F.log_softmax(x, 1), "'log_softmax' cannot be built", "return the logits"),
+        (lambda m, x: x.permute(0, 2, 3, 1), "'permute' cannot be built", KNOWN),
+        (lambda m, x: x.chunk(2, 1)[0], "'getitem' cannot be built", KNOWN),
+        (lambda m, x: x[:, ::2], "'getitem' cannot be built", KNOWN),
+        (lambda m, x: F.interpolate(x, scale_factor=2), "'interpolate' cannot be built", KNOWN),
+        (lambda m, x: x + 1, "adds a constant", "put it into the bias"),
+        (lambda m, x: torch.add(x, m.conv(x), alpha=2), "adds a constant, or a multiple", "put it into the bias"),
+        (lambda m, x: x + x.mean((2, 3), keepdim=True), "adds tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 1)",
+         "add tensors of one shape"),
+        (lambda m, x: torch.cat([x, x], 2), "concatenates along axis 2", "dim=1"),
+        (lambda m, x: x.flatten(2), "'flatten' reshapes from (2, 4, 8, 8) to (2, 4, 64); only to (N, -1)",
+         "use torch.flatten(x, 1)"),
+        (lambda m, x: x.mean(1), "'mean' cannot be built: over the axes 1; only over the whole map", KNOWN),
+        (lambda m, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "'pad' cannot be built: not zeros", KNOWN),
+        (lambda m, x: m.conv(m.conv(x)), "it is called twice, and units do not share weights [layer 'block.conv']",
+         "make two layers"),
+        (lambda m, x: (x, x), "forward returns a tuple, not one tensor", "return the logits"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_followed_is_refused_with_the_place_and_what_to_write(
+    function: Callable[..., Tensor], what: str, hint: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        layer_graph(Outer(function), torch.rand(MAP))
+    assert what in str(caught.value) and hint in caught.value.hint and caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.GELU(), "a GELU cannot be built [layer '1']; use ReLU"),
+        (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; known: "),
+        (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),
+        (nn.Conv2d(4, 4, 2, padding="same"), "padding='same' of an even kernel [layer '1']"),
+        (nn.BatchNorm2d(4, affine=False), "a batch norm without scale, offset or statistics [layer '1']"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1)), "its weight is parametrized"),
+    ],
+)
+def test_layers_that_no_unit_computes_are_refused_by_their_path(layer: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        layer_graph(nn.Sequential(nn.Identity(), layer), torch.rand(MAP))
+
+
+def test_a_second_input_is_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x + y
+
+    with pytest.raises(UserError, match="forward takes 'y' besides 'x'"):
+        layer_graph(Two(), torch.rand(MAP))
+
+
+def test_layers_with_weights_that_are_called_twice_become_two_where_copies_are_asked_for() -> None:
+    def function(module: nn.Module, x: Tensor) -> Tensor:
+        return module.conv(module.conv(x))  # type: ignore[operator]
+
+    model, x = Outer(function), torch.rand(MAP)
+    graph = layer_graph(model, x, copies=True)
+    with torch.no_grad():
+        assert torch.equal(graph(x), model.eval()(x))
+    assert [str(n.target) for n in graph.graph.nodes if n.op == "call_module"] == ["block.conv", "block.conv_2"]

@@ -1,0 +1,177 @@
+"""A float network as a graph of layers to the same network with quantizers where codes are read.
+
+Convolutions, fully connected layers and pools compute on codes. What is added, or put side by side, passes one
+quantizer, so that the sum is one of integers and the channels have one scale. A ReLU takes in the quantizer behind it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import fx, nn
+
+from toolchain.train.layers import Layers
+from toolchain.train.own.trace import AVERAGING, DROPOUTS, PATH, POOLS, Weighted, layer_of
+
+_ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
+_MOVING = (nn.Flatten, *DROPOUTS)
+_KEEPING = (*POOLS, nn.ZeroPad2d, *_MOVING)
+"""Layers whose output holds values of their input."""
+
+
+def with_quantizers(plain: fx.GraphModule, make: Layers, *, codes: bool) -> fx.GraphModule:
+    """A copy of ``plain`` whose layers ``make`` has quantized, with its weights.
+
+    Args:
+        plain: from `toolchain.train.own.trace.layer_graph`.
+        make: makes layers by their paths; its ``first`` and ``last`` layer are set here.
+        codes: the input holds codes; else it passes a quantizer first.
+    """
+    graph = copy.deepcopy(plain)
+    weighted = [str(node.target) for node in graph.graph.nodes if isinstance(layer_of(graph, node), Weighted)]
+    if weighted:
+        make.first, make.last = weighted[0], weighted[-1]
+    _Converter(graph, make).convert(codes)
+    graph.graph.lint()
+    graph.recompile()
+    return graph
+
+
+class _Converter:
+    """Walks the graph in order; ``codes`` maps a tensor to the node that holds its codes."""
+
+    def __init__(self, graph: fx.GraphModule, make: Layers) -> None:
+        self.module, self.make = graph, make
+        self.names = {name for name, _ in graph.named_modules()}
+        self.codes: dict[fx.Node, fx.Node] = {}
+        self.sums: set[fx.Node] = set()  # averages of codes: more bits, which a fully connected layer takes as they are
+        self.parent: dict[fx.Node, fx.Node] = {}
+        self.join: dict[fx.Node, fx.Node] = {}  # the first sum or concatenation that a tensor goes into
+        self.shared: dict[fx.Node, str] = {}  # name of the quantizer of a set of tensors that are joined
+        self.positive: set[fx.Node] = set()
+
+    def convert(self, input_is_codes: bool) -> None:
+        nodes = list(self.module.graph.nodes)
+        for node in nodes:
+            self._note(node)
+        for node in nodes:
+            joins = [user for user in node.users if user.op == "call_function"]
+            if node.op == "placeholder":
+                self.codes[node] = node if input_is_codes else self._behind(node, self._input(), list(node.users))
+            elif node.op != "output":
+                self._convert(node, joined=bool(joins))
+            if joins and node.target is not torch.cat:
+                self._share(node, joins)
+
+    def _note(self, node: fx.Node) -> None:
+        """What is joined with what, and which tensors are never negative."""
+        layer, sources = layer_of(self.module, node), node.all_input_nodes
+        if node.op == "call_function":
+            joined = [*sources, node] if node.target is torch.cat else sources
+            self.join |= {source: node for source in sources if source not in self.join}
+            for other in joined[1:]:
+                self.parent[self._root(other)] = self._root(joined[0])
+        inherits = isinstance(layer, (*_KEEPING, *AVERAGING)) or node.op == "call_function"
+        if _is_positive(layer) or (inherits and all(source in self.positive for source in sources)):
+            self.positive.add(node)
+
+    def _convert(self, node: fx.Node, *, joined: bool) -> None:
+        layer, name = layer_of(self.module, node), str(node.target)
+        if isinstance(layer, Weighted):
+            self.module.set_submodule(name, self.make.like(name, layer))
+        elif node.op == "call_function":
+            if node.target is torch.cat:
+                self.codes[node] = node
+        elif isinstance(layer, _KEEPING) and node.all_input_nodes[0] in self.codes.values():
+            self.codes[node] = node
+            if node.all_input_nodes[0] in self.sums:
+                self.sums.add(node)
+        elif isinstance(layer, AVERAGING):
+            self.codes[node] = node
+            self.sums.add(node)
+        if any(self._needs_codes(reader, node) for reader in self._readers(node)):
+            self._quantize(node, layer, joined=joined)
+
+    def _readers(self, node: fx.Node) -> Iterator[fx.Node]:
+        """What reads ``node``, also through layers that only move values."""
+        for user in node.users:
+            if isinstance(layer_of(self.module, user), _MOVING):
+                yield from self._readers(user)
+            else:
+                yield user
+
+    def _needs_codes(self, reader: fx.Node, node: fx.Node) -> bool:
+        """Whether ``reader`` computes on codes that ``node`` is not, or not in few bits."""
+        layer = layer_of(self.module, reader)
+        if not isinstance(layer, _ON_CODES) or isinstance(layer_of(self.module, node), _MOVING):
+            return False  # what moves values has them from a tensor that was seen before
+        return node not in self.codes or (node in self.sums and not isinstance(layer, nn.Linear))
+
+    def _quantize(self, node: fx.Node, layer: nn.Module | None, *, joined: bool) -> None:
+        """Give the layers that read ``node`` its codes."""
+        if isinstance(layer, nn.ReLU):
+            self.module.set_submodule(str(node.target), self.make.relu(str(node.target), added=joined))
+            self.codes[node] = node
+            return
+        if joined and node.target is not torch.cat:
+            name = self._shared(node)
+        else:
+            name = self._name(f"{node.target if node.op == 'call_module' else node.meta[PATH]}_codes")
+            quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name)
+            self.module.add_submodule(name, quantizer)
+        readers = [user for user in node.users if isinstance(layer_of(self.module, user), (*_ON_CODES, *_MOVING))]
+        self.codes[node] = self._behind(node, name, readers)
+
+    def _share(self, node: fx.Node, joins: list[fx.Node]) -> None:
+        """Let what ``node`` is joined by read the quantizer of all that is joined."""
+        known = self.codes.get(node, node)
+        shared = known
+        if known.op != "call_module" or str(known.target) != self.shared.get(self._root(node)):
+            shared = self._behind(known, self._shared(node), [])
+        for join in joins:
+            join.replace_input_with(node, shared)
+            if known is not shared:
+                join.replace_input_with(known, shared)
+
+    def _shared(self, node: fx.Node) -> str:
+        """The name of the quantizer that the tensors joined with ``node`` pass."""
+        root = self._root(node)
+        if root not in self.shared:
+            members = [other for other in self.parent if self._root(other) is root and other.target is not torch.cat]
+            name = self.shared[root] = self._name(self.join[node].meta[PATH])
+            positive = all(other in self.positive for other in members)
+            self.module.add_submodule(name, self.make.relu(name) if positive else self.make.signed(name))
+        return self.shared[root]
+
+    def _behind(self, node: fx.Node, name: str, readers: list[fx.Node]) -> fx.Node:
+        """A call of the quantizer ``name`` on ``node``, which ``readers`` read in its place."""
+        with self.module.graph.inserting_after(node):
+            call = self.module.graph.call_module(name, (node,))
+        for user in readers:
+            user.replace_input_with(node, call)
+        return call
+
+    def _input(self) -> str:
+        name = self._name("input")
+        self.module.add_submodule(name, self.make.input(name))
+        return name
+
+    def _name(self, wanted: str) -> str:
+        name, count = wanted, 1
+        while name in self.names:
+            count += 1
+            name = f"{wanted}_{count}"
+        self.names.add(name)
+        return name
+
+    def _root(self, node: fx.Node) -> fx.Node:
+        self.parent.setdefault(node, node)
+        while self.parent[node] is not node:
+            node = self.parent[node]
+        return node
+
+
+def _is_positive(layer: nn.Module | None) -> bool:
+    return isinstance(layer, nn.ReLU) or (isinstance(layer, nn.Hardtanh) and layer.min_val >= 0)  # ReLU6 is a Hardtanh

@@ -1,0 +1,173 @@
+"""A network of the user's own as a run trains it: with quantizers of its own, or converted from a float one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter, OrderedDict
+
+import torch
+from brevitas.proxy.parameter_quant import WeightQuantProxyFromInjectorBase
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
+from torch import Tensor, fx, nn
+
+from toolchain.config.run import FLOAT_BITS, QuantConfig, RunConfig
+from toolchain.errors import UserError
+from toolchain.train.layers import Layers
+from toolchain.train.methods import quant_method
+from toolchain.train.own.convert import with_quantizers
+from toolchain.train.own.source import find_own, make
+from toolchain.train.own.trace import Weighted, first_line, layer_graph
+
+log = logging.getLogger(__name__)
+
+Shape = tuple[int, ...]
+_CLOSE = 1e-4  # of the largest output: means and sums may be taken in another order
+_BATCH = 2
+
+
+def build_own(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
+    """The network of ``model.name``, in training mode: (N, *shape) to (N, classes or more).
+
+    One made of Brevitas layers keeps its quantizers, another one gets those of the run file. One whose first layer
+    takes signals (N, channels, length) or features (N, count) gets a layer in front that leaves out axes.
+
+    Raises:
+        UserError: the network cannot be made, does not take such inputs, or cannot be built; names the layer.
+    """
+    own = find_own(config.model.name)
+    model = make(own, shape, classes, config.model.options).eval()
+    view = _view(model, shape, classes, own.reference)
+    example = torch.rand(_BATCH, *view, generator=torch.Generator().manual_seed(0))
+    if has_quantizers(model):
+        _check_quantized(config, own.reference)
+        return _traced_if_possible(model, example, shape).train()
+    plain = layer_graph(model, example)
+    if not any(isinstance(layer, Weighted) for layer in plain.modules()):
+        raise UserError(f"{own.reference} has no convolution and no fully connected layer", hint="nothing to build")
+    _demand_same(model, plain, example)
+    _look_from(plain, view, shape)
+    layers = Layers(config.quant, quant_method(config.quant), not config.train.float, first="", last="")
+    codes = config.data.normalize == "unit" or config.data.input is not None
+    network = with_quantizers(plain, layers, codes=codes)
+    layers.check_overrides()
+    return network.train()
+
+
+def has_quantizers(model: nn.Module) -> bool:
+    """Whether a network was made of Brevitas layers."""
+    return any(isinstance(layer, QuantProxyFromInjector) for layer in model.modules())
+
+
+def brings_quantizers(config: RunConfig, shape: Shape, classes: int) -> bool:
+    """Whether the network of a run file is one of the user's own that was made of Brevitas layers."""
+    model = config.model
+    return model.own and has_quantizers(make(find_own(model.name), shape, classes, model.options))
+
+
+def bits_in_use(model: nn.Module) -> tuple[int, int]:
+    """The commonest bit widths of the weights and of the activations of a network with quantizers; 32 for none."""
+    kinds = (WeightQuantProxyFromInjectorBase, ActQuantProxyFromInjectorBase)
+    found = []
+    for kind in kinds:
+        proxies = [proxy for proxy in model.modules() if isinstance(proxy, kind) and proxy.is_quant_enabled]
+        counts = Counter(int(proxy.bit_width()) for proxy in proxies)
+        found.append(counts.most_common(1)[0][0] if counts else FLOAT_BITS)
+    return found[0], found[1]
+
+
+def _view(model: nn.Module, shape: Shape, classes: int, reference: str) -> tuple[int, ...]:
+    """The axes of a sample that the network takes: all, without a height of one, or one axis of all values."""
+    row = [(shape[0], shape[2])] if len(shape) == 3 and shape[1] == 1 else []
+    views = list(dict.fromkeys([shape, *row, (math.prod(shape),)]))
+    problem = ""
+    for view in views:
+        said, output = _attempt(model, view)
+        if output is not None and output.dim() == 2 and len(output) == _BATCH:
+            if output.shape[1] < classes:
+                what = f"{reference} has {output.shape[1]} outputs for {classes} classes"
+                raise UserError(what, hint="let it take the argument classes, or set it in [model.options]")
+            return view
+        problem = problem or said or f"gives a tensor of the shape {tuple(output.shape)}"  # type: ignore[union-attr]
+    raise UserError(
+        f"{reference} does not take inputs of the shape {shape} as a classifier: it {problem}",
+        hint="it is called with (N, *shape), shape being an argument that it may take, and returns (N, classes)",
+    )
+
+
+def _attempt(model: nn.Module, view: tuple[int, ...]) -> tuple[str, Tensor | None]:
+    """The output for zeros, or what went wrong, and in which layer."""
+    inside: list[str] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda *_, name=name: inside.append(name))
+        for name, layer in model.named_modules()
+        if name and not list(layer.children())
+    ]
+    try:
+        with torch.no_grad():
+            output = model(torch.zeros(_BATCH, *view))
+    except Exception as error:  # noqa: BLE001 - the forward of a network may raise anything
+        place = f" in or behind layer '{inside[-1]}'" if inside else ""
+        return f"raises {type(error).__name__}{place}: {first_line(error)}", None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(output, Tensor):
+        return f"returns a {type(output).__name__}, not one tensor", None
+    return "", output
+
+
+def _demand_same(model: nn.Module, plain: fx.GraphModule, example: Tensor) -> None:
+    """That the traced network computes what the user's does.
+
+    Raises:
+        UserError: it does not.
+    """
+    with torch.no_grad():
+        theirs, ours = model(example), plain(example)
+    if not (theirs - ours).abs().max() <= _CLOSE * theirs.abs().max().clamp_min(1e-6):
+        raise UserError(
+            "the traced network computes something else than the network does",
+            where=f"forward of {type(model).__name__}",
+            hint="set inplace=False where the input is read again, and give functional dropout training=self.training",
+        )
+
+
+def _look_from(plain: fx.GraphModule, view: tuple[int, ...], shape: Shape) -> None:
+    """Put a layer in front that makes ``view`` of (N, *shape), in place."""
+    if len(view) == len(shape):
+        return
+    placeholder = next(iter(plain.graph.nodes))
+    name = next(name for name in ("view", "input_view", "image_view") if not hasattr(plain, name))
+    plain.add_submodule(name, nn.Flatten(2) if len(view) == 2 else nn.Flatten(1))
+    users = list(placeholder.users)
+    with plain.graph.inserting_after(placeholder):
+        call = plain.graph.call_module(name, (placeholder,))
+    for user in users:
+        user.replace_input_with(placeholder, call)
+    plain.recompile()
+
+
+def _check_quantized(config: RunConfig, reference: str) -> None:
+    """Settings that do not reach quantizers of the user's own are refused rather than ignored."""
+    what = f"{reference} is made of Brevitas layers, which have their own quantizers"
+    if config.train.float:
+        raise UserError(f"{what}: train.float = true", hint="make it of torch.nn layers; the run file quantizes them")
+    set_here = [key for key in QuantConfig.model_fields if getattr(config.quant, key) != getattr(QuantConfig(), key)]
+    if set_here:
+        raise UserError(f"{what}: quant.{set_here[0]} is not theirs", hint="leave [quant] and the stages' bits out")
+
+
+def _traced_if_possible(model: nn.Module, example: Tensor, shape: Shape) -> nn.Module:
+    """A graph of layers, whose channels can be followed; the network itself where it cannot be traced."""
+    view = tuple(example.shape[1:])
+    try:
+        graph = layer_graph(model, example)
+        _demand_same(model, graph, example)
+    except UserError as error:
+        log.warning("the network can be trained, not pruned: %s", error)
+        front = nn.Flatten(2) if len(view) == 2 else nn.Flatten(1)
+        return model if len(view) == len(shape) else nn.Sequential(OrderedDict(view=front, network=model))
+    _look_from(graph, view, shape)
+    return graph

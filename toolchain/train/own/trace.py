@@ -1,0 +1,360 @@
+"""A network of the user's own as a graph in which every call is a layer, a sum or a concatenation over channels.
+
+Functions become the layers they stand for, what changes no value goes, a layer without weights that is called twice is
+copied. What cannot be followed is refused with the layer, what is wrong and what to write instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from toolchain.errors import UserError
+from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, hint_for, reshaped, twins
+
+Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh)
+POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+AVERAGING = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+_WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+_LAYERS = (*_WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, nn.Flatten, nn.ZeroPad2d, nn.Identity)
+_ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
+_CATS = (torch.cat, torch.concat, torch.concatenate)
+_NO_TENSOR = (int, float, bool)
+PATH = "path"
+"""Key of a node's ``meta``: what a sum or a concatenation is called, like a layer of the module that holds it."""
+
+
+def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> fx.GraphModule:
+    """A copy of ``model`` as a graph of layers; it computes what ``model`` computes in eval mode.
+
+    Besides layers it calls `operator.add` of two tensors of one shape and `torch.cat` over axis 1.
+
+    Args:
+        model: takes one tensor and returns one.
+        example: an input with a batch of two or more.
+        copies: a layer with weights that is called more than once becomes several; else it is refused.
+
+    Raises:
+        UserError: an operation that is none of these; names the layer and what to write instead.
+    """
+    model = copy.deepcopy(model).eval()
+    if isinstance(model, Weighted):
+        model = nn.Sequential(OrderedDict(layer=model))
+    traced = _traced(model)
+    _demand_one_input(model, traced)
+    graph = fx.GraphModule(model, traced)
+    shapes = _Shapes(graph)
+    with torch.no_grad():
+        shapes.run(example)
+    rewriter = _Rewriter(graph, model, shapes.found, copies)
+    rewriter.rewrite()
+    graph.delete_all_unused_submodules()
+    for node in graph.graph.nodes:
+        path = ".".join(filter(None, (_scope(node), _label(node)))) if node.op == "call_function" else ""
+        node.meta.clear()  # else the ONNX exporter takes the layers' inner structure from here
+        if path:
+            node.meta[PATH] = path
+    graph.graph.lint()
+    graph.recompile()
+    return graph.eval()
+
+
+def layer_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The layer that ``node`` calls; None for a sum, a concatenation, the input and the output."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+class _Tracer(fx.Tracer):
+    """Stops at layers; notes the module it is in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether ``m`` is a layer: one of PyTorch's or Brevitas', or one made from these with the same forward."""
+        kinds = [kind for kind in _LAYERS if isinstance(m, kind)]
+        same = any(type(m).forward is kind.forward for kind in kinds)
+        brevitas = type(m).__module__.startswith("brevitas.nn")
+        return same or brevitas or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Trace a call; the path stays in ``inside`` when it fails."""
+        self.inside.append(self.path_of_module(m))
+        result = super().call_module(m, forward, args, kwargs)
+        self.inside.pop()
+        return result
+
+
+def _traced(model: nn.Module) -> fx.Graph:
+    tracer = _Tracer()
+    try:
+        return tracer.trace(model)
+    except Exception as error:  # the forward of a network may raise anything
+        where = f"layer '{tracer.inside[-1]}'" if tracer.inside else f"forward of {type(model).__name__}"
+        raise UserError(
+            f"the network cannot be traced: {first_line(error)}",
+            where=where,
+            hint="let forward branch and loop on what __init__ has fixed, not on tensors or their shapes",
+        ) from error
+
+
+def _demand_one_input(model: nn.Module, graph: fx.Graph) -> None:
+    """Leave out further inputs that nothing reads; refuse others."""
+    first, *others = [node for node in graph.nodes if node.op == "placeholder"]
+    for node in others:
+        if node.users:
+            raise UserError(
+                f"forward takes '{node.target}' besides '{first.target}'",
+                where=f"forward of {type(model).__name__}",
+                hint="a network has one input tensor",
+            )
+        graph.erase_node(node)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the rest."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shapes of its tensors."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.found: dict[fx.Node, tuple[int, ...]] = {}
+        self.extra_traceback = False
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.found[n] = tuple(result.shape)
+        return result
+
+
+class _Rewriter:
+    """Turns the nodes of a traced graph into calls of layers, in place."""
+
+    def __init__(
+        self, graph: fx.GraphModule, model: nn.Module, shapes: dict[fx.Node, tuple[int, ...]], copies: bool
+    ) -> None:
+        self.module, self.graph, self.shapes, self.copies = graph, graph.graph, shapes, copies
+        self.root = type(model).__name__
+        self.called: set[str] = set()
+        self.names = {name for name, _ in model.named_modules()} | {name for name, _ in model.named_parameters()}
+
+    def rewrite(self) -> None:
+        nodes = list(self.graph.nodes)
+        for node in nodes:
+            if not node.users and node.op != "output" and self._in_place(node):
+                raise self._fault(node, "changes its input in place, and its result is not used", "write x = ...")
+        for node in nodes:
+            if node.op == "output":
+                self._output(node)
+            elif node.op == "call_module":
+                self._layer(node)
+            elif node in self.shapes and node.op in ("call_function", "call_method"):
+                self._call(node)
+        self.graph.eliminate_dead_code()
+        for node in self.graph.nodes:
+            joins = node.op == "call_function" and node.target in (operator.add, torch.cat)
+            if node.op not in ("placeholder", "call_module", "output") and not joins:
+                raise self._unknown(node)
+
+    def _in_place(self, node: fx.Node) -> bool:
+        layer = layer_of(self.module, node)
+        if layer is not None:
+            return bool(getattr(layer, "inplace", False))
+        named = isinstance(node.target, str) and node.op == "call_method" and node.target.endswith("_")
+        return named or bool(node.kwargs.get("inplace")) or node.target is operator.iadd
+
+    def _output(self, node: fx.Node) -> None:
+        if not isinstance(node.args[0], fx.Node) or node.args[0] not in self.shapes:
+            raise UserError(
+                f"forward returns a {type(node.args[0]).__name__}, not one tensor",
+                where=f"forward of {self.root}",
+                hint="return the logits (N, classes) alone",
+            )
+
+    def _layer(self, node: fx.Node) -> None:
+        """A call of a module: check it, drop it, or give it a copy of its own."""
+        layer, name = layer_of(self.module, node), str(node.target)
+        assert layer is not None
+        brevitas = type(layer).__module__.startswith("brevitas.nn")
+        if not isinstance(layer, _LAYERS) and not brevitas:
+            kind = type(layer).__name__
+            article = "an" if kind[0] in "AEIO" else "a"
+            raise UserError(f"{article} {kind} cannot be built", where=f"layer '{name}'", hint=hint_for(kind))
+        if node not in self.shapes:
+            raise UserError("it returns more than one tensor", where=f"layer '{name}'", hint="one tensor alone")
+        _check_layer(name, layer)
+        if getattr(layer, "inplace", False):
+            layer.inplace = False  # type: ignore[assignment] # quantizers are not, so that no difference may hide
+        if isinstance(layer, nn.Identity) and not brevitas:
+            self._replace(node, [], "")
+            return
+        if isinstance(layer, nn.Flatten) and not self._reshape(node):
+            return
+        if name in self.called and not brevitas:
+            if isinstance(layer, _WITH_WEIGHTS) and not self.copies:
+                raise UserError(
+                    "it is called twice, and units do not share weights",
+                    where=f"layer '{name}'",
+                    hint="make two layers",
+                )
+            node.target = self._name(name)
+            self.module.add_submodule(node.target, copy.deepcopy(layer))
+        self.called.add(str(node.target))
+
+    def _call(self, node: fx.Node) -> None:
+        """A function or a method that gives a tensor."""
+        if node.target in _ADDS:
+            self._add(node)
+        elif node.target in _CATS:
+            self._cat(node)
+        elif node.target in KEEPING:
+            self._replace(node, [], "")
+        elif node.target in RESHAPING:
+            self._reshape(node)
+        else:
+            source, args, kwargs = _operands(node)
+            try:
+                layers = twins(node.target, args, kwargs, self.shapes.get(source, ())) if source is not None else None
+            except NoTwinError as error:
+                raise self._fault(node, f"'{_label(node)}' cannot be built: {error}", hint_for(_label(node))) from error
+            if layers is None:
+                raise self._unknown(node)
+            self._replace(node, layers, _label(node))
+
+    def _reshape(self, node: fx.Node) -> bool:
+        """Let layers stand for a reshape; whether the node is still there, since it is such a layer."""
+        source = node.all_input_nodes[0]
+        try:
+            layers = reshaped(self.shapes[source], self.shapes[node])
+        except NoTwinError as error:
+            raise self._fault(
+                node, f"'{_label(node)}' reshapes {error}", "use torch.flatten(x, 1), or x.mean((2, 3))"
+            ) from error
+        if node.op != "call_module" or not layers:
+            self._replace(node, layers, "flatten")
+            return False
+        return True
+
+    def _add(self, node: fx.Node) -> None:
+        values = [value for value in (*node.args, *node.kwargs.values()) if value is not None]
+        tensors = [value for value in values if isinstance(value, fx.Node)]
+        if len(tensors) == 1 and [v for v in values if isinstance(v, _NO_TENSOR)] in ([0], [0.0]):  # sum() starts so
+            self._replace(node, [], "")
+            return
+        if len(tensors) != 2 or len(values) != 2:
+            raise self._fault(node, "adds a constant, or a multiple", "put it into the bias of a layer")
+        first, second = (self.shapes.get(tensor) for tensor in tensors)
+        if first != second:
+            what = f"adds tensors of the shapes {first} and {second}"
+            raise self._fault(node, what, "add tensors of one shape; match channels by a 1x1 convolution")
+        node.op, node.target, node.args, node.kwargs = "call_function", operator.add, tuple(tensors), {}
+
+    def _cat(self, node: fx.Node) -> None:
+        given = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
+        tensors, axis = given.get("tensors"), given.get("dim", 0)
+        rank = len(self.shapes[node])
+        if not isinstance(tensors, list | tuple) or not isinstance(axis, int) or axis % rank != 1:
+            raise self._fault(node, f"concatenates along axis {axis}", "concatenate over channels, dim=1")
+        node.target, node.args, node.kwargs = torch.cat, (list(tensors), 1), {}
+
+    def _replace(self, node: fx.Node, layers: list[nn.Module], label: str) -> None:
+        """Let calls of ``layers`` stand for ``node``."""
+        last = node.all_input_nodes[0]
+        for layer in layers:
+            path = self._name(".".join(filter(None, (_scope(node), label))))
+            label = "flatten"  # the second of two
+            self.module.add_submodule(path, layer)
+            with self.graph.inserting_before(node):
+                last = self.graph.call_module(path, (last,))
+            self.called.add(path)
+        if layers:
+            self.shapes[last] = self.shapes[node]
+        node.replace_all_uses_with(last)
+        self.graph.erase_node(node)
+
+    def _name(self, wanted: str) -> str:
+        """``wanted``, or with the first number that makes it a name of its own."""
+        name, count = wanted, 1
+        while name in self.names:
+            count += 1
+            name = f"{wanted}_{count}"
+        self.names.add(name)
+        return name
+
+    def _unknown(self, node: fx.Node) -> UserError:
+        label = _label(node)
+        return self._fault(node, f"'{label}' cannot be built", hint_for(label))
+
+    def _fault(self, node: fx.Node, what: str, hint: str) -> UserError:
+        scope = _scope(node)
+        place = f"layer '{scope}'" if scope else f"forward of {self.root}"
+        return UserError(what, where=f"{place}, {node.name}", hint=hint)
+
+
+def _operands(node: fx.Node) -> tuple[fx.Node | None, tuple[Any, ...], dict[str, Any]]:
+    """The tensor a call reads, and its other arguments; no tensor where it reads several."""
+    kwargs = dict(node.kwargs)
+    args = list(node.args) or [kwargs.pop("input", None)]
+    if len(node.all_input_nodes) != 1 or not isinstance(args[0], fx.Node):
+        return None, (), {}
+    return args[0], tuple(args[1:]), kwargs
+
+
+def _label(node: fx.Node) -> str:
+    if isinstance(node.target, str):
+        return node.target.strip("_")
+    name = str(getattr(node.target, "__name__", node.target)).strip("_")
+    return node.name.rstrip("_0123456789") if name == "fn" else name  # functions that dispatch have no name
+
+
+def _scope(node: fx.Node) -> str:
+    """Path of the module whose forward holds the call."""
+    if node.op == "call_module":
+        return str(node.target)
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def _check_layer(name: str, layer: nn.Module) -> None:
+    """A layer whose settings a unit can have."""
+    where = f"layer '{name}'"
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        if layer.padding_mode != "zeros":
+            raise UserError(f"it pads with '{layer.padding_mode}'", where=where, hint="pad with zeros")
+        if isinstance(layer.padding, str):
+            _spell_padding(layer, where)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and not (layer.affine and layer.track_running_stats):
+        hint = "set affine=True and track_running_stats=True"
+        raise UserError("a batch norm without scale, offset or statistics", where=where, hint=hint)
+    if isinstance(layer, Weighted) and parametrize.is_parametrized(layer) and type(layer).__module__ != "brevitas.nn":
+        hint = "call torch.nn.utils.parametrize.remove_parametrizations first"
+        raise UserError("its weight is parametrized (weight or spectral norm)", where=where, hint=hint)
+    if isinstance(layer, POOLS) and getattr(layer, "return_indices", False):
+        raise UserError("it returns indices", where=where, hint="set return_indices=False")
+
+
+def _spell_padding(layer: nn.Conv1d | nn.Conv2d, where: str) -> None:
+    """Turn the padding "same" or "valid" into numbers, in place."""
+    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if layer.padding == "same" and any(total % 2 for total in reach):
+        raise UserError("padding='same' of an even kernel", where=where, hint="pad with nn.ZeroPad2d, then padding=0")
+    layer.padding = tuple(total // 2 if layer.padding == "same" else 0 for total in reach)  # type: ignore[assignment]
+    layer._reversed_padding_repeated_twice = [pad for pad in layer.padding[::-1] for _ in range(2)]  # type: ignore[misc]

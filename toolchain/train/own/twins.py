@@ -1,0 +1,166 @@
+"""The layers that functional calls stand for, and what to write in place of calls that stand for none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Make = Callable[..., nn.Module]
+
+
+class NoTwinError(ValueError):
+    """The call's arguments are such that no layer does the same."""
+
+
+def _clip(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:
+    return nn.ReLU6() if (min_val, max_val) == (0, 6) else nn.Hardtanh(min_val, max_val)
+
+
+def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:  # torch's own names
+    if min == 0 and max is None:
+        return nn.ReLU()
+    if not isinstance(min, int | float) or not isinstance(max, int | float):
+        raise NoTwinError("one bound only, or one that is a tensor")
+    return _clip(min, max)
+
+
+def _leaky(negative_slope: float = 0.01, inplace: bool = False) -> nn.Module:
+    return nn.LeakyReLU(negative_slope)
+
+
+def _activation(kind: Make) -> Make:
+    return lambda inplace=False: kind()
+
+
+def _dropout(kind: Make) -> Make:
+    return lambda p=0.5, training=True, inplace=False: kind(p)
+
+
+def _max_pool(kind: Make) -> Make:
+    def make(
+        kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> nn.Module:  # fmt: skip
+        return kind(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
+
+    return make
+
+
+def _pad(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> nn.Module:
+    if mode != "constant" or value or len(pad) not in (2, 4):
+        raise NoTwinError("not zeros around the map")
+    return nn.ZeroPad2d((*pad, *(0,) * (4 - len(pad))))  # type: ignore[arg-type]
+
+
+_FUNCTIONS: dict[Any, Make] = {
+    F.relu: _activation(nn.ReLU),
+    torch.relu: nn.ReLU,
+    torch.relu_: nn.ReLU,
+    F.relu6: _activation(nn.ReLU6),
+    F.hardtanh: _clip,
+    F.leaky_relu: _leaky,
+    torch.clamp: _clamp,
+    torch.clip: _clamp,
+    F.dropout: _dropout(nn.Dropout),
+    F.dropout1d: _dropout(nn.Dropout1d),
+    F.dropout2d: _dropout(nn.Dropout2d),
+    F.max_pool1d: _max_pool(nn.MaxPool1d),
+    F.max_pool2d: _max_pool(nn.MaxPool2d),
+    torch.max_pool1d: _max_pool(nn.MaxPool1d),
+    torch.max_pool2d: _max_pool(nn.MaxPool2d),
+    F.avg_pool1d: nn.AvgPool1d,
+    F.avg_pool2d: nn.AvgPool2d,
+    F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
+    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+    F.adaptive_max_pool1d: nn.AdaptiveMaxPool1d,
+    F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
+    F.pad: _pad,
+}
+_METHODS: dict[str, Make] = {"relu": nn.ReLU, "relu_": nn.ReLU, "clamp": _clamp, "clip": _clamp, "clamp_": _clamp}
+_OVER_THE_MAP: dict[Any, tuple[Make, Make]] = {
+    key: kinds
+    for keys, kinds in (
+        ((torch.mean, "mean"), (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)),
+        ((torch.amax, "amax"), (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)),
+    )
+    for key in keys
+}
+RESHAPING = frozenset(
+    [torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze, "flatten", "reshape", "view", "squeeze", "unsqueeze"]
+)
+"""Calls that are judged by the shapes of what they read and give."""
+KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
+"""Calls that change no value."""
+
+_WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d), which holds its weights"
+_SCALED = "a product of two tensors, as in squeeze-and-excitation, has no unit; leave it out, or add instead"
+_LOGITS = "return the logits: the loss and the host apply it"
+_SMOOTH = "use ReLU, ReLU6, LeakyReLU or Hardtanh"
+_HINTS: dict[str, str] = {
+    **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm"), _WEIGHTS),
+    **dict.fromkeys(("mul", "imul"), _SCALED),
+    **dict.fromkeys(("softmax", "log_softmax", "logsoftmax"), _LOGITS),
+    **dict.fromkeys(("sigmoid", "tanh", "gelu", "silu", "hardswish", "hardsigmoid", "elu", "mish"), _SMOOTH),
+    "sub": "fold the sign into the weights of the layer before, and add",
+}
+KNOWN = (
+    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, Hardtanh, max and average pools, Flatten, Dropout, "
+    "zero pads, sums and torch.cat over channels, as layers or as functions"
+)
+
+
+def hint_for(name: str) -> str:
+    """What to write in place of the operation ``name``."""
+    return _HINTS.get(name.lower().strip("_"), f"known: {KNOWN}")
+
+
+def twins(target: Any, args: Sequence[Any], kwargs: dict[str, Any], shape: Sequence[int]) -> list[nn.Module] | None:
+    """The layers that a call does the same as, one after the other; None for a call that is none of these.
+
+    Args:
+        target: a function, or the name of a tensor's method.
+        args, kwargs: without the tensor that comes first.
+        shape: of that tensor.
+
+    Raises:
+        NoTwinError: the function has layers, but not for these arguments.
+    """
+    if target in _OVER_THE_MAP:
+        return _over_the_map(_OVER_THE_MAP[target], shape, *args, **kwargs)
+    make = _METHODS.get(target) if isinstance(target, str) else _FUNCTIONS.get(target)
+    if make is None:
+        return None
+    try:
+        return [make(*args, **kwargs)]
+    except TypeError as error:
+        raise NoTwinError(f"these arguments are not known: {error}") from error
+
+
+def _over_the_map(
+    kinds: tuple[Make, Make], shape: Sequence[int], dim: Any = None, keepdim: bool = False, **other: Any
+) -> list[nn.Module]:
+    """A mean or a maximum over all positions, which leaves the channels."""
+    axes = [dim] if isinstance(dim, int) else list(dim or ())
+    if other or sorted(axis % len(shape) for axis in axes) != list(range(2, len(shape))) or len(shape) not in (3, 4):
+        wanted = "2" if len(shape) == 3 else "(2, 3)"
+        raise NoTwinError(f"over the axes {dim}; only over the whole map, dim={wanted}")
+    return [kinds[len(shape) - 3](1), *([] if keepdim else [nn.Flatten(1)])]
+
+
+def reshaped(before: Sequence[int], after: Sequence[int]) -> list[nn.Module]:
+    """The layers that do what a reshape of ``before`` to ``after`` does, both with the batch first.
+
+    Raises:
+        NoTwinError: it is no flattening.
+    """
+    if tuple(before) == tuple(after):
+        return []
+    if len(after) == 2 and after[0] == before[0]:
+        return [nn.Flatten(1)]
+    if len(before) == 4 and 1 in before[2:] and tuple(after) == (before[0], before[1], before[2] * before[3]):
+        return [nn.Flatten(2)]
+    raise NoTwinError(f"from {tuple(before)} to {tuple(after)}; only to (N, -1)")
