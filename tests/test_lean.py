@@ -32,6 +32,7 @@ HOMES = {
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
     "jinja2": {"hls_templates", "report"},
     "matplotlib": {"train"},
+    "clang": {"hls_lint"},
     "typer": {"cli"},
 }
 """Third-party packages that only these parts may import, at the top of a module or inside a function."""

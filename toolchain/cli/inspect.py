@@ -1,13 +1,14 @@
-"""Commands that only tell: check, boards."""
+"""Commands that only tell: check, lint, boards."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from toolchain.cli.options import InputOption, Model, PixelOption, model_file
-from toolchain.errors import UserError
+from toolchain.errors import UserError, VerificationError
 from toolchain.terminal import console
 
 
@@ -35,6 +36,26 @@ def check(
         console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
         if refused:
             raise typer.Exit(UserError.exit_code)
+
+
+def lint(
+    build: Annotated[Path, typer.Argument(help="A build of fpgaflow export, or its hls folder.", show_default=False)],
+    distances: Annotated[
+        bool, typer.Option("--distances", help="Also the memories that one loop loads and stores, and how far apart.")
+    ] = False,
+) -> None:
+    """Check the C++ of a build for what Vitis HLS refuses or slows down; exit code 3 if anything is found."""
+    from toolchain.hls_lint.lint import lint_folder
+    from toolchain.hls_lint.tables import distance_table, finding_table, verdict
+
+    found = lint_folder(build)
+    if distances:
+        console().print(distance_table(found))
+    if found.findings:
+        console().print(finding_table(found))
+    console().print(verdict(found), markup=False, soft_wrap=True)
+    if found.findings:
+        raise typer.Exit(VerificationError.exit_code)
 
 
 def boards() -> None:

@@ -1,0 +1,71 @@
+"""A fault of every kind in an accelerator that keeps all rules: it is found, in its line, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hls_lint.clean import FILES, TOP, changed, line_of
+from tests.hls_lint.plants import LOOP, PLANTS
+from toolchain.errors import FlowError, UserError
+from toolchain.hls_lint.lint import RULES, lint
+
+pytestmark = pytest.mark.needs_gxx
+
+
+SAME = "the test bench is compiled without -DFPGAFLOW_HARDWARE"
+CLOCK = "the clock's uncertainty is the tool's default of 27 %"
+SCRIPTS = (
+    ("project", "run.sh", None, "the file is missing"),
+    ("project", "run_hls.tcl", ("cosim_design\n", ""), "there is no cosim_design"),
+    ("clock", "run_hls.tcl", ("set_clock_uncertainty 0.4\n", ""), CLOCK),
+    ("clock", "hls_config.cfg", ("clock_uncertainty=10%\n", ""), CLOCK),
+    ("same-source", "run_hls.tcl", ("-DFPGAFLOW_HARDWARE", ""), SAME),
+)  # fmt: skip
+
+
+def test_an_accelerator_that_keeps_every_rule_has_no_finding():
+    assert lint(FILES).findings == ()
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=[f"{p.rule}-{i}" for i, p in enumerate(PLANTS)])
+def test_a_planted_fault_is_found_and_nothing_else(plant):
+    files = changed(*plant.edits)
+    expected = (plant.rule, plant.unit, f"{TOP}:{line_of(files, plant.line)}", plant.what)
+    assert [tuple(finding) for finding in lint(files).findings] == [expected]
+
+
+@pytest.mark.parametrize(("rule", "path", "edit", "what"), SCRIPTS)
+def test_a_fault_of_a_script_is_found_and_nothing_else(rule, path, edit, what):
+    files = changed(edit, path=path) if edit else {name: text for name, text in FILES.items() if name != path}
+    assert [tuple(finding) for finding in lint(files).findings] == [(rule, "project", path, what)]
+
+
+def test_every_rule_has_a_planted_fault():
+    assert {plant.rule for plant in PLANTS} | {rule for rule, *_ in SCRIPTS} == {rule.name for rule in RULES}
+
+
+def test_memories_that_one_loop_loads_and_stores_are_listed_with_their_distance():
+    line = line_of(FILES, LOOP)
+    assert [tuple(row) for row in lint(FILES).distances] == [("unit", "kept", f"{TOP}:{line}", 16)]
+
+
+def test_a_function_that_the_compiler_computes_may_call_itself():
+    files = changed(
+        ("void load(", "constexpr int sum(int n) { return n == 0 ? 0 : n + sum(n - 1); }\nvoid load("),
+        ("        at = at + 1;\n", "        constexpr int step = sum(3);\n        at = at + step;\n"),
+    )
+    assert lint(files).findings == ()
+
+
+def test_sources_that_are_no_cpp_are_named_with_their_line():
+    files = changed(("        at = at + 1;\n", "        at = at + missing;\n"))
+    line = line_of(files, "at = at + missing")
+    with pytest.raises(FlowError, match=rf"^clang does not read the project: src/top.cpp:{line}: .*'missing'"):
+        lint(files)
+
+
+def test_a_project_without_a_top_function_is_refused():
+    with pytest.raises(
+        UserError, match=r"^no top function \[src/top.hpp\]; lint a project that fpgaflow export wrote$"
+    ):
+        lint({**FILES, "src/top.hpp": ""})

@@ -1,0 +1,50 @@
+"""Generated projects break no rule but those of the list in ``known.py``, and all of those."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from tests.conformance import UnitConformance, cases
+from tests.graphs import conv_net
+from tests.hardware import Target, serial
+from tests.hls_lint.known import ENDS, ENGINE, UNITS, by_rule
+from tests.hls_templates.test_headers import ENGINE as SHAPE
+from tests.simulate import test_units, test_wide_units
+from toolchain.engine.generate import generate as generate_engine
+from toolchain.hls_lint.lint import lint
+from toolchain.hls_templates.generate import generate, unit_sources
+from toolchain.hls_templates.render import headers
+
+pytestmark = pytest.mark.needs_gxx
+
+GRIDS = [
+    kind
+    for module in (test_units, test_wide_units)
+    for name, kind in inspect.getmembers(module, inspect.isclass)
+    if issubclass(kind, UnitConformance) and name.startswith("Test")
+]
+
+
+@pytest.mark.slow
+def test_the_units_of_the_conformance_grid_break_only_the_known_rules():
+    findings = []
+    for grid in GRIDS:
+        units = [case.placed for case in cases(grid().graphs())]
+        entries = [f"{unit.name}_unit" for unit in units]
+        findings += lint({**headers(), **unit_sources(units)}, entries).findings
+    assert by_rule(findings) == UNITS
+
+
+def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends():
+    names = {(rule, name) for known in (UNITS, ENDS) for rule, files in known.items() for name in files}
+    found = by_rule(lint(generate(serial(conv_net()), Target(), 250.0)).findings)
+    assert {(rule, name) for rule, files in found.items() for name in files} <= names
+    units = {file for files in UNITS.values() for file in files}
+    ends = {rule: files - units for rule, files in found.items() if files - units}
+    assert ends == ENDS
+
+
+def test_an_engine_breaks_only_the_known_rules():
+    assert by_rule(lint(generate_engine(SHAPE, 1)).findings) == ENGINE

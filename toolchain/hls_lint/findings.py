@@ -1,0 +1,39 @@
+"""A finding, and a rule that finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from toolchain.hls_lint.facts import Facts
+
+
+class Finding(NamedTuple):
+    """Where a rule is broken: by which unit, in which line, and how."""
+
+    rule: str
+    unit: str
+    where: str
+    what: str
+
+
+class Project(NamedTuple):
+    """What the rules look at: the walk's facts and the texts of the files by path."""
+
+    facts: Facts
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of Vitis HLS, or of this project's cost and cycle models."""
+
+    name: str
+    sentence: str
+    find: Callable[[Project], Iterator[tuple[str, str, str]]]
+    """Yields (unit, where, what)."""
+
+    def findings(self, project: Project) -> list[Finding]:
+        """Every finding once, in order."""
+        return sorted({Finding(self.name, *found) for found in self.find(project)})
