@@ -69,3 +69,10 @@ def test_a_project_without_a_top_function_is_refused():
         UserError, match=r"^no top function \[src/top.hpp\]; lint a project that fpgaflow export wrote$"
     ):
         lint({**FILES, "src/top.hpp": ""})
+
+
+def test_headers_that_were_precompiled_and_have_changed_since_are_read_again(monkeypatch, tmp_path):
+    stale = tmp_path / "stale.pch"
+    stale.write_bytes(b"no tree")
+    monkeypatch.setattr("toolchain.hls_lint.parse._precompiled", lambda: stale)
+    assert lint(FILES).findings == ()

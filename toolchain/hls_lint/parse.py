@@ -61,9 +61,9 @@ def _precompiled() -> Path:
     version = cindex.conf.lib.clang_getClangVersion
     version.restype = cindex._CXString
     version.errcheck = cindex._CXString.from_result
-    headers = [path.read_text(encoding="utf-8") for path in sorted(INCLUDE.iterdir())]
-    stamps = [f"{path} {path.stat().st_mtime_ns}" for path in sorted(ap_types().rglob("*.h"))]
-    found = cache_folder() / "lint" / f"{digest([version(), *compiler(), *FLAGS, *_search(), *headers, *stamps])}.pch"
+    headers = [*sorted(INCLUDE.iterdir()), *sorted(ap_types().rglob("*.h"))]
+    stamps = [f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in headers]
+    found = cache_folder() / "lint" / f"{digest([version(), *compiler(), *FLAGS, *_search(), *stamps])}.pch"
     if not found.exists():
         found.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=found.parent) as name:
@@ -88,8 +88,9 @@ def parsed(files: Mapping[str, str]) -> Iterator[Tree]:
     with tempfile.TemporaryDirectory(prefix="fpgaflow-lint-") as name:
         root = str(Path(name).resolve())
         write_files({**texts, MAIN: "".join(f'#include "{path}"\n' for path in sources)}, Path(root))
-        unit, errors = _parse(root, "-include-pch", str(_precompiled()))
-        if errors:  # its own, or a header that changed since it was precompiled
+        try:
+            unit, errors = _parse(root, "-include-pch", str(_precompiled()))
+        except cindex.TranslationUnitLoadError:  # a header of the system is newer than what was precompiled
             unit, errors = _parse(root, "-include", PREFIX)
         if errors:
             where = f"{errors[0].location.file}:{errors[0].location.line}".removeprefix(f"{root}/")
