@@ -27,10 +27,13 @@ def numbers(table: dict, prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("name", list_boards())
 def test_every_number_of_a_board_has_a_source(name: str) -> None:
     """The sources cover the file's numbers exactly, and none is empty."""
-    board = load_board(name)
-    table = tomllib.loads((data_path("boards") / name / "board.toml").read_text())
+    board, own, found = load_board(name), name, set()
+    while own:
+        table = tomllib.loads((data_path("boards") / own / "board.toml").read_text())
+        own = table.pop("extends", None)
+        found |= numbers(table)
 
-    assert set(board.sources) == numbers(table)
+    assert set(board.sources) == found
     assert all(board.sources.values())
 
 
@@ -106,3 +109,82 @@ def test_a_mistake_in_a_board_file_is_named(tmp_path: Path, old: str, new: str, 
         read_board(path)
 
     assert str(error.value) == message.replace("PATH", str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "totals", "uram", "bytes_per_second"),
+    [
+        ("ultra96v2", "xczu3eg-sbva484-1-i", Resources(70560, 141120, 360, 432), 0, 4.264e9),
+        ("aup-zu3-8gb", "xczu3eg-sfvc784-2-e", Resources(70560, 141120, 360, 432), 0, 9.6e9),
+        ("aup-zu3-4gb", "xczu3eg-sfvc784-2-e", Resources(70560, 141120, 360, 432), 0, 9.6e9),
+        ("kv260", "xck26-sfvc784-2LV-c", Resources(117120, 234240, 1248, 288), 64, 16e9),
+        ("zcu104", "xczu7ev-ffvc1156-2-e", Resources(230400, 460800, 1728, 624), 96, 16e9),
+    ],
+)
+def test_a_board_has_its_data_sheets_totals(
+    name: str, part: str, totals: Resources, uram: int, bytes_per_second: float
+) -> None:
+    """At 250 MHz the four ports, 16 GB/s, limit the two boards with 64 wires to DDR4."""
+    board = load_board(name)
+
+    assert (board.name, board.part, board.totals, board.device.uram) == (name, part, totals, uram)
+    assert board.bytes_per_second(250.0) == bytes_per_second
+
+
+def own(tmp_path: Path, text: str) -> Path:
+    folder = tmp_path / "myboard"
+    folder.mkdir()
+    (folder / "board.toml").write_text(text)
+    return folder
+
+
+def test_a_folder_is_a_board_and_says_only_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is that of the board it extends, source by source; its name is the path, which holds from anywhere."""
+    folder = own(
+        tmp_path,
+        'extends = "kv260"\ntitle = "mine"\n[planning]\nlut = { value = 0.5, source = "half" }\n',
+    )
+    monkeypatch.chdir(tmp_path)
+    board, base = load_board("./myboard"), load_board("kv260")
+
+    assert board == load_board(board.name) == load_board(str(folder))
+    assert (board.title, board.planning.lut, board.sources["planning.lut"]) == ("mine", 0.5, "half")
+    assert board.planning.dsp == base.planning.dsp and board.device == base.device
+    assert board.sources == base.sources | {"planning.lut": "half"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "kv26"', "it extends an unknown board 'kv26' [PATH]; did you mean 'kv260'?"),
+        ('extends = "kv260"\n[device]\nluts = 3', "unknown key 'device.luts' [PATH]; did you mean 'device.lut'?"),
+        ('title = "mine"', "key 'part' is missing [PATH]"),
+        ("title = mine", "not valid TOML: Invalid value (at line 1, column 9) [PATH]"),
+    ],
+)
+def test_a_mistake_in_ones_own_folder_is_named(text: str, message: str, tmp_path: Path) -> None:
+    folder = own(tmp_path, text)
+
+    with pytest.raises(UserError) as error:
+        load_board(str(folder))
+
+    assert str(error.value) == message.replace("PATH", str(folder / "board.toml"))
+
+
+def test_a_folder_without_a_board_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load_board(str(tmp_path))
+
+    assert str(error.value) == f"no board.toml in the folder {tmp_path}; or name a board: {', '.join(list_boards())}"
+
+
+def test_boards_that_extend_each_other_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, base in (("a", "b"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "board.toml").write_text(f'extends = "{base}"')
+    monkeypatch.setattr("toolchain.boards.data_path", lambda _: tmp_path)
+
+    with pytest.raises(UserError) as error:
+        load_board("a")
+
+    assert str(error.value) == f"it extends 'a', which extends it [{tmp_path}/b/board.toml]"

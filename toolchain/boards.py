@@ -118,32 +118,68 @@ def list_boards() -> list[str]:
 
 
 def load_board(name: str) -> Board:
-    """The board called ``name``.
+    """The board called ``name``, or that of the folder ``name``, whose name is then its absolute path.
 
     Raises:
         UserError: no such board, or its file has an unknown key, a bad value or a number without a source.
     """
-    path = data_path("boards") / name / "board.toml"
-    if name not in list_boards():
+    if name in list_boards():
+        return read_board(_shipped(name))
+    folder = Path(name)
+    if not folder.is_dir() and len(folder.parts) == 1:
         raise unknown_name("board", name, list_boards())
-    return read_board(path)
+    path = folder.resolve() / "board.toml"
+    if not path.is_file():
+        raise UserError(f"no board.toml in the folder {name}", hint=f"or name a board: {', '.join(list_boards())}")
+    return read_board(path, name=str(path.parent))
 
 
-def read_board(path: Path) -> Board:
-    """The board described by the TOML file ``path``, named after its folder.
+def read_board(path: Path, *, name: str = "") -> Board:
+    """The board described by the TOML file ``path``, called ``name`` or as its folder is.
+
+    What the file does not say is that of the board that it ``extends``, one of those that ship with the package.
 
     Raises:
         UserError: syntax error, unknown key, bad value or a number without a source.
     """
+    table = _table(path, ())
+    found = {"name": name or path.parent.name, "sources": dict(_sources(table))}
+    return parse_record(Board, table | found, where=str(path))
+
+
+def _shipped(name: str) -> Path:
+    return data_path("boards") / name / "board.toml"
+
+
+def _table(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """The file ``path`` over the one that it extends; ``extending`` are those that extend it."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}", where=str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"not readable: {error}", where=str(path)) from error
     for key in ("name", "sources"):
         if key in table:
             raise UserError(f"unknown key '{key}'", where=str(path), hint="it follows from the rest of the file")
-    found = {"name": path.parent.name, "sources": dict(_sources(table))}
-    return parse_record(Board, table | found, where=str(path))
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if base not in list_boards():
+        wrong = unknown_name("board", str(base), list_boards())
+        raise UserError(f"it extends an {wrong.what}", where=str(path), hint=wrong.hint)
+    if _shipped(base) in (path, *extending):
+        raise UserError(f"it extends '{base}', which extends it", where=str(path))
+    return _over(_table(_shipped(base), (path, *extending)), table)
+
+
+def _over(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """``table`` in place of the same entries of ``base``; tables are merged, a number with its source is one entry."""
+    merged = {**base, **table}
+    for key, entry in table.items():
+        if isinstance(entry, Mapping) and isinstance(base.get(key), Mapping) and "value" not in entry:
+            merged[key] = _over(base[key], entry)
+    return merged
 
 
 def _sources(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -93,7 +93,7 @@ def test_the_block_design_is_whole(scripts: dict[str, str], options: str, tmp_pa
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("no board files", "no board files for avnet.com:ultra96v2:part0:1.2; install them"),
+        ("no board files", "no board files for avnet.com:ultra96v2:part0:*; install them"),
         ("no ip", "no IP xilinx.com:hls:mlp:* in the catalog"),
         ("no route", "the implementation stopped: route_design ERROR; see vivado/mlp_0123abcd.runs"),
         ("no handoff", "Vivado wrote no mlp_0123abcd.hwh"),
@@ -250,3 +250,14 @@ def test_tkinter_is_an_interpreter_too(scripts: dict[str, str], tmp_path: Path) 
     (again / "main.tcl").write_text((again / "main.tcl").read_text().replace(str(done.root), str(again)))
     other = subprocess.run(command, cwd=again, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert other.stdout.replace(str(again), "ROOT") == done.said.replace(str(done.root), "ROOT")
+
+
+def test_a_board_without_board_files_takes_its_part(tmp_path: Path) -> None:
+    """No preset is applied and none is asked for; the rest of the design is as whole."""
+    graph = serial(mlp())
+    found = Deployable(graph, load_board("aup-zu3-4gb"), streaming_interface(graph), "NC", facts_of(graph, axes="NC"))
+    text = str(script_files(found)["build.tcl"])
+    done = run_build(tmp_path, text)
+    assert done.code == 0, done.error
+    assert "create_project mlp_0123abcd xczu3eg-sfvc784-2-e" in done.said
+    assert "apply_bd_automation" not in done.said

@@ -52,7 +52,7 @@ proc current_project {} { return @project }
 proc current_fileset {} { return @fileset }
 proc get_board_parts {args} {
     set o [options $args {-quiet 0 -latest_file_version 0}]
-    return [expr {$::fault eq "no board files" ? {} : [dict get $o ""]}]
+    return [expr {$::fault eq "no board files" ? {} : [string map {* 1.3} [dict get $o ""]]}]
 }
 proc update_ip_catalog {} { demand "no repository" {$::repos ne {}}; set ::catalog 1; say update_ip_catalog }
 proc get_ipdefs {args} {

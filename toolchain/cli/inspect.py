@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchain.cli.options import InputOption, Model, PixelOption, model_file
+from toolchain.cli.options import ClockOption, FpsOption, InputOption, Model, PixelOption, TimeOption, model_file
 from toolchain.errors import UserError, VerificationError
-from toolchain.terminal import console
+from toolchain.terminal import console, progress
+
+if TYPE_CHECKING:
+    from toolchain.ir.store import Stored
+    from toolchain.ir.types import InputType
 
 
 def check(
@@ -58,15 +62,42 @@ def lint(
         raise typer.Exit(VerificationError.exit_code)
 
 
-def boards() -> None:
-    """The boards that plans can be made for."""
-    from rich.table import Table
-
+def boards(
+    source: Annotated[
+        Path | None, typer.Argument(help="Build folder, QONNX file or training run to compare the boards with.")
+    ] = None,
+    clock: ClockOption = None,
+    target_fps: FpsOption = None,
+    time_limit: TimeOption = 60.0,
+    pixel_scale: PixelOption = None,
+    given: InputOption = None,
+) -> None:
+    """The boards that plans can be made for; with a network also its fastest accelerator on each of them."""
     from toolchain.boards import list_boards, load_board
+    from toolchain.flow.tables import boards_table, on_boards_table
 
-    table = Table("board", "part", "LUT", "FF", "DSP", "BRAM18", "MHz")
-    for board in map(load_board, list_boards()):
-        device = board.device
-        counts = [f"{n:,}" for n in (device.lut, device.ff, device.dsp, device.bram18)]
-        table.add_row(board.name, board.part, *counts, f"{board.clock.default_mhz:g}")
-    console().print(table)
+    if source is None:
+        console().print(boards_table([load_board(name) for name in list_boards()]))
+        return
+    from toolchain.flow.inputs import stated_input
+    from toolchain.flow.on_boards import on_boards
+    from toolchain.flow.options import Search
+
+    network = _network(source, stated_input(given, pixel_scale))
+    search = Search(clock_mhz=clock, target_fps=target_fps, time_limit=time_limit)
+    with progress() as bars:
+        found = on_boards(network, search, list_boards(), bars)
+    console().print(on_boards_table(found))
+
+
+def _network(source: Path, given: InputType | None) -> Stored:
+    """The integer network of the build or the file ``source``."""
+    from tempfile import TemporaryDirectory
+
+    from toolchain.flow.build import Build
+    from toolchain.flow.stages import lower
+
+    if (source / "graph.json").is_file():
+        return Build(source).network
+    with TemporaryDirectory(prefix="fpgaflow-") as folder:
+        return lower(model_file(source), Path(folder) / "build", given=given).network

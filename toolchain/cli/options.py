@@ -16,7 +16,7 @@ Model = Annotated[Path, typer.Argument(help="QONNX file, or the folder of a trai
 Folder = Annotated[Path, typer.Argument(help="Build folder.")]
 Out = Annotated[Path | None, typer.Option(help="Build folder; build/NAME by default.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace also what this tool did not write.")]
-BoardName = Annotated[str, typer.Option("--board", help="Board; see 'fpgaflow boards'.")]
+BoardName = Annotated[str, typer.Option("--board", help="Board, see 'fpgaflow boards'; or a folder with a board.toml.")]
 ClockOption = Annotated[float | None, typer.Option("--clock", min=1, max=1000, help="Clock in MHz.")]
 FpsOption = Annotated[float | None, typer.Option(min=1e-3, help="Least resources at this rate, not the most fps.")]
 BudgetOption = Annotated[list[str] | None, typer.Option("--budget", help="Share of a resource, e.g. lut=0.7.")]

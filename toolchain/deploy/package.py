@@ -119,7 +119,7 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
         "masters": found.interface.masters,
         "part": board.part,
         "board": board,
-        "board_part": board.board_part,
+        "board_files": f"{board.board_part.rpartition(':')[0]}:*" if board.board_part else "",
         "port_bits": board.memory.port_bits,
         "clock_mhz": f"{facts['clock_mhz']:g}",
         "base": f"0x{facts['base']:08X}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolchain.boards import list_boards, load_board
+from toolchain.boards import list_boards
 from toolchain.dse.expand import expand
 from toolchain.dse.problem import Problem
 from toolchain.dse.solve import fits
@@ -115,7 +115,9 @@ def _smaller(graph: Graph, search: Search) -> str:
     """What of the streaming network would fit: weights of fewer bits, or another board; "" where neither does."""
     board = prepared_board(search)
     problem = _problem(graph)
-    others = [name for name in list_boards() if name != board.name and fits(problem, load_board(name).budget, SECONDS)]
+    budgets = {name: prepared_board(replace(search, board=name)).budget for name in list_boards()}
+    larger = {name: budget for name, budget in budgets.items() if not budget.fits(board.budget)}
+    others = [name for name, budget in larger.items() if fits(problem, budget, SECONDS)]
     ways = [f"it fits the board{'s' if len(others) > 1 else ''} {', '.join(others)}"] if others else []
     widest = max(
         (node.weight_type.bits for node in graph.nodes if isinstance(node, Product)),

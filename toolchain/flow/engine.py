@@ -88,7 +88,7 @@ class Engine:
         for bits in narrower:
             found = search_below(found.cycles, narrowed(passes, bits), budget, time_limit=search.time_limit) or found
         progress("explore", 1, 1)
-        return cls(network, Found(network.graph, record_of(found, network, search.board, clock)))
+        return cls(network, Found(network.graph, record_of(found, network, prepared_board(search).name, clock)))
 
     @classmethod
     def faster(cls, network: Stored, search: Search, fps: float) -> Engine | None:
@@ -105,7 +105,7 @@ class Engine:
         return (
             None
             if found is None
-            else cls(network, Found(network.graph, record_of(found, network, search.board, clock)))
+            else cls(network, Found(network.graph, record_of(found, network, prepared_board(search).name, clock)))
         )
 
     @classmethod

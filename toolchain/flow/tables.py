@@ -13,6 +13,7 @@ from rich.text import Text
 from toolchain.boards import Board
 from toolchain.dse.front import Point
 from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
+from toolchain.flow.on_boards import OnBoard
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
@@ -109,4 +110,33 @@ def front_table(points: Sequence[Point]) -> Table:
     for point in points:
         counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *point.resources)]
         table.add_row(*counts, f"{point.share:.0%}", f"{point.gap:.2%}")
+    return table
+
+
+def boards_table(boards: Sequence[Board]) -> FittingTable:
+    """What every board holds."""
+    table = FittingTable(
+        ("Board", "Part", "LUT", "FF", "DSP", "BRAM18", "URAM", "DDR GB/s", "MHz"), 2, ("Part", "FF", "MHz"), "Boards"
+    )
+    for board in boards:
+        device = board.device
+        counts = [f"{n:,}" for n in (device.lut, device.ff, device.dsp, device.bram18, device.uram)]
+        memory = f"{board.memory.ddr_bytes_per_second / 1e9:.1f}"
+        cells = (board.name, board.part, *counts, memory, f"{board.clock.default_mhz:g}")
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def on_boards_table(found: Sequence[OnBoard]) -> FittingTable:
+    """The accelerators found: rate, and used of what a plan may use."""
+    kinds = ("lut", "ff", "dsp", "bram18")
+    heading = ("Board", "Frames a second", "LUT", "FF", "DSP", "BRAM18", "MHz", "Plan")
+    table = FittingTable(heading, 1, ("FF", "MHz"), "The network on every board: used of what a plan may use")
+    for entry in found:
+        fps, counts = "does not fit", [""] * len(kinds)
+        if entry.fps is not None and entry.cost is not None:
+            fps = f"{entry.fps:,.0f}" if entry.fps >= 10 else f"{entry.fps:.3g}"
+            counts = [f"{getattr(entry.cost, k):,} of {getattr(entry.board.budget, k):,}" for k in kinds]
+        cells = (entry.board.name, fps, *counts, f"{entry.clock_mhz:g}", entry.status)
+        table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -4,7 +4,7 @@ set here [file dirname [file normalize [info script]]]
 set design "mlp_0123abcd"
 set top "mlp"
 set masters {gmem0 gmem1}
-set board_part "avnet.com:ultra96v2:part0:1.2"
+set board_part "avnet.com:ultra96v2:part0:*"
 set options [expr {[info exists argv] ? $argv : {}}]
 
 create_project -force $design [file join $here vivado] -part "xczu3eg-sbva484-1-i"
