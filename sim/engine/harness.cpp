@@ -23,7 +23,7 @@ FPGAFLOW_API int fpgaflow_engine_run(std::uint64_t* memory, std::int64_t beats, 
     simulation::counts = counts;
     const auto run = [&] {
         std::vector<ap_uint<128>> words = simulation::to_words(memory, beats);
-        FPGAFLOW_TOP(words.data(), words.data(), words.data(), passes);
+        FPGAFLOW_TOP(words.data(), words.data(), words.data(), words.data(), passes);
         simulation::from_words(words, memory);
     };
     return simulation::guarded(run, message, message_size);

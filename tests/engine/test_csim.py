@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from tests.engine.networks import inverted_residuals, residual_blocks
+from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
 from toolchain.engine.layers import Cut, most_of, narrowed, parts_of
 from toolchain.engine.schedule import row_words
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
+from toolchain.errors import VerificationError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 
@@ -69,6 +71,35 @@ def test_packed_products_and_maps_in_banks_change_no_answer(graph: Graph) -> Non
     placement = {name: bank for bank, name in enumerate(names[:3])}  # one after the other, each in its own
 
     check(graph, program(network, shape, placement))
+
+
+@pytest.mark.parametrize("graph", GRAPHS[::3])
+def test_a_position_of_a_single_word_waits_a_cycle_in_the_window_unit(graph: Graph) -> None:
+    """What one iteration stores is not loaded by the next one: pools, filters and global sums of few channels."""
+    network = cut(graph)
+    shape = engine_for([network], lanes=16, in_blocks=1, out_blocks=1, tile_depth=384, entry_bits=64)
+    found = program(network, shape, {})
+    single = [s for s in found.schedules if s.words_of(s.tiles - 1) == 1 and s.p.window is not None]
+
+    assert all(s.window_waits >= s.middle_positions for s in single) and single
+    check(graph, found)
+
+
+def test_a_word_that_is_loaded_too_soon_after_it_was_stored_stops_the_simulation(monkeypatch) -> None:
+    """Of the distance that the pragmas promise."""
+    graph = GRAPHS[0]
+    network, right = cut(graph), csim.generate
+
+    def planted(*arguments) -> dict[str, str]:
+        files = right(*arguments)
+        path = "include/fpgaflow/engine/window.hpp"
+        assert files[path].count("words == 1 ? apart - 1 : 0") == 1
+        return {**files, path: files[path].replace("words == 1 ? apart - 1 : 0", "words == 1 ? 0 : 0")}
+
+    monkeypatch.setattr(csim, "generate", planted)
+    shape = engine_for([network], lanes=16, in_blocks=1, out_blocks=1, tile_depth=384, entry_bits=64)
+    with pytest.raises(VerificationError, match="a word is loaded too soon after it was stored: "):
+        EngineSim(graph, program(network, shape, {})).run(np.zeros((1, *graph.input.shape), dtype=np.int64))
 
 
 def test_without_fusion_the_answers_are_the_same() -> None:

@@ -62,8 +62,8 @@ def test_frames_take_sums_of_every_pass_to_their_ends(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("header", "old", "new"),
     [
-        ("merge", "p[f_merge_add_high]", "0"),
-        ("requantize", "(line, low, high)", "(line, low, high - (high == Shape::largest_code))"),
+        ("merge", "line_t(p.add)", "line_t(0)"),
+        ("requantize", "(line, low, high)", "(line, low, Code<Shape>(high - (high == Shape::largest_code)))"),
     ],
 )
 def test_a_fault_in_a_unit_is_found_in_a_pass_that_uses_it(monkeypatch, header: str, old: str, new: str) -> None:

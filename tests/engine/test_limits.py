@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from tests.engine.networks import residual_blocks
+from tests.engine.test_csim import engine_for
 from tests.graphs import Builder
 from toolchain.engine.cut import cut, refusals
-from toolchain.engine.shape import FIELDS
-from toolchain.engine.tables import _table_entry
-from toolchain.errors import FlowError, UserError
+from toolchain.engine.layout import SIZE_BITS, layout, table_entry
+from toolchain.engine.shape import TABLE_BEATS
+from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.requantizers import MulShift
 
@@ -60,9 +61,26 @@ def test_a_sum_of_branches_with_wide_factors_names_its_pass() -> None:
     assert error.hint == "give both branches one scale"
 
 
-def test_no_field_of_the_pass_table_is_cut() -> None:
-    assert _table_entry({FIELDS[0]: -(1 << 31)}).dtype == np.uint64
-    with pytest.raises(
-        FlowError, match=f"^field '{FIELDS[0]}' of the pass table is 2147483648, which s32 does not hold$"
-    ):
-        _table_entry({FIELDS[0]: 1 << 31})
+def test_a_number_too_large_for_the_pass_table_names_its_pass_and_field() -> None:
+    graph = residual_blocks()
+    shape = engine_for([cut(graph)])
+    widest = (1 << SIZE_BITS) - 1
+
+    assert table_entry({"convolve": {"rows": widest}}, shape, "conv").any()
+    with pytest.raises(UserError) as caught:
+        table_entry({"convolve": {"rows": widest + 1}}, shape, "conv")
+    assert str(caught.value) == (
+        "the engine cannot run it: convolve.rows is 65536, the pass table holds 16 bits [conv]"
+    )
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_the_pass_table_holds_every_field_apart(lanes: int) -> None:
+    """With all bits set in one field, no other has a bit."""
+    shape = engine_for([cut(residual_blocks())], lanes=lanes)
+    seen = np.zeros((TABLE_BEATS, 2), dtype=np.uint64)
+    for place in layout(shape):
+        entry = table_entry({place.member: {place.name: -1 if place.type.signed else place.type.max}}, shape, "")
+        assert sum(int(half).bit_count() for half in entry.flat) == place.type.bits
+        assert not (entry & seen).any()
+        seen |= entry

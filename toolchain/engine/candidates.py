@@ -111,9 +111,9 @@ class Candidates:
         return beats["source"] * rate, beats["residual"] * rate, beats["result"] * rate
 
     def idle(self, window: UnitOption, index: int) -> int:
-        """Cycles of a pass in which not all units run."""
+        """Cycles of a pass in which not all units run, without those that wait for constants."""
         s = replace(self.options.convolutions[0].tiling.schedules[index], shape=self._windowed(window))
-        return idle_cycles(s)
+        return idle_cycles(s) - s.preload
 
     def _windowed(self, window: UnitOption) -> Shape:
         return replace(self.options.convolutions[0].tiling.schedules[0].shape, taps=window.shape.taps)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import ceil
 
-from toolchain.engine.shape import BEAT_BITS, FIELDS, LONGEST_CHAIN, Shape
+from toolchain.engine.layout import ADDRESS_BITS, COUNT_BITS, KERNEL_BITS, MEMBERS, SIZE_BITS, WORD_BITS, structs
+from toolchain.engine.shape import BEAT_BITS, LONGEST_CHAIN, Shape
 from toolchain.resources import Resources, total
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.parts import selector
@@ -26,22 +28,63 @@ from toolchain.units.fabric_costs import (
     packed_multiplier,
 )
 
-FIFO_WORDS = 32
-"""Words of a stream between two units."""
+FIFO_WORDS, SHORT_FIFO_WORDS = 32, 2
+"""Words of a stream between two units, and of one from a bank."""
 
-ADDRESS_LUT, ADDRESS_DSP = 400, 2
-"""Counters and address products of a unit that walks a map; assumption."""
+AXI_DIRECTIONS = 4
+"""Burst buffers: three interfaces read, one of them writes besides."""
 
 MERGE_LUT_BITS = 6
 """Widest factor of a sum of branches that is multiplied in LUTs: most are powers of two."""
 
-WALKERS = 5
-"""Units that walk a map: the convolution, the window unit and the three that read and write maps."""
+
+def merge_on_dsp(shape: Shape) -> bool:
+    """Whether the factors of a sum of branches multiply on DSP slices."""
+    return shape.merge_bits > MERGE_LUT_BITS
 
 
 def engine_cost(shape: Shape) -> Resources:
     """The whole engine without the shell around it."""
     return total((convolution_cost(shape), window_cost(shape), banks_cost(shape), fixed_cost(shape)))
+
+
+def memory_cost(depth: int, width: int) -> Resources:
+    """A memory, and the multiplexer behind it where it is deeper than its blocks: one of them enables a write.
+
+    yosys counts 21 LUTs at 3000 x 18 bits and 77 at 2100 x 36, as this does.
+    """
+    found = memory(depth, width)
+    if found.bram18 == 0:
+        return found
+    deep = min(ceil(depth / d) for d, w in parts.BRAM18_SHAPES if ceil(depth / d) * ceil(width / w) == found.bram18)
+    return found + Resources(lut=ceil(selector(deep, width)) + (deep if deep > 1 else 0))
+
+
+def lutram_cost(depth: int, width: int) -> Resources:
+    """A memory that is bound to LUTs."""
+    return Resources(lut=ceil(parts.lutram(depth, width) + selector(ceil(depth / 64), width)), ff=width)
+
+
+def counters(*bits: int) -> Resources:
+    """Counters that start again at a bound: an increment and a comparison each."""
+    return total(logic(n + parts.comparator(n)) for n in bits)
+
+
+def adders(*bits: int) -> Resources:
+    """Additions of numbers of so many bits."""
+    return logic(sum(bits))
+
+
+def choices(*bits: int) -> Resources:
+    """Choices between two numbers: two bits a LUT."""
+    return Resources(lut=sum(ceil(n / 2) for n in bits))
+
+
+def walk_cost(count: int, at: int) -> Resources:
+    """The address of a word of a map, tile by tile (``Walk`` in words.hpp), and the loops around it."""
+    return total((
+        control(), counters(count, WORD_BITS, WORD_BITS), adders(at, at), choices(at, WORD_BITS, WORD_BITS, count)
+    ))  # fmt: skip
 
 
 def convolution_cost(shape: Shape) -> Resources:
@@ -52,9 +95,32 @@ def convolution_cost(shape: Shape) -> Resources:
         lut=ceil(selector(shape.out_blocks, shape.lanes * shape.sum_bits)), ff=shape.outputs * shape.sum_bits
     )
     word = shape.inputs * shape.outputs * shape.stored_bits
-    weights = memory(2 * shape.tile_depth, word) + Resources(ff=word)  # and the word that is being filled
-    rows = memory(shape.row_words, shape.lanes * code.bits) * shape.in_blocks
-    return total((dots, accumulator(shape.sum_bits) * shape.outputs, held, weights, rows))
+    weights = memory_cost(2 * shape.tile_depth, word) + Resources(ff=word)  # and the word that is being filled
+    rows = memory_cost(shape.row_words, shape.lanes * code.bits) * shape.in_blocks
+    arriving = Resources(lut=ceil(selector(shape.packed, shape.lanes * code.bits))) * shape.in_blocks
+    padded = choices(terms * code.bits)
+    control = _convolution_control(shape.row_words.bit_length(), (2 * shape.tile_depth).bit_length())
+    return total((dots, accumulator(shape.sum_bits) * shape.outputs, held, weights, rows, arriving, padded, control))
+
+
+@cache
+def _convolution_control(row: int, weight: int) -> Resources:
+    """Counters and addresses of the convolution: ``row`` bits in the row buffer, ``weight`` in the weight memory."""
+    return total((
+        control(),
+        # the tile's plan: three numbers of three kinds of tiles, and the longer of two
+        choices(*(2 * COUNT_BITS,) * 4, WORD_BITS, WORD_BITS), counters(WORD_BITS, COUNT_BITS),
+        # the cycle against three bounds, the row's cycles, groups, words, products; output rows and columns
+        counters(COUNT_BITS, COUNT_BITS, SIZE_BITS, SIZE_BITS, WORD_BITS, WORD_BITS, WORD_BITS),
+        logic(2 * parts.comparator(COUNT_BITS)),
+        # weights: beats and words that come in, the word that is read, the half of either
+        counters(weight, weight), adders(weight, weight, weight),
+        # rows that come in, how many may, where they go
+        counters(SIZE_BITS, SIZE_BITS, WORD_BITS, KERNEL_BITS, row), adders(SIZE_BITS, row), choices(SIZE_BITS, row),
+        # the tap: rows, columns and their places, each of the window and of the tap; four bounds of the map
+        counters(KERNEL_BITS, KERNEL_BITS, WORD_BITS), adders(*(SIZE_BITS + 1,) * 4, *(row + 2,) * 9),
+        choices(*(2 * SIZE_BITS,) * 2, *(2 * row,) * 4), logic(4 * parts.comparator(SIZE_BITS + 1)),
+    ))  # fmt: skip
 
 
 def _slices(shape: Shape) -> Resources:
@@ -100,41 +166,78 @@ def window_cost(shape: Shape) -> Resources:
         luts = dot_product(taps, shape.filter_bits, shape.act_bits, dsp=False)
         sums += _filter_slices(taps, shape) * shape.filter_dsp_lanes
         sums += luts * (shape.lanes - shape.filter_dsp_lanes)
-    filters = memory(shape.channel_words, shape.lanes * shape.filter_bits) * (kernel**2 if shape.filters else 0)
+    filters = lutram_cost(shape.channel_words * ceil(kernel**2 / taps), shape.lanes * shape.filter_bits)
+    line, sum_width = shape.line_words.bit_length(), shape.lanes * shape.window_sum_bits
+    walk = total((
+        control(), counters(COUNT_BITS, SIZE_BITS, WORD_BITS, KERNEL_BITS, KERNEL_BITS, KERNEL_BITS, KERNEL_BITS),
+        adders(SIZE_BITS + 1, SIZE_BITS + 1, line, WORD_BITS), logic(4 * parts.comparator(SIZE_BITS + 1)),
+        choices(width),  # a code or the pad
+        counters(COUNT_BITS, COUNT_BITS, WORD_BITS, COUNT_BITS), logic(sum_width / 2),  # passes on, or sums globally
+        counters(WORD_BITS, KERNEL_BITS) if shape.filters else Resources(),  # filters come in
+    ))  # fmt: skip
     return total(
         (
             sums,
-            memory(shape.line_words, width) * (kernel - 1),
-            memory(shape.channel_words, kernel * (kernel - 1) * width),
-            memory(shape.channel_words, shape.lanes * shape.window_sum_bits),
+            memory_cost(shape.line_words, width) * (kernel - 1),
+            lutram_cost(shape.channel_words, kernel * (kernel - 1) * width),
+            lutram_cost(shape.channel_words, sum_width),
             Resources(ff=kernel**2 * width),
-            filters,
+            filters * (taps if shape.filters else 0),
+            walk,
         )
     )
 
 
 def banks_cost(shape: Shape) -> Resources:
-    """The three maps on the chip."""
-    width, rows = shape.lanes * shape.act_bits, ceil(shape.bank_words / shape.packed)
-    return (memory(rows, width) + memory(ceil(shape.small_words / shape.packed), width) * 2) * shape.packed
+    """The three maps on the chip, the processes that read them and their streams."""
+    width, packed = shape.lanes * shape.act_bits, shape.packed
+    sizes = (shape.bank_words, shape.small_words, shape.small_words)
+    maps = total(memory_cost(ceil(words / packed), width) * packed for words in sizes)
+    bits = shape.bank_words.bit_length()
+    served = walk_cost(bits, bits) + Resources(lut=ceil(selector(packed, width)))
+    streams = fifo(SHORT_FIFO_WORDS, packed * width) + fifo(SHORT_FIFO_WORDS, width)
+    return maps + (served + streams) * len(sizes)
 
 
 def fixed_cost(shape: Shape) -> Resources:
     """What only the lanes and the number formats decide: requantizers, the sum of branches, transfers and control."""
+    width = shape.lanes * shape.act_bits
     scales = (_scale(shape, shape.sum_bits) + _scale(shape, shape.window_sum_bits)) * shape.lanes
-    constants = memory(shape.channel_words, shape.lanes * (shape.mul_bits + shape.add_bits))
-    factor = multiplier(shape.merge_bits, shape.act_bits, dsp=shape.merge_bits > MERGE_LUT_BITS) * 2
-    merged = shape.act_bits + shape.merge_bits + 1
-    sum_of_branches = (
-        factor + logic(2 * merged) + rounding_cost(merged, shape.merge_shift, shape.act_bits)
-    ) * shape.lanes
-    axi = Resources(lut=AXI_LUT, ff=AXI_FF, bram18=AXI_BRAM18) * 2
-    streams = fifo(FIFO_WORDS, shape.lanes * shape.act_bits) * 5 + fifo(FIFO_WORDS, BEAT_BITS) * 4
+    constants = memory_cost(shape.channel_words, shape.lanes * (shape.mul_bits + shape.add_bits))
+    loops = (control() + counters(COUNT_BITS, WORD_BITS, WORD_BITS, WORD_BITS, 4) + choices(COUNT_BITS, WORD_BITS)) * 2
+    axi = Resources(lut=AXI_LUT, ff=AXI_FF, bram18=AXI_BRAM18) * AXI_DIRECTIONS
+    streams = fifo(FIFO_WORDS, width) * 4 + fifo(FIFO_WORDS, BEAT_BITS) * 5
     sums = fifo(4, shape.lanes * shape.sum_bits) + fifo(4, shape.lanes * shape.window_sum_bits)
-    walkers = (control() + logic(ADDRESS_LUT) + Resources(dsp=ADDRESS_DSP)) * WALKERS
-    fields = Resources(ff=32 * len(FIELDS))
+    # twice: the entry of the table, and what each process keeps of it
+    fields = Resources(ff=2 * sum(t.bits for struct in MEMBERS.values() for t in structs(shape)[struct].values()))
     bypass = logic(2 * STREAM_LUT)
-    return total((scales, constants * 2, sum_of_branches, axi, streams, sums, walkers, fields, bypass))
+    moved = _transfer_cost(shape)
+    return total((scales, constants * 2, loops, _merge_cost(shape), axi, streams, sums, fields, bypass, moved))
+
+
+def _merge_cost(shape: Shape) -> Resources:
+    """The sum of two branches. Codes are unsigned: a signed factor has a bit more."""
+    factor = multiplier(shape.merge_bits, shape.act_bits + 1, dsp=merge_on_dsp(shape)) * 2
+    merged = max(shape.act_bits + shape.merge_bits + 1, shape.merge_add_bits) + 1
+    lane = factor + logic(2 * merged) + rounding_cost(merged, shape.merge_shift, shape.act_bits)
+    return lane * shape.lanes + control() + counters(COUNT_BITS)
+
+
+def _transfer_cost(shape: Shape) -> Resources:
+    """Addresses, and the choice between memory and banks, of the processes that read and write memory."""
+    width, at = shape.lanes * shape.act_bits, ADDRESS_BITS + shape.packed.bit_length() - 1
+    place = Resources(lut=ceil(selector(shape.packed, width)))
+    weights = total((
+        control(), counters(*(COUNT_BITS,) * 4, WORD_BITS), adders(*(ADDRESS_BITS,) * 3),
+        choices(*(COUNT_BITS,) * 2, ADDRESS_BITS, *(WORD_BITS,) * 3),
+    ))  # fmt: skip
+    source = total((
+        control(), counters(COUNT_BITS, COUNT_BITS, WORD_BITS), adders(ADDRESS_BITS),
+        Resources(lut=ceil(selector(4, BEAT_BITS))),
+    ))  # fmt: skip
+    residual = walk_cost(COUNT_BITS, at) + adders(ADDRESS_BITS) + place + Resources(lut=ceil(selector(4, width)))
+    result = walk_cost(COUNT_BITS, at) + adders(ADDRESS_BITS) + place + Resources(ff=BEAT_BITS)
+    return total((weights, source, residual, result))
 
 
 def _scale(shape: Shape, sum_bits: int) -> Resources:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.engine.shape import FIELDS, ORDERS, Shape
+from toolchain.engine.cost import merge_on_dsp
+from toolchain.engine.layout import MEMBERS, layout, structs
+from toolchain.engine.shape import BANKS, TABLE_BEATS, Shape
 from toolchain.hls_templates.render import headers, render
 from toolchain.ir.types import QInt
 from toolchain.units.fabric import (
@@ -19,13 +21,15 @@ from toolchain.units.fabric import (
 
 TOP = "engine_top"
 
-_WORD, _CODES, _SUMS = "ap_uint<128>", "engine::Codes<S>", "engine::Sums<S>"
+_WORD, _CODES, _SUMS, _GROUP = "ap_uint<128>", "engine::Codes<S>", "engine::Sums<S>", "engine::Group<S>"
 _STREAMS = (
     ("conv_weights", _WORD, 32),
     ("first_constants", _WORD, 32),
     ("filters", _WORD, 32),
     ("second_constants", _WORD, 32),
-    ("input", "engine::Group<S>", 32),
+    *((f"source_{bank}", _GROUP, 2) for bank in range(BANKS)),
+    *((f"other_{bank}", _CODES, 2) for bank in range(BANKS)),
+    ("input", _GROUP, 32),
     ("sums", _SUMS, 4),
     ("codes", _CODES, 32),
     ("window_sums", "engine::WindowSums<S>", 4),
@@ -62,10 +66,13 @@ class _Part:
 def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
     """Files of the project by path; ``memory_beats``: the largest memory image a test bench gives it."""
     code, weight = shape.code, shape.weight
-    top = {"top": TOP, "depth": memory_beats, "streams": [_Stream(*s) for s in _STREAMS], "orders": ORDERS}
+    top = {"top": TOP, "depth": memory_beats, "streams": [_Stream(*s) for s in _STREAMS], "members": MEMBERS}
     variables: dict[str, Any] = {
         "shape": shape,
-        "fields": FIELDS,
+        "structs": structs(shape),
+        "members": MEMBERS,
+        "layout": layout(shape),
+        "table_beats": TABLE_BEATS,
         "constants": _constants(shape),
         "parts": (_main(shape), _extra(shape)),
         "code": code,
@@ -101,13 +108,18 @@ def _constants(shape: Shape) -> dict[str, int]:
             "weight_bits",
             "stored_bits",
             "filter_bits",
+            "sum_bits",
+            "window_sum_bits",
+            "merge_bits",
+            "merge_add_bits",
         ),
         *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
         *("line_words", "channel_words", "bank_words", "small_words", "kernel", "taps", "shift", "merge_shift"),
         "filter_dsp_lanes",
     )
     found = {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
-    return found | {"filters": int(shape.filters), "pools": int(shape.pools)}
+    kinds = {"filters": shape.filters, "pools": shape.pools, "merge_dsp": merge_on_dsp(shape)}
+    return found | {name: int(kind) for name, kind in kinds.items()}
 
 
 def _main(shape: Shape) -> _Part:

@@ -142,6 +142,7 @@ class Cut:
         filters = [w.weight for w in windows if w.weight is not None]
         shift = max((r.shift for r in self.requants), default=0)
         merge_shift = max((m.shift for m in self.merges), default=0)
+        offsets = [(m.add << (merge_shift - m.shift)) + half(merge_shift) for m in self.merges]
         factors = [f << (merge_shift - m.shift) for m in self.merges for f in (m.main, m.other)]
         muls = [int(n) << (shift - r.shift) for r in self.requants for n in (r.mul.min(), r.mul.max())]
         adds = [(int(n) << (shift - r.shift)) + half(shift) for r in self.requants for n in (r.add.min(), r.add.max())]
@@ -162,6 +163,7 @@ class Cut:
             entry_bits=64 if entry <= 64 else 128,
             shift=shift,
             merge_bits=signed_bits(factors),
+            merge_add_bits=signed_bits(offsets),
             merge_shift=merge_shift,
             kernel=max(2, *(w.kernel for w in windows)) if windows else 2,
             filters=bool(filters),

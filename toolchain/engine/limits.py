@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from toolchain.engine.layers import Cut, Pass, Requant, signed_bits
-from toolchain.engine.shape import FIELD_BITS, LINE_BITS, SUM_BITS
+from toolchain.engine.layers import Cut, Pass, Requant
+from toolchain.engine.shape import LINE_BITS, MERGE_BITS, SUM_BITS
 from toolchain.errors import UserError
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import QInt
@@ -36,12 +36,11 @@ def too_wide(cut: Cut) -> UserError | None:
             where=steepest.name,
             hint="use fewer bits, or 'fpgaflow quantize --factor-bits', or architecture streaming",
         )
-    constants = [m.add << (need.merge_shift - m.shift) for m in cut.merges]
-    if need.merge_bits > FIELD_BITS or signed_bits(constants) > LINE_BITS:
+    if need.merge_bits > MERGE_BITS or need.merge_add_bits > LINE_BITS:
         merges = [p for p in cut.passes if p.merge is not None]
         return UserError(
             f"the engine cannot run it: its sum of branches takes factors of {need.merge_bits} bits, "
-            f"{FIELD_BITS} are stored",
+            f"{MERGE_BITS} are stored",
             where=max(merges, key=lambda p: p.merge.shift if p.merge else 0).name,
             hint="give both branches one scale",
         )

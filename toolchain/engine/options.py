@@ -55,7 +55,7 @@ class Choices:
 @dataclass(frozen=True)
 class UnitOption:
     """A unit of ``shape`` alone: the cycles of every pass and the resources. Units that every engine of the lanes has
-    count with the convolution."""
+    count with the convolution, and so do the waits of the window unit, which its tiles decide."""
 
     shape: Shape
     cycles: tuple[int, ...]
@@ -80,6 +80,16 @@ class Tiling:
         return tuple(max(n for name, n in each.items() if name != "window") for each in units)
 
     @cached_property
+    def window_waits(self) -> tuple[int, ...]:
+        """Cycles in which the window unit waits in every pass."""
+        return tuple(s.window_waits for s in self.schedules)
+
+    @cached_property
+    def preload(self) -> int:
+        """Cycles in which the passes wait for constants, all together."""
+        return sum(s.preload for s in self.schedules)
+
+    @cached_property
     def source_inside(self) -> frozenset[int]:
         """Passes that read their source more than once: it must stay on the chip."""
         return frozenset(i for i, s in enumerate(self.schedules) if s.tiles > 1 and not s.resident)
@@ -97,7 +107,7 @@ class Tiling:
             s.beats(Places(False, False, False), self.following(i))["weights"] for i, s in enumerate(self.schedules)
         )
         inside = (places for i in passes for places in (i in self.source_inside, i in self.result_inside))
-        return (*self.cycles, *beats, *inside)
+        return (*self.cycles, *beats, *inside, *self.window_waits, self.preload)
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,8 @@ def _window_kinds(base: Shape, choices: Choices) -> list[tuple[int, int]]:
 
 
 def _window_cycles(cut: Cut, shape: Shape) -> tuple[int, ...]:
-    return tuple(Schedule(p, shape, 1, 1).cycles()["window"] for p in cut.passes)
+    drafts = (Schedule(p, shape, 1, 1) for p in cut.passes)
+    return tuple(s.word_cycles * s.words_out for s in drafts)
 
 
 def _convolutions(

@@ -88,8 +88,9 @@ class _Model:
         p, t = self.program.cut.passes[index], self.t[index]
         rows = zip(self.c, self.convolutions, strict=True)
         self.model += t >= pulp.LpAffineExpression([(x, o.cycles[index] * _SCALE) for x, o in rows])
-        columns = zip(self.w, self.windows, strict=True)
-        self.model += t >= pulp.LpAffineExpression([(x, o.cycles[index] * _SCALE) for x, o in columns])
+        columns = [(x, o.cycles[index] * _SCALE) for x, o in zip(self.w, self.windows, strict=True)]
+        waits = [(x, o.tiling.window_waits[index] * _SCALE) for x, o in zip(self.c, self.convolutions, strict=True)]
+        self.model += t >= pulp.LpAffineExpression([*columns, *waits])
         rows = zip(self.c, self.convolutions, strict=True)
         moved = pulp.LpAffineExpression([(x, self.program.memory_time(o, index) * _SCALE) for x, o in rows])
         source, residual, result = self.program.map_time(index)
@@ -110,7 +111,8 @@ class _Model:
             for x, o in zip(self.w, self.windows, strict=True)
         ]
         start = [
-            (x, self.program.start_cycles(o.tiling) * _SCALE) for x, o in zip(self.c, self.convolutions, strict=True)
+            (x, (self.program.start_cycles(o.tiling) + o.tiling.preload) * _SCALE)
+            for x, o in zip(self.c, self.convolutions, strict=True)
         ]
         return pulp.lpSum(self.t) + pulp.LpAffineExpression([*idle, *start])
 

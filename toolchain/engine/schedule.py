@@ -1,11 +1,12 @@
 """How a pass runs on an engine of a given shape: its tiles, the cycles of every unit and the bytes it moves.
 
-The C++ units count the same cycles and beats (``convolve.hpp``: ``plan_tile``); a test compares them.
+The C++ units count the same cycles and beats; a test compares them. What they are told stands in the pass table
+(``entries``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, gcd
@@ -26,6 +27,10 @@ PORTS = ("weights", "source", "residual", "result")
 """Memory traffic that is counted in beats, in the same order, after the units."""
 
 
+Placement = Mapping[str, int | None]
+"""The bank of every map on the chip by name; maps in memory have none."""
+
+
 @dataclass(frozen=True)
 class Places:
     """Which maps of a pass lie in memory; the others are on the chip."""
@@ -33,6 +38,21 @@ class Places:
     source: bool
     residual: bool
     result: bool
+
+    @classmethod
+    def of(cls, p: Pass, placement: Placement) -> Places:
+        """Those of ``p`` when maps lie as ``placement`` says."""
+        residual = p.merge is not None and placement.get(p.merge.residual) is None
+        return cls(placement.get(p.source) is None, residual, placement.get(p.result) is None)
+
+
+@dataclass(frozen=True)
+class TileKind:
+    """A tile of the convolution: cycles in front of its first output row, of a row, and of all with the last words."""
+
+    head: int
+    row: int
+    busy: int
 
 
 @dataclass(frozen=True)
@@ -99,13 +119,13 @@ class Schedule:
     @property
     def least_slots(self) -> int:
         """Rows that the row buffer must hold: those of a window and those that come in meanwhile."""
-        return _power_of_two(self.kernel + self.stride)
+        return self.kernel + self.stride
 
     @cached_property
     def slots(self) -> int:
-        """Rows of the row buffer, a power of two; all rows of the map where they fit."""
+        """Rows of the row buffer; all rows of the map where they fit."""
         row = self.p.shape[1] * self.blocks
-        whole = max(self.least_slots, _power_of_two(self.p.shape[0]))
+        whole = max(self.least_slots, self.p.shape[0])
         return whole if whole * row <= self.shape.row_words else self.least_slots
 
     @property
@@ -119,17 +139,70 @@ class Schedule:
         top = self.p.conv.pads[0] if self.p.conv is not None else 0
         return min(self.p.shape[0], self.kernel - top)
 
+    @property
+    def row_groups(self) -> int:
+        """Beats of a row of the source."""
+        return self.p.shape[1] * self.words_in // self.shape.packed
+
+    @property
+    def source_groups(self) -> int:
+        """Beats of the source."""
+        return self.p.shape[0] * self.row_groups
+
+    @property
+    def reads(self) -> int:
+        """How often the source is read."""
+        return 1 if self.resident else self.tiles
+
+    @property
+    def turns(self) -> int:
+        """Words of codes that a word of the result is sent in."""
+        return self.shape.digits if self.p.raw else 1
+
+    @property
+    def positions(self) -> int:
+        """Positions of the result."""
+        return self.p.out[0] * self.p.out[1]
+
+    @property
+    def middle_positions(self) -> int:
+        """Positions in front of the window unit."""
+        return self.p.middle[0] * self.p.middle[1]
+
+    @property
+    def steps(self) -> int:
+        """Cycles of a group of outputs: its products, or its words if they take longer to leave."""
+        return max(self.fold, self.shape.out_blocks)
+
+    @property
+    def head_cycles(self) -> int:
+        """Cycles in which the first rows come in."""
+        return self.first_rows * self.row_groups
+
+    def _tile_kind(self, groups: int, *, loads: bool) -> TileKind:
+        if self.p.conv is None:
+            return TileKind(0, 0, self.source_groups * self.shape.packed)
+        row = self.p.middle[1] * groups * self.steps
+        if not loads:
+            return TileKind(0, row, self.p.middle[0] * row + self.shape.out_blocks)
+        row = max(row, self.stride * self.row_groups)
+        return TileKind(self.head_cycles, row, self.head_cycles + self.p.middle[0] * row + self.shape.out_blocks)
+
+    @cached_property
+    def tile_kinds(self) -> tuple[TileKind, TileKind, TileKind]:
+        """The first tile, those between and the last one: resident rows come in with the first."""
+        first, last = self.groups_of(0), self.groups_of(self.tiles - 1)
+        again = not self.resident
+        return (
+            self._tile_kind(first, loads=True),
+            self._tile_kind(first, loads=again),
+            self._tile_kind(last, loads=again),
+        )
+
     def tile_cycles(self, tile: int, next_words: int) -> int:
         """Cycles of the convolution unit while ``next_words`` weight words of the next tile come in."""
-        row_in = self.p.shape[1] * self.words_in // self.shape.packed
-        beats = next_words * self.shape.weight_beats
-        if self.p.conv is None:
-            return max(self.p.shape[0] * row_in * self.shape.packed, beats)
-        loads = not (self.resident and tile > 0)
-        step = self.p.middle[1] * self.groups_of(tile) * max(self.fold, self.shape.out_blocks)
-        step = max(step, self.stride * row_in) if loads else step
-        head = self.first_rows * row_in if loads else 0
-        return max(head + self.p.middle[0] * step + self.shape.out_blocks, beats)
+        kind = self.tile_kinds[0 if tile == 0 else 2 if tile == self.tiles - 1 else 1]
+        return max(kind.busy, next_words * self.shape.weight_beats)
 
     def next_words(self, tile: int, following: int) -> int:
         """Weight words that come in during ``tile``; ``following``: those of the next pass's first tile."""
@@ -146,51 +219,64 @@ class Schedule:
             words * entry if self.p.second is not None else 0,
         )
 
+    @property
+    def tap_steps(self) -> int:
+        """Cycles in which the window unit reduces a window."""
+        return 1 if self.p.window is None else max(1, ceil(self.p.window.kernel**2 / self.shape.taps))
+
     @cached_property
-    def window_cycles(self) -> int:
-        """Cycles of the window unit for one word of channels."""
-        rows, columns, _ = self.p.middle
-        window = self.p.window
-        if window is None or window.mode == "global_sum":
-            return rows * columns * self._turns
-        top, left, bottom, right = window.pads
-        steps = ceil(window.kernel**2 / self.shape.taps)
-        return (rows + top + bottom) * (columns + left + right) + self.p.out[0] * self.p.out[1] * (steps - 1)
+    def _padded(self) -> int:
+        """Positions that pass through the window unit."""
+        (rows, columns, _), window = self.p.middle, self.p.window
+        top, left, bottom, right = (0, 0, 0, 0) if window is None else window.pads
+        return (rows + top + bottom) * (columns + left + right)
+
+    @cached_property
+    def word_cycles(self) -> int:
+        """Cycles of the window unit for one of several words of channels of every position."""
+        if self.p.window is None or self.p.window.mode == "global_sum":
+            return self.middle_positions * self.turns
+        return self._padded + self.positions * (self.tap_steps - 1)
+
+    def window_cycles(self, words: int) -> int:
+        """Cycles of the window unit for ``words`` words of channels of every position.
+
+        What it stores for a word is loaded two cycles later at the earliest: a position of a single word waits one.
+        """
+        return self.word_cycles * words + (self._padded if words == 1 and self.p.window is not None else 0)
 
     @property
-    def _turns(self) -> int:
-        return self.shape.digits if self.p.raw else 1
+    def window_waits(self) -> int:
+        """Cycles in which the window unit waits, see ``window_cycles``."""
+        last = self.window_cycles(self.words_of(self.tiles - 1))
+        return (self.tiles - 1) * self.window_cycles(self.tile_words) + last - self.word_cycles * self.words_out
 
     def cycles(self, following: int = 0) -> dict[str, int]:
         """Cycles of every unit of ``UNITS``; ``following``: weight words of the next pass's first tile."""
-        p, words, turns = self.p, self.words_out, self._turns
-        positions = p.out[0] * p.out[1] * words
-        reads = 1 if self.resident else self.tiles
-        merged = positions if p.merge is not None else 0
+        words, turns = self.words_out, self.turns
+        sent = self.positions * words
         convolve = sum(self.tile_cycles(t, self.next_words(t, following)) for t in range(self.tiles))
         return {
-            "read_source": p.shape[0] * p.shape[1] * self.words_in // self.shape.packed * reads,
+            "read_source": self.source_groups * self.reads,
             "convolve": convolve,
-            "first": p.middle[0] * p.middle[1] * words * turns,
-            "window": self.window_cycles * words,
-            "second": positions * turns,
-            "read_residual": merged,
-            "merge": positions * turns,
-            "write": positions * turns,
+            "first": self.middle_positions * words * turns,
+            "window": self.word_cycles * words + self.window_waits,
+            "second": sent * turns,
+            "read_residual": sent if self.p.merge is not None else 0,
+            "merge": sent * turns,
+            "write": sent * turns,
         }
 
     def beats(self, places: Places, following: int = 0) -> dict[str, int]:
         """Memory beats of the pass by ``PORTS``, its table entry among the weights."""
-        p, packed = self.p, self.shape.packed
-        reads = 1 if self.resident else self.tiles
-        result = p.out[0] * p.out[1] * self.words_out * self._turns
+        packed = self.shape.packed
+        result = self.positions * self.words_out * self.turns
         constants = sum(sum(self.constant_beats(t)) for t in range(self.tiles))
         weights = sum(self.next_words(t, following) for t in range(self.tiles)) * self.shape.weight_beats
-        source = p.shape[0] * p.shape[1] * self.words_in // packed
         return {
             "weights": TABLE_BEATS + constants + weights,
-            "source": source * reads * places.source,
-            "residual": result // packed * (places.residual and p.merge is not None),
+            "source": self.source_groups * self.reads * places.source,
+            "residual": result // packed * (places.residual and self.p.merge is not None),
             "result": ceil(result / packed) * places.result,
         }
 
@@ -198,7 +284,7 @@ class Schedule:
     def preload(self) -> int:
         """Cycles in which the convolution waits for constants: of the first tile for those that take longer than its
         first rows, of the others for all."""
-        head = self.first_rows * self.p.shape[1] * self.words_in // self.shape.packed if self.p.conv is not None else 0
+        head = self.head_cycles if self.p.conv is not None else 0
         first, *rest = (sum(self.constant_beats(t)) for t in range(self.tiles))
         return max(0, first - head) + sum(rest)
 
@@ -207,11 +293,7 @@ class Schedule:
         """Cycles of the window unit behind the convolution's last row, all channels together."""
         if self.p.window is None or self.p.conv is None or self.p.window.mode == "global_sum":
             return 0
-        return self.window_cycles * self.words_out // (self.p.middle[0] + self.p.window.pads[0])
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+        return self.word_cycles * self.words_out // (self.p.middle[0] + self.p.window.pads[0])
 
 
 def row_words(passes: Sequence[Pass], shape: Shape) -> int:

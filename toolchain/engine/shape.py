@@ -15,8 +15,8 @@ BEAT_BITS = 128
 SUM_BITS = 32
 """Bits that a sum without a quantizer is stored in."""
 
-FIELD_BITS = 32
-"""Bits of a number in the pass table."""
+MERGE_BITS = 32
+"""Widest factor of a sum of branches."""
 
 LINE_BITS = 62
 """Widest product of a requantizer, and its widest offset: the C simulation adds them in 64 bits."""
@@ -24,29 +24,11 @@ LINE_BITS = 62
 LONGEST_CHAIN = 4
 """Most slices that add up: the operands of the third and the fourth wait one and two cycles in flip-flops."""
 
-FIELDS = (
-    *("bypass", "banks", "source_ddr", "residual_ddr", "result_ddr", "source", "residual", "result"),
-    *("rows", "columns", "words", "out_rows", "out_columns", "out_words"),
-    *("kernel", "stride", "top", "left", "pad", "blocks", "parts", "slots", "resident", "first_rows"),
-    *("tiles", "groups", "last_groups", "tile_words", "last_words", "next_words"),
-    *("weights", "next_weights", "constants"),
-    *("first_identity", "first_lowest", "first_highest", "raw"),
-    *("mode", "w_kernel", "w_stride", "w_top", "w_left", "w_bottom", "w_right", "w_pad"),
-    *("w_out_rows", "w_out_columns", "w_steps"),
-    *("second_identity", "second_lowest", "second_highest"),
-    *("merge", "merge_main", "merge_residual", "merge_add_low", "merge_add_high"),
-    *("merge_lowest", "merge_highest"),
-)
-"""The pass table: one 32-bit number a field, an entry of whole beats a pass. The C++ enumeration is made from it.
+TABLE_BEATS = 20
+"""Memory beats of an entry of the pass table, see ``layout``."""
 
-``banks`` is the index in ``ORDERS`` of the banks that source, residual and result are in.
-"""
-
-TABLE_BEATS = ceil(len(FIELDS) * 32 / BEAT_BITS)
-"""Memory beats of an entry."""
-
-ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-"""Banks of source, residual and result."""
+BANKS = 3
+"""Banks of maps on the chip, the first one large: source, residual and result of a pass are in different ones."""
 
 MODES = ("pass_on", "filter", "largest", "sum_of", "global_sum")
 """What the window unit does, in the order of the C++ enumeration."""
@@ -61,7 +43,7 @@ class Formats:
         sum_bits: of the convolution's sums, ``window_sum_bits`` of the window unit's.
         mul_bits: bits of a requantizer's factor, ``add_bits`` of its offset; a pair lies in ``entry_bits`` of memory.
         shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
-        merge_bits: bits of the factors of a sum of branches, ``merge_shift`` its shift.
+        merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
         filters: whether the window unit multiplies, ``pools`` whether it finds maxima.
     """
@@ -77,6 +59,7 @@ class Formats:
     entry_bits: int
     shift: int
     merge_bits: int
+    merge_add_bits: int
     merge_shift: int
     kernel: int
     filters: bool

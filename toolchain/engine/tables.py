@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isqrt
 
 import numpy as np
 
-from toolchain.engine.layers import Cut, Pass, Requant, half, parts_of, signed_bits
-from toolchain.engine.schedule import Places, Schedule, schedule
-from toolchain.engine.shape import BEAT_BITS, FIELDS, MODES, ORDERS, TABLE_BEATS, Shape
-from toolchain.errors import FlowError, UserError
-from toolchain.hls_templates.literals import INT
+from toolchain.engine.entries import Addresses, null_facts, pass_facts
+from toolchain.engine.layers import Cut, Requant, half, parts_of, signed_bits
+from toolchain.engine.layout import table_entry
+from toolchain.engine.schedule import Placement, Places, Schedule, schedule
+from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
+from toolchain.errors import UserError
 from toolchain.ir.types import Array
 from toolchain.units.fabric import tap_digits
-
-Placement = Mapping[str, int | None]
-"""The bank of every map on the chip by name; maps in memory have none."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +77,22 @@ def program(cut: Cut, shape: Shape, placement: Placement) -> Program:
     for name, located in _maps(cut, found, placement):
         maps[name] = Located(at, *located)
         at += ceil(located[0][0] * located[0][1] * located[1] / shape.packed)
-    entries = [_null_entry(found[0], weights_at[0])]
+    _check_banks(found, placement)
+    entries = [table_entry(null_facts(found[0].weight_words(0) * shape.weight_beats, weights_at[0]), shape, "weights")]
+    starts = {name: located.address for name, located in maps.items()}
+    tiles = 0
     for i, s in enumerate(found):
-        facts = _entry(s, placement, maps)
-        tile = s.weight_words(0) * shape.weight_beats
-        facts |= {"weights": weights_at[i] + tile, "constants": constants_at[i]}
-        if i + 1 < len(found):
-            facts |= {"next_words": found[i + 1].weight_words(0), "next_weights": weights_at[i + 1]}
-        entries.append(facts)
+        own = weights_at[i] + s.weight_words(0) * shape.weight_beats
+        following = found[i + 1].weight_words(0) if i + 1 < len(found) else 0
+        after = weights_at[i + 1] if i + 1 < len(found) else 0
+        facts = pass_facts(s, following, tiles, placement, Addresses(constants_at[i], own, after, starts))
+        entries.append(table_entry(facts, shape, s.p.name))
+        tiles += s.tiles
     memory = np.zeros((at, 2), dtype=np.uint64)
-    for i, facts in enumerate(entries):
-        memory[i * TABLE_BEATS : (i + 1) * TABLE_BEATS] = _table_entry(facts)
+    memory[: len(entries) * TABLE_BEATS] = np.concatenate(entries)
     for start, image in zip((*weights_at, *constants_at), (*weights, *constants), strict=True):
         memory[start : start + len(image)] = image
-    places = tuple(_places(p, placement) for p in cut.passes)
+    places = tuple(Places.of(p, placement) for p in cut.passes)
     return Program(shape, cut, found, places, memory, maps)
 
 
@@ -111,6 +111,7 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
             "shift",
             "merge_shift",
             "merge_bits",
+            "merge_add_bits",
             "kernel",
         )
         if getattr(need, what) > getattr(shape, what)
@@ -119,11 +120,6 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
         short.append("the engine was built for other layers")
     if short:
         raise UserError(f"the network does not fit the engine: {short[0]}", hint="build one for this network")
-
-
-def _places(p: Pass, placement: Placement) -> Places:
-    residual = p.merge is not None and placement.get(p.merge.residual) is None
-    return Places(placement.get(p.source) is None, residual, placement.get(p.result) is None)
 
 
 def _maps(
@@ -141,120 +137,16 @@ def _maps(
     return found
 
 
-def _bank_order(p: Pass, placement: Placement) -> int:
-    """The index in ``ORDERS`` that puts the maps of ``p`` where they are."""
-    names = (p.source, p.merge.residual if p.merge is not None else None, p.result)
-    wanted = [None if name is None else placement.get(name) for name in names]
-    for index, order in enumerate(ORDERS):
-        if all(bank is None or bank == has for bank, has in zip(wanted, order, strict=True)):
-            return index
-    raise ValueError(f"two maps of '{p.name}' share a bank")
-
-
-def _entry(s: Schedule, placement: Placement, maps: Mapping[str, Located]) -> dict[str, int]:
-    """The table entry of a pass without addresses of weights."""
-    p, places = s.p, _places(s.p, placement)
-    bank = placement.get(p.result)
-    if bank is not None and p.out[0] * p.out[1] * s.words_out > s.shape.bank_size(bank):
-        raise ValueError(f"the map '{p.result}' does not fit a bank")
-    last = s.tiles - 1
-    facts = {
-        "bypass": int(p.conv is None),
-        "banks": _bank_order(p, placement),
-        "source_ddr": int(places.source),
-        "residual_ddr": int(places.residual),
-        "result_ddr": int(places.result),
-        "source": maps[p.source].address if places.source else 0,
-        "residual": maps[p.merge.residual].address if p.merge is not None and places.residual else 0,
-        "result": maps[p.result].address if places.result else 0,
-        "rows": p.shape[0],
-        "columns": p.shape[1],
-        "words": s.words_in,
-        "out_rows": p.middle[0],
-        "out_columns": p.middle[1],
-        "out_words": s.words_out,
-        "kernel": s.kernel,
-        "stride": s.stride,
-        "blocks": s.blocks,
-        "parts": p.conv.parts if p.conv is not None else 1,
-        "slots": s.slots,
-        "resident": int(s.resident),
-        "first_rows": s.first_rows,
-        "tiles": s.tiles,
-        "groups": s.groups_of(0),
-        "last_groups": s.groups_of(last),
-        "tile_words": s.tile_words,
-        "last_words": s.words_of(last),
-        "raw": int(p.raw),
-    }
-    if p.conv is not None:
-        facts |= {"top": p.conv.pads[0], "left": p.conv.pads[1], "pad": p.conv.pad_code}
-    return (
-        facts
-        | _window_fields(s)
-        | _requant_fields("first", p.first)
-        | _requant_fields("second", p.second)
-        | _sum(p, s.shape)
-    )
-
-
-def _window_fields(s: Schedule) -> dict[str, int]:
-    p, window = s.p, s.p.window
-    facts = {"mode": 0, "w_kernel": 1, "w_stride": 1, "w_out_rows": p.out[0], "w_out_columns": p.out[1], "w_steps": 1}
-    if window is None:
-        return facts
-    facts |= {"mode": MODES.index(window.mode), "w_kernel": window.kernel, "w_stride": window.stride}
-    facts |= dict(zip(("w_top", "w_left", "w_bottom", "w_right"), window.pads, strict=True))
-    return facts | {"w_pad": window.pad_code, "w_steps": ceil(window.kernel**2 / s.shape.taps)}
-
-
-def _requant_fields(name: str, requant: Requant | None) -> dict[str, int]:
-    if requant is None:
-        return {f"{name}_identity": 1}
-    return {f"{name}_lowest": requant.low, f"{name}_highest": requant.high}
-
-
-def _sum(p: Pass, shape: Shape) -> dict[str, int]:
-    if p.merge is None:
-        return {}
-    m, raised = p.merge, shape.merge_shift - p.merge.shift
-    add = (m.add << raised) + half(shape.merge_shift)
-    return {
-        "merge": 1,
-        "merge_main": m.main << raised,
-        "merge_residual": m.other << raised,
-        "merge_add_low": (add & 0xFFFFFFFF) - (1 << 32 if add & 0x80000000 else 0),
-        "merge_add_high": add >> 32,
-        "merge_lowest": m.low,
-        "merge_highest": m.high,
-    }
-
-
-def _null_entry(first: Schedule, weights: int) -> dict[str, int]:
-    """A pass over nothing that loads the first weights."""
-    facts = {
-        "bypass": 1,
-        "tiles": 1,
-        "kernel": 1,
-        "stride": 1,
-        "slots": 1,
-        "parts": 1,
-        "first_identity": 1,
-        "second_identity": 1,
-    }
-    return facts | {"next_words": first.weight_words(0), "next_weights": weights}
-
-
-def _table_entry(facts: Mapping[str, int]) -> Array:
-    unknown = set(facts) - set(FIELDS)
-    if unknown:
-        raise ValueError(f"no fields {sorted(unknown)}")
-    for name, value in facts.items():
-        if not INT.min <= value <= INT.max:
-            raise FlowError(f"field '{name}' of the pass table is {value}, which {INT} does not hold")
-    row = np.zeros(TABLE_BEATS * 4, dtype=np.int32)
-    row[: len(FIELDS)] = [facts.get(name, 0) for name in FIELDS]
-    return row.view(np.uint64).reshape(-1, 2)
+def _check_banks(schedules: Sequence[Schedule], placement: Placement) -> None:
+    """Raise ValueError where two maps of a pass share a bank, or one does not fit."""
+    for s in schedules:
+        names = {s.p.source, s.p.result} | ({s.p.merge.residual} if s.p.merge is not None else set())
+        banks = [bank for name in names if (bank := placement.get(name)) is not None]
+        if len(set(banks)) < len(banks):
+            raise ValueError(f"two maps of '{s.p.name}' share a bank")
+        bank = placement.get(s.p.result)
+        if bank is not None and s.positions * s.words_out > s.shape.bank_size(bank):
+            raise ValueError(f"the map '{s.p.result}' does not fit a bank")
 
 
 def pack(codes: Array, bits: int) -> Array:
@@ -358,7 +250,22 @@ def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
 
 
 def _filters(weight: Array, channels: slice, shape: Shape) -> Array:
-    """A beat for each word of channels and tap."""
-    padded = _slice(weight, channels)
+    """A beat for each word of channels and tap, the taps as ``tap_order`` says."""
+    padded = _slice(weight, channels)[tap_order(len(weight))]
     words = padded.reshape(len(weight), -1, shape.lanes).transpose(1, 0, 2)
     return pack(words.reshape(-1, shape.lanes), shape.filter_bits)
+
+
+def tap_order(taps: int) -> list[int]:
+    """The taps of a square kernel, row by row, in the order of the window unit: from the last one outwards.
+
+    The taps of a small kernel are the first ones of every larger one, so that no tap's place depends on the kernel.
+    """
+    k = isqrt(taps)
+    return sorted(range(taps), key=lambda tap: _from_the_end(k - 1 - tap // k, k - 1 - tap % k))
+
+
+def _from_the_end(row: int, column: int) -> int:
+    """The place in ``tap_order`` of the tap so many rows and columns before the last one: shell by shell."""
+    shell = max(row, column)
+    return shell * shell + (column if row == shell else shell + 1 + row)

@@ -127,190 +127,340 @@ Sum<Shape> raised(Sum<Shape> sum) {
     return static_cast<Sum<Shape>>(sum * (1 << (Shape::weight_bits - 1)));
 }
 
-// What one tile takes of each unit's time; the same formulas as toolchain/engine/schedule.py. Weights wider than the
-// engine's come in parts, the highest first.
+// What a tile takes of this unit's time. Weights wider than the engine's come in parts, the highest first.
 struct TilePlan {
-    int groups, words, fold, steps, row_step, head, beats, total;
+    decltype(Convolve::groups) groups;
+    decltype(Convolve::words) words;
+    decltype(Convolve::head) head;
+    decltype(Convolve::row_step) row_step;
+    decltype(Convolve::busy) beats, total;
     bool loads;
 };
 
-template <class Shape>
-TilePlan plan_tile(const int (&p)[fields], int tile) {
+inline TilePlan plan_tile(const Convolve& p, decltype(Convolve::tiles) tile) {
 #pragma HLS INLINE
-    const bool last = tile == p[f_tiles] - 1;
-    const int row_in = p[f_columns] * p[f_words];
-    constexpr int packed = words_a_beat<Shape>();
+    const bool first = tile == 0, last = tile == p.tiles - 1, next_is_last = tile + 1 == p.tiles - 1;
     TilePlan plan;
-    plan.fold = p[f_kernel] * p[f_kernel] * p[f_blocks] * p[f_parts];
-    plan.groups = last ? p[f_last_groups] : p[f_groups];
-    plan.words = last ? p[f_last_words] : p[f_tile_words];
-    plan.steps = at_least(plan.fold, Shape::out_blocks);
-    plan.loads = !(p[f_resident] && tile > 0);
-    const int next = last ? p[f_next_words] : (tile == p[f_tiles] - 2 ? p[f_last_groups] : p[f_groups]) * plan.fold;
-    plan.beats = next * WeightStore<Shape>::beats_a_word;
-    const int row_compute = p[f_out_columns] * plan.groups * plan.steps;
-    plan.row_step = plan.loads ? at_least(row_compute, p[f_stride] * row_in / packed) : row_compute;
-    plan.head = plan.loads ? p[f_first_rows] * row_in / packed : 0;
-    const int busy = p[f_bypass] ? p[f_rows] * row_in : plan.head + p[f_out_rows] * plan.row_step + Shape::out_blocks;
-    plan.total = at_least(busy, plan.beats);
+    plan.groups = last ? p.last_groups : p.groups;
+    plan.words = last ? p.last_words : p.words;
+    plan.loads = !p.bypass && (first || !p.resident);
+    plan.head = plan.loads ? p.head : decltype(plan.head)(0);
+    plan.row_step = first ? p.first_row_step : last ? p.last_row_step : p.row_step;
+    plan.beats = last ? p.next_beats : next_is_last ? p.last_beats : p.tile_beats;
+    const decltype(plan.total) busy = first ? p.first_busy : last ? p.last_busy : p.busy;
+    plan.total = busy < plan.beats ? plan.beats : busy;
     return plan;
 }
 
-// One iteration is one clock cycle: a beat of the next tile's weights, a beat of an input row, inputs x outputs
-// products and a word of sums, whichever there are. `half` is the half of the weight memory that this tile reads.
+// Where rows of the source go in the row buffer, a ring of whole rows, and how far they have come.
 template <class Shape>
-void convolve(const int (&p)[fields], hls::stream<Group<Shape>>& in, hls::stream<word128>& weights,
+struct RowsIn {
+    decltype(Convolve::rows) loaded, limit;  // rows that came, and that may
+    decltype(Convolve::columns) column;
+    decltype(Convolve::row_words) word;  // of a position
+    Index<2 * Shape::in_blocks> block;   // of a row-buffer word: where the next word of codes goes
+    Index<Shape::row_words> at;
+
+    void begin(const Convolve& p, bool loads) {
+#pragma HLS INLINE
+        loaded = loads ? decltype(loaded)(0) : p.rows;
+        limit = p.first_rows;
+        column = 0;
+        word = 0;
+        block = 0;
+        at = 0;
+    }
+
+    // Stores the words of a beat: they lie in different blocks, the last ones perhaps of the next row-buffer word.
+    void store(const Convolve& p, const Group<Shape>& group, RowBuffer<Shape>& rows) {
+#pragma HLS INLINE
+        constexpr int packed = words_a_beat<Shape>();
+        for (int w = 0; w < packed; w++) {
+#pragma HLS UNROLL
+            const Index<2 * Shape::in_blocks> place = block + w;
+            const bool over = place >= Shape::in_blocks;
+            for (int b = 0; b < Shape::in_blocks; b++) {
+#pragma HLS UNROLL
+                if (b == (over ? int(place - Shape::in_blocks) : int(place))) {
+                    for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                        rows[over ? int(at + 1) : int(at)][b][l] = group.v[w * Shape::lanes + l];
+                    }
+                }
+            }
+        }
+        word += packed;
+        block += packed;
+        const bool ends = word == p.row_words;
+        if (ends) {
+            at += block > Shape::in_blocks ? 2 : 1;
+            block = 0;
+            word = 0;
+            column++;
+            if (column == p.columns) {
+                column = 0;
+                loaded++;
+                at = at == p.buffer_words ? decltype(at)(0) : at;
+            }
+        } else if (block >= Shape::in_blocks) {
+            block -= Shape::in_blocks;
+            at++;
+        }
+    }
+};
+
+// The tap that is multiplied: its row and column in the source and their places in the row buffer, counted up.
+template <class Shape>
+struct TapWalk {
+    typedef decltype(Convolve::first_row) signed_t;
+    typedef decltype(Convolve::buffer_words) place_t;
+    decltype(Convolve::kernel_rows) kernel_row, kernel_column;
+    decltype(Convolve::blocks) block;
+    signed_t output_row, output_column, row, column;             // of the window's first tap, of this one
+    place_t output_row_at, row_at;                               // where these rows begin
+    decltype(Convolve::first_offset) output_offset, offset;  // from there to these columns
+
+    void begin(const Convolve& p) {
+#pragma HLS INLINE
+        output_row = p.first_row;
+        output_row_at = p.first_row_at;
+        begin_row(p);
+    }
+
+    void begin_row(const Convolve& p) {
+#pragma HLS INLINE
+        output_column = p.first_column;
+        output_offset = p.first_offset;
+        begin_window();
+    }
+
+    void begin_window() {
+#pragma HLS INLINE
+        kernel_row = 0;
+        row = output_row;
+        row_at = output_row_at;
+        begin_kernel_row();
+    }
+
+    void begin_kernel_row() {
+#pragma HLS INLINE
+        kernel_column = 0;
+        block = 0;
+        column = output_column;
+        offset = output_offset;
+    }
+
+    bool inside(const Convolve& p) const {
+#pragma HLS INLINE
+        return row >= 0 && row < p.rows && column >= 0 && column < p.columns;
+    }
+
+    // The next block of inputs, tap, row of taps, or the first one of the next part of the weights.
+    void next(const Convolve& p) {
+#pragma HLS INLINE
+        block++;
+        if (block < p.blocks) {
+            offset++;
+            return;
+        }
+        block = 0;
+        kernel_column++;
+        column += p.dilation_columns;
+        offset += p.kernel_column_step;
+        if (kernel_column < p.kernel_columns) {
+            return;
+        }
+        begin_kernel_row();
+        kernel_row++;
+        row += p.dilation_rows;
+        row_at = after(p, row_at, p.kernel_row_step);
+        if (kernel_row == p.kernel_rows) {
+            begin_window();
+        }
+    }
+
+    void next_column(const Convolve& p) {
+#pragma HLS INLINE
+        output_column += p.stride_columns;
+        output_offset += p.output_column_step;
+        begin_window();
+    }
+
+    void next_row(const Convolve& p) {
+#pragma HLS INLINE
+        output_row += p.stride_rows;
+        output_row_at = after(p, output_row_at, p.output_row_step);
+        begin_row(p);
+    }
+
+    static place_t after(const Convolve& p, place_t at, place_t step) {
+#pragma HLS INLINE
+        const Index<2 * Shape::row_words> moved = at + step;
+        return static_cast<place_t>(moved >= p.buffer_words ? int(moved - p.buffer_words) : int(moved));
+    }
+};
+
+// Sums that wait to be sent, a word a cycle.
+template <class Shape>
+struct Outgoing {
+    Sum<Shape> sums[Shape::outputs];
+    Index<Shape::out_blocks> pending, next;
+
+    void send(hls::stream<Sums<Shape>>& out) {
+#pragma HLS INLINE
+        Sums<Shape> word = {};
+        for (int b = 0; b < Shape::out_blocks; b++) {
+#pragma HLS UNROLL
+            for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                word.v[l] = b == next ? sums[b * Shape::lanes + l] : word.v[l];
+            }
+        }
+        out.write(word);
+        next++;
+        pending--;
+    }
+};
+
+// One iteration is one clock cycle: a beat of the next tile's weights, a beat of an input row, inputs x outputs
+// products and a word of sums, whichever there are. A tile reads one half of the weight memory, the next one's weights
+// go to the other. Nothing that a pass is told is multiplied or divided here: addresses are counted up.
+template <class Shape>
+void convolve(const Convolve p, hls::stream<Group<Shape>>& in, hls::stream<word128>& weights,
               hls::stream<Sums<Shape>>& out, RowBuffer<Shape>& rows, StoredWeights<typename Shape::main>& main,
-              StoredWeights<typename Shape::extra>& extra, int& half) {
+              StoredWeights<typename Shape::extra>& extra) {
     typedef WeightStore<Shape> Store;
     typename Store::weight_t stage[Store::beats_a_word * Store::codes_a_beat];
 #pragma HLS ARRAY_PARTITION variable=stage complete dim=1
     constexpr int packed = words_a_beat<Shape>();
     Group<Shape> group = {};
-    Sum<Shape> sums[Shape::outputs], held[Shape::outputs];
+    Sum<Shape> sums[Shape::outputs];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
-#pragma HLS ARRAY_PARTITION variable=held complete dim=1
+    Outgoing<Shape> outgoing;
+#pragma HLS ARRAY_PARTITION variable=outgoing.sums complete dim=1
+    bool half = p.half;
 
-    const int row_in = p[f_columns] * p[f_words];
-    for (int tile = 0; tile < p[f_tiles]; tile++) {
-        const TilePlan plan = plan_tile<Shape>(p, tile);
-        int beat = 0, filled = 0;                                  // of the next tile's weights
-        int loaded = plan.loads ? 0 : p[f_rows], place = 0;        // rows loaded, words of the row being loaded
-        int column_in = 0, word_in = 0, limit = p[f_first_rows];   // where the next word goes; rows that may be loaded
-        int in_step = 0, y = 0, x = 0, j = 0, i = 0, ky = 0, kx = 0, block_at = 0;
-        int pending = 0, next_word = 0;
-        for (int cycle = 0; cycle < plan.total; cycle++) {
+convolve_tiles:
+    for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
+        const TilePlan plan = plan_tile(p, tile);
+        Index<Store::beats_a_word> beat = 0;  // of the next tile's weights
+        Index<Shape::tile_depth> filled = 0;
+        RowsIn<Shape> arriving;
+        arriving.begin(p, plan.loads);
+        TapWalk<Shape> tap;
+        tap.begin(p);
+        auto reach = p.reach;  // rows that may come while an output row is computed: those of the next one's windows
+        decltype(p.out_rows) y = 0;
+        decltype(p.out_columns) x = 0;
+        decltype(p.row_step) in_step = 0;
+        decltype(p.groups) group_at = 0;
+        decltype(p.steps) step = 0;
+        Index<Shape::tile_depth> weight_at = 0;
+        auto words_left = plan.words;
+        outgoing.pending = 0;
+    convolve_cycles:
+        for (decltype(plan.total) cycle = 0; cycle < plan.total; cycle++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(convolve_unit);
-            if (pending > 0) {
-                Sums<Shape> word;
-                for (int l = 0; l < Shape::lanes; l++) {
-#pragma HLS UNROLL
-                    word.v[l] = held[next_word * Shape::lanes + l];
-                }
-                out.write(word);
-                next_word++;
-                pending--;
+            if (outgoing.pending > 0) {
+                outgoing.send(out);
             }
             if (cycle < plan.beats) {
                 Store::fill(weights.read(), beat, stage);
                 beat++;
                 if (beat == Store::beats_a_word) {
-                    Store::store(stage, (1 - half) * Shape::tile_depth + filled, main, extra);
+                    Store::store(stage, (half ? 0 : Shape::tile_depth) + filled, main, extra);
                     filled++;
                     beat = 0;
                 }
             }
-            if (p[f_bypass]) {
-                if (cycle < p[f_rows] * row_in) {
+            if (p.bypass) {
+                if (cycle < p.first_busy) {
                     const int at = cycle % packed;
                     if (at == 0) {
                         group = in.read();
                     }
-                    Sums<Shape> word;
-                    for (int l = 0; l < Shape::lanes; l++) {
+                    Sums<Shape> word = {};
+                    for (int w = 0; w < packed; w++) {
 #pragma HLS UNROLL
-                        word.v[l] = group.v[at * Shape::lanes + l];
+                        for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+                            word.v[l] = w == at ? Sum<Shape>(group.v[w * Shape::lanes + l]) : word.v[l];
+                        }
                     }
                     out.write(word);
                 }
                 continue;
             }
-            if (plan.loads && loaded < limit) {
-                group = in.read();
-                const int slot = loaded & (p[f_slots] - 1);
-                const int position = (slot * p[f_columns] + column_in) * p[f_blocks];
-                for (int w = 0; w < packed; w++) {
-#pragma HLS UNROLL
-                    const int word = word_in + w;  // of a position, whose words fill whole beats
-                    for (int l = 0; l < Shape::lanes; l++) {
-#pragma HLS UNROLL
-                        rows[position + word / Shape::in_blocks][word % Shape::in_blocks][l] =
-                            group.v[w * Shape::lanes + l];
-                    }
-                }
-                word_in += packed;
-                if (word_in == p[f_words]) {
-                    word_in = 0;
-                    column_in++;
-                }
-                place += packed;
-                if (place == row_in) {
-                    place = 0;
-                    column_in = 0;
-                    loaded++;
-                }
+            if (plan.loads && arriving.loaded < arriving.limit) {
+                arriving.store(p, in.read(), rows);
             }
-            if (cycle < plan.head || y == p[f_out_rows]) {
+            if (cycle < plan.head || y == p.out_rows) {
                 continue;
             }
             if (in_step == 0) {
-                const int reach = (y + 1) * p[f_stride] - p[f_top] + p[f_kernel];
-                limit = y == p[f_out_rows] - 1 ? p[f_rows] : at_most(reach, p[f_rows]);
+                arriving.limit = y == p.out_rows - 1 || reach > p.rows ? p.rows : reach;
             }
-            if (x < p[f_out_columns] && i < plan.fold) {
-                const int row = y * p[f_stride] - p[f_top] + ky, column = x * p[f_stride] - p[f_left] + kx;
-                const bool inside = row >= 0 && row < p[f_rows] && column >= 0 && column < p[f_columns];
-                const int slot = row & (p[f_slots] - 1);
-                const int at = inside ? (slot * p[f_columns] + column) * p[f_blocks] + block_at : 0;
+            if (x < p.out_columns && step < p.fold) {
+                const bool inside = tap.inside(p);
+                const int at = inside ? int(tap.row_at + tap.offset) : 0;
                 Code<Shape> block[Shape::inputs];
 #pragma HLS ARRAY_PARTITION variable=block complete dim=1
                 for (int b = 0; b < Shape::in_blocks; b++) {
 #pragma HLS UNROLL
                     for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                        block[b * Shape::lanes + l] = inside ? rows[at][b][l] : static_cast<Code<Shape>>(p[f_pad]);
+                        block[b * Shape::lanes + l] = inside ? rows[at][b][l] : p.pad;
                     }
                 }
                 Sum<Shape> dots[Shape::outputs];
 #pragma HLS ARRAY_PARTITION variable=dots complete dim=1
-                dot_products<Shape>(main, extra, half * Shape::tile_depth + j * plan.fold + i, block, dots);
-                const bool next_part = i > 0 && ky == 0 && kx == 0 && block_at == 0;
+                dot_products<Shape>(main, extra, (half ? Shape::tile_depth : 0) + int(weight_at), block, dots);
+                const bool next_part = step > 0 && tap.kernel_row == 0 && tap.kernel_column == 0 && tap.block == 0;
                 for (int o = 0; o < Shape::outputs; o++) {
 #pragma HLS UNROLL
                     const Sum<Shape> before = next_part ? raised<Shape>(sums[o]) : sums[o];
-                    sums[o] = i == 0 ? dots[o] : static_cast<Sum<Shape>>(before + dots[o]);
+                    sums[o] = step == 0 ? dots[o] : static_cast<Sum<Shape>>(before + dots[o]);
                 }
-                if (i == plan.fold - 1) {
+                if (step == p.fold - 1) {
                     for (int o = 0; o < Shape::outputs; o++) {
 #pragma HLS UNROLL
-                        held[o] = sums[o];
+                        outgoing.sums[o] = sums[o];
                     }
-                    next_word = 0;
-                    pending = at_most(plan.words - j * Shape::out_blocks, Shape::out_blocks);
+                    outgoing.next = 0;
+                    outgoing.pending = words_left < Shape::out_blocks ? int(words_left) : Shape::out_blocks;
                 }
-                block_at++;
-                if (block_at == p[f_blocks]) {
-                    block_at = 0;
-                    kx++;
-                    if (kx == p[f_kernel]) {
-                        kx = 0;
-                        ky = ky == p[f_kernel] - 1 ? 0 : ky + 1;
-                    }
-                }
+                tap.next(p);
+                weight_at++;
             }
-            i++;
-            if (i == plan.steps) {
-                i = 0;
-                ky = 0;
-                kx = 0;
-                block_at = 0;
-                j++;
-                if (j == plan.groups) {
-                    j = 0;
+            step++;
+            if (step == p.steps) {
+                step = 0;
+                group_at++;
+                words_left -= Shape::out_blocks;
+                tap.begin_window();
+                if (group_at == plan.groups) {
+                    group_at = 0;
+                    words_left = plan.words;
+                    weight_at = 0;
                     x++;
+                    tap.next_column(p);
                 }
             }
             in_step++;
             if (in_step == plan.row_step) {
                 in_step = 0;
+                step = 0;
+                group_at = 0;
+                words_left = plan.words;
+                weight_at = 0;
                 x = 0;
-                i = 0;
-                j = 0;
                 y++;
+                reach += p.stride_rows;
+                tap.next_row(p);
             }
         }
-        half = 1 - half;
+        half = !half;
     }
 }
 

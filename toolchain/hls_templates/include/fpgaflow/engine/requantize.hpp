@@ -7,16 +7,19 @@
 namespace fpgaflow {
 namespace engine {
 
-// How one of the two requantizers works in a pass.
-struct Scaling {
-    bool identity, raw;
-    int positions, low, high;
+// A requantizer's constants of one word of channels.
+template <class Shape>
+struct Entries {
+    Exact<ap_int<Shape::mul_bits>> mul[Shape::channel_words][Shape::lanes];
+    Exact<ap_int<Shape::add_bits>> add[Shape::channel_words][Shape::lanes];
 };
 
 template <class Shape>
-void load_entries(int words, hls::stream<word128>& constants, Entries<Shape>& entries) {
+void load_entries(decltype(Requantize::words) words, hls::stream<word128>& constants, Entries<Shape>& entries) {
+#pragma HLS INLINE
     constexpr int a_beat = 128 / Shape::entry_bits, beats = Shape::lanes / a_beat;
-    for (int w = 0; w < words; w++) {
+load_entries_words:
+    for (decltype(Requantize::words) w = 0; w < words; w++) {
         for (int beat = 0; beat < beats; beat++) {
 #pragma HLS PIPELINE II=1
             const Beat word = constants.read();
@@ -32,22 +35,44 @@ void load_entries(int words, hls::stream<word128>& constants, Entries<Shape>& en
     }
 }
 
-// A raw sum leaves as the codes of its digits, the lowest first, half its range added: the host puts them together.
-template <class Shape, class Word>
-void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hls::stream<Word>& in,
+// Digit `turn` of a sum that leaves without a quantizer, half its range added: one of constant parts.
+template <class Shape, class Value>
+Code<Shape> digit_of(Value sum, int turn) {
+#pragma HLS INLINE
+    const ap_uint<32> raised = ap_uint<32>(static_cast<std::uint32_t>(static_cast<std::int32_t>(sum)) + (1u << 31));
+    ap_uint<Shape::act_bits> digit = raised;
+    for (int d = 1; d < 32 / Shape::act_bits; d++) {
+#pragma HLS UNROLL
+        digit = turn == d ? ap_uint<Shape::act_bits>(raised >> (d * Shape::act_bits)) : digit;
+    }
+    return static_cast<Code<Shape>>(digit);
+}
+
+// A raw sum leaves as the codes of its digits, the lowest first: the host puts them together. Value: an element of `in`,
+// a number of SumBits bits.
+template <class Shape, int SumBits>
+void requantize(const Requantize p, Counted unit, hls::stream<Lanes<Exact<ap_int<SumBits>>, Shape::lanes>>& in,
                 hls::stream<word128>& constants, hls::stream<Codes<Shape>>& out, Entries<Shape>& entries) {
+    typedef Lanes<Exact<ap_int<SumBits>>, Shape::lanes> Word;
+    typedef Exact<ap_int<SumBits + Shape::mul_bits>> product_t;
+    typedef Exact<ap_int<larger(larger(SumBits + Shape::mul_bits, Shape::add_bits) + 1, Shape::shift + 2)>> line_t;
     constexpr int digits = 32 / Shape::act_bits;
-    const int turns = scaling.raw ? digits : 1;
-    const Code<Shape> low = static_cast<Code<Shape>>(scaling.low), high = static_cast<Code<Shape>>(scaling.high);
-    for (int tile = 0; tile < p[f_tiles]; tile++) {
-        const int words = tile == p[f_tiles] - 1 ? p[f_last_words] : p[f_tile_words];
-        if (!scaling.identity) {
+    typedef Exact<ap_uint<4>> turn_t;
+    const turn_t turns = p.raw ? digits : 1;
+    const Code<Shape> low = p.lowest, high = p.highest;
+requantize_tiles:
+    for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
+        const bool last = tile == p.tiles - 1;
+        const auto words = last ? p.last_words : p.words;
+        const auto count = last ? p.last_count : p.count;
+        if (!p.identity) {
             load_entries<Shape>(words, constants, entries);
         }
-        const int total = scaling.positions * words * turns;
-        int channel = 0, turn = 0;
+        decltype(p.words) channel = 0;
+        turn_t turn = 0;
         Word sums = {};
-        for (int n = 0; n < total; n++) {
+    requantize_words:
+        for (decltype(p.count) n = 0; n < count; n++) {
 #pragma HLS PIPELINE II=1
             FPGAFLOW_CYCLE(unit);
             if (turn == 0) {
@@ -56,23 +81,26 @@ void requantize(const int (&p)[fields], const Scaling& scaling, Counter unit, hl
             Codes<Shape> codes;
             for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                const std::int64_t sum = static_cast<std::int64_t>(sums.v[l]);
-                if (scaling.raw) {
-                    const std::uint32_t raised = static_cast<std::uint32_t>(sum) + (1u << 31);
-                    codes.v[l] = static_cast<Code<Shape>>((raised >> (turn * Shape::act_bits)) & Shape::largest_code);
-                } else if (scaling.identity) {
+                const Exact<ap_int<SumBits>> sum = sums.v[l];
+                if (p.raw) {
+                    codes.v[l] = digit_of<Shape>(sum, turn);
+                } else if (p.identity) {
                     codes.v[l] = static_cast<Code<Shape>>(sum);
                 } else {
-                    const std::int64_t line = sum * static_cast<std::int64_t>(entries.mul[channel][l]) +
-                                              static_cast<std::int64_t>(entries.add[channel][l]);
-                    codes.v[l] = static_cast<Code<Shape>>(scaled<Shape::shift>(line, low, high));
+                    const product_t product = Factor<product_t, Exact<ap_int<SumBits>>>(sum) *
+                                              Factor<product_t, Exact<ap_int<Shape::mul_bits>>>(entries.mul[channel][l]);
+                    const line_t line = static_cast<line_t>(line_t(product) + line_t(entries.add[channel][l]));
+                    codes.v[l] = scaled<Shape::shift>(line, low, high);
                 }
             }
             out.write(codes);
             turn++;
             if (turn == turns) {
                 turn = 0;
-                channel = channel == words - 1 ? 0 : channel + 1;
+                channel++;
+                if (channel == words) {
+                    channel = 0;
+                }
             }
         }
     }

@@ -1,147 +1,191 @@
-// Between memory, the on-chip banks and the units: maps, weights and constants.
+// Between memory, the maps on the chip and the units: maps, weights and constants.
 #ifndef FPGAFLOW_ENGINE_TRANSFER_HPP
 #define FPGAFLOW_ENGINE_TRANSFER_HPP
 
-#include "fpgaflow/engine/convolve.hpp"
 #include "fpgaflow/engine/words.hpp"
 
 namespace fpgaflow {
 namespace engine {
 
-// A map on the chip: its words of codes, position by position, as many in a row of it as a beat holds. Banks differ in size; a unit that is handed one in turn
-// is declared for the largest.
-template <class Shape, int Words = Shape::bank_words>
+// A map on the chip: its words of codes, position by position, as many in a row of it as a beat holds.
+template <class Shape, int Words>
 using Bank = Code<Shape>[(Words + words_a_beat<Shape>() - 1) / words_a_beat<Shape>()][words_a_beat<Shape>()][Shape::lanes];
 
-// Word `at` of a beat that holds several.
+// The words of codes in a beat.
 template <class Shape>
-Codes<Shape> codes_of(const word128& beat, int at) {
+Group<Shape> group_of(const word128& word) {
 #pragma HLS INLINE
-    Codes<Shape> codes;
-    const Beat word = word128(beat >> (at * Shape::lanes * Shape::act_bits));
-    for (int l = 0; l < Shape::lanes; l++) {
+    Group<Shape> group;
+    const Beat beat = word;
+    for (int c = 0; c < words_a_beat<Shape>() * Shape::lanes; c++) {
 #pragma HLS UNROLL
-        codes.v[l] = static_cast<Code<Shape>>(bits_of<Shape::act_bits>(word, l * Shape::act_bits));
+        group.v[c] = static_cast<Code<Shape>>(bits_of<Shape::act_bits>(beat, c * Shape::act_bits));
+    }
+    return group;
+}
+
+// Word `at` of a group.
+template <class Shape>
+Codes<Shape> word_of(const Group<Shape>& group, int at) {
+#pragma HLS INLINE
+    Codes<Shape> codes = {};
+    for (int w = 0; w < words_a_beat<Shape>(); w++) {
+#pragma HLS UNROLL
+        for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+            codes.v[l] = w == at ? group.v[w * Shape::lanes + l] : codes.v[l];
+        }
     }
     return codes;
 }
 
-template <class Shape>
-Codes<Shape> from_bank(const Bank<Shape> bank, int at) {
+// The next word of the bank of that number.
+template <class Word>
+Word taken(int bank, hls::stream<Word>& from_0, hls::stream<Word>& from_1, hls::stream<Word>& from_2) {
 #pragma HLS INLINE
-    Codes<Shape> codes;
-    for (int l = 0; l < Shape::lanes; l++) {
-#pragma HLS UNROLL
-        codes.v[l] = bank[at / words_a_beat<Shape>()][at % words_a_beat<Shape>()][l];
-    }
-    return codes;
+    return bank == 0 ? from_0.read() : bank == 1 ? from_1.read() : from_2.read();
 }
 
-// The source map, once a tile unless its rows stay in the convolution's buffer.
-template <class Shape>
-void read_map(const int (&p)[fields], const word128* memory, const Bank<Shape> bank, hls::stream<Group<Shape>>& out) {
+// Reads a map on the chip: a source or a residual, or none in a pass that does not read it. A bank has this one process
+// that reads it, and a later one that writes it: never in the same pass.
+template <class Shape, int Words>
+void serve(const Serve p, const Bank<Shape, Words>& bank, hls::stream<Group<Shape>>& source,
+           hls::stream<Codes<Shape>>& residual) {
     constexpr int packed = words_a_beat<Shape>();
-    const int groups = p[f_rows] * p[f_columns] * p[f_words] / packed, turns = p[f_resident] ? 1 : p[f_tiles];
-    for (int turn = 0; turn < turns; turn++) {
-        for (int n = 0; n < groups; n++) {
+    Walk<Serve> walk;
+serve_tiles:
+    for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
+        walk.begin(p, tile == p.tiles - 1);
+    serve_words:
+        for (decltype(p.count) n = 0; n < walk.count; n++) {
 #pragma HLS PIPELINE II=1
-            FPGAFLOW_CYCLE(read_source);
-            word128 beat = 0;
-            if (p[f_source_ddr]) {
-                beat = memory[p[f_source] + n];
-                FPGAFLOW_BEAT(source_beats);
-            }
             Group<Shape> group;
             for (int w = 0; w < packed; w++) {
 #pragma HLS UNROLL
-                const Codes<Shape> codes =
-                    p[f_source_ddr] ? codes_of<Shape>(beat, w) : from_bank<Shape>(bank, n * packed + w);
                 for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                    group.v[w * Shape::lanes + l] = codes.v[l];
+                    group.v[w * Shape::lanes + l] = bank[walk.at / packed][w][l];
                 }
             }
-            out.write(group);
+            if (p.residual) {
+                residual.write(word_of<Shape>(group, walk.at % packed));
+            } else {
+                source.write(group);
+            }
+            walk.next();
         }
     }
 }
 
-// What is added to the result, in its order: tile by tile.
+// The source map, once a tile unless its rows stay in the convolution's buffer.
 template <class Shape>
-void read_residual(const int (&p)[fields], const word128* memory, const Bank<Shape> bank,
-                   hls::stream<Codes<Shape>>& out) {
-    constexpr int packed = words_a_beat<Shape>();
-    const int positions = p[f_merge] ? p[f_w_out_rows] * p[f_w_out_columns] : 0;
-    word128 beat = 0;
-    for (int tile = 0; tile < p[f_tiles]; tile++) {
-        const int words = tile == p[f_tiles] - 1 ? p[f_last_words] : p[f_tile_words];
-        int channel = 0, at = tile * p[f_tile_words];
-        for (int n = 0; n < positions * words; n++) {
+void read_source(const Source p, const word128* memory, hls::stream<Group<Shape>>& from_0,
+                 hls::stream<Group<Shape>>& from_1, hls::stream<Group<Shape>>& from_2, hls::stream<Group<Shape>>& out) {
+source_turns:
+    for (decltype(p.turns) turn = 0; turn < p.turns; turn++) {
+        if (p.in_memory) {
+        source_beats_loop:
+            for (decltype(p.groups) n = 0; n < p.groups; n++) {
 #pragma HLS PIPELINE II=1
-            FPGAFLOW_CYCLE(read_residual_unit);
-            if (p[f_residual_ddr]) {
-                if (at % packed == 0) {
-                    beat = memory[p[f_residual] + at / packed];
+                FPGAFLOW_CYCLE(source_unit);
+                FPGAFLOW_BEAT(source_beats);
+                out.write(group_of<Shape>(memory[p.address + n]));
+            }
+        } else {
+        source_groups:
+            for (decltype(p.groups) n = 0; n < p.groups; n++) {
+#pragma HLS PIPELINE II=1
+                FPGAFLOW_CYCLE(source_unit);
+                out.write(taken(p.bank, from_0, from_1, from_2));
+            }
+        }
+    }
+}
+
+// What is added to the result, in its order: tile by tile. In memory every run of words fills whole beats.
+template <class Shape>
+void read_residual(const Residual p, const word128* memory, hls::stream<Codes<Shape>>& from_0,
+                   hls::stream<Codes<Shape>>& from_1, hls::stream<Codes<Shape>>& from_2, hls::stream<Codes<Shape>>& out) {
+    constexpr int packed = words_a_beat<Shape>();
+    Group<Shape> group = {};
+    Walk<Residual> walk;
+residual_tiles:
+    for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
+        walk.begin(p, tile == p.tiles - 1);
+    residual_words:
+        for (decltype(p.count) n = 0; n < walk.count; n++) {
+#pragma HLS PIPELINE II=1
+            FPGAFLOW_CYCLE(residual_unit);
+            if (p.in_memory) {
+                const int at = walk.at % packed;
+                if (at == 0) {
+                    group = group_of<Shape>(memory[p.address + walk.at / packed]);
                     FPGAFLOW_BEAT(residual_beats);
                 }
-                out.write(codes_of<Shape>(beat, at % packed));
+                out.write(word_of<Shape>(group, at));
             } else {
-                out.write(from_bank<Shape>(bank, at));
+                out.write(taken(p.bank, from_0, from_1, from_2));
             }
-            channel++;
-            at++;
-            if (channel == words) {
-                channel = 0;
-                at += p[f_out_words] - words;
-            }
+            walk.next();
         }
     }
 }
 
 // The result to its bank or to memory. In memory every run of words that is written fills whole beats.
 template <class Shape>
-void write_map(const int (&p)[fields], hls::stream<Codes<Shape>>& in, word128* memory, Bank<Shape> bank) {
-    constexpr int packed = words_a_beat<Shape>(), word_bits = Shape::lanes * Shape::act_bits;
-    const int turns = p[f_raw] ? 32 / Shape::act_bits : 1, positions = p[f_w_out_rows] * p[f_w_out_columns];
-    word128 beat = 0;
-    for (int tile = 0; tile < p[f_tiles]; tile++) {
-        const int words = (tile == p[f_tiles] - 1 ? p[f_last_words] : p[f_tile_words]) * turns;
-        int channel = 0, at = tile * p[f_tile_words] * turns;
-        for (int n = 0; n < positions * words; n++) {
+void write_result(const Result p, hls::stream<Codes<Shape>>& in, word128* memory, Bank<Shape, Shape::bank_words>& bank_0,
+                  Bank<Shape, Shape::small_words>& bank_1, Bank<Shape, Shape::small_words>& bank_2) {
+    constexpr int packed = words_a_beat<Shape>();
+    Group<Shape> group = {};
+    Walk<Result> walk;
+result_tiles:
+    for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
+        const bool last = tile == p.tiles - 1;
+        walk.begin(p, last);
+    result_words:
+        for (decltype(p.count) n = 0; n < walk.count; n++) {
 #pragma HLS PIPELINE II=1
-            FPGAFLOW_CYCLE(write_unit);
+            FPGAFLOW_CYCLE(result_unit);
             const Codes<Shape> codes = in.read();
-            if (p[f_result_ddr]) {
-                word128 word = 0;
+            const int row = walk.at / packed, at = walk.at % packed;
+            for (int w = 0; w < packed; w++) {
+#pragma HLS UNROLL
                 for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                    word |= word128(static_cast<unsigned>(codes.v[l])) << (l * Shape::act_bits);
+                    const Code<Shape> code = codes.v[l];
+                    const int c = w * Shape::lanes + l;
+                    group.v[c] = w == at ? code : at == 0 ? Code<Shape>(0) : group.v[c];
+                    if (w == at && !p.in_memory) {
+                        if (p.bank == 0) {
+                            bank_0[row][w][l] = code;
+                        } else if (p.bank == 1) {
+                            bank_1[row][w][l] = code;
+                        } else {
+                            bank_2[row][w][l] = code;
+                        }
+                    }
                 }
-                beat = at % packed == 0 ? word : word128(beat | word << (at % packed * word_bits));
-                const bool ends = n == positions * words - 1 && tile == p[f_tiles] - 1;
-                if (at % packed == packed - 1 || ends) {
-                    memory[p[f_result] + at / packed] = beat;
-                    FPGAFLOW_BEAT(result_beats);
-                }
-            } else {
-                for (int l = 0; l < Shape::lanes; l++) {
+            }
+            if (p.in_memory && (at == packed - 1 || (last && n == walk.count - 1))) {
+                word128 beat = 0;
+                for (int c = 0; c < packed * Shape::lanes; c++) {
 #pragma HLS UNROLL
-                    bank[at / packed][at % packed][l] = codes.v[l];
+                    beat |= word128(static_cast<unsigned>(group.v[c])) << (c * Shape::act_bits);
                 }
+                memory[p.address + row] = beat;
+                FPGAFLOW_BEAT(result_beats);
             }
-            channel++;
-            at++;
-            if (channel == words) {
-                channel = 0;
-                at += p[f_out_words] * turns - words;
-            }
+            walk.next();
         }
     }
 }
 
 // `count` beats from `at` on, in bursts.
-inline void forward(const word128* memory, int at, int count, hls::stream<word128>& out) {
-    for (int n = 0; n < count; n++) {
+template <class Address, class Count>
+void forward(const word128* memory, Address at, Count count, hls::stream<word128>& out) {
+#pragma HLS INLINE
+forward_beats:
+    for (Count n = 0; n < count; n++) {
 #pragma HLS PIPELINE II=1
         FPGAFLOW_BEAT(weight_beats);
         out.write(memory[at + n]);
@@ -149,23 +193,23 @@ inline void forward(const word128* memory, int at, int count, hls::stream<word12
 }
 
 // For every tile its constants, then the weights of the tile that follows: of this pass, or of the next one.
-template <class Shape>
-void read_weights(const int (&p)[fields], const word128* memory, hls::stream<word128>& weights,
-                  hls::stream<word128>& first, hls::stream<word128>& filters, hls::stream<word128>& second) {
-    constexpr int entry_beats = Shape::lanes * Shape::entry_bits / 128;
-    int constant = p[f_constants], weight = p[f_weights];
-    for (int tile = 0; tile < p[f_tiles]; tile++) {
-        const bool last = tile == p[f_tiles] - 1;
-        const int words = last ? p[f_last_words] : p[f_tile_words];
-        const int firsts = p[f_first_identity] ? 0 : words * entry_beats;
-        const int taps = p[f_mode] == filter ? words * p[f_w_kernel] * p[f_w_kernel] : 0;
-        const int seconds = p[f_second_identity] ? 0 : words * entry_beats;
+inline void load(const Load p, const word128* memory, hls::stream<word128>& weights, hls::stream<word128>& first,
+                 hls::stream<word128>& filters, hls::stream<word128>& second) {
+    auto constant = p.constants, weight = p.weights;
+load_tiles:
+    for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
+        const bool last = tile == p.tiles - 1, next_is_last = tile + 1 == p.tiles - 1;
+        const auto firsts = last ? p.last_first : p.first;
+        const auto taps = last ? p.last_filters : p.filters;
+        const auto seconds = last ? p.last_second : p.second;
         forward(memory, constant, firsts, first);
-        forward(memory, constant + firsts, taps, filters);
-        forward(memory, constant + firsts + taps, seconds, second);
-        constant += firsts + taps + seconds;
-        const int beats = plan_tile<Shape>(p, tile).beats;
-        forward(memory, last ? p[f_next_weights] : weight, beats, weights);
+        constant += firsts;
+        forward(memory, constant, taps, filters);
+        constant += taps;
+        forward(memory, constant, seconds, second);
+        constant += seconds;
+        const auto beats = last ? p.next_beats : next_is_last ? p.last_beats : p.tile_beats;
+        forward(memory, last ? p.next_weights : weight, beats, weights);
         weight += beats;
     }
 }

@@ -1,0 +1,222 @@
+"""The pass table: what every unit does in a pass, from its schedule and the places of its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from toolchain.engine.layers import Requant, half
+from toolchain.engine.layout import Facts
+from toolchain.engine.schedule import Placement, Places, Schedule
+from toolchain.engine.shape import MODES
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """First beats of what a pass reads and writes in memory; maps on the chip have none.
+
+    ``weights`` are those of its second tile, ``next_weights`` those of the next pass's first one.
+    """
+
+    constants: int
+    weights: int
+    next_weights: int
+    maps: Mapping[str, int]
+
+
+def null_facts(first_beats: int, address: int) -> Facts:
+    """A pass over nothing that loads the first weights: ``first_beats`` beats from ``address`` on."""
+    one = {"tiles": 1}
+    return {
+        "load": one | {"next_beats": first_beats, "next_weights": address},
+        "convolve": one | {"bypass": 1, "half": 1, "next_beats": first_beats},
+    }
+
+
+def pass_facts(s: Schedule, following: int, first_tile: int, placement: Placement, at: Addresses) -> Facts:
+    """The entry of a pass; ``following``: weight words of the next pass's first tile.
+
+    Args:
+        first_tile: tiles of all passes before, whose weights fill the halves of their memory in turn.
+    """
+    places = Places.of(s.p, placement)
+    residual = s.p.merge.residual if s.p.merge is not None else None
+    written = _walk(s, s.turns)
+    facts: dict[str, dict[str, int]] = {
+        "load": _load(s, following, at),
+        "source": _place("source", s.p.source, placement, at) | {"turns": s.reads, "groups": s.source_groups},
+        "convolve": _convolve(s, following) | {"half": first_tile % 2},
+        "first": _requantize(s, s.p.first, s.middle_positions * s.turns),
+        "window": _window(s),
+        "second": _requantize(s, s.p.second, s.positions * s.turns) | {"raw": 0},
+        "merge": _merge(s),
+        "result": _place("result", s.p.result, placement, at) | written,
+    }
+    if not places.source:
+        served = {
+            "tiles": s.reads,
+            "count": s.source_groups,
+            "last_count": s.source_groups,
+            "words": 1,
+            "last_words": 1,
+        }
+        jump = s.shape.packed
+        facts[f"serve_{placement[s.p.source]}"] = served | {"jump": jump, "last_jump": jump}
+    if residual is not None:
+        walk = _walk(s, 1)
+        facts["residual"] = _place("residual", residual, placement, at) | walk
+        if not places.residual:
+            facts[f"serve_{placement[residual]}"] = walk | {"residual": 1}
+    return facts
+
+
+def _place(unit: str, name: str, placement: Placement, at: Addresses) -> dict[str, int]:
+    bank = placement.get(name)
+    return {"in_memory": 1, "address": at.maps[name]} if bank is None else {"bank": bank}
+
+
+def _walk(s: Schedule, turns: int) -> dict[str, int]:
+    """The words of the result tile by tile, ``turns`` words of codes each."""
+    words, last, out = s.tile_words * turns, s.words_of(s.tiles - 1) * turns, s.words_out * turns
+    return {
+        "tiles": s.tiles,
+        "count": s.positions * words,
+        "last_count": s.positions * last,
+        "words": words,
+        "last_words": last,
+        "jump": out - words + 1,
+        "last_jump": out - last + 1,
+        "tile_step": words,
+    }
+
+
+def _next_weights(s: Schedule, following: int) -> dict[str, int]:
+    """Beats of weights that come in during a tile: those of the tile after it."""
+    return {
+        "tile_beats": s.weight_words(0) * s.shape.weight_beats,
+        "last_beats": s.weight_words(s.tiles - 1) * s.shape.weight_beats,
+        "next_beats": following * s.shape.weight_beats,
+    }
+
+
+def _load(s: Schedule, following: int, at: Addresses) -> dict[str, int]:
+    names = ("first", "filters", "second")
+    last = zip((f"last_{name}" for name in names), s.constant_beats(s.tiles - 1), strict=True)
+    return {
+        "tiles": s.tiles,
+        "constants": at.constants,
+        "weights": at.weights,
+        "next_weights": at.next_weights,
+        **dict(zip(names, s.constant_beats(0), strict=True)),
+        **dict(last),
+        **_next_weights(s, following),
+    }
+
+
+def _convolve(s: Schedule, following: int) -> dict[str, int]:
+    facts = {"tiles": s.tiles, "bypass": int(s.p.conv is None), **_next_weights(s, following)}
+    first, middle, last = s.tile_kinds
+    facts |= {"first_busy": first.busy, "busy": middle.busy, "last_busy": last.busy}
+    conv = s.p.conv
+    if conv is None:
+        return facts
+    top, left, *_ = conv.pads
+    row = s.p.shape[1] * s.blocks
+    kernel_rows, kernel_columns = conv.weight.shape[1:3]
+    return facts | {
+        "resident": int(s.resident),
+        "groups": s.groups_of(0),
+        "last_groups": s.groups_of(s.tiles - 1),
+        "words": s.tile_words,
+        "last_words": s.words_of(s.tiles - 1),
+        "fold": s.fold,
+        "steps": s.steps,
+        "head": s.head_cycles,
+        "first_row_step": first.row,
+        "row_step": middle.row,
+        "last_row_step": last.row,
+        "rows": s.p.shape[0],
+        "columns": s.p.shape[1],
+        "row_words": s.words_in,
+        "first_rows": s.first_rows,
+        "reach": conv.stride - top + kernel_rows,
+        "out_rows": s.p.middle[0],
+        "out_columns": s.p.middle[1],
+        "blocks": s.blocks,
+        "pad": conv.pad_code,
+        "kernel_rows": kernel_rows,
+        "kernel_columns": kernel_columns,
+        "stride_rows": conv.stride,
+        "stride_columns": conv.stride,
+        "dilation_rows": 1,
+        "dilation_columns": 1,
+        "first_row": -top,
+        "first_column": -left,
+        "first_offset": -left * s.blocks,
+        "buffer_words": s.slots * row,
+        "first_row_at": -top % s.slots * row,
+        "output_row_step": conv.stride % s.slots * row,
+        "kernel_row_step": 1 % s.slots * row,
+        "output_column_step": conv.stride * s.blocks,
+        "kernel_column_step": 1,
+    }
+
+
+def _window(s: Schedule) -> dict[str, int]:
+    window, last = s.p.window, s.tiles - 1
+    facts = {
+        "tiles": s.tiles,
+        "words": s.tile_words,
+        "last_words": s.words_of(last),
+        "count": s.window_cycles(s.tile_words),
+        "last_count": s.window_cycles(s.words_of(last)),
+    }
+    if window is None:
+        return facts
+    top, left, _, right = window.pads
+    return facts | {
+        "mode": MODES.index(window.mode),
+        "positions": s.middle_positions,
+        "taps": window.kernel**2,
+        "steps": s.tap_steps,
+        "rows": s.p.middle[0],
+        "columns": s.p.middle[1],
+        "width": s.p.middle[1] + left + right,
+        "first_row": -top,
+        "first_column": -left,
+        "first_row_phase": 1 - window.kernel,
+        "first_column_phase": 1 - window.kernel,
+        "stride_rows": window.stride,
+        "stride_columns": window.stride,
+        "pad": window.pad_code,
+    }
+
+
+def _requantize(s: Schedule, requant: Requant | None, positions: int) -> dict[str, int]:
+    last = s.words_of(s.tiles - 1)
+    facts = {
+        "tiles": s.tiles,
+        "raw": int(s.p.raw),
+        "count": positions * s.tile_words,
+        "last_count": positions * last,
+        "words": s.tile_words,
+        "last_words": last,
+    }
+    if requant is None:
+        return facts | {"identity": 1}
+    return facts | {"lowest": requant.low, "highest": requant.high}
+
+
+def _merge(s: Schedule) -> dict[str, int]:
+    facts, merge = {"count": s.positions * s.words_out * s.turns}, s.p.merge
+    if merge is None:
+        return facts
+    raised = s.shape.merge_shift - merge.shift
+    return facts | {
+        "adds": 1,
+        "main": merge.main << raised,
+        "other": merge.other << raised,
+        "add": (merge.add << raised) + half(s.shape.merge_shift),
+        "lowest": merge.low,
+        "highest": merge.high,
+    }
