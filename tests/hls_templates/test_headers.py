@@ -33,7 +33,7 @@ def test_header_compiles_alone(header, tmp_path):
 
 
 def test_pragmas_are_spelled_as_vitis_hls_knows_them():
-    known = {"INLINE", "PIPELINE", "UNROLL", "ARRAY_PARTITION", "DEPENDENCE", "BIND_OP"}
+    known = {"INLINE", "PIPELINE", "UNROLL", "ARRAY_PARTITION", "DEPENDENCE", "BIND_OP", "EXPRESSION_BALANCE"}
     for path, text in {**headers(), **headers("fpgaflow/engine")}.items():
         pragmas = {line.split()[2] for line in text.splitlines() if line.startswith("#pragma HLS")}
         assert pragmas <= known, path

@@ -68,8 +68,7 @@ struct ChosenInputs {
     }
 };
 
-// Config: as for matvec, and planes: whether bits are counted; signs: a weight of 1 stands for +1, one of 0 for -1.
-// Then sum(w * x) = 2 * sum(bit * x) - sum(x), the last sum being the same for all outputs.
+// With signs sum(w * x) = 2 * sum(bit * x) - sum(x), the last sum being the same for all outputs.
 template <class Config>
 struct NarrowDots {
     typedef MatvecWeights<Config> weights_t;
@@ -97,6 +96,14 @@ struct NarrowDots {
     }
 };
 
+// Config of matvec_narrow:
+//   id                     of the unit
+//   positions              of a frame
+//   inputs, outputs        of a position
+//   simd, pe               of those, how many a cycle
+//   planes                 whether bits are counted, else weights of one bit choose inputs
+//   signs                  whether a weight of 1 stands for +1 and one of 0 for -1
+//   in_t, out_t, weight_t  of an input, of every sum, of a stored weight
 template <class Config>
 void matvec_narrow(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                    hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,

@@ -2,6 +2,7 @@
 #ifndef FPGAFLOW_CHAIN_HPP
 #define FPGAFLOW_CHAIN_HPP
 
+#include "fpgaflow/dsp.hpp"
 #include "fpgaflow/packing.hpp"
 #include "fpgaflow/types.hpp"
 
@@ -40,6 +41,7 @@ struct Chain {
     typedef Exact<typename Config::value_t> value_t;
     typedef Exact<typename Config::digit_t> digit_t;
     typedef Exact<ap_int<48>> wide_t;
+    static_assert(Fields * Config::spacing <= 48, "the fields fit the sum of a slice");
 
     // Half the range of every field. With it no field is negative, so none borrows from the one above, and turning the
     // field's highest bit takes it away again. It enters a chain through the first slice's adder. A constant, not a
@@ -59,11 +61,13 @@ struct Chain {
         return joined;
     }
 
-    static wide_t product(word_t word, value_t value) {
+    // The next slice of a chain.
+    static wide_t add_product(wide_t wide, word_t word, value_t value) {
 #pragma HLS INLINE
-        const wide_t wide = Factor<wide_t, word_t>(word) * Factor<wide_t, value_t>(value);
-#pragma HLS BIND_OP variable=wide op=mul impl=dsp
-        return wide;
+        static_assert(fits_ports<typename Config::word_t, typename Config::value_t>() ||
+                          fits_ports<typename Config::value_t, typename Config::word_t>(),
+                      "a packed product fits the ports of a slice");
+        return cascaded<wide_t>(word, value, wide);
     }
 
     // Adds the fields of a chain's sum to `sums`.

@@ -48,37 +48,58 @@ struct Turn<Numbers<First, Second, Rest...>> {
     }
 };
 
-// The channels of every input in turn. Config: id, positions, blocks (words a position of each input), total (their
-// sum), lanes; out_t. Cycles a frame: positions * total.
+// The channels of every input in turn. Config of concat:
+//   id             of the unit
+//   positions      of a frame
+//   blocks, total  words a position of each input, their sum
+//   lanes          of a word
+//   out_t          of a channel
+// Cycles a frame: positions * total.
 template <class Config, class... Inputs>
 void concat(hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out, int frames, Inputs&... inputs) {
+    static_assert(Config::blocks::count == sizeof...(Inputs), "every input has its number of words");
+    static_assert(sum_of(typename Config::blocks()) == Config::total, "the words of all inputs make a position");
     typedef Lanes<typename Config::out_t, Config::lanes> word_t;
-    for (int frame = 0; frame < frames; frame++) {
-        for (int position = 0; position < Config::positions; position++) {
-            for (int i = 0; i < Config::total; i++) {
+    Counter<Config::total> block;
+    Counter<Config::positions> position;
+    int frame = 0;
+concat_loop:
+    while (frame < frames) {
 #pragma HLS PIPELINE II=1
-                FPGAFLOW_CYCLE(Config::id);
-                out.write(read_one<word_t>(Turn<typename Config::blocks>::of(i), inputs...));
-            }
+        FPGAFLOW_CYCLE(Config::id);
+        out.write(read_one<word_t>(Turn<typename Config::blocks>::of(block), inputs...));
+        if (block.next() && position.next()) {
+            frame++;
         }
     }
 }
 
-// The words `first` to `last` - 1 of every position. Config: id, positions, channels, lanes, first, last; in_t.
+// Some words of every position. Config of slice:
+//   id               of the unit
+//   positions        of a frame
+//   channels, lanes  of a position, of a word
+//   first, last      the words that are kept, the last one not
+//   in_t             of a channel
 // Cycles a frame: positions * channels / lanes.
 template <class Config>
 void slice(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
            hls::stream<Lanes<typename Config::in_t, Config::lanes>>& out, int frames) {
-    for (int frame = 0; frame < frames; frame++) {
-        for (int position = 0; position < Config::positions; position++) {
-            for (int i = 0; i < Config::channels / Config::lanes; i++) {
+    static_assert(Config::channels % Config::lanes == 0, "the words of a position have all lanes");
+    static_assert(0 <= Config::first && Config::first < Config::last && Config::last <= Config::channels / Config::lanes,
+                  "the words that are kept are some of a position");
+    Counter<Config::channels / Config::lanes> block;
+    Counter<Config::positions> position;
+    int frame = 0;
+slice_loop:
+    while (frame < frames) {
 #pragma HLS PIPELINE II=1
-                FPGAFLOW_CYCLE(Config::id);
-                const Lanes<typename Config::in_t, Config::lanes> word = in.read();
-                if (i >= Config::first && i < Config::last) {
-                    out.write(word);
-                }
-            }
+        FPGAFLOW_CYCLE(Config::id);
+        const Lanes<typename Config::in_t, Config::lanes> word = in.read();
+        if (block >= Config::first && block < Config::last) {
+            out.write(word);
+        }
+        if (block.next() && position.next()) {
+            frame++;
         }
     }
 }

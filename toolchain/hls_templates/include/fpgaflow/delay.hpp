@@ -1,4 +1,4 @@
-// A delay line: a shift register in hardware, a ring in the C simulation, where shifting costs time.
+// Delay lines: shift registers in hardware, rings in the C simulation, where shifting costs time.
 #ifndef FPGAFLOW_DELAY_HPP
 #define FPGAFLOW_DELAY_HPP
 
@@ -6,40 +6,54 @@
 
 namespace fpgaflow {
 
+// `Lines` lines of words of N elements, each `Depth` words long. The elements stand in one array, not in structs within
+// arrays within structs, so that the pragma reaches every one of them.
 #ifdef FPGAFLOW_HARDWARE
-template <class T, int N>
+template <class T, int N, int Depth, int Lines = 1>
 class Delay {
 public:
     Delay() {
-#pragma HLS ARRAY_PARTITION variable=items complete dim=1
-    }
-    // The item pushed N pushes ago.
-    T oldest() const { return items[N - 1]; }
-    void push(const T& item) {
 #pragma HLS INLINE
-        for (int i = N - 1; i > 0; i--) {
+#pragma HLS ARRAY_PARTITION variable=items complete dim=0
+    }
+    // The word pushed `Depth` pushes ago.
+    Lanes<T, N> oldest(int line = 0) const {
+#pragma HLS INLINE
+        Lanes<T, N> word;
+        for (int l = 0; l < N; l++) {
 #pragma HLS UNROLL
-            items[i] = items[i - 1];
+            word.v[l] = items[line][Depth - 1][l];
         }
-        items[0] = item;
+        return word;
+    }
+    void push(const Lanes<T, N>& word, int line = 0) {
+#pragma HLS INLINE
+        for (int l = 0; l < N; l++) {
+#pragma HLS UNROLL
+            for (int i = Depth - 1; i > 0; i--) {
+#pragma HLS UNROLL
+                items[line][i][l] = items[line][i - 1][l];
+            }
+            items[line][0][l] = word.v[l];
+        }
     }
 
 private:
-    T items[N];
+    T items[Lines][Depth][N];
 };
 #else
-template <class T, int N>
+template <class T, int N, int Depth, int Lines = 1>
 class Delay {
 public:
-    T oldest() const { return items[next]; }
-    void push(const T& item) {
-        items[next] = item;
-        next = next == N - 1 ? 0 : next + 1;
+    Lanes<T, N> oldest(int line = 0) const { return items[line][next[line]]; }
+    void push(const Lanes<T, N>& word, int line = 0) {
+        items[line][next[line]] = word;
+        next[line] = next[line] == Depth - 1 ? 0 : next[line] + 1;
     }
 
 private:
-    T items[N] = {};
-    int next = 0;
+    Lanes<T, N> items[Lines][Depth] = {};
+    int next[Lines] = {};
 };
 #endif
 

@@ -43,8 +43,17 @@ struct GroupedDots {
     }
 };
 
-// Config: as for matvec, inputs and outputs being those of a round; rounds a position, together: groups of a round,
-// lanes: channels of a group that lie side by side in a word.
+// Config of matvec_grouped:
+//   id                                     of the unit
+//   positions                              of a frame
+//   rounds                                 of a position
+//   together                               groups of a round
+//   lanes                                  channels of a group that lie side by side in a word
+//   inputs, outputs                        of a round
+//   simd, pe                               of those, how many a cycle
+//   products_per_dsp                       0 for products in LUTs, else those of a DSP slice
+//   in_t, out_t, weight_t, product_t       of an input, of every sum, of a weight, of every product
+//   offsets, lane_bits, word_t, wide_t     (packed) see packing.hpp
 // Cycles a frame: positions * rounds * (outputs / pe) * (inputs / simd).
 template <class Config, class Dots = MatvecDots<OneGroup<Config>>>
 void matvec_grouped(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
@@ -52,10 +61,21 @@ void matvec_grouped(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                     const typename GroupedDots<Config, Dots>::weights_t (
                         &weight)[Config::rounds * (Config::outputs / Config::pe) * (Config::inputs / Config::simd)],
                     MatvecVector<Config>& vector, int frames) {
+    static_assert(Config::simd % (Config::together * Config::lanes) == 0, "a word has as many inputs of every group");
+    static_assert(Config::pe % Config::together == 0, "a cycle computes as many outputs of every group");
     matvec<Config, GroupedDots<Config, Dots>, Config::rounds>(in, out, weight, vector, frames);
 }
 
-// Config: as for matvec_narrow besides.
+// Config of matvec_grouped_narrow:
+//   id                     of the unit
+//   positions              of a frame
+//   rounds                 of a position
+//   together               groups of a round
+//   lanes                  channels of a group that lie side by side in a word
+//   inputs, outputs        of a round
+//   simd, pe               of those, how many a cycle
+//   planes, signs          see bit_planes.hpp
+//   in_t, out_t, weight_t  of an input, of every sum, of a stored weight
 template <class Config>
 void matvec_grouped_narrow(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
                            hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,

@@ -49,6 +49,7 @@ struct MatvecDots<Config, true> {
     static void compute(const weights_t& weight, const Exact<typename Config::in_t> (&block)[Config::simd],
                         sum_t (&dots)[Config::pe]) {
 #pragma HLS INLINE
+        static_assert(Config::pe % count == 0, "the outputs of a cycle fill their slices");
         for (int p = 0; p < Config::pe; p += count) {
 #pragma HLS UNROLL
             sum_t fields[count];
@@ -75,8 +76,14 @@ struct MatvecDots<Config, true> {
     }
 };
 
-// Config: id, positions, inputs, outputs, simd, pe; in_t, out_t, weight_t, product_t; products_per_dsp: 0 for products
-// in LUTs, 1 for one a DSP slice, else what packing.hpp wants besides. out_t is proven to hold every sum.
+// Config of matvec:
+//   id                                  of the unit
+//   positions                           of a frame
+//   inputs, outputs                     of a position
+//   simd, pe                            of those, how many a cycle
+//   products_per_dsp                    0 for products in LUTs, else those of a DSP slice
+//   in_t, out_t, weight_t, product_t    of an input, of every sum, of a weight, of every product
+//   offsets, lane_bits, word_t, wide_t  (packed) see packing.hpp
 // Dots: how the pe dot products of a fold are computed. Rounds: how often a position brings inputs of its own for
 // outputs of their own. Cycles a frame: positions * Rounds * (outputs / pe) * (inputs / simd).
 template <class Config, class Dots = MatvecDots<Config>, int Rounds = 1>
@@ -85,6 +92,8 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
             const typename Dots::weights_t (&weight)[Rounds * (Config::outputs / Config::pe) *
                                                      (Config::inputs / Config::simd)],
             MatvecVector<Config>& vector, int frames) {
+    static_assert(Config::inputs % Config::simd == 0, "the words of a position have all inputs");
+    static_assert(Config::outputs % Config::pe == 0, "the words of a position have all outputs");
     typedef Exact<typename Config::in_t> value_t;
     typedef Exact<typename Config::out_t> sum_t;
     constexpr int input_blocks = Config::inputs / Config::simd;
@@ -93,48 +102,48 @@ void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
     sum_t sums[Config::pe];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
 
-    constexpr int folds = Rounds * output_blocks * input_blocks;
-
-    Index<folds> fold = 0;
-
-    // Nothing stands between the loops, so that they flatten into one pipeline.
-    for (int frame = 0; frame < frames; frame++) {
-        for (int round = 0; round < Config::positions * Rounds; round++) {
-            for (int j = 0; j < output_blocks; j++) {
-                for (int i = 0; i < input_blocks; i++) {
+    Counter<input_blocks> i;
+    Counter<output_blocks> j;
+    Counter<Rounds * output_blocks * input_blocks> fold;
+    Counter<Config::positions> position;
+    int frame = 0;
+matvec_loop:
+    while (frame < frames) {
 #pragma HLS PIPELINE II=1
-                    FPGAFLOW_CYCLE(Config::id);
-                    value_t block[Config::simd];
+        FPGAFLOW_CYCLE(Config::id);
+        value_t block[Config::simd];
 #pragma HLS ARRAY_PARTITION variable=block complete dim=1
-                    if (j == 0) {
-                        const Lanes<typename Config::in_t, Config::simd> word = in.read();
-                        for (int l = 0; l < Config::simd; l++) {
+        if (j == 0) {
+            const Lanes<typename Config::in_t, Config::simd> word = in.read();
+            for (int l = 0; l < Config::simd; l++) {
 #pragma HLS UNROLL
-                            vector[i][l] = static_cast<value_t>(word.v[l]);
-                            block[l] = static_cast<value_t>(word.v[l]);
-                        }
-                    } else {
-                        for (int l = 0; l < Config::simd; l++) {
-#pragma HLS UNROLL
-                            block[l] = vector[i][l];
-                        }
-                    }
-                    sum_t dots[Config::pe];
-#pragma HLS ARRAY_PARTITION variable=dots complete dim=1
-                    Dots::compute(weight[fold], block, dots);
-                    Lanes<typename Config::out_t, Config::pe> result;
-                    for (int p = 0; p < Config::pe; p++) {
-#pragma HLS UNROLL
-                        const sum_t sum = i == 0 ? dots[p] : static_cast<sum_t>(sums[p] + dots[p]);
-                        sums[p] = sum;
-                        result.v[p] = typename Config::out_t(sum);
-                    }
-                    if (i == input_blocks - 1) {
-                        out.write(result);
-                    }
-                    fold = fold == folds - 1 ? 0 : int(fold) + 1;
-                }
+                vector[i][l] = static_cast<value_t>(word.v[l]);
+                block[l] = static_cast<value_t>(word.v[l]);
             }
+        } else {
+            for (int l = 0; l < Config::simd; l++) {
+#pragma HLS UNROLL
+                block[l] = vector[i][l];
+            }
+        }
+        sum_t dots[Config::pe];
+#pragma HLS ARRAY_PARTITION variable=dots complete dim=1
+        Dots::compute(weight[fold], block, dots);
+        Lanes<typename Config::out_t, Config::pe> result;
+        for (int p = 0; p < Config::pe; p++) {
+#pragma HLS UNROLL
+            const sum_t sum = i == 0 ? dots[p] : static_cast<sum_t>(sums[p] + dots[p]);
+            sums[p] = sum;
+            result.v[p] = typename Config::out_t(sum);
+        }
+        if (i.last()) {
+            out.write(result);
+        }
+        if (i.next()) {
+            j.next();
+        }
+        if (fold.next() && position.next()) {
+            frame++;
         }
     }
 }

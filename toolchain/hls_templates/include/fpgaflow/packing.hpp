@@ -2,6 +2,7 @@
 #ifndef FPGAFLOW_PACKING_HPP
 #define FPGAFLOW_PACKING_HPP
 
+#include "fpgaflow/dsp.hpp"
 #include "fpgaflow/types.hpp"
 
 namespace fpgaflow {
@@ -132,8 +133,7 @@ struct PackedLane<Config, -1> {
 // sum(w_i << o_i) and its product with every value.
 //
 // The memory holds plain weights: words of 27 bits would take up to twice its block RAMs. What packs them is one
-// subtraction, magnitudes less signs, both mere wiring: the DSP slice's pre-adder does it where Vitis HLS infers it
-// from (d - a) * b, at worst 27 LUTs.
+// subtraction, magnitudes less signs, both mere wiring: the DSP slice's pre-adder, else 27 LUTs.
 //
 // Lane i of the wide product is a field: p_i less the borrow that a negative sum of the lanes below takes from it. That
 // sum is a number of the bits below, so its sign is the bit below the field; where lane i begins one bit early, the
@@ -150,10 +150,8 @@ struct PackedMultiplier {
 
     static wide_t multiply(const weight_t (&weight)[count], value_t value) {
 #pragma HLS INLINE
-        const word_t word = static_cast<word_t>(Top::magnitudes(weight) - Top::signs(weight));
-        const wide_t wide = Factor<wide_t, word_t>(word) * Factor<wide_t, value_t>(value);
-#pragma HLS BIND_OP variable=wide op=mul impl=dsp
-        return wide;
+        static_assert(fits_ports<typename Config::word_t, typename Config::in_t>(), "packed weights and an input fit a slice");
+        return difference_product<wide_t>(Top::magnitudes(weight), Top::signs(weight), value);
     }
 
     // Begins the sums of products: no fields, no borrows.

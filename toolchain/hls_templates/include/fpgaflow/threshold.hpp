@@ -6,11 +6,19 @@
 
 namespace fpgaflow {
 
-// Config: id, positions, channels, lanes, steps; threshold_blocks, threshold_lanes; start_blocks, start_lanes;
-// step_blocks, step_lanes; in_t, out_t, threshold_t, start_t, step_t, count_t; span_t, which
-// holds steps, counts and their products.
-// A table has one entry a channel, [channels / lanes][lanes], or one for all, [1][1].
-// y = start + step * #{t : x >= threshold[t]}. Cycles a frame: positions * channels / lanes.
+// y = start + step * #{t : x >= threshold[t]}. Config of threshold:
+//   id                                 of the unit
+//   positions                          of a frame
+//   channels, lanes                    of a position, of a word
+//   steps                              thresholds a channel
+//   threshold_blocks, threshold_lanes  of the table threshold: one entry a channel, [channels / lanes][lanes], or one
+//   start_blocks, start_lanes          of the table start
+//   step_blocks, step_lanes            of the table step
+//   in_t, out_t                        of a channel, of a code
+//   threshold_t, start_t, step_t       of the tables
+//   count_t                            0 to steps
+//   span_t                             holds steps, counts and their products
+// Cycles a frame: positions * channels / lanes.
 template <class Config>
 void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
@@ -24,32 +32,39 @@ void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     typedef Exact<typename Config::step_t> step_t;
     typedef Exact<typename Config::count_t> count_t;
     typedef Exact<typename Config::span_t> span_t;
+    static_assert(Config::channels % Config::lanes == 0, "the words of a position have all lanes");
     constexpr int blocks = Config::channels / Config::lanes;
+    static_assert(table_fits(Config::threshold_blocks, Config::threshold_lanes, blocks, Config::lanes),
+                  "thresholds a channel, or for all");
+    static_assert(table_fits(Config::start_blocks, Config::start_lanes, blocks, Config::lanes), "a start a channel, or one");
+    static_assert(table_fits(Config::step_blocks, Config::step_lanes, blocks, Config::lanes), "a step a channel, or one");
 
-    for (int frame = 0; frame < frames; frame++) {
-        for (int position = 0; position < Config::positions; position++) {
-            for (int c = 0; c < blocks; c++) {
+    Counter<blocks> c;
+    Counter<Config::positions> position;
+    int frame = 0;
+threshold_loop:
+    while (frame < frames) {
 #pragma HLS PIPELINE II=1
-                FPGAFLOW_CYCLE(Config::id);
-                const Lanes<typename Config::in_t, Config::lanes> word = in.read();
-                Lanes<typename Config::out_t, Config::lanes> result;
-                for (int l = 0; l < Config::lanes; l++) {
+        FPGAFLOW_CYCLE(Config::id);
+        const Lanes<typename Config::in_t, Config::lanes> word = in.read();
+        Lanes<typename Config::out_t, Config::lanes> result;
+        for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                    const value_t value = static_cast<value_t>(word.v[l]);
-                    count_t count = 0;
-                    for (int t = 0; t < Config::steps; t++) {
+            const value_t value = static_cast<value_t>(word.v[l]);
+            count_t count = 0;
+            for (int t = 0; t < Config::steps; t++) {
 #pragma HLS UNROLL
-                        count += value >= thresholds[entry(c, Config::threshold_blocks)][entry(l, Config::threshold_lanes)][t];
-                    }
-                    const step_t size = step[entry(c, Config::step_blocks)][entry(l, Config::step_lanes)];
-                    const span_t span = Factor<span_t, step_t>(size) * Factor<span_t, count_t>(count);
-                    const start_t first = start[entry(c, Config::start_blocks)][entry(l, Config::start_lanes)];
-                    const code_t code =
-                        static_cast<code_t>(Factor<code_t, start_t>(first) + Factor<code_t, span_t>(span));
-                    result.v[l] = typename Config::out_t(code);
-                }
-                out.write(result);
+                count += value >= thresholds[entry(c, Config::threshold_blocks)][entry(l, Config::threshold_lanes)][t];
             }
+            const step_t size = step[entry(c, Config::step_blocks)][entry(l, Config::step_lanes)];
+            const span_t span = Factor<span_t, step_t>(size) * Factor<span_t, count_t>(count);
+            const start_t first = start[entry(c, Config::start_blocks)][entry(l, Config::start_lanes)];
+            const code_t code = static_cast<code_t>(Factor<code_t, start_t>(first) + Factor<code_t, span_t>(span));
+            result.v[l] = typename Config::out_t(code);
+        }
+        out.write(result);
+        if (c.next() && position.next()) {
+            frame++;
         }
     }
 }

@@ -13,6 +13,14 @@
 #define FPGAFLOW_CYCLE(unit) ((void)0)
 #endif
 
+// Every word that a loop stores in a memory and loads from it again passes here: `apart` iterations at least lie between
+// a store and a load of the same word, and between the load and the next store. The C simulation may check it; a
+// DEPENDENCE pragma rests on it: `type=intra false` on 1, `type=inter false` on far_apart.
+#ifndef FPGAFLOW_STORED
+#define FPGAFLOW_STORED(unit, memory, word, apart) ((void)0)
+#define FPGAFLOW_LOADED(unit, memory, word, apart) ((void)0)
+#endif
+
 // A short loop with bounds that are no constants: the C simulation unrolls it, else it does not vectorize.
 #ifdef __SYNTHESIS__
 #define FPGAFLOW_UNROLL
@@ -21,7 +29,7 @@
 #endif
 
 // Whether to compute in the hardware's own types; tests of the C++ set it too.
-#ifdef __SYNTHESIS__
+#if defined(__SYNTHESIS__) && !defined(FPGAFLOW_HARDWARE)
 #define FPGAFLOW_HARDWARE
 #endif
 
@@ -109,8 +117,44 @@ template <int N>
 using Index = int;
 #endif
 
+// A counter from 0 to N - 1. A unit is one loop with such counters, the frames counted apart: its trips need no product,
+// and no loop needs to be flattened into another.
+template <int N>
+struct Counter {
+    static_assert(N > 0, "a counter has a number to count");
+#ifdef FPGAFLOW_HARDWARE
+    ap_uint<N == 1 ? 1 : bits_for(N - 1)> at;
+#else
+    int at;
+#endif
+
+    Counter() : at(0) {}
+    operator int() const { return int(at); }
+    bool last() const { return at == N - 1; }
+
+    // Counts on; true where it begins anew. Loops within each other: inner.next() && outer.next().
+    bool next() {
+#pragma HLS INLINE
+        const bool ends = last();
+        at = ends ? 0 : int(at) + 1;
+        return ends;
+    }
+};
+
+// Iterations between two accesses to a memory that are more than the stages between the load and the store of one
+// iteration: an assumption, which the tool's schedule shows.
+constexpr int far_apart = 8;
+
+constexpr int larger(int a, int b) { return a > b ? a : b; }
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
+
 // Index into a table of `entries` entries, where a table of one entry serves every channel.
 constexpr int entry(int index, int entries) { return entries == 1 ? 0 : index; }
+
+// Whether a table of entries [rows][columns] has one a channel, [blocks][lanes], or one for all.
+constexpr bool table_fits(int rows, int columns, int blocks, int lanes) {
+    return (rows == 1 && columns == 1) || (rows == blocks && columns == lanes);
+}
 
 // A list of numbers in a Config.
 template <int... N>
@@ -122,7 +166,18 @@ struct Numbers {
     }
 };
 
-// A product on a DSP slice or in LUTs, as the cost model counted it.
+template <int... N>
+constexpr int sum_of(Numbers<N...>) {
+    const int all[] = {N...};
+    int sum = 0;
+    for (int i = 0; i < int(sizeof...(N)); i++) {
+        sum += all[i];
+    }
+    return sum;
+}
+
+// A product on a DSP slice or in LUTs, as the cost model counted it. It counts an addition behind it in LUTs, so a binding
+// that keeps the tool from moving that into the slice loses nothing; without it a narrow product would go to LUTs.
 template <bool Dsp>
 struct Multiplier;
 

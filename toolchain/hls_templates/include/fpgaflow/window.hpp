@@ -7,12 +7,20 @@
 
 namespace fpgaflow {
 
-constexpr int larger(int a, int b) { return a > b ? a : b; }
-constexpr int smaller(int a, int b) { return a < b ? a : b; }
 constexpr int wrapped(int a, int b) { return ((a % b) + b) % b; }
 
-// What follows from a window's shape. Config: id; height, width, channels, lanes; out_height, out_width; kernel_h,
-// kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_value; type.
+// Config of window_serial and window_parallel:
+//   id                      of the unit
+//   height, width           of the map that is read
+//   channels, lanes         of a position, of a word
+//   out_height, out_width   of the windows
+//   kernel_h, kernel_w      taps
+//   stride_h, stride_w      of the windows
+//   dilation_h, dilation_w  of the taps
+//   pad_top, pad_left       rows above and columns left of the map
+//   pad_value               there and below and right of it
+//   type                    of a channel
+//
 // While output row p is emitted, the input rows that row p + 1 needs in addition are read: a phase. Behind the last
 // row of a frame come the rows that the next frame's first output row needs.
 template <class Config>
@@ -31,6 +39,33 @@ struct WindowShape {
     static constexpr int last_reads = larger(0, last_step) * row_words;
 };
 
+// Cycles at least between the store of a word and its load, and between its last load and the next store there, where a
+// row is emitted in `cycles` cycles, a block of a column `step` cycles behind the other and `taps` cycles for one:
+// the rows of a phase are loaded in the next phase, the last one by the kernel's last row; the rows under the kernel are
+// others than those that are written, so a word is stored again a phase after its last load.
+template <class Config>
+struct SerialApart {
+    typedef WindowShape<Config> Shape;
+    static constexpr int slow = Shape::taps >= Config::stride_w;  // than the reads
+    // Column x * stride_w - pad_left + kw * dilation_w is stored in cycle column * blocks of its row.
+    static constexpr int load = Shape::row_words + Shape::taps - 1 +
+                                (Config::pad_left - (Config::kernel_w - 1) * Config::dilation_w) * Shape::blocks -
+                                (slow ? 0 : (Config::out_width - 1) * Shape::blocks * (Config::stride_w - Shape::taps));
+    static constexpr int last = larger(0, (Config::out_width - 1) * Config::stride_w - Config::pad_left);
+    static constexpr int store = slow ? Shape::taps - Config::kernel_w + Shape::blocks + last * Shape::blocks
+                                      : (Config::out_width - 1) * Shape::taps * Shape::blocks - Config::kernel_w + 1;
+    static constexpr int value = larger(1, smaller(load, store));
+};
+
+template <class Config>
+struct ParallelApart {
+    typedef WindowShape<Config> Shape;
+    static constexpr int columns = (Config::out_width - 1) * Config::stride_w + Shape::span_w;
+    static constexpr int load = Shape::row_words + Config::pad_left * Shape::blocks;
+    static constexpr int store = (columns - Config::pad_left) * Shape::blocks;
+    static constexpr int value = larger(1, smaller(load, store));
+};
+
 // The buffer: one memory where one tap leaves a cycle, one memory a row where all taps do.
 template <class Config>
 using WindowRows = Lanes<typename Config::type, Config::lanes>[WindowShape<Config>::rows][WindowShape<Config>::row_words];
@@ -43,25 +78,30 @@ int slot_of(int slot, int offset) {
     return sum >= Shape::rows ? sum - Shape::rows : sum;
 }
 
-// Fills the buffer row by row. `left`: rows of all frames not yet read.
-template <class Config>
+// Fills the buffer row by row.
+template <class Config, int Apart>
 struct RowWriter {
     typedef WindowShape<Config> Shape;
-    Index<Shape::rows> slot;
-    Index<Shape::row_words> word;
-    int left;
+    Counter<Shape::rows> slot;
+    Counter<Shape::row_words> word;
+    Counter<Config::height> row;
+    int unread;  // frames that are not read to their end
 
-    explicit RowWriter(int frames) : slot(0), word(0), left(frames * Config::height) {}
+    explicit RowWriter(int frames) : unread(frames) {
+#pragma HLS INLINE
+    }
 
     // Reads one word; true behind the last one of a row.
     bool read(hls::stream<Lanes<typename Config::type, Config::lanes>>& in, WindowRows<Config>& buffer) {
 #pragma HLS INLINE
+        FPGAFLOW_STORED(Config::id, "rows", slot * Shape::row_words + word, Apart);
         buffer[slot][word] = in.read();
-        const bool row_ends = word == Shape::row_words - 1;
-        word = row_ends ? 0 : int(word) + 1;
+        const bool row_ends = word.next();
         if (row_ends) {
-            slot = slot == Shape::rows - 1 ? 0 : int(slot) + 1;
-            left--;
+            slot.next();
+            if (row.next()) {
+                unread--;
+            }
         }
         return row_ends;
     }
@@ -73,20 +113,14 @@ struct SerialEmitter {
     typedef WindowShape<Config> Shape;
     static constexpr int lanes_out = Config::lanes;
     static constexpr int cycles = Config::out_width * Shape::blocks * Shape::taps;
-    Index<Config::out_width> x;
-    Index<Shape::blocks> block;
-    Index<Config::kernel_h> kh;
-    Index<Config::kernel_w> kw;
+    static constexpr int apart = SerialApart<Config>::value;
+    Counter<Config::out_width> x;
+    Counter<Shape::blocks> block;
+    Counter<Config::kernel_h> kh;
+    Counter<Config::kernel_w> kw;
 
-    SerialEmitter() { restart(); }
-
-    void restart() {
-#pragma HLS INLINE
-        x = 0;
-        block = 0;
-        kh = 0;
-        kw = 0;
-    }
+    // All counters begin anew behind the last word of a row.
+    void restart() {}
 
     void emit(const WindowRows<Config>& buffer, int slot, int top,
               hls::stream<Lanes<typename Config::type, lanes_out>>& out) {
@@ -95,31 +129,19 @@ struct SerialEmitter {
         const int column = x * Config::stride_w - Config::pad_left + kw * Config::dilation_w;
         const bool inside = row >= 0 && row < Config::height && column >= 0 && column < Config::width;
         const int address = inside ? int(column * Shape::blocks + block) : 0;
-        const Lanes<typename Config::type, lanes_out> held =
-            buffer[slot_of<Shape>(slot, kh * Config::dilation_h)][address];
+        const int from = slot_of<Shape>(slot, kh * Config::dilation_h);
+        if (inside) {
+            FPGAFLOW_LOADED(Config::id, "rows", from * Shape::row_words + address, apart);
+        }
+        const Lanes<typename Config::type, lanes_out> held = buffer[from][address];
         Lanes<typename Config::type, lanes_out> word;
         for (int l = 0; l < lanes_out; l++) {
 #pragma HLS UNROLL
             word.v[l] = inside ? held.v[l] : typename Config::type(Config::pad_value);
         }
         out.write(word);
-        step();
-    }
-
-    void step() {
-#pragma HLS INLINE
-        const bool row_ends = kw == Config::kernel_w - 1;
-        const bool taps_end = row_ends && kh == Config::kernel_h - 1;
-        const bool pixel_ends = taps_end && block == Shape::blocks - 1;
-        kw = row_ends ? 0 : int(kw) + 1;
-        if (row_ends) {
-            kh = taps_end ? 0 : int(kh) + 1;
-        }
-        if (taps_end) {
-            block = pixel_ends ? 0 : int(block) + 1;
-        }
-        if (pixel_ends) {
-            x++;
+        if (kw.next() && kh.next() && block.next()) {
+            x.next();
         }
     }
 };
@@ -133,20 +155,21 @@ struct ParallelEmitter {
     static constexpr int lanes_out = Config::lanes * Shape::taps;
     static constexpr int columns = (Config::out_width - 1) * Config::stride_w + Shape::span_w;
     static constexpr int cycles = columns * Shape::blocks;
+    static constexpr int apart = ParallelApart<Config>::value;
+    static constexpr int waiting = larger(1, Shape::span_w - 1);
     Index<columns> column;
-    Index<Shape::blocks> block;
+    Counter<Shape::blocks> block;
     Index<Shape::span_w + Config::stride_w> until;  // columns until the next word
-    Delay<word_t, Shape::blocks> line[Config::kernel_h][larger(1, Shape::span_w - 1)];
+    Delay<typename Config::type, Config::lanes, Shape::blocks, Config::kernel_h * waiting> line;
 
     ParallelEmitter() {
-#pragma HLS ARRAY_PARTITION variable=line complete dim=0
+#pragma HLS INLINE
         restart();
     }
 
     void restart() {
 #pragma HLS INLINE
         column = -Config::pad_left;
-        block = 0;
         until = Shape::span_w - 1;
     }
 
@@ -155,36 +178,55 @@ struct ParallelEmitter {
 #pragma HLS INLINE
         const bool inside = column >= 0 && column < Config::width;
         const int address = inside ? int(column * Shape::blocks + block) : 0;
-        word_t held[Shape::rows];  // one read of every bank; the kernel's rows are chosen behind it
+        // One read of every bank; the kernel's rows are chosen behind it.
+        typename Config::type held[Shape::rows][Config::lanes];
 #pragma HLS ARRAY_PARTITION variable=held complete dim=0
         for (int r = 0; r < Shape::rows; r++) {
 #pragma HLS UNROLL
-            held[r] = buffer[r][address];
+            const word_t word = buffer[r][address];
+            for (int l = 0; l < Config::lanes; l++) {
+#pragma HLS UNROLL
+                held[r][l] = word.v[l];
+            }
         }
-        word_t window[Config::kernel_h][Shape::span_w];
+        typename Config::type window[Config::kernel_h][Shape::span_w][Config::lanes];
 #pragma HLS ARRAY_PARTITION variable=window complete dim=0
         for (int kh = 0; kh < Config::kernel_h; kh++) {
 #pragma HLS UNROLL
             const int row = top + kh * Config::dilation_h;
             const bool valid = inside && row >= 0 && row < Config::height;
             const int from = slot_of<Shape>(slot, kh * Config::dilation_h);
+            if (valid) {
+                FPGAFLOW_LOADED(Config::id, "rows", from * Shape::row_words + address, apart);
+            }
+            word_t newest;
             for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                window[kh][Shape::span_w - 1].v[l] = valid ? held[from].v[l] : typename Config::type(Config::pad_value);
+                newest.v[l] = valid ? held[from][l] : typename Config::type(Config::pad_value);
             }
-            for (int w = Shape::span_w - 2; w >= 0; w--) {
+            for (int w = Shape::span_w - 1; w >= 0; w--) {
 #pragma HLS UNROLL
-                window[kh][w] = line[kh][w].oldest();
-                line[kh][w].push(window[kh][w + 1]);
+                for (int l = 0; l < Config::lanes; l++) {
+#pragma HLS UNROLL
+                    window[kh][w][l] = newest.v[l];
+                }
+                if (w > 0) {
+                    const word_t older = line.oldest(kh * waiting + w - 1);
+                    line.push(newest, kh * waiting + w - 1);
+                    newest = older;
+                }
             }
         }
         if (until == 0) {
             write(window, out);
         }
-        step();
+        if (block.next()) {
+            column++;
+            until = until == 0 ? Config::stride_w - 1 : int(until) - 1;
+        }
     }
 
-    void write(const word_t (&window)[Config::kernel_h][Shape::span_w],
+    void write(const typename Config::type (&window)[Config::kernel_h][Shape::span_w][Config::lanes],
                hls::stream<Lanes<typename Config::type, lanes_out>>& out) {
 #pragma HLS INLINE
         Lanes<typename Config::type, lanes_out> word;
@@ -194,35 +236,26 @@ struct ParallelEmitter {
 #pragma HLS UNROLL
                 for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                    word.v[(kh * Config::kernel_w + kw) * Config::lanes + l] = window[kh][kw * Config::dilation_w].v[l];
+                    word.v[(kh * Config::kernel_w + kw) * Config::lanes + l] = window[kh][kw * Config::dilation_w][l];
                 }
             }
         }
         out.write(word);
     }
-
-    void step() {
-#pragma HLS INLINE
-        const bool pixel_ends = block == Shape::blocks - 1;
-        block = pixel_ends ? 0 : int(block) + 1;
-        if (pixel_ends) {
-            column++;
-            until = until == 0 ? Config::stride_w - 1 : int(until) - 1;
-        }
-    }
 };
 
-// The state of a window unit, stepped once a clock cycle.
+// The state of a window unit, stepped once a clock cycle: the rows of the first window are read, then phases follow.
 template <class Config, class Emitter>
 struct WindowState {
     typedef WindowShape<Config> Shape;
     static constexpr int phase_cycles = larger(Emitter::cycles, Shape::phase_reads);
     static constexpr int last_cycles = larger(Emitter::cycles, Shape::last_reads);
-    static constexpr int frame_cycles = (Config::out_height - 1) * phase_cycles + last_cycles;
 
-    RowWriter<Config> writer;
+    RowWriter<Config, Emitter::apart> writer;
     Emitter emitter;
-    Index<Config::out_height> phase;
+    int left;                            // frames that are not emitted to their end
+    Index<Shape::prologue_rows> filling;  // rows until the first phase
+    Counter<Config::out_height> phase;
     Index<larger(phase_cycles, last_cycles)> cycle;
     Index<Config::height> rows_due;                              // rows still to be read in this frame
     Index<Shape::rows> slot;                                     // where row `top` is, or would be
@@ -230,23 +263,35 @@ struct WindowState {
 
     explicit WindowState(int frames)
         : writer(frames),
-          phase(0),
+          left(frames),
+          filling(Shape::prologue_rows),
           cycle(0),
           rows_due(Config::height),
           slot(wrapped(-Config::pad_top, Shape::rows)),
-          top(-Config::pad_top) {}
+          top(-Config::pad_top) {
+#pragma HLS INLINE
+    }
 
     void step(hls::stream<Lanes<typename Config::type, Config::lanes>>& in, WindowRows<Config>& buffer,
               hls::stream<Lanes<typename Config::type, Emitter::lanes_out>>& out) {
 #pragma HLS INLINE
-        const bool last = phase == Config::out_height - 1;
-        if (cycle < Emitter::cycles) {
+        const bool running = filling == 0, last = phase.last();
+        if (running && cycle < Emitter::cycles) {
             emitter.emit(buffer, slot, top, out);
         }
-        if (cycle < (last ? Shape::last_reads : Shape::phase_reads) && rows_due > 0 && writer.left > 0) {
-            if (writer.read(in, buffer)) {
-                rows_due--;
+        const bool due = cycle < (last ? Shape::last_reads : Shape::phase_reads) && rows_due > 0;
+        bool row_ends = false;
+        if ((!running || due) && writer.unread > 0) {
+            row_ends = writer.read(in, buffer);
+        }
+        if (!running) {
+            if (row_ends) {
+                filling = writer.unread > 0 ? int(filling) - 1 : 0;
             }
+            return;
+        }
+        if (row_ends) {
+            rows_due--;
         }
         if (cycle < (last ? last_cycles : phase_cycles) - 1) {
             cycle++;
@@ -261,10 +306,12 @@ struct WindowState {
         constexpr int last_slots = wrapped(Shape::last_step, Shape::rows);
         slot = slot_of<Shape>(slot, last ? last_slots : step_slots);
         top = last ? -Config::pad_top : int(top) + Config::stride_h;
-        phase = last ? 0 : int(phase) + 1;
         rows_due = last ? Config::height : int(rows_due);
         cycle = 0;
         emitter.restart();
+        if (phase.next()) {
+            left--;
+        }
     }
 };
 
@@ -273,34 +320,24 @@ void run_window(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
                 hls::stream<Lanes<typename Config::type, Emitter::lanes_out>>& out, WindowRows<Config>& buffer,
                 int frames) {
 #pragma HLS INLINE
-    typedef WindowShape<Config> Shape;
-    typedef WindowState<Config, Emitter> State;
-    // A word is written at least about half a row before it is read, so in longer rows the two never meet.
-    constexpr bool far = Shape::row_words >= 16;
-
-    State state(frames);
-    const int prologue = smaller(Shape::prologue_rows, frames * Config::height) * Shape::row_words;
-    for (int i = 0; i < prologue; i++) {
+    static_assert(Config::channels % Config::lanes == 0, "the words of a position have all lanes");
+    WindowState<Config, Emitter> state(frames);
+    if (Emitter::apart >= far_apart) {
+    window_loop:
+        while (state.left > 0) {
 #pragma HLS PIPELINE II=1
-        FPGAFLOW_CYCLE(Config::id);
-        state.writer.read(in, buffer);
-    }
-    if (far) {
-        for (int frame = 0; frame < frames; frame++) {
-            for (int i = 0; i < State::frame_cycles; i++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS DEPENDENCE variable=buffer type=intra false
 #pragma HLS DEPENDENCE variable=buffer type=inter false
-                FPGAFLOW_CYCLE(Config::id);
-                state.step(in, buffer, out);
-            }
+            FPGAFLOW_CYCLE(Config::id);
+            state.step(in, buffer, out);
         }
     } else {
-        for (int frame = 0; frame < frames; frame++) {
-            for (int i = 0; i < State::frame_cycles; i++) {
+    window_near_loop:
+        while (state.left > 0) {
 #pragma HLS PIPELINE II=1
-                FPGAFLOW_CYCLE(Config::id);
-                state.step(in, buffer, out);
-            }
+#pragma HLS DEPENDENCE variable=buffer type=intra false
+            FPGAFLOW_CYCLE(Config::id);
+            state.step(in, buffer, out);
         }
     }
 }

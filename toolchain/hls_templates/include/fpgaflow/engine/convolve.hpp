@@ -84,8 +84,7 @@ struct SliceDots<Part, true> {
 #pragma HLS UNROLL
                         digits[i] = weight[p + i][l];
                     }
-                    const typename Slices::wide_t product = Slices::product(Slices::word(digits), block[l]);
-                    wide = static_cast<typename Slices::wide_t>(wide + product);
+                    wide = Slices::add_product(wide, Slices::word(digits), block[l]);
                 }
                 Slices::add(wide, sums);
             }
