@@ -14,10 +14,10 @@ import numpy as np
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
 from toolchain.deploy import driver as shipped
-from toolchain.deploy.facts import network_facts, streaming_interface
+from toolchain.deploy.facts import Interface, network_facts, read_interface, streaming_ends
 from toolchain.deploy.mock import Board, bitstream, hardware_handoff
 from toolchain.deploy.trial import load_driver, streaming_accelerator
-from toolchain.hls_templates.generate import generate
+from toolchain.hls_templates.generate import generate, top_name
 from toolchain.ir.encode import encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -40,12 +40,18 @@ class Placed:
         return self.driver.Accelerator(self.home / "network.json", batch=batch, timeout=timeout)
 
 
+def interface_of(graph: Graph) -> Interface:
+    """The ports of the accelerator of the HARDWARE ``graph``."""
+    return read_interface(top_name(graph), generate(graph, Target(), 250.0)["src/top.cpp"])
+
+
 def facts_of(graph: Graph, **more: Any) -> dict[str, Any]:
     """network.json of the HARDWARE ``graph``."""
     more = {"axes": "NHWC", "classes": None, **more}
     estimate = {"fps": 1e4, "latency_ms": 0.1}
-    board, interface = load_board("zu3eg"), streaming_interface(graph)
-    return network_facts(graph, board, 250.0, interface, digest="0123abcd" * 8, estimate=estimate, **more)
+    board, interface = load_board("zu3eg"), interface_of(graph)
+    ends = streaming_ends(graph)
+    return network_facts(graph, board, 250.0, interface, ends, digest="0123abcd" * 8, estimate=estimate, **more)
 
 
 def place(graph: Graph, home: Path, *, compiled: bool = True, **more: Any) -> Placed:

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.placed import facts_of
+from tests.deploy.placed import facts_of, interface_of
 from tests.golden_files import assert_golden
 from tests.graphs import mlp
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
-from toolchain.deploy.facts import streaming_interface
 from toolchain.deploy.package import Deployable, script_files
 from toolchain.files import write_files
 from toolchain.hls_templates.generate import generate
@@ -40,7 +39,7 @@ def interpreter() -> list[str]:
 def scripts() -> dict[str, str]:
     """The scripts of a small network."""
     graph = serial(mlp())
-    facts, interface = facts_of(graph, axes="NC"), streaming_interface(graph)
+    facts, interface = facts_of(graph, axes="NC"), interface_of(graph)
     build = Deployable(graph, load_board("zu3eg"), interface, "NC", facts)
     return {path: str(text) for path, text in script_files(build).items()}
 
@@ -255,7 +254,7 @@ def test_tkinter_is_an_interpreter_too(scripts: dict[str, str], tmp_path: Path) 
 def test_a_board_without_board_files_takes_its_part(tmp_path: Path) -> None:
     """No preset is applied and none is asked for; the rest of the design is as whole."""
     graph = serial(mlp())
-    found = Deployable(graph, load_board("aup-zu3-4gb"), streaming_interface(graph), "NC", facts_of(graph, axes="NC"))
+    found = Deployable(graph, load_board("aup-zu3-4gb"), interface_of(graph), "NC", facts_of(graph, axes="NC"))
     text = str(script_files(found)["build.tcl"])
     done = run_build(tmp_path, text)
     assert done.code == 0, done.error

@@ -53,6 +53,7 @@ class Packing:
         self.codes_a_word = 128 // (lanes * bits) * lanes
         self.words = -(-size // self.codes_a_word)
         self.code = np.dtype(("int" if signed else "uint") + ("8" if bits <= 8 else "16" if bits <= 16 else "64"))
+        self.row = 128 // bits if bits in (1, 2, 4) else self.codes_a_word  # codes of a word in the scratch
         self._scratch = np.zeros(0, np.uint8)
 
     def pack(self, codes: np.ndarray, words: np.ndarray) -> None:
@@ -81,8 +82,12 @@ class Packing:
 
     def _pack_block(self, codes: np.ndarray, words: np.ndarray) -> None:
         """Write the `codes` of whole frames to `words` (count, 2)."""
+        filled = self.codes_a_word * self.bits == 128 and self.size % self.codes_a_word == 0
+        if filled and self.bits == 8 * self.code.itemsize == 8 * codes.itemsize:  # the codes are the words
+            words.reshape(-1).view(np.uint8)[:] = np.ascontiguousarray(codes).reshape(-1).view(np.uint8)
+            return
         lanes = self._padded(codes)
-        if self.codes_a_word * self.bits == 128 and self.bits in (1, 2, 4, 8, 16):
+        if self.row * self.bits == 128:
             words.reshape(-1).view(np.uint8)[:] = self._squeezed(lanes.view(np.uint64)).view(np.uint8)
             return
         count = -(-self.codes_a_word * lanes.itemsize // 8)
@@ -108,16 +113,25 @@ class Packing:
     def _padded(self, codes: np.ndarray) -> np.ndarray:
         """The masked `codes` in the least of 8, 16 or 64 bits each, zeros behind a frame; they lie in the scratch."""
         kind = np.dtype(f"u{self.code.itemsize}")
-        row = self.words * self.codes_a_word
-        needed = len(codes) * row * kind.itemsize + 8  # the last chunk of eight bytes may begin at the last code
+        needed = len(codes) * self.words * self.row * kind.itemsize + 8  # the last chunk may begin at the last code
         if len(self._scratch) != needed:
             self._scratch = np.zeros(needed, np.uint8)
         flat = self._scratch[: needed - 8].view(kind)
-        rows = flat.reshape(len(codes), row)[:, : self.size]
-        np.copyto(rows, codes, casting="unsafe")
-        if self.signed and self.bits < 8 * kind.itemsize:
-            rows &= kind.type((1 << self.bits) - 1)
+        rows = flat.reshape(len(codes), self.words, self.row)
+        if self.row == self.codes_a_word:
+            rows = rows.reshape(len(codes), 1, -1)
+        step = min(rows.shape[2], self.codes_a_word, self.size) if rows.shape[1] > 1 else self.size
+        whole = self.size // step
+        self._copy(rows[:, :whole, :step], codes[:, : whole * step].reshape(len(codes), whole, step))
+        self._copy(rows[:, whole:, : self.size - whole * step], codes[:, None, whole * step :])
         return flat
+
+    def _copy(self, rows: np.ndarray, codes: np.ndarray) -> None:
+        """Write masked `codes` to `rows`."""
+        if codes.size:
+            np.copyto(rows, codes, casting="unsafe")
+            if self.signed and self.bits < 8 * rows.itemsize:
+                rows &= rows.dtype.type((1 << self.bits) - 1)
 
     def _squeezed(self, chunks: np.ndarray) -> np.ndarray:
         """uint64 `chunks` of codes in 8, 16 or 64 bits each, without the unused bits between the codes of a chunk."""
@@ -130,11 +144,11 @@ class Packing:
                 pairs |= wide
                 chunks = pairs.view(f"u{room // 4}").astype(f"u{room // 8}")
             else:
-                high = wide & np.uint64(sum(((1 << room) - 1) << at for at in range(room, 64, 2 * room)))
-                wide ^= high
-                high >>= shift
-                wide |= high
                 room *= 2
+                lanes = wide.view(f"u{room // 8}")  # a + 2^(room / 2) * b each, to be a + 2^width * b
+                high = lanes >> lanes.dtype.type(room // 2)
+                high *= lanes.dtype.type((1 << room // 2) - (1 << width))
+                lanes -= high
             width, codes = 2 * width, codes // 2
         return chunks
 
@@ -281,6 +295,51 @@ def check_bitstream(path: Path, facts: dict[str, Any]) -> None:
             raise BoardError(f"{path.name} holds the design '{name}', network.json '{wanted}'; copy all of board/")
 
 
+class FeatureMap:
+    """How the engine keeps a map: unsigned codes in `lanes` of which words are made, position by position.
+
+    At the network's input windows may be laid out in advance, so that the first layer reads them as channels; behind
+    its last layer sums may come as several codes each, the lowest first.
+    """
+
+    def __init__(self, facts: dict[str, Any], shape: tuple[int, ...]) -> None:
+        self.facts, self.shape = facts, shape
+
+    def stored(self, codes: np.ndarray) -> np.ndarray:
+        """The map (frames, size) of codes (frames, H, W, C)."""
+        x = codes.astype(np.int64) + self.facts["zero"]
+        if self.facts["window"] is not None:
+            x = self._windows(x, **self.facts["window"])
+        padded = np.zeros((*x.shape[:3], self.facts["channels"]), np.int64)
+        padded[..., : x.shape[3]] = x
+        return padded.reshape(len(x), -1)
+
+    def _windows(self, x: np.ndarray, kernel: list, stride: list, pads: list, dilation: list, fill: int) -> np.ndarray:
+        """Windows (frames, rows, columns, taps * C) of `x` (frames, H, W, C), padded with `fill`."""
+        top, left, bottom, right = pads
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+        reach = [(k - 1) * d for k, d in zip(kernel, dilation)]
+        taps = [
+            x[:, r * dilation[0] : x.shape[1] - reach[0] + r * dilation[0] : stride[0]][
+                :, :, c * dilation[1] : x.shape[2] - reach[1] + c * dilation[1] : stride[1]
+            ]
+            for r in range(kernel[0])
+            for c in range(kernel[1])
+        ]
+        return np.concatenate(taps, axis=3)
+
+    def codes(self, stored: np.ndarray) -> np.ndarray:
+        """Codes (frames, H, W, C) of a map (frames, size)."""
+        height, width, channels = self.shape
+        x = stored.reshape(len(stored), height, width, -1)
+        sums = self.facts["sums"]
+        if sums is not None:
+            digits = x.reshape(len(x), height, width, -1, sums["digits"], sums["lanes"])
+            x = (digits << (sums["bits"] * np.arange(sums["digits"]))[:, None]).sum(axis=4)
+            x = x.reshape(len(x), height, width, -1)[..., :channels] + np.array(sums["correction"])
+        return x[..., :channels] - self.facts["zero"]
+
+
 class _Pair(NamedTuple):
     """Views of the words read and written, the address for every pointer register, and the buffers behind them."""
 
@@ -307,6 +366,10 @@ class Accelerator:
             raise BoardError(f"a batch of {batch} frames")
         self.encoder = Encoder(self.facts["input"])
         self.input, self.output = (self._packing(self.facts[end]) for end in ("input", "output"))
+        self.maps = [
+            None if facts["map"] is None else FeatureMap(facts["map"], tuple(facts["shape"]))
+            for facts in (self.facts["input"], self.facts["output"])
+        ]
         self.classes = self.facts["classes"]
         bitstream = self.folder / (self.facts["design"] + ".bit")
         check_bitstream(bitstream, self.facts)
@@ -315,7 +378,7 @@ class Accelerator:
 
     @staticmethod
     def _packing(facts: dict[str, Any]) -> Packing:
-        return Packing(int(np.prod(facts["shape"])), facts["bits"], facts["signed"], facts["lanes"])
+        return Packing(facts["size"], facts["bits"], facts["signed"], facts["lanes"])
 
     def _load(self, bitstream: Path) -> None:
         """Program the device, set its clock, and only then allocate buffers."""
@@ -398,7 +461,9 @@ class Accelerator:
             pair, part = self.pairs[turn % 2], slice(start, min(start + self.batch, count))
             frames = part.stop - part.start
             words = np.asarray(pair.input)[: 2 * frames * self.input.words].reshape(frames, -1)
-            self.input.pack(codes(part).reshape(frames, -1), words)
+            given = codes(part)
+            stored = given.reshape(frames, -1) if self.maps[0] is None else self.maps[0].stored(given)
+            self.input.pack(stored, words)
             pair.input.flush()
             if before is not None:
                 self._wait()
@@ -416,7 +481,8 @@ class Accelerator:
         pair.output.invalidate()
         frames = part.stop - part.start
         words = np.asarray(pair.output)[: 2 * frames * self.output.words].reshape(frames, -1)
-        results[part] = self.output.unpack(words).reshape((frames, *results.shape[1:]))
+        stored = self.output.unpack(words)
+        results[part] = stored.reshape(results[part].shape) if self.maps[1] is None else self.maps[1].codes(stored)
 
     def _start(self, pair: _Pair, frames: int) -> None:
         offsets, count = self.map["registers"], self.facts["count"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from toolchain import __version__
 from toolchain.boards import Board
-from toolchain.hls_templates.generate import End, ends, top_name
+from toolchain.errors import FlowError
+from toolchain.hls_templates.generate import End
+from toolchain.hls_templates.generate import ends as stream_ends
 from toolchain.ir.encode import host_rule, pixel_codes, worth_terms
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Decoding, Encoding
@@ -20,6 +23,7 @@ INSTANCE = "accelerator"
 DIGITS = 8
 """Of the digest, in the design's name."""
 
+_VHDL = ("in", "out")
 _FIRST_ARGUMENT, _WORD = 0x10, 4
 _CONTROL = {"CTRL": 0x00, "GIER": 0x04, "IP_IER": 0x08, "IP_ISR": 0x0C}
 
@@ -28,21 +32,31 @@ _CONTROL = {"CTRL": 0x00, "GIER": 0x04, "IP_IER": 0x08, "IP_ISR": 0x0C}
 class Interface:
     """The accelerator's function as hardware: pointers and then one 32-bit count in the order of its arguments.
 
-    ``masters`` are the bundles of its memory ports; ``count_value`` is written to ``count`` where it is no number of
-    frames. ``memory`` tells where the frame lies in a memory image, see `toolchain.deploy.driver`.
+    ``masters`` are the bundles of its memory ports.
     """
 
     top: str
     pointers: tuple[str, ...]
     count: str
     masters: tuple[str, ...]
-    count_value: int | None = None
-    memory: dict[str, Any] | None = None
 
 
-def streaming_interface(graph: Graph) -> Interface:
-    """The interface of ``top.cpp.j2``; Vitis HLS renames ``in`` and ``out``, which are words of VHDL."""
-    return Interface(top_name(graph), ("in_r", "out_r"), "frames", ("gmem0", "gmem1"))
+def read_interface(top: str, source: str) -> Interface:
+    """The interface of the function ``top`` by its C++ ``source``.
+
+    Vitis HLS renames arguments that are words of VHDL: ``in_r``, ``out_r``.
+
+    Raises:
+        FlowError: it has other arguments than pointers to words and then a number.
+    """
+    found = re.search(rf"^void {top}\(([^)]*)\)", source, re.MULTILINE)
+    arguments = [argument.split() for argument in found[1].split(",")] if found else []
+    names = [f"{words[-1]}_r" if words[-1] in _VHDL else words[-1] for words in arguments]
+    pointers = ["*" in words[-2] for words in arguments]
+    if not names or pointers != [True] * (len(names) - 1) + [False]:
+        raise FlowError(f"no function {top} of pointers and one number in the project's top")
+    masters = dict.fromkeys(re.findall(r"^#pragma HLS INTERFACE m_axi .*\bbundle=(\w+)", source, re.MULTILINE))
+    return Interface(top, tuple(names[:-1]), names[-1], tuple(sorted(masters)))
 
 
 def register_map(pointers: Sequence[str], count: str) -> dict[str, int]:
@@ -61,17 +75,17 @@ def network_facts(
     board: Board,
     clock_mhz: float,
     interface: Interface,
+    ends: Ends,
     *,
     axes: str,
     digest: str,
     estimate: dict[str, float],
     classes: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """The contents of network.json for the HARDWARE ``graph`` of a streaming build.
+    """The contents of network.json for an accelerator of ``graph``.
 
     ``axes`` are those of the images the user has, ``digest`` tells this accelerator from others.
     """
-    reader, writer = ends(graph)
     return {
         "fpgaflow": __version__,
         "name": graph.name,
@@ -83,18 +97,45 @@ def network_facts(
         "base": BASE_ADDRESS,
         "registers": register_map(interface.pointers, interface.count),
         "ports": list(interface.pointers),
-        "count": {"register": interface.count, "value": interface.count_value},
-        "memory": interface.memory,
-        "input": input_facts(graph, axes) | packing_facts(reader),
-        "output": output_facts(graph) | packing_facts(writer),
+        "count": {"register": interface.count, "value": ends.count},
+        "memory": ends.memory,
+        "input": input_facts(graph, axes) | ends.input,
+        "output": output_facts(graph, ends.answer) | ends.output,
         "classes": None if classes is None else list(classes),
         "estimate": estimate,
     }
 
 
-def packing_facts(end: End) -> dict[str, Any]:
-    """How the codes of a frame lie in memory."""
-    return {"bits": end.stream.type.bits, "signed": end.stream.type.signed, "lanes": end.stream.lanes}
+@dataclass(frozen=True)
+class Ends:
+    """How frames lie in memory, see `toolchain.deploy.driver`: in buffers of their own, or in a ``memory`` image.
+
+    ``count`` is written to the count's register where it is no number of frames; ``answer`` is the value that the
+    accelerator writes.
+    """
+
+    answer: str
+    input: dict[str, Any]
+    output: dict[str, Any]
+    memory: dict[str, Any] | None = None
+    count: int | None = None
+
+
+def streaming_ends(graph: Graph) -> Ends:
+    """Those of a streaming build: its streams' groups of lanes in words."""
+
+    def packing(end: End) -> dict[str, Any]:
+        kind = end.stream.type
+        return {
+            "size": end.stream.size,
+            "bits": kind.bits,
+            "signed": kind.signed,
+            "lanes": end.stream.lanes,
+            "map": None,
+        }
+
+    reader, writer = stream_ends(graph)
+    return Ends(graph.output, packing(reader), packing(writer))
 
 
 def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
@@ -127,11 +168,11 @@ def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
     }
 
 
-def output_facts(graph: Graph) -> dict[str, Any]:
-    """Shape of the answer and what its codes are worth."""
-    decoding: Decoding | None = graph.decoding
+def output_facts(graph: Graph, answer: str) -> dict[str, Any]:
+    """Shape of the value ``answer`` and what its codes are worth, which is known of the graph's output."""
+    decoding: Decoding | None = graph.decoding if answer == graph.output else None
     return {
-        "shape": list(graph.value(graph.output).shape),
+        "shape": list(graph.value(answer).shape),
         "scale": None if decoding is None else [float(v) for v in decoding.scale],
         "offset": None if decoding is None else [float(v) for v in decoding.offset],
     }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.boards import Board, load_board
-from toolchain.deploy.facts import Interface, network_facts, streaming_interface
+from toolchain.deploy.facts import Interface, network_facts, read_interface, streaming_ends
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes, replace_folder, write_bytes, write_files
 from toolchain.flow.build import Build
@@ -27,6 +27,7 @@ from toolchain.flow.simulate import demand_exact
 from toolchain.flow.stages import report
 from toolchain.flow.streaming import Streaming
 from toolchain.frontend.layout import Layout
+from toolchain.hls_templates.generate import top_name
 from toolchain.hls_templates.render import render
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
@@ -65,12 +66,14 @@ def deployable(build: Build) -> Deployable:
     if not isinstance(design, Streaming):
         raise UserError(f"no driver for the architecture {design.name}", hint="export with --architecture streaming")
     graph, board = design.hardware, load_board(design.plan.board)
-    interface, estimate = streaming_interface(graph), report(build).estimate
+    interface = read_interface(top_name(graph), build.project.files["src/top.cpp"].decode())
+    estimate = report(build).estimate
     facts = network_facts(
         graph,
         board,
         design.plan.clock_mhz,
         interface,
+        streaming_ends(graph),
         axes=axes,
         digest=digest_bytes(f"{design.digest} {build.project.digest} {board.part}".encode()),
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
