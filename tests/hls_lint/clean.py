@@ -46,9 +46,9 @@ unit:
 #pragma HLS PIPELINE II=1
         FPGAFLOW_CYCLE(1);
         Word word = in.read();
-        FPGAFLOW_LOADED(1, kept, at, 16);
+        FPGAFLOW_LOADED(1, "kept", at, 16);
         word.v[1] = kept[at];
-        FPGAFLOW_STORED(1, kept, at, 16);
+        FPGAFLOW_STORED(1, "kept", at, 16);
         kept[at] = word.v[0];
         at = at + 1;
         sums[0] = sums[0] + table[0] * word.v[0];

@@ -48,7 +48,7 @@ LOOP = "for (int n = 0; n < 2 * frames"
 """The pipelined loop of ``unit``."""
 
 _PIPELINE = "#pragma HLS PIPELINE II=1"
-_STORED = "FPGAFLOW_STORED(1, kept, at, 16);"
+_STORED = 'FPGAFLOW_STORED(1, "kept", at, 16);'
 _LOAD = "void load(const ap_uint<128>* in, words& out, int frames) {"
 _STORE = "void store(words& in, ap_uint<128>* out, int frames) {"
 _BIND = "#pragma HLS BIND_OP variable=bound op=mul impl=dsp"
@@ -171,18 +171,23 @@ DATAFLOW = (
         "shared",
         "void run(",
         "run",
-        "'counts' is used by load, store",
+        "'counts' is read by unit, store",
         (_LOAD, _LOAD.replace("int frames", "int frames, int (&counts)[4]") + "counts[0] = frames;"),
         (_STORE, _STORE.replace("int frames", "int frames, const int (&counts)[4]") + "frames = counts[0];"),
         ("load(in, first, frames);", "load(in, first, frames, counts);"),
         ("store(second, out, frames);", "store(second, out, frames, counts);"),
+        (
+            "void unit(words& in, words& out, int frames) {",
+            "void unit(words& in, words& out, int frames, int (&counts)[4]) {frames = counts[1];",
+        ),
+        ("unit(first, second, frames);", "unit(first, second, frames, counts);"),
         _in_region("int counts[4];"),
     ),
     _plant(
         "shared",
         "void run(",
         "run",
-        "'frames' is used by load, unit, store",
+        "'frames' is read by load, unit, store",
         (_LOAD, _LOAD.replace("int frames", "int& frames") + "frames++;"),
     ),
     _plant(
@@ -283,15 +288,15 @@ MEMORY = (
         "kept[at] = word.v[1] + 1",
         "unit",
         "'kept' is stored from its own word of the iteration before: II is 2",
-        (_STORED, "FPGAFLOW_STORED(1, kept, at, 1);"),
+        (_STORED, _STORED.replace("16", "1")),
         ("        kept[at] = word.v[0];\n", "        kept[at] = word.v[1] + 1;\n"),
     ),
     _plant(
         "distance",
         LOOP,
         "unit",
-        "DEPENDENCE of 'kept': 'kept' is stated 4 apart, below 8",
-        (_STORED, "FPGAFLOW_STORED(1, kept, at, 4);"),
+        "DEPENDENCE asks for 8 iterations, 'kept' is stated 4 apart",
+        (_STORED, _STORED.replace("16", "4")),
         _in_front("        FPGAFLOW_CYCLE(1);", "#pragma HLS DEPENDENCE variable=kept type=inter false"),
     ),
     _plant(

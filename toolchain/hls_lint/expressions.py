@@ -13,9 +13,9 @@ Enter = Callable[[Any, Any, Sequence[Value], Value], Value]
 """Walks a call: (callee, call, arguments, this) -> what it returns."""
 
 ALLOCATORS = {"malloc", "calloc", "realloc", "free", "alloca", "operator new", "operator delete"}
-SUMMED_APART = {"Multiplier::product"}
+SUMMED_APART = {"Multiplier::product", "difference_product"}
 """Functions whose products the cost model counts on slices, and the sums behind them in LUTs."""
-CHAINED = {"Chain::product"}
+CHAINED = {"Chain::product", "cascaded"}
 """Functions whose products the cost model adds up in the slices, one after the other."""
 COMPARISONS = {"<", ">", "<=", ">=", "==", "!=", "&&", "||"}
 WRAPPERS = {
@@ -311,9 +311,9 @@ class Expressions:
         if name == "cycle":
             self.state.count()
         elif name == "stored":
-            self.state.mark(self.value(given[0]), "store", evaluate(given[1]), cursor)
+            self.state.mark(_text(given[0]), "store", evaluate(given[1]), cursor)
         elif name == "loaded":
-            self.state.mark(self.value(given[0]), "load", evaluate(given[1]), cursor)
+            self.state.mark(_text(given[0]), "load", evaluate(given[1]), cursor)
         return Value(static=True)
 
 
@@ -321,6 +321,13 @@ def _joined(sides: Sequence[Value], width: Width | None) -> Value:
     """What is computed from all ``sides``."""
     loads = frozenset[Place]().union(*(side.loads for side in sides))
     return Value(all(side.static for side in sides), None, width, loads=loads)
+
+
+def _text(cursor: Any) -> str:
+    """What a string literal says."""
+    while cursor.kind != Kind.STRING_LITERAL:
+        cursor = next(cursor.get_children())
+    return str(cursor.spelling).strip('"')
 
 
 def _has_body(function: Any) -> bool:

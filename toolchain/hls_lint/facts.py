@@ -41,6 +41,11 @@ class Place(NamedTuple):
     name: str
     path: tuple[str, ...] = ()
 
+    @property
+    def last(self) -> str:
+        """The name of the variable, or of the member of it, by which the source calls it."""
+        return self.path[-1] if self.path else self.name
+
     def part(self, step: str) -> Place:
         """The member ``step``, or an element."""
         return self._replace(path=(*self.path, step))
@@ -143,7 +148,7 @@ class Access:
 class Mark:
     """What the source says of an access: ``apart`` iterations at least lie between it and the next one of its word."""
 
-    place: Place
+    memory: str
     kind: Literal["load", "store"]
     apart: int | None
     loop: Loop | None

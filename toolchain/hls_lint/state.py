@@ -184,10 +184,10 @@ class State:
             self._use(value.place, kind)
             self.facts.streams.append(Access(value.place, kind, self.loop, self.where(cursor), self.unit))
 
-    def mark(self, value: Value, kind: Literal["load", "store"], apart: int | None, cursor: Any) -> None:
+    def mark(self, memory: str, kind: Literal["load", "store"], apart: int | None, cursor: Any) -> None:
         """Note what the source says of an access."""
-        if value.place is not None and not self.constant:
-            self.facts.marks.append(Mark(value.place, kind, apart, self.loop, self.where(cursor), self.unit))
+        if not self.constant:
+            self.facts.marks.append(Mark(memory, kind, apart, self.loop, self.where(cursor), self.unit))
 
     def count(self) -> None:
         """The C simulation counts this iteration."""

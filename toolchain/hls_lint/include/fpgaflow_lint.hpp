@@ -10,10 +10,8 @@
 
 namespace fpgaflow_lint {
 void cycle();
-template <class T>
-void stored(const T& memory, int apart);
-template <class T>
-void loaded(const T& memory, int apart);
+void stored(const char* memory, int apart);
+void loaded(const char* memory, int apart);
 }  // namespace fpgaflow_lint
 
 #define FPGAFLOW_CYCLE(unit) fpgaflow_lint::cycle()

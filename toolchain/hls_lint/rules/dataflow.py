@@ -27,15 +27,21 @@ def _stream_ends(project: Project) -> Found:
 def _shared(project: Project) -> Found:
     for region in project.facts.regions:
         for place, uses in region.uses.items():
-            if place in region.streams:
-                continue
             memory = place in project.facts.arrays and not project.facts.registers(place)
             changed = any("store" in kinds for kinds in uses.values())
-            port = place in project.facts.bundles
-            if len(uses) > 1 and not port and (changed or memory) and not _constant(project, place):
-                names = ", ".join(_name(region, p) for p in sorted(uses))
-                yield region.function, str(region.where), f"'{place}' is used by {names}"
+            apart = place in region.streams or place in project.facts.bundles or _constant(project, place)
+            if (changed or memory) and not apart:
+                yield from _crowded(region, f"'{place}'", uses)
         yield from _bundles(project, region)
+
+
+def _crowded(region: Region, what: str, uses: Mapping[int, set[str]]) -> Found:
+    """More than one process that reads, or that writes."""
+    for verb, kind in (("read", "load"), ("written", "store")):
+        found = sorted(process for process, kinds in uses.items() if kind in kinds)
+        if len(found) > 1:
+            names = ", ".join(_name(region, process) for process in found)
+            yield region.function, str(region.where), f"{what} is {verb} by {names}"
 
 
 def _constant(project: Project, place: Place) -> bool:
@@ -46,15 +52,12 @@ def _constant(project: Project, place: Place) -> bool:
 
 def _bundles(project: Project, region: Region) -> Found:
     """A bundle has one channel that reads and one that writes."""
-    for verb, kind in (("read", "load"), ("written", "store")):
-        by_bundle: dict[str, set[int]] = {}
-        for place, bundle in project.facts.bundles.items():
-            uses: Mapping[int, set[str]] = region.uses.get(place, {})
-            by_bundle.setdefault(bundle, set()).update(p for p, kinds in uses.items() if kind in kinds)
-        for bundle, processes in by_bundle.items():
-            if len(processes) > 1:
-                names = ", ".join(_name(region, p) for p in sorted(processes))
-                yield region.function, str(region.where), f"bundle '{bundle}' is {verb} by {names}"
+    by_bundle: dict[str, dict[int, set[str]]] = {}
+    for place, bundle in project.facts.bundles.items():
+        for process, kinds in region.uses.get(place, {}).items():
+            by_bundle.setdefault(bundle, {}).setdefault(process, set()).update(kinds)
+    for bundle, uses in by_bundle.items():
+        yield from _crowded(region, f"bundle '{bundle}'", uses)
 
 
 def _form(project: Project) -> Found:
@@ -76,7 +79,7 @@ RULES = (
     Rule("stream-ends", "Every stream has one process that writes it and a later one that reads it.", _stream_ends),
     Rule(
         "shared",
-        "Processes share nothing but streams and scalars that none changes; a bundle has a reader and a writer.",
+        "An array, a bundle and what a process changes has one process that reads it and one that writes it.",
         _shared,
     ),
     Rule("region-form", "A DATAFLOW region holds declarations and calls only.", _form),

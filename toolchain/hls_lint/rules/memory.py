@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from toolchain.hls_lint.facts import Loop, Place
 from toolchain.hls_lint.findings import Project, Rule
+from toolchain.hls_lint.pragmas import Pragma
 
 Found = Iterator[tuple[str, str, str]]
 
@@ -33,7 +34,7 @@ def _apart(project: Project, loop: Loop, place: Place) -> int | None:
     """Least number of iterations that marks of both kinds state, None where one kind is missing."""
     found: dict[str, int | None] = {}
     for mark in project.facts.marks:
-        if mark.loop is not None and mark.loop.pipeline is loop and mark.place.array == place:
+        if mark.loop is not None and mark.loop.pipeline is loop and mark.memory == place.last:
             known = [n for n in (found.get(mark.kind, mark.apart), mark.apart) if n is not None]
             found[mark.kind] = min(known) if known else None
     stated = [n for n in found.values() if n is not None]
@@ -51,22 +52,16 @@ def _distance(project: Project) -> Found:
     for loop in project.facts.loops:
         for pragma in loop.pragmas:
             if pragma.name == "DEPENDENCE":
-                yield from _dependence(
-                    project, loop, pragma.get("variable"), "inter" in {*pragma.flags, pragma.get("type")}
-                )
+                yield from _dependence(project, loop, pragma)
 
 
-def _dependence(project: Project, loop: Loop, name: str, inter: bool) -> Found:
-    """A pragma that denies a dependence is as true as the distance that the simulation checks."""
-    found = [(apart, place) for (at, place), (_, apart) in carried(project).items() if at is loop]
-    least = FAR_APART if inter else 1
-    for apart, place in found:
-        if apart is not None and apart < least:
-            yield (
-                loop.unit,
-                str(loop.where),
-                f"DEPENDENCE of '{name}': '{place}' is stated {apart} apart, below {least}",
-            )
+def _dependence(project: Project, loop: Loop, pragma: Pragma) -> Found:
+    """A pragma that denies a dependence, or says how far it reaches, is as true as what the simulation checks."""
+    between = "inter" in {*pragma.flags, pragma.get("type")}
+    least = int(pragma.get("distance") or (FAR_APART if between else 1))
+    for (at, place), (unit, apart) in carried(project).items():
+        if at is loop and apart is not None and apart < least:
+            yield unit, str(loop.where), f"DEPENDENCE asks for {least} iterations, '{place}' is stated {apart} apart"
 
 
 def _inner(project: Project) -> Found:
