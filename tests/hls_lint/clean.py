@@ -17,9 +17,10 @@ struct Word {
 typedef hls::stream<Word> words;
 static const ap_int<4> table[4] = {1, 2, 3, 4};
 
-struct Chain {
-    static ap_int<20> product(ap_int<10> a, ap_int<10> b) { return a * b; }
-};
+ap_int<20> cascaded(ap_int<10> a, ap_int<10> b, ap_int<20> sum) {
+#pragma HLS EXPRESSION_BALANCE off
+    return sum + a * b;
+}
 
 void load(const ap_uint<128>* in, words& out, int frames) {
 load:
@@ -51,7 +52,7 @@ unit:
         FPGAFLOW_STORED(1, "kept", at, 16);
         kept[at] = word.v[0];
         at = at + 1;
-        sums[0] = sums[0] + table[0] * word.v[0];
+        sums[0] = cascaded(table[0], word.v[0], sums[0]);
         word.v[0] = sums[0] / 4;
         out.write(word);
     }

@@ -9,50 +9,24 @@ from toolchain.hls_lint.findings import Finding
 Known = dict[str, set[str]]
 
 UNITS: Known = {
-    "bound-product": {"packing", "row_conv"},
-    "chain-order": {"row_conv"},
-    "distance": {"matvec", "row_conv", "spread", "window"},
-    "idle": {"row_conv"},
-    "inner-array": {"delay", "window"},
-    "loop-label": {
-        *("argmax", "channels", "constant", "depthwise", "elementwise", "global_sum", "matvec", "mul_shift", "pool"),
-        *("row_conv", "scaled_add", "spread", "threshold", "window"),
-    },
-    "loop-nest": {
-        *("argmax", "channels", "constant", "depthwise", "elementwise", "global_sum", "matvec", "mul_shift", "pool"),
-        *("row_conv", "scaled_add", "spread", "threshold", "window"),
-    },
-    "loop-trips": {
-        *("argmax", "depthwise", "elementwise", "global_sum", "matvec", "mul_shift", "pool", "row_conv"),
-        *("scaled_add", "spread", "threshold"),
-    },
+    "distance": {"matvec"},
     "product": {"threshold"},
-    "split-word": {"elementwise"},
 }
 """Of every unit of the conformance grid."""
 
 ENDS: Known = {
     "clock": {"hls_config", "run_hls"},
     "loop-cycles": {"memory"},
-    "loop-label": {"memory"},
-    "loop-nest": {"memory"},
-    "part-select": {"memory"},
     "same-source": {"hls_config", "run_hls"},
 }
 """Of what a project has beside its units."""
 
 ENGINE: Known = {
-    "bound-product": {"convolve"},
-    "chain-order": {"convolve"},
-    "distance": {"convolve", "window"},
-    "division": {"window"},
-    "loop-cycles": {"requantize", "window"},
-    "loop-label": {"convolve", "merge", "requantize", "top", "transfer", "window"},
-    "loop-nest": {"requantize", "transfer", "window"},
-    "product": {"convolve", "merge", "requantize", "top", "transfer", "window"},
+    "distance": {"convolve"},
+    "loop-cycles": {"requantize", "transfer", "window"},
+    "loop-label": {"requantize"},
+    "loop-nest": {"requantize"},
     "project": {"README", "hls_config", "run", "run_hls", "testbench"},
-    "region-calls": {"top"},
-    "shared": {"top"},
 }
 """Of the engine."""
 

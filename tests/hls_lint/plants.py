@@ -121,7 +121,7 @@ CONTROL = (
         "loop-nest",
         "for (int i = 0; i < 8",
         "unit",
-        "the pipelined loop is all that the loop of line 33 holds",
+        "the pipelined loop is all that the loop of line 34 holds",
         _declared(
             "for (int f = 0; f < frames; f++) {",
             "eight:",
@@ -241,7 +241,7 @@ ARITHMETIC = (
         "bound-product",
         "sums[1] = bound + sums[1]",
         "unit",
-        "the product of src/top.cpp:46 is added to",
+        "the product of src/top.cpp:47 is added to",
         _inside("const ap_int<9> bound = word.v[1] * word.v[0];", _BIND, "sums[1] = bound + sums[1];"),
     ),
     _plant(
@@ -253,10 +253,10 @@ ARITHMETIC = (
     ),
     _plant(
         "chain-order",
-        "sums[1] = sums[1] + Chain::product",
+        "return sum + a * b",
         "unit",
         "a chain's sum may be rebalanced",
-        _inside("sums[1] = sums[1] + Chain::product(word.v[0], word.v[1]);"),
+        ("#pragma HLS EXPRESSION_BALANCE off\n", ""),
     ),
     _plant(
         "limits",

@@ -15,7 +15,7 @@ Enter = Callable[[Any, Any, Sequence[Value], Value], Value]
 ALLOCATORS = {"malloc", "calloc", "realloc", "free", "alloca", "operator new", "operator delete"}
 SUMMED_APART = {"Multiplier::product", "difference_product"}
 """Functions whose products the cost model counts on slices, and the sums behind them in LUTs."""
-CHAINED = {"Chain::product", "cascaded"}
+CHAINED = {"cascaded"}
 """Functions whose products the cost model adds up in the slices, one after the other."""
 COMPARISONS = {"<", ">", "<=", ">=", "==", "!=", "&&", "||"}
 WRAPPERS = {

@@ -11,7 +11,7 @@ Found = Iterator[tuple[str, str, str]]
 
 SLICE = (27, 18)
 """Signed bits of the factors of one DSP48E2."""
-COUNTED = {"Multiplier::product", "PackedMultiplier::multiply", "Chain::product", "cascaded", "difference_product"}
+COUNTED = {"Multiplier::product", "cascaded", "difference_product"}
 """Functions whose products the cost model counts with the widths of the same types."""
 
 
