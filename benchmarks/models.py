@@ -42,7 +42,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.lowering.pipeline import to_integer
 from toolchain.report.data import Hls4ml
-from toolchain.simulate.compiler import cache_folder
+from toolchain.simulate.cache import cache_folder
 from toolchain.train.data import load_test
 
 RESULT = Path(__file__).parent / "results" / "models.json"

@@ -52,6 +52,36 @@ def locked(folder: Path, command: str, *, wait: float = WAIT) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def sharing(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` together with all who share it; a folder that cannot be written needs no lock."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        yield
+        return
+    try:
+        while not try_lock(handle, shared=True):
+            time.sleep(_POLL)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Whether nobody shares the lock file ``path`` while the block runs: False where others hold it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def _taken(path: Path, folder: Path, wait: float) -> int:
     """The open and locked file at ``path``."""
     end, told = time.monotonic() + wait, False

@@ -56,16 +56,25 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"
 
 
+def parse_size(text: str, option: str) -> int:
+    """``"2G"`` or ``"1500M"`` in bytes; ``option`` is what it was given to.
+
+    Raises:
+        UserError: no such size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise UserError(f"{option} {text}: expected a size", hint=f"for example {option} 2G or 1500M")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
+
+
 def parse_memory(text: str) -> Memory:
     """``"2G"`` or ``"1500M"`` as a Memory.
 
     Raises:
         UserError: no such size, or too small to hold the program itself.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
-    if match is None:
-        raise UserError(f"--memory {text}: expected a size", hint="for example --memory 2G or 1500M")
-    total = round(float(match[1]) * _UNITS[match[2].upper()])
+    total = parse_size(text, "--memory")
     if total < LEAST:
         raise UserError(f"--memory {text} is too small: the program itself takes most of {size(LEAST)}")
     return Memory(total)

@@ -34,6 +34,7 @@ from toolchain.passes.pipeline import to_hardware
 from toolchain.plan import Lanes, Plan
 from toolchain.simulate import compiler
 from toolchain.simulate import cycles as cycle_simulator
+from toolchain.simulate.cache import cache_folder
 from toolchain.simulate.compare import compare
 from toolchain.simulate.csim import CSim, build
 
@@ -262,7 +263,7 @@ def test_error_in_a_unit_shows_the_first_lines_and_leaves_nothing_behind(small):
     broken = files | {"src/units/matvec1.cpp": "int f() { return missing; }\n"}
     with pytest.raises(FlowError, match=r"(?s)does not compile:.*matvec1\.cpp:1:.*missing"):
         build(graph, broken)
-    leftovers = [path.name for path in compiler.cache_folder().iterdir() if path.name.startswith("build-")]
+    leftovers = [path.name for path in cache_folder().iterdir() if path.name.startswith("build-")]
     assert leftovers == []
 
 
@@ -270,10 +271,10 @@ def test_only_changed_units_are_compiled_again(small):
     graph, _ = small
     files = project(graph)
     build(graph, files)
-    objects = set((compiler.cache_folder() / "obj").iterdir())
+    objects = set((cache_folder() / "obj").iterdir())
     path = "src/data/matvec1_weight.inc"
     build(graph, files | {path: re.sub(r"-?\d+", "1", files[path], count=1)})
-    assert len(set((compiler.cache_folder() / "obj").iterdir()) - objects) <= 1
+    assert len(set((cache_folder() / "obj").iterdir()) - objects) <= 1
 
 
 def test_missing_compiler_is_the_users_to_install(monkeypatch):

@@ -12,7 +12,7 @@ import typer
 from toolchain import __version__
 from toolchain.cli.build import explore, export, generate, lower, report, simulate
 from toolchain.cli.deploying import deploy, measure
-from toolchain.cli.inspect import boards, check, lint
+from toolchain.cli.inspect import boards, cache, check, lint
 from toolchain.cli.training import quantize, train
 from toolchain.errors import FlowError, UserError
 
@@ -40,7 +40,10 @@ def root(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 
-COMMANDS = (train, quantize, export, lower, check, explore, generate, simulate, report, lint, deploy, measure, boards)
+COMMANDS = (
+    *(train, quantize, export, lower, check, explore, generate, simulate, report, lint, deploy, measure, boards),
+    cache,
+)
 """In the order of the help."""
 
 for _command in COMMANDS:

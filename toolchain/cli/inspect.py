@@ -101,3 +101,26 @@ def _network(source: Path, given: InputType | None) -> Stored:
         return Build(source).network
     with TemporaryDirectory(prefix="fpgaflow-") as folder:
         return lower(model_file(source), Path(folder) / "build", given=given).network
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
+    limit: Annotated[str | None, typer.Option("--limit", help="Remove what was used longest ago, e.g. 500M.")] = None,
+) -> None:
+    """Tell the size of the cache of compiled simulations, or cut it; its limit is FPGAFLOW_CACHE_SIZE or 2G."""
+    from toolchain.memory import parse_size, size
+    from toolchain.simulate.cache import cache_folder, entries, prune
+    from toolchain.simulate.cache import limit as limit_of
+
+    if clear and limit is not None:
+        raise UserError("--clear and --limit", hint="give one of them")
+    most, lines = limit_of(), []
+    if clear or limit is not None:
+        removed = prune(0 if limit is None else parse_size(limit, "--limit"))
+        if removed is None:
+            raise UserError("the cache is in use", where=str(cache_folder()), hint="wait for the other commands")
+        lines.append(f"removed {size(removed)}")
+    found = entries()
+    lines.append(f"{len(found):,} entries, {size(sum(entry.size for entry in found))} of {size(most)} at most")
+    lines.append(f"in {cache_folder()}")
+    console().print("; ".join(lines), markup=False, soft_wrap=True)

@@ -21,7 +21,8 @@ from toolchain.files import write_files
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
-from toolchain.simulate.compiler import FLAGS, ap_types, cache_folder, compiler, digest, run_compiler
+from toolchain.simulate.cache import cache_folder, in_use, touch
+from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, run_compiler
 
 COUNTERS = (*UNITS, *PORTS)
 MESSAGE_BYTES = 512
@@ -47,7 +48,8 @@ class EngineSim:
         self.graph = graph
         self.found = found
         sources = generate(found.shape, len(found.memory)) if files is None else files
-        self._library = ctypes.CDLL(str(library(sources)))
+        with in_use():
+            self._library = ctypes.CDLL(str(library(sources)))
 
     @property
     def frame_bytes(self) -> int:
@@ -119,6 +121,7 @@ def library(files: Mapping[str, str]) -> Path:
     )
     target = cache_folder() / "lib" / f"{identity}.so"
     if target.exists():
+        touch(target)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="engine-") as name:

@@ -12,6 +12,7 @@ from toolchain.files import replace_folder
 from toolchain.flow.images import load_images
 from toolchain.frontend.layout import Layout
 from toolchain.ir.types import UNIT_PIXEL, Encoding
+from toolchain.locks import locked
 from toolchain.memory import DEFAULT_MEMORY, Memory
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def quantize(
         raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
     source = find_source(network)
     chosen = _images(source, images, labels, data, count)
-    with replace_folder(out) as folder:
+    with locked(out, "quantize", wait=0), replace_folder(out) as folder:
         quantize_to(folder, source, chosen, bits, memory)
     return out
 

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.integer_training import train_integer
+from toolchain.locks import locked
 from toolchain.train.data import Dataset, load, pixel_map
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
@@ -64,7 +66,7 @@ def train(
         ``out``.
 
     Raises:
-        UserError: ``out`` holds another run, or the loss is not finite.
+        UserError: ``out`` holds another run, another process trains there, or the loss is not finite.
         VerificationError: the exported file does not compute what the model computes.
     """
     if config.train.threads:
@@ -76,16 +78,18 @@ def train(
     given = Given(_start(config), _teacher(config, data))
     if not integer_only:
         foresee(config, data, out, given.start)
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run start after the first
-        _prepare_folder(config, out, resume, overwrite)
-    for line in untuned(config):
-        log.warning("%s", line)
-    if integer_only:
-        train_integer(config, data, out, resume=resume, callbacks=callbacks)
-        return out
-    done = run_stages(config, data, out, given, resume=resume, callbacks=callbacks)
-    if is_first_process():
-        _write_results(done, data, config, out, qonnx_images)
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
+    with locked(out, "train", wait=0) if first else nullcontext():
+        if first:
+            _prepare_folder(config, out, resume, overwrite)
+        for line in untuned(config):
+            log.warning("%s", line)
+        if integer_only:
+            train_integer(config, data, out, resume=resume, callbacks=callbacks)
+            return out
+        done = run_stages(config, data, out, given, resume=resume, callbacks=callbacks)
+        if is_first_process():
+            _write_results(done, data, config, out, qonnx_images)
     return out
 
 

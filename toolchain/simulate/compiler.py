@@ -20,6 +20,7 @@ from pathlib import Path
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
 from toolchain.paths import data_path
+from toolchain.simulate.cache import cache_folder, touch
 
 FLAGS = (
     "-std=c++14",
@@ -47,12 +48,6 @@ QUICK_FLAGS = ("-O1",)
 """For some thousand frames at most: compiling takes a fifth less, a frame up to a third more."""
 
 ERROR_LINES = 12
-
-
-def cache_folder() -> Path:
-    """Where objects and libraries are kept: FPGAFLOW_CACHE or ~/.cache/fpgaflow."""
-    root = os.environ.get("FPGAFLOW_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "fpgaflow") / "csim"
 
 
 def ap_types() -> Path:
@@ -111,6 +106,7 @@ def shared_library(
     identity = [*_tools(), top, str(taps), *flags, *_flat(files), *_flat(sim)]
     library = cache_folder() / "lib" / f"{digest(identity)}.so"
     if library.exists():
+        touch(library)
         return library
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
@@ -178,7 +174,9 @@ def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
             write_files(sim, new)
             with suppress(OSError):  # another process was faster
                 new.rename(folder)
-    elif not header.exists():
+        return folder
+    touch(folder)
+    if not header.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
             system = ["-I.", "-isystem", str(ap_types())]
             output = Path(name) / header.name
@@ -203,6 +201,7 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
     identity = digest([*_tools(), *task.flags, *task.depends])
     target = cache_folder() / "obj" / f"{identity}.o"
     if target.exists():
+        touch(target)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     together = folder / f"{identity}.cpp"
@@ -225,7 +224,9 @@ def source_library(source: Path) -> Path:
     """
     text = source.read_text(encoding="utf-8")
     library = cache_folder() / "lib" / f"{digest([*compiler(), *FLAGS, text])}.so"
-    if not library.exists():
+    if library.exists():
+        touch(library)
+    else:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent, prefix="source-") as name:
             output = Path(name) / library.name

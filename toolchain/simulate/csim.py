@@ -14,6 +14,7 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import driver, ends, top_name, unit_ids
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
+from toolchain.simulate.cache import in_use
 from toolchain.simulate.compiler import DRIVER, shared_library
 from toolchain.simulate.footprint import call_bytes, rows_that_fit
 from toolchain.simulate.ports import MESSAGE_BYTES, run_unit
@@ -168,7 +169,8 @@ class CSim:
 
     def _compiled(self, *, taps: bool = False, bounded: bool = False) -> ctypes.CDLL:
         top, quick = top_name(self.graph), self._quick
-        return _load(shared_library(self._files, top, taps=taps, bounded=bounded, quick=quick, jobs=self._jobs))
+        with in_use():
+            return _load(shared_library(self._files, top, taps=taps, bounded=bounded, quick=quick, jobs=self._jobs))
 
     def _checked(self, codes: Array) -> Array:
         if codes.shape[1:] != self.graph.input.shape:

@@ -12,6 +12,7 @@ import numpy as np
 
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
+from toolchain.simulate.cache import in_use
 from toolchain.simulate.compiler import source_library
 
 NEVER = 1 << 62
@@ -81,7 +82,8 @@ def _pointer(table: Array) -> ctypes.c_void_p:
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(source_library(data_path("sim") / "cycles" / "cycles.cpp")))
+    with in_use():
+        library = ctypes.CDLL(str(source_library(data_path("sim") / "cycles" / "cycles.cpp")))
     table, number = ctypes.c_void_p, ctypes.c_int64
     library.fpgaflow_cycles.argtypes = [
         *(table, number, table, table, table, table, table, number, table, number, table, number, table, table, table),

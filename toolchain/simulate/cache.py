@@ -1,0 +1,117 @@
+"""The cache of compiled simulations: many processes use it at once, and it keeps to a size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.locks import alone, sharing
+from toolchain.memory import parse_size
+
+LIMIT = "2G"
+"""Of all files, where FPGAFLOW_CACHE_SIZE says nothing else. One of LeNet-5's is 1 MB, a precompiled header 60 MB."""
+
+KEPT = 0.75
+"""Share of the limit that stays when it was exceeded, so that the next file does not exceed it again."""
+
+_PARTS = ("lib", "obj", "sim")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A library, an object or a folder of headers, its bytes, and when it was last used."""
+
+    path: Path
+    size: int
+    used: float
+
+
+def cache_folder() -> Path:
+    """Where objects and libraries are kept: FPGAFLOW_CACHE or ~/.cache/fpgaflow."""
+    root = os.environ.get("FPGAFLOW_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "fpgaflow") / "csim"
+
+
+def limit() -> int:
+    """Bytes that it may take.
+
+    Raises:
+        UserError: FPGAFLOW_CACHE_SIZE is no size.
+    """
+    return parse_size(os.environ.get("FPGAFLOW_CACHE_SIZE") or LIMIT, "FPGAFLOW_CACHE_SIZE")
+
+
+@contextmanager
+def in_use() -> Iterator[None]:
+    """While the block runs nothing is removed; where it added a library, the cache is cut to its limit afterwards."""
+    most, before = limit(), _changed()
+    with sharing(_lock()):
+        yield
+    if _changed() != before:
+        prune(most, share=KEPT)
+
+
+def touch(path: Path) -> None:
+    """Note that ``path`` was used."""
+    with suppress(OSError):  # a cache that others own
+        os.utime(path)
+
+
+def entries() -> list[Entry]:
+    """All that is kept, what was used last first."""
+    found = []
+    for part in _PARTS:
+        folder = cache_folder() / part
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                files = [path, *path.rglob("*")] if path.is_dir() else [path]
+                found.append(Entry(path, sum(file.lstat().st_size for file in files), path.stat().st_mtime))
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def prune(most: int, *, share: float = 1.0) -> int | None:
+    """Remove what was not used for longest until at most ``most`` bytes are left, or ``share`` of them if it was more.
+
+    What killed compilers left behind goes as well. Returns the bytes that were removed; None, and nothing is removed,
+    while others use the cache.
+    """
+    with alone(_lock()) as mine:
+        if not mine:
+            return None
+        for leftover in _unfinished():
+            shutil.rmtree(leftover, ignore_errors=True)
+        found, removed, total = entries(), 0, 0
+        room = most if sum(entry.size for entry in found) <= most else int(most * share)
+        for entry in found:
+            total += entry.size
+            if total > room:
+                removed += entry.size
+                _remove(entry.path)
+        return removed
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _unfinished() -> Iterator[Path]:
+    """Folders in which a compiler worked; no other entry of the cache has a dash in its name."""
+    for folder in (cache_folder(), *(cache_folder() / part for part in _PARTS)):
+        yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if "-" in path.name)
+
+
+def _changed() -> int:
+    """Another number after a library was added."""
+    folder = cache_folder() / "lib"
+    return folder.stat().st_mtime_ns if folder.is_dir() else 0
+
+
+def _lock() -> Path:
+    return cache_folder() / ".lock"
