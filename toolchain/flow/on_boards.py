@@ -12,7 +12,7 @@ from toolchain.flow.progress import Progress
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.store import Stored
 from toolchain.resources import Resources
-from toolchain.units.cost import graph_cost
+from toolchain.units.totals import graph_cost
 
 
 @dataclass(frozen=True)
