@@ -57,13 +57,14 @@ def ends(length: int, every: int) -> Runs:
 class Phase:
     """``length`` iterations, ``repeats`` times: words come in at ``reads``, one entry an input, leave at ``writes``.
 
-    An iteration reads all inputs, or one.
+    An iteration reads all inputs, or one. A phase that ``ends_early`` does so where the call has no more words.
     """
 
     length: int
     reads: tuple[Runs, ...]
     writes: Runs
     repeats: int = 1
+    ends_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _repeated(period: tuple[Phase, ...], times: int) -> tuple[Phase, ...]:
 
 
 def _limited(phase: Phase, left: int) -> Iterator[Phase]:
-    """``phase`` while its first input has ``left`` more words: then it reads nothing; if it only reads, it ends.
+    """``phase`` while its first input has ``left`` more words, and then without reads.
 
     Only units of one input that they read in one run a phase read ahead, so that words can run out.
     """
@@ -213,13 +214,9 @@ def _limited(phase: Phase, left: int) -> Iterator[Phase]:
     if full == phase.repeats:
         return
     some = (replace(phase.reads[0], length=rest),)
-    if taken == phase.length and not phase.writes.words:
-        if rest:
-            yield Phase(rest, some, NEVER)
-        return
     if rest:
-        yield replace(phase, reads=some, repeats=1)
-    if phase.repeats > full + bool(rest):
+        yield replace(phase, length=rest if phase.ends_early else phase.length, reads=some, repeats=1)
+    if phase.repeats > full + bool(rest) and not phase.ends_early:
         yield replace(phase, reads=(NEVER,), repeats=phase.repeats - full - bool(rest))
 
 

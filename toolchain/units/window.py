@@ -62,7 +62,7 @@ class WindowUnit(Unit[Window]):
         once = max(0, node.extent[0] - node.pads[0]) * words
         return Schedule(
             tuple(Phase(length, (first(reads),), writes, count) for length, reads, count in phases if count),
-            head=(Phase(once, (first(once),), NEVER),) if once else (),
+            head=(Phase(once, (first(once),), NEVER, ends_early=True),) if once else (),
         )
 
     def cost(self, node: Window, x: Value, lanes: Parallelism, *others: Value) -> Resources:
