@@ -14,7 +14,7 @@ from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
-from toolchain.passes.join_groups import join_groups
+from toolchain.passes.plain_forms import plain_forms
 from toolchain.units.table import schedule, unit_cost
 from toolchain.units.zeros import zero_weight_luts
 
@@ -33,17 +33,17 @@ def test_six_layers_of_32_groups_fit_where_dense_ones_do_not() -> None:
     graph, board = layers(6, 32), load_board("zu3eg")
     plan = explore(graph, board)
 
-    assert sum(macs(join_groups(graph)).values()) == 32 * sum(macs(graph).values())
+    assert sum(macs(plain_forms(graph)).values()) == 32 * sum(macs(graph).values())
     assert plan.solver is not None
     assert plan.solver.cycles <= 16 * 16 * 64  # 18 products a cycle in each layer
     with pytest.raises(UserError, match="does not fit"):
-        explore(join_groups(graph), board)
+        explore(plain_forms(graph), board)
 
 
 def test_a_group_at_a_time_takes_a_share_of_the_dense_products_cycles_and_weights() -> None:
     """The same multipliers; the weight memory is as many times shallower as there are groups."""
     graph = layers(1, 8, channels=64)
-    grouped, dense = graph.nodes[1], join_groups(graph).nodes[1]
+    grouped, dense = graph.nodes[1], plain_forms(graph).nodes[1]
     assert isinstance(grouped, GroupedMatVec)
     assert isinstance(dense, MatVec)
     x, lanes = graph.nodes[0].output, Parallelism(4, 4, 1)

@@ -21,7 +21,7 @@ from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array, Value
-from toolchain.passes.join_groups import join_groups
+from toolchain.passes.plain_forms import plain_forms
 
 UNQUANTIZED = "its sums are not quantized by multiply and shift"
 
@@ -69,7 +69,7 @@ class _Cutter:
     fuse: bool
 
     def __post_init__(self) -> None:
-        self.graph = join_groups(self.graph)
+        self.graph = plain_forms(self.graph)
         self.values = self.graph.values()
         self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}

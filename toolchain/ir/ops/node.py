@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Source, Windows, narrowest, one_thread, whole
+from toolchain.ir.names import Names
 from toolchain.ir.types import Array, Parallelism, Range, Shape, Value
 
 
@@ -67,6 +68,13 @@ class Node:
         """IllFormed unless shapes and attributes fit each other and the values ``inputs``."""
         raise self._lacks("check of shapes")
 
+    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
+        """The node, which reads ``x``, in more common operations: for hardware that has no unit of it.
+
+        The last one defines its outputs; ``names`` gives new ones.
+        """
+        return (self,)
+
     def vectors(self, shape: Shape) -> int:
         """In how many parts a frame of ``shape`` can be cut so that each result depends on one alone."""
         return 1
@@ -108,6 +116,13 @@ class Rowwise(Node):
         """No result of integer ``inputs``, arrays or windows, is larger in magnitude."""
         return int(np.iinfo(np.int64).max)
 
+    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
+        """The node, which reads ``x``, in more common operations: for hardware that has no unit of it.
+
+        The last one defines its outputs; ``names`` gives new ones.
+        """
+        return (self,)
+
     def vectors(self, shape: Shape) -> int:
         """Rows."""
         return shape[0]
@@ -116,6 +131,13 @@ class Rowwise(Node):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pointwise(Rowwise):
     """An operation whose output position depends on the same position of its inputs only."""
+
+    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
+        """The node, which reads ``x``, in more common operations: for hardware that has no unit of it.
+
+        The last one defines its outputs; ``names`` gives new ones.
+        """
+        return (self,)
 
     def vectors(self, shape: Shape) -> int:
         """Positions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import ClassVar
 
@@ -12,7 +12,8 @@ import numpy as np
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Source, Windows, exact_matmul, narrowest, one_thread, part, work_type
 from toolchain.ir.digits import signed_digits
-from toolchain.ir.ops.node import Pointwise
+from toolchain.ir.names import Names
+from toolchain.ir.ops.node import Node, Pointwise
 from toolchain.ir.rules import require, require_weights
 from toolchain.ir.types import Array, Parallelism, QInt, Range, Shape, Value
 
@@ -162,6 +163,11 @@ class GroupedMatVec(_Dense):
             return np.moveaxis(parts @ stack, 0, 1).reshape(*x.shape[:3], -1)
 
         return by_group
+
+    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
+        """A product with zeros between the groups."""
+        common = {field.name: getattr(self, field.name) for field in fields(Product)}
+        return (MatVec(**common | {"weight": self.matrix}),)
 
     def check(self, x: Value) -> None:
         """The weights fit the channels of every group."""
