@@ -31,7 +31,8 @@ class Builder:
         encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
         return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
 
-    def _append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], /, **facts: Any) -> Value:
+    def append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], /, **facts: Any) -> Value:
+        """A node of any operation."""
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         fixed: dict[str, Any] = {"name": name, "inputs": tuple(v.name for v in inputs), "origin": (f"onnx_{name}",)}
         draft = op(**fixed, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
@@ -64,13 +65,13 @@ class Builder:
             "dilation": dilation,
             "pad_value": pad_value,
         }
-        return self._append(Window, (x,), shape, **facts)
+        return self.append(Window, (x,), shape, **facts)
 
     def matvec(self, x: Value, outputs: int, bits: int = 4) -> Value:
         """A matrix-vector product with random weights of ``bits`` bits."""
         kind = QInt(bits, True)
         weight = self.rng.integers(kind.min, kind.max + 1, (outputs, x.shape[2]), dtype=np.int64)
-        return self._append(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=kind)
+        return self.append(MatVec, (x,), (*x.shape[:2], outputs), weight=weight, weight_type=kind)
 
     def grouped(self, x: Value, outputs: int, groups: int, bits: int = 4, *, taps: int = 1) -> Value:
         """A matrix-vector product a group with random weights of ``bits`` bits, behind a window of ``taps`` taps."""
@@ -78,7 +79,7 @@ class Builder:
         size = (outputs, taps, x.shape[2] // taps // groups)
         weight = self.rng.integers(kind.min, kind.max + 1, size, dtype=np.int64)
         shape = (*x.shape[:2], outputs)
-        return self._append(GroupedMatVec, (x,), shape, weight=weight, weight_type=kind, groups=groups)
+        return self.append(GroupedMatVec, (x,), shape, weight=weight, weight_type=kind, groups=groups)
 
     def row_conv(self, x: Value, outputs: int, bits: int = 4, *, taps: int = 3, pad: int = 1) -> Value:
         """A convolution along the rows with random weights of ``bits`` bits, the least one in the middle."""
@@ -86,22 +87,22 @@ class Builder:
         weight = self.rng.integers(kind.min, kind.max + 1, (outputs, taps, x.shape[2]), dtype=np.int64)
         weight[0] = kind.min
         shape = (x.shape[0], x.shape[1] + 2 * pad - taps + 1, outputs)
-        return self._append(RowConv, (x,), shape, weight=weight, weight_type=kind, pad=pad)
+        return self.append(RowConv, (x,), shape, weight=weight, weight_type=kind, pad=pad)
 
     def depthwise(self, x: Value, taps: int, bits: int = 4) -> Value:
         """A filter a channel with random weights of ``bits`` bits, behind a window of ``taps`` taps."""
         kind = QInt(bits, True)
         channels = x.shape[2] // taps
         weight = self.rng.integers(kind.min, kind.max + 1, (taps, channels), dtype=np.int64)
-        return self._append(Depthwise, (x,), (*x.shape[:2], channels), weight=weight, weight_type=kind)
+        return self.append(Depthwise, (x,), (*x.shape[:2], channels), weight=weight, weight_type=kind)
 
     def pool(self, x: Value, taps: int, kind: str = "max") -> Value:
         """A pool behind a window of ``taps`` taps."""
-        return self._append(Pool, (x,), (*x.shape[:2], x.shape[2] // taps), kind=kind, taps=taps)
+        return self.append(Pool, (x,), (*x.shape[:2], x.shape[2] // taps), kind=kind, taps=taps)
 
     def global_sum(self, x: Value) -> Value:
         """The sum over all positions."""
-        return self._append(GlobalSum, (x,), (1, 1, x.shape[2]))
+        return self.append(GlobalSum, (x,), (1, 1, x.shape[2]))
 
     def threshold(self, x: Value, bits: int = 4, *, per_channel: bool = True) -> Value:
         """A ``bits``-bit unsigned quantizer with random thresholds over the middle of the input's range."""
@@ -109,7 +110,7 @@ class Builder:
         reach = max(x.qint.max // 4, levels)
         thresholds = np.sort(self.rng.integers(-reach, reach + 1, (rows, levels), dtype=np.int64), axis=1)
         start, step = np.zeros(rows, dtype=np.int64), np.ones(rows, dtype=np.int64)
-        return self._append(Threshold, (x,), x.shape, thresholds=thresholds, start=start, step=step)
+        return self.append(Threshold, (x,), x.shape, thresholds=thresholds, start=start, step=step)
 
     def mulshift(self, x: Value, bits: int = 4, *, signed: bool = False, per_channel: bool = True) -> Value:
         """A ``bits``-bit multiply-add-shift quantizer that spreads a quarter of the input's range."""
@@ -117,40 +118,40 @@ class Builder:
         unit = max(1, (kind.max << shift) * 4 // max(x.qint.max, 1))
         mul = self.rng.integers(max(1, unit // 2), unit + 1, rows, dtype=np.int64)
         add = self.rng.integers(-(1 << shift), 1 << shift, rows, dtype=np.int64)
-        return self._append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
+        return self.append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
 
     def add(self, a: Value, b: Value, multipliers: tuple[Any, Any] = (1, 1)) -> Value:
         """The sum of two values, each times a factor or one a channel."""
         arrays = tuple(np.array(m, dtype=np.int64).reshape(-1) for m in multipliers)
-        return self._append(Add, (a, b), a.shape, multipliers=arrays)
+        return self.append(Add, (a, b), a.shape, multipliers=arrays)
 
     def concat(self, *values: Value) -> Value:
         """The channels of several values."""
         channels = tuple(x.shape[2] for x in values)
-        return self._append(Concat, values, (*values[0].shape[:2], sum(channels)), channels=channels)
+        return self.append(Concat, values, (*values[0].shape[:2], sum(channels)), channels=channels)
 
     def slice(self, x: Value, start: int, size: int) -> Value:
         """Some channels."""
-        return self._append(Slice, (x,), (*x.shape[:2], size), start=start)
+        return self.append(Slice, (x,), (*x.shape[:2], size), start=start)
 
     def upsample(self, x: Value, factors: tuple[int, int] = (2, 2)) -> Value:
         """Every position several times."""
         height, width, channels = x.shape
-        return self._append(Upsample, (x,), (height * factors[0], width * factors[1], channels), factors=factors)
+        return self.append(Upsample, (x,), (height * factors[0], width * factors[1], channels), factors=factors)
 
     def depth_to_space(self, x: Value, block: int = 2, *, channels_first: bool = False) -> Value:
         """Channels as positions."""
         height, width, channels = x.shape
         shape = (height * block, width * block, channels // block**2)
-        return self._append(DepthToSpace, (x,), shape, block=block, channels_first=channels_first)
+        return self.append(DepthToSpace, (x,), shape, block=block, channels_first=channels_first)
 
     def argmax(self, x: Value, *, last: bool = False) -> Value:
         """The index of the largest channel."""
-        return self._append(ArgMax, (x,), (1, 1, 1), last=last)
+        return self.append(ArgMax, (x,), (1, 1, 1), last=last)
 
     def reshape(self, x: Value) -> Value:
         """All elements as channels."""
-        return self._append(Reshape, (x,), (1, 1, x.size))
+        return self.append(Reshape, (x,), (1, 1, x.size))
 
     def conv(self, x: Value, outputs: int, *, kernel: int = 3, stride: int = 1, bits: int = 4) -> Value:
         """A padded convolution; a kernel of 1 without stride needs no window."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import Pool
+from toolchain.ir.ops.pools import Reduction
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv, dot_bounds
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.types import Array, Range, Shape
@@ -93,8 +93,9 @@ def _(node: Depthwise, shape: Shape, ranges: Sequence[Range], room: int) -> list
 
 
 @boundary_vectors.register
-def _(node: Pool, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
-    one = _single(node.taps, spread(node.taps, room // 2)).repeat(node.output.shape[2], axis=1)
+def _(node: Reduction, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
+    taps = node.taps_of(shape)
+    one = _single(taps, spread(taps, room // 2)).repeat(node.output.shape[2], axis=1)
     low, high = ranges[0]
     both = np.concatenate([np.where(one, high, low), np.where(one, low, high)])
     return [Group("one tap unlike the others", (both,))]

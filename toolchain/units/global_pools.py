@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import TypeVar
 
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources
@@ -14,27 +16,38 @@ from toolchain.units.lanes import channel_lanes
 from toolchain.units.schedule import Schedule, at_the_end
 from toolchain.units.unit import Unit, Units
 
+G = TypeVar("G", bound=Node)
 
-class GlobalSumUnit(Unit[GlobalSum]):
-    """``global_sum.hpp``."""
 
-    def options(self, node: GlobalSum, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+class _GlobalUnit(Unit[G]):
+    """Any lanes of channels; the results leave with the last position."""
+
+    def options(self, node: G, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Any lanes of channels."""
         return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
 
-    def schedule(self, node: GlobalSum, x: Value, lanes: Parallelism) -> Schedule:
-        """The sums leave with the last position."""
+    def schedule(self, node: G, x: Value, lanes: Parallelism) -> Schedule:
+        """A word in a cycle, out with the last position."""
         return at_the_end(x.size // lanes.lanes_in, node.output.size // lanes.lanes_out)
+
+
+class GlobalSumUnit(_GlobalUnit[GlobalSum]):
+    """``global_sum.hpp``."""
 
     def cost(self, node: GlobalSum, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """An adder a lane and the running sums in a shift register."""
         bits = node.output.qint.bits * lanes.lanes_in
-        return logic(STREAM_LUT + bits + bits * ceil(x.shape[2] // lanes.lanes_in / SRL_DEPTH))
+        return logic(STREAM_LUT + bits + _kept(x, lanes, bits))
 
     def template(self, node: GlobalSum, graph: Graph) -> Call:
         """No constants."""
         types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
         return Call("global_sum", "global_sum", channelwise(node, graph), types)
+
+
+def _kept(x: Value, lanes: Parallelism, bits: int) -> int:
+    """LUTs of a delay line one position long, of words of ``bits`` bits."""
+    return bits * ceil(x.shape[2] // lanes.lanes_in / SRL_DEPTH)
 
 
 UNITS: Units = {GlobalSum: GlobalSumUnit()}

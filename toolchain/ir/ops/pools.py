@@ -15,7 +15,16 @@ from toolchain.ir.types import Array, Range, Shape, Value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pool(Pointwise):
+class Reduction(Node):
+    """An operation that takes one of many elements (tap, c) a channel, or their sum."""
+
+    def taps_of(self, shape: Shape) -> int:
+        """Elements a channel that a result depends on."""
+        raise self._lacks("taps")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool(Reduction, Pointwise):
     """Maximum or sum over the taps of a window: (H, W, taps * C) -> (H, W, C). ``kind`` is "max" or "sum"."""
 
     kind: str
@@ -27,6 +36,10 @@ class Pool(Pointwise):
     def selects(self) -> bool:
         """A maximum does."""
         return self.kind == "max"
+
+    def taps_of(self, shape: Shape) -> int:
+        """Those of the window."""
+        return self.taps
 
     def evaluate(self, x: Array) -> Array:
         """Maximum or sum over the taps."""
