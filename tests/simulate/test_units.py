@@ -11,6 +11,7 @@ from tests.conformance import UnitConformance
 from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.pools import GlobalMax
 from toolchain.ir.ops.products import dot_bounds
 from toolchain.ir.ops.requantizers import Threshold
 from toolchain.ir.ops.wiring import Fork, WidthConvert
@@ -286,12 +287,14 @@ class TestPool(UnitConformance):
 
 
 class TestChannelwise(UnitConformance):
-    """Global sum, addition, argmax, copies and changes of word width."""
+    """Global sum and maximum, addition, argmax, copies and changes of word width."""
 
     def graphs(self) -> Iterator[Graph]:
         for bits, signed, lanes in ((1, False, 1), (4, True, 3), (8, False, 12), (12, True, 4)):
             b = Builder((3, 4, 12), bits, signed=signed)
             yield _one(b, b.global_sum(b.input), (lanes, lanes))
+            b = Builder((3, 4, 12), bits, signed=signed)
+            yield _one(b, b.append(GlobalMax, (b.input,), (1, 1, 12)), (lanes, lanes))
             for last in (False, True):
                 b = Builder((1, 1, 12), min(bits, 3), signed=signed)  # few bits: most frames have a tie
                 yield _one(b, b.argmax(b.input, last=last), (lanes, 1))

@@ -12,7 +12,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.ir.ops.model import RealConv, RealPool
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.ops.window import Window
@@ -233,7 +233,10 @@ def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
             high=reach,
         )
         term = Term(flipped.value, tuple(abs(s) for s in term.scale), flipped.low, flipped.high)
-    window, _ = _window(state, node, Scaled((term,), x.offset), node.kernel, term.value.qint.min)
-    taps = node.kernel[0] * node.kernel[1]
-    out = state.emit(Pool, node, (window,), node.output.shape, kind="max", taps=taps)
+    if node.kernel == term.value.shape[:2] and not any(node.pads):
+        out = state.emit(GlobalMax, node, (term,), node.output.shape)
+    else:
+        window, _ = _window(state, node, Scaled((term,), x.offset), node.kernel, term.value.qint.min)
+        taps = node.kernel[0] * node.kernel[1]
+        out = state.emit(Pool, node, (window,), node.output.shape, kind="max", taps=taps)
     return replace(x, terms=(Term(out.value, term.scale, out.low, out.high),))

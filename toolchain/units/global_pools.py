@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import GlobalSum
+from toolchain.ir.ops.pools import GlobalMax, GlobalSum
 from toolchain.ir.types import Parallelism, Value
-from toolchain.resources import Resources
+from toolchain.resources import Resources, total
 from toolchain.units.call import Call, channelwise, input_type
-from toolchain.units.fabric_costs import SRL_DEPTH, STREAM_LUT, logic
+from toolchain.units.fabric_costs import SRL_DEPTH, STREAM_LUT, comparator, logic
 from toolchain.units.lanes import channel_lanes
 from toolchain.units.schedule import Schedule, at_the_end
 from toolchain.units.unit import Unit, Units
@@ -45,9 +45,23 @@ class GlobalSumUnit(_GlobalUnit[GlobalSum]):
         return Call("global_sum", "global_sum", channelwise(node, graph), types)
 
 
+class GlobalMaxUnit(_GlobalUnit[GlobalMax]):
+    """``global_max.hpp``."""
+
+    def cost(self, node: GlobalMax, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """A comparison and a choice a lane and the running maxima in a shift register."""
+        bits = x.qint.bits * lanes.lanes_in
+        lane = comparator(x.qint.bits) + logic(x.qint.bits)
+        return total((logic(STREAM_LUT + _kept(x, lanes, bits)), lane * lanes.lanes_in))
+
+    def template(self, node: GlobalMax, graph: Graph) -> Call:
+        """No constants."""
+        return Call("global_max", "global_max", channelwise(node, graph), {"type": input_type(graph, node)})
+
+
 def _kept(x: Value, lanes: Parallelism, bits: int) -> int:
     """LUTs of a delay line one position long, of words of ``bits`` bits."""
     return bits * ceil(x.shape[2] // lanes.lanes_in / SRL_DEPTH)
 
 
-UNITS: Units = {GlobalSum: GlobalSumUnit()}
+UNITS: Units = {GlobalSum: GlobalSumUnit(), GlobalMax: GlobalMaxUnit()}

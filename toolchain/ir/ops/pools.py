@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Source, Windows, narrowest
+from toolchain.ir.names import Names
 from toolchain.ir.ops.node import Narrow, Node, Pointwise
+from toolchain.ir.ops.window import Window
 from toolchain.ir.rules import require
 from toolchain.ir.types import Array, Range, Shape, Value
 
@@ -94,8 +96,50 @@ class GlobalSum(Narrow):
         require(self.output.shape == (1, 1, x.shape[2]), self.name, "output shape")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalMax(Reduction, Narrow):
+    """Maximum over all positions: (H, W, C) -> (1, 1, C)."""
+
+    @property
+    def selects(self) -> bool:
+        """Yes."""
+        return True
+
+    def taps_of(self, shape: Shape) -> int:
+        """Every position."""
+        return shape[0] * shape[1]
+
+    def evaluate(self, x: Array) -> Array:
+        """The maximum."""
+        return x.max(axis=(1, 2), keepdims=True)
+
+    def output_range(self, shape: Shape, x: Range) -> Range:
+        """That of the input."""
+        return x
+
+    def check(self, x: Value) -> None:
+        """One position is left."""
+        require(self.output.shape == (1, 1, x.shape[2]), self.name, "output shape")
+
+    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
+        """A window as large as the map, and its maximum."""
+        kernel = x.shape[0], x.shape[1]
+        view = replace(self.output, name=names.fresh(f"{self.name}_map"), shape=(1, 1, x.size), type=x.type)
+        name = names.fresh(f"{self.name}_window")
+        window = Window(name=name, inputs=self.inputs, outputs=(view,), origin=self.origin, kernel=kernel)
+        pool = Pool(
+            name=self.name,
+            inputs=(view.name,),
+            outputs=self.outputs,
+            origin=self.origin,
+            kind="max",
+            taps=self.taps_of(x.shape),
+        )
+        return window, pool
+
+
 def _sum_range(x: Range, count: int) -> Range:
     return min(x[0] * count, 0), max(x[1] * count, 0)
 
 
-OPS: tuple[type[Node], ...] = (Pool, GlobalSum)
+OPS: tuple[type[Node], ...] = (Pool, GlobalSum, GlobalMax)
