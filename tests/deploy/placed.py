@@ -14,14 +14,21 @@ import numpy as np
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
 from toolchain.deploy import driver as shipped
-from toolchain.deploy.facts import Interface, network_facts, read_interface, streaming_ends
+from toolchain.deploy.engine import engine_ends
+from toolchain.deploy.facts import network_facts, read_interface, streaming_ends
 from toolchain.deploy.mock import Board, bitstream, hardware_handoff
-from toolchain.deploy.trial import load_driver, streaming_accelerator
+from toolchain.deploy.trial import Hardware, engine_accelerator, load_driver, streaming_accelerator
+from toolchain.engine.csim import EngineSim
+from toolchain.engine.generate import TOP
+from toolchain.engine.generate import generate as generate_engine
+from toolchain.engine.tables import Program
 from toolchain.hls_templates.generate import generate, top_name
 from toolchain.ir.encode import encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.simulate.csim import CSim, build
+
+BEATS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -40,37 +47,48 @@ class Placed:
         return self.driver.Accelerator(self.home / "network.json", batch=batch, timeout=timeout)
 
 
-def interface_of(graph: Graph) -> Interface:
-    """The ports of the accelerator of the HARDWARE ``graph``."""
-    return read_interface(top_name(graph), generate(graph, Target(), 250.0)["src/top.cpp"])
-
-
-def facts_of(graph: Graph, **more: Any) -> dict[str, Any]:
-    """network.json of the HARDWARE ``graph``."""
+def facts_of(graph: Graph, found: Program | None = None, **more: Any) -> dict[str, Any]:
+    """network.json of the HARDWARE ``graph``, or of the engine ``found`` for an INTEGER one."""
     more = {"axes": "NHWC", "classes": None, **more}
     estimate = {"fps": 1e4, "latency_ms": 0.1}
-    board, interface = load_board("zu3eg"), interface_of(graph)
-    ends = streaming_ends(graph)
-    return network_facts(graph, board, 250.0, interface, ends, digest="0123abcd" * 8, estimate=estimate, **more)
+    if found is None:
+        top, project, ends = top_name(graph), generate(graph, Target(), 250.0), streaming_ends(graph)
+    else:
+        top, project, ends = TOP, generate_engine(found.shape, len(found.memory)), engine_ends(graph, found)
+    interface = read_interface(top, project["src/top.cpp"])
+    board, digest = load_board("zu3eg"), "0123abcd" * 8
+    return network_facts(graph, board, 250.0, interface, ends, digest=digest, estimate=estimate, **more)
 
 
 def place(graph: Graph, home: Path, *, compiled: bool = True, **more: Any) -> Placed:
     """``graph`` on a board, with one lane where it has none yet; without ``compiled`` nothing answers there."""
     hardware = graph if graph.nodes[0].parallelism is not None else serial(graph)
     facts = facts_of(hardware, **more)
+    csim = build(hardware, generate(hardware, Target(), 250.0), frames=1000) if compiled else None
+    return _placed(hardware, home, facts, _nothing if csim is None else streaming_accelerator(csim, facts), csim)
+
+
+def place_engine(graph: Graph, found: Program, home: Path) -> Placed:
+    """The engine ``found`` for ``graph`` on a board."""
+    facts = facts_of(graph, found)
+    sources = generate_engine(found.shape, BEATS)  # of the largest image: the same for every network of a shape
+    home.mkdir(parents=True, exist_ok=True)
+    (home / facts["memory"]["file"]).write_bytes(found.memory.tobytes())
+    return _placed(graph, home, facts, engine_accelerator(EngineSim(graph, found, sources), facts))
+
+
+def _placed(graph: Graph, home: Path, facts: dict[str, Any], run: Hardware, csim: CSim | None = None) -> Placed:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(shipped.__file__, home / "accelerator.py")
     (home / "network.json").write_text(json.dumps(facts))
     (home / f"{facts['design']}.bit").write_bytes(bitstream(facts["design"]))
     (home / f"{facts['design']}.hwh").write_text(hardware_handoff(facts), encoding="utf-8")
-    assert hardware.encoding is not None
-    images = random_inputs(hardware.encoding, (5, *hardware.input.shape))
-    codes = evaluate(hardware, encode(hardware, images))[hardware.output]
+    assert graph.encoding is not None
+    images = random_inputs(graph.encoding, (5, *graph.input.shape))
+    codes = evaluate(graph, encode(graph, images))[graph.output]
     np.savez(home / "samples.npz", images=images, codes=codes)
-    csim = build(hardware, generate(hardware, Target(), 250.0), frames=1000) if compiled else None
-    run = _nothing if csim is None else streaming_accelerator(csim, facts)
     driver = load_driver(home / "accelerator.py")
-    return Placed(hardware, home, facts, driver, Board(run, facts["registers"], facts["base"]), csim)
+    return Placed(graph, home, facts, driver, Board(run, facts["registers"], facts["base"]), csim)
 
 
 def _nothing(*_: Any) -> None:

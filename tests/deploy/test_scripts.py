@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.placed import facts_of, interface_of
+from tests.deploy.placed import facts_of
 from tests.golden_files import assert_golden
 from tests.graphs import mlp
 from tests.hardware import Target, serial
@@ -39,8 +39,7 @@ def interpreter() -> list[str]:
 def scripts() -> dict[str, str]:
     """The scripts of a small network."""
     graph = serial(mlp())
-    facts, interface = facts_of(graph, axes="NC"), interface_of(graph)
-    build = Deployable(graph, load_board("zu3eg"), interface, "NC", facts)
+    build = Deployable(graph, graph.output, load_board("zu3eg"), "NC", facts_of(graph, axes="NC"))
     return {path: str(text) for path, text in script_files(build).items()}
 
 
@@ -52,12 +51,14 @@ class Done:
     root: Path
 
 
-def run_build(root: Path, text: str, options: str = "", fault: str = "", bundles: str = "gmem0 gmem1") -> Done:
+def run_build(
+    root: Path, text: str, options: str = "", fault: str = "", bundles: str = "gmem0 gmem1", top: str = "mlp"
+) -> Done:
     """Interpret build.tcl with the stand-ins, in a deployment below ``root``."""
     (root / "ip").mkdir(parents=True)
     (root / "board").mkdir()
     (root / "build.tcl").write_text(text)
-    facts = {"script": str(root / "build.tcl"), "argv": options, "fault": fault, "bundles": bundles, "top_name": "mlp"}
+    facts = {"script": str(root / "build.tcl"), "argv": options, "fault": fault, "bundles": bundles, "top_name": top}
     settings = "".join(f"set {name} {{{value}}}\n" for name, value in facts.items())
     (root / "main.tcl").write_text(settings + STANDINS.read_text())
     done = subprocess.run([*interpreter(), str(root / "main.tcl")], capture_output=True, text=True, check=False)
@@ -254,7 +255,7 @@ def test_tkinter_is_an_interpreter_too(scripts: dict[str, str], tmp_path: Path) 
 def test_a_board_without_board_files_takes_its_part(tmp_path: Path) -> None:
     """No preset is applied and none is asked for; the rest of the design is as whole."""
     graph = serial(mlp())
-    found = Deployable(graph, load_board("aup-zu3-4gb"), interface_of(graph), "NC", facts_of(graph, axes="NC"))
+    found = Deployable(graph, graph.output, load_board("aup-zu3-4gb"), "NC", facts_of(graph, axes="NC"))
     text = str(script_files(found)["build.tcl"])
     done = run_build(tmp_path, text)
     assert done.code == 0, done.error

@@ -96,6 +96,7 @@ def network_facts(
         "clock_mhz": clock_mhz,
         "base": BASE_ADDRESS,
         "registers": register_map(interface.pointers, interface.count),
+        "masters": list(interface.masters),
         "ports": list(interface.pointers),
         "count": {"register": interface.count, "value": ends.count},
         "memory": ends.memory,

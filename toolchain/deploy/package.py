@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from toolchain.boards import Board, load_board
-from toolchain.deploy.facts import Interface, network_facts, read_interface, streaming_ends
-from toolchain.errors import UserError
+from toolchain.deploy.engine import engine_ends
+from toolchain.deploy.facts import network_facts, read_interface, streaming_ends
+from toolchain.engine.generate import TOP as ENGINE_TOP
 from toolchain.files import digest_bytes, replace_folder, write_bytes, write_files
 from toolchain.flow.build import Build
+from toolchain.flow.engine import MEMORY, Engine
 from toolchain.flow.options import Check
 from toolchain.flow.project import MANIFEST, demand_own, foreign, seal
 from toolchain.flow.records import ManifestRecord, read_record
@@ -45,41 +47,48 @@ _STAMP = (2000, 1, 1, 0, 0, 0)  # of every file in the archive, so that equal bu
 
 @dataclass(frozen=True)
 class Deployable:
-    """What is deployed and where: images in ``axes`` go through ``graph``."""
+    """What is deployed and where: images in ``axes`` give the value ``answer`` of ``graph``.
+
+    ``image`` is the memory image of an engine.
+    """
 
     graph: Graph
+    answer: str
     board: Board
-    interface: Interface
     axes: str
     facts: dict[str, Any]
+    image: bytes | None = None
 
 
 def deployable(build: Build) -> Deployable:
     """What of ``build`` goes to a board.
 
     Raises:
-        UserError: a part of it is missing or stale, or its architecture has no driver.
+        UserError: a part of it is missing or stale.
         VerificationError: it is not exact.
     """
     demand_exact(build.simulation)
-    design, axes = build.design, build.model.axes
-    if not isinstance(design, Streaming):
-        raise UserError(f"no driver for the architecture {design.name}", hint="export with --architecture streaming")
-    graph, board = design.hardware, load_board(design.plan.board)
-    interface = read_interface(top_name(graph), build.project.files["src/top.cpp"].decode())
+    design, project = build.design, build.project
+    if isinstance(design, Engine):
+        graph, board, clock = build.network.graph, design.found.board, design.found.record.clock_mhz
+        top, ends, image = ENGINE_TOP, engine_ends(graph, design.found.program), project.files[MEMORY]
+    else:
+        assert isinstance(design, Streaming)
+        graph, board, clock = design.hardware, load_board(design.plan.board), design.plan.clock_mhz
+        top, ends, image = top_name(graph), streaming_ends(graph), None
     estimate = report(build).estimate
     facts = network_facts(
         graph,
         board,
-        design.plan.clock_mhz,
-        interface,
-        streaming_ends(graph),
-        axes=axes,
-        digest=digest_bytes(f"{design.digest} {build.project.digest} {board.part}".encode()),
+        clock,
+        read_interface(top, project.files["src/top.cpp"].decode()),
+        ends,
+        axes=build.model.axes,
+        digest=digest_bytes(f"{design.digest} {project.digest} {board.part}".encode()),
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
         classes=None,
     )
-    return Deployable(graph, board, interface, axes, facts)
+    return Deployable(graph, ends.answer, board, build.model.axes, facts, image)
 
 
 def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
@@ -119,7 +128,7 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
         "top": facts["top"],
         "name": facts["name"],
         "instance": facts["instance"],
-        "masters": found.interface.masters,
+        "masters": facts["masters"],
         "part": board.part,
         "board": board,
         "board_files": f"{board.board_part.rpartition(':')[0]}:*" if board.board_part else "",
@@ -138,7 +147,9 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
 def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str | bytes]:
     """What goes to the board, beside the bitstream."""
     driver = (package_files("toolchain.deploy") / "driver.py").read_text(encoding="utf-8")
+    image = {} if found.image is None else {f"{BOARD}/{MEMORY}": found.image}
     return {
+        **image,
         f"{BOARD}/{DRIVER}": driver,
         f"{BOARD}/{NETWORK}": json.dumps(found.facts, indent=1) + "\n",
         f"{BOARD}/{SAMPLES}": samples(build, found, check),
@@ -151,7 +162,8 @@ def samples(build: Build, found: Deployable, check: Check) -> bytes:
     count = max(1, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * graph.input.size), len(given.x)))
     chosen = np.linspace(0, len(given.x) - 1, count).astype(int)  # data sets may be sorted by class
     images = given.x[chosen]
-    codes = [evaluate(graph, encode(graph, images[part]))[graph.output] for part in spans(len(images), 16)]
+    taps = [found.answer]
+    codes = [evaluate(graph, encode(graph, images[part]), taps=taps)[found.answer] for part in spans(len(images), 16)]
     arrays: dict[str, Any] = {"images": Layout(found.axes, graph.input.shape).from_ir(images)}
     arrays["codes"] = np.concatenate(codes).astype(np.int64)
     if given.y is not None:

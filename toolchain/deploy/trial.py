@@ -16,14 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.deploy.mock import Board, Memory, bitstream, hardware_handoff, installed
+from toolchain.deploy.mock import Board, BoardFault, Memory, bitstream, hardware_handoff, installed
 from toolchain.deploy.package import BOARD, DRIVER, FOLDER, MOST_SAMPLES, NETWORK, SAMPLES, deployable
+from toolchain.engine.csim import EngineSim
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
+from toolchain.flow.engine import Engine
 from toolchain.flow.options import Check
 from toolchain.flow.progress import silent
 from toolchain.flow.streaming import Streaming
 from toolchain.simulate.csim import CSim
+
+Hardware = Callable[[Mapping[str, int], Memory], None]
+"""What a start does: reads its registers by name, and the device's memory, which it changes."""
 
 BATCHES = (1, 7, 64)
 """Frames a start that a trial is made with: one, a number that leaves a rest, and the driver's own."""
@@ -54,7 +59,7 @@ def load_driver(path: Path) -> ModuleType:
     return module
 
 
-def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Callable[[Mapping[str, int], Memory], None]:
+def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Hardware:
     """The hardware of a streaming build: it reads words at its first pointer and writes them at its second."""
     source, target = facts["ports"]
     reader, writer = csim.words_a_frame
@@ -67,18 +72,37 @@ def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Callable[[Map
     return run
 
 
+def engine_accelerator(simulation: EngineSim, facts: Mapping[str, Any]) -> Hardware:
+    """The hardware of an engine build: its passes read and write one memory image, which all pointers name."""
+    size = 16 * facts["memory"]["words"]
+
+    def run(registers: Mapping[str, int], memory: Memory) -> None:
+        first, *others = (registers[name] for name in facts["ports"])
+        if any(other != first for other in others):
+            raise BoardFault("the engine's pointers name different images")
+        image = memory(first, size).view(np.uint64).reshape(-1, 2).copy()
+        simulation.run_program(image, registers[facts["count"]["register"]])
+        memory(first, size)[:] = image.view(np.uint8).reshape(-1)
+
+    return run
+
+
 def mock_board(build: Build, facts: Mapping[str, Any]) -> Board:
     """A board with the accelerator of ``build``.
 
     Raises:
-        UserError: network.json is of another accelerator; or its architecture has no driver.
+        UserError: network.json is of another accelerator.
     """
     if deployable(build).facts["design"] != facts["design"]:
         raise UserError(f"{build.folder / FOLDER} is of another accelerator", hint="run 'fpgaflow deploy' again")
-    design = build.design
-    assert isinstance(design, Streaming)
-    csim = design.csim(build.project.files, Check(), frames=MOST_SAMPLES * len(BATCHES), progress=silent)
-    return Board(streaming_accelerator(csim, facts), facts["registers"], facts["base"])
+    design, files = build.design, build.project.files
+    if isinstance(design, Engine):
+        run = engine_accelerator(design.simulation(files), facts)
+    else:
+        assert isinstance(design, Streaming)
+        csim = design.csim(files, Check(), frames=MOST_SAMPLES * len(BATCHES), progress=silent)
+        run = streaming_accelerator(csim, facts)
+    return Board(run, facts["registers"], facts["base"])
 
 
 @contextmanager

@@ -139,9 +139,8 @@ class Engine:
     def simulate(self, files: Mapping[str, bytes], images: Images, check: Check, progress: Progress) -> Simulated:
         """Drive every pass, then run the engine on the images."""
         graph, output = self.network.graph, answer_name(self.network.graph)
-        sources = {path: content for path, content in files.items() if path.startswith(("src/", "include/"))}
         progress("compile", 0, 1)
-        simulation = EngineSim(graph, _with_memory(self.found.program, files.get(MEMORY, b"")), texts(sources))
+        simulation = self.simulation(files)
         progress("compile", 1, 1)
         frame = simulation.frame_bytes + frame_bytes(graph)
         threads = check.memory.frames(frame, "the engine's C simulation", check.threads)
@@ -161,6 +160,12 @@ class Engine:
             progress("simulate", part.stop, len(images.x))
         where = driven.deviation or (f"the answer of {output}" if wrong else self._wrong_pace(cycles, len(images.x)))
         return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images.x), driven)
+
+    def simulation(self, files: Mapping[str, bytes]) -> EngineSim:
+        """The compiled project ``files`` with its memory image."""
+        sources = {path: content for path, content in files.items() if path.startswith(("src/", "include/"))}
+        found = _with_memory(self.found.program, files.get(MEMORY, b""))
+        return EngineSim(self.network.graph, found, texts(sources))
 
     def _wrong_pace(self, counted: Mapping[str, int], frames: int) -> str | None:
         """The first unit whose ``counted`` cycles are not those of its schedules."""
