@@ -16,7 +16,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.model import Quantize
-from toolchain.ir.ops.pools import GlobalSum
+from toolchain.ir.ops.pools import GlobalMax, GlobalSum
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.quantize import quantize
@@ -85,6 +85,16 @@ def test_padded_max_pool_ignores_the_padding():
     b.pool(b.quant(b.conv(x, 3, 1), 4, True), "max", 3, 2, 1)
 
     assert_equal_codes(b.graph())
+
+
+def test_a_maximum_over_the_map_needs_no_window():
+    """It becomes a GlobalMax, also behind a negative scale."""
+    b = ModelBuilder((6, 6, 2), 3)
+    x = b.quant("x", 8, False, scale=0.0078125)
+    b.quant(b.pool(b.batchnorm(b.conv(x, 6, 3)), "max", 4, 1), 4, True)
+    graph = assert_equal_codes(b.graph())
+
+    assert [type(n) for n in graph.nodes[-3:]] == [MulShift, GlobalMax, MulShift]
 
 
 def test_depthwise_and_global_average():
