@@ -22,8 +22,10 @@ from toolchain.engine.tables import TABLE_BEATS
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.engine import Engine
+from toolchain.flow.records import Hls4mlRecord, record_text
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.text import to_text
+from toolchain.report.data import Hls4ml
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -128,6 +130,21 @@ def test_a_new_plan_is_reported_and_simulated_only_when_hls_is_its_own(run: Call
     code, _, error = run("report", "b")
     assert (code, error) == (2, "simulation.json is of another hls/ [b]; run 'fpgaflow simulate' again")
     assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+
+
+@pytest.mark.needs_gxx
+def test_an_hls4ml_project_of_another_plan_is_left_out_and_named(run: Call, tmp_path: Path) -> None:
+    assert run(*EXPORT)[0] == 0
+    counts = {"images": 4, "outputs": 8, "mismatches": 0, "classes": 0, "max_deviation": 0.0, "max_steps": 0.0}
+    told = Hls4ml(version="1", io_type="io_stream", reuse={}, compile_seconds=1.0, simulate_seconds=1.0, **counts)
+    path = tmp_path / "b" / "hls4ml.json"
+    for design, beside in ((Build(tmp_path / "b").design.digest, True), ("another", False)):
+        path.write_text(record_text(Hls4mlRecord(design=design, found=told)))
+        assert run("report", "b")[0] == 0
+        report = json.loads((tmp_path / "b" / "report.json").read_text())
+        assert (report["hls4ml"] is not None) == beside
+        stale = "hls4ml/ is of another plan and left out: 'fpgaflow export --backend hls4ml' makes it again"
+        assert (stale in report["notes"]) != beside
 
 
 @pytest.mark.needs_gxx
