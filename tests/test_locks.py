@@ -83,6 +83,18 @@ def test_four_processes_never_meet(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_where_no_folder_can_stand_one_line_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for folder, line in (
+        (tmp_path / "file" / "b", f"{tmp_path}/file is no folder; give another one"),
+        (tmp_path / "file" / "b" / "c", f"{tmp_path}/file/b is no folder; give another one"),
+        (Path("/"), "/ is no folder of its own; give one below it"),
+    ):
+        with pytest.raises(UserError) as error, locked(folder, "export"):
+            raise AssertionError("there is a lock")
+        assert str(error.value) == line
+
+
 def test_links_lead_to_the_same_lock(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "b")

@@ -36,10 +36,15 @@ def locked(folder: Path, command: str, *, wait: float = WAIT) -> Iterator[None]:
         wait: seconds to wait for another process, which is said once.
 
     Raises:
-        UserError: another process has held it all that time; the line names it.
+        UserError: another process has held it all that time, and the line names it; or no folder can stand there.
     """
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{error.filename} is no folder", hint="give another one") from error
+    if not folder.name:
+        raise UserError(f"{folder} is no folder of its own", hint="give one below it")
     path = folder.with_name(f".{folder.name}.lock")
     handle = _taken(path, folder, wait)
     try:

@@ -15,6 +15,7 @@ import pytest
 
 import toolchain.dse.explore
 import toolchain.flow.build
+import toolchain.flow.stages
 import toolchain.flow.streaming
 from tests.onnx_models import conv_bn_relu
 from toolchain.cli import main
@@ -250,6 +251,22 @@ def test_a_plan_by_hand_is_built_but_nothing_is_proved_of_it_and_no_search_repla
             "move it away or give --overwrite"
         )
     assert run("explore", "b", "--overwrite")[0] == 0 and "250.0" in path.read_text()
+
+
+@pytest.mark.parametrize("failing", ["write_record", "save"])
+def test_lowering_goes_on_where_it_was_killed(
+    failing: str, run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two of its files: what follows names lower, and lower then works."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toolchain.flow.stages, failing, killed)
+        assert run("lower", "net.onnx", "--out", "b")[0] == 130
+    assert run("explore", "b")[2].endswith("run 'fpgaflow lower' first") or failing == "write_record"
+    assert run("lower", "net.onnx", "--out", "b")[0] == run("explore", "b")[0] == 0
 
 
 def test_what_killed_commands_leave_behind_is_not_a_persons(run: Call, tmp_path: Path) -> None:

@@ -108,8 +108,8 @@ def lower(model: Path, folder: Path, *, given: InputType | None = None, progress
         input=input_text(encoding),
         notes=[*file.notes, *notes],
     )
+    write_record(record, folder / "model.json")  # first: it is what a build is known by, also after a kill
     network = save(graph, folder, source_digest=file.sha256)
-    write_record(record, folder / "model.json")
     progress("lower", 1, 1)
     return Build(folder).knowing(model=record, network=network)
 
