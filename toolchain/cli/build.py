@@ -150,7 +150,7 @@ def explore(
     from toolchain.flow.tables import front_table, plan_table, solver_lines
 
     folder, model, stated = source, None, stated_input(given, pixel_scale)
-    if not (source / "graph.json").is_file():
+    if not (source / "model.json").is_file():
         model = model_file(source)
         folder = out or Path("build") / build_name(model)
     elif stated is not None:
