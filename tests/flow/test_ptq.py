@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from toolchain.config.run import parse_config
 from toolchain.errors import UserError
@@ -23,7 +24,8 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.models import build
-from toolchain.train.ptq.graph import layer_graph, layer_of, places
+from toolchain.train.own.trace import layer_of
+from toolchain.train.ptq.graph import layer_graph, places
 from toolchain.train.ptq.parts import Store
 from toolchain.train.ptq.quantize import Bits, quantize
 from toolchain.train.ptq.rounding import Moments, nearest, round_weights
@@ -67,14 +69,33 @@ def _bottleneck() -> nn.Module:
     return _settled(nn.Sequential(*blocks, nn.AvgPool2d(4), nn.Flatten(), nn.Linear(4, 5)))
 
 
+class _Dense(nn.Module):
+    """Functions in place of layers: a concatenation of unlike branches, a leaky ReLU, a mean over the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding="same"), nn.BatchNorm2d(6)
+        self.grow, self.neck, self.fc = nn.Conv2d(6, 4, 3, padding=1), nn.Conv2d(10, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.max_pool2d(functional.relu(self.norm(self.stem(x))), 2)
+        x = torch.cat([x, functional.leaky_relu(self.grow(x), 0.125)], 1)
+        return self.fc(functional.hardtanh(self.neck(x), -2.0, 2.0).mean((2, 3)))
+
+
+def _dense() -> nn.Module:
+    return _settled(_Dense())
+
+
 @pytest.mark.parametrize(
     ("model", "bits", "own_pixels"),
     [
         (_resnet, Bits(3, 4, per_channel=False), False),
         (_bottleneck, Bits(8, 8), True),
         (_bottleneck, Bits(8, 8, factors=16), True),
+        (_dense, Bits(4, 6), True),
     ],
-    ids=["resnet", "bottleneck", "short factors"],
+    ids=["resnet", "bottleneck", "short factors", "dense"],
 )
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path
@@ -91,6 +112,20 @@ def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["methods"], metrics["calibration_images"], metrics["top1"]) == (["ptq"], 48, None)
     assert (metrics["weight_bits"], metrics["act_bits"], metrics["agreement_images"]) == (bits.weights, bits.acts, 8)
+
+
+def test_a_network_of_signals_is_quantized_down_to_its_integers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(2, 6, 5, 2, 2), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 8, 3, groups=2), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 4))
+    signals = np.random.default_rng(0).normal(0, 0.5, (40, 2, 48)).astype(np.float32)
+    model.train()(torch.from_numpy(signals))
+    images = Images("random", signals[:32], signals[32:])
+    quantize_to(tmp_path, Source("net", model.eval(), (2, 48), None), images, Bits(6, 8))  # type: ignore[arg-type]
+    file = read_qonnx(tmp_path / "model.onnx")
+    assert file.encoding is None or file.encoding
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["agreement"] == 1.0
 
 
 def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path) -> None:
@@ -164,7 +199,7 @@ def test_a_store_takes_what_fits_and_writes_the_rest() -> None:
 
 def test_the_graph_computes_what_the_model_does_without_its_batch_norms() -> None:
     model, x = _resnet(), torch.from_numpy(PIXELS.apply(_pixels(4)))
-    graph = layer_graph(model)
+    graph = layer_graph(model, torch.rand(2, *SHAPE))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in graph.modules())
     with torch.no_grad():
         assert torch.allclose(graph(x), model(x), atol=1e-5)
@@ -173,7 +208,7 @@ def test_the_graph_computes_what_the_model_does_without_its_batch_norms() -> Non
 def test_a_batch_norm_without_a_convolution_of_its_own_stays_and_a_shared_layer_is_copied() -> None:
     relu = nn.ReLU()
     model = nn.Sequential(nn.Conv2d(3, 3, 1), relu, nn.BatchNorm2d(3), relu, nn.Conv2d(3, 3, 1))
-    graph = layer_graph(model)
+    graph = layer_graph(model, torch.rand(2, *SHAPE))
     targets = [str(node.target) for node in graph.graph.nodes]
     assert targets == ["input", "0", "1", "2", "1_2", "4", "output"]
 
@@ -182,7 +217,7 @@ def test_quantizers_stand_where_codes_are_read() -> None:
     """Unsigned behind a ReLU and what keeps its sign; none behind pixels, a maximum of codes and the last layer."""
     pool, head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten()), nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2))
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.MaxPool2d(2), pool, head)
-    graph = layer_graph(model)
+    graph = layer_graph(model, torch.rand(2, *SHAPE))
     found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
     assert found == {"1": False, "3.1": False, "4.0": True}
     assert next(iter(places(graph, pixels=False))).op == "placeholder"
@@ -254,8 +289,8 @@ def test_pixels_are_read_as_they_are_where_one_of_them_means_zero(offset: str, d
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"O": 3}}, "unknown layer 'O'"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"weights": 9}, "9 bits for weights; give 1 to 8"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"0": 0}}, "0 bits for layer '0'; give 1 to 8"),
-        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sigmoid()), {}, "'1' (Sigmoid) cannot be quantized after training"),
-        (nn.Sequential(nn.Conv2d(3, 2, 3, padding="same")), {}, "'0' (Conv2d) cannot be quantized after training"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sigmoid()), {}, "a Sigmoid cannot be built [layer '1']; use ReLU"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3, padding_mode="reflect")), {}, "it pads with 'reflect' [layer '0']"),
     ],
 )
 def test_what_cannot_be_quantized_is_said(model: nn.Module, bits: dict, message: str) -> None:

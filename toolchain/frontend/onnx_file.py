@@ -105,8 +105,8 @@ class OnnxFile:
         return UserError(what, where=f"{self.path.name}, {node.label}", hint=hint)
 
 
-def load_onnx(path: Path) -> OnnxFile:
-    """Parse and check ``path``; every fault of the file is a UserError."""
+def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
+    """Parse and check ``path``; every fault of the file is a UserError, also that it is not ``quantized``."""
     path = Path(path)
     data = _read_bytes(path)
     model = _parse(path, data)
@@ -127,7 +127,7 @@ def load_onnx(path: Path) -> OnnxFile:
     needed = _reaching(every, output)
     nodes = _sorted(path, needed, {input_name, *initializers}, output)
     constants = _constants(path, model, {name for node in nodes for name in node.inputs})
-    if not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
+    if quantized and not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
             where=path.name,

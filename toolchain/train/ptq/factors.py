@@ -15,7 +15,8 @@ import brevitas.nn as qnn
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.train.ptq.graph import AVERAGING, KEEPING, RESHAPING, Weighted, input_of, layer_of
+from toolchain.train.own.trace import AVERAGING, Weighted, layer_of
+from toolchain.train.ptq.graph import KEEPING, RESHAPING, input_of
 from toolchain.train.quantizers import LearnedStep
 
 _MANTISSA = 3  # 3 * 2**k: 255 of 3 / 128 are just below the 6 of a ReLU6
@@ -79,7 +80,7 @@ def shorten_factors(network: fx.GraphModule, steps: Steps, bits: int) -> None:
 
 
 def _weight_step(layer: Any) -> LearnedStep:
-    assert isinstance(layer, qnn.QuantConv2d | qnn.QuantLinear)
+    assert isinstance(layer, qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantLinear)
     quantizer: nn.Module = layer.weight_quant.tensor_quant
     assert isinstance(quantizer, LearnedStep)
     return quantizer

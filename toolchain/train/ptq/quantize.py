@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,9 @@ from torch.nn import functional
 from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
+from toolchain.train.own.trace import Weighted, layer_of
 from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
-from toolchain.train.ptq.graph import RELU, Weighted, input_of, layer_graph, layer_of, places
+from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store
 from toolchain.train.ptq.rounding import Moments, round_weights
 from toolchain.train.quantizers import LearnedStep, least_squares_step, sample
@@ -85,8 +86,8 @@ def quantize(
     """The quantized network of a float ``model``, in eval mode; ``model`` is left alone.
 
     Args:
-        model: layers and sums, see `toolchain.train.ptq.graph`.
-        images: the network's input values (N, C, H, W).
+        model: see `toolchain.train.ptq.graph`.
+        images: the network's input values (N, C, ...).
         bits: of weights and activations.
         pixels: the input holds pixels, which need no quantizer.
         pixel_step: what a pixel's step is worth.
@@ -95,7 +96,7 @@ def quantize(
     Raises:
         UserError: the network holds something that cannot be quantized, or ``bits`` names an unknown layer.
     """
-    plain = layer_graph(model)
+    plain = layer_graph(model, images[:1].expand(2, *images.shape[1:]))
     network = with_quantizers(plain, bits, pixels=pixels)
     steps = {node: pixel_step for node in network.graph.nodes if pixels and node.op == "placeholder"}
     with torch.no_grad():
@@ -147,13 +148,14 @@ def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits
 
 def _quantized(layer: Weighted, weight_quant: type) -> nn.Module:
     """The layer with a weight quantizer and always a bias."""
-    if isinstance(layer, nn.Conv2d):
-        made: Any = qnn.QuantConv2d(
+    if isinstance(layer, nn.Linear):
+        made: Any = qnn.QuantLinear(layer.in_features, layer.out_features, bias=True, weight_quant=weight_quant)
+    else:
+        kind = qnn.QuantConv1d if isinstance(layer, nn.Conv1d) else qnn.QuantConv2d
+        made = kind(
             layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
             groups=layer.groups, bias=True, weight_quant=weight_quant,
         )  # fmt: skip
-    else:
-        made = qnn.QuantLinear(layer.in_features, layer.out_features, bias=True, weight_quant=weight_quant)
     made.weight.data.copy_(layer.weight.data)
     made.bias.data.copy_(layer.bias.data) if layer.bias is not None else made.bias.data.zero_()
     return made  # type: ignore[no-any-return]
@@ -185,10 +187,10 @@ def _walk(
             sizes[node] = images.shape[2:].numel()
             continue
         layer, before = layer_of(network, node), floats.get(str(node.target), nn.Identity())
-        sources = [values[source] for source in node.args]  # type: ignore[index]
+        sources = [values[source] for source in _operands(node)]
         if layer is None:
-            (a, c), (b, d) = sources
-            values[node] = store.keep(map(torch.add, a, b)), store.keep(map(torch.add, c, d))
+            ours, others = zip(*sources, strict=True)
+            values[node] = _joined(store, node, ours), _joined(store, node, others)
         else:
             own, theirs = sources[0]
             if isinstance(before, Weighted):
@@ -204,9 +206,20 @@ def _walk(
                     parts.drop()
 
 
+def _operands(node: fx.Node) -> list[fx.Node]:
+    """The tensors that a node reads, in order; one twice where it is read twice."""
+    listed = node.args[0] if isinstance(node.args[0], list | tuple) else node.args
+    return [source for source in listed if isinstance(source, fx.Node)]
+
+
+def _joined(store: Store, node: fx.Node, parts: Sequence[Parts]) -> Parts:
+    """What a sum or a concatenation makes of tensors that lie in parts."""
+    return store.keep(combined(node, list(tensors)) for tensors in zip(*parts, strict=True))
+
+
 def _fit_weights(layer: Any, plain: Weighted, own: Parts, theirs: Parts) -> None:
     """Round the weights of ``plain`` into ``layer`` and correct its bias."""
-    groups = plain.groups if isinstance(plain, nn.Conv2d) else 1
+    groups = 1 if isinstance(plain, nn.Linear) else plain.groups
     weight = plain.weight.reshape(groups, plain.weight.shape[0] // groups, -1)
     moments = Moments.empty(groups, weight.shape[2])
     generator = torch.Generator().manual_seed(0)
@@ -227,13 +240,15 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
         return x.t()[None]
     if any(layer.padding):
         x = functional.pad(x, [int(pad) for pad in layer.padding[::-1] for _ in range(2)])
-    reach = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    height, width = ((n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, layer.stride, strict=True))
+    kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+    if isinstance(layer, nn.Conv1d):  # a map of one row
+        x, kernel, stride, dilation = x[:, :, None], (1, *kernel), (1, *stride), (1, *dilation)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    height, width = ((n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, stride, strict=True))
     at = chosen % (height * width) if height * width > len(chosen) else torch.arange(height * width)
-    corners = at // width * layer.stride[0], at % width * layer.stride[1]
+    corners = at // width * stride[0], at % width * stride[1]
     rows, columns = (
-        corner[:, None] + torch.arange(k) * d
-        for corner, k, d in zip(corners, layer.kernel_size, layer.dilation, strict=True)
+        corner[:, None] + torch.arange(k) * d for corner, k, d in zip(corners, kernel, dilation, strict=True)
     )
     patches = x[:, :, rows[:, :, None], columns[:, None, :]]
     return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
@@ -279,7 +294,7 @@ def _short(
 
 def _added_to(node: fx.Node, steps: Mapping[fx.Node, float]) -> float | None:
     """The step of a tensor that the quantizer ``node`` puts out is added to, where it is known already."""
-    sums = [user for user in node.users if user.op == "call_function"]
+    sums = [user for user in node.users if is_sum(user)]
     return next((steps[other] for user in sums for other in user.all_input_nodes if other in steps), None)
 
 
