@@ -71,9 +71,12 @@ def test_what_is_wrong_is_said_before_anything_is_written(run: Path, tmp_path: P
         f"{run} holds the float network; give another folder with --out"
     )
     assert _refused(["efficientnet-lite1", *to]) == (
-        "unknown network 'efficientnet-lite1'; did you mean 'efficientnet-lite0'?"
+        "unknown network 'efficientnet-lite1'; did you mean 'efficientnet-lite0'? "
+        "(or the folder of a float run, FILE.onnx, FILE.py:NAME)"
     )
-    assert _refused(["weights.pth", *to]).startswith("weights.pth says nothing about its architecture; give the folder")
+    assert _refused(["weights.pth", *to]).startswith(
+        "weights.pth says nothing about its architecture; name the code too"
+    )
     assert not out.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["f.npy", "x.npy"]
 
 

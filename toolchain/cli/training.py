@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,13 +31,18 @@ def train(
 
 
 def quantize(
-    network: Annotated[str, typer.Argument(help="Folder of a float run, or a network's name: efficientnet-lite0.")],
+    network: Annotated[
+        str, typer.Argument(help="Folder of a float run, float ONNX file, FILE.py:NAME, or efficientnet-lite0.")
+    ],
     weights: Annotated[int, typer.Option("--weights", help="Bits of the weights, 1 to 8.")] = 8,
     acts: Annotated[int, typer.Option("--acts", help="Bits of the activations, 1 to 8.")] = 8,
     layers: Annotated[list[str] | None, typer.Option("--bits", help="Bits of one layer, e.g. fc=8.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Data set to calibrate with; a run's own.")] = None,
     images: Annotated[Path | None, typer.Option("--images", help="Images to calibrate with, .npy.")] = None,
     labels: LabelsOption = None,
+    normalize: Annotated[str, typer.Option("--normalize", help="unit or standard: pixels of --data.")] = "unit",
+    weights_file: Annotated[Path | None, typer.Option("--weights-file", help="State dict for FILE.py:NAME.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", help="Argument of NAME, e.g. width=8.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Calibration images; others judge.")] = 256,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer.")] = False,
     factors: Annotated[
@@ -48,10 +53,14 @@ def quantize(
     memory: MemoryOption = "2G",
 ) -> None:
     """Quantize a trained float network without training it, and export it as QONNX."""
-    from toolchain.flow.options import parse_bits
+    from toolchain.config.toml import override
+    from toolchain.flow.options import parse_bits, parse_normalize
     from toolchain.memory import parse_memory
 
     own = parse_bits(layers or [])
+    arguments: dict[str, Any] = {}
+    for option in options or []:
+        override(arguments, option, "--option")
     from toolchain.flow.quantize import default_folder
     from toolchain.flow.quantize import quantize as run
     from toolchain.train.ptq.quantize import Bits
@@ -65,7 +74,10 @@ def quantize(
         images=images,
         labels=labels,
         data=data,
+        normalize=parse_normalize(normalize),
         count=count,
+        weights=weights_file,
+        options=arguments,
         overwrite=overwrite,
         memory=parse_memory(memory),
     )

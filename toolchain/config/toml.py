@@ -8,6 +8,8 @@ from typing import Any
 
 from toolchain.errors import UserError
 
+_EXAMPLES = {"--set": "train.epochs=5", "--option": "width=8"}
+
 
 def to_toml(table: dict[str, Any]) -> str:
     """``table`` as TOML; empty tuples are left out."""
@@ -34,15 +36,17 @@ def _toml_value(value: str | int | float | bool | list[Any] | tuple[Any, ...]) -
     return json.dumps(value, ensure_ascii=False)
 
 
-def override(table: dict[str, Any], setting: str) -> None:
+def override(table: dict[str, Any], setting: str, flag: str = "--set") -> None:
     """Set one dotted key of a nested table in place: "train.epochs=5"; the value is TOML, or else a bare string.
+
+    ``flag`` is what the user has written it behind.
 
     Raises:
         UserError: no KEY=VALUE, or a key that leads through a value.
     """
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {setting}: expected KEY=VALUE", hint="for example --set train.epochs=5")
+        raise UserError(f"{flag} {setting}: expected KEY=VALUE", hint=f"for example {flag} {_EXAMPLES[flag]}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -53,13 +57,13 @@ def override(table: dict[str, Any], setting: str) -> None:
         if isinstance(inner, list):
             if not section.isdigit() or int(section) >= len(inner):
                 raise UserError(
-                    f"--set {setting}: no entry {section} in a list of {len(inner)}", hint="they count from 0"
+                    f"{flag} {setting}: no entry {section} in a list of {len(inner)}", hint="they count from 0"
                 )
             inner = inner[int(section)]
         else:
             inner = inner.setdefault(section, {})
         if not isinstance(inner, dict | list):
-            raise UserError(f"--set {setting}: '{section}' is a value, not a section")
+            raise UserError(f"{flag} {setting}: '{section}' is a value, not a section")
     if isinstance(inner, list):
-        raise UserError(f"--set {setting}: name the entry", hint=f"{'.'.join(sections)}.0.{last} is the first one's")
+        raise UserError(f"{flag} {setting}: name the entry", hint=f"{'.'.join(sections)}.0.{last} is the first one's")
     inner[last] = value

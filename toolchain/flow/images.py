@@ -31,12 +31,12 @@ def load_images(
     layout: Layout,
     encoding: Encoding,
     *,
-    images: Path | None,
-    labels: Path | None,
+    images: Path | Array | None,
+    labels: Path | Array | None,
     data: str | None,
     count: int | None,
 ) -> Images:
-    """The first ``count`` images of the file ``images``, else of the data set ``data``, else of 64 of random numbers.
+    """The first ``count`` of ``images``, a file or an array, else of the data set ``data``, else of 64 random ones.
 
     ``encoding`` tells the integers that are drawn, and what the host makes of what it is given.
 
@@ -44,8 +44,8 @@ def load_images(
         UserError: unreadable files, shapes that do not fit the network's input, no images.
     """
     if images is not None:
-        x, y = _read(images), None if labels is None else _read(labels)
-        found = Images(images.name, x, y)
+        x, y = read_array(images), None if labels is None else read_array(labels)
+        found = Images(images.name if isinstance(images, Path) else "given images", x, y)
     elif labels is not None:
         raise UserError("labels without images", hint="give --images as well")
     elif data is not None:
@@ -64,7 +64,14 @@ def load_images(
     return Images(found.name, _arranged(x, layout, found.name), y)
 
 
-def _read(path: Path) -> Array:
+def read_array(path: Path | Array) -> Array:
+    """The array of a .npy file, or the one that is given.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    if isinstance(path, np.ndarray):
+        return path
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r" if path.stat().st_size > MAPPED_BYTES else None)
     except OSError as error:

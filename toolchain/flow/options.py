@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from toolchain.boards import Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
+from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory
 
 ARCHITECTURES = ("streaming", "engine", "auto")
@@ -34,11 +36,11 @@ class Search:
 class Check:
     """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor.
 
-    ``memory`` is what that may take.
+    Images and labels are .npy files or arrays. ``memory`` is what that may take.
     """
 
-    images: Path | None = None
-    labels: Path | None = None
+    images: Path | Array | None = None
+    labels: Path | Array | None = None
     data: str | None = None
     count: int | None = 1000
     qonnx_images: int = 256
@@ -108,6 +110,17 @@ def parse_widths(text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise UserError(f"--widths {text}: expected numbers", hint="for example --widths 4,6,8")
     return [int(part) for part in parts]
+
+
+def parse_normalize(text: str) -> Literal["unit", "standard"]:
+    """What becomes of pixels, as ``data.normalize`` of a run file says.
+
+    Raises:
+        UserError: no such way.
+    """
+    if text not in ("unit", "standard"):
+        raise unknown_name("--normalize", text, ("unit", "standard"))
+    return "unit" if text == "unit" else "standard"
 
 
 def parse_bits(entries: Iterable[str]) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Images:
         name: where they come from.
         calibration: what steps, weights and biases are fitted to.
         test: other images; may be none.
-        labels: the classes of the test images, where they are known.
+        labels: the classes of the test images, or of the others where there are none; None where nobody knows.
     """
 
     name: str
@@ -81,7 +81,8 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: M
         "data": images.name,
         "model": source.name,
         "methods": ["ptq"],
-        **_accuracy(source.model, network, path, test, images.labels),
+        **_accuracy(source.model, network, path, test if len(test) else calibration, images.labels),
+        "judged_on": "test" if len(test) else "calibration",
         "params": parameters(network),
         "macs": macs(network, source.shape),
         "weight_bits": bits.weights,
@@ -129,8 +130,6 @@ def _accuracy(
     keys = ("float_top1", "top1", "qonnx_top1", "agreement")
     found: dict[str, float | int | None] = dict.fromkeys(keys)
     found["agreement_images"] = len(test)
-    if not len(test):
-        return found
     theirs, ours = (_classes(model, test) for model in (plain, network))
     found["agreement"] = _share(theirs, ours)
     if labels is not None:

@@ -2,56 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.files import replace_folder
-from toolchain.flow.images import load_images
-from toolchain.frontend.layout import Layout
-from toolchain.ir.types import UNIT_PIXEL, Encoding
+from toolchain.flow.images import load_images, read_array
+from toolchain.frontend.layout import layout_of
+from toolchain.ir.types import UNIT_PIXEL, Array, Encoding
 from toolchain.locks import locked
 from toolchain.memory import DEFAULT_MEMORY, Memory
 
 if TYPE_CHECKING:
-    from toolchain.flow.ptq import Images
-    from toolchain.train.ptq.quantize import Bits
-    from toolchain.train.ptq.source import Source
+    from torch import nn
 
+    from toolchain.flow.ptq import Images
+    from toolchain.train.data import Dataset
+    from toolchain.train.ptq.quantize import Bits
+    from toolchain.train.ptq.source import Sample, Source
+
+_NO_IMAGES = "no calibration images"
 SEED = 0  # of the choice of calibration images from a training set
 
 
-def default_folder(network: str, bits: Bits) -> Path:
+def default_folder(network: str | nn.Module, bits: Bits) -> Path:
     """Where the result goes when nobody says: runs/NAME-wXaY."""
-    path = Path(network)
-    name = path.parent.name if path.name == "model.pt" else path.resolve().name
+    if not isinstance(network, str):
+        name = type(network).__name__
+    elif ":" in network:
+        name = network.rpartition(":")[2]
+    else:
+        path = Path(network)
+        name = path.parent.name if path.name == "model.pt" else path.resolve().name.removesuffix(".onnx")
     return Path("runs") / f"{name}-w{bits.weights}a{bits.acts}"
 
 
 def quantize(
-    network: str,
+    network: str | nn.Module,
     out: Path,
     bits: Bits,
     *,
-    images: Path | None = None,
-    labels: Path | None = None,
+    images: Path | Array | None = None,
+    labels: Path | Array | None = None,
     data: str | None = None,
+    normalize: Literal["unit", "standard"] = "unit",
     count: int = 256,
+    weights: Path | None = None,
+    options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     memory: Memory = DEFAULT_MEMORY,
 ) -> Path:
     """Quantize a float network after training; writes model.onnx, model.pt and metrics.json below ``out``.
 
     Args:
-        network: folder of a float run, or the name of a network.
+        network: folder of a float run, the name of a network, a float ONNX file, FILE.py:NAME or package.module:NAME,
+            or a network.
         out: folder to write.
         bits: of weights and activations.
-        images: .npy file; the first ``count`` images calibrate, the rest judge.
+        images: .npy file or array (N, C, ...), uint8 pixels or float32 input values; ``count`` of them calibrate, the
+            rest judge.
         labels: classes of ``images``.
         data: data set whose training images calibrate and whose test images judge; a run's own by default.
+        normalize: of ``data``, for a network that does not say it, as in a run file.
         count: calibration images at most.
+        weights: state dict for a network of one's own.
+        options: arguments of the function that makes it.
         overwrite: replace what is in ``out``.
         memory: what it may take; layers' outputs that do not fit lie in temporary files.
 
@@ -59,41 +78,65 @@ def quantize(
         UserError: no such network, no or unfit images, ``out`` holds something.
     """
     from toolchain.flow.ptq import quantize_to
-    from toolchain.train.ptq.source import find_source
+    from toolchain.train.data import load
+    from toolchain.train.ptq.source import find_source, says_its_input
 
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file", hint="give a folder with --out")
-    if out.resolve() in (Path(network).resolve(), Path(network).resolve().parent):
+    if isinstance(network, str) and out.resolve() in (Path(network).resolve(), Path(network).resolve().parent):
         raise UserError(f"{out} holds the float network", hint="give another folder with --out")
     if not overwrite and out.is_dir() and any(out.iterdir()):
         raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
-    source = find_source(network)
-    chosen = _images(source, images, labels, data, count)
+    dataset = None if data is None else load(data)
+    sample = None if says_its_input(network) else _sample(network, images, labels, dataset, normalize)
+    source = find_source(network, sample, weights=weights, options=options)
+    chosen = _images(source, images, labels, dataset or source.data, count)
     with locked(out, "quantize", wait=0), replace_folder(out) as folder:
         quantize_to(folder, source, chosen, bits, memory)
     return out
 
 
-def _images(source: Source, images: Path | None, labels: Path | None, data: str | None, count: int) -> Images:
-    from toolchain.flow.ptq import Images
-    from toolchain.train.data import load
+def _sample(
+    network: str | nn.Module,
+    images: Path | Array | None,
+    labels: Path | Array | None,
+    data: Dataset | None,
+    normalize: Literal["unit", "standard"],
+) -> Sample:
+    """What a network that says nothing about its inputs is to take, from the images it is calibrated on."""
+    from toolchain.train.data import PixelMap, pixel_map
+    from toolchain.train.ptq.source import Sample
 
-    channels, height, width = source.shape
     if images is not None:
-        layout = Layout("NCHW", (height, width, channels))
+        x, y = read_array(images), None if labels is None else read_array(labels)
+        pixels = PixelMap((Fraction(1, 255),), (Fraction(0),)) if x.dtype == np.uint8 else None
+        return Sample(tuple(x.shape[1:]), None if y is None or not len(y) else int(y.max()) + 1, pixels)
+    if data is None:
+        raise UserError(_NO_IMAGES, hint="give --images FILE.npy or --data NAME")
+    return Sample(data.shape, data.classes, pixel_map(data, normalize))
+
+
+def _images(
+    source: Source, images: Path | Array | None, labels: Path | Array | None, data: Dataset | None, count: int
+) -> Images:
+    from toolchain.flow.ptq import Images
+
+    if images is not None:
+        layout = layout_of(source.shape)
         found = load_images(layout, Encoding(UNIT_PIXEL), images=images, labels=labels, data=None, count=None)
         if found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
             raise UserError("the calibration images are no pixels", where=found.name, hint="give uint8 pixels")
-        x = layout.from_ir(found.x)
-        return Images(found.name, x[:count], x[count:], None if found.y is None else found.y[count:])
+        x, y = layout.from_ir(found.x), found.y
+        order = np.random.default_rng(SEED).permutation(len(x))  # the classes of a file may be sorted
+        some, rest = order[:count], order[count:]
+        return Images(found.name, x[some], x[rest], None if y is None else y[rest if len(rest) else some])
     if labels is not None:
         raise UserError("labels without images", hint="give --images as well")
-    if data is None and source.data is None:
-        raise UserError("no calibration images", hint="give --images FILE.npy or --data NAME")
-    dataset = source.data if data is None else load(data)
-    assert dataset is not None
-    if dataset.shape != source.shape:
-        what = f"images of shape {dataset.shape} do not fit the network's input {source.shape}"
-        raise UserError(what, where=dataset.name)
-    order = np.random.default_rng(SEED).permutation(len(dataset.train_x))[:count]
-    return Images(dataset.name, dataset.train_x[order], dataset.test_x, dataset.test_y)
+    if data is None:
+        raise UserError(_NO_IMAGES, hint="give --images FILE.npy or --data NAME")
+    if [size for size in data.shape if size > 1] != [size for size in source.shape if size > 1]:
+        what = f"images of shape {data.shape} do not fit the network's input {source.shape}"
+        raise UserError(what, where=data.name)
+    train, test = (x.reshape(len(x), *source.shape) for x in (data.train_x, data.test_x))
+    order = np.random.default_rng(SEED).permutation(len(train))[:count]
+    return Images(data.name, train[order], test, data.test_y)

@@ -74,3 +74,10 @@ def flattened(layout: Layout) -> Layout:
     if layout.channel_axis == 1 and c > 1:
         order = tuple(int(i) for i in np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel())
     return Layout("NC", (1, 1, h * w * c), order)
+
+
+def layout_of(shape: tuple[int, ...]) -> Layout:
+    """The layout of an input (N, *shape): (C, H, W), (C, length) or (features,)."""
+    channels, *positions = shape
+    height, width = (1, 1, *positions)[-2:]
+    return Layout({3: "NCHW", 2: "NCW", 1: "NC"}[len(shape)], (height, width, channels))

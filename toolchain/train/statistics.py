@@ -26,8 +26,8 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for layer in weighted_layers(model) for p in (layer.weight, layer.bias) if p is not None)
 
 
-def macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates for one image of ``shape`` (C, H, W); the model is in eval mode."""
+def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates for one sample of ``shape`` (C, ...); the model is in eval mode."""
     total = 0
 
     def count(layer: Weighted, _: tuple[Tensor, ...], output: Tensor) -> None:

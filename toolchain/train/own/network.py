@@ -23,6 +23,7 @@ from toolchain.train.own.trace import Weighted, first_line, layer_graph
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
+"""Of a sample: (C, H, W), (C, length) or (features,)."""
 _CLOSE = 1e-4  # of the largest output: means and sums may be taken in another order
 _BATCH = 2
 
@@ -37,22 +38,42 @@ def build_own(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
         UserError: the network cannot be made, does not take such inputs, or cannot be built; names the layer.
     """
     own = find_own(config.model.name)
-    model = make(own, shape, classes, config.model.options).eval()
-    view = _view(model, shape, classes, own.reference)
-    example = torch.rand(_BATCH, *view, generator=torch.Generator().manual_seed(0))
+    model = make(own, shape, classes, config.model.options)
     if has_quantizers(model):
         _check_quantized(config, own.reference)
-        return _traced_if_possible(model, example, shape).train()
-    plain = layer_graph(model, example)
-    if not any(isinstance(layer, Weighted) for layer in plain.modules()):
-        raise UserError(f"{own.reference} has no convolution and no fully connected layer", hint="nothing to build")
-    _demand_same(model, plain, example)
-    _look_from(plain, view, shape)
+        return _traced_if_possible(model.eval(), shape, classes, own.reference).train()
+    plain = plain_network(model, shape, classes, own.reference)
     layers = Layers(config.quant, quant_method(config.quant), not config.train.float, first="", last="")
     codes = config.data.normalize == "unit" or config.data.input is not None
     network = with_quantizers(plain, layers, codes=codes)
     layers.check_overrides()
     return network.train()
+
+
+def plain_network(
+    model: nn.Module, shape: Shape, classes: int, reference: str, *, copies: bool = False
+) -> fx.GraphModule:
+    """A float network as a graph of layers, in eval mode, that takes (N, *shape).
+
+    Args:
+        model: the user's; left alone.
+        shape: of a sample.
+        classes: outputs that it has at least.
+        reference: its name in an error.
+        copies: as for `toolchain.train.own.trace.layer_graph`.
+
+    Raises:
+        UserError: it does not take such inputs, or cannot be built; names the layer.
+    """
+    model = model.eval()
+    view = _view(model, shape, classes, reference)
+    example = _example(view)
+    plain = layer_graph(model, example, copies=copies)
+    if not any(isinstance(layer, Weighted) for layer in plain.modules()):
+        raise UserError(f"{reference} has no convolution and no fully connected layer", hint="nothing to build")
+    _demand_same(model, plain, example)
+    _look_from(plain, view, shape)
+    return plain
 
 
 def has_quantizers(model: nn.Module) -> bool:
@@ -159,9 +180,14 @@ def _check_quantized(config: RunConfig, reference: str) -> None:
         raise UserError(f"{what}: quant.{set_here[0]} is not theirs", hint="leave [quant] and the stages' bits out")
 
 
-def _traced_if_possible(model: nn.Module, example: Tensor, shape: Shape) -> nn.Module:
+def _example(view: tuple[int, ...]) -> Tensor:
+    return torch.rand(_BATCH, *view, generator=torch.Generator().manual_seed(0))
+
+
+def _traced_if_possible(model: nn.Module, shape: Shape, classes: int, reference: str) -> nn.Module:
     """A graph of layers, whose channels can be followed; the network itself where it cannot be traced."""
-    view = tuple(example.shape[1:])
+    view = _view(model, shape, classes, reference)
+    example = _example(view)
     try:
         graph = layer_graph(model, example)
         _demand_same(model, graph, example)

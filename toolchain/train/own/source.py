@@ -69,13 +69,14 @@ def find_own(reference: str) -> Own:
     return Own(reference, file, digest_file(file), found)
 
 
-def make(own: Own, shape: tuple[int, ...], classes: int, options: Mapping[str, Any]) -> nn.Module:
+def make(own: Own, shape: tuple[int, ...], classes: int | None, options: Mapping[str, Any]) -> nn.Module:
     """The network that ``own`` makes, of the run's ``shape`` and ``classes`` where it takes them, and ``options``.
 
     Raises:
         UserError: it takes other arguments, fails, or makes something else.
     """
-    given = _arguments(own, {**dict.fromkeys(_CLASSES, classes), **dict.fromkeys(_SHAPES, shape)}, options)
+    counts = {} if classes is None else dict.fromkeys(_CLASSES, classes)
+    given = _arguments(own, {**counts, **dict.fromkeys(_SHAPES, shape)}, options)
     try:
         model = own.function(**given)
     except UserError:
@@ -127,13 +128,13 @@ def _arguments(own: Own, known: Mapping[str, Any], options: Mapping[str, Any]) -
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in options:
         if name not in parameters and not takes_all:
-            wrong = unknown_name(f"key in [model.options], an argument of {own.reference}", name, parameters)
+            wrong = unknown_name(f"option, an argument of {own.reference},", name, parameters)
             raise UserError(wrong.what, hint=wrong.hint)
     given = {name: value for name, value in known.items() if name in parameters} | dict(options)
     for name, parameter in parameters.items():
         free = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if free and parameter.default is parameter.empty and name not in given:
-            hint = f"set model.options.{name}, or give it a default; classes and shape come from the data"
+            hint = f"set the option {name}, or give it a default; classes and shape come from the data"
             raise UserError(f"{own.reference} needs '{name}'", hint=hint)
     return given
 

@@ -1,20 +1,29 @@
-"""The float networks that can be quantized after training: a run's, a named one, a float ONNX file."""
+"""The float networks that can be quantized after training: a run's, a named one, an ONNX file, the user's own."""
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.data import Dataset, PixelMap, pixel_map
-from toolchain.train.models import Shape
+from toolchain.train.own.network import Shape, has_quantizers, plain_network
+from toolchain.train.own.source import find_own, make
+from toolchain.train.ptq.onnx_source import read_float_onnx
 from toolchain.train.runs import load_run
 
 NAMED = ("efficientnet-lite0",)
+_NAMED_TENSORS = 3  # in a message
+_OTHER_OPTIONS = "give the options that the network was trained with"
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,8 @@ class Source:
 
     Args:
         name: of the network.
-        model: (N, C, H, W) to (N, classes).
-        shape: (C, H, W) of an image.
+        model: (N, *shape) to (N, classes).
+        shape: of a sample, (C, H, W) of an image.
         pixels: how a pixel becomes an input value; None when nobody has said.
         data: what a run was trained on.
     """
@@ -36,23 +45,116 @@ class Source:
     data: Dataset | None = None
 
 
-def find_source(network: str) -> Source:
-    """The float network meant by the folder (or model.pt) of a run, or by a name.
+@dataclass(frozen=True)
+class Sample:
+    """What a network that says nothing about its inputs is to take.
+
+    Args:
+        shape: (C, H, W), (C, length) or (features,).
+        classes: None when nobody has said.
+        pixels: how a pixel becomes an input value; None for input values.
+    """
+
+    shape: tuple[int, ...]
+    classes: int | None
+    pixels: PixelMap | None
+
+
+def says_its_input(network: str | nn.Module) -> bool:
+    """Whether a network brings its input with it: that of a run, or a named one."""
+    return isinstance(network, str) and not is_onnx(network) and ":" not in network
+
+
+def is_onnx(network: str) -> bool:
+    """Whether ``network`` is the name of an ONNX file."""
+    return Path(network).suffix == ".onnx"
+
+
+def find_source(
+    network: str | nn.Module,
+    sample: Sample | None = None,
+    *,
+    weights: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Source:
+    """The float network meant by the folder (or model.pt) of a run, a name, an ONNX file, FILE.py:NAME, or a network.
+
+    Args:
+        network: what the user gave.
+        sample: what it takes, for a network that does not say it (`says_its_input`).
+        weights: a state dict for a network of the user's own.
+        options: arguments of its function.
 
     Raises:
-        UserError: no such network, or one that is quantized already.
+        UserError: no such network, one that is quantized already, or weights that do not fit.
     """
-    path = Path(network)
+    own = isinstance(network, nn.Module) or (not is_onnx(network) and ":" in network)
+    if not own and (weights is not None or options):
+        raise UserError(
+            "weights and options belong to a network of your own", hint="give FILE.py:NAME or package.module:NAME"
+        )
+    if own or (isinstance(network, str) and is_onnx(network)):
+        assert sample is not None
+        return _own(network, sample, weights, options or {}) if own else _onnx(Path(str(network)), sample)
+    path = Path(str(network))
     if path.name == "model.pt" or path.is_dir():
         return _run(path if path.is_dir() else path.parent)
     if network in NAMED:
-        return Source(network, efficientnet.pretrained(), efficientnet.SHAPE, efficientnet.PIXELS)
+        return Source(str(network), efficientnet.pretrained(), efficientnet.SHAPE, efficientnet.PIXELS)
     if path.suffix in (".pt", ".pth"):
         raise UserError(
             f"{network} says nothing about its architecture",
-            hint="give the folder of a run with train.float = true, or a named network: " + ", ".join(NAMED),
+            hint=f"name the code too, FILE.py:NAME --weights-file {network}, or give a float ONNX file",
         )
-    raise unknown_name("network", network, NAMED)
+    wrong = unknown_name("network", str(network), NAMED)
+    raise UserError(wrong.what, hint=f"{wrong.hint} (or the folder of a float run, FILE.onnx, FILE.py:NAME)")
+
+
+def _onnx(path: Path, sample: Sample) -> Source:
+    model, shape = read_float_onnx(path)
+    if prod(shape) != prod(sample.shape):
+        what = f"samples of shape {sample.shape} do not fit the network's input {shape}"
+        raise UserError(what, where=path.name)
+    return Source(path.stem, model, shape, sample.pixels)
+
+
+def _own(network: str | nn.Module, sample: Sample, weights: Path | None, options: Mapping[str, Any]) -> Source:
+    """A network of the user's own, with its weights."""
+    if isinstance(network, nn.Module):
+        model, name = network, type(network).__name__
+    else:
+        found = find_own(network)
+        model, name = make(found, sample.shape, sample.classes, options), Path(network).name
+    if has_quantizers(model):
+        raise UserError(f"{name} has quantizers already", hint="train it: model.name in a run file")
+    if weights is not None:
+        _load_weights(model, weights)
+    plain = plain_network(model, sample.shape, sample.classes or 1, name, copies=True)
+    return Source(name, plain, sample.shape, sample.pixels)
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    """Put the tensors of a state dict into ``model``; nothing else in the file is read."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        hint = f"write it with torch.save(network.state_dict(), '{path.name}')"
+        raise UserError(f"{path} holds more than tensors, or is no PyTorch file", hint=hint) from error
+    saved = saved.get("state_dict", saved) if isinstance(saved, dict) else saved
+    if not isinstance(saved, dict) or not all(isinstance(value, Tensor) for value in saved.values()):
+        raise UserError(f"{path} is no state dict", hint=f"torch.save(network.state_dict(), '{path.name}')")
+    own = model.state_dict()
+    for kind, names in (("lacks", own.keys() - saved.keys()), ("has besides", saved.keys() - own.keys())):
+        if names:
+            listed = ", ".join(f"'{name}'" for name in sorted(names)[:_NAMED_TENSORS])
+            raise UserError(f"{path} {kind} {listed} ({len(names)} tensors)", hint=_OTHER_OPTIONS)
+    for name, value in saved.items():
+        if value.shape != own[name].shape:
+            what = f"{path}: '{name}' is {tuple(value.shape)}, the network's {tuple(own[name].shape)}"
+            raise UserError(what, hint=_OTHER_OPTIONS)
+    model.load_state_dict(saved)
 
 
 def _run(folder: Path) -> Source:

@@ -1,0 +1,150 @@
+"""Float ONNX files as networks of layers: what onnxruntime computes, or a refusal that names the node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from toolchain.errors import UserError
+from toolchain.train.own.trace import layer_of
+from toolchain.train.ptq.onnx_source import read_float_onnx
+
+MAP, SIGNAL, ROW = (2, 8, 8), (2, 12), (12,)
+
+
+class File:
+    """Nodes one after the other, with random constants."""
+
+    def __init__(self, shape: tuple[int, ...], batch: int | str = "N") -> None:
+        self.rng = np.random.default_rng(0)
+        self.input = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, *shape])
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.last = "x"
+
+    def constant(self, value: Any) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), f"c{len(self.constants)}"))
+        return self.constants[-1].name
+
+    def weight(self, *shape: int) -> str:
+        return self.constant(self.rng.normal(size=shape).astype(np.float32))
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """A node that reads the last tensor and ``inputs``, or ``inputs`` alone if one of them is a tensor."""
+        known = {name for node in self.nodes for name in node.output}
+        read = inputs if known & set(inputs) else (self.last, *inputs)
+        self.nodes.append(
+            helper.make_node(op, read, [f"t{len(self.nodes)}"], name=f"{op.lower()}{len(known)}", **attributes)
+        )
+        self.last = self.nodes[-1].output[0]
+        return self.last
+
+    def save(self, path: Path, opset: int = 18) -> Path:
+        output = helper.make_tensor_value_info(self.last, TensorProto.FLOAT, None)
+        graph = helper.make_graph(self.nodes, "float", [self.input], [output], self.constants)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
+        return path
+
+
+def _ints(file: File, *values: int) -> str:
+    return file.constant(np.array(values, dtype=np.int64))
+
+
+def _norm(file: File) -> None:
+    variance = file.constant(np.array([0.5, 2.0], dtype=np.float32))
+    file.add("BatchNormalization", file.weight(2), file.weight(2), file.weight(2), variance, epsilon=0.1)
+
+
+def _residual(file: File) -> None:
+    start = file.add("Conv", file.weight(2, 2, 3, 3), file.weight(2), pads=[1, 1, 1, 1])
+    file.add("Relu")
+    file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("Add", start, file.last)
+
+
+def _concat(file: File) -> None:
+    start = file.add("Relu")
+    file.add("Concat", start, file.add("Conv", file.weight(3, 2, 1, 1)), axis=1)
+
+
+def _dense(file: File) -> None:
+    file.add("MatMul", file.weight(12, 5))
+    file.add("Add", file.last, file.weight(5))
+
+
+CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
+    "conv": (MAP, lambda f: f.add("Conv", f.weight(4, 1, 3, 2), f.weight(4), group=2, strides=[2, 1]), ["Conv2d"]),
+    "same upper": (MAP, lambda f: f.add("Conv", f.weight(3, 2, 2, 4), auto_pad="SAME_UPPER"), ["ZeroPad2d", "Conv2d"]),
+    "same lower": (MAP, lambda f: f.add("Conv", f.weight(3, 2, 3, 3), auto_pad="SAME_LOWER"), ["Conv2d"]),
+    "conv1d": (SIGNAL, lambda f: f.add("Conv", f.weight(3, 2, 5), pads=[2, 2], dilations=[1]), ["Conv1d"]),
+    "gemm": (ROW, lambda f: f.add("Gemm", f.weight(5, 12), f.weight(5), transB=1, alpha=0.5, beta=2.0), ["Linear"]),
+    "matmul": (ROW, _dense, ["Linear"]),
+    "norm": (MAP, _norm, ["BatchNorm2d"]),
+    "residual": (MAP, _residual, ["Conv2d", "ReLU", "Conv2d", "add"]),
+    "concat": (MAP, _concat, ["ReLU", "Conv2d", "cat"]),
+    "relu6": (MAP, lambda f: f.add("Clip", f.constant(np.float32(0)), f.constant(np.float32(6))), ["ReLU6"]),
+    "clip": (MAP, lambda f: f.add("Clip", f.constant(np.float32(-1)), f.constant(np.float32(1))), ["Hardtanh"]),
+    "leaky": (MAP, lambda f: f.add("LeakyRelu", alpha=0.25), ["LeakyReLU"]),
+    "max": (MAP, lambda f: f.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), ["MaxPool2d"]),
+    "average": (MAP, lambda f: f.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), ["AvgPool2d"]),
+    "average, pads out": (MAP, lambda f: f.add("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]), ["AvgPool2d"]),
+    "global": (MAP, lambda f: (f.add("GlobalAveragePool"), f.add("Flatten")), ["AdaptiveAvgPool2d", "Flatten"]),
+    "global max": (MAP, lambda f: f.add("GlobalMaxPool"), ["AdaptiveMaxPool2d"]),
+    "mean": (MAP, lambda f: f.add("ReduceMean", _ints(f, 2, 3), keepdims=0), ["AdaptiveAvgPool2d", "Flatten"]),
+    "mean1d": (SIGNAL, lambda f: f.add("ReduceMean", _ints(f, -1)), ["AdaptiveAvgPool1d"]),
+    "reshape": (MAP, lambda f: f.add("Reshape", _ints(f, 0, -1)), ["Flatten"]),
+    "squeeze": ((2, 1, 9), lambda f: f.add("Squeeze", _ints(f, 2)), ["Flatten"]),
+    "pad": (MAP, lambda f: f.add("Pad", _ints(f, 0, 0, 1, 2, 0, 0, 0, 1)), ["ZeroPad2d"]),
+    "softmax": (ROW, lambda f: (f.add("Gemm", f.weight(12, 3)), f.add("Identity")), ["Linear"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_becomes_the_layers_that_onnxruntime_agrees_with(name: str, tmp_path: Path) -> None:
+    """Reading compares both on random inputs; the fold of constants and a batch of one are read as well."""
+    shape, make, layers = CASES[name]
+    for batch in ("N", 1):
+        file = File(shape, batch)
+        make(file)
+        network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
+        nodes = [node for node in network.graph.nodes if node.op not in ("placeholder", "output")]  # type: ignore[union-attr]
+        kinds = []
+        for node in nodes:
+            layer = layer_of(network, node)  # type: ignore[arg-type]
+            kinds.append(type(layer).__name__ if layer is not None else node.target.__name__)
+        assert (found, kinds, network.training) == (shape, layers, False)
+
+
+def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
+    file = File(ROW)
+    file.add("Gemm", file.weight(12, 3))
+    file.add("Softmax")
+    network, _ = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert [str(node.target) for node in network.graph.nodes] == ["input", "gemm0", "output"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("shape", "make", "message"),
+    [
+        (MAP, lambda f: f.add("Sigmoid"), "Sigmoid cannot be quantized after training [float.onnx, node 'sigmoid0' ("),
+        (MAP, lambda f: f.add("Add", f.weight(1)), "it adds no tensors of one shape"),
+        (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
+        (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),
+        (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
+        (SIGNAL, lambda f: f.add("Conv", f.weight(1, 2, 2), auto_pad="SAME_UPPER"), "unequal pads [0, 1] of a signal"),
+        (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_is_refused_by_its_node(
+    shape: tuple[int, ...], make: Any, message: str, tmp_path: Path
+) -> None:
+    file = File(shape)
+    make(file)
+    with pytest.raises(UserError) as caught:
+        read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert message in str(caught.value) and "node '" in caught.value.where
