@@ -68,13 +68,14 @@ def place(graph: Graph, home: Path, *, compiled: bool = True, **more: Any) -> Pl
     return _placed(hardware, home, facts, _nothing if csim is None else streaming_accelerator(csim, facts), csim)
 
 
-def place_engine(graph: Graph, found: Program, home: Path) -> Placed:
-    """The engine ``found`` for ``graph`` on a board."""
+def place_engine(graph: Graph, found: Program, home: Path, *, simulated: bool = True) -> Placed:
+    """The engine ``found`` for ``graph`` on a board; without ``simulated`` nothing answers there."""
     facts = facts_of(graph, found)
     sources = generate_engine(found.shape, BEATS)  # of the largest image: the same for every network of a shape
     home.mkdir(parents=True, exist_ok=True)
     (home / facts["memory"]["file"]).write_bytes(found.memory.tobytes())
-    return _placed(graph, home, facts, engine_accelerator(EngineSim(graph, found, sources), facts))
+    run = engine_accelerator(EngineSim(graph, found, sources), facts) if simulated else _nothing
+    return _placed(graph, home, facts, run)
 
 
 def _placed(graph: Graph, home: Path, facts: dict[str, Any], run: Hardware, csim: CSim | None = None) -> Placed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from tests.deploy.conftest import CHECK
 from tests.deploy.placed import place_engine
 from tests.deploy.test_scripts import run_build
-from tests.engine.networks import inverted_residuals, residual_blocks
+from tests.engine.networks import conv, inverted_residuals, residual_blocks
 from tests.engine.test_csim import engine_for
+from tests.graphs import Builder
 from tests.onnx_models import conv_bn_relu
 from toolchain.deploy.mock import Board, BoardFault, installed
 from toolchain.deploy.package import deploy
@@ -26,6 +28,7 @@ from toolchain.flow.options import Search
 from toolchain.flow.stages import export
 from toolchain.ir.encode import encode, predictions, random_inputs
 from toolchain.ir.evaluate import evaluate
+from toolchain.ir.ops.products import MatVec
 
 pytestmark = pytest.mark.needs_gxx
 
@@ -103,3 +106,25 @@ def test_pointers_that_name_different_images_are_a_fault(tmp_path: Path) -> None
     board: Board = placed.board
     with pytest.raises(BoardFault, match=r"^the engine's pointers name different images$"):
         board.run({**registers, placed.facts["count"]["register"]: 1}, board.memory)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_index_left_to_the_host_is_that_of_the_networks_equal_ones(last: bool, tmp_path: Path) -> None:
+    """Outputs with the same weights are always equal; the network says which of them counts."""
+    net = Builder((8, 8, 3), 8, seed=2)
+    head = net.matvec(net.mulshift(net.global_sum(conv(net, net.input, 8, 3)), 8), 4)
+    graph = net.graph(net.argmax(head, last=last))
+    product = graph.nodes[-2]
+    assert isinstance(product, MatVec)
+    weight = product.weight.copy()
+    weight[:] = weight[0]
+    graph = replace(graph, nodes=(*graph.nodes[:-2], replace(product, weight=weight), graph.nodes[-1]))
+    found = cut(graph)
+    shape = engine_for([found], tile_depth=96)
+    placed = place_engine(graph, program(narrowed(found, shape.weight_bits), shape, {}), tmp_path, simulated=False)
+    images = random_inputs(graph.encoding, (40, *graph.input.shape))  # type: ignore[arg-type]
+    codes = evaluate(graph, encode(graph, images), taps=[head.name])[head.name]
+    expected = predictions(graph, evaluate(graph, encode(graph, images))[graph.output])
+    assert set(expected.tolist()) == {3 if last else 0}
+    with installed(placed.board), placed.network() as network:
+        np.testing.assert_array_equal(network._classes(codes), expected)

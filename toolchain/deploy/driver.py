@@ -423,15 +423,12 @@ class Accelerator:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Class (frames,) of each of `images`."""
-        scores = self.scores(images)
-        flat = scores.reshape(len(scores), -1)
-        single = self.facts["output"]["scale"] is None and flat.shape[1] == 1  # the class itself
-        return flat[:, 0] if single else flat.argmax(axis=1)
+        return self._classes(self.predict_codes(images))
 
     def top(self, images: np.ndarray, k: int = 5) -> list:
         """For each image the `k` best (class name, score), best first."""
-        scores = self.scores(images)
-        flat = scores.reshape(len(scores), -1)
+        codes = self.predict_codes(images)
+        flat = self._values(codes).reshape(len(codes), -1)
         best = np.argsort(-flat, axis=1, kind="stable")[:, :k]
         return [[(self.name(c), float(row[c])) for c in order] for row, order in zip(flat, best)]
 
@@ -441,10 +438,20 @@ class Accelerator:
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Real values (frames, H, W, C) of the answers; the codes where they stand for none."""
-        codes, output = self.predict_codes(images), self.facts["output"]
+        return self._values(self.predict_codes(images))
+
+    def _values(self, codes: np.ndarray) -> np.ndarray:
+        output = self.facts["output"]
         if output["scale"] is None:
             return codes
         return codes * np.array(output["scale"]) + np.array(output["offset"])
+
+    def _classes(self, codes: np.ndarray) -> np.ndarray:
+        flat = self._values(codes).reshape(len(codes), -1)
+        single = self.facts["output"]["scale"] is None and flat.shape[1] == 1  # the class itself
+        if single:
+            return flat[:, 0]
+        return flat.shape[1] - 1 - flat[:, ::-1].argmax(axis=1) if self.facts["output"]["last"] else flat.argmax(axis=1)
 
     def predict_codes(self, images: np.ndarray) -> np.ndarray:
         """Output codes int64 (frames, H, W, C) of `images`."""
@@ -520,9 +527,10 @@ class Accelerator:
         with np.load(path, allow_pickle=False) as stored:
             images, expected = stored["images"], stored["codes"]
             labels = stored.get("labels", None)
-        wrong = int((self.predict_codes(images) != expected).sum())
+        codes = self.predict_codes(images)
+        wrong = int((codes != expected).sum())
         found: dict[str, Any] = {"images": len(images), "codes": int(expected.size), "wrong_codes": wrong}
-        found["top1"] = None if labels is None else float((self.predict(images) == labels).mean())
+        found["top1"] = None if labels is None else float((self._classes(codes) == labels).mean())
         return found
 
     def benchmark(self, frames: int = 1000) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from toolchain.hls_templates.generate import End
 from toolchain.hls_templates.generate import ends as stream_ends
 from toolchain.ir.encode import host_rule, pixel_codes, worth_terms
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.types import Decoding, Encoding
 
 BASE_ADDRESS = 0xA000_0000
@@ -170,10 +171,15 @@ def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
 
 
 def output_facts(graph: Graph, answer: str) -> dict[str, Any]:
-    """Shape of the value ``answer`` and what its codes are worth, which is known of the graph's output."""
+    """Shape of the value ``answer`` and what its codes are worth, which is known of the graph's output.
+
+    Where an index of the largest is left to the host, ``last`` tells which of equal ones it is.
+    """
+    end = graph.nodes[-1]
     decoding: Decoding | None = graph.decoding if answer == graph.output else None
     return {
         "shape": list(graph.value(answer).shape),
+        "last": answer != graph.output and isinstance(end, ArgMax) and end.last,
         "scale": None if decoding is None else [float(v) for v in decoding.scale],
         "offset": None if decoding is None else [float(v) for v in decoding.offset],
     }
