@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 def finding_table(report: Report) -> Table:
     """A row a finding: units that share a line of a header share a row."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     units = defaultdict(list)
     for finding in report.findings:
         units[finding.rule, finding.where, finding.what].append(finding.unit)
-    table = Table("rule", "unit", "where", "what")
+    table = Table(
+        "rule", Column("unit", overflow="fold"), Column("where", no_wrap=True), Column("what", overflow="fold")
+    )
     for (rule, where, what), names in units.items():
         unit = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         table.add_row(rule, unit, where, what)
@@ -27,9 +29,9 @@ def finding_table(report: Report) -> Table:
 
 def distance_table(report: Report) -> Table:
     """A row a memory that one pipelined loop loads and stores."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("memory", "unit", "loop", "iterations apart")
+    table = Table("memory", Column("unit", overflow="fold"), Column("loop", no_wrap=True), "iterations apart")
     for row in report.distances:
         table.add_row(row.memory, row.unit, row.where, "not stated" if row.apart is None else str(row.apart))
     return table
