@@ -295,9 +295,16 @@ MEMORY = (
         "distance",
         LOOP,
         "unit",
-        "DEPENDENCE asks for 8 iterations, 'kept' is stated 4 apart",
+        "DEPENDENCE of 'kept' asks for 8 iterations, 4 are stated",
         (_STORED, _STORED.replace("16", "4")),
         _in_front("        FPGAFLOW_CYCLE(1);", "#pragma HLS DEPENDENCE variable=kept type=inter false"),
+    ),
+    _plant(
+        "distance",
+        LOOP,
+        "unit",
+        "DEPENDENCE of 'sums', which is not loaded and stored",
+        _in_front("        FPGAFLOW_CYCLE(1);", "#pragma HLS DEPENDENCE variable=sums type=inter false"),
     ),
     _plant(
         "inner-array",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import pytest
 
@@ -46,5 +47,6 @@ def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends():
     assert ends == ENDS
 
 
-def test_an_engine_breaks_only_the_known_rules():
-    assert by_rule(lint(generate_engine(SHAPE, 1)).findings) == ENGINE
+@pytest.mark.parametrize("changes", [{}, {"filters": False, "pools": False}, {"in_blocks": 3}, {"weight_bits": 8}])
+def test_an_engine_breaks_only_the_known_rules(changes):
+    assert by_rule(lint(generate_engine(replace(SHAPE, **changes), 1)).findings) == ENGINE

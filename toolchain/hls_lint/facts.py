@@ -81,6 +81,8 @@ class Loop:
     """Whether the loop around it holds nothing else."""
     guarded: bool
     """Whether it stands below an ``if`` of a run-time value."""
+    dependences: tuple[tuple[Pragma, Place | None], ...] = ()
+    """Its DEPENDENCE pragmas, each with the memory that it means."""
     counted: bool = False
     """Whether the C simulation counts its cycles."""
 

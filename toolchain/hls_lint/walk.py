@@ -149,31 +149,31 @@ class Walk:
     def _place_pragma(self, pragma: Pragma, function: Any) -> None:
         """Note which arrays are split into registers and which ports share a bundle."""
         if pragma.name == "INTERFACE" and "m_axi" in {*pragma.flags, pragma.get("mode")}:
-            place = self._named(pragma.get("port"), function)
+            place = self._named(pragma.get("port"))
             if place is not None:
                 self.state.facts.bundles[place] = pragma.get("bundle", pragma.get("port"))
-        place = self._named(pragma.get("variable"), function) if pragma.get("variable") else None
+        place = self._named(pragma.get("variable")) if pragma.get("variable") else None
         if place is not None:
             self.state.facts.arrange(place.array, pragma)
         if pragma.name == "ARRAY_PARTITION" and "." in pragma.get("variable"):
             self._split_member(pragma, function)
 
     def _split_member(self, pragma: Pragma, function: Any) -> None:
-        place = self._named(pragma.get("variable"), function)
+        place = self._named(pragma.get("variable"))
         if place is not None and place.root in self.state.words:
             self.state.odd("split-word", f"'{place}' is part of a stream's word, which is one piece", function)
 
-    def _named(self, name: str, function: Any) -> Place | None:
-        """The place that a pragma in ``function`` means by ``name``: a variable of it, else a member, else a table."""
+    def _named(self, name: str) -> Place | None:
+        """The place that a pragma of this function means by ``name``: a variable, else a member, else a table."""
         first, *rest = name.split(".")
-        place = self._variable(first, function)
+        place = self._variable(first)
         if place is None and self.state.this.place is not None:
             place = self.state.this.place.part(first)
         for step in rest:
             place = place.part(step) if place is not None else None
         return place
 
-    def _variable(self, name: str, function: Any) -> Place | None:
+    def _variable(self, name: str) -> Place | None:
         key = self.state.locals.get((self.state.stack[-1], name))
         value = self.state.scope.get(key) if key is not None else None
         return value.place if value is not None else self.state.tables.get(name)
@@ -297,6 +297,7 @@ class Walk:
             alone=outer is not None and state.alone.get(cursor.hash, False),
             guarded=guards > 0,
         )
+        loop.dependences = tuple((p, self._named(p.get("variable"))) for p in loop.pragmas if p.name == "DEPENDENCE")
         if not state.constant:
             state.facts.loops.append(loop)
         state.loop = loop

@@ -42,7 +42,8 @@ def _apart(project: Project, loop: Loop, place: Place) -> int | None:
 
 
 def _distance(project: Project) -> Found:
-    for (loop, place), (unit, apart) in carried(project).items():
+    found = carried(project)
+    for (loop, place), (unit, apart) in found.items():
         where = str(loop.where)
         store = project.facts.recurrences.get((loop, place))
         if apart is None:
@@ -50,18 +51,19 @@ def _distance(project: Project) -> Found:
         elif store is not None and apart < RECURRENCE:
             yield unit, str(store), f"'{place}' is stored from its own word of the iteration before: II is 2"
     for loop in project.facts.loops:
-        for pragma in loop.pragmas:
-            if pragma.name == "DEPENDENCE":
-                yield from _dependence(project, loop, pragma)
+        for pragma, memory in loop.dependences:
+            yield from _dependence(loop, pragma, found.get((loop, memory.array)) if memory is not None else None)
 
 
-def _dependence(project: Project, loop: Loop, pragma: Pragma) -> Found:
+def _dependence(loop: Loop, pragma: Pragma, found: tuple[str, int | None] | None) -> Found:
     """A pragma that denies a dependence, or says how far it reaches, is as true as what the simulation checks."""
     between = "inter" in {*pragma.flags, pragma.get("type")}
     least = int(pragma.get("distance") or (FAR_APART if between else 1))
-    for (at, place), (unit, apart) in carried(project).items():
-        if at is loop and apart is not None and apart < least:
-            yield unit, str(loop.where), f"DEPENDENCE asks for {least} iterations, '{place}' is stated {apart} apart"
+    name = f"DEPENDENCE of '{pragma.get('variable')}'"
+    if found is None:
+        yield loop.unit, str(loop.where), f"{name}, which is not loaded and stored"
+    elif found[1] is not None and found[1] < least:
+        yield loop.unit, str(loop.where), f"{name} asks for {least} iterations, {found[1]} are stated"
 
 
 def _inner(project: Project) -> Found:
