@@ -42,6 +42,7 @@ struct BitPlanes {
         }
 #else
         for (int l = 0; l < simd; l++) {
+#pragma HLS UNROLL
             sum += weight[l] * block[l];
         }
 #endif

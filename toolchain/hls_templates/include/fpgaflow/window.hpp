@@ -46,7 +46,7 @@ struct WindowShape {
 template <class Config>
 struct SerialApart {
     typedef WindowShape<Config> Shape;
-    static constexpr int slow = Shape::taps >= Config::stride_w;  // than the reads
+    static constexpr bool slow = Shape::taps >= Config::stride_w;  // than the reads
     // Column x * stride_w - pad_left + kw * dilation_w is stored in cycle column * blocks of its row.
     static constexpr int load = Shape::row_words + Shape::taps - 1 +
                                 (Config::pad_left - (Config::kernel_w - 1) * Config::dilation_w) * Shape::blocks -
@@ -54,7 +54,9 @@ struct SerialApart {
     static constexpr int last = larger(0, (Config::out_width - 1) * Config::stride_w - Config::pad_left);
     static constexpr int store = slow ? Shape::taps - Config::kernel_w + Shape::blocks + last * Shape::blocks
                                       : (Config::out_width - 1) * Shape::taps * Shape::blocks - Config::kernel_w + 1;
-    static constexpr int value = larger(1, smaller(load, store));
+    // A row above the kernel's last one is stored a row of words earlier and loaded `kernel_w` cycles earlier.
+    static constexpr int rows = (Config::kernel_h - 1) * larger(0, Config::kernel_w - Shape::row_words);
+    static constexpr int value = larger(1, smaller(load, store) - rows);
 };
 
 template <class Config>
