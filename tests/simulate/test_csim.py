@@ -322,8 +322,9 @@ def test_testbench_passes_with_the_vendors_headers_alone(tmp_path):
     write_files(files, tmp_path)
     sources = [path for path in files if path.endswith(".cpp")]
     (tmp_path / "all.cpp").write_text("".join(f'#include "{path}"\n' for path in sources))
-    flags = ["-std=c++14", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-label"]
-    flags += ["-Iinclude", "-Isrc", "-Ihost", "-Itb", "-I."]
+    flags = re.findall(r"tb\.cflags=(.*)", files["hls_config.cfg"])[0].split()
+    assert "-DFPGAFLOW_HARDWARE" in flags  # the types that are synthesized
+    flags += ["-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-label", "-I."]
     command = ["g++", *flags, "-isystem", str(compiler.ap_types()), "all.cpp", "-o", "testbench"]
     subprocess.run(command, cwd=tmp_path, check=True)
     done = subprocess.run(["./testbench"], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -30,6 +30,9 @@ TESTBENCH_CODES = 1 << 14
 
 MAX_TESTBENCH_FRAMES = 3
 
+CLOCK_UNCERTAINTY = 27
+"""Percent of the clock's period that Vitis HLS leaves to placement and routing: its default (AMD UG1399), stated."""
+
 
 class Target(Protocol):
     """What the generator needs to know of a board."""
@@ -191,6 +194,8 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         "part": board.part,
         "clock_mhz": f"{clock_mhz:g}",
         "period": f"{1000 / clock_mhz:.3f}",
+        "uncertainty": CLOCK_UNCERTAINTY,
+        "scheduled": f"{10 * (100 - CLOCK_UNCERTAINTY) / clock_mhz:.2f}",
         "nodes": units,
         "streams": sorted({s.index: s for s in streams(graph).values()}.values(), key=lambda s: s.index),
         "ends": (reader, writer),

@@ -30,7 +30,7 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.units.table import schedule
 
 MIN_DEPTH = 2
-PIPELINE_WORDS = 16  # words that a stalled pipeline keeps until the next ones come; assumption: at most 16 stages
+PIPELINE_WORDS = 32  # words that a stalled pipeline keeps until the next ones come; assumption: at most 32 stages
 
 
 def size_fifos(graph: Graph) -> Graph:

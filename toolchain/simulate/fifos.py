@@ -21,7 +21,7 @@ from toolchain.resources import Resources
 from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
 from toolchain.units.fabric_costs import fifo
 
-MOST_STAGES = 16
+MOST_STAGES = 32
 """Deepest pipeline for which depths are tried: everywhere, and only where the unit multiplies."""
 
 SMALL_STEPS = (MIN_DEPTH, 16, 32, 64, 128, 256)

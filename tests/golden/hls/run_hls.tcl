@@ -11,7 +11,8 @@ foreach stage {csim csynth cosim export} {
 }
 if {[llength $stages] == 0} { set stages csynth }
 
-set flags "-std=c++14 -I$hls/include -I$hls/src -I$hls/host -I$hls/tb"
+# csim computes in the types that csynth builds.
+set flags "-std=c++14 -DFPGAFLOW_HARDWARE -I$hls/include -I$hls/src -I$hls/host -I$hls/tb"
 open_project -reset vitis_project
 set_top tiny
 add_files [file join $hls "src/top.cpp"] -cflags $flags
@@ -22,6 +23,7 @@ add_files -tb [file join $hls tb/testbench.cpp] -cflags $flags
 open_solution -reset -flow_target vivado solution
 set_part "xczu3eg-sbva484-1-i"
 create_clock -period 4.000 -name default
+set_clock_uncertainty 27%
 config_interface -m_axi_addr64
 
 foreach stage $stages {
