@@ -48,7 +48,7 @@ Wide difference_product(A d, A a, B b) {
 
 #else
 
-// Nothing binds this product and nothing may reorder the sums: so Vitis HLS matches it with its addition.
+// Nothing binds these products and nothing may reorder their sums: so Vitis HLS can match them with their additions.
 template <class Wide, class A, class B>
 Wide cascaded(A a, B b, Wide sum) {
 #pragma HLS INLINE
@@ -56,14 +56,11 @@ Wide cascaded(A a, B b, Wide sum) {
     return static_cast<Wide>(sum + Factor<Wide, A>(a) * Factor<Wide, B>(b));
 }
 
-// The cost model counts the difference in LUTs, so the product may be bound.
 template <class Wide, class A, class B>
 Wide difference_product(A d, A a, B b) {
 #pragma HLS INLINE
     const A word = static_cast<A>(d - a);
-    const Wide wide = Factor<Wide, A>(word) * Factor<Wide, B>(b);
-#pragma HLS BIND_OP variable=wide op=mul impl=dsp
-    return wide;
+    return static_cast<Wide>(Factor<Wide, A>(word) * Factor<Wide, B>(b));
 }
 
 #endif

@@ -114,6 +114,7 @@ matvec_loop:
         value_t block[Config::simd];
 #pragma HLS ARRAY_PARTITION variable=block complete dim=1
         if (j == 0) {
+            FPGAFLOW_STORED(Config::id, "vector", i, input_blocks);
             const Lanes<typename Config::in_t, Config::simd> word = in.read();
             for (int l = 0; l < Config::simd; l++) {
 #pragma HLS UNROLL
@@ -121,6 +122,7 @@ matvec_loop:
                 block[l] = static_cast<value_t>(word.v[l]);
             }
         } else {
+            FPGAFLOW_LOADED(Config::id, "vector", i, input_blocks);
             for (int l = 0; l < Config::simd; l++) {
 #pragma HLS UNROLL
                 block[l] = vector[i][l];

@@ -57,7 +57,7 @@ threshold_loop:
                 count += value >= thresholds[entry(c, Config::threshold_blocks)][entry(l, Config::threshold_lanes)][t];
             }
             const step_t size = step[entry(c, Config::step_blocks)][entry(l, Config::step_lanes)];
-            const span_t span = Factor<span_t, step_t>(size) * Factor<span_t, count_t>(count);
+            const span_t span = Multiplier<false>::template product<span_t>(size, count);  // steps are 1 or 2
             const start_t first = start[entry(c, Config::start_blocks)][entry(l, Config::start_lanes)];
             const code_t code = static_cast<code_t>(Factor<code_t, start_t>(first) + Factor<code_t, span_t>(span));
             result.v[l] = typename Config::out_t(code);
