@@ -493,12 +493,12 @@ class Accelerator:
 
     def _start(self, pair: _Pair, frames: int) -> None:
         offsets, count = self.map["registers"], self.facts["count"]
+        if not self.registers.read(offsets["CTRL"]) & IDLE:
+            raise BoardError(f"the accelerator is busy before its start: {self.state()}")
         for name, address in pair.addresses.items():
             self.registers.write(offsets[name], int(address) & 0xFFFFFFFF)
             self.registers.write(offsets[name] + 4, int(address) >> 32)
         self.registers.write(offsets[count["register"]], count["value"] or frames)
-        if not self.registers.read(offsets["CTRL"]) & IDLE:
-            raise BoardError(f"the accelerator is busy before its start: {self.state()}")
         self.registers.write(offsets["CTRL"], START)
         self._until = time.monotonic() + (self.timeout or 1.0 + 10.0 * self._expected(frames))
         self._frames = frames
@@ -582,6 +582,8 @@ def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict
     found["validation"] = network.validate()
     found["benchmark"] = network.benchmark(frames)
     if images is not None:
+        if len(labels) != len(images):
+            raise BoardError(f"{len(images)} images and {len(labels)} labels")
         classes = network.predict(images)
         found["accuracy"] = {"images": len(classes), "top1": float((classes == labels).mean())}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
@@ -607,7 +609,7 @@ def main() -> int:
         )
         with Accelerator(batch=options.batch) as network:
             found = measure(network, images, labels, options.frames)
-    except (BoardError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError) as error:  # PYNQ's own too
         sys.stderr.write(f"accelerator.py: {error}\n")
         return 2
     Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -202,7 +202,7 @@ def hardware_handoff(facts: Mapping[str, Any], *, registers: Mapping[str, int] |
     offsets = dict(facts["registers"] if registers is None else registers)
     wide = {name: offsets.pop(name) for name in facts["ports"] if name in offsets}
     for name, at in wide.items():
-        offsets |= {f"{name}_1": at, f"{name}_2": at + 4}
+        offsets.update({f"{name}_1": at, f"{name}_2": at + 4})
     fields = "".join(
         f'<REGISTER NAME="{name}"><PROPERTY NAME="DESCRIPTION" VALUE=""/>'
         f'<PROPERTY NAME="ADDRESS_OFFSET" VALUE="{at}"/><PROPERTY NAME="SIZE" VALUE="32"/></REGISTER>\n'
