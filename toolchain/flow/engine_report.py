@@ -13,7 +13,14 @@ from toolchain.engine.layers import Pass
 from toolchain.engine.timing import Timing, timings
 from toolchain.flow.engine_found import Found
 from toolchain.flow.records import ModelRecord, SimulationRecord
-from toolchain.flow.summary import accuracy_facts, node_facts, usage_facts, verification_facts, verification_notes
+from toolchain.flow.summary import (
+    DEPLOY,
+    accuracy_facts,
+    node_facts,
+    usage_facts,
+    verification_facts,
+    verification_notes,
+)
 from toolchain.report.data import Bound, Estimate, ModelFacts, NodeFacts, Report, SolverFacts, Step
 from toolchain.resources import Resources
 
@@ -57,6 +64,7 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
                 title="Synthesize with Vitis HLS",
                 command="mkdir -p vitis && cd vitis && vitis_hls -f ../hls/run_hls.tcl",
             ),
+            DEPLOY,
         ),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},
         source=digest,

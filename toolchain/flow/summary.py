@@ -40,6 +40,9 @@ from toolchain.units.matvec import group_steps
 from toolchain.units.totals import boundary_lanes, cost, graph_cost, graph_cycles, reader_cost, writer_cost
 from toolchain.units.zeros import zero_weight_luts
 
+DEPLOY = Step(title="Make scripts to the bitstream and a driver for the board", command="fpgaflow deploy .")
+"""What every build goes on with."""
+
 
 def make_report(
     graph: Graph,
@@ -90,6 +93,7 @@ def make_report(
                 command="mkdir -p vitis && cd vitis && vitis_hls -f ../hls/run_hls.tcl csynth",
             ),
             Step(title="Synthesize with Vitis 2024 or newer", command="cd hls && bash run.sh csynth"),
+            DEPLOY,
         ),
         tool={"fpgaflow": __version__, "g++": simulation.compiler},
         source=digest,
