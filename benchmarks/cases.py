@@ -28,6 +28,7 @@ import numpy as np
 from rich.markup import escape
 
 from benchmarks.common import RESULTS, Row, conditions, print_rows
+from tests.verdicts import given
 from toolchain.errors import FlowError
 from toolchain.files import write_text
 from toolchain.frontend.agreement import compare
@@ -86,8 +87,9 @@ def case_row(path: Path, root: Path, count: int) -> Row:
     """What became of one file."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checked = run("check", str(path), cwd=folder)
-        exported = run("export", str(path), "--out", str(folder / "build"), "--count", str(count), cwd=folder)
+        checked = run("check", str(path), *pixels(path), cwd=folder)
+        options = (*pixels(path), "--out", str(folder / "build"), "--count", str(count))
+        exported = run("export", str(path), *options, cwd=folder)
         found, verdict = judged(path, checked, exported, folder)
     return {
         "case": str(path.parent.relative_to(root)),
@@ -99,6 +101,11 @@ def case_row(path: Path, root: Path, count: int) -> Row:
         "found": found,
         "verdict": verdict,
     }
+
+
+def pixels(path: Path) -> tuple[str, ...]:
+    """What a user says of a file that says nothing of its input."""
+    return ("--pixel-scale", "1/255") if given(path) is not None else ()
 
 
 def run(*arguments: str, cwd: Path) -> Ended:
@@ -136,7 +143,7 @@ def judged(path: Path, checked: Ended, exported: Ended, folder: Path) -> tuple[s
         if checked.code == 2:
             reason = checked.last_line.partition("): ")[2] or checked.last_line
             return exported.last_line, "refused" if reason.split(" [")[0] in exported.last_line else "WRONG"
-        lowered = run("lower", str(path), "--out", str(folder / "build"), cwd=folder)
+        lowered = run("lower", str(path), *pixels(path), "--out", str(folder / "build"), cwd=folder)
         if lowered.code:
             return f"check passes it, export: {exported.last_line}", "WRONG"
         same, text = compared(path, folder / "build")
@@ -158,8 +165,8 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
     except FlowError as error:
         return False, str(error)
     shape = tuple(max(size, 1) for size in model.layout.onnx_shape(1))[1:]
-    pixels = model.layout.to_ir(np.random.default_rng(7).integers(0, 256, (2, *shape), dtype=np.uint8)[:1])
-    images = pixels if byte_input(model) else (pixels / np.float32(255)).astype(np.float32)
+    drawn = model.layout.to_ir(np.random.default_rng(7).integers(0, 256, (2, *shape), dtype=np.uint8)[:1])
+    images = drawn if byte_input(model) else (drawn / np.float32(255)).astype(np.float32)
     real = decode(graph, evaluate(graph, encode(graph, images))[graph.output])
     values = model.layouts[model.output].from_ir(real).ravel()
     first, total = np.array(expected["first"]), float(expected["sum"])

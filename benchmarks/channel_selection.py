@@ -28,7 +28,7 @@ from toolchain.passes.pipeline import to_hardware
 from toolchain.plan import Lanes, Plan
 from toolchain.simulate.cycles import steady_interval
 from toolchain.train.budgets import shrink
-from toolchain.train.data import Dataset, load, pixel_map
+from toolchain.train.data import Dataset, input_map, load
 from toolchain.train.methods.qcqp import channel_program
 from toolchain.train.models import build
 from toolchain.train.selection.program import ChannelProgram, Choice
@@ -133,12 +133,12 @@ def _network(config: RunConfig, data: Dataset) -> nn.Module:
     torch.manual_seed(0)
     network = build(config, data.shape, data.classes)
     with torch.no_grad():
-        network.train()(torch.from_numpy(pixel_map(data, config.data.normalize).apply(data.train_x[:64])))
+        network.train()(torch.from_numpy(input_map(data, config.data.normalize).apply(data.train_x[:64])))
     return network.eval()
 
 
 def _lowered(network: nn.Module, data: Dataset) -> Graph:
-    pixels = pixel_map(data, "unit")
+    pixels = input_map(data, "unit")
     images = torch.from_numpy(pixels.apply(data.test_x[:GATE_IMAGES]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

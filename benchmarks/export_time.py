@@ -91,7 +91,7 @@ def prepared(folder: Path) -> list[Case]:
         cases.append(Case(network.name, model, ("--architecture", "streaming", "--images", str(pixels))))
     model = Path(os.environ.get("FPGAFLOW_DATA", "")) / "models" / f"{ENGINE}.onnx"
     if model.is_file():
-        cases.append(Case(ENGINE, model.resolve(), ("--architecture", "engine")))
+        cases.append(Case(ENGINE, model.resolve(), ("--architecture", "engine", "--pixel-scale", "1/255")))
     return cases
 
 
@@ -195,7 +195,7 @@ def stage_times(model: Path, pixels: Path, out: Path) -> dict[str, Spent]:
     graph, files = design.hardware, texts(generated.project.files)
     _, spent[COLD] = timed(lambda: build(graph, files, jobs=threads, frames=IMAGES))
     csim, spent[CACHED] = timed(lambda: build(graph, files, jobs=threads, frames=IMAGES))
-    codes = encode(graph, generated.images(Check(images=pixels, count=None)).x)
+    codes = encode(graph, generated.images(Check(images=pixels, count=0)).x)
     found, spent["simulate"] = timed(lambda: csim.run(codes, threads=threads))
     expected, spent["compare"] = timed(lambda: evaluate(graph, codes)[graph.output])
     if not np.array_equal(found, expected):

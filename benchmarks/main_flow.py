@@ -112,7 +112,7 @@ def main() -> None:
         report = None
         if (folder / "model.onnx").is_file():
             report = export(
-                folder / "model.onnx", options.builds / name, Search(), Check(count=options.count), overwrite=True
+                folder / "model.onnx", options.builds / name, Search(), Check(count=options.count or 0), overwrite=True
             )
         float_run = options.runs / f"{name.rsplit('-', 1)[0]}-float" / "metrics.json"
         rows[name] = row(name, metrics, float_run, report) | conditions()

@@ -206,7 +206,15 @@ def main() -> int:
             for tree, path in trees.items():
                 cache = folder / tree
                 cache.mkdir(exist_ok=True)
-                command = ["export", str(model.resolve()), "--out", str(cache / "build"), *options]
+                command = [
+                    "export",
+                    str(model.resolve()),
+                    "--pixel-scale",
+                    "1/255",
+                    "--out",
+                    str(cache / "build"),
+                    *options,
+                ]
                 peak = measured(path.resolve(), command, cache, limit, space)
                 found[tree] = conditions() | {
                     "network": network,

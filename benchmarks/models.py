@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import Row, conditions, print_rows, timed
+from tests.verdicts import given
 from toolchain.boards import load_board
 from toolchain.errors import UserError
 from toolchain.files import write_bytes, write_text
@@ -117,8 +118,8 @@ def finn_wheel(folder: Path) -> Path:
 def data_of(case: Case, folder: Path, model: ModelFile) -> tuple[np.ndarray, np.ndarray | None]:
     """Images (N, H, W, C) and labels; random pixels without labels where there is no data set."""
     if model.layout.shape == (28, 28, 1):
-        pixels, classes = load_test("mnist")
-        return model.layout.to_ir(pixels), classes
+        test = load_test("mnist")
+        return model.layout.to_ir(test.x), test.y
     if case.name.startswith("kws"):
         table = np.load(folder / "kws" / "gscv2_mfcc_int8_1000.npz")
         return model.layout.to_ir(table["x"].astype(np.float32) * table["input_scale"]), table["y"]
@@ -153,8 +154,8 @@ def built(path: Path, model: ModelFile, x: np.ndarray, seconds: float | None) ->
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "x.npy", x)
         folder = Path(name) / "build"
-        check = Check(images=Path(name) / "x.npy", qonnx_images=0)
-        report, spent = timed(lambda: export(path, folder, Search(time_limit=120), check))
+        check = Check(images=Path(name) / "x.npy", qonnx_images=0, count=0)
+        report, spent = timed(lambda: export(path, folder, Search(time_limit=120), check, given=given(path)))
         row: Row = {
             "csim_mismatches": report.verification.csim_mismatches,
             "csim_images": len(x),
@@ -219,7 +220,7 @@ def row_of(case: Case, folder: Path, seconds: float | None) -> Row:
 
     def lowered() -> tuple[ModelFile, Graph]:
         model = read_qonnx(path)
-        return model, to_integer(model.graph, chosen_encoding(model, None)[0])
+        return model, to_integer(model.graph, chosen_encoding(model, given(path))[0])
 
     (model, integer), spent = timed(lowered)
     row: Row = {

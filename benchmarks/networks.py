@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from toolchain.config.run import parse_config
 from toolchain.export.qonnx import export_qonnx, input_metadata
-from toolchain.train.data import PixelMap
+from toolchain.train.inputs import PixelMap
 from toolchain.train.models import Shape, build
 
 SEED = 0

@@ -11,6 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray
+PIXELS = {"fpgaflow.input": '{"pixel": {"scale": ["1/255"], "offset": ["0"]}}'}
+"""Metadata of a network that reads pixel / 255."""
 
 
 class Net:

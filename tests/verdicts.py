@@ -7,16 +7,28 @@ from pathlib import Path
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.inputs import chosen_encoding
+from toolchain.frontend.metadata import INPUT
+from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import UNIT_PIXEL, InputType
 from toolchain.lowering.pipeline import to_integer
+
+
+def given(path: Path) -> InputType | None:
+    """Pixels, as a user would state them, where the file ``path`` says nothing of its input."""
+    try:
+        file = load_onnx(path)
+    except UserError:
+        return None
+    return None if INPUT in file.metadata or file.datatypes.get(file.input) else UNIT_PIXEL
 
 
 def lowered(path: Path) -> tuple[ModelFile, Graph] | UserError:
     """The file ``path`` and its integer network as the export makes them, or why it refuses."""
     try:
         model = read_qonnx(path)
-        return model, to_integer(model.graph, chosen_encoding(model, None)[0])
+        return model, to_integer(model.graph, chosen_encoding(model, given(path))[0])
     except UserError as error:
         return error
 
@@ -35,7 +47,7 @@ def demand_verdict(path: Path, fault: UserError | None) -> None:
     The reason is the same, and the node where it is one node's.
     """
     try:
-        found = check(path)
+        found = check(path, given(path))
     except UserError as error:
         assert fault is not None, f"the check alone refuses the file: {error}"
         assert str(fault) == str(error)

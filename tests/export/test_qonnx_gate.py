@@ -21,7 +21,7 @@ from toolchain.errors import VerificationError
 from toolchain.export import qonnx as export
 from toolchain.export.gate import check_equal, predict
 from toolchain.export.qonnx import export_qonnx, input_metadata, to_qonnx
-from toolchain.train.data import PixelMap
+from toolchain.train.inputs import PixelMap
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.models import build
 

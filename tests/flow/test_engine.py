@@ -15,6 +15,8 @@ from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
 
+PIXELS = ("--pixel-scale", "1/255")
+
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
@@ -39,7 +41,7 @@ def run(monkeypatch, capsys, tmp_path):
 def test_an_engine_build_is_exact_and_its_stages_run_again(run, tmp_path: Path) -> None:
     """Export, simulate and report; exploring anew makes a streaming build of it."""
     model = conv_bn_relu(tmp_path / "net.onnx")
-    code, _, _ = run("export", str(model), "--out", "b", "--images", "x.npy", "--architecture", "engine")
+    code, _, _ = run("export", str(model), *PIXELS, "--out", "b", "--images", "x.npy", "--architecture", "engine")
     report = json.loads((tmp_path / "b" / "report.json").read_text())
     record = json.loads((tmp_path / "b" / "engine.json").read_text())
 
@@ -62,7 +64,7 @@ def test_an_engine_build_is_exact_and_its_stages_run_again(run, tmp_path: Path) 
 @pytest.mark.needs_gxx
 def test_auto_takes_the_faster_architecture_and_says_why(run, tmp_path: Path) -> None:
     model = conv_bn_relu(tmp_path / "net.onnx")
-    code, _, _ = run("export", str(model), "--out", "b", "--images", "x.npy", "--architecture", "auto")
+    code, _, _ = run("export", str(model), *PIXELS, "--out", "b", "--images", "x.npy", "--architecture", "auto")
     report = json.loads((tmp_path / "b" / "report.json").read_text())
     (note,) = [note for note in report["notes"] if note.startswith("auto chose")]
 

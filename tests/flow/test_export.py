@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.onnx_models import Net, bipolar, conv_bn_relu, depthwise, few_bits_qdq, multi_threshold, residual
+from tests.onnx_models import PIXELS, Net, bipolar, conv_bn_relu, depthwise, few_bits_qdq, multi_threshold, residual
 from toolchain.cli import main
 from toolchain.flow import project, streaming
 from toolchain.ir.store import load
@@ -65,6 +65,7 @@ def one_line(error: str) -> str:
 def small_lenet(path: Path) -> Path:
     """Pixels into a convolution, padded max pool, flatten, two linear layers."""
     net = Net((1, 1, 9, 9), seed=8)
+    net.metadata = PIXELS
     x = net.quant(net.add("Relu", net.conv("x", net.weight(4, 1, 3, 3))), 4, 0.1, signed=0)
     x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0])
     x = net.quant(net.add("Relu", net.linear(net.add("Flatten", x), 36, 10)), 2, 0.2, signed=0)
@@ -110,7 +111,9 @@ def test_report_has_the_keys_scripts_read(model, run, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (10, 3, 8, 8), dtype=np.uint8)
     np.save(tmp_path / "x.npy", images)
     np.save(tmp_path / "y.npy", np.zeros(10, dtype=np.int64))
-    code, _, error = run("export", "net.onnx", "--out", "b", "--images", "x.npy", "--labels", "y.npy")
+    code, _, error = run(
+        "export", "net.onnx", "--out", "b", "--pixel-scale", "1/255", "--images", "x.npy", "--labels", "y.npy"
+    )
     first = json.loads((tmp_path / "b" / "report.json").read_text())
 
     assert code == 0, error
@@ -161,7 +164,7 @@ def test_lower_prints_the_integer_network(model, run, tmp_path):
             "images of shape (3, 8, 9) do not fit the network's input (3, 8, 8) [wide.npy]",
         ),
         (
-            ["export", "net.onnx", "--images", "int.npy"],
+            ["export", "net.onnx", "--pixel-scale", "1/255", "--images", "int.npy"],
             "images reach 256..256, the input takes 0..255",
         ),
         (["export", "net.onnx", "--images", "nan.npy"], "the images hold NaN or infinity"),
@@ -306,7 +309,7 @@ def test_a_unit_that_is_wrong_beyond_the_images_never_exits_0(model, run, tmp_pa
 
     monkeypatch.setattr(streaming, "generate", sabotage)
     np.save(tmp_path / "black.npy", np.zeros((2, 3, 8, 8), dtype=np.uint8))
-    code, _, error = run("export", "net.onnx", "--images", "black.npy", "--out", "b")
+    code, _, error = run("export", "net.onnx", "--pixel-scale", "1/255", "--images", "black.npy", "--out", "b")
     found = json.loads((tmp_path / "b" / "report.json").read_text())["verification"]
 
     assert code == 3

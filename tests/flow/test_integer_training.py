@@ -25,7 +25,7 @@ from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches
-from toolchain.train.data import Dataset, load, pixel_map
+from toolchain.train.data import Dataset, input_map, load
 from toolchain.train.niti.checks import IntegerOnly
 from toolchain.train.niti.freeze import freeze, run_frozen
 from toolchain.train.niti.inputs import input_format, to_block
@@ -235,7 +235,7 @@ def test_pixels_become_mantissas_by_exact_arithmetic() -> None:
     stretched = input_format(data, "unit", "2020")
     assert stretched.table(255)[0, [0, 1, 128, 255]].tolist() == [0, 0, 64, 127]  # 127 p / 255
     standard = input_format(data, "standard", "2021")
-    pixels = pixel_map(data, "standard")
+    pixels = input_map(data, "standard")
     value = float(255 * pixels.scale[0] + pixels.offset[0])
     assert 2.0 ** (standard.exponent + 6) < value <= 2.0 ** (standard.exponent + 7)
     block = to_block(torch.tensor([[[[0, 255]], [[255, 51]]]], dtype=torch.uint8),

@@ -22,8 +22,8 @@ from toolchain.ir.ops.pools import GlobalSum
 from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.lowering.pipeline import to_integer
-from toolchain.train.data import PixelMap
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
+from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import layer_graph, places

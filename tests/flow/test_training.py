@@ -24,7 +24,7 @@ from toolchain.ir.encode import encode, host_values
 from toolchain.ir.input_types import input_text
 from toolchain.ir.ops.model import Quantize
 from toolchain.lowering.pipeline import to_integer
-from toolchain.train.data import pixel_map
+from toolchain.train.data import input_map
 from toolchain.train.module import Classifier
 from toolchain.train.runs import load_run
 
@@ -85,13 +85,14 @@ def test_the_digits_recipe_passes_90_percent_in_a_few_epochs_and_leaves_the_whol
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics) == {
         "data", "model", "methods", "float_top1", "top1", "qonnx_top1", "params", "macs", "weight_bits", "act_bits",
-        "weight_sparsity", "epochs", "seconds", "stages", "warnings",
+        "weight_sparsity", "epochs", "seconds", "stages", "warnings", "test_images", "qonnx_images",
     }  # fmt: skip
     assert metrics["top1"] > 0.9 and metrics["float_top1"] > 0.9
     assert abs(metrics["qonnx_top1"] - metrics["top1"]) <= 1 / 360  # one image whose code falls on a tie
     assert load_config(out / "run.toml") == config
     stored = {entry.key: entry.value for entry in onnx.load(out / "model.onnx").metadata_props}
     assert json.loads(stored["fpgaflow.input"]) == {"pixel": {"scale": ["1/16"], "offset": ["0"]}}
+    assert json.loads(stored["fpgaflow.classes"]) == list("0123456789")
     assert list(out.glob("logs/part_0/metrics.csv")) and list(out.glob("logs/part_0/events*"))
     assert not list(out.glob(".*"))
     model, _, data = load_run(out)
@@ -106,7 +107,7 @@ def test_a_run_with_an_input_type_trains_on_its_values_and_the_file_says_so(tmp_
     given = config.data.model_copy(update={"normalize": "standard", "input": "int5:1/8:-2"})
     out = train(config.model_copy(update={"data": given}), tmp_path / "run")
     model, loaded, data = load_run(out)
-    pixels = pixel_map(data, loaded.data.normalize, loaded.data.input)
+    pixels = input_map(data, loaded.data.normalize, loaded.data.input)
     file = read_qonnx(out / "model.onnx")
     assert file.encoding is not None
     integer = to_integer(file.graph, file.encoding)

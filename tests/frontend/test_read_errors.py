@@ -374,5 +374,5 @@ def test_bad_metadata(text: str, tmp_path: Path) -> None:
     assert refusal(net.save(tmp_path / "net.onnx", net.quant("x"))) == (
         f"the metadata entry fpgaflow.input is malformed: {text} [net.onnx]; "
         'write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel, '
-        'or {"type": "int8:0.05"}'
+        'or {"type": "int8:0.05"}, with {"standard": {"mean": [0.1], "deviation": [2.5]}} for numbers as measured'
     )

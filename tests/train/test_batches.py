@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from toolchain.train.batches import Batches, augmented
+from toolchain.train.batches import Batches, augmentation, augmented
 
 _X = torch.arange(10, dtype=torch.uint8).reshape(10, 1, 1, 1)
 _Y = torch.arange(10)
@@ -38,10 +39,16 @@ def test_processes_share_an_epoch_without_overlap() -> None:
     assert [len(share) for share in shares] == [4, 4] and not set(shares[0]) & set(shares[1])
 
 
-def test_augmentation_is_a_shift_by_up_to_four_pixels_and_a_mirror() -> None:
+@pytest.mark.parametrize(
+    ("chosen", "shifts", "mirrors"),
+    [(True, True, {False, True}), ("crop", True, {False}), ("flip", False, {False, True}), (False, False, {False})],
+)
+def test_augmentation_is_a_shift_by_up_to_four_pixels_and_a_mirror_or_one_of_them(
+    chosen: bool | str, shifts: bool, mirrors: set[bool]
+) -> None:
     x = torch.randint(1, 256, (64, 2, 6, 7), dtype=torch.uint8)
-    out = augmented(x, torch.Generator().manual_seed(0))
-    kinds = set()
+    out = augmented(x, torch.Generator().manual_seed(0), augmentation(chosen))
+    kinds, places = set(), set()
     for image, result in zip(x, out, strict=True):
         padded = torch.nn.functional.pad(image, (4,) * 4)
         matches = [
@@ -50,10 +57,10 @@ def test_augmentation_is_a_shift_by_up_to_four_pixels_and_a_mirror() -> None:
             for left in range(9)
             for crop in [padded[:, top : top + 6, left : left + 7]]
             for mirrored in (False, True)
-            if torch.equal(
-                result, crop.flip(2) if mirrored else crop
-            )
-        ]  # fmt: skip
+            if torch.equal(result, crop.flip(2) if mirrored else crop)
+        ]
         assert matches
         kinds.add(matches[0][2])
-    assert kinds == {False, True}
+        places.add(matches[0][:2])
+    assert kinds == mirrors
+    assert (len(places) > 1) == shifts and (shifts or places == {(4, 4)})

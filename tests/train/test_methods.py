@@ -16,7 +16,7 @@ from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
-from toolchain.train.data import load, pixel_map
+from toolchain.train.data import input_map, load
 from toolchain.train.methods.symog import FixedStep
 from toolchain.train.models import build
 from toolchain.train.module import set_quantized
@@ -66,7 +66,7 @@ def test_evaluator_and_file_and_network_agree(method: str, model: str, tmp_path:
     config = _config(method, model, normalize="standard" if model == "resnet8" else "unit", **quant)
     data = load("digits")
     network = _warm(config, data.shape)
-    pixels = pixel_map(data, config.data.normalize)
+    pixels = input_map(data, config.data.normalize)
     x = torch.from_numpy(pixels.apply(data.test_x[:16]))
     export_qonnx(network, x, tmp_path / "m.onnx", input_metadata(pixels, "digits"))
     file = read_qonnx(tmp_path / "m.onnx")

@@ -20,7 +20,8 @@ def _config(model: str, width: float = 1.0, **sections: Any) -> RunConfig:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_float_network_is_the_quantized_one_with_its_quantizers_off(model: str) -> None:
-    shape, width = (3, 32, 32), 0.125 if model == "vgg-small" else 1.0
+    shape = (4, 40) if model == "cnn1d" else (3, 32, 32)
+    width = 0.125 if model == "vgg-small" else 1.0
     quantized = build(_config(model, width), shape, 10)
     plain = build(_config(model, width, train={"float": True}), shape, 10)
     shared = {name: value for name, value in quantized.state_dict().items() if "tensor_quant" not in name}
@@ -43,10 +44,26 @@ def test_the_float_network_is_the_quantized_one_with_its_quantizers_off(model: s
     ],
 )
 def test_sizes_are_those_of_the_named_networks(
-    model: str, shape: tuple[int, int, int], expected_parameters: int, expected_macs: int
+    model: str, shape: tuple[int, ...], expected_parameters: int, expected_macs: int
 ) -> None:
     network = build(_config(model), shape, 10).eval()
     assert (parameters(network), macs(network, shape)) == (expected_parameters, expected_macs)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [("tfc", (118,)), ("lenet300", (2, 50)), ("cnn1d", (2, 50)), ("cnn", (1, 8, 8))]
+)
+def test_networks_take_features_signals_and_pictures(model: str, shape: tuple[int, ...]) -> None:
+    assert build(_config(model), shape, 5)(torch.rand(2, *shape)).shape == (2, 5)
+
+
+def test_a_network_for_other_samples_is_refused_with_those_that_take_them() -> None:
+    with pytest.raises(
+        UserError, match=r"'cnn' takes pictures .* samples are rows of features: \(118,\); tfc, lenet300 "
+    ):
+        build(_config("cnn"), (118,), 5)
+    with pytest.raises(UserError, match=r"'resnet8' takes pictures .*\(6, 50\); cnn1d, tfc, lenet300 take such"):
+        build(_config("resnet8"), (6, 50), 5)
 
 
 @pytest.mark.parametrize("quantized", [False, True])

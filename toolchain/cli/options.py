@@ -30,7 +30,9 @@ InputOption = Annotated[
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Images to verify on, .npy.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Their classes, .npy.")]
 DataOption = Annotated[str | None, typer.Option("--data", help="Data set to verify on instead.")]
-CountOption = Annotated[int, typer.Option("--count", min=0, help="Images to verify on; 0 for all.")]
+CountOption = Annotated[
+    int | None, typer.Option("--count", min=0, help="Images to verify on, drawn; 0 for all. [default: 1000, 64 random]")
+]
 QonnxOption = Annotated[int, typer.Option("--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
 BackendOption = Annotated[str, typer.Option(help="fpgaflow, or hls4ml for its project beside this one.")]
 MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that it may take, e.g. 4G.")]
@@ -65,9 +67,15 @@ def search_of(
 
 
 def check_of(
-    images: Path | None, labels: Path | None, data: str | None, count: int, qonnx_images: int, threads: int, memory: str
+    images: Path | None,
+    labels: Path | None,
+    data: str | None,
+    count: int | None,
+    qonnx_images: int,
+    threads: int,
+    memory: str,
 ) -> Check:
     from toolchain.flow.options import Check
     from toolchain.memory import parse_memory
 
-    return Check(images, labels, data, count or None, qonnx_images, threads, parse_memory(memory))
+    return Check(images, labels, data, count, qonnx_images, threads, parse_memory(memory))

@@ -45,16 +45,18 @@ InputText = Annotated[str, AfterValidator(_check_input)]
 
 
 class DataConfig(Table):
-    """Which images, and how a pixel becomes the network's input value."""
+    """Which samples, how their files are read, and how a pixel or a number becomes the network's input value."""
 
     name: str = "digits"
     root: str | None = None  # folder searched first
-    augment: bool = False  # random crop and horizontal flip
-    normalize: Literal["unit", "standard"] = "unit"  # p / levels, or (p / levels - mean) / std on the host
+    layout: Literal["NC", "NW", "NCW", "NWC", "NHW", "NCHW", "NHWC"] | None = None  # axes of npy: arrays
+    label: str = "label"  # column of csv: and parquet: that holds the classes; the others are features
+    augment: bool | Literal["crop", "flip"] = False  # of pictures: random crop, horizontal flip, or both (true)
+    normalize: Literal["unit", "standard"] = "unit"  # p / levels, or less the mean and over the deviation, on the host
     input: InputText | None = None  # type that the host rounds this to, e.g. "int8:0.05"; no quantizer in the network
 
 
-MODELS = ("cnn", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resnet8", "resnet20")
+MODELS = ("cnn", "cnn1d", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resnet8", "resnet20")
 """Networks that come with the package; ``train/models.py`` builds them."""
 
 Option = bool | int | Real | str | list[Any] | dict[str, Any]

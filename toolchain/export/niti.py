@@ -26,7 +26,7 @@ from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
-from toolchain.train.data import PixelMap
+from toolchain.train.inputs import PixelMap
 from toolchain.train.models import Shape
 from toolchain.train.niti.freeze import Shifts, frozen_exponents, run_frozen
 from toolchain.train.niti.inputs import InputFormat, to_block

@@ -12,7 +12,8 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,7 +31,9 @@ from torch import Tensor, nn
 from toolchain import files
 from toolchain.errors import UserError
 from toolchain.export.gate import QUANT_OPS, GateReport, check_equal
-from toolchain.train.data import PixelMap
+from toolchain.frontend.metadata import CLASSES, DATA, INPUT, READING
+from toolchain.train.data import USUAL, Reading
+from toolchain.train.inputs import InputMap, PixelMap
 
 OPSET = 18
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -74,18 +77,30 @@ class _Manager(QONNXDynamoManager):  # type: ignore[misc] # Brevitas is not type
     handlers: ClassVar = [_WeightHandler, _ActHandler, *QONNXDynamoManager.handlers]
 
 
-def input_metadata(pixels: PixelMap, data: str) -> dict[str, str]:
-    """The metadata that tells how a pixel becomes the ONNX input: exact fractions, and the type they are rounded to.
+def input_metadata(
+    pixels: InputMap, data: str, classes: Sequence[str] = (), reading: Reading = USUAL
+) -> dict[str, str]:
+    """The metadata that tells how a pixel (exact fractions) or a number (float32) becomes the ONNX input.
 
     Args:
-        pixels: the map from pixel to input value.
+        pixels: the map from pixel or number to input value, and the type that the host rounds it to.
         data: name of the data set, as `toolchain.train.data.load` takes it.
+        classes: their names, in the order of the outputs; may be unknown.
+        reading: how files of the data set are read.
     """
-    scale, offset = [str(s) for s in pixels.scale], [str(o) for o in pixels.offset]
-    entry: dict[str, object] = {"pixel": {"scale": scale, "offset": offset}}
+    entry: dict[str, object]
+    if isinstance(pixels, PixelMap):
+        entry = {"pixel": {"scale": [str(s) for s in pixels.scale], "offset": [str(o) for o in pixels.offset]}}
+    else:
+        entry = {"standard": {"mean": list(pixels.mean), "deviation": list(pixels.deviation)}}
     if pixels.given is not None:
         entry["type"] = pixels.given
-    return {"fpgaflow.data": data, "fpgaflow.input": json.dumps(entry)}
+    found = {DATA: data, INPUT: json.dumps(entry)}
+    if classes:
+        found[CLASSES] = json.dumps(list(classes))
+    if reading != USUAL:
+        found[READING] = json.dumps({key: value for key, value in asdict(reading).items() if value})
+    return found
 
 
 def export_qonnx(model: nn.Module, example: Tensor, path: Path, metadata: Mapping[str, str]) -> GateReport:

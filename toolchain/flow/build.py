@@ -12,13 +12,14 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.files import digest_file, replace_folder
 from toolchain.flow.architecture import Architecture
 from toolchain.flow.choice import ARCHITECTURES
-from toolchain.flow.images import Images, load_images
+from toolchain.flow.images import Images, Trained, load_images
 from toolchain.flow.options import Check
 from toolchain.flow.project import Project, demand_own, foreign, read_project
 from toolchain.flow.records import BuildRecord, ModelRecord, SimulationRecord, read_record
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.encode import encode
+from toolchain.ir.graph import Graph
 from toolchain.ir.store import Stored, load
 from toolchain.locks import locked
 from toolchain.memory import spans
@@ -112,10 +113,15 @@ class Build:
         """
         model, graph = self.model, self.network.graph
         layout = Layout(model.axes, graph.input.shape)
-        data = check.data or (model.data if check.images is None else None)
         assert graph.encoding is not None
         images = load_images(
-            layout, graph.encoding, images=check.images, labels=check.labels, data=data, count=check.count
+            layout,
+            graph.encoding,
+            images=check.images,
+            labels=check.labels,
+            data=check.data,
+            count=check.count,
+            trained=Trained(model.data, model.reading, graph.classes, outputs_of(graph)),
         )
         at_once = check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)
         for part in spans(len(images.x), at_once):
@@ -211,3 +217,8 @@ def foreign_files(out: Path) -> Iterator[Path]:
 def build_name(model: Path) -> str:
     """What a build of ``model`` is called: the file's stem, or its run folder's name."""
     return model.resolve().parent.name if model.name == "model.onnx" else model.stem
+
+
+def outputs_of(graph: Graph) -> int | None:
+    """Outputs that an image's class is found among; None where the accelerator tells the class itself."""
+    return None if graph.decoding is None else graph.value(graph.output).shape[2]

@@ -9,8 +9,9 @@ from toolchain.errors import UserError
 from toolchain.flow.inputs import choose
 from toolchain.frontend.folding import fold
 from toolchain.frontend.layout import Layout, Tensor
+from toolchain.frontend.metadata import encoding_of
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, load_onnx
-from toolchain.frontend.read import encoding_of, input_layout, read_node, whole_graph
+from toolchain.frontend.read import input_layout, read_node, whole_graph
 from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Encoding, InputType
@@ -104,7 +105,7 @@ def _encoding(
     """What the input holds; where a node is refused, so that ``graph`` is not ``whole``, that comes first."""
     fixed = file.integer is not None
     try:
-        return choose(encoding_of(file, layout), file.datatypes.get(file.input, ""), graph, given, fixed=fixed)
+        return choose(encoding_of(file, layout, graph), file.datatypes.get(file.input, ""), graph, given, fixed=fixed)
     except UserError:
         if whole:
             raise

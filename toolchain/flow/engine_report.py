@@ -16,7 +16,9 @@ from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.flow.summary import (
     DEPLOY,
     accuracy_facts,
+    input_facts,
     node_facts,
+    reach_notes,
     usage_facts,
     verification_facts,
     verification_notes,
@@ -51,10 +53,13 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
         ),
         verification=verification_facts(simulation),
         accuracy=accuracy_facts(simulation, None),
+        input=input_facts(found.graph),
+        classes=found.graph.classes,
         nodes=(*_unit_nodes(found, simulation), *_pass_nodes(found, passes, simulation.vectors)),
         notes=(
             *model.notes,
             *verification_notes(simulation),
+            *reach_notes(found.graph),
             f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s; the host lays the first windows out"
             if found.program.cut.folded
             else f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s",

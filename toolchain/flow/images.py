@@ -1,9 +1,11 @@
-"""The images a build is verified on."""
+"""The samples a build is verified on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,19 +14,31 @@ from toolchain.frontend.layout import Layout
 from toolchain.ir.encode import random_inputs
 from toolchain.ir.types import Array, Encoding
 
-RANDOM_IMAGES = 64
-
+DEFAULT_IMAGES, RANDOM_IMAGES = 1000, 64
+"""How many are taken where nobody says: of images, and of random numbers."""
+SEED = 0
+"""Of the draw."""
 MAPPED_BYTES = 1 << 26
 """Files above are read as far as they are used."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """``x`` (N, H, W, C), integers of the input's type or float32 values, with labels ``y`` (N,) where known."""
+    """``x`` (N, H, W, C), integers of the input's type or float32 numbers, with labels ``y`` (N,) where known."""
 
     name: str
     x: Array
     y: Array | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model says of the data it was trained on: the data set, how it is read, the classes, the outputs."""
+
+    data: str | None = None
+    reading: Mapping[str, Any] | None = None
+    classes: Sequence[str] = ()
+    outputs: int | None = None
 
 
 def load_images(
@@ -35,33 +49,82 @@ def load_images(
     labels: Path | Array | None,
     data: str | None,
     count: int | None,
+    trained: Trained = Trained(),
 ) -> Images:
-    """The first ``count`` of ``images``, a file or an array, else of the data set ``data``, else of 64 random ones.
+    """``images``, a file or an array, else those of the data set ``data`` or the ``trained`` one, else random numbers.
 
-    ``encoding`` tells the integers that are drawn, and what the host makes of what it is given.
+    ``encoding`` tells the integers that are drawn, and what the host makes of what it is given. ``count`` of them are
+    drawn, see ``drawn``; all for 0, and 1000, or 64 random ones, for None.
 
     Raises:
-        UserError: unreadable files, shapes that do not fit the network's input, no images.
+        UserError: unreadable files, shapes or classes that do not fit the network, no images.
     """
     if images is not None:
         x, y = read_array(images), None if labels is None else read_array(labels)
         found = Images(images.name if isinstance(images, Path) else "given images", x, y)
     elif labels is not None:
         raise UserError("labels without images", hint="give --images as well")
-    elif data is not None:
-        from toolchain.train.data import load_test
-
-        found = Images(data, *load_test(data))
+    elif data is not None or trained.data is not None:
+        found = _of_data(data or str(trained.data), trained)
     else:
-        name = "random pixels" if encoding.input.is_pixel else "random inputs"
-        number = min(RANDOM_IMAGES, count or RANDOM_IMAGES)
-        return Images(name, random_inputs(encoding, (number, *layout.shape)), None)
+        name = "random pixels" if encoding.input.is_pixel and encoding.integers else "random inputs"
+        return Images(name, random_inputs(encoding, (count or RANDOM_IMAGES, *layout.shape)), None)
     if not len(found.x):
         raise UserError("no images", where=found.name)
-    if found.y is not None and len(found.y) != len(found.x):
-        raise UserError(f"{len(found.x)} images and {len(found.y)} labels", where=found.name)
-    x, y = found.x[:count], None if found.y is None else found.y[:count].astype(np.int64)
-    return Images(found.name, _arranged(x, layout, found.name), y)
+    y = None if found.y is None else _labels(found, trained)
+    some = drawn(len(found.x), DEFAULT_IMAGES if count is None else count, y)
+    x = _given(_arranged(found.x[some], layout, found.name), encoding, found.name)
+    return Images(found.name, x, None if y is None else y[some])
+
+
+def drawn(number: int, count: int, labels: Array | None = None) -> Array | slice:
+    """Which ``count`` of ``number`` samples are taken: drawn with a fixed seed, alike many of each class, shuffled.
+
+    All in their own order where there are no more, or for a ``count`` of 0.
+    """
+    if not count or count >= number:
+        return slice(None)
+    order = np.random.default_rng(SEED).permutation(number)
+    if labels is None:
+        return order[:count]
+    by_class = labels[order]
+    turn = np.empty(number, dtype=np.int64)  # of a sample among those of its class
+    for label in np.unique(by_class):
+        places = np.flatnonzero(by_class == label)
+        turn[places] = np.arange(len(places))
+    return np.asarray(order[np.argsort(turn, kind="stable")][:count])
+
+
+def _of_data(name: str, trained: Trained) -> Images:
+    """The test samples of a data set, labels as the trained classes are numbered."""
+    from toolchain.train.data import Reading, load_test, matched
+
+    found = load_test(name, reading=Reading.of(trained.reading or {}))
+    if found.names and not trained.classes and trained.outputs not in (None, 1, len(found.names)):
+        raise UserError(
+            f"{len(found.names)} classes, and the network, which names none, has {trained.outputs} outputs",
+            where=name,
+            hint='name them in the model\'s metadata entry fpgaflow.classes: ["cat", "dog"]',
+        )
+    found = matched(found, tuple(trained.classes), name)
+    return Images(name, found.x, found.y)
+
+
+def _labels(found: Images, trained: Trained) -> Array:
+    """The labels as classes of the network."""
+    y = found.y
+    assert y is not None
+    if y.shape != (len(found.x),):
+        given = f"{len(y)} labels" if y.ndim == 1 else f"labels {y.shape}"
+        raise UserError(f"{len(found.x)} images and {given}", where=found.name)
+    if not np.issubdtype(y.dtype, np.integer):
+        raise UserError(f"labels of type {y.dtype}", where=found.name, hint="give whole numbers, classes from 0")
+    number = len(trained.classes) or trained.outputs or 0
+    wrong = np.flatnonzero((y < 0) | ((y >= number) if number > 1 else False))
+    if len(wrong):
+        range_ = f"0 to {number - 1}" if number > 1 else "0 and more"
+        raise UserError(f"label {y[wrong[0]]} of image {wrong[0]}: classes are {range_}", where=found.name)
+    return y.astype(np.int64)
 
 
 def read_array(path: Path | Array) -> Array:
@@ -78,8 +141,8 @@ def read_array(path: Path | Array) -> Array:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is no .npy file of numbers", hint="write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path} holds several arrays", hint="give one .npy file")
+    if not isinstance(array, np.ndarray) or not array.ndim:
+        raise UserError(f"{path} holds no array of samples", hint="give one .npy file")
     return array
 
 
@@ -93,6 +156,8 @@ def _arranged(x: Array, layout: Layout, name: str) -> Array:
         arranged = layout.to_ir(x)
     elif layout.axes == "NC" and x[0].size == channels:
         arranged = layout.to_ir(x.reshape(len(x), channels))
+    elif height == 1 and x.shape[1:] == (width, channels):
+        arranged = x[:, None]
     else:
         raise UserError(f"images of shape {x.shape[1:]} do not fit the network's input {onnx}", where=name)
     if arranged.dtype == np.bool_:
@@ -100,3 +165,16 @@ def _arranged(x: Array, layout: Layout, name: str) -> Array:
     if not np.issubdtype(arranged.dtype, np.integer) and not np.issubdtype(arranged.dtype, np.floating):
         raise UserError(f"images of type {arranged.dtype}", where=name, hint="give integers, or float32 values")
     return arranged if np.issubdtype(arranged.dtype, np.integer) else arranged.astype(np.float32, copy=False)
+
+
+def _given(x: Array, encoding: Encoding, name: str) -> Array:
+    """``x`` as the host may be given it: integers as numbers where those are measured, or refused without a worth."""
+    if encoding.integers or np.issubdtype(x.dtype, np.floating):
+        return x
+    if encoding.standard is not None:
+        return x.astype(np.float32)
+    raise UserError(
+        f"images of {x.dtype}, and the model does not tell what they are worth to its quantizer",
+        where=name,
+        hint="give --pixel-scale 1/255 for pixels, or the network's float32 values",
+    )

@@ -18,10 +18,11 @@ from toolchain import __version__, files
 from toolchain.config.run import RunConfig
 from toolchain.export.niti import export_frozen
 from toolchain.export.qonnx import input_metadata
+from toolchain.flow.images import drawn
 from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.train.batches import Batches
-from toolchain.train.data import Dataset, load
+from toolchain.train.data import Dataset, load_for
 from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import Network, build_integer, float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
@@ -60,7 +61,7 @@ def load_integer(out: Path) -> tuple[Network, Shifts, RunConfig]:
     """
     saved = saved_model(out)
     config = RunConfig.model_validate(json.loads(saved["config"]))
-    data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
+    data = load_for(config.data)
     network = build_integer(config, data.shape, data.classes)
     network.load_state_dict(saved["state_dict"])
     return network, saved["shifts"], config
@@ -73,7 +74,7 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
     shifts = freeze(network, (module.input(x) for x in calibration.split(config.train.batch_size)))
     top1 = frozen_top1(network, shifts, _test_batches(module))
     log.info("frozen exponents: top-1 %.4f, shifts %s", top1, shifts)
-    qonnx_top1 = _export(module, shifts, config, out)
+    qonnx_top1 = _export(module, shifts, data, config, out)
     buffer = io.BytesIO()
     saved = {"config": config.model_dump_json(), "shifts": shifts, "state_dict": network.state_dict()}
     torch.save(saved, buffer)
@@ -88,6 +89,8 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
         "top1": module.top1,
         "frozen_top1": round(top1, 6),
         "qonnx_top1": qonnx_top1,
+        "test_images": len(data.test_x),
+        "qonnx_images": min(QONNX_IMAGES, len(data.test_x)),
         "params": parameters(twin),
         "macs": macs(twin, data.shape),
         "weight_bits": MANTISSA_BITS + 1,
@@ -105,12 +108,14 @@ def _test_batches(module: IntegerClassifier) -> Iterator[tuple[Block, Tensor]]:
         yield module.input(pixels), labels
 
 
-def _export(module: IntegerClassifier, shifts: Shifts, config: RunConfig, out: Path) -> float:
-    """Write model.onnx; returns the reference executor's accuracy on the first test images."""
-    metadata = {"fpgaflow.version": __version__, **input_metadata(module.format.pixels, config.data.name)}
+def _export(module: IntegerClassifier, shifts: Shifts, data: Dataset, config: RunConfig, out: Path) -> float:
+    """Write model.onnx; returns the reference executor's accuracy on QONNX_IMAGES drawn from the test images."""
+    metadata = {"fpgaflow.version": __version__}
+    metadata |= input_metadata(module.format.pixels, config.data.name, data.names, data.reading)
     path = out / "model.onnx"
-    images = module.test_x[:QONNX_IMAGES]
+    some = drawn(len(data.test_x), QONNX_IMAGES, data.test_y)
+    images = module.test_x[some]
     report = export_frozen(module.model, shifts, module.format, module.codes, images[:GATE_IMAGES], path, metadata)
     log.info("%s equals the network on %d images; %d codes on a tie", path, report.images, report.mismatches)
     values = execute_qonnx(path, module.format.pixels.apply(images.numpy()))[load_onnx(path).output]
-    return float(np.mean(values.argmax(1) == module.test_y[: len(images)].numpy()))
+    return float(np.mean(values.argmax(1) == data.test_y[some]))

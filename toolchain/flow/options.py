@@ -36,13 +36,14 @@ class Search:
 class Check:
     """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor.
 
-    Images and labels are .npy files or arrays. ``memory`` is what that may take.
+    Images and labels are .npy files or arrays. ``count`` of them are drawn: all for 0, 1000 (64 of random numbers) for
+    None. ``memory`` is what that may take.
     """
 
     images: Path | Array | None = None
     labels: Path | Array | None = None
     data: str | None = None
-    count: int | None = 1000
+    count: int | None = None
     qonnx_images: int = 256
     threads: int = 2
     memory: Memory = DEFAULT_MEMORY

@@ -19,11 +19,12 @@ from torch import Tensor, fx, nn
 
 from toolchain import __version__, files
 from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.flow.images import drawn
 from toolchain.frontend.execute import execute_qonnx
 from toolchain.ir.input_types import parse_input
 from toolchain.memory import DEFAULT_MEMORY, Memory
-from toolchain.train.data import PixelMap
 from toolchain.train.data_formats import Labels
+from toolchain.train.inputs import FeatureMap, InputMap, PixelMap
 from toolchain.train.ptq.quantize import Bits, quantize
 from toolchain.train.ptq.source import Source
 from toolchain.train.statistics import macs, parameters, weight_sparsity
@@ -35,7 +36,7 @@ _QONNX_IMAGES = 100  # test images that the file is executed on
 _GATE_VALUES, _GATE_IMAGES = 1 << 19, 64  # the gate holds every tensor of its images in memory
 
 Pixels = NDArray[Any]
-"""uint8 pixels, or float32 input values."""
+"""uint8 pixels, float32 numbers that the source maps, or float32 input values."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,17 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: M
     started = time.monotonic()
     values = [_values(part, source.pixels) for part in (images.calibration, images.test)]
     calibration, test = values
-    pixels = source.pixels if images.calibration.dtype == np.uint8 else None
+    mapped = images.calibration.dtype == np.uint8 or isinstance(source.pixels, FeatureMap)
+    pixels = source.pixels if mapped else None
     codes = pixels is not None and holds_codes(pixels)
     pixel_step = _step(pixels) if pixels is not None else 1.0
     network = quantize(source.model, calibration, bits, pixels=codes, pixel_step=pixel_step, room=memory.room)
     seconds = time.monotonic() - started
     metadata = {"fpgaflow.version": __version__}
     if pixels is not None:
-        metadata |= input_metadata(pixels, images.name)
+        data = source.data
+        named = (data.names, data.reading) if data is not None else ()
+        metadata |= input_metadata(pixels, images.name, *named)
     path = out / "model.onnx"
     few = max(2, min(_GATE_IMAGES, _GATE_VALUES // calibration[0].numel()))
     report = export_qonnx(network, calibration[:few], path, metadata)
@@ -97,27 +101,32 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: M
     return out
 
 
-def holds_codes(pixels: PixelMap) -> bool:
+def holds_codes(pixels: InputMap) -> bool:
     """Whether pixels can be a convolution's input as they are: one scale, and a pixel of 0..255 that stands for 0.
 
-    Of pixels that the host rounds to a type the same is asked of the type.
+    Of what the host rounds to a type the same is asked of the type; numbers that it does not round never can.
     """
     if pixels.given is not None:
         given = parse_input(pixels.given)
         return len(given.scale) == 1 and given.low <= given.zeros[0] <= given.high and not given.bipolar
+    if isinstance(pixels, FeatureMap):
+        return False
     zeros = {-offset / scale for offset in pixels.offset for scale in pixels.scale}
     zero = next(iter(zeros))
     return len(set(pixels.scale)) == 1 and len(zeros) == 1 and zero.denominator == 1 and 0 <= zero <= 255
 
 
-def _step(pixels: PixelMap) -> float:
-    """What two neighbouring codes of the input differ by."""
-    scale = pixels.scale if pixels.given is None else parse_input(pixels.given).scale
-    return float(scale[0])
+def _step(pixels: InputMap) -> float:
+    """What two neighbouring codes of the input differ by; 1 of numbers that have no codes."""
+    if pixels.given is not None:
+        return float(parse_input(pixels.given).scale[0])
+    return float(pixels.scale[0]) if isinstance(pixels, PixelMap) else 1.0
 
 
-def _values(images: Pixels, pixels: PixelMap | None) -> Tensor:
-    """Input values of the images."""
+def _values(images: Pixels, pixels: InputMap | None) -> Tensor:
+    """Input values of the images: pixels and numbers are mapped, others are such values."""
+    if isinstance(pixels, FeatureMap):
+        return torch.from_numpy(pixels.apply(np.asarray(images, dtype=np.float32)))
     if images.dtype != np.uint8:
         return torch.from_numpy(np.asarray(images, dtype=np.float32))
     return torch.from_numpy((pixels or PixelMap((Fraction(1, 255),), (Fraction(0),))).apply(images))
@@ -133,9 +142,10 @@ def _accuracy(
     theirs, ours = (_classes(model, test) for model in (plain, network))
     found["agreement"] = _share(theirs, ours)
     if labels is not None:
-        file = next(iter(execute_qonnx(path, test[:_QONNX_IMAGES].numpy(), batch=_BATCH).values())).argmax(1)
-        classes = {"float_top1": theirs, "top1": ours, "qonnx_top1": file}
-        found |= {key: _share(chosen, labels[: len(chosen)]) for key, chosen in classes.items()}
+        some = drawn(len(test), _QONNX_IMAGES, labels)
+        file = next(iter(execute_qonnx(path, test[some].numpy(), batch=_BATCH).values())).argmax(1)
+        found |= {"float_top1": _share(theirs, labels), "top1": _share(ours, labels), "test_images": len(test)}
+        found |= {"qonnx_top1": _share(file, labels[some]), "qonnx_images": len(file)}
     return found
 
 

@@ -104,7 +104,8 @@ def _sample(
     normalize: Literal["unit", "standard"],
 ) -> Sample:
     """What a network that says nothing about its inputs is to take, from the images it is calibrated on."""
-    from toolchain.train.data import PixelMap, pixel_map
+    from toolchain.train.data import input_map
+    from toolchain.train.inputs import PixelMap
     from toolchain.train.ptq.source import Sample
 
     if images is not None:
@@ -113,18 +114,20 @@ def _sample(
         return Sample(tuple(x.shape[1:]), None if y is None or not len(y) else int(y.max()) + 1, pixels)
     if data is None:
         raise UserError(_NO_IMAGES, hint="give --images FILE.npy or --data NAME")
-    return Sample(data.shape, data.classes, pixel_map(data, normalize))
+    return Sample(data.shape, data.classes, input_map(data, normalize))
 
 
 def _images(
     source: Source, images: Path | Array | None, labels: Path | Array | None, data: Dataset | None, count: int
 ) -> Images:
     from toolchain.flow.ptq import Images
+    from toolchain.train.inputs import FeatureMap
 
+    numbers = isinstance(source.pixels, FeatureMap)
     if images is not None:
         layout = layout_of(source.shape)
-        found = load_images(layout, Encoding(UNIT_PIXEL), images=images, labels=labels, data=None, count=None)
-        if found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
+        found = load_images(layout, Encoding(UNIT_PIXEL), images=images, labels=labels, data=None, count=0)
+        if not numbers and found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
             raise UserError("the calibration images are no pixels", where=found.name, hint="give uint8 pixels")
         x, y = layout.from_ir(found.x), found.y
         order = np.random.default_rng(SEED).permutation(len(x))  # the classes of a file may be sorted
@@ -134,8 +137,10 @@ def _images(
         raise UserError("labels without images", hint="give --images as well")
     if data is None:
         raise UserError(_NO_IMAGES, hint="give --images FILE.npy or --data NAME")
-    if [size for size in data.shape if size > 1] != [size for size in source.shape if size > 1]:
-        what = f"images of shape {data.shape} do not fit the network's input {source.shape}"
+    unlike = source.pixels is not None and data.real != numbers
+    if unlike or [size for size in data.shape if size > 1] != [size for size in source.shape if size > 1]:
+        kind = "numbers" if data.real else "images"
+        what = f"{kind} of shape {data.shape} do not fit the network's input {source.shape}"
         raise UserError(what, where=data.name)
     train, test = (x.reshape(len(x), *source.shape) for x in (data.train_x, data.test_x))
     order = np.random.default_rng(SEED).permutation(len(train))[:count]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from toolchain import __version__
 from toolchain.errors import UserError
@@ -16,13 +16,17 @@ R = TypeVar("R", bound=Record)
 
 
 class ModelRecord(Record):
-    """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type."""
+    """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type.
+
+    ``data`` is what it was trained on, ``reading`` how such files are read.
+    """
 
     file: str
     sha256: str
     macs: int
     params: int
     data: str | None
+    reading: dict[str, Any]
     axes: str
     input: str
     notes: list[str]

@@ -13,7 +13,7 @@ from pathlib import Path
 from toolchain.dse.front import Point, front
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_text
-from toolchain.flow.build import HLS, Build, build_name, demand_build, staged
+from toolchain.flow.build import HLS, Build, build_name, demand_build, outputs_of, staged
 from toolchain.flow.choice import choose
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
 from toolchain.flow.inputs import chosen_encoding
@@ -97,13 +97,17 @@ def lower(model: Path, folder: Path, *, given: InputType | None = None, progress
     progress("lower", 0, 1)
     file = read_qonnx(model)
     encoding, notes = chosen_encoding(file, given)
-    graph = to_integer(replace(file.graph, name=build_name(model)), encoding)
+    graph = replace(to_integer(replace(file.graph, name=build_name(model)), encoding), classes=file.classes)
+    if file.classes and outputs_of(graph) not in (None, len(file.classes)):
+        what = f"the file names {len(file.classes)} classes, and the network has {outputs_of(graph)} outputs"
+        raise UserError(what, where=model.name, hint="correct the metadata entry fpgaflow.classes")
     record = ModelRecord(
         file=str(model.resolve()),
         sha256=file.sha256,
         macs=file.macs,
         params=file.params,
         data=file.data,
+        reading=dict(file.reading),
         axes=file.layout.axes,
         input=input_text(encoding),
         notes=[*file.notes, *notes],

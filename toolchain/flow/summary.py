@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from toolchain import __version__
 from toolchain.boards import Board
@@ -12,7 +14,9 @@ from toolchain.dse.bound import bound
 from toolchain.flow.pace import model_cycles
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.ir.encode import host_rule, reached_codes
 from toolchain.ir.graph import Graph
+from toolchain.ir.input_types import input_text
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product, RowConv
@@ -23,6 +27,7 @@ from toolchain.report.data import (
     Bound,
     Estimate,
     Fifos,
+    InputFacts,
     ModelFacts,
     NodeFacts,
     Report,
@@ -77,13 +82,16 @@ def make_report(
         resources=usage_facts(graph_cost(graph), board),
         solver=_solver(plan),
         verification=verification_facts(simulation),
-        accuracy=accuracy_facts(simulation, trained["float_top1"] if trained else None),
+        accuracy=accuracy_facts(simulation, trained),
+        input=input_facts(graph),
+        classes=graph.classes,
         nodes=nodes,
         training=_training(trained),
         fifo=_fifos(graph),
         notes=(
             *model.notes,
             *verification_notes(simulation),
+            *reach_notes(graph),
             *_pace_notes(interval, graph_cycles(graph), slowest.name),
             *_zero_notes(nodes),
         ),
@@ -115,11 +123,41 @@ def verification_facts(simulation: SimulationRecord) -> Verification:
     )
 
 
-def accuracy_facts(simulation: SimulationRecord, float_top1: float | None) -> Accuracy | None:
-    """The accuracy of a build, where the images have classes."""
+def accuracy_facts(simulation: SimulationRecord, trained: Mapping[str, Any] | None) -> Accuracy | None:
+    """The accuracy of a build, where the images have classes; ``trained`` is the training's metrics.json."""
     if simulation.top1 is None:
         return None
-    return Accuracy(top1=simulation.top1, images=simulation.images, float_top1=float_top1)
+    before = (
+        {} if trained is None else {"float_top1": trained["float_top1"], "float_images": trained.get("test_images")}
+    )
+    return Accuracy(top1=simulation.top1, images=simulation.images, **before)
+
+
+def input_facts(graph: Graph) -> InputFacts:
+    """What the host makes of what it is given for ``graph``."""
+    encoding = graph.encoding
+    assert encoding is not None
+    rule, standard = host_rule(encoding), encoding.standard
+    return InputFacts(
+        type=input_text(encoding),
+        shape=graph.input.shape,
+        scale=tuple(map(float, rule.scale)),
+        zero=tuple(map(float, rule.zero)),
+        mean=None if standard is None else standard.mean,
+        deviation=None if standard is None else standard.deviation,
+        codes=reached_codes(encoding),
+    )
+
+
+def reach_notes(graph: Graph) -> tuple[str, ...]:
+    """Where what the host is given reaches less than half of the codes of the network's quantizer."""
+    encoding = graph.encoding
+    assert encoding is not None
+    low, high = reached_codes(encoding)
+    if encoding.quantizer is None or 2 * (high - low) >= encoding.high - encoding.low:
+        return ()
+    all_codes = f"{encoding.low} to {encoding.high}"
+    return (f"the input reaches the codes {low} to {high} of {all_codes}: is its scale the one trained with?",)
 
 
 def verification_notes(simulation: SimulationRecord) -> tuple[str, ...]:

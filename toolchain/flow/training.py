@@ -21,9 +21,10 @@ from toolchain.config.run import RunConfig, dump_toml, load_config
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
 from toolchain.locks import locked
-from toolchain.train.data import Dataset, load, pixel_map
+from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
@@ -71,7 +72,14 @@ def train(
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
+    data = load_for(config.data)
+    if config.data.augment and len(data.shape) != 3:
+        raise UserError(f"data.augment moves pictures, and the samples are {data.shape}", hint="leave it out")
+    if data.real and not config.model.own and config.data.normalize == "unit" and config.data.input is None:
+        raise UserError(
+            f"data set '{data.name}' holds numbers, and nothing says how the network reads them",
+            hint='add to [data]: normalize = "standard" (less mean, over deviation), or input = "int8:0.05"',
+        )
     integer_only = config.quant.method == "niti" and not config.train.float
     # what is wrong with the network is said before anything is written
     (build_integer if integer_only else build)(config, data.shape, data.classes)
@@ -151,6 +159,8 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
         "float_top1": done.float_top1,
         "top1": done.top1,
         "qonnx_top1": qonnx_top1,
+        "test_images": len(data.test_x),
+        "qonnx_images": min(qonnx_images, len(data.test_x)),
         "params": parameters(model),
         "macs": macs(model, data.shape),
         "weight_bits": weight_bits,
@@ -171,12 +181,16 @@ def methods_of(config: RunConfig) -> list[str]:
 
 
 def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path, images: int) -> float:
-    """Write model.onnx; returns the reference executor's accuracy on the first test images."""
-    pixels = pixel_map(data, config.data.normalize, config.data.input)
-    x = pixels.apply(data.test_x[:images])
-    metadata = {"fpgaflow.version": __version__, **input_metadata(pixels, config.data.name)}
+    """Write model.onnx; returns the reference executor's accuracy on ``images`` drawn from the test images."""
+    pixels, some = (
+        input_map(data, config.data.normalize, config.data.input),
+        drawn(len(data.test_x), images, data.test_y),
+    )
+    x = pixels.apply(data.test_x[some])
+    metadata = {"fpgaflow.version": __version__}
+    metadata |= input_metadata(pixels, config.data.name, data.names, data.reading)
     path = out / "model.onnx"
     report = export_qonnx(model, torch.from_numpy(x[:GATE_IMAGES]), path, metadata)
     log.info("%s equals the model on %d images; %d codes on a tie", path, report.images, report.flips)
     chosen = predict(path, x).argmax(1)
-    return float(np.mean(chosen == data.test_y[:images]))
+    return float(np.mean(chosen == data.test_y[some]))

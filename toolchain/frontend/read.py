@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange
 from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, shifted
 from toolchain.frontend.folding import fold
 from toolchain.frontend.layout import CHANNELS_LAST, Layout, Tensor
-from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
+from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.unsupported import why_not
 from toolchain.ir.graph import Graph
-from toolchain.ir.input_types import noted_input, parse_input, quantizer_of
 from toolchain.ir.ops.model import RealConv
-from toolchain.ir.types import Array, Encoding, InputType, Value
+from toolchain.ir.types import Array, Encoding, Value
 
 _ANY_ORDER = """
 Add Cast Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
@@ -84,9 +83,10 @@ class ModelFile:
     ``graph`` is at MODEL level. ``layout`` maps host arrays to the graph's input, ``layouts`` every ONNX tensor that
     depends on it to the IR value of the same data (``values`` names it): of a tensor of codes less its zero point,
     which ``zeros`` has. ``output`` is the ONNX tensor of the graph's output; it differs from the file's when a final
-    Softmax is left out. ``params`` counts weights and biases, ``macs`` multiplications of one frame. ``encoding`` and
-    ``data`` come from the file's metadata; ``datatype`` is the QONNX datatype noted beside the input, "" for none, or
-    its own where ``integer`` is set, and ``encoding`` follows from it where the metadata is silent.
+    Softmax is left out. ``params`` counts weights and biases, ``macs`` multiplications of one frame. ``encoding``,
+    ``classes``, ``data`` and ``reading``, which tells how that is read, come from the file's metadata; ``datatype`` is
+    the QONNX datatype noted beside the input, "" for none, or its own where ``integer`` is set; ``encoding`` follows
+    from it where the metadata is silent.
     """
 
     path: Path
@@ -104,6 +104,8 @@ class ModelFile:
     datatype: str
     integer: bool
     data: str | None
+    reading: Mapping[str, Any]
+    classes: tuple[str, ...]
     notes: tuple[str, ...]
 
     def to_ir(self, name: str, array: Array) -> Array:
@@ -135,10 +137,12 @@ def read_qonnx(path: Path) -> ModelFile:
         params=count_params(graph),
         macs=count_macs(graph),
         metadata=file.metadata,
-        encoding=encoding_of(file, layout),
+        encoding=encoding_of(file, layout, graph),
         integer=file.integer is not None,
         datatype=file.datatypes.get(file.input, ""),
-        data=file.metadata.get("fpgaflow.data"),
+        data=file.metadata.get(DATA),
+        reading=reading_of(file),
+        classes=classes_of(file),
         notes=tuple(reader.notes),
     )
 
@@ -237,41 +241,3 @@ def count_macs(graph: Graph) -> int:
     """Multiplications of weights in one frame of a MODEL-level graph."""
     convs = [node for node in graph.nodes if isinstance(node, RealConv)]
     return sum(node.output.shape[0] * node.output.shape[1] * node.codes.size for node in convs)
-
-
-def encoding_of(file: OnnxFile, layout: Layout) -> Encoding | None:
-    """What the file's metadata, or the datatype noted beside its input, says of the input.
-
-    Raises:
-        UserError: the metadata entry is malformed.
-    """
-    text = file.metadata.get("fpgaflow.input")
-    if text is None:
-        given = noted_input(file.datatypes.get(file.input, ""))
-        return None if given is None else Encoding(given)
-    wrong = UserError(
-        f"the metadata entry fpgaflow.input is malformed: {text[:80]}",
-        where=file.path.name,
-        hint='write {"pixel": {"scale": ["1/255"], "offset": ["0"]}}, one entry or one a channel, '
-        'or {"type": "int8:0.05"}',
-    )
-    try:
-        entry = json.loads(text)
-        given = parse_input(entry["type"]) if "type" in entry else None
-        if "pixel" in entry:
-            scale, offset = (tuple(Fraction(number) for number in entry["pixel"][key]) for key in ("scale", "offset"))
-            pixel = InputType(0, 255, scale, offset)
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, UserError) as error:
-        raise wrong from error
-    if "pixel" not in entry:
-        found = None if given is None else Encoding(given)
-    else:
-        found = Encoding(pixel) if given is None else Encoding(pixel, quantizer_of(given), outside=True)
-    if found is None or not fits(found.input, layout.shape[2]):
-        raise wrong
-    return found
-
-
-def fits(given: InputType, channels: int) -> bool:
-    """Whether ``given`` has positive scales and offsets for all of the ``channels``, or one of each of them."""
-    return all(len(entries) in (1, channels) for entries in (given.scale, given.offset)) and min(given.scale) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,16 @@ def host_facts(graph: Graph) -> Mapping[str, Any]:
     """What ``encode.hpp.j2`` needs of the input of ``graph``."""
     encoding = _encoding(graph)
     scale, zero = _numbers(encoding)
-    rule, pixels = host_rule(encoding), pixel_codes(encoding) if encoding.input.is_pixel else None
+    rule, pixels = host_rule(encoding), pixel_codes(encoding) if _takes_pixels(encoding) else None
     height, width, channels = graph.input.shape
     return {
         "positions": height * width,
         "channels": channels,
         "given": encoding.input,
-        "quantized": encoding.quantizer is not None,
+        "coded": encoding.coded,
         "unit": float_literal(float(encoding.input.scale[0])),
+        "standard": None if encoding.standard is None else len(encoding.standard.mean),
+        "classes": [_quoted(name) for name in graph.classes],
         "scale": scale,
         "zero": zero,
         "low": declaration(among(rule.low, rule.high), "low", "host"),
@@ -53,14 +55,25 @@ def host_facts(graph: Graph) -> Mapping[str, Any]:
 def host_files(graph: Graph) -> dict[str, str]:
     """The tables that ``encode.hpp`` includes, by path."""
     encoding = _encoding(graph)
-    tables = {
-        f"host/{name}.inc": "".join(f"{float_literal(float(v))},\n" for v in numbers)
-        for name, numbers in zip(("scale", "zero"), _numbers(encoding), strict=True)
-    }
-    if encoding.input.is_pixel:
+    numbers: dict[str, Iterable[float]] = dict(zip(("scale", "zero"), _numbers(encoding), strict=True))
+    if encoding.standard is not None:
+        numbers |= {"mean": encoding.standard.mean, "deviation": encoding.standard.deviation}
+    tables = {f"host/{name}.inc": "".join(f"{float_literal(float(v))},\n" for v in numbers[name]) for name in numbers}
+    if _takes_pixels(encoding):
         table = pixel_codes(encoding)
         tables["host/pixel_codes.inc"] = array_text(table, table_type(table), "the code of a pixel")
     return tables
+
+
+def _takes_pixels(encoding: Encoding) -> bool:
+    """Whether the host may be given bytes without a sign."""
+    return encoding.input.is_pixel and encoding.integers
+
+
+def _quoted(name: str) -> str:
+    """A C string literal of ``name``: what is no plain letter, digit or mark is written as its UTF-8 bytes."""
+    plain = "".join(chr(b) if 32 <= b < 127 and chr(b) not in '"\\?%' else f"\\{b:03o}" for b in name.encode())
+    return f'"{plain}"'
 
 
 def _encoding(graph: Graph) -> Encoding:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import lcm
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import Affine, Quantize
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, Encoding, InputType, Quantizer
 
@@ -21,9 +23,9 @@ FLOAT32 = 2.0**-23
 
 @dataclass(frozen=True)
 class HostRule:
-    """How the host makes a code of a real value x: round(clamp(x / scale + zero, low, high)), all in float32.
+    """How the host makes a code of a real value v: round(clamp(v / scale + zero, low, high)), all in float32.
 
-    ``scale`` and ``zero`` have one entry or one a channel. ``bipolar``: +1 where x >= 0, else -1.
+    ``scale`` and ``zero`` have one entry or one a channel. ``bipolar``: +1 where v >= 0, else -1.
     """
 
     scale: Array
@@ -33,13 +35,31 @@ class HostRule:
     rounding: Rounding
     bipolar: bool
 
-    def codes(self, x: Array) -> Array:
-        """Codes (int64) of float32 ``x`` (..., C)."""
+    def codes(self, values: Array) -> Array:
+        """Codes (int64) of float32 ``values`` (..., C)."""
         if self.bipolar:
-            return np.where(x >= 0, 1, -1).astype(np.int64)
+            return np.where(values >= 0, 1, -1).astype(np.int64)
         with np.errstate(over="ignore"):  # infinity is clamped
-            position = x / self.scale + self.zero
+            position = values / self.scale + self.zero
         return self.rounding.floats(np.clip(position, self.low, self.high)).astype(np.int64)
+
+
+def values_of(encoding: Encoding, x: Array) -> Array:
+    """Values (float32) of the numbers ``x`` (..., C) that the host is given, standardized where that is said."""
+    numbers = x.astype(np.float32, copy=False)
+    if encoding.standard is None:
+        return numbers
+    mean, deviation = (np.array(v, dtype=np.float32) for v in (encoding.standard.mean, encoding.standard.deviation))
+    with np.errstate(over="ignore"):
+        return np.asarray((numbers - mean) / deviation)
+
+
+def numbers_of(encoding: Encoding, values: Array) -> Array:
+    """Numbers (float32) that the host may be given for ``values`` (..., C): `values_of` undone up to rounding."""
+    if encoding.standard is None:
+        return values
+    mean, deviation = (np.array(v, dtype=np.float32) for v in (encoding.standard.mean, encoding.standard.deviation))
+    return np.asarray((values * deviation + mean).astype(np.float32))
 
 
 def host_rule(encoding: Encoding) -> HostRule:
@@ -83,12 +103,24 @@ def pixel_codes(encoding: Encoding) -> Array:
     return _sent(encoding, _from_integers(encoding, np.arange(encoding.input.high + 1)[:, None]))
 
 
+def reached_codes(encoding: Encoding) -> tuple[int, int]:
+    """The least and the largest code that the host sends for the integers, or else the numbers, that it is given."""
+    if encoding.coded:
+        return encoding.low, encoding.high
+    ends = _sent(encoding, _from_integers(encoding, np.array([encoding.input.low, encoding.input.high])[:, None]))
+    return int(ends.min()), int(ends.max())
+
+
 def random_inputs(encoding: Encoding, shape: tuple[int, ...], seed: int = 0) -> Array:
-    """Integers anywhere in the input's type, as an array of ``shape``: uint8 pixels, or int64."""
+    """Integers anywhere in the input's type, both ends among them, as an array of ``shape``: uint8 pixels, or int64."""
     given, rng = encoding.input, np.random.default_rng(seed)
     if given.bipolar:
         return 2 * rng.integers(0, 2, shape) - 1
-    return rng.integers(given.low, given.high + 1, shape, dtype=np.uint8 if given.is_pixel else np.int64)
+    found = rng.integers(given.low, given.high + 1, shape, dtype=np.uint8 if given.is_pixel else np.int64)
+    for at, end in ((0, given.low), (-1, given.high)):
+        if end not in found:
+            found.flat[at] = end
+    return found
 
 
 def random_codes(graph: Graph, frames: int, seed: int = 0) -> Array:
@@ -103,12 +135,13 @@ def random_codes(graph: Graph, frames: int, seed: int = 0) -> Array:
 def host_values(graph: Graph, images: Array) -> Array:
     """The real values (float32) of ``images`` (N, H, W, C) that the QONNX network reads.
 
-    Those are the given ones; where the host rounds them in front of the network, the values of its codes.
+    Those are the given ones, standardized where the encoding says so; where the host rounds them in front of the
+    network, the values of its codes.
     """
     encoding = _encoding(graph)
     given, quantizer = encoding.input, encoding.quantizer
     real = np.issubdtype(images.dtype, np.floating)
-    values = images.astype(np.float32) if real else worth(given, images)
+    values = values_of(encoding, images) if real else worth(given, images)
     if quantizer is not None and encoding.outside:
         codes = host_rule(encoding).codes(values) - quantizer.zero_point
         return np.asarray((codes * np.asarray(quantizer.scale)).astype(np.float32))
@@ -132,9 +165,10 @@ def encode(graph: Graph, images: Array) -> Array:
         raise UserError(f"images of type {images.dtype}", hint="give integers of the input's type, or float32 values")
     if not np.isfinite(images).all():
         raise UserError("the images hold NaN or infinity")
+    values = values_of(encoding, images)
     if encoding.quantizer is None and not encoding.input.rounds:
-        return _sent(encoding, _integers_of(encoding.input, images))
-    return _sent(encoding, host_rule(encoding).codes(images.astype(np.float32)))
+        return _sent(encoding, _integers_of(encoding.input, values))
+    return _sent(encoding, host_rule(encoding).codes(values))
 
 
 def _encoding(graph: Graph) -> Encoding:
@@ -145,7 +179,7 @@ def _encoding(graph: Graph) -> Encoding:
 
 def _from_integers(encoding: Encoding, integers: Array) -> Array:
     """Codes of ``integers`` (..., C) of the input's type."""
-    if encoding.quantizer is None:
+    if encoding.coded:
         return integers.astype(np.int64)
     if encoding.input.is_pixel and integers.size > encoding.input.high + 1:
         return _looked_up(_from_integers(encoding, np.arange(encoding.input.high + 1)[:, None]), integers)
@@ -195,6 +229,37 @@ def predictions(graph: Graph, codes: Array) -> Array:
         flat = codes.reshape(len(codes), -1)
         return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
     return np.asarray(decode(graph, codes).reshape(len(codes), -1).argmax(axis=1))
+
+
+def scaled_quantizer(graph: Graph) -> InputType | None:
+    """What the host may send where the input's only reader scales it by factors above 0 and then quantizes it.
+
+    Its integers are the codes, its values those that the scaling takes to what the codes are worth. None where the
+    scaling is of single channels, or the quantizer does not round to the nearest code.
+    """
+    scale, shift, name, consumers = Fraction(1), Fraction(0), graph.input.name, graph.consumers()
+    while True:
+        readers = consumers[name]
+        node = readers[0] if readers else None
+        if isinstance(node, Quantize) and all(
+            isinstance(n, Quantize) and n.quantizer == node.quantizer for n in readers
+        ):
+            return _scaled(node.quantizer, scale, shift)
+        if len(readers) != 1 or not isinstance(node, Affine | Reshape):
+            return None
+        if isinstance(node, Affine):
+            if node.scale.size > 1 or node.shift.size > 1 or node.scale.item() <= 0:
+                return None
+            factor = Fraction(node.scale.item())
+            scale, shift = scale * factor, shift * factor + Fraction(node.shift.item())
+        name = node.output.name
+
+
+def _scaled(quantizer: Quantizer, scale: Fraction, shift: Fraction) -> InputType | None:
+    if quantizer.bipolar or quantizer.grid > 1 or len(quantizer.unit) > 1 or quantizer.rounding is not Rounding.ROUND:
+        return None
+    codes = InputType.codes_of(quantizer)
+    return replace(codes, scale=(codes.scale[0] / scale,), offset=((codes.offset[0] - shift) / scale,))
 
 
 def input_quantizer(graph: Graph) -> Quantizer | None:

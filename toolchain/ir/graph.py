@@ -14,7 +14,8 @@ from toolchain.ir.types import Decoding, Encoding, Value
 class Graph:
     """One input, one output, ``nodes`` in topological order.
 
-    ``encoding`` tells how the host makes the input codes, ``decoding`` what the output codes mean (None after argmax).
+    ``encoding`` tells how the host makes the input codes, ``decoding`` what the output codes mean (None after argmax),
+    ``classes`` what the outputs, or the numbers that an argmax gives, are called; empty where nobody has said.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Graph:
     output: str
     encoding: Encoding | None = None
     decoding: Decoding | None = None
+    classes: tuple[str, ...] = ()
 
     def value(self, name: str) -> Value:
         """The value called ``name``; KeyError when there is none."""

@@ -99,18 +99,22 @@ def quantizer_of(given: InputType) -> Quantizer:
 
 def input_text(encoding: Encoding) -> str:
     """What the host is given, and what it makes of it, in the words of ``parse_input`` as far as they reach."""
-    text, quantizer = _type_text(encoding.input), encoding.quantizer
+    quantizer, text = encoding.quantizer, _type_text(encoding.input)
+    if not encoding.integers:
+        codes = text if quantizer is None else _quantizer_text(quantizer)
+        less = "" if encoding.standard is None else ", less their mean and over their deviation"
+        return f"numbers{less}, rounded by the host to {codes}"
     if quantizer is None:
         return text
     if not encoding.outside:
         return f"{text}, quantized by the host"
-    scale = tuple(Fraction(f"{s:.7g}") for s in quantizer.scale)
+    return f"{text}, rounded by the host to {_quantizer_text(quantizer)}"
+
+
+def _quantizer_text(quantizer: Quantizer) -> str:
+    scale = tuple(Fraction(f"{s:.7g}") for s in quantizer.unit)
     offset = tuple(-quantizer.zero_point * s for s in scale)
-    return f"{text}, rounded by the host to {_type_text(_of(quantizer, scale, offset))}"
-
-
-def _of(quantizer: Quantizer, scale: tuple[Fraction, ...], offset: tuple[Fraction, ...]) -> InputType:
-    return InputType(quantizer.low, quantizer.high, scale, offset, bipolar=quantizer.bipolar)
+    return _type_text(InputType(quantizer.low, quantizer.high, scale, offset, bipolar=quantizer.bipolar))
 
 
 def _type_text(given: InputType) -> str:

@@ -19,13 +19,13 @@ from toolchain.files import digest_bytes, write_bytes, write_text
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops import HARDWARE_OPS, MODEL_OPS
 from toolchain.ir.ops.node import Node
-from toolchain.ir.types import Decoding, Encoding, InputType, Parallelism, QInt, Quantizer, Real, Value
+from toolchain.ir.types import Decoding, Encoding, InputType, Parallelism, QInt, Quantizer, Real, Standardization, Value
 
 FORMAT = 2
 _HEADER = ("format", "fpgaflow", "source", "weights", "digest")
 _NODES = {cls.__name__: cls for cls in (*MODEL_OPS, *HARDWARE_OPS)}
 _RECORDS: dict[str, type] = {
-    c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, InputType, Encoding, Decoding)
+    c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, InputType, Standardization, Encoding, Decoding)
 }
 
 
@@ -89,6 +89,7 @@ def save(graph: Graph, folder: Path, *, source_digest: str = "") -> Stored:
         "output": graph.output,
         "encoding": _pack(graph.encoding, "encoding", arrays),
         "decoding": _pack(graph.decoding, "decoding", arrays),
+        "classes": list(graph.classes),
     }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
@@ -131,6 +132,7 @@ def load(folder: Path) -> Stored:
             output=record["output"],
             encoding=_unpack(record["encoding"], arrays),
             decoding=_unpack(record["decoding"], arrays),
+            classes=tuple(record["classes"]),
         )
         content = {key: value for key, value in record.items() if key not in _HEADER}
         if record["digest"] != _graph_digest(content, record["weights"]):

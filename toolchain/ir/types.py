@@ -164,9 +164,27 @@ class InputType:
         """Whether a byte without a sign holds every integer."""
         return self.low >= 0 and self.high <= 255
 
+    @staticmethod
+    def codes_of(quantizer: Quantizer) -> InputType:
+        """The type whose integers are the codes of ``quantizer``, each worth what the quantizer gives for it."""
+        scale = tuple(Fraction(unit) for unit in quantizer.unit)
+        offset = tuple(-quantizer.zero_point * unit for unit in scale)
+        return InputType(quantizer.low, quantizer.high, scale, offset, quantizer.bipolar, rounds=True)
+
 
 UNIT_PIXEL = InputType(0, 255, (Fraction(1, 255),))
-"""Assumed of a network that says nothing: pixel / 255."""
+"""A pixel that is worth pixel / 255."""
+
+
+@dataclass(frozen=True)
+class Standardization:
+    """The value of a number x that the host is given is (x - mean) / deviation, computed in float32.
+
+    ``mean`` and ``deviation`` are float32 numbers, one or one a channel.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -174,13 +192,22 @@ class Encoding:
     """How the host makes the accelerator's input codes: the integers of ``input``, or what ``quantizer`` makes of them.
 
     The quantizer is one of the network's own, which reads real values, or ``outside`` it: the network then reads the
-    values of its codes. ``signs_as_bits`` sends codes of -1 and +1 as 0 and 1.
+    values of its codes. Real numbers pass ``standard`` first, where there is one. Without ``integers`` the host is
+    given real numbers alone, and those of ``input`` are the codes. ``signs_as_bits`` sends codes of -1 and +1 as 0
+    and 1.
     """
 
     input: InputType
     quantizer: Quantizer | None = None
     outside: bool = False
     signs_as_bits: bool = False
+    standard: Standardization | None = None
+    integers: bool = True
+
+    @property
+    def coded(self) -> bool:
+        """Whether the integers of ``input`` are the codes themselves, with nothing to be rounded."""
+        return self.quantizer is None or not self.integers
 
     @property
     def bipolar(self) -> bool:

@@ -34,6 +34,23 @@ class ModelFacts(Facts):
     params: Count
 
 
+class InputFacts(Facts):
+    """What the host is given for a frame of ``shape`` (H, W, C), and what it makes of it.
+
+    ``type`` tells both in words. A number x becomes the code round(clamp((x - mean) / deviation / scale + zero)), all
+    of a channel each or of all channels; without ``mean`` and ``deviation`` it is taken as it is. ``codes`` are the
+    least and the largest code that the host can send.
+    """
+
+    type: str
+    shape: Several[Count]
+    scale: Several[float]
+    zero: Several[float]
+    mean: Several[float] | None = None
+    deviation: Several[float] | None = None
+    codes: Several[int]
+
+
 class Estimate(Facts):
     """What the chosen accelerator does. ``limited_by`` is the node, stream or resource that sets its frame rate."""
 
@@ -126,11 +143,15 @@ class Hls4ml(Facts):
 
 
 class Accuracy(Facts):
-    """Share of images whose class the accelerator's network finds; ``float_top1`` behind the run's float epochs."""
+    """Share of ``images`` whose class the accelerator's network finds.
+
+    ``float_top1`` is that of ``float_images`` test images which the run's network found before it was quantized.
+    """
 
     top1: Share
     images: Count
     float_top1: Share | None = None
+    float_images: Count | None = None
 
 
 class Training(Facts):
@@ -210,6 +231,7 @@ class Report(Facts):
     """Everything a build tells; ``source`` is the digest of the graph file, ``tool`` maps programs to versions.
 
     ``design`` is the digest of the accelerator, which hls/manifest.json and simulation.json carry too.
+    ``classes`` are the names of the outputs in their order, none where nobody has named them.
     """
 
     name: str
@@ -223,6 +245,8 @@ class Report(Facts):
     solver: SolverFacts
     verification: Verification
     accuracy: Accuracy | None
+    input: InputFacts | None = None
+    classes: Several[str] = ()
     nodes: Several[NodeFacts]
     training: Training | None = None
     fifo: Fifos | None = None

@@ -12,6 +12,7 @@ from toolchain.report import view
 from toolchain.report.data import NodeFacts, Report, Usage
 
 CHART_LIMIT = 40
+_FILTERS = ("number", "large", "percent", "plural", "lanes", "float_accuracy")
 COLOURED_OPS = ("MatVec", "Window", "Threshold", "Depthwise", "MulShift", "Pool", "Add")  # the rest shares one grey
 OTHER_OPS = "other"
 _GREY = "other units, memory ports and streams"
@@ -108,7 +109,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    shown: dict[str, Any] = {name: getattr(view, name) for name in ("number", "large", "percent", "plural", "lanes")}
+    shown: dict[str, Any] = {name: getattr(view, name) for name in _FILTERS}
     environment.filters.update(shown)
     environment.globals.update(RESOURCES=view.RESOURCES, counts_differ=view.counts_differ)
     return environment

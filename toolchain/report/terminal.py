@@ -19,6 +19,7 @@ from toolchain.report.view import (
     counted,
     counts_differ,
     driven,
+    float_accuracy,
     interval_share,
     lanes,
     limited_by,
@@ -66,6 +67,8 @@ def summary(report: Report) -> Panel:
     grid.add_row("Solver", _solver(report))
     grid.add_row("Verification", _verification(report))
     grid.add_row("Accuracy", _accuracy(report))
+    if report.input is not None:
+        grid.add_row("Input", Text(_plain(report.input.type)))
     title = Text.assemble((_plain(report.name), "bold"), f" on {_plain(report.board)}, {report.architecture}")
     return Panel(grid, title=title, title_align="left", border_style=_MARKS[conclude(report).verdict][1])
 
@@ -100,8 +103,8 @@ def _accuracy(report: Report) -> Text:
     if report.accuracy is None:
         return Text("not measured", "dim")
     accuracy = report.accuracy
-    trained = f", {percent(accuracy.float_top1, 2)} behind the float epochs" if accuracy.float_top1 is not None else ""
-    return Text(f"{percent(accuracy.top1, 2)} top-1 of {plural(accuracy.images, 'image')}{trained}")
+    before = f"; {float_accuracy(accuracy)}" if accuracy.float_top1 is not None else ""
+    return Text(f"{percent(accuracy.top1, 2)} top-1 of {plural(accuracy.images, 'image')}{before}")
 
 
 def resource_table(report: Report) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from toolchain.report.data import NodeFacts, Report, Usage
+from toolchain.report.data import Accuracy, NodeFacts, Report, Usage
 
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
 
@@ -56,6 +56,14 @@ def driven(report: Report) -> str:
     wrong = plural(report.verification.vector_mismatches, "mismatch", "mismatches")
     parts = plural(len(counts), "pass", "passes") if report.architecture == "engine" else plural(len(counts), "unit")
     return f"{plural(report.verification.vectors, 'vector')} at the ends of {parts}, {each}, {wrong}"
+
+
+def float_accuracy(accuracy: Accuracy) -> str:
+    """How good the network was before it was quantized, and on how many images; empty where that is not known."""
+    if accuracy.float_top1 is None:
+        return ""
+    of = "" if accuracy.float_images is None else f" of {plural(accuracy.float_images, 'test image')}"
+    return f"in float, before it was quantized, {percent(accuracy.float_top1, 2)}{of}"
 
 
 def bottlenecks(report: Report) -> tuple[NodeFacts, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,18 +11,31 @@ from torch import Tensor
 _PADDING = 4  # pixels added on each side before the random crop, as usual on CIFAR
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to pictures: a random ``crop`` of the zero-padded one, a ``flip`` left to right of every other."""
+
+    crop: bool = False
+    flip: bool = False
+
+
+def augmentation(chosen: bool | str) -> Augmentation:
+    """What ``data.augment`` of a run file asks for: both, one by its name, or nothing."""
+    return Augmentation(chosen in (True, "crop"), chosen in (True, "flip"))
+
+
 class Batches:
-    """An iterable of (pixels uint8 (B, C, H, W), labels int64 (B,)).
+    """An iterable of (samples (B, C, ...), labels int64 (B,)).
 
     The order and the augmentation of an epoch depend on ``seed`` and the epoch alone, so that a resumed run sees what
     an uninterrupted one would have seen.
 
     Args:
-        x: images (N, C, H, W) in uint8.
+        x: samples (N, C, ...), pixels in uint8 or numbers.
         y: labels (N,).
         size: images a batch; the last, smaller batch of a shuffled epoch is left out unless it is the only one.
         seed: None keeps the order and does not augment.
-        augment: random crop of the zero-padded image, and horizontal flip.
+        augment: what is done to pictures (C, H, W).
         epoch: the epoch's number, asked at the start of each pass.
         share: (rank, ranks): every rank-th of the ranks' batches, for training in several processes.
     """
@@ -33,7 +47,7 @@ class Batches:
         size: int,
         *,
         seed: int | None = None,
-        augment: bool = False,
+        augment: Augmentation = Augmentation(),
         epoch: Callable[[], int] = lambda: 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:
@@ -56,17 +70,21 @@ class Batches:
             start = (i * ranks + rank) * self.size
             chosen = order[start : start + self.size]
             x = self.x[chosen]
-            yield (augmented(x, generator) if self.augment and self.seed is not None else x), self.y[chosen]
+            yield (x if self.seed is None else augmented(x, generator, self.augment)), self.y[chosen]
 
 
-def augmented(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image (B, C, H, W) shifted by up to 4 pixels, zeros moving in, and mirrored with probability one half."""
+def augmented(x: Tensor, generator: torch.Generator, how: Augmentation) -> Tensor:
+    """Each picture (B, C, H, W) shifted by up to 4 pixels, zeros moving in, and mirrored with probability one half."""
+    if not how.crop and not how.flip:
+        return x
     batch, _, height, width = x.shape
-    padded = torch.nn.functional.pad(x, (_PADDING,) * 4)
-    top, left = torch.randint(0, 2 * _PADDING + 1, (2, batch), generator=generator)
-    rows = top[:, None] + torch.arange(height)
-    columns = left[:, None] + torch.arange(width)
-    mirrored = torch.rand(batch, generator=generator) < 0.5
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    columns = torch.arange(width).expand(batch, width)
+    rows = torch.arange(height).expand(batch, height)
+    if how.crop:
+        top, left = torch.randint(0, 2 * _PADDING + 1, (2, batch), generator=generator)
+        x, rows, columns = torch.nn.functional.pad(x, (_PADDING,) * 4), rows + top[:, None], columns + left[:, None]
+    if how.flip:
+        mirrored = torch.rand(batch, generator=generator) < 0.5
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     images = torch.arange(batch)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return x.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

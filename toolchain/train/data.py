@@ -1,4 +1,4 @@
-"""Data sets by name, as uint8 arrays the way the network's input sees them before scaling.
+"""Data sets by name: pixels or numbers the way the network's input sees them before scaling.
 
 Files are searched in the given folder, in the folder of the environment variable ``FPGAFLOW_DATA``, where Debian
 installs Fashion-MNIST, in the user's cache, and then downloaded into that cache with checksums.
@@ -9,19 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from toolchain.config.run import DataConfig
 from toolchain.errors import UserError, unknown_name
-from toolchain.ir.input_types import parse_input, quantizer_of
-from toolchain.ir.quantize import quantize
+from toolchain.ir.input_types import parse_input
 from toolchain.train import data_formats as formats
-from toolchain.train.data_formats import Images, Labels, Part
+from toolchain.train.data_formats import Labels, Part, Samples
+from toolchain.train.inputs import InputMap, feature_map, pixel_map
+from toolchain.train.tables import read_csv, read_parquet
 
 log = logging.getLogger(__name__)
 
@@ -46,53 +47,75 @@ _IDX_MD5 = {
 }
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _CIFAR_MD5 = "c58f30108f718f92721af3b95e74349a"
+_NUMBERS = tuple(map(str, range(10)))
+_NAMES = {
+    "digits": _NUMBERS,
+    "mnist": _NUMBERS,
+    "fashion-mnist": (
+        "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"
+    ),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}  # fmt: skip
+_SHOWN = 8
+"""Classes in an error at most."""
 _CIFAR_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Training and test images (N, C, H, W) in uint8 with labels 0..classes-1; a pixel p means p / pixel_levels."""
+class Reading:
+    """How the files of a data set are read: axes of ``npy:`` arrays, and the columns of ``csv:`` and ``parquet:``."""
 
-    name: str
-    train_x: Images
-    train_y: Labels
-    test_x: Images
-    test_y: Labels
-    classes: int
-    pixel_levels: int
+    layout: str | None = None
+    label: str = "label"
+    features: tuple[str, ...] = ()
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        return self.train_x.shape[1], self.train_x.shape[2], self.train_x.shape[3]
+    @staticmethod
+    def of(record: Mapping[str, Any]) -> Reading:
+        """What a model's metadata holds of it.
+
+        Raises:
+            UserError: it holds something else.
+        """
+        try:
+            return Reading(**{**record, "features": tuple(record.get("features", ()))})
+        except TypeError as error:
+            raise UserError(f"the model says in no known way how its data are read: {record}") from error
+
+
+USUAL = Reading()
 
 
 @dataclass(frozen=True)
-class PixelMap:
-    """The exact map from a pixel to the network's input: ``pixel * scale + offset``, one entry or one a channel.
+class Dataset:
+    """Training and test samples, channels first, with labels 0..classes-1: pixels in uint8, or numbers in float32.
 
-    ``given`` is the type that the host rounds these values to, as ``parse_input`` reads it.
+    A pixel p means p / pixel_levels; 0 levels stand for numbers. ``names`` are the classes', () where nothing names
+    them; ``reading`` tells how other files of the kind are read.
     """
 
-    scale: tuple[Fraction, ...]
-    offset: tuple[Fraction, ...]
-    given: str | None = None
+    name: str
+    train_x: Samples
+    train_y: Labels
+    test_x: Samples
+    test_y: Labels
+    classes: int
+    pixel_levels: int
+    names: tuple[str, ...] = ()
+    reading: Reading = USUAL
 
-    def apply(self, x: Images) -> NDArray[np.float32]:
-        """Input values (N, C, H, W) of the pixels, correctly rounded from float64, then to ``given``."""
-        scale = np.array([float(s) for s in self.scale]).reshape(1, -1, 1, 1)
-        offset = np.array([float(o) for o in self.offset]).reshape(1, -1, 1, 1)
-        values: NDArray[np.float32] = (x * scale + offset).astype(np.float32)
-        if self.given is None:
-            return values
-        quantizer = quantizer_of(parse_input(self.given))
-        codes = quantize(quantizer, np.moveaxis(values, 1, -1)) - quantizer.zero_point
-        rounded: NDArray[np.float32] = np.moveaxis(codes * np.asarray(quantizer.scale), -1, 1).astype(np.float32)
-        return rounded
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(features,), (channels, length) or (channels, height, width) of a sample."""
+        return self.train_x.shape[1:]
+
+    @property
+    def real(self) -> bool:
+        """Whether the samples are numbers, not pixels."""
+        return not self.pixel_levels
 
 
-def pixel_map(data: Dataset, normalize: str, given: str | None = None) -> PixelMap:
-    """``unit``: p / levels. ``standard``: (p / levels - mean) / std with the training set's moments to 4 decimals.
+def input_map(data: Dataset, normalize: str, given: str | None = None) -> InputMap:
+    """What the host makes of a sample: see `toolchain.train.inputs.pixel_map` and `feature_map`.
 
     Raises:
         UserError: the type ``given`` has scales for another number of channels.
@@ -101,41 +124,71 @@ def pixel_map(data: Dataset, normalize: str, given: str | None = None) -> PixelM
         raise UserError(
             f"data.input {given} for images of {data.shape[0]} channels", hint="give one scale, or one each"
         )
-    unit = Fraction(1, data.pixel_levels)
-    if normalize == "unit":
-        return PixelMap((unit,), (Fraction(0),), given)
-    values = data.train_x.astype(np.float32) / data.pixel_levels
-    means = [Fraction(f"{m:.4f}") for m in values.mean((0, 2, 3), dtype=np.float64)]
-    stds = [max(Fraction(f"{s:.4f}"), Fraction(1, 10000)) for s in values.std((0, 2, 3), dtype=np.float64)]
-    return PixelMap(tuple(unit / s for s in stds), tuple(-m / s for m, s in zip(means, stds, strict=True)), given)
+    if not data.real:
+        return pixel_map(data.train_x, data.pixel_levels, normalize, given)
+    return feature_map(data.train_x, normalize, given)
 
 
-def load(name: str, *, root: Path | None = None) -> Dataset:
-    """A data set by name: digits, mnist, fashion-mnist, cifar10, folder:PATH or npy:PREFIX.
+def load(name: str, *, root: Path | None = None, reading: Reading = USUAL) -> Dataset:
+    """A data set by name: digits, mnist, fashion-mnist, cifar10, folder:PATH, npy:, csv: or parquet:PREFIX.
 
     Raises:
-        UserError: unknown name, missing or damaged files, no test images.
+        UserError: unknown name, missing or damaged files, no test samples, a class that is only among them.
     """
-    train_x, train_y = _load_part(name, "train", root)
-    test_x, test_y = load_test(name, root=root)
-    if not len(train_x):
+    train = _load_part(name, "train", root, reading)
+    reading = replace(reading, features=train.features)
+    test = matched(load_test(name, root=root, reading=reading), train.names, f"data set '{name}'")
+    if not len(train.x):
         raise UserError(f"data set '{name}' has no training images")
-    if train_x.shape[1:] != test_x.shape[1:]:
-        raise UserError(f"data set '{name}': training images {train_x.shape[1:]}, test images {test_x.shape[1:]}")
-    classes = int(max(train_y.max(), test_y.max())) + 1
-    return Dataset(name, train_x, train_y, test_x, test_y, classes, 16 if name == "digits" else 255)
+    if train.x.shape[1:] != test.x.shape[1:] or train.x.dtype != test.x.dtype:
+        shapes = [f"{part.x.dtype}{part.x.shape[1:]}" for part in (train, test)]
+        raise UserError(f"data set '{name}': training samples are {shapes[0]}, test samples {shapes[1]}")
+    unknown = sorted(set(test.y.tolist()) - set(train.y.tolist()))
+    if unknown:
+        called = train.names[unknown[0]] if train.names else unknown[0]
+        raise UserError(f"data set '{name}': class '{called}' is only in the test set")
+    levels = 0 if train.x.dtype != np.uint8 else 16 if name == "digits" else 255
+    classes = len(train.names) or int(train.y.max()) + 1
+    return Dataset(name, train.x, train.y, test.x, test.y, classes, levels, train.names, reading)
 
 
-def load_test(name: str, *, root: Path | None = None) -> Part:
-    """Only the test images (N, C, H, W) in uint8 and their labels.
+def load_for(config: DataConfig) -> Dataset:
+    """The data set of a run file.
 
     Raises:
         UserError: as `load`.
     """
-    x, y = _load_part(name, "test", root)
-    if not len(x):
+    reading = Reading(config.layout, config.label)
+    return load(config.name, root=Path(config.root) if config.root else None, reading=reading)
+
+
+def load_test(name: str, *, root: Path | None = None, reading: Reading = USUAL) -> Part:
+    """Only the test samples, channels first, and their labels.
+
+    Raises:
+        UserError: as `load`.
+    """
+    part = _load_part(name, "test", root, reading)
+    if not len(part.x):
         raise UserError(f"data set '{name}' has no test images")
-    return x, y
+    return part
+
+
+def matched(part: Part, names: tuple[str, ...], where: str) -> Part:
+    """``part`` with its labels numbered as the classes ``names`` are; as it is where one of both has no names.
+
+    Raises:
+        UserError: ``part`` has samples of a class that is not among ``names``.
+    """
+    if not names or not part.names or part.names == names:
+        return part
+    present = [part.names[i] for i in np.unique(part.y)]
+    unknown = [name for name in present if name not in names]
+    if unknown:
+        shown = ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        raise UserError(f"class '{unknown[0]}' is none of the classes that are trained: {shown}", where=where)
+    numbers = np.array([names.index(name) if name in names else -1 for name in part.names], dtype=np.int64)
+    return replace(part, y=numbers[part.y], names=names)
 
 
 def cache_folder() -> Path:
@@ -143,12 +196,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpgaflow"
 
 
-def _load_part(name: str, part: str, root: Path | None) -> Part:
-    kind, colon, rest = name.partition(":")
-    if colon and kind == "npy":
-        return formats.read_npy_pair(Path(f"{rest}_{part}_x.npy"), Path(f"{rest}_{part}_y.npy"))
-    if colon and kind == "folder":
-        return _load_folder(Path(rest), part)
+def _load_part(name: str, part: str, root: Path | None, reading: Reading) -> Part:
+    kind, _, rest = name.partition(":")
+    files: dict[str, Callable[[], Part]] = {
+        "npy": lambda: formats.read_npy_pair(
+            Path(f"{rest}_{part}_x.npy"), Path(f"{rest}_{part}_y.npy"), reading.layout
+        ),
+        "csv": lambda: read_csv(Path(f"{rest}_{part}.csv"), reading.label, reading.features),
+        "parquet": lambda: read_parquet(Path(f"{rest}_{part}.parquet"), reading.label, reading.features),
+        "folder": lambda: _load_folder(Path(rest), part),
+    }
+    if rest and kind in files:
+        return files[kind]()
     loaders: dict[str, Callable[[str, list[Path]], Part]] = {
         "digits": _load_digits,
         "mnist": lambda part, folders: _load_idx("mnist", part, folders),
@@ -156,8 +215,10 @@ def _load_part(name: str, part: str, root: Path | None) -> Part:
         "cifar10": _load_cifar,
     }
     if name not in loaders:
-        raise unknown_name("data set", name, [*loaders, "folder:PATH", "npy:PREFIX"])
-    return loaders[name](part, _search(root))
+        raise unknown_name(
+            "data set", name, [*loaders, "folder:PATH", *(f"{k}:PREFIX" for k in files if k != "folder")]
+        )
+    return replace(loaders[name](part, _search(root)), names=_NAMES[name])
 
 
 def _search(root: Path | None) -> list[Path]:
@@ -173,14 +234,13 @@ def _load_digits(part: str, _: list[Path]) -> Part:
     digits = load_digits()
     order = np.random.RandomState(_DIGITS_SEED).permutation(len(digits.target))
     chosen = order[:_DIGITS_TRAIN] if part == "train" else order[_DIGITS_TRAIN:]
-    return digits.images[chosen][:, None].astype(np.uint8), digits.target[chosen].astype(np.int64)
+    return Part(digits.images[chosen][:, None].astype(np.uint8), digits.target[chosen].astype(np.int64))
 
 
 def _load_folder(folder: Path, part: str) -> Part:
-    if not (folder / "train").is_dir():
-        raise UserError(f"no folder {folder / 'train'}", hint="expected train/CLASS/*.png and test/CLASS/*.png")
-    classes = sorted(entry.name for entry in (folder / "train").iterdir() if entry.is_dir())
-    return formats.read_image_folder(folder / part, classes)
+    if not (folder / part).is_dir():
+        raise UserError(f"no folder {folder / part}", hint="expected train/CLASS/*.png and test/CLASS/*.png")
+    return formats.read_image_folder(folder / part)
 
 
 def _load_idx(name: str, part: str, folders: list[Path]) -> Part:
@@ -224,17 +284,17 @@ def _decoded_once(pack: Path) -> Part:
     images = cache_folder() / "decoded" / f"{pack.stem}-{stat.st_size}-{stat.st_mtime_ns}.npy"
     if images.is_file():
         with np.load(pack) as arrays:
-            return np.load(images), arrays["label"].astype(np.int64)
+            return Part(np.load(images), arrays["label"].astype(np.int64))
     log.info("decoding %s, once", pack)
-    x, y = formats.read_jpeg_pack(pack)
+    decoded = formats.read_jpeg_pack(pack)
     try:
         images.parent.mkdir(parents=True, exist_ok=True)
         partial = images.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, x)
+        np.save(partial, decoded.x)
         partial.replace(images)
     except OSError as error:
         log.warning("the decoded images are not kept: %s", error)
-    return x, y
+    return decoded
 
 
 def _download(url: str, md5: str, file: Path, *, wanted: str = "") -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import UserError
 from toolchain.files import digest_file
-from toolchain.train.data import PixelMap
+from toolchain.train.inputs import PixelMap
 
 SHAPE = (3, 224, 224)
 CLASSES = 1000

@@ -35,7 +35,14 @@ class Layers:
     names: list[str] = field(default_factory=list)
 
     def conv(
-        self, name: str, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0
+        self,
+        name: str,
+        inputs: int,
+        outputs: int,
+        kernel: int | tuple[int, int],
+        *,
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
     ) -> nn.Module:
         """A convolution without bias (a batch norm follows)."""
         shape = (inputs, outputs, kernel, stride, padding)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from math import prod
 
 from torch import Tensor, nn
 
@@ -18,7 +19,8 @@ from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
 from toolchain.train.own.network import build_own
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
+"""(features,), (channels, length) or (channels, height, width)."""
 Conv = tuple[int, int]  # output channels, padding
 
 
@@ -52,11 +54,12 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     """The network a run file asks for, in training mode; its input is (N, *dataset_shape), its output (N, classes).
 
     Raises:
-        UserError: an override for a layer the model has not, or an image it cannot take.
+        UserError: an override for a layer the model has not, or a sample it cannot take.
     """
     if config.model.own:
         return build_own(config, dataset_shape, classes)
     make = layers_of(config)
+    _check_axes(config.model.name, dataset_shape)
     layers = OrderedDict()
     if config.data.normalize == "standard" and config.data.input is None:
         layers["input"] = make.input("input")
@@ -68,6 +71,16 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     if config.model.plain:
         layers = _without_norms(config.model.name, layers)
     return nn.Sequential(layers)
+
+
+def _check_axes(model: str, shape: Shape) -> None:
+    axes = _AXES.get(model, 3)
+    if axes in (None, len(shape)):
+        return
+    kinds = {1: "rows of features", 2: "signals (channels, length)", 3: "pictures (channels, height, width)"}
+    able = [name for name in _BUILDERS if _AXES.get(name, 3) in (None, len(shape))]
+    what = f"model '{model}' takes {kinds[axes or 3]}, and the samples are {kinds[len(shape)]}: {shape}"
+    raise UserError(what, hint=f"{', '.join(able)} take such")
 
 
 def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
@@ -91,7 +104,7 @@ class _TooSmall(ValueError):
 
 def _mlp(make: Layers, shape: Shape, classes: int, hidden: list[int]) -> OrderedDict[str, nn.Module]:
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    inputs = shape[0] * shape[1] * shape[2]
+    inputs = prod(shape)
     for i, outputs in enumerate(hidden, 1):
         layers[f"fc{i}"] = make.linear(f"fc{i}", inputs, outputs)
         layers[f"bn{i}"] = nn.BatchNorm1d(outputs)
@@ -151,6 +164,25 @@ def _lenet5(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDi
     return _plain(make, shape, classes, convs, 5, [_scaled(120, width), _scaled(84, width)])
 
 
+def _cnn1d(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
+    """Three convolutions of 5 over a signal, each with a pool by two, the average over time and a classifier."""
+    channels, length = shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict(row=nn.Unflatten(2, (1, length)))
+    for index, outputs in enumerate((16, 32, 64), 1):
+        outputs = _scaled(outputs, width)
+        layers[f"conv{index}"] = make.conv(f"conv{index}", channels, outputs, (1, 5), padding=(0, 2))
+        layers[f"bn{index}"] = nn.BatchNorm2d(outputs)
+        layers[f"act{index}"] = make.relu(f"act{index}")
+        layers[f"pool{index}"] = nn.MaxPool2d((1, 2))
+        channels, length = outputs, length // 2
+    if length < 1:
+        raise _TooSmall(f"the last feature map would have the length {length}")
+    layers["mean"] = nn.AvgPool2d((1, length))
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = make.linear("fc", channels, classes, bias=True)
+    return layers
+
+
 def _lenet5_caffe(make: Layers, shape: Shape, classes: int, width: float) -> OrderedDict[str, nn.Module]:
     """20-50-500-10, the larger LeNet-5 of the Caffe framework, with a ReLU behind each layer but the last."""
     convs = [(_scaled(20, width), 0), None, (_scaled(50, width), 0), None]
@@ -196,6 +228,7 @@ def _scaled(channels: int, width: float) -> int:
 
 _BUILDERS: dict[str, Callable[[Layers, Shape, int, float], OrderedDict[str, nn.Module]]] = {
     "cnn": _cnn,
+    "cnn1d": _cnn1d,
     "tfc": _tfc,
     "lenet300": _lenet300,
     "lenet5": _lenet5,
@@ -205,3 +238,5 @@ _BUILDERS: dict[str, Callable[[Layers, Shape, int, float], OrderedDict[str, nn.M
     "resnet20": _resnet(3),
 }
 _FIRST = {"tfc": "fc1", "lenet300": "fc1"}
+_AXES = {"tfc": None, "lenet300": None, "cnn1d": 2}
+"""Axes of the samples that a network takes: None any, of the others three."""

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import islice
 from typing import Any, cast
 
@@ -22,9 +23,10 @@ from torch.optim.swa_utils import update_bn
 from toolchain.config.run import RunConfig, TrainConfig
 from toolchain.errors import UserError
 from toolchain.ir.input_types import parse_input
-from toolchain.train.batches import Batches
-from toolchain.train.data import Dataset, PixelMap, pixel_map
+from toolchain.train.batches import Batches, augmentation
+from toolchain.train.data import Dataset, input_map
 from toolchain.train.distill import Teacher
+from toolchain.train.inputs import PixelMap
 from toolchain.train.methods.base import Method, OwnRate, Switched
 
 log = logging.getLogger(__name__)
@@ -69,15 +71,20 @@ class Classifier(L.LightningModule):
         self.methods = nn.ModuleList(methods)
         self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
-        pixels = pixel_map(data, config.data.normalize, config.data.input)
+        pixels = input_map(data, config.data.normalize, config.data.input)
+        if not isinstance(pixels, PixelMap):  # numbers are mapped once, to values that the network reads as they are
+            self.train_x, self.test_x = (torch.from_numpy(pixels.apply(x)) for x in (data.train_x, data.test_x))
+            pixels = PixelMap((Fraction(1),), (Fraction(0),))
         self.pixel_scale: Tensor
         self.pixel_offset: Tensor
-        self.register_buffer("pixel_scale", _per_channel(pixels, "scale"), persistent=False)
-        self.register_buffer("pixel_offset", _per_channel(pixels, "offset"), persistent=False)
+        axes = len(data.shape)
+        self.register_buffer("pixel_scale", _per_channel(pixels.scale, axes), persistent=False)
+        self.register_buffer("pixel_offset", _per_channel(pixels.offset, axes), persistent=False)
         self.rounded: Tensor | None  # values of all pixels (256, channels or 1), where the host rounds them to a type
         self.register_buffer("rounded", _rounded(pixels), persistent=False)
         self.float_top1: float | None = None
         self.top1 = math.nan
+        self._augment = augmentation(config.data.augment)
         self._seconds_before, self._started = seconds, time.monotonic()
         self._spatial = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
         if self._spatial:
@@ -89,23 +96,23 @@ class Classifier(L.LightningModule):
         return self._seconds_before + time.monotonic() - self._started
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits (B, classes) of pixels (B, C, H, W) in uint8."""
+        """Logits (B, classes) of samples (B, C, ...): pixels in uint8, or numbers that are mapped already."""
         return self.model(self._values(pixels))  # type: ignore[no-any-return]
 
     def _values(self, pixels: Tensor) -> Tensor:
-        """The network's input of pixels (B, C, H, W) in uint8."""
+        """The network's input of samples (B, C, ...)."""
         if self.rounded is None:
             x = pixels.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_offset
         else:
             channels = torch.arange(pixels.shape[1], device=pixels.device) if self.rounded.shape[1] > 1 else 0
-            x = self.rounded[pixels.permute(0, 2, 3, 1).long(), channels].permute(0, 3, 1, 2)
-        return x.contiguous(memory_format=torch.channels_last) if self._spatial else x
+            x = self.rounded[pixels.movedim(1, -1).long(), channels].movedim(-1, 1)
+        return x.contiguous(memory_format=torch.channels_last) if self._spatial and x.dim() == 4 else x
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches; the order follows from the seed and the epoch."""
         config = self.config
         return Batches(
-            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=config.data.augment,
+            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=self._augment,
             epoch=lambda: self.first_epoch + self.trainer.current_epoch,
             share=(self.trainer.global_rank, self.trainer.world_size),
         )  # fmt: skip
@@ -119,7 +126,7 @@ class Classifier(L.LightningModule):
         config = self.config
         epoch = self.first_epoch + config.train.epochs  # every process sees the same images, of an epoch after the last
         batches = Batches(
-            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=config.data.augment,
+            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=self._augment,
             epoch=lambda: epoch,
         )  # fmt: skip
         some = islice(batches, math.ceil(_STATISTICS_IMAGES / batches.size))
@@ -306,5 +313,6 @@ def _rounded(pixels: PixelMap) -> Tensor | None:
     return torch.from_numpy(pixels.apply(levels).reshape(256, channels))
 
 
-def _per_channel(pixels: PixelMap, which: str) -> Tensor:
-    return torch.tensor([float(value) for value in getattr(pixels, which)], dtype=torch.float32).reshape(1, -1, 1, 1)
+def _per_channel(values: tuple[Fraction, ...], axes: int) -> Tensor:
+    """One entry a channel, or one for all, of samples of so many ``axes``."""
+    return torch.tensor([float(v) for v in values], dtype=torch.float32).reshape(1, -1, *(1,) * (axes - 1))

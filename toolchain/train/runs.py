@@ -9,7 +9,7 @@ from torch import nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
-from toolchain.train.data import Dataset, load
+from toolchain.train.data import Dataset, load_for
 from toolchain.train.own.source import demand_unchanged
 from toolchain.train.stages import rebuilt, saved_model, stages
 from toolchain.train.structure import Edit, from_json
@@ -33,5 +33,5 @@ def read_run(out: Path) -> tuple[nn.Module, list[Edit], RunConfig, Dataset]:
         raise UserError(f"{out} holds {kind}, which has no run to go on from", hint="export its model.onnx")
     config, edits = RunConfig.model_validate(json.loads(saved["config"])), from_json(saved["edits"])
     demand_unchanged(out)
-    data = load(config.data.name, root=Path(config.data.root) if config.data.root else None)
+    data = load_for(config.data)
     return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from toolchain.errors import UserError
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 Convolution = nn.Conv1d | nn.Conv2d
 Weighted = Convolution | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -108,7 +108,7 @@ class Structure:
 
 
 def structure_of(model: nn.Module, shape: Shape | None = None) -> Structure:
-    """The groups and layers of ``model``; with the image's ``shape`` (C, H, W) also the sizes of the feature maps.
+    """The groups and layers of ``model``; with the sample's ``shape`` (C, ...) also the sizes of the feature maps.
 
     Raises:
         UserError: an operation that channels cannot be followed through.

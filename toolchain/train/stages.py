@@ -25,7 +25,7 @@ from toolchain.config.pruning import PruningStage
 from toolchain.config.run import RunConfig, StageConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
-from toolchain.train.data import Dataset, load, pixel_map
+from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.methods import quant_method, stage_methods
 from toolchain.train.methods.base import Adopting, Context, Method, OwnRate
@@ -281,8 +281,7 @@ def _images(stage: Stage, data: Dataset) -> Dataset:
     """The run's data, or with the training images of the stage's own, whose labels are of no use."""
     if stage.own is None or stage.own.data is None:
         return data
-    root = stage.config.data.root
-    other = load(stage.own.data, root=Path(root) if root else None)
+    other = load_for(stage.config.data.model_copy(update={"name": stage.own.data}))
     if (other.shape, other.pixel_levels) != (data.shape, data.pixel_levels):
         raise UserError(
             f"stage '{stage.name}' trains on '{other.name}', images of {other.shape} with {other.pixel_levels} levels; "
@@ -293,7 +292,7 @@ def _images(stage: Stage, data: Dataset) -> Dataset:
 
 def _whiten(model: nn.Module, data: Dataset, config: RunConfig) -> None:
     """Begin with whitened directions in the first layer, in place."""
-    pixels = pixel_map(data, config.data.normalize, config.data.input)
+    pixels = input_map(data, config.data.normalize, config.data.input)
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     whiten(first, torch.from_numpy(pixels.apply(data.train_x[:_WHITENED])))
 

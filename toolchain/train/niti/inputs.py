@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from toolchain.errors import UserError
 from toolchain.ir.rounding import Rounding
-from toolchain.train.data import Dataset, PixelMap, pixel_map
+from toolchain.train.data import Dataset, input_map
+from toolchain.train.inputs import PixelMap
 from toolchain.train.niti.numbers import LIMIT, MANTISSA_BITS, Block
 
 
@@ -37,8 +39,16 @@ def input_format(data: Dataset, normalize: str, variant: str) -> InputFormat:
 
     The authors take it from each batch; a network in hardware needs one, and on images that hold the darkest and the
     brightest pixel it is the same one. The version of 2020 stretches the values until the largest mantissa is 127.
+
+    Raises:
+        UserError: the data are no pixels.
     """
-    pixels = pixel_map(data, normalize)
+    pixels = input_map(data, normalize)
+    if not isinstance(pixels, PixelMap) or len(data.shape) != 3:
+        kind = "numbers" if data.real else f"samples {data.shape}"
+        raise UserError(
+            f"data set '{data.name}' holds {kind}", hint='quant.method = "niti" trains on pictures of pixels'
+        )
     ends = [p * s + o for s, o in zip(pixels.scale, pixels.offset, strict=True) for p in (0, data.pixel_levels)]
     largest = max(abs(end) for end in ends)
     exponent = next(e for e in range(-64, 64) if Fraction(2) ** e >= largest) - MANTISSA_BITS

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
-from toolchain.train.data import Dataset, PixelMap, pixel_map
+from toolchain.train.data import Dataset, input_map
+from toolchain.train.inputs import InputMap
 from toolchain.train.own.network import Shape, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
 from toolchain.train.ptq.onnx_source import read_float_onnx
@@ -34,14 +35,14 @@ class Source:
         name: of the network.
         model: (N, *shape) to (N, classes).
         shape: of a sample, (C, H, W) of an image.
-        pixels: how a pixel becomes an input value; None when nobody has said.
+        pixels: how a pixel or a number becomes an input value; None when nobody has said.
         data: what a run was trained on.
     """
 
     name: str
     model: nn.Module
     shape: Shape
-    pixels: PixelMap | None
+    pixels: InputMap | None
     data: Dataset | None = None
 
 
@@ -57,7 +58,7 @@ class Sample:
 
     shape: tuple[int, ...]
     classes: int | None
-    pixels: PixelMap | None
+    pixels: InputMap | None
 
 
 def says_its_input(network: str | nn.Module) -> bool:
@@ -161,7 +162,7 @@ def _run(folder: Path) -> Source:
     model, config, data = load_run(folder)
     if not config.train.float:
         raise UserError(f"the network of {folder} is quantized", hint="give a run with train.float = true")
-    return Source(_name(config), model, data.shape, pixel_map(data, config.data.normalize, config.data.input), data)
+    return Source(_name(config), model, data.shape, input_map(data, config.data.normalize, config.data.input), data)
 
 
 def _name(config: RunConfig) -> str:

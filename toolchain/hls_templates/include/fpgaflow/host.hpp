@@ -108,6 +108,20 @@ void encode_reals(const Number* numbers, float unit, const float (&scale)[Scales
     }
 }
 
+// Codes (H, W, C) of a frame of numbers (C, H, W) whose values are (number - mean) / deviation; all four tables are of
+// every channel or of all.
+template <class Rule, int Positions, int Channels, int Entries, int Scales>
+void encode_measured(const float* numbers, const float (&mean)[Entries], const float (&deviation)[Entries],
+                     const float (&scale)[Scales], const float (&zero)[Scales], std::int64_t* codes) {
+    for (int position = 0; position < Positions; position++) {
+        for (int c = 0; c < Channels; c++) {
+            const int m = Entries == 1 ? 0 : c, s = Scales == 1 ? 0 : c;
+            const float value = (numbers[c * Positions + position] - mean[m]) / deviation[m];
+            codes[position * Channels + c] = encode_real<Rule>(value, scale[s], zero[s]);
+        }
+    }
+}
+
 // Codes (H, W, C) of a frame of integers (C, H, W): code of each by `table`, of every channel or of all.
 template <int Positions, int Channels, class Integer, class Code, int Entries, int TableChannels>
 void encode_pixels(const Integer* pixels, const Code (&table)[Entries][TableChannels], std::int64_t* codes) {
