@@ -238,6 +238,14 @@ ARITHMETIC = (
         _inside("at = ap_uint<18>(n) * ap_uint<18>(frames);"),
     ),
     _plant(
+        "product",
+        "return sum + a * b",
+        "unit",
+        "a product of s19 x s19 bits is more than a slice",
+        ("ap_int<20> cascaded(ap_int<10> a, ap_int<10> b,", "ap_int<20> cascaded(ap_int<19> a, ap_int<19> b,"),
+        ("cascaded(table[0], word.v[0],", "cascaded(n, frames,"),
+    ),
+    _plant(
         "bound-product",
         "sums[1] = bound + sums[1]",
         "unit",

@@ -11,8 +11,10 @@ Found = Iterator[tuple[str, str, str]]
 
 SLICE = (27, 18)
 """Signed bits of the factors of one DSP48E2."""
-COUNTED = {"Multiplier::product", "cascaded", "difference_product"}
-"""Functions whose products the cost model counts with the widths of the same types."""
+COUNTED = {"Multiplier::product"}
+"""Functions whose products may be of any width: the cost model counts them by the same types."""
+ON_A_SLICE = {"cascaded", "difference_product"}
+"""Functions whose factors are the ports of one slice, which would cut wider ones."""
 
 
 def _division(project: Project) -> Found:
@@ -28,7 +30,8 @@ def _product(project: Project) -> Found:
         if operation.sign != "*" or operation.left.static or operation.right.static:
             continue
         if operation.function not in COUNTED and not _fits(operation):
-            yield operation.unit, str(operation.where), f"a product of {_bits(operation)} that no cost counts"
+            why = "is more than a slice" if operation.function in ON_A_SLICE else "that no cost counts"
+            yield operation.unit, str(operation.where), f"a product of {_bits(operation)} {why}"
 
 
 def _fits(operation: Operation) -> bool:
