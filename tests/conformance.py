@@ -24,13 +24,11 @@ from toolchain.hls_templates.render import cpp_type, headers
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import RowConv
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
 from toolchain.units.order import stream_order
-from toolchain.units.table import schedule
-from toolchain.units.totals import frame_cycles
+from toolchain.units.table import iterations
 
 FRAMES = 3
 FLAGS = ("-std=c++14", "-O1", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")
@@ -51,17 +49,8 @@ class Case:
 
 
 def cycles_of_call(graph: Graph, node: Node, frames: int) -> int:
-    """Cycles of ``frames`` frames by the cost model, what comes before the first one leaves included."""
-    total = frames * frame_cycles(node, graph)
-    x = graph.value(node.inputs[0])
-    if node.parallelism is None:
-        return total
-    once = schedule(node, x, node.parallelism).prologue
-    if isinstance(node, RowConv):
-        return total + once
-    # a kernel taller than all frames leaves only their rows to be read
-    return total + min(once, frames * x.size // node.parallelism.lanes_in)
-    return total
+    """Cycles of ``frames`` frames by the schedule, what comes before the first one leaves included."""
+    return iterations(node, graph.value(node.inputs[0]), frames).count
 
 
 def cases(graphs: Iterator[Graph]) -> list[Case]:
@@ -138,7 +127,7 @@ class UnitConformance:
         found = cases(request.cls().graphs())
         return compile_cases(found, tmp_path_factory.mktemp("units"), *request.param), found
 
-    def test_units_equal_the_evaluator_in_the_cycles_of_the_cost_model(self, compiled):
+    def test_units_equal_the_evaluator_in_the_cycles_of_their_schedule(self, compiled):
         library, found = compiled
         for seed, case in enumerate(found):
             graph, node = case.graph, case.placed.node

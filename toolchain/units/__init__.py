@@ -1,1 +1,1 @@
-"""Facts of every hardware unit: lanes it can have, schedule, cycles, pauses, lag and cost."""
+"""One module a hardware unit: its lanes, schedule, cost and C++; ``table`` has them all."""
