@@ -15,7 +15,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.pools import GlobalSum, Pool
+from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import WidthConvert
@@ -146,7 +146,7 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
     elif isinstance(node, (Depthwise, Pool)):
         ratio = words_in // words_out
         yield from ((True, i % ratio == ratio - 1) for i in range(words_in))
-    elif isinstance(node, (GlobalSum, ArgMax)):
+    elif isinstance(node, (GlobalSum, GlobalMax, ArgMax)):
         yield from ((True, i >= words_in - words_out) for i in range(words_in))
     elif isinstance(node, Concat):
         for _ in range(x.shape[0] * x.shape[1]):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conformance import UnitConformance
 from tests.grids import GRIDS, units
+from tests.passes import token_simulator
 from toolchain.ir.ops.maps import Reshape
 from toolchain.units.schedule import ONE_INPUT, READS, WRITES, Iterations
 from toolchain.units.table import iterations, schedule
@@ -69,3 +70,18 @@ def test_cycles_prologue_pauses_and_lag_are_those_of_the_iterations(grid: type[U
             assert _read_early(call, i) <= found.lag + 1e-9, what
         sent = node.outputs[0].size // node.parallelism.lanes_out
         assert found.pauses(None) == _unevenness(_writes(call), call, sent), node
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda kind: kind.__name__)
+def test_iterations_are_those_of_a_model_written_apart(grid: type[UnitConformance], frames: int) -> None:
+    """Which iteration reads and which writes, also in calls so short that words run out in front of the first row."""
+    for graph, node in units(grid):
+        if isinstance(node, Reshape):
+            continue
+        call = iterations(node, graph.value(node.inputs[0]), frames)
+        steps = list(token_simulator.schedule(node, graph.value(node.inputs[0]), frames))
+        for i in range(len(node.inputs)):
+            reads = [step is True or step == -i - 1 for step, _ in steps]
+            np.testing.assert_array_equal(_reads(call, i), reads, err_msg=str(node))
+        np.testing.assert_array_equal(_writes(call), [writes for _, writes in steps], err_msg=str(node))
