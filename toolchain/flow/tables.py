@@ -128,15 +128,19 @@ def boards_table(boards: Sequence[Board]) -> FittingTable:
 
 
 def on_boards_table(found: Sequence[OnBoard]) -> FittingTable:
-    """The accelerators found: rate, and used of what a plan may use."""
+    """The accelerators found: their rates and what they use."""
     kinds = ("lut", "ff", "dsp", "bram18")
     heading = ("Board", "Frames a second", "LUT", "FF", "DSP", "BRAM18", "MHz", "Plan")
-    table = FittingTable(heading, 1, ("FF", "MHz"), "The network on every board: used of what a plan may use")
+    table = FittingTable(heading, 1, ("FF", "MHz"), "The network on every board: used, and of what a plan may use")
     for entry in found:
         fps, counts = "does not fit", [""] * len(kinds)
         if entry.fps is not None and entry.cost is not None:
             fps = f"{entry.fps:,.0f}" if entry.fps >= 10 else f"{entry.fps:.3g}"
-            counts = [f"{getattr(entry.cost, k):,} of {getattr(entry.board.budget, k):,}" for k in kinds]
+            counts = [_of_budget(getattr(entry.cost, kind), getattr(entry.board.budget, kind)) for kind in kinds]
         cells = (entry.board.name, fps, *counts, f"{entry.clock_mhz:g}", entry.status)
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _of_budget(used: int, budget: int) -> str:
+    return f"{used:,} {used / budget:.0%}" if budget else f"{used:,}"
