@@ -18,12 +18,14 @@ from toolchain.frontend.layout import Layout
 from toolchain.ir.encode import encode, host_values, random_inputs
 from toolchain.ir.graph import Graph
 from toolchain.ir.rounding import Rounding
-from toolchain.ir.types import UNIT_PIXEL, Encoding, InputType, Quantizer
+from toolchain.ir.types import UNIT_PIXEL, Encoding, InputType, Quantizer, Standardization
 
 SHAPE = (4, 5, 3)
 EIGHTH = Fraction(1, 8)
 SIGNED = InputType(-128, 127, (Fraction(1, 20),), (Fraction(3, 20),), rounds=True)
 CHANNELS = (0.011, 0.3, 0.07)
+CODES = InputType(-8, 7)
+MEANS, THREE = Standardization((0.4,), (1.7,)), Standardization((0.4, -3.0, 0.1), (1.7, 0.02, 30.0))
 ENCODINGS = {
     "pixels": Encoding(InputType(0, 255)),
     "few pixels": Encoding(InputType(0, 15)),
@@ -38,6 +40,8 @@ ENCODINGS = {
     "channels of their own": Encoding(InputType(-8, 7, (EIGHTH, 2 * EIGHTH, EIGHTH), rounds=True)),
     "exact": Encoding(InputType(-8, 7, (EIGHTH,))),
     "fixed<16,6>": Encoding(InputType(-(1 << 15), (1 << 15) - 1, (Fraction(1, 1024),), rounds=True)),
+    "standardized": Encoding(CODES, Quantizer((0.05,), 0, -128, 127), standard=MEANS, integers=False),
+    "standardized channels": Encoding(CODES, Quantizer((0.05,), 2, -8, 7), standard=THREE, integers=False),
     "signed, quantized": Encoding(SIGNED, Quantizer((0.05,), 2, -64, 63), outside=True),
     **{mode.value: Encoding(SIGNED, Quantizer((0.33,), 1, -9, 9, rounding=mode)) for mode in Rounding},
 }

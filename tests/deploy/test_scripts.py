@@ -220,8 +220,8 @@ def test_run_sh_says_what_is_missing(
 
 HLS = """
 proc say {args} { puts [join $args] }
-foreach name {open_project set_top add_files open_solution set_part create_clock config_interface csim_design
-              csynth_design cosim_design export_design} { interp alias {} $name {} say $name }
+foreach name {open_project set_top add_files open_solution set_part create_clock set_clock_uncertainty config_interface
+              csim_design csynth_design cosim_design export_design} { interp alias {} $name {} say $name }
 rename exit quit
 proc exit {} { quit 0 }
 set argv {csynth export}

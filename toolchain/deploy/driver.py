@@ -172,12 +172,13 @@ class Encoder:
             self._check_integers(x)
             if self.table is not None:
                 return self._looked_up(x)
-            codes = self._rounded(self._worth(x)) if self.facts["quantized"] else x
+            codes = x if self.facts["coded"] else self._rounded(self._worth(x))
         elif x.dtype.kind == "f":
             if not np.isfinite(x).all():
                 raise BoardError("the images hold NaN or infinity")
+            values = self._standardized(x.astype(np.float32))
             exact = not self.facts["quantized"] and not self.facts["rounds"]
-            codes = self._exact(x) if exact else self._rounded(x.astype(np.float32))
+            codes = self._exact(values) if exact else self._rounded(values)
         else:
             raise BoardError(f"images of type {x.dtype}; give integers of the input's type, or float32 values")
         return (codes + 1) // 2 if self.facts["signs_as_bits"] else codes
@@ -225,6 +226,15 @@ class Encoder:
         kind: Any = np.int64 if max([reach, *whole]) < 1 << 62 else object
         numerators = x.astype(kind) * np.array(steps, dtype=kind) + np.array(starts, dtype=kind)
         return np.asarray((numerators / np.array(whole, dtype=kind)).astype(np.float32))
+
+    def _standardized(self, x: np.ndarray) -> np.ndarray:
+        """Real numbers less their mean, over their deviation, where the network was trained on such."""
+        standard = self.facts["standard"]
+        if standard is None:
+            return x
+        mean, deviation = (np.array(standard[key], dtype=np.float32) for key in ("mean", "deviation"))
+        with np.errstate(over="ignore"):
+            return np.asarray((x - mean) / deviation)
 
     def _rounded(self, x: np.ndarray) -> np.ndarray:
         rule = self.facts["rule"]

@@ -15,7 +15,7 @@ from toolchain.hls_templates.generate import ends as stream_ends
 from toolchain.ir.encode import host_rule, pixel_codes, worth_terms
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.types import Decoding, Encoding
+from toolchain.ir.types import Decoding, Encoding, Standardization
 
 BASE_ADDRESS = 0xA000_0000
 """Where M_AXI_HPM0_FPD of a Zynq UltraScale+ begins (AMD UG1085)."""
@@ -156,6 +156,8 @@ def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
         "bipolar": given.bipolar,
         "rounds": given.rounds,
         "quantized": encoding.quantizer is not None,
+        "coded": encoding.coded,
+        "standard": _standard(encoding.standard),
         "signs_as_bits": encoding.signs_as_bits,
         "table": _table(encoding),
         "worth": {"steps": steps, "starts": starts, "whole": whole},
@@ -185,9 +187,16 @@ def output_facts(graph: Graph, answer: str) -> dict[str, Any]:
     }
 
 
+def _standard(standard: Standardization | None) -> dict[str, list[float]] | None:
+    """What real numbers are standardized by, one entry a channel or one in all."""
+    if standard is None:
+        return None
+    return {"mean": [float(v) for v in standard.mean], "deviation": [float(v) for v in standard.deviation]}
+
+
 def _table(encoding: Encoding) -> list[list[int]] | None:
     """The code of every pixel, where it is not the pixel itself."""
-    if not encoding.input.is_pixel or (encoding.quantizer is None and not encoding.signs_as_bits):
+    if not encoding.input.is_pixel or (encoding.coded and not encoding.signs_as_bits):
         return None
     table: list[list[int]] = pixel_codes(encoding).tolist()
     return table

@@ -76,7 +76,8 @@ def deployable(build: Build) -> Deployable:
         assert isinstance(design, Streaming)
         graph, board, clock = design.hardware, load_board(design.plan.board), design.plan.clock_mhz
         top, ends, image = top_name(graph), streaming_ends(graph), None
-    estimate = report(build).estimate
+    summary = report(build)
+    estimate = summary.estimate
     facts = network_facts(
         graph,
         board,
@@ -86,7 +87,7 @@ def deployable(build: Build) -> Deployable:
         axes=build.model.axes,
         digest=digest_bytes(f"{design.digest} {project.digest} {board.part}".encode()),
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
-        classes=None,
+        classes=summary.classes or None,
     )
     return Deployable(graph, ends.answer, board, build.model.axes, facts, image)
 
@@ -138,10 +139,18 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
         "facts": facts,
         "fps": number(facts["estimate"]["fps"]),
         "latency": number(facts["estimate"]["latency_ms"]),
+        "given": _given(facts["input"]),
         "inputs": " x ".join(str(n) for n in facts["input"]["shape"]),
     }
     names = {"build.tcl": "build.tcl", "run.sh": "run.sh", "README.md": "README.md"}
     return {path: render(name, variables, "toolchain.deploy") for path, name in names.items()}
+
+
+def _given(facts: Mapping[str, Any]) -> str:
+    """What the driver takes, in words."""
+    if facts["standard"] is not None:
+        return "real numbers, which the driver standardizes as the training did"
+    return f"integers {facts['low']} to {facts['high']} or the real values they stand for"
 
 
 def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str | bytes]:
