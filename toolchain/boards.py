@@ -106,6 +106,15 @@ class Board(Record):
         )
         return (planned - Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)).at_least(0)
 
+    def doubt(self, clock_mhz: float) -> str:
+        """Why a clock above the board's own is no fact; empty for one that is not above."""
+        if clock_mhz <= self.clock.default_mhz:
+            return ""
+        return (
+            f"{clock_mhz:g} MHz is not known to be reached on {self.name}: "
+            f"{self.clock.default_mhz:g} MHz is, {self.sources['clock.default_mhz']}"
+        )
+
     def bytes_per_second(self, clock_mhz: float) -> float:
         """Peak bytes per second between memory and fabric at ``clock_mhz``: of the memory or of all ports."""
         ports = self.memory.ports * self.memory.port_bits / 8 * clock_mhz * 1e6

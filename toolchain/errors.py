@@ -26,6 +26,12 @@ class NoRoom(UserError):
     """The network is larger than the board, or cannot be so fast on it; ``hint`` names what would do."""
 
 
+class Interrupted(FlowError):
+    """The user stopped it."""
+
+    exit_code = 130
+
+
 class VerificationError(FlowError):
     """Two executors that must agree do not; names the first deviating node. Exit code 3."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,19 +15,27 @@ if TYPE_CHECKING:
     from toolchain.flow.progress import Progress
 
 
+WIDTH = 120
+"""Columns of what is no terminal: a file, a pipe, the log of a CI."""
+
+
 def console() -> Console:
     """Standard output, without colours of its own making."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    wide = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if wide else WIDTH)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress bar a stage on the terminal's error stream."""
+    """On the error stream a progress bar a stage; a line a stage that is done where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
     columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks = {}
@@ -35,3 +46,16 @@ def progress() -> Iterator[Progress]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield tell
+
+
+def _lines() -> Progress:
+    """Tells what is done once it is, with the seconds that it took."""
+    began: dict[str, float] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        begin = began.setdefault(what, time.monotonic())
+        if done == total:
+            sys.stderr.write(f"{what} {done}/{total}, {time.monotonic() - begin:.1f} s\n")
+            sys.stderr.flush()
+
+    return tell

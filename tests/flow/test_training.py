@@ -178,8 +178,8 @@ def test_a_used_folder_is_refused_unless_told(tmp_path: Path) -> None:
     train(_config(epochs=1, float=True), out)
     with pytest.raises(UserError, match=r"the run folder .*/run is not empty; use --resume, --overwrite or another"):
         train(_config(epochs=1, float=True), out)
-    with pytest.raises(UserError, match=r"run.toml differs from the config to resume"):
-        train(_config(epochs=2, float=True), out, resume=True)
+    with pytest.raises(UserError, match=r"train.lr is 0.1, and the run in .* has 0.005; resume with 0.005, or train"):
+        train(_config(epochs=1, float=True, lr=0.1), out, resume=True)
     before = _weights(out)
     (out / "model.pt").unlink()
     run_file = out / "run.toml"
@@ -189,3 +189,56 @@ def test_a_used_folder_is_refused_unless_told(tmp_path: Path) -> None:
     (out / "stale").touch()
     train(_config(epochs=1, float=True), out, overwrite=True)
     assert not (out / "stale").exists()
+
+
+@pytest.mark.usefixtures("without_export")
+def test_a_finished_run_goes_on_with_more_epochs_and_not_with_fewer(tmp_path: Path) -> None:
+    """The first epochs are not run again; without a falling rate the end is that of a run of as many epochs at once."""
+    settings = {"pretrain_epochs": 0, "schedule": "constant"}
+    whole = _weights(train(_config(epochs=3, **settings), tmp_path / "whole"))
+    out = train(_config(epochs=1, **settings), tmp_path / "parts")
+    began: list[int] = []
+
+    class Epochs(Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+            began.append(trainer.current_epoch)
+
+    longer = _weights(train(_config(epochs=3, **settings), out, resume=True, callbacks=[Epochs()]))
+    assert began == [1, 2]
+    assert all(torch.equal(whole[name], longer[name]) for name in whole)
+    with pytest.raises(UserError, match=r"train.epochs is 2, and the run in .* has 3; resume with 3 or more"):
+        train(_config(epochs=2, **settings), out, resume=True)
+
+
+def test_what_this_computer_lacks_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.threads = 100000 on \d+ processors; 0 keeps PyTorch's choice"):
+        train(_config(threads=100_000), tmp_path / "run")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r'train.accelerator = "cuda": this computer has none; "auto" takes'):
+            train(_config(accelerator="cuda"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file is a file; give a folder with --out"):
+        train(_config(), tmp_path / "file")
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt, match=rf"go on with 'fpgaflow train {out}/run.toml --out {out} --resume'"):
+        train(_config(), out, callbacks=[Stop()])
+    assert load_config(out / "run.toml") == _config()
+
+
+def test_augmentation_of_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(0, 1, (64, 6)).astype(np.float32)
+    for part in ("train", "test"):
+        np.save(tmp_path / f"d_{part}_x.npy", rows)
+        np.save(tmp_path / f"d_{part}_y.npy", np.arange(64) % 2)
+    config = _config()
+    data = {"name": f"npy:{tmp_path / 'd'}", "normalize": "standard", "augment": True}
+    with pytest.raises(UserError, match=r"data.augment moves pictures, and the samples are \(6,\)"):
+        train(config.model_copy(update={"data": config.data.model_copy(update=data)}), tmp_path / "run")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +16,7 @@ from toolchain.cli.build import explore, export, generate, lower, report, simula
 from toolchain.cli.deploying import deploy, measure
 from toolchain.cli.inspect import boards, cache, check, lint
 from toolchain.cli.training import quantize, train
-from toolchain.errors import FlowError, UserError
+from toolchain.errors import FlowError, Interrupted, UserError
 
 app = typer.Typer(
     help="Quantized neural networks to verified Vitis HLS accelerators.",
@@ -46,21 +48,34 @@ COMMANDS = (
 )
 """In the order of the help."""
 
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """``command``, whose interrupt is told in a line; typer would say nothing of it."""
+
+    @wraps(command)
+    def call(**options: Any) -> None:
+        try:
+            command(**options)
+        except KeyboardInterrupt as stop:
+            raise Interrupted("; ".join(["interrupted", *map(str, stop.args)])) from None
+
+    return call
+
+
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command()(_interruptible(_command))
 
 
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
-    debug = "--debug" in sys.argv
+    arguments = _options_first(sys.argv[1:])
+    debug = "--debug" in arguments
     try:
-        app(standalone_mode=True)
+        app(arguments, standalone_mode=True)
     except FlowError as error:
         if debug:
             raise
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
     except MemoryError as error:
         if debug:
             raise
@@ -69,6 +84,12 @@ def main() -> None:
         if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
         _fail(f"{error.strerror}: {error.filename or 'while writing'}", UserError.exit_code)
+
+
+def _options_first(arguments: list[str]) -> list[str]:
+    """``arguments`` with the options of every command, which may stand behind it, in front."""
+    everywhere = [argument for argument in arguments if argument in ("--debug", "--verbose")]
+    return [*everywhere, *(argument for argument in arguments if argument not in everywhere)]
 
 
 def _out_of_memory(error: MemoryError) -> str:

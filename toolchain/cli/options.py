@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,8 @@ def model_file(path: Path) -> Path:
     """The QONNX file ``path``, or the one in the run folder ``path``."""
     if path.is_dir():
         if not (path / "model.onnx").is_file():
+            if (path / "metrics.json").is_file():
+                raise UserError(f"{path} is a float run", hint=f"run 'fpgaflow quantize {path}' first")
             raise UserError(f"no model.onnx in {path}", hint="give a QONNX file or a finished run's folder")
         return path / "model.onnx"
     if not path.is_file():
@@ -59,10 +62,14 @@ def search_of(
     seconds: float,
     architecture: str = "auto",
 ) -> Search:
+    from toolchain.boards import load_board
     from toolchain.flow.options import ARCHITECTURES, Search, parse_budget
 
     if architecture not in ARCHITECTURES:
         raise unknown_name("architecture", architecture, ARCHITECTURES)
+    doubt = "" if clock is None else load_board(board).doubt(clock)
+    if doubt:
+        logging.getLogger(__name__).warning("warning: %s", doubt)
     return Search(board, clock, fps, parse_budget(budget or []), seconds, plan, architecture)
 
 

@@ -22,9 +22,12 @@ def train(
     from toolchain.config.run import find_config, load_config
 
     run = load_config(find_config(config), settings or [])
+    from toolchain.train.data import load_for
+
+    data = load_for(run.data)  # before torch is loaded, which takes longer than to miss a file
     from toolchain.flow.training import train as run_training
 
-    folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite)
+    folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite, data=data)
     from toolchain.train.summary import summary
 
     console().print(summary(folder))

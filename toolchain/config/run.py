@@ -168,7 +168,7 @@ class TrainConfig(Table):
     temperature: Real = Field(default=4.0, gt=0)  # of both softmaxes
     seed: int = Field(default=0, ge=0)
     float: bool = False  # the same network without quantizers
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: int | Literal["auto"] = 1
     threads: int = Field(default=0, ge=0)  # CPU threads; 0 keeps PyTorch's choice
     precision: Literal["float32", "bfloat16"] = "float32"  # of the layers' products while training

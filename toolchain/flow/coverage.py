@@ -84,9 +84,9 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
     for node in file.nodes:
         before = len(reader.nodes)
         nodes.append(_read(reader, node))
-        places[node.name] = at = len(nodes) - 1
+        places[node.own_name] = at = len(nodes) - 1
         for made in reader.nodes[before:]:
-            makers[made.name] = at if node.name in made.origin else places.get(made.origin[-1], at)
+            makers[made.name] = at if node.own_name in made.origin else places.get(made.origin[-1], at)
     first = next((node for node in nodes if node.status == REFUSED), None)
     graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)[0]
     encoding, notes = _encoding(file, layout, graph, given, whole=first is None)

@@ -60,6 +60,7 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
             *model.notes,
             *verification_notes(simulation),
             *reach_notes(found.graph),
+            *filter(None, [found.board.doubt(record.clock_mhz)]),
             f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s; the host lays the first windows out"
             if found.program.cut.folded
             else f"memory at {found.bytes_per_cycle * clock / 1e9:.3g} GB/s",

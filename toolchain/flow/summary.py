@@ -92,6 +92,7 @@ def make_report(
             *model.notes,
             *verification_notes(simulation),
             *reach_notes(graph),
+            *filter(None, [board.doubt(plan.clock_mhz)]),
             *_pace_notes(interval, graph_cycles(graph), slowest.name),
             *_zero_notes(nodes),
         ),

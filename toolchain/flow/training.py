@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 
 from toolchain import __version__, files
@@ -23,6 +24,7 @@ from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
+from toolchain.flow.resume import demand_resumable, resumable
 from toolchain.locks import locked
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
@@ -39,6 +41,12 @@ log = logging.getLogger(__name__)
 
 GATE_IMAGES = 64  # real images file and model are compared on, quantizer by quantizer
 QONNX_IMAGES = 1000  # test images the reference executor's accuracy is measured on
+_ACCELERATORS: dict[str, list[type[Accelerator]]] = {
+    "cpu": [CPUAccelerator],
+    "cuda": [CUDAAccelerator],
+    "mps": [MPSAccelerator],
+    "gpu": [CUDAAccelerator, MPSAccelerator],
+}
 
 
 def train(
@@ -47,6 +55,7 @@ def train(
     resume: bool = False,
     *,
     overwrite: bool = False,
+    data: Dataset | None = None,
     callbacks: Sequence[Callback] = (),
     qonnx_images: int = QONNX_IMAGES,
 ) -> Path:
@@ -60,6 +69,7 @@ def train(
         resume: go on from the last checkpoint in ``out``; a run without one starts over, and one that has finished is
             exported again.
         overwrite: remove what is in ``out`` first.
+        data: the data set of the run file, where it is loaded already.
         callbacks: more Lightning callbacks.
         qonnx_images: test images the reference executor's accuracy is measured on.
 
@@ -67,12 +77,17 @@ def train(
         ``out``.
 
     Raises:
-        UserError: ``out`` holds another run, another process trains there, or the loss is not finite.
+        UserError: ``out`` holds another run, another process trains there, this computer lacks what the run file asks
+            for, or the loss is not finite.
+        KeyboardInterrupt: the user stopped it; says how to go on.
         VerificationError: the exported file does not compute what the model computes.
     """
+    if out.is_file():
+        raise UserError(f"{out} is a file", hint="give a folder with --out")
+    _check_computer(config)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    data = load_for(config.data)
+    data = data or load_for(config.data)
     if config.data.augment and len(data.shape) != 3:
         raise UserError(f"data.augment moves pictures, and the samples are {data.shape}", hint="leave it out")
     if data.real and not config.model.own and config.data.normalize == "unit" and config.data.input is None:
@@ -87,7 +102,7 @@ def train(
     if not integer_only:
         foresee(config, data, out, given.start)
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
-    with locked(out, "train", wait=0) if first else nullcontext():
+    with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
         if first:
             _prepare_folder(config, out, resume, overwrite)
         for line in untuned(config):
@@ -99,6 +114,18 @@ def train(
         if is_first_process():
             _write_results(done, data, config, out, qonnx_images)
     return out
+
+
+def _check_computer(config: RunConfig) -> None:
+    """Raise UserError where this computer lacks the processors or the accelerator that ``config`` asks for."""
+    processors = os.cpu_count() or 1
+    if config.train.threads > processors:
+        raise UserError(
+            f"train.threads = {config.train.threads} on {processors} processors", hint="0 keeps PyTorch's choice"
+        )
+    wanted = config.train.accelerator
+    if wanted != "auto" and not any(kind.is_available() for kind in _ACCELERATORS[wanted]):
+        raise UserError(f'train.accelerator = "{wanted}": this computer has none', hint='"auto" takes what is there')
 
 
 def _start(config: RunConfig) -> Trained | None:
@@ -129,8 +156,8 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     text = dump_toml(config)
     if overwrite and out.exists():
         shutil.rmtree(out)
-    elif resume and run_file.is_file() and load_config(run_file) != config:
-        raise UserError(f"{run_file} differs from the config to resume", hint="resume with the same settings")
+    elif resume and run_file.is_file():
+        demand_resumable(load_config(run_file), config, out)
     elif not resume and out.exists() and any(out.iterdir()):
         raise UserError(f"the run folder {out} is not empty", hint="use --resume, --overwrite or another --out")
     if config.model.own:

@@ -22,7 +22,7 @@ def read_relu(reader: Reader, node: OnnxNode) -> None:
     reader.emit(
         node,
         source.layout,
-        lambda name, value: Relu(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,)),
+        lambda name, value: Relu(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,)),
     )
 
 
@@ -43,7 +43,7 @@ def read_leaky_relu(reader: Reader, node: OnnxNode) -> None:
         node,
         source.layout,
         lambda name, value: LeakyRelu(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), slope=slope
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), slope=slope
         ),
     )
 
@@ -68,7 +68,7 @@ def read_clip(reader: Reader, node: OnnxNode) -> None:
             node,
             source.layout,
             lambda name, value: Clamp(
-                name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), low=low, high=high
+                name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), low=low, high=high
             ),
         )
     elif needs_low:
@@ -128,7 +128,7 @@ def read_multi_threshold(reader: Reader, node: OnnxNode) -> None:
             name=name,
             inputs=(source.value.name,),
             outputs=(value,),
-            origin=(node.name,),
+            origin=(node.own_name,),
             thresholds=rows[:1] if (rows == rows[0]).all() else rows,
             scale=scale,
             bias=bias,

@@ -95,7 +95,7 @@ def shifted(reader: Reader, node: OnnxNode, source: Tensor, shift: np.ndarray) -
         node,
         source.layout,
         lambda name, value: Affine(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), scale=one, shift=given
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), scale=one, shift=given
         ),
         define=False,
     )

@@ -75,7 +75,7 @@ def _read_add(reader: Reader, node: OnnxNode) -> None:
             node,
             b.layout,
             lambda name, value: Affine(
-                name=name, inputs=(b.value.name,), outputs=(value,), origin=(node.name,), scale=minus, shift=none
+                name=name, inputs=(b.value.name,), outputs=(value,), origin=(node.own_name,), scale=minus, shift=none
             ),
             define=False,
         )
@@ -83,7 +83,7 @@ def _read_add(reader: Reader, node: OnnxNode) -> None:
         node,
         a.layout,
         lambda name, value: RealAdd(
-            name=name, inputs=(a.value.name, second.name), outputs=(value,), origin=(node.name,)
+            name=name, inputs=(a.value.name, second.name), outputs=(value,), origin=(node.own_name,)
         ),
     )
 
@@ -143,7 +143,7 @@ def _emit_argmax(reader: Reader, node: OnnxNode, source: Tensor, output: int, *,
         node,
         Layout("NC", (1, 1, 1)),
         lambda name, value: ArgMax(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), last=last
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), last=last
         ),
         output,
     )

@@ -58,7 +58,7 @@ def _quantize(constants: Constants, node: OnnxNode) -> None:
         limits = QInt.holding(min(rule.low - rule.zero_point, -1), rule.high - rule.zero_point)
         bits, signed = limits.bits, limits.signed
     scale = rule.scale.reshape((1,) * (codes.ndim - rule.scale.ndim) + rule.scale.shape)
-    constants.quantized[node.outputs[0]] = QuantConst(codes, scale, bits, signed, (node.name,))
+    constants.quantized[node.outputs[0]] = QuantConst(codes, scale, bits, signed, (node.own_name,))
 
 
 def _move_codes(constants: Constants, node: OnnxNode) -> bool:
@@ -75,7 +75,7 @@ def _move_codes(constants: Constants, node: OnnxNode) -> bool:
         codes = _run(constants, node, codes)
         scale = _run(constants, node, full) if scale.size > 1 else scale.reshape((1,) * codes.ndim)
     constants.quantized[node.outputs[0]] = QuantConst(
-        codes, scale, source.bits, source.signed, (*source.origin, node.name)
+        codes, scale, source.bits, source.signed, (*source.origin, node.own_name)
     )
     return True
 
@@ -120,7 +120,7 @@ def _dequantize_linear(constants: Constants, node: OnnxNode) -> QuantConst:
     given = parameters(constants.file, node, constants, raw.shape)
     codes = raw.astype(np.int64) - given.zero
     bits = max(int(codes.max(initial=0)).bit_length(), int(-codes.min(initial=0) - 1).bit_length()) + 1
-    origin = tuple(n.name for n in (_maker(constants.file, node.inputs[0]), node) if n is not None)
+    origin = tuple(n.own_name for n in (_maker(constants.file, node.inputs[0]), node) if n is not None)
     return QuantConst(codes, given.scale, max(bits, 2), True, origin)
 
 

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
+from toolchain.frontend.torch_names import module_names
 from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.types import QInt
 
@@ -41,10 +42,12 @@ MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
 class OnnxNode:
     """One ONNX node; ``name`` is never empty, trailing absent inputs are cut off, other absent ones are "".
 
-    ``label`` tells it from every other node of the file: where names are absent or repeated, by what it makes.
+    ``name`` is the path of the module that the node comes from where torch has noted it, else ``own_name``. ``label``
+    tells it from every other node of the file: where names are absent or repeated, by what it makes.
     """
 
     name: str
+    own_name: str
     op: str
     domain: str
     inputs: tuple[str, ...]
@@ -238,7 +241,7 @@ def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tupl
 def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
     nodes = []
     given = Counter(proto.name for proto in model.graph.node)
-    for index, proto in enumerate(model.graph.node):
+    for index, (proto, module) in enumerate(zip(model.graph.node, module_names(model.graph.node), strict=True)):
         inputs = list(proto.input)
         while inputs and not inputs[-1]:
             inputs.pop()
@@ -247,13 +250,13 @@ def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
             raise UserError(f"the names of node {index} are not UTF-8", where=path.name, hint="export the model again")
         domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
         name = proto.name or f"{proto.op_type}_{index}"
-        label = f"node '{name}' ({proto.op_type})"
+        label = f"node '{module or name}' ({proto.op_type}{f', ONNX {name}' if module else ''})"
         if not proto.name or given[proto.name] > 1:
             label += f" that makes '{''.join(proto.output[:1])}'"
         attributes = _attributes(path, proto, label, domain, opset)
         domain = "" if (domain, proto.op_type) in SAME_ELSEWHERE else domain
         tensors = tuple(inputs), tuple(proto.output)
-        nodes.append(OnnxNode(name, proto.op_type, domain, *tensors, attributes, proto, label))
+        nodes.append(OnnxNode(module or name, name, proto.op_type, domain, *tensors, attributes, proto, label))
     return nodes
 
 

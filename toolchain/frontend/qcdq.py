@@ -24,7 +24,7 @@ def read_quantize_linear(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(node, "the zero point differs between channels", "use one zero point a tensor")
     point = int(given.zero.flat[0])
     low, high = given.type.min - point, given.type.max - point
-    reader.codes[node.outputs[0]] = Codes(node, source, given.scale, point, low, high, (node.name,), given.type)
+    reader.codes[node.outputs[0]] = Codes(node, source, given.scale, point, low, high, (node.own_name,), given.type)
 
 
 def narrow_codes(reader: Reader, node: OnnxNode, low: float, high: float) -> None:
@@ -34,7 +34,7 @@ def narrow_codes(reader: Reader, node: OnnxNode, low: float, high: float) -> Non
     top = codes.high if np.isinf(high) else min(codes.high, int(high) - codes.zero_point)
     if bottom >= top:
         raise reader.file.fault(node, "a Clip that leaves a single code", "export the model again")
-    origin = (*codes.origin, node.name)
+    origin = (*codes.origin, node.own_name)
     reader.codes[node.outputs[0]] = Codes(
         node, codes.source, codes.scale, codes.zero_point, bottom, top, origin, codes.type
     )
@@ -55,7 +55,7 @@ def read_dequantize_linear(reader: Reader, node: OnnxNode) -> None:
     if node.input(2) and given.type != codes.type:
         raise reader.file.fault(node, "its zero point is of another type than the codes", "export the model again")
     quantizer = quantizer_of(reader, node, codes)
-    reader.quantize(node, source, quantizer, (*codes.origin, node.name))
+    reader.quantize(node, source, quantizer, (*codes.origin, node.own_name))
 
 
 def _dequantize(reader: Reader, node: OnnxNode) -> None:

@@ -179,7 +179,7 @@ class Reader:
                 name=name,
                 inputs=(source.value.name,),
                 outputs=(value,),
-                origin=origin or (node.name,),
+                origin=origin or (node.own_name,),
                 quantizer=quantizer,
                 tensor=tensor or node.outputs[0],
             ),

@@ -39,7 +39,7 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
             name=name,
             inputs=tuple(s.value.name for s in sources),
             outputs=(value,),
-            origin=(node.name,),
+            origin=(node.own_name,),
             channels=channels,
         ),
     )
@@ -119,7 +119,7 @@ def _pick(reader: Reader, node: OnnxNode, source: Tensor, start: int, size: int,
         node,
         Layout(source.layout.axes, (*source.value.shape[:2], size)),
         lambda name, value: Slice(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), start=start
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), start=start
         ),
         output,
     )
@@ -166,7 +166,7 @@ def read_resize(reader: Reader, node: OnnxNode) -> None:
         node,
         Layout(source.layout.axes, (height * pair[0], width * pair[1], channels), source.layout.order),
         lambda name, value: Upsample(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,), factors=pair
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), factors=pair
         ),
     )
 
@@ -244,7 +244,7 @@ def read_depth_to_space(reader: Reader, node: OnnxNode) -> None:
             name=name,
             inputs=(source.value.name,),
             outputs=(value,),
-            origin=(node.name,),
+            origin=(node.own_name,),
             block=block,
             channels_first=mode == "CRD",
         ),

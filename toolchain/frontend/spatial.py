@@ -139,7 +139,7 @@ def _emit_pool(
             name=name,
             inputs=(source.value.name,),
             outputs=(value,),
-            origin=(node.name,),
+            origin=(node.own_name,),
             kind=kind,
             kernel=kernel,
             stride=stride,
@@ -215,7 +215,9 @@ def _view(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]
         reader.emit(
             node,
             layout,
-            lambda name, value: Reshape(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.name,)),
+            lambda name, value: Reshape(
+                name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,)
+            ),
         )
         return
     same_order = CHANNELS_LAST if source.layout.axes in CHANNELS_LAST else CHANNELS_FIRST

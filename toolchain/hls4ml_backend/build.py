@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.hls4ml_backend.network import onnx_shape, to_onnx
+from toolchain.hls4ml_backend.network import free, freed, onnx_shape, to_onnx
 from toolchain.hls4ml_backend.precision import average_precisions, input_precision, real_inputs
 from toolchain.hls4ml_backend.refusals import demand_no_refusal
 from toolchain.hls4ml_backend.worker import PROJECT
@@ -68,12 +68,12 @@ def build(model: Graph, integer: Graph, codes: Array, target: Target, folder: Pa
     """
     demand_no_refusal(model)
     assert integer.encoding is not None and integer.decoding is not None
-    values = real_inputs(integer.encoding, codes)
+    values, model = real_inputs(integer.encoding, codes), freed(model)
     io_type = interface(model)
     settings = {
         "project": "net",
         "precision": {model.input.name: input_precision(integer), **average_precisions(model)},
-        "reuse": dict(target.reuse),
+        "reuse": {free(name): factor for name, factor in target.reuse.items()},
         "io_type": io_type,
         "part": target.part,
         "clock_period": 1e3 / target.clock_mhz,

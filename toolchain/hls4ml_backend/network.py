@@ -66,6 +66,24 @@ class Network:
         return self.add("Quant", name, [x, *parameters], output, shape, domain=GENERAL, **attributes)
 
 
+def free(name: str) -> str:
+    """``name``, or another one for what hls4ml keeps for itself: inputs of an exported nn.Sequential are called so."""
+    return f"{name}__free" if name == "input" else name
+
+
+def freed(graph: Graph) -> Graph:
+    """``graph`` with names that hls4ml takes."""
+
+    def named(value: Value) -> Value:
+        return replace(value, name=free(value.name))
+
+    nodes = [
+        replace(n, name=free(n.name), inputs=tuple(map(free, n.inputs)), outputs=tuple(map(named, n.outputs)))
+        for n in graph.nodes
+    ]
+    return replace(graph, input=named(graph.input), nodes=tuple(nodes), output=free(graph.output))
+
+
 def to_onnx(graph: Graph) -> onnx.ModelProto:
     """The QONNX model of ``graph``, whose nodes `toolchain.hls4ml_backend.refusals` has let through."""
     network = Network(graph)

@@ -120,12 +120,17 @@ def _quantizer_text(quantizer: Quantizer) -> str:
 def _type_text(given: InputType) -> str:
     name = {(-1, 1): "ternary", (0, 1): "binary"}.get((given.low, given.high), _integers(given.type))
     name = "bipolar" if given.bipolar else name
-    text = f"{name}:{','.join(map(str, given.scale))}" if given.scale != (Fraction(1),) else name
+    text = f"{name}:{','.join(map(_number, given.scale))}" if given.scale != (Fraction(1),) else name
     if any(given.zeros):
         (zero, *more) = set(given.zeros)
         whole = not more and zero.denominator == 1
-        text = f"{text}:{zero}" if whole else f"{text} + {','.join(map(str, given.offset))}"
+        text = f"{text}:{zero}" if whole else f"{text} + {','.join(map(_number, given.offset))}"
     return text
+
+
+def _number(value: Fraction) -> str:
+    """A fraction of few digits as it is, another one to seven digits."""
+    return str(value) if value.denominator <= 1 << 16 else f"{float(value):.7g}"
 
 
 def _integers(kind: QInt) -> str:

@@ -27,6 +27,7 @@ from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
+from toolchain.train.lines import EpochLines
 from toolchain.train.methods import quant_method, stage_methods
 from toolchain.train.methods.base import Adopting, Context, Method, OwnRate
 from toolchain.train.models import build, layers_of
@@ -184,8 +185,10 @@ def run_stages(
     for stage in stages(config):
         finished = out / "checkpoints" / stage.name / "finished.pt"
         if resume and finished.is_file():
-            done = _load(finished, stage, data)
-            continue
+            found = _load(finished, stage, data)
+            if found.history[-1][1] >= stage.config.train.epochs:  # a run may be given more
+                done = found
+                continue
         done = _run(stage, done, data, out, given.teacher, resume, callbacks)
         if is_first_process():
             _save(done, finished)
@@ -271,7 +274,10 @@ def fitted(
         KeyboardInterrupt: the user stopped it.
     """
     trainer = _trainer(stage, out, callbacks)
-    trainer.fit(module, ckpt_path=_last_checkpoint(out, stage) if resume else None)
+    try:
+        trainer.fit(module, ckpt_path=_last_checkpoint(out, stage) if resume else None)
+    except SystemExit:  # how Lightning ends after an interrupt
+        raise KeyboardInterrupt from None
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer
@@ -353,7 +359,7 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
         devices=devices,
         strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
         logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
-        callbacks=[checkpoints, *callbacks],
+        callbacks=[checkpoints, *([] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]), *callbacks],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,

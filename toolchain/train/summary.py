@@ -17,14 +17,16 @@ def summary(folder: Path) -> Panel:
     grid.add_column(overflow="fold")
     bits = f"W{metrics['weight_bits']}A{metrics['act_bits']}"
     grid.add_row("Network", f"{metrics['model']} {bits}, {metrics['params']:,} weights, {metrics['macs']:,} MAC")
+    of = f" of {metrics['test_images']:,} test images" if metrics.get("test_images") else ""
     if metrics["top1"] is not None:
-        grid.add_row("Test top-1", _percent(metrics["top1"]))
+        grid.add_row("Test top-1", f"{_percent(metrics['top1'])}{of}")
     if "frozen_top1" in metrics:
-        grid.add_row("With fixed exponents", _percent(metrics["frozen_top1"]))
-    if metrics["float_top1"] is not None:
-        grid.add_row("Float top-1", _percent(metrics["float_top1"]))
+        grid.add_row("With fixed exponents", f"{_percent(metrics['frozen_top1'])}{of}")
+    if metrics["float_top1"] is not None and metrics["methods"]:
+        grid.add_row("Float top-1", f"{_percent(metrics['float_top1'])}{of}, before it was quantized")
     if metrics["qonnx_top1"] is not None:
-        grid.add_row("QONNX top-1", f"{_percent(metrics['qonnx_top1'])} of the first test images")
+        some = f" of {metrics['qonnx_images']:,} of them" if metrics.get("qonnx_images") else ""
+        grid.add_row("QONNX top-1", f"{_percent(metrics['qonnx_top1'])}{some}, by the exported file")
     if metrics.get("agreement") is not None:
         share = f"{_percent(metrics['agreement'])} of {metrics['agreement_images']:,} images"
         grid.add_row("As float", f"the same class on {share} it was not calibrated on")
@@ -32,8 +34,11 @@ def summary(folder: Path) -> Panel:
         grid.add_row("Warning", line)
     if (folder / "model.onnx").is_file():
         grid.add_row("Next", f"fpgaflow export {folder}")
+    else:
+        grid.add_row("Next", f"fpgaflow quantize {folder} --weights 8 --acts 8")
     calibrated = metrics.get("calibration_images")
-    how = f"{metrics['epochs']} epochs" if calibrated is None else f"calibrated on {calibrated:,} images"
+    epochs = f"{metrics['epochs']} epoch{'' if metrics['epochs'] == 1 else 's'}"
+    how = epochs if calibrated is None else f"calibrated on {calibrated:,} images"
     return Panel(grid, title=f"{metrics['data']}, {how}, {metrics['seconds']:.0f} s", expand=False)
 
 

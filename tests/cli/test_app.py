@@ -1,0 +1,54 @@
+"""The program around its commands: options anywhere, missing data before heavy imports, what an interrupt says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flow.test_export import one_line, run  # noqa: F401  a fixture
+from tests.onnx_models import conv_bn_relu
+from toolchain import boards
+
+
+@pytest.mark.parametrize("arguments", [["boards", "--verbose"], ["--verbose", "boards"], ["boards", "--debug"]])
+def test_options_of_every_command_may_stand_behind_it(arguments: list[str], run) -> None:  # noqa: F811
+    code, output, _ = run(*arguments)
+    assert code == 0 and "zu3eg" in output
+
+
+def test_missing_data_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[data]\nname = "npy:nowhere"\n')
+    code = (
+        "import sys\nfrom toolchain.cli import main\nsys.argv = ['fpgaflow', 'train', 'r.toml']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "2 False\n"
+    assert one_line(done.stderr) == "cannot read the array: No such file or directory [nowhere_train_x.npy]"
+
+
+def test_an_interrupt_says_how_to_go_on(run, monkeypatch) -> None:  # noqa: F811
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt("go on with 'x --resume'")
+
+    monkeypatch.setattr(boards, "list_boards", stopped)
+    code, _, error = run("boards")
+    assert (code, one_line(error)) == (130, "interrupted; go on with 'x --resume'")
+
+
+def test_the_export_of_a_float_run_names_quantize(run, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "runs" / "f").mkdir(parents=True)
+    (tmp_path / "runs" / "f" / "metrics.json").write_text(json.dumps({}))
+    code, _, error = run("export", "runs/f")
+    assert (code, one_line(error)) == (2, "runs/f is a float run; run 'fpgaflow quantize runs/f' first")
+
+
+def test_a_clock_beyond_what_is_known_is_doubted(run, caplog, tmp_path: Path) -> None:  # noqa: F811
+    conv_bn_relu(tmp_path / "net.onnx")
+    assert run("explore", "net.onnx", "--clock", "250")[0] == 0 and not caplog.records
+    assert run("explore", "net.onnx", "--clock", "600")[0] == 0
+    assert "600 MHz is not known to be reached on zu3eg: 250 MHz is, reached in HLS" in caplog.text
