@@ -91,6 +91,16 @@ def initializer(cursor: Any) -> Any | None:
     return None if found.kind.is_invalid() else found
 
 
+def declaration_key(cursor: Any) -> int:
+    """A number of a declaration that no other has: where it lies in clang's memory."""
+    return int(cursor.data[0])
+
+
+def statement_key(cursor: Any) -> int:
+    """A number of a statement that no other has."""
+    return int(cursor.data[1])
+
+
 def width(kind: Any) -> Width | None:
     """Bits of an integer type, native or the vendor's; None for any other type."""
     plain = kind.get_canonical()

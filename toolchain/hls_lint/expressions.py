@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from toolchain.hls_lint.clang import Kind, array_sizes, binary_sign, evaluate, type_width, unary_sign
+from toolchain.hls_lint.clang import Kind, array_sizes, binary_sign, declaration_key, evaluate, type_width, unary_sign
 from toolchain.hls_lint.facts import Place, Width
 from toolchain.hls_lint.state import State, Value, narrower
 
@@ -102,7 +102,7 @@ class Expressions:
         found = cursor.referenced
         if found is None or found.kind not in (Kind.VAR_DECL, Kind.PARM_DECL):
             return Value(static=True, width=type_width(cursor))  # enumerators, template parameters, functions
-        known = self.state.scope.get(found.hash)
+        known = self.state.scope.get(declaration_key(found))
         if known is not None:
             return known
         constant = evaluate(cursor)

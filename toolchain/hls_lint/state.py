@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from toolchain.hls_lint.clang import Kind, array_sizes, holds_array
+from toolchain.hls_lint.clang import Kind, array_sizes, declaration_key, holds_array
 from toolchain.hls_lint.facts import (
     Access,
     Array,
@@ -95,7 +95,7 @@ class State:
 
     def declare(self, cursor: Any, value: Value) -> None:
         """Remember what a variable or parameter is."""
-        key = cursor.hash
+        key = declaration_key(cursor)
         self.scope[key] = value
         if self.stack:
             self.locals[(self.stack[-1], cursor.spelling)] = key
@@ -106,7 +106,7 @@ class State:
 
     def place(self, cursor: Any) -> Place:
         """The place of a variable that was declared outside all functions."""
-        place = Place(cursor.hash, cursor.spelling)
+        place = Place(declaration_key(cursor), cursor.spelling)
         self.tables[cursor.spelling] = place
         self.array(place, cursor)
         return place

@@ -6,14 +6,22 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from toolchain.hls_lint.clang import Kind, binary_sign, evaluate, initializer, type_width
+from toolchain.hls_lint.clang import (
+    Kind,
+    binary_sign,
+    declaration_key,
+    evaluate,
+    initializer,
+    statement_key,
+    type_width,
+)
 from toolchain.hls_lint.expressions import SUMMED_APART, WRAPPERS, Expressions
 from toolchain.hls_lint.facts import Loop, Place, Region, Width
+from toolchain.hls_lint.loops import LOOPS, loops_within, trips
 from toolchain.hls_lint.pragmas import Pragma
 from toolchain.hls_lint.state import State, Value
 from toolchain.hls_lint.types import check_type
 
-LOOPS = {Kind.FOR_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.CXX_FOR_RANGE_STMT}
 LOOP_PRAGMAS = {"PIPELINE", "UNROLL", "LOOP_FLATTEN", "LOOP_TRIPCOUNT", "DEPENDENCE", "LOOP_MERGE"}
 
 
@@ -29,8 +37,8 @@ class Walk:
         """Walk from the definition of a top function, or of a unit by itself."""
         self.state.unit = top.spelling
         for argument in top.get_arguments():
-            self.state.declare(argument, Value(place=Place(argument.hash, argument.spelling)))
-        self.enter(top, top, [self.state.scope[a.hash] for a in top.get_arguments()], Value())
+            self.state.declare(argument, Value(place=Place(declaration_key(argument), argument.spelling)))
+        self.enter(top, top, [self.state.scope[declaration_key(a)] for a in top.get_arguments()], Value())
 
     def enter(self, callee: Any, call: Any, values: Sequence[Value], this: Value) -> Value:
         """Walk a call of ``callee`` with the arguments ``values``; what it returns."""
@@ -73,7 +81,7 @@ class Walk:
         else:
             kind = type_width(argument)
             narrow = value.width if kind is None or value.width is None or kind.bits >= value.width.bits else kind
-            place = Place(argument.hash, argument.spelling)
+            place = Place(declaration_key(argument), argument.spelling)
             self.state.declare(argument, value._replace(place=place, width=narrow, product="", bound=None))
 
     def _members(self, constructor: Any, call: Any) -> None:
@@ -232,8 +240,8 @@ class Walk:
         state, start = self.state, initializer(cursor)
         check_type(state, cursor)
         canonical = cursor.type.get_canonical()
-        place = Place(cursor.hash, cursor.spelling)
-        state.locals[(state.stack[-1], cursor.spelling)] = cursor.hash
+        place = Place(declaration_key(cursor), cursor.spelling)
+        state.locals[(state.stack[-1], cursor.spelling)] = declaration_key(cursor)
         if self._constexpr(cursor):
             state.declare(cursor, Value(static=True, place=place, width=type_width(cursor)))
             return
@@ -244,7 +252,7 @@ class Walk:
         if canonical.spelling.startswith("hls::stream<") and state.region is not None:
             state.region.streams[place] = state.where(cursor)
         if canonical.spelling.removeprefix("const ") in state.word_types:
-            state.words.add(cursor.hash)
+            state.words.add(declaration_key(cursor))
         if start is None:
             return
         if type_width(cursor) is None:
@@ -294,7 +302,7 @@ class Walk:
             pragmas=tuple(self._loop_pragmas(cursor, body)),
             trips=None,
             static=False,
-            alone=outer is not None and state.alone.get(cursor.hash, False),
+            alone=outer is not None and state.alone.get(statement_key(cursor), False),
             guarded=guards > 0,
         )
         loop.dependences = tuple((p, self._named(p.get("variable"))) for p in loop.pragmas if p.name == "DEPENDENCE")
@@ -305,13 +313,13 @@ class Walk:
             self.expressions.load(children[0])
         counter = self._header(parts, loop)
         if counter is not None and loop.static and loop.unrolled:
-            known = state.scope[counter.hash]
+            known = state.scope[declaration_key(counter)]
             state.declare(counter, known._replace(static=True))
         inner = list(body.get_children()) if body.kind == Kind.COMPOUND_STMT else [body]
         only = inner[0] if len(inner) == 1 else body
         only = next(iter(only.get_children())) if only.kind == Kind.LABEL_STMT else only
         if only.kind in LOOPS:
-            state.alone[only.hash] = True
+            state.alone[statement_key(only)] = True
         self.statement(body)
         for part in parts[2:]:
             self.expressions.value(part)
@@ -339,7 +347,7 @@ class Walk:
         begin = self.expressions.load(first) if first is not None else Value()
         loop.static = bound.static and begin.static and counter is not None
         if loop.static:
-            loop.trips = _trips(binary_sign(condition), evaluate(first), evaluate(right), parts[-1])
+            loop.trips = trips(binary_sign(condition), evaluate(first), evaluate(right), parts[-1])
         if loop.trips is not None and counter is not None:
             self._narrow_counter(counter, loop.trips, evaluate(first), evaluate(right))
         return counter
@@ -349,14 +357,14 @@ class Walk:
         if first is not None and last is not None and trips > 0:
             low, high = min(first, last), max(first, last)
             found = Width(max(low.bit_length(), high.bit_length(), 1) + (low < 0), low < 0)
-            self.state.declare(counter, self.state.scope[counter.hash]._replace(width=found))
+            self.state.declare(counter, self.state.scope[declaration_key(counter)]._replace(width=found))
 
     def _loop_pragmas(self, cursor: Any, body: Any) -> Iterator[Pragma]:
         """Pragmas of the loop itself: in its body, but in no loop within."""
         path = self.state.where(cursor).path
         key = (path, cursor.extent.start.offset)
         if key not in self.state.loop_pragmas:
-            inner = [(c.extent.start.line, c.extent.end.line) for c in _loops_within(body)]
+            inner = [(c.extent.start.line, c.extent.end.line) for c in loops_within(body)]
             self.state.loop_pragmas[key] = [
                 pragma
                 for pragma in self._pragmas(cursor)
@@ -371,29 +379,8 @@ def _name(function: Any) -> str:
     return f"{parent.spelling}::{function.spelling}" if inside else str(function.spelling)
 
 
-def _loops_within(cursor: Any) -> Iterator[Any]:
-    for child in cursor.get_children():
-        if child.kind in LOOPS:
-            yield child
-        elif not child.kind.is_expression():
-            yield from _loops_within(child)
-
-
 def _narrow(value: Value, cursor: Any) -> Any:
     kind = type_width(cursor)
     if kind is None or value.width is None:
         return kind
     return value.width if value.width.bits <= kind.bits else kind
-
-
-def _trips(sign: str, first: int | None, last: int | None, step: Any) -> int | None:
-    """Iterations of a loop that counts one by one, or by a constant."""
-    if first is None or last is None:
-        return None
-    by = 1
-    if step.kind == Kind.COMPOUND_ASSIGNMENT_OPERATOR:
-        found = evaluate(list(step.get_children())[1])
-        by = found if found else 1
-    span = last - first if sign in ("<", "<=", "!=") else first - last
-    span += sign in ("<=", ">=")
-    return max(0, -(-span // by))
