@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ FILES = (
     "hls4ml.json", "pareto.json", "bits.json", "deploy.zip", "measured.json",
 )  # fmt: skip
 """What the stages write into a build folder, beside the projects, which have a manifest each."""
+
+UNFINISHED = tuple(f".{name}." for name in (*FILES, HLS, HLS4ML, "deploy"))
+"""How names begin of what is being written, see `toolchain.files`."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +172,15 @@ class Build:
 
 @contextmanager
 def opened(folder: Path, command: str) -> Iterator[Build]:
-    """The build in ``folder``, while no other process works on it.
+    """The build in ``folder``, while no other process works on it; what killed ones left half-written is removed.
 
     Raises:
         UserError: another process does, and for long.
     """
     with locked(folder, command):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name.startswith(UNFINISHED) and not path.name.endswith(".old"):  # that may be all there is
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield Build(folder)
 
 
@@ -204,9 +211,8 @@ def foreign_files(out: Path) -> Iterator[Path]:
     if not out.is_dir():
         return
     yield from Build(out).foreign_plans()
-    unfinished = tuple(f".{name}." for name in (*FILES, HLS, HLS4ML))  # of killed commands
     for path in sorted(out.iterdir()):
-        if path.name in FILES or path.name.startswith(unfinished):
+        if path.name in FILES or path.name.startswith(UNFINISHED):
             continue
         if path.is_dir() and not path.is_symlink():
             yield from foreign(path)
