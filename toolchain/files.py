@@ -23,8 +23,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         with temporary.open("xb") as file:
             file.write(data)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk is not said to be where
+            error.filename = str(path)
         raise
 
 

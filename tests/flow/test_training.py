@@ -23,6 +23,7 @@ from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.input_types import input_text
 from toolchain.ir.ops.model import Quantize
+from toolchain.locks import locked
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import input_map
 from toolchain.train.module import Classifier
@@ -59,6 +60,12 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
 def without_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the export, which other tests check, to save time."""
     monkeypatch.setattr(training, "_export", lambda *_: 0.0)
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path / "run", "train"), pytest.raises(UserError, match="run is in use by 'train', process "):
+        train(_config(), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("without_export")
