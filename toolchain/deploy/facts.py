@@ -93,7 +93,7 @@ def network_facts(
         "design": f"{interface.top}_{digest[:DIGITS]}",
         "top": interface.top,
         "instance": INSTANCE,
-        "board": board.name,
+        "board": board.title,
         "clock_mhz": clock_mhz,
         "base": BASE_ADDRESS,
         "registers": register_map(interface.pointers, interface.count),
