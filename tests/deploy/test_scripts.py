@@ -209,8 +209,9 @@ def test_run_sh_goes_from_hls_to_the_bitstream_with_both_tools(
 def test_run_sh_says_what_is_missing(
     programs: dict[str, str], arguments: list[str], message: str, scripts: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "deploy").mkdir()
-    (tmp_path / "hls").mkdir()
+    for folder in ("deploy", "hls", "vitis"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "vitis/mlp.zip").write_text("of an earlier design, which must not be taken")
     (tmp_path / "deploy/run.sh").write_text(scripts["run.sh"])
     environment = tools(tmp_path / "bin", **programs)
     command = ["sh", "deploy/run.sh", *arguments]

@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 
 ip() {
     mkdir -p ../vitis
+    find ../vitis ../hls -name 'mlp.zip' -exec rm -f {} + # of an earlier design
     if command -v vitis_hls >/dev/null; then
         (cd ../vitis && vitis_hls -f ../hls/run_hls.tcl csynth export)
     elif command -v vitis-run >/dev/null; then
