@@ -62,29 +62,25 @@ def cases(graphs: Iterator[Graph]) -> list[Case]:
     return found
 
 
-def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
-    """One library with a function ``run_NAME`` for every unit."""
+def write_driver(found: list[Case], folder: Path, *templates: str) -> list[str]:
+    """Write the units, their driver and further ``templates``; the options that find what they include."""
     units = [case.placed for case in found]
     files = headers() | unit_sources(units)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(DRIVER), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cpp_type"] = cpp_type
-    files["driver.cpp"] = environment.get_template("driver.cpp.j2").render(units=units)
+    for name in ("driver.cpp", *templates):
+        files[name] = environment.get_template(f"{name}.j2").render(units=units, frames=FRAMES)
     write_files(files, folder)
-    include = ["-I.", "-Iinclude", f"-I{data_path('sim')}", f"-I{DRIVER}", "-isystem", str(compiler.ap_types())]
-    command = [
-        compiler.compiler()[0],
-        *FLAGS,
-        *flags,
-        "-include",
-        "simulation.hpp",
-        *include,
-        "driver.cpp",
-        "-o",
-        "driver.so",
-    ]
-    subprocess.run(command, cwd=folder, check=True)
+    return ["-I.", "-Iinclude", f"-I{data_path('sim')}", f"-I{DRIVER}", "-isystem", str(compiler.ap_types())]
+
+
+def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
+    """One library with a function ``run_NAME`` for every unit."""
+    include = write_driver(found, folder)
+    command = [compiler.compiler()[0], *FLAGS, *flags, "-include", "simulation.hpp", *include, "driver.cpp"]
+    subprocess.run([*command, "-o", "driver.so"], cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "driver.so"))
 
 

@@ -1,0 +1,88 @@
+"""Units and a whole network under the address and the undefined-behaviour sanitizer: no report, the same numbers."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conformance import UnitConformance, cases, in_stream_order, write_driver
+from tests.graphs import conv_net
+from tests.hardware import Target, serial
+from tests.simulate import test_units, test_wide_units
+from toolchain.files import write_files
+from toolchain.hls_templates.generate import generate
+from toolchain.ir.evaluate import evaluate
+from toolchain.simulate import compiler
+
+FLAGS = ("-std=c++14", "-O0", "-fsanitize=address,undefined", "-Wno-unknown-pragmas")
+"""Without -fwrapv, which would hide an overflow: no sum of a unit overflows."""
+
+KINDS = [(), ("-DFPGAFLOW_HARDWARE",)]
+EVERY = {(): 1, ("-DFPGAFLOW_HARDWARE",): 4}
+"""Which cases of a grid are compiled: the hardware's types take six times as long to compile as native ones."""
+
+GRIDS = [
+    grid
+    for module in (test_units, test_wide_units)
+    for name, grid in vars(module).items()
+    if name.startswith("Test") and issubclass(grid, UnitConformance)
+]
+
+pytestmark = [pytest.mark.needs_gxx, pytest.mark.slow]
+
+
+def run_clean(command: list[str], folder: Path) -> str:
+    """What a sanitized program prints; AssertionError with its reports, but for those of the vendor's headers.
+
+    Those cut numbers to their width by shifting them to the left, negative ones too.
+    """
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    vendor = f"{compiler.ap_types()}/"
+    reports = [line for line in done.stderr.splitlines() if not line.startswith(vendor)]
+    assert (done.returncode, reports) == (0, []), "\n".join(reports)
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=["native", "hardware"])
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.__name__)
+def test_units_run_under_the_sanitizers(grid, kind, tmp_path):
+    found = cases(list(grid().graphs())[:: EVERY[kind]])
+    include = write_driver(found, tmp_path, "sanitized.cpp")
+    inputs, expected = [], []
+    for seed, case in enumerate(found):
+        graph = case.graph
+        values = evaluate(graph, grid().inputs(graph, seed), taps=set(graph.values()))
+        inputs += [in_stream_order(graph, name, values[name]) for name in case.placed.node.inputs]
+        expected += [in_stream_order(graph, value.name, values[value.name]) for value in case.placed.node.outputs]
+    np.concatenate([array.reshape(-1).astype(np.int64) for array in inputs]).tofile(tmp_path / "in.bin")
+
+    command = [compiler.compiler()[0], *FLAGS, *kind, "-include", "simulation.hpp", *include, "sanitized.cpp"]
+    subprocess.run([*command, "-o", "sanitized"], cwd=tmp_path, check=True)
+    run_clean(["./sanitized"], tmp_path)
+
+    found_codes = np.fromfile(tmp_path / "out.bin", dtype=np.int64)
+    np.testing.assert_array_equal(found_codes, np.concatenate([array.reshape(-1) for array in expected]))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=["native", "hardware"])
+def test_a_whole_network_runs_under_the_sanitizers(kind, tmp_path):
+    files = generate(serial(conv_net()), Target(), 250.0)
+    write_files(files, tmp_path)
+    sources = [path for path in files if path.endswith(".cpp")]
+    (tmp_path / "all.cpp").write_text("".join(f'#include "{path}"\n' for path in sources))
+    include = ["-I.", "-Iinclude", "-Isrc", "-Ihost", "-Itb", "-isystem", str(compiler.ap_types())]
+    command = [compiler.compiler()[0], *FLAGS, *kind, *include, "all.cpp", "-o", "testbench"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+    assert run_clean(["./testbench"], tmp_path).startswith("0 of ")
+
+
+def test_the_sanitizers_see_what_they_should(tmp_path):
+    (tmp_path / "bad.cpp").write_text("int main(int n, char**) { int a[2] = {}; a[1] = -n << n; return a[n + 1]; }\n")
+    command = [compiler.compiler()[0], *FLAGS, "bad.cpp", "-o", "bad"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with pytest.raises(AssertionError, match="(?s)left shift of negative value -1.*index 2 out of bounds"):
+        run_clean(["./bad"], tmp_path)
