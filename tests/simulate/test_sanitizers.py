@@ -21,7 +21,7 @@ FLAGS = ("-std=c++14", "-O0", "-fsanitize=address,undefined", "-Wno-unknown-prag
 """Without -fwrapv, which would hide an overflow: no sum of a unit overflows."""
 
 KINDS = [(), ("-DFPGAFLOW_HARDWARE",)]
-EVERY = {(): 1, ("-DFPGAFLOW_HARDWARE",): 4}
+EVERY = {(): 1, ("-DFPGAFLOW_HARDWARE",): 8}
 """Which cases of a grid are compiled: the hardware's types take six times as long to compile as native ones."""
 
 GRIDS = [
