@@ -25,7 +25,7 @@ test: $(STAMP) ## the whole test suite
 check: $(STAMP) ## what must hold before a commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy toolchain
+	$(BIN)/mypy toolchain fpgaflow
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 golden: $(STAMP) ## write the golden files anew; read the diff before committing it

@@ -13,7 +13,12 @@ import pytest
 from tests.onnx_models import Net
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = {"toolchain": "toolchain", "boards": "toolchain/_data/boards", "sim": "toolchain/_data/sim"}
+SOURCES = {
+    "toolchain": "toolchain",
+    "fpgaflow": "fpgaflow",
+    "boards": "toolchain/_data/boards",
+    "sim": "toolchain/_data/sim",
+}
 
 pytestmark = pytest.mark.slow
 

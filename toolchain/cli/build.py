@@ -30,10 +30,10 @@ from toolchain.cli.options import (
     ThreadsOption,
     TimeOption,
     check_of,
-    model_file,
     search_of,
 )
 from toolchain.errors import UserError, VerificationError
+from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchain.cli.options import ClockOption, FpsOption, InputOption, Model, PixelOption, TimeOption, model_file
+from toolchain.cli.options import ClockOption, FpsOption, InputOption, Model, PixelOption, TimeOption
 from toolchain.errors import UserError, VerificationError
+from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:

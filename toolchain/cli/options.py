@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchain.errors import UserError, unknown_name
-
 if TYPE_CHECKING:
     from toolchain.flow.options import Check, Search
 
@@ -40,19 +38,6 @@ MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that it may 
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the C simulation.")]
 
 
-def model_file(path: Path) -> Path:
-    """The QONNX file ``path``, or the one in the run folder ``path``."""
-    if path.is_dir():
-        if not (path / "model.onnx").is_file():
-            if (path / "metrics.json").is_file():
-                raise UserError(f"{path} is a float run", hint=f"run 'fpgaflow quantize {path}' first")
-            raise UserError(f"no model.onnx in {path}", hint="give a QONNX file or a finished run's folder")
-        return path / "model.onnx"
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
-    return path
-
-
 def search_of(
     board: str,
     clock: float | None,
@@ -63,14 +48,12 @@ def search_of(
     architecture: str = "auto",
 ) -> Search:
     from toolchain.boards import load_board
-    from toolchain.flow.options import ARCHITECTURES, Search, parse_budget
+    from toolchain.flow.options import Search, checked_architecture, parse_budget
 
-    if architecture not in ARCHITECTURES:
-        raise unknown_name("architecture", architecture, ARCHITECTURES)
     doubt = "" if clock is None else load_board(board).doubt(clock)
     if doubt:
         logging.getLogger(__name__).warning("warning: %s", doubt)
-    return Search(board, clock, fps, parse_budget(budget or []), seconds, plan, architecture)
+    return Search(board, clock, fps, parse_budget(budget or []), seconds, plan, checked_architecture(architecture))
 
 
 def check_of(

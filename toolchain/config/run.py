@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from toolchain.config.pruning import PruningStage
 from toolchain.config.table import Table
-from toolchain.config.toml import override, to_toml
+from toolchain.config.toml import overridden, to_toml
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.input_types import parse_input, quantizer_of
 from toolchain.records import parse_record
@@ -243,8 +243,7 @@ def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunC
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"not valid TOML: {error}", where=str(path)) from error
     where = str(path)
-    for setting in overrides:
-        override(table, setting)
+    table = overridden(table, overrides)
     if overrides:
         where += " with --set " + " ".join(overrides)
     table.setdefault("name", path.stem)

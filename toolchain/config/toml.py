@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from toolchain.errors import UserError
@@ -34,6 +36,14 @@ def _toml_lines(table: dict[str, Any], path: list[str]) -> list[str]:
 def _toml_value(value: str | int | float | bool | list[Any] | tuple[Any, ...]) -> str:
     """A value in TOML; JSON's spelling of strings, numbers, booleans and lists of them is valid TOML."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def overridden(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """A copy of ``table`` with dotted keys set, see `override`."""
+    copied = copy.deepcopy(dict(table))
+    for setting in settings:
+        override(copied, setting)
+    return copied
 
 
 def override(table: dict[str, Any], setting: str, flag: str = "--set") -> None:

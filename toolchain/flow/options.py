@@ -101,6 +101,17 @@ def parse_budget(entries: Iterable[str]) -> dict[str, float]:
     return budget
 
 
+def checked_architecture(name: str) -> str:
+    """``name`` itself.
+
+    Raises:
+        UserError: no such architecture.
+    """
+    if name not in ARCHITECTURES:
+        raise unknown_name("architecture", name, ARCHITECTURES)
+    return name
+
+
 def parse_widths(text: str) -> list[int]:
     """``"4,6,8"`` as ``[4, 6, 8]``.
 

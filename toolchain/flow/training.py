@@ -31,7 +31,8 @@ from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
 from toolchain.train.own.network import bits_in_use, brings_quantizers
-from toolchain.train.own.source import RECORD, demand_unchanged, find_own, record
+from toolchain.train.own.record import demand_unchanged
+from toolchain.train.own.source import find_own, record
 from toolchain.train.runs import load_run, read_run
 from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages, stages, untuned
 from toolchain.train.statistics import macs, parameters, weight_sparsity
@@ -162,7 +163,7 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
         raise UserError(f"the run folder {out} is not empty", hint="use --resume, --overwrite or another --out")
     if config.model.own:
         demand_unchanged(out)
-        files.write_text(out / RECORD, record(find_own(config.model.name), config.model.options))
+        record(find_own(config.model.name), config.model.options).write(out)
     files.write_text(run_file, text)
 
 

@@ -14,7 +14,8 @@ from toolchain.config.run import RunConfig, load_config, parse_config
 from toolchain.errors import UserError
 from toolchain.train.models import build
 from toolchain.train.own.network import bits_in_use, brings_quantizers
-from toolchain.train.own.source import demand_unchanged, find_own, record
+from toolchain.train.own.record import demand_unchanged
+from toolchain.train.own.source import find_own, record
 from toolchain.train.shrink import structure_of
 
 FILE = """
@@ -210,7 +211,7 @@ def test_a_file_that_fails_when_it_is_imported_is_named_with_the_line(file: Path
 
 
 def test_a_file_that_has_changed_or_gone_is_noticed(file: Path, tmp_path: Path) -> None:
-    (tmp_path / "network.json").write_text(record(find_own(f"{file}:Net"), {"width": 3}))
+    record(find_own(f"{file}:Net"), {"width": 3}).write(tmp_path)
     demand_unchanged(tmp_path)
     os.utime(file)
     demand_unchanged(tmp_path)

@@ -1,7 +1,6 @@
 """The function or class of the user's own that makes a network, imported and called.
 
-It is the user's own code, run as ``python`` would run it; nothing that a model file carries gets here. A run notes the
-file's digest, so that a network that has changed since is not mistaken for the one that was trained.
+It is the user's own code, run as ``python`` would run it; nothing that a model file carries gets here.
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +20,8 @@ from torch import nn
 
 from toolchain.errors import UserError, unknown_name
 from toolchain.files import digest_file
+from toolchain.train.own.record import Record
 
-RECORD = "network.json"
-"""The file of a run's folder that says where its network comes from."""
 _CLASSES = ("classes", "num_classes")
 _SHAPES = ("shape", "input_shape")
 
@@ -37,16 +34,6 @@ class Own:
     file: Path
     sha256: str
     function: Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Record:
-    """Where the network of a run comes from. The digest is that of the file, not of what the file imports."""
-
-    reference: str
-    file: str
-    sha256: str
-    options: dict[str, Any]
 
 
 def find_own(reference: str) -> Own:
@@ -93,34 +80,9 @@ def make(own: Own, shape: tuple[int, ...], classes: int | None, options: Mapping
     return model
 
 
-def record(own: Own, options: Mapping[str, Any]) -> str:
-    """What a run's folder keeps, as JSON."""
-    return json.dumps(asdict(Record(own.reference, str(own.file), own.sha256, dict(options))), indent=2) + "\n"
-
-
-def changed(folder: Path) -> str | None:
-    """What has changed about the network of the run in ``folder`` since it began; None for nothing."""
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    kept = Record(**json.loads(path.read_text(encoding="utf-8")))
-    file = Path(kept.file)
-    if not file.is_file():
-        return f"{file}, which makes the network of {folder}, is gone"
-    if digest_file(file) != kept.sha256:
-        return f"{file}, which makes the network of {folder}, has changed since"
-    return None
-
-
-def demand_unchanged(folder: Path) -> None:
-    """That the network of the run in ``folder`` is made as it was.
-
-    Raises:
-        UserError: it is not.
-    """
-    what = changed(folder)
-    if what is not None:
-        raise UserError(what, hint="put the file back as it was, or train anew with --overwrite")
+def record(own: Own, options: Mapping[str, Any]) -> Record:
+    """What a run keeps of its network."""
+    return Record(own.reference, str(own.file), own.sha256, dict(options))
 
 
 def _arguments(own: Own, known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""The public interface in Python: the README's example runs, results are typed, nothing heavy is imported early."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fpgaflow
+from toolchain.report.data import Report
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {
+    "model": {"name": "cnn", "width": 0.5},
+    "train": {"epochs": 1, "batch_size": 64, "accelerator": "cpu", "threads": 1},
+}
+
+
+@pytest.mark.needs_gxx
+def test_the_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    report, small = names["report"], names["small"]
+    assert isinstance(report, fpgaflow.Report) and report.estimate.fps >= 10_000
+    assert isinstance(small, fpgaflow.Network) and small.agreement is not None and small.agreement > 0.9
+    printed = capsys.readouterr().out
+    assert re.search(r"^\d\d\.\d%, [\d,]+ fps, [\d,]+ LUT$", printed, re.M)
+    assert re.search(r"^\d\d\.\d% in float, \d\d\.\d% with 4 bits$", printed, re.M)
+
+
+def test_importing_it_imports_neither_torch_nor_onnx_nor_numpy() -> None:
+    code = "import sys, fpgaflow; print(sorted({'torch', 'onnx', 'numpy', 'pydantic', 'lightning'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_all_names_are_there_and_others_are_refused() -> None:
+    assert all(hasattr(fpgaflow, name) for name in fpgaflow.__all__) and fpgaflow.Report is Report
+    assert issubclass(fpgaflow.UserError, fpgaflow.FpgaflowError)
+    assert issubclass(fpgaflow.VerificationError, fpgaflow.FpgaflowError)
+    with pytest.raises(AttributeError, match="module 'fpgaflow' has no attribute 'trian'"):
+        fpgaflow.trian  # noqa: B018
+
+
+def test_a_mapping_is_a_run_file_and_settings_leave_it_alone(tmp_path: Path) -> None:
+    run = fpgaflow.train(SMALL, out=tmp_path / "run", settings=["model.width=0.25"])
+    assert SMALL["model"] == {"name": "cnn", "width": 0.5}
+    assert (run.folder, run.file) == (tmp_path / "run", tmp_path / "run" / "model.onnx")
+    assert run.metrics["model"] == "cnn" and run.top1 == run.metrics["top1"] and run.params < 1200
+    assert fpgaflow.check(run).supported and fpgaflow.check(str(run.folder)) == fpgaflow.check(run.file)
+
+
+def test_a_float_network_has_no_file_and_says_what_makes_one(tmp_path: Path) -> None:
+    run = fpgaflow.train(SMALL, out=tmp_path / "run", settings=["train.float=true"])
+    with pytest.raises(fpgaflow.UserError, match="run is a float run; run 'fpgaflow quantize .*run' first"):
+        fpgaflow.export(run, out=tmp_path / "build")
+    images = np.random.default_rng(0).integers(0, 17, (40, 1, 8, 8)).astype(np.uint8)
+    small = fpgaflow.quantize(run, weights=6, bits={"fc": 8}, images=images, count=20, out=tmp_path / "q")
+    assert small.top1 is None and small.agreement is not None and small.metrics["agreement_images"] == 20
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fpgaflow.train({"model": {"nam": "cnn"}}), "unknown key 'model.nam'; did you mean 'model.name'?"),
+        (lambda: fpgaflow.train("no.toml"), "no such run file: no.toml"),
+        (lambda: fpgaflow.export("none.onnx"), "no such file: none.onnx"),
+        (lambda: fpgaflow.export("none.onnx", architecture="both"), "unknown architecture 'both'"),
+        (lambda: fpgaflow.export("none.onnx", budget={"luts": 0.5}), "unknown resource 'luts'"),
+        (lambda: fpgaflow.quantize("none.onnx", weights=9), "9 bits for weights; give 1 to 8"),
+        (lambda: fpgaflow.check("none.onnx"), "no such file: none.onnx"),
+    ],
+)  # fmt: skip
+def test_faults_are_one_line(call: object, message: str) -> None:
+    with pytest.raises(fpgaflow.FpgaflowError) as caught:
+        call()  # type: ignore[operator]
+    assert message.replace("; did", " [the mapping]; did") in str(caught.value) and "\n" not in str(caught.value)
