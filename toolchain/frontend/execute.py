@@ -44,6 +44,15 @@ def execute_qonnx(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch:
     return _with_input(file, taps, frames, results)
 
 
+def execute_float(file: OnnxFile, x: np.ndarray) -> np.ndarray:
+    """The output of a float ONNX file for ``x`` (N, ...), N the batch that it is written for or any, by onnxruntime.
+
+    Raises:
+        UserError: onnxruntime does not take the file.
+    """
+    return _in_batches(lambda _: _onnxruntime(file.model), file.input, x, [file.output], len(x))[file.output]
+
+
 def execute_reference(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch: int = 64) -> Arrays:
     """The same as ``execute_qonnx`` by the QONNX executor, node by node: slow, and the definition."""
     file = load_onnx(path)

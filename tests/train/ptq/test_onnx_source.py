@@ -108,7 +108,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
 def test_an_operation_becomes_the_layers_that_onnxruntime_agrees_with(name: str, tmp_path: Path) -> None:
     """Reading compares both on random inputs; the fold of constants and a batch of one are read as well."""
     shape, make, layers = CASES[name]
-    for batch in ("N", 1):
+    for batch in ("N", 1, 3):
         file = File(shape, batch)
         make(file)
         network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))

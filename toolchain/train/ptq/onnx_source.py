@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants
+from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
 from toolchain.train.own.twins import KNOWN, NoTwinError, reshaped
@@ -44,15 +45,8 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
 
 def _demand_same(network: nn.Module, file: OnnxFile) -> None:
     """That the network computes what onnxruntime does."""
-    import onnxruntime
-
-    x = torch.rand(_BATCH, *file.shape[1:], generator=torch.Generator().manual_seed(0))
-    try:
-        session = onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own kinds have no common base
-        what = str(error).strip().splitlines()[0]
-        raise UserError(f"onnxruntime does not take the file: {what}", where=file.path.name) from error
-    theirs = torch.cat([torch.from_numpy(session.run(None, {file.input: part.numpy()})[0]) for part in _parts(file, x)])
+    x = torch.rand(max(_BATCH, file.shape[0]), *file.shape[1:], generator=torch.Generator().manual_seed(0))
+    theirs = torch.from_numpy(execute_float(file, x.numpy()))
     with torch.no_grad():
         ours = network(x)
         last = next(node.op for node in file.nodes if file.output in node.outputs)
@@ -62,13 +56,6 @@ def _demand_same(network: nn.Module, file: OnnxFile) -> None:
         raise UserError(
             "the network read from it computes something else than onnxruntime", where=file.path.name, hint=hint
         )
-
-
-def _parts(file: OnnxFile, x: Tensor) -> list[Tensor]:
-    """Batches of the size that the file is written for."""
-    return (
-        list(x.split(1)) if file.shape[0] == 1 else [x.repeat(max(1, file.shape[0] // _BATCH), *(1,) * (x.dim() - 1))]
-    )
 
 
 class _Builder:
