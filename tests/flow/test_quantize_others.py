@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from torch import Tensor, nn
 
 from toolchain.errors import UserError
@@ -18,6 +21,7 @@ from toolchain.flow.options import Check, Search
 from toolchain.flow.quantize import default_folder, quantize
 from toolchain.flow.stages import export
 from toolchain.train.ptq.quantize import Bits
+from toolchain.train.summary import summary
 
 SOURCE = """
 from torch import nn
@@ -109,6 +113,11 @@ def test_without_further_images_the_calibration_images_judge_and_are_said(
     metrics = _metrics(quantize(model, tmp_path / "q", Bits(8, 8), images=x, labels=y, count=1000))
     counts = [metrics[key] for key in ("agreement_images", "calibration_images")]
     assert metrics["judged_on"] == "calibration" and counts == [240, 240]
+    console = Console(width=200, file=StringIO())
+    console.print(summary(tmp_path / "q"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "of 240 images it was calibrated on, there being no others: lower --count" in text
+    assert re.search(r"Cost +[+-]\d\.\d\d points of top-1, both on these 240 images", text)
     assert metrics["float_top1"] > 0.9
 
 

@@ -114,7 +114,8 @@ def _sample(
         return Sample(tuple(x.shape[1:]), None if y is None or not len(y) else int(y.max()) + 1, pixels)
     if data is None:
         raise UserError(_NO_IMAGES, hint="give --images FILE.npy or --data NAME")
-    return Sample(data.shape, data.classes, input_map(data, normalize))
+    as_it_is = data.real and normalize == "unit"  # numbers that the network reads as they are
+    return Sample(data.shape, data.classes, None if as_it_is else input_map(data, normalize))
 
 
 def _images(

@@ -8,6 +8,11 @@ from pathlib import Path
 from rich.panel import Panel
 from rich.table import Table
 
+_JUDGED = {
+    "test": "it was not calibrated on",
+    "calibration": "it was calibrated on, there being no others: lower --count",
+}
+
 
 def summary(folder: Path) -> Panel:
     """The metrics of the run in ``folder``, and what to do next."""
@@ -29,7 +34,10 @@ def summary(folder: Path) -> Panel:
         grid.add_row("QONNX top-1", f"{_percent(metrics['qonnx_top1'])}{some}, by the exported file")
     if metrics.get("agreement") is not None:
         share = f"{_percent(metrics['agreement'])} of {metrics['agreement_images']:,} images"
-        grid.add_row("As float", f"the same class on {share} it was not calibrated on")
+        grid.add_row("As float", f"the same class on {share} {_JUDGED[metrics.get('judged_on', 'test')]}")
+        if metrics["top1"] is not None and metrics["float_top1"] is not None:
+            points = 100 * (metrics["float_top1"] - metrics["top1"])
+            grid.add_row("Cost", f"{points:+.2f} points of top-1, both on these {metrics['agreement_images']:,} images")
     for line in metrics.get("warnings", ()):
         grid.add_row("Warning", line)
     if (folder / "model.onnx").is_file():
