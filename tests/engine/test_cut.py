@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.graphs import Builder
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.tables import pack, unpack
 from toolchain.errors import UserError
+from toolchain.ir.ops.pools import GlobalSum
 
 
 def test_an_inverted_residual_is_two_passes() -> None:
@@ -29,6 +31,16 @@ def test_an_inverted_residual_is_two_passes() -> None:
         (None, False),
     ]
     assert passes[-1].raw
+
+
+def test_a_clip_that_never_acts_is_that_of_the_codes() -> None:
+    """A requantizer clips to s8 what is never negative: the pass table holds codes without a sign."""
+    graph = inverted_residuals()
+    pooled = next(node for node in graph.nodes if isinstance(node, GlobalSum))
+    wide = [replace(n, low=-128) if n.inputs == (pooled.output.name,) else n for n in graph.nodes]
+
+    (requant,) = [p.second for p in cut(graph.with_nodes(wide)).passes if p.second and p.window.mode == "global_sum"]
+    assert (requant.low, requant.high) == (0, 255)
 
 
 def test_the_shortcut_convolution_takes_the_sum_of_branches_that_is_ready() -> None:

@@ -199,7 +199,9 @@ class _Cutter:
             raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
         channels = value.shape[2]
         mul, add = (np.broadcast_to(v, (channels,)).astype(np.int64) for v in (node.mul, node.add))
-        return node.output, Requant(mul, add, node.shift, node.low, node.high, node.output.qint.signed)
+        kind = node.output.qint  # holds every code, so a clip beyond it never acts, and the pass table need not hold it
+        low, high = max(node.low, kind.min), min(node.high, kind.max)
+        return node.output, Requant(mul, add, node.shift, low, high, kind.signed)
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
