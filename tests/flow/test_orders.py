@@ -171,6 +171,7 @@ def follow_hints(house: House, state: State) -> None:
 
 
 @pytest.mark.needs_gxx
+@pytest.mark.slow
 def test_no_order_of_commands_crashes_or_reports_what_was_not_simulated(house: House) -> None:
     """From nothing and from a finished build.
 
