@@ -75,7 +75,7 @@ def boards(
 ) -> None:
     """The boards that plans can be made for; with a network also its fastest accelerator on each of them."""
     from toolchain.boards import list_boards, load_board
-    from toolchain.flow.tables import boards_table, on_boards_table
+    from toolchain.flow.board_table import boards_table
 
     if source is None:
         console().print(boards_table([load_board(name) for name in list_boards()]))
@@ -83,6 +83,7 @@ def boards(
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.on_boards import on_boards
     from toolchain.flow.options import Search
+    from toolchain.flow.tables import on_boards_table
 
     network = _network(source, stated_input(given, pixel_scale))
     search = Search(clock_mhz=clock, target_fps=target_fps, time_limit=time_limit)

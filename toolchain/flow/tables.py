@@ -113,20 +113,6 @@ def front_table(points: Sequence[Point]) -> Table:
     return table
 
 
-def boards_table(boards: Sequence[Board]) -> FittingTable:
-    """What every board holds."""
-    table = FittingTable(
-        ("Board", "Part", "LUT", "FF", "DSP", "BRAM18", "URAM", "DDR GB/s", "MHz"), 2, ("Part", "FF", "MHz"), "Boards"
-    )
-    for board in boards:
-        device = board.device
-        counts = [f"{n:,}" for n in (device.lut, device.ff, device.dsp, device.bram18, device.uram)]
-        memory = f"{board.memory.ddr_bytes_per_second / 1e9:.1f}"
-        cells = (board.name, board.part, *counts, memory, f"{board.clock.default_mhz:g}")
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
-
-
 def on_boards_table(found: Sequence[OnBoard]) -> FittingTable:
     """The accelerators found: their rates and what they use."""
     kinds = ("lut", "ff", "dsp", "bram18")
