@@ -91,11 +91,6 @@ def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
     }
 
 
-def synthesis_script(part: str, clock_mhz: float) -> str:
-    """run_hls.tcl for a device and a clock."""
-    return render("engine_run_hls.tcl", {"top": TOP, "part": part, "period": f"{1000 / clock_mhz:.3f}"})
-
-
 def _constants(shape: Shape) -> dict[str, int]:
     names = (
         *(

@@ -8,13 +8,20 @@ from toolchain.engine.shape import BEAT_BITS, SUM_BITS, Shape
 from toolchain.engine.tables import Located, Program, pack, unpack
 from toolchain.ir.blocks import windows
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
 
 
+def answer_name(graph: Graph) -> str:
+    """The value that the engine answers with: an index of the largest is left to the host."""
+    last = graph.nodes[-1]
+    return last.inputs[0] if isinstance(last, ArgMax) else graph.output
+
+
 def input_beats(graph: Graph, found: Program, codes: Array) -> Array:
     """The input map (beats, 2) of one frame of input ``codes`` (H, W, C)."""
-    zero = 1 << (found.shape.act_bits - 1) if graph.input.qint.signed else 0
+    zero = found.zero(graph.input)
     stored = codes + zero
     if found.cut.folded:
         node = next(n for n in graph.nodes if isinstance(n, Window))
@@ -45,7 +52,7 @@ def result_codes(graph: Graph, found: Program, memory: Array) -> Array:
     last, shape = found.cut.passes[-1], found.shape
     codes = map_codes(memory, found.maps[last.result], shape)
     if not last.raw:
-        return codes - (1 << (shape.act_bits - 1) if graph.value(last.result).qint.signed else 0)
+        return codes - found.zero(graph.value(last.result))
     digits = codes.reshape(*codes.shape[:2], -1, shape.digits, shape.lanes)
     weights = 1 << (shape.act_bits * np.arange(shape.digits))
     sums = (digits * weights[:, None]).sum(axis=3) - (1 << (SUM_BITS - 1))

@@ -16,9 +16,10 @@ from toolchain.engine.candidates import Budget
 from toolchain.engine.csim import COUNTERS, EngineSim
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.drive import drive_passes
-from toolchain.engine.generate import generate, synthesis_script
+from toolchain.engine.hosts import answer_name
 from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.precision import engine_widths
+from toolchain.engine.project import MEMORY, project
 from toolchain.engine.search import search as find_engine
 from toolchain.engine.search import search_below
 from toolchain.engine.tables import Program
@@ -47,8 +48,6 @@ from toolchain.report.data import Report
 
 FRAMES_A_THREAD = 8
 """Frames that a thread simulates before they are compared."""
-
-MEMORY = "memory.bin"
 
 
 @dataclass(frozen=True)
@@ -128,17 +127,12 @@ class Engine:
         return record_text(self.found.record)
 
     def generate(self) -> dict[str, str | bytes]:
-        """The engine's sources, the script that synthesizes them, and the network's memory image."""
-        program, record = self.found.program, self.found.record
-        return {
-            **generate(program.shape, len(program.memory)),
-            "run_hls.tcl": synthesis_script(self.found.board.part, record.clock_mhz),
-            MEMORY: program.memory.tobytes(),
-        }
+        """The engine's project with the network's memory image."""
+        return project(self.network.graph, self.found.program, self.found.board, self.found.record.clock_mhz)
 
     def simulate(self, files: Mapping[str, bytes], images: Images, check: Check, progress: Progress) -> Simulated:
         """Drive every pass, then run the engine on the images."""
-        graph, output = self.network.graph, answer_name(self.network.graph)
+        graph, output, last = self.network.graph, answer_name(self.network.graph), self.network.graph.nodes[-1]
         progress("compile", 0, 1)
         simulation = self.simulation(files)
         progress("compile", 1, 1)
@@ -155,7 +149,7 @@ class Engine:
             for i in range(len(codes)):
                 expected = evaluate(graph, codes[i : i + 1], taps=[output])[output]
                 wrong += int((expected[0] != run.codes[i]).sum())
-            answers = run.codes if output == graph.output else run.codes.argmax(axis=3)[..., None]
+            answers = last.evaluate(run.codes) if isinstance(last, ArgMax) else run.codes
             classes.append(predictions(graph, answers))
             progress("simulate", part.stop, len(images.x))
         where = driven.deviation or (f"the answer of {output}" if wrong else self._wrong_pace(cycles, len(images.x)))
@@ -185,12 +179,6 @@ def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
     file = read_qonnx(model)
     encoding, _ = chosen_encoding(file, given)
     return [f"{where}: {why}" for where, why in refusals(to_integer(file.graph, encoding))]
-
-
-def answer_name(graph: Graph) -> str:
-    """The value that the engine answers with: an index of the largest is left to the host."""
-    last = graph.nodes[-1]
-    return last.inputs[0] if isinstance(last, ArgMax) else graph.output
 
 
 def _task(network: Stored, search: Search) -> tuple[Cut, Budget, float]:

@@ -205,6 +205,7 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         "output_depth": writer.words * frames,
         "frames": frames,
         "host": host_facts(graph),
+        "data": [],
         "sources": ["src/top.cpp", *(f"src/units/{unit.name}.cpp" for unit in units)],
     }
 

@@ -50,8 +50,8 @@ Code<Shape> digit_of(Value sum, int turn) {
 
 // A raw sum leaves as the codes of its digits, the lowest first: the host puts them together. Value: an element of `in`,
 // a number of SumBits bits.
-template <class Shape, int SumBits>
-void requantize(const Requantize p, Counted unit, hls::stream<Lanes<Exact<ap_int<SumBits>>, Shape::lanes>>& in,
+template <class Shape, Counted Unit, int SumBits>
+void requantize(const Requantize p, hls::stream<Lanes<Exact<ap_int<SumBits>>, Shape::lanes>>& in,
                 hls::stream<word128>& constants, hls::stream<Codes<Shape>>& out, Entries<Shape>& entries) {
     typedef Lanes<Exact<ap_int<SumBits>>, Shape::lanes> Word;
     typedef Exact<ap_int<SumBits + Shape::mul_bits>> product_t;
@@ -74,7 +74,7 @@ requantize_tiles:
     requantize_words:
         for (decltype(p.count) n = 0; n < count; n++) {
 #pragma HLS PIPELINE II=1
-            FPGAFLOW_CYCLE(unit);
+            FPGAFLOW_CYCLE(Unit);
             if (turn == 0) {
                 sums = in.read();
             }
