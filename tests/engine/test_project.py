@@ -50,7 +50,9 @@ def compiled(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-label"]
     include = ["-Iinclude", "-Isrc", "-Ihost", "-Itb", "-isystem", str(compiler.ap_types())]
     sources = ["src/top.cpp", "tb/testbench.cpp"]
-    subprocess.run(["g++", "-std=c++14", *warnings, *flags, *include, *sources, "-o", "testbench"], cwd=folder, check=True)
+    subprocess.run(
+        ["g++", "-std=c++14", *warnings, *flags, *include, *sources, "-o", "testbench"], cwd=folder, check=True
+    )
     return subprocess.run(["./testbench"], cwd=folder, capture_output=True, text=True, check=False)
 
 

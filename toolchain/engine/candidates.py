@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from toolchain.engine.layers import Cut
+from toolchain.engine.maps import Lifetime, lifetimes
 from toolchain.engine.options import ConvolutionOption, EngineOptions, Tiling, UnitOption
 from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places
 from toolchain.engine.shape import Shape
@@ -22,39 +23,6 @@ class Budget:
     bytes_per_cycle: float
     prefetch: bool = True
     """Whether weights come in while the pass before runs; without it their time is added, for comparison."""
-
-
-@dataclass(frozen=True)
-class Lifetime:
-    """A map, the first and last pass that need it, and its words."""
-
-    name: str
-    first: int
-    last: int
-    words: int
-
-
-def lifetimes(cut: Cut, shape: Shape) -> list[Lifetime]:
-    """The maps that passes hand on; the network's input and answer always lie in memory."""
-    made = {p.result: i for i, p in enumerate(cut.passes)}
-    last: dict[str, int] = {}
-    for i, p in enumerate(cut.passes):
-        for name in (p.source, *([p.merge.residual] if p.merge is not None else [])):
-            last[name] = i
-    return [
-        Lifetime(p.result, made[p.result], last[p.result], p.out[0] * p.out[1] * shape.words(p.out[2]))
-        for p in cut.passes
-        if p.result in last
-    ]
-
-
-def color(inside: Mapping[Lifetime, bool]) -> dict[str, int]:
-    """A bank for every map; the first, large one for those that are True."""
-    banks: dict[str, int] = {}
-    for life, large in sorted(inside.items(), key=lambda each: each[0].first):
-        taken = {banks[o.name] for o in inside if o.name in banks and o.last >= life.first and o.first <= life.last}
-        banks[life.name] = 0 if large else min({1, 2} - taken)
-    return banks
 
 
 def places_of(cut: Cut, index: int, inside: frozenset[str]) -> Places:

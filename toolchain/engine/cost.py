@@ -28,7 +28,7 @@ from toolchain.units.fabric_costs import (
     packed_multiplier,
 )
 
-FIFO_WORDS, SHORT_FIFO_WORDS = 32, 2
+FIFO_WORDS, SHORT_FIFO_WORDS = 16, 2
 """Words of a stream between two units, and of one from a bank."""
 
 AXI_DIRECTIONS = 4
@@ -188,11 +188,16 @@ def window_cost(shape: Shape) -> Resources:
     )
 
 
+def bank_cost(shape: Shape, words: int) -> Resources:
+    """The memory of a map of so many words."""
+    return memory_cost(ceil(words / shape.packed), shape.lanes * shape.act_bits) * shape.packed
+
+
 def banks_cost(shape: Shape) -> Resources:
     """The three maps on the chip, the processes that read them and their streams."""
     width, packed = shape.lanes * shape.act_bits, shape.packed
     sizes = (shape.bank_words, shape.small_words, shape.small_words)
-    maps = total(memory_cost(ceil(words / packed), width) * packed for words in sizes)
+    maps = total(bank_cost(shape, words) for words in sizes)
     bits = shape.bank_words.bit_length()
     served = walk_cost(bits, bits) + Resources(lut=ceil(selector(packed, width)))
     streams = fifo(SHORT_FIFO_WORDS, packed * width) + fifo(SHORT_FIFO_WORDS, width)
@@ -205,7 +210,8 @@ def fixed_cost(shape: Shape) -> Resources:
     scales = (_scale(shape, shape.sum_bits) + _scale(shape, shape.window_sum_bits)) * shape.lanes
     constants = memory_cost(shape.channel_words, shape.lanes * (shape.mul_bits + shape.add_bits))
     loops = (control() + counters(COUNT_BITS, WORD_BITS, WORD_BITS, WORD_BITS, 4) + choices(COUNT_BITS, WORD_BITS)) * 2
-    axi = Resources(lut=AXI_LUT, ff=AXI_FF, bram18=AXI_BRAM18) * AXI_DIRECTIONS
+    buffer = lutram_cost(shape.burst_words, BEAT_BITS) if shape.bursts_in_luts else Resources(bram18=AXI_BRAM18)
+    axi = (Resources(lut=AXI_LUT, ff=AXI_FF) + buffer) * AXI_DIRECTIONS
     streams = fifo(FIFO_WORDS, width) * 4 + fifo(FIFO_WORDS, BEAT_BITS) * 5
     sums = fifo(4, shape.lanes * shape.sum_bits) + fifo(4, shape.lanes * shape.window_sum_bits)
     # twice: the entry of the table, and what each process keeps of it

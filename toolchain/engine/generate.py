@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.engine.cost import merge_on_dsp
+from toolchain.engine.cost import FIFO_WORDS, SHORT_FIFO_WORDS, merge_on_dsp
 from toolchain.engine.layout import MEMBERS, layout, structs
 from toolchain.engine.shape import BANKS, TABLE_BEATS, Shape
 from toolchain.hls_templates.render import headers, render
@@ -23,21 +23,21 @@ TOP = "engine_top"
 
 _WORD, _CODES, _SUMS, _GROUP = "ap_uint<128>", "engine::Codes<S>", "engine::Sums<S>", "engine::Group<S>"
 _STREAMS = (
-    ("conv_weights", _WORD, 32),
-    ("first_constants", _WORD, 32),
-    ("filters", _WORD, 32),
-    ("second_constants", _WORD, 32),
-    *((f"source_{bank}", _GROUP, 2) for bank in range(BANKS)),
-    *((f"other_{bank}", _CODES, 2) for bank in range(BANKS)),
-    ("input", _GROUP, 32),
+    ("conv_weights", _WORD, FIFO_WORDS),
+    ("first_constants", _WORD, FIFO_WORDS),
+    ("filters", _WORD, FIFO_WORDS),
+    ("second_constants", _WORD, FIFO_WORDS),
+    *((f"source_{bank}", _GROUP, SHORT_FIFO_WORDS) for bank in range(BANKS)),
+    *((f"other_{bank}", _CODES, SHORT_FIFO_WORDS) for bank in range(BANKS)),
+    ("input", _GROUP, FIFO_WORDS),
     ("sums", _SUMS, 4),
-    ("codes", _CODES, 32),
+    ("codes", _CODES, FIFO_WORDS),
     ("window_sums", "engine::WindowSums<S>", 4),
-    ("window_codes", _CODES, 32),
-    ("other", _CODES, 32),
-    ("output", _CODES, 32),
+    ("window_codes", _CODES, FIFO_WORDS),
+    ("other", _CODES, FIFO_WORDS),
+    ("output", _CODES, FIFO_WORDS),
 )
-"""Name, type and depth of every stream; assumption: 32 words hide the starts of bursts."""
+"""Name, type and depth of every stream; the ports' buffers hide the starts of bursts."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,13 @@ class _Part:
 def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
     """Files of the project by path; ``memory_beats``: the largest memory image a test bench gives it."""
     code, weight = shape.code, shape.weight
-    top = {"top": TOP, "depth": memory_beats, "streams": [_Stream(*s) for s in _STREAMS], "members": MEMBERS}
+    top = {
+        "top": TOP,
+        "depth": memory_beats,
+        "streams": [_Stream(*s) for s in _STREAMS],
+        "members": MEMBERS,
+        "shape": shape,
+    }
     variables: dict[str, Any] = {
         "shape": shape,
         "structs": structs(shape),

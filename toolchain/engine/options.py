@@ -9,8 +9,9 @@ from itertools import product
 from math import ceil
 
 from toolchain.dse.problem import pareto
-from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
+from toolchain.engine.cost import bank_cost, banks_cost, convolution_cost, fixed_cost, window_cost
 from toolchain.engine.layers import Cut
+from toolchain.engine.maps import lifetimes
 from toolchain.engine.schedule import Places, Schedule, row_words, schedule
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
@@ -22,9 +23,6 @@ IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)
 OUT_BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)
 TILE_DEPTHS = (128, 256, 512, 1024, 2048)
 TAPS = (1, 2, 3, 5, 7, 9, 13, 25)
-BANK_KIB = (0, 16, 32, 48, 64, 80, 96, 128, 160, 200, 256, 304, 352, 404, 456)
-"""Sizes of a bank of maps: the steps up to 456 KiB hold the maps behind the expanded ones of common networks."""
-
 CHANNEL_WORDS = (32, 64)
 """Most words of channels of a tile: as deep as memories in LUTs are without a second one, one or two bits a LUT."""
 
@@ -47,8 +45,10 @@ class Choices:
     out_blocks: Sequence[int] = OUT_BLOCKS
     tile_depths: Sequence[int] = TILE_DEPTHS
     taps: Sequence[int] = TAPS
-    bank_kib: Sequence[int] = BANK_KIB
+    bank_kib: Sequence[int] | None = None
+    """Sizes of a bank; without them those of the network's maps: no other size holds more of them for its blocks."""
     channel_words: Sequence[int] = CHANNEL_WORDS
+    bursts_in_luts: Sequence[bool] = (False, True)
     luts_multiply: bool = True
 
 
@@ -139,9 +139,9 @@ class EngineOptions:
 
 
 def base_shapes(cut: Cut, choices: Choices) -> Iterator[Shape]:
-    """The smallest engine of every number of lanes and channels of a tile that the network's memories fit."""
-    for lanes, most in product(choices.lanes, choices.channel_words):
-        draft = Shape(lanes, max(choices.in_blocks), 1, 1, **asdict(cut.formats))
+    """The smallest engine of every number of lanes, channels of a tile and kind of burst buffers for the network."""
+    for lanes, most, luts in product(choices.lanes, choices.channel_words, choices.bursts_in_luts):
+        draft = Shape(lanes, max(choices.in_blocks), 1, 1, bursts_in_luts=luts, **asdict(cut.formats))
         if not draft.legal():
             continue
         bypassed = max((draft.words(p.out[2]) for p in cut.passes if p.conv is None), default=0)
@@ -162,8 +162,7 @@ def expand(
     room = budget - fixed
     windows = [replace(base, taps=t, filter_dsp_lanes=d) for t, d in _window_kinds(base, choices)]
     units = [UnitOption(s, _window_cycles(cut, s), window_cost(s)) for s in windows]
-    size = base.lanes * base.act_bits // 8
-    sizes = [max(1, (n << 10) // size) for n in sorted(choices.bank_kib)]
+    sizes = _bank_sizes(cut, base, choices)
     banks = [replace(base, bank_words=n, small_words=m) for n in sizes for m in sizes if m <= n]
     return EngineOptions(
         base,
@@ -172,6 +171,15 @@ def expand(
         tuple(u for u in (UnitOption(s, (), banks_cost(s)) for s in banks) if u.resources.fits(room)),
         fixed,
     )
+
+
+def _bank_sizes(cut: Cut, base: Shape, choices: Choices) -> list[int]:
+    """Words of banks that are worth a choice: of those that take the same blocks the largest."""
+    if choices.bank_kib is not None:
+        size = base.lanes * base.act_bits // 8
+        return [max(1, (n << 10) // size) for n in sorted(choices.bank_kib)]
+    words = {1, *(life.words for life in lifetimes(cut, base))}
+    return sorted({bank_cost(base, n): n for n in sorted(words)}.values())
 
 
 def _window_kinds(base: Shape, choices: Choices) -> list[tuple[int, int]]:

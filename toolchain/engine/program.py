@@ -9,7 +9,8 @@ from typing import TypeVar
 import pulp
 
 from toolchain.dse.ilp import SOLVERS
-from toolchain.engine.candidates import Candidates, color
+from toolchain.engine.candidates import Candidates
+from toolchain.engine.maps import color
 from toolchain.engine.options import ConvolutionOption, UnitOption
 from toolchain.resources import KINDS
 

@@ -36,6 +36,7 @@ def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> di
         "period": f"{1000 / clock_mhz:.3f}",
         "sources": ["src/top.cpp"],
         "data": [MEMORY],
+        "bursts_in_luts": found.shape.bursts_in_luts,
         "frames": frames,
         "host": host_facts(graph),
         "passes": found.passes,

@@ -84,6 +84,7 @@ class Shape(Formats):
         line_words: words of a row of the window unit's line buffer.
         channel_words: most words of channels of a tile.
         bank_words: words of the first of the three maps on the chip, ``small_words`` of the others.
+        bursts_in_luts: whether the memory ports' buffers are in LUTs: 64 beats, a quarter microsecond, else 512.
     """
 
     lanes: int
@@ -99,6 +100,22 @@ class Shape(Formats):
     channel_words: int = 64
     bank_words: int = 8192
     small_words: int = 8192
+    bursts_in_luts: bool = False
+
+    @property
+    def burst_length(self) -> int:
+        """Most beats of a burst."""
+        return 16 if self.bursts_in_luts else 64
+
+    @property
+    def bursts(self) -> int:
+        """Bursts that may be on their way at a time: the buffers hold them."""
+        return 4 if self.bursts_in_luts else 8
+
+    @property
+    def burst_words(self) -> int:
+        """Beats of the buffer of a direction of a memory port."""
+        return self.burst_length * self.bursts
 
     @property
     def inputs(self) -> int:

@@ -37,7 +37,6 @@ from toolchain.flow.streaming import texts
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode, predictions
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.store import Stored

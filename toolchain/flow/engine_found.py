@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -63,9 +63,11 @@ class Found:
     @cached_property
     def program(self) -> Program:
         """What it runs."""
-        facts: dict[str, Any] = self.record.shape | {
-            name: bool(self.record.shape[name]) for name in ("filters", "pools")
-        }
+        named = {field.name: field.type for field in fields(Shape)}
+        if named.keys() != self.record.shape.keys():
+            hint = "run 'fpgaflow export --architecture engine' again"
+            raise UserError("engine.json is of another version of fpgaflow", hint=hint)
+        facts: dict[str, Any] = {n: bool(v) if named[n] == "bool" else v for n, v in self.record.shape.items()}
         shape = Shape(**facts)
         return program(narrowed(cut(self.graph), shape.weight_bits), shape, self.record.placement)
 

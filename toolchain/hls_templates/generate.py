@@ -206,6 +206,7 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         "frames": frames,
         "host": host_facts(graph),
         "data": [],
+        "bursts_in_luts": False,
         "sources": ["src/top.cpp", *(f"src/units/{unit.name}.cpp" for unit in units)],
     }
 
