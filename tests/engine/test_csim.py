@@ -18,6 +18,7 @@ from toolchain.engine.tables import Program, program
 from toolchain.errors import VerificationError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.requantizers import MulShift
 
 pytestmark = pytest.mark.needs_gxx
 
@@ -100,6 +101,22 @@ def test_a_word_that_is_loaded_too_soon_after_it_was_stored_stops_the_simulation
     shape = engine_for([network], lanes=16, in_blocks=1, out_blocks=1, tile_depth=384, entry_bits=64)
     with pytest.raises(VerificationError, match="a word is loaded too soon after it was stored: "):
         EngineSim(graph, program(network, shape, {})).run(np.zeros((1, *graph.input.shape), dtype=np.int64))
+
+
+def test_factors_of_18_bits_without_a_sign_take_one_slice_and_change_no_answer() -> None:
+    """Half of their range is taken off; the sum itself, shifted, makes up for it."""
+    scales = residual_blocks()
+    graph = scales.with_nodes(
+        replace(n, mul=n.mul << 2, add=n.add << 2, shift=n.shift + 2) if isinstance(n, MulShift) else n
+        for n in scales.nodes
+    )
+    network = cut(graph)
+    shift = network.formats.shift
+    factors = [int(n) << (shift - r.shift) for r in network.requants for n in (r.mul.min(), r.mul.max())]
+
+    assert min(factors) >= 0 and max(factors).bit_length() == 18
+    assert (network.formats.mul_bits, network.formats.mul_shift) == (18, 17)
+    check(graph, program(network, engine_for([network], tile_depth=384), {}))
 
 
 def test_without_fusion_the_answers_are_the_same() -> None:

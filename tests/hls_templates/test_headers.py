@@ -14,8 +14,8 @@ from toolchain.simulate import compiler
 
 ENGINE = Shape(
     lanes=8, in_blocks=2, out_blocks=2, taps=3, act_bits=8, weight_bits=4, stored_bits=4, filter_bits=4, sum_bits=20,
-    window_sum_bits=18, mul_bits=16, add_bits=24, entry_bits=64, shift=16, merge_bits=4, merge_add_bits=12,
-    merge_shift=2, kernel=3, filters=True, pools=True,
+    window_sum_bits=18, mul_bits=16, mul_shift=0, add_bits=24, entry_bits=64, shift=16, merge_bits=4,
+    merge_add_bits=12, merge_shift=2, kernel=3, filters=True, pools=True,
 )  # fmt: skip
 
 

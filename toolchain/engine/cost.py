@@ -254,8 +254,9 @@ def _scale(shape: Shape, sum_bits: int) -> Resources:
     wide = max(sum_bits + shape.mul_bits, shape.add_bits) + 1
     product = multiplier(shape.mul_bits, sum_bits)
     inside = product.dsp == 1 and wide <= DSP_SUM
+    raised = logic(max(sum_bits, shape.add_bits - shape.mul_shift) + 1 if shape.mul_shift else 0)
     chosen = logic(selector(shape.digits + 1, shape.act_bits))  # the code or a digit of a sum without a quantizer
-    return product + logic(0 if inside else wide) + rounding_cost(wide, shape.shift, shape.act_bits) + chosen
+    return product + raised + logic(0 if inside else wide) + rounding_cost(wide, shape.shift, shape.act_bits) + chosen
 
 
 def rounding_cost(bits: int, shift: int, out_bits: int) -> Resources:

@@ -113,6 +113,7 @@ def _constants(shape: Shape) -> dict[str, int]:
             "window_sum_bits",
             "merge_bits",
             "merge_add_bits",
+            "mul_shift",
         ),
         *("mul_bits", "add_bits", "entry_bits", "main_outputs", "extra_outputs", "row_words", "tile_depth"),
         *("line_words", "channel_words", "bank_words", "small_words", "kernel", "taps", "shift", "merge_shift"),

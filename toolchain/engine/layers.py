@@ -15,6 +15,7 @@ import numpy as np
 from toolchain.engine.shape import Formats
 from toolchain.ir.ops.products import dot_bounds
 from toolchain.ir.types import Array
+from toolchain.resources import DSP_NARROW
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,15 +151,19 @@ class Cut:
         weights = [int(n) for w in whole for n in (w.min(), w.max())]
         if self.weight_bits is not None:
             weights.append((1 << (self.weight_bits - 1)) - 1)
-        entry = signed_bits(muls) + signed_bits(adds)
+        sums, mul_bits, mul_shift = signed_bits(self._convolution_ends()), signed_bits(muls), 0
+        if mul_bits == DSP_NARROW + 1 and sums > DSP_NARROW and min(muls) >= 0:
+            mul_bits, mul_shift = DSP_NARROW, DSP_NARROW - 1
+        entry = mul_bits + signed_bits(adds)
         return Formats(
             act_bits=self.act_bits,
             weight_bits=signed_bits(weights),
             stored_bits=signed_bits([n - (n < 0) for n in weights]),
             filter_bits=signed_bits([int(n) for w in filters for n in (w.min(), w.max())]),
-            sum_bits=signed_bits(self._convolution_ends()),
+            sum_bits=sums,
             window_sum_bits=signed_bits(self._window_ends()),
-            mul_bits=signed_bits(muls),
+            mul_bits=mul_bits,
+            mul_shift=mul_shift,
             add_bits=signed_bits(adds),
             entry_bits=64 if entry <= 64 else 128,
             shift=shift,

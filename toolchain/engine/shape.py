@@ -42,6 +42,8 @@ class Formats:
         stored_bits: of a weight in memory: of a weight less a borrow, as slices in chains have them.
         sum_bits: of the convolution's sums, ``window_sum_bits`` of the window unit's.
         mul_bits: bits of a requantizer's factor, ``add_bits`` of its offset; a pair lies in ``entry_bits`` of memory.
+        mul_shift: what 2**mul_shift is taken off every factor, which then fits a slice; none where it is 0. The sum
+            itself, shifted, makes up for it in the offset.
         shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
         merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
@@ -55,6 +57,7 @@ class Formats:
     sum_bits: int
     window_sum_bits: int
     mul_bits: int
+    mul_shift: int
     add_bits: int
     entry_bits: int
     shift: int

@@ -238,7 +238,7 @@ def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
         UserError: a pair does not fit its entry.
     """
     raised = shape.shift - requant.shift
-    mul = _slice(requant.mul, channels) << raised
+    mul = (_slice(requant.mul, channels) << raised) - ((1 << shape.mul_shift) if shape.mul_shift else 0)
     add = (_slice(requant.add, channels) << raised) + half(shape.shift)
     for what, values, bits in (("factor", mul, shape.mul_bits), ("offset", add, shape.add_bits)):
         need = signed_bits([int(values.min()), int(values.max())])

@@ -89,7 +89,11 @@ requantize_tiles:
                 } else {
                     const product_t product = Factor<product_t, Exact<ap_int<SumBits>>>(sum) *
                                               Factor<product_t, Exact<ap_int<Shape::mul_bits>>>(entries.mul[channel][l]);
-                    const line_t line = static_cast<line_t>(line_t(product) + line_t(entries.add[channel][l]));
+                    line_t offset = entries.add[channel][l];
+                    if (Shape::mul_shift > 0) {  // what every factor lacks
+                        offset += line_t(sum) * (line_t(1) << Shape::mul_shift);
+                    }
+                    const line_t line = static_cast<line_t>(line_t(product) + offset);
                     codes.v[l] = scaled<Shape::shift>(line, low, high);
                 }
             }
