@@ -51,7 +51,8 @@ def check(graph: Graph, found: Program, frames: int = 2) -> None:
     assert expected.std() > 1  # the answer says something
     for i, (schedule, places) in enumerate(zip(found.schedules, found.places, strict=True)):
         cycles, beats = schedule.cycles(found.following(i)), schedule.beats(places, found.following(i))
-        assert run.counts[i + 1].tolist() == [*cycles.values(), *beats.values()], schedule.p.name
+        loads = schedule.loads(places)
+        assert run.counts[i + 1].tolist() == [*cycles.values(), *beats.values(), *loads.values()], schedule.p.name
 
 
 @pytest.mark.parametrize("graph", GRAPHS)

@@ -14,13 +14,7 @@ UNITS: Known = {}
 ENDS: Known = {}
 """Of what a project has beside its units."""
 
-ENGINE: Known = {
-    "distance": {"convolve"},
-    "loop-cycles": {"requantize", "transfer", "window"},
-    "loop-label": {"requantize"},
-    "loop-nest": {"requantize"},
-    "project": {"README", "hls_config", "run", "run_hls", "testbench"},
-}
+ENGINE: Known = {}
 """Of the engine."""
 
 

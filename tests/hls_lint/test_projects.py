@@ -8,12 +8,17 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance import UnitConformance, cases
+from tests.engine.networks import residual_blocks
+from tests.engine.test_csim import engine_for
 from tests.graphs import conv_net
 from tests.hardware import Target, serial
 from tests.hls_lint.known import ENDS, ENGINE, UNITS, by_rule
 from tests.hls_templates.test_headers import ENGINE as SHAPE
 from tests.simulate import test_units, test_wide_units
+from toolchain.engine.cut import cut
 from toolchain.engine.generate import generate as generate_engine
+from toolchain.engine.project import project
+from toolchain.engine.tables import program
 from toolchain.hls_lint.lint import lint
 from toolchain.hls_templates.generate import generate, unit_sources
 from toolchain.hls_templates.render import headers
@@ -47,6 +52,17 @@ def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends():
     assert ends == ENDS
 
 
-@pytest.mark.parametrize("changes", [{}, {"filters": False, "pools": False}, {"in_blocks": 3}, {"weight_bits": 8}])
+@pytest.mark.parametrize("changes", [{}, {"products_per_dsp": 2, "extra_outputs": 4}])
 def test_an_engine_breaks_only_the_known_rules(changes):
-    assert by_rule(lint(generate_engine(replace(SHAPE, **changes), 1)).findings) == ENGINE
+    graph = residual_blocks()
+    network = cut(graph)
+    found = program(network, engine_for([network], lanes=8, in_blocks=3, tile_depth=384, **changes), {})
+    files = project(graph, found, Target(), 250.0)
+    texts = {path: text for path, text in files.items() if isinstance(text, str)}
+    assert by_rule(lint(texts).findings) == ENGINE
+
+
+@pytest.mark.parametrize("changes", [{"filters": False, "pools": False}, {"in_blocks": 3}, {"weight_bits": 8}])
+def test_the_units_of_engines_of_other_shapes_break_no_rule(changes):
+    findings = lint(generate_engine(replace(SHAPE, **changes), 1)).findings
+    assert [finding for finding in findings if finding.rule != "project"] == []

@@ -14,7 +14,7 @@ import numpy as np
 
 from toolchain.engine.generate import TOP, generate
 from toolchain.engine.hosts import input_beats, result_codes
-from toolchain.engine.schedule import PORTS, UNITS
+from toolchain.engine.schedule import LOADS, PORTS, UNITS
 from toolchain.engine.tables import Program
 from toolchain.errors import VerificationError
 from toolchain.files import write_files
@@ -24,7 +24,7 @@ from toolchain.paths import data_path
 from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, run_compiler
 
-COUNTERS = (*UNITS, *PORTS)
+COUNTERS = (*UNITS, *PORTS, *LOADS)
 MESSAGE_BYTES = 512
 OPTIONS = ("-shared", "-O3", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp")
 """Behind the common flags: an ImageNet frame is half a billion products."""

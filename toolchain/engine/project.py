@@ -9,7 +9,7 @@ import numpy as np
 from toolchain.engine.generate import TOP, generate
 from toolchain.engine.hosts import answer_name
 from toolchain.engine.tables import Program
-from toolchain.hls_templates.generate import Target, testbench_frames
+from toolchain.hls_templates.generate import Target, clock_facts, testbench_frames
 from toolchain.hls_templates.host import host_facts, host_files
 from toolchain.hls_templates.literals import LONG_LONG, array_text, native_type
 from toolchain.hls_templates.render import render
@@ -32,8 +32,7 @@ def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> di
         "top": TOP,
         "board": board.name,
         "part": board.part,
-        "clock_mhz": f"{clock_mhz:g}",
-        "period": f"{1000 / clock_mhz:.3f}",
+        **clock_facts(clock_mhz),
         "sources": ["src/top.cpp"],
         "data": [MEMORY],
         "bursts_in_luts": found.shape.bursts_in_luts,

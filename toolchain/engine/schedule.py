@@ -26,6 +26,9 @@ UNITS = ("read_source", "convolve", "first", "window", "second", "read_residual"
 PORTS = ("weights", "source", "residual", "result")
 """Memory traffic that is counted in beats, in the same order, after the units."""
 
+LOADS = ("constants", "banks")
+"""Cycles of what fills the units' tables of constants and of what reads the banks, after the ports."""
+
 
 Placement = Mapping[str, int | None]
 """The bank of every map on the chip by name; maps in memory have none."""
@@ -265,6 +268,15 @@ class Schedule:
             "read_residual": sent if self.p.merge is not None else 0,
             "merge": sent * turns,
             "write": sent * turns,
+        }
+
+    def loads(self, places: Places) -> dict[str, int]:
+        """Cycles by ``LOADS``: the constants of all tiles in front of each, maps on the chip while the units run."""
+        source = 0 if places.source else self.source_groups * self.reads
+        residual = self.p.merge is not None and not places.residual
+        return {
+            "constants": sum(sum(self.constant_beats(t)) for t in range(self.tiles)),
+            "banks": source + self.positions * self.words_out * residual,
         }
 
     def beats(self, places: Places, following: int = 0) -> dict[str, int]:

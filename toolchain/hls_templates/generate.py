@@ -185,6 +185,16 @@ def driver(graph: Graph) -> str:
     return render("drive.cpp", {"top": top_name(graph), "units": places(graph), "ends": ends(graph)})
 
 
+def clock_facts(clock_mhz: float) -> dict[str, Any]:
+    """The clock as scripts and texts name it: frequency, period, and what of it the tool schedules for."""
+    return {
+        "clock_mhz": f"{clock_mhz:g}",
+        "period": f"{1000 / clock_mhz:.3f}",
+        "uncertainty": CLOCK_UNCERTAINTY,
+        "scheduled": f"{10 * (100 - CLOCK_UNCERTAINTY) / clock_mhz:.2f}",
+    }
+
+
 def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: list[PlacedUnit]) -> dict[str, Any]:
     reader, writer = ends(graph)
     frames = testbench_frames(graph)
@@ -192,10 +202,7 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         "top": top_name(graph),
         "board": board.name,
         "part": board.part,
-        "clock_mhz": f"{clock_mhz:g}",
-        "period": f"{1000 / clock_mhz:.3f}",
-        "uncertainty": CLOCK_UNCERTAINTY,
-        "scheduled": f"{10 * (100 - CLOCK_UNCERTAINTY) / clock_mhz:.2f}",
+        **clock_facts(clock_mhz),
         "nodes": units,
         "streams": sorted({s.index: s for s in streams(graph).values()}.values(), key=lambda s: s.index),
         "ends": (reader, writer),

@@ -9,13 +9,6 @@
 #define FPGAFLOW_BEAT(port) ((void)0)
 #endif
 
-// The word of a memory that an iteration loads or stores, and the least cycles from a store to a load of it. The C
-// simulation defines them to check that; hardware drops them.
-#ifndef FPGAFLOW_STORED
-#define FPGAFLOW_STORED(unit, memory, word, apart) ((void)0)
-#define FPGAFLOW_LOADED(unit, memory, word, apart) ((void)0)
-#endif
-
 namespace fpgaflow {
 namespace engine {
 

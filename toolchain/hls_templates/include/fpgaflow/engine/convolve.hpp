@@ -178,6 +178,7 @@ struct RowsIn {
 #pragma HLS UNROLL
             const Index<2 * Shape::in_blocks> place = block + w;
             const bool over = place >= Shape::in_blocks;
+            FPGAFLOW_STORED(convolve_unit, "rows", over ? int(at + 1) : int(at), 1);
             for (int b = 0; b < Shape::in_blocks; b++) {
 #pragma HLS UNROLL
                 if (b == (over ? int(place - Shape::in_blocks) : int(place))) {
@@ -368,7 +369,10 @@ convolve_tiles:
                 Store::fill(weights.read(), beat, stage);
                 beat++;
                 if (beat == Store::beats_a_word) {
-                    Store::store(stage, (half ? 0 : Shape::tile_depth) + filled, main, extra);
+                    const int word = (half ? 0 : Shape::tile_depth) + int(filled);
+                    FPGAFLOW_STORED(convolve_unit, "main", word, 1);
+                    FPGAFLOW_STORED(convolve_unit, "extra", word, 1);
+                    Store::store(stage, word, main, extra);
                     filled++;
                     beat = 0;
                 }
@@ -403,6 +407,12 @@ convolve_tiles:
             if (x < p.out_columns && step < p.fold) {
                 const bool inside = tap.inside(p);
                 const int at = inside ? int(tap.row_at + tap.offset) : 0;
+                const int word = (half ? Shape::tile_depth : 0) + int(weight_at);
+                if (inside) {
+                    FPGAFLOW_LOADED(convolve_unit, "rows", at, 1);
+                }
+                FPGAFLOW_LOADED(convolve_unit, "main", word, 1);
+                FPGAFLOW_LOADED(convolve_unit, "extra", word, 1);
                 Code<Shape> block[Shape::inputs];
 #pragma HLS ARRAY_PARTITION variable=block complete dim=1
                 for (int b = 0; b < Shape::in_blocks; b++) {
@@ -414,7 +424,7 @@ convolve_tiles:
                 }
                 Sum<Shape> dots[Shape::outputs];
 #pragma HLS ARRAY_PARTITION variable=dots complete dim=1
-                dot_products<Shape>(main, extra, (half ? Shape::tile_depth : 0) + int(weight_at), block, dots);
+                dot_products<Shape>(main, extra, word, block, dots);
                 const bool next_part = step > 0 && tap.kernel_row == 0 && tap.kernel_column == 0 && tap.block == 0;
                 for (int o = 0; o < Shape::outputs; o++) {
 #pragma HLS UNROLL

@@ -18,19 +18,30 @@ template <class Shape>
 void load_entries(decltype(Requantize::words) words, hls::stream<word128>& constants, Entries<Shape>& entries) {
 #pragma HLS INLINE
     constexpr int a_beat = 128 / Shape::entry_bits, beats = Shape::lanes / a_beat;
-load_entries_words:
-    for (decltype(Requantize::words) w = 0; w < words; w++) {
-        for (int beat = 0; beat < beats; beat++) {
+    decltype(Requantize::words) w = 0;
+    Index<beats> beat = 0;  // of the word
+load_entries_loop:
+    while (w < words) {
 #pragma HLS PIPELINE II=1
-            const Beat word = constants.read();
+        FPGAFLOW_CYCLE(constants_unit);
+        const Beat word = constants.read();
+        for (int b = 0; b < beats; b++) {
+#pragma HLS UNROLL
             for (int e = 0; e < a_beat; e++) {
 #pragma HLS UNROLL
                 const ap_uint<Shape::entry_bits> entry = bits_of<Shape::entry_bits>(word, e * Shape::entry_bits);
                 const ap_int<Shape::mul_bits> mul = entry;
                 const ap_int<Shape::add_bits> add = entry >> Shape::mul_bits;
-                entries.mul[w][beat * a_beat + e] = static_cast<Exact<ap_int<Shape::mul_bits>>>(mul);
-                entries.add[w][beat * a_beat + e] = static_cast<Exact<ap_int<Shape::add_bits>>>(add);
+                if (b == beat) {
+                    entries.mul[w][b * a_beat + e] = static_cast<Exact<ap_int<Shape::mul_bits>>>(mul);
+                    entries.add[w][b * a_beat + e] = static_cast<Exact<ap_int<Shape::add_bits>>>(add);
+                }
             }
+        }
+        beat++;
+        if (beat == beats) {
+            beat = 0;
+            w++;
         }
     }
 }

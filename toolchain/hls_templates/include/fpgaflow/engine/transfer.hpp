@@ -59,6 +59,7 @@ serve_tiles:
     serve_words:
         for (decltype(p.count) n = 0; n < walk.count; n++) {
 #pragma HLS PIPELINE II=1
+            FPGAFLOW_CYCLE(bank_unit);
             Group<Shape> group;
             for (int w = 0; w < packed; w++) {
 #pragma HLS UNROLL

@@ -47,31 +47,36 @@ template <class Shape>
 void load_filters(const Window& p, decltype(Window::words) words, hls::stream<word128>& constants,
                   WindowMemory<Shape>& memory) {
 #pragma HLS INLINE
+    decltype(p.words) w = 0;
+    decltype(p.taps) tap = 0;
+    Index<Shape::taps> place = 0;  // of the tap among those of a cycle
     Index<Shape::channel_words * WindowMemory<Shape>::steps> at = 0;
-load_filters_words:
-    for (decltype(p.words) w = 0; w < words; w++) {
-        Index<Shape::taps> place = 0;
-    load_filters_taps:
-        for (decltype(p.taps) tap = 0; tap < p.taps; tap++) {
+load_filters_loop:
+    while (w < words) {
 #pragma HLS PIPELINE II=1
-            const Beat word = constants.read();
-            const bool ends = tap == p.taps - 1;
-            for (int t = 0; t < Shape::taps; t++) {
+        FPGAFLOW_CYCLE(constants_unit);
+        const Beat word = constants.read();
+        const bool ends = tap == p.taps - 1;
+        for (int t = 0; t < Shape::taps; t++) {
 #pragma HLS UNROLL
-                for (int l = 0; l < Shape::lanes; l++) {
+            for (int l = 0; l < Shape::lanes; l++) {
 #pragma HLS UNROLL
-                    const ap_int<Shape::filter_bits> code = bits_of<Shape::filter_bits>(word, l * Shape::filter_bits);
-                    if (t == place || (ends && t > place)) {
-                        memory.filters[at][t][l] =
-                            t == place ? static_cast<Exact<typename Shape::filter_t>>(code) : Exact<typename Shape::filter_t>(0);
-                    }
+                const ap_int<Shape::filter_bits> code = bits_of<Shape::filter_bits>(word, l * Shape::filter_bits);
+                if (t == place || (ends && t > place)) {
+                    memory.filters[at][t][l] =
+                        t == place ? static_cast<Exact<typename Shape::filter_t>>(code) : Exact<typename Shape::filter_t>(0);
                 }
             }
-            place++;
-            if (place == Shape::taps || ends) {
-                place = 0;
-                at++;
-            }
+        }
+        tap++;
+        place++;
+        if (place == Shape::taps || ends) {
+            place = 0;
+            at++;
+        }
+        if (ends) {
+            tap = 0;
+            w++;
         }
     }
 }
