@@ -34,6 +34,15 @@ def inverted_residuals(seed: int = 0, size: int = 12, kernel: int = 3) -> Graph:
     return net.graph(net.matvec(x, 10))
 
 
+def odd_kernels(seed: int = 0) -> Graph:
+    """Kernels and strides that are no squares, dilated ones, and a dense layer over a flat map that is none either."""
+    net = Builder((13, 10, 6), 8, signed=True, seed=seed)
+    x = net.mulshift(net.matvec(net.window(net.input, (1, 5), pads=(0, 2, 0, 2)), 20), 8)
+    x = net.mulshift(net.matvec(net.window(x, (3, 3), pads=(2, 2, 2, 2), dilation=(2, 2)), 12), 8, signed=True)
+    x = net.mulshift(net.matvec(net.window(x, (3, 2), stride=(2, 1), pads=(0, 1, 0, 0), dilation=(3, 1)), 9), 8)
+    return net.graph(net.matvec(net.reshape(x), 7))
+
+
 def residual_blocks(seed: int = 0, size: int = 16) -> Graph:
     """A ResNet in small: stem with maximum pool, a plain block and one with a shortcut convolution."""
     net = Builder((size, size, 3), 8, seed=seed)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, residual_blocks
+from tests.engine.networks import inverted_residuals, odd_kernels, residual_blocks
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
@@ -118,6 +118,17 @@ def test_factors_of_18_bits_without_a_sign_take_one_slice_and_change_no_answer()
     assert min(factors) >= 0 and max(factors).bit_length() == 18
     assert (network.formats.mul_bits, network.formats.mul_shift) == (18, 17)
     check(graph, program(network, engine_for([network], tile_depth=384), {}))
+
+
+@pytest.mark.parametrize("tile_depth", [48, 512])
+def test_kernels_that_are_no_squares_and_dilated_ones(tile_depth: int) -> None:
+    """In several tiles, with rows read again, and in one."""
+    graph = odd_kernels()
+    network = cut(graph)
+    found = program(network, engine_for([network], tile_depth=tile_depth, entry_bits=64), {})
+
+    assert {s.tiles > 1 for s in found.schedules} >= {tile_depth == 48}
+    check(graph, found)
 
 
 def test_without_fusion_the_answers_are_the_same() -> None:

@@ -48,7 +48,7 @@ def test_the_shortcut_convolution_takes_the_sum_of_branches_that_is_ready() -> N
     passes = cut(residual_blocks()).passes
     merging = [p for p in passes if p.merge is not None]
 
-    assert [p.conv.kernel for p in merging if p.conv is not None] == [3, 1]
+    assert [p.conv.kernel for p in merging if p.conv is not None] == [(3, 3), (1, 1)]
     assert all(passes.index(p) > [q.result for q in passes].index(p.merge.residual) for p in merging if p.merge)
 
 
@@ -88,9 +88,10 @@ def test_a_threshold_is_refused() -> None:
 
 
 def test_every_refused_node_is_listed() -> None:
-    """A dilated window, sums without a quantizer and what follows them, codes that are too wide."""
+    """A dilated pool, sums without a quantizer and what follows them, codes that are too wide."""
     net = Builder((8, 8, 8), 8)
-    x = net.mulshift(net.matvec(net.window(net.input, (3, 3), dilation=(2, 2)), 8), 12)
+    x = net.pool(net.window(net.input, (3, 3), dilation=(2, 2)), 9)
+    x = net.mulshift(net.matvec(x, 8), 12)
     x = net.threshold(net.matvec(x, 8))
     graph = net.graph(net.matvec(x, 8))
 

@@ -167,15 +167,13 @@ class _Cutter:
 
     def _convolution(self, node: Window, product: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         source = self.values[node.inputs[0]]
-        _check_window(node)
         alone = source.name == self.graph.input.name and len(self.readers[source.name]) == 1
         if alone and source.shape[2] <= FOLDED_CHANNELS:
             self.folded = True
             weight = product.weight.reshape(len(product.weight), 1, 1, -1)
-            return (*node.output.shape[:2], weight.shape[3]), Convolution(weight, 1, (0, 0, 0, 0), 0)
-        k = node.kernel[0]
-        weight = product.weight.reshape(len(product.weight), k, k, source.shape[2])
-        return source.shape, Convolution(weight, node.stride[0], node.pads, node.pad_value)
+            return (*node.output.shape[:2], weight.shape[3]), Convolution(weight)
+        weight = product.weight.reshape(len(product.weight), *node.kernel, source.shape[2])
+        return source.shape, Convolution(weight, node.stride, node.pads, node.pad_value, node.dilation)
 
     def _dense(self, node: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         """A product at every position; over a flattened map, a convolution as large as the map."""
@@ -183,10 +181,8 @@ class _Cutter:
         shape = self.values[self._stored(source.name)].shape
         if shape == source.shape or shape[:2] == (1, 1):
             weight = node.weight.reshape(len(node.weight), 1, 1, -1)
-            return source.shape, Convolution(weight, 1, (0, 0, 0, 0), 0)
-        if shape[0] != shape[1]:
-            raise _refused(node, "it reads a flattened map that is not square")
-        return shape, Convolution(node.weight.reshape(len(node.weight), *shape), 1, (0, 0, 0, 0), 0)
+            return source.shape, Convolution(weight)
+        return shape, Convolution(node.weight.reshape(len(node.weight), *shape))
 
     def _requant(self, value: Value) -> tuple[Value, Requant | None]:
         """The MulShift that alone reads ``value``, taken, or nothing."""

@@ -105,6 +105,8 @@ def windows_apart(nodes: Sequence[Node], shape: Shape) -> tuple[list[tuple[int, 
     kernel, stride, pads = (1, 1), (1, 1), (0, 0, 0, 0)
     if unit is None:
         return [], kernel
+    if isinstance(window, Window) and window.dilation != (1, 1):
+        return [], kernel
     if isinstance(window, Window):
         kernel, stride, pads = window.kernel, window.stride, window.pads
     elif isinstance(unit, MatVec) and unit.weight.shape[1] != shape[2]:  # of a flattened map

@@ -122,7 +122,7 @@ def _convolve(s: Schedule, following: int) -> dict[str, int]:
         return facts
     top, left, *_ = conv.pads
     row = s.p.shape[1] * s.blocks
-    kernel_rows, kernel_columns = conv.weight.shape[1:3]
+    kernel, stride, dilation = conv.kernel, conv.stride, conv.dilation
     return facts | {
         "resident": int(s.resident),
         "groups": s.groups_of(0),
@@ -139,26 +139,26 @@ def _convolve(s: Schedule, following: int) -> dict[str, int]:
         "columns": s.p.shape[1],
         "row_words": s.words_in,
         "first_rows": s.first_rows,
-        "reach": conv.stride - top + kernel_rows,
+        "reach": stride[0] - top + conv.span,
         "out_rows": s.p.middle[0],
         "out_columns": s.p.middle[1],
         "blocks": s.blocks,
         "pad": conv.pad_code,
-        "kernel_rows": kernel_rows,
-        "kernel_columns": kernel_columns,
-        "stride_rows": conv.stride,
-        "stride_columns": conv.stride,
-        "dilation_rows": 1,
-        "dilation_columns": 1,
+        "kernel_rows": kernel[0],
+        "kernel_columns": kernel[1],
+        "stride_rows": stride[0],
+        "stride_columns": stride[1],
+        "dilation_rows": dilation[0],
+        "dilation_columns": dilation[1],
         "first_row": -top,
         "first_column": -left,
         "first_offset": -left * s.blocks,
         "buffer_words": s.slots * row,
         "first_row_at": -top % s.slots * row,
-        "output_row_step": conv.stride % s.slots * row,
-        "kernel_row_step": 1 % s.slots * row,
-        "output_column_step": conv.stride * s.blocks,
-        "kernel_column_step": 1,
+        "output_row_step": stride[0] % s.slots * row,
+        "kernel_row_step": dilation[0] % s.slots * row,
+        "output_column_step": stride[1] * s.blocks,
+        "kernel_column_step": (dilation[1] - 1) * s.blocks + 1,
     }
 
 

@@ -35,23 +35,32 @@ class Requant:
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """``weight`` (N, k, k, C) over a map of codes; outside of it is ``pad_code``. ``pads``: top, left, bottom, right.
+    """``weight`` (N, rows, columns, C) over a map of codes; outside of it is ``pad_code``.
+
+    ``stride`` and ``dilation`` are of rows and columns, ``pads`` top, left, bottom, right.
 
     ``parts``: in how many parts an engine multiplies the weights, see ``parts_of``. ``correction`` (N,) takes the sums
     of stored codes to those of the graph's own; requantizers contain it.
     """
 
     weight: Array
-    stride: int
-    pads: tuple[int, int, int, int]
-    pad_code: int
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad_code: int = 0
+    dilation: tuple[int, int] = (1, 1)
     correction: Array | None = None
     parts: int = 1
 
     @property
-    def kernel(self) -> int:
+    def kernel(self) -> tuple[int, int]:
         """Rows and columns of the kernel."""
-        return int(self.weight.shape[1])
+        rows, columns = self.weight.shape[1:3]
+        return int(rows), int(columns)
+
+    @property
+    def span(self) -> int:
+        """Rows of the map from the first to the last one of the kernel."""
+        return (self.kernel[0] - 1) * self.dilation[0] + 1
 
 
 @dataclass(frozen=True, eq=False)

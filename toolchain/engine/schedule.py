@@ -83,14 +83,19 @@ class Schedule:
         return self.tiles > 1 and self.tile_words % self.shape.packed > 0 and self.p.out[0] * self.p.out[1] > 1
 
     @property
-    def kernel(self) -> int:
-        """Kernel of the convolution."""
-        return self.p.conv.kernel if self.p.conv is not None else 1
+    def taps(self) -> int:
+        """Taps of the convolution's kernel."""
+        return self.p.conv.kernel[0] * self.p.conv.kernel[1] if self.p.conv is not None else 1
+
+    @property
+    def span(self) -> int:
+        """Rows of the source that the convolution's kernel reaches over."""
+        return self.p.conv.span if self.p.conv is not None else 1
 
     @property
     def stride(self) -> int:
-        """Stride of the convolution."""
-        return self.p.conv.stride if self.p.conv is not None else 1
+        """Rows of the source from an output row of the convolution to the next one."""
+        return self.p.conv.stride[0] if self.p.conv is not None else 1
 
     @property
     def blocks(self) -> int:
@@ -100,7 +105,7 @@ class Schedule:
     @property
     def fold(self) -> int:
         """Weight words of a group of outputs."""
-        return self.kernel**2 * self.blocks * (self.p.conv.parts if self.p.conv is not None else 1)
+        return self.taps * self.blocks * (self.p.conv.parts if self.p.conv is not None else 1)
 
     @property
     def tile_words(self) -> int:
@@ -122,7 +127,7 @@ class Schedule:
     @property
     def least_slots(self) -> int:
         """Rows that the row buffer must hold: those of a window and those that come in meanwhile."""
-        return self.kernel + self.stride
+        return self.span + self.stride
 
     @cached_property
     def slots(self) -> int:
@@ -140,7 +145,7 @@ class Schedule:
     def first_rows(self) -> int:
         """Rows that the first output row waits for."""
         top = self.p.conv.pads[0] if self.p.conv is not None else 0
-        return min(self.p.shape[0], self.kernel - top)
+        return min(self.p.shape[0], self.span - top)
 
     @property
     def row_groups(self) -> int:

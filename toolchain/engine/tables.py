@@ -189,11 +189,11 @@ def _weight_image(s: Schedule) -> Array:
     """
     if s.p.conv is None:
         return np.zeros((0, 2), dtype=np.uint64)
-    shape, k, (n, *_, c) = s.shape, s.kernel, s.p.conv.weight.shape
+    shape, taps, (n, *_, c) = s.shape, s.taps, s.p.conv.weight.shape
     channels, groups = s.blocks * shape.inputs, sum(s.groups_of(t) for t in range(s.tiles))
     parts = s.p.conv.parts
-    weight = np.zeros((groups * shape.outputs, parts, k * k, channels), dtype=np.int64)
-    split = parts_of(s.p.conv.weight.reshape(n, k * k, c), parts, shape.weight_bits)
+    weight = np.zeros((groups * shape.outputs, parts, taps, channels), dtype=np.int64)
+    split = parts_of(s.p.conv.weight.reshape(n, taps, c), parts, shape.weight_bits)
     weight[:n, :, :, :c] = split.transpose(1, 0, 2, 3)
     rows = weight.reshape(groups, shape.outputs, -1)
     if shape.chain is not None:

@@ -136,7 +136,7 @@ def _pass_nodes(found: Found, passes: list[Timing], vectors: Mapping[str, int]) 
 
 def _kind(p: Pass) -> str:
     """What a pass does: "Conv 1x1, filter 3x3, add"."""
-    parts = [] if p.conv is None else [f"conv {p.conv.kernel}x{p.conv.kernel}"]
+    parts = [] if p.conv is None else ["conv {}x{}".format(*p.conv.kernel)]
     if p.window is not None:
         size = "" if p.window.mode == "global_sum" else f" {p.window.kernel}x{p.window.kernel}"
         parts.append(p.window.mode.replace("_", " ") + size)
