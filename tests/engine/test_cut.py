@@ -99,6 +99,7 @@ def test_every_refused_node_is_listed() -> None:
             for where, what in refusals(graph)] == [
         ("MulShift", "its codes have 12 bits, 8 are stored"),
         ("Window", "its kernel or stride is not square, or it is dilated"),
+        ("Pool", "no unit of the engine runs it"),
         ("MatVec", "its sums are not quantized by multiply and shift"),
         ("Threshold", "no unit of the engine runs it"),
     ]  # fmt: skip

@@ -81,16 +81,16 @@ def test_an_unknown_architecture(run, tmp_path: Path) -> None:
     assert (code, error) == (2, "fpgaflow: unknown architecture 'engin'; did you mean 'engine'?\n")
 
 
-def test_a_node_that_no_unit_runs_is_listed_by_check(run, tmp_path: Path) -> None:
-    """A dilated convolution, which the streaming units have."""
+def test_check_says_whether_the_engine_runs_a_network(run, tmp_path: Path, monkeypatch) -> None:
+    """One with dilated and grouped convolutions runs; every refusal is a line and the exit code is 2."""
     model = depthwise(tmp_path / "net.onnx")
     code, output, _ = run("check", str(model), "--engine")
+    monkeypatch.setattr("toolchain.flow.engine.refusals", lambda graph: [("Pool 'p'", "no unit runs it")])
+    refused, lines, _ = run("check", str(model), "--engine")
 
-    assert code == 2
-    assert output.endswith(
-        "Window 'Conv_5': the engine cannot run it: its kernel or stride is not square, or it is dilated\n"
-    )
-    assert run("check", str(model))[0] == 0
+    assert (code, refused) == (0, 2)
+    assert output.endswith("the engine runs it\n")
+    assert lines.endswith("Pool 'p': no unit runs it\n")
 
 
 def test_a_search_of_bits_prints_a_front_and_writes_it(run, tmp_path: Path) -> None:
