@@ -61,11 +61,7 @@ def compiled(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     [
         (inverted_residuals(), ["-O0"]),
         (residual_blocks(), ["-O0"]),
-        pytest.param(
-            residual_blocks(),
-            ["-O0", "-DFPGAFLOW_HARDWARE"],
-            marks=pytest.mark.xfail(reason="wrong answers in the hardware's own types", strict=True),
-        ),
+        (residual_blocks(), ["-O0", "-DFPGAFLOW_HARDWARE"]),
     ],
     ids=["sums, windows laid out by the host", "codes", "codes, the types that are synthesized"],
 )

@@ -68,8 +68,12 @@ struct SliceDots<Part, true> {
 #pragma HLS INLINE
         for (int p = 0; p < Part::pe; p += count) {
 #pragma HLS UNROLL
-            sum_t sums[count] = {};
+            sum_t sums[count];
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=1
+            for (int i = 0; i < count; i++) {
+#pragma HLS UNROLL
+                sums[i] = 0;  // an ap_int that {} makes holds anything
+            }
             FPGAFLOW_UNROLL
             for (int first = 0; first < Part::simd; first += Part::chain) {
 #pragma HLS UNROLL
