@@ -99,6 +99,7 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
         "epochs": config.train.epochs,
         "seconds": round(module.seconds, 1),
         "stages": [{"name": "train", "epochs": config.train.epochs, "top1": module.top1}],
+        "warnings": [],
     }
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
