@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from toolchain.train.methods.lsq import Lsq
+from toolchain.train.module import set_quantized
 from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
 
 
@@ -111,3 +112,19 @@ def test_an_activation_step_is_set_by_the_first_training_batch_only() -> None:
     scale = act.act_quant.scale().item()
     act(100 * torch.rand(8, 10))
     assert 0.04 < scale < 0.08 and act.act_quant.scale().item() == scale
+
+
+def test_an_unsigned_quantizer_is_its_own_relu() -> None:
+    """Its first step, its values and both gradients are those behind a ReLU, and it is one while it is off."""
+    x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    found = []
+    for fused in (True, False):
+        layer = Lsq().relu(3, scale="float") if fused else super(Lsq, Lsq()).relu(3, scale="float")
+        values = x.clone().requires_grad_()
+        y = layer(values)
+        (y * x).sum().backward()
+        step = next(layer.parameters())
+        set_quantized(layer, False)
+        found.append((step.detach(), y, values.grad, step.grad, layer(x)))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert torch.equal(found[0][4], x.relu())

@@ -215,22 +215,24 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
     return target
 
 
-def source_library(source: Path) -> Path:
+def source_library(source: Path, flags: Sequence[str] = ()) -> Path:
     """The library of one ``source`` that includes no header of a project, compiled unless the cache holds it.
+
+    ``flags`` come behind those of all sources.
 
     Raises:
         UserError: no g++.
         FlowError: it does not compile.
     """
     text = source.read_text(encoding="utf-8")
-    library = cache_folder() / "lib" / f"{digest([*compiler(), *FLAGS, text])}.so"
+    library = cache_folder() / "lib" / f"{digest([*compiler(), *FLAGS, *flags, text])}.so"
     if library.exists():
         touch(library)
     else:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent, prefix="source-") as name:
             output = Path(name) / library.name
-            run_compiler([compiler()[0], *FLAGS, "-shared", str(source), "-o", str(output)], source.parent)
+            run_compiler([compiler()[0], *FLAGS, *flags, "-shared", str(source), "-o", str(output)], source.parent)
             os.replace(output, library)
     return library
 

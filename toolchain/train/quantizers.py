@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from toolchain.train import kernels
+
 SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
 _INIT_SAMPLES = 1 << 16  # elements an initial scale is searched on
 _INIT_STEPS = 48  # candidates, eight per octave: from max|x| / levels down to 1/60 of it
@@ -65,18 +67,23 @@ class _RoundClamped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, grad_scale: float) -> Tensor:
-        y = (x / scale).clamp_(low, high).round_().mul_(scale)
-        ctx.save_for_backward(x, scale, y)
-        ctx.range, ctx.grad_scale = (low, high), grad_scale
-        return y
+        ctx.save_for_backward(x, scale)
+        ctx.range, ctx.grad_scale, ctx.rows = (low, high), grad_scale, kernels.rows_of(x, scale)
+        if ctx.rows is not None:
+            return kernels.quantize(x, scale, low, high, ctx.rows)
+        return (x / scale).clamp_(low, high).round_().mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        x, scale, y = ctx.saved_tensors
+        x, scale = ctx.saved_tensors
+        if ctx.rows is not None:
+            low, high = ctx.range
+            to_x, to_scale = kernels.gradients(grads[0], x, scale, low, high, ctx.rows)
+            return to_x, to_scale * ctx.grad_scale, None, None, None
         scaled = x / scale
         to_x = torch.ops.aten.hardtanh_backward(grads[0], scaled, *ctx.range)
-        codes_part = (grads[0] * y).sum_to_size(scale.shape) / scale
-        to_scale = codes_part - scaled.mul_(to_x).sum_to_size(scale.shape)
+        codes = scaled.clamp(*ctx.range).round_()
+        to_scale = (grads[0] * codes).sum_to_size(scale.shape) - scaled.mul_(to_x).sum_to_size(scale.shape)
         return to_x, to_scale * ctx.grad_scale, None, None, None
 
 
@@ -239,6 +246,7 @@ def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int,
     if levels.bipolar:
         return rows.abs().mean(1).clamp_min(SMALLEST_SCALE).reshape(shape)
     rows = sample(rows, _INIT_SAMPLES, torch.Generator().manual_seed(0))
+    rows = rows if levels.signed else rows.clamp_min(0)
     largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(SMALLEST_SCALE)
     best_step = largest / levels.high
     best_error = torch.full_like(largest, torch.inf)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import Tensor, nn
+
 from toolchain.train.methods.base import Granularity, QuantMethod, Scale
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.quantizers import LearnedStep, Levels
@@ -20,3 +24,22 @@ class Lsq(QuantMethod):
         """A Brevitas activation quantizer of 1..8 bits."""
         levels = Levels.activation(bits, signed=signed)
         return act_injector(levels, lambda: LearnedStep(levels, (), scale == "pot", False))
+
+    def relu(self, bits: int, *, scale: Scale) -> nn.Module:
+        """The unsigned quantizer, whose lowest code is the ReLU's zero; a ReLU while it is off."""
+        layer = super().relu(bits, scale=scale)
+        proxy: Any = layer.act_quant
+        both = proxy.fused_activation_quant_proxy
+        proxy.fused_activation_quant_proxy = _Clamped(both.activation_impl, both.tensor_quant)
+        return layer
+
+
+class _Clamped(nn.Module):
+    """In place of Brevitas' pair: the quantizer alone does what it does behind a ReLU, gradients included."""
+
+    def __init__(self, activation_impl: nn.Module, tensor_quant: nn.Module) -> None:
+        super().__init__()
+        self.activation_impl, self.tensor_quant = activation_impl, tensor_quant
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.tensor_quant(x)  # type: ignore[no-any-return]
