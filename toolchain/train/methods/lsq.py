@@ -35,11 +35,11 @@ class Lsq(QuantMethod):
 
 
 class _Clamped(nn.Module):
-    """In place of Brevitas' pair: the quantizer alone does what it does behind a ReLU, gradients included."""
+    """In place of Brevitas' pair: in training, the quantizer alone, which does what it does behind a ReLU."""
 
     def __init__(self, activation_impl: nn.Module, tensor_quant: nn.Module) -> None:
         super().__init__()
         self.activation_impl, self.tensor_quant = activation_impl, tensor_quant
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.tensor_quant(x)  # type: ignore[no-any-return]
+        return self.tensor_quant(x if self.training else self.activation_impl(x))  # type: ignore[no-any-return]
