@@ -63,6 +63,16 @@ def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Gr
     check(graph, program(cut(graph), shape, {}))
 
 
+@pytest.mark.parametrize("packed", [{}, {"products_per_dsp": 2, "extra_outputs": 2}], ids=["plain", "packed"])
+@pytest.mark.parametrize("graph", GRAPHS[::2])
+def test_the_hardwares_own_types_change_no_answer(graph: Graph, packed: dict[str, int], monkeypatch) -> None:
+    """What csim and csynth compile, in which a number that nothing set is not zero."""
+    monkeypatch.setattr(csim, "OPTIONS", (*csim.OPTIONS, "-O0", "-DFPGAFLOW_HARDWARE"))
+    network = cut(graph)
+
+    check(graph, program(network, engine_for([network], tile_depth=96, **packed), {}), frames=1)
+
+
 @pytest.mark.parametrize("graph", GRAPHS[::2])
 def test_packed_products_and_maps_in_banks_change_no_answer(graph: Graph) -> None:
     """Two products a DSP slice, outputs in LUTs beside them and results on the chip."""
