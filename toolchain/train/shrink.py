@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.errors import UserError
+from toolchain.errors import UserError, first_line
 
 Shape = tuple[int, ...]
 Convolution = nn.Conv1d | nn.Conv2d
@@ -325,8 +325,9 @@ def _traced(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(model)
     except Exception as error:  # the forward of a network may raise anything
-        what = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"the network cannot be traced: {what}", hint="this network cannot be pruned") from error
+        raise UserError(
+            f"the network cannot be traced: {first_line(error)}", hint="this network cannot be pruned"
+        ) from error
 
 
 def norm_behind(model: nn.Module, node: fx.Node) -> str | None:

@@ -13,12 +13,12 @@ from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from torch import Tensor, fx, nn
 
 from toolchain.config.run import FLOAT_BITS, QuantConfig, RunConfig
-from toolchain.errors import UserError
+from toolchain.errors import UserError, first_line
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
 from toolchain.train.own.convert import with_quantizers
 from toolchain.train.own.source import find_own, make
-from toolchain.train.own.trace import Weighted, first_line, layer_graph
+from toolchain.train.own.trace import Weighted, layer_graph
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from toolchain.errors import UserError
+from toolchain.errors import UserError, first_line
 from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, hint_for, reshaped, twins
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
@@ -122,11 +122,6 @@ def _demand_one_input(model: nn.Module, graph: fx.Graph) -> None:
                 hint="a network has one input tensor",
             )
         graph.erase_node(node)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the rest."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class _Shapes(fx.Interpreter):
