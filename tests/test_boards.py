@@ -56,6 +56,15 @@ def test_the_zu3eg_has_the_data_sheet_totals() -> None:
     assert board.device.uram == 0
 
 
+def test_a_slice_is_worth_the_luts_that_the_die_has_for_each(tmp_path: Path) -> None:
+    """Without a slice it is worth all of them, and never less than one."""
+    text = (data_path("boards") / "kv260" / "board.toml").read_text()
+    (tmp_path / "board.toml").write_text(text.replace("dsp = { value = 1248", "dsp = { value = 0"))
+
+    assert [load_board(name).lut_per_dsp for name in ("zu3eg", "kv260", "zcu104")] == [196, 94, 133]
+    assert read_board(tmp_path / "board.toml").lut_per_dsp == 117120
+
+
 def test_the_slower_of_memory_and_ports_limits_the_bandwidth() -> None:
     """At 250 MHz the LPDDR4 does, at 10 MHz the four 128-bit ports do."""
     board = load_board("zu3eg")

@@ -24,6 +24,8 @@ def _value(entry: Any) -> Any:
     return entry["value"]
 
 
+DEFAULT_BOARD = "zu3eg"
+
 Count = Annotated[int, Field(ge=0), BeforeValidator(_value)]
 Positive = Annotated[int, Field(gt=0), BeforeValidator(_value)]
 Fraction = Annotated[float, Field(gt=0, le=1), BeforeValidator(_value)]
@@ -106,6 +108,11 @@ class Board(Record):
         )
         return (planned - Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)).at_least(0)
 
+    @property
+    def lut_per_dsp(self) -> int:
+        """LUTs that a DSP slice is worth: their ratio on the die, which all its LUTs are where it has no slice."""
+        return max(1, round(self.device.lut / max(1, self.device.dsp)))
+
     def doubt(self, clock_mhz: float) -> str:
         """Why a clock above the board's own is no fact; empty for one that is not above."""
         if clock_mhz <= self.clock.default_mhz:
@@ -126,7 +133,7 @@ def list_boards() -> list[str]:
     return sorted(path.parent.name for path in data_path("boards").glob("*/board.toml"))
 
 
-def load_board(name: str) -> Board:
+def load_board(name: str = DEFAULT_BOARD) -> Board:
     """The board called ``name``, or that of the folder ``name``, whose name is then its absolute path.
 
     Raises:

@@ -38,7 +38,7 @@ def sum_of(scales, ranges, offset=(0.0,), *, floor=None, ceiling=None, slope=Non
 
 def lowered(x: Scaled, quantizer: Quantizer) -> tuple[Add, MulShift | Threshold] | None:
     """The two nodes that ``combine`` adds, if any."""
-    state = Lowering()
+    state = Lowering(lut_per_dsp=196)
     node = Quantize(name="q", inputs=("x",), outputs=(Value("y", x.shape, Real()),), quantizer=quantizer, tensor="x")
     if combine(node, x, state) is None:
         assert not state.nodes
@@ -172,7 +172,7 @@ def test_operands_beyond_the_sums_are_left_to_the_common_unit():
         tensor="x",
     )
 
-    assert combine(node, x, Lowering()) is None
+    assert combine(node, x, Lowering(lut_per_dsp=196)) is None
 
 
 @given(st.fractions(0, 5, max_denominator=40), st.fractions(0, 5, max_denominator=40))

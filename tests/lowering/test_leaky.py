@@ -130,9 +130,9 @@ def test_wide_quantizers():
     def make(slope: Fraction) -> Requantizer:
         return Requantizer((slope,), (Fraction(0),), low, high, Rounding.ROUND, False, (low,), (high,))
 
-    few = requantizer_node(make(Fraction(1, 3)), -100, 100, 8, **common)
-    line = requantizer_node(make(Fraction(3)), -(1 << 28), 1 << 28, 30, **common)
+    few = requantizer_node(make(Fraction(1, 3)), -100, 100, 8, lut_per_dsp=196, **common)
+    line = requantizer_node(make(Fraction(3)), -(1 << 28), 1 << 28, 30, lut_per_dsp=196, **common)
     assert few.output.type == line.output.type
     assert (line.mul.tolist(), line.add.tolist(), line.shift) == ([3], [0], 0)
     with pytest.raises(TooManyCodes):
-        requantizer_node(make(Fraction(1, 3)), -(1 << 28), 1 << 28, 30, **common)
+        requantizer_node(make(Fraction(1, 3)), -(1 << 28), 1 << 28, 30, lut_per_dsp=196, **common)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolchain.boards import load_board
 from toolchain.errors import FlowError
+from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import QInt, Value
@@ -99,7 +101,7 @@ def test_halves_go_to_even():
 def test_zero_slope_is_a_constant():
     """A channel whose BatchNorm scale is zero gives the code of its offset for every input."""
     requantizer = make(["0", "1"], ["5/2", "0"], 0, 15)
-    node = requantizer_node(requantizer, -9, 9, 5, **COMMON)
+    node = requantizer_node(requantizer, -9, 9, 5, lut_per_dsp=196, **COMMON)
 
     np.testing.assert_array_equal(run(node, -9, 9, 2), everywhere(requantizer, -9, 9))
 
@@ -107,7 +109,7 @@ def test_zero_slope_is_a_constant():
 def test_bipolar_is_the_sign():
     """+1 from zero upwards, -1 below, and the other way round behind a negative scale."""
     requantizer = make(["1", "-1"], ["0", "0"], -1, 1, bipolar=True)
-    node = requantizer_node(requantizer, -3, 3, 3, **COMMON)
+    node = requantizer_node(requantizer, -3, 3, 3, lut_per_dsp=196, **COMMON)
 
     assert run(node, -3, 3, 2).tolist() == [[-1, -1, -1, 1, 1, 1, 1], [1, 1, 1, 1, -1, -1, -1]]
 
@@ -116,7 +118,7 @@ def test_relu_floor_and_ceiling_hold():
     """Codes below a ReLU's floor, or above the ceiling it becomes behind a negative scale, do not appear."""
     slopes, offsets = (Fraction(1, 3), Fraction(-1, 3)), (Fraction(0), Fraction(0))
     requantizer = Requantizer(slopes, offsets, -8, 7, Rounding.ROUND, False, (-2, -8), (7, 3))
-    node = requantizer_node(requantizer, -40, 40, 7, **COMMON)
+    node = requantizer_node(requantizer, -40, 40, 7, lut_per_dsp=196, **COMMON)
 
     np.testing.assert_array_equal(run(node, -40, 40, 2), everywhere(requantizer, -40, 40))
 
@@ -133,8 +135,18 @@ def test_a_wrong_node_is_refused():
 
 def test_eight_bit_outputs_take_a_multiplier_and_two_bit_ones_thresholds():
     """The cheaper form is chosen."""
-    wide = requantizer_node(make([0.01], [0], 0, 255), -30000, 30000, 16, **COMMON)
-    narrow = requantizer_node(make([0.01], [0], 0, 3), -300, 300, 10, **COMMON)
+    wide = requantizer_node(make([0.01], [0], 0, 255), -30000, 30000, 16, lut_per_dsp=196, **COMMON)
+    narrow = requantizer_node(make([0.01], [0], 0, 3), -300, 300, 10, lut_per_dsp=196, **COMMON)
 
     assert isinstance(wide, MulShift)
     assert isinstance(narrow, Threshold)
+
+
+@pytest.mark.parametrize(("board", "kind"), [("zu3eg", Threshold), ("kv260", MulShift)])
+def test_the_board_tells_what_a_multiplier_is_worth(board: str, kind: type[Node]) -> None:
+    """15 comparators of 12 bits: less than a DSP slice of the zu3eg at 196 LUTs, more than one of the KV260 at 94."""
+    requantizer = make(["3/500"], ["1/7"], 0, 15)
+    node = requantizer_node(requantizer, -2000, 2000, 12, lut_per_dsp=load_board(board).lut_per_dsp, **COMMON)
+
+    assert isinstance(node, kind)
+    np.testing.assert_array_equal(run(node, -2000, 2000, 1), everywhere(requantizer, -2000, 2000))

@@ -26,7 +26,7 @@ DEVIATIONS = np.float64(np.float32([0.229, 0.224, 0.225]))
 def node_of(requantizer: Requantizer, low: int, high: int):
     output = Value("y", (1, 1, len(requantizer.slope)), QInt.holding(requantizer.low, requantizer.high))
     bits = QInt.holding(low, high).bits
-    return requantizer_node(requantizer, low, high, bits, name="q", inputs=("x",), outputs=(output,))
+    return requantizer_node(requantizer, low, high, bits, lut_per_dsp=196, name="q", inputs=("x",), outputs=(output,))
 
 
 def random_line(seed: int, channels: int, reach: int, kind: QInt) -> Requantizer:

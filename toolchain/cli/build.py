@@ -107,17 +107,24 @@ def export(
         demand_exact(summary.hls4ml)
 
 
-def lower(model: Model, out: Out = None, pixel_scale: PixelOption = None, given: InputOption = None) -> None:
-    """QONNX to the integer network: graph.json and weights.npz."""
+def lower(
+    model: Model,
+    out: Out = None,
+    board: BoardName = "zu3eg",
+    pixel_scale: PixelOption = None,
+    given: InputOption = None,
+) -> None:
+    """QONNX to the integer network: graph.json and weights.npz. The board tells what a DSP is worth."""
     model = model_file(model)
+    from toolchain.boards import load_board
     from toolchain.flow.build import build_name, opened
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
-    stated = stated_input(given, pixel_scale)
+    stated, price = stated_input(given, pixel_scale), load_board(board).lut_per_dsp
     with opened(out or Path("build") / build_name(model), "lower") as build:
-        graph = run(model, build.folder, given=stated).network.graph
+        graph = run(model, build.folder, given=stated, lut_per_dsp=price).network.graph
     console().print(to_text(graph), markup=False, soft_wrap=True)
 
 
@@ -158,7 +165,7 @@ def explore(
     search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming")
     with opened(folder, "explore") as build:
         if model is not None:
-            build = run_lower(model, folder, given=stated)
+            build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)
         if bits is not None:
             _search_bits(build, search, bits, widths, sensitivity, loss)
             return

@@ -13,6 +13,8 @@ from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from toolchain.ir.store import Stored
     from toolchain.ir.types import InputType
 
@@ -85,24 +87,31 @@ def boards(
     from toolchain.flow.options import Search
     from toolchain.flow.tables import on_boards_table
 
-    network = _network(source, stated_input(given, pixel_scale))
+    lowered = _lowered(source, stated_input(given, pixel_scale))
     search = Search(clock_mhz=clock, target_fps=target_fps, time_limit=time_limit)
     with progress() as bars:
-        found = on_boards(network, search, list_boards(), bars)
+        found = on_boards(lowered, search, list_boards(), bars)
     console().print(on_boards_table(found))
 
 
-def _network(source: Path, given: InputType | None) -> Stored:
-    """The integer network of the build or the file ``source``."""
+def _lowered(source: Path, given: InputType | None) -> Callable[[int], Stored]:
+    """The integer network of the file ``source`` for a ratio of LUTs to DSP slices; that of a build is as it is."""
+    from functools import cache
     from tempfile import TemporaryDirectory
 
     from toolchain.flow.build import Build
     from toolchain.flow.stages import lower
 
     if (source / "graph.json").is_file():
-        return Build(source).network
-    with TemporaryDirectory(prefix="fpgaflow-") as folder:
-        return lower(model_file(source), Path(folder) / "build", given=given).network
+        network = Build(source).network
+        return lambda _: network
+
+    @cache
+    def lowered(lut_per_dsp: int) -> Stored:
+        with TemporaryDirectory(prefix="fpgaflow-") as folder:
+            return lower(model_file(source), Path(folder) / "build", given=given, lut_per_dsp=lut_per_dsp).network
+
+    return lowered
 
 
 def cache(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from toolchain.boards import Board, load_board
@@ -26,8 +26,12 @@ class OnBoard:
     status: str
 
 
-def on_boards(network: Stored, search: Search, names: Sequence[str], progress: Progress) -> list[OnBoard]:
+def on_boards(
+    lowered: Callable[[int], Stored], search: Search, names: Sequence[str], progress: Progress
+) -> list[OnBoard]:
     """What ``search`` finds on each of the boards ``names``, each at its own clock unless ``search`` states one.
+
+    ``lowered`` gives the integer network where a DSP slice is worth so many LUTs.
 
     Raises:
         UserError: a board is unknown.
@@ -38,7 +42,9 @@ def on_boards(network: Stored, search: Search, names: Sequence[str], progress: P
         board = load_board(name)
         clock = search.clock_mhz or board.clock.default_mhz
         try:
-            design = Streaming.explore(network, replace(search, board=name, architecture="streaming"), _untold)
+            design = Streaming.explore(
+                lowered(board.lut_per_dsp), replace(search, board=name, architecture="streaming"), _untold
+            )
         except NoRoom as error:
             found.append(OnBoard(board, clock, None, None, error.what))
             continue

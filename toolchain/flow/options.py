@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from toolchain.boards import Board, Planning, load_board
+from toolchain.boards import DEFAULT_BOARD, Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory
@@ -23,7 +23,7 @@ class Search:
     ``architecture`` is one of ``ARCHITECTURES``.
     """
 
-    board: str = "zu3eg"
+    board: str = DEFAULT_BOARD
     clock_mhz: float | None = None
     target_fps: float | None = None
     budget: dict[str, float] = field(default_factory=dict)

@@ -57,14 +57,14 @@ def export(
         VerificationError: the accelerator does not compute what the model does, or not in the cycles of the model.
     """
     compiler()
-    prepared_board(search)
+    board = prepared_board(search)
     if hls4ml is not None:
         if search.architecture == "engine":
             raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
         search = replace(search, architecture="streaming")
     failed = None
     with locked(out, "export"), staged(out, overwrite=overwrite) as folder:
-        build = lower(model, folder, given=given, progress=progress)
+        build = lower(model, folder, given=given, lut_per_dsp=board.lut_per_dsp, progress=progress)
         images = build.images(check)  # before the long work
         if hls4ml is not None:
             demand_buildable(build)
@@ -85,10 +85,18 @@ def export(
     return summary
 
 
-def lower(model: Path, folder: Path, *, given: InputType | None = None, progress: Progress = silent) -> Build:
+def lower(
+    model: Path,
+    folder: Path,
+    *,
+    given: InputType | None = None,
+    lut_per_dsp: int | None = None,
+    progress: Progress = silent,
+) -> Build:
     """Write model.json, graph.json and weights.npz: the integer network equal to the QONNX file.
 
-    ``given`` is what the network's input holds, where the file does not tell it, or to say otherwise.
+    ``given`` is what the network's input holds, where the file does not tell it, or to say otherwise. ``lut_per_dsp``
+    is the board's, see `toolchain.lowering.lower.lower`.
 
     Raises:
         UserError: the file cannot be lowered, or ``folder`` holds something else than a build.
@@ -97,7 +105,8 @@ def lower(model: Path, folder: Path, *, given: InputType | None = None, progress
     progress("lower", 0, 1)
     file = read_qonnx(model)
     encoding, notes = chosen_encoding(file, given)
-    graph = replace(to_integer(replace(file.graph, name=build_name(model)), encoding), classes=file.classes)
+    integer = to_integer(replace(file.graph, name=build_name(model)), encoding, lut_per_dsp)
+    graph = replace(integer, classes=file.classes)
     if file.classes and outputs_of(graph) not in (None, len(file.classes)):
         what = f"the file names {len(file.classes)} classes, and the network has {outputs_of(graph)} outputs"
         raise UserError(what, where=model.name, hint="correct the metadata entry fpgaflow.classes")

@@ -26,7 +26,7 @@ from toolchain.lowering.definition import make_requantizer
 from toolchain.lowering.mul_shift import COARSE, to_mul_shift
 from toolchain.lowering.pair_steps import FREE, PairSteps, pair_steps, separating
 from toolchain.lowering.requantize import Requantizer
-from toolchain.lowering.requantizer_node import LUT_PER_DSP, mul_shift_cost, threshold_cost
+from toolchain.lowering.requantizer_node import mul_shift_cost, threshold_cost
 from toolchain.lowering.scaled import Scaled, Term, fractions, zipped
 from toolchain.lowering.state import Lowering
 
@@ -41,12 +41,16 @@ Slopes = Sequence[tuple[Fraction, Fraction]]
 
 @dataclass(frozen=True)
 class _Pair:
-    """The definition of a quantized sum: ``first`` on the line of term ``a``, to which beta[c] * b is added."""
+    """The definition of a quantized sum: ``first`` on the line of term ``a``, to which beta[c] * b is added.
+
+    A DSP slice costs ``lut_per_dsp`` LUTs.
+    """
 
     a: Term
     b: Term
     first: Requantizer
     beta: tuple[Fraction, ...]
+    lut_per_dsp: int
 
     @property
     def slopes(self) -> Slopes:
@@ -69,10 +73,14 @@ class _Pair:
             int((ends[0].max(axis=0) + ends[1].max(axis=0)).max()),
         ).bits
 
+    def requantizer_cost(self, mul: Array, bits: int) -> int:
+        """LUT equivalent of a lane of the requantizer that multiplies a sum of ``bits`` by ``mul`` and shifts it."""
+        return mul_shift_cost(mul, bits, (self.first.high - self.first.low).bit_length(), self.lut_per_dsp)
+
     def scaling_cost(self, factors: Array) -> int:
         """LUT equivalent of a lane of the sum."""
         bits = [t.value.qint.bits for t in (self.a, self.b)]
-        return sum(product_cost(factors[:, i], bits[i]) for i in (0, 1)) + self.sum_bits(factors)
+        return sum(product_cost(factors[:, i], bits[i], self.lut_per_dsp) for i in (0, 1)) + self.sum_bits(factors)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def combine(node: Quantize, x: Scaled, state: Lowering) -> Term | None:
     a, b = x.terms
     first = make_requantizer(node.quantizer, zipped(lambda s, _: s, a.scale, b.scale), x)
     beta, channels = zipped(lambda s, t: s / t, b.scale, fractions(node.quantizer.scale)), len(first.slope)
-    pair = _Pair(a, b, first, beta if len(beta) == channels else beta * channels)
+    pair = _Pair(a, b, first, beta if len(beta) == channels else beta * channels, state.lut_per_dsp)
     if _exact(pair) or len(first.codes) * channels > MAX_STEPS or sum(r.bit_length() for r in pair.reach) > WIDEST:
         return None
     steps = pair_steps(first, pair.beta, ((a.low, a.high), (b.low, b.high)))
@@ -119,10 +127,11 @@ def _shared(values: Array) -> Array:
     return values[:1] if (values == values[0]).all() else values
 
 
-def product_cost(factors: Array, bits: int) -> int:
+def product_cost(factors: Array, bits: int, lut_per_dsp: int) -> int:
     """LUT equivalent of a lane's product of ``bits`` bits with one factor, or one a channel.
 
-    One factor is a sum of shifted copies; others are a LUT a bit of either operand, or DSP tiles of 27 x 18 bits.
+    One factor is a sum of shifted copies; others are a LUT a bit of either operand, or DSP tiles of 27 x 18 bits, each
+    worth ``lut_per_dsp`` LUTs.
     """
     factors = factors >> trailing_zeros(factors)
     digits = max(signed_digits(f) for f in factors[:, None])
@@ -130,7 +139,7 @@ def product_cost(factors: Array, bits: int) -> int:
         return max(digits - 1, 0) * (bits + 2)
     wide = QInt.holding(int(factors.min()), int(factors.max())).bits
     tiles = -(-max(bits, wide) // 27) * -(-min(bits, wide) // 18)
-    return min(LUT_PER_DSP * tiles, bits * wide)
+    return min(lut_per_dsp * tiles, bits * wide)
 
 
 def _cheapest(pair: _Pair, steps: PairSteps) -> _Form:
@@ -156,8 +165,8 @@ def _by_shift(pair: _Pair, steps: PairSteps) -> _Form | None:
     factors, add, shift = found
     one, limits = np.ones(1, dtype=np.int64), {"low": pair.first.low, "high": pair.first.high}
     facts = {"mul": one, "add": _shared(add), "shift": shift, **limits}
-    cost = mul_shift_cost(one, pair.sum_bits(factors), (pair.first.high - pair.first.low).bit_length())
-    return _Form(factors, MulShift, facts, pair.scaling_cost(factors) + cost)
+    cost = pair.scaling_cost(factors) + pair.requantizer_cost(one, pair.sum_bits(factors))
+    return _Form(factors, MulShift, facts, cost)
 
 
 class _ShiftSearch:
@@ -280,7 +289,7 @@ def _by_ratio(pair: _Pair, steps: PairSteps) -> _Form:
     if found is None:
         return form
     limits = {"low": first.low, "high": first.high}
-    cost = scaling + mul_shift_cost(found.mul, bits, (first.high - first.low).bit_length())
+    cost = scaling + pair.requantizer_cost(found.mul, bits)
     if cost >= form.cost:
         return form
     facts = {key: _shared(getattr(found, key)) for key in ("mul", "add", "base")}

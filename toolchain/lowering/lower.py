@@ -12,6 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import isinf
 
+from toolchain.boards import load_board
 from toolchain.errors import UserError
 from toolchain.ir.encode import input_quantizer
 from toolchain.ir.graph import Graph
@@ -48,14 +49,17 @@ class Blamed(UserError):
         self.node = node
 
 
-def lower(graph: Graph, encoding: Encoding = PIXELS) -> Graph:
+def lower(graph: Graph, encoding: Encoding = PIXELS, lut_per_dsp: int | None = None) -> Graph:
     """The INTEGER graph equal to the MODEL-level ``graph``; ``encoding`` is what the host makes of its input.
 
     An ``encoding`` without a quantizer takes over the one of ``graph`` that all readers of the input share. The integer
     value behind each Quantize keeps that node's value name, and holds its codes. Raises UserError, naming the node, for
     what integers cannot express exactly.
+
+    Of two exact ways to compute a node the cheaper one is taken: a DSP slice costs ``lut_per_dsp`` LUTs, as on the
+    default board where that is not told.
     """
-    state = Lowering()
+    state = Lowering(lut_per_dsp or load_board().lut_per_dsp)
     source, encoding = _start(graph, encoding, state)
     for node in graph.nodes:
         _lower_next(graph, encoding, node, state)
@@ -82,7 +86,7 @@ def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
     Behind a refused node the work goes on as if a quantizer of 8 bits stood there. An output that ``graph`` does not
     define is not judged.
     """
-    state = Lowering()
+    state = Lowering(load_board().lut_per_dsp)  # whatever the price, the same nodes are refused
     _, encoding = _start(graph, encoding, state)
     found: dict[str, UserError] = {}
     for node in graph.nodes:
@@ -241,7 +245,9 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     value = Value(node.output.name, node.output.shape, quantizer.type)
     common = {"name": node.name, "inputs": (term.value.name,), "outputs": (value,), "origin": node.origin}
     try:
-        found = requantizer_node(requantizer, term.low, term.high, term.value.qint.bits, **common)
+        found = requantizer_node(
+            requantizer, term.low, term.high, term.value.qint.bits, lut_per_dsp=state.lut_per_dsp, **common
+        )
     except TooManyCodes as error:
         raise UserError(str(error), where=where(node), hint=f"quantize it with at most {error.bits} bits") from error
     return state.append(found, (term,))

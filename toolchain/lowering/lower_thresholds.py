@@ -43,6 +43,7 @@ def _(node: MultiThreshold, state: Lowering, x: Scaled) -> Scaled:
             term.high,
             term.value.qint.bits,
             lambda points: start + step * np.array([c.counts(p) for c, p in zip(channels, points, strict=True)]),
+            lut_per_dsp=state.lut_per_dsp,
             name=node.name,
             inputs=(term.value.name,),
             outputs=(value,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -17,8 +18,6 @@ from toolchain.lowering.mul_shift import Factors, search_lines, shared_shift, to
 from toolchain.lowering.requantize import Requantizer, definition, definitions, to_threshold
 from toolchain.resources import multiplier_slices
 
-LUT_PER_DSP = 196
-"""70,560 LUT / 360 DSP of a ZU3EG: what a DSP is worth when the two ways are compared."""
 MAX_STEPS = 1 << 23
 """Steps of a channel that a staircase is built and checked with."""
 BLOCK_STEPS = 1 << 20
@@ -63,13 +62,13 @@ def threshold_cost(steps: int, channels: int, input_bits: int) -> int:
     return steps * input_bits + table
 
 
-def mul_shift_cost(mul: Array, input_bits: int, output_bits: int) -> int:
-    """LUT equivalent of a multiply-shift lane: its DSP slices, none for multipliers that are shifts."""
+def mul_shift_cost(mul: Array, input_bits: int, output_bits: int, lut_per_dsp: int) -> int:
+    """LUT equivalent of a multiply-shift lane: its DSP slices, none for multipliers that are shifts, and its adders."""
     magnitudes = np.abs(mul)
     powers = len(np.unique(magnitudes)) == 1 and int(magnitudes[0]).bit_count() <= 1  # no multiplier at all
     bits = int(magnitudes.max()).bit_length() + 1
     slices = 0 if powers else multiplier_slices(input_bits, bits)
-    return LUT_PER_DSP * slices + input_bits + bits + 2 * output_bits
+    return lut_per_dsp * slices + input_bits + bits + 2 * output_bits
 
 
 def _reachable(requantizer: Requantizer, low: int, high: int) -> Requantizer:
@@ -97,10 +96,12 @@ def _integer_line(requantizer: Requantizer, reach: int, **common: object) -> Nod
     return MulShift(mul=mul, add=add, shift=0, **limits, **common)  # type: ignore[arg-type]
 
 
-def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: int, **common: object) -> Node:
+def requantizer_node(
+    requantizer: Requantizer, low: int, high: int, input_bits: int, *, lut_per_dsp: int, **common: object
+) -> Node:
     """The cheaper exact node of ``requantizer`` for inputs of [low, high], proven equal to its definition.
 
-    ``common`` holds the node's name, inputs, outputs and origin.
+    A DSP slice costs ``lut_per_dsp`` LUTs. ``common`` holds the node's name, inputs, outputs and origin.
 
     Raises:
         TooManyCodes: neither multiply and shift nor comparators can do it.
@@ -117,7 +118,8 @@ def requantizer_node(requantizer: Requantizer, low: int, high: int, input_bits: 
         if len(requantizer.codes) > MOST_COMPARATORS:
             raise _refusal(requantizer, low, high, common)
     rows = to_threshold(requantizer, low, high)
-    return cheaper(requantizer, rows, low, high, input_bits, lambda at: definitions(requantizer, at), **common)
+    exact = partial(definitions, requantizer)
+    return cheaper(requantizer, rows, low, high, input_bits, exact, lut_per_dsp=lut_per_dsp, **common)
 
 
 def _factors_by_block(requantizer: Requantizer, low: int, high: int, common: Mapping[str, object]) -> Factors | None:
@@ -172,9 +174,13 @@ def cheaper(
     high: int,
     input_bits: int,
     defined: Callable[[Array], Array],
+    *,
+    lut_per_dsp: int,
     **common: object,
 ) -> Node:
     """The cheaper node of the staircase ``rows``, proven equal to ``defined``; the requantizer gives slopes, limits.
+
+    A DSP slice costs ``lut_per_dsp`` LUTs.
 
     Raises:
         TooManyCodes: the steps are too many to compare and lie on no line.
@@ -184,7 +190,7 @@ def cheaper(
     node: Node
     if factors is not None and (
         steps > MOST_COMPARATORS
-        or mul_shift_cost(factors.mul, input_bits, (requantizer.high - requantizer.low).bit_length())
+        or mul_shift_cost(factors.mul, input_bits, (requantizer.high - requantizer.low).bit_length(), lut_per_dsp)
         < threshold_cost(steps, channels, input_bits)
     ):
         node = _mul_shift(requantizer, factors, common)

@@ -27,9 +27,11 @@ LARGEST = 1 << 62
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
-    ``names`` are those of the MODEL graph and of what was added, ``joined`` holds what each Concat joins.
+    A DSP slice costs ``lut_per_dsp`` LUTs where two ways to compute a node are compared. ``names`` are those of the
+    MODEL graph and of what was added, ``joined`` holds what each Concat joins.
     """
 
+    lut_per_dsp: int
     nodes: list[Node] = field(default_factory=list)
     reals: dict[str, Scaled] = field(default_factory=dict)
     decoding: Decoding | None = None
