@@ -346,3 +346,19 @@ def test_the_standard_pixel_map_is_exact_and_has_zero_mean() -> None:
     assert pixels.scale == (1 / (16 * std),) and pixels.offset == (-mean / std,)
     assert abs(pixels.apply(digits.train_x).mean()) < 1e-3
     assert data.input_map(digits, "unit") == PixelMap((Fraction(1, 16),), (Fraction(0),))
+
+
+def test_pictures_are_resized_to_the_means_of_their_areas_and_the_file_says_so() -> None:
+    whole, small = data.load("digits"), data.load("digits", reading=data.Reading(size=4))
+    means = whole.test_x.reshape(-1, 1, 4, 2, 4, 2).astype(int).sum(axis=(3, 5)) / 4
+    assert small.shape == (1, 4, 4) and small.reading.size == 4
+    assert np.abs(small.test_x - means).max() <= 1  # PIL rounds up along rows, then along columns
+    assert data.load("digits", reading=data.Reading(size=16)).shape == (1, 16, 16)
+
+
+def test_numbers_are_not_resized(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        np.save(tmp_path / f"a_{part}_x.npy", np.zeros((4, 3), dtype=np.float32))
+        np.save(tmp_path / f"a_{part}_y.npy", np.arange(4) % 2)
+    with pytest.raises(UserError, match=r"holds no pictures to resize; leave data.size out$"):
+        data.load(f"npy:{tmp_path}/a", reading=data.Reading(layout="NC", size=4))

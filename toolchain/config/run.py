@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from toolchain.config.blocks import Blocks
 from toolchain.config.pruning import PruningStage
 from toolchain.config.table import Table
 from toolchain.config.toml import overridden, to_toml
@@ -51,6 +52,7 @@ class DataConfig(Table):
     root: str | None = None  # folder searched first
     layout: Literal["NC", "NW", "NCW", "NWC", "NHW", "NCHW", "NHWC"] | None = None  # axes of npy: arrays
     label: str = "label"  # column of csv: and parquet: that holds the classes; the others are features
+    size: int | None = Field(default=None, ge=4, le=1024)  # pictures are resized to squares of so many pixels
     augment: bool | Literal["crop", "flip"] = False  # of pictures: random crop, horizontal flip, or both (true)
     normalize: Literal["unit", "standard"] = "unit"  # p / levels, or less the mean and over the deviation, on the host
     input: InputText | None = None  # type that the host rounds this to, e.g. "int8:0.05"; no quantizer in the network
@@ -59,20 +61,25 @@ class DataConfig(Table):
 MODELS = ("cnn", "cnn1d", "tfc", "lenet300", "lenet5", "lenet5-caffe", "vgg-small", "resnet8", "resnet20")
 """Networks that come with the package; ``train/models.py`` builds them."""
 
+BLOCKS = "blocks"
+"""The network that ``[model.blocks]`` lists."""
+
 Option = bool | int | Real | str | list[Any] | dict[str, Any]
 
 
 class ModelConfig(Table):
-    """Which network: one of `MODELS`, or ``package.module:NAME`` or ``FILE.py:NAME``, a function that gives a network.
+    """Which network: one of `MODELS`, "blocks" as ``blocks`` lists it, or one of the user's.
 
-    The function is called with ``options``, and with ``classes`` (or ``num_classes``) and ``shape``, (C, H, W), where
-    it takes them. ``width`` is a multiple of the published one.
+    The user's is ``package.module:NAME`` or ``FILE.py:NAME``, a function that gives a network. It is called with
+    ``options``, and with ``classes`` (or ``num_classes``) and ``shape``, (C, H, W), where it takes them. ``width`` is a
+    multiple of the published one.
     """
 
     name: str = "cnn"
     width: float = Field(default=1.0, gt=0, le=8)
     plain: bool = False  # without batch norms and biases
     options: dict[str, Option] = Field(default_factory=dict)  # of a function of one's own
+    blocks: Blocks | None = None
 
     @property
     def own(self) -> bool:
@@ -278,11 +285,19 @@ def parse_config(table: Mapping[str, Any], *, where: str, base: Path | None = No
 def _check_model(config: RunConfig, where: str, base: Path) -> RunConfig:
     """A known network, or one of the user's with the whole path of its file."""
     model = config.model
+    if (model.name == BLOCKS) != (model.blocks is not None):
+        raise UserError(
+            f"model.name = '{model.name}' with {'a' if model.blocks else 'no'} [model.blocks]",
+            where=where,
+            hint='they belong together: name = "blocks"',
+        )
+    if model.blocks is not None and model.width != 1.0:
+        raise UserError("model.width with [model.blocks]", where=where, hint="write the channels themselves")
     if not model.own:
         if model.options:
             raise UserError("model.options belong to networks of one's own", where=where, hint="FILE.py:NAME is one")
-        if model.name not in MODELS:
-            wrong = unknown_name("model", model.name, MODELS)
+        if model.name not in (*MODELS, BLOCKS):
+            wrong = unknown_name("model", model.name, (*MODELS, BLOCKS))
             raise UserError(wrong.what, hint=f"{wrong.hint} (a network of your own: FILE.py:NAME)")
         return config
     for key, default in (("width", 1.0), ("plain", False)):

@@ -63,11 +63,13 @@ _CIFAR_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["t
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of a data set are read: axes of ``npy:`` arrays, and the columns of ``csv:`` and ``parquet:``."""
+    """How the files of a data set are read: axes of ``npy:`` arrays, the columns of ``csv:`` and ``parquet:``, and the
+    rows and columns that pictures are resized to, 0 as they are."""
 
     layout: str | None = None
     label: str = "label"
     features: tuple[str, ...] = ()
+    size: int = 0
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> Reading:
@@ -158,7 +160,7 @@ def load_for(config: DataConfig) -> Dataset:
     Raises:
         UserError: as `load`.
     """
-    reading = Reading(config.layout, config.label)
+    reading = Reading(config.layout, config.label, size=config.size or 0)
     return load(config.name, root=Path(config.root) if config.root else None, reading=reading)
 
 
@@ -197,6 +199,15 @@ def cache_folder() -> Path:
 
 
 def _load_part(name: str, part: str, root: Path | None, reading: Reading) -> Part:
+    found = _as_stored(name, part, root, reading)
+    if not reading.size or found.x.shape[2:] == (reading.size, reading.size):
+        return found
+    if found.x.ndim != 4 or found.x.dtype != np.uint8:
+        raise UserError(f"data set '{name}' holds no pictures to resize", hint="leave data.size out")
+    return replace(found, x=formats.resized(found.x, reading.size))
+
+
+def _as_stored(name: str, part: str, root: Path | None, reading: Reading) -> Part:
     kind, _, rest = name.partition(":")
     files: dict[str, Callable[[], Part]] = {
         "npy": lambda: formats.read_npy_pair(

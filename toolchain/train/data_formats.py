@@ -246,3 +246,15 @@ def read_image_folder(folder: Path) -> Part:
     if not images:
         return Part(np.empty((0, 1, 1, 1), np.uint8), np.empty(0, np.int64))
     return Part(np.stack(images), np.array(labels, np.int64), tuple(classes))
+
+
+def resized(pictures: Samples, size: int) -> Samples:
+    """Pictures (N, C, H, W) as (N, C, size, size): the mean of the area of a pixel, or between the nearest ones."""
+    from PIL import Image
+
+    kind = Image.Resampling.BOX if min(pictures.shape[2:]) >= size else Image.Resampling.BILINEAR
+    made = np.empty((*pictures.shape[:2], size, size), dtype=np.uint8)
+    for picture, out in zip(pictures, made, strict=True):
+        for channel, plane in zip(picture, out, strict=True):
+            plane[:] = Image.fromarray(channel).resize((size, size), kind)
+    return made

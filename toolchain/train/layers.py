@@ -43,9 +43,10 @@ class Layers:
         *,
         stride: int = 1,
         padding: int | tuple[int, int] = 0,
+        groups: int = 1,
     ) -> nn.Module:
         """A convolution without bias (a batch norm follows)."""
-        shape = (inputs, outputs, kernel, stride, padding)
+        shape = (inputs, outputs, kernel, stride, padding, 1, groups)
         return self._weighted(name, nn.Conv2d, qnn.QuantConv2d, shape, bias=False)
 
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = False) -> nn.Module:

@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
 
-from torch import Tensor, nn
+from torch import nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
+from toolchain.train.blocks import Inverted, Residual, block_layers
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
 from toolchain.train.own.network import build_own
@@ -22,32 +23,6 @@ from toolchain.train.own.network import build_own
 Shape = tuple[int, ...]
 """(features,), (channels, length) or (channels, height, width)."""
 Conv = tuple[int, int]  # output channels, padding
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al., Deep Residual Learning), quantized for integer addition.
-
-    Both operands of the add pass the same signed quantizer, so that they have one scale and the sum is an integer.
-    """
-
-    def __init__(self, make: Layers, name: str, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = make.conv(f"{name}.conv1", inputs, outputs, 3, stride=stride, padding=1)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.act1 = make.relu(f"{name}.act1")
-        self.conv2 = make.conv(f"{name}.conv2", outputs, outputs, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            conv = make.conv(f"{name}.shortcut.conv", inputs, outputs, 1, stride=stride)
-            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
-        self.operand = make.signed(f"{name}.operand")
-        self.act2 = make.relu(f"{name}.act2", added=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        branch = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
-        return self.act2(self.operand(branch) + self.operand(self.shortcut(x)))  # type: ignore[no-any-return]
 
 
 def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
@@ -64,7 +39,10 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
     if config.data.normalize == "standard" and config.data.input is None:
         layers["input"] = make.input("input")
     try:
-        layers.update(_BUILDERS[config.model.name](make, dataset_shape, classes, config.model.width))
+        if config.model.blocks is not None:
+            layers.update(block_layers(make, dataset_shape, classes, config.model.blocks))
+        else:
+            layers.update(_BUILDERS[config.model.name](make, dataset_shape, classes, config.model.width))
     except _TooSmall as error:
         raise UserError(f"model '{config.model.name}' needs larger images than {dataset_shape}: {error}") from error
     make.check_overrides()
@@ -85,7 +63,7 @@ def _check_axes(model: str, shape: Shape) -> None:
 
 def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
     """The network without batch norms and without the bias of the classifier."""
-    if any(isinstance(layer, Residual) for layer in layers.values()):
+    if any(isinstance(layer, Residual | Inverted) for layer in layers.values()):
         raise UserError(f"model '{model}' does not train without its batch norms", hint="set model.plain = false")
     layers["fc"].register_parameter("bias", None)
     norms = nn.BatchNorm1d | nn.BatchNorm2d

@@ -1,0 +1,33 @@
+"""A network as a list of blocks: what a search chooses, written as it would be by hand."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from toolchain.config.table import Table
+
+
+class Block(Table):
+    """A block: "inverted" (1 x 1, depthwise, 1 x 1; MobileNetV2) or "residual" (two convolutions; ResNet).
+
+    ``expansion`` is the inner channels over the incoming ones, of "inverted" alone. A block of stride 1 that keeps the
+    channels adds its input; a residual one with other shapes adds a 1 x 1 convolution of it.
+    """
+
+    kind: Literal["inverted", "residual"]
+    channels: int = Field(ge=1)
+    kernel: Literal[3, 5] = 3
+    expansion: int = Field(default=1, ge=1, le=8)
+    stride: Literal[1, 2] = 1
+
+
+class Blocks(Table):
+    """A 3 x 3 convolution to ``stem`` channels, the blocks, a 1 x 1 convolution to ``head`` channels where that is not
+    0, the mean over all positions and a classifier."""
+
+    stem: int = Field(ge=1)
+    stem_stride: Literal[1, 2] = 1
+    block: tuple[Block, ...] = Field(min_length=1)
+    head: int = Field(default=0, ge=0)

@@ -1,0 +1,107 @@
+"""Networks of blocks, as ``[model.blocks]`` lists them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from toolchain.config.blocks import Block, Blocks
+from toolchain.train.layers import Layers
+
+
+class Residual(nn.Module):
+    """Two convolutions and a shortcut (He et al., Deep Residual Learning), quantized for integer addition.
+
+    Both operands of the add pass the same signed quantizer, so that they have one scale and the sum is an integer.
+    With ``direct`` an input that is added as it is keeps its own scale: the engine has no pass for a quantizer alone.
+    """
+
+    def __init__(
+        self, make: Layers, name: str, inputs: int, outputs: int, stride: int, kernel: int = 3, *, direct: bool = False
+    ) -> None:
+        super().__init__()
+        padding = kernel // 2
+        self.conv1 = make.conv(f"{name}.conv1", inputs, outputs, kernel, stride=stride, padding=padding)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.act1 = make.relu(f"{name}.act1")
+        self.conv2 = make.conv(f"{name}.conv2", outputs, outputs, kernel, padding=padding)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            conv = make.conv(f"{name}.shortcut.conv", inputs, outputs, 1, stride=stride)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
+        self.direct = direct and isinstance(self.shortcut, nn.Identity)
+        self.operand = make.signed(f"{name}.operand")
+        self.act2 = make.relu(f"{name}.act2", added=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        branch = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
+        rest = x if self.direct else self.operand(self.shortcut(x))
+        return self.act2(self.operand(branch) + rest)  # type: ignore[no-any-return]
+
+
+class Inverted(nn.Module):
+    """An inverted residual (Sandler et al., MobileNetV2): expansion, depthwise convolution, linear projection.
+
+    What leaves it is signed; a sum of it with its input is quantized again.
+    """
+
+    def __init__(self, make: Layers, name: str, inputs: int, block: Block) -> None:
+        super().__init__()
+        inner = inputs * block.expansion
+        self.expand: nn.Module = nn.Identity()
+        if block.expansion > 1:
+            conv = make.conv(f"{name}.expand.conv", inputs, inner, 1)
+            act = make.relu(f"{name}.expand.act")
+            self.expand = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(inner), act=act))
+        self.conv = make.conv(
+            f"{name}.conv", inner, inner, block.kernel, stride=block.stride, padding=block.kernel // 2, groups=inner
+        )
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.act = make.relu(f"{name}.act")
+        self.project = make.conv(f"{name}.project", inner, block.channels, 1)
+        self.bn2 = nn.BatchNorm2d(block.channels)
+        self.out = make.signed(f"{name}.out")
+        self.sum: nn.Module | None = None
+        if block.stride == 1 and inputs == block.channels:
+            self.sum = make.signed(f"{name}.sum")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, channels, H / stride, W / stride)."""
+        inner = self.act(self.bn1(self.conv(self.expand(x))))
+        branch = self.out(self.bn2(self.project(inner)))
+        return branch if self.sum is None else self.sum(branch + x)  # type: ignore[no-any-return]
+
+
+def block_layers(make: Layers, shape: tuple[int, ...], classes: int, blocks: Blocks) -> OrderedDict[str, nn.Module]:
+    """The layers of ``blocks`` for images of ``shape`` (C, H, W)."""
+    channels, (height, columns) = blocks.stem, shape[1:]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=make.conv("conv1", shape[0], channels, 3, stride=blocks.stem_stride, padding=1),
+        bn1=nn.BatchNorm2d(channels),
+        act1=make.relu("act1", added=True),
+    )
+    strides = [blocks.stem_stride]
+    for index, block in enumerate(blocks.block, 1):
+        name = f"block{index}"
+        if block.kind == "inverted":
+            layers[name] = Inverted(make, name, channels, block)
+        else:
+            layers[name] = Residual(make, name, channels, block.channels, block.stride, block.kernel, direct=True)
+        channels = block.channels
+        strides.append(block.stride)
+    if blocks.head:
+        layers["conv2"] = make.conv("conv2", channels, blocks.head, 1)
+        layers["bn2"] = nn.BatchNorm2d(blocks.head)
+        layers["act2"] = make.relu("act2")
+        channels = blocks.head
+    for stride in strides:
+        height, columns = -(-height // stride), -(-columns // stride)
+    layers["pool"] = nn.AvgPool2d((height, columns))
+    positive = blocks.head or blocks.block[-1].kind == "residual"
+    layers["mean"] = make.relu("mean", added=True) if positive else make.signed("mean")
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = make.linear("fc", channels, classes, bias=True)
+    return layers
