@@ -168,8 +168,8 @@ OTHER_FORMS = {
     "QLinearConv": ("", "the operation QLinearConv on integers", "quantize_static(quant_format=QuantFormat.QDQ)"),
     "QLinearAdd": ("com.microsoft", "the operation QLinearAdd on integers", "quant_format=QuantFormat.QDQ"),
     "FloatQuant": ("qonnx.custom_op.general", "a minifloat quantizer", "use Quant nodes"),
-    "VitisQuantizeLinear": ("com.vai.quantize", "of domain 'com.vai.quantize'", "export with the standard operations"),
-    "ExtendedQuantizeLinear": ("com.amd.quark", "of domain 'com.amd.quark'", "quant_format=QuantFormat.QDQ"),
+    "VitisQuantFormat": ("com.vai.quantize", "of domain 'com.vai.quantize'", "export with the standard operations"),
+    "MXQuantizeDequantize": ("com.amd.quark", "of domain 'com.amd.quark'", "quant_format=QuantFormat.QDQ"),
     "ConvTranspose": ("", "the operation ConvTranspose", "a Conv and DepthToSpace"),
 }
 
@@ -189,21 +189,28 @@ def test_what_stands_in_the_way_is_named_with_what_helps(op: str, constant: bool
     assert "node 'at fault'" in message
 
 
-def test_quantizers_of_the_domain_of_onnxruntime_are_the_standard_ones(tmp_path: Path) -> None:
+DOMAINS = {"": "", "com.microsoft": "", "com.vai.quantize": "Vitis", "com.amd.quark": "Extended"}
+"""Domains of quantizers, and what they put before the names of the standard ones."""
+
+
+def test_quantizers_of_other_domains_are_the_standard_ones(tmp_path: Path) -> None:
     files = []
-    for domain in ("", "com.microsoft"):
+    for domain, prefix in DOMAINS.items():
         net = Net((1, 3, 5, 5), seed=4)
-        scale, zero = net.const(0.02), net.const(3, np.uint8)
-        x = net.add("QuantizeLinear", "x", scale, zero, domain=domain)
-        x = net.add("DequantizeLinear", x, scale, zero, domain=domain)
+        scale, zero = net.const(2.0**-6), net.const(3, np.uint8)
+        x = net.add(f"{prefix}QuantizeLinear", "x", scale, zero, domain=domain)
+        x = net.add(f"{prefix}DequantizeLinear", x, scale, zero, domain=domain)
         codes = net.const(np.arange(-6, 6).reshape(4, 3, 1, 1), np.int8)
-        weight = net.add("DequantizeLinear", codes, net.const(0.1), net.const(0, np.int8), domain=domain)
-        files.append(net.save(tmp_path / f"net{len(domain)}.onnx", net.quant(net.conv(x, weight))))
+        dequantize = f"{prefix}DequantizeLinear"
+        weight = net.add(dequantize, codes, net.const(0.125), net.const(0, np.int8), domain=domain)
+        files.append(net.save(tmp_path / f"net{len(domain)}.onnx", net.quant(net.conv(x, weight), scale=1 / 32)))
     x = np.random.default_rng(0).normal(0, 2, (3, 3, 5, 5)).astype(np.float32)
-    first, second = (execute_qonnx(path, x) for path in files)
-    graphs = [to_integer(read_qonnx(path).graph) for path in files]
-    assert [np.array_equal(first[name], second[name]) for name in first] == [True]
-    assert to_text(graphs[0]).splitlines()[1:] == to_text(graphs[1]).splitlines()[1:]
+    first, *others = (execute_qonnx(path, x) for path in files)
+    graph, *same = (to_text(to_integer(read_qonnx(path).graph)).splitlines()[1:] for path in files)
+    graph = [line.replace("QuantizeLinear_0", "{0}QuantizeLinear_0") for line in graph]
+    for prefix, other, lines in zip(list(DOMAINS.values())[1:], others, same, strict=True):
+        assert [np.array_equal(first[name], other[name]) for name in first] == [True]
+        assert lines == [line.replace("{0}", prefix) for line in graph]
 
 
 def test_control_flow(tmp_path: Path) -> None:

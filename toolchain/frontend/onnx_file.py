@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
+from toolchain.frontend.qoperator import MICROSOFT, QOperators
 from toolchain.frontend.torch_names import module_names
 from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.types import QInt
@@ -25,8 +26,15 @@ QUANT_OPS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc"})
 CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
 CODE_OPS = frozenset({"DequantizeLinear", "MultiThreshold", "QuantizeLinear"})
 """Operations besides Quant that make a network quantized."""
-SAME_ELSEWHERE = frozenset({("com.microsoft", "DequantizeLinear"), ("com.microsoft", "QuantizeLinear")})
-"""Standard operations that onnxruntime's quantizer puts in a domain of its own, for types that the opset lacks."""
+SAME_ELSEWHERE = {
+    ("com.microsoft", "DequantizeLinear"): "DequantizeLinear",
+    ("com.microsoft", "QuantizeLinear"): "QuantizeLinear",
+    ("com.vai.quantize", "VitisDequantizeLinear"): "DequantizeLinear",
+    ("com.vai.quantize", "VitisQuantizeLinear"): "QuantizeLinear",
+    ("com.amd.quark", "ExtendedDequantizeLinear"): "DequantizeLinear",
+    ("com.amd.quark", "ExtendedQuantizeLinear"): "QuantizeLinear",
+}
+"""Standard operations that quantizers put in a domain of their own, for types that the opset lacks."""
 INPUT_TYPES = {
     onnx.TensorProto.FLOAT: None,
     onnx.TensorProto.UINT8: QInt(8, False),
@@ -86,6 +94,7 @@ def channel_axis(axes: str) -> int:
 class OnnxFile:
     """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any.
 
+    ``executed`` are ``nodes`` with the file's own operations on codes in place of what is read instead of them.
     ``integer`` is the input's type where it is not float32. ``datatypes`` holds the QONNX datatype that the file notes
     beside a tensor, by the tensor's name.
     """
@@ -95,6 +104,7 @@ class OnnxFile:
     model: onnx.ModelProto
     opset: int
     nodes: tuple[OnnxNode, ...]
+    executed: tuple[OnnxNode, ...]
     constants: Mapping[str, np.ndarray]
     input: str
     shape: tuple[int, ...]
@@ -127,9 +137,12 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
     output = graph.output[0].name
     every = _nodes(path, model, opset)
     _demand_single(path, every, {input_name, *initializers})
-    needed = _reaching(every, output)
-    nodes = _sorted(path, needed, {input_name, *initializers}, output)
-    constants = _constants(path, model, {name for node in nodes for name in node.inputs})
+    known = {input_name, *initializers}
+    read, whole = _in_qdq(path, model, opset, every)
+    nodes = _sorted(path, _reaching(read, [output]), known, output)
+    real = [name for node in nodes if node.op == "DequantizeLinear" for name in node.outputs]
+    executed = _sorted(path, _reaching(whole, [output, *real]), known, output)
+    constants = _constants(path, model, {name for node in (*nodes, *executed) for name in node.inputs})
     if quantized and not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
@@ -142,6 +155,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
         model=model,
         opset=opset,
         nodes=nodes,
+        executed=executed,
         constants=constants,
         input=input_name,
         shape=shape,
@@ -254,10 +268,42 @@ def _nodes(path: Path, model: onnx.ModelProto, opset: int) -> list[OnnxNode]:
         if not proto.name or given[proto.name] > 1:
             label += f" that makes '{''.join(proto.output[:1])}'"
         attributes = _attributes(path, proto, label, domain, opset)
-        domain = "" if (domain, proto.op_type) in SAME_ELSEWHERE else domain
+        proto, domain = _standard(proto, domain)
         tensors = tuple(inputs), tuple(proto.output)
         nodes.append(OnnxNode(module or name, name, proto.op_type, domain, *tensors, attributes, proto, label))
     return nodes
+
+
+def _standard(proto: onnx.NodeProto, domain: str) -> tuple[onnx.NodeProto, str]:
+    """``proto`` as onnxruntime knows it, and its domain: that of the standard operation, where it is one."""
+    op = SAME_ELSEWHERE.get((domain, proto.op_type))
+    if op is None:
+        return proto, domain
+    same = onnx.NodeProto()
+    same.CopyFrom(proto)
+    same.op_type, same.domain = op, MICROSOFT
+    return same, ""
+
+
+def _in_qdq(
+    path: Path, model: onnx.ModelProto, opset: int, nodes: list[OnnxNode]
+) -> tuple[list[OnnxNode], list[OnnxNode]]:
+    """``nodes`` with operations on codes written as Q/DQ, and as they are beside their dequantized operands."""
+    operators = QOperators([node.proto for node in nodes], model.graph.initializer)
+    read: list[OnnxNode] = []
+    executed: list[OnnxNode] = []
+    for node in nodes:
+        operands, operation = (
+            [
+                replace(node, op=proto.op_type, domain="", inputs=tuple(proto.input), outputs=tuple(proto.output),
+                        attributes=_attributes(path, proto, node.label, MICROSOFT, opset), proto=proto)
+                for proto in protos
+            ]
+            for protos in operators.written(node.proto)
+        )  # fmt: skip
+        read += operands + (operation or [node])
+        executed += [*operands, node, *(part for part in operation if part.op == "DequantizeLinear")]
+    return read, executed
 
 
 def _attributes(path: Path, proto: onnx.NodeProto, label: str, domain: str, opset: int) -> dict[str, Any]:
@@ -296,10 +342,10 @@ def _demand_single(path: Path, nodes: list[OnnxNode], given: set[str]) -> None:
             made.add(name)
 
 
-def _reaching(nodes: list[OnnxNode], output: str) -> list[OnnxNode]:
-    """The nodes ``output`` depends on, in file order."""
+def _reaching(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
+    """The nodes ``outputs`` depend on, in file order."""
     producers = {name: node for node in nodes for name in node.outputs if name}
-    wanted, open_names = set(), [output]
+    wanted, open_names = set(), list(outputs)
     while open_names:
         node = producers.get(open_names.pop())
         if node is not None and id(node) not in wanted:

@@ -55,7 +55,8 @@ def read_dequantize_linear(reader: Reader, node: OnnxNode) -> None:
     if node.input(2) and given.type != codes.type:
         raise reader.file.fault(node, "its zero point is of another type than the codes", "export the model again")
     quantizer = quantizer_of(reader, node, codes)
-    reader.quantize(node, source, quantizer, (*codes.origin, node.own_name))
+    origin = tuple(dict.fromkeys((*codes.origin, node.own_name)))  # an operation on codes is all of them
+    reader.quantize(node, source, quantizer, origin)
 
 
 def _dequantize(reader: Reader, node: OnnxNode) -> None:

@@ -17,6 +17,7 @@ from toolchain.frontend.constants import Constants, read_quant, rounding_of
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qdq_parameters import LINEAR_OPS, code_type
+from toolchain.frontend.qoperator import is_on_codes, zero_point_of
 from toolchain.ir.names import Names
 from toolchain.ir.rounding import Rounding
 
@@ -38,7 +39,7 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
     """
     constants = Constants(file)
     builder = _Builder(file)
-    for node in file.nodes:
+    for node in file.executed:
         if fold(constants, node):
             continue
         if node.domain == CHANNELS_LAST_DOMAIN:
@@ -68,7 +69,7 @@ class _Builder:
     def __init__(self, file: OnnxFile) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
-        tensors = [name for node in file.nodes for name in (*node.inputs, *node.outputs)]
+        tensors = [name for node in (*file.nodes, *file.executed) for name in (*node.inputs, *node.outputs)]
         self._tensors, self._names = Names([file.input, *tensors]), Names()
 
     def constant(self, name: str, array: object, dtype: type | None = None) -> str:
@@ -97,12 +98,14 @@ def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int
     source = TensorProto.FLOAT if file.integer is None else _byte(file.integer.signed)
     types = _integer_types(builder, {} if file.integer is None else {file.input: source})
     first = "N" if batch is None else batch
+    made = {name for node in builder.nodes if node.domain for name in node.output} - set(outputs)
     graph = helper.make_graph(
         builder.nodes,
         "folded",
         [helper.make_tensor_value_info(file.input, source, (first, *file.shape[1:]))],
         [helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), None) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in builder.initializers.items()],
+        value_info=[helper.make_tensor_value_info(name, kind, None) for name, kind in types.items() if name in made],
     )
     opsets = [helper.make_opsetid("", max(file.opset, MIN_OPSET))]
     second = any(node.op_type == "Trunc" and len(node.input) == 6 for node in builder.nodes)
@@ -125,6 +128,9 @@ def _integer_types(builder: _Builder, known: dict[str, int]) -> dict[str, int]:
             stated = [a.i for a in node.attribute if a.name == "output_dtype" and a.i]
             kind = stated[0] if stated else int(TensorProto.UINT8)
             kind = kind if zero is None else helper.np_dtype_to_tensor_dtype(zero.dtype)
+        elif is_on_codes(node):
+            made = builder.initializers.get(zero_point_of(node))
+            kind = None if made is None else helper.np_dtype_to_tensor_dtype(made.dtype)
         elif node.op_type in INDEX_OPS:
             kind = int(TensorProto.INT64)
         if kind is not None:
