@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources
-from toolchain.units.table import UNITS, multiplier_operands, options, schedule, template, unit_cost
+from toolchain.units.table import UNITS, completed, lane_facts, options, schedule, template, unit_cost
 
 
 def test_the_units_are_those_of_the_hardware_operations() -> None:
@@ -35,13 +36,17 @@ def test_every_operation_is_answered(op: type[Node], nodes: list[tuple[Graph, No
 
     assert found
     for graph, node, x in found:
-        assert node.parallelism is not None
+        lanes = node.parallelism
+        assert lanes is not None
         others = [graph.value(name) for name in node.inputs[1:]]
-        timing = schedule(node, x, node.parallelism)
+        timing = schedule(node, x, lanes)
         assert (timing.cycles == 0) == (op is Reshape)
         assert timing.prologue >= 0 and timing.lag >= 0
         assert len(timing.pause_words()[0]) == len(node.inputs)
-        assert Resources().fits(unit_cost(node, x, node.parallelism, *others))
+        full = completed(node, x, lanes)
+        assert completed(node, x, full) == full and (full.lanes_in, full.lanes_out) == (lanes.lanes_in, lanes.lanes_out)
+        assert lane_facts(node).keys() & {"lanes", "lanes_in", "SIMD"}
+        assert Resources().fits(unit_cost(node, x, lanes, *others))
         assert all(p.lanes_in >= 1 for p in options(node, x, None)) or op is WidthConvert
         if op is not Reshape:
             assert template(node, graph).declared
@@ -55,7 +60,8 @@ QUESTIONS: tuple[Callable[[Node, Value], Any], ...] = (
     lambda node, x: options(node, x, None),
     lambda node, x: schedule(node, x, Parallelism(1, 1)),
     lambda node, x: unit_cost(node, x, Parallelism(1, 1)),
-    multiplier_operands,
+    lambda node, x: completed(node, x, Parallelism(1, 1)),
+    lambda node, x: lane_facts(replace(node, parallelism=Parallelism(1, 1))),
 )
 
 

@@ -17,7 +17,7 @@ from toolchain.resources import Resources
 from toolchain.units import fabric_costs
 from toolchain.units.cost_model import parts
 from toolchain.units.fabric import packing
-from toolchain.units.table import multiplier_operands, options, unit_cost
+from toolchain.units.table import options, unit_cost, unit_of
 
 
 def matvec(weight_bits: int, act_bits: int, outputs: int = 24) -> tuple[MatVec, Builder]:
@@ -116,7 +116,7 @@ def test_a_factor_of_one_is_no_product() -> None:
     assert isinstance(node, MulShift)
     node.mul[:] = 1
 
-    assert multiplier_operands(node, b.input) is None
+    assert unit_of(node).operands(node, b.input) is None
     assert unit_cost(node, b.input, Parallelism(6, 6)).dsp == 0
     assert Resources().fits(unit_cost(node, b.input, Parallelism(6, 6)))
 

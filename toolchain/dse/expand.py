@@ -12,7 +12,6 @@ from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
@@ -41,7 +40,7 @@ def chains(graph: Graph) -> list[Chain]:
     by_value = {graph.input.name: found[0]}
     for node in graph.nodes:
         before = by_value[node.inputs[0]]
-        after_window = bool(before.nodes) and isinstance(before.nodes[-1], Window)
+        after_window = bool(before.nodes) and unit_of(before.nodes[-1]).makes_windows
         unit = unit_of(node)
         if after_window and not unit.reduces_windows:
             raise UserError(

@@ -19,7 +19,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product, RowConv
+from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product
 from toolchain.ir.types import Value
 from toolchain.plan import Plan
 from toolchain.report.data import (
@@ -41,7 +41,7 @@ from toolchain.report.data import (
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import simulate, steady_interval
 from toolchain.units.limits import MEMORY_BITS
-from toolchain.units.matvec import group_steps
+from toolchain.units.table import lane_facts
 from toolchain.units.totals import boundary_lanes, cost, graph_cost, graph_cycles, reader_cost, writer_cost
 from toolchain.units.zeros import zero_weight_luts
 
@@ -269,7 +269,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 model[node.name][0],
                 counted(node.name),
                 cost(node, graph),
-                parallelism=_parallelism(node),
+                parallelism=lane_facts(node),
                 bits=_bits(node, values),
                 vectors=simulation.vectors.get(node.name),
                 zero_weight_luts=_zero_weight_luts(node, values),
@@ -306,27 +306,6 @@ def _zero_notes(nodes: tuple[NodeFacts, ...]) -> tuple[str, ...]:
         return ()
     units = ", ".join(f"'{name}' {luts:,}" for name, luts in saved.items())
     return (f"LUT saved by zero weights, which units of constant weights leave out: {units}",)
-
-
-def _parallelism(node: Node) -> dict[str, int]:
-    lanes = node.parallelism
-    if lanes is None:
-        return {}
-    chosen = lanes.products_per_dsp
-    products = {} if chosen is None else {"products_per_dsp": chosen}
-    if isinstance(node, RowConv):
-        pe = lanes.lanes_out // lanes.columns
-        return {"PE": pe, "SIMD": lanes.lanes_in, "columns": lanes.columns} | products
-    constant = {"constant": 1} if lanes.constant else {}
-    if isinstance(node, GroupedMatVec):
-        steps = group_steps(node, lanes)
-        several = {"groups": steps.together} if steps.together > 1 else {}
-        return {"PE": steps.pe, "SIMD": steps.simd} | several | products | constant
-    if isinstance(node, MatVec):
-        return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | products | constant
-    if lanes.lanes_in == lanes.lanes_out:
-        return {"lanes": lanes.lanes_in} | products
-    return {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out} | products
 
 
 def _bits(node: Node, values: dict[str, Value]) -> str:

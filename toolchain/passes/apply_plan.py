@@ -10,15 +10,11 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import RowConv
-from toolchain.ir.ops.window import Window
-from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.plan import Lanes, Plan, read_plan
-from toolchain.units.fabric import products_per_dsp
 from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams
-from toolchain.units.table import multiplier_operands, options, unit_of
+from toolchain.units.table import completed, options, unit_of
 
 
 def apply_plan(graph: Graph, plan: Plan) -> Graph:
@@ -71,7 +67,7 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
             wrong = unknown_name("node", name, known)
             raise UserError(wrong.what, where=where, hint=wrong.hint)
     for node in graph.nodes:
-        if node.name not in plan.nodes and not (isinstance(node, WidthConvert) or unit_of(node).follows):
+        if node.name not in plan.nodes and unit_of(node).planned and not unit_of(node).follows:
             raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
     values, producers = graph.values(), graph.producers()
     _check_boundary(READER, plan.input_lanes, graph.input, _only_reshaped(graph), where)
@@ -81,10 +77,11 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
     streams = {graph.input.name: Parallelism(plan.input_lanes, plan.input_lanes)}
     for node in graph.nodes:
         x = values[node.inputs[0]]
-        if isinstance(node, WidthConvert):
+        if not unit_of(node).planned:
             chosen = node.parallelism or streams[x.name]
         else:
-            after_window = isinstance(producers.get(x.name), Window)
+            producer = producers.get(x.name)
+            after_window = producer is not None and unit_of(producer).makes_windows
             chosen = _lanes(node, x, plan.nodes.get(node.name), streams[x.name], after_window, where)
             lanes[node.name] = chosen
         streams |= {value.name: chosen for value in node.outputs}
@@ -109,11 +106,7 @@ def _lanes(
         )
     else:
         wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
-    if isinstance(node, RowConv) and wanted.products_per_dsp is None:
-        wanted = replace(wanted, products_per_dsp=node.taps * wanted.columns)
-    operands = multiplier_operands(node, x)
-    if operands is not None and not wanted.constant:
-        wanted = replace(wanted, products_per_dsp=products_per_dsp(wanted, *operands))
+    wanted = completed(node, x, wanted)
     if wanted in legal:
         return wanted
     products = "" if wanted.products_per_dsp is None else f", products_per_dsp {wanted.products_per_dsp}"

@@ -13,8 +13,6 @@ from math import ceil, prod
 import numpy as np
 
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import GroupedMatVec, MatVec, RowConv
-from toolchain.ir.ops.requantizers import Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array, Range, Shape
 from toolchain.memory import DEFAULT_MEMORY, Memory
@@ -116,11 +114,7 @@ def frame_bytes(node: Node, shapes: Sequence[Shape], kind: Kind) -> int:
 def most_frames(node: Node, shapes: Sequence[Shape]) -> int:
     """Frames that drive ``node`` within ``OPERATIONS``, at least the fewest."""
     elements = sum(prod(shape) for shape in (*shapes, *(value.shape for value in node.outputs)))
-    work = elements * ELEMENT_OPERATIONS
-    if isinstance(node, MatVec | GroupedMatVec | RowConv):
-        work += shapes[0][0] * shapes[0][1] * node.weight.size
-    elif isinstance(node, Threshold):
-        work += prod(shapes[0]) * node.thresholds.shape[1]
+    work = elements * ELEMENT_OPERATIONS + node.operations(shapes[0])
     fewest = FEWEST_FRAMES if elements <= LARGE_FRAME else FEWEST_LARGE
     return max(fewest, OPERATIONS // work)
 

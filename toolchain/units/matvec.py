@@ -40,7 +40,7 @@ from toolchain.units.lanes import divisors, single_products
 from toolchain.units.limits import MAX_UNROLL
 from toolchain.units.order import parallelism, stream_order
 from toolchain.units.schedule import Phase, Schedule, ends, first
-from toolchain.units.unit import Unit, Units
+from toolchain.units.unit import Unit, Units, told_products
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,13 @@ class _ProductUnit(Unit[P]):
     def operands(self, node: P, x: Value) -> tuple[QInt, QInt]:
         """Weights and inputs."""
         return node.weight_type, x.qint
+
+    def facts(self, node: P, lanes: Parallelism) -> dict[str, int]:
+        """PE and SIMD of a group, and how many groups at once."""
+        steps = group_steps(node, lanes)
+        several = {"groups": steps.together} if steps.together > 1 else {}
+        constant = {"constant": 1} if lanes.constant else {}
+        return {"PE": steps.pe, "SIMD": steps.simd} | several | told_products(lanes) | constant
 
     def _products(self, node: P, x: Value, pe: int) -> list[int | None]:
         """In LUTs, or with one product or several of ``pe`` outputs a DSP slice."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from toolchain.errors import UserError
@@ -17,7 +17,7 @@ from toolchain.units.lanes import divisors
 from toolchain.units.limits import MAX_UNROLL
 from toolchain.units.order import parallelism, stream_order
 from toolchain.units.schedule import NEVER, Phase, Schedule, ends, first
-from toolchain.units.unit import Unit, Units
+from toolchain.units.unit import Unit, Units, told_products
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,17 @@ class RowConvUnit(Unit[RowConv]):
                 Buffer("results", "RowResults", Storage(impl(4 * words, node.output.qint.bits), (2, 4, 5))),
             ),
         )
+
+    def completed(self, node: RowConv, x: Value, lanes: Parallelism) -> Parallelism:
+        """All taps of all columns from one slice."""
+        return (
+            lanes if lanes.products_per_dsp is not None else replace(lanes, products_per_dsp=node.taps * lanes.columns)
+        )
+
+    def facts(self, node: RowConv, lanes: Parallelism) -> dict[str, int]:
+        """PE and SIMD of a column, and the columns."""
+        pe = lanes.lanes_out // lanes.columns
+        return {"PE": pe, "SIMD": lanes.lanes_in, "columns": lanes.columns} | told_products(lanes)
 
 
 def _columns(node: RowConv, x: Value) -> list[int]:

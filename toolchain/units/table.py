@@ -6,7 +6,7 @@ from typing import Any
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
-from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources
 from toolchain.units import (
     add,
@@ -71,9 +71,14 @@ def unit_cost(node: Node, x: Value, lanes: Parallelism, *others: Value) -> Resou
     return unit_of(node).cost(node, x, lanes, *others)
 
 
-def multiplier_operands(node: Node, x: Value) -> tuple[QInt, QInt] | None:
-    """See ``Unit.operands``."""
-    return unit_of(node).operands(node, x)
+def completed(node: Node, x: Value, lanes: Parallelism) -> Parallelism:
+    """See ``Unit.completed``."""
+    return unit_of(node).completed(node, x, lanes)
+
+
+def lane_facts(node: Node) -> dict[str, int]:
+    """See ``Unit.facts``; none without lanes."""
+    return {} if node.parallelism is None else unit_of(node).facts(node, node.parallelism)
 
 
 def template(node: Node, graph: Graph) -> Call:

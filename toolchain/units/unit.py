@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from toolchain.ir.graph import Graph
@@ -11,6 +12,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources
 from toolchain.units.call import Call
+from toolchain.units.fabric import products_per_dsp
 from toolchain.units.schedule import Schedule
 
 N = TypeVar("N", bound=Node)
@@ -26,6 +28,10 @@ class Unit(ABC, Generic[N]):
     """Whether its lanes are those of what it reads."""
     reduces_windows: ClassVar[bool] = False
     """Whether it can read the stream of a window."""
+    makes_windows: ClassVar[bool] = False
+    """Whether it writes the stream of a window, in the words that its reader takes."""
+    planned: ClassVar[bool] = True
+    """Whether a plan chooses its lanes; else its neighbours' do."""
 
     @abstractmethod
     def options(self, node: N, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
@@ -50,6 +56,24 @@ class Unit(ABC, Generic[N]):
     def operands(self, node: N, x: Value) -> tuple[QInt, QInt] | None:
         """Types of the two factors of the products that ``node`` chooses a fabric for; None when it has none."""
         return None
+
+    def completed(self, node: N, x: Value, lanes: Parallelism) -> Parallelism:
+        """``lanes`` with the products a DSP slice that a plan leaves open."""
+        operands = self.operands(node, x)
+        if operands is None or lanes.constant:
+            return lanes
+        return replace(lanes, products_per_dsp=products_per_dsp(lanes, *operands))
+
+    def facts(self, node: N, lanes: Parallelism) -> dict[str, int]:
+        """``lanes`` in the words of a report."""
+        same = lanes.lanes_in == lanes.lanes_out
+        found = {"lanes": lanes.lanes_in} if same else {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
+        return found | told_products(lanes)
+
+
+def told_products(lanes: Parallelism) -> dict[str, int]:
+    """Products a DSP slice, where ``lanes`` tell them, for a report."""
+    return {} if lanes.products_per_dsp is None else {"products_per_dsp": lanes.products_per_dsp}
 
 
 Units = Mapping[type[Node], Unit[Any]]

@@ -36,6 +36,8 @@ def buffer_rows(node: Window, x: Value) -> int:
 class WindowUnit(Unit[Window]):
     """``window.hpp``."""
 
+    makes_windows = True
+
     def options(self, node: Window, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """One tap of L channels a cycle, or all taps at once."""
         lanes = divisors(x.shape[2])

@@ -42,6 +42,8 @@ class ForkUnit(Unit[Fork]):
 class WidthConvertUnit(Unit[WidthConvert]):
     """``elementwise.hpp``."""
 
+    planned = False
+
     def options(self, node: WidthConvert, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """None of its own: its neighbours' lanes decide."""
         return []

@@ -79,6 +79,10 @@ class Node:
         """In how many parts a frame of ``shape`` can be cut so that each result depends on one alone."""
         return 1
 
+    def operations(self, shape: Shape) -> int:
+        """Multiplications and comparisons of a frame of ``shape``; 0 where they are few an element."""
+        return 0
+
     def _lacks(self, what: str) -> TypeError:
         return TypeError(f"no {what} for {type(self).__name__}")
 
@@ -116,13 +120,6 @@ class Rowwise(Node):
         """No result of integer ``inputs``, arrays or windows, is larger in magnitude."""
         return int(np.iinfo(np.int64).max)
 
-    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
-        """The node, which reads ``x``, in more common operations: for hardware that has no unit of it.
-
-        The last one defines its outputs; ``names`` gives new ones.
-        """
-        return (self,)
-
     def vectors(self, shape: Shape) -> int:
         """Rows."""
         return shape[0]
@@ -131,13 +128,6 @@ class Rowwise(Node):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pointwise(Rowwise):
     """An operation whose output position depends on the same position of its inputs only."""
-
-    def plain(self, x: Value, names: Names) -> tuple[Node, ...]:
-        """The node, which reads ``x``, in more common operations: for hardware that has no unit of it.
-
-        The last one defines its outputs; ``names`` gives new ones.
-        """
-        return (self,)
 
     def vectors(self, shape: Shape) -> int:
         """Positions."""

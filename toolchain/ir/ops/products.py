@@ -49,6 +49,10 @@ class Product(Pointwise):
         """The largest input times ``reach``."""
         return blocks.largest(x) * self.reach
 
+    def operations(self, shape: Shape) -> int:
+        """All weights at every position."""
+        return shape[0] * shape[1] * int(self.weight.size)
+
     def output_range(self, shape: Shape, x: Range) -> Range:
         """That of the sums; the accumulator starts at zero and passes through partial sums of inputs and zeros."""
         low, high = dot_bounds(self.filters, min(x[0], 0), max(x[1], 0))
@@ -184,6 +188,10 @@ class Depthwise(Product):
     def filters(self) -> Array:
         """The taps of each channel."""
         return self.weight.T
+
+    def operations(self, shape: Shape) -> int:
+        """One an element."""
+        return 0
 
     def evaluate(self, x: Array) -> Array:
         """The sum over the taps."""

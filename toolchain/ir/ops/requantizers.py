@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +33,10 @@ class Threshold(Pointwise):
     def evaluate(self, x: Array) -> Array:
         """The thresholds reached, counted."""
         return self.start + self.step * reached(self.thresholds, x)
+
+    def operations(self, shape: Shape) -> int:
+        """An element with each of its channel's thresholds."""
+        return prod(shape) * self.thresholds.shape[1]
 
     def largest(self, x: Source) -> int:
         """All thresholds reached."""
