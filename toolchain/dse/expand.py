@@ -10,7 +10,6 @@ from toolchain.dse.links import joint, stream_fifo
 from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.size_fifos import join_surplus
@@ -102,7 +101,8 @@ class _Expansion:
 
     def _writer(self) -> Decision:
         value = self.values[self.graph.output]
-        flat = isinstance(self.graph.producers().get(value.name), Reshape)
+        end = self.graph.producers().get(value.name)
+        flat = end is not None and end.renames
         found = [
             Option({WRITER: Parallelism(n, n)}, stream_cycles(value, n), writer_cost(value, n), {value.name: Port(n)})
             for n in boundary_options(value, flat=flat)
@@ -144,9 +144,9 @@ class _Expansion:
                 for i, (name, reading) in enumerate(zip(node.inputs, readings, strict=True)):
                     if name in cut:
                         ports[name] = Port(chosen.lanes_in, reading + self._waiting(node, i, chosen))
-                    elif not isinstance(node, Reshape):
+                    elif not node.renames:
                         parts.append(fifos(name, chosen.lanes_in, pauses[name] + reading))
-                held = pauses.get(node.inputs[0], 0) if isinstance(node, Reshape) else writing
+                held = pauses.get(node.inputs[0], 0) if node.renames else writing
                 pauses |= {value.name: held for value in node.outputs}
                 ports |= {value.name: Port(chosen.lanes_out, held) for value in node.outputs if value.name in cut}
             yield Option(lanes, slowest, total(parts), ports)
@@ -160,7 +160,7 @@ class _Expansion:
         if chain.name != READER:
             yield from _extend(chain.nodes, {}, {}, values)
             return
-        flat = bool(chain.nodes) and isinstance(chain.nodes[0], Reshape)  # its only reader: forks were inserted
+        flat = bool(chain.nodes) and chain.nodes[0].renames  # its only reader: forks were inserted
         for n in boundary_options(self.graph.input, flat=flat):
             lanes = Parallelism(n, n)
             yield from _extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, values)

@@ -15,7 +15,6 @@ from toolchain.dse.problem import Problem
 from toolchain.dse.solve import Infeasible, Solution, solve
 from toolchain.errors import NoRoom
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.types import Parallelism
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord
@@ -144,7 +143,7 @@ class _Search:
 
 def plan_of(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: float, model: str) -> Plan:
     """The plan that gives every unit of ``graph`` (forks inserted), the reader and the writer these ``lanes``."""
-    units = [node.name for node in graph.nodes if not isinstance(node, Reshape)]
+    units = [node.name for node in graph.nodes if not node.renames]
     return Plan(
         model=model,
         board=board,

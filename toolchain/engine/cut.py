@@ -14,7 +14,6 @@ from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
@@ -104,7 +103,7 @@ class _Cutter:
             if node.name in self.done:
                 continue
             self.done.add(node.name)
-            if isinstance(node, Reshape):
+            if node.renames:
                 self.alias[node.output.name] = self._stored(node.inputs[0])
                 continue
             try:

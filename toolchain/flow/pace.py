@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.units.table import schedule
 from toolchain.units.totals import boundary_lanes, frame_cycles, stream_cycles
 
@@ -17,7 +16,7 @@ def model_cycles(graph: Graph) -> dict[str, tuple[int, int]]:
     values = graph.values()
     found = {READ: (stream_cycles(graph.input, reader), 0)}
     for node in graph.nodes:
-        if not isinstance(node, Reshape):
+        if not node.renames:
             once = 0 if node.parallelism is None else schedule(node, values[node.inputs[0]], node.parallelism).prologue
             found[node.name] = (frame_cycles(node, graph), once)
     return found | {WRITE: (stream_cycles(values[graph.output], writer), 0)}

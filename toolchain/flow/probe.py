@@ -25,7 +25,6 @@ from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.evaluate import values
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory, spans
@@ -219,7 +218,7 @@ def _csim_taps(csim: CSim, codes: Array, memory: Memory) -> list[Tap]:
     for frame in spans(len(codes), 1):
         for tap, expected in compared_taps(csim, codes[frame], memory):
             wrong[tap.value] += _differ(tap.elements, expected)
-    nodes = [node for node in csim.graph.nodes if not isinstance(node, Reshape)]
+    nodes = [node for node in csim.graph.nodes if not node.renames]
     return [_tap(node, len(codes), csim=sum(wrong[v.name] for v in node.outputs)) for node in nodes]
 
 

@@ -17,7 +17,6 @@ from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.encode import host_rule, reached_codes
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product
 from toolchain.ir.types import Value
@@ -260,7 +259,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
         )
     ]
     for node in graph.nodes:
-        if isinstance(node, Reshape):
+        if node.renames:
             continue
         facts.append(
             node_facts(
@@ -321,7 +320,7 @@ def _fifos(graph: Graph) -> Fifos:
         if node.parallelism is not None:
             lanes |= {value.name: node.parallelism.lanes_out for value in node.outputs}
     values = graph.values()
-    renamed = {node.output.name for node in graph.nodes if isinstance(node, Reshape)}
+    renamed = {node.output.name for node in graph.nodes if node.renames}
     found = [
         (values[name].depth or 2, width * values[name].qint.bits)
         for name, width in lanes.items()

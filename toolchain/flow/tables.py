@@ -16,7 +16,6 @@ from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverag
 from toolchain.flow.on_boards import OnBoard
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.wiring import Fork
 from toolchain.plan import Plan
 from toolchain.report.fitting import FittingTable
@@ -71,7 +70,7 @@ def plan_table(hardware: Graph, plan: Plan, board: Board) -> FittingTable:
     table = FittingTable(headings, 4, ("FF", "× DSP", "operation"))
     slowest = graph_cycles(hardware)
     for node in hardware.nodes:
-        if isinstance(node, (Fork, Reshape)) or node.parallelism is None:
+        if isinstance(node, Fork) or node.renames or node.parallelism is None:
             continue
         lanes, taken = node.parallelism, frame_cycles(node, hardware)
         products = {None: "", 0: "LUTs"}.get(lanes.products_per_dsp, str(lanes.products_per_dsp))

@@ -15,7 +15,6 @@ from toolchain.hls_templates.streams import Stream, streams
 from toolchain.ir.encode import random_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.verify import Level, verify
 from toolchain.units.call import Call
@@ -110,14 +109,14 @@ def top_name(graph: Graph) -> str:
 
 def unit_ids(graph: Graph) -> dict[str, int]:
     """Number of every unit: the reader, the nodes that are hardware, the writer."""
-    names = [READ, *(node.name for node in graph.nodes if not isinstance(node, Reshape)), WRITE]
+    names = [READ, *(node.name for node in graph.nodes if not node.renames), WRITE]
     return {name: i for i, name in enumerate(names)}
 
 
 def places(graph: Graph) -> list[Place]:
     """The places of all nodes that are hardware, in topological order."""
     carried, ids = streams(graph), unit_ids(graph)
-    nodes = [node for node in graph.nodes if not isinstance(node, Reshape)]
+    nodes = [node for node in graph.nodes if not node.renames]
     names = identifiers(node.name for node in nodes)
     return [
         Place(

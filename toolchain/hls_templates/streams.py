@@ -9,7 +9,6 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.hls_templates.names import identifiers
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.types import Array, QInt, Value
 from toolchain.units.fabric import use_lutram
 from toolchain.units.limits import MAX_STREAM_BITS
@@ -52,7 +51,7 @@ def streams(graph: Graph) -> dict[str, Stream]:
     """
     source = {name: name for name in graph.values()}
     for node in graph.nodes:
-        if isinstance(node, Reshape):
+        if node.renames:
             source[node.output.name] = source[node.inputs[0]]
     roots = [name for name, root in source.items() if name == root]
     names = identifiers(roots)
@@ -73,7 +72,7 @@ def _lanes(graph: Graph, root: str, carried: tuple[str, ...]) -> int:
     if producer is not None:
         return parallelism(producer).lanes_out
     for node in graph.nodes:
-        if not isinstance(node, Reshape) and set(carried) & set(node.inputs):
+        if not node.renames and set(carried) & set(node.inputs):
             return parallelism(node).lanes_in
     return 1
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph, rewrite_nodes
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.split_row_convs import split_row_convs
@@ -71,7 +70,8 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
             raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
     values, producers = graph.values(), graph.producers()
     _check_boundary(READER, plan.input_lanes, graph.input, _only_reshaped(graph), where)
-    flat = isinstance(producers.get(graph.output), Reshape)
+    end = producers.get(graph.output)
+    flat = end is not None and end.renames
     _check_boundary(WRITER, plan.output_lanes, values[graph.output], flat, where)
     lanes: dict[str, Parallelism] = {}
     streams = {graph.input.name: Parallelism(plan.input_lanes, plan.input_lanes)}
@@ -98,7 +98,7 @@ def planned_forms(graph: Graph, plan: Plan) -> Graph:
 def _lanes(
     node: Node, x: Value, entry: Lanes | None, upstream: Parallelism, after_window: bool, where: str
 ) -> Parallelism:
-    follows = after_window or isinstance(node, Reshape)
+    follows = after_window or node.renames
     legal = [p for p in options(node, x, upstream if follows else None) if fits_streams(node, x, p)]
     if entry is not None:
         wanted = Parallelism(
@@ -135,7 +135,7 @@ def _nearest(wanted: Parallelism, legal: list[Parallelism]) -> str:
 
 
 def _only_reshaped(graph: Graph) -> bool:
-    return all(isinstance(node, Reshape) for node in graph.consumers()[graph.input.name])
+    return all(node.renames for node in graph.consumers()[graph.input.name])
 
 
 def _check_boundary(name: str, lanes: int, value: Value, flat: bool, where: str) -> None:

@@ -24,7 +24,6 @@ from fractions import Fraction
 from math import ceil
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.table import schedule
@@ -98,7 +97,7 @@ def _pause_depths(graph: Graph) -> dict[str, int]:
         for value in node.outputs:
             depths[value.name] += writing
     for node in reversed(graph.nodes):
-        if isinstance(node, Reshape):
+        if node.renames:
             depths[node.output.name] = depths[node.inputs[0]] = max(depths[node.output.name], depths[node.inputs[0]])
     return depths
 
@@ -106,7 +105,7 @@ def _pause_depths(graph: Graph) -> dict[str, int]:
 def _aliases(name: str, producers: Mapping[str, Node]) -> list[str]:
     """The value and those that reshapes made it from: one stream."""
     names = [name]
-    while isinstance(node := producers.get(names[-1]), Reshape):
+    while (node := producers.get(names[-1])) is not None and node.renames:
         names.append(node.inputs[0])
     return names
 
@@ -141,7 +140,7 @@ def _lags_from(
         if node.name == start:
             lags |= {value.name: Fraction(0) for value in node.outputs}
         elif before := [values[name] for name in node.inputs if name in lags]:
-            words = 0 if isinstance(node, Reshape) else _lanes(node).lanes_in
+            words = 0 if node.renames else _lanes(node).lanes_in
             behind = max(lags[x.name] + Fraction((PIPELINE_WORDS + depths[x.name]) * words, x.size) for x in before)
             behind += schedule(node, values[node.inputs[0]], _lanes(node)).lag
             lags |= {value.name: behind for value in node.outputs}

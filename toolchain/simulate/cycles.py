@@ -16,7 +16,6 @@ import numpy as np
 from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.simulate import engine
 from toolchain.units.schedule import Iterations, sends, takes
 from toolchain.units.table import iterations
@@ -143,10 +142,10 @@ class Network:
         self.graph, self.stages = graph, stages
         self.iterations = 0
         self.bound = graph_cycles(graph)
-        alias = {node.output.name: node.inputs[0] for node in graph.nodes if isinstance(node, Reshape)}
+        alias = {node.output.name: node.inputs[0] for node in graph.nodes if node.renames}
         self.source = {name: _root(name, alias) for name in graph.values()}
         self.streams = tuple(name for name, root in self.source.items() if name == root)
-        self.nodes = tuple(node for node in graph.nodes if not isinstance(node, Reshape))
+        self.nodes = tuple(node for node in graph.nodes if not node.renames)
         self.units = (READ, *(node.name for node in self.nodes), WRITE)
         self._tables: dict[int, tuple[np.ndarray, ...]] = {}
         place = {name: i for i, name in enumerate(self.streams)}

@@ -11,7 +11,6 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, WRITE
 from toolchain.ir.blocks import whole
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.ranges import value_ranges
@@ -32,7 +31,7 @@ class Driven:
 
 def units(graph: Graph) -> list[Node]:
     """A node for every unit: the reader, those that are hardware, the writer; the ends copy as a fork does."""
-    hardware = [node for node in graph.nodes if not isinstance(node, Reshape)]
+    hardware = [node for node in graph.nodes if not node.renames]
     ends = [
         Fork(name=name, inputs=(value.name,), outputs=(value,))
         for name, value in ((READ, graph.input), (WRITE, graph.value(graph.output)))

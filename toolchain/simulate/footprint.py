@@ -10,7 +10,6 @@ import numpy as np
 
 from toolchain.hls_templates.streams import Stream, streams
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.types import Array
 from toolchain.simulate.ports import element_dtype
 from toolchain.units.order import stream_order
@@ -35,7 +34,7 @@ def call_bytes(graph: Graph) -> int:
     live = {root[graph.input.name]: size[graph.input.name]}
     peak = sum(live.values())
     for node in graph.nodes:
-        if isinstance(node, Reshape):
+        if node.renames:
             continue
         live |= {root[value.name]: size[value.name] for value in node.outputs}
         peak = max(peak, sum(live.values()))

@@ -8,7 +8,6 @@ import numpy as np
 
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import Fork, WidthConvert
@@ -40,7 +39,7 @@ def stream_order(graph: Graph, name: str) -> Array:
         return window_order(producer.taps, channels, parallelism(producer).lanes_in)
     if isinstance(producer, Fork | WidthConvert):
         return stream_order(graph, producer.inputs[0])
-    if isinstance(producer, Reshape):
+    if producer is not None and producer.renames:
         before = graph.value(producer.inputs[0])
         order = stream_order(graph, before.name)
         positions = np.arange(before.size // before.shape[2])[:, None] * before.shape[2]

@@ -8,7 +8,6 @@ not once per frame, and are counted apart. Resources are those after placement a
 from __future__ import annotations
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
@@ -62,7 +61,7 @@ def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resource
         raise ValueError(f"node '{node.name}' has no parallelism")
     first, *others = (graph.value(name) for name in node.inputs)
     unit = unit_cost(node, first, lanes, *others)
-    if isinstance(node, Reshape):
+    if node.renames:
         return unit
     return total((unit, *(stream_cost(value, lanes.lanes_out) for value in node.outputs)))
 

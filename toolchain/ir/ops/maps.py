@@ -27,6 +27,8 @@ class _Moving(Narrow):
 class Reshape(_Moving):
     """(H, W, C) -> (1, 1, H * W * C) in stream order; a renaming, no hardware."""
 
+    renames: ClassVar[bool] = True
+
     def evaluate(self, x: Array) -> Array:
         """The same elements."""
         return x.reshape(len(x), *self.output.shape)

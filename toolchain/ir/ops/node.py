@@ -30,6 +30,8 @@ class Node:
 
     moves: ClassVar[bool] = False
     """Whether its output holds its input's elements in other places, as they are."""
+    renames: ClassVar[bool] = False
+    """Whether its output is its input's stream under another name, for which there is no hardware."""
     held: ClassVar[bool] = False
     """Whether ``compute`` gives its input, as it is or laid out only when it is read."""
     tight: ClassVar[bool] = False
