@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from benchmarks.common import RESULTS, Row, conditions, print_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import CASES
 from tests.verdicts import given
 from toolchain.errors import FlowError
-from toolchain.files import write_text
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import decode, encode
@@ -73,9 +73,7 @@ def main() -> int:
         rows.append(case_row(path, arguments.folder, arguments.count))
         print(*(str(rows[-1][key]) for key in COLUMNS), sep=" | ", flush=True)
     if not arguments.only:
-        command = {"command": "python -m benchmarks cases FOLDER"}
-        table = [row | conditions() | command for row in rows]
-        write_text(RESULTS / "cases.json", json.dumps(table, indent=1) + "\n")
+        CASES.replace([row | {"command": "python -m benchmarks cases FOLDER"} for row in rows])
     print_rows("Cases", [row | {"found": escape(str(row["found"]))} for row in rows], COLUMNS)
     wrong = sum(row["verdict"] == "WRONG" for row in rows)
     print(f"{len(rows)} files: {sum(row['verdict'] == 'exact' for row in rows)} exact, "

@@ -16,7 +16,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ from benchmarks.calibration.fit import Fit, Key, fit_all, to_json
 from benchmarks.calibration.rows import Row, distinct, read_rows
 from benchmarks.calibration.score import Scores, held_out, model, score
 from benchmarks.figures import Point, scatter_svg
+from benchmarks.recorder import today
+from benchmarks.schemas import COST_MODEL
 from toolchain.units.cost_model.coefficients import COEFFICIENTS
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "cost_model.json"
 FIGURE = ROOT / "docs" / "figures" / "cost_model.svg"
 SHOWN = {("mvau", "post-synth"), ("mvau", "post-route"), ("mvau", "csynth"), ("swg", "post-route"), ("dense", "csynth")}
 SOURCE = "published Vivado and Vitis HLS reports, split 'calib' of costs/calibration.csv"
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = distinct(read_rows(path, None if given else "calib"))
     fits = {} if given and not arguments.fit else fit_all(rows)
     if arguments.fit:
-        table = {"source": SOURCE, "date": _today(), "fits": to_json(fits)}
+        table = {"source": SOURCE, "date": today(), "fits": to_json(fits)}
         COEFFICIENTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     scores = score(rows, held_out(fits) if fits else model)
     if arguments.json is not None:
@@ -87,27 +87,16 @@ def _text(value: float | int | None) -> str:
 
 
 def _write_results(scores: Scores, seen: Scores) -> None:
+    hardware = f"{platform.machine()} CPU, {os.cpu_count()} cores, no vendor tool"
+    conditions = {"command": "python -m benchmarks cost_model", "hardware": hardware}
     flat: list[dict[str, Any]] = []
     for kind, stages in scores.items():
         for stage, resources in stages.items():
             for resource, cell in resources.items():
                 fitted: Mapping[str, Any] = seen.get(kind, {}).get(stage, {}).get(resource, {})
                 label = {"kind": kind, "stage": stage, "resource": resource}
-                flat.append(label | cell | {"fitted_mape": fitted.get("mape")} | _conditions())
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
-
-
-def _conditions() -> dict[str, str]:
-    return {
-        "command": "python -m benchmarks cost_model",
-        "hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores, no vendor tool",
-        "date": _today(),
-    }
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
+                flat.append(label | cell | {"fitted_mape": fitted.get("mape")} | conditions)
+    COST_MODEL.replace(flat)
 
 
 def _points(rows: Sequence[Row], fits: Mapping[Key, Fit]) -> list[Point]:

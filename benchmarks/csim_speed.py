@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
 
-from benchmarks.common import Row, Spent, middle, print_rows, timed, write_rows
+from benchmarks.common import Row, Spent, middle, print_rows, timed
 from benchmarks.networks import Network, images, write_qonnx
+from benchmarks.schemas import CSIM_SPEED
 from toolchain.boards import load_board
 from toolchain.export.gate import predict
 from toolchain.flow import stages
@@ -80,7 +81,7 @@ def main() -> int:
     for network in NETWORKS:
         with tempfile.TemporaryDirectory() as name:
             rows += measure(network, Path(name), kinds, arguments.images, arguments.runs, arguments.threads)
-        write_rows("csim_speed", rows)
+        CSIM_SPEED.replace(rows)
     print_rows("C simulation", rows, COLUMNS)
     return 0
 

@@ -21,7 +21,8 @@ from types import ModuleType
 
 import numpy as np
 
-from benchmarks.common import Row, print_rows, write_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import DEPLOY
 from toolchain.deploy.driver import Packing
 
 FINN = ("finn-plus==1.6.1", "bitstring==5.0.0", "bitarray==3.12.3")
@@ -115,7 +116,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="finn-") as folder:
         finn = None if options.no_finn else finn_packing(Path(folder))
         rows = [measured(bits, lanes, options.frames, finn) for bits in BITS for lanes in (1, 3, 16)]
-    write_rows("deploy", rows)
+    DEPLOY.replace(rows)
     print_rows("Packing codes for the accelerator, one core", rows, COLUMNS)
 
 

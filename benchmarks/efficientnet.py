@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.common import RESULTS, Row, conditions, print_rows, timed
-from toolchain.files import write_text
+from benchmarks.common import Row, print_rows, timed
+from benchmarks.schemas import EFFICIENTNET
 from toolchain.flow.ptq import Images, quantize_to
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
@@ -126,17 +126,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.calibration + arguments.test > len(images()[0]):
         parser.error("the images that calibrate cannot judge")
-    result = RESULTS / "efficientnet.json"
-    rows = {row["bits"]: row for row in json.loads(result.read_text(encoding="utf-8"))} if result.is_file() else {}
     for bits in arguments.bits:
         weights, acts = map(int, bits.split("/"))
-        row = (
-            row_of(Case(weights, acts, arguments.calibration, arguments.test, arguments.factors), arguments.compare)
-            | conditions()
-        )
-        rows[row["bits"]] = row
-        write_text(result, json.dumps(list(rows.values()), indent=1) + "\n")
-    print_rows("EfficientNet-Lite0, quantized after training", list(rows.values()), COLUMNS)
+        case = Case(weights, acts, arguments.calibration, arguments.test, arguments.factors)
+        EFFICIENTNET.record(row_of(case, arguments.compare))
+    print_rows("EfficientNet-Lite0, quantized after training", EFFICIENTNET.rows(), COLUMNS)
 
 
 if __name__ == "__main__":

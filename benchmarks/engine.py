@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, conditions, print_rows, timed
+from benchmarks import schemas
+from benchmarks.common import Row, print_rows, timed
 from benchmarks.efficientnet import Case, images, quantized
 from benchmarks.engine_networks import resnet18, with_weights_of
 from toolchain.boards import Board, load_board
@@ -35,7 +36,6 @@ from toolchain.engine.options import Choices
 from toolchain.engine.search import Engine, search
 from toolchain.engine.tables import program
 from toolchain.errors import UserError
-from toolchain.files import write_text
 from toolchain.flow.engine_found import memory_rate
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
@@ -55,7 +55,6 @@ COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant":
 PASS_COLUMNS = {"name": "pass", "cycles": "cycles", "limited_by": "limited by", "bytes": "bytes", "macs": "MAC"}
 
 Builder = Callable[[], Graph]
-Key = tuple[str, int, str]
 
 NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("MobileNetV2", 6, 8, lambda: mobilenet()),
@@ -100,11 +99,6 @@ class Job(NamedTuple):
     build: Builder
     variant: Variant
 
-    @property
-    def key(self) -> Key:
-        """What names its row."""
-        return self.network, self.weight_bits, self.variant.name
-
 
 def main() -> int:
     """Search, write the rows, print them; rows of other networks stay."""
@@ -115,9 +109,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--ablate", default="MobileNetV2 W6A8", help="ablation of networks whose name contains this")
     arguments = parser.parse_args()
-    board, path = load_board(BOARD), RESULTS / "engine.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    rows: dict[Key, Row] = {(row["network"], row["weight_bits"], row["variant"]): row for row in stored}
+    board = load_board(BOARD)
     for job in jobs(arguments.only, arguments.ablate):
         facts: Row = {"network": job.network, "weight_bits": job.weight_bits, "act_bits": job.act_bits}
         facts["variant"] = job.variant.name
@@ -129,9 +121,8 @@ def main() -> int:
         else:
             facts |= row(graph, board, found) | {"solve_cpu_seconds": round(spent.cpu, 1)}
             facts |= shown(job, graph, found, arguments.simulate, arguments.images)
-        rows[job.key] = facts | conditions()
-        write_text(path, json.dumps(list(rows.values()), indent=1) + "\n")
-    print_rows(f"Engine on {BOARD} at {CLOCK_MHZ:g} MHz", list(rows.values()), COLUMNS)
+        schemas.ENGINE.record(facts)
+    print_rows(f"Engine on {BOARD} at {CLOCK_MHZ:g} MHz", schemas.ENGINE.rows(), COLUMNS)
     return 0
 
 

@@ -8,7 +8,6 @@ Networks in FPGAFLOW_DATA/models are read where they are; others are structures 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import time
@@ -19,10 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.common import RESULTS, Row, write_rows
+from benchmarks.common import Row
 from benchmarks.figures import Point, scatter_svg
 from benchmarks.peers import TOOLS, rate
-from benchmarks.recorded import recosted
+from benchmarks.recosted import recosted
+from benchmarks.schemas import EXPLORER
 from benchmarks.structures import Network, cnv, lenet5, resnet20, ultranet
 from tests.dse.test_solve import brute_force, random_problem
 from toolchain.boards import load_board
@@ -132,7 +132,7 @@ def network_rows(name: str, graph: Graph, time_limit: float) -> Iterator[Row]:
 
 def search_rows(chosen: Mapping[str, Callable[[], Graph]]) -> Iterator[Row]:
     """What the other searches choose, in our model, for those of the ``chosen`` networks that have a row."""
-    rows = json.loads((RESULTS / "explorer.json").read_text(encoding="utf-8"))
+    rows = EXPLORER.rows()
     rates = {row["network"]: row["fps"] for row in rows if row["kind"] == "network"}
     for name, build in chosen.items():
         if name in rates:
@@ -192,14 +192,10 @@ def figure(rows: list[Row]) -> str:
 
 def save(rows: list[Row], replaced: set[str], only: set[str] | None = None) -> None:
     """Write ``rows`` in place of those of the ``replaced`` kinds, ``only`` those of some networks; and the figure."""
-    path = RESULTS / "explorer.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    kept = [r for r in before if r["kind"] not in replaced or (only is not None and r["network"] not in only)]
-    write_rows("explorer", rows)
-    rows = [*kept, *json.loads(path.read_text(encoding="utf-8"))]
-    write_text(path, json.dumps(rows, indent=1) + "\n")
-    if any(row["kind"] == "network" for row in rows):
-        write_text(FIGURE, figure(rows))
+    EXPLORER.replace(rows, lambda row: row["kind"] in replaced and (only is None or row["network"] in only))
+    recorded = EXPLORER.rows()
+    if any(row["kind"] == "network" for row in recorded):
+        write_text(FIGURE, figure(recorded))
 
 
 def main() -> None:

@@ -25,8 +25,9 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.common import Row, Spent, print_rows, timed, write_rows
+from benchmarks.common import Row, Spent, print_rows, timed
 from benchmarks.networks import Network, images, write_qonnx
+from benchmarks.schemas import EXPORT_TIME
 from toolchain.files import write_text
 from toolchain.flow import stages
 from toolchain.flow.options import Check, Search
@@ -75,7 +76,7 @@ def main() -> int:
         measure(cases, arguments.baseline.resolve(), folder, arguments.pairs, arguments.warm)
         rows += compared(json.loads((folder / "runs.json").read_text()), cases)
     rows += [row for case in cases if case.name != ENGINE for row in staged(case, folder)]
-    write_rows("export_time", rows)
+    EXPORT_TIME.record(*rows)
     print_rows("Export", rows, COLUMNS)
     return 0
 

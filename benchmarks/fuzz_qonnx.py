@@ -11,7 +11,6 @@ tries again the seeds that failed. ``--first`` draws from other seeds.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import tempfile
@@ -19,19 +18,18 @@ import time
 import warnings
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import conditions
+from benchmarks.recorder import FOLDER, Results
+from benchmarks.schemas import FUZZ
 from tests.random_qonnx import agreement
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
 from toolchain.errors import UserError
-from toolchain.files import write_text
 
-RESULT = Path(__file__).parent / "results" / "fuzz.json"
 BLOCK = 100
 
 
@@ -101,11 +99,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of fuzz.json")
     arguments = parser.parse_args()
+    results = replace(FUZZ, folder=arguments.results)
     total, done = Block(), set[int]()
-    if arguments.out.is_file():
-        row = json.loads(arguments.out.read_text())[0]
+    for row in results.rows():
         if row["first"] == arguments.first:
             total = Block(**{key: row[key] for key in asdict(total)})
             total.refused = Counter(total.refused)
@@ -126,12 +124,12 @@ def main() -> int:
                 seeds = running.pop(future)
                 total.add(future.result())
                 done.add(seeds[0])
-                save(arguments.out, total, done, arguments)
-    print(arguments.out.read_text())
+                save(results, total, done, arguments)
+    print(results.path.read_text())
     return int(bool(total.failed or total.differs))
 
 
-def save(path: Path, total: Block, done: set[int], arguments: argparse.Namespace) -> None:
+def save(results: Results, total: Block, done: set[int], arguments: argparse.Namespace) -> None:
     """Write the row with how it came about."""
     refused = dict(total.refused.most_common())
     end = arguments.first + arguments.graphs
@@ -142,10 +140,9 @@ def save(path: Path, total: Block, done: set[int], arguments: argparse.Namespace
         "verdicts_that_differ": len(total.differs),
         "refusals": sum(refused.values()),
     }
-    row |= asdict(total) | {"refused": refused, "blocks": sorted(done)} | conditions()
+    row |= asdict(total) | {"refused": refused, "blocks": sorted(done)}
     row["command"] = f"python -m benchmarks fuzz_qonnx --graphs {arguments.graphs} --processes {arguments.processes}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps([row], indent=1) + "\n")
+    results.replace([row])
 
 
 if __name__ == "__main__":

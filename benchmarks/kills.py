@@ -25,7 +25,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.common import Row, print_rows, write_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import KILLS
 from toolchain.errors import UserError
 from toolchain.flow.build import Build, foreign_files
 
@@ -44,7 +45,7 @@ COMMANDS = {
     "report": ("report", "b"),
 }
 COLUMNS = {
-    "command": "command",
+    "stage": "command",
     "kills": "kills",
     "ended": "ended before",
     "old": "left the old plan",
@@ -167,7 +168,7 @@ def measure(name: str, kills: int, seed: int) -> Row:
                 kept.rename(folder / "b")
             shutil.rmtree(kept, ignore_errors=True)
     good = {key: found.pop(key, 0) for key in ("ended", "old", "new")}
-    return {"command": name, "kills": kills, **good, "wrong": sum(found.values())}
+    return {"stage": name, "kills": kills, **good, "wrong": sum(found.values())}
 
 
 def main() -> int:
@@ -180,7 +181,7 @@ def main() -> int:
     shares = {name: arguments.kills * (2 if name == "export" else 1) // others for name in COMMANDS}
     shares["export"] += arguments.kills - sum(shares.values())
     rows = [measure(name, kills, arguments.seed + 1000 * i) for i, (name, kills) in enumerate(shares.items())]
-    write_rows("kills", rows)
+    KILLS.replace(rows)
     print_rows("Kills", rows, COLUMNS)
     return int(any(row["wrong"] for row in rows))
 

@@ -12,9 +12,9 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.common import RESULTS, Row, conditions, print_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import MAIN_FLOW
 from toolchain.config.run import find_config, load_config
-from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.flow.training import train
@@ -104,8 +104,6 @@ def main() -> None:
     parser.add_argument("--builds", type=Path, default=Path("build"), help="builds")
     parser.add_argument("--count", type=int, help="test images to simulate; all of them without it")
     options = parser.parse_args()
-    done = RESULTS / "main_flow.json"
-    rows: dict[str, Row] = {r["name"]: r for r in json.loads(done.read_text())} if done.is_file() else {}
     for name in options.only or RUNS:
         folder = trained(name, options.runs)
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -115,9 +113,8 @@ def main() -> None:
                 folder / "model.onnx", options.builds / name, Search(), Check(count=options.count or 0), overwrite=True
             )
         float_run = options.runs / f"{name.rsplit('-', 1)[0]}-float" / "metrics.json"
-        rows[name] = row(name, metrics, float_run, report) | conditions()
-        write_text(done, json.dumps([rows[n] for n in RUNS if n in rows], indent=1) + "\n")
-    print_rows("Trained, exported and simulated", [rows[n] for n in RUNS if n in rows], COLUMNS)
+        MAIN_FLOW.record(row(name, metrics, float_run, report))
+    print_rows("Trained, exported and simulated", MAIN_FLOW.rows(), COLUMNS)
 
 
 if __name__ == "__main__":

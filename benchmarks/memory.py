@@ -14,7 +14,6 @@ kernel counted it. Rows take the place of earlier ones of the same network.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -29,8 +28,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.common import RESULTS, Row, conditions, print_rows
-from toolchain.files import write_text
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import MEMORY
 
 ROOT = Path(__file__).resolve().parents[1]
 FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
@@ -216,7 +215,7 @@ def main() -> int:
                     *options,
                 ]
                 peak = measured(path.resolve(), command, cache, limit, space)
-                found[tree] = conditions() | {
+                found[tree] = {
                     "network": network,
                     "tree": tree,
                     "options": " ".join(options),
@@ -228,19 +227,10 @@ def main() -> int:
                 }
             if "baseline" in found:
                 found["this"]["ratio"] = float(found["this"]["peak_mb"] or 0) / float(found["baseline"]["peak_mb"] or 1)
-            record(list(found.values()))
+            MEMORY.replace(list(found.values()), lambda row, network=network: row["network"] == network)
             rows += found.values()
     print_rows("Peak memory of an export", rows, COLUMNS)
     return 0
-
-
-def record(rows: Sequence[Row]) -> None:
-    """Put ``rows`` in place of the earlier ones of their networks."""
-    result = RESULTS / "memory.json"
-    earlier = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else []
-    new = {row["network"] for row in rows}
-    kept = [row for row in earlier if row["network"] not in new]
-    write_text(result, json.dumps([*kept, *rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ and of the QONNX executor, and what hls4ml makes of the network: of the file by 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -24,11 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import Row, conditions, print_rows, timed
+from benchmarks.common import Row, print_rows, timed
+from benchmarks.schemas import MODELS
 from tests.verdicts import given
 from toolchain.boards import load_board
 from toolchain.errors import UserError
-from toolchain.files import write_bytes, write_text
+from toolchain.files import write_bytes
 from toolchain.flow.build import Build
 from toolchain.flow.hls4ml import build_hls4ml, distance_line
 from toolchain.flow.inputs import chosen_encoding
@@ -46,7 +46,6 @@ from toolchain.report.data import Hls4ml
 from toolchain.simulate.cache import cache_folder
 from toolchain.train.data import load_test
 
-RESULT = Path(__file__).parent / "results" / "models.json"
 HLS4ML = Path(__file__).parent / "hls4ml_model.py"
 HLS4ML_IMAGES = 16
 SPEED_IMAGES = 2
@@ -266,12 +265,10 @@ def main() -> None:
     parser.add_argument("--no-hls4ml", action="store_true")
     arguments = parser.parse_args()
     seconds = None if arguments.no_hls4ml else arguments.hls4ml_seconds
-    rows = {row["model"]: row for row in json.loads(RESULT.read_text())} if RESULT.is_file() else {}
     for case in CASES:
         if case.name in arguments.only:
-            rows[case.name] = row_of(case, Path(os.environ["FPGAFLOW_DATA"]), seconds) | conditions()
-            write_text(RESULT, json.dumps(list(rows.values()), indent=1) + "\n")
-    print_rows("Real models", list(rows.values()), COLUMNS)
+            MODELS.record(row_of(case, Path(os.environ["FPGAFLOW_DATA"]), seconds))
+    print_rows("Real models", MODELS.rows(), COLUMNS)
 
 
 if __name__ == "__main__":

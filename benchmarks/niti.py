@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import RESULTS, Row, conditions, print_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import NITI
 from toolchain.config.run import RunConfig, find_config, load_config
-from toolchain.files import write_text
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.flow.training import train
@@ -215,8 +215,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/niti"), help="training runs")
     parser.add_argument("--builds", type=Path, default=Path("build/niti"), help="builds")
     options = parser.parse_args()
-    path = RESULTS / "niti.json"
-    rows: dict[str, Row] = {row["name"]: row for row in json.loads(path.read_text())} if path.is_file() else {}
     for name in options.only or names:
         epochs = options.epochs or DEFAULT_EPOCHS.get(name, 20)
         found = (
@@ -225,10 +223,9 @@ def main() -> None:
             else export_row(name, epochs, options.runs, options.builds)
         )
         command = f"python -m benchmarks niti --only {name}" + (f" --epochs {epochs}" if options.epochs else "")
-        rows[name] = {"name": name} | found | conditions() | {"command": command}
-        write_text(path, json.dumps([rows[n] for n in names if n in rows], indent=1) + "\n")
-    print_rows("Integer-only training", [rows[n] for n in RUNS if n in rows], TRAINING_COLUMNS)
-    print_rows("On zu3eg", [rows[n] for n in names if n in rows and n not in RUNS], EXPORT_COLUMNS)
+        NITI.record({"name": name} | found | {"command": command})
+    print_rows("Integer-only training", [row for row in NITI.rows() if row["name"] in RUNS], TRAINING_COLUMNS)
+    print_rows("On zu3eg", [row for row in NITI.rows() if row["name"] not in RUNS], EXPORT_COLUMNS)
 
 
 if __name__ == "__main__":

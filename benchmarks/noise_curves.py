@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import mean, pstdev
 
 import torch
 
-from benchmarks.common import RESULTS, Row, print_rows, write_rows
+from benchmarks.common import Row, print_rows
 from benchmarks.figures import lines_svg
+from benchmarks.schemas import NOISE
 from toolchain.config.run import FqconvConfig, RunConfig, parse_config
 from toolchain.files import write_text
 from toolchain.flow.training import train
@@ -38,14 +38,14 @@ def measure_noise(runs: Path) -> None:
             row: Row = {"data": data.name, "model": "lenet5", "method": "fqconv", "weight_bits": 4, "act_bits": 4}
             row |= {"epochs": 2 * EPOCHS, "trained_noise": trained, "noise": level, "seeds": SEEDS}
             rows.append(row | {"top1": round(mean(found), 5), "deviation": round(pstdev(found), 5)})
-    write_rows("quantization_noise", rows)
+    NOISE.replace(rows)
     draw()
     print_rows("noise", rows, {key: key for key in ("trained_noise", "noise", "top1", "deviation")})
 
 
 def draw() -> None:
     """The figure of the rows that are there."""
-    rows = json.loads((RESULTS / "quantization_noise.json").read_text(encoding="utf-8"))
+    rows = NOISE.rows()
     series = {
         f"trained with noise of {trained:g}" if trained else "trained without noise": [
             (row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in rows if row["trained_noise"] == trained

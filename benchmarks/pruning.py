@@ -11,22 +11,20 @@ A row that is there is not made again, so a stopped benchmark goes on where it w
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks import channel_selection, pruned_networks, sparse_training
-from benchmarks.common import RESULTS, Row, conditions, print_rows
+from benchmarks.common import Row, print_rows
 from benchmarks.figures import bars_svg
+from benchmarks.schemas import PRUNING
 from toolchain.errors import UserError
 from toolchain.files import write_text
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
 DESIGNS = ("whole network, 8 bits", "half of the MACs, 4 bits")
-DONE = RESULTS / "pruning.json"
-KEY = ("part", "data", "model", "method", "budget", "budget_kind", "seed", "epochs", "bits")
 COLUMNS = {
     "data": "data", "model": "network", "method": "method", "budget_kind": "budget", "budget": "", "seed": "seed",
     "epochs": "epochs", "kept_params": "weights", "kept_macs": "MACs", "float_top1": "float", "top1": "top-1",
@@ -34,17 +32,10 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def rows() -> list[Row]:
-    """What has been measured."""
-    return list(json.loads(DONE.read_text())) if DONE.is_file() else []
-
-
 def measure(key: Row, make: Callable[[], Row]) -> None:
     """Add the row of ``key`` unless it is there."""
-    if any(all(row.get(name) == key.get(name) for name in KEY) for row in rows()):
-        return
-    found = key | make() | conditions()
-    write_text(DONE, json.dumps([*rows(), found], indent=1) + "\n")
+    if not PRUNING.has(key):
+        PRUNING.record(key | make())
 
 
 def dst(options: argparse.Namespace) -> None:
@@ -82,7 +73,7 @@ def combined(options: argparse.Namespace) -> None:
             measure({"part": "combined"} | run.key, lambda run=run: pruned_networks.row(run, options.runs))
     for data, model in dict.fromkeys((run.data, run.model) for run in runs):
         keys = [{"part": "combined"} | run.key for run in runs if (run.data, run.model) == (data, model)]
-        pair = [row for key in keys for row in rows() if key.items() <= row.items()]
+        pair = [row for key in keys for row in PRUNING.rows() if key.items() <= row.items()]
         if len(pair) == len(DESIGNS):
             write_text(FIGURES / f"pruning-{data}-{model}.svg", bars_svg(f"{model} on {data}", DESIGNS, _bars(pair)))
 
@@ -130,8 +121,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.run(options)
-    for name in dict.fromkeys(row["part"] for row in rows()):
-        print_rows(str(name), [row for row in rows() if row["part"] == name], COLUMNS)
+    for name in dict.fromkeys(row["part"] for row in PRUNING.rows()):
+        print_rows(str(name), [row for row in PRUNING.rows() if row["part"] == name], COLUMNS)
 
 
 if __name__ == "__main__":

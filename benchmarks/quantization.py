@@ -13,16 +13,17 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean, pstdev
 
 import torch
 
-from benchmarks.common import RESULTS, Cell, Row, conditions, print_rows
+from benchmarks.common import Cell, Row, print_rows
 from benchmarks.figures import lines_svg
 from benchmarks.noise_curves import measure_noise
+from benchmarks.schemas import QUANTIZATION
 from benchmarks.step_times import measure_steps
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.files import write_text
@@ -32,10 +33,8 @@ from toolchain.flow.streaming import Streaming
 from toolchain.flow.training import train
 from toolchain.units.totals import graph_cost
 
-RESULT = RESULTS / "quantization.json"
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
 SETTING = ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs")
-KEYS = (*SETTING, "seed")
 SOLVER_SECONDS = 10.0
 QONNX_IMAGES = 64  # the gate has compared file and network; their accuracy is measured on the network
 METHODS = ("lsq", "brevitas", "qil", "fqconv")
@@ -178,12 +177,12 @@ def row_of(case: Case, schedule: Schedule, runs: Path) -> Row:
     out = train(config_of(case, schedule, start), runs / case.name, resume=True, qonnx_images=QONNX_IMAGES)
     found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     before = json.loads((start / "metrics.json").read_text(encoding="utf-8"))
-    row: Row = {key: getattr(case, key) for key in KEYS}
+    row: Row = {key: getattr(case, key) for key in QUANTIZATION.key}
     row |= {"float_epochs": schedule.epochs, "float_top1": before["top1"], "top1": found["top1"]}
     row |= {"precision": schedule.precision, "weight_sparsity": found["weight_sparsity"], "seconds": found["seconds"]}
     if case.seed == 0 and case.act_bits != FLOAT_BITS:
         row |= board_costs(out, runs / f"{case.name}-build")
-    return row | conditions() | {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
+    return row | {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
 
 
 def board_costs(run: Path, folder: Path, seconds: float = SOLVER_SECONDS) -> Row:
@@ -250,15 +249,13 @@ def main() -> None:
     schedules = GPU if arguments.gpu_schedule else CPU
     if arguments.epochs:
         schedules = {network: replace(own, epochs=arguments.epochs) for network, own in schedules.items()}
-    rows: list[Row] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
-    known = {tuple(row[key] for key in KEYS) for row in rows}
     for case in cases(schedules, arguments.seeds):
-        if arguments.figures or arguments.only not in case.name or tuple(getattr(case, key) for key in KEYS) in known:
+        if arguments.figures or arguments.only not in case.name or QUANTIZATION.has(asdict(case)):
             continue
-        rows.append(row_of(case, schedules[case.data, case.model], arguments.runs))
-        write_text(RESULT, json.dumps(rows, indent=1) + "\n")
-        print(case.name, rows[-1]["top1"], flush=True)
-    summary = summarize(rows)
+        row = row_of(case, schedules[case.data, case.model], arguments.runs)
+        QUANTIZATION.record(row)
+        print(case.name, row["top1"], flush=True)
+    summary = summarize(QUANTIZATION.rows())
     write_figures(summary)
     columns = (*SETTING, "seeds", "top1", "deviation", "lut", "dsp", "bram18", "fps")
     print_rows("quantization", summary, {key: key for key in columns})

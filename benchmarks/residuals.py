@@ -23,7 +23,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from benchmarks.common import Row, print_rows, write_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import RESIDUALS
 from tests.onnx_models import Net
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
@@ -122,7 +123,7 @@ def main() -> int:
     for name, path in _models(parser.parse_args().files):
         with tempfile.TemporaryDirectory() as folder:
             rows += compared(name, path, quantized_operands(path, Path(folder) / "quantized.onnx"))
-        write_rows("residuals", rows)
+        RESIDUALS.replace(rows)
     print_rows("Residual blocks", rows, COLUMNS)
     return 0
 

@@ -12,7 +12,8 @@ from statistics import median
 import torch
 from torch import nn
 
-from benchmarks.common import Row, print_rows, write_rows
+from benchmarks.common import Row, print_rows
+from benchmarks.schemas import STEP_TIMES
 from toolchain.config.run import parse_config
 from toolchain.train.data import Dataset, load
 from toolchain.train.methods import quant_method
@@ -83,6 +84,6 @@ def measure_steps() -> None:
             row["over_brevitas"] = round(spent / medians["brevitas", precision], 3)
             row["over_float32"] = round(spent / medians[method, torch.float32], 3)
             rows.append(row)
-    write_rows("quantization_steps", rows)
+    STEP_TIMES.replace(rows)
     columns = ("model", "method", "precision", "batch", "ms", "over_brevitas", "over_float32")
     print_rows("training steps", rows, {key: key for key in columns})

@@ -14,11 +14,9 @@ import csv
 import json
 import os
 import platform
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -26,10 +24,10 @@ from typing import Any
 from benchmarks.luts.design import Design
 from benchmarks.luts.designs import designs
 from benchmarks.luts.packing import packed_luts
+from benchmarks.schemas import UNIT_LUTS
 from toolchain.units.cost_model import parts
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "unit_luts.json"
 SYNTH = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top core"
 
 
@@ -44,14 +42,9 @@ def main() -> int:
         print("pyosys is not installed: pip install pyosys")
         return 2
     found = _unit_rows(libyosys, only) if only else [*_operator_rows(), *_unit_rows(libyosys)]
-    conditions = {
-        "command": shlex.join(["python", "-m", "benchmarks", "unit_luts", *sys.argv[1:]]),
-        "hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores; yosys for xcup, no vendor tool",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    before = json.loads(RESULTS.read_text(encoding="utf-8")) if only else []
-    rows = [*(row for row in before if row["what"] not in only), *(row | conditions for row in found)]
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    hardware = f"{platform.machine()} CPU, {os.cpu_count()} cores; yosys for xcup, no vendor tool"
+    UNIT_LUTS.replace([row | {"hardware": hardware} for row in found], lambda row: not only or row["what"] in only)
+    rows = UNIT_LUTS.rows()
     print(f"{'what':22} {'n':>4} {'MAPE':>7} {'median':>7} {'bias':>7}")
     for what in dict.fromkeys(row["what"] for row in rows):
         errors = [row["predicted"] / row["luts"] - 1 for row in rows if row["what"] == what and row["luts"]]

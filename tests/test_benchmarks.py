@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from benchmarks.__main__ import HERE, names
+from benchmarks.recorder import FOLDER, Results, Row, today
+from benchmarks.schemas import FILES, DeployRow
 
 
 def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
@@ -28,3 +35,45 @@ def test_without_a_name_they_are_listed() -> None:
 
     assert done.returncode == 1
     assert all(f"\n  {name} " in done.stderr for name in names())
+
+
+def test_every_results_file_has_rows_of_its_schema() -> None:
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(results.path.name for results in FILES)
+    for results in FILES:
+        assert results.rows()
+
+
+SOME = Results("deploy", (DeployRow,), ("bits", "lanes"))
+MEASURED = {"command": "python -m benchmarks deploy", "hardware": "a CPU", "date": "2026-01-01"}
+RATES = {"frames": 1, "codes_a_frame": 8, "gigacodes": 1.0, "numpy_gigacodes": 0.5, "over_numpy": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"speed": 1.0}, "speed\n  Extra inputs are not permitted"),
+        ({"frames": None}, "frames\n  Input should be a valid integer"),
+        ({"over_numpy": "2"}, "over_numpy\n  Input should be a valid number"),
+        ({"bits": 2}, "deploy.json has 2 rows of (2, 1)"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(change: Row, message: str) -> None:
+    rows = [RATES | MEASURED | {"bits": bits, "lanes": 1} for bits in (2, 4)]
+    assert SOME.checked(rows) == rows
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SOME.checked([rows[0], rows[1] | change])
+
+
+def test_a_row_is_recorded_in_place_of_the_one_of_its_key(tmp_path: Path) -> None:
+    """Others stay, in their order; a row tells how it was measured, in its own words where it has any."""
+    results = replace(SOME, folder=tmp_path)
+    results.record(*(RATES | {"bits": bits, "lanes": 1} for bits in (2, 4)))
+    results.record(RATES | {"bits": 2, "lanes": 1, "gigacodes": 3.0, "command": "by hand"})
+    first, second = results.rows()
+
+    assert (first["bits"], first["gigacodes"], first["command"]) == (2, 3.0, "by hand")
+    assert (second["bits"], second["gigacodes"], second["date"]) == (4, 1.0, today())
+    assert second["hardware"] and second["command"].startswith("python -m benchmarks ")
+
+    results.replace([RATES | {"bits": 8, "lanes": 1}], lambda row: row["bits"] == 2)
+    assert [row["bits"] for row in results.rows()] == [4, 8]

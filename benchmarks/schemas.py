@@ -1,0 +1,594 @@
+"""The columns of every results file: what a benchmark records, and what tables and figures read.
+
+Rates of success are from 0 to 1, ``seconds`` are on the clock and ``cpu_seconds`` of all processors unless a column
+says otherwise, ``mb`` are megabytes. ``lut``, ``ff``, ``dsp`` and ``bram18`` are estimates of a whole accelerator.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict  # typing has one that pydantic can read from Python 3.12 on
+
+from benchmarks.recorder import Results
+
+
+class Measured(TypedDict):
+    """How a row came about."""
+
+    command: str
+    hardware: str
+    date: str
+
+
+class Costs(TypedDict):
+    """What an accelerator takes."""
+
+    lut: int
+    ff: int
+    dsp: int
+    bram18: int
+
+
+class MaybeCosts(TypedDict):
+    """What an accelerator takes and gives, where one was planned."""
+
+    lut: NotRequired[int]
+    ff: NotRequired[int]
+    dsp: NotRequired[int]
+    bram18: NotRequired[int]
+    fps: NotRequired[float]
+
+
+class CaseRow(Measured):
+    """A small ONNX file in the command line: what check and export said, and the verdict on both."""
+
+    case: str
+    file: str
+    check: str
+    exit: int
+    seconds: float
+    peak_mb: int
+    found: str
+    verdict: Literal["exact", "refused", "WRONG"]
+
+
+class CostModelRow(Measured):
+    """Errors in percent of predictions for ``n`` of ``rows`` published results; no errors of results that are all 0."""
+
+    kind: str
+    stage: str
+    resource: str
+    n: int
+    rows: int
+    mape: float | None
+    median_ape: float | None
+    bias: float | None
+    exact: float
+    finn_mape: float | None
+    fitted_mape: float | None
+
+
+class CsimSpeedRow(Measured):
+    """A C simulation of a network: how fast, and how near to the QONNX file; ratios are to our own on all threads."""
+
+    network: str
+    tool: str
+    io: str
+    precision: str
+    threads: int
+    compile_seconds: float
+    compile_cpu_seconds: float
+    images: int
+    run_seconds: float
+    mmac_per_second: float
+    mmac_per_cpu_second: float
+    exact: float
+    top1_agreement: float
+    largest_error: float
+    output_std: float
+    ratio: float
+    cpu_ratio: float
+
+
+class DeployRow(Measured):
+    """Rates of packing codes, in 10^9 codes a second of processor time."""
+
+    bits: int
+    lanes: int
+    frames: int
+    codes_a_frame: int
+    gigacodes: float
+    numpy_gigacodes: float
+    over_numpy: float
+    finn_gigacodes: NotRequired[float]
+    over_finn: NotRequired[float]
+
+
+class EfficientnetRow(Measured):
+    """A network quantized after training, and its codes beside those of the QONNX executor."""
+
+    model: str
+    bits: str
+    calibration_images: int
+    agreement: float
+    agreement_images: int
+    float_top1: float
+    top1: float
+    qonnx_top1: float
+    quantize_seconds: float
+    lower_seconds: float
+    lower_cpu_seconds: float
+    nodes: int
+    compared_images: int
+    codes: int
+    mismatches: int
+    worst_tie: float
+    top1_agreement_with_qonnx: float
+    evaluator_images_per_second: float
+
+
+class EngineCase(Measured):
+    """A network on the engine, searched with all its freedom or as ``variant`` says."""
+
+    network: str
+    weight_bits: int
+    act_bits: int
+    variant: str
+
+
+class EngineRow(EngineCase, Costs):
+    """The engine that was found; ``compute_share`` and ``memory_share`` are what the slower of both waits for."""
+
+    fps: float
+    bound_fps: float
+    program_bound_fps: float
+    compute_share: float
+    memory_share: float
+    limited_by: str
+    products: int
+    filter_products: int
+    bytes_per_frame: int
+    clock_mhz: float
+    ddr_bytes_per_second: float
+    gap: float
+    solve_seconds: float
+    solve_cpu_seconds: NotRequired[float]
+    simulated_images: NotRequired[int]
+    simulation_mismatches: NotRequired[int]
+    simulation_seconds_per_image: NotRequired[float]
+    simulation_cpu_seconds_per_image: NotRequired[float]
+    agreement: NotRequired[float]
+    agreement_images: NotRequired[int]
+    float_top1: NotRequired[float]
+    top1: NotRequired[float]
+
+
+class NoEngineRow(EngineCase):
+    """Why none was found."""
+
+    limited_by: str
+
+
+class OracleRow(Measured):
+    """Random small instances, solved by brute force and by another solver too."""
+
+    kind: Literal["oracle"]
+    instances: int
+    infeasible: int
+    equal_brute_force: int
+    better_than_cbc: int
+    worse_than_cbc: int
+
+
+class ExploredRow(Measured, Costs):
+    """The fastest accelerator of a network."""
+
+    kind: Literal["network"]
+    network: str
+    fps: float
+    cycles: int
+    status: str
+    gap: float
+    seconds: float
+    cpu_seconds: float
+    limited_by: str
+    prices: str
+    bound_fps: float
+    target_fps: float | None
+    target_met: bool | None
+
+
+class PeerRow(Measured):
+    """The rate that another tool predicts for its own design; ``ratio`` is ours over it."""
+
+    kind: Literal["peer"]
+    network: str
+    tool: str
+    fps: float
+    ratio: float
+
+
+class SearchRow(Measured, MaybeCosts):
+    """What another tool's search finds over our cost model, if anything; ``ratio`` is ours over it."""
+
+    kind: Literal["search", "random"]
+    network: str
+    tool: str
+    fps: float | None  # type: ignore[misc]
+    ratio: NotRequired[float]
+
+
+class RecostedRow(Measured, Costs):
+    """Another tool's recorded choice, built from our units."""
+
+    kind: Literal["recosted"]
+    network: str
+    tool: str
+    their_cycles: int
+    cycles: int
+    fps: float
+    fits: bool
+
+
+class ExportTimeRow(Measured):
+    """CPU seconds of an export beside those of another commit: medians over the ``pairs``."""
+
+    network: str
+    what: str
+    pairs: int
+    images: int
+    baseline_commit: str
+    commit: str
+    baseline_cpu: float
+    cpu: float
+    ratio: float
+
+
+class StageTimeRow(Measured):
+    """CPU seconds of a stage, and its share of all of them."""
+
+    network: str
+    what: str
+    cpu: float
+    share: float
+
+
+class FuzzRow(Measured):
+    """Random QONNX files: exact, refused by reason, and seeds that failed or whose verdicts differ, with the reason."""
+
+    first: int
+    graphs: int
+    seeds: str
+    failures: int
+    verdicts_that_differ: int
+    refusals: int
+    exact: int
+    refused: dict[str, int]
+    failed: list[list[int | str]]
+    differs: list[list[int | str]]
+    codes: int
+    ties: int
+    seconds: float
+    blocks: list[int]
+
+
+class KillsRow(Measured):
+    """Kills of a stage at random moments: it had ended, the old build stood, the new one did, or neither."""
+
+    stage: str
+    kills: int
+    ended: int
+    old: int
+    new: int
+    wrong: int
+
+
+class FloatRunRow(Measured):
+    """A network trained on real data."""
+
+    name: str
+    data: str
+    model: str
+    weight_bits: int
+    act_bits: int
+    epochs: int
+    float_top1: float | None
+    top1: float
+    train_seconds: float
+
+
+class MainFlowRow(FloatRunRow, Costs):
+    """A network trained, exported and simulated."""
+
+    csim_top1: float | None
+    csim_images: int
+    csim_mismatches: int
+    csim_seconds: float
+    qonnx_code_mismatches: int | None
+    qonnx_top1_agreement: float | None
+    fps: int
+    latency_ms: float
+    bound_fps: int
+    solver: str
+    gap: float | None
+
+
+class MemoryRow(Measured):
+    """Peak memory of an export: of all its processes, and of the largest; ``ratio`` to that of another checkout."""
+
+    network: str
+    tree: Literal["this", "baseline"]
+    options: str
+    peak_mb: int
+    largest_mb: int
+    exit_code: int
+    seconds: float
+    said: str
+    ratio: NotRequired[float]
+
+
+class ModelRow(Measured):
+    """A network of others: its codes beside QONNX's, the evaluator's speed, its accuracy, hls4ml's project of it."""
+
+    model: str
+    ops: str
+    bits: str
+    nodes: int
+    params: int
+    macs: int
+    lower_seconds: float
+    images: int
+    codes: int
+    qonnx_code_mismatches_at_ties: int
+    furthest_from_a_tie_of_float32_error: float
+    qonnx_top1_agreement: float
+    evaluator_images_per_second: float
+    qonnx_images_per_second: float
+    evaluator_speedup: float
+    evaluator_speedup_cpu: float
+    top1: NotRequired[float]
+    top1_last_of_equals: NotRequired[float]
+    images_top1: NotRequired[int]
+    expected_output_matches_of_4: NotRequired[int]
+    csim_mismatches: NotRequired[int]
+    csim_images: NotRequired[int]
+    export_seconds: NotRequired[float]
+    hls4ml_as_documented: NotRequired[str]
+    hls4ml_backend: NotRequired[str]
+    hls4ml_mismatches: NotRequired[int]
+    hls4ml_outputs: NotRequired[int]
+    hls4ml_classes: NotRequired[int]
+    hls4ml_max_steps: NotRequired[float]
+    hls4ml_compile_seconds: NotRequired[float]
+
+
+class NitiRunRow(Measured):
+    """Integer-only training beside float; seconds of processor time and megabytes of a step."""
+
+    name: str
+    data: str
+    model: str
+    width: float
+    variant: str
+    fraction_bits: int
+    seed: int
+    epochs: int
+    batch: int
+    threads: int
+    float_top1: float
+    top1: float
+    frozen_top1: float
+    qonnx_top1: float
+    step_seconds: float
+    float_step_seconds: float
+    step_mb: float
+    float_step_mb: float
+
+
+class NitiExportRow(Measured, Costs):
+    """The accelerator of such a network, and of one trained in float."""
+
+    name: str
+    data: str
+    model: str
+    method: str
+    board: str
+    epochs: int
+    csim_top1: float | None
+    csim_images: int
+    csim_mismatches: int
+    qonnx_code_mismatches: int | None
+    fps: int
+
+
+class PruningCase(Measured):
+    """A pruned network; ``budget`` is a share of MACs, cycles, or dst's alpha, as ``budget_kind`` says."""
+
+    data: str
+    model: str
+    method: str
+    budget: float
+    budget_kind: Literal["macs", "cycles", "alpha"]
+    seed: int
+    epochs: int
+
+
+class DstRow(PruningCase):
+    """Dynamic sparse training: shares kept by layer, accuracy and share after every epoch, and what the paper has."""
+
+    part: Literal["dst"]
+    kept_params: int
+    kept_share: float
+    kept_macs: int
+    float_top1: None
+    top1: float
+    best_top1: float
+    layers: str
+    curve: str
+    published: str | None
+    seconds: int
+
+
+class PrunedRow(PruningCase, Costs):
+    """A network pruned, tuned, quantized and planned."""
+
+    part: Literal["budgets", "combined"]
+    bits: str
+    kept_params: int
+    kept_macs: int
+    kept_share: float
+    budget_error: float | None
+    weight_sparsity: float
+    float_epochs: int
+    float_top1: float
+    precision: NotRequired[str]
+    pruned_top1: float
+    tuned_top1: float
+    top1: float
+    seconds: float
+    fps: float
+
+
+class RefusedRow(PruningCase):
+    """Why a method cannot meet the budget."""
+
+    part: Literal["budgets"]
+    bits: str
+    refused: str
+
+
+class QcqpRow(PruningCase):
+    """Channels chosen by an integer program: objectives and bound; cycles predicted and simulated."""
+
+    part: Literal["qcqp"]
+    weights: str
+    bits: str
+    kept_macs: int
+    kept_share: float
+    used: int
+    bound_of_budget: int
+    objective: float
+    greedy_objective: float
+    whole_objective: float
+    bound: float
+    gap: float
+    seconds: float
+    dense_cycles_predicted: int
+    cycles_predicted: int | None
+    dense_cycles: NotRequired[int]
+    cycles: NotRequired[int]
+    channels: str
+
+
+class QuantizationRow(Measured, MaybeCosts):
+    """A network trained with a method; what its accelerator takes is known of the first seed."""
+
+    data: str
+    model: str
+    method: str
+    variant: str
+    weight_bits: int
+    act_bits: int
+    seed: int
+    epochs: int
+    float_epochs: int
+    float_top1: float
+    top1: float
+    precision: NotRequired[str]
+    weight_sparsity: float
+    seconds: float
+    device: str
+
+
+class NoiseRow(Measured):
+    """Accuracy under noise, in steps of the quantizers: mean and deviation over its seeds."""
+
+    data: str
+    model: str
+    method: str
+    weight_bits: int
+    act_bits: int
+    epochs: int
+    trained_noise: float
+    noise: float
+    seeds: int
+    top1: float
+    deviation: float
+
+
+class StepTimeRow(Measured):
+    """Milliseconds of processor time of a training step, and over other steps of the same run."""
+
+    model: str
+    data: str
+    batch: int
+    method: str
+    bits: int
+    threads: int
+    precision: str
+    ms: float
+    over_brevitas: float
+    over_float32: float
+
+
+class ResidualRow(Measured):
+    """A residual block with sums or with quantized operands; ratios are to the latter."""
+
+    block: str
+    operands: Literal["quantized", "sums"]
+    target_fps: float | None
+    fps: float
+    lut: int
+    dsp: int
+    bram18: int
+    lut_ratio: float | None
+    dsp_ratio: float | None
+    sum_bits: int
+    lower_seconds: float
+    csim_mismatches: int | None
+
+
+class UnitLutRow(Measured):
+    """LUTs that yosys counts of a unit or an operator, and those predicted."""
+
+    what: str
+    shape: str
+    luts: int
+    predicted: float
+
+
+CASES = Results("cases", (CaseRow,), ("case", "file"))
+COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
+CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
+DEPLOY = Results("deploy", (DeployRow,), ("bits", "lanes"))
+EFFICIENTNET = Results("efficientnet", (EfficientnetRow,), ("bits",))
+ENGINE = Results("engine", (EngineRow, NoEngineRow), ("network", "weight_bits", "variant"))
+EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, RecostedRow), ("kind", "network", "tool"))
+EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", "what", "commit"))
+FUZZ = Results("fuzz", (FuzzRow,), ("first",))
+KILLS = Results("kills", (KillsRow,), ("stage",))
+MAIN_FLOW = Results("main_flow", (MainFlowRow, FloatRunRow), ("name",))
+MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
+MODELS = Results("models", (ModelRow,), ("model",))
+NITI = Results("niti", (NitiRunRow, NitiExportRow), ("name",))
+PRUNING = Results(
+    "pruning",
+    (DstRow, PrunedRow, RefusedRow, QcqpRow),
+    ("part", "data", "model", "method", "budget", "budget_kind", "seed", "epochs", "bits"),
+)
+QUANTIZATION = Results(
+    "quantization",
+    (QuantizationRow,),
+    ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs", "seed"),
+)
+NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise"))
+STEP_TIMES = Results("quantization_steps", (StepTimeRow,), ("model", "data", "method", "precision"))
+RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
+UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
+
+FILES = (
+    CASES, COST_MODEL, CSIM_SPEED, DEPLOY, EFFICIENTNET, ENGINE, EXPLORER, EXPORT_TIME, FUZZ, KILLS, MAIN_FLOW, MEMORY,
+    MODELS, NITI, PRUNING, QUANTIZATION, NOISE, STEP_TIMES, RESIDUALS, UNIT_LUTS,
+)  # fmt: skip
+"""Every file of ``results/``."""
