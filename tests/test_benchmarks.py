@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import HERE, names
+from benchmarks.markdown import filled, named, table
 from benchmarks.recorder import FOLDER, Results, Row, today
-from benchmarks.schemas import FILES, DeployRow
+from benchmarks.schemas import FILES
+from benchmarks.schemas.tool import DeployRow
+from benchmarks.tables import TABLES, generated, texts
 
 
 def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
@@ -77,3 +80,23 @@ def test_a_row_is_recorded_in_place_of_the_one_of_its_key(tmp_path: Path) -> Non
 
     results.replace([RATES | {"bits": 8, "lanes": 1}], lambda row: row["bits"] == 2)
     assert [row["bits"] for row in results.rows()] == [4, 8]
+
+
+def test_the_tables_of_the_texts_are_those_of_the_results_files() -> None:
+    """``python -m benchmarks tables`` changes nothing, and makes no table that nobody shows."""
+    tables, shown = generated(), []
+    for path in texts():
+        text = path.read_text(encoding="utf-8")
+        assert filled(text, tables) == text, f"run 'python -m benchmarks tables': {path.name} has other figures"
+        shown += named(text)
+    assert sorted(shown) == sorted(TABLES)
+
+
+def test_only_what_stands_between_the_comments_is_written() -> None:
+    text = "a\n<!-- table t -->\n| old |\n<!-- end -->\n| b |\n"
+    new = table(("x", "y"), [(1, None), ("2 %", 0.5)])
+
+    assert new == "| x | y |\n|---|---|\n| 1 |  |\n| 2 % | 0.5 |\n"
+    assert filled(text, {"t": new}) == f"a\n<!-- table t -->\n{new}<!-- end -->\n| b |\n"
+    with pytest.raises(ValueError, match=r"^no table 't'; known: u$"):
+        filled(text, {"u": new})

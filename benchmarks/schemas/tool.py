@@ -1,43 +1,11 @@
-"""The columns of every results file: what a benchmark records, and what tables and figures read.
-
-Rates of success are from 0 to 1, ``seconds`` are on the clock and ``cpu_seconds`` of all processors unless a column
-says otherwise, ``mb`` are megabytes. ``lut``, ``ff``, ``dsp`` and ``bram18`` are estimates of a whole accelerator.
-"""
+"""Columns of what the tool does with networks: plans, exports, simulations, files of others, and its cost model."""
 
 from __future__ import annotations
 
 from typing import Literal, NotRequired
 
-from typing_extensions import TypedDict  # typing has one that pydantic can read from Python 3.12 on
-
 from benchmarks.recorder import Results
-
-
-class Measured(TypedDict):
-    """How a row came about."""
-
-    command: str
-    hardware: str
-    date: str
-
-
-class Costs(TypedDict):
-    """What an accelerator takes."""
-
-    lut: int
-    ff: int
-    dsp: int
-    bram18: int
-
-
-class MaybeCosts(TypedDict):
-    """What an accelerator takes and gives, where one was planned."""
-
-    lut: NotRequired[int]
-    ff: NotRequired[int]
-    dsp: NotRequired[int]
-    bram18: NotRequired[int]
-    fps: NotRequired[float]
+from benchmarks.schemas.base import Costs, MaybeCosts, Measured
 
 
 class CaseRow(Measured):
@@ -284,36 +252,6 @@ class KillsRow(Measured):
     wrong: int
 
 
-class FloatRunRow(Measured):
-    """A network trained on real data."""
-
-    name: str
-    data: str
-    model: str
-    weight_bits: int
-    act_bits: int
-    epochs: int
-    float_top1: float | None
-    top1: float
-    train_seconds: float
-
-
-class MainFlowRow(FloatRunRow, Costs):
-    """A network trained, exported and simulated."""
-
-    csim_top1: float | None
-    csim_images: int
-    csim_mismatches: int
-    csim_seconds: float
-    qonnx_code_mismatches: int | None
-    qonnx_top1_agreement: float | None
-    fps: int
-    latency_ms: float
-    bound_fps: int
-    solver: str
-    gap: float | None
-
-
 class MemoryRow(Measured):
     """Peak memory of an export: of all its processes, and of the largest; ``ratio`` to that of another checkout."""
 
@@ -363,175 +301,6 @@ class ModelRow(Measured):
     hls4ml_compile_seconds: NotRequired[float]
 
 
-class NitiRunRow(Measured):
-    """Integer-only training beside float; seconds of processor time and megabytes of a step."""
-
-    name: str
-    data: str
-    model: str
-    width: float
-    variant: str
-    fraction_bits: int
-    seed: int
-    epochs: int
-    batch: int
-    threads: int
-    float_top1: float
-    top1: float
-    frozen_top1: float
-    qonnx_top1: float
-    step_seconds: float
-    float_step_seconds: float
-    step_mb: float
-    float_step_mb: float
-
-
-class NitiExportRow(Measured, Costs):
-    """The accelerator of such a network, and of one trained in float."""
-
-    name: str
-    data: str
-    model: str
-    method: str
-    board: str
-    epochs: int
-    csim_top1: float | None
-    csim_images: int
-    csim_mismatches: int
-    qonnx_code_mismatches: int | None
-    fps: int
-
-
-class PruningCase(Measured):
-    """A pruned network; ``budget`` is a share of MACs, cycles, or dst's alpha, as ``budget_kind`` says."""
-
-    data: str
-    model: str
-    method: str
-    budget: float
-    budget_kind: Literal["macs", "cycles", "alpha"]
-    seed: int
-    epochs: int
-
-
-class DstRow(PruningCase):
-    """Dynamic sparse training: shares kept by layer, accuracy and share after every epoch, and what the paper has."""
-
-    part: Literal["dst"]
-    kept_params: int
-    kept_share: float
-    kept_macs: int
-    float_top1: None
-    top1: float
-    best_top1: float
-    layers: str
-    curve: str
-    published: str | None
-    seconds: int
-
-
-class PrunedRow(PruningCase, Costs):
-    """A network pruned, tuned, quantized and planned."""
-
-    part: Literal["budgets", "combined"]
-    bits: str
-    kept_params: int
-    kept_macs: int
-    kept_share: float
-    budget_error: float | None
-    weight_sparsity: float
-    float_epochs: int
-    float_top1: float
-    precision: NotRequired[str]
-    pruned_top1: float
-    tuned_top1: float
-    top1: float
-    seconds: float
-    fps: float
-
-
-class RefusedRow(PruningCase):
-    """Why a method cannot meet the budget."""
-
-    part: Literal["budgets"]
-    bits: str
-    refused: str
-
-
-class QcqpRow(PruningCase):
-    """Channels chosen by an integer program: objectives and bound; cycles predicted and simulated."""
-
-    part: Literal["qcqp"]
-    weights: str
-    bits: str
-    kept_macs: int
-    kept_share: float
-    used: int
-    bound_of_budget: int
-    objective: float
-    greedy_objective: float
-    whole_objective: float
-    bound: float
-    gap: float
-    seconds: float
-    dense_cycles_predicted: int
-    cycles_predicted: int | None
-    dense_cycles: NotRequired[int]
-    cycles: NotRequired[int]
-    channels: str
-
-
-class QuantizationRow(Measured, MaybeCosts):
-    """A network trained with a method; what its accelerator takes is known of the first seed."""
-
-    data: str
-    model: str
-    method: str
-    variant: str
-    weight_bits: int
-    act_bits: int
-    seed: int
-    epochs: int
-    float_epochs: int
-    float_top1: float
-    top1: float
-    precision: NotRequired[str]
-    weight_sparsity: float
-    seconds: float
-    device: str
-
-
-class NoiseRow(Measured):
-    """Accuracy under noise, in steps of the quantizers: mean and deviation over its seeds."""
-
-    data: str
-    model: str
-    method: str
-    weight_bits: int
-    act_bits: int
-    epochs: int
-    trained_noise: float
-    noise: float
-    seeds: int
-    top1: float
-    deviation: float
-
-
-class StepTimeRow(Measured):
-    """Milliseconds of processor time of a training step, and over other steps of the same run."""
-
-    model: str
-    data: str
-    batch: int
-    method: str
-    bits: int
-    threads: int
-    precision: str
-    ms: float
-    over_brevitas: float
-    over_float32: float
-
-
 class ResidualRow(Measured):
     """A residual block with sums or with quantized operands; ratios are to the latter."""
 
@@ -568,27 +337,7 @@ EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, Reco
 EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", "what", "commit"))
 FUZZ = Results("fuzz", (FuzzRow,), ("first",))
 KILLS = Results("kills", (KillsRow,), ("stage",))
-MAIN_FLOW = Results("main_flow", (MainFlowRow, FloatRunRow), ("name",))
 MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
 MODELS = Results("models", (ModelRow,), ("model",))
-NITI = Results("niti", (NitiRunRow, NitiExportRow), ("name",))
-PRUNING = Results(
-    "pruning",
-    (DstRow, PrunedRow, RefusedRow, QcqpRow),
-    ("part", "data", "model", "method", "budget", "budget_kind", "seed", "epochs", "bits"),
-)
-QUANTIZATION = Results(
-    "quantization",
-    (QuantizationRow,),
-    ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs", "seed"),
-)
-NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise"))
-STEP_TIMES = Results("quantization_steps", (StepTimeRow,), ("model", "data", "method", "precision"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
-
-FILES = (
-    CASES, COST_MODEL, CSIM_SPEED, DEPLOY, EFFICIENTNET, ENGINE, EXPLORER, EXPORT_TIME, FUZZ, KILLS, MAIN_FLOW, MEMORY,
-    MODELS, NITI, PRUNING, QUANTIZATION, NOISE, STEP_TIMES, RESIDUALS, UNIT_LUTS,
-)  # fmt: skip
-"""Every file of ``results/``."""

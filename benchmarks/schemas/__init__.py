@@ -1,0 +1,31 @@
+"""The columns of every results file: what a benchmark records, and what tables and figures read.
+
+Rates of success are from 0 to 1, ``seconds`` are on the clock and ``cpu_seconds`` of all processors unless a column
+says otherwise, ``mb`` are megabytes. ``lut``, ``ff``, ``dsp`` and ``bram18`` are estimates of a whole accelerator.
+"""
+
+from __future__ import annotations
+
+from benchmarks.schemas.tool import (
+    CASES,
+    COST_MODEL,
+    CSIM_SPEED,
+    DEPLOY,
+    EFFICIENTNET,
+    ENGINE,
+    EXPLORER,
+    EXPORT_TIME,
+    FUZZ,
+    KILLS,
+    MEMORY,
+    MODELS,
+    RESIDUALS,
+    UNIT_LUTS,
+)
+from benchmarks.schemas.training import MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION, STEP_TIMES
+
+FILES = (
+    CASES, COST_MODEL, CSIM_SPEED, DEPLOY, EFFICIENTNET, ENGINE, EXPLORER, EXPORT_TIME, FUZZ, KILLS, MAIN_FLOW, MEMORY,
+    MODELS, NITI, PRUNING, QUANTIZATION, NOISE, STEP_TIMES, RESIDUALS, UNIT_LUTS,
+)  # fmt: skip
+"""Every file of ``results/``."""

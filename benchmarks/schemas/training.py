@@ -1,0 +1,223 @@
+"""Columns of what was trained: accuracy by data, method and bits, and what an accelerator takes."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from benchmarks.recorder import Results
+from benchmarks.schemas.base import Costs, MaybeCosts, Measured
+
+
+class FloatRunRow(Measured):
+    """A network trained on real data."""
+
+    name: str
+    data: str
+    model: str
+    weight_bits: int
+    act_bits: int
+    epochs: int
+    float_top1: float | None
+    top1: float
+    train_seconds: float
+
+
+class MainFlowRow(FloatRunRow, Costs):
+    """A network trained, exported and simulated."""
+
+    csim_top1: float | None
+    csim_images: int
+    csim_mismatches: int
+    csim_seconds: float
+    qonnx_code_mismatches: int | None
+    qonnx_top1_agreement: float | None
+    fps: int
+    latency_ms: float
+    bound_fps: int
+    solver: str
+    gap: float | None
+
+
+class NitiRunRow(Measured):
+    """Integer-only training beside float; seconds of processor time and megabytes of a step."""
+
+    name: str
+    data: str
+    model: str
+    width: float
+    variant: str
+    fraction_bits: int
+    seed: int
+    epochs: int
+    batch: int
+    threads: int
+    float_top1: float
+    top1: float
+    frozen_top1: float
+    qonnx_top1: float
+    step_seconds: float
+    float_step_seconds: float
+    step_mb: float
+    float_step_mb: float
+
+
+class NitiExportRow(Measured, Costs):
+    """The accelerator of such a network, and of one trained in float."""
+
+    name: str
+    data: str
+    model: str
+    method: str
+    board: str
+    epochs: int
+    csim_top1: float | None
+    csim_images: int
+    csim_mismatches: int
+    qonnx_code_mismatches: int | None
+    fps: int
+
+
+class PruningCase(Measured):
+    """A pruned network; ``budget`` is a share of MACs, cycles, or dst's alpha, as ``budget_kind`` says."""
+
+    data: str
+    model: str
+    method: str
+    budget: float
+    budget_kind: Literal["macs", "cycles", "alpha"]
+    seed: int
+    epochs: int
+
+
+class DstRow(PruningCase):
+    """Dynamic sparse training: shares kept by layer, accuracy and share after every epoch, and what the paper has."""
+
+    part: Literal["dst"]
+    kept_params: int
+    kept_share: float
+    kept_macs: int
+    float_top1: None
+    top1: float
+    best_top1: float
+    layers: str
+    curve: str
+    published: str | None
+    seconds: int
+
+
+class PrunedRow(PruningCase, Costs):
+    """A network pruned, tuned, quantized and planned."""
+
+    part: Literal["budgets", "combined"]
+    bits: str
+    kept_params: int
+    kept_macs: int
+    kept_share: float
+    budget_error: float | None
+    weight_sparsity: float
+    float_epochs: int
+    float_top1: float
+    precision: NotRequired[str]
+    pruned_top1: float
+    tuned_top1: float
+    top1: float
+    seconds: float
+    fps: float
+
+
+class RefusedRow(PruningCase):
+    """Why a method cannot meet the budget."""
+
+    part: Literal["budgets"]
+    bits: str
+    refused: str
+
+
+class QcqpRow(PruningCase):
+    """Channels chosen by an integer program: objectives and bound; cycles predicted and simulated."""
+
+    part: Literal["qcqp"]
+    weights: str
+    bits: str
+    kept_macs: int
+    kept_share: float
+    used: int
+    bound_of_budget: int
+    objective: float
+    greedy_objective: float
+    whole_objective: float
+    bound: float
+    gap: float
+    seconds: float
+    dense_cycles_predicted: int
+    cycles_predicted: int | None
+    dense_cycles: NotRequired[int]
+    cycles: NotRequired[int]
+    channels: str
+
+
+class QuantizationRow(Measured, MaybeCosts):
+    """A network trained with a method; what its accelerator takes is known of the first seed."""
+
+    data: str
+    model: str
+    method: str
+    variant: str
+    weight_bits: int
+    act_bits: int
+    seed: int
+    epochs: int
+    float_epochs: int
+    float_top1: float
+    top1: float
+    precision: NotRequired[str]
+    weight_sparsity: float
+    seconds: float
+    device: str
+
+
+class NoiseRow(Measured):
+    """Accuracy under noise, in steps of the quantizers: mean and deviation over its seeds."""
+
+    data: str
+    model: str
+    method: str
+    weight_bits: int
+    act_bits: int
+    epochs: int
+    trained_noise: float
+    noise: float
+    seeds: int
+    top1: float
+    deviation: float
+
+
+class StepTimeRow(Measured):
+    """Milliseconds of processor time of a training step, and over other steps of the same run."""
+
+    model: str
+    data: str
+    batch: int
+    method: str
+    bits: int
+    threads: int
+    precision: str
+    ms: float
+    over_brevitas: float
+    over_float32: float
+
+
+MAIN_FLOW = Results("main_flow", (MainFlowRow, FloatRunRow), ("name",))
+NITI = Results("niti", (NitiRunRow, NitiExportRow), ("name",))
+PRUNING = Results(
+    "pruning",
+    (DstRow, PrunedRow, RefusedRow, QcqpRow),
+    ("part", "data", "model", "method", "budget", "budget_kind", "seed", "epochs", "bits"),
+)
+QUANTIZATION = Results(
+    "quantization",
+    (QuantizationRow,),
+    ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs", "seed"),
+)
+NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise"))
+STEP_TIMES = Results("quantization_steps", (StepTimeRow,), ("model", "data", "method", "precision"))

@@ -1,0 +1,256 @@
+"""Tables of trained networks: accuracy, and what their accelerators take."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from statistics import mean, pstdev
+
+from benchmarks.markdown import marked, percent, table
+from benchmarks.recorder import Row
+from benchmarks.schemas import MAIN_FLOW, NITI, PRUNING, QUANTIZATION
+
+NETWORKS = {"lenet5": "LeNet-5", "resnet8": "ResNet-8", "resnet20": "ResNet-20"}
+DATA = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+FLOAT_BITS = 32
+WORDS = {1: "one epoch", 2: "two epochs", 6: "six epochs"}
+COSTS = ("lut", "dsp", "bram18")
+
+
+def main_flow() -> str:
+    """Reference networks, trained, exported and simulated."""
+    head = (
+        "network", "data", "bits", "epochs", "float", "top-1", "C-sim top-1 (images)", "fps", "LUT", "DSP", "BRAM18",
+    )  # fmt: skip
+    return table(head, (
+        (
+            f"`{row['model']}`", row["data"], f"W{row['weight_bits']}A{row['act_bits']}", row["epochs"],
+            percent(row["float_top1"]), percent(row["top1"]), f"{percent(row['csim_top1'])} ({row['csim_images']:,})",
+            *(f"{row[key]:,}" for key in ("fps", *COSTS)),
+        )
+        for row in MAIN_FLOW.rows() if "csim_top1" in row
+    ))  # fmt: skip
+
+
+NITI_NAMES = {
+    "mnist": "LeNet-5 (20-50-500), MNIST",
+    "fashion-mnist": "the same, Fashion-MNIST",
+    "fashion-mnist-16": "Fashion-MNIST, weights added up in 16 bits",
+    "cifar10": "VGG-Small, a quarter of its width, CIFAR-10",
+    "cifar10-16": "the same, weights added up in 16 bits",
+}
+
+
+def niti() -> str:
+    """Integer-only training beside float."""
+    rows = {row["name"]: row for row in NITI.rows()}
+    usual = Counter(rows[name]["epochs"] for name in NITI_NAMES).most_common(1)[0][0]
+    other = {DATA[rows[name]["data"]]: rows[name]["epochs"] for name in NITI_NAMES if rows[name]["epochs"] != usual}
+    besides = "".join(f" ({data}: {epochs})" for data, epochs in other.items())
+    head = (
+        "network, data", f"NITI (2021), {usual} epochs{besides}", "float, same epochs and batch",
+        "with fixed exponents", "a step", "peak memory",
+    )  # fmt: skip
+    return table(head, (
+        (
+            label, percent(row["top1"]), percent(row["float_top1"]), percent(row["frozen_top1"]),
+            f"{1000 * row['step_seconds']:.0f} ms, float {1000 * row['float_step_seconds']:.0f} ms",
+            f"{row['step_mb']:.0f} MiB, float {row['float_step_mb']:.0f} MiB",
+        )
+        for label, row in ((label, rows[name]) for name, label in NITI_NAMES.items())
+    ))  # fmt: skip
+
+
+class Trained:
+    """The rows of one network and one schedule, over the seeds."""
+
+    def __init__(self, data: str, model: str, epochs: int | None = None) -> None:
+        """Of the usual schedule where ``epochs`` are not given."""
+        rows = [row for row in QUANTIZATION.rows() if (row["data"], row["model"]) == (data, model)]
+        usual = Counter(row["epochs"] for row in rows).most_common(1)[0][0]
+        self.name, self.data, self.epochs = NETWORKS[model], DATA[data], epochs or usual
+        self.rows = [row for row in rows if row["epochs"] == self.epochs]
+
+    def of(self, method: str, weight: int, act: int, variant: str = "") -> list[Row]:
+        """Those of a method, the first seed first."""
+        key = (method, weight, act, variant)
+        names = ("method", "weight_bits", "act_bits", "variant")
+        return sorted((r for r in self.rows if tuple(r[n] for n in names) == key), key=lambda row: row["seed"])
+
+    def top1(self, method: str, weight: int, act: int, variant: str = "") -> str:
+        """Mean and deviation over the seeds in percent."""
+        found = [100 * row["top1"] for row in self.of(method, weight, act, variant)]
+        return f"{mean(found):.2f}" + (f" +- {pstdev(found):.2f}" if len(found) > 1 else "")
+
+    @property
+    def real(self) -> str:
+        """That of the float network."""
+        return self.top1("float", FLOAT_BITS, FLOAT_BITS)
+
+
+def _usual() -> list[Trained]:
+    chosen = (("fashion-mnist", "lenet5"), ("mnist", "lenet5"), ("cifar10", "resnet8"), ("cifar10", "resnet20"))
+    return [Trained(*network) for network in chosen]
+
+
+def _board(row: Row) -> str:
+    return ", ".join(f"{row[key]:,.0f}" for key in ("fps", *COSTS))
+
+
+def quantization() -> str:
+    """Methods at four, three and two bits."""
+    methods = {"lsq": "LSQ", "brevitas": "Brevitas' own", "qil": "QIL", "fqconv": "FQ-Conv"}
+    rows = []
+    for network in _usual():
+        seeds = len(network.of("lsq", 4, 4))
+        about = f"{network.name}, {network.data}, {seeds} seed{'s' if seeds > 1 else ''}: {network.real}"
+        for bits in (4, 3, 2):
+            top1 = [network.top1(method, bits, bits) for method in methods]
+            rows.append((about, f"W{bits}A{bits}", *top1, _board(network.of("lsq", bits, bits)[0])))
+            about = ""
+    return table(("top-1 %, in float", "bits", *methods.values(), "on zu3eg: fps, LUT, DSP, BRAM18"), rows)
+
+
+def soft_quantization() -> str:
+    """Two-bit weights beside float activations."""
+    methods = {
+        ("lsq", ""): "LSQ", ("brevitas", ""): "Brevitas' own", ("symog", ""): "SYMOG",
+        ("symog", "proximal"): "SYMOG, proximal", ("sgm", ""): "SGM",
+    }  # fmt: skip
+    return table(("top-1 %, W2A32", *methods.values()), (
+        (f"{network.name}, {network.data}", *(network.top1(m, 2, FLOAT_BITS, v) for m, v in methods))
+        for network in _usual()
+    ))  # fmt: skip
+
+
+def fqconv() -> str:
+    """FQ-Conv in longer schedules and in variants, below its float network."""
+    cases = (
+        ("resnet8", None, ""), ("resnet8", None, "wide ends"), ("resnet8", None, "distilled"), ("resnet8", 6, ""),
+        ("resnet20", None, ""), ("resnet20", None, "wide ends"),
+    )  # fmt: skip
+    rows = []
+    for model, epochs, variant in cases:
+        network = Trained("cifar10", model, epochs)
+        (real,) = network.of("float", FLOAT_BITS, FLOAT_BITS)
+        found = [network.of("fqconv", bits, bits, variant)[0] for bits in (4, 3, 2)]
+        label = f"the same, {variant}" if variant else f"{network.name}, {WORDS[network.epochs]}"
+        below = [f"{100 * row['top1']:.2f} ({100 * (row['top1'] - real['top1']):+.2f})" for row in found]
+        rows.append((label, f"{100 * real['top1']:.2f}", *below, _board(found[-1])))
+    head = ("FQ-Conv, CIFAR-10, 1 seed", "float", "W4A4", "W3A3", "W2A2", "W2A2 on zu3eg: fps, LUT, DSP, BRAM18")
+    return table(head, rows)
+
+
+METHODS = {
+    "hfp": "hfp, reconstructed from its abstract",
+    "transport": "transport",
+    "transport-4": "transport, multiples of four channels",
+    "magnitude": "magnitude",
+    "magnitude-layer": "magnitude, layer by layer",
+    "slimming": "slimming",
+    "hfp-penalty": "hfp without its falling budget",
+    "nrmf": "nrmf (low rank)",
+    "qcqp": "qcqp",
+}
+SHARES = (0.5, 0.3, 0.1)
+
+
+def _pruned(data: str, model: str, left_out: Sequence[str], costs: str) -> str:
+    """Methods by their accuracy at 30 % of the MACs, best ones in bold; what their accelerators take there.
+
+    The rate stands in the head of a column in which it is the same for all, or below the table where it always is.
+    """
+    found = {
+        (row["method"], row["budget"]): row
+        for row in PRUNING.rows()
+        if (row["part"], row["data"], row["model"], row["budget_kind"]) == ("budgets", data, model, "macs")
+    }
+    methods = [method for method in METHODS if method not in left_out and (method, 0.3) in found]
+    methods.sort(key=lambda method: -found[method, 0.3]["top1"])
+    built = {s: [r for m in methods if (r := found.get((m, s))) and "top1" in r] for s in SHARES}
+    rates = {share: sorted({row["fps"] for row in rows}) for share, rows in built.items()}
+    paced = len({fps for share in SHARES for fps in rates[share]}) > 1
+
+    def head(share: float) -> str:
+        return f"{100 * share:.0f} %" + (
+            f" (all at {rates[share][0]:,.0f} fps)" if paced and len(rates[share]) == 1 else ""
+        )
+
+    def text(method: str, share: float) -> str | None:
+        row = found.get((method, share))
+        if row is None or "refused" in row:
+            return row and "refused: " + re.sub(r".*: (rank 1) .*", r"\1 takes more", str(row["refused"]))
+        best = max(row["top1"] for row in built[share])
+        fps = f", {row['fps']:,.0f}" if len(rates[share]) > 1 else ""
+        return marked(f"{100 * row['top1']:.2f} %", bold=row["top1"] == best) + fps
+
+    def taken(method: str) -> str:
+        return ", ".join(f"{found[method, 0.3][key]:,}" for key in costs.lower().split(", "))
+
+    real = percent(found["dense", 1.0]["float_top1"])
+    first = f"{NETWORKS[model]}, {DATA[data]} (float {real}), top-1{', fps' if paced else ''}"
+    return table((first, *map(head, SHARES), f"{costs} at 30 %"), (
+        (METHODS[m], *(text(m, share) for share in SHARES), taken(m)) for m in methods
+    ))  # fmt: skip
+
+
+def pruning_resnet8() -> str:
+    """ResNet-8."""
+    return _pruned("cifar10", "resnet8", (), "LUT, DSP, BRAM18")
+
+
+def pruning_lenet5() -> str:
+    """LeNet-5, whose first window sets the rate of all."""
+    return _pruned("fashion-mnist", "lenet5", ("hfp-penalty", "transport-4"), "LUT, DSP")
+
+
+def dst() -> str:
+    """Dynamic sparse training beside its paper."""
+    names = {"lenet-300-100": "LeNet-300-100", "lenet-5-caffe": "LeNet-5 (20-50-500)"}
+    groups: dict[tuple[str, float], list[Row]] = {}
+    for row in PRUNING.rows():
+        if row["part"] == "dst":
+            groups.setdefault((row["model"], row["budget"]), []).append(row)
+    lines = []
+    for (model, alpha), rows in groups.items():
+        theirs = re.fullmatch(r"(?P<kept>.+?) kept, best (?P<best>.+?) \((?P<where>.+)\)", str(rows[0]["published"]))
+        assert theirs is not None
+        kept, last = ([100 * row[key] for row in rows] for key in ("kept_share", "top1"))
+        unread = " (theirs not read)" if "not read" in theirs["where"] else ""
+        lines.append((
+            f"{names[model]}, alpha {alpha:.0e}{unread}".replace("e-0", "e-"),
+            f"{mean(kept):.2f} +- {pstdev(kept):.2f} %", theirs["kept"], f"{mean(last):.2f} +- {pstdev(last):.2f} %",
+            percent(mean(row["best_top1"] for row in rows)), theirs["best"],
+        ))  # fmt: skip
+    (epochs,) = {row["epochs"] for rows in groups.values() for row in rows}
+    (seeds,) = {len(rows) for rows in groups.values()}
+    head = f"dst on MNIST, {epochs} epochs, {seeds} seeds"
+    return table(
+        (f"{head} (`python -m benchmarks pruning dst`)", "weights kept", "published", "last epoch", "best epoch",
+         "published best"),
+        lines,
+    )  # fmt: skip
+
+
+def qcqp() -> str:
+    """Channels of ResNet-20 as one integer program, by HiGHS."""
+    budgets = {
+        0.5: "half of the MACs",
+        0.3: "30 % of the MACs",
+        65_536: "half of the cycles",
+        32_768: "a quarter of the cycles",
+    }
+    rows = {
+        row["budget"]: row for row in PRUNING.rows() if row["part"] == "qcqp" and row["method"] == "qcqp, highs 120 s"
+    }
+    lines = []
+    for budget, label in budgets.items():
+        row = rows[budget]
+        if row["cycles_predicted"] is not None:
+            label += f": {row['cycles_predicted']:,} predicted, {row['cycles']:,} simulated"
+        gap = float(f"{100 * row['gap']:.2g}")
+        numbers = (f"{row[key]:.2f}" for key in ("objective", "greedy_objective", "bound"))
+        lines.append((label, *numbers, f"{gap:g} %"))
+    head = "channels of ResNet-20 as one program, 120 s (`python -m benchmarks pruning qcqp`, random weights)"
+    return table((head, "objective", "greedy", "bound", "gap"), lines)
