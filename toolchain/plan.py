@@ -55,6 +55,9 @@ class Plan(Record):
     Thresholds, multiply-shifts and forks may be left out: they then have the lanes of what they read. A reshape is
     no unit and needs no entry. ``depths`` are words of the FIFO of every value of the hardware graph; without them each
     stream is as deep as its bound says.
+
+    ``padded`` are channels of values that have fewer: lanes may then divide these. A value is named for all that have
+    the same channels.
     """
 
     version: Literal[1] = 1
@@ -63,6 +66,7 @@ class Plan(Record):
     clock_mhz: Annotated[float, Field(gt=0)]
     input_lanes: PositiveInt
     output_lanes: PositiveInt
+    padded: dict[str, PositiveInt] = Field(default_factory=dict)
     nodes: dict[str, Lanes]
     depths: dict[str, PositiveInt] | None = None
     solver: SolverRecord | None = None
@@ -73,6 +77,8 @@ def plan_text(plan: Plan) -> str:
     table = plan.model_dump()
     nodes = {name: lanes.model_dump(exclude_defaults=True) for name, lanes in plan.nodes.items()}
     del table["nodes"]
+    if not plan.padded:
+        del table["padded"]
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
     return f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n'

@@ -32,20 +32,23 @@ def steps(graph: Graph, plan: Plan) -> Iterator[tuple[Pass, Graph, Graph]]:
 
 
 def small() -> tuple[Graph, Plan]:
-    """Signs that become bits, a residual that is forked, a product that becomes a row convolution, two converters."""
+    """Signs that become bits, a residual that is forked, padding, a row convolution, two converters."""
     b = Builder((4, 4, 2), 8, signed=True)
     x = sign(b, b.matvec(b.input, 4))
     x = b.threshold(b.matvec(b.window(x, pads=(0, 0, 0, 0)), 4), 2)
-    graph = b.graph(b.matvec(b.add(x, b.threshold(b.matvec(x, 4), 2)), 6))
+    x = b.threshold(b.matvec(b.add(x, b.threshold(b.matvec(x, 4), 2)), 3), 2)
+    graph = b.graph(b.matvec(x, 6))
     lanes = {
         "matvec0": Lanes(lanes_in=2, lanes_out=4),
         "window2": Lanes(lanes_in=4, lanes_out=12),
         "matvec3": Lanes(lanes_in=12, lanes_out=4, columns=2),
         "matvec5": Lanes(lanes_in=4, lanes_out=2),
         "add7": Lanes(lanes_in=2, lanes_out=2),
-        "matvec8": Lanes(lanes_in=4, lanes_out=3),
+        "matvec8": Lanes(lanes_in=4, lanes_out=2),
+        "matvec10": Lanes(lanes_in=4, lanes_out=3),
     }
-    return graph, Plan(board="zu3eg", clock_mhz=250.0, input_lanes=2, output_lanes=3, nodes=lanes)
+    padded = {"matvec8_out": 4}
+    return graph, Plan(board="zu3eg", clock_mhz=250.0, input_lanes=2, output_lanes=3, padded=padded, nodes=lanes)
 
 
 @pytest.mark.parametrize("graph", [*GRAPHS, binary_net()], ids=lambda g: g.name)

@@ -39,17 +39,27 @@ GRAPHS = [
 ]
 
 
-def random_plan(graph: Graph, seed: int, cycles: int = 600) -> Plan:
-    """Any legal lanes of at most about ``cycles`` a frame, fitting a board or not."""
+def random_plan(graph: Graph, seed: int, cycles: int = 600, *, padded: bool = False) -> Plan:
+    """Any legal lanes of at most about ``cycles`` a frame, fitting a board or not; some channels may be ``padded``."""
     rng = random.Random(seed)
     lanes: dict[str, Parallelism] = {}
-    for decision in expand(hardware_form(graph)).decisions:
-        quick = [option for option in decision.options if option.cycles <= cycles]
-        lanes |= rng.choice(quick or decision.options[-1:]).lanes
+    decisions = expand(hardware_form(graph)).decisions
+    forms = [{tuple(sorted(option.padded)) for option in decision.options} for decision in decisions]
+    groups = sorted({name for form in forms for names in form for name in names})
+    chosen = {name for name in groups if padded and rng.random() < 0.7}
+    if any(tuple(sorted(chosen & {n for names in form for n in names})) not in form for form in forms):
+        chosen = set(groups)  # of many groups a decision pads all or none
+    counts: dict[str, int] = {}
+    for decision, form in zip(decisions, forms, strict=True):
+        wanted = chosen & {name for names in form for name in names}
+        options = [option for option in decision.options if option.padded.keys() == wanted]
+        quick = [option for option in options if option.cycles <= cycles]
+        option = rng.choice(quick or options[-1:])
+        lanes, counts = lanes | option.lanes, counts | option.padded
     ends = {"input_lanes": lanes.pop(READER).lanes_out, "output_lanes": lanes.pop(WRITER).lanes_in}
     skipped = {node.name for node in graph.nodes if isinstance(node, Reshape)}
     nodes = {name: Lanes(**asdict(p)) for name, p in lanes.items() if name not in skipped}
-    return Plan(board="zu3eg", clock_mhz=250.0, nodes=nodes, **ends)
+    return Plan(board="zu3eg", clock_mhz=250.0, padded=counts, nodes=nodes, **ends)
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.name)

@@ -350,6 +350,19 @@ class FeatureMap:
         return x[..., :channels] - self.facts["zero"]
 
 
+def widened(codes: np.ndarray, size: int) -> np.ndarray:
+    """Codes (frames, size) of `codes` (frames, H, W, C), zeros in the channels that only fill lanes."""
+    frames, height, width, channels = codes.shape
+    extra = size // (height * width) - channels
+    return (np.pad(codes, ((0, 0), (0, 0), (0, 0), (0, extra))) if extra else codes).reshape(frames, -1)
+
+
+def narrowed(stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Codes (frames, *shape) of `stored` (frames, size), without the channels that only fill lanes."""
+    height, width, channels = shape
+    return stored.reshape(len(stored), height, width, -1)[..., :channels]
+
+
 class _Pair(NamedTuple):
     """Views of the words read and written, the address for every pointer register, and the buffers behind them."""
 
@@ -479,7 +492,7 @@ class Accelerator:
             frames = part.stop - part.start
             words = np.asarray(pair.input)[: 2 * frames * self.input.words].reshape(frames, -1)
             given = codes(part)
-            stored = given.reshape(frames, -1) if self.maps[0] is None else self.maps[0].stored(given)
+            stored = widened(given, self.input.size) if self.maps[0] is None else self.maps[0].stored(given)
             self.input.pack(stored, words)
             pair.input.flush()
             if before is not None:
@@ -499,7 +512,7 @@ class Accelerator:
         frames = part.stop - part.start
         words = np.asarray(pair.output)[: 2 * frames * self.output.words].reshape(frames, -1)
         stored = self.output.unpack(words)
-        results[part] = stored.reshape(results[part].shape) if self.maps[1] is None else self.maps[1].codes(stored)
+        results[part] = narrowed(stored, results.shape[1:]) if self.maps[1] is None else self.maps[1].codes(stored)
 
     def _start(self, pair: _Pair, frames: int) -> None:
         offsets, count = self.map["registers"], self.facts["count"]

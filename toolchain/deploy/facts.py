@@ -147,7 +147,7 @@ def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
     given, rule = encoding.input, host_rule(encoding)
     steps, starts, whole = worth_terms(given)
     return {
-        "shape": list(graph.input.shape),
+        "shape": list(graph.given_shape),
         "axes": axes,
         "low": given.low,
         "high": given.high,
@@ -180,7 +180,7 @@ def output_facts(graph: Graph, answer: str) -> dict[str, Any]:
     end = graph.nodes[-1]
     decoding: Decoding | None = graph.decoding if answer == graph.output else None
     return {
-        "shape": list(graph.value(answer).shape),
+        "shape": list(graph.answer_shape if answer == graph.output else graph.value(answer).shape),
         "last": answer != graph.output and isinstance(end, ArgMax) and end.last,
         "scale": None if decoding is None else [float(v) for v in decoding.scale],
         "offset": None if decoding is None else [float(v) for v in decoding.offset],

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as package_files
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from toolchain.flow.streaming import Streaming
 from toolchain.frontend.layout import Layout
 from toolchain.hls_templates.generate import top_name
 from toolchain.hls_templates.render import render
-from toolchain.ir.encode import encode
+from toolchain.ir.encode import answers, encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.memory import spans
@@ -168,12 +169,13 @@ def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str 
 def samples(build: Build, found: Deployable, check: Check) -> bytes:
     """samples.npz: images in the network's axes, the codes that it answers, and the classes where known."""
     given, graph = build.images(check), found.graph
-    count = max(1, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * graph.input.size), len(given.x)))
+    count = max(1, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * prod(graph.given_shape)), len(given.x)))
     chosen = np.linspace(0, len(given.x) - 1, count).astype(int)  # data sets may be sorted by class
     images = given.x[chosen]
     taps = [found.answer]
     codes = [evaluate(graph, encode(graph, images[part]), taps=taps)[found.answer] for part in spans(len(images), 16)]
-    arrays: dict[str, Any] = {"images": Layout(found.axes, graph.input.shape).from_ir(images)}
+    codes = [answers(graph, part) for part in codes] if found.answer == graph.output else codes
+    arrays: dict[str, Any] = {"images": Layout(found.axes, graph.given_shape).from_ir(images)}
     arrays["codes"] = np.concatenate(codes).astype(np.int64)
     if given.y is not None:
         arrays["labels"] = given.y[chosen]

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import combinations
 
-from toolchain.dse.links import joint, stream_fifo
+from toolchain.dse.links import link, stream_fifo
 from toolchain.dse.problem import Decision, Joint, Option, Port, Problem, prune
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
+from toolchain.passes.pad_channels import ChannelGroups, channel_groups, pad_channels
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.resources import Resources, total
-from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams
+from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams, padded_count
 from toolchain.units.limits import MAX_STREAM_BITS
 from toolchain.units.table import options, schedule, unit_cost, unit_of
 from toolchain.units.totals import stream_cycles, writer_cost
@@ -64,58 +66,124 @@ def expand(graph: Graph, *, plain: bool = False) -> Problem:
     Raises:
         UserError: a unit has no legal lanes, or a window stands alone.
     """
-    return _Expansion(graph, plain).problem()
+    return _Expansion(graph, plain, channel_groups(graph)).problem()
+
+
+Padded = tuple[str, ...]
+"""Names of groups of channels that are padded, ascending."""
+
+MOST_APART = 3
+"""Groups of a decision that are padded each by itself; of more, all or none."""
 
 
 @dataclass(frozen=True)
 class _Expansion:
-    """A graph with what the options of every decision ask of it."""
+    """A graph with what its decisions and joints are, each in the versions of the graph that its channels can have."""
 
     graph: Graph
     plain: bool
+    groups: ChannelGroups
+
+    @cached_property
+    def awkward(self) -> dict[str, int]:
+        """More channels for the groups whose own few lanes divide."""
+        free = {name: count for name, count in self.groups.counts.items() if name not in self.groups.fixed}
+        return {name: more for name, count in free.items() if (more := padded_count(count)) > count}
+
+    @cached_property
+    def versions(self) -> dict[Padded, _Version]:
+        return {}
+
+    def version(self, padded: Padded) -> _Version:
+        if padded not in self.versions:
+            counts = {name: self.awkward[name] for name in padded}
+            self.versions[padded] = _Version(pad_channels(self.graph, counts), self.plain, self.groups, counts)
+        return self.versions[padded]
+
+    def paddings(self, names: set[str]) -> list[Padded]:
+        """What can be padded where the values ``names`` are read or written: nothing first."""
+        groups = sorted(self.groups.of(names) & self.awkward.keys())
+        counts = range(len(groups) + 1) if len(groups) <= MOST_APART else (0, len(groups))
+        return [chosen for count in counts for chosen in combinations(groups, count)]
+
+    def problem(self) -> Problem:
+        found, values = chains(self.graph), self.graph.values()
+        homes = {node.name: chain.name for chain in found for node in chain.nodes}
+        producers = self.graph.producers()
+        readers = {name: nodes[0] for name, nodes in self.graph.consumers().items() if nodes}
+        home = {name: homes[producers[name].name] if name in producers else READER for name in values}
+        target = {name: homes[node.name] for name, node in readers.items()} | {self.graph.output: WRITER}
+        cut = {name for name in target if home[name] != target[name]}
+        decisions = (*(self._decision(chain, cut) for chain in found), self._writer())
+        ports = {d.name: d for d in decisions}
+        joints = tuple(self._joint(name, ports[home[name]], ports[target[name]]) for name in values if name in cut)
+        return Problem(decisions, joints)
+
+    def _joint(self, name: str, writer: Decision, reader: Decision) -> Joint:
+        writes, reads = ({o.ports[name] for o in side.options} for side in (writer, reader))
+        links = {
+            (a, b): link(self.version(a.padded).values[name], a, b)
+            for a in writes
+            for b in reads
+            if a.padded == b.padded
+        }
+        return Joint(name, writer.name, reader.name, links)
+
+    def _writer(self) -> Decision:
+        versions = map(self.version, self.paddings({self.graph.output}))
+        return Decision(WRITER, prune([option for version in versions for option in version.writers()]))
+
+    def _decision(self, chain: Chain, cut: set[str]) -> Decision:
+        """The options of ``chain``; values in ``cut`` lead into other decisions."""
+        names = {name for node in chain.nodes for name in (*node.inputs, *(value.name for value in node.outputs))}
+        names |= {self.graph.input.name} if chain.name == READER else set()
+        versions = map(self.version, self.paddings(names))
+        found = [option for version in versions for option in version.options(chain, cut)]
+        if not found:
+            units = ", ".join(f"'{node.name}'" for node in chain.nodes)
+            raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
+        return Decision(chain.name, prune(found))
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The graph with the ``padded`` channels of some groups, and the options of decisions in it."""
+
+    graph: Graph
+    plain: bool
+    groups: ChannelGroups
+    padded: Mapping[str, int]
 
     @cached_property
     def values(self) -> dict[str, Value]:
         return self.graph.values()
 
     @cached_property
+    def nodes(self) -> dict[str, Node]:
+        return {node.name: node for node in self.graph.nodes}
+
+    @cached_property
     def surplus(self) -> dict[tuple[str, int], int]:
         return join_surplus(self.graph)
 
-    def problem(self) -> Problem:
-        found = chains(self.graph)
-        homes = {node.name: chain.name for chain in found for node in chain.nodes}
-        producers = self.graph.producers()
-        readers = {name: nodes[0] for name, nodes in self.graph.consumers().items() if nodes}
-        home = {name: homes[producers[name].name] if name in producers else READER for name in self.values}
-        target = {name: homes[node.name] for name, node in readers.items()} | {self.graph.output: WRITER}
-        cut = {name for name in target if home[name] != target[name]}
-        decisions = (*(self._decision(chain, cut) for chain in found), self._writer())
-        ports = {d.name: d for d in decisions}
-        joints = tuple(self._joint(name, ports[home[name]], ports[target[name]]) for name in self.values if name in cut)
-        return Problem(decisions, joints)
-
-    def _joint(self, name: str, writer: Decision, reader: Decision) -> Joint:
-        writes, reads = ({o.ports[name] for o in side.options} for side in (writer, reader))
-        return joint(self.values[name], writer.name, reader.name, writes, reads)
-
-    def _writer(self) -> Decision:
+    def writers(self) -> Iterator[Option]:
+        """Those of the output writer."""
         value = self.values[self.graph.output]
         end = self.graph.producers().get(value.name)
         flat = end is not None and end.renames
-        found = [
-            Option({WRITER: Parallelism(n, n)}, stream_cycles(value, n), writer_cost(value, n), {value.name: Port(n)})
-            for n in boundary_options(value, flat=flat)
-        ]
-        return Decision(WRITER, prune(found))
+        for n in boundary_options(value, flat=flat):
+            ports = {value.name: self._port(value.name, n)}
+            lanes = {WRITER: Parallelism(n, n)}
+            yield Option(lanes, stream_cycles(value, n), writer_cost(value, n), ports, self.padded)
 
-    def _decision(self, chain: Chain, cut: set[str]) -> Decision:
-        """The options of ``chain``; values in ``cut`` lead into other decisions."""
-        found = [option for form in self._forms(chain) for option in self._options(form, cut)]
-        if not found:
-            units = ", ".join(f"'{node.name}'" for node in chain.nodes)
-            raise UserError(f"no legal lanes for {units}", hint=f"streams are at most {MAX_STREAM_BITS} bits wide")
-        return Decision(chain.name, prune(found))
+    def options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
+        """Those of ``chain``, whose nodes are here those of this version."""
+        for form in self._forms(Chain(chain.name, [self.nodes[node.name] for node in chain.nodes])):
+            yield from self._options(form, cut)
+
+    def _port(self, name: str, lanes: int, pause: int = 0) -> Port:
+        parts = self.groups.parts[name]
+        return Port(lanes, pause, tuple(group for group in self.padded if group in parts))
 
     def _forms(self, chain: Chain) -> list[Chain]:
         """``chain`` as it stands, and with its product as every row convolution that it has."""
@@ -136,24 +204,27 @@ class _Expansion:
                 parts.append(writer_cost(value, words))  # the reader's unit is the writer's mirror image
                 slowest, pauses[value.name] = stream_cycles(value, words), 0
                 if value.name in cut:
-                    ports[value.name] = Port(words)
+                    ports[value.name] = self._port(value.name, words)
             for node in chain.nodes:
                 chosen = lanes[node.name]
                 taken, needed, readings, writing = facts(node, chosen)
                 slowest, parts = max(slowest, taken), [*parts, needed]
                 for i, (name, reading) in enumerate(zip(node.inputs, readings, strict=True)):
                     if name in cut:
-                        ports[name] = Port(chosen.lanes_in, reading + self._waiting(node, i, chosen))
+                        ports[name] = self._port(name, chosen.lanes_in, reading + self._waiting(node, i, chosen))
                     elif not node.renames:
                         parts.append(fifos(name, chosen.lanes_in, pauses[name] + reading))
                 held = pauses.get(node.inputs[0], 0) if node.renames else writing
                 pauses |= {value.name: held for value in node.outputs}
-                ports |= {value.name: Port(chosen.lanes_out, held) for value in node.outputs if value.name in cut}
-            yield Option(lanes, slowest, total(parts), ports)
+                outputs = [value.name for value in node.outputs if value.name in cut]
+                ports |= {name: self._port(name, chosen.lanes_out, held) for name in outputs}
+            yield Option(lanes, slowest, total(parts), ports, self.padded)
 
     def _waiting(self, node: Node, index: int, lanes: Parallelism) -> int:
         """Words that stand in front of a join until its other branch delivers."""
-        return -(-self.surplus.get((node.name, index), 0) // lanes.lanes_in)
+        if len(node.inputs) < 2:
+            return 0
+        return -(-self.surplus[node.name, index] // lanes.lanes_in)
 
     def _assignments(self, chain: Chain, values: Mapping[str, Value]) -> Iterator[dict[str, Parallelism]]:
         """Every legal choice of lanes for the units of ``chain``."""

@@ -117,7 +117,9 @@ class _Search:
             except Infeasible:
                 return None
             first = None
-            plan = plan_of(self.graph, solution.lanes, self.board.name, self.clock_mhz, self.model)
+            plan = plan_of(
+                self.graph, solution.lanes, self.board.name, self.clock_mhz, self.model, padded=solution.padded
+            )
             hardware = to_hardware(self.graph, plan)
             used, slowest = graph_cost(hardware), graph_cycles(hardware)
             if used.fits(self.board.budget) and slowest <= cycles:
@@ -141,7 +143,15 @@ class _Search:
         return found
 
 
-def plan_of(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: float, model: str) -> Plan:
+def plan_of(
+    graph: Graph,
+    lanes: Mapping[str, Parallelism],
+    board: str,
+    clock: float,
+    model: str,
+    *,
+    padded: Mapping[str, int] | None = None,
+) -> Plan:
     """The plan that gives every unit of ``graph`` (forks inserted), the reader and the writer these ``lanes``."""
     units = [node.name for node in graph.nodes if not node.renames]
     return Plan(
@@ -150,6 +160,7 @@ def plan_of(graph: Graph, lanes: Mapping[str, Parallelism], board: str, clock: f
         clock_mhz=clock,
         input_lanes=lanes[READER].lanes_out,
         output_lanes=lanes[WRITER].lanes_in,
+        padded=dict(sorted((padded or {}).items())),
         nodes={name: Lanes(**asdict(lanes[name])) for name in units},
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.dse.problem import Joint, Link, Port
+from toolchain.dse.problem import Link, Port
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
@@ -30,8 +30,3 @@ def link(value: Value, writer: Port, reader: Port) -> Link:
         parts += [stream_fifo(value, lanes, pause + reading), unit_cost(unit, value, pair)]
         lanes, pause, slowest = wanted, writing, max(slowest, timing.cycles)
     return Link(slowest, total((*parts, stream_fifo(value, lanes, pause + reader.pause))))
-
-
-def joint(value: Value, writer: str, reader: str, writes: set[Port], reads: set[Port]) -> Joint:
-    """The stream ``value`` between two decisions whose options have these ports on it."""
-    return Joint(value.name, writer, reader, {(a, b): link(value, a, b) for a in writes for b in reads})

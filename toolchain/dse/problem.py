@@ -13,23 +13,29 @@ from toolchain.resources import Resources, total
 
 @dataclass(frozen=True, order=True)
 class Port:
-    """How an option meets a stream: elements a word, and words that the stream's FIFO has to hold for its pauses."""
+    """How an option meets a stream: elements a word, and words that the stream's FIFO has to hold for its pauses.
+
+    ``padded`` names the stream's groups of channels that the option pads: both ends of a stream pad the same.
+    """
 
     lanes: int
     pause: int = 0
+    padded: tuple[str, ...] = field(default=(), hash=False)  # sets keep the order that they have without it
 
 
 @dataclass(frozen=True)
 class Option:
     """One way to build the units of a decision: their lanes, cycles per frame of the slowest, and what they take.
 
-    ``ports`` has one entry a joint of the decision, by the joint's name.
+    ``ports`` has one entry a joint of the decision, by the joint's name. ``padded`` are the channels of the groups that
+    it pads.
     """
 
     lanes: Mapping[str, Parallelism]
     cycles: int
     resources: Resources
     ports: Mapping[str, Port] = field(default_factory=dict)
+    padded: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

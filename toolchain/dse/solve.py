@@ -37,6 +37,11 @@ class Solution:
         """Lanes of every unit, the reader and the writer included."""
         return {name: lanes for option in self.chosen.values() for name, lanes in option.lanes.items()}
 
+    @property
+    def padded(self) -> dict[str, int]:
+        """Channels of every group that is padded."""
+        return {name: count for option in self.chosen.values() for name, count in option.padded.items()}
+
 
 class Infeasible(UserError):
     """No selection fits. ``cycles`` was asked for (None: any), ``fitting`` is the least that fits (None: none does)."""

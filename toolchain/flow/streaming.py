@@ -54,7 +54,7 @@ class Streaming:
     @property
     def digest(self) -> str:
         """Of the network and the plan; how the plan was found is left out."""
-        facts = self.plan.model_dump(exclude={"solver", "model"})
+        facts = self.plan.model_dump(exclude={"solver", "model"} | (set() if self.plan.padded else {"padded"}))
         return digest_bytes(json.dumps([self.network.digest, facts], sort_keys=True).encode())
 
     @property

@@ -140,7 +140,7 @@ def input_facts(graph: Graph) -> InputFacts:
     rule, standard = host_rule(encoding), encoding.standard
     return InputFacts(
         type=input_text(encoding),
-        shape=graph.input.shape,
+        shape=graph.given_shape,
         scale=tuple(map(float, rule.scale)),
         zero=tuple(map(float, rule.zero)),
         mean=None if standard is None else standard.mean,

@@ -31,10 +31,14 @@ def host_facts(graph: Graph) -> Mapping[str, Any]:
     encoding = _encoding(graph)
     scale, zero = _numbers(encoding)
     rule, pixels = host_rule(encoding), pixel_codes(encoding) if _takes_pixels(encoding) else None
-    height, width, channels = graph.input.shape
+    height, width, channels = graph.given_shape
     return {
         "positions": height * width,
         "channels": channels,
+        "padded": graph.input.shape[2],
+        "answer_positions": graph.answer_shape[0] * graph.answer_shape[1],
+        "answers": graph.answer_shape[2],
+        "answers_padded": graph.value(graph.output).shape[2],
         "given": encoding.input,
         "coded": encoding.coded,
         "unit": float_literal(float(encoding.input.scale[0])),

@@ -126,10 +126,10 @@ def random_inputs(encoding: Encoding, shape: tuple[int, ...], seed: int = 0) -> 
 def random_codes(graph: Graph, frames: int, seed: int = 0) -> Array:
     """Codes (frames, H, W, C) anywhere in what the host sends ``graph``."""
     encoding, rng = _encoding(graph), np.random.default_rng(seed)
-    shape = (frames, *graph.input.shape)
+    shape = (frames, *graph.given_shape)
     if encoding.bipolar and not encoding.signs_as_bits:
-        return 2 * rng.integers(0, 2, shape) - 1
-    return rng.integers(encoding.low, encoding.high + 1, shape)
+        return _padded(graph, 2 * rng.integers(0, 2, shape) - 1)
+    return _padded(graph, rng.integers(encoding.low, encoding.high + 1, shape))
 
 
 def host_values(graph: Graph, images: Array) -> Array:
@@ -153,11 +153,15 @@ def host_values(graph: Graph, images: Array) -> Array:
 def encode(graph: Graph, images: Array) -> Array:
     """Input codes (N, H, W, C) int64 of ``images`` (N, H, W, C): integers of the input's type, or real values.
 
-    Raises UserError when the shape does not fit, or when a value is none of the input's type.
+    Padded channels of the input are zeros. Raises UserError when the shape does not fit, or when a value is none of the
+    input's type.
     """
-    encoding = _encoding(graph)
-    if images.shape[1:] != graph.input.shape:
-        raise UserError(f"images of shape {images.shape[1:]} do not fit the input {graph.input.shape} (H, W, C)")
+    if images.shape[1:] != graph.given_shape:
+        raise UserError(f"images of shape {images.shape[1:]} do not fit the input {graph.given_shape} (H, W, C)")
+    return _padded(graph, _codes(_encoding(graph), images))
+
+
+def _codes(encoding: Encoding, images: Array) -> Array:
     if np.issubdtype(images.dtype, np.integer):
         _check_integers(encoding.input, images)
         return _sent(encoding, _from_integers(encoding, images))
@@ -169,6 +173,10 @@ def encode(graph: Graph, images: Array) -> Array:
     if encoding.quantizer is None and not encoding.input.rounds:
         return _sent(encoding, _integers_of(encoding.input, values))
     return _sent(encoding, host_rule(encoding).codes(values))
+
+
+def _padded(graph: Graph, codes: Array) -> Array:
+    return np.pad(codes, ((0, 0), (0, 0), (0, 0), (0, graph.padded_input))) if graph.padded_input else codes
 
 
 def _encoding(graph: Graph) -> Encoding:
@@ -215,12 +223,18 @@ def _check_integers(given: InputType, integers: Array) -> None:
 
 
 def decode(graph: Graph, codes: Array) -> Array:
-    """Real values (float64) of output ``codes`` (N, H, W, C); the codes themselves behind an argmax."""
+    """Real values (float64) of output ``codes`` (N, H, W, C), padded channels dropped; behind an argmax the codes."""
+    codes = answers(graph, codes)
     if graph.decoding is None:
         return codes
     scale = np.array([float(s) for s in graph.decoding.scale])
     offset = np.array([float(o) for o in graph.decoding.offset])
     return codes * scale + offset
+
+
+def answers(graph: Graph, codes: Array) -> Array:
+    """Output ``codes`` (N, H, W, C) without the padded channels."""
+    return codes[..., : codes.shape[3] - graph.padded_output]
 
 
 def predictions(graph: Graph, codes: Array) -> Array:

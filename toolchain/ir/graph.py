@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from toolchain.ir.names import Names
 from toolchain.ir.ops.node import Node
-from toolchain.ir.types import Decoding, Encoding, Value
+from toolchain.ir.types import Decoding, Encoding, Shape, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,6 +16,9 @@ class Graph:
 
     ``encoding`` tells how the host makes the input codes, ``decoding`` what the output codes mean (None after argmax),
     ``classes`` what the outputs, or the numbers that an argmax gives, are called; empty where nobody has said.
+
+    The last ``padded_input`` channels of the input are zeros that the host adds, the last ``padded_output`` of the
+    output mean nothing and the host drops them; a plan says how many.
     """
 
     name: str
@@ -25,6 +28,20 @@ class Graph:
     encoding: Encoding | None = None
     decoding: Decoding | None = None
     classes: tuple[str, ...] = ()
+    padded_input: int = 0
+    padded_output: int = 0
+
+    @property
+    def given_shape(self) -> Shape:
+        """(H, W, C) of the frames that the host is given."""
+        height, width, channels = self.input.shape
+        return height, width, channels - self.padded_input
+
+    @property
+    def answer_shape(self) -> Shape:
+        """(H, W, C) of the codes that the host keeps."""
+        height, width, channels = self.value(self.output).shape
+        return height, width, channels - self.padded_output
 
     def value(self, name: str) -> Value:
         """The value called ``name``; KeyError when there is none."""

@@ -7,9 +7,10 @@ from toolchain.ir.types import Range
 
 
 def input_range(graph: Graph) -> Range:
-    """Smallest and largest code that the host can send: its encoding's, else those of the type."""
+    """Smallest and largest code that the host can send: its encoding's, else those of the type, and zeros that pad."""
     kind, codes = graph.input.qint, graph.encoding
-    return (kind.min, kind.max) if codes is None else (codes.low, codes.high)
+    low, high = (kind.min, kind.max) if codes is None else (codes.low, codes.high)
+    return (min(low, 0), max(high, 0)) if graph.padded_input else (low, high)
 
 
 def value_ranges(graph: Graph) -> dict[str, Range]:

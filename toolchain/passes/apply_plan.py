@@ -10,6 +10,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
+from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.plan import Lanes, Plan, read_plan
 from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams
@@ -59,7 +60,7 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
     Raises:
         UserError: see ``check``.
     """
-    graph = planned_forms(graph, plan)
+    graph = planned_forms(pad_channels(graph, plan.padded, where=where), plan)
     known = [node.name for node in graph.nodes]
     for name in plan.nodes:
         if name not in known:

@@ -12,6 +12,7 @@ from toolchain.passes.apply_plan import apply_plan, planned_forms
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.minimize_fifos import with_depths
+from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.recode_signs import recode_signs
 from toolchain.passes.size_fifos import size_fifos
 from toolchain.plan import Plan
@@ -42,7 +43,11 @@ def planned(plan: Plan) -> tuple[Pass, ...]:
     def deepen(graph: Graph) -> Graph:
         return size_fifos(graph) if plan.depths is None else with_depths(graph, plan.depths)
 
+    def pad(graph: Graph) -> Graph:
+        return pad_channels(graph, plan.padded)
+
     return (
+        Pass("pad_channels", "before row convolutions and lanes, which are of padded channels", pad),
         Pass("split_row_convs", "before lanes, which are of the unit that is built", lambda g: planned_forms(g, plan)),
         Pass("apply_plan", "before converters, which join lanes that differ", lambda graph: apply_plan(graph, plan)),
         Pass("insert_width_converters", "before depths, which every stream needs", convert),

@@ -15,6 +15,26 @@ def divisors(number: int) -> list[int]:
     return small + [number // d for d in reversed(small) if d * d != number]
 
 
+def padded_count(channels: int) -> int:
+    """The fewest channels from ``channels`` on that many counts of lanes divide: ``channels`` themselves, or more.
+
+    With any lanes they take at most a third more turns than the next multiple of eight.
+    """
+    full = -(-channels // 8) * 8
+    wanted = _turns(full)
+    return next(
+        count
+        for count in range(channels, full + 1)
+        if all(3 * turns <= 4 * most for turns, most in zip(_turns(count, full), wanted, strict=True))
+    )
+
+
+def _turns(channels: int, most: int = 0) -> list[int]:
+    """Turns that 1, 2, ... lanes take for ``channels``, those that do not divide it left out."""
+    lanes = divisors(channels)
+    return [channels // max(n for n in lanes if n <= limit) for limit in range(1, max(channels, most) + 1)]
+
+
 def channel_lanes(x: Value, upstream: Parallelism | None) -> list[int]:
     """Lanes of a unit that treats channel by channel: those in front of it in its chain, or any that divide them."""
     lanes = [upstream.lanes_out] if upstream else divisors(x.shape[2])

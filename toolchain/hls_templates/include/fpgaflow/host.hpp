@@ -142,6 +142,26 @@ void encode_integers(const Integer* integers, std::int64_t* codes) {
     }
 }
 
+// The codes (H, W, Channels) of a frame become (H, W, Padded): zeros in the lanes that no channel fills.
+template <int Positions, int Channels, int Padded>
+void pad_channels(std::int64_t* codes) {
+    for (int position = Positions - 1; position >= 0; position--) {
+        for (int c = Padded - 1; c >= 0; c--) {
+            codes[position * Padded + c] = c < Channels ? codes[position * Channels + c] : 0;
+        }
+    }
+}
+
+// The codes (H, W, Padded) of a frame become (H, W, Channels): the others mean nothing.
+template <int Positions, int Channels, int Padded>
+void drop_padding(std::int64_t* codes) {
+    for (int position = 0; position < Positions; position++) {
+        for (int c = 0; c < Channels; c++) {
+            codes[position * Channels + c] = codes[position * Padded + c];
+        }
+    }
+}
+
 }  // namespace fpgaflow
 
 #endif
