@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toolchain.train.batches import Batches, augmentation, augmented
+from toolchain.train.batches import Augmentation, Batches, augmentation, augmented
 
 _X = torch.arange(10, dtype=torch.uint8).reshape(10, 1, 1, 1)
 _Y = torch.arange(10)
@@ -64,3 +64,20 @@ def test_augmentation_is_a_shift_by_up_to_four_pixels_and_a_mirror_or_one_of_the
         places.add(matches[0][:2])
     assert kinds == mirrors
     assert (len(places) > 1) == shifts and (shifts or places == {(4, 4)})
+
+
+def test_an_alternating_flip_shows_both_sides_of_every_picture_in_two_epochs() -> None:
+    x = torch.arange(40 * 64, dtype=torch.float32).reshape(40, 1, 8, 8)
+    y = torch.arange(40)
+    how = Augmentation(flip=True, alternating=True)
+
+    def epoch(number: int) -> torch.Tensor:
+        batches = Batches(x, y, 20, seed=3, augment=how, epoch=lambda: number)
+        samples, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return samples[labels.argsort()]
+
+    first, second = epoch(0), epoch(1)
+    turned = (first != x).flatten(1).any(1)
+    assert 10 < turned.sum() < 30 and torch.equal(second, first.flip(3))
+    assert torch.equal(epoch(2), first)
+    assert augmentation("alternating") == Augmentation(crop=True, flip=True, alternating=True)

@@ -53,7 +53,8 @@ class DataConfig(Table):
     layout: Literal["NC", "NW", "NCW", "NWC", "NHW", "NCHW", "NHWC"] | None = None  # axes of npy: arrays
     label: str = "label"  # column of csv: and parquet: that holds the classes; the others are features
     size: int | None = Field(default=None, ge=4, le=1024)  # pictures are resized to squares of so many pixels
-    augment: bool | Literal["crop", "flip"] = False  # of pictures: random crop, horizontal flip, or both (true)
+    augment: bool | Literal["crop", "flip", "alternating"] = False  # of pictures: crop, flip; both: true, "alternating"
+    validation: Real = Field(default=0.0, ge=0, lt=1)  # share of the training samples that epochs are judged by instead
     normalize: Literal["unit", "standard"] = "unit"  # p / levels, or less the mean and over the deviation, on the host
     input: InputText | None = None  # type that the host rounds this to, e.g. "int8:0.05"; no quantizer in the network
 
@@ -167,6 +168,7 @@ class TrainConfig(Table):
     schedule: Schedule = "cosine"  # one-cycle: up to lr on a line, then down to 0 on another
     warm_up: Real = Field(default=0.25, gt=0, lt=1)  # share of the steps that one-cycle goes up for
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
+    ema: Real = Field(default=0.0, ge=0, lt=1)  # decay of the weights' average, which is evaluated and kept; 0: none
     whiten: bool = False  # the first convolution begins as the directions in which patches of the images vary most
     evaluate_every: int = Field(default=1, ge=1)  # epochs; the last one is always evaluated
     start_from: str | None = None  # folder of a finished run of the same network whose weights are the first
@@ -370,6 +372,7 @@ def _check_niti(config: RunConfig, where: str) -> None:
         "train.devices": (config.train.devices, 1),
         "train.precision": (config.train.precision, "float32"),
         "model.plain": (config.model.plain, True),
+        "train.ema": (config.train.ema, 0.0),
     }
     if config.data.input is not None:
         raise UserError('data.input does not fit quant.method = "niti"', where=where, hint="it has a format of its own")

@@ -194,9 +194,9 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
         "weight_bits": weight_bits,
         "act_bits": act_bits,
         "weight_sparsity": weight_sparsity(model),
-        "epochs": sum(epochs for _, epochs, _ in done.history),
+        "epochs": sum(stage["epochs"] for stage in done.history),
         "seconds": round(done.seconds, 1),
-        "stages": [{"name": name, "epochs": epochs, "top1": top1} for name, epochs, top1 in done.history],
+        "stages": done.history,
         "warnings": untuned(config),
     }
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")

@@ -13,15 +13,20 @@ _PADDING = 4  # pixels added on each side before the random crop, as usual on CI
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to pictures: a random ``crop`` of the zero-padded one, a ``flip`` left to right of every other."""
+    """What is done to pictures: a random ``crop`` of the zero-padded one, a ``flip`` left to right of every other.
+
+    ``alternating``: which of them are mirrored is drawn once, and changes places with the others after every epoch.
+    """
 
     crop: bool = False
     flip: bool = False
+    alternating: bool = False
 
 
 def augmentation(chosen: bool | str) -> Augmentation:
-    """What ``data.augment`` of a run file asks for: both, one by its name, or nothing."""
-    return Augmentation(chosen in (True, "crop"), chosen in (True, "flip"))
+    """What ``data.augment`` of a run file asks for: both, one by its name, both with alternating flips, or nothing."""
+    alternating = chosen == "alternating"
+    return Augmentation(chosen in (True, "crop") or alternating, chosen in (True, "flip") or alternating, alternating)
 
 
 class Batches:
@@ -66,15 +71,25 @@ class Batches:
         else:
             generator = torch.Generator().manual_seed((self.seed << 24) + self.epoch())
             order = torch.randperm(len(self.x), generator=generator)
+        turned = self._turned() if self.seed is not None and self.augment.alternating else None
         for i in range(len(self)):
             start = (i * ranks + rank) * self.size
             chosen = order[start : start + self.size]
             x = self.x[chosen]
-            yield (x if self.seed is None else augmented(x, generator, self.augment)), self.y[chosen]
+            if self.seed is not None:
+                x = augmented(x, generator, self.augment, None if turned is None else turned[chosen])
+            yield x, self.y[chosen]
+
+    def _turned(self) -> Tensor:
+        """Which pictures (N,) are mirrored in this epoch: those that are not in the next."""
+        assert self.seed is not None
+        first = torch.rand(len(self.x), generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        return first ^ bool(self.epoch() % 2)
 
 
-def augmented(x: Tensor, generator: torch.Generator, how: Augmentation) -> Tensor:
-    """Each picture (B, C, H, W) shifted by up to 4 pixels, zeros moving in, and mirrored with probability one half."""
+def augmented(x: Tensor, generator: torch.Generator, how: Augmentation, turned: Tensor | None = None) -> Tensor:
+    """Each picture (B, C, H, W) shifted by up to 4 pixels, zeros moving in, and mirrored where ``turned`` (B,) says so,
+    or with probability one half."""
     if not how.crop and not how.flip:
         return x
     batch, _, height, width = x.shape
@@ -84,7 +99,7 @@ def augmented(x: Tensor, generator: torch.Generator, how: Augmentation) -> Tenso
         top, left = torch.randint(0, 2 * _PADDING + 1, (2, batch), generator=generator)
         x, rows, columns = torch.nn.functional.pad(x, (_PADDING,) * 4), rows + top[:, None], columns + left[:, None]
     if how.flip:
-        mirrored = torch.rand(batch, generator=generator) < 0.5
+        mirrored = torch.rand(batch, generator=generator) < 0.5 if turned is None else turned
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     images = torch.arange(batch)[:, None, None]
     return x.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

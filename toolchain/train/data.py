@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 DATA_VARIABLE = "FPGAFLOW_DATA"
 _DIGITS_TRAIN, _DIGITS_SEED = 1437, 0
+_HELD_SEED = 1
 _DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 _IDX_NAMES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
               "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}  # fmt: skip
@@ -92,7 +93,8 @@ class Dataset:
     """Training and test samples, channels first, with labels 0..classes-1: pixels in uint8, or numbers in float32.
 
     A pixel p means p / pixel_levels; 0 levels stand for numbers. ``names`` are the classes', () where nothing names
-    them; ``reading`` tells how other files of the kind are read.
+    them; ``reading`` tells how other files of the kind are read. ``held`` are samples and labels that are neither
+    trained on nor tests: what is chosen while training is chosen by them.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Dataset:
     pixel_levels: int
     names: tuple[str, ...] = ()
     reading: Reading = USUAL
+    held: tuple[Samples, Labels] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -114,6 +117,23 @@ class Dataset:
     def real(self) -> bool:
         """Whether the samples are numbers, not pixels."""
         return not self.pixel_levels
+
+    def holding(self, share: float) -> Dataset:
+        """With ``share`` of the training samples held back, the same ones whatever is trained.
+
+        Raises:
+            UserError: these are none, or all.
+        """
+        if not share:
+            return self
+        count = round(share * len(self.train_x))
+        if not 0 < count < len(self.train_x):
+            raise UserError(f"data.validation = {share:g} holds back {count} of {len(self.train_x)} training samples")
+        order = np.random.RandomState(_HELD_SEED).permutation(len(self.train_x))
+        held, kept = np.sort(order[:count]), np.sort(order[count:])
+        return replace(
+            self, train_x=self.train_x[kept], train_y=self.train_y[kept], held=(self.train_x[held], self.train_y[held])
+        )
 
 
 def input_map(data: Dataset, normalize: str, given: str | None = None) -> InputMap:
@@ -155,13 +175,14 @@ def load(name: str, *, root: Path | None = None, reading: Reading = USUAL) -> Da
 
 
 def load_for(config: DataConfig) -> Dataset:
-    """The data set of a run file.
+    """The data set of a run file, ``data.validation`` of its training samples held back.
 
     Raises:
-        UserError: as `load`.
+        UserError: as `load` and `Dataset.holding`.
     """
     reading = Reading(config.layout, config.label, size=config.size or 0)
-    return load(config.name, root=Path(config.root) if config.root else None, reading=reading)
+    data = load(config.name, root=Path(config.root) if config.root else None, reading=reading)
+    return data.holding(config.validation)
 
 
 def load_test(name: str, *, root: Path | None = None, reading: Reading = USUAL) -> Part:

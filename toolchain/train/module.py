@@ -71,9 +71,13 @@ class Classifier(L.LightningModule):
         self.methods = nn.ModuleList(methods)
         self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
+        self.held_x, self.held_y = self.test_x, self.test_y  # what the epochs are judged by
+        if data.held is not None:
+            self.held_x, self.held_y = (torch.from_numpy(part) for part in data.held)
         pixels = input_map(data, config.data.normalize, config.data.input)
         if not isinstance(pixels, PixelMap):  # numbers are mapped once, to values that the network reads as they are
             self.train_x, self.test_x = (torch.from_numpy(pixels.apply(x)) for x in (data.train_x, data.test_x))
+            self.held_x = self.test_x if data.held is None else torch.from_numpy(pixels.apply(data.held[0]))
             pixels = PixelMap((Fraction(1),), (Fraction(0),))
         self.pixel_scale: Tensor
         self.pixel_offset: Tensor
@@ -84,6 +88,7 @@ class Classifier(L.LightningModule):
         self.register_buffer("rounded", _rounded(pixels), persistent=False)
         self.float_top1: float | None = None
         self.top1 = math.nan
+        self.observed: dict[str, float] = {}
         self._augment = augmentation(config.data.augment)
         self._seconds_before, self._started = seconds, time.monotonic()
         self._spatial = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
@@ -134,7 +139,9 @@ class Classifier(L.LightningModule):
         update_bn((self._values(pixels.to(device)) for pixels, _ in some), self.model)
 
     def val_dataloader(self) -> Batches:
-        """The test images in order; every process evaluates all of them."""
+        """While it is trained the images that are held back, if any; else the test images. Every process runs all."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            return Batches(self.held_x, self.held_y, _EVALUATION_BATCH)
         return Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
 
     def on_train_epoch_start(self) -> None:
@@ -180,8 +187,11 @@ class Classifier(L.LightningModule):
         self._demand_finite()
 
     def on_train_epoch_end(self) -> None:
-        """Stop before weights that are not finite become the last checkpoint."""
+        """Stop before weights that are not finite become the last checkpoint; note what the methods observe."""
         self._demand_finite()
+        self.observed = {name: v for method in self._methods() for name, v in method.observe(self.model).items()}
+        for name, value in self.observed.items():
+            self.log(name, value)
 
     def _demand_finite(self) -> None:
         for name, parameter in self.model.named_parameters():
@@ -192,7 +202,7 @@ class Classifier(L.LightningModule):
                 )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Accuracy on the test images, logged for each epoch; nothing is selected by it."""
+        """Accuracy on the images of `val_dataloader`, logged for each epoch; nothing is selected by it."""
         correct = (self(batch[0]).argmax(1) == batch[1]).float().mean()
         self.log("top1", correct, on_epoch=True, prog_bar=True, batch_size=len(batch[1]), sync_dist=True)
 
@@ -204,8 +214,14 @@ class Classifier(L.LightningModule):
         if self.trainer.state.fn != TrainerFn.FITTING:  # the finished network
             return
         if self.config.train.float or self.current_epoch < self.config.train.pretrain_epochs:
-            self.float_top1 = self.top1
+            self.float_top1 = self.top1 if self.held_x is self.test_x else self._test_top1()
         log.info("epoch %d of %d: top-1 %.4f", self.current_epoch + 1, self.config.train.epochs, self.top1)
+
+    def _test_top1(self) -> float:
+        """Accuracy on the test images, by hand."""
+        batches = Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
+        correct = sum(int((self(x.to(self.device)).argmax(1).cpu() == y).sum()) for x, y in batches)
+        return round(correct / len(self.test_y), 6)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam or SGD; weight decay on weights only; the rate follows ``rate_factor`` over all steps."""
@@ -243,12 +259,14 @@ class Classifier(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the accuracies and the time with the checkpoint."""
-        checkpoint["fpgaflow"] = {"float_top1": self.float_top1, "top1": self.top1, "seconds": self.seconds}
+        kept = {"float_top1": self.float_top1, "top1": self.top1, "observed": self.observed}
+        checkpoint["fpgaflow"] = {**kept, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
         saved = checkpoint["fpgaflow"]
         self.float_top1, self.top1, self._seconds_before = saved["float_top1"], saved["top1"], saved["seconds"]
+        self.observed = saved.get("observed", {})
 
 
 @torch.no_grad()

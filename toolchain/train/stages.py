@@ -27,6 +27,7 @@ from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
+from toolchain.train.ema import WeightAverage
 from toolchain.train.lines import EpochLines
 from toolchain.train.methods import quant_method, stage_methods
 from toolchain.train.methods.base import Adopting, Context, Method, OwnRate
@@ -81,7 +82,8 @@ class Trained:
         float_top1: accuracy of the float network before any method changed it; None when it was not measured.
         top1: accuracy on the test images.
         seconds: wall-clock time of all stages so far.
-        history: (name, epochs, top1) of each stage so far.
+        history: of each stage so far its ``name``, ``epochs``, ``top1``, ``trained_top1``, the accuracy before its
+            methods' last changes, and what they have ``observed`` after its last epoch.
         plain: the network has no quantizers, not even ones that are off.
     """
 
@@ -90,7 +92,7 @@ class Trained:
     float_top1: float | None
     top1: float
     seconds: float
-    history: list[tuple[str, int, float]]
+    history: list[dict[str, Any]]
     plain: bool = False
 
 
@@ -186,7 +188,7 @@ def run_stages(
         finished = out / "checkpoints" / stage.name / "finished.pt"
         if resume and finished.is_file():
             found = _load(finished, stage, data)
-            if found.history[-1][1] >= stage.config.train.epochs:  # a run may be given more
+            if found.history[-1]["epochs"] >= stage.config.train.epochs:  # a run may be given more
                 done = found
                 continue
         done = _run(stage, done, data, out, given.teacher, resume, callbacks)
@@ -255,13 +257,18 @@ def _run(
         trainer = fitted(module, stage, out, resume, callbacks)
         if stage.pristine and module.float_top1 is not None:
             float_top1 = module.float_top1
+        trained_top1 = module.top1
         edits += [edit for method in reversed(methods) for edit in method.finalize(model)]
         set_quantized(model, stage.quantized)
         if stage.quantized and any(method.moves_weights for method in methods):
             module.renew_batch_norms(trainer.strategy.root_device)
         trainer.validate(module, verbose=False)
     set_memory_format(model.cpu().eval(), torch.contiguous_format)
-    history = [*(before.history if before else []), (stage.name, config.train.epochs, module.top1)]
+    own = {
+        "name": stage.name, "epochs": config.train.epochs, "trained_top1": trained_top1, "top1": module.top1,
+        "observed": module.observed,
+    }  # fmt: skip
+    history = [*(before.history if before else []), own]
     return Trained(model, (before.edits if before else []) + edits, float_top1, module.top1, module.seconds, history)
 
 
@@ -352,6 +359,7 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
     version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a stage and a resume, so that no log is lost
     folder = out / "checkpoints" / stage.name
     checkpoints = ModelCheckpoint(dirpath=folder, filename="epoch-{epoch}", auto_insert_metric_name=False)
+    average = [WeightAverage(train.ema)] if train.ema else []
     devices: Any = train.devices
     return L.Trainer(
         max_epochs=train.epochs,
@@ -359,7 +367,12 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
         devices=devices,
         strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
         logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
-        callbacks=[checkpoints, *([] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]), *callbacks],
+        callbacks=[
+            *average,
+            checkpoints,
+            *([] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]),
+            *callbacks,
+        ],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -44,12 +44,18 @@ class Context:
     folder: Path
     stage: StageConfig | None = None
 
+    @property
+    def steps(self) -> int:
+        """Steps of the optimizer in the stage."""
+        train = self.config.train
+        return train.epochs * max(1, len(self.data.train_x) // train.batch_size)
+
 
 class Method(nn.Module):
     """One method in one stage. Parameters and buffers it holds are trained, checkpointed and resumed with the network.
 
     The order of the hooks: ``restructure`` and ``prepare`` before the optimizer is made, ``start_epoch``, then
-    ``penalty`` and ``after_step`` for every step, ``finalize`` when the stage is over.
+    ``penalty`` and ``after_step`` for every step, ``observe`` after every epoch, ``finalize`` when the stage is over.
 
     Attributes:
         moves_weights: ``finalize`` changes weights so far that the batch norms need statistics of the new ones.
@@ -91,6 +97,10 @@ class Method(nn.Module):
 
     def after_step(self, model: nn.Module, progress: float) -> None:
         """The optimizer has stepped; ``progress`` of the stage in (0, 1] is over."""
+
+    def observe(self, model: nn.Module) -> dict[str, float]:
+        """What is worth watching, by name; logged after every epoch, the last values are kept with the stage."""
+        return {}
 
     def finalize(self, model: nn.Module) -> list[Edit]:
         """Leave the network as it is deployed, free of the method; returns the changes of structure."""
