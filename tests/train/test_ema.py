@@ -92,7 +92,7 @@ def test_images_that_are_held_back_are_neither_trained_on_nor_tests_and_the_same
 
 def test_epochs_are_judged_by_what_is_held_back_and_the_finished_network_by_the_test_images(tmp_path: Path) -> None:
     """Test images whose labels are all wrong show which is which."""
-    config = _config(epochs=4, ema=0.0)
+    config = _config(epochs=4, ema=0.0, batch_size=16)
     config = config.model_copy(update={"data": config.data.model_copy(update={"validation": 0.2})})
     data = load_for(config.data)
     data.test_y[:] = (data.test_y + 1) % 10

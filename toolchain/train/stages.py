@@ -360,6 +360,7 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
     folder = out / "checkpoints" / stage.name
     checkpoints = ModelCheckpoint(dirpath=folder, filename="epoch-{epoch}", auto_insert_metric_name=False)
     average = [WeightAverage(train.ema)] if train.ema else []
+    lines = [] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]
     devices: Any = train.devices
     return L.Trainer(
         max_epochs=train.epochs,
@@ -367,12 +368,7 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
         devices=devices,
         strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
         logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
-        callbacks=[
-            *average,
-            checkpoints,
-            *([] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]),
-            *callbacks,
-        ],
+        callbacks=[*average, checkpoints, *lines, *callbacks],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
