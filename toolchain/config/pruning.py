@@ -68,9 +68,14 @@ class DstConfig(Table):
 
 
 class TransportConfig(_Masked):
-    """Soft masks from optimal transport; ``epsilon`` is the entropy's weight, ``strength`` that of a MAC budget."""
+    """Soft masks from optimal transport; ``strength`` is that of a budget of filters in the loss.
 
-    epsilon: Strength = Field(default=1.0, gt=0)
+    ``epsilon`` is the entropy's weight; None takes the stage's steps over 23,000, so that the last temperature is the
+    paper's. With ``scope`` "network" one plan moves all filters, with "global" one a layer, whose shares are learned.
+    """
+
+    scope: Literal["global", "layer", "network"] = "global"  # type: ignore[assignment]
+    epsilon: Strength | None = Field(default=None, gt=0)
     strength: Strength = Field(default=1.0, gt=0)
 
 

@@ -1,8 +1,13 @@
-"""Differentiable Transportation Pruning (Li et al., ICCV 2023): soft masks of an exact sum that harden with time."""
+"""Differentiable Transportation Pruning (Li et al., ICCV 2023): soft masks of an exact sum that harden with time.
+
+Source: the paper; its authors have published no code.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +16,8 @@ from torch.nn.utils import parametrize
 
 from toolchain.config.pruning import TransportConfig
 from toolchain.errors import UserError
-from toolchain.train.budgets import Budget, Size, keep_by_score, shrink, top_indices
+from toolchain.train.budgets import Budget, Size, keep_uniformly, shrink, top_indices
+from toolchain.train.counts import nearest_counts
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import Gates, undotted
 from toolchain.train.methods.magnitude import filter_norms
@@ -20,12 +26,24 @@ from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit
 
+log = logging.getLogger(__name__)
+
+_PAPER_STEPS = 23_000  # of the paper's runs with an epsilon of 1: 120 epochs of CIFAR in batches of 256
+_SOFT = 0.01  # mean squared distance of soft masks from hard ones above which a removal is felt
+_SMALLEST_SLOPE = 1e-6  # where all masks are hard, nothing follows
+_FAR = 40.0  # odds at which a mask is hard
+_HALVINGS = 60
+_ALL = "all"
+
 
 class Transport(nn.Module):
-    """The plan that moves n units of mass 1/n to "pruned" and "kept", one proximal Sinkhorn step a mini-batch.
+    """The plan that moves n units of mass 1/n to "pruned" and "kept", one proximal step a mini-batch.
 
     The cost of keeping a unit of score s is (s - 1)^2, of pruning it s^2. Each step starts from the plan before, so the
-    temperature falls as 1 / steps without a schedule. Only the step itself is differentiated.
+    temperature falls as 1 / steps without a schedule. With two columns a plan is the odds of each unit and one shift c
+    for all: the mask is ``sigmoid(odds + c)``, and each step adds ``(2 s - 1) / epsilon`` to the odds. The paper takes
+    one sweep of Sinkhorn's for c, which then lags: cold masks are off by a factor when the share moves. Here c is the
+    root of ``sum(mask) = kept`` and is differentiated as such. Only the step itself is differentiated.
 
     Args:
         units: n.
@@ -35,30 +53,39 @@ class Transport(nn.Module):
     def __init__(self, units: int, epsilon: float) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.log_plan: Tensor
-        self.potential: Tensor
-        self.register_buffer("log_plan", torch.full((units, 2), -math.log(units)))
-        self.register_buffer("potential", torch.ones(2))
+        self.odds: Tensor  # without the shift
+        self.shift: Tensor
+        self.register_buffer("odds", torch.zeros(units, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros((), dtype=torch.float64))
 
     def step(self, scores: Tensor, kept: Tensor | float) -> Tensor:
-        """The soft mask (n,) after one step for ``scores`` (n,); its sum is ``kept``, in (0, n), to rounding."""
-        count, epsilon = scores.numel(), self.epsilon
-        share = torch.as_tensor(kept, dtype=scores.dtype, device=scores.device) / count
-        target = torch.log(torch.stack([1 - share, share]).clamp_min(torch.finfo(scores.dtype).tiny))
-        cost = torch.stack([scores.square(), (scores - 1).square()], dim=1)
-        kernel = self.log_plan - cost / epsilon
-        rows = -math.log(count) - torch.logsumexp(kernel + self.potential / epsilon, dim=1, keepdim=True)
-        columns = target - torch.logsumexp(kernel + rows, dim=0)
-        plan = kernel + rows + columns
+        """The soft mask (n,) in 0..1 after one step for ``scores`` (n,); its sum is ``kept``, in (0, n)."""
+        odds = self.odds + (2 * scores.double() - 1) / self.epsilon
+        total = torch.as_tensor(kept, dtype=odds.dtype, device=odds.device)
+        shift = _shift(odds.detach(), float(total))
+        with torch.no_grad():
+            mask = torch.sigmoid(odds + shift)
+            slope = (mask * (1 - mask)).sum().clamp_min(_SMALLEST_SLOPE)
+        away = torch.sigmoid(odds + shift).sum() - total  # zero; its gradient makes the shift follow odds and total
         if self.training:
             with torch.no_grad():
-                self.log_plan.copy_(plan)
-                self.potential.copy_(columns * epsilon)
-        return count * plan[:, 1].exp()
+                self.odds.copy_(odds - odds.mean())
+                self.shift.copy_(shift + odds.mean())
+        return torch.sigmoid(odds + shift - (away - away.detach()) / slope).to(scores.dtype)
 
     def mask(self) -> Tensor:
         """The soft mask of the last step."""
-        return self.log_plan.shape[0] * self.log_plan[:, 1].exp()
+        return torch.sigmoid(self.odds + self.shift).float()
+
+
+def _shift(odds: Tensor, total: float) -> Tensor:
+    """c with ``sum(sigmoid(odds + c)) = total``, by bisection."""
+    low, high = -odds.max() - _FAR, -odds.min() + _FAR
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        more = torch.sigmoid(odds + middle).sum() < total
+        low, high = torch.where(more, middle, low), torch.where(more, high, middle)
+    return (low + high) / 2
 
 
 class _Weights(nn.Module):
@@ -78,9 +105,10 @@ class TransportPruning(Method):
 
     The paper multiplies the filter; with a batch norm behind it that would be normalised away. With granularity
     "weight" the scores are the weights' magnitudes. A MAC or parameter budget of filters trains one kept share a group,
-    ``sigmoid(theta)``, with the squared miss of the budget in the loss (appendix A.9); scope "layer" keeps the same
-    share of every group. When the stage ends the budget is met exactly: the largest masks stay, hard. Validation runs
-    with those hard masks.
+    ``sigmoid(theta)``, with the squared miss of the budget in the loss (appendix A.9); scope "network" trains one share
+    of a single plan over all filters, whose masks then say how many each layer keeps; scope "layer" keeps the same
+    share of every group. When the stage ends the budget is met: the largest masks stay, hard, in counts as near to the
+    shares as the budget allows. Validation runs with those hard masks.
     """
 
     removes_at_end = True
@@ -93,8 +121,10 @@ class TransportPruning(Method):
         self.thetas = nn.ParameterDict()
         self.structure: Structure
         self.budget = Budget()
+        self.epsilon = 1.0
         self.gates: Gates | None = None
         self.masked: dict[str, nn.Module] = {}
+        self._hard: dict[str, Tensor] | None = None  # masks of an evaluation, until the next step
         self._handles: list[Any] = []
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
@@ -109,28 +139,18 @@ class TransportPruning(Method):
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Scores from the norms of the filters, plans that prefer nothing, and a step before every training batch."""
         config = self.config
+        self.epsilon = config.epsilon or context.steps / _PAPER_STEPS
         if config.granularity == "weight":
             self._prepare_weights(model)
         else:
-            self.structure = structure_of(model, context.data.shape)
-            self.budget = Budget.of(self.structure, config)
-            self.gates = Gates(model, self.structure)
-            start = _share_within(self.structure, self.budget)
-            for group in self.structure.free:
-                key = undotted(group.name)
-                self.scores[key] = nn.Parameter(filter_norms(model, self.structure, group))
-                self.plans[key] = Transport(group.size, config.epsilon)
-                logit = math.log(start / (1 - start))
-                self.thetas[key] = nn.Parameter(torch.tensor(logit), requires_grad=config.scope == "global")
+            self._prepare_filters(model, context)
         self._handles = [model.register_forward_pre_hook(self._before_forward)]
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """The squared miss of the budgets, as shares of the whole network."""
         if self.gates is None or self.config.scope == "layer":
             return None
-        counts: dict[str, Any] = dict(self.structure.counts)
-        for group in self.structure.free:
-            counts[group.name] = torch.sigmoid(self.thetas[undotted(group.name)]) * group.size
+        counts: dict[str, Any] = self.structure.counts | self._soft_counts()
         full, miss = self.structure.counts, torch.zeros(())
         for kind, limit in (("macs", self.budget.macs), ("params", self.budget.params)):
             if limit is not None:
@@ -140,85 +160,126 @@ class TransportPruning(Method):
                 miss = miss + (over.clamp_min(0) if both else over).square()
         return self.config.strength * miss
 
+    @torch.no_grad()
+    def observe(self, model: nn.Module) -> dict[str, float]:
+        """The mean squared distance of the masks from 0 or 1; the paper's falls to 0."""
+        soft = torch.cat([plan.mask() for plan in self._all_plans()])
+        return {"transport_softness": float((soft - soft.round()).square().mean())}
+
     def finalize(self, model: nn.Module) -> list[Edit]:
         """The largest masks stay, as many as the budget says; the rest is removed, or zero for good."""
+        softness = self.observe(model)["transport_softness"]
+        if softness > _SOFT:
+            log.warning(
+                "masks are %.3f from hard ones in the mean square (%.2f is soft): what is removed was still in use; "
+                "lower transport.epsilon, or train the stage longer", softness, _SOFT,
+            )  # fmt: skip
+        masks = self._hard_masks()
         for handle in self._handles:
             handle.remove()
         if self.gates is None:
-            masks = self._hard_weights()
             for layer in self.masked.values():
                 parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
             return keep_masked(model, masks)
-        kept = self._hard_filters()
         self.gates.remove()
-        return shrink(model, self.structure, kept)
+        return shrink(model, self.structure, {name: mask.nonzero().flatten().tolist() for name, mask in masks.items()})
+
+    def _prepare_filters(self, model: nn.Module, context: Context) -> None:
+        self.structure = structure_of(model, context.data.shape)
+        self.budget = Budget.of(self.structure, self.config)
+        self.gates = Gates(model, self.structure)
+        sizes = {group.name: group.size for group in self.structure.free}
+        for group in self.structure.free:
+            self.scores[undotted(group.name)] = nn.Parameter(filter_norms(model, self.structure, group))
+        start = _share_within(self.structure, self.budget)
+        logit, learned = math.log(start / (1 - start)), self.config.scope != "layer"
+        for key, units in {_ALL: sum(sizes.values())}.items() if self._together else sizes.items():
+            self.plans[undotted(key)] = Transport(units, self.epsilon)
+            self.thetas[undotted(key)] = nn.Parameter(torch.tensor(logit), requires_grad=learned)
 
     def _prepare_weights(self, model: nn.Module) -> None:
         self.masked = dict(named_weighted_layers(model))
         sizes = {name: layer.weight.numel() for name, layer in self.masked.items()}  # type: ignore[operator,union-attr]
-        uniform = self.config.scope == "layer"
-        for key, units in sizes.items() if uniform else [("all", sum(sizes.values()))]:
-            self.plans[undotted(key)] = Transport(units, self.config.epsilon)
+        for key, units in [(_ALL, sum(sizes.values()))] if self._together else sizes.items():
+            self.plans[undotted(key)] = Transport(units, self.epsilon)
         for layer in self.masked.values():
             parametrize.register_parametrization(layer, "weight", _Weights())
 
     def _before_forward(self, model: nn.Module, _: Any) -> None:
         """In training one step of every plan; in evaluation the masks that the stage would end with."""
+        masks = self._step() if model.training else self._hard_masks()
+        if self.gates is not None:
+            self.gates.factors = {name: mask.to(self.scores[undotted(name)].dtype) for name, mask in masks.items()}
+            return
+        for name, layer in self.masked.items():
+            layer.parametrizations.weight[-1].mask = masks[name]  # type: ignore[index,union-attr]
+
+    @property
+    def _together(self) -> bool:
+        """Whether one plan moves everything."""
+        return self.config.scope == "network" or (self.gates is None and self.config.scope == "global")
+
+    def _units(self) -> dict[str, Tensor]:
+        """The scores by group, or the magnitudes of the weights by layer."""
+        if self.gates is not None:
+            return {group.name: self.scores[undotted(group.name)] for group in self.structure.free}
+        return {name: _raw(layer).abs() for name, layer in self.masked.items()}
+
+    def _step(self) -> dict[str, Tensor]:
+        """The soft masks after one step of every plan."""
+        self._hard, units = None, self._units()
+        if self._together:
+            flat = torch.cat([scores.flatten() for scores in units.values()])
+            return _parted(self._plan(_ALL).step(flat, self._kept(_ALL, flat.numel())), units)
+        return {
+            name: self._plan(undotted(name))
+            .step(scores.flatten(), self._kept(undotted(name), scores.numel()))
+            .reshape(scores.shape)
+            for name, scores in units.items()
+        }
+
+    def _kept(self, key: str, units: int) -> Tensor | float:
+        """How many units of a plan are kept."""
         if self.gates is None:
-            masks = self._soft_weights() if model.training else self._hard_weights()
-            for name, layer in self.masked.items():
-                layer.parametrizations.weight[-1].mask = masks[name]  # type: ignore[index,union-attr]
-            return
-        if not model.training:
-            kept = self._hard_filters()
-            for group in self.structure.free:
-                hard = torch.zeros_like(self.scores[undotted(group.name)])
-                hard[kept[group.name]] = 1.0
-                self.gates.factors[group.name] = hard
-            return
-        for group in self.structure.free:
-            key = undotted(group.name)
-            share = torch.sigmoid(self.thetas[key]).clamp(1 / group.size, 1 - 1e-6)
-            self.gates.factors[group.name] = self._plan(key).step(self.scores[key], share * group.size)
+            return self._count(units)
+        return torch.sigmoid(self.thetas[key]).clamp(1 / units, 1 - 1e-6) * units
 
-    def _hard_filters(self) -> dict[str, list[int]]:
-        """The channels of largest mask, as many a group as its share says, then to the budget."""
-        ranked = {}
-        for group in self.structure.free:
-            key = undotted(group.name)
-            mask = self._plan(key).mask().detach().cpu()
-            wanted = max(1, round(float(torch.sigmoid(self.thetas[key].detach())) * group.size))
-            ranked[group.name] = mask.clamp(0, 1)
-            ranked[group.name][top_indices(mask, wanted)] += 1.0  # what the group's share keeps goes last
-        return keep_by_score(self.structure, ranked, self.budget)
-
-    def _soft_weights(self) -> dict[str, Tensor]:
-        assert self.config.params is not None
-        raw = {name: _raw(layer).abs() for name, layer in self.masked.items()}
-        if self.config.scope == "layer":
-            steps = {
-                name: self._plan(undotted(name)).step(x.flatten(), self._count(x.numel())) for name, x in raw.items()
-            }
-            return {name: mask.reshape(raw[name].shape) for name, mask in steps.items()}
-        flat = torch.cat([x.flatten() for x in raw.values()])
-        mask = self._plan("all").step(flat, self._count(flat.numel()))
-        parts = mask.split([x.numel() for x in raw.values()])
-        return {name: part.reshape(x.shape) for part, (name, x) in zip(parts, raw.items(), strict=True)}
+    def _soft_counts(self) -> dict[str, Any]:
+        """Channels of every group by the shares, or by the sums of its masks under one plan; differentiable."""
+        assert self.gates is not None
+        if self._together:
+            return {group.name: self.gates.factors[group.name].sum() for group in self.structure.free}
+        shares = {group.name: torch.sigmoid(self.thetas[undotted(group.name)]) for group in self.structure.free}
+        return {group.name: shares[group.name] * group.size for group in self.structure.free}
 
     @torch.no_grad()
-    def _hard_weights(self) -> dict[str, Tensor]:
-        raw = {name: _raw(layer) for name, layer in self.masked.items()}
-        hard: dict[str, Tensor] = {}
-        for key, plan in self.plans.items():
-            assert isinstance(plan, Transport)
-            soft = plan.mask()
-            kept = torch.zeros(soft.numel(), dtype=torch.bool, device=soft.device)
-            kept[top_indices(soft, self._count(soft.numel()))] = True
-            hard[key] = kept
+    def _hard_masks(self) -> dict[str, Tensor]:
+        """True for what the stage would keep if it ended now."""
+        if self._hard is None:
+            self._hard = self._hard_weights() if self.gates is None else self._hard_filters()
+        return self._hard
+
+    def _hard_filters(self) -> dict[str, Tensor]:
+        units = self._units()
+        if self._together:
+            soft = _parted(self._plan(_ALL).mask(), units)
+            wanted = {name: float(mask.sum()) for name, mask in soft.items()}
+        else:
+            soft = {name: self._plan(undotted(name)).mask() for name in units}
+            wanted = {name: float(torch.sigmoid(self.thetas[undotted(name)])) * len(x) for name, x in units.items()}
         if self.config.scope == "layer":
-            return {name: hard[undotted(name)].reshape(x.shape) for name, x in raw.items()}
-        parts = hard["all"].split([x.numel() for x in raw.values()])
-        return {name: part.reshape(x.shape) for part, (name, x) in zip(parts, raw.items(), strict=True)}
+            kept = keep_uniformly(self.structure, soft, self.budget)
+            return {name: _chosen(mask, kept[name]) for name, mask in soft.items()}
+        counts = nearest_counts(self.structure, wanted, self.budget)
+        return {name: _chosen(mask, top_indices(mask, counts[name])) for name, mask in soft.items()}
+
+    def _hard_weights(self) -> dict[str, Tensor]:
+        units = self._units()
+        hard = {key: _chosen(plan.mask(), top_indices(plan.mask(), self._count(plan.mask().numel())))
+                for key, plan in self.plans.items() if isinstance(plan, Transport)}  # fmt: skip
+        if self._together:
+            return _parted(hard[_ALL], units)
+        return {name: hard[undotted(name)].reshape(x.shape) for name, x in units.items()}
 
     def _count(self, units: int) -> int:
         assert self.config.params is not None
@@ -228,6 +289,22 @@ class TransportPruning(Method):
         plan = self.plans[key]
         assert isinstance(plan, Transport)
         return plan
+
+    def _all_plans(self) -> list[Transport]:
+        return [self._plan(key) for key in self.plans]
+
+
+def _parted(flat: Tensor, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A mask over all units as one a group or layer."""
+    parts = flat.split([x.numel() for x in units.values()])
+    return {name: part.reshape(x.shape) for part, (name, x) in zip(parts, units.items(), strict=True)}
+
+
+def _chosen(mask: Tensor, indices: list[int]) -> Tensor:
+    """True at ``indices``, shaped like ``mask``."""
+    chosen = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
+    chosen[indices] = True
+    return chosen.reshape(mask.shape)
 
 
 def _share_within(structure: Structure, budget: Budget) -> float:
