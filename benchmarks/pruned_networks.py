@@ -22,8 +22,8 @@ NETWORKS = {
 }
 """Few on a CPU, where a run on CIFAR-10 takes four minutes."""
 
-COMPARED = {0.3: ("hfp-penalty", "transport-4"), 0.5: ("transport-4",)}
-"""Variants, at these shares only: `hfp` without its ramp, `transport` that leaves a multiple of four channels."""
+COMPARED = {0.3: ("transport-4",), 0.5: ("transport-4",)}
+"""Variants, at these shares only: `transport` that leaves a multiple of four channels."""
 
 METHODS = ("magnitude", "magnitude-layer", "slimming", "transport", "hfp", "qcqp", "nrmf")
 SELECTION_SECONDS = 30.0  # of the solver of `qcqp`
@@ -148,8 +148,6 @@ def _table(run: Pruned) -> dict[str, Any]:
             return {"magnitude": budget | {"scope": "layer"}}
         case "qcqp":
             return {"qcqp": budget | {"seconds": SELECTION_SECONDS}}
-        case "hfp-penalty":
-            return {"hfp": budget | {"ramp": 0.0}}
         case "transport-4":
             return {"transport": budget | {"multiple": 4}}
         case "nrmf":

@@ -80,15 +80,13 @@ class TransportConfig(_Masked):
 
 
 class HfpConfig(_Filters):
-    """Budgets in the loss through gates on the batch norms' scales; a gate closes at ``threshold``.
+    """Gates that descend on the loss and on the prices of both budgets in the first ``allocate`` of the stage.
 
-    In the first ``ramp`` of the stage the smallest scales close besides, to a budget that falls from the whole network
-    to what is asked; 0 leaves the gates to the loss.
+    ``strength`` is how fast a budget that is missed moves the gates; the rest of the stage trains what is left.
     """
 
-    strength: Strength = Field(default=1.0, gt=0)
-    threshold: Strength = Field(default=1e-2, gt=0)
-    ramp: Strength = Field(default=0.5, ge=0, le=1)
+    strength: Strength = Field(default=4.0, gt=0)
+    allocate: Share = Field(default=0.6, gt=0, le=1)
 
 
 SHARED = ("macs", "params", "memory")

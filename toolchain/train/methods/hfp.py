@@ -1,8 +1,8 @@
 """Holistic Filter Pruning (Enderich, Timm, Burgard, WACV 2021), reconstructed from its abstract.
 
-The abstract says: the user gives rates for parameters and multiplications; after each forward pass the current size is
-computed and compared with them; gradient descent allocates the budget over the layers. The paper's body could not be
-read. The gates, their gradient, the form of the penalty and the ramp below are a reconstruction, not the paper's.
+Source: the abstract, which says: the user gives rates for parameters and multiplications; after each forward pass the
+current size is computed and compared with them; gradient descent allocates the budget over the layers. The body could
+not be read. Gates, multipliers and their rates below are a reconstruction, not the paper's.
 """
 
 from __future__ import annotations
@@ -11,36 +11,48 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from toolchain.config.pruning import HfpConfig
-from toolchain.train.budgets import Budget, Size, keep_by_score, shrink
+from toolchain.train.budgets import Budget, Size, shrink, top_indices
+from toolchain.train.counts import nearest_counts
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import Gates, all_scales, undotted
+from toolchain.train.methods.magnitude import filter_norms
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.structure import Edit
 
-_RAMP_STEPS = 32  # times that the gates of the smallest scales are chosen anew while the budget falls
+_TASK = 1.0  # how far a gate goes over the stage when the loss always pulls it like the root mean square of all
+_INTEGRAL = 4.0  # how fast a multiplier grows with the miss of its budget, over that of the direct pull
+_SLOWING = 0.9  # what the gates' rate loses until the allocation ends
+_GOLDEN = 0.618  # gates of two groups should not close in the same step
+_NEAR = 0.2  # a larger miss does not count for it: the direct pull is on its way
+_MEMORY = 0.9  # of the running mean square of the gates' gradients
+
+Force = dict[str, Tensor]
 
 
 class _Open(torch.autograd.Function):
-    """1 where the scale exceeds the threshold and may be open, else 0; the gradient passes straight through."""
+    """1 where the value is above zero, else 0; the gradient passes straight through."""
 
     @staticmethod
-    def forward(ctx: Any, scale: Tensor, threshold: float, allowed: Tensor) -> Tensor:
-        return ((scale > threshold) & allowed).to(scale.dtype)
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return (value > 0).to(value.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0], None, None
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
 
 
 class Hfp(Method):
-    """A gate a channel on the mean |scale| of its batch norms, one for all layers that a residual add joins.
+    """A gate a channel, one for all layers that a residual add joins, closed where its value has fallen to zero.
 
-    The penalty is ``strength`` times the share by which the open channels exceed each budget, so a filter's pull is its
-    price: what it takes in its own layers and in those that read it. It ends when the budgets are met. A short stage
-    ends before scales that start near 1 have come down, hence the ramp; the loss decides who closes.
+    Values begin evenly between 0 and 2 in the order of the batch norms' |scales| times the filters' norms. After each
+    step they descend on two forces: the gradient of the loss to the gate, and the prices of the channel, that is what
+    the network's multiplications and parameters lose without it, each times the multiplier of its budget. A multiplier
+    follows the miss of its budget and its sum, up and down, so that both budgets are reached, not only kept. Forces are
+    scaled by their own size and do not pass through the optimizer: Adam's step is the same whatever the price. When the
+    allocation ends the counts are settled within the budgets, and the rest of the stage trains what is left.
     """
 
     removes_at_end = True
@@ -51,9 +63,15 @@ class Hfp(Method):
         self.structure: Structure
         self.budget: Budget
         self.gates: Gates
-        self.allowed = nn.Module()  # a buffer a group: the channels that the ramp leaves open
-        self.ramp_step: Tensor
-        self.register_buffer("ramp_step", torch.zeros((), dtype=torch.int64))
+        self.values = nn.Module()  # a buffer a group
+        self.steps = 1
+        self.multipliers: Tensor  # of macs, of params
+        self.square: Tensor  # running mean of the squared gradients of the loss
+        self.settled: Tensor
+        self.register_buffer("multipliers", torch.zeros(2))
+        self.register_buffer("square", torch.zeros(()))
+        self.register_buffer("settled", torch.tensor(False))
+        self._leaves: dict[str, Tensor] = {}
         self._handle: Any = None
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
@@ -66,53 +84,101 @@ class Hfp(Method):
         """Gates behind the batch norms, opened or closed before every forward pass."""
         self.structure = structure_of(model, context.data.shape)
         self.budget = Budget.of(self.structure, self.config)
+        self.steps = max(1, round(self.config.allocate * context.steps))
         self.gates = Gates(model, self.structure)
-        for group in self.structure.free:
-            self.allowed.register_buffer(undotted(group.name), torch.ones(group.size, dtype=torch.bool))
-        self._handle = model.register_forward_pre_hook(lambda model, _: self._set_gates(model))
-
-    def penalty(self, model: nn.Module) -> Tensor:
-        """What the open channels exceed the budgets by."""
-        return self.config.strength * excess(self.structure, self.gates.factors, self.budget)
+        for at, (name, scale) in enumerate(all_scales(model, self.structure, "hfp").items()):
+            scores = scale.detach() * filter_norms(model, self.structure, self.structure.groups[name])
+            self.values.register_buffer(undotted(name), _places(scores, _GOLDEN * at % 1))
+        self._handle = model.register_forward_pre_hook(self._set_gates)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """Close the gates of the smallest scales to the budget of the moment."""
-        step = min(_RAMP_STEPS, int(_RAMP_STEPS * progress / self.config.ramp)) if self.config.ramp else 0
-        if step == int(self.ramp_step):
+        """Move the gates; settle the counts when the allocation is over."""
+        if self.settled:
             return
-        self.ramp_step.fill_(step)
-        budget = self.budget.between(Size.of(self.structure), step / _RAMP_STEPS)
-        for name, kept in keep_by_score(self.structure, all_scales(model, self.structure, "hfp"), budget).items():
-            allowed = self._allowed(name)
-            allowed.fill_(False)
-            allowed[kept] = True
+        if progress >= self.config.allocate - 1e-9:
+            self._settle()
+            return
+        task, price = self._task(), self._price()
+        rate = (1 - _SLOWING * progress / self.config.allocate) / self.steps
+        for name, value in self._values().items():
+            value.sub_(rate * (_TASK * task[name] + self.config.strength * price[name]))
+
+    def observe(self, model: nn.Module) -> dict[str, float]:
+        """What the open gates take of each budget: 1 is what was asked for."""
+        with torch.no_grad():
+            return {f"hfp_{kind}_used": 1 + float(miss) for kind, miss in self._misses(self._open()).items()}
 
     def finalize(self, model: nn.Module) -> list[Edit]:
-        """Close gates until both budgets are met, re-admit what fits, and remove the rest."""
+        """Remove what is closed."""
         self._handle.remove()
         self.gates.remove()
-        with torch.no_grad():
-            scales = all_scales(model, self.structure, "hfp")
-            open_first = {name: scale * self._allowed(name) for name, scale in scales.items()}
-            kept = keep_by_score(self.structure, open_first, self.budget)
+        if not self.settled:
+            self._settle()
+        kept = {name: (value > 0).nonzero().flatten().tolist() for name, value in self._values().items()}
         return shrink(model, self.structure, kept)
 
-    def _set_gates(self, model: nn.Module) -> None:
-        for name, scale in all_scales(model, self.structure, "hfp").items():
-            allowed = self._allowed(name)
-            self.gates.factors[name] = _Open.apply(scale, self.config.threshold, allowed)  # type: ignore[no-untyped-call]
+    def _set_gates(self, model: nn.Module, _: Any) -> None:
+        """Open or close the gates; while they move, the loss's gradient to each is kept for the step."""
+        self._leaves = {}
+        for name, value in self._values().items():
+            moving = model.training and not self.settled
+            self._leaves[name] = value.detach().clone().requires_grad_(moving)
+            self.gates.factors[name] = _Open.apply(self._leaves[name])  # type: ignore[no-untyped-call]
 
-    def _allowed(self, group: str) -> Tensor:
-        return self.allowed.get_buffer(undotted(group))
+    def _task(self) -> Force:
+        """The loss's gradients to the gates over the root of their mean square."""
+        leaves = self._leaves.items()
+        found = {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves}
+        if distributed.is_available() and distributed.is_initialized():
+            for gradient in found.values():
+                distributed.all_reduce(gradient)
+        square = torch.cat(list(found.values())).square().mean()
+        self.square.copy_(square if not self.square else _MEMORY * self.square + (1 - _MEMORY) * square)
+        return {name: gradient / self.square.sqrt().clamp_min(1e-30) for name, gradient in found.items()}
+
+    def _price(self) -> Force:
+        """The channels' prices, one on average, times the multipliers of the budgets, which follow the misses."""
+        force = {name: torch.zeros_like(value) for name, value in self._values().items()}
+        counts = self._open()
+        for at, (kind, miss) in enumerate(self._misses(counts).items()):
+            self.multipliers[at] += _INTEGRAL * miss * (miss.abs() < _NEAR) / self.steps
+            mean = sum(float(price.mean()) for price in prices(self.structure, counts, kind).values()) / len(force)
+            for name, price in prices(self.structure, counts, kind).items():
+                force[name] += (miss + self.multipliers[at]) * price / mean
+        return force
+
+    def _misses(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """By how much of itself each budget is exceeded."""
+        limits = {"macs": self.budget.macs, "params": self.budget.params}
+        full: dict[str, Any] = self.structure.counts | dict(counts)
+        return {k: getattr(self.structure, k)(full) / limit - 1 for k, limit in limits.items() if limit is not None}
+
+    def _settle(self) -> None:
+        """Close or open gates until the counts are within the budgets and reach them, the largest values open."""
+        counts = nearest_counts(self.structure, {k: float(count) for k, count in self._open().items()}, self.budget)
+        for name, value in self._values().items():
+            kept = top_indices(value, counts[name])
+            value.fill_(-1.0)
+            value[kept] = 1.0
+        self.settled.fill_(True)
+
+    def _open(self) -> dict[str, Tensor]:
+        return {name: (value > 0).sum().to(value.dtype) for name, value in self._values().items()}
+
+    def _values(self) -> dict[str, Tensor]:
+        return {group.name: self.values.get_buffer(undotted(group.name)) for group in self.structure.free}
 
 
-def excess(structure: Structure, gates: Mapping[str, Tensor], budget: Budget) -> Tensor:
-    """The sum over the budgets of what open gates exceed them by, as shares of the whole network."""
-    counts: dict[str, Any] = structure.counts | {name: gate.sum() for name, gate in gates.items()}
-    total = torch.zeros(())
-    for kind, limit in (("macs", budget.macs), ("params", budget.params)):
-        if limit is not None:
-            whole = getattr(structure, kind)(structure.counts)
-            total = total + torch.relu(getattr(structure, kind)(counts) - limit) / whole
-    return total
+def _places(scores: Tensor, start: float) -> Tensor:
+    """Values of one distance between 0 and 2, in the order of the scores; the first at ``start`` of a distance."""
+    return (scores.argsort().argsort().to(scores.dtype) + start) * 2 / len(scores)
+
+
+def prices(structure: Structure, counts: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """What the network's macs or params lose with one channel less of each group: the gradient to its count."""
+    with torch.enable_grad():
+        leaves = {name: count.detach().clone().requires_grad_() for name, count in counts.items()}
+        size = getattr(structure, kind)(structure.counts | leaves)
+        found = torch.autograd.grad(size, list(leaves.values()))
+    return dict(zip(leaves, found, strict=True))
