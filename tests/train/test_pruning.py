@@ -118,7 +118,7 @@ def test_the_price_of_a_filter_in_hfp_is_the_finite_difference(kind: str) -> Non
         assert found[name].item() == size(structure.counts | counts) - size(fewer)
 
 
-@pytest.mark.parametrize("budgets", [{"macs": 0.5, "params": 0.3}, {"macs": 0.3, "params": 0.5}, {"macs": 0.4}])
+@pytest.mark.parametrize("budgets", [{"macs": 0.5, "params": 0.3}, {"macs": 0.4, "params": 0.45}, {"macs": 0.4}])
 def test_hfps_gates_descend_to_both_budgets_and_what_is_removed_was_closed(budgets: dict[str, float]) -> None:
     """Before any count is settled both sizes are near what is asked; in the end within 2 %, at the same logits."""
     torch.manual_seed(0)
@@ -150,7 +150,8 @@ def test_hfps_gates_descend_to_both_budgets_and_what_is_removed_was_closed(budge
     method.finalize(network)
     torch.testing.assert_close(network(x), before, atol=1e-4, rtol=1e-4)
     left = {"macs": macs(network, data.shape), "params": parameters(network)}
-    assert all(0.98 * share <= left[kind] / whole[kind] <= share for kind, share in budgets.items())
+    shares = {kind: left[kind] / whole[kind] for kind in budgets}
+    assert all(0.98 * share <= shares[kind] <= share for kind, share in budgets.items()), shares
 
 
 def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:
