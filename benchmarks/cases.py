@@ -165,7 +165,7 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
     shape = tuple(max(size, 1) for size in model.layout.onnx_shape(1))[1:]
     drawn = model.layout.to_ir(np.random.default_rng(7).integers(0, 256, (2, *shape), dtype=np.uint8)[:1])
     images = drawn if byte_input(model) else (drawn / np.float32(255)).astype(np.float32)
-    real = decode(graph, evaluate(graph, encode(graph, images))[graph.output])
+    real = decode(graph.answer, evaluate(graph, encode(graph, images))[graph.output])
     values = model.layouts[model.output].from_ir(real).ravel()
     first, total = np.array(expected["first"]), float(expected["sum"])
     size = max(float(np.abs(values).max(initial=0.0)), 1e-30)

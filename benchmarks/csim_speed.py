@@ -145,7 +145,7 @@ def fpgaflow(model: Path, folder: Path, pixels: NDArray[np.uint8], threads: int)
     x = pixels.transpose(0, 2, 3, 1)
 
     def run(with_threads: int) -> NDArray[np.floating]:
-        return decode(graph, csim.run(csim.encode(x), threads=with_threads))
+        return decode(graph.answer, csim.run(csim.encode(x), threads=with_threads))
 
     return [
         Simulator("fpgaflow", "io_stream", "integer", count, compiled, partial(run, count))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
@@ -38,7 +38,8 @@ class Network:
     def graph(self, output: Value) -> Graph:
         """The graph that ends in ``output``."""
         encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
-        return Graph(name=self.name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
+        ends = (Output("out", output.name),)
+        return Graph(name=self.name, input=self.input, nodes=tuple(self.nodes), outputs=ends, encoding=encoding)
 
     def conv(self, x: Value, outputs: int, kernel: int = 1, stride: int = 1, *, signed: bool = False) -> Value:
         """A convolution and its quantizer."""

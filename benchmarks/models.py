@@ -130,7 +130,7 @@ def finn_expected(path: Path, model: ModelFile, integer: Graph) -> int:
     """Of FINN's own four images, how many classes are the expected ones."""
     x, y = (np.load(finn_array(path, name)) for name in ARRAYS)
     codes = evaluate(integer, encode(integer, model.layout.to_ir(x)))[integer.output]
-    return int((predictions(integer, codes) == y).sum())
+    return int((predictions(integer.answer, codes) == y).sum())
 
 
 def top1(integer: Graph, x: np.ndarray, y: np.ndarray, batch: int = 500) -> dict[str, float]:
@@ -138,8 +138,8 @@ def top1(integer: Graph, x: np.ndarray, y: np.ndarray, batch: int = 500) -> dict
     first, last = [], []
     for start in range(0, len(x), batch):
         codes = evaluate(integer, encode(integer, x[start : start + batch]))[integer.output]
-        logits = decode(integer, codes).reshape(len(codes), -1)
-        first.append(predictions(integer, codes))
+        logits = decode(integer.answer, codes).reshape(len(codes), -1)
+        first.append(predictions(integer.answer, codes))
         last.append(logits.shape[1] - 1 - logits[:, ::-1].argmax(axis=1))
     return {
         "top1": float(np.mean(np.concatenate(first) == y)),

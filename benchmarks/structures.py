@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.node import Node
@@ -30,7 +30,8 @@ class Network:
     def graph(self, name: str, output: Value) -> Graph:
         """The graph that ends in ``output``."""
         encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
-        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
+        ends = (Output("out", output.name),)
+        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), outputs=ends, encoding=encoding)
 
     def _append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: Any) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"

@@ -10,6 +10,8 @@
 
 #include <map>
 
+// FPGAFLOW_OUTPUTS(X), given by the compiler's options, is X(NAME) for every output, where NAME is its layout in `host`.
+
 namespace fpgaflow {
 namespace simulation {
 
@@ -42,40 +44,52 @@ namespace simulation = fpgaflow::simulation;
 
 namespace {
 
-// The words that the accelerator answers to those of `frames` frames.
-simulation::Memory answer(const simulation::Memory& in, int frames) {
-    simulation::Memory out(std::size_t(frames) * host::output::words);
+// The words that the accelerator writes, by output.
+struct Answer {
+#define FPGAFLOW_MEMBER(name) simulation::Memory name;
+    FPGAFLOW_OUTPUTS(FPGAFLOW_MEMBER)
+};
+
+// What it answers to the words of `frames` frames.
+Answer answer(const simulation::Memory& in, int frames) {
+    Answer out;
+#define FPGAFLOW_ROOM(name) out.name.resize(std::size_t(frames) * host::name::words);
+    FPGAFLOW_OUTPUTS(FPGAFLOW_ROOM)
 #ifdef FPGAFLOW_BOUNDED
     simulation::Crew crew;
     simulation::crew = &crew;
 #endif
-    FPGAFLOW_TOP(in.data(), out.data(), frames);
+#define FPGAFLOW_POINTER(name) out.name.data(),
+    FPGAFLOW_TOP(in.data(), FPGAFLOW_OUTPUTS(FPGAFLOW_POINTER) frames);
     return out;
 }
 
-void run(const std::int64_t* codes, std::int64_t* results, int frames) {
-    const simulation::Memory out = answer(simulation::pack_frames<host::input>(codes, frames), frames);
-    simulation::unpack_frames<host::output>(out, results, frames);
+void run(const std::int64_t* codes, std::int64_t* const* results, int frames) {
+    const Answer out = answer(simulation::pack_frames<host::input>(codes, frames), frames);
+#define FPGAFLOW_UNPACK(name) simulation::unpack_frames<host::name>(out.name, *results++, frames);
+    FPGAFLOW_OUTPUTS(FPGAFLOW_UNPACK)
 }
 
 }  // namespace
 
-// Runs `frames` frames; adds to `cycles`, one counter a unit. Returns 0, or 1 with the reason in `message`.
-FPGAFLOW_API int fpgaflow_run(const std::int64_t* codes, std::int64_t* results, int frames, std::uint64_t* cycles,
-                              char* message, int message_size) {
+// Runs `frames` frames, `results` has an array an output; adds to `cycles`, one counter a unit. Returns 0, or 1 with the reason in `message`.
+FPGAFLOW_API int fpgaflow_run(const std::int64_t* codes, std::int64_t* const* results, int frames,
+                              std::uint64_t* cycles, char* message, int message_size) {
     simulation::records.clear();
     simulation::cycles = cycles;
     return simulation::guarded([&] { run(codes, results, frames); }, message, message_size);
 }
 
 // Runs `frames` frames of words, pairs of 64 bits, the low half first. Counts and returns as fpgaflow_run does.
-FPGAFLOW_API int fpgaflow_run_words(const std::uint64_t* in, std::uint64_t* out, int frames, std::uint64_t* cycles,
-                                    char* message, int message_size) {
+FPGAFLOW_API int fpgaflow_run_words(const std::uint64_t* in, std::uint64_t* const* out, int frames,
+                                    std::uint64_t* cycles, char* message, int message_size) {
     simulation::records.clear();
     simulation::cycles = cycles;
-    const auto run_words = [&] {
+    const auto run_words = [&, out]() mutable {
         const std::size_t count = std::size_t(frames) * host::input::words;
-        simulation::from_words(answer(simulation::to_words(in, count), frames), out);
+        const Answer found = answer(simulation::to_words(in, count), frames);
+#define FPGAFLOW_FROM_WORDS(name) simulation::from_words(found.name, *out++);
+        FPGAFLOW_OUTPUTS(FPGAFLOW_FROM_WORDS)
     };
     return simulation::guarded(run_words, message, message_size);
 }

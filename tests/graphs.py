@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
@@ -26,10 +26,11 @@ class Builder:
         self.input = Value("x", shape, QInt(bits, signed))
         self.nodes: list[Node] = []
 
-    def graph(self, output: Value, name: str = "net") -> Graph:
-        """The graph that ends in ``output``."""
+    def graph(self, output: Value, name: str = "net", heads: tuple[Value, ...] = ()) -> Graph:
+        """The graph that puts ``output`` out, and the other ``heads`` as head0, head1, ..."""
         encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
-        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), output=output.name, encoding=encoding)
+        ends = (Output("out", output.name), *(Output(f"head{i}", head.name) for i, head in enumerate(heads)))
+        return Graph(name=name, input=self.input, nodes=tuple(self.nodes), outputs=ends, encoding=encoding)
 
     def append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], /, **facts: Any) -> Value:
         """A node of any operation."""

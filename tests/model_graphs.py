@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Quantize, RealAdd, RealConv, RealPool, Relu
@@ -112,7 +112,7 @@ class ModelBuilder:
         return self.add(ArgMax, (x,), (1, 1, 1))
 
     def graph(self) -> Graph:
-        return Graph("net", self.input, tuple(self.nodes), self.nodes[-1].output.name)
+        return Graph("net", self.input, tuple(self.nodes), (Output("out", self.nodes[-1].output.name),))
 
 
 def pixels(graph: Graph, count: int, seed: int = 1) -> np.ndarray:

@@ -80,14 +80,14 @@ class Net:
         """A Gemm with a bias."""
         return self.add("Gemm", x, self.weight(outputs, inputs), self.const(self.rng.normal(0, 1, outputs)), transB=1)
 
-    def save(self, path: Path, output: str, *, index: bool = False) -> Path:
-        """Write the graph with its only output, which holds integers when ``index``."""
+    def save(self, path: Path, output: str, *others: str, index: bool = False) -> Path:
+        """Write the graph with its ``output``, which holds integers when ``index``, and ``others``."""
         kind = TensorProto.INT64 if index else self.output
         graph = helper.make_graph(
             self.nodes,
             "net",
             [helper.make_tensor_value_info("x", self.input, self.shape)],
-            [helper.make_tensor_value_info(output, kind, None)],
+            [helper.make_tensor_value_info(output, kind, None), *map(helper.make_empty_tensor_value_info, others)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
         for tensor, datatype in self.datatypes.items():

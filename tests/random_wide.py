@@ -177,4 +177,17 @@ def random_wide(path: Path, seed: int) -> Path:
         net.codes_out()
     if net.chance(0.4):
         net.rename()
-    return net.net.save(path, net.x)
+    return net.net.save(path, net.x, *heads(net, seed))
+
+
+def heads(net: WideNet, seed: int) -> list[str]:
+    """In a third of the networks one to three tensors more that are put out; drawn apart, so that layers stay."""
+    rng = np.random.default_rng((seed, 1))
+    depend = {"x"}
+    for node in net.net.nodes:
+        if depend.intersection(node.input):
+            depend.update(node.output)
+    inner = sorted(depend - {"x", net.x})
+    if not inner or rng.random() > 1 / 3:
+        return []
+    return [str(name) for name in rng.choice(inner, min(len(inner), int(rng.integers(1, 4))), replace=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,7 +55,7 @@ class Plan(Record):
 
     Thresholds, multiply-shifts and forks may be left out: they then have the lanes of what they read. A reshape is
     no unit and needs no entry. ``depths`` are words of the FIFO of every value of the hardware graph; without them each
-    stream is as deep as its bound says.
+    stream is as deep as its bound says. ``output_lanes`` are of every output, or of each by its name.
 
     ``padded`` are channels of values that have fewer: lanes may then divide these. A value is named for all that have
     the same channels.
@@ -65,11 +66,24 @@ class Plan(Record):
     board: str
     clock_mhz: Annotated[float, Field(gt=0)]
     input_lanes: PositiveInt
-    output_lanes: PositiveInt
+    output_lanes: PositiveInt | dict[str, PositiveInt]
     padded: dict[str, PositiveInt] = Field(default_factory=dict)
     nodes: dict[str, Lanes]
     depths: dict[str, PositiveInt] | None = None
     solver: SolverRecord | None = None
+
+    def lanes_of_outputs(self, names: Sequence[str], *, where: str = "plan") -> list[int]:
+        """Lanes of the outputs called ``names``.
+
+        Raises:
+            UserError: ``output_lanes`` tells other outputs than these.
+        """
+        given = self.output_lanes
+        if isinstance(given, int):
+            return [given] * len(names)
+        if given.keys() != set(names):
+            raise UserError("output_lanes are of other outputs", where=where, hint=f"name {', '.join(names)}")
+        return [given[name] for name in names]
 
 
 def plan_text(plan: Plan) -> str:

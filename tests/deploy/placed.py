@@ -23,7 +23,7 @@ from toolchain.engine.generate import TOP
 from toolchain.engine.generate import generate as generate_engine
 from toolchain.engine.tables import Program
 from toolchain.hls_templates.generate import generate, top_name
-from toolchain.ir.encode import encode, random_inputs
+from toolchain.ir.encode import answers, encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.simulate.csim import CSim, build
@@ -85,9 +85,11 @@ def _placed(graph: Graph, home: Path, facts: dict[str, Any], run: Hardware, csim
     (home / f"{facts['design']}.bit").write_bytes(bitstream(facts["design"]))
     (home / f"{facts['design']}.hwh").write_text(hardware_handoff(facts), encoding="utf-8")
     assert graph.encoding is not None
-    images = random_inputs(graph.encoding, (5, *graph.input.shape))
-    codes = evaluate(graph, encode(graph, images))[graph.output]
-    np.savez(home / "samples.npz", images=images, codes=codes)
+    images = random_inputs(graph.encoding, (5, *graph.given_shape))
+    found = evaluate(graph, encode(graph, images))
+    told = zip(facts["outputs"], graph.outputs, strict=True)
+    codes = {entry["samples"]: answers(output, found[output.value]) for entry, output in told}
+    np.savez(home / "samples.npz", images=images, **codes)  # type: ignore[arg-type]
     driver = load_driver(home / "accelerator.py")
     return Placed(graph, home, facts, driver, Board(run, facts["registers"], facts["base"]), csim)
 

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,10 @@ from toolchain.deploy import driver as shipped
 from toolchain.deploy import mock
 from toolchain.deploy.mock import hardware_handoff, installed
 from toolchain.dse.explore import explore
-from toolchain.ir.encode import encode, predictions, random_inputs
+from toolchain.ir.encode import answers, encode, predictions, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import Decoding
 from toolchain.passes.pipeline import to_hardware
 
 
@@ -64,7 +67,7 @@ def test_answers_are_the_integer_networks(name: str, batch: int, tmp_path: Path)
     expected = evaluate(graph, encode(graph, images))[graph.output]
     with installed(placed.board), placed.network(batch) as network:
         np.testing.assert_array_equal(network.predict_codes(images), expected)
-        np.testing.assert_array_equal(network.predict(images), predictions(graph, expected))
+        np.testing.assert_array_equal(network.predict(images), predictions(graph.answer, expected))
         np.testing.assert_array_equal(network.predict_codes(images[0]), expected[:1])
         assert network.predict_codes(images[:0]).shape == (0, *expected.shape[1:])
         assert network.validate() == {"images": 5, "codes": 5 * expected[0].size, "wrong_codes": 0, "top1": None}
@@ -122,8 +125,9 @@ def run(registers, memory):
     frames, message = registers["frames"], ctypes.create_string_buffer(512)
     words = memory(registers["in_r"], 16 * reader * frames)
     answers, counts = np.zeros(16 * writer * frames, np.uint8), np.zeros(units, np.uint64)
-    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (words, answers, counts)]
-    assert not library.fpgaflow_run_words(*pointers[:2], frames, pointers[2], message, 512), message.value
+    given, counted, outputs = (ctypes.c_void_p(a.ctypes.data) for a in (words, counts, answers))
+    written = (ctypes.c_void_p * 1)(outputs)
+    assert not library.fpgaflow_run_words(given, written, frames, counted, message, 512), message.value
     memory(registers["out_r"], len(answers))[:] = answers
 
 board = mock.Board(run, facts["registers"], facts["base"], broken=sys.argv.pop(1))
@@ -167,6 +171,51 @@ def test_the_program_runs_where_numpy_is_all_there_is(
     wrong = "".join(c for c in done.stderr if not c.isdigit())
     assert "".join(c for c in message if not c.isdigit() and c != "N") in wrong and len(done.stderr.splitlines()) <= 1
     assert (tmp_path / "board.json").is_file() == (code != 2)
+
+
+def _heads() -> Graph:
+    """Classes of four channels, a map of two bits, and the map's sums, each stream of other lanes."""
+    b = Builder((4, 4, 3), 4, signed=True, seed=3)
+    x = b.threshold(b.conv(b.input, 6), 2)
+    return b.graph(b.matvec(b.global_sum(x), 4), "heads", (x, b.matvec(x, 5)))
+
+
+@pytest.mark.needs_gxx
+def test_answers_of_several_outputs_come_by_name(tmp_path: Path) -> None:
+    """Codes and values of all, of several batches with a rest; a class where one output is known to tell it."""
+    graph, worth = _explored(_heads()), Decoding((Fraction(2),), (Fraction(1),))
+    graph = replace(graph, outputs=tuple(replace(output, decoding=worth) for output in graph.outputs))
+    placed = place(replace(graph, classes=tuple("abcd")), tmp_path, classes=list("abcd"))
+    images = random_inputs(graph.encoding, (21, *graph.given_shape), seed=3)  # type: ignore[arg-type]
+    found = evaluate(placed.graph, encode(graph, images))
+    codes = {output.name: answers(output, found[output.value]) for output in graph.outputs}
+    assert placed.facts["ports"] == ["in_r", "out_out", "out_head0", "out_head1"]
+    with installed(placed.board), placed.network(8) as network:
+        answered, values = network.predict_codes(images), network.predict(images)
+        for name, right in codes.items():
+            np.testing.assert_array_equal(answered[name], right)
+            np.testing.assert_array_equal(values[name], 2 * right + 1)
+        best = [row[0][0] for row in network.top(images, 1)]
+        assert best == ["abcd"[i] for i in codes["out"].reshape(21, -1).argmax(axis=1)]
+        assert network.validate()["wrong_codes"] == 0
+
+
+def test_no_class_is_made_up_where_no_output_is_known_to_tell_it(tmp_path: Path) -> None:
+    placed = place(_heads(), tmp_path, compiled=False)
+    with installed(placed.board), placed.network() as network, pytest.raises(placed.driver.BoardError) as error:
+        network.top(np.zeros((1, 4, 4, 3), np.int64))
+    assert str(error.value) == "no single output tells a class; see scores() of out, head0, head1"
+
+
+def test_registers_whose_names_extend_each_other_are_told_apart(tmp_path: Path) -> None:
+    """The halves of the address `out_a` are called `out_a_1` and `out_a_2`, as other outputs may be."""
+    names = ("in_r", "out_a_1", "out_a", "out_a_2", "frames")
+    facts = {"design": "d", "instance": "i", "top": "t", "base": 0xA000_0000, "ports": names[:-1]}
+    facts["registers"] = dict.fromkeys(names, 0)
+    offsets = {name: 16 + 12 * i for i, name in enumerate(names)}
+    path = tmp_path / "d.hwh"
+    path.write_text(hardware_handoff(facts, registers=offsets))
+    assert shipped.read_hwh(path, facts)["registers"] == offsets
 
 
 def _error(placed: Placed, **more: float) -> str:

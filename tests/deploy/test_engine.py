@@ -56,7 +56,7 @@ def test_answers_are_the_integer_networks(name: str, tmp_path: Path) -> None:
     expected = evaluate(graph, encode(graph, images))[graph.output]
     with installed(placed.board), placed.network(64) as network:
         np.testing.assert_array_equal(network.predict_codes(images), expected)
-        np.testing.assert_array_equal(network.predict(images), predictions(graph, expected))
+        np.testing.assert_array_equal(network.predict(images), predictions(graph.answer, expected))
         assert network.validate()["wrong_codes"] == 0
     assert placed.board.starts == 5 + 5 + 5
 
@@ -124,7 +124,7 @@ def test_an_index_left_to_the_host_is_that_of_the_networks_equal_ones(last: bool
     placed = place_engine(graph, program(narrowed(found, shape.weight_bits), shape, {}), tmp_path, simulated=False)
     images = random_inputs(graph.encoding, (40, *graph.input.shape))  # type: ignore[arg-type]
     codes = evaluate(graph, encode(graph, images), taps=[head.name])[head.name]
-    expected = predictions(graph, evaluate(graph, encode(graph, images))[graph.output])
+    expected = predictions(graph.answer, evaluate(graph, encode(graph, images))[graph.output])
     assert set(expected.tolist()) == {3 if last else 0}
     with installed(placed.board), placed.network() as network:
         np.testing.assert_array_equal(network._classes(codes), expected)

@@ -17,7 +17,7 @@ from toolchain.engine.cut import cut
 from toolchain.engine.project import project
 from toolchain.engine.tables import Program, program
 from toolchain.files import write_files
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.types import QInt, Value
 from toolchain.simulate import compiler
@@ -35,7 +35,7 @@ def with_class(graph: Graph) -> Graph:
     """``graph`` with the index of the largest channel behind it."""
     output = Value("class", (1, 1, 1), QInt(4, False))
     node = ArgMax(name="argmax0", inputs=(graph.output,), outputs=(output,), origin=("top",))
-    return replace(graph, nodes=(*graph.nodes, node), output="class")
+    return replace(graph, nodes=(*graph.nodes, node), outputs=(Output("out", "class"),))
 
 
 def built(graph: Graph) -> Program:

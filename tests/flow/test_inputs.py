@@ -76,8 +76,8 @@ def test_a_stated_type_is_a_quant_node_in_front(run, tmp_path):  # noqa: F811
     images = rows.reshape(-1, 1, 1, FEATURES)
     codes = encode(stated, images)
     np.testing.assert_array_equal(codes, encode(own, images))
-    answers = decode(stated, evaluate(stated, codes)[stated.output])
-    np.testing.assert_allclose(answers, decode(own, evaluate(own, codes)[own.output]), rtol=1e-6)
+    answers = decode(stated.answer, evaluate(stated, codes)[stated.output])
+    np.testing.assert_allclose(answers, decode(own.answer, evaluate(own, codes)[own.output]), rtol=1e-6)
     (expected,) = execute_qonnx(quantized, rows).values()
     np.testing.assert_allclose(answers.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
 
@@ -248,7 +248,7 @@ def test_measured_numbers_are_standardized_by_the_host_code(given, run, tmp_path
     values = ((x - mean) / deviation).astype(np.float32)
     rows = values if given is None else (expected * 0.02).astype(np.float32)
     (answers,) = execute_qonnx(model, rows).values()
-    found = decode(graph, evaluate(graph, codes)[graph.output]).reshape(answers.shape)
+    found = decode(graph.answer, evaluate(graph, codes)[graph.output]).reshape(answers.shape)
     np.testing.assert_allclose(found, answers, rtol=1e-5, atol=1e-4)
     assert run("export", "net.onnx", "--out", "random")[0] == 0  # over the whole type
 
@@ -264,7 +264,7 @@ def test_a_quantizer_behind_a_scaling_tells_the_input(run, tmp_path):  # noqa: F
     codes = encode(graph, numbers)
     (expected,) = execute_qonnx(tmp_path / "net.onnx", numbers.reshape(1, FEATURES)).values()
     assert codes.ravel().tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1, -1]
-    answers = decode(graph, evaluate(graph, codes)[graph.output])
+    answers = decode(graph.answer, evaluate(graph, codes)[graph.output])
     np.testing.assert_allclose(answers.reshape(expected.shape), expected, rtol=1e-5)
 
 

@@ -71,7 +71,7 @@ def demand_equal(path: Path, pixels: np.ndarray, *, exact: bool) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     theirs = np.concatenate([session.run(None, {"x": row[None]})[0] for row in x.astype(pixels.dtype)])
-    ours = decode(integer, evaluate(integer, encode(integer, pixels))[integer.output])
+    ours = decode(integer.answer, evaluate(integer, encode(integer, pixels))[integer.output])
     difference = np.abs(model.layouts[model.output].from_ir(ours) - theirs)
     assert difference.max() <= (0 if exact else 1e-6 * np.abs(theirs).max())
     assert compare(model, integer, pixels).mismatches == 0

@@ -79,7 +79,7 @@ def test_a_network_in_finns_form_is_exact_on_pixels(tmp_path: Path) -> None:
 
     assert model.encoding == Encoding(InputType(0, 255))
     assert (found.images, found.top1, found.mismatches) == (64, 1.0, 0)
-    ours = decode(integer, evaluate(integer, encode(integer, x))[integer.output])
+    ours = decode(integer.answer, evaluate(integer, encode(integer, x))[integer.output])
     np.testing.assert_allclose(ours.reshape(64, 3), expected, atol=1e-4)  # float32 sums of 180 products
 
 

@@ -78,11 +78,14 @@ def test_a_dynamic_image_size(tmp_path: Path) -> None:
     )
 
 
-def test_two_outputs(tmp_path: Path) -> None:
-    path = changed(tmp_path, lambda model: model.graph.output.append(helper.make_empty_tensor_value_info("t3")))
-    assert refusal(path) == (
-        "the network has 2 outputs: 't5', 't3', not one [net.onnx]; export a module with a single output tensor"
-    )
+def test_no_output(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda model: model.graph.output.pop())
+    assert refusal(path) == "the network has no output [net.onnx]; export the model again"
+
+
+def test_an_output_named_twice(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda model: model.graph.output.append(helper.make_empty_tensor_value_info("t5")))
+    assert refusal(path) == "the network names an output twice [net.onnx]; export the model again"
 
 
 def test_a_missing_initializer_counts_as_a_missing_tensor(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_concat_as_output_is_decoded_by_channel(scales: tuple[float, float], t
     integer = to_integer(read_qonnx(path).graph)
 
     assert isinstance(integer.nodes[-1], Concat)
-    assert len(integer.decoding.scale) == (6 if scales[0] != scales[1] else 1)
+    assert len(integer.answer.decoding.scale) == (6 if scales[0] != scales[1] else 1)
     # a code times a float32 scale is rounded once
     assert assert_exact(path).output_error < 1e-6
 

@@ -80,9 +80,33 @@ def test_every_include_of_a_project_file_exists():
             assert included.rsplit("/", 1)[-1] in names, f"{path} includes {included}"
 
 
+def test_more_outputs_than_ports_to_memory_are_refused():
+    b = Builder((1, 1, 4), 4)
+    heads = tuple(b.matvec(b.input, n) for n in range(2, 7))
+    with pytest.raises(
+        UserError, match=r"^the network has 5 outputs, 'out', .*, and the board 4 ports to memory; join"
+    ):
+        hardware = serial(b.graph(heads[0], "net", heads[1:]))
+        generate(hardware, Target(), 250.0)
+
+
+def test_four_outputs_have_a_port_each_and_one_is_shared_with_the_input_which_only_reads():
+    b = Builder((1, 1, 4), 4)
+    heads = tuple(b.matvec(b.input, n) for n in range(2, 6))
+    top = generate(serial(b.graph(heads[0], "net", heads[1:])), Target(), 250.0)["src/top.cpp"]
+    ports = dict(re.findall(r"m_axi port=(\w+) bundle=(\w+)", top))
+    assert ports == {
+        "in": "gmem0",
+        "out_out": "gmem1",
+        "out_head0": "gmem2",
+        "out_head1": "gmem3",
+        "out_head2": "gmem0",
+    }
+
+
 def test_missing_variable_is_an_error():
-    with pytest.raises(jinja2.UndefinedError, match="'output_words' is undefined"):
-        render("top.hpp", {"top": "net", "input_words": 1})
+    with pytest.raises(jinja2.UndefinedError, match="'writers' is undefined"):
+        render("top.hpp", {"top": "net", "reader": {"words": 1}})
 
 
 def test_unknown_operation_raises():

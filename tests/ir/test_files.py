@@ -32,7 +32,7 @@ def test_round_trip(graph, tmp_path):
     assert to_text(loaded) == to_text(graph)
     np.testing.assert_array_equal(encode(loaded, pixels(graph, 3)), x)
     np.testing.assert_array_equal(codes, evaluate(graph, x)[graph.output])
-    np.testing.assert_array_equal(decode(loaded, codes), decode(graph, codes))
+    np.testing.assert_array_equal(decode(loaded.answer, codes), decode(graph.answer, codes))
 
 
 def test_model_level_round_trip(tmp_path):

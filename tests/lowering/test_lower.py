@@ -37,7 +37,7 @@ def assert_equal_codes(model: Graph, count: int = 6) -> Graph:
         expected = np.rint(real[name] / np.asarray(quantizer.scale)) + quantizer.zero_point
         np.testing.assert_array_equal(codes[name], expected, err_msg=name)
     # float64 sums of a few hundred products carry a relative error below 1e-12
-    np.testing.assert_allclose(decode(integer, codes[integer.output]), real[model.output], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(decode(integer.answer, codes[integer.output]), real[model.output], rtol=1e-9, atol=1e-9)
     return integer
 
 
@@ -174,7 +174,9 @@ def test_argmax_orders_channels_of_unlike_scales(dyadic):
     integer = to_integer(model)
     codes = evaluate(integer, encode(integer, images))[integer.output]
 
-    np.testing.assert_array_equal(predictions(integer, codes), evaluate(model, reals(images))[model.output].ravel())
+    np.testing.assert_array_equal(
+        predictions(integer.answer, codes), evaluate(model, reals(images))[model.output].ravel()
+    )
 
 
 def test_encode_applies_the_input_quantizer_as_qonnx_does():

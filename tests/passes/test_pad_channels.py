@@ -37,7 +37,8 @@ def decoded(graph: Graph) -> Graph:
     """``graph`` whose outputs are worth something each, so that the host finds the class."""
     count = graph.value(graph.output).shape[2]
     scale = tuple(Fraction(1, c + 1) for c in range(count))
-    return replace(graph, decoding=Decoding(scale, (Fraction(1, 3),)))
+    output = replace(graph.answer, decoding=Decoding(scale, (Fraction(1, 3),)))
+    return replace(graph, outputs=(output,))
 
 
 def dense(features: int, hidden: int = 33, classes: int = 7) -> Graph:
@@ -79,8 +80,8 @@ def test_a_padded_graph_answers_the_same_codes_and_keeps_the_rules(graph: Graph,
     found, right = (evaluate(g, encode(g, images))[g.output] for g in (hardware, graph))
 
     verify(hardware, Level.HARDWARE)
-    np.testing.assert_array_equal(answers(hardware, found), right)
-    np.testing.assert_array_equal(predictions(hardware, found), predictions(graph, right))
+    np.testing.assert_array_equal(answers(hardware.answer, found), right)
+    np.testing.assert_array_equal(predictions(hardware.answer, found), predictions(graph.answer, right))
     assert to_hardware(hardware, plan) is hardware
 
 
@@ -96,7 +97,7 @@ def test_what_padded_channels_carry_changes_no_answer_and_no_type(graph: Graph) 
 
     expected = evaluate(graph, encode(graph, random_inputs(graph.encoding, (2, *graph.input.shape))))[graph.output]
     for x in (codes, noisy):
-        np.testing.assert_array_equal(answers(padded, evaluate(padded, x)[padded.output]), expected)
+        np.testing.assert_array_equal(answers(padded.answer, evaluate(padded, x)[padded.output]), expected)
     kinds = {name: value.qint for name, value in graph.values().items()}
     assert {name: value.qint for name, value in padded.values().items()} == kinds
 
@@ -108,7 +109,7 @@ def test_the_padded_accelerator_equals_the_network_in_the_cycles_of_its_model() 
     x = b.threshold(b.conv(b.input, 5, bits=2), 2)
     graph = decoded(b.graph(b.matvec(b.reshape(x), 11), "maps"))
     hardware = to_hardware(graph, random_plan(graph, 3, padded=True))
-    assert hardware.padded_input and hardware.padded_output
+    assert hardware.padded_input and hardware.answer.padded
     csim = build(hardware, generate(hardware, BOARD, 250.0))
     images = random_inputs(graph.encoding, (5, *graph.input.shape))
 
@@ -117,7 +118,7 @@ def test_the_padded_accelerator_equals_the_network_in_the_cycles_of_its_model() 
     assert drive_units(csim).mismatches == 0
     assert compare(csim, codes).mismatches == 0
     right = evaluate(graph, encode(graph, images))[graph.output]
-    np.testing.assert_array_equal(answers(hardware, csim.run(codes)), right)
+    np.testing.assert_array_equal(answers(hardware.answer, csim.run(codes)), right)
     assert steady_interval(hardware) == graph_cycles(hardware)
 
 

@@ -14,7 +14,7 @@ from tests.passes.test_recode_signs import binary_net, sign
 from tests.passes.test_to_hardware import GRAPHS, random_plan
 from toolchain.errors import UserError
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.rules import IllFormed
 from toolchain.ir.text import to_text
 from toolchain.ir.verify import Level, verify
@@ -73,7 +73,7 @@ def test_a_pass_becomes_what_its_golden_file_shows() -> None:
 
 def test_a_pass_that_breaks_a_rule_is_named_with_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_types(graph: Graph) -> Graph:
-        return replace(graph, output="nothing")
+        return replace(graph, outputs=(Output("out", "nothing"),))
 
     broken = (*FORM, Pass("forget", "nowhere", without_types))
     monkeypatch.setattr(pipeline, "FORM", broken)

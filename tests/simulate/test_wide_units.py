@@ -15,7 +15,7 @@ from tests.conformance import FRAMES, UnitConformance
 from tests.graphs import Builder
 from tests.hardware import with_lanes
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
@@ -259,5 +259,5 @@ def test_the_evaluator_of_every_operation_equals_pythons_integers_at_random(bits
         x = rng.integers(kind.min, kind.max + 1, (3, 2, 2, 4))
         for value in (b.global_sum(b.input), b.pool(b.input, 2, "sum"), b.matvec(b.input, 3, 2), b.threshold(b.input)):
             node = b.nodes[-1] if b.nodes[-1].output == value else next(n for n in b.nodes if n.output == value)
-            graph = Graph("g", b.input, (node,), value.name, b.graph(value).encoding)
+            graph = Graph("g", b.input, (node,), (Output("out", value.name),), b.graph(value).encoding)
             assert (evaluate(graph, x)[value.name] == exact(node, x)).all(), node

@@ -283,13 +283,14 @@ def read_hwh(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
         raise BoardError(f"{path.name} has no addressable cell '{cell}'")
     base, high = int(ranges[0].get("BASEVALUE", "0"), 16), int(ranges[0].get("HIGHVALUE", "0"), 16)
     registers = dict(facts["registers"])
-    for register in module.iter("REGISTER"):
-        offset = register.find("PROPERTY[@NAME='ADDRESS_OFFSET']")
-        if offset is not None:
-            found = register.get("NAME", "")
-            for known in (found, found[:-2] if found.endswith("_1") else found):  # halves of an address: in_r_1, in_r_2
-                if known in registers:
-                    registers[known] = int(offset.get("VALUE", "0"), 0)
+    offsets = {
+        register.get("NAME", ""): int(offset.get("VALUE", "0"), 0)
+        for register in module.iter("REGISTER")
+        for offset in register.findall("PROPERTY[@NAME='ADDRESS_OFFSET']")
+    }
+    for name in registers:
+        halves = f"{name}_1"  # of an address: in_r_1, in_r_2
+        registers[name] = offsets.get(halves, offsets.get(name, registers[name]))
     return {"base": base, "range": high - base + 1, "registers": registers}
 
 
@@ -363,11 +364,45 @@ def narrowed(stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return stored.reshape(len(stored), height, width, -1)[..., :channels]
 
 
+class Output:
+    """One of the accelerator's outputs: how its codes lie in words, and what they are worth."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.name = facts["name"]
+        self.shape = tuple(facts["shape"])
+        self.packing = packing_of(facts)
+        self.map = None if facts["map"] is None else FeatureMap(facts["map"], self.shape)
+
+    def codes(self, words: np.ndarray) -> np.ndarray:
+        """Codes int64 (frames, H, W, C) in `words`, uint64 (frames, 2 * words a frame)."""
+        stored = self.packing.unpack(words)
+        return narrowed(stored, self.shape) if self.map is None else self.map.codes(stored)
+
+    def values(self, codes: np.ndarray) -> np.ndarray:
+        """Real values of `codes`; the codes themselves where they stand for none."""
+        if self.facts["scale"] is None:
+            return codes
+        return codes * np.array(self.facts["scale"]) + np.array(self.facts["offset"])
+
+    def classes(self, codes: np.ndarray) -> np.ndarray:
+        """Class (frames,) of each frame of `codes`: the largest of the values, or the code where that is the class."""
+        flat = self.values(codes).reshape(len(codes), -1)
+        if self.facts["scale"] is None and flat.shape[1] == 1:
+            return flat[:, 0]
+        return flat.shape[1] - 1 - flat[:, ::-1].argmax(axis=1) if self.facts["last"] else flat.argmax(axis=1)
+
+
+def packing_of(facts: dict[str, Any]) -> Packing:
+    """How the codes of an input or output of network.json lie in words."""
+    return Packing(facts["size"], facts["bits"], facts["signed"], facts["lanes"])
+
+
 class _Pair(NamedTuple):
     """Views of the words read and written, the address for every pointer register, and the buffers behind them."""
 
     input: Any
-    output: Any
+    outputs: list[Any]
     addresses: dict[str, int]
     buffers: list[Any]
 
@@ -375,7 +410,8 @@ class _Pair(NamedTuple):
 class Accelerator:
     """The network on the board. Loads the bitstream that lies beside `network`, a path to network.json.
 
-    `batch` frames are packed into one pair of buffers while the accelerator works on the other.
+    `batch` frames are packed into one pair of buffers while the accelerator works on the other. What a network with
+    one output answers is an array; of one with several it is a dictionary of arrays by the outputs' names.
     """
 
     def __init__(self, network: Any = None, batch: int = 64, timeout: float = 0.0) -> None:
@@ -388,20 +424,16 @@ class Accelerator:
         if batch < 1:
             raise BoardError(f"a batch of {batch} frames")
         self.encoder = Encoder(self.facts["input"])
-        self.input, self.output = (self._packing(self.facts[end]) for end in ("input", "output"))
-        self.maps = [
-            None if facts["map"] is None else FeatureMap(facts["map"], tuple(facts["shape"]))
-            for facts in (self.facts["input"], self.facts["output"])
-        ]
+        given = self.facts["input"]
+        self.input = packing_of(given)
+        self.map_in = None if given["map"] is None else FeatureMap(given["map"], tuple(given["shape"]))
+        self.outputs = [Output(facts) for facts in self.facts["outputs"]]
+        self.classifier = next((o for o in self.outputs if o.name == self.facts["classifier"]), None)
         self.classes = self.facts["classes"]
         bitstream = self.folder / (self.facts["design"] + ".bit")
         check_bitstream(bitstream, self.facts)
         self.map = read_hwh(bitstream.with_suffix(".hwh"), self.facts)
         self._load(bitstream)
-
-    @staticmethod
-    def _packing(facts: dict[str, Any]) -> Packing:
-        return Packing(facts["size"], facts["bits"], facts["signed"], facts["lanes"])
 
     def _load(self, bitstream: Path) -> None:
         """Program the device, set its clock, and only then allocate buffers."""
@@ -422,17 +454,18 @@ class Accelerator:
         self.pairs = [self._pair() for _ in range(2)]
 
     def _pair(self) -> _Pair:
-        """What one start works on: two buffers, or one memory image that holds the network's weights too."""
+        """What one start works on: buffers, or one memory image that holds the network's weights too."""
         image, ports = self.facts["memory"], self.facts["ports"]
+        packings = [self.input, *(output.packing for output in self.outputs)]
         if image is None:
-            buffers = [self._buffer(packing.words * self.batch) for packing in (self.input, self.output)]
-            return _Pair(buffers[0], buffers[1], dict(zip(ports, (b.device_address for b in buffers))), buffers)
+            buffers = [self._buffer(packing.words * self.batch) for packing in packings]
+            return _Pair(buffers[0], buffers[1:], dict(zip(ports, (b.device_address for b in buffers))), buffers)
         whole = self._buffer(image["words"])
         whole[:] = np.fromfile(self.folder / image["file"], np.uint64)
         whole.flush()
-        ends = ((image["input"], self.input), (image["output"], self.output))
+        ends = zip((image["input"], image["output"]), packings)
         views = [whole[2 * at : 2 * (at + packing.words)] for at, packing in ends]
-        return _Pair(views[0], views[1], dict.fromkeys(ports, whole.device_address), [whole])
+        return _Pair(views[0], views[1:], dict.fromkeys(ports, whole.device_address), [whole])
 
     def _buffer(self, words: int) -> Any:
         """A contiguous, cached buffer of 128-bit words."""
@@ -444,14 +477,16 @@ class Accelerator:
             raise BoardError(f"a buffer of {buffer.nbytes} bytes where {16 * words} are needed")
         return buffer
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Class (frames,) of each of `images`."""
-        return self._classes(self.predict_codes(images))
+    def predict(self, images: np.ndarray) -> Any:
+        """Class (frames,) of each of `images`; of a network with several outputs their values, see `scores`."""
+        if len(self.outputs) > 1:
+            return self.scores(images)
+        return self.outputs[0].classes(self._answers(images)[0])
 
     def top(self, images: np.ndarray, k: int = 5) -> list:
         """For each image the `k` best (class name, score), best first."""
-        codes = self.predict_codes(images)
-        flat = self._values(codes).reshape(len(codes), -1)
+        judge, codes = self._judged(images)
+        flat = judge.values(codes).reshape(len(codes), -1)
         best = np.argsort(-flat, axis=1, kind="stable")[:, :k]
         return [[(self.name(c), float(row[c])) for c in order] for row, order in zip(flat, best)]
 
@@ -459,40 +494,42 @@ class Accelerator:
         """Name of a class."""
         return self.classes[index] if self.classes and index < len(self.classes) else str(index)
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: np.ndarray) -> Any:
         """Real values (frames, H, W, C) of the answers; the codes where they stand for none."""
-        return self._values(self.predict_codes(images))
+        return self._named([o.values(codes) for o, codes in zip(self.outputs, self._answers(images))])
 
-    def _values(self, codes: np.ndarray) -> np.ndarray:
-        output = self.facts["output"]
-        if output["scale"] is None:
-            return codes
-        return codes * np.array(output["scale"]) + np.array(output["offset"])
-
-    def _classes(self, codes: np.ndarray) -> np.ndarray:
-        flat = self._values(codes).reshape(len(codes), -1)
-        single = self.facts["output"]["scale"] is None and flat.shape[1] == 1  # the class itself
-        if single:
-            return flat[:, 0]
-        return flat.shape[1] - 1 - flat[:, ::-1].argmax(axis=1) if self.facts["output"]["last"] else flat.argmax(axis=1)
-
-    def predict_codes(self, images: np.ndarray) -> np.ndarray:
+    def predict_codes(self, images: np.ndarray) -> Any:
         """Output codes int64 (frames, H, W, C) of `images`."""
+        return self._named(self._answers(images))
+
+    def _named(self, answers: list) -> Any:
+        """One array an output, by name where there are several."""
+        return answers[0] if len(answers) == 1 else {o.name: found for o, found in zip(self.outputs, answers)}
+
+    def _judged(self, images: np.ndarray) -> Any:
+        """The output that tells a frame's class, and its codes of `images`."""
+        if self.classifier is None:
+            names = ", ".join(output.name for output in self.outputs)
+            raise BoardError(f"no single output tells a class; see scores() of {names}")
+        return self.classifier, self._answers(images)[self.outputs.index(self.classifier)]
+
+    def _answers(self, images: np.ndarray) -> list:
+        """Codes of every output for `images`."""
         images = np.asarray(images)
         if images.shape in (self.encoder.given, self.encoder.shape):
             images = images[None]
         return self.run(len(images), lambda part: self.encoder.codes(images[part]))
 
-    def run(self, count: int, codes: Callable[[slice], np.ndarray]) -> np.ndarray:
-        """Output codes of `count` frames; `codes(part)` are the input codes of a slice of them."""
-        results = np.empty((count, *tuple(self.facts["output"]["shape"])), np.int64)
+    def run(self, count: int, codes: Callable[[slice], np.ndarray]) -> list:
+        """Codes of every output for `count` frames; `codes(part)` are the input codes of a slice of them."""
+        results = [np.empty((count, *output.shape), np.int64) for output in self.outputs]
         before = None
         for turn, start in enumerate(range(0, count, self.batch)):
             pair, part = self.pairs[turn % 2], slice(start, min(start + self.batch, count))
             frames = part.stop - part.start
             words = np.asarray(pair.input)[: 2 * frames * self.input.words].reshape(frames, -1)
             given = codes(part)
-            stored = widened(given, self.input.size) if self.maps[0] is None else self.maps[0].stored(given)
+            stored = widened(given, self.input.size) if self.map_in is None else self.map_in.stored(given)
             self.input.pack(stored, words)
             pair.input.flush()
             if before is not None:
@@ -506,13 +543,13 @@ class Accelerator:
             self._collect(*before, results)
         return results
 
-    def _collect(self, pair: _Pair, part: slice, results: np.ndarray) -> None:
-        """Put the answers in a pair's buffer where they belong."""
-        pair.output.invalidate()
+    def _collect(self, pair: _Pair, part: slice, results: list) -> None:
+        """Put the answers in a pair's buffers where they belong."""
         frames = part.stop - part.start
-        words = np.asarray(pair.output)[: 2 * frames * self.output.words].reshape(frames, -1)
-        stored = self.output.unpack(words)
-        results[part] = narrowed(stored, results.shape[1:]) if self.maps[1] is None else self.maps[1].codes(stored)
+        for output, buffer, result in zip(self.outputs, pair.outputs, results):
+            buffer.invalidate()
+            words = np.asarray(buffer)[: 2 * frames * output.packing.words].reshape(frames, -1)
+            result[part] = output.codes(words)
 
     def _start(self, pair: _Pair, frames: int) -> None:
         offsets, count = self.map["registers"], self.facts["count"]
@@ -548,12 +585,15 @@ class Accelerator:
         """Run the stored samples and compare every code: images, wrong codes, and top-1 where classes are known."""
         path = Path(samples) if samples else self.folder / "samples.npz"
         with np.load(path, allow_pickle=False) as stored:
-            images, expected = stored["images"], stored["codes"]
-            labels = stored.get("labels", None)
-        codes = self.predict_codes(images)
-        wrong = int((codes != expected).sum())
-        found: dict[str, Any] = {"images": len(images), "codes": int(expected.size), "wrong_codes": wrong}
-        found["top1"] = None if labels is None else float((self._classes(codes) == labels).mean())
+            images, labels = stored["images"], stored.get("labels", None)
+            expected = [stored[output.facts["samples"]] for output in self.outputs]
+        answers = self._answers(images)
+        wrong = sum(int((codes != right).sum()) for codes, right in zip(answers, expected))
+        size = sum(right.size for right in expected)
+        found: dict[str, Any] = {"images": len(images), "codes": size, "wrong_codes": wrong, "top1": None}
+        if labels is not None and self.classifier is not None:
+            classes = self.classifier.classes(answers[self.outputs.index(self.classifier)])
+            found["top1"] = float((classes == labels).mean())
         return found
 
     def benchmark(self, frames: int = 1000) -> dict[str, Any]:
@@ -607,7 +647,8 @@ def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict
     if images is not None:
         if len(labels) != len(images):
             raise BoardError(f"{len(images)} images and {len(labels)} labels")
-        classes = network.predict(images)
+        judge, codes = network._judged(images)
+        classes = judge.classes(codes)
         found["accuracy"] = {"images": len(classes), "top1": float((classes == labels).mean())}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     found["versions"] = dict(versions, pynq=str(getattr(network.pynq, "__version__", "unknown")))

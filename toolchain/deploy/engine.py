@@ -23,7 +23,7 @@ def engine_ends(graph: Graph, found: Program) -> Ends:
     given = {"zero": _zero(found, graph.input), "window": window, "sums": None}
     zero, sums = (0, _sums(found)) if last.raw else (_zero(found, graph.value(answer)), None)
     answered = {"zero": zero, "window": None, "sums": sums}
-    return Ends(answer, _end(found, source, given), _end(found, result, answered), image, found.passes)
+    return Ends((answer,), _end(found, source, given), (_end(found, result, answered),), image, found.passes)
 
 
 def _end(found: Program, located: Located, facts: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from toolchain.errors import FlowError
 from toolchain.hls_templates.generate import End
 from toolchain.hls_templates.generate import ends as stream_ends
 from toolchain.ir.encode import host_rule, pixel_codes, worth_terms
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.types import Decoding, Encoding, Standardization
 
@@ -102,7 +102,11 @@ def network_facts(
         "count": {"register": interface.count, "value": ends.count},
         "memory": ends.memory,
         "input": input_facts(graph, axes) | ends.input,
-        "output": output_facts(graph, ends.answer) | ends.output,
+        "outputs": [
+            output_facts(graph, output, answer) | packing
+            for output, answer, packing in zip(graph.outputs, ends.answers, ends.outputs, strict=True)
+        ],
+        "classifier": None if graph.classifier is None else graph.classifier.name,
         "classes": None if classes is None else list(classes),
         "estimate": estimate,
     }
@@ -112,13 +116,13 @@ def network_facts(
 class Ends:
     """How frames lie in memory, see `toolchain.deploy.driver`: in buffers of their own, or in a ``memory`` image.
 
-    ``count`` is written to the count's register where it is no number of frames; ``answer`` is the value that the
-    accelerator writes.
+    ``count`` is written to the count's register where it is no number of frames; ``answers`` are the values that the
+    accelerator writes, one an output.
     """
 
-    answer: str
+    answers: tuple[str, ...]
     input: dict[str, Any]
-    output: dict[str, Any]
+    outputs: tuple[dict[str, Any], ...]
     memory: dict[str, Any] | None = None
     count: int | None = None
 
@@ -136,8 +140,8 @@ def streaming_ends(graph: Graph) -> Ends:
             "map": None,
         }
 
-    reader, writer = stream_ends(graph)
-    return Ends(graph.output, packing(reader), packing(writer))
+    reader, *writers = stream_ends(graph)
+    return Ends(tuple(o.value for o in graph.outputs), packing(reader), tuple(map(packing, writers)))
 
 
 def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
@@ -172,16 +176,19 @@ def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
     }
 
 
-def output_facts(graph: Graph, answer: str) -> dict[str, Any]:
-    """Shape of the value ``answer`` and what its codes are worth, which is known of the graph's output.
+def output_facts(graph: Graph, output: Output, answer: str) -> dict[str, Any]:
+    """Shape of the value ``answer`` and what its codes are worth, which is known where it is that of ``output``.
 
-    Where an index of the largest is left to the host, ``last`` tells which of equal ones it is.
+    Where an index of the largest is left to the host, ``last`` tells which of equal ones it is. ``samples`` is the
+    array of samples.npz that holds the output's codes.
     """
-    end = graph.nodes[-1]
-    decoding: Decoding | None = graph.decoding if answer == graph.output else None
+    end = graph.producers().get(output.value)
+    decoding: Decoding | None = output.decoding if answer == output.value else None
     return {
-        "shape": list(graph.answer_shape if answer == graph.output else graph.value(answer).shape),
-        "last": answer != graph.output and isinstance(end, ArgMax) and end.last,
+        "name": output.name,
+        "samples": "codes" if len(graph.outputs) == 1 else f"codes_{output.name}",
+        "shape": list(graph.shape_of(output) if answer == output.value else graph.value(answer).shape),
+        "last": answer != output.value and isinstance(end, ArgMax) and end.last,
         "scale": None if decoding is None else [float(v) for v in decoding.scale],
         "offset": None if decoding is None else [float(v) for v in decoding.offset],
     }

@@ -32,7 +32,7 @@ from toolchain.flow.streaming import Streaming
 from toolchain.frontend.layout import Layout
 from toolchain.hls_templates.generate import top_name
 from toolchain.hls_templates.render import render
-from toolchain.ir.encode import answers, encode
+from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.memory import spans
@@ -48,13 +48,13 @@ _STAMP = (2000, 1, 1, 0, 0, 0)  # of every file in the archive, so that equal bu
 
 @dataclass(frozen=True)
 class Deployable:
-    """What is deployed and where: images in ``axes`` give the value ``answer`` of ``graph``.
+    """What is deployed and where: images in ``axes`` give the values ``answers`` of ``graph``.
 
     ``image`` is the memory image of an engine.
     """
 
     graph: Graph
-    answer: str
+    answers: tuple[str, ...]
     board: Board
     axes: str
     facts: dict[str, Any]
@@ -90,7 +90,7 @@ def deployable(build: Build) -> Deployable:
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
         classes=summary.classes or None,
     )
-    return Deployable(graph, ends.answer, board, build.model.axes, facts, image)
+    return Deployable(graph, ends.answers, board, build.model.axes, facts, image)
 
 
 def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
@@ -167,16 +167,17 @@ def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str 
 
 
 def samples(build: Build, found: Deployable, check: Check) -> bytes:
-    """samples.npz: images in the network's axes, the codes that it answers, and the classes where known."""
+    """samples.npz: images in the network's axes, the codes of every output, and the classes where known."""
     given, graph = build.images(check), found.graph
     count = max(1, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * prod(graph.given_shape)), len(given.x)))
     chosen = np.linspace(0, len(given.x) - 1, count).astype(int)  # data sets may be sorted by class
     images = given.x[chosen]
-    taps = [found.answer]
-    codes = [evaluate(graph, encode(graph, images[part]), taps=taps)[found.answer] for part in spans(len(images), 16)]
-    codes = [answers(graph, part) for part in codes] if found.answer == graph.output else codes
+    taps = found.answers
+    codes = [evaluate(graph, encode(graph, images[part]), taps=taps) for part in spans(len(images), 16)]
     arrays: dict[str, Any] = {"images": Layout(found.axes, graph.given_shape).from_ir(images)}
-    arrays["codes"] = np.concatenate(codes).astype(np.int64)
+    for facts, answer in zip(found.facts["outputs"], taps, strict=True):
+        found_codes = np.concatenate([part[answer] for part in codes]).astype(np.int64)
+        arrays[facts["samples"]] = found_codes[..., : facts["shape"][2]]
     if given.y is not None:
         arrays["labels"] = given.y[chosen]
     data = io.BytesIO()

@@ -60,14 +60,15 @@ def load_driver(path: Path) -> ModuleType:
 
 
 def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Hardware:
-    """The hardware of a streaming build: it reads words at its first pointer and writes them at its second."""
-    source, target = facts["ports"]
-    reader, writer = csim.words_a_frame
+    """The hardware of a streaming build: it reads words at its first pointer and writes them at the others."""
+    source, *targets = facts["ports"]
+    reader, *writers = csim.words_a_frame
 
     def run(registers: Mapping[str, int], memory: Memory) -> None:
         frames = registers[facts["count"]["register"]]
         words = memory(registers[source], 16 * reader * frames).view(np.uint64).reshape(frames, -1)
-        memory(registers[target], 16 * writer * frames)[:] = csim.run_words(words).view(np.uint8).reshape(-1)
+        for target, writer, answer in zip(targets, writers, csim.run_words(words), strict=True):
+            memory(registers[target], 16 * writer * frames)[:] = answer.view(np.uint8).reshape(-1)
 
     return run
 

@@ -28,10 +28,10 @@ def bound(graph: Graph, board: Board, clock_mhz: float) -> Bound:
     """Multipliers or memory bandwidth, whichever allows fewer frames per second.
 
     All LUTs and DSP slices of the device multiply in every cycle, packed as tightly as is known; only the network's
-    input and output move, at the memory's peak. Published designs and this project's units stay below.
+    input and outputs move, at the memory's peak. Published designs and this project's units stay below.
     """
     cycles = mac_cycles(graph, board)
-    moved = _bytes(graph.input) + _bytes(graph.value(graph.output))
+    moved = _bytes(graph.input) + sum(map(_bytes, graph.ends))
     compute = clock_mhz * 1e6 / cycles if cycles else float("inf")
     memory = board.bytes_per_second(clock_mhz) / moved
     if compute <= memory:

@@ -17,7 +17,7 @@ from toolchain.passes.pad_channels import ChannelGroups, channel_groups, pad_cha
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.resources import Resources, total
-from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams, padded_count
+from toolchain.units.lanes import READER, boundary_options, fits_streams, padded_count, writers
 from toolchain.units.limits import MAX_STREAM_BITS
 from toolchain.units.table import options, schedule, unit_cost, unit_of
 from toolchain.units.totals import stream_cycles, writer_cost
@@ -112,9 +112,10 @@ class _Expansion:
         producers = self.graph.producers()
         readers = {name: nodes[0] for name, nodes in self.graph.consumers().items() if nodes}
         home = {name: homes[producers[name].name] if name in producers else READER for name in values}
-        target = {name: homes[node.name] for name, node in readers.items()} | {self.graph.output: WRITER}
+        ends = dict(zip((output.value for output in self.graph.outputs), writers(self.graph), strict=True))
+        target = {name: homes[node.name] for name, node in readers.items()} | ends
         cut = {name for name in target if home[name] != target[name]}
-        decisions = (*(self._decision(chain, cut) for chain in found), self._writer())
+        decisions = (*(self._decision(chain, cut) for chain in found), *map(self._writer, ends.values(), ends))
         ports = {d.name: d for d in decisions}
         joints = tuple(self._joint(name, ports[home[name]], ports[target[name]]) for name in values if name in cut)
         return Problem(decisions, joints)
@@ -129,9 +130,9 @@ class _Expansion:
         }
         return Joint(name, writer.name, reader.name, links)
 
-    def _writer(self) -> Decision:
-        versions = map(self.version, self.paddings({self.graph.output}))
-        return Decision(WRITER, prune([option for version in versions for option in version.writers()]))
+    def _writer(self, name: str, end: str) -> Decision:
+        versions = map(self.version, self.paddings({end}))
+        return Decision(name, prune([option for version in versions for option in version.writing(name, end)]))
 
     def _decision(self, chain: Chain, cut: set[str]) -> Decision:
         """The options of ``chain``; values in ``cut`` lead into other decisions."""
@@ -166,14 +167,14 @@ class _Version:
     def surplus(self) -> dict[tuple[str, int], int]:
         return join_surplus(self.graph)
 
-    def writers(self) -> Iterator[Option]:
-        """Those of the output writer."""
-        value = self.values[self.graph.output]
-        end = self.graph.producers().get(value.name)
-        flat = end is not None and end.renames
+    def writing(self, writer: str, end: str) -> Iterator[Option]:
+        """Those of the ``writer`` of the value ``end``."""
+        value = self.values[end]
+        maker = self.graph.producers().get(end)
+        flat = maker is not None and maker.renames
         for n in boundary_options(value, flat=flat):
             ports = {value.name: self._port(value.name, n)}
-            lanes = {WRITER: Parallelism(n, n)}
+            lanes = {writer: Parallelism(n, n)}
             yield Option(lanes, stream_cycles(value, n), writer_cost(value, n), ports, self.padded)
 
     def options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:

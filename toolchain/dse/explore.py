@@ -19,7 +19,7 @@ from toolchain.ir.types import Parallelism
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord
 from toolchain.resources import Resources
-from toolchain.units.lanes import READER, WRITER
+from toolchain.units.lanes import READER, writers
 from toolchain.units.totals import graph_cost, graph_cycles
 
 _ROUNDS = 4
@@ -152,14 +152,15 @@ def plan_of(
     *,
     padded: Mapping[str, int] | None = None,
 ) -> Plan:
-    """The plan that gives every unit of ``graph`` (forks inserted), the reader and the writer these ``lanes``."""
+    """The plan that gives every unit of ``graph`` (forks inserted), the reader and the writers these ``lanes``."""
     units = [node.name for node in graph.nodes if not node.renames]
+    written = {o.name: lanes[name].lanes_in for o, name in zip(graph.outputs, writers(graph), strict=True)}
     return Plan(
         model=model,
         board=board,
         clock_mhz=clock,
         input_lanes=lanes[READER].lanes_out,
-        output_lanes=lanes[WRITER].lanes_in,
+        output_lanes=written[graph.outputs[0].name] if len(written) == 1 else written,
         padded=dict(sorted((padded or {}).items())),
         nodes={name: Lanes(**asdict(lanes[name])) for name in units},
     )

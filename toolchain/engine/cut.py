@@ -90,7 +90,11 @@ class _Cutter:
 
     def passes(self) -> list[Pass]:
         """The passes on the graph's own codes; what has none is in ``refused``."""
-        nodes = list(self.graph.nodes)
+        nodes, outputs = list(self.graph.nodes), self.graph.outputs
+        if len(outputs) > 1:
+            names = ", ".join(f"'{output.name}'" for output in outputs)
+            self.refused.append(UserError(f"the engine puts out one map, the network {len(outputs)}: {names}"))
+            return []
         output = self.graph.output
         if nodes and isinstance(nodes[-1], ArgMax):  # the host takes it
             output = nodes[-1].inputs[0]

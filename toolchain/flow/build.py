@@ -226,5 +226,6 @@ def build_name(model: Path) -> str:
 
 
 def outputs_of(graph: Graph) -> int | None:
-    """Outputs that an image's class is found among; None where the accelerator tells the class itself."""
-    return None if graph.decoding is None else graph.value(graph.output).shape[2]
+    """Outputs that an image's class is found among; None where the accelerator tells the class itself, or none."""
+    found = graph.classifier
+    return None if found is None or found.decoding is None else graph.value(found.value).shape[2]

@@ -88,7 +88,7 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
         for made in reader.nodes[before:]:
             makers[made.name] = at if node.own_name in made.origin else places.get(made.origin[-1], at)
     first = next((node for node in nodes if node.status == REFUSED), None)
-    graph = Graph("part", value, tuple(reader.nodes), "") if first else whole_graph(reader, value)[0]
+    graph = Graph("part", value, tuple(reader.nodes), ()) if first else whole_graph(reader, value)[0]
     encoding, notes = _encoding(file, layout, graph, given, whole=first is None)
     for name, fault in refusals(graph, encoding).items():
         index = makers.get(name, len(nodes) - 1)  # the graph's output may take a node more

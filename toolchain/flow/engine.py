@@ -149,7 +149,7 @@ class Engine:
                 expected = evaluate(graph, codes[i : i + 1], taps=[output])[output]
                 wrong += int((expected[0] != run.codes[i]).sum())
             answers = last.evaluate(run.codes) if isinstance(last, ArgMax) else run.codes
-            classes.append(predictions(graph, answers))
+            classes.append(predictions(graph.answer, answers))
             progress("simulate", part.stop, len(images.x))
         where = driven.deviation or (f"the answer of {output}" if wrong else self._wrong_pace(cycles, len(images.x)))
         return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images.x), driven)

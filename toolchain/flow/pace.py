@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.hls_templates.generate import READ, write_units
 from toolchain.ir.graph import Graph
 from toolchain.units.table import schedule
-from toolchain.units.totals import boundary_lanes, frame_cycles, stream_cycles
+from toolchain.units.totals import frame_cycles, reader_lanes, stream_cycles, writer_lanes
 
 
 def model_cycles(graph: Graph) -> dict[str, tuple[int, int]]:
     """By unit of a HARDWARE graph: cycles a frame, and what it takes once a call."""
-    reader, writer = boundary_lanes(graph)
     values = graph.values()
-    found = {READ: (stream_cycles(graph.input, reader), 0)}
+    found = {READ: (stream_cycles(graph.input, reader_lanes(graph)), 0)}
     for node in graph.nodes:
         if not node.renames:
             once = 0 if node.parallelism is None else schedule(node, values[node.inputs[0]], node.parallelism).prologue
             found[node.name] = (frame_cycles(node, graph), once)
-    return found | {WRITE: (stream_cycles(values[graph.output], writer), 0)}
+    written = zip(write_units(graph), graph.ends, writer_lanes(graph), strict=True)
+    return found | {name: (stream_cycles(value, lanes), 0) for name, value, lanes in written}
 
 
 def wrong_pace(graph: Graph, counted: Mapping[str, int], frames: int, calls: int) -> str | None:

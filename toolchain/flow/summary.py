@@ -13,7 +13,7 @@ from toolchain.boards import Board
 from toolchain.dse.bound import bound
 from toolchain.flow.pace import model_cycles
 from toolchain.flow.records import ModelRecord, SimulationRecord
-from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.hls_templates.generate import READ, write_units
 from toolchain.ir.encode import host_rule, reached_codes
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
@@ -29,6 +29,7 @@ from toolchain.report.data import (
     InputFacts,
     ModelFacts,
     NodeFacts,
+    OutputFacts,
     Report,
     ResourceUse,
     SolverFacts,
@@ -41,7 +42,7 @@ from toolchain.resources import Resources
 from toolchain.simulate.cycles import simulate, steady_interval
 from toolchain.units.limits import MEMORY_BITS
 from toolchain.units.table import lane_facts
-from toolchain.units.totals import boundary_lanes, cost, graph_cost, graph_cycles, reader_cost, writer_cost
+from toolchain.units.totals import cost, graph_cost, graph_cycles, reader_cost, reader_lanes, writer_cost, writer_lanes
 from toolchain.units.zeros import zero_weight_luts
 
 DEPLOY = Step(title="Make scripts to the bitstream and a driver for the board", command="fpgaflow deploy .")
@@ -83,6 +84,7 @@ def make_report(
         verification=verification_facts(simulation),
         accuracy=accuracy_facts(simulation, trained),
         input=input_facts(graph),
+        outputs=output_facts(graph),
         classes=graph.classes,
         nodes=nodes,
         training=_training(trained),
@@ -91,6 +93,7 @@ def make_report(
             *model.notes,
             *verification_notes(simulation),
             *reach_notes(graph),
+            *output_notes(graph),
             *filter(None, [board.doubt(plan.clock_mhz)]),
             *_pace_notes(interval, graph_cycles(graph), slowest.name),
             *_zero_notes(nodes),
@@ -149,6 +152,26 @@ def input_facts(graph: Graph) -> InputFacts:
     )
 
 
+def output_facts(graph: Graph) -> tuple[OutputFacts, ...]:
+    """What the host is given by ``graph``, in the order of its outputs."""
+    return tuple(
+        OutputFacts(
+            name=output.name, shape=graph.shape_of(output), type=str(value.type), classifier=output == graph.classifier
+        )
+        for output, value in zip(graph.outputs, graph.ends, strict=True)
+    )
+
+
+def output_notes(graph: Graph) -> tuple[str, ...]:
+    """Of several outputs, whose accuracy is told."""
+    if len(graph.outputs) == 1:
+        return ()
+    if graph.classifier is not None:
+        return (f"classes and accuracy are those of the output '{graph.classifier.name}'",)
+    names = ", ".join(f"'{output.name}'" for output in graph.outputs)
+    return (f"no accuracy: none of the outputs {names} is known to tell a class",)
+
+
 def reach_notes(graph: Graph) -> tuple[str, ...]:
     """Where what the host is given reaches less than half of the codes of the network's quantizer."""
     encoding = graph.encoding
@@ -194,8 +217,8 @@ def _training(metrics: dict[str, object] | None) -> Training | None:
 def _frame_bytes(graph: Graph) -> int:
     """Bytes a frame moves over the memory ports, in whole 128-bit words of whole lane groups."""
     total = 0
-    ends = (graph.input, graph.value(graph.output))
-    for value, lanes in zip(ends, boundary_lanes(graph), strict=True):
+    ends = (graph.input, *graph.ends)
+    for value, lanes in zip(ends, (reader_lanes(graph), *writer_lanes(graph)), strict=True):
         groups = MEMORY_BITS // (lanes * value.qint.bits)
         total += ceil(value.size / lanes / groups) * MEMORY_BITS // 8
     return total
@@ -233,11 +256,9 @@ def node_facts(name: str, op: str, cycles: int, counted: int | None, cost: Resou
 
 
 def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[NodeFacts, ...]:
-    """Every unit with its streams, the two memory ports, and the shell."""
+    """Every unit with its streams, the memory ports, and the shell."""
     values = graph.values()
-    reader, writer = boundary_lanes(graph)
-    output = values[graph.output]
-
+    reader = reader_lanes(graph)
     model = model_cycles(graph)
 
     def counted(name: str) -> int | None:
@@ -275,18 +296,21 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 origin=list(node.origin),
             )
         )
-    facts.append(
-        node_facts(
-            "output_writer",
-            "Write",
-            model[WRITE][0],
-            counted(WRITE),
-            writer_cost(output, writer),
-            parallelism={"lanes": writer},
-            bits=str(output.type),
-            vectors=simulation.vectors.get(WRITE),
+    for output, unit, value, lanes in zip(
+        graph.outputs, write_units(graph), graph.ends, writer_lanes(graph), strict=True
+    ):
+        facts.append(
+            node_facts(
+                "output_writer" if len(graph.outputs) == 1 else f"output_writer_{output.name}",
+                "Write",
+                model[unit][0],
+                counted(unit),
+                writer_cost(value, lanes),
+                parallelism={"lanes": lanes},
+                bits=str(value.type),
+                vectors=simulation.vectors.get(unit),
+            )
         )
-    )
     shell = board.shell
     facts.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
     return tuple(facts)
@@ -314,8 +338,7 @@ def _bits(node: Node, values: dict[str, Value]) -> str:
 
 
 def _fifos(graph: Graph) -> Fifos:
-    reader, _ = boundary_lanes(graph)
-    lanes = {graph.input.name: reader}
+    lanes = {graph.input.name: reader_lanes(graph)}
     for node in graph.nodes:
         if node.parallelism is not None:
             lanes |= {value.name: node.parallelism.lanes_out for value in node.outputs}

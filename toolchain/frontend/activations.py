@@ -56,7 +56,7 @@ def read_clip(reader: Reader, node: OnnxNode) -> None:
         return
     source = reader.tensor(node)
     ranges = [_real_range(reader, consumer) for consumer in reader.consumers.get(node.outputs[0], [])]
-    quantized = bool(ranges) and None not in ranges and node.outputs[0] != reader.file.output
+    quantized = bool(ranges) and None not in ranges and node.outputs[0] not in reader.file.outputs
     known = [r for r in ranges if r is not None]
     needs_low = low > -FLOAT32_MAX and not (quantized and all(low <= r[0] for r in known))
     needs_high = high < FLOAT32_MAX and not (quantized and all(r[1] <= high for r in known))

@@ -32,7 +32,7 @@ BATCH = 64
 """Images that run together at most."""
 
 END = ""
-"""Stands for the network's output among the quantizers' names."""
+"""Stands for the network's outputs among the quantizers' names."""
 
 HELD_BYTES = 4 + 4
 """Of a quantized value that later ones are computed from: the float32 number and its code."""
@@ -111,7 +111,7 @@ class _Comparison:
     @property
     def sizes(self) -> dict[str, int]:
         """Elements of a frame of each tensor to be compared, by ONNX name."""
-        return {name: prod(self.model.layouts[name].shape) for name in (*self.by_tensor, self.model.output)}
+        return {name: prod(self.model.layouts[name].shape) for name in (*self.by_tensor, *self.model.outputs)}
 
     @property
     def tap_bytes(self) -> int:
@@ -135,7 +135,7 @@ class _Comparison:
             for name in self.sources[node.name]:
                 if last[name] == i:
                     held[name] = 0
-        return max(most, frame_bytes(self.integer) + 4 * 8 * self.integer.value(self.integer.output).size)
+        return max(most, frame_bytes(self.integer) + 4 * 8 * sum(value.size for value in self.integer.ends))
 
     def run(self, images: Array, tensors: Iterable[tuple[str, Array]]) -> Agreement:
         """Compare one part of the images with its ``tensors``."""
@@ -144,7 +144,8 @@ class _Comparison:
         given: dict[str, Array] = {}  # what QONNX computed, and its codes
         forced: dict[str, Array] = {self.integer.input.name: inputs}
         waiting = Counter(name for sources in self.sources.values() for name in sources)
-        codes, mismatches, worst, expected = 0, 0, 0.0, None
+        codes, mismatches, worst = 0, 0, 0.0
+        expected: dict[str, Array] = {}
         alike = np.ones(len(images), dtype=bool)  # images of which no code differs so far
         for name, tensor in tensors:
             for node in self.by_tensor.get(name, ()):
@@ -165,10 +166,9 @@ class _Comparison:
                     if not waiting[source]:
                         given.pop(source, None)
                         forced.pop(source, None)
-            if name == self.model.output:
-                expected = self.model.layouts[name].to_ir(tensor)
-        assert expected is not None
-        top1, error = self._output(inputs, expected, alike, forced)
+            if name in self.model.outputs:
+                expected[name] = self.model.layouts[name].to_ir(tensor)
+        top1, error = self._outputs(inputs, expected, alike, forced)
         return Agreement(len(images), top1, codes, mismatches, worst, error)
 
     def _differences(self, node: Coded, theirs: Array, inputs: Array, forced: dict[str, Array]) -> tuple[Array, Array]:
@@ -178,20 +178,27 @@ class _Comparison:
             ((_, ours),) = values(self.integer, inputs, {node.output.name}, forced)
         return ours != quantizer_codes(node, theirs), ours
 
-    def _output(self, inputs: Array, expected: Array, alike: Array, forced: dict[str, Array]) -> tuple[float, float]:
-        """The share of images with equal top-1, and the largest error of the output.
+    def _outputs(
+        self, inputs: Array, expected: dict[str, Array], alike: Array, forced: dict[str, Array]
+    ) -> tuple[float, float]:
+        """The share of images with equal top-1 in every output, and the largest error of the outputs.
 
-        Where no code differs the output follows from the last codes, which are ``forced``; else from the image.
+        Where no code differs they follow from the last codes, which are ``forced``; else from the image.
         """
-        result = np.empty((len(inputs), *self.integer.value(self.integer.output).shape), dtype=np.int64)
+        result = {v.name: np.empty((len(inputs), *v.shape), dtype=np.int64) for v in self.integer.ends}
         for images, given in ((alike, forced), (~alike, {})):
             if images.any():
                 known = {name: codes[images] for name, codes in given.items()}
-                ((_, result[images]),) = values(self.integer, inputs[images], {self.integer.output}, known)
-        flat = expected.reshape(len(inputs), -1)
-        classes = flat.argmax(axis=1) if self.integer.decoding is not None else expected.reshape(len(inputs))
-        same = predictions(self.integer, result) == classes
-        return float(np.mean(same)), float(np.abs(decode(self.integer, result) - expected).max())
+                for name, found in values(self.integer, inputs[images], set(result), known):
+                    result[name][images] = found
+        same, error = np.ones(len(inputs), dtype=bool), 0.0
+        for output, name in zip(self.integer.outputs, self.model.outputs, strict=True):
+            ours, theirs = result[output.value], expected[name]
+            flat = theirs.reshape(len(inputs), -1)
+            classes = flat.argmax(axis=1) if output.decoding is not None else flat[:, 0]
+            same &= predictions(output, ours) == classes
+            error = max(error, float(np.abs(decode(output, ours) - theirs).max()))
+        return float(np.mean(same)), error
 
     def _explain(
         self, node: Coded, reals: Array, given: dict[str, Array], theirs: Array, ours: Array, wrong: Array
@@ -219,7 +226,7 @@ class _Comparison:
 
 def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
     """Of each quantizer, by the node's name, the quantized values that it is computed from in either graph; those of
-    the integer network's output at ``END``."""
+    the integer network's outputs at ``END``."""
     quantizers = [node for node in model.graph.nodes if isinstance(node, Coded)]
     coded = {node.output.name for node in quantizers}
     present = coded & integer.values().keys()
@@ -229,7 +236,7 @@ def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
         if node.output.name in present:
             nodes += needed(integer, {node.output.name}, present)
         found[node.name] = {name for n in nodes for name in n.inputs if name in coded}
-    found[END] = {name for n in needed(integer, {integer.output}, present) for name in n.inputs if name in coded}
+    found[END] = {name for n in needed(integer, set(integer.written), present) for name in n.inputs if name in coded}
     return found
 
 

@@ -25,7 +25,7 @@ _BATCH_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.Runtime
 
 
 def execute_qonnx(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch: int = 64) -> Arrays:
-    """Run the QONNX file on ``x`` (N, ...) in ONNX order; the output and the tensors named ``taps`` by ONNX name.
+    """Run the QONNX file on ``x`` (N, ...) in ONNX order; the outputs and the tensors named ``taps`` by ONNX name.
 
     Runs onnxruntime on the file rewritten with standard operations, which gives the numbers of the QONNX executor; a
     file that cannot be rewritten runs in the QONNX executor itself. ``batch`` images are run at a time.
@@ -148,12 +148,12 @@ def _checked_input(file: OnnxFile, x: np.ndarray) -> np.ndarray:
 
 
 def _tensor_names(file: OnnxFile, taps: Sequence[str]) -> list[str]:
-    """The output and ``taps`` without the input, each once."""
+    """The outputs and ``taps`` without the input, each once."""
     known = {name for node in file.nodes for name in node.outputs}
     for tap in taps:
         if tap not in known and tap != file.input:
             raise unknown_name("tensor", tap, known)
-    return list(dict.fromkeys([file.output, *(tap for tap in taps if tap != file.input)]))
+    return list(dict.fromkeys([*file.outputs, *(tap for tap in taps if tap != file.input)]))
 
 
 def _with_input(file: OnnxFile, taps: Sequence[str], x: np.ndarray, results: Arrays) -> Arrays:

@@ -1,10 +1,10 @@
-"""Loading an ONNX file into a small checked form: nodes in topological order, initializers, one input, one output."""
+"""Loading an ONNX file into a small checked form: nodes in topological order, initializers, one input, outputs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,15 @@ class OnnxFile:
     input: str
     shape: tuple[int, ...]
     integer: QInt | None
-    output: str
+    outputs: tuple[str, ...]
     metadata: Mapping[str, str]
     datatypes: Mapping[str, str]
+
+    @property
+    def output(self) -> str:
+        """The only output."""
+        (name,) = self.outputs
+        return name
 
     def fault(self, node: OnnxNode, what: str, hint: str = "") -> UserError:
         """A UserError that names ``node`` and this file."""
@@ -127,21 +133,17 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
     opset = _opset(path, model)
     initializers = {tensor.name for tensor in model.graph.initializer}
     input_name, shape, integer = _only_input(path, model, initializers)
-    if len(graph.output) != 1:
-        names = ", ".join(f"'{o.name}'" for o in graph.output)
-        raise UserError(
-            f"the network has {len(graph.output)} outputs{': ' + names if names else ''}, not one",
-            where=path.name,
-            hint="export a module with a single output tensor",
-        )
-    output = graph.output[0].name
+    outputs = tuple(output.name for output in graph.output)
+    if not outputs or len(set(outputs)) < len(outputs):
+        what = "names an output twice" if outputs else "has no output"
+        raise UserError(f"the network {what}", where=path.name, hint="export the model again")
     every = _nodes(path, model, opset)
     _demand_single(path, every, {input_name, *initializers})
     known = {input_name, *initializers}
     read, whole = _in_qdq(path, model, opset, every)
-    nodes = _sorted(path, _reaching(read, [output]), known, output)
+    nodes = _sorted(path, _reaching(read, outputs), known, outputs)
     real = [name for node in nodes if node.op == "DequantizeLinear" for name in node.outputs]
-    executed = _sorted(path, _reaching(whole, [output, *real]), known, output)
+    executed = _sorted(path, _reaching(whole, (*outputs, *real)), known, outputs)
     constants = _constants(path, model, {name for node in (*nodes, *executed) for name in node.inputs})
     if quantized and not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
         raise UserError(
@@ -160,7 +162,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
         input=input_name,
         shape=shape,
         integer=integer,
-        output=output,
+        outputs=outputs,
         metadata={entry.key: entry.value for entry in model.metadata_props},
         datatypes={
             note.tensor_name: entry.value
@@ -342,7 +344,7 @@ def _demand_single(path: Path, nodes: list[OnnxNode], given: set[str]) -> None:
             made.add(name)
 
 
-def _reaching(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
+def _reaching(nodes: list[OnnxNode], outputs: Sequence[str]) -> list[OnnxNode]:
     """The nodes ``outputs`` depend on, in file order."""
     producers = {name: node for node in nodes for name in node.outputs if name}
     wanted, open_names = set(), list(outputs)
@@ -354,7 +356,7 @@ def _reaching(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
     return [node for node in nodes if id(node) in wanted]
 
 
-def _sorted(path: Path, nodes: list[OnnxNode], known: set[str], output: str) -> tuple[OnnxNode, ...]:
+def _sorted(path: Path, nodes: list[OnnxNode], known: set[str], outputs: Sequence[str]) -> tuple[OnnxNode, ...]:
     """``nodes`` in an order where every input is defined before it is read; stable for a file already in order."""
     made = {name for node in nodes for name in node.outputs if name}
     for node in nodes:
@@ -365,8 +367,9 @@ def _sorted(path: Path, nodes: list[OnnxNode], known: set[str], output: str) -> 
                     where=f"{path.name}, {node.label}",
                     hint="the file is damaged or its initializer is missing: export it again",
                 )
-    if output not in made:
-        raise UserError(f"no node computes the output '{output}'", where=path.name, hint="export the model again")
+    for output in outputs:
+        if output not in made:
+            raise UserError(f"no node computes the output '{output}'", where=path.name, hint="export the model again")
     done, ready, pending = set(known), [], nodes
     while pending:
         later = []

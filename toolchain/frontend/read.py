@@ -18,7 +18,8 @@ from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_o
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.unsupported import why_not
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
+from toolchain.ir.names import Names
 from toolchain.ir.ops.model import RealConv
 from toolchain.ir.types import Array, Encoding, Value
 
@@ -82,8 +83,8 @@ class ModelFile:
 
     ``graph`` is at MODEL level. ``layout`` maps host arrays to the graph's input, ``layouts`` every ONNX tensor that
     depends on it to the IR value of the same data (``values`` names it): of a tensor of codes less its zero point,
-    which ``zeros`` has. ``output`` is the ONNX tensor of the graph's output; it differs from the file's when a final
-    Softmax is left out. ``params`` counts weights and biases, ``macs`` multiplications of one frame. ``encoding``,
+    which ``zeros`` has. ``outputs`` are the ONNX tensors of the graph's outputs; one differs from the file's when a
+    final Softmax is left out. ``params`` counts weights and biases, ``macs`` multiplications of a frame. ``encoding``,
     ``classes``, ``data`` and ``reading``, which tells how that is read, come from the file's metadata; ``datatype`` is
     the QONNX datatype noted beside the input, "" for none, or its own where ``integer`` is set; ``encoding`` follows
     from it where the metadata is silent.
@@ -96,7 +97,7 @@ class ModelFile:
     layouts: Mapping[str, Layout]
     values: Mapping[str, str]
     zeros: Mapping[str, int]
-    output: str
+    outputs: tuple[str, ...]
     params: int
     macs: int
     metadata: Mapping[str, str]
@@ -107,6 +108,12 @@ class ModelFile:
     reading: Mapping[str, Any]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def output(self) -> str:
+        """The ONNX tensor of the only output."""
+        (name,) = self.outputs
+        return name
 
     def to_ir(self, name: str, array: Array) -> Array:
         """The batch ``array`` of the ONNX tensor ``name`` as the values (N, H, W, C) that the IR has for it."""
@@ -123,7 +130,7 @@ def read_qonnx(path: Path) -> ModelFile:
     for node in [node for node in file.nodes if not fold(reader.constants, node)]:
         if not fold(reader.constants, node):
             read_node(reader, node)
-    graph, output = whole_graph(reader, value)
+    graph, outputs = whole_graph(reader, value)
     codes = {name: found.tensor for name, found in reader.integers.items()}
     return ModelFile(
         path=file.path,
@@ -133,7 +140,7 @@ def read_qonnx(path: Path) -> ModelFile:
         layouts={name: tensor.layout for name, tensor in (reader.tensors | codes).items()},
         values={name: tensor.value.name for name, tensor in (reader.tensors | codes).items()},
         zeros={name: found.zero_point for name, found in reader.integers.items()},
-        output=output.onnx_name,
+        outputs=tuple(output.onnx_name for output in outputs),
         params=count_params(graph),
         macs=count_macs(graph),
         metadata=file.metadata,
@@ -147,29 +154,40 @@ def read_qonnx(path: Path) -> ModelFile:
     )
 
 
-def whole_graph(reader: Reader, source: Value) -> tuple[Graph, Tensor]:
-    """The MODEL graph from ``source`` to the file's output, all nodes read, and that output.
+def whole_graph(reader: Reader, source: Value) -> tuple[Graph, list[Tensor]]:
+    """The MODEL graph from ``source`` to the file's outputs, all nodes read, and those outputs.
 
-    Codes are put out as they are. Raises UserError where the output cannot be put out.
+    Codes are put out as they are. Raises UserError where an output cannot be put out.
     """
+    file, names = reader.file, Names(first=2, any_case=True)
+    tensors = [_output(reader, name) for name in file.outputs]
+    outputs = tuple(
+        Output(names.fresh(ir_name(name, "out")), tensor.value.name)
+        for name, tensor in zip(file.outputs, tensors, strict=True)
+    )
+    return Graph(ir_name(file.path.stem, "net"), source, tuple(reader.nodes), outputs), tensors
+
+
+def _output(reader: Reader, name: str) -> Tensor:
+    """What is put out as the file's output ``name``."""
     file = reader.file
-    if file.output in reader.padded:
-        raise UserError(f"the output '{file.output}' is that of a Pad", where=file.path.name, hint="pad on the host")
-    if holds_codes(reader, file.output):
-        found = integers(reader, file.output)
-        maker = next(node for node in file.nodes if file.output in node.outputs)
+    if name in reader.padded:
+        raise UserError(f"the output '{name}' is that of a Pad", where=file.path.name, hint="pad on the host")
+    if holds_codes(reader, name):
+        found = integers(reader, name)
+        maker = next(node for node in file.nodes if name in node.outputs)
         output = shifted(reader, maker, found.tensor, np.array([found.zero_point]))
-    elif file.output in reader.tensors:
-        output = reader.tensors[file.output]
+    elif name in reader.tensors:
+        output = reader.tensors[name]
     else:
-        raise UserError(f"the output '{file.output}' does not depend on the input", where=file.path.name)
+        raise UserError(f"the output '{name}' does not depend on the input", where=file.path.name)
     if output.layout.order:
         raise UserError(
-            f"the output '{file.output}' is a flattened map; the accelerator puts it out as (height, width, channels)",
+            f"the output '{name}' is a flattened map; the accelerator puts it out as (height, width, channels)",
             where=file.path.name,
             hint="end the network before the flatten, or behind a linear layer",
         )
-    return Graph(ir_name(file.path.stem, "net"), source, tuple(reader.nodes), output.value.name), output
+    return output
 
 
 def input_layout(reader: Reader) -> Layout:

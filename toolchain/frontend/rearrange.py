@@ -71,7 +71,7 @@ def read_split(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(node, f"{channels} channels in parts of {sizes}", "give every part some channels")
     start = 0
     for i, (name, size) in enumerate(zip(node.outputs, sizes, strict=True)):
-        if name and (reader.consumers.get(name) or name == reader.file.output):
+        if name and (reader.consumers.get(name) or name in reader.file.outputs):
             _pick(reader, node, source, start, size, output=i)
         start += size
 

@@ -67,7 +67,7 @@ def build(model: Graph, integer: Graph, codes: Array, target: Target, folder: Pa
         UserError: hls4ml gets a part of the network wrong, fails on it, or takes longer than ``seconds``.
     """
     demand_no_refusal(model)
-    assert integer.encoding is not None and integer.decoding is not None
+    assert integer.encoding is not None and integer.answer.decoding is not None
     values, model = real_inputs(integer.encoding, codes), freed(model)
     io_type = interface(model)
     settings = {
@@ -138,9 +138,9 @@ def _distance(
     integer: Graph, codes: Array, found: Array, io_type: str, reuse: Mapping[str, int], spent: Mapping[str, float]
 ) -> Hls4ml:
     """Compare the real outputs ``found`` with the integer network on the same input codes."""
-    assert integer.decoding is not None
+    assert integer.answer.decoding is not None
     expected = evaluate(integer, codes)[integer.output]
-    reals = decode(integer, expected)
+    reals = decode(integer.answer, expected)
     if found.size != reals.size:
         raise UserError(
             f"hls4ml {version('hls4ml')} puts out {found.size // len(codes)} values a frame, "
@@ -148,7 +148,8 @@ def _distance(
         )
     found = found.reshape(reals.shape)
     scale, offset = (
-        np.array([float(f) for f in numbers]) for numbers in (integer.decoding.scale, integer.decoding.offset)
+        np.array([float(f) for f in numbers])
+        for numbers in (integer.answer.decoding.scale, integer.answer.decoding.offset)
     )
     wrong = np.rint((found - offset) / scale) != expected
     top1 = found.reshape(len(found), -1).argmax(axis=1)
@@ -160,7 +161,7 @@ def _distance(
         images=len(codes),
         outputs=int(wrong.size),
         mismatches=int(wrong.sum()),
-        classes=int((top1 != predictions(integer, expected)).sum()),
+        classes=int((top1 != predictions(integer.answer, expected)).sum()),
         max_deviation=float(apart.max(initial=0.0)),
         max_steps=float((apart / np.abs(scale)).max(initial=0.0)),
         compile_seconds=spent["compile_seconds"],

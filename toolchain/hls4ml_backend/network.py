@@ -81,7 +81,7 @@ def freed(graph: Graph) -> Graph:
         replace(n, name=free(n.name), inputs=tuple(map(free, n.inputs)), outputs=tuple(map(named, n.outputs)))
         for n in graph.nodes
     ]
-    return replace(graph, input=named(graph.input), nodes=tuple(nodes), output=free(graph.output))
+    return replace(graph, input=named(graph.input), nodes=tuple(nodes)).with_output_values([free(graph.output)])
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:

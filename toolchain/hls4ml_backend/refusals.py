@@ -26,7 +26,13 @@ def refusals(model: Graph) -> Iterator[tuple[Node, str]]:
 
 
 def demand_no_refusal(model: Graph) -> None:
-    """Raise UserError for the first node of the MODEL graph that hls4ml gets wrong."""
+    """Raise UserError for several outputs, or the first node of the MODEL graph that hls4ml gets wrong."""
+    if len(model.outputs) > 1:
+        names = ", ".join(f"'{output.name}'" for output in model.outputs)
+        raise UserError(
+            f"the backend hls4ml is compared on one output, the network has {len(model.outputs)}: {names}",
+            hint="export without --backend hls4ml",
+        )
     for node, reason in refusals(model):
         raise UserError(
             f"hls4ml {version('hls4ml')} {reason}",

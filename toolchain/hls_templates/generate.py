@@ -22,7 +22,11 @@ from toolchain.units.limits import MEMORY_BITS
 from toolchain.units.table import template
 
 READ, WRITE = "@read", "@write"
-"""Names of the units at the graph's ends, beside those of the nodes."""
+"""Names of the units at the ends of a graph with one output, beside those of the nodes."""
+
+MEMORY_PORTS = 4
+"""Ports to memory that an accelerator has at most: a Zynq UltraScale+ has as many for it (S_AXI_HP0 to 3, AMD UG1085),
+and each end has a channel of its own, of reading or of writing."""
 
 TESTBENCH_CODES = 1 << 14
 """Input codes stored for the testbench, in one frame at least."""
@@ -47,11 +51,25 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class End:
-    """The reader or the writer: a stream to or from 128-bit words of memory."""
+    """The reader or a writer: a stream to or from 128-bit words of memory.
+
+    ``role`` names it in C++, ``port`` is the accelerator's argument, ``bundle`` its port to memory. ``output`` is the
+    name of the graph's output, "" of the input; of its ``channels`` the last ``padded`` are not the network's.
+    """
 
     role: str
     id: int
     stream: Stream
+    port: str
+    bundle: str
+    output: str = ""
+    channels: int = 0
+    padded: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """What of ``role`` is not the same for all outputs."""
+        return self.role.removeprefix("output")
 
     @property
     def groups(self) -> int:
@@ -102,14 +120,26 @@ class PlacedUnit(Place):
         return [*ins, *outs, *constants, *(buffer.name for buffer in self.unit.buffers), "frames"]
 
 
+def output_ports(graph: Graph) -> list[str]:
+    """The accelerator's arguments that outputs are written to, in their order."""
+    return ["out"] if len(graph.outputs) == 1 else [f"out_{output.name}" for output in graph.outputs]
+
+
 def top_name(graph: Graph) -> str:
     """Name of the accelerator's function."""
-    return function_name(graph.name)
+    return function_name(graph.name, output_ports(graph))
+
+
+def write_units(graph: Graph) -> tuple[str, ...]:
+    """Name of the writer of every output, in the order of the outputs."""
+    if len(graph.outputs) == 1:
+        return (WRITE,)
+    return tuple(f"{WRITE}_{output.name}" for output in graph.outputs)
 
 
 def unit_ids(graph: Graph) -> dict[str, int]:
-    """Number of every unit: the reader, the nodes that are hardware, the writer."""
-    names = [READ, *(node.name for node in graph.nodes if not node.renames), WRITE]
+    """Number of every unit: the reader, the nodes that are hardware, the writers."""
+    names = [READ, *(node.name for node in graph.nodes if not node.renames), *write_units(graph)]
     return {name: i for i, name in enumerate(names)}
 
 
@@ -117,7 +147,7 @@ def places(graph: Graph) -> list[Place]:
     """The places of all nodes that are hardware, in topological order."""
     carried, ids = streams(graph), unit_ids(graph)
     nodes = [node for node in graph.nodes if not node.renames]
-    names = identifiers(node.name for node in nodes)
+    names = identifiers((node.name for node in nodes), (f"output_{output.name}" for output in graph.outputs))
     return [
         Place(
             node,
@@ -135,22 +165,33 @@ def place_units(graph: Graph) -> list[PlacedUnit]:
     return [PlacedUnit(p.node, p.name, p.id, p.inputs, p.outputs, template(p.node, graph)) for p in places(graph)]
 
 
-def ends(graph: Graph) -> tuple[End, End]:
-    """The reader and the writer.
+def ends(graph: Graph) -> tuple[End, ...]:
+    """The reader and the writer of every output, in the order of the outputs.
 
     Raises:
-        UserError: their streams are wider than the memory interface.
+        UserError: their streams are wider than the memory interface, or there are more than it has ports.
     """
     carried, ids = streams(graph), unit_ids(graph)
-    both = End("input", ids[READ], carried[graph.input.name]), End("output", ids[WRITE], carried[graph.output])
-    for end in both:
+    if len(graph.outputs) > MEMORY_PORTS:
+        names = ", ".join(f"'{output.name}'" for output in graph.outputs)
+        raise UserError(
+            f"the network has {len(graph.outputs)} outputs, {names}, and the board {MEMORY_PORTS} ports to memory",
+            hint="join outputs of one size with a Concat, and part them on the host",
+        )
+    found = [End("input", ids[READ], carried[graph.input.name], "in", "gmem0")]
+    for i, (output, unit, port) in enumerate(zip(graph.outputs, write_units(graph), output_ports(graph), strict=True)):
+        bundle = f"gmem{(i + 1) % MEMORY_PORTS}"  # the reader's port writes too where the others do not suffice
+        role = f"output{port.removeprefix('out')}"
+        channels = graph.value(output.value).shape[2]
+        found.append(End(role, ids[unit], carried[output.value], port, bundle, output.name, channels, output.padded))
+    for end in found:
         if end.stream.bits > MEMORY_BITS:
             raise UserError(
                 f"the {end.role} stream carries {end.stream.bits} bits a cycle, the memory port {MEMORY_BITS}",
                 where=f"value {end.stream.values[-1]}",
                 hint="choose fewer lanes or insert a width conversion",
             )
-    return both
+    return tuple(found)
 
 
 def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
@@ -181,7 +222,8 @@ def generate(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
 
 def driver(graph: Graph) -> str:
     """C++ that calls every unit of the project by itself, for the C simulation; it includes the top function."""
-    return render("drive.cpp", {"top": top_name(graph), "units": places(graph), "ends": ends(graph)})
+    reader, *writers = ends(graph)
+    return render("drive.cpp", {"top": top_name(graph), "units": places(graph), "reader": reader, "writers": writers})
 
 
 def clock_facts(clock_mhz: float) -> dict[str, Any]:
@@ -195,7 +237,7 @@ def clock_facts(clock_mhz: float) -> dict[str, Any]:
 
 
 def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: list[PlacedUnit]) -> dict[str, Any]:
-    reader, writer = ends(graph)
+    reader, *writers = ends(graph)
     frames = testbench_frames(graph)
     return {
         "top": top_name(graph),
@@ -204,11 +246,8 @@ def _project_variables(graph: Graph, board: Target, clock_mhz: float, units: lis
         **clock_facts(clock_mhz),
         "nodes": units,
         "streams": sorted({s.index: s for s in streams(graph).values()}.values(), key=lambda s: s.index),
-        "ends": (reader, writer),
-        "input_words": reader.words,
-        "output_words": writer.words,
-        "input_depth": reader.words * frames,
-        "output_depth": writer.words * frames,
+        "reader": reader,
+        "writers": writers,
         "frames": frames,
         "host": host_facts(graph),
         "data": [],
@@ -247,8 +286,9 @@ def testbench_frames(graph: Graph) -> int:
 def _vectors(graph: Graph) -> dict[str, str]:
     """Random input codes of a fixed seed and the codes that the evaluator answers."""
     codes = random_codes(graph, testbench_frames(graph))
-    answers = evaluate(graph, codes)[graph.output]
-    return {
-        "tb/input_codes.inc": array_text(codes.reshape(-1), graph.input.qint, "a test vector"),
-        "tb/expected_codes.inc": array_text(answers.reshape(-1), graph.value(graph.output).qint, "an answer"),
-    }
+    answers, found = evaluate(graph, codes), {}
+    for end, value in zip(ends(graph)[1:], graph.ends, strict=True):
+        found[f"tb/expected_codes{end.suffix}.inc"] = array_text(
+            answers[value.name].reshape(-1), value.qint, "an answer"
+        )
+    return {"tb/input_codes.inc": array_text(codes.reshape(-1), graph.input.qint, "a test vector")} | found

@@ -12,12 +12,12 @@ _LOCAL = frozenset(["in", "out", "frames", "words", "answer"])
 """What the testbench calls its variables where it calls the accelerator."""
 
 
-def function_name(name: str) -> str:
-    """``name`` as the accelerator's function."""
-    return identifier(name, reserved=RESERVED | _LOCAL)
+def function_name(name: str, arguments: Iterable[str] = ()) -> str:
+    """``name`` as the accelerator's function, which is called as none of its ``arguments``."""
+    return identifier(name, reserved=RESERVED | _LOCAL | frozenset(arguments))
 
 
-def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """A different identifier for every one of ``names``, also on file systems that ignore case."""
-    taken = Names(first=2, any_case=True)
-    return {name: taken.fresh(identifier(name, reserved=RESERVED)) for name in names}
+def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """A different identifier for every one of ``names``, also on file systems that ignore case; none is ``taken``."""
+    others = Names(taken, first=2, any_case=True)
+    return {name: others.fresh(identifier(name, reserved=RESERVED)) for name in names}

@@ -9,7 +9,7 @@ from math import lcm
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Quantize
 from toolchain.ir.rounding import Rounding
@@ -222,27 +222,27 @@ def _check_integers(given: InputType, integers: Array) -> None:
         raise UserError("images hold 0, the input takes -1 and +1")
 
 
-def decode(graph: Graph, codes: Array) -> Array:
-    """Real values (float64) of output ``codes`` (N, H, W, C), padded channels dropped; behind an argmax the codes."""
-    codes = answers(graph, codes)
-    if graph.decoding is None:
+def decode(output: Output, codes: Array) -> Array:
+    """Real values (float64) of ``codes`` (N, H, W, C), padded channels dropped; behind an argmax the codes."""
+    codes, decoding = answers(output, codes), output.decoding
+    if decoding is None:
         return codes
-    scale = np.array([float(s) for s in graph.decoding.scale])
-    offset = np.array([float(o) for o in graph.decoding.offset])
+    scale = np.array([float(s) for s in decoding.scale])
+    offset = np.array([float(o) for o in decoding.offset])
     return codes * scale + offset
 
 
-def answers(graph: Graph, codes: Array) -> Array:
-    """Output ``codes`` (N, H, W, C) without the padded channels."""
-    return codes[..., : codes.shape[3] - graph.padded_output]
+def answers(output: Output, codes: Array) -> Array:
+    """``codes`` (N, H, W, C) of ``output`` without the padded channels."""
+    return codes[..., : codes.shape[3] - output.padded]
 
 
-def predictions(graph: Graph, codes: Array) -> Array:
+def predictions(output: Output, codes: Array) -> Array:
     """Class (N,) of each frame from output ``codes``: the argmax, on chip, of the decoded values or of bare codes."""
-    if graph.decoding is None:
+    if output.decoding is None:
         flat = codes.reshape(len(codes), -1)
         return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
-    return np.asarray(decode(graph, codes).reshape(len(codes), -1).argmax(axis=1))
+    return np.asarray(decode(output, codes).reshape(len(codes), -1).argmax(axis=1))
 
 
 def scaled_quantizer(graph: Graph) -> InputType | None:

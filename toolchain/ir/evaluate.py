@@ -19,12 +19,12 @@ def evaluate(
     taps: Collection[str] | None = None,
     given: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
-    """Run ``graph`` on ``x`` (N, H, W, C) and return the output and the values named in ``taps`` by name.
+    """Run ``graph`` on ``x`` (N, H, W, C) and return the outputs and the values named in ``taps`` by name.
 
     ``given`` overrides values: nodes read the given array instead of what their producer computed.
     Raises ValueError when ``x`` does not have the input's shape or, on integers, its range.
     """
-    found = values(graph, x, {graph.output, *(taps or ())}, given)
+    found = values(graph, x, {*graph.written, *(taps or ())}, given)
     return {name: array.astype(np.int64) if array.dtype.kind == "i" else array for name, array in found}
 
 

@@ -10,26 +10,37 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Decoding, Encoding, Shape, Value
 
 
+@dataclass(frozen=True)
+class Output:
+    """The value ``value`` under the ``name``, a C identifier, by which the host knows it.
+
+    ``decoding`` tells what its codes mean; None for the index that an argmax gives. Its last ``padded`` channels mean
+    nothing and the host drops them; a plan says how many.
+    """
+
+    name: str
+    value: str
+    decoding: Decoding | None = None
+    padded: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One input, one output, ``nodes`` in topological order.
+    """One input, ``nodes`` in topological order, the ``outputs`` in the order in which the host is given them.
 
-    ``encoding`` tells how the host makes the input codes, ``decoding`` what the output codes mean (None after argmax),
-    ``classes`` what the outputs, or the numbers that an argmax gives, are called; empty where nobody has said.
+    ``encoding`` tells how the host makes the input codes. ``classes`` are what the channels of the classifier, or the
+    numbers that its argmax gives, are called; empty where nobody has said.
 
-    The last ``padded_input`` channels of the input are zeros that the host adds, the last ``padded_output`` of the
-    output mean nothing and the host drops them; a plan says how many.
+    The last ``padded_input`` channels of the input are zeros that the host adds; a plan says how many.
     """
 
     name: str
     input: Value
     nodes: tuple[Node, ...]
-    output: str
+    outputs: tuple[Output, ...]
     encoding: Encoding | None = None
-    decoding: Decoding | None = None
     classes: tuple[str, ...] = ()
     padded_input: int = 0
-    padded_output: int = 0
 
     @property
     def given_shape(self) -> Shape:
@@ -38,10 +49,42 @@ class Graph:
         return height, width, channels - self.padded_input
 
     @property
-    def answer_shape(self) -> Shape:
-        """(H, W, C) of the codes that the host keeps."""
-        height, width, channels = self.value(self.output).shape
-        return height, width, channels - self.padded_output
+    def answer(self) -> Output:
+        """The only output."""
+        (output,) = self.outputs
+        return output
+
+    @property
+    def output(self) -> str:
+        """The value of the only output."""
+        return self.answer.value
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the values that are outputs, each once."""
+        return tuple(dict.fromkeys(output.value for output in self.outputs))
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The value of every output, in the order of the outputs."""
+        values = self.values()
+        return tuple(values[output.value] for output in self.outputs)
+
+    def shape_of(self, output: Output) -> Shape:
+        """(H, W, C) of the codes of ``output`` that the host keeps."""
+        height, width, channels = self.value(output.value).shape
+        return height, width, channels - output.padded
+
+    @property
+    def classifier(self) -> Output | None:
+        """The output that tells a frame's class: the only one, or of several the one of a channel a class.
+
+        None where that is not one.
+        """
+        if len(self.outputs) == 1:
+            return self.outputs[0]
+        found = [o for o in self.outputs if self.classes and self.shape_of(o) == (1, 1, len(self.classes))]
+        return found[0] if len(found) == 1 else None
 
     def value(self, name: str) -> Value:
         """The value called ``name``; KeyError when there is none."""
@@ -72,6 +115,11 @@ class Graph:
     def names(self) -> Names:
         """The names of all values and nodes, so that what a pass adds is called otherwise."""
         return Names([*self.values(), *(node.name for node in self.nodes)])
+
+    def with_output_values(self, values: Iterable[str]) -> Graph:
+        """The same graph whose outputs are other ``values``, in the order of the outputs."""
+        pairs = zip(self.outputs, values, strict=True)
+        return replace(self, outputs=tuple(replace(output, value=value) for output, value in pairs))
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes."""

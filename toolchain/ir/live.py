@@ -17,11 +17,11 @@ WIDE = 8
 
 
 def frame_bytes(graph: Graph, wanted: Collection[str] | None = None, given: Container[str] = ()) -> int:
-    """The most bytes that the tensors of one frame take while ``wanted`` values, the output by default, are computed.
+    """The most bytes that the tensors of one frame take while ``wanted`` values, the outputs by default, are computed.
 
     Windows are laid out in blocks and take nothing; the ``given`` values are the caller's.
     """
-    nodes = needed(graph, {graph.output} if wanted is None else wanted, given)
+    nodes = needed(graph, set(graph.written) if wanted is None else wanted, given)
     last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
     live = {graph.input.name: graph.input.size * WIDE}
     peak = sum(live.values())

@@ -16,16 +16,17 @@ import numpy as np
 from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_bytes, write_text
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops import HARDWARE_OPS, MODEL_OPS
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Decoding, Encoding, InputType, Parallelism, QInt, Quantizer, Real, Standardization, Value
 
-FORMAT = 2
+FORMAT = 3
 _HEADER = ("format", "fpgaflow", "source", "weights", "digest")
 _NODES = {cls.__name__: cls for cls in (*MODEL_OPS, *HARDWARE_OPS)}
 _RECORDS: dict[str, type] = {
-    c.__name__: c for c in (QInt, Real, Value, Parallelism, Quantizer, InputType, Standardization, Encoding, Decoding)
+    c.__name__: c
+    for c in (QInt, Real, Value, Parallelism, Quantizer, InputType, Standardization, Encoding, Decoding, Output)
 }
 
 
@@ -86,9 +87,8 @@ def save(graph: Graph, folder: Path, *, source_digest: str = "") -> Stored:
         "name": graph.name,
         "input": _pack(graph.input, "input", arrays),
         "nodes": [{"op": type(n).__name__} | _pack_fields(n, n.name, arrays) for n in graph.nodes],
-        "output": graph.output,
+        "outputs": [_pack(output, "outputs", arrays) for output in graph.outputs],
         "encoding": _pack(graph.encoding, "encoding", arrays),
-        "decoding": _pack(graph.decoding, "decoding", arrays),
         "classes": list(graph.classes),
     }
     buffer = io.BytesIO()
@@ -129,9 +129,8 @@ def load(folder: Path) -> Stored:
             name=record["name"],
             input=_unpack(record["input"], arrays),
             nodes=nodes,
-            output=record["output"],
+            outputs=_unpack(record["outputs"], arrays),
             encoding=_unpack(record["encoding"], arrays),
-            decoding=_unpack(record["decoding"], arrays),
             classes=tuple(record["classes"]),
         )
         content = {key: value for key, value in record.items() if key not in _HEADER}

@@ -18,7 +18,12 @@ def to_text(graph: Graph) -> str:
     """The graph as text; arrays appear as shape and range, so the text of a large network stays short."""
     lines = [f"graph {graph.name}", f"input {_value(graph.input)}"]
     lines += [_node(node) for node in graph.nodes]
-    return "\n".join([*lines, f"output {graph.output}", ""])
+    return "\n".join([*lines, *_outputs(graph), ""])
+
+
+def _outputs(graph: Graph) -> list[str]:
+    named = len(graph.outputs) > 1
+    return [f"output {f'{output.name} = ' if named else ''}{output.value}" for output in graph.outputs]
 
 
 def _value(value: Value) -> str:

@@ -50,7 +50,7 @@ def verify(graph: Graph, level: Level) -> Graph:
             known[value.name] = value
         if level is not Level.MODEL:
             _verify_integer(node, [known[name] for name in node.inputs], ranges)
-    require(graph.output in known, graph.output, "output is defined")
+    _verify_outputs(graph, known)
     for value in known.values():
         require(isinstance(value.type, Real) == (level is Level.MODEL), value.name, f"type {value.type} at {level}")
     if level is not Level.MODEL:
@@ -58,6 +58,15 @@ def verify(graph: Graph, level: Level) -> Graph:
     if level is Level.HARDWARE:
         _verify_hardware(graph, known)
     return graph
+
+
+def _verify_outputs(graph: Graph, known: dict[str, Value]) -> None:
+    names = [output.name for output in graph.outputs]
+    require(bool(names), graph.name, "has an output")
+    for output in graph.outputs:
+        require(output.value in known, output.value, "output is defined")
+        require(IDENTIFIER.fullmatch(output.name) is not None, output.name, "name of the output is a C identifier")
+        require(names.count(output.name) == 1, output.name, "name of the output is unique")
 
 
 def _verify_integer(node: Node, inputs: list[Value], ranges: dict[str, Range]) -> None:
@@ -73,7 +82,8 @@ def _verify_integer(node: Node, inputs: list[Value], ranges: dict[str, Range]) -
 def _verify_hardware(graph: Graph, known: dict[str, Value]) -> None:
     producers = graph.producers()
     for name, readers in graph.consumers().items():
-        require(len(readers) == (name != graph.output), name, "every stream has one reader")
+        ends = sum(output.value == name for output in graph.outputs)
+        require(len(readers) + ends == 1, name, "every stream has one reader")
         require((known[name].depth or 0) >= 2, name, "every stream has a depth of at least 2")
     for node in graph.nodes:
         lanes = node.parallelism

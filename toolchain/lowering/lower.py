@@ -7,7 +7,7 @@ becomes the host's decoding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from fractions import Fraction
 from math import isinf
@@ -15,7 +15,7 @@ from math import isinf
 from toolchain.boards import load_board
 from toolchain.errors import UserError
 from toolchain.ir.encode import input_quantizer
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, Relu
@@ -63,16 +63,22 @@ def lower(graph: Graph, encoding: Encoding = PIXELS, lut_per_dsp: int | None = N
     source, encoding = _start(graph, encoding, state)
     for node in graph.nodes:
         _lower_next(graph, encoding, node, state)
-    output = _end(graph, state)
-    if not any(isinstance(node, ArgMax) for node in state.nodes):
-        state.decoding = Decoding(output.terms[0].scale, output.offset)
-    end = output.terms[0].value.name
-    return Graph(graph.name, source, _needed(state.nodes, end), end, encoding, state.decoding)
+    ends = {name: _end(graph, name, state) for name in graph.written}
+    outputs = tuple(_output(output.name, ends[output.value], state) for output in graph.outputs)
+    nodes = _needed(state.nodes, {output.value for output in outputs})
+    return Graph(graph.name, source, nodes, outputs, encoding)
 
 
-def _needed(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
-    """The nodes that ``output`` depends on: convolutions may have read around a Concat."""
-    wanted, found = {output}, []
+def _output(name: str, end: Scaled, state: Lowering) -> Output:
+    """The output called ``name`` that puts ``end`` out."""
+    (term,) = end.terms
+    made = next((node for node in state.nodes if node.outputs[0].name == term.value.name), None)
+    return Output(name, term.value.name, None if isinstance(made, ArgMax) else Decoding(term.scale, end.offset))
+
+
+def _needed(nodes: Sequence[Node], outputs: Set[str]) -> tuple[Node, ...]:
+    """The nodes that ``outputs`` depend on: convolutions may have read around a Concat."""
+    wanted, found = set(outputs), []
     for node in reversed(nodes):
         if any(value.name in wanted for value in node.outputs):
             wanted.update(node.inputs)
@@ -92,8 +98,8 @@ def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
     for node in graph.nodes:
         try:
             _lower_next(graph, encoding, node, state)
-            if node.output.name == graph.output:
-                _end(graph, state)
+            if node.output.name in graph.written:
+                _end(graph, node.output.name, state)
         except UserError as error:
             found.setdefault(error.node.name if isinstance(error, Blamed) else node.name, error)
             kind = QInt(8, True)
@@ -132,10 +138,10 @@ def _blamed(graph: Graph, node: Node) -> Blamed | None:
     return None
 
 
-def _end(graph: Graph, state: Lowering) -> Scaled:
-    """The network's output as one integer value without a clamp."""
-    node = graph.producers()[graph.output]
-    return single(state, node, placed(state, node, state.reals[graph.output]))
+def _end(graph: Graph, output: str, state: Lowering) -> Scaled:
+    """The value ``output`` of the network as one integer value without a clamp."""
+    node = graph.producers()[output]
+    return single(state, node, placed(state, node, state.reals[output]))
 
 
 def _start(graph: Graph, encoding: Encoding, state: Lowering) -> tuple[Value, Encoding]:

@@ -16,7 +16,7 @@ from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.maps import DepthToSpace
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift
-from toolchain.ir.types import Decoding, QInt, Value
+from toolchain.ir.types import QInt, Value
 from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, shrink, zipped
 
 _ANY = QInt(8, False)
@@ -34,7 +34,6 @@ class Lowering:
     lut_per_dsp: int
     nodes: list[Node] = field(default_factory=list)
     reals: dict[str, Scaled] = field(default_factory=dict)
-    decoding: Decoding | None = None
     names: Names = field(default_factory=Names)
     defined: set[str] = field(default_factory=set)
     joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.split_row_convs import split_row_convs
 from toolchain.plan import Lanes, Plan, read_plan
-from toolchain.units.lanes import READER, WRITER, boundary_options, fits_streams
+from toolchain.units.lanes import READER, boundary_options, fits_streams, writers
 from toolchain.units.table import completed, options, unit_of
 
 
@@ -71,9 +71,10 @@ def assign(plan: Plan, graph: Graph, *, where: str = "plan") -> dict[str, Parall
             raise UserError(f"node '{node.name}' has no entry", where=where, hint="give its lanes_in and lanes_out")
     values, producers = graph.values(), graph.producers()
     _check_boundary(READER, plan.input_lanes, graph.input, _only_reshaped(graph), where)
-    end = producers.get(graph.output)
-    flat = end is not None and end.renames
-    _check_boundary(WRITER, plan.output_lanes, values[graph.output], flat, where)
+    written = plan.lanes_of_outputs([output.name for output in graph.outputs], where=where)
+    for writer, value, number in zip(writers(graph), graph.ends, written, strict=True):
+        end = producers.get(value.name)
+        _check_boundary(writer, number, value, end is not None and end.renames, where)
     lanes: dict[str, Parallelism] = {}
     streams = {graph.input.name: Parallelism(plan.input_lanes, plan.input_lanes)}
     for node in graph.nodes:

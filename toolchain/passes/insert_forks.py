@@ -12,7 +12,7 @@ from toolchain.ir.types import Value
 
 
 def insert_forks(graph: Graph) -> Graph:
-    """A Fork behind every value that is read more than once, the graph's output counting as a read.
+    """A Fork behind every value that is read more than once, each of the graph's outputs counting as a read.
 
     A window that is read more than once is copied instead: its stream's order depends on the lanes of its reader.
     """
@@ -21,7 +21,8 @@ def insert_forks(graph: Graph) -> Graph:
 
 def _reads(graph: Graph) -> dict[str, int]:
     counts = {name: len(readers) for name, readers in graph.consumers().items()}
-    counts[graph.output] += 1
+    for output in graph.outputs:
+        counts[output.value] += 1
     return counts
 
 
@@ -68,5 +69,5 @@ def _fork_values(graph: Graph) -> Graph:
         nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
         for value in node.outputs:
             fork(value)
-    output = copies[graph.output].pop(0) if graph.output in copies else graph.output
-    return replace(graph, nodes=tuple(nodes), output=output)
+    ends = [copies[o.value].pop(0) if o.value in copies else o.value for o in graph.outputs]
+    return graph.with_nodes(nodes).with_output_values(ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph
@@ -11,8 +12,8 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.units.converters import converter_steps
 
 
-def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -> Graph:
-    """Converters wherever a unit reads other lanes than its producer writes, at the reader and the writer too.
+def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: Sequence[int]) -> Graph:
+    """Converters wherever a unit reads other lanes than its producer writes, at the reader and the writers too.
 
     Two of them where the widths have no integer ratio, see ``converter_steps``.
     """
@@ -37,8 +38,8 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: int) -
         inputs = tuple(convert(name, pair.lanes_in) for name in node.inputs)
         nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
         lanes |= {value.name: pair.lanes_out for value in node.outputs}
-    output = convert(graph.output, output_lanes)
-    return graph if len(nodes) == len(graph.nodes) else replace(graph, nodes=tuple(nodes), output=output)
+    ends = [convert(output.value, wanted) for output, wanted in zip(graph.outputs, output_lanes, strict=True)]
+    return graph if len(nodes) == len(graph.nodes) else graph.with_nodes(nodes).with_output_values(ends)
 
 
 def _parallelism(node: Node) -> Parallelism:

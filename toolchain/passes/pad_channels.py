@@ -2,7 +2,7 @@
 
 Padding is a fact of the graph, not of a unit: a padded graph is an ordinary one of more channels, so that schedules,
 costs, C++ and both simulators need no word about it; only the host, which fills the input's added channels with zeros
-and drops the output's, knows both counts. What an added channel carries does not matter, because whoever sums over
+and drops the outputs', knows both counts. What an added channel carries does not matter, because whoever sums over
 channels has zeros for weights there: products give zeros or copies, requantizers, filters and joins treat it as the
 channel before it, and so every value keeps its range and its type.
 """
@@ -83,8 +83,9 @@ class _Grouping:
             self.parts |= {value.name: parts if parts else (node.outputs[0].name,) for value in node.outputs}
             if parts is None:
                 self.fixed |= {part for name in node.inputs for part in self.parts[name]} | {node.outputs[0].name}
-        if graph.decoding is None or len(self.parts[graph.output]) > 1:
-            self.fixed.update(self.parts[graph.output])
+        for output in graph.outputs:
+            if output.decoding is None or len(self.parts[output.value]) > 1:
+                self.fixed.update(self.parts[output.value])
         parts_of = {name: tuple(map(self._root, parts)) for name, parts in self.parts.items()}
         fixed = frozenset(map(self._root, self.fixed))
         counts = {part: self.values[part].shape[2] for parts in parts_of.values() for part in parts}
@@ -147,7 +148,7 @@ def pad_channels(graph: Graph, padded: Mapping[str, int], *, where: str = "plan"
         input=rewriting.value(graph.input),
         nodes=tuple(map(rewriting.node, graph.nodes)),
         padded_input=rewriting.added(graph.input.name),
-        padded_output=rewriting.added(graph.output),
+        outputs=tuple(replace(output, padded=rewriting.added(output.value)) for output in graph.outputs),
     )
 
 

@@ -38,7 +38,8 @@ def planned(plan: Plan) -> tuple[Pass, ...]:
     """The passes behind ``FORM`` that build what ``plan`` says."""
 
     def convert(graph: Graph) -> Graph:
-        return insert_width_converters(graph, plan.input_lanes, plan.output_lanes)
+        written = plan.lanes_of_outputs([output.name for output in graph.outputs])
+        return insert_width_converters(graph, plan.input_lanes, written)
 
     def deepen(graph: Graph) -> Graph:
         return size_fifos(graph) if plan.depths is None else with_depths(graph, plan.depths)

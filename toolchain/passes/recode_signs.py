@@ -25,8 +25,8 @@ _CODE = QInt(1, False)
 def recode_signs(graph: Graph) -> Graph:
     """``graph`` with codes 0 and 1 wherever values of -1 and +1 only move, or are multiplied and then requantized.
 
-    That holds for the input too, whose codes the host then sends so. Nodes keep their names; the graph's output keeps
-    its codes. The same object when nothing changed.
+    That holds for the input too, whose codes the host then sends so. Nodes keep their names; the graph's outputs keep
+    their codes. The same object when nothing changed.
     """
     recoded = _recodable(graph)
     if not recoded:
@@ -56,16 +56,16 @@ def _recodable(graph: Graph) -> set[str]:
     for node in graph.nodes:
         if _gives_signs(node) or (_moves(node) and found.issuperset(node.inputs)):
             found.update(value.name for value in node.outputs)
-    consumers = graph.consumers()
+    consumers, ends = graph.consumers(), set(graph.written)
 
     def takes_codes(node: Node) -> bool:
         if isinstance(node, MatVec | GroupedMatVec):
             readers = consumers[node.output.name]
-            return node.output.name != graph.output and all(_can_follow(r, node) for r in readers)
+            return node.output.name not in ends and all(_can_follow(r, node) for r in readers)
         return _moves(node) and node.outputs[0].name in found
 
     while True:
-        bad = {name for name in found if name == graph.output or not all(map(takes_codes, consumers[name]))}
+        bad = {name for name in found if name in ends or not all(map(takes_codes, consumers[name]))}
         for node in graph.nodes:
             if _moves(node) and not (found - bad).issuperset(node.inputs):
                 bad |= {value.name for value in node.outputs} & found

@@ -51,6 +51,18 @@ class InputFacts(Facts):
     codes: Several[int]
 
 
+class OutputFacts(Facts):
+    """What the host is given as ``name``: a frame of ``shape`` (H, W, C), codes of ``type``.
+
+    The accuracy is that of the ``classifier``.
+    """
+
+    name: str
+    shape: Several[Count]
+    type: str
+    classifier: bool
+
+
 class Estimate(Facts):
     """What the chosen accelerator does. ``limited_by`` is the node, stream or resource that sets its frame rate."""
 
@@ -231,7 +243,7 @@ class Report(Facts):
     """Everything a build tells; ``source`` is the digest of the graph file, ``tool`` maps programs to versions.
 
     ``design`` is the digest of the accelerator, which hls/manifest.json and simulation.json carry too.
-    ``classes`` are the names of the outputs in their order, none where nobody has named them.
+    ``classes`` are the names of the classifier's channels in their order, none where nobody has named them.
     """
 
     name: str
@@ -246,6 +258,7 @@ class Report(Facts):
     verification: Verification
     accuracy: Accuracy | None
     input: InputFacts | None = None
+    outputs: Several[OutputFacts] = ()
     classes: Several[str] = ()
     nodes: Several[NodeFacts]
     training: Training | None = None

@@ -69,6 +69,9 @@ def summary(report: Report) -> Panel:
     grid.add_row("Accuracy", _accuracy(report))
     if report.input is not None:
         grid.add_row("Input", Text(_plain(report.input.type)))
+    if len(report.outputs) > 1:
+        outputs = (f"{o.name} {' x '.join(map(str, o.shape))} of {o.type}" for o in report.outputs)
+        grid.add_row("Outputs", Text(_plain(", ".join(outputs))))
     title = Text.assemble((_plain(report.name), "bold"), f" on {_plain(report.board)}, {report.architecture}")
     return Panel(grid, title=title, title_align="left", border_style=_MARKS[conclude(report).verdict][1])
 
@@ -93,7 +96,8 @@ def _verification(report: Report) -> Text:
     if driven(report):
         line.append(f"\nDriven alone: {driven(report)}")
     if facts.qonnx_top1_agreement is not None:
-        line.append(f"\nQONNX: same class for {percent(facts.qonnx_top1_agreement)} of the images")
+        same = "same class" if len(report.outputs) < 2 else "largest of every output at the same place"
+        line.append(f"\nQONNX: {same} for {percent(facts.qonnx_top1_agreement)} of the images")
     if facts.qonnx_code_mismatches:
         line.append(f", {plural(facts.qonnx_code_mismatches, 'code')} apart by float32 rounding")
     return line

@@ -22,8 +22,8 @@ class BoundedCSim(CSim):
     def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2) -> None:
         super().__init__(graph, as_tasks(files), jobs=jobs, bounded=True)
 
-    def run_bounded(self, codes: Array, depths: Mapping[str, int] | None = None) -> Array:
-        """Output codes (N, H, W, C) of input ``codes`` (N, H, W, C) in one call of the accelerator.
+    def run_bounded(self, codes: Array, depths: Mapping[str, int] | None = None) -> tuple[Array, ...]:
+        """Codes (N, H, W, C) of every output for input ``codes`` (N, H, W, C) in one call of the accelerator.
 
         ``depths`` by value are taken instead of the graph's.
 

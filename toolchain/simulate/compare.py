@@ -35,7 +35,8 @@ Feed = Callable[[slice], Array]
 class Comparison:
     """``mismatches`` of the output codes over ``images`` frames; ``node`` is the first deviating one, "" if none.
 
-    ``classes`` (N,) are what the C simulation says of each frame; it ran for ``seconds``.
+    ``classes`` (N,) are what the C simulation's classifier says of each frame, none where there is no such output; it
+    ran for ``seconds``.
     """
 
     images: int
@@ -77,22 +78,28 @@ def compare_frames(
     """
     graph, wrong, seconds, node, detail = csim.graph, 0, 0.0, "", ""
     chunk, batch, room = chunk_frames(graph, count, memory)
-    classes = [np.zeros(0, dtype=np.int64)]
+    judge, told = graph.classifier, [np.zeros(0, dtype=np.int64)]
     for part in spans(count, chunk):
         codes = feed(part)
         started = time.monotonic()
         tell = None if progress is None else lambda done, _, at=part.start: progress(at + done, count)
-        found = csim.run(codes, threads=threads, room=room, progress=tell)
+        found = csim.run_all(codes, threads=threads, room=room, progress=tell)
         seconds += time.monotonic() - started
-        classes.append(predictions(graph, found))
+        told += [predictions(o, answer) for o, answer in zip(graph.outputs, found, strict=True) if o == judge]
         for few in spans(len(codes), batch):
-            expected = evaluate(graph, codes[few])[graph.output]
-            differs = (expected != found[few]).reshape(len(expected), -1)
+            expected = evaluate(graph, codes[few])
+            differs = np.concatenate(
+                [
+                    (expected[output.value] != answer[few]).reshape(len(answer[few]), -1)
+                    for output, answer in zip(graph.outputs, found, strict=True)
+                ],
+                axis=1,
+            )
             if differs.any() and not node:
                 first = few.start + int(np.argmax(differs.any(axis=1)))
                 node, detail = first_deviation(csim, codes[first : first + 1], memory)
             wrong += int(differs.sum())
-    return Comparison(count, wrong, np.concatenate(classes), seconds, node, detail)
+    return Comparison(count, wrong, np.concatenate(told), seconds, node, detail)
 
 
 def chunk_frames(graph: Graph, count: int, memory: Memory) -> tuple[int, int, int]:
@@ -101,7 +108,7 @@ def chunk_frames(graph: Graph, count: int, memory: Memory) -> tuple[int, int, in
     Raises:
         UserError: one frame wants more than ``memory``.
     """
-    codes = 3 * CODE_BYTES * (graph.input.size + graph.value(graph.output).size)
+    codes = 3 * CODE_BYTES * (graph.input.size + sum(value.size for value in graph.ends))
     simulated, evaluated = call_bytes(graph), frame_bytes(graph)
     memory.frames(CODES_SHARE * codes + max(simulated, evaluated), "the C simulation", 1)
     chunk = max(1, min(count, memory.room // CODES_SHARE // codes))
@@ -112,7 +119,7 @@ def chunk_frames(graph: Graph, count: int, memory: Memory) -> tuple[int, int, in
 def first_deviation(csim: CSim, codes: Array, memory: Memory) -> tuple[str, str]:
     """Name of the first node whose output stream differs from the evaluator, and where, in a frame (1, H, W, C).
 
-    ``@read`` is the reader, ``@write`` the writer: it is at fault when every stream is right.
+    ``@read`` is the reader, ``@write`` a writer: one is at fault when every stream is right.
     """
     producers = csim.graph.producers()
     for tap, expected in compared_taps(csim, codes, memory):

@@ -86,6 +86,7 @@ def digest(parts: Sequence[str]) -> str:
 def shared_library(
     files: Mapping[str, str],
     top: str,
+    outputs: Sequence[str] = ("output",),
     *,
     taps: bool = False,
     bounded: bool = False,
@@ -94,8 +95,9 @@ def shared_library(
 ) -> Path:
     """The library that runs ``files``, compiled unless the cache holds it.
 
-    ``taps`` records every stream. ``bounded`` gives every stream its depth; calls in the top function are then tasks,
-    see ``bounded.py``. ``quick`` saves time of compiling where it will not run for long.
+    ``outputs`` are the outputs' layouts in the project's ``host``. ``taps`` records every stream. ``bounded`` gives
+    every stream its depth; calls in the top function are then tasks, see ``bounded.py``. ``quick`` saves time of
+    compiling where it will not run for long.
 
     Raises:
         UserError: no g++.
@@ -103,7 +105,8 @@ def shared_library(
     """
     sim = _sim_files()
     flags = BOUNDED_FLAGS if bounded else QUICK_FLAGS if quick else ()
-    identity = [*_tools(), top, str(taps), *flags, *_flat(files), *_flat(sim)]
+    called = (f"-DFPGAFLOW_TOP={top}", f"-DFPGAFLOW_OUTPUTS(X)={''.join(f'X({name}) ' for name in outputs)}")
+    identity = [*_tools(), *called, str(taps), *flags, *_flat(files), *_flat(sim)]
     library = cache_folder() / "lib" / f"{digest(identity)}.so"
     if library.exists():
         touch(library)
@@ -113,7 +116,7 @@ def shared_library(
         folder = Path(name)
         write_files(files, folder)
         prefix = _prefix(sim, flags)
-        tasks = [replace(task, flags=(*task.flags, *flags)) for task in _tasks(files, top, prefix, taps)]
+        tasks = [replace(task, flags=(*task.flags, *flags)) for task in _tasks(files, called, prefix, taps)]
         with ThreadPoolExecutor(jobs) as pool:
             objects = list(pool.map(lambda task: _object(folder, prefix, task), tasks))
         _link(objects, folder, library)
@@ -138,12 +141,12 @@ def _sim_files() -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
-def _tasks(files: Mapping[str, str], top: str, prefix: Path, taps: bool) -> list[_Task]:
-    """The top with the harness; groups of units, which depend on the static headers and their own constants."""
+def _tasks(files: Mapping[str, str], called: Sequence[str], prefix: Path, taps: bool) -> list[_Task]:
+    """The top with the harness, told how it is ``called``; groups of units, which depend on headers and constants."""
     headers = _below(files, "include/")
     units = [path for path in sorted(files) if path.startswith("src/units/")]
     groups = [units[i : i + UNITS_AN_OBJECT] for i in range(0, len(units), UNITS_AN_OBJECT)]
-    flags = (f"-DFPGAFLOW_TOP={top}", *(["-DFPGAFLOW_TAPS"] if taps else []))
+    flags = (*called, *(["-DFPGAFLOW_TAPS"] if taps else []))
     tops = ["src/top.cpp", "src/top.hpp", "src/streams.hpp", *([DRIVER] if DRIVER in files else [])]
     ends = (DRIVER if DRIVER in files else "src/top.cpp", str(prefix / "harness.cpp"))
     depends = (prefix.name, *headers, *(files[path] for path in tops), *_below(files, "host/"))

@@ -62,6 +62,7 @@ class CSim:
         self._files = files if bounded else {**files, DRIVER: driver(graph)}
         self._jobs = jobs
         self._ids = unit_ids(graph)
+        self._roles = [end.role for end in ends(graph)[1:]]
         self._counts = np.zeros(len(self._ids), dtype=np.uint64)
         self._quick = frames <= QUICK_FRAMES
         self._library = self._compiled(bounded=bounded)
@@ -79,7 +80,20 @@ class CSim:
         room: int = 1 << 30,
         progress: Progress | None = None,
     ) -> Array:
-        """Output codes (N, H, W, C) of input ``codes`` (N, H, W, C), ``chunk`` frames a call of the accelerator.
+        """``run_all`` where there is one output."""
+        (found,) = self.run_all(codes, threads=threads, chunk=chunk, room=room, progress=progress)
+        return found
+
+    def run_all(
+        self,
+        codes: Array,
+        *,
+        threads: int = 2,
+        chunk: int | None = None,
+        room: int = 1 << 30,
+        progress: Progress | None = None,
+    ) -> tuple[Array, ...]:
+        """Codes (N, H, W, C) of every output for input ``codes`` (N, H, W, C), ``chunk`` frames a call.
 
         All calls at a time keep their streams within ``room`` bytes: fewer threads run where a frame takes much.
 
@@ -90,36 +104,38 @@ class CSim:
         threads = max(1, min(threads, room // call_bytes(self.graph)))
         size = chunk or min(self._frames_a_call(room, threads), max(LEAST_FRAMES, -(-len(codes) // threads)))
         starts = range(0, len(codes), size)
-        parts: list[Array] = []
+        parts = [self._room(0)]
         with ThreadPoolExecutor(threads) as pool:
             done = 0
             for results, counts in pool.map(lambda s: self._call(self._library, codes[s : s + size]), starts):
                 parts.append(results)
                 self._counts += counts
                 self.calls += 1
-                done += len(results)
+                done += len(results[0])
                 if progress is not None:
                     progress(done, len(codes))
-        shape = self.graph.value(self.graph.output).shape
-        return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype=np.int64)
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    def _room(self, frames: int) -> tuple[Array, ...]:
+        """An array for the codes of every output."""
+        return tuple(np.empty((frames, *value.shape), dtype=np.int64) for value in self.graph.ends)
 
     @property
-    def words_a_frame(self) -> tuple[int, int]:
-        """Words of 128 bits that a frame takes in memory, before and behind the accelerator."""
-        reader, writer = ends(self.graph)
-        return reader.words, writer.words
+    def words_a_frame(self) -> tuple[int, ...]:
+        """Words of 128 bits that a frame takes in memory: of the input, and of every output."""
+        return tuple(end.words for end in ends(self.graph))
 
-    def run_words(self, words: Array) -> Array:
-        """What the accelerator writes to memory, uint64 (frames, 2 * words a frame), for ``words`` laid out likewise.
+    def run_words(self, words: Array) -> tuple[Array, ...]:
+        """What the accelerator writes to memory for ``words``, uint64 (frames, 2 * words a frame), one array an output.
 
         A word of 128 bits is two, the low half first; the layout is that of ``host.hpp``.
 
         Raises:
             VerificationError: a unit read an empty stream or left words over; the stream is named.
         """
-        read, written = self.words_a_frame
+        read, *written = self.words_a_frame
         words = np.ascontiguousarray(words, dtype=np.uint64).reshape(-1, 2 * read)
-        answers = np.empty((len(words), 2 * written), dtype=np.uint64)
+        answers = tuple(np.empty((len(words), 2 * count), dtype=np.uint64) for count in written)
         self._counts += self._started(self._library.fpgaflow_run_words, words, answers)
         self.calls += 1
         return answers
@@ -170,7 +186,10 @@ class CSim:
     def _compiled(self, *, taps: bool = False, bounded: bool = False) -> ctypes.CDLL:
         top, quick = top_name(self.graph), self._quick
         with in_use():
-            return _load(shared_library(self._files, top, taps=taps, bounded=bounded, quick=quick, jobs=self._jobs))
+            library = shared_library(
+                self._files, top, self._roles, taps=taps, bounded=bounded, quick=quick, jobs=self._jobs
+            )
+            return _load(library)
 
     def _checked(self, codes: Array) -> Array:
         if codes.shape[1:] != self.graph.input.shape:
@@ -182,15 +201,16 @@ class CSim:
         frame = call_bytes(self.graph)
         return max(1, min(MAX_FRAMES, max(CALL_BYTES // frame, 2), room // (threads * frame)))
 
-    def _call(self, library: ctypes.CDLL, codes: Array) -> tuple[Array, Array]:
-        results = np.empty((len(codes), *self.graph.value(self.graph.output).shape), dtype=np.int64)
+    def _call(self, library: ctypes.CDLL, codes: Array) -> tuple[tuple[Array, ...], Array]:
+        results = self._room(len(codes))
         return results, self._started(library.fpgaflow_run, codes, results)
 
-    def _started(self, function: Callable[..., int], given: Array, answers: Array) -> Array:
+    def _started(self, function: Callable[..., int], given: Array, answers: Sequence[Array]) -> Array:
         """The cycles by unit of a run on the frames of ``given``, which fills ``answers``."""
         counts = np.zeros(len(self._ids), dtype=np.uint64)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        if function(_pointer(given), _pointer(answers), len(given), _pointer(counts), message, MESSAGE_BYTES):
+        pointers = (ctypes.c_void_p * len(answers))(*map(_pointer, answers))
+        if function(_pointer(given), pointers, len(given), _pointer(counts), message, MESSAGE_BYTES):
             raise VerificationError(f"the C simulation stopped: {message.value.decode(errors='replace')}")
         return counts
 

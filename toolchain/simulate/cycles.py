@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.hls_templates.generate import READ, write_units
 from toolchain.ir.graph import Graph
 from toolchain.simulate import engine
 from toolchain.units.schedule import Iterations, sends, takes
 from toolchain.units.table import iterations
-from toolchain.units.totals import boundary_lanes, graph_cycles, stream_cycles
+from toolchain.units.totals import graph_cycles, reader_lanes, stream_cycles, writer_lanes
 
 PIPELINE_STAGES = 8
 """Iterations between a read and the write that follows from it: an assumption, HLS decides it."""
@@ -55,7 +55,7 @@ class Deadlock:
 
 @dataclass(frozen=True)
 class Timing:
-    """A call of some frames. ``frame_ends`` are the cycles after which each frame has left the writer.
+    """A call of some frames. ``frame_ends`` are the cycles after which each frame has left all writers.
 
     ``occupancy`` is, by value, the depth from which on its FIFO does not delay anything in this run.
     """
@@ -114,6 +114,7 @@ class Run:
     units: np.ndarray
     streams: np.ndarray
     frames: np.ndarray
+    writers: int = 1
 
     @property
     def finished(self) -> bool:
@@ -122,8 +123,8 @@ class Run:
 
     @property
     def ends(self) -> np.ndarray:
-        """The cycle of the writer's last read of every frame."""
-        return self.frames[engine.END, -1]
+        """The cycle of the last read of every frame by any of the ``writers``, which are the last units."""
+        return np.asarray(self.frames[engine.END, -self.writers :].max(axis=0))
 
     @property
     def fill(self) -> np.ndarray:
@@ -133,7 +134,7 @@ class Run:
 
 
 class Network:
-    """A HARDWARE graph as tables: the reader, the units in topological order, the writer, and their streams.
+    """A HARDWARE graph as tables: the reader, the units in topological order, the writers, and their streams.
 
     ``iterations`` counts those of all units in all runs so far: what the runs cost.
     """
@@ -146,15 +147,19 @@ class Network:
         self.source = {name: _root(name, alias) for name in graph.values()}
         self.streams = tuple(name for name, root in self.source.items() if name == root)
         self.nodes = tuple(node for node in graph.nodes if not node.renames)
-        self.units = (READ, *(node.name for node in self.nodes), WRITE)
+        self.units = (READ, *(node.name for node in self.nodes), *write_units(graph))
         self._tables: dict[int, tuple[np.ndarray, ...]] = {}
         place = {name: i for i, name in enumerate(self.streams)}
         inputs = [
             [],
             *([place[self.source[n]] for n in node.inputs] for node in self.nodes),
-            [place[self.source[graph.output]]],
+            *([place[self.source[output.value]]] for output in graph.outputs),
         ]
-        outputs = [[place[graph.input.name]], *([place[v.name] for v in node.outputs] for node in self.nodes), []]
+        outputs = [
+            [place[graph.input.name]],
+            *([place[v.name] for v in node.outputs] for node in self.nodes),
+            *([] for _ in graph.outputs),
+        ]
         self._inputs: list[list[int]] = inputs
         self._outputs: list[list[int]] = outputs
         self._writers = {s: u for u, found in enumerate(outputs) for s in found}
@@ -171,16 +176,16 @@ class Network:
     def schedules(self, frames: int) -> list[Iterations]:
         """Iterations of every unit over ``frames`` frames."""
         graph = self.graph
-        reader, writer = boundary_lanes(graph)
+        written = zip(graph.ends, writer_lanes(graph), strict=True)
         return [
-            sends(stream_cycles(graph.input, reader)).over(frames),
+            sends(stream_cycles(graph.input, reader_lanes(graph))).over(frames),
             *(iterations(node, graph.value(node.inputs[0]), frames) for node in self.nodes),
-            takes(stream_cycles(graph.value(graph.output), writer)).over(frames),
+            *(takes(stream_cycles(value, lanes)).over(frames) for value, lanes in written),
         ]
 
     def frame_words(self) -> np.ndarray:
         """Words a frame of every stream."""
-        lanes = [boundary_lanes(self.graph)[0], *(n.parallelism.lanes_out for n in self.nodes if n.parallelism)]
+        lanes = [reader_lanes(self.graph), *(n.parallelism.lanes_out for n in self.nodes if n.parallelism)]
         sizes = [self.graph.value(name).size for name in self.streams]
         return np.array([size // lanes[self._writers[s]] for s, size in enumerate(sizes)], dtype=np.int64)
 
@@ -230,7 +235,7 @@ class Network:
         queued = np.ones(len(units), dtype=np.bool_)
         verdict = engine.run(units, segments, events, ports, streams, times, leaving, answers, rules, stack, queued)
         self.iterations += int((units[:, engine.LAST_K] + 1).sum())
-        return Run(depths, verdict, units, streams, answers)
+        return Run(depths, verdict, units, streams, answers, len(self.graph.outputs))
 
     def _stream_table(self, depths: np.ndarray) -> np.ndarray:
         table = np.zeros((len(self.streams), engine.STREAM_COLUMNS), dtype=np.int64)

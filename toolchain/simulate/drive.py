@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.hls_templates.generate import READ, WRITE
+from toolchain.hls_templates.generate import READ, write_units
 from toolchain.ir.blocks import whole
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
@@ -30,13 +30,13 @@ class Driven:
 
 
 def units(graph: Graph) -> list[Node]:
-    """A node for every unit: the reader, those that are hardware, the writer; the ends copy as a fork does."""
+    """A node for every unit: the reader, those that are hardware, the writers; the ends copy as a fork does."""
     hardware = [node for node in graph.nodes if not node.renames]
     ends = [
         Fork(name=name, inputs=(value.name,), outputs=(value,))
-        for name, value in ((READ, graph.input), (WRITE, graph.value(graph.output)))
+        for name, value in zip((READ, *write_units(graph)), (graph.input, *graph.ends), strict=True)
     ]
-    return [ends[0], *hardware, ends[1]]
+    return [ends[0], *hardware, *ends[1:]]
 
 
 def directed_units(graph: Graph, memory: Memory = DEFAULT_MEMORY) -> Iterator[tuple[Node, Directed | None]]:

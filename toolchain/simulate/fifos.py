@@ -55,7 +55,7 @@ class Sizing:
         self.network = Network(graph, stages)
         self.widths = self.network.widths()
         multiplies = [isinstance(node, Product) for node in self.network.nodes]
-        deep = np.where([False, *multiplies, False], MOST_STAGES, 1)
+        deep = np.where([False, *multiplies, *(False for _ in graph.outputs)], MOST_STAGES, 1)
         self.pipelines = (np.full(len(deep), MOST_STAGES), deep)
         self.checks = 0
 

@@ -29,7 +29,7 @@ def call_bytes(graph: Graph) -> int:
     carried = streams(graph)
     size = {name: stream.size * element_dtype(stream.type).itemsize for name, stream in carried.items()}
     root = {name: stream.values[0] for name, stream in carried.items()}
-    ends = (graph.input, graph.value(graph.output))
+    ends = (graph.input, *graph.ends)
     words = sum(3 * WORD_BYTES * -(-value.size * value.qint.bits // (8 * WORD_BYTES)) for value in ends)
     live = {root[graph.input.name]: size[graph.input.name]}
     peak = sum(live.values())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolchain.errors import VerificationError
-from toolchain.hls_templates.generate import READ, WRITE, unit_ids
+from toolchain.hls_templates.generate import READ, unit_ids, write_units
 from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
@@ -53,14 +53,15 @@ def run_unit(library: ctypes.CDLL, graph: Graph, name: str, inputs: Sequence[Arr
     ids, carried, frames = unit_ids(graph), streams(graph), len(inputs[0])
     names_in: tuple[str, ...]
     names_out: tuple[str, ...]
-    if name in (READ, WRITE):
-        names_in = names_out = (graph.input.name if name == READ else graph.output,)
+    writers = dict(zip(write_units(graph), (output.value for output in graph.outputs), strict=True))
+    if name == READ or name in writers:
+        names_in = names_out = (writers.get(name, graph.input.name),)
     else:
         node = next(node for node in graph.nodes if node.name == name)
         names_in, names_out = node.inputs, tuple(value.name for value in node.outputs)
     codes = np.dtype(np.int64)  # what the host packs and unpacks
     types_in = [codes if name == READ else element_dtype(carried[n].type) for n in names_in]
-    types_out = [codes if name == WRITE else element_dtype(carried[n].type) for n in names_out]
+    types_out = [codes if name in writers else element_dtype(carried[n].type) for n in names_out]
     given = [
         np.ascontiguousarray(in_stream_order(graph, n, x), dtype=t)
         for n, x, t in zip(names_in, inputs, types_in, strict=True)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.units.limits import MAX_STREAM_BITS, MEMORY_BITS
 
 READER, WRITER = "input reader", "output writer"
+
+
+def writers(graph: Graph) -> tuple[str, ...]:
+    """What the writer of every output is called, in the order of the outputs."""
+    if len(graph.outputs) == 1:
+        return (WRITER,)
+    return tuple(f"{WRITER} '{output.name}'" for output in graph.outputs)
 
 
 def divisors(number: int) -> list[int]:

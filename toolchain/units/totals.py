@@ -29,19 +29,23 @@ def frame_cycles(node: Node, graph: Graph, lanes: Parallelism | None = None) -> 
 
 
 def graph_cycles(graph: Graph) -> int:
-    """Cycles per frame of the slowest unit of a HARDWARE graph, the reader and the writer included."""
-    reader, writer = boundary_lanes(graph)
-    ends = (stream_cycles(graph.input, reader), stream_cycles(graph.value(graph.output), writer))
+    """Cycles per frame of the slowest unit of a HARDWARE graph, the reader and the writers included."""
+    written = zip(graph.ends, writer_lanes(graph), strict=True)
+    ends = (stream_cycles(graph.input, reader_lanes(graph)), *(stream_cycles(value, n) for value, n in written))
     return max(*ends, *(frame_cycles(node, graph) for node in graph.nodes))
 
 
-def boundary_lanes(graph: Graph) -> tuple[int, int]:
-    """Lanes of the input reader and of the output writer of a HARDWARE graph."""
+def reader_lanes(graph: Graph) -> int:
+    """Lanes of the input reader of a HARDWARE graph."""
     readers = graph.consumers()[graph.input.name]
-    producer = graph.producers().get(graph.output)
-    first = readers[0].parallelism.lanes_in if readers and readers[0].parallelism else 1
-    last = producer.parallelism.lanes_out if producer and producer.parallelism else first
-    return first, last
+    return readers[0].parallelism.lanes_in if readers and readers[0].parallelism else 1
+
+
+def writer_lanes(graph: Graph) -> list[int]:
+    """Lanes of the writer of every output of a HARDWARE graph."""
+    producers, first = graph.producers(), reader_lanes(graph)
+    ends = [producers.get(output.value) for output in graph.outputs]
+    return [end.parallelism.lanes_out if end and end.parallelism else first for end in ends]
 
 
 def stream_cycles(value: Value, lanes: int) -> int:
@@ -82,12 +86,12 @@ def writer_cost(value: Value, lanes: int) -> Resources:
 
 
 def graph_cost(graph: Graph) -> Resources:
-    """Everything in a HARDWARE graph: units, streams, the reader and the writer; not the shell around them.
+    """Everything in a HARDWARE graph: units, streams, the reader and the writers; not the shell around them.
 
     A Reshape has no stream of its own, so the depth of its output is not counted.
     """
-    reader, writer = boundary_lanes(graph)
-    ends = (reader_cost(graph.input, reader), writer_cost(graph.value(graph.output), writer))
+    written = zip(graph.ends, writer_lanes(graph), strict=True)
+    ends = (reader_cost(graph.input, reader_lanes(graph)), *(writer_cost(value, n) for value, n in written))
     return total((*ends, *(cost(node, graph) for node in graph.nodes)))
 
 

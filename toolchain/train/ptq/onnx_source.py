@@ -36,6 +36,13 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
     file = load_onnx(path, quantized=False)
     if any(node.is_quant or node.op in CODE_OPS for node in file.nodes):
         raise UserError("the file is quantized already", where=path.name, hint=f"fpgaflow export {path}")
+    if len(file.outputs) > 1:
+        names = ", ".join(f"'{name}'" for name in file.outputs)
+        raise UserError(
+            f"the network has {len(file.outputs)} outputs, {names}, and one is quantized by its classes",
+            where=path.name,
+            hint="quantize it elsewhere (onnxruntime, Brevitas) and export that file, which may have several",
+        )
     if file.integer is not None:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
     network = _Builder(file).build()
