@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -41,6 +41,7 @@ from toolchain.units.table import schedule
 CONFIG = {"name": "selection", "data": {"name": "cifar10"}, "model": {"name": "resnet20"}}
 FOLDING_CYCLES = 131_072  # the fixed folding: as few lanes as keep every layer of the whole network within these
 GATE_IMAGES = 4
+OLD: dict[str, Any] = {"least": 1, "scope": "all", "importance": "weights"}  # as the rows were measured: random weights
 Solver = Literal["highs", "cpsat"]
 
 
@@ -82,8 +83,8 @@ def row(selection: Selection) -> Row:
     counts = structure.counts
     lanes = {layer.name: _lanes(layer, counts) for layer in structure.layers}
     budget = {selection.kind: selection.budget if selection.kind == "macs" else int(selection.budget)}
-    program = channel_program(network, structure, QcqpConfig(lanes=lanes, least=1, **budget), config.quant)
-    folding = channel_program(network, structure, QcqpConfig(lanes=lanes, least=1, cycles=1), config.quant)
+    program = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, **budget), config.quant)
+    folding = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, cycles=1), config.quant)
     greedy, whole = program.objective(program.greedy()), program.objective({})
     choice = solve(program, selection.seconds, selection.solver)
     kept = {name: len(indices) for name, indices in choice.kept.items()}

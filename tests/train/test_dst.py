@@ -56,10 +56,12 @@ def test_training_keeps_fewer_weights_with_a_larger_alpha_and_the_output_layer_k
             (nn.functional.cross_entropy(model(x), y) + method.penalty(model)).backward()
             optimizer.step()
             method.after_step(model, step / 300)
+        seen = method.observe(model)["dst_kept"]
         edits = method.finalize(model)
         ratios = keep_ratios(model)
         kept.append(sum(int((layer.weight != 0).sum()) for layer in (model[0], model[2])))
         assert ratios["2"] >= ratios["0"] and len(edits) == 2
+        assert seen == kept[-1] / 960
     assert kept[0] > kept[1] > kept[2] > 0
 
 
@@ -76,17 +78,18 @@ def test_dead_weights_stay_zero_when_training_goes_on() -> None:
     assert (layer.parametrizations.weight.original.grad[dead] == 0).all()
 
 
-def test_a_layer_with_one_percent_left_starts_over_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    thresholds = Thresholds("fc1", torch.zeros(10, 20))
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_never_computes_with_one_percent_of_its_weights(
+    training: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its thresholds start over before they are used, in evaluation too, and that is said."""
+    thresholds = Thresholds("fc1", torch.zeros(10, 20)).train(training)
     thresholds.threshold.data.fill_(0.5)
-    weight = torch.zeros(10, 20)
+    weight = torch.full((10, 20), 0.1)
     weight[0, :3] = 1.0
-    thresholds(weight)
-    thresholds.start_over()
-    assert thresholds.threshold.eq(0.5).all()
+    assert thresholds(weight).count_nonzero() == 3 and thresholds.threshold.eq(0.5).all()
     weight[0, 2] = 0.1
     with caplog.at_level(logging.WARNING):
-        thresholds(weight)
-        thresholds.start_over()
+        assert thresholds(weight).count_nonzero() == 200
     assert thresholds.threshold.eq(0).all()
     assert caplog.messages == ["'fc1' kept 1.00 % of its weights: its thresholds start at zero again"]

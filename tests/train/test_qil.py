@@ -66,6 +66,16 @@ def test_the_transformers_gradients_are_those_of_its_formula(gamma: float | None
         assert torch.autograd.gradcheck(lambda e: _Transform.apply(base, low.detach(), width.detach(), e), (g,))  # type: ignore[no-untyped-call]
 
 
+def test_intervals_begin_with_a_dead_zone_and_fewer_bits_widen_it_and_keep_the_upper_end() -> None:
+    eight, two = (Interval(Levels.weight(bits), (), True, QilConfig()) for bits in (8, 2))
+    with torch.no_grad():
+        eight.set_step(torch.tensor(0.01))
+    assert eight.low.item() == pytest.approx(0.003) and (eight.low + eight.width).item() == pytest.approx(1.27)
+    two.load_state_dict(eight.state_dict())
+    two.adopt(eight)
+    assert two.low.item() == pytest.approx(0.3 * 1.27) and (two.low + two.width).item() == pytest.approx(1.27)
+
+
 def test_codes_are_odd_and_monotone_and_zero_below_the_interval() -> None:
     """gamma = 1: the code is 0 exactly below (c - d) + d / q, d half the width."""
     w, low, width, high = torch.linspace(-2, 2, 4001), 0.3, 0.8, 3

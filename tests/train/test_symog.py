@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def test_weights_end_at_the_nearest_mode_with_the_residual_of_the_formula(proxim
     """At the minimum of 0.5 (w - w*)^2 + s (w - Q)^2: w = (w* + 2 s Q) / (1 + 2 s); the clip cuts off the rest."""
     strength = 10.97
     model, method = _toy(SymogConfig(strength=strength, growth=0.0, proximal=proximal))
-    method._lr = lr = 0.04
+    lr = 0.04
+    method._pull = 2 * lr
     weight: torch.Tensor = model[0].weight  # type: ignore[assignment]
     for _ in range(1500):
         loss = 0.5 * (weight - WANTED).square().sum()
@@ -109,15 +111,31 @@ def test_the_strength_grows_exponentially_over_the_quantized_epochs() -> None:
     assert found == pytest.approx([0.5, 0.5 * 2.718281828, 0.5 * 7.389056099])
 
 
+@pytest.mark.parametrize(("epochs", "lr"), [(2, 1e-3), (6, 5e-3)])
+def test_weights_are_at_their_modes_before_they_are_rounded_whatever_the_stage_is_like(
+    epochs: int, lr: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under Adam, drawn after its step; the penalty of the loss, which Adam undoes, leaves weights between modes."""
+    monkeypatch.setattr(training, "_export", lambda *_: 0.0)
+    found = {}
+    for proximal in (True, False):
+        config = _config(act_bits=32, symog={"proximal": proximal})
+        train_config = config.train.model_copy(update={"epochs": epochs, "pretrain_epochs": epochs // 2, "lr": lr})
+        out = train(config.model_copy(update={"train": train_config}), tmp_path / f"{proximal}")
+        (stage,) = json.loads((out / "metrics.json").read_text())["stages"]
+        found[proximal] = stage["observed"]["symog_distance"]
+    assert found[True] < 0.02 < 0.2 < found[False]
+
+
 def test_symog_clips_to_the_outermost_modes_and_sgm_does_not() -> None:
     for clip, largest in ((True, 0.25), (False, 0.4)):
-        model, method = _toy(SymogConfig(), clip=clip)
+        model, method = _toy(SymogConfig(strength=0.0), clip=clip)
         method.after_step(model, 0.6)
         assert model[0].weight.max().item() == pytest.approx(largest)  # type: ignore[operator,union-attr]
 
 
 def test_a_pruned_layer_is_clipped_and_keeps_its_zeros() -> None:
-    model, method = _toy(SymogConfig())
+    model, method = _toy(SymogConfig(strength=0.0))
     mask = torch.tensor([[True, True, True, False, True, True]])
     mask_weight(model[0], mask)
     method.after_step(model, 0.6)

@@ -111,7 +111,11 @@ class QcqpConfig(Table):
     products_per_dsp: dict[str, int] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, by default
     least: int = Field(default=LEAST, ge=1)  # channels that a layer keeps, or all it has
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver
-    solver: Literal["highs", "cpsat"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'
+    solver: Literal["highs", "cpsat", "greedy"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'; greedy: to compare
+    scope: Literal["convolutions", "all"] = "convolutions"  # layers that count and shrink; the authors': convolutions
+    importance: Literal["folded", "weights"] = (
+        "folded"  # |weights| times their batch norm's factor; the authors': without
+    )
     granularity: Literal["channel", "position"] = "channel"  # position: then each filter loses positions of its kernel
     gamma: Share = Field(default=0.7, gt=0, le=1)  # of "position": channels are chosen for the budget over gamma
 

@@ -106,22 +106,32 @@ class QilConfig(Table):
 
     gamma: Literal["fixed", "learned"] = "fixed"  # exponent of the weight transformer; fixed: 1
     gradient: Literal["lsq", "paper"] = "lsq"  # the intervals': LSQ's scale, or 0.01 times the weights'
+    start: Real = Field(default=0.3, ge=0, lt=1)  # of the lower ends, in steps
 
 
 class FqconvConfig(Table):
-    """Gaussian noise in training; standard deviations in steps of the quantizer it is added at."""
+    """Gaussian noise in training, in steps of the quantizer it is added at, and what batch norms leave behind.
+
+    ``offset`` "kept": a bias each channel, free where requantizers are thresholds; "faded": it is trained to nothing
+    over the stage, so that a layer is one multiplier.
+    """
 
     weight_noise: Real = Field(default=0.0, ge=0)
     act_noise: Real = Field(default=0.0, ge=0)
     mac_noise: Real = Field(default=0.0, ge=0)
+    offset: Literal["kept", "faded"] = "kept"
 
 
 class SymogConfig(Table):
-    """The pull of weights towards their modes; it grows from ``strength`` by ``exp(growth)`` over the stage."""
+    """The pull of weights towards their modes; it grows from ``strength`` by ``exp(growth)`` over the stage.
+
+    Proximal, weights are drawn after the optimizer's step, as far over the stage whatever its length, its rate and its
+    optimizer. Else a penalty is added to the loss, which "adam" undoes: its steps are as long whatever the pull.
+    """
 
     strength: Real = Field(default=1e-2, ge=0)
     growth: Real = Field(default=7.0, ge=0)
-    proximal: bool = False  # pull after the optimizer's step in place of adding a penalty to the loss
+    proximal: bool = True
 
 
 class QuantConfig(Table):
@@ -149,6 +159,7 @@ class NitiConfig(Table):
     mu: tuple[int, ...] = Field(default=(0,), min_length=1)
     milestones: tuple[int, ...] = ()  # epochs that the second and later values of mu begin with
     decay_bits: int | None = Field(default=None, ge=1, le=31)  # adds weight * gradient range * 2**-decay_bits; 2020: 15
+    gradient_rounding: Literal["pseudo-stochastic", "stochastic", "nearest"] = "pseudo-stochastic"  # others: to compare
     fraction_bits: Literal[0, 8] = 0  # more bits of the weights that updates add up in
     calibration_images: int = Field(default=1024, ge=1)  # that the exponents are frozen on
     check: bool = False  # assert type and range of every tensor: slow

@@ -75,14 +75,15 @@ class Layers:
         relu = self.method.relu(bits, scale=self.quant.scale)
         return _in_float32(relu) if added else relu
 
-    def signed(self, name: str) -> nn.Module:
+    def signed(self, name: str, least: int = 0) -> nn.Module:
         """A signed quantizer for the operands of an add, one bit wider than the activations unless configured.
 
-        The extra bit is the sign: an operand that is an activation already keeps its resolution.
+        The extra bit is the sign: an operand that is an activation already keeps its resolution. Of ``least`` bits or
+        more where the layer itself is not configured.
         """
         bits = self.quant.act_bits
         default = self.quant.residual_bits or (bits if bits == FLOAT_BITS else min(bits + 1, _MAX_BITS))
-        return self._identity(name, self._layer(name).act_bits or default)
+        return self._identity(name, self._layer(name).act_bits or max(default, least))
 
     def input(self, name: str) -> nn.Module:
         """A signed quantizer for an input that is normalised on the host."""

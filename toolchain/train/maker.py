@@ -15,5 +15,5 @@ class LayerMaker(Protocol):
     ) -> nn.Module:
         """A convolution without bias."""
 
-    def signed(self, name: str) -> nn.Module:
-        """A signed quantizer."""
+    def signed(self, name: str, least: int = 0) -> nn.Module:
+        """A signed quantizer of ``least`` bits or more."""

@@ -57,6 +57,7 @@ class Layer:
         positions: outputs a channel, 0 when the structure was found without an input shape.
         bias: whether there is one.
         groups: of a grouped convolution.
+        norm: the batch norm that alone reads what it writes, if there is one.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Layer:
     positions: int
     bias: bool
     groups: int = 1
+    norm: str | None = None
 
     def pairs(self, counts: Mapping[str, Any]) -> Any:
         """Input channels times output channels, ints or tensors."""
@@ -231,7 +233,7 @@ class _Trace:
         self.norms: list[tuple[int, str]] = []
         self.gates: list[tuple[int, str]] = []
         self.gated: set[str] = set()
-        self.layers: list[tuple[str, int | None, int, int]] = []
+        self.layers: list[tuple[str, int | None, int, int, str | None]] = []
         self.spaces: dict[fx.Node, int] = {}
         for node in _traced(model).nodes:
             self._visit(node)
@@ -246,13 +248,13 @@ class _Trace:
 
         groups = [Group(names[r], self.size[r], r not in pinned, of(r, self.norms), of(r, self.gates)) for r in roots]
         layers = []
-        for name, reads, writes, area in self.layers:
+        for name, reads, writes, area, norm in self.layers:
             module = self.model.get_submodule(name)
             assert isinstance(module, Weighted)
             source = None if reads is None else names[self._root(reads)]
             split = 1 if reads is None or isinstance(module, nn.Linear) else module.groups
             bias, writes_to = module.bias is not None, names[self._root(writes)]
-            layers.append(Layer(name, source, writes_to, area, positions.get(name, 0), bias, split))
+            layers.append(Layer(name, source, writes_to, area, positions.get(name, 0), bias, split, norm))
         return Structure({group.name: group for group in groups}, tuple(layers))
 
     def _visit(self, node: fx.Node) -> None:
@@ -294,10 +296,11 @@ class _Trace:
             area = math.prod(module.kernel_size)
             if module.groups > 1 and not depthwise:
                 self.pinned |= {space, written}
-        gate = norm_behind(self.model, node) or name
+        norm = norm_behind(self.model, node)
+        gate = norm or name
         self.gated.add(gate)
         self.gates.append((written, gate))
-        self.layers.append((name, None if depthwise else space, written, area))
+        self.layers.append((name, None if depthwise else space, written, area, norm))
         return written
 
     def _new(self, writer: str, size: int) -> int:

@@ -15,6 +15,8 @@ from toolchain.errors import UserError
 from toolchain.train.maker import LayerMaker
 from toolchain.train.shrink import remove_channels
 
+_INNER_BITS = 8  # of the two activations inside a factorized convolution
+
 
 @dataclass(frozen=True)
 class Remove:
@@ -25,6 +27,19 @@ class Remove:
     def apply(self, model: nn.Module, make: LayerMaker) -> None:
         """Change ``model`` in place."""
         model.set_submodule(self.layer, nn.Identity(), strict=True)
+
+
+@dataclass(frozen=True)
+class Bias:
+    """The layer has a bias, zero at first."""
+
+    layer: str
+
+    def apply(self, model: nn.Module, make: LayerMaker) -> None:
+        """Change ``model`` in place."""
+        layer = model.get_submodule(self.layer)
+        assert isinstance(layer.weight, Tensor)
+        layer.register_parameter("bias", nn.Parameter(layer.weight.new_zeros(len(layer.weight))))
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Mask:
 class Tucker:
     """The convolution becomes three: 1x1 to ``rank_in`` channels, the kernel to ``rank_out``, 1x1 to the outputs.
 
-    Signed quantizers stand between them.
+    Signed quantizers of 8 bits, or more, stand between them: with fewer they cost more accuracy than the ranks.
     """
 
     layer: str
@@ -70,9 +85,9 @@ class Tucker:
         inner = {"stride": conv.stride[0], "padding": int(conv.padding[0])}
         layers = OrderedDict(
             reduce=make.conv(f"{self.layer}.reduce", conv.in_channels, self.rank_in, 1),
-            reduced=make.signed(f"{self.layer}.reduced"),
+            reduced=make.signed(f"{self.layer}.reduced", _INNER_BITS),
             core=make.conv(f"{self.layer}.core", self.rank_in, self.rank_out, conv.kernel_size[0], **inner),
-            convolved=make.signed(f"{self.layer}.convolved"),
+            convolved=make.signed(f"{self.layer}.convolved", _INNER_BITS),
             restore=make.conv(f"{self.layer}.restore", self.rank_out, conv.out_channels, 1),
         )
         model.set_submodule(self.layer, nn.Sequential(layers), strict=True)
@@ -85,8 +100,8 @@ def can_be_three(conv: nn.Conv2d) -> bool:
     return square and plain and conv.kernel_size[0] > 1
 
 
-Edit = Remove | Channels | Mask | Tucker
-_KINDS: dict[str, type[Edit]] = {"remove": Remove, "channels": Channels, "mask": Mask, "tucker": Tucker}
+Edit = Remove | Bias | Channels | Mask | Tucker
+_KINDS: dict[str, type[Edit]] = {"remove": Remove, "bias": Bias, "channels": Channels, "mask": Mask, "tucker": Tucker}
 
 
 class KeptZeros(nn.Module):

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.train.niti import matmul
+from toolchain.config.run import parse_config
 from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Linear, MaxPool, ReLU
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT, MAX_DEPTH, Windows, check_device, int_mm
+from toolchain.train.niti.network import build_integer
 from toolchain.train.niti.numbers import Block, narrowed, requantize
 from toolchain.train.niti.rounding import nearest, pseudo_stochastic
 
@@ -184,3 +186,25 @@ def test_the_initial_exponent_is_that_of_xaviers_bound(inputs: int, outputs: int
     bound = (6 / (inputs + outputs)) ** 0.5
     assert bound <= 2.0 ** (layer.exponent + 7) < 2 * bound
     assert layer.weight.dtype == torch.int8 and layer.weight.abs().max() <= 127
+
+
+def test_gradients_round_as_the_run_file_says_and_at_random_with_the_seed_alone() -> None:
+    """Pseudo-stochastic and nearest are functions of the gradient; at random two seeds differ, one repeats."""
+
+    def updated(rounding: str, seed: int) -> torch.Tensor:
+        table = {
+            "name": "t", "data": {"normalize": "standard"}, "model": {"name": "cnn", "plain": True},
+            "quant": {"method": "niti", "weight_bits": 8, "act_bits": 8},
+            "niti": {"gradient_rounding": rounding}, "train": {"seed": seed},
+        }  # fmt: skip
+        layer = build_integer(parse_config(table, where="test"), (1, 8, 8), 10).weighted()[-1][1]
+        layer.weight.zero_()
+        layer.gradient = torch.arange(layer.weight.numel(), dtype=torch.int32).reshape(layer.weight.shape) * 37
+        layer.update(3, None)
+        return layer.weight
+
+    for rounding in ("pseudo-stochastic", "nearest"):
+        assert torch.equal(updated(rounding, 0), updated(rounding, 1))
+    assert not torch.equal(updated("nearest", 0), updated("pseudo-stochastic", 0))
+    assert torch.equal(updated("stochastic", 4), updated("stochastic", 4))
+    assert not torch.equal(updated("stochastic", 4), updated("stochastic", 5))

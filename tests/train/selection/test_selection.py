@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from toolchain.config.pruning import QcqpConfig
 from toolchain.config.run import QuantConfig, parse_config
@@ -19,7 +20,7 @@ from toolchain.errors import UserError
 from toolchain.train.budgets import shrink
 from toolchain.train.data import load
 from toolchain.train.methods.base import Context
-from toolchain.train.methods.qcqp import Qcqp, channel_program, unit_costs
+from toolchain.train.methods.qcqp import Qcqp, channel_program, importance, unit_costs
 from toolchain.train.models import build, layers_of
 from toolchain.train.selection.counts import best_channels, most, solve_counts
 from toolchain.train.selection.positions import choose_positions
@@ -28,6 +29,7 @@ from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, structure_of
 from toolchain.train.statistics import macs, named_weighted_layers, parameters
 
+KINDS: tuple[Literal["folded", "weights"], ...] = ("folded", "weights")
 SIZES = {"input": 2, "a": 4, "b": 4, "c": 4, "out": 3}
 SKIP = {"input": 2, "a": 5, "b": 6, "out": 3}
 
@@ -225,3 +227,50 @@ def test_lanes_of_an_unknown_layer_are_refused() -> None:
     with pytest.raises(UserError, match="unknown layer in lanes 'conv3'; did you mean 'conv2'"):
         config = QcqpConfig(cycles=10, lanes={"conv3": (1, 1)})
         channel_program(network, structure_of(network, (1, 8, 8)), config, QuantConfig())
+
+
+def _trained_lenet() -> nn.Module:
+    """LeNet-5 whose batch norms have seen images."""
+    torch.manual_seed(0)
+    model = build(parse_config({"name": "t", "model": {"name": "lenet5"}}, where="test"), (1, 28, 28), 10).train()
+    model(torch.rand(16, 1, 28, 28))
+    return model.eval()
+
+
+def test_the_objective_counts_convolutions_and_only_their_channels_go() -> None:
+    """Fully connected layers take of the budget, so that few channels of convolutions can be all that is left over."""
+    model, quant = _trained_lenet(), QuantConfig()
+    structure = structure_of(model, (1, 28, 28))
+    program = channel_program(model, structure, QcqpConfig(macs=0.5), quant)
+    importances = {layer.name: layer.importance.sum() for layer in program.layers}
+    assert set(program.free) == {"conv1", "conv2"}
+    assert {name for name, total in importances.items() if total} == {"conv1", "conv2"}
+    whole = channel_program(model, structure, QcqpConfig(macs=0.5, scope="all"), quant)
+    assert len(whole.free) == 4 and all(layer.importance.sum() > 0 for layer in whole.layers)
+    with pytest.raises(UserError, match='or set qcqp.scope = "all"'):
+        channel_program(model, structure, QcqpConfig(macs=0.05, least=1), quant).check()
+
+
+def test_folded_importance_does_not_depend_on_the_arbitrary_scale_of_a_filter_in_front_of_a_batch_norm() -> None:
+    """A filter four times as large, whose batch norm has seen it so, is the same network."""
+    model = _trained_lenet()
+    structure = structure_of(model, (1, 28, 28))
+    layer = next(x for x in structure.layers if x.name == "conv2")
+    before = {kind: importance(model, structure, layer, QcqpConfig(macs=0.5, importance=kind)) for kind in KINDS}
+    with torch.no_grad():
+        norm = model.get_submodule("bn2")
+        norm.eps = 0.0  # type: ignore[assignment]
+        before["folded"] = importance(model, structure, layer, QcqpConfig(macs=0.5))
+        model.get_submodule("conv2").weight[3].mul_(4)  # type: ignore[index,union-attr]
+        norm.running_var[3].mul_(16)  # type: ignore[index,operator]
+    after = {kind: importance(model, structure, layer, QcqpConfig(macs=0.5, importance=kind)) for kind in KINDS}
+    assert np.allclose(after["folded"], before["folded"], rtol=1e-5)
+    assert not np.allclose(after["weights"], before["weights"], rtol=0.1)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_the_optimum_is_worth_more_than_the_greedy_selection_by_the_same_importance(share: float) -> None:
+    model = _trained_lenet()
+    program = channel_program(model, structure_of(model, (1, 28, 28)), QcqpConfig(macs=share), QuantConfig())
+    best, greedy = (solve(program, 5.0, solver) for solver in ("highs", "greedy"))
+    assert best.objective >= greedy.objective and best.gap < 1e-3 and greedy.kept == program.greedy()

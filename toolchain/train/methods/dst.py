@@ -1,4 +1,7 @@
-"""Dynamic Sparse Training (Liu et al., ICLR 2020): a trainable threshold an output unit decides which weights live."""
+"""Dynamic Sparse Training (Liu et al., ICLR 2020): a trainable threshold an output unit decides which weights live.
+
+Source: the authors' code, compared function by function.
+"""
 
 from __future__ import annotations
 
@@ -59,25 +62,21 @@ class Thresholds(nn.Module):
         super().__init__()
         self.layer = layer
         self.threshold = nn.Parameter(torch.zeros(weight.shape[0], *(1,) * (weight.dim() - 1), device=weight.device))
-        self._alive = torch.ones(1)  # what the last forward pass has found
 
     def alive(self, weight: Tensor) -> Tensor:
         """Which weights exceed their row's threshold; a weight of exactly zero never does."""
         return weight.detach().abs() > self.threshold.detach()
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weights that are alive."""
-        masked: Tensor
-        masked, self._alive = _Alive.apply(weight, self.threshold)  # type: ignore[no-untyped-call]
-        return masked
-
-    @torch.no_grad()
-    def start_over(self) -> None:
-        """Back to zero thresholds when next to nothing of the layer was left in the last forward pass."""
-        share = int(self._alive.count_nonzero()) / self._alive.numel()
+        """The weights that are alive; of a layer with next to none all, with thresholds that start over at zero."""
+        share = int(self.alive(weight).count_nonzero()) / weight.numel()
         if share <= _FEWEST:
             log.warning("'%s' kept %.2f %% of its weights: its thresholds start at zero again", self.layer, 100 * share)
-            self.threshold.zero_()
+            with torch.no_grad():
+                self.threshold.zero_()
+        masked: Tensor
+        masked, _ = _Alive.apply(weight, self.threshold)  # type: ignore[no-untyped-call]
+        return masked
 
 
 class Dst(Method):
@@ -103,10 +102,10 @@ class Dst(Method):
         terms = [torch.exp(-_thresholds(layer).threshold).sum() for layer in self.layers.values()]
         return self.alpha * torch.stack(terms).sum()
 
-    def after_step(self, model: nn.Module, progress: float) -> None:
-        """Layers that have next to nothing left start over."""
-        for layer in self.layers.values():
-            _thresholds(layer).start_over()
+    def observe(self, model: nn.Module) -> dict[str, float]:
+        """The share of all weights that is alive."""
+        masks = [_thresholds(layer).alive(_raw(layer)) for layer in self.layers.values()]
+        return {"dst_kept": sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)}
 
     def finalize(self, model: nn.Module) -> list[Edit]:
         """The dead weights become zeros that stay."""

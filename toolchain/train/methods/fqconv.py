@@ -2,9 +2,11 @@
 Inference, arXiv 1912.09356): learned clips, batch norms removed, and training with the noise of the hardware.
 
 ``Q(x) = e^s round(n clip(x / e^s, b, 1)) / n`` with b = -1 for weights and signed data and b = 0 behind a ReLU, which
-the clip makes redundant; it stays in the file for readers that expect one in front of unsigned codes. The quantizer is
-known to us from two re-implementations; the order of bits, the noise and the removal of batch norms are recalled. The
-gradients are those of the clip itself, times LSQ's gradient scale, which the paper does not have.
+the clip makes redundant; it stays in the file for readers that expect one in front of unsigned codes. The gradients are
+those of the clip itself, times LSQ's gradient scale, which the paper does not have.
+
+Source: the introduction, and two re-implementations of the quantizer; the order of bits, the noise and the removal of
+batch norms are recalled.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scal
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.quantizers import LearnedStep, Levels
 from toolchain.train.shrink import normalized_layers
-from toolchain.train.structure import Edit, Remove, apply_edits, trained_weight
+from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight
+
+_FADED = 0.8  # of a stage, when offsets that fade are gone
 
 
 class Noise(nn.Module):
@@ -128,6 +132,9 @@ class Fqconv(QuantMethod):
         self.config, self._seed = config, 0
         self.steps: Tensor
         self.register_buffer("steps", torch.tensor(0))
+        self.offset_left: Tensor  # of the biases that fade
+        self.register_buffer("offset_left", torch.tensor(1.0, dtype=torch.float64))
+        self._fading: list[str] = []
 
     def weight_quantizer(self, bits: int, *, scale: Scale, granularity: Granularity) -> type:
         """A Brevitas weight quantizer of 1..8 bits; one bit is the sign times the clip."""
@@ -153,15 +160,21 @@ class Fqconv(QuantMethod):
         return layer
 
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
-        """Fold the batch norms into the weights where the stage says so; offsets are lost where there is no bias."""
+        """Fold the batch norms into the weights where the stage says so; new biases take the offsets."""
         if context.stage is None or not context.stage.remove_batch_norm:
             return []
-        edits: list[Edit] = []
-        for layer, name, norm in normalized_layers(model):
+        found = normalized_layers(model)
+        names = {layer: name for name, layer in model.named_modules()}
+        biases = [Bias(names[layer]) for layer, _, _ in found if layer.bias is None]
+        apply_edits(model, biases, context.make)
+        for layer, _, norm in found:
             fold(layer, norm)
-            edits.append(Remove(name))
-        apply_edits(model, edits, context.make)
-        return edits
+        removed = [Remove(name) for _, name, _ in found]
+        apply_edits(model, removed, context.make)
+        if self.config.offset == "kept":
+            return [*biases, *removed]
+        self._fading = [bias.layer for bias in biases]
+        return list(removed)
 
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Remember what the noise depends on."""
@@ -171,10 +184,21 @@ class Fqconv(QuantMethod):
         """Seed the noise of the epoch's first step."""
         _seed_noise(model, self._seed, int(self.steps))
 
+    @torch.no_grad()
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """Seed the noise of the next step."""
+        """Seed the noise of the next step, and let the offsets fade on a line."""
         self.steps += 1
         _seed_noise(model, self._seed, int(self.steps))
+        left = max(0.0, 1 - progress / _FADED)
+        for name in self._fading:
+            model.get_submodule(name).bias.mul_(left / max(float(self.offset_left), 1e-12))  # type: ignore[operator,union-attr]
+        self.offset_left.fill_(left)
+
+    def finalize(self, model: nn.Module) -> list[Edit]:
+        """Leave no bias that has faded."""
+        for name in self._fading:
+            model.get_submodule(name).register_parameter("bias", None)
+        return []
 
 
 @torch.no_grad()
@@ -182,20 +206,21 @@ def fold(layer: nn.Module, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     """Multiply a layer's filters by ``gamma / sigma`` of the batch norm behind it, in place; a bias takes its offset.
 
     A negative gamma flips its filter. With one scale a channel the scales take the factor and no code but its sign
-    changes; one scale a tensor is set anew from the weights.
+    changes; one scale a tensor grows as the norm of the weights does.
     """
     assert norm.running_var is not None
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
     weight, quantizer = trained_weight(layer), layer.weight_quant.tensor_quant  # type: ignore[union-attr]
     assert isinstance(quantizer, LearnedClip)
     column = factor.reshape(-1, *(1,) * (weight.dim() - 1))
+    before = weight.norm()
     weight.mul_(column)
     if layer.bias is not None:
         layer.bias.sub_(norm.running_mean).mul_(factor).add_(norm.bias)  # type: ignore[operator,union-attr,arg-type]
     if quantizer.shape:
         quantizer.step.add_(column.abs().clamp_min(torch.finfo(column.dtype).tiny).log())
     else:
-        quantizer.initialise(layer.weight)  # type: ignore[arg-type]
+        quantizer.step.add_((weight.norm() / before).clamp_min(torch.finfo(column.dtype).tiny).log())
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Nuclear-norm rank minimization factorization (Ran et al., ICPR 2020): low-rank training, then Tucker-2.
 
-From the authors' slides; the paper's body could not be read. Their term, (1 / 2M) sum(tr(W1 W1') + tr(W2 W2')) over M
-kernels with the unfoldings W1 and W2, is the mean squared Frobenius norm: weight decay on these kernels. It is
+Source: the authors' slides; the paper's body could not be read. Their term, (1 / 2M) sum(tr(W1 W1') + tr(W2 W2')) over
+M kernels with the unfoldings W1 and W2, is the mean squared Frobenius norm: weight decay on these kernels. It is
 ``norm = "frobenius"``. ``norm = "nuclear"`` is what the name promises, the sum of the singular values of both
 unfoldings, by its proximal step after each step of the optimizer; it is not the authors'. Neither are budgets: the
 paper's only knob is the energy.
@@ -25,6 +25,7 @@ from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit, Tucker, can_be_three
 
 _BISECTIONS = 40  # of the energy that meets a budget
+_SWEEPS = 3  # of higher-order orthogonal iteration behind the truncated SVD
 _NOISE_CANDIDATES = 400  # noise variances tried by `vbmf_rank`, evenly on a logarithmic scale
 
 
@@ -73,6 +74,14 @@ class Nrmf(Method):
             for conv in _kernels(model).values():
                 for axis in (1, 0):
                     conv.weight.copy_(shrink_singular_values(conv.weight, axis, self.config.strength))
+
+    @torch.no_grad()
+    def observe(self, model: nn.Module) -> dict[str, float]:
+        """The ranks that the kernels would get now."""
+        kernels = {name: conv.weight.detach() for name, conv in _kernels(model).items()}
+        ranks = self._ranks(model, kernels, _sizes(model, self.context.data.shape))
+        sides = {"in": 0, "out": 1}
+        return {f"nrmf_rank_{name}_{side}": pair[at] for name, pair in ranks.items() for side, at in sides.items()}
 
     @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
@@ -261,14 +270,22 @@ def _free_energy(x: Tensor, alpha: float, edge: float) -> Tensor:
 
 
 def tucker(weight: Tensor, rank_in: int, rank_out: int) -> Factors:
-    """Tucker-2 by truncated higher-order SVD; exact at full ranks.
+    """Tucker-2 by truncated higher-order SVD and a few sweeps of orthogonal iteration; exact at full ranks.
 
     The squared error is at most the sum of the discarded eigenvalues of both unfoldings.
     """
-    inputs = torch.linalg.svd(unfolded(weight, 1), full_matrices=False).U[:, :rank_in]
-    outputs = torch.linalg.svd(unfolded(weight, 0), full_matrices=False).U[:, :rank_out]
+    inputs = _leading(unfolded(weight, 1), rank_in)
+    outputs = _leading(unfolded(weight, 0), rank_out)
+    for _ in range(_SWEEPS):
+        inputs = _leading(unfolded(torch.einsum("tsxy,tq->qsxy", weight, outputs), 1), rank_in)
+        outputs = _leading(unfolded(torch.einsum("tsxy,sr->trxy", weight, inputs), 0), rank_out)
     core = torch.einsum("tsxy,sr,tq->qrxy", weight, inputs, outputs)
     return Factors(inputs.T, core, outputs)
+
+
+def _leading(matrix: Tensor, rank: int) -> Tensor:
+    """The first ``rank`` left singular vectors, as columns; of a matrix with fewer, some that complete them."""
+    return torch.linalg.svd(matrix, full_matrices=rank > min(matrix.shape)).U[:, :rank]
 
 
 def tucker_weights(shape: torch.Size | tuple[int, ...], rank_in: int, rank_out: int) -> int:

@@ -1,8 +1,11 @@
 """Optimal channel selection with a discrete QCQP (Jeong et al., AISTATS 2022), in one shot when the stage begins.
 
-Objective and constraints are those of the authors' code. Their produced and consumed channels are one set here, also
-where a skip ends: an adder of the accelerator has as many channels on either side. HiGHS and a linear form stand for
-CPLEX. Cycles and resources of a fixed folding come from the explorer's own model.
+Objective, constraints and scope, the convolutions, are those of the authors' code. Their produced and consumed channels
+are one set here, also where a skip ends: an adder of the accelerator has as many channels on either side. HiGHS and a
+linear form stand for CPLEX. Behind a batch norm |weights| are times its factor: without, their scale is arbitrary.
+Cycles and resources of a fixed folding come from the explorer's own model.
+
+Source: the authors' code.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.positions import keep_positions
 from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weights
 from toolchain.train.selection.solve import solve
-from toolchain.train.shrink import Layer, Structure, structure_of
+from toolchain.train.shrink import Convolution, Layer, Norm, Structure, structure_of
 from toolchain.train.structure import Edit
 from toolchain.units.table import schedule, unit_cost
 
@@ -85,7 +88,12 @@ def channel_program(
         for name in getattr(config, key):
             if name not in names:
                 raise unknown_name(f"layer in {key}", name, names)
-    layers = [Weights(x.name, x.reads, x.writes, importance(model, structure, x)) for x in structure.layers]
+    counted = counted_layers(model, structure, config)
+    layers = [
+        Weights(x.name, x.reads, x.writes, importance(model, structure, x, config) * (x.name in counted))
+        for x in structure.layers
+    ]
+    kept_whole = {x.writes for x in structure.layers if x.name not in counted}
     budget = Budget.share_of(whole or Size.of(structure), config)
     bounds = [("macs", budget.macs), ("params", budget.params)]
     bounds += [(kind, getattr(config, kind)) for kind in FOLDED]
@@ -99,7 +107,15 @@ def channel_program(
         full = structure.counts
         total = sum(costs[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
         limits.append(Limit("bits of memory", costs, int(config.memory * total)))
-    return ChannelProgram(layers, structure.counts, [group.name for group in structure.free], limits, config.least)
+    free = [group.name for group in structure.free if group.name not in kept_whole]
+    hint = "raise the budget" if len(counted) == len(layers) else 'raise the budget, or set qcqp.scope = "all"'
+    return ChannelProgram(layers, structure.counts, free, limits, config.least, hint)
+
+
+def counted_layers(model: nn.Module, structure: Structure, config: QcqpConfig) -> set[str]:
+    """The layers whose weights the objective counts and whose channels may go: convolutions, where there are any."""
+    convolutions = {x.name for x in structure.layers if isinstance(model.get_submodule(x.name), Convolution)}
+    return convolutions if convolutions and config.scope == "convolutions" else {x.name for x in structure.layers}
 
 
 def cost_of(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:
@@ -118,12 +134,19 @@ def cost_of(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> 
 
 
 @torch.no_grad()
-def importance(model: nn.Module, structure: Structure, layer: Layer) -> NDArray[np.float64]:
-    """|weights| of a layer summed for each pair of channels (written, read), over the matrix's Frobenius norm."""
+def importance(model: nn.Module, structure: Structure, layer: Layer, config: QcqpConfig) -> NDArray[np.float64]:
+    """|weights| of a layer summed for each pair of channels (written, read), over the matrix's Frobenius norm.
+
+    "folded" weights are times |gamma / sigma| of the batch norm behind them.
+    """
     weight = model.get_submodule(layer.name).weight
     assert isinstance(weight, Tensor)
     columns = 1 if layer.reads is None else structure.groups[layer.reads].size // layer.groups
     sums = weight.detach().abs().double().reshape(len(weight), columns, -1).sum(2)
+    if layer.norm is not None and config.importance == "folded":
+        norm = model.get_submodule(layer.norm)
+        assert isinstance(norm, Norm) and norm.running_var is not None
+        sums *= (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()).abs()[:, None]
     if layer.groups > 1:  # of fixed channels: what they read does not matter
         sums = torch.nn.functional.pad(sums, (0, columns * (layer.groups - 1)))
     matrix: NDArray[np.float64] = (sums / sums.norm().clamp_min(1e-30)).cpu().numpy()

@@ -7,7 +7,10 @@ of the interval: in front of a batch norm that is the same network, without one 
 lower end at 0 and gamma = 1 the quantizer is LSQ's, values and gradients.
 
 The interval is held as its lower end and its width, both used by magnitude, so that neither vanishes nor changes sign.
-How the paper starts the intervals is not known to us: here the lower end is 0 and the upper one that of the best step.
+How the paper starts the intervals is not known to us: here the upper end is that of the best step, and the lower one
+0.3 steps: from 0, under Adam's rate for quantizers, it never comes away.
+
+Source: the transformer from two re-implementations' documentation; starts and rates are our own.
 """
 
 from __future__ import annotations
@@ -68,15 +71,23 @@ class Interval(Quantizer):
 
     def __init__(self, levels: Levels, shape: tuple[int, ...], is_weight: bool, config: QilConfig) -> None:
         super().__init__(levels, is_weight)
-        self.paper = config.gradient == "paper"
+        self.paper, self.first = config.gradient == "paper", config.start
         self.low, self.width = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.full(shape, float(levels.high)))
         learned = is_weight and config.gamma == "learned"
         self.gamma = nn.Parameter(torch.ones(shape)) if learned else None
 
     def set_step(self, step: Tensor) -> None:
-        """Start where LSQ starts."""
-        self.low.zero_()
-        self.width.copy_(step * self.levels.high)
+        """Begin with the upper end that this step has in LSQ."""
+        self.low.copy_(step * self.first)
+        self.width.copy_(step * self.levels.high - self.low)
+
+    @torch.no_grad()
+    def adopt(self, before: nn.Module) -> None:
+        """Keep the ends, but for a lower one that fewer bits, with longer steps, would begin further up."""
+        high = self.low.abs() + self.width.abs()
+        low = torch.maximum(self.low.abs(), high / self.levels.high * self.first)
+        self.low.copy_(low)
+        self.width.copy_(high - low)
 
     def ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The lower end and the width for ``x``, with LSQ's gradient scale or the paper's."""

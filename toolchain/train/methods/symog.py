@@ -3,10 +3,12 @@ Gaussian modes for improved fixed-point quantization, Neurocomputing 2020) and i
 
 Each layer has one power-of-two step D, found by a line search over its trained weights, and the modes
 ``D * {-n..n}``, n = 2^(bits-1) - 1. The loss gains ``strength * sum (w - Q(w))^2``, Q(w) the nearest mode taken as a
-constant, and the strength grows exponentially; weights are rounded once, at the end, and batch norms then take the
-statistics of the rounded network, which no paper says. SYMOG also clips weights to the outermost modes after each step;
-that SGM does not is our reconstruction. Papers average the sum over a layer, or not: we could not see which; here a
-weight is drawn alike in every layer. The strengths are our own.
+constant, or weights are drawn as much after each step, and the strength grows exponentially; weights are rounded once,
+at the end, and batch norms then take the statistics of the rounded network, which no paper says. SYMOG also clips
+weights to the outermost modes after each step; that SGM does not is our reconstruction. Papers average the sum over a
+layer, or not: we could not see which; here a weight is drawn alike in every layer.
+
+Source: the abstracts; everything else is recalled or derived. The strengths and the proximal form are our own.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from toolchain.train.structure import Edit, trained_weight
 log = logging.getLogger(__name__)
 
 _EXPONENTS = range(-24, 9)  # of the steps that are tried
+_PULL = 13.0  # the proximal draw per strength over the stage; with the defaults distances shrink by exp(20) in all
 BINS = 20  # of the histograms, for each distance between two modes
 
 
@@ -102,7 +105,7 @@ class Symog(Lsq):
     def __init__(self, config: SymogConfig, *, clip: bool) -> None:
         super().__init__()
         self.config, self.clip = config, clip
-        self._first_epoch, self._start, self._lr = 0, 0.0, 0.0
+        self._first_epoch, self._start, self._pull = 0, 0.0, 0.0
         self._names: list[str] = []
         self._context: Context | None = None
         self._soft = self._ends_soft = False
@@ -125,8 +128,9 @@ class Symog(Lsq):
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Size the histograms: one for each quantized epoch's start, and the last before the weights are rounded."""
         train = context.config.train
-        self._context, self._lr = context, train.lr
+        self._context = context
         self._first_epoch, self._start = train.pretrain_epochs, train.pretrain_epochs / train.epochs
+        self._pull = _PULL / max(1.0, (1 - self._start) * context.steps)
         layers = list(_soft_layers(model))
         names = {layer: name for name, layer in model.named_modules()}
         self._names = [names[layer] for layer, _ in layers]
@@ -161,7 +165,7 @@ class Symog(Lsq):
         """Draw the weights to their modes, if that is left to this moment, and clip them."""
         if not self._soft:
             return
-        draw = 2 * self._lr * self.strength()
+        draw = self._pull * self.strength()
         self.progress.fill_(max(0.0, (progress - self._start) / (1 - self._start)))
         for layer, quantizer in _soft_layers(model):
             weight = trained_weight(layer)
@@ -171,6 +175,13 @@ class Symog(Lsq):
                 weight.clamp_(-quantizer.limit, quantizer.limit)
 
     @torch.no_grad()
+    def observe(self, model: nn.Module) -> dict[str, float]:
+        """The largest distance of a weight from its mode, in steps: one half at the worst, within the modes."""
+        if not self._soft:
+            return {}
+        return {"symog_distance": max(_distance(layer, quantizer) for layer, quantizer in _soft_layers(model))}
+
+    @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
         """Round the weights to their modes and leave the figure of how they came there."""
         if not self._ends_soft:
@@ -178,10 +189,9 @@ class Symog(Lsq):
         self._record(model, len(self.histograms) - 1)
         for name, (layer, quantizer) in zip(self._names, _soft_layers(model), strict=True):
             weight = trained_weight(layer)
-            rounded = quantizer.nearest(weight)
-            distance = float((weight - rounded).abs().max() / quantizer.step)
+            distance = _distance(layer, quantizer)
             log.info("layer %s: weights within %.3f steps of their modes before rounding", name, distance)
-            weight.copy_(rounded)
+            weight.copy_(quantizer.nearest(weight))
         self._write_figure(model)
         return []
 
@@ -208,6 +218,11 @@ class Symog(Lsq):
         stage = self._context.stage
         name = f"modes-{stage.name}.svg" if stage else "modes.svg"
         files.write_text(self._context.folder / name, histograms_svg(layers, "weight in steps", 1 / BINS))
+
+
+def _distance(layer: Weighted, quantizer: FixedStep) -> float:
+    weight = layer.weight.detach()
+    return float((weight - quantizer.nearest(weight)).abs().max() / quantizer.step)
 
 
 def _bins(levels: Levels) -> int:

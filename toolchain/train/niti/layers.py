@@ -22,10 +22,11 @@ FRACTION_BITS = 8
 
 @dataclass(frozen=True)
 class Variant:
-    """What the published versions round differently: activations and errors."""
+    """What the published versions round differently, activations and errors; and how gradients are rounded."""
 
     rounding: Rounding
     shift_of_one: int
+    gradient: Rounding = pseudo_stochastic
 
 
 VARIANTS = {"2020": Variant(pseudo_stochastic, 2), "2021": Variant(nearest, 1)}
@@ -101,7 +102,7 @@ class Linear(nn.Module):
             shift = width(gradient) - decay_bits
             weight = self.weight.to(gradient.dtype)
             gradient = gradient + (weight << shift if shift >= 0 else nearest(weight, -shift))
-        step = pseudo_stochastic(gradient, max(width(gradient) - mu, 0))
+        step = self.variant.gradient(gradient, max(width(gradient) - mu, 0))
         if self.master is None:
             self.weight.copy_(narrowed(self.weight - step))
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,15 @@ from toolchain.errors import UserError
 from toolchain.train.models import Shape, build
 from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Layer, Linear, MaxPool, ReLU, Variant
 from toolchain.train.niti.numbers import Block
+from toolchain.train.niti.rounding import Rounding, nearest, pseudo_stochastic, stochastic
 
 
 class Network(nn.Module):
-    """The integer ``layers`` by name, one after the other."""
+    """The integer ``layers`` by name, one after the other, and what rounds gradients where that is at random."""
 
-    def __init__(self, layers: OrderedDict[str, nn.Module]) -> None:
+    def __init__(self, layers: OrderedDict[str, nn.Module], generator: torch.Generator) -> None:
         super().__init__()
+        self.generator = generator
         self.layers = nn.Sequential(layers)
         self.weighted()[0][1].first = True
 
@@ -52,12 +56,18 @@ def build_integer(config: RunConfig, shape: Shape, classes: int) -> Network:
         UserError: it holds a layer that integer-only training does not have.
     """
     generator = torch.Generator().manual_seed(config.train.seed)
-    variant, bits = VARIANTS[config.niti.variant], config.niti.fraction_bits
+    roundings: dict[str, Rounding] = {
+        "pseudo-stochastic": pseudo_stochastic,
+        "stochastic": partial(stochastic, generator=generator),
+        "nearest": nearest,
+    }
+    variant = replace(VARIANTS[config.niti.variant], gradient=roundings[config.niti.gradient_rounding])
+    bits = config.niti.fraction_bits
     layers = OrderedDict[str, nn.Module]()
     for name, layer in float_twin(config, shape, classes).named_children():
         if not isinstance(layer, nn.Identity):  # the input of a float network
             layers[name] = integer_layer(config.model.name, name, layer, variant, generator, bits)
-    return Network(layers)
+    return Network(layers, generator)
 
 
 def float_twin(config: RunConfig, shape: Shape, classes: int) -> nn.Module:

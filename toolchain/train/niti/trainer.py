@@ -86,8 +86,10 @@ class IntegerClassifier(Classifier):
         """Keep the state of the random integers as well."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["fpgaflow"]["generator"] = self.generator.get_state()
+        checkpoint["fpgaflow"]["gradients"] = self.model.generator.get_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         super().on_load_checkpoint(checkpoint)
         self.generator.set_state(checkpoint["fpgaflow"]["generator"].cpu())
+        self.model.generator.set_state(checkpoint["fpgaflow"]["gradients"].cpu())

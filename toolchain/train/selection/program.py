@@ -58,7 +58,7 @@ class Choice:
 class ChannelProgram:
     """Layers, sizes of their groups, those that may shrink, and the limits.
 
-    Of a group at least ``least`` channels are kept, or all it has.
+    Of a group at least ``least`` channels are kept, or all it has. ``hint`` says what helps where that is too much.
     """
 
     layers: Sequence[Weights]
@@ -66,6 +66,7 @@ class ChannelProgram:
     free: Sequence[str]
     limits: Sequence[Limit]
     least: int = 1
+    hint: str = "raise the budget"
 
     def floor(self, name: str) -> int:
         """The fewest channels of the group ``name`` that are kept."""
@@ -107,7 +108,7 @@ class ChannelProgram:
                 raise UserError(
                     f"a budget of {limit.bound:,} {limit.kind} cannot be met: {channels} a layer still takes "
                     f"{needed:,}, most of it in '{worst}' ({costs[worst]:,})",
-                    hint="raise the budget",
+                    hint=self.hint,
                 )
 
     def greedy(self) -> Kept:
