@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.train.niti import matmul
 from toolchain.config.run import parse_config
+from toolchain.train.niti import matmul
 from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Linear, MaxPool, ReLU
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT, MAX_DEPTH, Windows, check_device, int_mm
 from toolchain.train.niti.network import build_integer
