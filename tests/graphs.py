@@ -10,10 +10,11 @@ from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 
@@ -125,6 +126,17 @@ class Builder:
         """The sum of two values, each times a factor or one a channel."""
         arrays = tuple(np.array(m, dtype=np.int64).reshape(-1) for m in multipliers)
         return self.append(Add, (a, b), a.shape, multipliers=arrays)
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        """The product of two values, the second one a map or one position."""
+        once = b.shape != a.shape
+        return self.append(Multiply, (a, b), a.shape, factor=b.qint, once=once)
+
+    def lookup(self, x: Value, bits: int = 4, *, signed: bool = False, per_channel: bool = True) -> Value:
+        """Random entries of ``bits`` bits for every input."""
+        kind, rows = QInt(bits, signed), (x.shape[2] if per_channel else 1)
+        table = self.rng.integers(kind.min, kind.max + 1, (rows, x.qint.max - x.qint.min + 1), dtype=np.int64)
+        return self.append(Lookup, (x,), x.shape, table=table, low=x.qint.min)
 
     def concat(self, *values: Value) -> Value:
         """The channels of several values."""

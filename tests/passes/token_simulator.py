@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
@@ -156,6 +157,9 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
         kept = range(node.start, node.start + node.output.shape[2])
         for _ in range(x.shape[0] * x.shape[1]):
             yield from ((True, channel in kept) for channel in range(0, x.shape[2], lanes.lanes_in))
+    elif isinstance(node, Multiply) and node.once:
+        kept = x.shape[2] // lanes.lanes_in
+        yield from ((True if i < kept else -1, True) for i in range(words_in))
     elif isinstance(node, WidthConvert):
         count = max(words_in, words_out)
         read, write = count // words_in, count // words_out

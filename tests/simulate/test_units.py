@@ -315,6 +315,31 @@ class TestChannelwise(UnitConformance):
             yield _one(*_routed(Fork, copies), (lanes, lanes))
 
 
+class TestMultiply(UnitConformance):
+    """Two maps, or a map and one position, that a delay line keeps; types, lanes, products in LUTs and on slices."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for bits, signed, lanes in ((1, False, 1), (4, True, 3), (8, False, 12), (12, True, 4)):
+            for products in (0, 1):
+                b = Builder((3, 4, 12), bits, signed=signed)
+                x = b.multiply(b.input, b.threshold(b.input, 3))
+                yield _one(b, x, (lanes, lanes), (lanes, lanes, products))
+                b = Builder((3, 4, 12), bits, signed=signed)
+                x = b.multiply(b.input, b.append(GlobalMax, (b.input,), (1, 1, 12)))
+                yield _one(b, x, (lanes, lanes), (lanes, lanes, products))
+
+
+class TestLookup(UnitConformance):
+    """Tables for all channels or one each, of inputs with and without sign, in LUTs and in block RAM."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for bits, out_bits, signed in ((1, 3, False), (4, 8, True), (8, 8, False), (11, 5, True)):
+            for lanes in (1, 2, 6):
+                for per_channel in (False, True):
+                    b = Builder((5, 11, 6), bits, signed=signed)
+                    yield _one(b, b.lookup(b.input, out_bits, signed=signed, per_channel=per_channel), (lanes, lanes))
+
+
 class TestRearranged(UnitConformance):
     """Channels joined and picked, positions repeated and made from channels; types, lanes, single rows and columns."""
 
@@ -359,6 +384,22 @@ class TestThreshold(UnitConformance):
                     yield _one(b, b.threshold(b.input, bits, per_channel=per_channel), (lanes, lanes))
         for lanes in (1, 3):
             yield self._stepped(lanes)
+            yield self._turning(lanes, each=True)
+            yield self._turning(lanes, each=False)
+
+    def _turning(self, lanes: int, *, each: bool) -> Graph:
+        rng, rows = np.random.default_rng(lanes), 6 if each else 1
+        node = Threshold(
+            name="turns",
+            inputs=("x",),
+            outputs=(Value("y", (2, 8, 6), QInt(6, True)),),
+            thresholds=np.sort(rng.integers(-260, 261, (rows, 9)), axis=1),
+            start=rng.integers(-5, 6, rows),
+            step=rng.choice([-2, -1, 1, 2], (rows, 9)),
+        )
+        b = Builder((2, 8, 6), 9, signed=True)
+        b.nodes.append(node)
+        return _one(b, node.output, (lanes, lanes))
 
     def _stepped(self, lanes: int) -> Graph:
         thresholds = np.array([[-900, -8, 3], [0, 0, 1], [5, 255, 256], [-256, -255, 900], [1, 2, 3], [-3, -2, -1]])

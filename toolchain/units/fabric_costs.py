@@ -22,6 +22,7 @@ AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its
 BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the count; assumption
 COUNTING = 1.25  # yosys over parts.plane_dot from 18 terms on; makes it 2 LUTs a term, as in published XNOR units
 SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
+LUT_PER_BRAM18 = 163  # 70,560 LUT and 432 BRAM18 of a ZU3EG (AMD DS891)
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 
 
@@ -168,6 +169,18 @@ def rom(depth: int, width: int) -> Resources:
         return Resources()
     if use_lutram(depth, width):
         return _fitted({"weight_rom": parts.lut_rom(depth, width)}, {"operand": width})
+    return Resources(bram18=parts.bram18(depth, width))
+
+
+def lookup_in_luts(depth: int, width: int) -> bool:
+    """Whether a table that data addresses lies in LUTs: those cost less than the block RAMs' share of a device."""
+    return parts.lut_rom(depth, width) <= LUT_PER_BRAM18 * parts.bram18(depth, width)
+
+
+def lookup_table(depth: int, width: int) -> Resources:
+    """A table that data addresses, in the storage that ``lookup_in_luts`` says."""
+    if lookup_in_luts(depth, width):
+        return Resources(lut=ceil(parts.lut_rom(depth, width)), ff=width)
     return Resources(bram18=parts.bram18(depth, width))
 
 

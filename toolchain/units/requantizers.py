@@ -1,16 +1,37 @@
-"""The requantizers' units: thresholds compared, or multiply, add and shift."""
+"""The requantizers' units: thresholds compared, multiply, add and shift, or a table."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources, total
-from toolchain.units.call import Call, Table, among, channelwise, check_unroll, input_type, own_slice, per_channel
+from toolchain.units.call import (
+    Call,
+    Storage,
+    Table,
+    among,
+    channelwise,
+    check_unroll,
+    input_type,
+    own_slice,
+    per_channel,
+    table_type,
+)
 from toolchain.units.fabric import product_type, products_per_dsp
-from toolchain.units.fabric_costs import STREAM_LUT, adder_tree, comparator, logic, multiplier, requantizer, rom
+from toolchain.units.fabric_costs import (
+    STREAM_LUT,
+    adder_tree,
+    comparator,
+    logic,
+    lookup_in_luts,
+    lookup_table,
+    multiplier,
+    requantizer,
+    rom,
+)
 from toolchain.units.lanes import channel_lanes, single_products
 from toolchain.units.schedule import Schedule, word_by_word
 from toolchain.units.unit import Unit, Units
@@ -33,7 +54,7 @@ class ThresholdUnit(Unit[Threshold]):
         """All comparisons at once and a count of their results; thresholds a channel come from a memory."""
         channels, levels = node.thresholds.shape
         turns = x.shape[2] // lanes.lanes_in if channels > 1 else 1
-        compare = comparator(x.qint.bits) * levels + adder_tree(levels, 1)
+        compare = comparator(x.qint.bits) * levels + adder_tree(levels, node.step.ndim)  # signs take a bit more
         return total((logic(STREAM_LUT), (compare + rom(turns, levels * x.qint.bits)) * lanes.lanes_in))
 
     def template(self, node: Threshold, graph: Graph) -> Call:
@@ -49,9 +70,18 @@ class ThresholdUnit(Unit[Threshold]):
             table, sizes = per_channel(name, values, lanes)
             tables.append(table)
             constants |= sizes
-        types = {"in_t": kind, "out_t": node.output.qint, "count_t": QInt.holding(0, steps), "span_t": _span(node)}
-        types |= {f"{table.name}_t": table.type for table in tables}
-        return Call("threshold", "threshold", constants | {"steps": steps}, types, tuple(tables))
+        types = {"in_t": kind, "out_t": node.output.qint} | {f"{table.name}_t": table.type for table in tables}
+        constants |= {"steps": steps}
+        if node.step.ndim > 1:
+            return Call("threshold", "staircase", constants, types | {"span_t": _sums(node)}, tuple(tables))
+        types |= {"count_t": QInt.holding(0, steps), "span_t": _span(node)}
+        return Call("threshold", "threshold", constants, types, tuple(tables))
+
+
+def _sums(node: Threshold) -> QInt:
+    """A type that holds the steps and their sums in any order, with the start."""
+    below, above = (clip(node.step, 0).sum(axis=1) for clip in (np.minimum, np.maximum))
+    return QInt.holding(int((node.start + below).min()) + int(below.min()), int((node.start + above).max()) + int(above.max()))
 
 
 def _span(node: Threshold) -> QInt:
@@ -118,4 +148,41 @@ class MulShiftUnit(Unit[MulShift]):
         return Call("mul_shift", "mul_shift", constants, types, (mul, add, base), numbers=numbers)
 
 
-UNITS: Units = {Threshold: ThresholdUnit(), MulShift: MulShiftUnit()}
+class LookupUnit(Unit[Lookup]):
+    """``lookup.hpp``."""
+
+    follows = True
+
+    def options(self, node: Lookup, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels."""
+        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
+
+    def schedule(self, node: Lookup, x: Value, lanes: Parallelism) -> Schedule:
+        """A word in, a word out."""
+        return word_by_word(x.size // lanes.lanes_in)
+
+    def cost(self, node: Lookup, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """A memory a lane, with the functions of its channels."""
+        functions = x.shape[2] // lanes.lanes_in if len(node.table) > 1 else 1
+        memory = lookup_table(functions * node.table.shape[1], node.output.qint.bits)
+        return total((logic(STREAM_LUT), memory * lanes.lanes_in))
+
+    def template(self, node: Lookup, graph: Graph) -> Call:
+        """The functions of every lane."""
+        kind = input_type(graph, node)
+        constants = channelwise(node, graph)
+        lanes, (functions, entries) = int(constants["lanes"]), node.table.shape
+        values = np.repeat(node.table[None], lanes, axis=0)
+        if functions > 1:
+            values = node.table.reshape(functions // lanes, lanes, entries).transpose(1, 0, 2)
+        blocks = values.shape[1]
+        impl = "lutram" if lookup_in_luts(blocks * entries, node.output.qint.bits) else "bram"
+        table = Table("table", table_type(values), values, Storage(impl, partition=(1,)))
+        constants |= {"entries": entries, "table_blocks": blocks}
+        ends = kind.min, kind.max, node.low, kind.max - node.low
+        types = {"in_t": kind, "out_t": node.output.qint, "table_t": table.type}
+        types["place_t"] = QInt.holding(min(*ends, kind.min - node.low), max(ends))
+        return Call("lookup", "lookup", constants, types, (table,), numbers={"low": among(node.low, kind.max)})
+
+
+UNITS: Units = {Threshold: ThresholdUnit(), MulShift: MulShiftUnit(), Lookup: LookupUnit()}

@@ -1,4 +1,4 @@
-"""Requantizers: sums to codes, by thresholds or by multiply, add and shift."""
+"""Requantizers: integers to codes, by thresholds, by multiply, add and shift, or by a table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from toolchain.ir.types import Array, Range, Shape, Value
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Threshold(Pointwise):
-    """y = start[c] + step[c] * #{t : x >= thresholds[c, t]}, thresholds ascending.
+    """y = start[c] + sum of step[c, t] over the t with x >= thresholds[c, t], thresholds ascending.
 
-    ``thresholds`` is (C or 1, T), ``start`` and ``step`` are (C or 1,). An ascending quantizer has step 1, one behind a
-    negative scale has step -1, a bipolar one step +-2.
+    ``thresholds`` is (C or 1, T), ``start`` (C or 1,), ``step`` (C or 1,) where all steps of a channel are one number,
+    else (C or 1, T). An ascending quantizer has step 1, one behind a negative scale has step -1, a bipolar one step
+    +-2, one behind a function that turns has steps of both signs.
     """
 
     thresholds: Array
@@ -30,22 +31,32 @@ class Threshold(Pointwise):
 
     tight: ClassVar[bool] = True
 
+    @cached_property
+    def levels(self) -> Array:
+        """The output (C or 1, T + 1) by how many thresholds are reached."""
+        steps = self.step[:, None] if self.step.ndim == 1 else self.step
+        count = max(len(self.thresholds), len(self.start), len(steps))
+        sums = np.broadcast_to(steps, (count, self.thresholds.shape[1])).cumsum(axis=1)
+        return np.concatenate([np.zeros((count, 1), dtype=np.int64), sums], axis=1) + self.start[:, None]
+
     def evaluate(self, x: Array) -> Array:
-        """The thresholds reached, counted."""
-        return self.start + self.step * reached(self.thresholds, x)
+        """The steps reached, added up."""
+        count = reached(self.thresholds, x)
+        if self.step.ndim == 1:
+            return self.start + self.step * count
+        return np.asarray(self.levels[np.arange(x.shape[-1]) if len(self.levels) > 1 else 0, count])
 
     def operations(self, shape: Shape) -> int:
         """An element with each of its channel's thresholds."""
         return prod(shape) * self.thresholds.shape[1]
 
     def largest(self, x: Source) -> int:
-        """All thresholds reached."""
-        return int((np.abs(self.start) + np.abs(self.step) * self.thresholds.shape[1]).max())
+        """The level furthest from 0."""
+        return int(np.abs(self.levels).max())
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """From no threshold reached to all of them."""
-        ends = np.concatenate([self.start, self.start + self.step * self.thresholds.shape[1]])
-        return int(ends.min()), int(ends.max())
+        """From the least level to the greatest."""
+        return int(self.levels.min()), int(self.levels.max())
 
     def check(self, x: Value) -> None:
         """Thresholds ascend, one row for all channels or one each."""
@@ -53,6 +64,8 @@ class Threshold(Pointwise):
         fits = one_or_each(x.shape[2], self.thresholds, self.start, self.step)
         require(fits, self.name, "one entry or one a channel")
         require(bool((np.diff(self.thresholds, axis=1) >= 0).all()), self.name, "thresholds ascend")
+        fits = self.step.ndim == 1 or self.step.shape[1] == self.thresholds.shape[1]
+        require(fits, self.name, "one step or one a threshold")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +130,36 @@ class MulShift(Pointwise):
         require(max(-self.low, self.high) + int(np.abs(self.base).max()) < MOST, self.name, "the limits fit 62 bits")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lookup(Pointwise):
+    """y = table[c, x - low]: any function of one integer. ``table`` is (C or 1, N), and has every input of its type."""
+
+    table: Array
+    low: int
+
+    tight: ClassVar[bool] = True
+
+    def evaluate(self, x: Array) -> Array:
+        """The entries."""
+        return np.asarray(self.table[np.arange(x.shape[-1]) if len(self.table) > 1 else 0, x - self.low])
+
+    def largest(self, x: Source) -> int:
+        """The entry furthest from 0."""
+        return int(np.abs(self.table).max())
+
+    def output_range(self, shape: Shape, x: Range) -> Range:
+        """That of the entries of inputs in the range."""
+        entries = self.table[:, x[0] - self.low : x[1] - self.low + 1]
+        return int(entries.min()), int(entries.max())
+
+    def check(self, x: Value) -> None:
+        """Every input has its entry."""
+        require(self.output.shape == x.shape, self.name, "keeps the shape")
+        require(one_or_each(x.shape[2], self.table), self.name, "one table or one a channel")
+        inside = self.low <= x.qint.min and x.qint.max < self.low + self.table.shape[1]
+        require(inside, self.name, f"the table has every {x.qint}")
+
+
 def reached(thresholds: Array, x: Array) -> Array:
     """How many of its channel's ascending ``thresholds`` (C or 1, T) each element of ``x`` (..., C) reaches."""
     if len(thresholds) == 1:
@@ -139,4 +182,4 @@ def round_half_even_shift(v: Array, shift: int) -> Array:
     return rounded
 
 
-OPS: tuple[type[Node], ...] = (Threshold, MulShift)
+OPS: tuple[type[Node], ...] = (Threshold, MulShift, Lookup)
