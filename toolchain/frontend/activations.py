@@ -1,14 +1,15 @@
-"""Relu, LeakyRelu, PRelu, Clip, MultiThreshold and Trunc of an ONNX file."""
+"""Relu, LeakyRelu, PRelu, Clip, smooth functions, MultiThreshold and Trunc of an ONNX file."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from toolchain.frontend.constants import QuantRule, read_quant, rounding_of
+from toolchain.frontend.linear import emit_affine
 from toolchain.frontend.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import narrow_codes
 from toolchain.frontend.reader import Reader
-from toolchain.ir.ops.model import Clamp, LeakyRelu, MultiThreshold, Relu
+from toolchain.ir.ops.model import Clamp, Curve, LeakyRelu, MultiThreshold, Relu
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Quantizer
 
@@ -75,6 +76,67 @@ def read_clip(reader: Reader, node: OnnxNode) -> None:
         read_relu(reader, node)
     else:
         reader.alias(node, source)
+
+
+CURVES: dict[str, tuple[tuple[str, float], ...]] = {
+    "Abs": (),
+    "Celu": (("alpha", 1.0),),
+    "Elu": (("alpha", 1.0),),
+    "Erf": (),
+    "Gelu": (),
+    "HardSwish": (),
+    "Mish": (),
+    "Selu": (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)),
+    "Sigmoid": (),
+    "Softplus": (),
+    "Softsign": (),
+    "Swish": (("alpha", 1.0),),
+    "Tanh": (),
+}
+"""Functions of one number with their attributes and what those are where they are absent."""
+
+
+def read_curve(reader: Reader, node: OnnxNode) -> None:
+    """A function of one number; at the end of the network it is left to the host."""
+    source = reader.tensor(node)
+    if node.outputs[0] == reader.file.output and not reader.consumers.get(node.outputs[0]):
+        reader.leave_out(node, "the accelerator puts out what it reads, the host applies it")
+        return
+    numbers = [float(np.float32(node.attributes.get(key, default))) for key, default in CURVES[node.op]]
+    if not np.isfinite(numbers).all() or (node.op == "Celu" and numbers[0] <= 0):
+        raise reader.file.fault(node, f"parameters {numbers}", "train the model again")
+    approximate = node.op == "Gelu" and node.attributes.get("approximate", b"none") == b"tanh"
+    kind = "GeluTanh" if approximate else node.op
+    facts = dict(zip(("alpha", "beta"), numbers, strict=False))
+    reader.emit(
+        node,
+        source.layout,
+        lambda name, value: Curve(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), kind=kind, **facts
+        ),
+    )
+
+
+def read_hard_sigmoid(reader: Reader, node: OnnxNode) -> None:
+    """min(max(alpha * x + beta, 0), 1): a line and a clamp."""
+    if node.outputs[0] == reader.file.output and not reader.consumers.get(node.outputs[0]):
+        reader.leave_out(node, "the accelerator puts out what it reads, the host applies it")
+        return
+    alpha, beta = (np.array([float(node.attributes.get(key, d))]) for key, d in (("alpha", 0.2), ("beta", 0.5)))
+    emit_affine(reader, node, reader.tensor(node), alpha, beta)
+    line = reader.tensors[node.outputs[0]]
+    reader.emit(
+        node,
+        line.layout,
+        lambda name, value: Clamp(
+            name=name, inputs=(line.value.name,), outputs=(value,), origin=(node.own_name,), low=0.0, high=1.0
+        ),
+    )
+
+
+def read_neg(reader: Reader, node: OnnxNode) -> None:
+    """The number with the other sign."""
+    emit_affine(reader, node, reader.tensor(node), -np.ones(1), np.zeros(1))
 
 
 def _bound(reader: Reader, node: OnnxNode, index: int) -> float:

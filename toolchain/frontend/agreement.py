@@ -22,7 +22,7 @@ from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
-from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv
+from toolchain.ir.ops.model import Affine, Clamp, Curve, LeakyRelu, MultiThreshold, Quantize, RealConv, RealMul
 from toolchain.ir.ops.node import Node
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, Quantizer
@@ -285,11 +285,13 @@ def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) 
     numbers made positive, and the longest sum between two quantizers counts for every value.
     """
     longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
-    between = graph.with_nodes(_positive(node) for node in needed(graph, {tap}, given))
+    nodes = needed(graph, {tap}, given)
+    between = graph.with_nodes(_positive(node) for node in nodes)
+    products = sum(isinstance(node, RealMul) for node in nodes)  # the relative errors of two factors add up
     ((_, magnitudes),) = values(
         between, np.abs(reals), {tap}, {name: np.abs(value.astype(np.float64)) for name, value in given.items()}
     )
-    return np.asarray(magnitudes * (longest + 8) * FLOAT32)
+    return np.asarray(magnitudes * (longest + 8) * FLOAT32 * 2.0**products)
 
 
 def _positive(node: Node) -> Node:
@@ -298,6 +300,11 @@ def _positive(node: Node) -> Node:
         return replace(node, codes=np.abs(node.codes), scale=np.abs(node.scale), bias=bias)
     if isinstance(node, Affine):
         return replace(node, scale=np.abs(node.scale), shift=np.abs(node.shift))
+    if isinstance(node, Curve):  # twice: the error in front of it, and its own
+        slope, size = (
+            np.array([2 * bound(node.alpha, node.beta)]) for bound in (node.function.slope, node.function.size)
+        )
+        return Affine(scale=slope, shift=size, **{field.name: getattr(node, field.name) for field in fields(Node)})
     if isinstance(node, (LeakyRelu, Clamp)):  # the error in front of it stays, grown by a slope above 1
         scale = np.maximum(node.slope, 1.0) if isinstance(node, LeakyRelu) else np.ones(1)
         common = {field.name: getattr(node, field.name) for field in fields(Node)}

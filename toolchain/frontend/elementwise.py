@@ -10,7 +10,7 @@ from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.model import Affine, RealAdd
+from toolchain.ir.ops.model import Affine, RealAdd, RealMul
 from toolchain.ir.types import Quantizer
 
 
@@ -31,7 +31,7 @@ def read_quantizer(reader: Reader, node: OnnxNode) -> None:
 
 
 def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
-    """Add, Sum, Sub, Mul or Div of an activation with a constant, or Add, Sum or Sub of two activations."""
+    """Add, Sum, Sub, Mul or Div of an activation with a constant, or Add, Sum, Sub or Mul of two activations."""
     if len(node.inputs) != 2:
         raise reader.file.fault(node, f"{len(node.inputs)} operands", "write it with operations of two")
     active = [index for index in (0, 1) if node.inputs[index] in reader.tensors]
@@ -60,8 +60,13 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
 
 def _read_add(reader: Reader, node: OnnxNode) -> None:
     a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    if node.op == "Mul":
+        _read_product(reader, node, a, b)
+        return
     if node.op not in ("Add", "Sum", "Sub"):
-        raise reader.file.fault(node, f"{node.op} of two activations", "only their sum or difference can be built")
+        raise reader.file.fault(
+            node, f"{node.op} of two activations", "only their sum, difference or product can be built"
+        )
     if a.layout != b.layout:
         raise reader.file.fault(
             node,
@@ -88,23 +93,59 @@ def _read_add(reader: Reader, node: OnnxNode) -> None:
     )
 
 
+def _read_product(reader: Reader, node: OnnxNode, a: Tensor, b: Tensor) -> None:
+    """The product of equal shapes, or of a map and one position of as many channels (squeeze and excite)."""
+    if a.value.shape[:2] == (1, 1):
+        a, b = b, a
+    alike = (a.layout.axes, a.layout.order) == (b.layout.axes, b.layout.order) and a.value.shape[2] == b.value.shape[2]
+    if not alike or b.value.shape[:2] not in ((1, 1), a.value.shape[:2]):
+        raise reader.file.fault(
+            node,
+            f"the product of {reader.shape(a)} ({a.layout.axes}) and {reader.shape(b)} ({b.layout.axes})",
+            "both sides must have one shape, or one of them a single position of as many channels",
+        )
+    reader.emit(
+        node,
+        a.layout,
+        lambda name, value: RealMul(
+            name=name, inputs=(a.value.name, b.value.name), outputs=(value,), origin=(node.own_name,)
+        ),
+    )
+
+
 def read_identity(reader: Reader, node: OnnxNode) -> None:
     """Identity, and Dropout outside of training."""
     reader.alias(node, reader.tensor(node))
 
 
+def left_out_too(node: OnnxNode) -> bool:
+    """Whether ``node``, behind a Softmax that is left out, keeps the order of the classes as well: a quantizer does."""
+    return (node.is_quant and node.op != "BipolarQuant") or node.op in (
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Identity",
+    )
+
+
 def read_softmax(reader: Reader, node: OnnxNode) -> None:
-    """A Softmax at the end of the network is left out: it keeps the order of the classes."""
-    source = _classes(reader, node, reader.tensor(node), 1 if reader.file.opset < 13 else -1)
-    behind = reader.consumers.get(node.outputs[0], [])
-    if any(consumer.op not in ("ArgMax", "TopK") for consumer in behind):
-        raise reader.file.fault(
-            node,
-            f"a {node.op} inside the network",
-            "one whose output is the network's can be left out: quantize nothing behind it (nodes_to_exclude)",
-        )
-    reader.notes.append(f"{node.op} '{node.name}' is left out: it does not change the order of the classes")
-    reader.alias(node, source)
+    """A Softmax at the end of the network, perhaps with quantizers behind it, is left out: they keep the order of the
+    classes."""
+    _classes(reader, node, reader.tensor(node), 1 if reader.file.opset < 13 else -1)
+    behind, quantized = list(reader.consumers.get(node.outputs[0], [])), False
+    while behind:
+        consumer = behind.pop()
+        if consumer.op in ("ArgMax", "TopK"):
+            continue
+        if not left_out_too(consumer):
+            raise reader.file.fault(
+                node,
+                f"a {node.op} inside the network",
+                "one can be left out at the end, also with a quantizer behind it",
+            )
+        quantized = quantized or consumer.op != "Identity"
+        behind += reader.consumers.get(consumer.outputs[0], [])
+    rest = "; nor are the quantizers behind it built" if quantized else ""
+    reader.leave_out(node, f"it does not change the order of the classes{rest}")
 
 
 def read_argmax(reader: Reader, node: OnnxNode) -> None:

@@ -24,9 +24,10 @@ from toolchain.ir.ops.model import RealConv
 from toolchain.ir.types import Array, Encoding, Value
 
 _ANY_ORDER = """
-Add Cast Clip Concat DequantizeLinear Div Identity LeakyRelu Mul QuantizeLinear Relu Resize Slice Split Sub Upsample
+Add Cast Clip Concat DequantizeLinear Div HardSigmoid Identity LeakyRelu Mul Neg QuantizeLinear Relu Resize Slice Split
+Sub Upsample
 """
-ANY_ORDER = frozenset(_ANY_ORDER.split())
+ANY_ORDER = frozenset(_ANY_ORDER.split()) | activations.CURVES.keys()
 """Operations that work on maps whatever the order of their axes."""
 CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -47,13 +48,15 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Gemm": linear.read_gemm,
     "GlobalAveragePool": spatial.read_global_pool,
     "GlobalMaxPool": spatial.read_global_pool,
+    "HardSigmoid": activations.read_hard_sigmoid,
     "Identity": elementwise.read_identity,
     "LeakyRelu": activations.read_leaky_relu,
     "LogSoftmax": elementwise.read_softmax,
     "MatMul": linear.read_matmul,
     "MaxPool": spatial.read_pool,
-    "MultiThreshold": activations.read_multi_threshold,
     "Mul": elementwise.read_arithmetic,
+    "MultiThreshold": activations.read_multi_threshold,
+    "Neg": activations.read_neg,
     "PRelu": activations.read_leaky_relu,
     "Pad": spatial.read_pad,
     "QuantizeLinear": qcdq.read_quantize_linear,
@@ -73,7 +76,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Transpose": spatial.read_transpose,
     "Unsqueeze": spatial.read_unsqueeze,
     "Upsample": rearrange.read_resize,
-}
+} | dict.fromkeys(activations.CURVES, activations.read_curve)
 """One function an ONNX operation that depends on the input; operations on constants are folded before."""
 
 
@@ -234,6 +237,9 @@ def _orders(reader: Reader) -> set[bool]:
 
 def read_node(reader: Reader, node: OnnxNode) -> None:
     """Append the IR nodes of ``node``, which depends on the input; UserError when it cannot be built."""
+    if node.inputs[0] in reader.left_out and elementwise.left_out_too(node):
+        reader.leave_out(node)
+        return
     if node.is_quant:
         (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
         return

@@ -74,6 +74,7 @@ class Reader:
         self.integers: dict[str, Integers] = {}
         self.nodes: list[Node] = []
         self.notes: list[str] = []
+        self.left_out: set[str] = set()
         self.consumers: dict[str, list[OnnxNode]] = {}
         for node in file.nodes:
             for name in node.inputs:
@@ -190,6 +191,13 @@ class Reader:
         """Output ``output`` of ``node`` is the value of ``tensor``, seen with ``layout``."""
         name = node.outputs[output]
         self.tensors[name] = Tensor(tensor.value, layout or tensor.layout, name)
+
+    def leave_out(self, node: OnnxNode, why: str = "") -> None:
+        """``node`` at the network's end is left to the host: its output stands for what it reads. ``why`` is noted."""
+        self.tensors[node.outputs[0]] = self.tensors[node.inputs[0]]
+        self.left_out.add(node.outputs[0])
+        if why:
+            self.notes.append(f"{node.op} '{node.name}' is left out: {why}")
 
     def per_channel(self, node: OnnxNode, array: np.ndarray, layout: Layout, what: str) -> np.ndarray:
         """``array``, broadcast against the ONNX tensor, as (C,) in ONNX order, or (1,) when all are equal."""

@@ -7,9 +7,7 @@ import re
 _STATIC = "quantize statically: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
 _QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
 _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
-_SMOOTH = "train with ReLU or LeakyReLU; one at the end of the network can be left to the host"
 _MOMENTS = "train with BatchNormalization"
-_CURVES = "Celu Elu Erf Gelu HardSigmoid HardSwish Mish Selu Sigmoid Softplus Softsign Swish Tanh"
 _RECURRENT = "only feed-forward networks can be built"
 _HINTS = {
     "ConvTranspose": "use Resize with mode='nearest' and a Conv, or a Conv and DepthToSpace",
@@ -20,7 +18,7 @@ _HINTS = {
     "GroupNormalization": _MOMENTS,
     "InstanceNormalization": _MOMENTS,
     "LayerNormalization": _MOMENTS,
-} | dict.fromkeys(_CURVES.split(), _SMOOTH)
+}
 _DYNAMIC = re.compile(r"Dynamic.*|MatMulInteger.*|ConvInteger")
 _INTEGER = re.compile(r"QLinear.*|QGemm|QAttention|QEmbed.*|QGlobal.*")
 VENDORS = frozenset({"com.vai.quantize", "com.amd.quark"})

@@ -21,12 +21,14 @@ from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, Relu
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
-from toolchain.lowering import lower_maps, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
+from toolchain.lowering import lower_maps, lower_product, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
+from toolchain.lowering.curves import curved, lower_curved, unquantized
 from toolchain.lowering.definition import make_requantizer
 from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 from toolchain.lowering.state import (
+    Blamed,
     Lowering,
     TooWide,
     even,
@@ -39,14 +41,6 @@ from toolchain.lowering.state import (
 )
 
 PIXELS = Encoding(UNIT_PIXEL)
-
-
-class Blamed(UserError):
-    """A fault of another node than the one that shows it."""
-
-    def __init__(self, what: str, node: Node, *, hint: str) -> None:
-        super().__init__(what, where=where(node), hint=hint)
-        self.node = node
 
 
 def lower(graph: Graph, encoding: Encoding = PIXELS, lut_per_dsp: int | None = None) -> Graph:
@@ -113,7 +107,10 @@ def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -
     """Lower ``node``, whose inputs are, unless the host applies it."""
     if not _by_host(graph, encoding, node, state):
         try:
-            state.reals[node.output.name] = _lowered(node, state)
+            if curved(node, state):
+                lower_curved(node, state)
+            else:
+                state.reals[node.output.name] = _lowered(node, state)
         except TooWide as error:
             raise _blamed(graph, node) or error from error
 
@@ -141,6 +138,8 @@ def _blamed(graph: Graph, node: Node) -> Blamed | None:
 def _end(graph: Graph, output: str, state: Lowering) -> Scaled:
     """The value ``output`` of the network as one integer value without a clamp."""
     node = graph.producers()[output]
+    if output in state.curves:
+        raise unquantized(state.curves[output])
     return single(state, node, placed(state, node, state.reals[output]))
 
 

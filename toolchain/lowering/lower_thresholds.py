@@ -6,7 +6,6 @@ from bisect import bisect_right
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil, floor
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,10 +15,8 @@ from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, QInt, Value
 from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.requantizer_node import TooManyCodes, cheaper
-from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, settle
+from toolchain.lowering.scaled import Lane, Numbers, Scaled, Term, fractions, settle
 from toolchain.lowering.state import Lowering, lower_node, single, where
-
-T = TypeVar("T")
 
 
 @lower_node.register
@@ -56,28 +53,16 @@ def _(node: MultiThreshold, state: Lowering, x: Scaled) -> Scaled:
     return Scaled((Term(coded.value, (unit,), coded.low, coded.high),), (offset,))
 
 
-class _Channel:
-    """What one channel compares: ``clamp(bend(slope * q + offset))`` with ascending ``thresholds``, all exact."""
+class _Channel(Lane):
+    """What one channel compares with ascending ``thresholds``."""
 
     def __init__(self, x: Scaled, channel: int, thresholds: Numbers) -> None:
-        def entry(values: tuple[T, ...]) -> T:
-            return values[channel] if len(values) > 1 else values[0]
-
-        self.slope, self.offset = entry(x.terms[0].scale), entry(x.offset)
-        self.floor, self.ceiling = entry(x.floor), entry(x.ceiling)
-        self.knee, self.leak = entry(x.knee), entry(x.leak)
+        super().__init__(x, channel)
         self.thresholds = thresholds
 
     def counts(self, points: Array) -> list[int]:
         """How many thresholds the integers ``points`` reach: the definition."""
-        return [bisect_right(self.thresholds, self._real(q)) for q in points.tolist()]
-
-    def _real(self, q: int) -> Fraction:
-        value = self.slope * q + self.offset
-        if value < self.knee:
-            value = self.knee + self.leak * (value - self.knee)
-        value = value if self.floor is None else max(value, self.floor)
-        return value if self.ceiling is None else min(value, self.ceiling)
+        return [bisect_right(self.thresholds, self.real(q)) for q in points.tolist()]
 
     def first(self, threshold: Fraction, low: int, high: int) -> int:
         """The smallest integer that reaches ``threshold``, on a falling line the smallest that does not any more.

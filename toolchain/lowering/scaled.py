@@ -70,6 +70,26 @@ class Scaled:
         return tuple(numbers[self.view.spread(k)] for k in range(self.shape[2]))
 
 
+class Lane:
+    """What a plain sum of one term is in one channel: ``clamp(bend(slope * q + offset))`` of the integer q, exact."""
+
+    def __init__(self, x: Scaled, channel: int) -> None:
+        def entry(values: tuple[T, ...]) -> T:
+            return values[channel] if len(values) > 1 else values[0]
+
+        self.slope, self.offset = entry(x.terms[0].scale), entry(x.offset)
+        self.floor, self.ceiling = entry(x.floor), entry(x.ceiling)
+        self.knee, self.leak = entry(x.knee), entry(x.leak)
+
+    def real(self, q: int) -> Fraction:
+        """The real value."""
+        value = self.slope * q + self.offset
+        if value < self.knee:
+            value = self.knee + self.leak * (value - self.knee)
+        value = value if self.floor is None else max(value, self.floor)
+        return value if self.ceiling is None else min(value, self.ceiling)
+
+
 def zipped(function: Callable[[T, U], V], a: Sequence[T], b: Sequence[U]) -> tuple[V, ...]:
     """``function`` over two sequences, a sequence of one entry standing for all channels."""
     size = max(len(a), len(b))

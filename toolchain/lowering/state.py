@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import singledispatch
@@ -23,12 +24,29 @@ _ANY = QInt(8, False)
 LARGEST = 1 << 62
 
 
+@dataclass(frozen=True)
+class Curved:
+    """A real value that is a function of one integer a channel: what ``nodes``, of MODEL level and in order, make of
+    ``roots``, values by their names that are all made of the one term."""
+
+    roots: Mapping[str, Scaled]
+    nodes: tuple[Node, ...]
+    output: str
+
+    @property
+    def term(self) -> Term:
+        """The integer."""
+        (term,) = next(iter(self.roots.values())).terms
+        return term
+
+
 @dataclass
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
     A DSP slice costs ``lut_per_dsp`` LUTs where two ways to compute a node are compared. ``names`` are those of the
-    MODEL graph and of what was added, ``joined`` holds what each Concat joins.
+    MODEL graph and of what was added, ``joined`` holds what each Concat joins. Functions of one
+    integer are in ``curves``.
     """
 
     lut_per_dsp: int
@@ -37,6 +55,7 @@ class Lowering:
     names: Names = field(default_factory=Names)
     defined: set[str] = field(default_factory=set)
     joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
+    curves: dict[str, Curved] = field(default_factory=dict)
 
     def emit(
         self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
@@ -72,6 +91,14 @@ class Lowering:
         value = Value(node.output.name, node.output.shape, QInt.holding(low, high))
         self.nodes.append(replace(node, outputs=(value,)))
         return Term(value, (Fraction(1),), low, high)
+
+
+class Blamed(UserError):
+    """A fault of another node than the one that shows it."""
+
+    def __init__(self, what: str, node: Node, *, hint: str) -> None:
+        super().__init__(what, where=where(node), hint=hint)
+        self.node = node
 
 
 class TooWide(UserError):

@@ -25,7 +25,7 @@ class MultiplyUnit(Unit[Multiply]):
         return [Parallelism(p, p, n) for p in divisors(x.shape[2]) for n in products]
 
     def schedule(self, node: Multiply, x: Value, lanes: Parallelism) -> Schedule:
-        """A word of both in, a word out; behind the first position only the map is read where the other is read once."""
+        """A word of both in, a word out; of a factor read once only with the first position."""
         words, kept = x.size // lanes.lanes_in, x.shape[2] // lanes.lanes_in
         if not node.once:
             return word_by_word(words, 2)

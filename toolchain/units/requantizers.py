@@ -81,7 +81,9 @@ class ThresholdUnit(Unit[Threshold]):
 def _sums(node: Threshold) -> QInt:
     """A type that holds the steps and their sums in any order, with the start."""
     below, above = (clip(node.step, 0).sum(axis=1) for clip in (np.minimum, np.maximum))
-    return QInt.holding(int((node.start + below).min()) + int(below.min()), int((node.start + above).max()) + int(above.max()))
+    return QInt.holding(
+        int((node.start + below).min()) + int(below.min()), int((node.start + above).max()) + int(above.max())
+    )
 
 
 def _span(node: Threshold) -> QInt:

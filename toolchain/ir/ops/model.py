@@ -9,6 +9,7 @@ import numpy as np
 
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Geometry, Source, one_thread, whole
+from toolchain.ir.curves import FUNCTIONS, Function
 from toolchain.ir.ops.node import Node, Pointwise
 from toolchain.ir.ops.requantizers import reached
 from toolchain.ir.quantize import quantize
@@ -82,6 +83,24 @@ class LeakyRelu(Pointwise):
     def evaluate(self, x: Array) -> Array:
         """The bent line."""
         return np.where(x >= 0, x, x * self.slope)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve(Pointwise):
+    """y = f(x), f one of ``FUNCTIONS`` by its name, with its parameters (float32 numbers)."""
+
+    kind: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    @property
+    def function(self) -> Function:
+        """What f is."""
+        return FUNCTIONS[self.kind]
+
+    def evaluate(self, x: Array) -> Array:
+        """f of every element."""
+        return self.function.floats(x, self.alpha, self.beta)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,6 +191,19 @@ class RealAdd(Pointwise):
         return a + b
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealMul(Node):
+    """y = a * b of equal shapes, or ``b`` is one position, (1, 1, C), that multiplies every one of ``a``."""
+
+    def compute(self, *inputs: Source) -> Source:
+        """All at once."""
+        return self.evaluate(*map(whole, inputs))
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        """The product."""
+        return a * b
+
+
 def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Array:
     inner = replace(node, pads=(0, 0, 0, 0))
     rows, columns = geometry.shape
@@ -184,5 +216,5 @@ def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Arra
 
 
 OPS: tuple[type[Node], ...] = (
-    RealConv, Affine, Relu, LeakyRelu, Clamp, Quantize, MultiThreshold, RealPool, RealAdd
+    RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealMul
 )  # fmt: skip

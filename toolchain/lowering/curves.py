@@ -1,0 +1,136 @@
+"""A quantizer behind functions of one integer: thresholds or a table, proven for every integer.
+
+Sigmoid, SiLU and their like are followed as functions of the integer that they read until a quantizer makes codes of
+them. Values lie in intervals: of a cell of integers that all of them surely give one code it is that one; other cells
+are cut, down to single integers, and what float64 does not decide there is computed in fractions or to 160 digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from toolchain.errors import FlowError, UserError
+from toolchain.ir.ops.model import Affine, Clamp, Curve, LeakyRelu, Quantize, RealAdd, RealMul, Relu
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.requantizers import Lookup, Threshold
+from toolchain.ir.types import Value
+from toolchain.lowering.curve_steps import CurveSteps, TooManyTies
+from toolchain.lowering.requantizer_node import MOST_COMPARATORS, threshold_cost
+from toolchain.lowering.scaled import Scaled, Term, fractions
+from toolchain.lowering.state import Blamed, Curved, Lowering, merged, placed, where
+
+TABLE_BITS = 12
+"""Widest integer that a table is addressed by: with more, thresholds are cheaper, or nothing is cheap."""
+TABLE_ENTRIES = 1 << 18
+"""Most entries of all channels."""
+LUT_PER_BRAM18 = 163
+"""70,560 LUT and 432 BRAM18 of a ZU3EG: what a block RAM is worth when the two ways are compared."""
+_STEPS = Affine | Relu | Clamp | LeakyRelu | Curve
+
+
+def curved(node: Node, state: Lowering) -> bool:
+    """Whether ``node`` makes or reads a function of an integer that is no line."""
+    if isinstance(node, Curve) or any(name in state.curves for name in node.inputs):
+        return True
+    if not isinstance(node, RealMul):
+        return False
+    a, b = (state.reals[name] for name in node.inputs)
+    return _alone(a) and _alone(b) and a.terms[0].value == b.terms[0].value
+
+
+def lower_curved(node: Node, state: Lowering) -> None:
+    """Lower ``node``, for which ``curved`` holds."""
+    parts = [_function(name, node, state) for name in node.inputs]
+    terms = {part.term.value for part in parts if part is not None}
+    one = len(terms) == 1 and None not in parts
+    known = [part for part in parts if part is not None]
+    if one and isinstance(node, Quantize):
+        state.reals[node.output.name] = _quantized(node, known[0], state)
+    elif one and isinstance(node, _STEPS | RealAdd | RealMul):
+        roots = {name: root for part in known for name, root in part.roots.items()}
+        nodes = dict.fromkeys(n for part in known for n in part.nodes)
+        state.curves[node.output.name] = Curved(roots, (*nodes, node), node.output.name)
+    else:
+        raise unquantized(next(state.curves[name] for name in node.inputs if name in state.curves))
+
+
+def unquantized(x: Curved) -> UserError:
+    """Nothing but a quantizer makes integers of ``x``."""
+    node = next((n for n in x.nodes if isinstance(n, Curve)), x.nodes[-1])
+    what = node.kind if isinstance(node, Curve) else "product with itself"
+    return Blamed(f"a {what} whose result is not quantized", node, hint="put an activation quantizer behind it")
+
+
+def _alone(x: Scaled) -> bool:
+    return len(x.terms) == 1 and x.view is None
+
+
+def _function(name: str, node: Node, state: Lowering) -> Curved | None:
+    """The value ``name`` as a function of an integer; a curve reads any sum as one, other nodes only what is one."""
+    if name in state.curves:
+        return state.curves[name]
+    x = state.reals[name]
+    if not _alone(x):
+        if not isinstance(node, Curve):
+            return None
+        x = state.reals[name] = merged(state, node, placed(state, node, x))
+    return Curved({name: x}, (), name)
+
+
+def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
+    quantizer, term = node.quantizer, x.term
+    if quantizer.grid > 1:
+        raise UserError(
+            "a Trunc of values that are no multiples of its scale", where=where(node), hint="use a Quant node"
+        )
+    try:
+        steps = CurveSteps(x, quantizer)
+    except TooManyTies as error:
+        raise UserError(str(error), where=where(node), hint="quantize what the function reads") from error
+    value = Value(node.output.name, node.output.shape, quantizer.type)
+    found = _cheaper(steps, node, replace(x.term, value=term.value))
+    found = replace(found, inputs=(term.value.name,), outputs=(value,), origin=node.origin)
+    _prove(found, steps)
+    codes = state.append(found, (term,))
+    unit = fractions(quantizer.unit)
+    return Scaled((Term(codes.value, unit, codes.low, codes.high),), tuple(-s * quantizer.zero_point for s in unit))
+
+
+def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:
+    """Thresholds or a table."""
+    kind, rows = term.value.qint, len(steps.runs)
+    entries, bits = rows << kind.bits, node.quantizer.type.bits
+    table = None
+    if kind.bits <= TABLE_BITS and entries <= TABLE_ENTRIES:
+        table = min(-(-entries // 64) * bits, LUT_PER_BRAM18 * -(-entries * bits // (18 << 10)))
+    thresholds, sizes = steps.thresholds()
+    if table is not None and table < threshold_cost(thresholds.shape[1], rows, kind.bits):
+        return Lookup(name=node.name, inputs=(), outputs=(), table=steps.table(kind), low=kind.min)
+    if thresholds.shape[1] > MOST_COMPARATORS:
+        raise UserError(
+            f"{bits} bits of a function of {kind.bits} bits take {thresholds.shape[1]} comparators a channel",
+            where=where(node),
+            hint=f"quantize what the function reads, with at most {TABLE_BITS} bits",
+        )
+    uniform = all(len(set(row.tolist())) == 1 for row in sizes)
+    facts = {"thresholds": thresholds, "start": steps.first, "step": sizes[:, 0] if uniform else sizes}
+    return Threshold(name=node.name, inputs=(), outputs=(), **facts)
+
+
+def _prove(node: Node, steps: CurveSteps) -> None:
+    """Raise FlowError unless ``node`` gives the code of every run of integers at its two ends, between which neither
+    changes."""
+    for channel, first, last, code in _ends(steps):
+        at = np.array([first, last]).reshape(2, 1, 1, 1).repeat(len(steps.runs), axis=3)
+        found = node.evaluate(at)[:, 0, 0, channel].tolist()
+        if found != [code, code]:
+            raise FlowError(f"{node.name}: inputs {first} and {last} of channel {channel} give {found}, not {code}")
+
+
+def _ends(steps: CurveSteps) -> Iterator[tuple[int, int, int, int]]:
+    for channel, (starts, codes) in enumerate(steps.runs):
+        lasts = [*(starts[1:] - 1).tolist(), steps.high]
+        yield from ((channel, *one) for one in zip(starts.tolist(), lasts, codes.tolist(), strict=True))
