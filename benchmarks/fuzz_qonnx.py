@@ -2,9 +2,9 @@
 
     python -m benchmarks fuzz_qonnx --graphs 20000 --processes 2 --seconds 480
 
-A graph of ``random_wide`` fails where the integer network gives a code that float32's rounding does not explain, or
-where anything but a refusal is raised; it differs where ``check`` and the export have other verdicts or other reasons.
-Blocks of seeds run in processes of their own; a run that was stopped goes on from the first block that is missing, and
+A graph of ``random_wide``, or with ``--curves`` of ``random_curves``, fails where the integer network gives a code that
+float32's rounding does not explain, or where anything but a refusal is raised; it differs where ``check`` and the
+export have other verdicts or other reasons. Blocks of seeds run in processes of their own; a run that was stopped goes on from the first block that is missing, and
 tries again the seeds that failed. ``--first`` draws from other seeds.
 """
 
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recorder import FOLDER, Results
-from benchmarks.schemas import FUZZ
+from benchmarks.schemas import FUZZ, FUZZ_CURVES
+from tests.random_curves import random_curves
 from tests.random_qonnx import agreement
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
@@ -54,21 +55,21 @@ class Block:
         self.seconds = round(self.seconds + other.seconds, 1)
 
 
-def tried(seeds: list[int]) -> Block:
+def tried(seeds: list[int], *, curves: bool) -> Block:
     """The networks of ``seeds``, one after the other."""
     warnings.simplefilter("ignore")
     block, started = Block(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
-            one(block, Path(folder) / "net.onnx", seed)
+            one(block, Path(folder) / "net.onnx", seed, curves=curves)
     block.seconds = time.process_time() - started
     return block
 
 
-def one(block: Block, path: Path, seed: int) -> None:
+def one(block: Block, path: Path, seed: int, *, curves: bool) -> None:
     """Count the network of ``seed``; a failure of any kind is what this looks for, and keeps its seed."""
     try:
-        built = lowered(random_wide(path, seed))
+        built = lowered((random_curves if curves else random_wide)(path, seed))
         found = None if isinstance(built, UserError) else agreement(*built, seed)
     except Exception as error:  # noqa: BLE001  every exception is a finding
         block.failed.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
@@ -99,9 +100,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of fuzz.json")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--curves", action="store_true", help="networks of smooth functions and products")
     arguments = parser.parse_args()
-    results = replace(FUZZ, folder=arguments.results)
+    results = replace(FUZZ_CURVES if arguments.curves else FUZZ, folder=arguments.results)
     total, done = Block(), set[int]()
     for row in results.rows():
         if row["first"] == arguments.first:
@@ -112,14 +114,14 @@ def main() -> int:
     work = [list(range(start, min(start + BLOCK, starts.stop))) for start in starts if start not in done]
     again = [seed for seed, _ in (*total.failed, *total.differs)]  # perhaps mended since
     total.failed, total.differs = [], []
-    total.add(tried(again))
+    total.add(tried(again, curves=arguments.curves))
     deadline = time.monotonic() + arguments.seconds
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
         running: dict[Future[Block], list[int]] = {}
         while running or (work and time.monotonic() < deadline):
             while work and len(running) < arguments.processes and time.monotonic() < deadline:
                 seeds = work.pop(0)
-                running[pool.submit(tried, seeds)] = seeds
+                running[pool.submit(tried, seeds, curves=arguments.curves)] = seeds
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 seeds = running.pop(future)
                 total.add(future.result())
@@ -142,6 +144,7 @@ def save(results: Results, total: Block, done: set[int], arguments: argparse.Nam
     }
     row |= asdict(total) | {"refused": refused, "blocks": sorted(done)}
     row["command"] = f"python -m benchmarks fuzz_qonnx --graphs {arguments.graphs} --processes {arguments.processes}"
+    row["command"] += " --curves" if arguments.curves else ""
     results.replace([row])
 
 

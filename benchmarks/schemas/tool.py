@@ -336,6 +336,7 @@ ENGINE = Results("engine", (EngineRow, NoEngineRow), ("network", "weight_bits", 
 EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, RecostedRow), ("kind", "network", "tool"))
 EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", "what", "commit"))
 FUZZ = Results("fuzz", (FuzzRow,), ("first",))
+FUZZ_CURVES = Results("fuzz_curves", (FuzzRow,), ("first",))
 KILLS = Results("kills", (KillsRow,), ("stage",))
 MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
 MODELS = Results("models", (ModelRow,), ("model",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.random_curves import random_curves
 from tests.random_qonnx import agreement, exact_or_refused, random_qonnx
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
@@ -35,19 +37,24 @@ def test_random_networks_are_exact_or_refused(seed: int) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32))
 def test_sums_groups_wide_codes_and_meeting_names_are_exact_or_refused_and_checked_alike(seed: int) -> None:
-    _exact_or_refused_and_checked_alike(seed)
+    _exact_or_refused_and_checked_alike(random_wide, seed)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_functions_and_products_are_exact_or_refused_and_checked_alike(seed: int) -> None:
+    _exact_or_refused_and_checked_alike(random_curves, seed)
 
 
 @pytest.mark.parametrize("seed", [4180, 4638])
 def test_wide_networks_that_once_failed(seed: int) -> None:
     """4180: a sign behind a ReLU's batch norm of two sums, which in some channels is the same for every input; 4638: a
     quantizer whose codes are moved, refused."""
-    _exact_or_refused_and_checked_alike(seed)
+    _exact_or_refused_and_checked_alike(random_wide, seed)
 
 
-def _exact_or_refused_and_checked_alike(seed: int) -> None:
+def _exact_or_refused_and_checked_alike(draw: Callable[[Path, int], Path], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = random_wide(Path(folder) / "net.onnx", seed)
+        path = draw(Path(folder) / "net.onnx", seed)
         built = lowered(path)
         demand_verdict(path, built if isinstance(built, UserError) else None)
         if not isinstance(built, UserError):

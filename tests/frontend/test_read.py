@@ -237,6 +237,25 @@ def test_the_final_softmax_is_left_out(tmp_path: Path) -> None:
     assert len(model.notes) == 1
 
 
+def test_what_is_left_to_the_host_is_told(tmp_path: Path) -> None:
+    """A function at the end, and a Softmax with its quantizer: the output is what they read."""
+    net = Net((1, 6))
+    logits = net.linear(net.quant("x"), 6, 4)
+    model = read_qonnx(net.save(tmp_path / "sigmoid.onnx", net.add("Sigmoid", logits, name="act")))
+    assert model.output == logits
+    assert model.notes == ("Sigmoid 'act' is left out: the accelerator puts out what it reads, the host applies it",)
+
+    net = Net((1, 6))
+    logits = net.linear(net.quant("x"), 6, 4)
+    codes = net.add("QuantizeLinear", net.add("Softmax", logits, axis=-1, name="soft"), net.const(1 / 256))
+    model = read_qonnx(net.save(tmp_path / "softmax.onnx", net.add("DequantizeLinear", codes, net.const(1 / 256))))
+    assert model.output == logits
+    assert isinstance(model.graph.nodes[-1], RealConv)
+    assert model.notes == (
+        "Softmax 'soft' is left out: it does not change the order of the classes; nor are quantizers behind it built",
+    )
+
+
 def test_metadata(tmp_path: Path) -> None:
     net = Net((1, 3, 2, 2))
     text = '{"pixel": {"scale": ["1/255", "1/127", "2"], "offset": ["-1/2"]}}'

@@ -160,7 +160,7 @@ def test_an_unknown_operation(tmp_path: Path) -> None:
     net = Net((1, 4))
     message = refusal(net.save(tmp_path / "net.onnx", net.add("Sinh", net.quant("x"), name="act")))
     assert message.startswith(
-        "the operation Sinh is not supported [net.onnx, node 'act' (Sinh)]; supported: Quant, Add, ArgMax,"
+        "the operation Sinh is not supported [net.onnx, node 'act' (Sinh)]; supported: Quant, Abs, Add, ArgMax,"
     )
 
 
@@ -314,7 +314,13 @@ CASES: dict[str, tuple[Builder, str]] = {
         lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
         "ceil_mode that adds windows beyond the pads",
     ),
-    "product": (lambda net: net.add("Mul", net.quant("x"), "x"), "Mul of two activations"),
+    "product": (
+        lambda net: net.add(
+            "Mul", net.quant("x"), net.add("Slice", net.quant("x"), *(net.const([n], np.int64) for n in (0, 1, 1)))
+        ),
+        "the product of (1, 2, 3, 3) (NCHW) and (1, 1, 3, 3) (NCHW)",
+    ),
+    "quotient": (lambda net: net.add("Div", net.quant("x"), "x"), "Div of two activations"),
     "unequal add": (
         lambda net: net.add("Add", net.quant("x"), net.add("GlobalAveragePool", net.quant("x"))),
         "the sum of (1, 2, 3, 3) (NCHW) and (1, 2, 1, 1) (NCHW)",

@@ -99,7 +99,7 @@ CURVES: dict[str, tuple[tuple[str, float], ...]] = {
 def read_curve(reader: Reader, node: OnnxNode) -> None:
     """A function of one number; at the end of the network it is left to the host."""
     source = reader.tensor(node)
-    if node.outputs[0] == reader.file.output and not reader.consumers.get(node.outputs[0]):
+    if node.outputs[0] in reader.file.outputs and not reader.consumers.get(node.outputs[0]):
         reader.leave_out(node, "the accelerator puts out what it reads, the host applies it")
         return
     numbers = [float(np.float32(node.attributes.get(key, default))) for key, default in CURVES[node.op]]
@@ -107,19 +107,25 @@ def read_curve(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(node, f"parameters {numbers}", "train the model again")
     approximate = node.op == "Gelu" and node.attributes.get("approximate", b"none") == b"tanh"
     kind = "GeluTanh" if approximate else node.op
-    facts = dict(zip(("alpha", "beta"), numbers, strict=False))
+    alpha, beta, *_ = *numbers, 0.0, 0.0
     reader.emit(
         node,
         source.layout,
         lambda name, value: Curve(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), kind=kind, **facts
+            name=name,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=(node.own_name,),
+            kind=kind,
+            alpha=alpha,
+            beta=beta,
         ),
     )
 
 
 def read_hard_sigmoid(reader: Reader, node: OnnxNode) -> None:
     """min(max(alpha * x + beta, 0), 1): a line and a clamp."""
-    if node.outputs[0] == reader.file.output and not reader.consumers.get(node.outputs[0]):
+    if node.outputs[0] in reader.file.outputs and not reader.consumers.get(node.outputs[0]):
         reader.leave_out(node, "the accelerator puts out what it reads, the host applies it")
         return
     alpha, beta = (np.array([float(node.attributes.get(key, d))]) for key, d in (("alpha", 0.2), ("beta", 0.5)))

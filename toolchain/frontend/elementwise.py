@@ -144,7 +144,7 @@ def read_softmax(reader: Reader, node: OnnxNode) -> None:
             )
         quantized = quantized or consumer.op != "Identity"
         behind += reader.consumers.get(consumer.outputs[0], [])
-    rest = "; nor are the quantizers behind it built" if quantized else ""
+    rest = "; nor are quantizers behind it built" if quantized else ""
     reader.leave_out(node, f"it does not change the order of the classes{rest}")
 
 

@@ -93,7 +93,9 @@ class CurveSteps:
         size = 1 << max((self.high - self.low) // CELLS, 0).bit_length()
         starts = np.arange(self.low, self.high + 1, size)
         row, start = np.repeat(np.arange(self.rows), len(starts)), np.tile(starts, self.rows)
-        rows, places, codes = [], [], []
+        rows: list[Array] = []
+        places: list[Array] = []
+        codes: list[Array] = []
         while len(row):
             last = np.minimum(start + size - 1, self.high)
             low, high = self._bounds(row, start, last)

@@ -116,8 +116,8 @@ def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:
             hint=f"quantize what the function reads, with at most {TABLE_BITS} bits",
         )
     uniform = all(len(set(row.tolist())) == 1 for row in sizes)
-    facts = {"thresholds": thresholds, "start": steps.first, "step": sizes[:, 0] if uniform else sizes}
-    return Threshold(name=node.name, inputs=(), outputs=(), **facts)
+    step = sizes[:, 0] if uniform else sizes
+    return Threshold(name=node.name, inputs=(), outputs=(), thresholds=thresholds, start=steps.first, step=step)
 
 
 def _prove(node: Node, steps: CurveSteps) -> None:

@@ -27,10 +27,9 @@ def _without_offset(state: Lowering, node: RealMul, x: Scaled) -> Term:
     (term,) = x.terms
     if not any(x.offset):
         return term
-    units, mul, add = [], [], []
-    for scale, offset in zipped(lambda s, o: (s, o), term.scale, x.offset):
-        unit, (factor, constant) = multiples((scale, offset))
-        units, mul, add = [*units, unit], [*mul, factor], [*add, constant]
+    found = [multiples(pair) for pair in zipped(lambda s, o: (s, o), term.scale, x.offset)]
+    units = tuple(unit for unit, _ in found)
+    mul, add = ([numbers[i] for _, numbers in found] for i in (0, 1))
     reach = max(map(abs, mul)) * max(-term.low, term.high) + max(map(abs, add))
     if reach >= LARGEST:
         raise TooWide(
@@ -41,4 +40,4 @@ def _without_offset(state: Lowering, node: RealMul, x: Scaled) -> Term:
     numbers = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
     facts = {"shift": 0, "low": -reach, "high": reach, "suffix": "_factor"}
     out = state.emit(MulShift, node, (term,), term.value.shape, **numbers, **facts)
-    return Term(out.value, tuple(units), out.low, out.high)
+    return Term(out.value, units, out.low, out.high)

@@ -19,16 +19,17 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.maps import Concat, Reshape, Upsample
+from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.ranges import input_range
 from toolchain.ir.types import Array, Value
 
-_KEEP = (Threshold, MulShift, GlobalSum, GlobalMax, Upsample, Fork)
+_KEEP = (Threshold, MulShift, Lookup, GlobalSum, GlobalMax, Upsample, Fork)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class _Grouping:
             return x * (height * width)
         if isinstance(node, Concat):
             return tuple(part for parts in before for part in parts)
-        if isinstance(node, Add):
+        if isinstance(node, Add | Multiply):
             return self._joined(*before)
         return x if isinstance(node, _KEEP) else None
 
@@ -197,6 +198,8 @@ class _Padding:
             changes |= {name: _repeated(getattr(node, name), live) for name in ("thresholds", "start", "step")}
         elif isinstance(node, MulShift):
             changes |= {name: _repeated(getattr(node, name), live) for name in ("mul", "add", "base")}
+        elif isinstance(node, Lookup):
+            changes["table"] = _repeated(node.table, live)
         elif isinstance(node, Add):
             changes["multipliers"] = tuple(_repeated(factors, live) for factors in node.multipliers)
         elif isinstance(node, Concat):
