@@ -4,8 +4,8 @@
 
 A graph of ``random_wide``, or with ``--curves`` of ``random_curves``, fails where the integer network gives a code that
 float32's rounding does not explain, or where anything but a refusal is raised; it differs where ``check`` and the
-export have other verdicts or other reasons. Blocks of seeds run in processes of their own; a run that was stopped goes on from the first block that is missing, and
-tries again the seeds that failed. ``--first`` draws from other seeds.
+export have other verdicts or other reasons. Blocks of seeds run in processes of their own; a run that was stopped goes
+on from the first block that is missing, and tries again the seeds that failed. ``--first`` draws from other seeds.
 """
 
 from __future__ import annotations
