@@ -9,7 +9,7 @@ import numpy as np
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Upsample
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
@@ -152,11 +152,25 @@ class Builder:
         height, width, channels = x.shape
         return self.append(Upsample, (x,), (height * factors[0], width * factors[1], channels), factors=factors)
 
-    def depth_to_space(self, x: Value, block: int = 2, *, channels_first: bool = False) -> Value:
+    def depth_to_space(self, x: Value, block: tuple[int, int] = (2, 2), *, channels_first: bool = False) -> Value:
         """Channels as positions."""
         height, width, channels = x.shape
-        shape = (height * block, width * block, channels // block**2)
+        shape = (height * block[0], width * block[1], channels // (block[0] * block[1]))
         return self.append(DepthToSpace, (x,), shape, block=block, channels_first=channels_first)
+
+    def space_to_depth(self, x: Value, block: tuple[int, int] = (2, 2)) -> Value:
+        """Positions as channels."""
+        height, width, channels = x.shape
+        shape = (height // block[0], width // block[1], channels * block[0] * block[1])
+        return self.append(SpaceToDepth, (x,), shape, block=block)
+
+    def crop(self, x: Value, start: tuple[int, int], size: tuple[int, int], steps: tuple[int, int] = (1, 1)) -> Value:
+        """Some rows and columns."""
+        return self.append(Crop, (x,), (*size, x.shape[2]), start=start, steps=steps)
+
+    def permute(self, x: Value, order: tuple[int, ...]) -> Value:
+        """The channels in another order."""
+        return self.append(Permute, (x,), x.shape, order=order)
 
     def argmax(self, x: Value, *, last: bool = False) -> Value:
         """The index of the largest channel."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, product, repeat
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth, Upsample
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
@@ -121,6 +121,10 @@ def schedule(node: Node, x: Value, frames: int) -> Iterator[Step]:
     if isinstance(node, Window):
         yield from _window(node, x, lanes, frames)
         return
+    if isinstance(node, SpaceToDepth):
+        common = {"name": node.name, "inputs": node.inputs, "outputs": node.outputs}
+        yield from _window(Window(kernel=node.block, stride=node.block, **common), x, lanes, frames)
+        return
     if isinstance(node, (Upsample, DepthToSpace)):
         yield from _spread(node, x, lanes, frames)
         return
@@ -160,6 +164,13 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
     elif isinstance(node, Multiply) and node.once:
         kept = x.shape[2] // lanes.lanes_in
         yield from ((True if i < kept else -1, True) for i in range(words_in))
+    elif isinstance(node, Crop):
+        kept = [
+            range(first, first + count * step, step)
+            for first, count, step in zip(node.start, node.output.shape, node.steps, strict=False)
+        ]
+        for row, column in product(range(x.shape[0]), range(x.shape[1])):
+            yield from repeat((True, row in kept[0] and column in kept[1]), x.shape[2] // lanes.lanes_in)
     elif isinstance(node, WidthConvert):
         count = max(words_in, words_out)
         read, write = count // words_in, count // words_out

@@ -359,11 +359,42 @@ class TestRearranged(UnitConformance):
         ):
             b = Builder(shape, 3, signed=True)
             yield _one(b, b.upsample(b.input, factors), (lanes, lanes))
-        for shape, block, lanes in (((3, 2, 24), 2, 2), ((1, 1, 18), 3, 1), ((2, 17, 18), 3, 2), ((2, 3, 4), 2, 1)):
+        for shape, block, lanes in (
+            ((3, 2, 24), (2, 2), 2),
+            ((1, 1, 18), (3, 3), 1),
+            ((2, 17, 18), (3, 3), 2),
+            ((2, 3, 4), (2, 2), 1),
+            ((1, 5, 12), (1, 3), 2),  # signals
+            ((3, 2, 12), (3, 2), 2),
+        ):
             for first in (False, True):
                 b = Builder(shape, 6)
                 x = b.depth_to_space(b.input, block, channels_first=first)
-                yield _one(b, x, (lanes * block**2 if first else lanes, lanes))
+                yield _one(b, x, (lanes * block[0] * block[1] if first else lanes, lanes))
+
+
+class TestPicked(UnitConformance):
+    """Rows and columns cut off, one of several taken, blocks of positions and channels put into another order."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for shape, start, size, steps, lanes in (
+            ((5, 6, 4), (1, 2), (3, 3), (1, 1), 2),
+            ((5, 6, 4), (0, 0), (5, 6), (1, 1), 4),
+            ((5, 7, 4), (1, 0), (2, 3), (3, 2), 1),
+            ((6, 4, 2), (0, 1), (3, 2), (2, 2), 2),
+            ((1, 9, 2), (0, 2), (1, 3), (1, 3), 1),
+            ((4, 1, 2), (3, 0), (1, 1), (5, 5), 2),
+            ((4, 4, 3), (2, 3), (1, 1), (1, 1), 3),
+        ):
+            b = Builder(shape, 5, signed=True)
+            yield _one(b, b.crop(b.input, start, size, steps), (lanes, lanes))
+        for shape, block in (((6, 4, 3), (2, 2)), ((1, 9, 2), (1, 3)), ((5, 7, 2), (2, 3)), ((2, 2, 4), (1, 1))):
+            for lanes in {1, block[0] * block[1]}:
+                b = Builder(shape, 7)
+                yield _one(b, b.space_to_depth(b.input, block), (shape[2], lanes * shape[2]))
+        for order in ((0,), (1, 0), (0, 3, 1, 4, 2, 5)):
+            b = Builder((2, 3, len(order)), 4, signed=True)
+            yield _one(b, b.permute(b.input, order), (len(order), len(order)))
 
 
 def _routed(op: type, copies: int) -> tuple[Builder, Value]:

@@ -18,7 +18,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
@@ -67,7 +67,7 @@ def exact(node: Node, *inputs: Array) -> Array:
     return found
 
 
-MOVING = (Window, Concat, Slice, Upsample, DepthToSpace, Fork, WidthConvert)
+MOVING = (Window, Concat, Slice, Upsample, DepthToSpace, SpaceToDepth, Crop, Permute, Fork, WidthConvert)
 
 
 def _changed(b: Builder, shape: tuple[int, int, int], **facts: Any) -> Value:
@@ -237,7 +237,10 @@ class TestWideElements(Wide):
         b = Builder((2, 2, 4), 62)
         yield _graph(b, b.upsample(b.input), (2, 2))
         b = Builder((2, 2, 4), 62)
-        yield _graph(b, b.depth_to_space(b.input, 2), (1, 1))
+        yield _graph(b, b.depth_to_space(b.input), (1, 1))
+        b = Builder((2, 3, 2), 62, signed=True)
+        x = b.permute(b.space_to_depth(b.crop(b.input, (0, 1), (2, 2))), (3, 1, 7, 5, 0, 2, 4, 6))
+        yield _graph(b, x, (2, 2), (2, 8), (8, 8))
         for op, lanes, kind in ((Fork, (2, 2), QInt(62, True)), (WidthConvert, (1, 4), QInt(62, False))):
             b = Builder((1, 2, 4), kind.bits, signed=kind.signed)
             value = Value("y", b.input.shape, b.input.qint)

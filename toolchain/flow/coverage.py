@@ -132,7 +132,8 @@ def _read(reader: Reader, node: OnnxNode) -> NodeStatus:
 
 def _known(reader: Reader, name: str) -> bool:
     return any(
-        name in table for table in (reader.tensors, reader.constants, reader.padded, reader.codes, reader.integers)
+        name in table
+        for table in (reader.tensors, reader.constants, reader.padded, reader.codes, reader.integers, reader.moved)
     )
 
 

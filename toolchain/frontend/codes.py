@@ -6,12 +6,14 @@ largest are the same on codes and on what they stand for; DequantizeLinear multi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
+from toolchain.frontend.moves import materialized
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Codes, Integers, Reader
 from toolchain.ir.ops.model import Affine
@@ -28,6 +30,7 @@ MOVERS = frozenset(
         "Resize",
         "Shape",
         "Slice",
+        "SpaceToDepth",
         "Split",
         "Squeeze",
         "Transpose",
@@ -39,7 +42,8 @@ MOVERS = frozenset(
 
 def holds_codes(reader: Reader, name: str) -> bool:
     """Whether the tensor ``name`` is one of codes."""
-    return name in reader.codes or name in reader.integers
+    moved = reader.moved.get(name)
+    return name in reader.codes or name in reader.integers or (moved is not None and moved.integers is not None)
 
 
 def integers(reader: Reader, name: str) -> Integers:
@@ -69,7 +73,7 @@ def read_moved(reader: Reader, node: OnnxNode, handler: Callable[[Reader, OnnxNo
     for name in names:
         if not holds_codes(reader, name):
             raise reader.file.fault(node, f"'{name}' holds no codes, other operands do", "export the model again")
-    sources = [integers(reader, name) for name in names]
+    sources = [_source(reader, name) for name in names]
     first = sources[0]
     if any((s.zero_point, s.type) != (first.zero_point, first.type) for s in sources):
         raise reader.file.fault(
@@ -82,8 +86,29 @@ def read_moved(reader: Reader, node: OnnxNode, handler: Callable[[Reader, OnnxNo
         for name in names:
             del reader.tensors[name]
     for name in node.outputs:
+        if name in reader.moved:
+            reader.moved[name] = replace(reader.moved[name], integers=first)
         if name in reader.tensors:
             reader.integers[name] = Integers(reader.tensors.pop(name), first.zero_point, first.type)
+
+
+def _source(reader: Reader, name: str) -> Integers:
+    """The codes ``name`` as a value, or those that they are moved from."""
+    moved = reader.moved.get(name)
+    return integers(reader, name) if moved is None or moved.integers is None else moved.integers
+
+
+def settle(reader: Reader, node: OnnxNode, names: Iterable[str]) -> None:
+    """Make values of the moved tensors among ``names``, for ``node``."""
+    for name in names:
+        moved = reader.moved.pop(name, None)
+        if moved is None:
+            continue
+        tensor = materialized(reader, node, name, moved)
+        if moved.integers is None:
+            reader.tensors[name] = tensor
+        else:
+            reader.integers[name] = replace(moved.integers, tensor=tensor)
 
 
 def shifted(reader: Reader, node: OnnxNode, source: Tensor, shift: np.ndarray) -> Tensor:

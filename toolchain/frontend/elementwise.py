@@ -7,6 +7,7 @@ import numpy as np
 from toolchain.frontend.constants import read_quant
 from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
+from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.ir.ops.argmax import ArgMax
@@ -67,6 +68,8 @@ def _read_add(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(
             node, f"{node.op} of two activations", "only their sum, difference or product can be built"
         )
+    if a.layout != b.layout:
+        a, b = (in_file_order(reader, node, tensor) for tensor in (a, b))
     if a.layout != b.layout:
         raise reader.file.fault(
             node,

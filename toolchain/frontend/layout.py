@@ -65,15 +65,20 @@ class Tensor:
     onnx_name: str
 
 
+def elements(layout: Layout) -> np.ndarray:
+    """Where the elements of a frame of the ONNX tensor lie in the stream of its value, in the tensor's shape."""
+    h, w, c = layout.shape
+    return layout.from_ir(np.arange(h * w * c).reshape(1, h, w, c))[0]
+
+
 def flattened(layout: Layout) -> Layout:
     """The layout of an (N, F) tensor made by flattening a tensor of ``layout``."""
     h, w, c = layout.shape
     if h * w == 1:
         return Layout("NC", layout.shape, layout.order)
-    order: tuple[int, ...] = ()
-    if layout.channel_axis == 1 and c > 1:
-        order = tuple(int(i) for i in np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel())
-    return Layout("NC", (1, 1, h * w * c), order)
+    order = np.argsort(elements(layout).ravel())
+    same = np.array_equal(order, np.arange(h * w * c))
+    return Layout("NC", (1, 1, h * w * c), () if same else tuple(order.tolist()))
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:

@@ -8,6 +8,7 @@ from toolchain.errors import UserError
 from toolchain.frontend.constants import QuantConst, number_type
 from toolchain.frontend.geometry import map_input, window_of
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.ir.ops.model import Affine, RealConv
@@ -18,7 +19,7 @@ def read_conv(reader: Reader, node: OnnxNode) -> None:
     """Conv of a map with quantized weights; the weights of a channels-last one have their inputs at the end."""
     source, padded = map_input(reader, node)
     channels = source.value.shape[2]
-    weight = _weight(reader, node, 1)
+    weight = weight_of(reader, node, 1)
     if weight.codes.ndim != len(source.layout.axes):
         raise reader.file.fault(
             node, f"a {weight.codes.ndim - 2}-dimensional convolution of {source.layout.axes}", "use Conv1d or Conv2d"
@@ -33,12 +34,17 @@ def read_conv(reader: Reader, node: OnnxNode) -> None:
             node, f"weight {weight.codes.shape} in {groups} groups does not fit {channels} channels", "export again"
         )
     codes = kernel_codes if kernel_codes.ndim == 4 else kernel_codes[:, None]
-    if source.layout.order:
-        if groups > 1:
-            raise reader.file.fault(node, "a grouped convolution of a flattened map", "flatten after the convolution")
+    outputs: tuple[int, ...] = ()
+    if source.layout.order and groups == channels:  # the filters go with their channels
+        each = out_channels // groups
+        outputs = tuple(channel * each + i for channel in source.layout.order for i in range(each))
+    elif groups > 1:
+        source = in_file_order(reader, node, source)
+    else:
         codes = source.layout.permute(codes)
     window = window_of(reader, node, source, (codes.shape[1], codes.shape[2]), padded)
-    layout = Layout(source.layout.axes, (*window.output, out_channels))
+    layout = Layout(source.layout.axes, (*window.output, out_channels), outputs)
+    bias = bias_of(reader, node, out_channels)
     reader.emit(
         node,
         layout,
@@ -47,10 +53,10 @@ def read_conv(reader: Reader, node: OnnxNode) -> None:
             inputs=(source.value.name,),
             outputs=(value,),
             origin=(node.own_name, *weight.origin),
-            codes=np.ascontiguousarray(codes),
-            scale=_channel_scale(reader, node, weight, 0),
+            codes=np.ascontiguousarray(layout.permute(codes, axis=0)),
+            scale=layout.permute(channel_scale(reader, node, weight, 0)),
             weight_type=QInt(weight.bits, weight.signed),
-            bias=_bias(reader, node, out_channels),
+            bias=None if bias is None else layout.permute(bias),
             stride=window.stride,
             pads=window.pads,
             dilation=window.dilation,
@@ -79,14 +85,14 @@ def read_matmul(reader: Reader, node: OnnxNode) -> None:
 
 
 def _linear(reader: Reader, node: OnnxNode, source: Tensor, output_axis: int, alpha: float, beta: float) -> None:
-    weight = _weight(reader, node, 1)
+    weight = weight_of(reader, node, 1)
     channels = source.value.shape[2]
     if weight.codes.ndim != 2 or weight.codes.shape[1 - output_axis] != channels:
         raise reader.file.fault(
             node, f"a weight of shape {weight.codes.shape} does not fit {channels} features", "export the model again"
         )
     codes = source.layout.permute(weight.codes if output_axis == 0 else weight.codes.T)
-    bias = _bias(reader, node, len(codes))
+    bias = bias_of(reader, node, len(codes))
     reader.emit(
         node,
         Layout(source.layout.axes, (*source.value.shape[:2], len(codes))),
@@ -96,14 +102,15 @@ def _linear(reader: Reader, node: OnnxNode, source: Tensor, output_axis: int, al
             outputs=(value,),
             origin=(node.own_name, *weight.origin),
             codes=np.ascontiguousarray(codes).reshape(len(codes), 1, 1, -1),
-            scale=alpha * _channel_scale(reader, node, weight, output_axis),
+            scale=alpha * channel_scale(reader, node, weight, output_axis),
             weight_type=QInt(weight.bits, weight.signed),
             bias=None if bias is None else beta * bias,
         ),
     )
 
 
-def _weight(reader: Reader, node: OnnxNode, index: int) -> QuantConst:
+def weight_of(reader: Reader, node: OnnxNode, index: int) -> QuantConst:
+    """Input ``index`` of ``node`` as codes with a scale."""
     name = node.input(index)
     weight = reader.constants.coded(name)
     if weight is not None:
@@ -123,7 +130,7 @@ def _weight(reader: Reader, node: OnnxNode, index: int) -> QuantConst:
     raise reader.file.fault(node, f"the weight '{name}' is not a constant", "export the trained model in eval mode")
 
 
-def _channel_scale(reader: Reader, node: OnnxNode, weight: QuantConst, axis: int) -> np.ndarray:
+def channel_scale(reader: Reader, node: OnnxNode, weight: QuantConst, axis: int) -> np.ndarray:
     """The weight's scale in float64, (1,) or (Cout,) along ``axis``."""
     sizes = [size for i, size in enumerate(weight.scale.shape) if i != axis]
     if any(size != 1 for size in sizes):
@@ -135,7 +142,7 @@ def _channel_scale(reader: Reader, node: OnnxNode, weight: QuantConst, axis: int
     return weight.scale.astype(np.float64).reshape(-1)
 
 
-def _bias(reader: Reader, node: OnnxNode, channels: int) -> np.ndarray | None:
+def bias_of(reader: Reader, node: OnnxNode, channels: int) -> np.ndarray | None:
     """Input 2 as (channels,) float64, whatever shape it is stored in; None when absent."""
     if not node.input(2):
         return None

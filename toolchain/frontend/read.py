@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial
-from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, shifted
+from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial, transposed
+from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, settle, shifted
 from toolchain.frontend.folding import fold
 from toolchain.frontend.layout import CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
+from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.unsupported import why_not
@@ -30,6 +31,8 @@ Sub Upsample
 ANY_ORDER = frozenset(_ANY_ORDER.split()) | activations.CURVES.keys()
 """Operations that work on maps whatever the order of their axes."""
 CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
+RESHAPES = frozenset({"Flatten", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operations that take tensors of any rank, moved and not yet read."""
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Add": elementwise.read_arithmetic,
@@ -40,6 +43,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Clip": activations.read_clip,
     "Concat": rearrange.read_concat,
     "Conv": linear.read_conv,
+    "ConvTranspose": transposed.read_conv_transpose,
     "DepthToSpace": rearrange.read_depth_to_space,
     "DequantizeLinear": qcdq.read_dequantize_linear,
     "Div": elementwise.read_arithmetic,
@@ -68,6 +72,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Shape": spatial.read_shape,
     "Slice": rearrange.read_slice,
     "Softmax": elementwise.read_softmax,
+    "SpaceToDepth": rearrange.read_space_to_depth,
     "Split": rearrange.read_split,
     "Squeeze": spatial.read_squeeze,
     "Sub": elementwise.read_arithmetic,
@@ -176,14 +181,16 @@ def _output(reader: Reader, name: str) -> Tensor:
     file = reader.file
     if name in reader.padded:
         raise UserError(f"the output '{name}' is that of a Pad", where=file.path.name, hint="pad on the host")
+    maker = next(node for node in file.nodes if name in node.outputs)
+    settle(reader, maker, [name])
     if holds_codes(reader, name):
         found = integers(reader, name)
-        maker = next(node for node in file.nodes if name in node.outputs)
         output = shifted(reader, maker, found.tensor, np.array([found.zero_point]))
     elif name in reader.tensors:
         output = reader.tensors[name]
     else:
         raise UserError(f"the output '{name}' does not depend on the input", where=file.path.name)
+    output = in_file_order(reader, maker, output)
     if output.layout.order:
         raise UserError(
             f"the output '{name}' is a flattened map; the accelerator puts it out as (height, width, channels)",
@@ -240,6 +247,8 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
     if node.inputs[0] in reader.left_out and elementwise.left_out_too(node):
         reader.leave_out(node)
         return
+    if node.op not in RESHAPES:
+        settle(reader, node, node.inputs)
     if node.is_quant:
         (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
         return

@@ -55,6 +55,18 @@ class Integers:
     type: QInt
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A tensor that nothing has read yet: the elements of a frame are those of the stream of ``source`` at ``index``.
+
+    ``integers`` tells the type of codes, where it holds such.
+    """
+
+    source: Tensor
+    index: np.ndarray
+    integers: Integers | None = None
+
+
 def ir_name(text: str, prefix: str) -> str:
     """``text`` as a C identifier; ``prefix`` goes before one that starts with a digit or is empty."""
     return identifier(text, prefix=prefix, reserved=_RESERVED, longest=MAX_NAME)
@@ -72,6 +84,7 @@ class Reader:
         self.padded: dict[str, Padded] = {}
         self.codes: dict[str, Codes] = {}
         self.integers: dict[str, Integers] = {}
+        self.moved: dict[str, Moved] = {}
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.left_out: set[str] = set()

@@ -1,15 +1,18 @@
-"""Nodes of an ONNX file that move elements of maps: Concat, Split, Slice, Resize, Upsample, DepthToSpace."""
+"""Nodes of an ONNX file that move elements of maps: Concat, Split, Slice, Resize, DepthToSpace, SpaceToDepth."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from math import ceil, floor
 
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Slice, SpaceToDepth, Upsample
 
 MAPS = (*CHANNELS_FIRST, *CHANNELS_LAST)
 END = 1 << 62
@@ -23,12 +26,20 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
             raise reader.file.fault(node, f"operand {i} is a constant", "join activations only")
     sources = [reader.tensor(node, i) for i in range(len(node.inputs))]
     first = sources[0]
-    _along_channels(reader, node, first, int(node.attributes.get("axis", 1)))
+    rank, axis = len(first.layout.axes), int(node.attributes.get("axis", 1))
+    if not -rank <= axis < rank or axis % rank != first.layout.channel_axis:
+        raise reader.file.fault(
+            node,
+            f"{node.op} along axis {axis} of a tensor {reader.shape(first)} ({first.layout.axes})",
+            "only channels can be joined",
+        )
     if any(s.layout.axes != first.layout.axes or s.value.shape[:2] != first.value.shape[:2] for s in sources):
         texts = ", ".join(f"{reader.shape(s)} ({s.layout.axes})" for s in sources)
         raise reader.file.fault(node, f"it joins {texts}", "give all the same map size and order of axes")
     if len(sources) == 1:
         reader.alias(node, first)
+        return
+    if _read_focus(reader, node, sources):
         return
     channels = tuple(s.value.shape[2] for s in sources)
     layout = Layout(first.layout.axes, (*first.value.shape[:2], sum(channels)), _joined_order(sources))
@@ -45,6 +56,52 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
     )
 
 
+def _read_focus(reader: Reader, node: OnnxNode, sources: Sequence[Tensor]) -> bool:
+    """Every n-th row and column from each of the first n on, joined: positions as channels. Whether it is that."""
+    makers = {n.output.name: n for n in reader.nodes}
+    crops = [makers.get(source.value.name) for source in sources]
+    found = [crop for crop in crops if isinstance(crop, Crop)]
+    (rows, columns), x = (found[0].steps, found[0].inputs) if found else ((1, 1), ())
+    places = {crop.start: i for i, crop in enumerate(found) if (crop.steps, crop.inputs) == ((rows, columns), x)}
+    whole = list(product(range(rows), range(columns)))
+    if not len(found) == len(sources) == len(places) or sorted(places) != whole or rows * columns == 1:
+        return False
+    height, width, count = sources[0].value.shape
+    if any(source.layout.order != sources[0].layout.order for source in sources):
+        return False
+    own = sources[0].layout.order or range(count)
+    order = tuple(places[start] * count + channel for start in whole for channel in own)
+    natural = order == tuple(range(len(order)))
+    layout = Layout(sources[0].layout.axes, (height, width, count * len(whole)), () if natural else order)
+    _emit_space_to_depth(reader, node, x[0], layout, (rows, columns))
+    return True
+
+
+def _emit_space_to_depth(reader: Reader, node: OnnxNode, source: str, layout: Layout, block: tuple[int, int]) -> None:
+    reader.emit(
+        node,
+        layout,
+        lambda name, value: SpaceToDepth(
+            name=name, inputs=(source,), outputs=(value,), origin=(node.own_name,), block=block
+        ),
+    )
+
+
+def read_space_to_depth(reader: Reader, node: OnnxNode) -> None:
+    """SpaceToDepth."""
+    source = in_file_order(reader, node, reader.tensor(node, axes=("NCHW",)))
+    (height, width, channels), block = source.value.shape, int(node.attributes.get("blocksize", 0))
+    if block < 1 or height % block or width % block:
+        raise reader.file.fault(
+            node, f"a map of {height}x{width} in blocks of {block}x{block}", "give rows and columns for whole blocks"
+        )
+    if block == 1:
+        reader.alias(node, source)
+        return
+    layout = Layout("NCHW", (height // block, width // block, channels * block**2))
+    _emit_space_to_depth(reader, node, source.value.name, layout, (block, block))
+
+
 def _joined_order(sources: Sequence[Tensor]) -> tuple[int, ...]:
     """Order of the channels of all ``sources``; empty where each has the file's."""
     if not any(s.layout.order for s in sources):
@@ -57,27 +114,31 @@ def _joined_order(sources: Sequence[Tensor]) -> tuple[int, ...]:
 
 
 def read_split(reader: Reader, node: OnnxNode) -> None:
-    """Split of the channels; parts that nothing reads are left out."""
+    """Split of channels, rows or columns; parts that nothing reads are left out."""
     source = reader.tensor(node)
-    _along_channels(reader, node, source, int(node.attributes.get("axis", 0)))
-    channels, count = source.value.shape[2], len(node.outputs)
+    rank, axis = len(source.layout.axes), int(node.attributes.get("axis", 0))
+    if not -rank <= axis < rank or axis % rank == 0:
+        raise reader.file.fault(node, f"{node.op} along axis {axis} of {rank}", "split channels, rows or columns")
+    axis %= rank
+    size, count = reader.shape(source)[axis], len(node.outputs)
     sizes = [int(n) for n in node.attributes.get("split", ())]
     if node.input(1):
         sizes = [int(n) for n in reader.constant(node, 1, "split").ravel()]
     if not sizes:
-        part = ceil(channels / count)
-        sizes = [min(part, channels - i * part) for i in range(count)]
-    if len(sizes) != count or sum(sizes) != channels or min(sizes) < 1:
-        raise reader.file.fault(node, f"{channels} channels in parts of {sizes}", "give every part some channels")
+        part = ceil(size / count)
+        sizes = [min(part, size - i * part) for i in range(count)]
+    if len(sizes) != count or sum(sizes) != size or min(sizes) < 1:
+        name = {"C": "channels", "H": "rows", "W": "columns"}[source.layout.axes[axis]]
+        raise reader.file.fault(node, f"{size} {name} in parts of {sizes}", f"give every part some {name}")
     start = 0
-    for i, (name, size) in enumerate(zip(node.outputs, sizes, strict=True)):
+    for i, (name, part) in enumerate(zip(node.outputs, sizes, strict=True)):
         if name and (reader.consumers.get(name) or name in reader.file.outputs):
-            _pick(reader, node, source, start, size, output=i)
-        start += size
+            _pick(reader, node, source, {source.layout.axes[axis]: range(start, start + part)}, output=i)
+        start += part
 
 
 def read_slice(reader: Reader, node: OnnxNode) -> None:
-    """Slice of consecutive channels."""
+    """Slice of consecutive channels, and of rows and columns, also of every second one or fewer."""
     source = reader.tensor(node)
     shape = reader.shape(source)
     starts, ends, axes, steps = (_slice_parameter(reader, node, i) for i in range(1, 5))
@@ -85,19 +146,20 @@ def read_slice(reader: Reader, node: OnnxNode) -> None:
     steps = steps or [1] * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps) or any(not -len(shape) <= a < len(shape) for a in axes):
         raise reader.file.fault(node, f"starts {starts}, ends {ends}, axes {axes}", "export the model again")
-    picked = (0, source.value.shape[2])
+    picked = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = shape[axis]
+        size, name = shape[axis], source.layout.axes[axis]
         first, last = (min(max(n + size if n < 0 else n, 0), size) for n in (start, end))
         if step == 1 and (first, last) == (0, size):
             continue
-        if step != 1 or axis % len(shape) != source.layout.channel_axis or first >= last:
-            name = source.layout.axes[axis]
+        if step < 1 or (step > 1 and name == "C") or name == "N" or first >= last:
             raise reader.file.fault(
-                node, f"elements {start} to {end} by {step} along {name}", "take consecutive channels only"
+                node,
+                f"elements {start} to {end} by {step} along {name}",
+                "take consecutive channels, and rows and columns in their order",
             )
-        picked = (first, last - first)
-    _pick(reader, node, source, *picked)
+        picked[name] = range(first, last, step)
+    _pick(reader, node, source, picked)
 
 
 def _slice_parameter(reader: Reader, node: OnnxNode, index: int) -> list[int]:
@@ -108,31 +170,65 @@ def _slice_parameter(reader: Reader, node: OnnxNode, index: int) -> list[int]:
     return [max(min(int(n), END), -END) for n in node.attributes.get(name, ())]
 
 
-def _pick(reader: Reader, node: OnnxNode, source: Tensor, start: int, size: int, output: int = 0) -> None:
-    """``size`` channels of ``source`` from ``start`` on as an output of ``node``."""
-    if size == source.value.shape[2]:
-        reader.alias(node, source, output=output)
-        return
-    if source.layout.order:
-        raise reader.file.fault(node, "channels of a flattened map", "pick the channels before the flatten")
-    reader.emit(
-        node,
-        Layout(source.layout.axes, (*source.value.shape[:2], size)),
-        lambda name, value: Slice(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), start=start
-        ),
-        output,
-    )
-
-
-def _along_channels(reader: Reader, node: OnnxNode, source: Tensor, axis: int) -> None:
-    rank = len(source.layout.axes)
-    if not -rank <= axis < rank or axis % rank != source.layout.channel_axis:
-        raise reader.file.fault(
+def _pick(reader: Reader, node: OnnxNode, source: Tensor, picked: Mapping[str, range], output: int = 0) -> None:
+    """The elements ``picked`` of ``source`` along the axes named, all along others, as an output of ``node``."""
+    height, width, channels = source.value.shape
+    if "C" in picked and len(picked["C"]) < channels:
+        source = in_file_order(reader, node, source)
+        if source.layout.order:
+            raise reader.file.fault(node, "channels of a flattened map", "pick the channels before the flatten")
+        layout = Layout(source.layout.axes, (height, width, len(picked["C"])))
+        value = reader.emit(
             node,
-            f"{node.op} along axis {axis} of a tensor {reader.shape(source)} ({source.layout.axes})",
-            "only channels can be joined and split",
+            layout,
+            lambda name, value: Slice(
+                name=name,
+                inputs=(source.value.name,),
+                outputs=(value,),
+                origin=(node.own_name,),
+                start=picked["C"].start,
+            ),
+            output,
         )
+        source = Tensor(value, layout, node.outputs[output])
+    rows, columns = (picked.get(axis, range(size)) for axis, size in (("H", height), ("W", width)))
+    reader.alias(node, _cropped(reader, node, source, (rows, columns)), output=output)
+
+
+def _cropped(reader: Reader, node: OnnxNode, source: Tensor, kept: tuple[range, range]) -> Tensor:
+    """The rows and columns ``kept`` of ``source``; those of a crop are taken from what it is one of."""
+    if all(len(places) == size for places, size in zip(kept, source.value.shape, strict=False)):
+        return source
+    value = source.value
+    before = next((n for n in reader.nodes if n.output.name == value.name), None)
+    if isinstance(before, Crop):
+        value = replace(value, name=before.inputs[0])
+        kept = tuple(  # type: ignore[assignment]  # two of them
+            range(first + places.start * step, first + places[-1] * step + 1, places.step * step)
+            for first, step, places in zip(before.start, before.steps, kept, strict=True)
+        )
+    rows, columns = kept
+    layout = replace(source.layout, shape=(len(rows), len(columns), value.shape[2]))
+    steps = tuple(places.step if len(places) > 1 else 1 for places in kept)
+    out = reader.emit(
+        node,
+        layout,
+        lambda name, out: Crop(
+            name=name,
+            inputs=(value.name,),
+            outputs=(out,),
+            origin=(node.own_name,),
+            start=(rows.start, columns.start),
+            steps=(steps[0], steps[1]),
+        ),
+        define=False,
+    )
+    return Tensor(out, layout, source.onnx_name)
+
+
+def cropped(reader: Reader, node: OnnxNode, source: Tensor, start: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """``size`` rows and columns of ``source`` from ``start`` on."""
+    return _cropped(reader, node, source, (range(start[0], start[0] + size[0]), range(start[1], start[1] + size[1])))
 
 
 def read_resize(reader: Reader, node: OnnxNode) -> None:
@@ -227,10 +323,10 @@ def _sources(reader: Reader, node: OnnxNode, old: int, new: int, scale: Fraction
 
 def read_depth_to_space(reader: Reader, node: OnnxNode) -> None:
     """DepthToSpace in either order of the channels."""
-    source = reader.tensor(node, axes=("NCHW",))
+    source = in_file_order(reader, node, reader.tensor(node, axes=("NCHW",)))
     block, mode = int(node.attributes.get("blocksize", 0)), _text(node, "mode", "DCR")
     height, width, channels = source.value.shape
-    if block < 1 or channels % (block * block) or mode not in ("DCR", "CRD") or source.layout.order:
+    if block < 1 or channels % (block * block) or mode not in ("DCR", "CRD"):
         raise reader.file.fault(
             node, f"{channels} channels in blocks of {block}x{block}, mode {mode}", "give channels for whole blocks"
         )
@@ -245,7 +341,7 @@ def read_depth_to_space(reader: Reader, node: OnnxNode) -> None:
             inputs=(source.value.name,),
             outputs=(value,),
             origin=(node.own_name,),
-            block=block,
+            block=(block, block),
             channels_first=mode == "CRD",
         ),
     )

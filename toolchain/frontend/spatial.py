@@ -8,6 +8,7 @@ import numpy as np
 
 from toolchain.frontend.geometry import map_input, window_of
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, flattened
+from toolchain.frontend.moves import index_of, move
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Padded, Reader
 from toolchain.ir.ops.maps import Reshape
@@ -151,47 +152,43 @@ def _emit_pool(
 
 def read_flatten(reader: Reader, node: OnnxNode) -> None:
     """Flatten to (N, features)."""
-    source = reader.tensor(node)
-    rank = len(source.layout.axes)
+    old = _shape(reader, node)
     axis = int(node.attributes.get("axis", 1))
-    if axis % rank != 1 or axis == rank:
+    if axis % len(old) != 1 or axis == len(old):
         raise reader.file.fault(node, f"axis={axis}", "flatten to (N, features) with axis=1")
-    _view(reader, node, source, (reader.batch, source.value.size))
+    _view(reader, node, (reader.batch, math.prod(old[1:])))
 
 
 def read_reshape(reader: Reader, node: OnnxNode) -> None:
-    """Reshape that flattens, or that only names the axes of a 1x1 map."""
-    source = reader.tensor(node)
-    old = reader.shape(source)
+    """Reshape of each frame by itself."""
+    old = _shape(reader, node)
     target = [int(size) for size in reader.constant(node, 1, "shape").ravel()]
     if not node.attributes.get("allowzero", 0):
         target = [old[i] if size == 0 and i < len(old) else size for i, size in enumerate(target)]
     known = math.prod(size for size in target if size != -1)
     if target.count(-1) == 1 and known > 0:
         target[target.index(-1)] = math.prod(old) // known
-    _view(reader, node, source, tuple(target))
+    _view(reader, node, tuple(target))
 
 
 def read_squeeze(reader: Reader, node: OnnxNode) -> None:
-    """Squeeze of the axes of a 1x1 map."""
-    source = reader.tensor(node)
-    old = reader.shape(source)
+    """Squeeze of axes of size 1."""
+    old = _shape(reader, node)
     axes = _axes(reader, node)
     dropped = {a % len(old) for a in axes} if axes else {i for i, size in enumerate(old) if size == 1 and i > 0}
     if any(old[a] != 1 for a in dropped):
         raise reader.file.fault(node, f"axes {sorted(dropped)} of {old} are not 1", "export the model again")
-    _view(reader, node, source, tuple(size for i, size in enumerate(old) if i not in dropped))
+    _view(reader, node, tuple(size for i, size in enumerate(old) if i not in dropped))
 
 
 def read_unsqueeze(reader: Reader, node: OnnxNode) -> None:
-    """Unsqueeze of (N, C) to a 1x1 map."""
-    source = reader.tensor(node)
-    shape = list(reader.shape(source))
+    """Unsqueeze: axes of size 1."""
+    shape = list(_shape(reader, node))
     axes = _axes(reader, node)
     rank = len(shape) + len(axes)
     for axis in sorted(a % rank for a in axes):
         shape.insert(axis, 1)
-    _view(reader, node, source, tuple(shape))
+    _view(reader, node, tuple(shape))
 
 
 def _axes(reader: Reader, node: OnnxNode) -> list[int]:
@@ -200,18 +197,37 @@ def _axes(reader: Reader, node: OnnxNode) -> list[int]:
     return [int(a) for a in node.attributes.get("axes", ())]
 
 
-def _view(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]) -> None:
-    """The elements of ``source`` in their ONNX order as ``shape``."""
-    old, (h, w, _) = reader.shape(source), source.value.shape
-    if shape == old:
+def _shape(reader: Reader, node: OnnxNode) -> tuple[int, ...]:
+    """The ONNX shape of input 0, of whatever rank it is."""
+    moved = reader.moved.get(node.input(0))
+    return reader.shape(reader.tensor(node)) if moved is None else (reader.batch, *moved.index.shape)
+
+
+def _view(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> None:
+    """The elements of input 0 in their ONNX order as ``shape``."""
+    old = _shape(reader, node)
+    if len(shape) < 2 or shape[0] != reader.batch or math.prod(shape) != math.prod(old):
+        raise reader.file.fault(
+            node,
+            f"{old} to {shape} changes more than the shape of a frame",
+            "reshape each frame by itself: the batch stays the first axis",
+        )
+    if node.input(0) in reader.moved or not _renamed(reader, node, reader.tensor(node), shape):
+        moved = index_of(reader, node)
+        move(reader, node, moved, moved.index.reshape(shape[1:]))
+
+
+def _renamed(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]) -> bool:
+    """Make ``shape`` of ``source`` where that flattens it or gives its axes other names; whether it does."""
+    h, w, _ = source.value.shape
+    if shape == reader.shape(source):
         reader.alias(node, source)
-        return
-    keeps_batch = len(shape) > 1 and shape[0] == reader.batch and math.prod(shape) == math.prod(old)
-    if keeps_batch and len(shape) == 2:
+        return True
+    if len(shape) == 2:
         layout = flattened(source.layout)
         if h * w == 1:
             reader.alias(node, source, layout)
-            return
+            return True
         reader.emit(
             node,
             layout,
@@ -219,41 +235,37 @@ def _view(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]
                 name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,)
             ),
         )
-        return
+        return True
     same_order = CHANNELS_LAST if source.layout.axes in CHANNELS_LAST else CHANNELS_FIRST
-    for axes in (ANY if w == 1 else same_order) if keeps_batch and h == 1 else ():
+    for axes in (ANY if w == 1 else same_order) if h == 1 else ():
         layout = Layout(axes, source.layout.shape, source.layout.order)
         if shape == layout.onnx_shape(reader.batch):  # the axes of a single row or pixel only get other names
             reader.alias(node, source, layout)
-            return
-    raise reader.file.fault(
-        node,
-        f"{old} to {shape} changes more than the shape of a frame",
-        "only flattening to (N, features) can be built",
-    )
+            return True
+    return False
 
 
 def read_transpose(reader: Reader, node: OnnxNode) -> None:
-    """Transpose between NCHW and NHWC; a channels-last stream is the same for both."""
-    source = reader.tensor(node)
-    old = source.layout.axes
-    perm = [int(p) for p in node.attributes.get("perm", range(len(old))[::-1])]
-    moved = "".join(old[p] for p in perm) if sorted(perm) == list(range(len(old))) else ""
-    if moved in ANY:
-        reader.alias(node, source, Layout(moved, source.layout.shape, source.layout.order))
-        return
-    if moved.startswith("N") and len(moved) == 4 and source.value.shape[:2] == (1, 1):
-        axes = "NCHW" if moved.index("C") == 1 else "NHWC"
-        if moved.index("C") != 2:
-            reader.alias(node, source, Layout(axes, source.layout.shape, source.layout.order))
+    """Transpose of the axes of a frame; a channels-last stream is the same for NCHW and NHWC."""
+    shape = _shape(reader, node)
+    perm = [int(p) for p in node.attributes.get("perm", range(len(shape))[::-1])]
+    if sorted(perm) != list(range(len(shape))) or perm[0] != 0:
+        raise reader.file.fault(node, f"perm={perm} of a tensor {shape}", "the batch stays the first axis")
+    if node.input(0) not in reader.moved:
+        source = reader.tensor(node)
+        old = source.layout.axes
+        moved_axes = "".join(old[p] for p in perm)
+        if len(old) == 4 and moved_axes not in ANY and source.value.shape[:2] == (1, 1) and moved_axes[2] != "C":
+            moved_axes = "NCHW" if moved_axes[1] == "C" else "NHWC"
+        if moved_axes in ANY:
+            reader.alias(node, source, Layout(moved_axes, source.layout.shape, source.layout.order))
             return
-    raise reader.file.fault(
-        node, f"perm={perm} of a tensor {reader.shape(source)} ({old})", "only NCHW to NHWC and back can be built"
-    )
+    moved = index_of(reader, node)
+    move(reader, node, moved, moved.index.transpose([p - 1 for p in perm[1:]]))
 
 
 def read_shape(reader: Reader, node: OnnxNode) -> None:
     """Shape of an activation: a constant, since every frame has the same."""
-    shape = reader.shape(reader.tensor(node))
+    shape = _shape(reader, node)
     start, end = int(node.attributes.get("start", 0)), int(node.attributes.get("end", len(shape)))
     reader.constants.set(node.outputs[0], np.asarray(shape[start:end], dtype=np.int64))

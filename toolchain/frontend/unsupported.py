@@ -10,8 +10,6 @@ _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of 
 _MOMENTS = "train with BatchNormalization"
 _RECURRENT = "only feed-forward networks can be built"
 _HINTS = {
-    "ConvTranspose": "use Resize with mode='nearest' and a Conv, or a Conv and DepthToSpace",
-    "SpaceToDepth": "use a Conv with a stride",
     "GRU": _RECURRENT,
     "LSTM": _RECURRENT,
     "RNN": _RECURRENT,

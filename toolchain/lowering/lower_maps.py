@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.lowering.scaled import Scaled, Term, shrink
 from toolchain.lowering.state import Lowering, lower_node, merged
@@ -49,6 +49,23 @@ def _(node: Slice, state: Lowering, x: Scaled) -> Scaled:
 @lower_node.register
 def _(node: Upsample, state: Lowering, x: Scaled) -> Scaled:
     return _moved(node, state, x, factors=node.factors)
+
+
+@lower_node.register
+def _(node: Crop, state: Lowering, x: Scaled) -> Scaled:
+    return _moved(node, state, x, start=node.start, steps=node.steps)
+
+
+@lower_node.register
+def _(node: SpaceToDepth, state: Lowering, x: Scaled) -> Scaled:
+    moved = _moved(node, state, x, block=node.block)
+    return _by_channel(moved, lambda v: v * (node.block[0] * node.block[1]))
+
+
+@lower_node.register
+def _(node: Permute, state: Lowering, x: Scaled) -> Scaled:
+    moved = _moved(node, state, x, order=node.order)
+    return _by_channel(moved, lambda v: tuple(v[k] for k in node.order))
 
 
 @lower_node.register

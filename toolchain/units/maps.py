@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import gcd
 from typing import TypeVar
 
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Concat, DepthToSpace, Reshape, Slice, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Buffer, Call, Storage, channelwise, check_unroll, impl, input_type, positions
 from toolchain.units.fabric_costs import STREAM_LUT, choice, control, logic, memory
 from toolchain.units.lanes import divisors
 from toolchain.units.order import parallelism, require_order
-from toolchain.units.schedule import NEVER, Phase, Runs, Schedule, first
+from toolchain.units.schedule import NEVER, Phase, Runs, Schedule, first, word_by_word
 from toolchain.units.unit import Unit, Units
-from toolchain.units.window import row_words
+from toolchain.units.window import WindowUnit, row_words
 
 
 class ConcatUnit(Unit[Concat]):
@@ -107,15 +110,15 @@ class DepthToSpaceUnit(_SpreadUnit[DepthToSpace]):
 
     def options(self, node: DepthToSpace, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Channels that lie side by side go to one position, or those of all positions of the block come at once."""
-        size = node.block**2 if node.channels_first else 1
+        size = node.parts if node.channels_first else 1
         return [Parallelism(n * size, n) for n in divisors(node.output.shape[2])]
 
     def template(self, node: DepthToSpace, graph: Graph) -> Call:
         """The next position's channels lie words on, or lanes on."""
-        b, words = node.block, node.output.shape[2] // parallelism(node).lanes_out
+        columns, words = node.block[1], node.output.shape[2] // parallelism(node).lanes_out
         if node.channels_first:
-            return _spread(node, graph, (b, b), (0, 0), (b, 1))
-        return _spread(node, graph, (b, b), (b * words, words), (0, 0))
+            return _spread(node, graph, node.block, (0, 0), (columns, 1))
+        return _spread(node, graph, node.block, (columns * words, words), (0, 0))
 
 
 def _spread(
@@ -139,6 +142,93 @@ def _spread(
     storage = Storage(impl(2 * x.shape[1] * in_words, lanes.lanes_in * x.qint.bits))
     rows = Buffer("rows", "SpreadRows", storage, packed=True)
     return Call("spread", "spread", constants, {"type": x.qint}, buffers=(rows,))
+
+
+_WINDOW = WindowUnit()
+
+
+class SpaceToDepthUnit(Unit[SpaceToDepth]):
+    """``window.hpp``: windows that do not overlap, of all channels at once, whose order the stream keeps."""
+
+    def options(self, node: SpaceToDepth, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """A position a cycle, or a block."""
+        channels = x.shape[2]
+        return [Parallelism(channels, n * channels) for n in sorted({1, node.block[0] * node.block[1]})]
+
+    def schedule(self, node: SpaceToDepth, x: Value, lanes: Parallelism) -> Schedule:
+        """That of the windows."""
+        return _WINDOW.schedule(_blocks(node), x, lanes)
+
+    def cost(self, node: SpaceToDepth, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """That of the windows."""
+        return _WINDOW.cost(_blocks(node), x, lanes)
+
+    def template(self, node: SpaceToDepth, graph: Graph) -> Call:
+        """The windows."""
+        return _WINDOW.template(_blocks(node), graph)
+
+
+def _blocks(node: SpaceToDepth) -> Window:
+    """The windows that hold the same elements in the same order."""
+    common = {field.name: getattr(node, field.name) for field in fields(Node)}
+    return Window(kernel=node.block, stride=node.block, **common)
+
+
+class CropUnit(Unit[Crop]):
+    """``crop.hpp``."""
+
+    def options(self, node: Crop, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels."""
+        return [Parallelism(n, n) for n in divisors(x.shape[2])]
+
+    def schedule(self, node: Crop, x: Value, lanes: Parallelism) -> Schedule:
+        """The rows above, then a phase a row that is kept with those up to the next one."""
+        words, (rows, columns, channels) = row_words(x, lanes.lanes_in), node.output.shape
+        blocks, (top, left), (down, right) = channels // lanes.lanes_in, node.start, node.steps
+        kept = Runs(left * blocks, blocks, columns, right * blocks)
+        if right == 1:
+            kept = Runs(left * blocks, columns * blocks)
+        rest = x.shape[0] - top - (rows - 1) * down
+        phases = ((1, NEVER, top), (down, kept, rows - 1), (rest, kept, 1))
+        return Schedule(
+            tuple(Phase(n * words, (first(n * words),), writes, count) for n, writes, count in phases if count)
+        )
+
+    def cost(self, node: Crop, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """Counters of rows and columns."""
+        return logic(2 * STREAM_LUT)
+
+    def template(self, node: Crop, graph: Graph) -> Call:
+        """Where the positions lie."""
+        require_order(graph, node, np.arange)
+        (height, width, channels), lanes = graph.value(node.inputs[0]).shape, parallelism(node).lanes_in
+        check_unroll(node, lanes)
+        constants: dict[str, int | bool] = {"height": height, "width": width, "words": channels // lanes}
+        for i, axis in enumerate("hw"):
+            facts = {"first": node.start[i], "step": node.steps[i], "out": node.output.shape[i]}
+            constants |= {f"{name}_{axis}": number for name, number in facts.items()}
+        return Call("crop", "crop", constants | {"lanes": lanes}, {"type": input_type(graph, node)})
+
+
+class PermuteUnit(Unit[Permute]):
+    """``channels.hpp``: wires."""
+
+    def options(self, node: Permute, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """A position at a time."""
+        return [Parallelism(x.shape[2], x.shape[2])]
+
+    def schedule(self, node: Permute, x: Value, lanes: Parallelism) -> Schedule:
+        """Word by word."""
+        return word_by_word(x.shape[0] * x.shape[1])
+
+    def cost(self, node: Permute, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """A counter."""
+        return logic(STREAM_LUT)
+
+    def template(self, node: Permute, graph: Graph) -> Call:
+        """The channel at every place."""
+        return Call("channels", "permute", channelwise(node, graph), {"type": input_type(graph, node)},
+                    lists={"order": node.order})  # fmt: skip
 
 
 class ReshapeUnit(Unit[Reshape]):
@@ -172,5 +262,8 @@ UNITS: Units = {
     Slice: SliceUnit(),
     Upsample: UpsampleUnit(),
     DepthToSpace: DepthToSpaceUnit(),
+    SpaceToDepth: SpaceToDepthUnit(),
+    Crop: CropUnit(),
+    Permute: PermuteUnit(),
     Reshape: ReshapeUnit(),
 }

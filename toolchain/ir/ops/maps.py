@@ -94,34 +94,104 @@ class Upsample(_Moving):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthToSpace(_Moving):
-    """Channels become positions: (H, W, b * b * C) -> (H * b, W * b, C) with b = ``block``.
+    """Channels become positions: (H, W, a * b * C) -> (H * a, W * b, C) with (a, b) = ``block``.
 
-    y[h * b + i, w * b + j, c] = x[h, w, k]; k is (i * b + j) * C + c, or (c * b + i) * b + j when ``channels_first``
+    y[h * a + i, w * b + j, c] = x[h, w, k]; k is (i * b + j) * C + c, or (c * a + i) * b + j when ``channels_first``
     (ONNX modes DCR and CRD).
     """
 
-    block: int
+    block: tuple[int, int]
     channels_first: bool
+
+    @property
+    def parts(self) -> int:
+        """Positions from each one."""
+        return self.block[0] * self.block[1]
 
     def spread(self, channel: int) -> int:
         """The output channel that input channel ``channel`` goes to."""
-        return channel // self.block**2 if self.channels_first else channel % self.output.shape[2]
+        return channel // self.parts if self.channels_first else channel % self.output.shape[2]
 
     def evaluate(self, x: Array) -> Array:
         """Channels taken apart and put between the positions."""
         batch, height, width, _ = x.shape
-        b, channels = self.block, self.output.shape[2]
+        (a, b), channels = self.block, self.output.shape[2]
         if self.channels_first:
-            parts = x.reshape(batch, height, width, channels, b, b).transpose(0, 1, 4, 2, 5, 3)
+            parts = x.reshape(batch, height, width, channels, a, b).transpose(0, 1, 4, 2, 5, 3)
         else:
-            parts = x.reshape(batch, height, width, b, b, channels).transpose(0, 1, 3, 2, 4, 5)
-        return np.ascontiguousarray(parts).reshape(batch, height * b, width * b, channels)
+            parts = x.reshape(batch, height, width, a, b, channels).transpose(0, 1, 3, 2, 4, 5)
+        return np.ascontiguousarray(parts).reshape(batch, height * a, width * b, channels)
 
     def check(self, x: Value) -> None:
         """The map grows by the block."""
-        (height, width, channels), b = self.output.shape, self.block
-        require(x.shape == (height // b, width // b, channels * b * b), self.name, "output shape")
-        require(height % b == width % b == 0, self.name, "output shape")
+        (height, width, channels), (a, b) = self.output.shape, self.block
+        require(x.shape == (height // a, width // b, channels * self.parts), self.name, "output shape")
+        require(height % a == width % b == 0, self.name, "output shape")
 
 
-OPS: tuple[type[Node], ...] = (Reshape, Concat, Slice, Upsample, DepthToSpace)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpaceToDepth(_Moving):
+    """Positions become channels: (H * a, W * b, C) -> (H, W, a * b * C) with (a, b) = ``block``.
+
+    y[h, w, (i * b + j) * C + c] = x[h * a + i, w * b + j, c]; rows and columns that fill no block are left out.
+    """
+
+    block: tuple[int, int]
+
+    def evaluate(self, x: Array) -> Array:
+        """The positions of every block one behind the other."""
+        height, width, _ = self.output.shape
+        (a, b), channels = self.block, x.shape[3]
+        whole = x[:, : height * a, : width * b].reshape(len(x), height, a, width, b, channels)
+        return np.ascontiguousarray(whole.transpose(0, 1, 3, 2, 4, 5)).reshape(len(x), height, width, -1)
+
+    def check(self, x: Value) -> None:
+        """The map shrinks by the block."""
+        (height, width, channels), (a, b) = x.shape, self.block
+        require(self.output.shape == (height // a, width // b, channels * a * b), self.name, "output shape")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crop(_Moving):
+    """Some rows and columns: (H, W, C) -> (Ho, Wo, C).
+
+    Those from ``start`` on, every one of ``steps`` along both axes, as many as the output has.
+    """
+
+    start: tuple[int, int]
+    steps: tuple[int, int] = (1, 1)
+
+    def evaluate(self, x: Array) -> Array:
+        """Those positions."""
+        rows, columns = (
+            slice(first, first + (count - 1) * step + 1, step)
+            for first, count, step in zip(self.start, self.output.shape, self.steps, strict=False)
+        )
+        return np.ascontiguousarray(x[:, rows, columns])
+
+    def check(self, x: Value) -> None:
+        """The input has the positions."""
+        require(self.output.shape[2] == x.shape[2], self.name, "output shape")
+        for axis in (0, 1):
+            last = self.start[axis] + (self.output.shape[axis] - 1) * self.steps[axis]
+            require(self.steps[axis] >= 1, self.name, "steps are positive")
+            require(self.start[axis] >= 0 and last < x.shape[axis], self.name, "the input has the positions")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Permute(_Moving):
+    """The channels in another order: y[h, w, k] = x[h, w, order[k]]."""
+
+    order: tuple[int, ...]
+
+    def evaluate(self, x: Array) -> Array:
+        """All channels."""
+        return x[..., list(self.order)]
+
+    def check(self, x: Value) -> None:
+        """Every channel has a place."""
+        require(self.output.shape == x.shape, self.name, "keeps the shape")
+        require(sorted(self.order) == list(range(x.shape[2])), self.name, "the order holds every channel once")
+
+
+OPS: tuple[type[Node], ...] = (Reshape, Concat, Slice, Upsample, DepthToSpace, SpaceToDepth, Crop, Permute)

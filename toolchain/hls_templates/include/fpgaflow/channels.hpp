@@ -1,4 +1,4 @@
-// Units that join the channels of streams and that keep some of a stream's.
+// Units that join the channels of streams, keep some of a stream's, and put them into another order.
 #ifndef FPGAFLOW_CHANNELS_HPP
 #define FPGAFLOW_CHANNELS_HPP
 
@@ -99,6 +99,37 @@ slice_loop:
             out.write(word);
         }
         if (block.next() && position.next()) {
+            frame++;
+        }
+    }
+}
+
+// The channels of every position in another order. Config of permute:
+//   id               of the unit
+//   positions        of a frame
+//   channels, lanes  of a position, of a word: all at once
+//   order            the channel that stands at each place
+//   type             of a channel
+// Cycles a frame: positions.
+template <class Config>
+void permute(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
+             hls::stream<Lanes<typename Config::type, Config::lanes>>& out, int frames) {
+    static_assert(Config::channels == Config::lanes, "a word is a position");
+    static_assert(Config::order::count == Config::lanes, "every place has its channel");
+    Counter<Config::positions> position;
+    int frame = 0;
+permute_loop:
+    while (frame < frames) {
+#pragma HLS PIPELINE II=1
+        FPGAFLOW_CYCLE(Config::id);
+        const Lanes<typename Config::type, Config::lanes> word = in.read();
+        Lanes<typename Config::type, Config::lanes> result;
+        for (int l = 0; l < Config::lanes; l++) {
+#pragma HLS UNROLL
+            result.v[l] = word.v[Config::order::at(l)];
+        }
+        out.write(result);
+        if (position.next()) {
             frame++;
         }
     }

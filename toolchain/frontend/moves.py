@@ -1,0 +1,184 @@
+"""Reshapes and transposes of any rank, followed by where they take the elements of a map, until something reads them.
+
+What is left then has a form or is refused: another order of the channels (a shuffle), positions made into channels
+(a Focus, a map read as a sequence) or channels into positions (a pixel shuffle), other names of the axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, elements
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.reader import Moved, Reader
+from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, SpaceToDepth
+from toolchain.ir.types import Array, Shape, Value
+
+ORDERS = {2: ("NC",), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
+"""Names of the axes of a tensor, by its rank."""
+
+
+def index_of(reader: Reader, node: OnnxNode) -> Moved:
+    """Input 0 of ``node`` by where its elements lie."""
+    name = node.input(0)
+    if name in reader.moved:
+        return reader.moved[name]
+    source = reader.tensor(node)
+    return Moved(source, elements(source.layout))
+
+
+def move(reader: Reader, node: OnnxNode, moved: Moved, index: Array) -> None:
+    """The output of ``node`` are the elements ``index`` of the source of ``moved``, until something reads it."""
+    reader.moved[node.outputs[0]] = Moved(moved.source, index, moved.integers)
+
+
+def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Tensor:
+    """The ``moved`` tensor ``name``, which ``node`` reads, as a value of the IR.
+
+    Raises:
+        UserError: it is another move than those that have a form.
+    """
+    for layout in _layouts(moved):
+        index = layout.to_ir(moved.index[None])[0]
+        found = _placed(reader, node, moved.source, layout, index)
+        if found is not None:
+            return Tensor(*found, name)
+    shape, before = (reader.batch, *moved.index.shape), reader.shape(moved.source)
+    raise reader.file.fault(
+        node,
+        f"it reads '{name}' of shape {shape}, whose elements are moved from {before} ({moved.source.layout.axes})",
+        "reshape and transpose to shuffle channels, or to exchange channels and blocks of positions",
+    )
+
+
+def _layouts(moved: Moved) -> Iterator[Layout]:
+    """What the axes of a moved tensor may be called, those of its source first."""
+    last = moved.source.layout.axes in CHANNELS_LAST
+    names = ORDERS.get(moved.index.ndim + 1, ())
+    for axes in sorted(names, key=lambda a: (a in CHANNELS_LAST) != last):
+        sizes = dict(zip(axes[1:], moved.index.shape, strict=True))
+        yield Layout(axes, (sizes.get("H", 1), sizes.get("W", 1), sizes["C"]))
+
+
+def _placed(
+    reader: Reader, node: OnnxNode, source: Tensor, layout: Layout, index: Array
+) -> tuple[Value, Layout] | None:
+    """The value that holds the elements ``index`` (H, W, C) of the stream of ``source``; None where no form does."""
+    (height, width, channels), shape = layout.shape, source.value.shape
+    order = index[0, 0]
+    if channels == shape[2] and np.array_equal(index, _whole(height * width, channels, index, order)):
+        value = source.value
+        if (height, width) != shape[:2]:
+            value = _renamed(reader, node, source, layout.shape)
+        return value, _ordered(layout, np.argsort(order))
+    if channels > shape[2]:
+        return _gathered(reader, node, source, layout, index)
+    return _spread(reader, node, source, layout, index)
+
+
+def _whole(positions: int, channels: int, index: Array, order: Array) -> Array:
+    """All channels in one ``order`` at every position."""
+    return (np.arange(positions)[:, None] * channels + order).reshape(index.shape)
+
+
+def _ordered(layout: Layout, order: Array) -> Layout:
+    """``layout`` of a value whose channel k is the tensor's channel ``order[k]``."""
+    same = np.array_equal(order, np.arange(len(order)))
+    return Layout(layout.axes, layout.shape, () if same else tuple(order.tolist()))
+
+
+def _renamed(reader: Reader, node: OnnxNode, source: Tensor, shape: Shape) -> Value:
+    return reader.emit(
+        node,
+        Layout("NHWC", shape),
+        lambda name, value: Reshape(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,)),
+        define=False,
+    )
+
+
+def _block(large: Shape, small: Shape) -> tuple[int, int] | None:
+    """Rows and columns of ``large`` that make a position of ``small``, whose channels are those of all of them."""
+    rows, columns = large[0] // small[0], large[1] // small[1]
+    fits = (small[0] * rows, small[1] * columns, large[2] * rows * columns) == (large[0], large[1], small[2])
+    return (rows, columns) if fits else None
+
+
+def _gathered(
+    reader: Reader, node: OnnxNode, source: Tensor, layout: Layout, index: Array
+) -> tuple[Value, Layout] | None:
+    """Blocks of positions as channels in any order, or a flattened map."""
+    block = _block(source.value.shape, layout.shape)
+    if block is None:
+        return None
+    deep = SpaceToDepth(name="", inputs=(), outputs=(Value("", layout.shape, source.value.type),), block=block)
+    natural = deep.evaluate(np.arange(source.value.size).reshape(1, *source.value.shape))[0]
+    order = np.argsort(index[0, 0])[np.argsort(np.argsort(natural[0, 0]))]
+    if not np.array_equal(index[..., order], natural):
+        return None
+    if layout.shape[:2] == (1, 1) and np.array_equal(natural.ravel(), np.arange(natural.size)):
+        return _renamed(reader, node, source, layout.shape), _ordered(layout, order)
+    value = reader.emit(
+        node,
+        layout,
+        lambda name, value: SpaceToDepth(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), block=block
+        ),
+        define=False,
+    )
+    return value, _ordered(layout, order)
+
+
+def _spread(
+    reader: Reader, node: OnnxNode, source: Tensor, layout: Layout, index: Array
+) -> tuple[Value, Layout] | None:
+    """Channels as blocks of positions; channels in another order than ONNX's modes have them are put into theirs."""
+    block = _block(layout.shape, source.value.shape)
+    if block is None:
+        return None
+    first = index[: block[0], : block[1]]  # (rows, columns, channels) of the first position
+    if first.max() >= source.value.shape[2]:
+        return None
+    crd = np.array_equal(first.transpose(2, 0, 1).ravel(), np.arange(first.size))
+    wide = DepthToSpace(name="", inputs=(), outputs=(Value("", layout.shape, source.value.type),),
+                        block=block, channels_first=crd)  # fmt: skip
+    order = np.arange(first.size) if crd else first.ravel()
+    stream = np.arange(source.value.size).reshape(1, *source.value.shape)[..., order]
+    if not np.array_equal(wide.evaluate(stream)[0], index):
+        return None
+    value = permuted(reader, node, source.value, order)
+    value = reader.emit(
+        node,
+        layout,
+        lambda name, out: DepthToSpace(
+            name=name, inputs=(value.name,), outputs=(out,), origin=(node.own_name,), block=block, channels_first=crd
+        ),
+        define=False,
+    )
+    return value, layout
+
+
+def permuted(reader: Reader, node: OnnxNode, value: Value, order: Array) -> Value:
+    """``value`` with its channels in ``order``; itself where they are."""
+    if np.array_equal(order, np.arange(len(order))):
+        return value
+    return reader.emit(
+        node,
+        Layout("NHWC", value.shape),
+        lambda name, out: Permute(
+            name=name, inputs=(value.name,), outputs=(out,), origin=(node.own_name,), order=tuple(order.tolist())
+        ),
+        define=False,
+    )
+
+
+def in_file_order(reader: Reader, node: OnnxNode, tensor: Tensor) -> Tensor:
+    """``tensor``, which ``node`` reads, with the channels of a map in the order of the file."""
+    layout = tensor.layout
+    if not layout.order or layout.axes not in (*CHANNELS_FIRST, *CHANNELS_LAST):
+        return tensor
+    value = permuted(reader, node, tensor.value, np.argsort(layout.order))
+    ordered = Tensor(value, Layout(layout.axes, layout.shape), tensor.onnx_name)
+    reader.tensors[tensor.onnx_name] = ordered
+    return ordered
