@@ -176,9 +176,9 @@ class Builder:
         """The index of the largest channel."""
         return self.append(ArgMax, (x,), (1, 1, 1), last=last)
 
-    def reshape(self, x: Value) -> Value:
-        """All elements as channels."""
-        return self.append(Reshape, (x,), (1, 1, x.size))
+    def reshape(self, x: Value, shape: tuple[int, int, int] | None = None) -> Value:
+        """All elements as channels, or other rows and columns."""
+        return self.append(Reshape, (x,), shape or (1, 1, x.size))
 
     def conv(self, x: Value, outputs: int, *, kernel: int = 3, stride: int = 1, bits: int = 4) -> Value:
         """A padded convolution; a kernel of 1 without stride needs no window."""

@@ -291,7 +291,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "rows": (
         lambda net: net.add("Concat", net.quant("x"), net.quant("x"), axis=2),
-        r"Concat along axis 2 of a tensor \(1, 4, 4, 4\) \(NCHW\) .*; only channels can be joined and split$",
+        r"Concat along axis 2 of a tensor \(1, 4, 4, 4\) \(NCHW\) .*; only channels can be joined$",
     ),
     "sizes": (
         lambda net: net.add("Concat", net.quant("x"), net.add("GlobalAveragePool", net.quant("x")), axis=1),
@@ -305,7 +305,8 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda net: net.add("Split", net.quant("x"), net.const([3], np.int64), axis=1),
         r"4 channels in parts of \[3\] ",
     ),
-    "crop": (picked([1], [3], [2]), "elements 1 to 3 by 1 along H .*; take consecutive channels only$"),
+    "backwards": (picked([3], [0], [2], [-1]), "elements 3 to 0 by -1 along H .*; take consecutive channels, and rows"),
+    "frames": (picked([0], [0], [0]), "elements 0 to 0 by 1 along N "),
     "every second": (picked([0], [4], [1], [2]), "elements 0 to 4 by 2 along C "),
     "nothing": (picked([3], [3], [1]), "elements 3 to 3 by 1 along C "),
     "five axes": (picked([0], [1], [4]), r"starts \[0\], ends \[1\], axes \[4\] "),

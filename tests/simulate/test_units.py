@@ -392,6 +392,9 @@ class TestPicked(UnitConformance):
             for lanes in {1, block[0] * block[1]}:
                 b = Builder(shape, 7)
                 yield _one(b, b.space_to_depth(b.input, block), (shape[2], lanes * shape[2]))
+        b = Builder((2, 6, 4), 5)  # rows under another name
+        x = b.crop(b.reshape(b.input, (3, 4, 4)), (1, 1), (2, 2))
+        yield _one(b, x, (2, 2), (2, 2))
         for order in ((0,), (1, 0), (0, 3, 1, 4, 2, 5)):
             b = Builder((2, 3, len(order)), 4, signed=True)
             yield _one(b, b.permute(b.input, order), (len(order), len(order)))

@@ -10,6 +10,7 @@ from toolchain.errors import UserError
 from toolchain.hls4ml_backend.network import has_form, is_depthwise, onnx_shape, quant_form
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Clamp, LeakyRelu, MultiThreshold, Quantize, RealConv, RealPool
 from toolchain.ir.ops.node import Node
 from toolchain.ir.rounding import Rounding
@@ -60,6 +61,11 @@ def _(node: Clamp, model: Graph) -> str:
 @refusal.register
 def _(node: ArgMax, model: Graph) -> str:
     return "has no argmax: end the network at its logits"
+
+
+@refusal.register
+def _(node: Reshape, model: Graph) -> str:
+    return "" if node.output.shape[:2] == (1, 1) else "is given no Reshape that keeps a map"
 
 
 @refusal.register

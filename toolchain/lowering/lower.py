@@ -211,8 +211,8 @@ def _(node: RealAdd, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
 def _(node: Reshape, state: Lowering, x: Scaled) -> Scaled:
     x = single(state, node, x)
     term = x.terms[0]
-    flat = state.emit(Reshape, node, x.terms, (1, 1, term.value.size))
-    positions = term.value.shape[0] * term.value.shape[1]
+    flat = state.emit(Reshape, node, x.terms, node.output.shape)
+    positions = node.output.shape[2] // term.value.shape[2]
 
     def spread(numbers: Numbers) -> Numbers:
         return numbers if len(numbers) == 1 else numbers * positions

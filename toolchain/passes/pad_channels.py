@@ -18,7 +18,7 @@ import numpy as np
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
-from toolchain.ir.ops.maps import Concat, Reshape, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, Reshape, Upsample
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
@@ -29,7 +29,7 @@ from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.ranges import input_range
 from toolchain.ir.types import Array, Value
 
-_KEEP = (Threshold, MulShift, Lookup, GlobalSum, GlobalMax, Upsample, Fork)
+_KEEP = (Threshold, MulShift, Lookup, GlobalSum, GlobalMax, Crop, Upsample, Fork)
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ class _Grouping:
         if isinstance(node, Window):
             return x * node.taps
         if isinstance(node, Reshape):
-            height, width, _ = self.values[node.inputs[0]].shape
-            return x * (height * width)
+            return x * (node.output.shape[2] // self.values[node.inputs[0]].shape[2])
         if isinstance(node, Concat):
             return tuple(part for parts in before for part in parts)
         if isinstance(node, Add | Multiply):

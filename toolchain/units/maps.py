@@ -237,8 +237,10 @@ class ReshapeUnit(Unit[Reshape]):
     follows = True
 
     def options(self, node: Reshape, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Those of the stream."""
-        return [Parallelism(n, n) for n in ([upstream.lanes_out] if upstream else divisors(x.size))]
+        """Those of the stream, in words that are of one position where that has as many channels as before."""
+        count = x.size if node.output.shape[2] == x.size else x.shape[2]
+        lanes = [upstream.lanes_out] if upstream else divisors(count)
+        return [Parallelism(n, n) for n in lanes if count % n == 0]
 
     def schedule(self, node: Reshape, x: Value, lanes: Parallelism) -> Schedule:
         """No cycle."""

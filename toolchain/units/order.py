@@ -30,7 +30,7 @@ def window_order(taps: int, channels: int, lanes: int) -> Array:
 def stream_order(graph: Graph, name: str) -> Array:
     """The order of a value's channels on its stream: place i carries channel ``stream_order(...)[i]``.
 
-    Only a Window reorders; Fork and WidthConvert pass its order on, a Reshape repeats it at every position.
+    Only a Window reorders; Fork and WidthConvert pass its order on, a Reshape repeats it where it joins positions.
     """
     producer = graph.producers().get(name)
     value = graph.value(name)
@@ -42,7 +42,7 @@ def stream_order(graph: Graph, name: str) -> Array:
     if producer is not None and producer.renames:
         before = graph.value(producer.inputs[0])
         order = stream_order(graph, before.name)
-        positions = np.arange(before.size // before.shape[2])[:, None] * before.shape[2]
+        positions = np.arange(value.shape[2] // before.shape[2])[:, None] * before.shape[2]
         return (positions + order[None, :]).reshape(-1)
     return np.arange(value.shape[2])
 

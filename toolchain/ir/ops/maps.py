@@ -25,7 +25,7 @@ class _Moving(Narrow):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(_Moving):
-    """(H, W, C) -> (1, 1, H * W * C) in stream order; a renaming, no hardware."""
+    """(H, W, C) -> (1, 1, H * W * C), or other rows and columns of C channels, in stream order; no hardware."""
 
     renames: ClassVar[bool] = True
 
@@ -34,8 +34,9 @@ class Reshape(_Moving):
         return x.reshape(len(x), *self.output.shape)
 
     def check(self, x: Value) -> None:
-        """One position holds all elements."""
-        require(self.output.shape == (1, 1, x.size), self.name, "flattens")
+        """One position holds all elements, or every one as many as before."""
+        flat, same = self.output.shape == (1, 1, x.size), self.output.shape[2] == x.shape[2]
+        require(flat or (same and self.output.size == x.size), self.name, "flattens, or keeps the channels")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,286 @@
+"""Transposed convolutions, crops, blocks of positions as channels, shuffled channels and moves of any rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.frontend.test_read_ops import assert_exact
+from tests.onnx_models import Net
+from tests.verdicts import demand_one_verdict
+from toolchain.flow.coverage import check
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth
+from toolchain.lowering.pipeline import to_integer
+
+Build = Callable[[Net], str]
+END = [(1 << 63) - 1]
+
+
+def ints(net: Net, *numbers: int) -> str:
+    return net.const(numbers, np.int64)
+
+
+def end(net: Net, x: str, channels: int, kernel: int = 1) -> str:
+    """A quantizer, a dense convolution that tells the channels apart, and a quantizer."""
+    x = net.quant(net.add("Relu", x), 4, 0.2, signed=0)
+    return net.quant(net.conv(x, net.weight(3, channels, kernel, kernel)), 5, 0.3)
+
+
+def transposed(*kernel: int, group: int = 1, bias: bool = True, **attributes: Any) -> Build:
+    """A transposed convolution of 4 to 6 channels with a scale a channel, behind a quantizer that has no zero point."""
+
+    def build(net: Net) -> str:
+        values = net.const(net.rng.normal(0, 0.4, (4, 6 // group, *kernel)))
+        scale = net.rng.uniform(0.05, 0.2, (1, 6 // group, *[1] * len(kernel)))
+        inputs = [net.quant("x", 5, 0.1), net.quant(values, 4, scale, narrow=1)]
+        x = net.add(
+            "ConvTranspose", *inputs, *([net.const(net.rng.normal(0, 1, 6))] if bias else []), group=group, **attributes
+        )
+        x = net.quant(net.add("Relu", x), 4, 0.21, signed=0)
+        return net.quant(net.conv(x, net.weight(3, 6, *[1] * len(kernel))), 5, 0.3)
+
+    return build
+
+
+TRANSPOSED: dict[str, Build] = {
+    "kernel and stride 2": transposed(2, 2, strides=[2, 2]),
+    "kernel 3, stride 2": transposed(3, 3, strides=[2, 2], pads=[1] * 4, output_padding=[1, 1]),
+    "kernel 4, stride 2": transposed(4, 4, strides=[2, 2], pads=[1] * 4),
+    "kernel 3 without stride": transposed(3, 3, pads=[1, 0, 2, 1]),
+    "kernel 2, stride 3": transposed(2, 2, strides=[3, 3]),
+    "unlike axes": transposed(5, 2, strides=[3, 1], pads=[2, 0, 1, 1], bias=False),
+    "groups": transposed(3, 3, strides=[2, 2], pads=[1, 1, 0, 0], group=2),
+    "dilated": transposed(3, 2, strides=[2, 1], dilations=[2, 3], pads=[1, 1, 1, 1]),
+    "same": transposed(3, 3, strides=[2, 2], auto_pad="SAME_UPPER"),
+    "a given shape": transposed(3, 3, strides=[2, 2], output_shape=[10, 12]),
+}
+SIGNALS: dict[str, Build] = {
+    "kernel and stride 3": transposed(3, strides=[3]),
+    "kernel 4, stride 2": transposed(4, strides=[2], pads=[1, 1]),
+}
+
+
+def cropped(net: Net) -> str:
+    x = net.add("Slice", net.quant("x", 6, 0.1), ints(net, 1, 2), ints(net, -1, 5), ints(net, 2, 3))
+    return end(net, net.conv(x, net.weight(4, 4, 3, 3), pads=[1] * 4), 4, 3)
+
+
+def every_second(net: Net) -> str:
+    """A Slice of a Slice takes from the map itself."""
+    x = net.add("Slice", net.quant("x", 6, 0.1), ints(net, 1), net.const(END, np.int64), ints(net, 2), ints(net, 2))
+    x = net.add("Slice", x, ints(net, 1), ints(net, 5), ints(net, 3))
+    return end(net, net.add("Slice", x, ints(net, 0), net.const(END, np.int64), ints(net, 3), ints(net, 2)), 4)
+
+
+def split_rows(net: Net) -> str:
+    top = net.add("Split", net.quant("x", 6, 0.1), ints(net, 3, 3), axis=2)
+    net.nodes[-1].output.append("bottom")
+    return end(net, net.add("Concat", "bottom", top, axis=1), 8)
+
+
+def focus(steps: int = 2, *, columns_first: bool = True) -> Build:
+    """As YOLOv5 has it: rows, then columns, four parts joined."""
+
+    def build(net: Net) -> str:
+        x, parts = net.quant("x", 6, 0.1), []
+        for a, b in np.ndindex(2, 2):
+            row, column = (b, a) if columns_first else (a, b)
+            half = net.add("Slice", x, ints(net, row), net.const(END, np.int64), ints(net, 2), ints(net, steps))
+            parts.append(net.add("Slice", half, ints(net, column), ints(net, 6), ints(net, 3), ints(net, steps)))
+        return end(net, net.conv(net.add("Concat", *parts, axis=1), net.weight(5, 16, 2, 2)), 5)
+
+    return build
+
+
+def moved(*steps: tuple[int, ...] | str, channels: int, layer: str = "dense") -> Build:
+    """Reshapes to the sizes given and transposes by the digits given, then a layer."""
+
+    def build(net: Net) -> str:
+        x = net.quant(net.conv(net.quant("x", 6, 0.1), net.weight(8, 4, 1, 1)), 4, net.rng.uniform(0.1, 0.3, (8, 1, 1)))
+        for step in steps:
+            if isinstance(step, str):
+                x = net.add("Transpose", x, perm=[int(c) for c in step])
+            else:
+                x = net.add("Reshape", x, ints(net, *step))
+        if layer == "by channel":
+            x = net.quant(
+                net.conv(
+                    x,
+                    net.weight(2 * channels, 1, 3, 3),
+                    group=channels,
+                    bias=net.const(net.rng.normal(0, 1, 2 * channels)),
+                ),
+                4,
+                0.3,
+            )
+            channels_now = 2 * channels
+        elif layer == "grouped":
+            x = net.quant(net.conv(x, net.weight(4, channels // 2, 1, 1), group=2), 4, 0.3)
+            channels_now = 4
+        elif layer == "split":
+            x = net.add("Split", x, ints(net, 3, channels - 3), axis=1)
+            net.nodes[-1].output.append("rest")
+            return end(net, x, 3)
+        elif layer == "linear":
+            return net.quant(
+                net.add("MatMul", x, net.quant(net.const(net.rng.normal(0, 0.4, (channels, 3))), 4, 0.1)), 5, 0.3
+            )
+        elif layer == "signal":
+            return net.quant(net.conv(x, net.weight(3, channels, 3)), 5, 0.3)
+        else:
+            channels_now = channels
+        return end(net, x, channels_now)
+
+    return build
+
+
+SHUFFLE = ((1, 2, 4, 6, 6), "02134", (1, 8, 6, 6))
+MOVES: dict[str, Build] = {
+    "a crop": cropped,
+    "every second row and column": every_second,
+    "rows split": split_rows,
+    "Focus": focus(),
+    "Focus by rows": focus(columns_first=False),
+    "parts of steps of 3": focus(3),
+    "SpaceToDepth": lambda net: end(net, net.add("SpaceToDepth", net.quant("x", 6, 0.1), blocksize=2), 16),
+    "a shuffle": moved(*SHUFFLE, channels=8),
+    "a shuffle in front of filters": moved(*SHUFFLE, channels=8, layer="by channel"),
+    "a shuffle in front of groups": moved(*SHUFFLE, channels=8, layer="grouped"),
+    "a shuffle in front of a split": moved(*SHUFFLE, channels=8, layer="split"),
+    "a shuffle of flat maps": moved((1, 2, 4, -1), "0213", (1, -1, 6, 6), channels=8),
+    "pixels from channels": moved((1, 2, 2, 2, 6, 6), "014253", (1, 2, 12, 12), channels=2),
+    "pixels from channels, blocks first": moved((1, 2, 2, 2, 6, 6), "034152", (1, 2, 12, 12), channels=2),
+    "pixels from channels in no order of ONNX": moved((1, 2, 2, 2, 6, 6), "024153", (1, 2, 12, 12), channels=2),
+    "channels from pixels": moved((1, 8, 3, 2, 3, 2), "013524", (1, 32, 3, 3), channels=32),
+    "channels from columns": moved((1, 8, 6, 3, 2), "01423", (1, 16, 6, 3), channels=16),
+    "a sequence of columns": moved("0312", (1, 6, 48), channels=48, layer="linear"),
+    "a sequence of positions": moved((1, 8, 36), "021", channels=8, layer="linear"),
+    "a signal of positions": moved((1, 8, 36), channels=8, layer="signal"),
+    "a flattened shuffle": moved(*SHUFFLE, (1, 288), channels=288, layer="linear"),
+}
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_transposed_convolutions(case: str, tmp_path: Path) -> None:
+    path = TRANSPOSED[case](net := Net((1, 4, 5, 6), seed=31))
+    found = assert_exact(net.save(tmp_path / "net.onnx", path))
+    assert found.mismatches == 0
+    assert check(tmp_path / "net.onnx").supported
+
+
+@pytest.mark.parametrize("case", SIGNALS)
+def test_transposed_convolutions_of_signals(case: str, tmp_path: Path) -> None:
+    path = SIGNALS[case](net := Net((1, 4, 7), seed=31))
+    assert assert_exact(net.save(tmp_path / "net.onnx", path)).mismatches == 0
+
+
+@pytest.mark.parametrize("case", MOVES)
+def test_moves(case: str, tmp_path: Path) -> None:
+    net = Net((1, 4, 6, 6), seed=32)
+    path = net.save(tmp_path / "net.onnx", MOVES[case](net))
+    assert_exact(path)
+    assert check(path).supported
+
+
+FORMS: dict[str, list[type]] = {
+    "Focus": [SpaceToDepth],
+    "parts of steps of 3": [Crop, Crop, Crop, Crop, Concat],
+    "every second row and column": [Crop],
+    "a shuffle": [],
+    "a shuffle in front of filters": [],
+    "a shuffle in front of groups": [Permute],
+    "a shuffle in front of a split": [Permute, Slice],
+    "pixels from channels": [DepthToSpace],
+    "pixels from channels in no order of ONNX": [Permute, DepthToSpace],
+    "channels from pixels": [SpaceToDepth],
+    "a sequence of positions": [Reshape],
+    "a flattened shuffle": [Reshape],
+}
+
+
+@pytest.mark.parametrize("case", FORMS)
+def test_moves_take_the_hardware_that_they_need(case: str, tmp_path: Path) -> None:
+    """Shuffled channels that a layer can take in any order take none."""
+    net = Net((1, 4, 6, 6), seed=32)
+    graph = to_integer(read_qonnx(net.save(tmp_path / "net.onnx", MOVES[case](net))).graph)
+    kinds = (SpaceToDepth, DepthToSpace, Crop, Permute, Slice, Concat, Reshape)
+    assert [type(node) for node in graph.nodes if isinstance(node, kinds)] == FORMS[case]
+
+
+def test_the_stride_of_a_transposed_convolution_takes_no_cycles_of_zeros(tmp_path: Path) -> None:
+    """A kernel of 3 and a stride of 2: one product of 2 x 2 taps a block of outputs instead of 3 x 3 each."""
+    net = Net((1, 4, 5, 6), seed=31)
+    path = net.save(tmp_path / "net.onnx", TRANSPOSED["kernel 3, stride 2"](net))
+    graph = to_integer(read_qonnx(path).graph)
+    product = next(node for node in graph.nodes if hasattr(node, "weight"))
+    assert product.weight.shape == (24, 16)
+    assert product.output.shape == (6, 7, 24)
+
+
+def test_a_shuffled_output_has_the_order_of_the_file(tmp_path: Path) -> None:
+    net = Net((1, 8, 6, 6), seed=33)
+    x = net.quant("x", 6, 0.1)
+    for step in SHUFFLE:
+        x = (
+            net.add("Transpose", x, perm=[0, 2, 1, 3, 4])
+            if step == "02134"
+            else net.add("Reshape", x, ints(net, *step))
+        )
+    assert assert_exact(net.save(tmp_path / "net.onnx", x)).output_error < 1e-6
+
+
+def test_codes_are_shuffled_in_front_of_dequantize_linear(tmp_path: Path) -> None:
+    net = Net((1, 8, 6, 6), seed=34)
+    scale, zero = net.const(0.05), net.const(3, np.uint8)
+    x = net.add("QuantizeLinear", "x", scale, zero)
+    x = net.add(
+        "Reshape",
+        net.add("Transpose", net.add("Reshape", x, ints(net, 1, 2, 4, 6, 6)), perm=[0, 2, 1, 3, 4]),
+        ints(net, 1, 8, 6, 6),
+    )
+    x = net.add("DequantizeLinear", x, scale, zero)
+    assert_exact(net.save(tmp_path / "net.onnx", end(net, x, 8)))
+
+
+REFUSED: dict[str, tuple[Build, str]] = {
+    "channels": (
+        lambda net: net.add("ConvTranspose", net.quant("x"), net.weight(3, 4, 2, 2), name="up"),
+        "weight (3, 4, 2, 2) in 1 groups does not fit 4 channels",
+    ),
+    "padding": (
+        lambda net: net.add("ConvTranspose", net.quant("x"), net.weight(4, 4, 2, 2), pads=[7] * 4, name="up"),
+        "6 positions to -7 by a kernel of 2 and a stride of 1",
+    ),
+    "strides": (
+        lambda net: net.add("ConvTranspose", net.quant("x"), net.weight(4, 4, 2, 2), strides=[2], name="up"),
+        "strides [2]",
+    ),
+    "exchanged rows and columns": (
+        lambda net: net.add("Relu", net.add("Transpose", net.quant("x"), perm=[0, 1, 3, 2]), name="up"),
+        "it reads 't1' of shape (1, 4, 6, 6), whose elements are moved from (1, 4, 6, 6) (NCHW)",
+    ),
+    "five axes": (
+        lambda net: net.add("Relu", net.add("Reshape", net.quant("x"), ints(net, 1, 2, 2, 6, 6)), name="up"),
+        "it reads 't1' of shape (1, 2, 2, 6, 6), whose elements are moved from (1, 4, 6, 6) (NCHW)",
+    ),
+    "blocks": (
+        lambda net: net.add("SpaceToDepth", net.quant("x"), blocksize=4, name="up"),
+        "a map of 6x6 in blocks of 4x4",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str, tmp_path: Path) -> None:
+    build, what = REFUSED[case]
+    net = Net((1, 4, 6, 6), seed=35)
+    x = build(net)
+    fault = demand_one_verdict(net.save(tmp_path / "net.onnx", net.quant(x)))
+    assert fault is not None
+    assert fault.what == what
+    assert "'up'" in fault.where
