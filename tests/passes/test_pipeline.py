@@ -32,11 +32,12 @@ def steps(graph: Graph, plan: Plan) -> Iterator[tuple[Pass, Graph, Graph]]:
 
 
 def small() -> tuple[Graph, Plan]:
-    """Signs that become bits, a residual that is forked, padding, a row convolution, two converters."""
+    """A table, signs that become bits, a residual that is forked, padding, a row convolution, two converters."""
     b = Builder((4, 4, 2), 8, signed=True)
     x = sign(b, b.matvec(b.input, 4))
     x = b.threshold(b.matvec(b.window(x, pads=(0, 0, 0, 0)), 4), 2)
     x = b.threshold(b.matvec(b.add(x, b.threshold(b.matvec(x, 4), 2)), 3), 2)
+    x = b.mulshift(b.multiply(x, b.lookup(x, 3, signed=True)), 4, per_channel=False)
     graph = b.graph(b.matvec(x, 6))
     lanes = {
         "matvec0": Lanes(lanes_in=2, lanes_out=4),
@@ -45,7 +46,7 @@ def small() -> tuple[Graph, Plan]:
         "matvec5": Lanes(lanes_in=4, lanes_out=2),
         "add7": Lanes(lanes_in=2, lanes_out=2),
         "matvec8": Lanes(lanes_in=4, lanes_out=2),
-        "matvec10": Lanes(lanes_in=4, lanes_out=3),
+        "matvec13": Lanes(lanes_in=4, lanes_out=3),
     }
     padded = {"matvec8_out": 4}
     return graph, Plan(board="zu3eg", clock_mhz=250.0, input_lanes=2, output_lanes=3, padded=padded, nodes=lanes)
@@ -80,7 +81,8 @@ def test_a_pass_that_breaks_a_rule_is_named_with_those_before_it(monkeypatch: py
 
     with pytest.raises(IllFormed) as error:
         hardware_form(small()[0])
-    assert str(error.value) == "in the pass forget, behind recode_signs, insert_forks: nothing: output is defined"
+    before = "fuse_tables, recode_signs, insert_forks"
+    assert str(error.value) == f"in the pass forget, behind {before}: nothing: output is defined"
 
 
 def test_an_error_inside_a_pass_tells_where_it_was_raised() -> None:

@@ -9,6 +9,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.rules import IllFormed
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.apply_plan import apply_plan, planned_forms
+from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.minimize_fifos import with_depths
@@ -28,10 +29,11 @@ class Pass:
 
 
 FORM = (
+    Pass("fuse_tables", "first: of what is left fewer values are forked", fuse_tables),
     Pass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
     Pass("insert_forks", "before any plan, which names forks", insert_forks),
 )
-"""What units stand for: signs as bits, one reader a stream. Plans are made for graphs of this form."""
+"""What units stand for: functions as tables, signs as bits, one reader a stream. Plans are made for such graphs."""
 
 
 def planned(plan: Plan) -> tuple[Pass, ...]:

@@ -13,7 +13,7 @@ from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import Reduction
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv, dot_bounds
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.types import Array, Range, Shape
 
 TIES = 6
@@ -123,6 +123,13 @@ def _(node: Threshold, shape: Shape, ranges: Sequence[Range], room: int) -> list
     sides = np.stack([steps - 1, steps], axis=2).reshape(len(steps), -1)
     points = np.broadcast_to(sides.T, (sides.shape[1], shape[2]))
     return [Group("both sides of a threshold", (np.clip(points, *ranges[0]),))]
+
+
+@boundary_vectors.register
+def _(node: Lookup, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
+    low, high = ranges[0]
+    entries = low + spread(high - low + 1, min(room, MOST_STEPS))
+    return [Group("an entry", (np.broadcast_to(entries[:, None], (len(entries), shape[2])),))]
 
 
 @boundary_vectors.register
