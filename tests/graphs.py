@@ -147,10 +147,13 @@ class Builder:
         """Some channels."""
         return self.append(Slice, (x,), (*x.shape[:2], size), start=start)
 
-    def upsample(self, x: Value, factors: tuple[int, int] = (2, 2)) -> Value:
+    def upsample(
+        self, x: Value, factors: tuple[int, int] = (2, 2), edges: tuple[int, int, int, int] = (0, 0, 0, 0)
+    ) -> Value:
         """Every position several times."""
-        height, width, channels = x.shape
-        return self.append(Upsample, (x,), (height * factors[0], width * factors[1], channels), factors=factors)
+        (height, width, channels), (top, left, bottom, right) = x.shape, edges
+        shape = (height * factors[0] + top + bottom, width * factors[1] + left + right, channels)
+        return self.append(Upsample, (x,), shape, factors=factors, edges=edges)
 
     def depth_to_space(self, x: Value, block: tuple[int, int] = (2, 2), *, channels_first: bool = False) -> Value:
         """Channels as positions."""

@@ -140,7 +140,21 @@ def moved(*steps: tuple[int, ...] | str, channels: int, layer: str = "dense") ->
 
 
 SHUFFLE = ((1, 2, 4, 6, 6), "02134", (1, 8, 6, 6))
+
+
+def linear(*factors: int, **attributes: Any) -> Build:
+    def build(net: Net) -> str:
+        x = net.quant(net.conv(net.quant("x", 6, 0.1), net.weight(4, 4, 1, 1)), 4, net.rng.uniform(0.1, 0.3, (4, 1, 1)))
+        return end(net, net.add("Resize", x, "", net.const([1, 1, *factors]), mode="linear", **attributes), 4)
+
+    return build
+
+
 MOVES: dict[str, Build] = {
+    "linear by 2": linear(2, 2),
+    "linear by 3 and 2": linear(3, 2, coordinate_transformation_mode="pytorch_half_pixel"),
+    "linear columns by 4": linear(1, 4),
+    "linear as TensorFlow had it": linear(2, 2, coordinate_transformation_mode="asymmetric"),
     "a crop": cropped,
     "every second row and column": every_second,
     "rows split": split_rows,
@@ -267,6 +281,22 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "five axes": (
         lambda net: net.add("Relu", net.add("Reshape", net.quant("x"), ints(net, 1, 2, 2, 6, 6)), name="up"),
         "it reads 't1' of shape (1, 2, 2, 6, 6), whose elements are moved from (1, 4, 6, 6) (NCHW)",
+    ),
+    "codes": (
+        lambda net: net.add(
+            "DequantizeLinear",
+            net.add(
+                "Resize",
+                net.add("QuantizeLinear", "x", net.const(0.1), net.const(3, np.uint8)),
+                "",
+                net.const([1, 1, 2, 2]),
+                mode="linear",
+                name="up",
+            ),
+            net.const(0.1),
+            net.const(3, np.uint8),
+        ),
+        "a linear Resize of codes, which it rounds",
     ),
     "blocks": (
         lambda net: net.add("SpaceToDepth", net.quant("x"), blocksize=4, name="up"),

@@ -310,7 +310,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "every second": (picked([0], [4], [1], [2]), "elements 0 to 4 by 2 along C "),
     "nothing": (picked([3], [3], [1]), "elements 3 to 3 by 1 along C "),
     "five axes": (picked([0], [1], [4]), r"starts \[0\], ends \[1\], axes \[4\] "),
-    "linear": (resize(1, 1, 2, 2, mode="linear"), "mode 'linear' "),
+    "cubic": (resize(1, 1, 2, 2, mode="cubic"), "mode 'cubic' "),
+    "linear by corners": (
+        resize(1, 1, 2, 2, mode="linear", coordinate_transformation_mode="align_corners"),
+        "a linear Resize of coordinates 'align_corners' ",
+    ),
     "channels": (resize(1, 2, 1, 1), r"\(1, 4, 4, 4\) to \[1, 8, 4, 4\] "),
     "smaller": (resize(1, 1, 0.5, 1), r"\(1, 4, 4, 4\) to \[1, 4, 2, 4\] "),
     "fraction": (resize(1, 1, 1.5, 1), r"\(1, 4, 4, 4\) to \[1, 4, 6, 4\] "),

@@ -182,10 +182,14 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
 def _spread(node: Node, x: Value, lanes: Parallelism, frames: int) -> Iterator[Step]:
     """A row comes in; each one is emitted while the next one comes in, which the last one has not."""
     reads, rows = row_words(x, lanes.lanes_in), x.shape[0] * frames
-    emit = node.outputs[0].size // lanes.lanes_out // x.shape[0]
+    edges = node.edges if isinstance(node, Upsample) else (0, 0, 0, 0)
+    height, width, channels = node.outputs[0].shape
+    line, lines = width * channels // lanes.lanes_out, height - edges[0] - edges[2]
     yield from repeat((True, False), reads)
     for row in range(rows):
-        yield from ((i < reads and row < rows - 1, True) for i in range(emit))
+        at = row % x.shape[0]
+        emit = lines // x.shape[0] + edges[0] * (at == 0) + edges[2] * (at == x.shape[0] - 1)
+        yield from ((i < reads and row < rows - 1, True) for i in range(emit * line))
 
 
 def _window(node: Window, x: Value, lanes: Parallelism, frames: int) -> Iterator[Step]:

@@ -388,6 +388,14 @@ class TestPicked(UnitConformance):
         ):
             b = Builder(shape, 5, signed=True)
             yield _one(b, b.crop(b.input, start, size, steps), (lanes, lanes))
+        for shape, factors, edges, lanes in (
+            ((4, 3, 4), (1, 1), (1, 1, 1, 1), 2),
+            ((1, 1, 2), (1, 1), (2, 0, 1, 3), 1),
+            ((3, 2, 2), (2, 1), (0, 1, 2, 0), 2),
+            ((2, 9, 1), (1, 3), (1, 0, 0, 2), 1),
+        ):
+            b = Builder(shape, 4)
+            yield _one(b, b.upsample(b.input, factors, edges), (lanes, lanes))
         for shape, block in (((6, 4, 3), (2, 2)), ((1, 9, 2), (1, 3)), ((5, 7, 2), (2, 3)), ((2, 2, 4), (1, 1))):
             for lanes in {1, block[0] * block[1]}:
                 b = Builder(shape, 7)

@@ -81,8 +81,13 @@ class OnnxNode:
 
 def data_layout(node: OnnxNode) -> str:
     """The axes that a MultiThreshold names, e.g. "NHWC"; empty where it names none."""
-    text = node.attributes.get("data_layout", "")
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return text_of(node, "data_layout", "")
+
+
+def text_of(node: OnnxNode, name: str, default: str) -> str:
+    """An attribute that is a text."""
+    value = node.attributes.get(name, default)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def channel_axis(axes: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UserError
-from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, spatial, transposed
+from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, resize, spatial, transposed
 from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, settle, shifted
 from toolchain.frontend.folding import fold
 from toolchain.frontend.layout import CHANNELS_LAST, Layout, Tensor
@@ -68,7 +68,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "ReduceMean": spatial.read_reduction,
     "Relu": activations.read_relu,
     "Reshape": spatial.read_reshape,
-    "Resize": rearrange.read_resize,
+    "Resize": resize.read_resize,
     "Shape": spatial.read_shape,
     "Slice": rearrange.read_slice,
     "Softmax": elementwise.read_softmax,
@@ -80,7 +80,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "TopK": elementwise.read_topk,
     "Transpose": spatial.read_transpose,
     "Unsqueeze": spatial.read_unsqueeze,
-    "Upsample": rearrange.read_resize,
+    "Upsample": resize.read_resize,
 } | dict.fromkeys(activations.CURVES, activations.read_curve)
 """One function an ONNX operation that depends on the input; operations on constants are folded before."""
 

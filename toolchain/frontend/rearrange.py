@@ -1,18 +1,17 @@
-"""Nodes of an ONNX file that move elements of maps: Concat, Split, Slice, Resize, DepthToSpace, SpaceToDepth."""
+"""Nodes of an ONNX file that move elements of maps: Concat, Split, Slice, DepthToSpace, SpaceToDepth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from itertools import product
-from math import ceil, floor
+from math import ceil
 
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
 from toolchain.frontend.moves import in_file_order
-from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.frontend.reader import Reader
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Slice, SpaceToDepth
 
 MAPS = (*CHANNELS_FIRST, *CHANNELS_LAST)
 END = 1 << 62
@@ -231,100 +230,10 @@ def cropped(reader: Reader, node: OnnxNode, source: Tensor, start: tuple[int, in
     return _cropped(reader, node, source, (range(start[0], start[0] + size[0]), range(start[1], start[1] + size[1])))
 
 
-def read_resize(reader: Reader, node: OnnxNode) -> None:
-    """Resize or Upsample by whole factors whose pixels are copies of one each."""
-    source = reader.tensor(node, axes=MAPS)
-    mode = _text(node, "mode", "nearest")
-    if mode != "nearest":
-        raise reader.file.fault(node, f"mode '{mode}'", "resize with mode='nearest'")
-    shape = reader.shape(source)
-    sizes, scales = _resized(reader, node, shape)
-    factors = {}
-    for axis, old, new, scale in zip(source.layout.axes, shape, sizes, scales, strict=True):
-        factor, rest = divmod(new, old)
-        if rest or (axis in "NC" and factor != 1) or factor < 1:
-            raise reader.file.fault(
-                node, f"{shape} to {sizes}", "resize height and width to whole multiples, channels not at all"
-            )
-        if _sources(reader, node, old, new, scale) != [i // factor for i in range(new)]:
-            raise reader.file.fault(
-                node,
-                f"nearest pixels that are not {factor} copies of each along {axis}",
-                "use coordinate_transformation_mode='half_pixel', or 'asymmetric' with nearest_mode='floor'",
-            )
-        factors[axis] = factor
-    pair = (factors.get("H", 1), factors.get("W", 1))
-    if pair == (1, 1):
-        reader.alias(node, source)
-        return
-    height, width, channels = source.value.shape
-    reader.emit(
-        node,
-        Layout(source.layout.axes, (height * pair[0], width * pair[1], channels), source.layout.order),
-        lambda name, value: Upsample(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), factors=pair
-        ),
-    )
-
-
-def _text(node: OnnxNode, name: str, default: str) -> str:
-    value = node.attributes.get(name, default)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _resized(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[int], list[Fraction]]:
-    """The size and the scale of every axis: scales are an input or an attribute, or follow from an input of sizes."""
-    old = node.op == "Upsample" or reader.file.opset < 11
-    scales = [float(s) for s in node.attributes.get("scales", ())] or _numbers(reader, node, 1 if old else 2, "scales")
-    sizes = [] if old else [int(n) for n in _numbers(reader, node, 3, "sizes")]
-    axes = [int(a) % len(shape) for a in node.attributes.get("axes", range(len(shape)))]
-    given: Sequence[float] = scales or sizes
-    policy = _text(node, "keep_aspect_ratio_policy", "stretch")
-    if len(given) != len(axes) or min(given) <= 0 or policy != "stretch":
-        raise reader.file.fault(node, f"{len(given)} scales for {len(axes)} axes", "give one scale an axis")
-    new, factors = list(shape), [Fraction(1)] * len(shape)
-    for axis, number in zip(axes, given, strict=True):
-        factors[axis] = Fraction(number) if scales else Fraction(int(number), shape[axis])
-        new[axis] = floor(factors[axis] * shape[axis])
-    return new, factors
-
-
-def _numbers(reader: Reader, node: OnnxNode, index: int, what: str) -> list[float]:
-    return reader.constant(node, index, what).ravel().tolist() if node.input(index) else []
-
-
-def _sources(reader: Reader, node: OnnxNode, old: int, new: int, scale: Fraction) -> list[int]:
-    """The input pixel that each output pixel of an axis copies, by the formulas of ONNX, in exact arithmetic."""
-    early = node.op == "Upsample" or reader.file.opset < 11
-    where = _text(node, "coordinate_transformation_mode", "asymmetric" if early else "half_pixel")
-    rounding = _text(node, "nearest_mode", "floor" if early else "round_prefer_floor")
-    half = Fraction(1, 2)
-    shift = (old - floor(scale * old) / scale) / 2 if where == "half_pixel_symmetric" else Fraction(0)
-    transforms = {
-        "half_pixel": lambda i: (i + half) / scale - half,
-        "half_pixel_symmetric": lambda i: shift + (i + half) / scale - half,
-        "pytorch_half_pixel": lambda i: (i + half) / scale - half if new > 1 else Fraction(0),
-        "tf_half_pixel_for_nn": lambda i: (i + half) / scale,
-        "align_corners": lambda i: Fraction(i * (old - 1), max(new - 1, 1)),
-        "asymmetric": lambda i: i / scale,
-    }
-    rounds = {
-        "round_prefer_floor": lambda v: ceil(v - half),
-        "round_prefer_ceil": lambda v: floor(v + half),
-        "floor": floor,
-        "ceil": ceil,
-    }
-    if where not in transforms or rounding not in rounds:
-        raise reader.file.fault(
-            node, f"coordinates '{where}' with nearest_mode '{rounding}'", f"use one of {', '.join(transforms)}"
-        )
-    return [min(max(rounds[rounding](transforms[where](i)), 0), old - 1) for i in range(new)]
-
-
 def read_depth_to_space(reader: Reader, node: OnnxNode) -> None:
     """DepthToSpace in either order of the channels."""
     source = in_file_order(reader, node, reader.tensor(node, axes=("NCHW",)))
-    block, mode = int(node.attributes.get("blocksize", 0)), _text(node, "mode", "DCR")
+    block, mode = int(node.attributes.get("blocksize", 0)), text_of(node, "mode", "DCR")
     height, width, channels = source.value.shape
     if block < 1 or channels % (block * block) or mode not in ("DCR", "CRD"):
         raise reader.file.fault(

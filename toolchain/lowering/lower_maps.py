@@ -48,7 +48,7 @@ def _(node: Slice, state: Lowering, x: Scaled) -> Scaled:
 
 @lower_node.register
 def _(node: Upsample, state: Lowering, x: Scaled) -> Scaled:
-    return _moved(node, state, x, factors=node.factors)
+    return _moved(node, state, x, factors=node.factors, edges=node.edges)
 
 
 @lower_node.register

@@ -82,9 +82,22 @@ class _SpreadUnit(Unit[S]):
 
     def schedule(self, node: S, x: Value, lanes: Parallelism) -> Schedule:
         """The first row's reads, then a phase a row: what is made from it leaves while the next one comes in."""
-        once, emit = row_words(x, lanes.lanes_in), node.output.size // lanes.lanes_out // x.shape[0]
-        reads = (first(once),)
-        return Schedule((Phase(emit, reads, first(emit)),), x.shape[0], (Phase(once, reads, NEVER),))
+        once, height = row_words(x, lanes.lanes_in), x.shape[0]
+        reads, line = (first(once),), node.output.size // lanes.lanes_out // node.output.shape[0]
+        head = (Phase(once, reads, NEVER),)
+        above, below = self.beyond(node)
+        times = (node.output.shape[0] - above - below) // height
+        if not above and not below:
+            return Schedule((Phase(times * line, reads, first(times * line)),), height, head)
+        counts = [(times + above, 1), (times, height - 2), (times + below, 1)]
+        counts = counts if height > 1 else [(times + above + below, 1)]
+        return Schedule(
+            tuple(Phase(n * line, reads, first(n * line), count) for n, count in counts if count), head=head
+        )
+
+    def beyond(self, node: S) -> tuple[int, int]:
+        """Lines that the first and the last row make besides."""
+        return 0, 0
 
     def cost(self, node: S, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """Both rows, and the choice of channels in wider words."""
@@ -102,7 +115,11 @@ class UpsampleUnit(_SpreadUnit[Upsample]):
 
     def template(self, node: Upsample, graph: Graph) -> Call:
         """The same channels at every position."""
-        return _spread(node, graph, node.factors, (0, 0), (0, 0))
+        return _spread(node, graph, node.factors, (0, 0), (0, 0), node.edges)
+
+    def beyond(self, node: Upsample) -> tuple[int, int]:
+        """The edges."""
+        return node.edges[0], node.edges[2]
 
 
 class DepthToSpaceUnit(_SpreadUnit[DepthToSpace]):
@@ -127,9 +144,10 @@ def _spread(
     factors: tuple[int, int],
     steps: tuple[int, int],
     offsets: tuple[int, int],
+    edges: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> Call:
     """The unit that makes ``factors`` positions from each; the next one's channels lie ``steps`` words on, or
-    ``offsets`` lanes."""
+    ``offsets`` lanes. Of those at the ``edges`` it makes more."""
     require_order(graph, node, np.arange)
     x, lanes = graph.value(node.inputs[0]), parallelism(node)
     check_unroll(node, lanes.lanes_in)
@@ -138,6 +156,7 @@ def _spread(
     constants |= {"in_words": in_words, "out_words": out_words}
     for name, pair in (("factor", factors), ("step", steps), ("lane", offsets)):
         constants |= {f"{name}_h": pair[0], f"{name}_w": pair[1]}
+    constants |= dict(zip(("top", "left", "bottom", "right"), edges, strict=True))
     constants |= {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
     storage = Storage(impl(2 * x.shape[1] * in_words, lanes.lanes_in * x.qint.bits))
     rows = Buffer("rows", "SpreadRows", storage, packed=True)

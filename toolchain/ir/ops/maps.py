@@ -78,19 +78,31 @@ class Slice(_Moving):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Upsample(_Moving):
-    """Every position ``factors`` times: (H, W, C) -> (H * factors[0], W * factors[1], C)."""
+    """Every position ``factors`` times: (H, W, C) -> (H * factors[0], W * factors[1], C).
+
+    Those at an edge of the map are ``edges`` (top, left, bottom, right) times more beyond it.
+    """
 
     factors: tuple[int, int]
+    edges: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def evaluate(self, x: Array) -> Array:
         """Positions repeated along both axes."""
-        return x.repeat(self.factors[0], axis=1).repeat(self.factors[1], axis=2)
+        for axis in (0, 1):
+            times = np.full(x.shape[axis + 1], self.factors[axis])
+            times[0] += self.edges[axis]
+            times[-1] += self.edges[axis + 2]
+            x = x.repeat(times, axis=axis + 1)
+        return x
 
     def check(self, x: Value) -> None:
-        """The map grows by the factors."""
-        height, width, channels = x.shape
-        shape = (height * self.factors[0], width * self.factors[1], channels)
-        require(min(self.factors) >= 1 and self.output.shape == shape, self.name, "output shape")
+        """The map grows by the factors and the edges."""
+        rows, columns = (
+            size * factor + before + after
+            for size, factor, before, after in zip(x.shape, self.factors, self.edges, self.edges[2:], strict=False)
+        )
+        fits = min(self.factors) >= 1 and min(self.edges) >= 0
+        require(fits and self.output.shape == (rows, columns, x.shape[2]), self.name, "output shape")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

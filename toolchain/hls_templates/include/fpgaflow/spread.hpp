@@ -11,6 +11,8 @@ namespace fpgaflow {
 //   height, width        of the map that is read
 //   in_words, out_words  of a position that is read, of one that is written
 //   factor_h, factor_w   positions from each one
+//   top, bottom          lines that the first and the last row make besides
+//   left, right          positions that the first and the last one of a row make besides
 //   step_h, step_w       the words of position (dy, dx) of a block begin at dy * step_h + dx * step_w
 //   lane_h, lane_w       its lane l is lane l * lanes_in / lanes_out + dy * lane_h + dx * lane_w of the stored one
 //   lanes_in, lanes_out  of the words
@@ -18,11 +20,29 @@ namespace fpgaflow {
 template <class Config>
 struct SpreadShape {
     static constexpr int row_words = Config::width * Config::in_words;
-    static constexpr int line_words = Config::width * Config::factor_w * Config::out_words;
+    static constexpr int line_words =
+        (Config::width * Config::factor_w + Config::left + Config::right) * Config::out_words;
     static constexpr int row_cycles = Config::factor_h * line_words;
     // A row is written while lines are made from the one before: word k in cycle k of row_cycles. A word is loaded about
     // where it was stored or, in blocks of channels, at most a line earlier; it is stored again as much later.
     static constexpr int apart = smaller(line_words, row_words);
+};
+
+// Counts how often a row or position is made: Times, Before more of the first one and After more of the last.
+template <int Times, int Before, int After>
+struct Again {
+    Index<Times + Before + After> at;
+
+    Again() : at(0) {}
+    operator int() const { return int(at); }
+
+    // Counts on; true where it begins anew.
+    bool next(bool first, bool last) {
+#pragma HLS INLINE
+        const bool ends = at == Times - 1 + (first ? Before : 0) + (last ? After : 0);
+        at = ends ? 0 : int(at) + 1;
+        return ends;
+    }
 };
 
 // Two rows: one is written while lines are made from the other.
@@ -40,9 +60,9 @@ struct SpreadState {
     Counter<Config::height> row_in, row_out;
     Index<1> slot;  // the row that lines are made from
     Index<Shape::row_words> stored;
-    Counter<Config::factor_h> dy;
+    Again<Config::factor_h, Config::top, Config::bottom> dy;
     Counter<Config::width> x;
-    Counter<Config::factor_w> dx;
+    Again<Config::factor_w, Config::left, Config::right> dx;
     Counter<Config::out_words> word;
 
     explicit SpreadState(int frames) : filling(true), unread(frames), left(frames), slot(1), stored(0) {
@@ -91,11 +111,11 @@ struct SpreadState {
     // True behind the last word that is made from a row.
     bool next() {
 #pragma HLS INLINE
-        return word.next() && dx.next() && x.next() && dy.next();
+        return word.next() && dx.next(x == 0, x.last()) && x.next() && dy.next(row_out == 0, row_out.last());
     }
 };
 
-// Cycles a frame: height * factor_h * width * factor_w * out_words; the first row's reads come once a call.
+// Cycles a frame: (height * factor_h + top + bottom) lines of line_words; the first row's reads come once a call.
 template <class Config>
 void spread(hls::stream<Lanes<typename Config::type, Config::lanes_in>>& in,
             hls::stream<Lanes<typename Config::type, Config::lanes_out>>& out, SpreadRows<Config>& rows, int frames) {
