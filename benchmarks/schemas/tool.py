@@ -37,6 +37,20 @@ class CostModelRow(Measured):
     fitted_mape: float | None
 
 
+class DetectorRow(Measured, Costs):
+    """A network of several outputs on a board: the codes of all of them that the C simulation got wrong."""
+
+    size: int
+    outputs: str
+    params: int
+    macs: int
+    images: int
+    mismatches: int
+    ties: int
+    fps: float
+    latency_ms: float
+
+
 class CsimSpeedRow(Measured):
     """A C simulation of a network: how fast, and how near to the QONNX file; ratios are to our own on all threads."""
 
@@ -331,6 +345,7 @@ CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
 DEPLOY = Results("deploy", (DeployRow,), ("bits", "lanes"))
+DETECTOR = Results("detector", (DetectorRow,), ("size",))
 EFFICIENTNET = Results("efficientnet", (EfficientnetRow,), ("bits",))
 ENGINE = Results("engine", (EngineRow, NoEngineRow), ("network", "weight_bits", "variant"))
 EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, RecostedRow), ("kind", "network", "tool"))

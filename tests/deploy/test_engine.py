@@ -127,4 +127,4 @@ def test_an_index_left_to_the_host_is_that_of_the_networks_equal_ones(last: bool
     expected = predictions(graph.answer, evaluate(graph, encode(graph, images))[graph.output])
     assert set(expected.tolist()) == {3 if last else 0}
     with installed(placed.board), placed.network() as network:
-        np.testing.assert_array_equal(network._classes(codes), expected)
+        np.testing.assert_array_equal(network.outputs[0].classes(codes), expected)

@@ -83,8 +83,7 @@ def _needed(nodes: Sequence[Node], outputs: Set[str]) -> tuple[Node, ...]:
 def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
     """Why ``lower`` refuses nodes of ``graph``, by node name in their order: what it raises comes first.
 
-    Behind a refused node the work goes on as if a quantizer of 8 bits stood there. An output that ``graph`` does not
-    define is not judged.
+    Behind a refused node the work goes on as if a quantizer of 8 bits stood there; outputs are judged behind all nodes.
     """
     state = Lowering(load_board().lut_per_dsp)  # whatever the price, the same nodes are refused
     _, encoding = _start(graph, encoding, state)
@@ -92,14 +91,17 @@ def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
     for node in graph.nodes:
         try:
             _lower_next(graph, encoding, node, state)
-            if node.output.name in graph.written:
-                _end(graph, node.output.name, state)
         except UserError as error:
             found.setdefault(error.node.name if isinstance(error, Blamed) else node.name, error)
             kind = QInt(8, True)
             value = Value(node.output.name, node.output.shape, kind)
             codes = Term(value, (Fraction(1),), kind.min, kind.max)
             state.reals[node.output.name] = Scaled((codes,), (Fraction(0),))
+    for name in graph.written:
+        try:
+            _end(graph, name, state)
+        except UserError as error:
+            found.setdefault(error.node.name if isinstance(error, Blamed) else graph.producers()[name].name, error)
     return found
 
 
