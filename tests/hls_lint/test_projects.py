@@ -10,7 +10,7 @@ import pytest
 from tests.conformance import UnitConformance, cases
 from tests.engine.networks import residual_blocks
 from tests.engine.test_csim import engine_for
-from tests.graphs import conv_net
+from tests.graphs import Builder, conv_net
 from tests.hardware import Target, serial
 from tests.hls_lint.known import ENDS, ENGINE, UNITS, by_rule
 from tests.hls_templates.test_headers import ENGINE as SHAPE
@@ -22,6 +22,7 @@ from toolchain.engine.tables import program
 from toolchain.hls_lint.lint import lint
 from toolchain.hls_templates.generate import generate, unit_sources
 from toolchain.hls_templates.render import headers
+from toolchain.ir.graph import Graph
 
 pytestmark = pytest.mark.needs_gxx
 
@@ -43,9 +44,17 @@ def test_the_units_of_the_conformance_grid_break_only_the_known_rules():
     assert by_rule(findings) == UNITS
 
 
-def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends():
+def four_heads() -> Graph:
+    """As many outputs as there are ports to memory."""
+    b = Builder((1, 1, 4), 4)
+    heads = tuple(b.matvec(b.input, count) for count in range(2, 6))
+    return b.graph(heads[0], "net", heads[1:])
+
+
+@pytest.mark.parametrize("graph", [conv_net(), four_heads()], ids=["convolutions", "four outputs"])
+def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends(graph: Graph) -> None:
     names = {(rule, name) for known in (UNITS, ENDS) for rule, files in known.items() for name in files}
-    found = by_rule(lint(generate(serial(conv_net()), Target(), 250.0)).findings)
+    found = by_rule(lint(generate(serial(graph), Target(), 250.0)).findings)
     assert {(rule, name) for rule, files in found.items() for name in files} <= names
     units = {file for files in UNITS.values() for file in files}
     ends = {rule: files - units for rule, files in found.items() if files - units}
