@@ -41,6 +41,7 @@ class DetectorRow(Measured, Costs):
     """A network of several outputs on a board: the codes of all of them that the C simulation got wrong."""
 
     size: int
+    act: Literal["relu", "silu"]
     outputs: str
     params: int
     macs: int
@@ -345,7 +346,7 @@ CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
 DEPLOY = Results("deploy", (DeployRow,), ("bits", "lanes"))
-DETECTOR = Results("detector", (DetectorRow,), ("size",))
+DETECTOR = Results("detector", (DetectorRow,), ("size", "act"))
 EFFICIENTNET = Results("efficientnet", (EfficientnetRow,), ("bits",))
 ENGINE = Results("engine", (EngineRow, NoEngineRow), ("network", "weight_bits", "variant"))
 EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, RecostedRow), ("kind", "network", "tool"))
