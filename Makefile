@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test check golden clean
+.PHONY: quickstart test check golden floats clean
 .DEFAULT_GOAL := quickstart
 
 $(STAMP): pyproject.toml constraints.txt
@@ -30,6 +30,14 @@ check: $(STAMP) ## what must hold before a commit
 
 golden: $(STAMP) ## write the golden files anew; read the diff before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden
+
+floats: $(STAMP) ## ResNet-8 and ResNet-20 in float on CIFAR-10, for hours: benchmarks start from them; goes on when stopped
+	@for run in runs/float-resnet8 runs/float-resnet20; do \
+		resume=; if test -d $$run; then resume=--resume; fi; \
+		test -f $$run/metrics.json || $(BIN)/fpgaflow train $${run#runs/} --out $$run $$resume || exit; \
+	done
+	@if test -f runs/floats.sha256; then sha256sum --check runs/floats.sha256; \
+	else sha256sum runs/float-resnet8/model.pt runs/float-resnet20/model.pt | tee runs/floats.sha256; fi
 
 clean:
 	rm -rf build runs dist .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -18,6 +19,9 @@ from toolchain.train.methods.fqconv import noisy
 from toolchain.train.runs import load_run
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "fqconv-noise.svg"
+KINDS_FIGURE = FIGURE.with_name("fqconv-noise-kinds.svg")
+KINDS = {"weights": "weight_noise", "activations": "act_noise", "sums": "mac_noise"}
+Y_TITLE = "top-1 %, lenet5 W4A4 on fashion-mnist"
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAINED = (0.0, 0.5)
 SEEDS = 3
@@ -28,15 +32,17 @@ BATCH = 500
 def measure_noise(runs: Path) -> None:
     """Train lenet5 on Fashion-MNIST at four bits twice, and write rows and figure.
 
-    A level is the standard deviation of the noise on weights, activations and sums alike, in steps of the quantizer.
+    A level is the standard deviation of the noise in steps of the quantizer, on weights, activations and sums alike; of
+    the network that was trained without noise also on each of them alone.
     """
     rows: list[Row] = []
     for trained in TRAINED:
         model, _, data = load_run(train(_config(trained), runs / f"fqconv-noise-{trained:g}", resume=True))
-        for level in LEVELS:
-            found = [_top1(model, data, level, seed) for seed in range(SEEDS)]
+        for kind, level in product(("", *KINDS) if not trained else ("",), LEVELS):
+            found = [_top1(model, data, levels_of(kind, level), seed) for seed in range(SEEDS)]
             row: Row = {"data": data.name, "model": "lenet5", "method": "fqconv", "weight_bits": 4, "act_bits": 4}
             row |= {"epochs": 2 * EPOCHS, "trained_noise": trained, "noise": level, "seeds": SEEDS}
+            row |= {"kind": kind} if kind else {}
             rows.append(row | {"top1": round(mean(found), 5), "deviation": round(pstdev(found), 5)})
     NOISE.replace(rows)
     draw()
@@ -46,14 +52,30 @@ def measure_noise(runs: Path) -> None:
 def draw() -> None:
     """The figure of the rows that are there."""
     rows = NOISE.rows()
+    of_all = [row for row in rows if "kind" not in row]
     series = {
         f"trained with noise of {trained:g}" if trained else "trained without noise": [
-            (row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in rows if row["trained_noise"] == trained
+            (row["noise"], 100 * row["top1"], 100 * row["deviation"])
+            for row in of_all
+            if row["trained_noise"] == trained
         ]
         for trained in TRAINED
     }
     title = "noise on weights, activations and sums, in steps"
-    write_text(FIGURE, lines_svg(series, title, "top-1 %, lenet5 W4A4 on fashion-mnist"))
+    write_text(FIGURE, lines_svg(series, title, Y_TITLE))
+    kinds = {
+        f"on {kind} alone": [
+            (row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in rows if row.get("kind") == kind
+        ]
+        for kind in KINDS
+    }
+    if all(kinds.values()):
+        write_text(KINDS_FIGURE, lines_svg(kinds, "noise in steps, none in training", Y_TITLE))
+
+
+def levels_of(kind: str, level: float) -> FqconvConfig:
+    """Noise of ``level`` of one kind, or of all."""
+    return FqconvConfig.model_validate({name: level if kind in ("", shown) else 0.0 for shown, name in KINDS.items()})
 
 
 def _config(noise: float) -> RunConfig:
@@ -71,10 +93,10 @@ def _config(noise: float) -> RunConfig:
 
 
 @torch.no_grad()
-def _top1(model: torch.nn.Module, data: Dataset, level: float, seed: int) -> float:
-    """Accuracy on the test images with noise of ``level`` everywhere."""
+def _top1(model: torch.nn.Module, data: Dataset, levels: FqconvConfig, seed: int) -> float:
+    """Accuracy on the test images with noise of ``levels``."""
     images, correct = torch.from_numpy(data.test_x), 0
-    with noisy(model, FqconvConfig(weight_noise=level, act_noise=level, mac_noise=level), seed):
+    with noisy(model, levels, seed):
         for start in range(0, len(images), BATCH):
             logits = model(images[start : start + BATCH].float() / data.pixel_levels)
             correct += int((logits.argmax(1).numpy() == data.test_y[start : start + BATCH]).sum())

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import HERE, names
+from benchmarks.claims import config_of, pruned, quantized
 from benchmarks.markdown import filled, named, table
 from benchmarks.recorder import FOLDER, Results, Row, today
 from benchmarks.schemas import FILES
 from benchmarks.schemas.tool import DeployRow
 from benchmarks.tables import TABLES, generated, texts
+from toolchain.config.run import find_config, load_config
 
 
 def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
@@ -100,3 +102,16 @@ def test_only_what_stands_between_the_comments_is_written() -> None:
     assert filled(text, {"t": new}) == f"a\n<!-- table t -->\n{new}<!-- end -->\n| b |\n"
     with pytest.raises(ValueError, match=r"^no table 't'; known: u$"):
         filled(text, {"u": new})
+
+
+def test_every_claim_is_a_run_file_of_its_own_from_the_same_parent(tmp_path: Path) -> None:
+    """With one optimizer, and stages whose bits fall; gradual and direct are as long before the last stage as in it."""
+    parent = load_config(find_config("float-resnet8"))
+    claims = [*quantized(0, 10), *pruned(0, 10, [0.3])]
+    configs = [config_of(claim, parent, tmp_path) for claim in claims]
+    assert len({config.name for config in configs}) == len(configs)
+    assert {(config.train.optimizer, config.model.name, config.data.augment) for config in configs} == {
+        ("sgd", "resnet8", "alternating")
+    }
+    lengths = {claim.method: (claim.epochs, claim.stages[-1]["epochs"]) for claim in claims if "qil," in claim.method}
+    assert lengths["qil, gradual"] == lengths["qil, direct"] == (16, 10)

@@ -95,6 +95,8 @@ class DstRow(PruningCase):
     part: Literal["dst"]
     kept_params: int
     kept_share: float
+    kept_share_last: NotRequired[float]
+    kept_share_least: NotRequired[float]
     kept_macs: int
     float_top1: None
     top1: float
@@ -176,6 +178,28 @@ class QuantizationRow(Measured, MaybeCosts):
     device: str
 
 
+class ClaimRow(Measured, MaybeCosts):
+    """A method from a trained float network, or in integers; ``stages`` is JSON, shares are of the parent's."""
+
+    part: Literal["quantize", "prune", "integers"]
+    method: str
+    bits: str
+    budget: str
+    seed: int
+    data: str
+    model: str
+    epochs: int
+    parent: NotRequired[str]
+    refused: NotRequired[str]
+    float_top1: NotRequired[float]
+    top1: NotRequired[float]
+    stages: NotRequired[str]
+    macs: NotRequired[float]
+    params: NotRequired[float]
+    weight_sparsity: NotRequired[float]
+    seconds: NotRequired[float]
+
+
 class NoiseRow(Measured):
     """Accuracy under noise, in steps of the quantizers: mean and deviation over its seeds."""
 
@@ -187,6 +211,7 @@ class NoiseRow(Measured):
     epochs: int
     trained_noise: float
     noise: float
+    kind: NotRequired[str]
     seeds: int
     top1: float
     deviation: float
@@ -219,5 +244,6 @@ QUANTIZATION = Results(
     (QuantizationRow,),
     ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs", "seed"),
 )
-NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise"))
+CLAIMS = Results("claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "model", "epochs"))
+NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise", "kind"))
 STEP_TIMES = Results("quantization_steps", (StepTimeRow,), ("model", "data", "method", "precision"))

@@ -1,0 +1,232 @@
+"""The papers' claims from one trained float network: quantized, pruned, trained in integers, under noise.
+
+    python -m benchmarks claims quantize --parent runs/float-resnet8 --seed-list 0 1 2 [--only w2a2]
+    python -m benchmarks claims prune --parent runs/float-resnet8 --seed-list 0 1 2 [--shares 0.3 0.1]
+    python -m benchmarks claims integers --seed-list 0 1 2
+    python -m benchmarks claims merge FILE...
+
+Rows go to ``--out`` (results/claims.json). A row that is there is not made again and a run that was killed goes on, so
+a stopped benchmark goes on where it was. Two processes, each with seeds, ``--runs`` and ``--out`` of its own, use two
+cores best; ``merge`` adds the rows of their files. Every run has one thread, the same optimizer and no choice by the
+test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import print_rows
+from benchmarks.quantization import QONNX_IMAGES, board_costs
+from benchmarks.recorder import Row
+from benchmarks.schemas import CLAIMS
+from toolchain.config.run import FLOAT_BITS, RunConfig, find_config, load_config, parse_config
+from toolchain.errors import UserError
+from toolchain.flow.training import train
+
+BITS = (2, 3, 4)
+SHARES = (0.3, 0.1, 0.5)
+HOLISTIC = {0.5: 0.3, 0.3: 0.2, 0.1: 0.1}  # of the weights, beside a share of the MACs: another allocation
+EXPLORER_SECONDS = 30.0
+QUANTIZING, PRUNING = 0.02, 0.05  # rates
+ROUNDINGS = ("pseudo-stochastic", "stochastic", "nearest")
+INTEGER_EPOCHS = 5
+COLUMNS = ("part", "model", "method", "bits", "budget", "seed", "epochs", "float_top1", "top1", "macs", "params", "fps")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run. ``method`` names what is compared, ``stages`` are those of its run file."""
+
+    part: str
+    method: str
+    bits: str
+    seed: int
+    stages: list[dict[str, Any]]
+    quant: dict[str, Any] = field(default_factory=dict)
+    budget: str = ""
+    taught: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its run folder."""
+        parts = (self.part, self.method, self.bits.lower(), self.budget, f"e{self.epochs}", f"s{self.seed}")
+        return "-".join(part.replace(" ", "").replace(",", "-") for part in parts if part)
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages."""
+        return sum(stage["epochs"] for stage in self.stages)
+
+
+def quantized(seed: int, epochs: int) -> Iterator[Claim]:
+    """Three methods at three widths, then what each abstract claims besides."""
+
+    def claim(method: str, weights: int, acts: int, label: str = "", *before: dict[str, Any], **quant: Any) -> Claim:
+        last = {"name": "last", "epochs": epochs}
+        bits = {"method": method, "weight_bits": weights, "act_bits": acts}
+        return Claim("quantize", label or method, f"W{weights}A{acts}", seed, [*before, last], {**bits, **quant})
+
+    def wide(bits: int) -> dict[str, Any]:
+        return {"name": f"w{bits}", "epochs": max(1, epochs // 5), "weight_bits": bits, "act_bits": bits}
+
+    more = {"name": "float", "epochs": 3 * max(1, epochs // 5), "quantized": False}
+    for bits in BITS:
+        for method in ("lsq", "qil", "fqconv"):
+            yield claim(method, bits, bits)
+    for method in ("symog", "sgm", "lsq", "brevitas"):
+        yield claim(method, 2, FLOAT_BITS)
+    yield claim("fqconv", 2, 4, "fqconv, ternary weights")
+    for offset in ("kept", "faded"):
+        bare = {"name": "bare", "epochs": epochs, "remove_batch_norm": True}
+        of = claim(
+            "fqconv", 2, 4, f"fqconv, ternary weights, no batch norms, offset {offset}", fqconv={"offset": offset}
+        )
+        yield replace(of, stages=[*of.stages, bare])
+    for method in ("qil", "fqconv"):  # the last stage of both is as long, and so is what is before it
+        yield claim(method, 2, 2, f"{method}, gradual", *(wide(bits) for bits in (5, 4, 3)))
+        yield claim(method, 2, 2, f"{method}, direct", more)
+    yield replace(claim("fqconv", 2, 2, "fqconv, taught by the parent"), taught=True)
+    yield claim("lsq", 2, 2, "lsq, wide ends", first_weight_bits=8, last_weight_bits=8, residual_bits=8)
+    yield claim("qil", 3, 3, "qil, lower ends start at 0", qil={"start": 0.0})
+
+
+def pruned(seed: int, epochs: int, shares: list[float]) -> Iterator[Claim]:
+    """Every method at the same shares of the MACs, the same optimizer and tuning, then 4 bits."""
+    for share in shares:
+        tables: dict[str, dict[str, Any]] = {
+            "magnitude": {"magnitude": {"macs": share}},
+            "transport": {"transport": {"macs": share}},
+            "hfp": {"hfp": {"macs": share}},
+            "hfp, both budgets": {"hfp": {"macs": share, "params": HOLISTIC.get(share, share)}},
+            "qcqp": {"qcqp": {"macs": share}},
+            "qcqp, greedy": {"qcqp": {"macs": share, "solver": "greedy"}},
+            "transport, one plan": {"transport": {"macs": share, "scope": "network"}},
+            "slimming": {"slimming": {"macs": share}},
+            "magnitude, layer by layer": {"magnitude": {"macs": share, "scope": "layer"}},
+            "nrmf": {"nrmf": {"macs": share, "energy": 1.0}},
+        }
+        for method, table in tables.items():
+            yield _pruned(seed, epochs, method, f"{100 * share:g} % MACs", table)
+    others: dict[str, dict[str, Any]] = {
+        "nrmf, energy 0.95": {"nrmf": {"energy": 0.95}},
+        "nrmf, energy 0.95, no norm": {"nrmf": {"energy": 0.95, "strength": 0.0}},
+        "nrmf, VBMF": {"nrmf": {"ranks": "vbmf"}},
+        "nrmf, VBMF, no norm": {"nrmf": {"ranks": "vbmf", "strength": 0.0}},
+        "dst": {"dst": {"alpha": 5e-4}},
+        "transport, 20 % of the weights": {"transport": {"params": 0.2, "granularity": "weight"}},
+        "none": {},
+    }
+    for method, table in others.items():
+        yield _pruned(seed, epochs, method, "", table)
+
+
+def _pruned(seed: int, epochs: int, method: str, budget: str, table: dict[str, Any]) -> Claim:
+    stages = [
+        {"name": "prune", "epochs": epochs, "quantized": False, "lr": PRUNING} | table,
+        {"name": "tune", "epochs": epochs, "quantized": False, "lr": PRUNING},
+        {"name": "last", "epochs": epochs},
+    ]
+    return Claim("prune", method, "W4A4", seed, stages, {"weight_bits": 4, "act_bits": 4}, budget)
+
+
+def config_of(claim: Claim, parent: RunConfig, folder: Path) -> RunConfig:
+    """The run file of a claim: the parent's data and network, its weights, and one optimizer for all."""
+    training = {
+        "optimizer": "sgd", "nesterov": True, "lr": QUANTIZING, "batch_size": 128, "weight_decay": 1e-4,
+        "label_smoothing": parent.train.label_smoothing, "precision": parent.train.precision, "threads": 1,
+        "evaluate_every": 1000, "seed": claim.seed, "start_from": str(folder),
+    }  # fmt: skip
+    if claim.taught:
+        training["teacher"] = str(folder)
+    table = {
+        "name": claim.name, "data": parent.data.model_dump(exclude_none=True), "quant": claim.quant,
+        "model": parent.model.model_dump(), "train": training, "stage": claim.stages,
+    }  # fmt: skip
+    return parse_config(table, where=claim.name)
+
+
+def row_of(claim: Claim, options: argparse.Namespace) -> Row:
+    """Train a claim, resuming where it was killed; the first seed is planned for the board."""
+    folder = options.parent.resolve()
+    parent = load_config(folder / "run.toml")
+    key: Row = {name: asdict(claim)[name] for name in ("part", "method", "bits", "budget", "seed")}
+    key |= {"data": parent.data.name, "model": parent.model.label, "epochs": claim.epochs}
+    key["parent"] = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()[:12]
+    config, runs = config_of(claim, parent, folder), options.runs
+    try:
+        out = train(config, runs / claim.name, resume=True, qonnx_images=QONNX_IMAGES)
+    except UserError as error:
+        return key | {"refused": str(error)}
+    found, before = (json.loads((of / "metrics.json").read_text(encoding="utf-8")) for of in (out, folder))
+    stages = [
+        {"name": s["name"], "trained": s["trained_top1"], "top1": s["top1"], **s["observed"]} for s in found["stages"]
+    ]
+    row = key | {
+        "float_top1": before["top1"], "top1": found["top1"], "stages": json.dumps(stages),
+        "macs": round(found["macs"] / before["macs"], 5), "params": round(found["params"] / before["params"], 5),
+        "weight_sparsity": round(found["weight_sparsity"], 5), "seconds": found["seconds"],
+    }  # fmt: skip
+    if claim.seed == 0 and found["act_bits"] != FLOAT_BITS:
+        row |= board_costs(out, runs / f"{claim.name}-build", EXPLORER_SECONDS)
+    return row
+
+
+def integer_row(rounding: str, seed: int, runs: Path) -> Row:
+    """MNIST in integers with one rounding of the gradients."""
+    settings = [f"train.epochs={INTEGER_EPOCHS}", f"train.seed={seed}", "niti.milestones=[2, 3, 4]"]
+    config = load_config(find_config("niti-mnist"), [*settings, f"niti.gradient_rounding={rounding}"])
+    found = json.loads((train(config, runs / f"{rounding}-s{seed}", resume=True) / "metrics.json").read_text())
+    return {
+        "part": "integers", "method": f"niti, {rounding}", "bits": "W8A8", "budget": "", "seed": seed, "data": "mnist",
+        "model": config.model.name, "epochs": INTEGER_EPOCHS, "top1": found["top1"], "seconds": found["seconds"],
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run what is missing of a part, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name in ("quantize", "prune", "integers"):
+        part = parts.add_parser(name)
+        part.add_argument("--seed-list", type=int, nargs="+", default=[0, 1, 2])
+        part.add_argument("--out", type=Path, default=CLAIMS.path, help="the file of the rows")
+        part.add_argument("--runs", type=Path, default=Path("runs/claims"))
+        part.add_argument("--only", default="", help="names of runs that contain this")
+        if name != "integers":
+            part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
+            part.add_argument("--epochs", type=int, default=10, help="of a stage")
+    parts.choices["prune"].add_argument("--shares", type=float, nargs="+", default=list(SHARES))
+    parts.add_parser("merge").add_argument("files", type=Path, nargs="+")
+    options = parser.parse_args()
+    if options.part == "merge":
+        for file in options.files:
+            CLAIMS.record(*replace(CLAIMS, name=file.stem, folder=file.parent).rows())
+        return
+    results = replace(CLAIMS, name=options.out.stem, folder=options.out.parent)
+    done = {(row["part"], row["method"], row["bits"], row["budget"], row["seed"], row["epochs"], row["model"])
+            for row in results.rows()}  # fmt: skip
+    for seed in options.seed_list:
+        if options.part == "integers":
+            for rounding in ROUNDINGS:
+                if ("integers", f"niti, {rounding}", "W8A8", "", seed, INTEGER_EPOCHS, "lenet5-caffe") not in done:
+                    results.record(integer_row(rounding, seed, options.runs))
+            continue
+        model = load_config(options.parent / "run.toml").model.label
+        makes = {"quantize": lambda s: quantized(s, options.epochs),
+                 "prune": lambda s: pruned(s, options.epochs, options.shares)}  # fmt: skip
+        for claim in makes[options.part](seed):
+            key = (claim.part, claim.method, claim.bits, claim.budget, seed, claim.epochs, model)
+            if options.only in claim.name and key not in done:
+                results.record(row_of(claim, options))
+                print(claim.name, results.rows()[-1].get("top1", "refused"), flush=True)
+    print_rows("claims", results.rows(), {key: key for key in COLUMNS})
+
+
+if __name__ == "__main__":
+    main()
