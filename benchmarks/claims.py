@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ HOLISTIC = {0.5: 0.3, 0.3: 0.2, 0.1: 0.1}  # of the weights, beside a share of t
 EXPLORER_SECONDS = 30.0
 QUANTIZING, PRUNING = 0.02, 0.05  # rates
 ROUNDINGS = ("pseudo-stochastic", "stochastic", "nearest")
-INTEGER_EPOCHS = 5
+INTEGERS: dict[str, list[str]] = {"digits-niti": [], "niti-mnist": ["train.epochs=5", "niti.milestones=[2, 3, 4]"]}
 COLUMNS = ("part", "model", "method", "bits", "budget", "seed", "epochs", "float_top1", "top1", "macs", "params", "fps")
 
 
@@ -177,14 +178,21 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
     return row
 
 
-def integer_row(rounding: str, seed: int, runs: Path) -> Row:
-    """MNIST in integers with one rounding of the gradients."""
-    settings = [f"train.epochs={INTEGER_EPOCHS}", f"train.seed={seed}", "niti.milestones=[2, 3, 4]"]
-    config = load_config(find_config("niti-mnist"), [*settings, f"niti.gradient_rounding={rounding}"])
-    found = json.loads((train(config, runs / f"{rounding}-s{seed}", resume=True) / "metrics.json").read_text())
+def integer_row(recipe: str, rounding: str, seed: int, runs: Path) -> Row:
+    """A recipe's network in integers with one rounding of the gradients."""
+    settings = [*INTEGERS[recipe], f"train.seed={seed}", f"niti.gradient_rounding={rounding}"]
+    config = load_config(find_config(recipe), settings)
+    out = train(config, runs / f"{recipe}-{rounding}-s{seed}", resume=True)
+    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return integer_key(recipe, rounding, seed) | {"top1": found["top1"], "seconds": found["seconds"]}
+
+
+def integer_key(recipe: str, rounding: str, seed: int) -> Row:
+    """What tells its row apart."""
+    config = load_config(find_config(recipe), INTEGERS[recipe])
     return {
-        "part": "integers", "method": f"niti, {rounding}", "bits": "W8A8", "budget": "", "seed": seed, "data": "mnist",
-        "model": config.model.name, "epochs": INTEGER_EPOCHS, "top1": found["top1"], "seconds": found["seconds"],
+        "part": "integers", "method": f"niti, {rounding}", "bits": "W8A8", "budget": "", "seed": seed,
+        "data": config.data.name, "model": config.model.name, "epochs": config.train.epochs,
     }  # fmt: skip
 
 
@@ -209,20 +217,18 @@ def main() -> None:
             CLAIMS.record(*replace(CLAIMS, name=file.stem, folder=file.parent).rows())
         return
     results = replace(CLAIMS, name=options.out.stem, folder=options.out.parent)
-    done = {(row["part"], row["method"], row["bits"], row["budget"], row["seed"], row["epochs"], row["model"])
-            for row in results.rows()}  # fmt: skip
     for seed in options.seed_list:
         if options.part == "integers":
-            for rounding in ROUNDINGS:
-                if ("integers", f"niti, {rounding}", "W8A8", "", seed, INTEGER_EPOCHS, "lenet5-caffe") not in done:
-                    results.record(integer_row(rounding, seed, options.runs))
+            for recipe, rounding in product(INTEGERS, ROUNDINGS):
+                if options.only in recipe and not results.has(integer_key(recipe, rounding, seed)):
+                    results.record(integer_row(recipe, rounding, seed, options.runs))
             continue
-        model = load_config(options.parent / "run.toml").model.label
+        parent = load_config(options.parent / "run.toml")
         makes = {"quantize": lambda s: quantized(s, options.epochs),
                  "prune": lambda s: pruned(s, options.epochs, options.shares)}  # fmt: skip
         for claim in makes[options.part](seed):
-            key = (claim.part, claim.method, claim.bits, claim.budget, seed, claim.epochs, model)
-            if options.only in claim.name and key not in done:
+            key = {"data": parent.data.name, "model": parent.model.label, "epochs": claim.epochs, **asdict(claim)}
+            if options.only in claim.name and not results.has(key):
                 results.record(row_of(claim, options))
                 print(claim.name, results.rows()[-1].get("top1", "refused"), flush=True)
     print_rows("claims", results.rows(), {key: key for key in COLUMNS})

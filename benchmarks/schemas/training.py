@@ -244,6 +244,6 @@ QUANTIZATION = Results(
     (QuantizationRow,),
     ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs", "seed"),
 )
-CLAIMS = Results("claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "model", "epochs"))
+CLAIMS = Results("claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "data", "model", "epochs"))
 NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise", "kind"))
 STEP_TIMES = Results("quantization_steps", (StepTimeRow,), ("model", "data", "method", "precision"))
