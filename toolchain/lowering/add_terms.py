@@ -193,9 +193,9 @@ class _ShiftSearch:
         """Which of ``channels`` have a constant with these ``factors``, and the constants."""
         same_side = (factors * self.steps.signs[channels] >= 0).all(axis=1)
         # What fails on some steps fails on all.
-        least, most = _constants(self.coarse.some(channels), self.codes[::COARSE], factors, shift)
+        least, most = constants_between(self.coarse.some(channels), self.codes[::COARSE], factors, shift)
         good = np.flatnonzero(same_side & (least <= most))
-        least, most = _constants(self.steps.some(channels[good]), self.codes, factors[good], shift)
+        least, most = constants_between(self.steps.some(channels[good]), self.codes, factors[good], shift)
         middle = np.where(least == -FREE, most, np.where(most == FREE, least, (least + most) >> 1))
         middle = np.where((least == -FREE) & (most == FREE), 0, middle)
         works, constants = np.zeros(len(channels), dtype=bool), np.zeros(len(channels), dtype=np.int64)
@@ -261,7 +261,7 @@ class _ShiftSearch:
         return None
 
 
-def _constants(steps: PairSteps, codes: Array, factors: Array, shift: int) -> tuple[Array, Array]:
+def constants_between(steps: PairSteps, codes: Array, factors: Array, shift: int) -> tuple[Array, Array]:
     """Least and greatest constant with which the ``factors`` of every channel give every code."""
     bound = (codes << shift) - ((1 << shift) >> 1) + (codes & 1 if shift else 0)
     least, greatest = steps.sums(factors)

@@ -25,6 +25,7 @@ from toolchain.lowering import lower_maps, lower_product, lower_spatial, lower_t
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.curves import curved, lower_curved, unquantized
 from toolchain.lowering.definition import make_requantizer
+from toolchain.lowering.ramps import ramp_sum, unquantized_ramp
 from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
 from toolchain.lowering.state import (
@@ -109,6 +110,8 @@ def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -
     """Lower ``node``, whose inputs are, unless the host applies it."""
     if not _by_host(graph, encoding, node, state):
         try:
+            if ramp_sum(node, state):
+                return
             if curved(node, state):
                 lower_curved(node, state)
             else:
@@ -142,6 +145,8 @@ def _end(graph: Graph, output: str, state: Lowering) -> Scaled:
     node = graph.producers()[output]
     if output in state.curves:
         raise unquantized(state.curves[output])
+    if output in state.ramps:
+        raise unquantized_ramp(state.ramps[output])
     return single(state, node, placed(state, node, state.reals[output]))
 
 

@@ -40,13 +40,23 @@ class Curved:
         return term
 
 
+@dataclass(frozen=True)
+class RampSum:
+    """A real value that ``node`` adds up: a line that is cut at 0, and another one; clamped at ``floor`` behind it."""
+
+    ramp: Scaled
+    line: Scaled
+    node: Node
+    floor: tuple[Fraction | None, ...] = (None,)
+
+
 @dataclass
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
     A DSP slice costs ``lut_per_dsp`` LUTs where two ways to compute a node are compared. ``names`` are those of the
     MODEL graph and of what was added, ``joined`` holds what each Concat joins. Functions of one
-    integer are in ``curves``.
+    integer are in ``curves``, sums with a ReLU that is not quantized in ``ramps``.
     """
 
     lut_per_dsp: int
@@ -56,6 +66,7 @@ class Lowering:
     defined: set[str] = field(default_factory=set)
     joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
     curves: dict[str, Curved] = field(default_factory=dict)
+    ramps: dict[str, RampSum] = field(default_factory=dict)
 
     def emit(
         self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any
