@@ -251,6 +251,16 @@ def unet(*, size: int = 8, channels: int = 4, bits: int = 4, seed: int = 0) -> G
     return b.graph(b.matvec(x, 3), "unet")
 
 
+def gated_net(*, size: int = 6, channels: int = 6, bits: int = 4, seed: int = 0) -> Graph:
+    """Squeeze and excite: a map times a table of its average, a channel a table; then two maps multiplied."""
+    b = Builder((size, size, 2), 8, seed=seed)
+    x = b.threshold(b.conv(b.input, channels), bits)
+    gate = b.mulshift(b.matvec(b.mulshift(b.global_sum(x), bits), channels, bits), bits, signed=True)
+    x = b.mulshift(b.multiply(x, b.lookup(gate, bits)), bits)
+    x = b.mulshift(b.multiply(x, b.threshold(b.conv(x, channels), bits)), bits)
+    return b.graph(b.matvec(x, 5), "gated_net")
+
+
 def random_input(graph: Graph, images: int = 2, seed: int = 0) -> np.ndarray:
     """Random codes (images, H, W, C) over the whole range of the graph's input."""
     kind = graph.input.qint

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from tests.graphs import Builder, conv_net, grouped_net, mlp, random_input, residual_net, unet
+from tests.graphs import Builder, conv_net, gated_net, grouped_net, mlp, random_input, residual_net, unet
 from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
 from toolchain.dse.expand import chains, expand
@@ -36,6 +36,7 @@ GRAPHS = [
     residual_net(size=7, blocks=3),
     unet(),
     grouped_net(),
+    gated_net(),
 ]
 
 
@@ -97,6 +98,14 @@ def test_frames_leave_at_the_pace_of_the_slowest_unit(graph: Graph, seed: int) -
 def test_residual_branches_do_not_deadlock(blocks: int, latency: int) -> None:
     """With pipelines that keep their words while they stall."""
     graph = residual_net(blocks=blocks)
+    for seed in range(2):
+        assert len(frame_ends(to_hardware(graph, random_plan(graph, seed)), 3, latency=latency)) == 3
+
+
+@pytest.mark.parametrize("latency", [0, 6])
+def test_a_map_waits_for_the_factor_that_is_made_of_all_of_it(latency: int) -> None:
+    """In the FIFO in front of the product: whole frames, and more with pipelines that keep their words."""
+    graph = gated_net()
     for seed in range(2):
         assert len(frame_ends(to_hardware(graph, random_plan(graph, seed)), 3, latency=latency)) == 3
 
