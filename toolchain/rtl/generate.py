@@ -1,0 +1,214 @@
+"""A HARDWARE graph to SystemVerilog: pure, a mapping from path to text. The same calls, streams and tables as the C++."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from toolchain.errors import UserError
+from toolchain.hls_templates.generate import End, PlacedUnit, ends, place_units, top_name
+from toolchain.hls_templates.render import environment
+from toolchain.hls_templates.streams import Stream, streams
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array, QInt
+from toolchain.ir.verify import Level, verify
+from toolchain.rtl.network import Operand, timed
+from toolchain.rtl.stages import PORT_STAGES, STAGES, stages
+from toolchain.units.call import Call, Constant, Table
+
+PACKAGE = "toolchain.rtl"
+FRAME_BITS = 16
+"""Of the counters of a call's frames; every unit has one."""
+
+MEMORY_PORT = "@port"
+"""What stands for the words of memory among the streams."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """An instance in the top: parameters as SystemVerilog writes them, and the names of its streams."""
+
+    title: str
+    name: str
+    module: str
+    parameters: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def rtl_top(graph: Graph) -> str:
+    """Name of the top module."""
+    return f"{top_name(graph)}_top"  # no keyword of SystemVerilog ends so
+
+
+def missing_units(graph: Graph) -> dict[str, str]:
+    """The function of every unit of a HARDWARE graph that has no module, by node."""
+    found = ((placed.node.name, placed.unit.function) for placed in place_units(graph))
+    return {name: function for name, function in found if function not in STAGES}
+
+
+def demand_units(graph: Graph) -> None:
+    """Raise UserError where a unit of a HARDWARE graph has no module; all of them are listed."""
+    missing = missing_units(graph)
+    if missing:
+        listed = ", ".join(f"{name} ({function})" for name, function in missing.items())
+        raise UserError(f"no SystemVerilog for {listed}", hint="leave --rtl out; the C++ has every unit")
+
+
+def generate_rtl(graph: Graph) -> dict[str, str]:
+    """The SystemVerilog project of a HARDWARE graph as ``{path: text}``.
+
+    Raises:
+        UserError: a unit has no module, or a stream is wider than the memory port.
+        IllFormed: ``graph`` is no HARDWARE graph.
+    """
+    verify(graph, Level.HARDWARE)
+    demand_units(graph)
+    units = place_units(graph)
+    project = {**modules(), f"{rtl_top(graph)}.sv": _top(graph, units)}
+    for placed in units:
+        project |= unit_files(placed)
+    return dict(sorted(project.items()))
+
+
+@cache
+def modules() -> dict[str, str]:
+    """The static modules by their path in a project."""
+    entries = (files(PACKAGE) / "modules").iterdir()
+    return dict(sorted((f"modules/{e.name}", e.read_text(encoding="utf-8")) for e in entries if e.is_file()))
+
+
+def unit_files(placed: PlacedUnit) -> dict[str, str]:
+    """The memories of a unit and, for one of constants, its module."""
+    found = {
+        f"{_file(placed, table)}_{number:04}.mem": text
+        for table in placed.unit.tables
+        for number, text in enumerate(memory_texts(table))
+    }
+    if placed.unit.network is not None:
+        found[f"units/{placed.name}.sv"] = _network(placed)
+    return found
+
+
+def unit_module(placed: PlacedUnit) -> Module:
+    """The instance of a unit."""
+    call = placed.unit
+    module = f"fpgaflow_{call.function}" if call.network is None else _network_name(placed)
+    title = f"{type(placed.node).__name__} {placed.node.name}"
+    names = tuple(s.name for s in placed.inputs), tuple(s.name for s in placed.outputs)
+    return Module(title, placed.name, module, parameters(placed), *names)
+
+
+def parameters(placed: PlacedUnit) -> dict[str, str]:
+    """What the module of a unit is told: sizes, types, memories and their storage."""
+    call = placed.unit
+    found = {"STAGES": str(stages(call)), "FRAME_BITS": str(FRAME_BITS)}
+    if call.variadic:
+        found["STREAMS"] = str(len(placed.inputs if call.variadic == "inputs" else placed.outputs))
+    for name, number in call.declared.items():
+        value = number.value if isinstance(number, Constant) else int(number)
+        found[name.upper()] = _number(value) if isinstance(number, Constant) else str(value)
+    for name, kind in call.types.items():
+        prefix = "" if name == "type" else f"{name.removesuffix('_t').upper()}_"
+        found |= {f"{prefix}BITS": str(kind.bits), f"{prefix}SIGNED": str(int(kind.signed))}
+    for name, numbers in call.lists.items():
+        found[name.upper()] = "{" + ", ".join(f"32'd{n}" for n in reversed(numbers)) + "}"
+    for table in call.tables:
+        found[f"{table.name.upper()}_FILE"] = f'"{_file(placed, table)}"'
+        found[f"{table.name.upper()}_STYLE"] = f'"{table.storage.impl}"'
+    for buffer in call.buffers:
+        found[f"{buffer.name.upper()}_STYLE"] = f'"{buffer.storage.impl}"'
+    return found
+
+
+def memory_texts(table: Table) -> list[str]:
+    """The memories of a table, a word a line in hexadecimal: one for every index of its dimensions that are split.
+
+    The first entry of a word is lowest.
+    """
+    split = [dim - 1 for dim in table.storage.partition]
+    joined = [dim for dim in range(1, table.values.ndim) if dim not in split]
+    depth = table.values.shape[0]
+    count = 1
+    for dim in split:
+        count *= table.values.shape[dim]
+    ordered = table.values.transpose(*split, 0, *joined).reshape(count, depth, -1)
+    return [_words(memory, table.type) for memory in ordered]
+
+
+def _words(entries: Array, kind: QInt) -> str:
+    digits = -(-entries.shape[1] * kind.bits // 4)
+    mask = (1 << kind.bits) - 1
+    lines = []
+    for row in entries.tolist():
+        word = 0
+        for entry in reversed(row):
+            word = word << kind.bits | (entry & mask)
+        lines.append(f"{word:0{digits}x}\n")
+    return "".join(lines)
+
+
+def _number(value: int) -> str:
+    return f"-64'sd{-value}" if value < 0 else f"64'sd{value}"
+
+
+def _file(placed: PlacedUnit, table: Table) -> str:
+    return f"data/{placed.name}_{table.name}"
+
+
+def _top(graph: Graph, units: Sequence[PlacedUnit]) -> str:
+    reader, writer = ends(graph)
+    instances = [
+        _end(reader, "unpack", (MEMORY_PORT,), (reader.stream.name,)),
+        *(unit_module(placed) for placed in units),
+        _end(writer, "pack", (writer.stream.name,), (MEMORY_PORT,)),
+    ]
+    carried = {stream.index: stream for stream in streams(graph).values()}
+    variables = {"top": rtl_top(graph), "ends": (reader, writer), "frame_bits": FRAME_BITS, "units": instances}
+    return _render("top.sv", variables | {"streams": [carried[index] for index in sorted(carried)]})
+
+
+def _network_name(placed: PlacedUnit) -> str:
+    return f"fpgaflow_{placed.name}_network"
+
+
+def _network(placed: PlacedUnit) -> str:
+    call = placed.unit
+    assert call.network is not None
+    kind = call.types["in_t"]
+    inputs = [_signed_bits(kind)] * call.network.inputs
+    variables = {"node": placed.node.name, "module": _network_name(placed), "network": call.network}
+    variables |= {"in_type": kind, "out_type": call.types["out_t"], "timed": timed(call.network)}
+    return _render("network.sv", variables | {"widths": [*inputs, *(_signed_bits(s.type) for s in call.network.sums)]})
+
+
+def _signed_bits(kind: QInt) -> int:
+    """Bits of a signed number that holds ``kind``."""
+    return kind.bits + (not kind.signed)
+
+
+def _wires(names: Sequence[str], side: str, signal: str) -> str:
+    """The ``signal`` of several streams at the ``side`` of a FIFO, "of" it or "to" it; the first stream is lowest."""
+    port = {"of": "in", "to": "out"}[side]
+    wires = [f"{port}_{signal}" if name == MEMORY_PORT else f"{side}_{name}_{signal}" for name in reversed(names)]
+    return wires[0] if len(wires) == 1 else "{" + ", ".join(wires) + "}"
+
+
+def _operand(operand: Operand) -> str:
+    return f"n{operand.number}_{operand.waits}" if operand.waits else f"n{operand.number}"
+
+
+def _render(template: str, variables: Mapping[str, Any]) -> str:
+    env = environment(PACKAGE)
+    env.filters.update(wires=_wires, at=_operand)
+    return env.get_template(f"{template}.j2").render(variables)
+
+
+def _end(end: End, module: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Module:
+    numbers = {"STAGES": PORT_STAGES, "FRAME_BITS": FRAME_BITS, "GROUPS": end.groups}
+    numbers |= {"LANES": end.stream.lanes, "BITS": end.stream.type.bits}
+    written = {name: str(number) for name, number in numbers.items()}
+    return Module(f"the {end.role} of the accelerator", end.role, f"fpgaflow_{module}", written, inputs, outputs)

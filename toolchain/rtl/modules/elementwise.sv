@@ -1,0 +1,166 @@
+// Units that take a word a cycle and keep no map: sums of two streams, copies, words of another width.
+`default_nettype none
+
+// y = FIRST * a + SECOND * b.
+module fpgaflow_add #(
+    parameter STAGES = 3,
+    parameter FRAME_BITS = 16,
+    parameter WORDS = 1,
+    parameter LANES = 1,
+    parameter signed [63:0] FIRST = 1,
+    parameter signed [63:0] SECOND = 1,
+    parameter A_BITS = 1,
+    parameter A_SIGNED = 0,
+    parameter B_BITS = 1,
+    parameter B_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
+    input wire [1:0] in_valid,
+    output wire [1:0] in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam SA = A_SIGNED != 0, SB = B_SIGNED != 0;
+    localparam signed [OUT_BITS-1:0] M = FIRST[OUT_BITS-1:0], N = SECOND[OUT_BITS-1:0];
+    wire busy, step, ends;
+    assign in_ready = {2{busy && step}};
+    fpgaflow_counter #(.N(WORDS)) word (.clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1), .ends(ends),
+        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+
+    genvar l;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            reg [A_BITS-1:0] a;
+            reg [B_BITS-1:0] b;
+            reg signed [OUT_BITS-1:0] left, right, sum;
+            wire signed [OUT_BITS:0] wide_a = $signed({SA && a[A_BITS-1], a});
+            wire signed [OUT_BITS:0] wide_b = $signed({SB && b[B_BITS-1], b});
+            always @(posedge clk) if (step) begin
+                a <= in_data[l*A_BITS +: A_BITS];
+                b <= in_data[LANES*A_BITS + l*B_BITS +: B_BITS];
+                left <= $signed(wide_a[OUT_BITS-1:0]) * M;
+                right <= $signed(wide_b[OUT_BITS-1:0]) * N;
+                sum <= left + right;
+            end
+            assign out_data[l*OUT_BITS +: OUT_BITS] = sum;
+        end
+    endgenerate
+endmodule
+
+// The same words to every one of STREAMS outputs.
+module fpgaflow_fork #(
+    parameter STAGES = 1,
+    parameter FRAME_BITS = 16,
+    parameter STREAMS = 2,
+    parameter WORDS = 1,
+    parameter LANES = 1,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [STREAMS*LANES*IN_BITS-1:0] out_data,
+    output wire [STREAMS-1:0] out_valid,
+    input wire [STREAMS-1:0] out_ready
+);
+    reg [LANES*IN_BITS-1:0] word;
+    wire busy, step, ends, valid;
+    assign in_ready = busy && step;
+    assign out_data = {STREAMS{word}};
+    assign out_valid = {STREAMS{valid && (&out_ready)}};
+    fpgaflow_counter #(.N(WORDS)) counter (.clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ends(ends),
+        .ready(&out_ready), .busy(busy), .step(step), .valid(valid));
+    always @(posedge clk) if (step) word <= in_data;
+endmodule
+
+// The same elements in wider words; WORDS of the input a frame.
+module fpgaflow_widen #(
+    parameter STAGES = 1,
+    parameter FRAME_BITS = 16,
+    parameter WORDS = 1,
+    parameter LANES_IN = 1,
+    parameter LANES_OUT = 1,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES_IN*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [LANES_OUT*IN_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam RATIO = LANES_OUT / LANES_IN, NARROW = LANES_IN * IN_BITS, WIDE = LANES_OUT * IN_BITS;
+    reg [WIDE-1:0] held;
+    wire busy, step, full, word_ends, ends;
+    assign in_ready = busy && step;
+    assign out_data = held;
+    fpgaflow_counter #(.N(RATIO)) part (
+        .clk(clk), .reset(start), .count(busy && step), .at(), .last(full), .ends(word_ends));
+    fpgaflow_counter #(.N(WORDS / RATIO)) word (
+        .clk(clk), .reset(start), .count(word_ends), .at(), .last(ends), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(full),
+        .ends(full && ends), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    always @(posedge clk) if (busy && step) held <= {in_data, held[WIDE-1:NARROW]};
+endmodule
+
+// The same elements in narrower words; WORDS of the output a frame.
+module fpgaflow_narrow #(
+    parameter STAGES = 1,
+    parameter FRAME_BITS = 16,
+    parameter WORDS = 1,
+    parameter LANES_IN = 1,
+    parameter LANES_OUT = 1,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES_IN*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [LANES_OUT*IN_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam RATIO = LANES_IN / LANES_OUT, NARROW = LANES_OUT * IN_BITS, WIDE = LANES_IN * IN_BITS;
+    reg [WIDE-1:0] held;
+    wire busy, step, part_last, part_ends, ends;
+    wire [(RATIO > 1 ? $clog2(RATIO) : 1)-1:0] at;
+    wire reads = at == 0;
+    assign in_ready = busy && step && reads;
+    assign out_data = held[NARROW-1:0];
+    fpgaflow_counter #(.N(RATIO)) part (
+        .clk(clk), .reset(start), .count(busy && step), .at(at), .last(part_last), .ends(part_ends));
+    fpgaflow_counter #(.N(WORDS / RATIO)) word (
+        .clk(clk), .reset(start), .count(part_ends), .at(), .last(ends), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(1'b1),
+        .ends(part_last && ends), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    always @(posedge clk) if (busy && step) held <= reads ? in_data : held >> NARROW;
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,212 @@
+// Quantization: thresholds that are counted, or multiply, add and shift.
+`default_nettype none
+
+// y = start + step * #{t : x >= threshold[t]}; all thresholds of a word are compared in one cycle.
+module fpgaflow_threshold #(
+    parameter STAGES = 3,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter STEPS = 1,
+    parameter THRESHOLD_BLOCKS = 1,
+    parameter THRESHOLD_LANES = 1,
+    parameter START_BLOCKS = 1,
+    parameter START_LANES = 1,
+    parameter STEP_BLOCKS = 1,
+    parameter STEP_LANES = 1,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter COUNT_BITS = 1,
+    parameter COUNT_SIGNED = 0,
+    parameter SPAN_BITS = 1,
+    parameter SPAN_SIGNED = 0,
+    parameter THRESHOLD_BITS = 1,
+    parameter THRESHOLD_SIGNED = 0,
+    parameter THRESHOLD_FILE = "",
+    parameter THRESHOLD_STYLE = "",
+    parameter START_BITS = 1,
+    parameter START_SIGNED = 0,
+    parameter START_FILE = "",
+    parameter START_STYLE = "",
+    parameter STEP_BITS = 1,
+    parameter STEP_SIGNED = 0,
+    parameter STEP_FILE = "",
+    parameter STEP_STYLE = ""
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
+    localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
+    localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
+    wire busy, step, block_last, block_ends, last;
+    wire [BITS-1:0] block, block_later;
+    reg [LANES*IN_BITS-1:0] word;
+    assign in_ready = busy && step;
+    always @(posedge clk) if (step) word <= in_data;
+    fpgaflow_counter #(.N(BLOCKS)) blocks (
+        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+    fpgaflow_counter #(.N(POSITIONS)) position (
+        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    // starts and sizes are read for the last step
+    fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES - 2)) later (.clk(clk), .step(step), .x(block), .y(block_later));
+
+    genvar l, t;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            localparam [31:0] NT = THRESHOLD_LANES == 1 ? 0 : l, NB = START_LANES == 1 ? 0 : l;
+            localparam [31:0] NS = STEP_LANES == 1 ? 0 : l;
+            wire [STEPS*THRESHOLD_BITS-1:0] thresholds;
+            wire [START_BITS-1:0] first;
+            wire [STEP_BITS-1:0] size;
+            fpgaflow_bank #(.DEPTH(THRESHOLD_BLOCKS), .WIDTH(STEPS*THRESHOLD_BITS), .FILE(THRESHOLD_FILE), .NUMBER(NT),
+                            .STYLE(THRESHOLD_STYLE)) threshold_bank (
+                .clk(clk), .step(step), .at(block), .word(thresholds));
+            fpgaflow_bank #(.DEPTH(START_BLOCKS), .WIDTH(START_BITS), .FILE(START_FILE), .NUMBER(NB),
+                            .STYLE(START_STYLE)) start_bank (
+                .clk(clk), .step(step), .at(block_later), .word(first));
+            fpgaflow_bank #(.DEPTH(STEP_BLOCKS), .WIDTH(STEP_BITS), .FILE(STEP_FILE), .NUMBER(NS),
+                            .STYLE(STEP_STYLE)) step_bank (
+                .clk(clk), .step(step), .at(block_later), .word(size));
+            wire [IN_BITS-1:0] x = word[l*IN_BITS +: IN_BITS];
+            wire signed [WIDE-1:0] value = $signed({S && x[IN_BITS-1], x});
+            reg [STEPS-1:0] reached;
+            for (t = 0; t < STEPS; t = t + 1) begin : compare
+                wire [THRESHOLD_BITS-1:0] y = thresholds[t*THRESHOLD_BITS +: THRESHOLD_BITS];
+                wire signed [WIDE-1:0] bound = $signed({ST && y[THRESHOLD_BITS-1], y});
+                always @(posedge clk) if (step) reached[t] <= value >= bound;
+            end
+            wire [COUNT_BITS-1:0] count;
+            fpgaflow_ones #(.COUNT(STEPS), .OUT_BITS(COUNT_BITS)) ones (
+                .clk(clk), .step(step), .x(reached), .y(count));
+            wire signed [OUT_BITS:0] base = $signed({START_SIGNED != 0 && first[START_BITS-1], first});
+            wire signed [OUT_BITS:0] each = $signed({STEP_SIGNED != 0 && size[STEP_BITS-1], size});
+            wire signed [OUT_BITS:0] many = $signed({1'b0, count});
+            reg [OUT_BITS-1:0] code;
+            wire signed [OUT_BITS:0] sum = base + each * many;
+            always @(posedge clk) if (step) code <= sum[OUT_BITS-1:0];
+            assign out_data[l*OUT_BITS +: OUT_BITS] = code;
+        end
+    endgenerate
+endmodule
+
+// y = clip(base + round((x * mul + add) / 2**SHIFT)), rounding half to even, the bases even.
+module fpgaflow_mul_shift #(
+    parameter STAGES = 5,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter DSP = 0,
+    parameter SHIFT = 0,
+    parameter MUL_BLOCKS = 1,
+    parameter MUL_LANES = 1,
+    parameter ADD_BLOCKS = 1,
+    parameter ADD_LANES = 1,
+    parameter BASE_BLOCKS = 1,
+    parameter BASE_LANES = 1,
+    parameter signed [63:0] LOW = 0,
+    parameter signed [63:0] HIGH = 0,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter PRODUCT_BITS = 1,
+    parameter PRODUCT_SIGNED = 0,
+    parameter SUM_BITS = 1,
+    parameter SUM_SIGNED = 0,
+    parameter MUL_BITS = 1,
+    parameter MUL_SIGNED = 0,
+    parameter MUL_FILE = "",
+    parameter MUL_STYLE = "",
+    parameter ADD_BITS = 1,
+    parameter ADD_SIGNED = 0,
+    parameter ADD_FILE = "",
+    parameter ADD_STYLE = "",
+    parameter BASE_BITS = 1,
+    parameter BASE_SIGNED = 0,
+    parameter BASE_FILE = "",
+    parameter BASE_STYLE = ""
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
+    localparam WIDE = SUM_BITS + (SUM_SIGNED != 0 ? 0 : 1);  // a signed number that holds every sum
+    localparam QUOTIENT = WIDE - SHIFT > OUT_BITS ? WIDE - SHIFT : OUT_BITS + 1;
+    localparam signed [QUOTIENT-1:0] LEAST = LOW[QUOTIENT-1:0], MOST = HIGH[QUOTIENT-1:0];
+    localparam signed [WIDE-1:0] BELOW_HALF = SHIFT == 0 ? 0 : (64'd1 << (SHIFT > 0 ? SHIFT - 1 : 0)) - 64'd1;
+    wire busy, step, block_last, block_ends, last;
+    wire [BITS-1:0] block, block_later;
+    reg [LANES*IN_BITS-1:0] word;
+    assign in_ready = busy && step;
+    always @(posedge clk) if (step) word <= in_data;
+    fpgaflow_counter #(.N(BLOCKS)) blocks (
+        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+    fpgaflow_counter #(.N(POSITIONS)) position (
+        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    fpgaflow_delay #(.BITS(BITS), .DEPTH(1)) later (.clk(clk), .step(step), .x(block), .y(block_later));
+
+    genvar l;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            localparam [31:0] NM = MUL_LANES == 1 ? 0 : l, NA = ADD_LANES == 1 ? 0 : l;
+            localparam [31:0] NB = BASE_LANES == 1 ? 0 : l;
+            wire [MUL_BITS-1:0] mul;
+            wire [ADD_BITS-1:0] add;
+            wire [BASE_BITS-1:0] base;
+            fpgaflow_bank #(.DEPTH(MUL_BLOCKS), .WIDTH(MUL_BITS), .FILE(MUL_FILE), .NUMBER(NM), .STYLE(MUL_STYLE))
+                mul_bank (.clk(clk), .step(step), .at(block), .word(mul));
+            fpgaflow_bank #(.DEPTH(ADD_BLOCKS), .WIDTH(ADD_BITS), .FILE(ADD_FILE), .NUMBER(NA), .STYLE(ADD_STYLE))
+                add_bank (.clk(clk), .step(step), .at(block_later), .word(add));
+            fpgaflow_bank #(.DEPTH(BASE_BLOCKS), .WIDTH(BASE_BITS), .FILE(BASE_FILE), .NUMBER(NB), .STYLE(BASE_STYLE))
+                base_bank (.clk(clk), .step(step), .at(block_later), .word(base));
+
+            wire signed [PRODUCT_BITS:0] product;
+            fpgaflow_product #(.A_BITS(MUL_BITS), .A_SIGNED(MUL_SIGNED), .B_BITS(IN_BITS), .B_SIGNED(IN_SIGNED),
+                               .OUT_BITS(PRODUCT_BITS), .OUT_SIGNED(PRODUCT_SIGNED), .DSP(DSP)) multiplier (
+                .clk(clk), .step(step), .a(mul), .b(word[l*IN_BITS +: IN_BITS]), .y(product));
+
+            wire signed [WIDE-1:0] low = $signed({ADD_SIGNED != 0 && add[ADD_BITS-1], add});
+            wire signed [WIDE-1:0] high = $signed({BASE_SIGNED != 0 && base[BASE_BITS-1], base});
+            reg signed [WIDE-1:0] sum;
+            reg signed [QUOTIENT-1:0] rounded;
+            reg [OUT_BITS-1:0] code;
+            wire odd = SHIFT == 0 ? 1'b0 : sum[SHIFT];
+            wire signed [WIDE-1:0] more = sum + BELOW_HALF + $signed({1'b0, odd});
+            always @(posedge clk) if (step) begin
+                sum <= product + (low + (high <<< SHIFT));
+                rounded <= more >>> SHIFT;
+                code <= rounded < LEAST ? LEAST[OUT_BITS-1:0] : rounded > MOST ? MOST[OUT_BITS-1:0] : rounded[OUT_BITS-1:0];
+            end
+            assign out_data[l*OUT_BITS +: OUT_BITS] = code;
+        end
+    endgenerate
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,187 @@
+"""A generated SystemVerilog project on input codes: its answers, the cycles of its frames, the fill of its FIFOs."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.errors import FlowError, VerificationError
+from toolchain.files import write_files
+from toolchain.hls_templates.generate import READ, WRITE, End, ends, place_units
+from toolchain.hls_templates.streams import streams
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array, QInt
+from toolchain.rtl.generate import rtl_top
+from toolchain.rtl.stages import PORT_STAGES, stages
+from toolchain.rtl.verilate import simulation
+from toolchain.simulate.cache import in_use
+from toolchain.simulate.cycles import Network
+from toolchain.simulate.ports import in_stream_order
+from toolchain.units.limits import MEMORY_BITS
+
+PATIENCE = 4
+"""A run has stopped for good when no word moved at either end for so many frames' cycles."""
+
+DEADLOCK = 3
+"""The program's exit code then."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """How often the ends of the accelerator pause, in 256 cycles."""
+
+    reads: int = 0
+    writes: int = 0
+    seed: int = 1
+
+
+NO_PAUSES = Pauses()
+
+
+@dataclass(frozen=True)
+class RtlRun:
+    """What a run of some frames gave.
+
+    ``codes`` are (N, H, W, C), ``frame_ends`` the cycles in which the writer took the last word of each frame, ``fill``
+    by value the most words that a FIFO held, ``seconds`` those of the simulation.
+    """
+
+    codes: Array
+    frame_ends: tuple[int, ...]
+    fill: Mapping[str, int]
+    seconds: float
+
+    @property
+    def interval(self) -> int:
+        """Cycles between the ends of the last two frames."""
+        return self.frame_ends[-1] - self.frame_ends[-2] if len(self.frame_ends) > 1 else self.frame_ends[-1]
+
+
+class RtlSimulation:
+    """The verilated accelerator of a HARDWARE graph.
+
+    Raises:
+        UserError: no Verilator, or no g++.
+        FlowError: the project does not compile.
+    """
+
+    def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2) -> None:
+        self.graph, self._files = graph, files
+        self._ends = ends(graph)
+        started = time.monotonic()
+        self._program, self._jobs = _program(graph, files, jobs), jobs
+        self.build_seconds = time.monotonic() - started
+
+    def run(self, codes: Array, pauses: Pauses = NO_PAUSES) -> RtlRun:
+        """Run one call on the frames ``codes`` (N, H, W, C).
+
+        Raises:
+            VerificationError: no word moves any more; the streams that wait are named.
+        """
+        with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-") as name:
+            return self._call(Path(name), codes, pauses)[0]
+
+    def first_deviation(self, codes: Array, pauses: Pauses = NO_PAUSES) -> str | None:
+        """The first unit whose words differ from the evaluator's on ``codes``, with the cycle; None where none does."""
+        with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-") as name:
+            self._call(Path(name), codes, pauses, record=True)
+            return _deviation(self.graph, codes, Path(name))
+
+    def _call(self, folder: Path, codes: Array, pauses: Pauses, record: bool = False) -> tuple[RtlRun, str]:
+        reader, writer = self._ends
+        write_files({path: text for path, text in self._files.items() if path.endswith(".mem")}, folder)
+        words = pack(reader, in_stream_order(self.graph, self.graph.input.name, codes))
+        (folder / "in").write_bytes(words.tobytes())
+        wanted = len(codes) * writer.words
+        numbers = (len(codes), wanted, pauses.reads, pauses.writes, pauses.seed, self._patience())
+        command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
+        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", *(["+record=."] if record else [])]
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - started
+        if done.returncode not in (0, DEADLOCK):
+            raise FlowError(f"the simulation of the SystemVerilog ended with {done.returncode}: {done.stderr[-300:]}")
+        if done.returncode == DEADLOCK and not record:
+            raise VerificationError(self._deadlock(folder, wanted))
+        out = np.fromfile(folder / "out", dtype=np.uint8).reshape(-1, MEMORY_BITS // 8)
+        cycles = np.fromfile(folder / "cycles", dtype=np.uint64).astype(np.int64)
+        frames = len(out) // writer.words
+        found = unpack(writer, out[: frames * writer.words], self.graph)
+        last = tuple(int(c) - PORT_STAGES for c in cycles[writer.words - 1 :: writer.words])
+        return RtlRun(found, last, self._fill(done.stdout), seconds), done.stdout
+
+    def _patience(self) -> int:
+        return PATIENCE * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
+
+    def _deadlock(self, folder: Path, wanted: int) -> str:
+        got = (folder / "out").stat().st_size * 8 // MEMORY_BITS
+        return f"the SystemVerilog stands still: {got} of {wanted} words have left it"
+
+    def _fill(self, text: str) -> dict[str, int]:
+        most = dict(map(int, line.split()[1:]) for line in text.splitlines() if line.startswith("fill "))
+        return {name: most[stream.index] for name, stream in streams(self.graph).items()}
+
+
+def _program(graph: Graph, files: Mapping[str, str], jobs: int) -> Path:
+    with in_use():
+        return simulation(files, rtl_top(graph), jobs=jobs)
+
+
+def expected_ends(graph: Graph, frames: int) -> tuple[int, ...]:
+    """The cycles in which the cycle simulator's writer takes the last word of each frame, with the RTL's pipelines."""
+    network = Network(graph)
+    own = {placed.node.name: stages(placed.unit) for placed in place_units(graph)} | {READ: PORT_STAGES, WRITE: PORT_STAGES}
+    found = network.run(network.depths_of(graph), frames, stages=np.array([own[name] for name in network.units]))
+    network.timing(found).check()
+    return tuple(int(end) for end in found.ends)
+
+
+def pack(end: End, codes: Array) -> Array:
+    """Words (n, 16) of bytes that hold ``codes`` (N, ...) in stream order, every frame from a new word on."""
+    kind, frames = end.stream.type, len(codes)
+    bits = codes.reshape(frames, end.groups, -1, 1) >> np.arange(kind.bits) & 1
+    grouped = np.zeros((frames, end.words * end.groups_a_word, end.stream.bits), dtype=np.uint8)
+    grouped[:, : end.groups] = bits.reshape(frames, end.groups, -1)
+    words = np.zeros((frames * end.words, MEMORY_BITS), dtype=np.uint8)
+    words[:, : end.groups_a_word * end.stream.bits] = grouped.reshape(frames * end.words, -1)
+    return np.packbits(words, axis=1, bitorder="little")
+
+
+def unpack(end: End, words: Array, graph: Graph) -> Array:
+    """The codes (N, H, W, C) of ``words`` (n, 16)."""
+    used = end.groups_a_word * end.stream.bits
+    bits = np.unpackbits(words, axis=1, bitorder="little")[:, :used].reshape(-1, end.words * end.groups_a_word, end.stream.bits)
+    return _numbers(bits[:, : end.groups], end.stream.type).reshape(-1, *graph.value(graph.output).shape)
+
+
+def _numbers(bits: Array, kind: QInt) -> Array:
+    """Numbers of ``kind`` from their bits, the lowest first, along the last axis."""
+    weights = 1 << np.arange(kind.bits, dtype=np.int64)
+    if kind.signed:
+        weights[-1] = -weights[-1]
+    return bits.reshape(*bits.shape[:-1], -1, kind.bits).astype(np.int64) @ weights
+
+
+def _deviation(graph: Graph, codes: Array, folder: Path) -> str | None:
+    values = evaluate(graph, codes, taps=set(graph.values()))
+    found = streams(graph)
+    makers = graph.producers()
+    for name in dict.fromkeys(stream.values[0] for stream in found.values()):
+        stream = found[name]
+        right = in_stream_order(graph, name, values[name]).reshape(-1, stream.lanes)
+        for number, line in enumerate((folder / f"stream_{stream.index}.txt").read_text().splitlines()):
+            cycle, word = line.split()
+            bits = np.array([int(word, 16) >> i & 1 for i in range(stream.bits)], dtype=np.uint8)
+            seen = _numbers(bits, stream.type)
+            if number >= len(right) or not np.array_equal(seen, right[number]):
+                maker = makers[name].name if name in makers else READ
+                expected = right[number].tolist() if number < len(right) else "no word"
+                return f"{maker}: word {number} of '{name}' in cycle {cycle} is {seen.tolist()}, should be {expected}"
+    return None

