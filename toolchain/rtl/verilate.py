@@ -16,7 +16,7 @@ from toolchain.paths import data_path
 from toolchain.simulate.cache import cache_folder, touch
 from toolchain.simulate.compiler import compiler, digest, run_compiler
 
-CHECKS = ("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-UNUSED", "-Wno-VARHIDDEN", "-Wno-WIDTHEXPAND",
+CHECKS = ("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-CMPCONST", "-Wno-UNSIGNED", "-Wno-UNUSED", "-Wno-VARHIDDEN", "-Wno-WIDTHEXPAND",
           "-Wno-WIDTHTRUNC")  # fmt: skip
 """Of Verilator's warnings, which end the build, all but those on style and on widths that the language defines."""
 
