@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from toolchain import __version__
-from toolchain.cli.build import explore, export, generate, lower, report, simulate
+from toolchain.cli.build import explore, export, generate, lower, report, rtl, simulate
 from toolchain.cli.deploying import deploy, measure
 from toolchain.cli.inspect import boards, cache, check, lint
 from toolchain.cli.training import quantize, train
@@ -43,7 +43,7 @@ def root(
 
 
 COMMANDS = (
-    *(train, quantize, export, lower, check, explore, generate, simulate, report, lint, deploy, measure, boards),
+    *(train, quantize, export, lower, check, explore, generate, simulate, rtl, report, lint, deploy, measure, boards),
     cache,
 )
 """In the order of the help."""

@@ -27,6 +27,7 @@ from toolchain.cli.options import (
     PixelOption,
     PlanOption,
     QonnxOption,
+    RtlCountOption,
     ThreadsOption,
     TimeOption,
     check_of,
@@ -64,6 +65,7 @@ def export(
     backend: BackendOption = "fpgaflow",
     hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
     allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
+    rtl: Annotated[bool, typer.Option("--rtl", help="Also SystemVerilog, simulated: see 'fpgaflow rtl'.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
@@ -88,6 +90,7 @@ def export(
                 check,
                 given=stated_input(given, pixel_scale),
                 hls4ml=hls4ml,
+                rtl=rtl,
                 overwrite=overwrite,
                 progress=bars,
             )
@@ -227,6 +230,26 @@ def simulate(
     demand_exact(found)
     accuracy = "" if found.top1 is None else f", top-1 {found.top1:.2%}"
     console().print(f"exact on {found.images} images of {found.data}{accuracy}")
+
+
+def rtl(
+    folder: Folder,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
+    count: RtlCountOption = None,
+    threads: ThreadsOption = 2,
+    memory: MemoryOption = "2G",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the accelerator in SystemVerilog, rtl/, and simulate it cycle by cycle: rtl.json. Needs fpgaflow[rtl]."""
+    from toolchain.flow.rtl import RTL_IMAGES, demand_exact, make_rtl, summary
+
+    check = check_of(images, labels, data, count or RTL_IMAGES, 0, threads, memory)
+    with _opened(folder, "rtl") as build, progress() as bars:
+        found = make_rtl(build, build.images(check), jobs=threads, overwrite=overwrite, progress=bars)
+    demand_exact(found)
+    console().print(summary(found), markup=False, soft_wrap=True)
 
 
 def report(folder: Folder) -> None:

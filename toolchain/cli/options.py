@@ -32,6 +32,7 @@ DataOption = Annotated[str | None, typer.Option("--data", help="Data set to veri
 CountOption = Annotated[
     int | None, typer.Option("--count", min=0, help="Images to verify on, drawn; 0 for all. [default: 1000, 64 random]")
 ]
+RtlCountOption = Annotated[int | None, typer.Option("--count", min=1, help="Images to simulate. [default: 4]")]
 QonnxOption = Annotated[int, typer.Option("--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
 BackendOption = Annotated[str, typer.Option(help="fpgaflow, or hls4ml for its project beside this one.")]
 MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that it may take, e.g. 4G.")]

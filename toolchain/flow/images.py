@@ -30,6 +30,10 @@ class Images:
     x: Array
     y: Array | None
 
+    def first(self, count: int) -> Images:
+        """The first ``count`` of them."""
+        return Images(self.name, self.x[:count], None if self.y is None else self.y[:count])
+
 
 @dataclass(frozen=True)
 class Trained:

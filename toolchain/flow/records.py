@@ -79,6 +79,28 @@ class SimulationRecord(Record):
     fpgaflow: str = __version__
 
 
+class RtlRecord(Record):
+    """rtl.json: what the simulation of the SystemVerilog of accelerator ``design`` found on ``images``.
+
+    ``mismatches`` counts wrong codes of a run without and one with pauses at the ends. ``frame_ends`` are the cycles in
+    which the writer took the last word of each frame, without pauses, beside those of the cycle simulator. ``fill`` is,
+    by value, the most words that its FIFO held. ``seconds`` are those of the run, ``build_seconds`` of its program.
+    """
+
+    design: str
+    project: str
+    data: str
+    images: int
+    mismatches: int
+    first_deviation: str | None
+    frame_ends: list[int]
+    model_frame_ends: list[int]
+    fill: dict[str, int]
+    build_seconds: float
+    seconds: float
+    fpgaflow: str = __version__
+
+
 class Hls4mlRecord(Record):
     """hls4ml.json: what hls4ml's project beside the accelerator of digest ``design`` computes."""
 

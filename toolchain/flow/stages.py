@@ -22,6 +22,8 @@ from toolchain.flow.options import Check, Hls4mlOptions, Search, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
 from toolchain.flow.records import BuildRecord, ModelRecord, write_record
+from toolchain.flow.rtl import RTL_IMAGES, demand_rtl, make_rtl
+from toolchain.flow.rtl import demand_exact as demand_exact_rtl
 from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.input_types import input_text
@@ -42,6 +44,7 @@ def export(
     *,
     given: InputType | None = None,
     hls4ml: Hls4mlOptions | None = None,
+    rtl: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Report:
@@ -49,7 +52,8 @@ def export(
 
     ``given`` is what the network's input holds, see ``lower``. A build whose C simulation or QONNX comparison fails is
     kept for inspection, and VerificationError is raised; so is one whose ``hls4ml`` step fails. Whether hls4ml's
-    project is exact is for the caller to judge, see `toolchain.flow.hls4ml.demand_exact`.
+    project is exact is for the caller to judge, see `toolchain.flow.hls4ml.demand_exact`. With ``rtl`` the accelerator
+    is also written in SystemVerilog and simulated.
 
     Raises:
         UserError: the input is at fault, or ``out`` holds what no stage wrote and ``overwrite`` is not given; ``out``
@@ -62,7 +66,10 @@ def export(
         if search.architecture == "engine":
             raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
         search = replace(search, architecture="streaming")
-    failed = None
+    if rtl:
+        demand_rtl(search.architecture)
+        search = replace(search, architecture="streaming")
+    failed = found = None
     with locked(out, "export"), staged(out, overwrite=overwrite) as folder:
         build = lower(model, folder, given=given, lut_per_dsp=board.lut_per_dsp, progress=progress)
         images = build.images(check)  # before the long work
@@ -78,8 +85,12 @@ def export(
             except UserError as error:
                 failed = error
             progress("hls4ml", 1, 1)
+        if rtl:
+            found = make_rtl(build, images.first(RTL_IMAGES), jobs=check.threads, progress=progress)
         summary = report(build)
     demand_exact(build.simulation)
+    if found is not None:
+        demand_exact_rtl(found)
     if failed is not None:
         raise failed
     return summary

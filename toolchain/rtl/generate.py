@@ -1,4 +1,4 @@
-"""A HARDWARE graph to SystemVerilog: pure, a mapping from path to text. The same calls, streams and tables as the C++."""
+"""A HARDWARE graph to SystemVerilog: pure, a mapping from path to text, of the same calls as the C++."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from toolchain.errors import UserError
 from toolchain.hls_templates.generate import End, PlacedUnit, ends, place_units, top_name
 from toolchain.hls_templates.render import environment
-from toolchain.hls_templates.streams import Stream, streams
+from toolchain.hls_templates.streams import streams
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
 from toolchain.ir.verify import Level, verify
 from toolchain.rtl.network import Operand, timed
-from toolchain.rtl.stages import PORT_STAGES, STAGES, stages
-from toolchain.units.call import Call, Constant, Table
+from toolchain.rtl.stages import PORT_STAGES, stages
+from toolchain.units.call import Constant, Table
 
 PACKAGE = "toolchain.rtl"
+MODULES = {"matvec_grouped": "matvec", "matvec_grouped_narrow": "matvec_narrow"}
+"""Of functions that share one."""
+
 FRAME_BITS = 16
 """Of the counters of a call's frames; every unit has one."""
 
@@ -44,29 +46,14 @@ def rtl_top(graph: Graph) -> str:
     return f"{top_name(graph)}_top"  # no keyword of SystemVerilog ends so
 
 
-def missing_units(graph: Graph) -> dict[str, str]:
-    """The function of every unit of a HARDWARE graph that has no module, by node."""
-    found = ((placed.node.name, placed.unit.function) for placed in place_units(graph))
-    return {name: function for name, function in found if function not in STAGES}
-
-
-def demand_units(graph: Graph) -> None:
-    """Raise UserError where a unit of a HARDWARE graph has no module; all of them are listed."""
-    missing = missing_units(graph)
-    if missing:
-        listed = ", ".join(f"{name} ({function})" for name, function in missing.items())
-        raise UserError(f"no SystemVerilog for {listed}", hint="leave --rtl out; the C++ has every unit")
-
-
 def generate_rtl(graph: Graph) -> dict[str, str]:
     """The SystemVerilog project of a HARDWARE graph as ``{path: text}``.
 
     Raises:
-        UserError: a unit has no module, or a stream is wider than the memory port.
+        UserError: a stream is wider than Vitis HLS or the board's memory port accepts.
         IllFormed: ``graph`` is no HARDWARE graph.
     """
     verify(graph, Level.HARDWARE)
-    demand_units(graph)
     units = place_units(graph)
     project = {**modules(), f"{rtl_top(graph)}.sv": _top(graph, units)}
     for placed in units:
@@ -96,7 +83,7 @@ def unit_files(placed: PlacedUnit) -> dict[str, str]:
 def unit_module(placed: PlacedUnit) -> Module:
     """The instance of a unit."""
     call = placed.unit
-    module = f"fpgaflow_{call.function}" if call.network is None else _network_name(placed)
+    module = f"fpgaflow_{MODULES.get(call.function, call.function)}" if call.network is None else _network_name(placed)
     title = f"{type(placed.node).__name__} {placed.node.name}"
     names = tuple(s.name for s in placed.inputs), tuple(s.name for s in placed.outputs)
     return Module(title, placed.name, module, parameters(placed), *names)
@@ -108,6 +95,10 @@ def parameters(placed: PlacedUnit) -> dict[str, str]:
     found = {"STAGES": str(stages(call)), "FRAME_BITS": str(FRAME_BITS)}
     if call.variadic:
         found["STREAMS"] = str(len(placed.inputs if call.variadic == "inputs" else placed.outputs))
+    if call.variadic == "inputs":
+        found["IN_WIDTH"] = str(sum(stream.bits for stream in placed.inputs))
+        found["STREAM_BITS"] = _list([stream.type.bits for stream in placed.inputs])
+        found["STREAM_SIGNED"] = _list([int(stream.type.signed) for stream in placed.inputs])
     for name, number in call.declared.items():
         value = number.value if isinstance(number, Constant) else int(number)
         found[name.upper()] = _number(value) if isinstance(number, Constant) else str(value)
@@ -115,7 +106,7 @@ def parameters(placed: PlacedUnit) -> dict[str, str]:
         prefix = "" if name == "type" else f"{name.removesuffix('_t').upper()}_"
         found |= {f"{prefix}BITS": str(kind.bits), f"{prefix}SIGNED": str(int(kind.signed))}
     for name, numbers in call.lists.items():
-        found[name.upper()] = "{" + ", ".join(f"32'd{n}" for n in reversed(numbers)) + "}"
+        found[name.upper()] = _list(numbers)
     for table in call.tables:
         found[f"{table.name.upper()}_FILE"] = f'"{_file(placed, table)}"'
         found[f"{table.name.upper()}_STYLE"] = f'"{table.storage.impl}"'
@@ -149,6 +140,11 @@ def _words(entries: Array, kind: QInt) -> str:
             word = word << kind.bits | (entry & mask)
         lines.append(f"{word:0{digits}x}\n")
     return "".join(lines)
+
+
+def _list(numbers: Sequence[int]) -> str:
+    """Numbers of 32 bits in one vector, the first one lowest."""
+    return "{" + ", ".join(f"32'd{n}" for n in reversed(numbers)) + "}"
 
 
 def _number(value: int) -> str:

@@ -18,10 +18,7 @@ from toolchain.hls_templates.streams import streams
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
-from toolchain.rtl.generate import rtl_top
 from toolchain.rtl.stages import PORT_STAGES, stages
-from toolchain.rtl.verilate import simulation
-from toolchain.simulate.cache import in_use
 from toolchain.simulate.cycles import Network
 from toolchain.simulate.ports import in_stream_order
 from toolchain.units.limits import MEMORY_BITS
@@ -65,19 +62,15 @@ class RtlRun:
 
 
 class RtlSimulation:
-    """The verilated accelerator of a HARDWARE graph.
+    """The verilated ``program`` of a HARDWARE graph and the memories among ``files`` that it reads.
 
-    Raises:
-        UserError: no Verilator, or no g++.
-        FlowError: the project does not compile.
+    ``arguments`` are further ones of the program.
     """
 
-    def __init__(self, graph: Graph, files: Mapping[str, str], *, jobs: int = 2) -> None:
-        self.graph, self._files = graph, files
+    def __init__(self, graph: Graph, files: Mapping[str, str], program: Path, *arguments: str) -> None:
+        self.graph, self._program, self._arguments = graph, program, arguments
+        self._memories = {path: text for path, text in files.items() if path.endswith(".mem")}
         self._ends = ends(graph)
-        started = time.monotonic()
-        self._program, self._jobs = _program(graph, files, jobs), jobs
-        self.build_seconds = time.monotonic() - started
 
     def run(self, codes: Array, pauses: Pauses = NO_PAUSES) -> RtlRun:
         """Run one call on the frames ``codes`` (N, H, W, C).
@@ -86,7 +79,7 @@ class RtlSimulation:
             VerificationError: no word moves any more; the streams that wait are named.
         """
         with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-") as name:
-            return self._call(Path(name), codes, pauses)[0]
+            return self._call(Path(name), codes, pauses)
 
     def first_deviation(self, codes: Array, pauses: Pauses = NO_PAUSES) -> str | None:
         """The first unit whose words differ from the evaluator's on ``codes``, with the cycle; None where none does."""
@@ -94,15 +87,16 @@ class RtlSimulation:
             self._call(Path(name), codes, pauses, record=True)
             return _deviation(self.graph, codes, Path(name))
 
-    def _call(self, folder: Path, codes: Array, pauses: Pauses, record: bool = False) -> tuple[RtlRun, str]:
+    def _call(self, folder: Path, codes: Array, pauses: Pauses, record: bool = False) -> RtlRun:
         reader, writer = self._ends
-        write_files({path: text for path, text in self._files.items() if path.endswith(".mem")}, folder)
+        write_files(self._memories, folder)
         words = pack(reader, in_stream_order(self.graph, self.graph.input.name, codes))
         (folder / "in").write_bytes(words.tobytes())
         wanted = len(codes) * writer.words
         numbers = (len(codes), wanted, pauses.reads, pauses.writes, pauses.seed, self._patience())
         command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
-        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", *(["+record=."] if record else [])]
+        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", *self._arguments]
+        command += ["+record=."] if record else []
         started = time.monotonic()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - started
@@ -115,7 +109,7 @@ class RtlSimulation:
         frames = len(out) // writer.words
         found = unpack(writer, out[: frames * writer.words], self.graph)
         last = tuple(int(c) - PORT_STAGES for c in cycles[writer.words - 1 :: writer.words])
-        return RtlRun(found, last, self._fill(done.stdout), seconds), done.stdout
+        return RtlRun(found, last, self._fill(done.stdout), seconds)
 
     def _patience(self) -> int:
         return PATIENCE * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
@@ -129,15 +123,13 @@ class RtlSimulation:
         return {name: most[stream.index] for name, stream in streams(self.graph).items()}
 
 
-def _program(graph: Graph, files: Mapping[str, str], jobs: int) -> Path:
-    with in_use():
-        return simulation(files, rtl_top(graph), jobs=jobs)
-
-
 def expected_ends(graph: Graph, frames: int) -> tuple[int, ...]:
     """The cycles in which the cycle simulator's writer takes the last word of each frame, with the RTL's pipelines."""
     network = Network(graph)
-    own = {placed.node.name: stages(placed.unit) for placed in place_units(graph)} | {READ: PORT_STAGES, WRITE: PORT_STAGES}
+    own = {placed.node.name: stages(placed.unit) for placed in place_units(graph)} | {
+        READ: PORT_STAGES,
+        WRITE: PORT_STAGES,
+    }
     found = network.run(network.depths_of(graph), frames, stages=np.array([own[name] for name in network.units]))
     network.timing(found).check()
     return tuple(int(end) for end in found.ends)
@@ -157,7 +149,9 @@ def pack(end: End, codes: Array) -> Array:
 def unpack(end: End, words: Array, graph: Graph) -> Array:
     """The codes (N, H, W, C) of ``words`` (n, 16)."""
     used = end.groups_a_word * end.stream.bits
-    bits = np.unpackbits(words, axis=1, bitorder="little")[:, :used].reshape(-1, end.words * end.groups_a_word, end.stream.bits)
+    bits = np.unpackbits(words, axis=1, bitorder="little")[:, :used].reshape(
+        -1, end.words * end.groups_a_word, end.stream.bits
+    )
     return _numbers(bits[:, : end.groups], end.stream.type).reshape(-1, *graph.value(graph.output).shape)
 
 

@@ -1,4 +1,4 @@
-"""How many clock cycles a word takes through the pipeline of a unit: what its module in ``modules/`` has registers for."""
+"""How many clock cycles a word takes through the pipeline of a unit: the registers of its module in ``modules/``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ def _ones_steps(count: int) -> int:
     return 1 + sum_steps(ceil(count / BITS_A_COUNT))
 
 
+def _terms(call: Call) -> int:
+    """Inputs of a dot product a cycle."""
+    return call.constants["simd"] // call.constants.get("together", 1)
+
+
 def _matvec(call: Call) -> int:
     packed = call.constants["products_per_dsp"] > 1
-    return (6 if packed else 4) + sum_steps(call.constants["simd"])
+    return (6 if packed else 4) + sum_steps(_terms(call))
 
 
 def _narrow(call: Call) -> int:
-    simd, signs = call.constants["simd"], int(call.constants["signs"])
+    simd, signs = _terms(call), int(call.constants["signs"])
     if not call.constants["planes"]:
         return 4 + sum_steps(simd) + signs
     planes = call.types["weight_t"].bits * call.types["in_t"].bits
@@ -52,7 +57,9 @@ STAGES: Mapping[str, Callable[[Call], int]] = {
     "window_serial": lambda call: 3,
     "window_parallel": lambda call: 3,
     "matvec": _matvec,
+    "matvec_grouped": _matvec,
     "matvec_narrow": _narrow,
+    "matvec_grouped_narrow": _narrow,
     "matvec_constant": _constant,
     "row_conv": _row_conv,
     "threshold": lambda call: 3 + _ones_steps(call.constants["steps"]),
@@ -61,7 +68,12 @@ STAGES: Mapping[str, Callable[[Call], int]] = {
     "depthwise": lambda call: 3 + sum_steps(call.constants["parallel"]),
     "global_sum": lambda call: 2,
     "global_max": lambda call: 2,
+    "argmax": lambda call: 2 + sum_steps(call.constants["lanes"]),
     "add": lambda call: 3,
+    "scaled_add": lambda call: 3,
+    "concat": lambda call: 1,
+    "slice": lambda call: 1,
+    "spread": lambda call: 3,
     "fork": lambda call: 1,
     "widen": lambda call: 1,
     "narrow": lambda call: 1,

@@ -13,11 +13,13 @@ from pathlib import Path
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
 from toolchain.paths import data_path
-from toolchain.simulate.cache import cache_folder, touch
+from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import compiler, digest, run_compiler
 
-CHECKS = ("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-CMPCONST", "-Wno-UNSIGNED", "-Wno-UNUSED", "-Wno-VARHIDDEN", "-Wno-WIDTHEXPAND",
-          "-Wno-WIDTHTRUNC")  # fmt: skip
+CHECKS = (
+    *("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-UNUSED", "-Wno-VARHIDDEN"),
+    *("-Wno-CMPCONST", "-Wno-UNSIGNED", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"),
+)
 """Of Verilator's warnings, which end the build, all but those on style and on widths that the language defines."""
 
 FLAGS = ("-std=c++17", "-O1", "-fwrapv", "-fno-strict-aliasing")
@@ -51,6 +53,11 @@ def simulation(files: Mapping[str, str], top: str, *, jobs: int = 2) -> Path:
         UserError: no Verilator, or no g++.
         FlowError: the project does not compile.
     """
+    with in_use():
+        return _simulation(files, top, jobs)
+
+
+def _simulation(files: Mapping[str, str], top: str, jobs: int) -> Path:
     root, harness = verilator(), data_path("sim") / "rtl" / "harness.cpp"
     sources = {path: text for path, text in files.items() if path.endswith(".sv")}
     parts = [part for path in sorted(sources) for part in (path, sources[path])]

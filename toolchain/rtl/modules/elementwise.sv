@@ -56,6 +56,91 @@ module fpgaflow_add #(
     endgenerate
 endmodule
 
+// y = ((first * a) << FIRST_SHIFT) + ((second * b) << SECOND_SHIFT), factors a channel or for all.
+module fpgaflow_scaled_add #(
+    parameter STAGES = 3,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter FIRST_DSP = 0,
+    parameter SECOND_DSP = 0,
+    parameter FIRST_SHIFT = 0,
+    parameter SECOND_SHIFT = 0,
+    parameter FIRST_BLOCKS = 1,
+    parameter FIRST_LANES = 1,
+    parameter SECOND_BLOCKS = 1,
+    parameter SECOND_LANES = 1,
+    parameter A_BITS = 1,
+    parameter A_SIGNED = 0,
+    parameter B_BITS = 1,
+    parameter B_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter FIRST_PRODUCT_BITS = 1,
+    parameter FIRST_PRODUCT_SIGNED = 0,
+    parameter SECOND_PRODUCT_BITS = 1,
+    parameter SECOND_PRODUCT_SIGNED = 0,
+    parameter FIRST_BITS = 1,
+    parameter FIRST_SIGNED = 0,
+    parameter FIRST_FILE = "",
+    parameter FIRST_STYLE = "",
+    parameter SECOND_BITS = 1,
+    parameter SECOND_SIGNED = 0,
+    parameter SECOND_FILE = "",
+    parameter SECOND_STYLE = ""
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
+    input wire [1:0] in_valid,
+    output wire [1:0] in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
+    wire busy, step, block_last, block_ends, last;
+    wire [BITS-1:0] block;
+    reg [LANES*(A_BITS+B_BITS)-1:0] word;
+    assign in_ready = {2{busy && step}};
+    always @(posedge clk) if (step) word <= in_data;
+    fpgaflow_counter #(.N(BLOCKS)) blocks (
+        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+    fpgaflow_counter #(.N(POSITIONS)) position (
+        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1),
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    genvar l;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            localparam [31:0] NF = FIRST_LANES == 1 ? 0 : l, NS = SECOND_LANES == 1 ? 0 : l;
+            wire [FIRST_BITS-1:0] first;
+            wire [SECOND_BITS-1:0] second;
+            fpgaflow_bank #(.DEPTH(FIRST_BLOCKS), .WIDTH(FIRST_BITS), .FILE(FIRST_FILE), .NUMBER(NF),
+                            .STYLE(FIRST_STYLE)) first_bank (.clk(clk), .step(step), .at(block), .word(first));
+            fpgaflow_bank #(.DEPTH(SECOND_BLOCKS), .WIDTH(SECOND_BITS), .FILE(SECOND_FILE), .NUMBER(NS),
+                            .STYLE(SECOND_STYLE)) second_bank (.clk(clk), .step(step), .at(block), .word(second));
+            wire signed [FIRST_PRODUCT_BITS:0] p;
+            wire signed [SECOND_PRODUCT_BITS:0] q;
+            fpgaflow_product #(.A_BITS(FIRST_BITS), .A_SIGNED(FIRST_SIGNED), .B_BITS(A_BITS), .B_SIGNED(A_SIGNED),
+                               .OUT_BITS(FIRST_PRODUCT_BITS), .OUT_SIGNED(FIRST_PRODUCT_SIGNED), .DSP(FIRST_DSP)) left (
+                .clk(clk), .step(step), .a(first), .b(word[l*A_BITS +: A_BITS]), .y(p));
+            fpgaflow_product #(.A_BITS(SECOND_BITS), .A_SIGNED(SECOND_SIGNED), .B_BITS(B_BITS), .B_SIGNED(B_SIGNED),
+                               .OUT_BITS(SECOND_PRODUCT_BITS), .OUT_SIGNED(SECOND_PRODUCT_SIGNED),
+                               .DSP(SECOND_DSP)) right (
+                .clk(clk), .step(step), .a(second), .b(word[LANES*A_BITS + l*B_BITS +: B_BITS]), .y(q));
+            reg signed [OUT_BITS-1:0] sum;
+            wire signed [OUT_BITS-1:0] a = p <<< FIRST_SHIFT, b = q <<< SECOND_SHIFT;
+            always @(posedge clk) if (step) sum <= a + b;
+            assign out_data[l*OUT_BITS +: OUT_BITS] = sum;
+        end
+    endgenerate
+endmodule
+
 // The same words to every one of STREAMS outputs.
 module fpgaflow_fork #(
     parameter STAGES = 1,

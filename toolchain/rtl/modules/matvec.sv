@@ -2,7 +2,8 @@
 `default_nettype none
 
 // The loop of the units: which word and which weights belong together, and sums over the blocks of inputs. The words of
-// a position are kept for its other outputs. Step 2 has the inputs and the weights, DOTS steps later their dot products.
+// a round are kept for its other outputs; a position has ROUNDS of them. An output has TERMS weights a cycle. Step 2 has
+// the inputs and the weights, STAGES - 3 steps later come their dot products.
 module fpgaflow_matvec_loop #(
     parameter STAGES = 1,
     parameter FRAME_BITS = 16,
@@ -11,6 +12,8 @@ module fpgaflow_matvec_loop #(
     parameter OUTPUTS = 1,
     parameter SIMD = 1,
     parameter PE = 1,
+    parameter ROUNDS = 1,
+    parameter TERMS = 1,
     parameter IN_BITS = 1,
     parameter OUT_BITS = 1,
     parameter WEIGHT_BITS = 1,
@@ -29,11 +32,11 @@ module fpgaflow_matvec_loop #(
     output wire out_valid,
     input wire out_ready,
     output wire step,
-    output wire [PE*SIMD*WEIGHT_BITS-1:0] weights,
+    output wire [PE*TERMS*WEIGHT_BITS-1:0] weights,
     output wire [SIMD*IN_BITS-1:0] values,
     input wire [PE*OUT_BITS-1:0] dots
 );
-    localparam IN_BLOCKS = INPUTS / SIMD, OUT_BLOCKS = OUTPUTS / PE, FOLDS = IN_BLOCKS * OUT_BLOCKS;
+    localparam IN_BLOCKS = INPUTS / SIMD, OUT_BLOCKS = OUTPUTS / PE, FOLDS = ROUNDS * IN_BLOCKS * OUT_BLOCKS;
     localparam I_BITS = IN_BLOCKS > 1 ? $clog2(IN_BLOCKS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
     localparam J_BITS = OUT_BLOCKS > 1 ? $clog2(OUT_BLOCKS) : 1;
     wire busy, i_last, i_ends, fold_last, fold_ends, last;
@@ -60,9 +63,9 @@ module fpgaflow_matvec_loop #(
     genvar p;
     generate
         for (p = 0; p < PE; p = p + 1) begin : pe
-            fpgaflow_bank #(.DEPTH(FOLDS), .WIDTH(SIMD*WEIGHT_BITS), .FILE(WEIGHT_FILE), .NUMBER(p),
+            fpgaflow_bank #(.DEPTH(FOLDS), .WIDTH(TERMS*WEIGHT_BITS), .FILE(WEIGHT_FILE), .NUMBER(p),
                             .STYLE(WEIGHT_STYLE)) bank (
-                .clk(clk), .step(step), .at(fold_1), .word(weights[p*SIMD*WEIGHT_BITS +: SIMD*WEIGHT_BITS]));
+                .clk(clk), .step(step), .at(fold_1), .word(weights[p*TERMS*WEIGHT_BITS +: TERMS*WEIGHT_BITS]));
         end
         if (OUT_BLOCKS == 1) begin : once
             fpgaflow_delay #(.BITS(SIMD*IN_BITS), .DEPTH(2)) words (
@@ -91,6 +94,8 @@ module fpgaflow_matvec_loop #(
     endgenerate
 endmodule
 
+// Products of all channels, or by group: TOGETHER groups at once, in ROUNDS. A word holds LANES channels of each group,
+// the groups side by side, for one tap after the other.
 module fpgaflow_matvec #(
     parameter STAGES = 1,
     parameter FRAME_BITS = 16,
@@ -99,6 +104,9 @@ module fpgaflow_matvec #(
     parameter OUTPUTS = 1,
     parameter SIMD = 1,
     parameter PE = 1,
+    parameter ROUNDS = 1,
+    parameter TOGETHER = 1,
+    parameter LANES = SIMD,
     parameter PRODUCTS_PER_DSP = 0,
     parameter LANE_BITS = 1,
     parameter [32*(PRODUCTS_PER_DSP > 1 ? PRODUCTS_PER_DSP : 1)-1:0] OFFSETS = 0,
@@ -129,30 +137,42 @@ module fpgaflow_matvec #(
     output wire out_valid,
     input wire out_ready
 );
+    localparam TERMS = SIMD / TOGETHER, OWN = PE / TOGETHER;  // of a group
     wire step;
-    wire [PE*SIMD*WEIGHT_BITS-1:0] weights;
+    wire [PE*TERMS*WEIGHT_BITS-1:0] weights;
     wire [SIMD*IN_BITS-1:0] values;
     wire [PE*OUT_BITS-1:0] dots;
     fpgaflow_matvec_loop #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .INPUTS(INPUTS), .OUTPUTS(OUTPUTS),
-        .SIMD(SIMD), .PE(PE), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS), .WEIGHT_BITS(WEIGHT_BITS),
-        .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
+        .SIMD(SIMD), .PE(PE), .ROUNDS(ROUNDS), .TERMS(TERMS), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS),
+        .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .in_data(in_data), .in_valid(in_valid),
         .in_ready(in_ready), .out_data(out_data), .out_valid(out_valid), .out_ready(out_ready), .step(step),
         .weights(weights), .values(values), .dots(dots));
+    genvar g, l;
     generate
-        if (PRODUCTS_PER_DSP > 1) begin : packed_products
-            fpgaflow_packed_dots #(
-                .SIMD(SIMD), .PE(PE), .COUNT(PRODUCTS_PER_DSP), .OFFSETS(OFFSETS), .LANE_BITS(LANE_BITS),
-                .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED), .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED),
-                .WORD_BITS(WORD_BITS), .WIDE_BITS(WIDE_BITS), .OUT_BITS(OUT_BITS)) products (
-                .clk(clk), .step(step), .weights(weights), .values(values), .dots(dots));
-        end else begin : single_products
-            fpgaflow_dots #(
-                .SIMD(SIMD), .PE(PE), .DSP(PRODUCTS_PER_DSP), .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED),
-                .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .PRODUCT_BITS(PRODUCT_BITS),
-                .PRODUCT_SIGNED(PRODUCT_SIGNED), .OUT_BITS(OUT_BITS)) products (
-                .clk(clk), .step(step), .weights(weights), .values(values), .dots(dots));
+        for (g = 0; g < TOGETHER; g = g + 1) begin : group
+            wire [TERMS*IN_BITS-1:0] own;
+            wire [OWN*TERMS*WEIGHT_BITS-1:0] own_weights = weights[g*OWN*TERMS*WEIGHT_BITS +: OWN*TERMS*WEIGHT_BITS];
+            for (l = 0; l < TERMS; l = l + 1) begin : term
+                assign own[l*IN_BITS +: IN_BITS] =
+                    values[((l/LANES*TOGETHER+g)*LANES+l%LANES)*IN_BITS +: IN_BITS];
+            end
+            if (PRODUCTS_PER_DSP > 1) begin : packed_products
+                fpgaflow_packed_dots #(
+                    .SIMD(TERMS), .PE(OWN), .COUNT(PRODUCTS_PER_DSP), .OFFSETS(OFFSETS), .LANE_BITS(LANE_BITS),
+                    .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED), .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED),
+                    .WORD_BITS(WORD_BITS), .WIDE_BITS(WIDE_BITS), .OUT_BITS(OUT_BITS)) products (
+                    .clk(clk), .step(step), .weights(own_weights), .values(own),
+                    .dots(dots[g*OWN*OUT_BITS +: OWN*OUT_BITS]));
+            end else begin : single_products
+                fpgaflow_dots #(
+                    .SIMD(TERMS), .PE(OWN), .DSP(PRODUCTS_PER_DSP), .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED),
+                    .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .PRODUCT_BITS(PRODUCT_BITS),
+                    .PRODUCT_SIGNED(PRODUCT_SIGNED), .OUT_BITS(OUT_BITS)) products (
+                    .clk(clk), .step(step), .weights(own_weights), .values(own),
+                    .dots(dots[g*OWN*OUT_BITS +: OWN*OUT_BITS]));
+            end
         end
     endgenerate
 endmodule
@@ -166,6 +186,9 @@ module fpgaflow_matvec_narrow #(
     parameter OUTPUTS = 1,
     parameter SIMD = 1,
     parameter PE = 1,
+    parameter ROUNDS = 1,
+    parameter TOGETHER = 1,
+    parameter LANES = SIMD,
     parameter PLANES = 0,
     parameter SIGNS = 0,
     parameter IN_BITS = 1,
@@ -189,21 +212,34 @@ module fpgaflow_matvec_narrow #(
     output wire out_valid,
     input wire out_ready
 );
+    localparam TERMS = SIMD / TOGETHER, OWN = PE / TOGETHER;  // of a group
     wire step;
-    wire [PE*SIMD*WEIGHT_BITS-1:0] weights;
+    wire [PE*TERMS*WEIGHT_BITS-1:0] weights;
     wire [SIMD*IN_BITS-1:0] values;
     wire [PE*OUT_BITS-1:0] dots;
     fpgaflow_matvec_loop #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .INPUTS(INPUTS), .OUTPUTS(OUTPUTS),
-        .SIMD(SIMD), .PE(PE), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS), .WEIGHT_BITS(WEIGHT_BITS),
-        .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
+        .SIMD(SIMD), .PE(PE), .ROUNDS(ROUNDS), .TERMS(TERMS), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS),
+        .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .in_data(in_data), .in_valid(in_valid),
         .in_ready(in_ready), .out_data(out_data), .out_valid(out_valid), .out_ready(out_ready), .step(step),
         .weights(weights), .values(values), .dots(dots));
-    fpgaflow_narrow_dots #(
-        .SIMD(SIMD), .PE(PE), .PLANES(PLANES), .SIGNS(SIGNS), .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED),
-        .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .OUT_BITS(OUT_BITS)) products (
-        .clk(clk), .step(step), .weights(weights), .values(values), .dots(dots));
+    genvar g, l;
+    generate
+        for (g = 0; g < TOGETHER; g = g + 1) begin : group
+            wire [TERMS*IN_BITS-1:0] own;
+            wire [OWN*TERMS*WEIGHT_BITS-1:0] own_weights = weights[g*OWN*TERMS*WEIGHT_BITS +: OWN*TERMS*WEIGHT_BITS];
+            for (l = 0; l < TERMS; l = l + 1) begin : term
+                assign own[l*IN_BITS +: IN_BITS] =
+                    values[((l/LANES*TOGETHER+g)*LANES+l%LANES)*IN_BITS +: IN_BITS];
+            end
+            fpgaflow_narrow_dots #(
+                .SIMD(TERMS), .PE(OWN), .PLANES(PLANES), .SIGNS(SIGNS), .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED),
+                .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .OUT_BITS(OUT_BITS)) products (
+                .clk(clk), .step(step), .weights(own_weights), .values(own),
+                .dots(dots[g*OWN*OUT_BITS +: OWN*OUT_BITS]));
+        end
+    endgenerate
 endmodule
 
 `default_nettype wire
