@@ -1,4 +1,4 @@
-"""Many accelerators in one verilated program, which saves the compiler's time: an argument chooses the one that runs."""
+"""Many accelerators in one verilated program, which saves the compiler's time; an argument chooses one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def simulations(graphs: list[Graph]) -> list[RtlSimulation]:
     files: dict[str, str] = {}
     for graph in graphs:
         files |= generate_rtl(graph)
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     template = environment.from_string(WRAPPER.read_text(encoding="utf-8"))
     files["together.sv"] = template.render(tops=[rtl_top(graph) for graph in graphs])
     program = simulation(files, "together")

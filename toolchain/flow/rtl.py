@@ -93,7 +93,7 @@ def demand_exact(found: RtlRecord) -> None:
     """Raise VerificationError unless all codes and cycles of ``found`` are the model's."""
     if found.first_deviation:
         raise VerificationError(
-            f"the SystemVerilog is not exact: {found.mismatches} codes differ; {found.first_deviation}"
+            f"the SystemVerilog is not exact, {found.mismatches} codes differ: {found.first_deviation}"
         )
 
 

