@@ -14,7 +14,7 @@ from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.rtl.generate import generate_rtl, rtl_top
-from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, expected_ends
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, expected_ends
 from toolchain.rtl.verilate import simulation, verilator
 
 RTL_IMAGES = 4
@@ -57,7 +57,9 @@ def make_rtl(
     codes = encode(design.hardware, images.x)
     right = evaluate(design.hardware, codes)[design.hardware.output]
     frames = expected_ends(design.hardware, len(codes))
-    deviation, wrong, ends, fill, seconds = None, 0, (), dict[str, int](), 0.0
+    deviation: str | None = None
+    free: RtlRun | None = None
+    wrong = 0
     for pauses in (NO_PAUSES, STALLS):
         try:
             run = simulated.run(codes, pauses)
@@ -69,8 +71,7 @@ def make_rtl(
         if differ and not deviation:
             deviation = simulated.first_deviation(codes, pauses) or "the output words"
         if pauses == NO_PAUSES:
-            ends, fill, seconds = run.frame_ends, run.fill, run.seconds
-            deviation = deviation or _wrong_pace(ends, frames)
+            free, deviation = run, deviation or _wrong_pace(run.frame_ends, frames)
     progress("rtl images", 1, 1)
     record = RtlRecord(
         design=design.digest,
@@ -79,11 +80,11 @@ def make_rtl(
         images=len(codes),
         mismatches=wrong,
         first_deviation=deviation,
-        frame_ends=list(ends),
+        frame_ends=list(free.frame_ends) if free else [],
         model_frame_ends=list(frames),
-        fill=dict(fill),
+        fill=dict(free.fill) if free else {},
         build_seconds=round(spent, 1),
-        seconds=round(seconds, 3),
+        seconds=round(free.seconds, 3) if free else 0.0,
     )
     write_record(record, build.folder / RTL_RECORD)
     return record

@@ -119,7 +119,8 @@ class RtlSimulation:
         return f"the SystemVerilog stands still: {got} of {wanted} words have left it"
 
     def _fill(self, text: str) -> dict[str, int]:
-        most = dict(map(int, line.split()[1:]) for line in text.splitlines() if line.startswith("fill "))
+        lines = (line.split() for line in text.splitlines() if line.startswith("fill "))
+        most = {int(index): int(words) for _, index, words in lines}
         return {name: most[stream.index] for name, stream in streams(self.graph).items()}
 
 
