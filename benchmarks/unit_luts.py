@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks.luts.design import Design
 from benchmarks.luts.designs import designs
-from benchmarks.luts.packing import packed_luts
 from benchmarks.schemas import UNIT_LUTS
+from toolchain.rtl import packing
 from toolchain.units.cost_model import parts
 
 HERE = Path(__file__).resolve().parent
@@ -100,7 +100,7 @@ def _count(libyosys: Any, design: Design) -> int:
         source.write_text(design.verilog, encoding="utf-8")
         yosys = libyosys.Design()
         quiet = f"tee -q -o {folder}/log "
-        carry = HERE / "luts" / "carry_chains.v"
+        carry = Path(packing.__file__).with_name("carry_chains.v")
         script = (
             f"read_verilog -sv {source}",
             f"{SYNTH} -run begin:coarse",
@@ -110,7 +110,7 @@ def _count(libyosys: Any, design: Design) -> int:
         )
         for command in script:
             libyosys.run_pass(quiet + command, yosys)
-        return packed_luts(json.loads(netlist.read_text(encoding="utf-8"))["modules"]["core"])
+        return packing.packed_luts(json.loads(netlist.read_text(encoding="utf-8"))["modules"]["core"])
 
 
 def _row(what: str, shape: str, luts: int, predicted: float) -> dict[str, Any]:

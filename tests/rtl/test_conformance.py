@@ -25,7 +25,7 @@ from toolchain.passes.pipeline import to_hardware
 from toolchain.rtl.generate import generate_rtl, modules, unit_module
 from toolchain.rtl.simulate import Pauses, RtlSimulation, expected_ends
 
-EVERY = 9
+EVERY = 20
 """Of the grids' graphs one in so many is run here, and all by ``python -m benchmarks rtl --grid``."""
 
 NETWORKS = (conv_net(size=6), residual_net(size=6), unet(size=4), grouped_net(size=6), mlp())

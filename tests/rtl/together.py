@@ -35,5 +35,5 @@ def simulations(graphs: list[Graph]) -> list[RtlSimulation]:
     )
     template = environment.from_string(WRAPPER.read_text(encoding="utf-8"))
     files["together.sv"] = template.render(tops=[rtl_top(graph) for graph in graphs])
-    program = simulation(files, "together")
+    program = simulation(files, "together", quick=True)
     return [RtlSimulation(graph, files, program, f"+chosen={number}") for number, graph in enumerate(graphs)]

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from toolchain.errors import UserError
 from toolchain.hls_templates.generate import End, PlacedUnit, ends, place_units, top_name
 from toolchain.hls_templates.render import environment
 from toolchain.hls_templates.streams import streams
@@ -50,10 +51,13 @@ def generate_rtl(graph: Graph) -> dict[str, str]:
     """The SystemVerilog project of a HARDWARE graph as ``{path: text}``.
 
     Raises:
-        UserError: a stream is wider than Vitis HLS or the board's memory port accepts.
+        UserError: several outputs, or a stream is wider than Vitis HLS or the board's memory port accepts.
         IllFormed: ``graph`` is no HARDWARE graph.
     """
     verify(graph, Level.HARDWARE)
+    if len(graph.outputs) > 1:
+        what = f"the network has {len(graph.outputs)} outputs, its SystemVerilog can have one"
+        raise UserError(what, hint="leave --rtl out; the C++ has them all")
     units = place_units(graph)
     project = {**modules(), f"{rtl_top(graph)}.sv": _top(graph, units)}
     for placed in units:
@@ -87,6 +91,13 @@ def unit_module(placed: PlacedUnit) -> Module:
     title = f"{type(placed.node).__name__} {placed.node.name}"
     names = tuple(s.name for s in placed.inputs), tuple(s.name for s in placed.outputs)
     return Module(title, placed.name, module, parameters(placed), *names)
+
+
+def alone(unit: Module, inputs: Sequence[int], outputs: Sequence[int]) -> str:
+    """A top module with nothing but ``unit``, whose streams have words of so many bits; a FIFO has no frames."""
+    fifo = unit.module == "fpgaflow_fifo"
+    sizes = {"in_bits": sum(inputs), "out_bits": sum(outputs), "ins": len(inputs), "outs": len(outputs)}
+    return _render("alone.sv", {"unit": unit, "fifo": fifo, "frame_bits": FRAME_BITS, **sizes})
 
 
 def parameters(placed: PlacedUnit) -> dict[str, str]:

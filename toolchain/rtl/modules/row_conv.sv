@@ -328,7 +328,7 @@ module fpgaflow_chains #(
                         .clk(clk), .step(step), .x(words[(k*LONG+n)*WORD_BITS +: WORD_BITS]), .y(word));
                     fpgaflow_delay #(.BITS(VALUE_BITS), .DEPTH(n)) value_waits (
                         .clk(clk), .step(step), .x(values[(k*LONG+n)*VALUE_BITS +: VALUE_BITS]), .y(value));
-                    fpgaflow_cascade #(.A_BITS(WORD_BITS), .B_BITS(VALUE_BITS), .B_SIGNED(VALUE_SIGNED)) dsp (
+                    fpgaflow_dsp_cascade #(.A_BITS(WORD_BITS), .B_BITS(VALUE_BITS), .B_SIGNED(VALUE_SIGNED)) dsp (
                         .clk(clk), .step(step), .a(word), .b(value), .earlier(total[n]), .after(total[n+1]));
                 end else begin : past
                     reg [47:0] waits;
@@ -347,30 +347,6 @@ module fpgaflow_chains #(
                 .y(sums[f*OUT_BITS +: OUT_BITS]));
         end
     endgenerate
-endmodule
-
-// earlier + a * b in a slice: a register behind the multiplier, one behind the sum.
-module fpgaflow_cascade #(
-    parameter A_BITS = 1,
-    parameter B_BITS = 1,
-    parameter B_SIGNED = 0
-) (
-    input wire clk,
-    input wire step,
-    input wire [A_BITS-1:0] a,
-    input wire [B_BITS-1:0] b,
-    input wire [47:0] earlier,
-    output wire [47:0] after
-);
-    wire signed [A_BITS-1:0] wide_a = a;
-    wire signed [B_BITS:0] wide_b = $signed({B_SIGNED != 0 && b[B_BITS-1], b});
-    (* use_dsp = "yes" *) reg signed [47:0] product;
-    (* use_dsp = "yes" *) reg [47:0] sum;
-    assign after = sum;
-    always @(posedge clk) if (step) begin
-        product <= wide_a * wide_b;
-        sum <= earlier + product;
-    end
 endmodule
 
 `default_nettype wire
