@@ -13,7 +13,7 @@ from toolchain.flow.records import RtlRecord, write_record
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.rtl.generate import generate_rtl, rtl_top
+from toolchain.rtl.generate import demand_rtl, generate_rtl, rtl_top
 from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, expected_ends
 from toolchain.rtl.verilate import simulation, verilator
 
@@ -24,7 +24,7 @@ STALLS = Pauses(reads=96, writes=96)
 """Every image runs a second time so: pauses at both ends, and pipelines that stand still."""
 
 
-def demand_rtl(architecture: str) -> None:
+def demand_tools(architecture: str) -> None:
     """Raise UserError where Verilator is missing or the ``architecture`` that is asked for has no SystemVerilog."""
     if architecture == "engine":
         raise UserError("the engine has no SystemVerilog", hint="give --architecture streaming, or leave --rtl out")
@@ -37,11 +37,13 @@ def make_rtl(
     """Write rtl/ and rtl.json: the SystemVerilog, and its codes and cycles on ``images``.
 
     Raises:
-        UserError: the build is no streaming one, no Verilator, or rtl/ holds what no stage wrote.
+        UserError: no Verilator, the build is no streaming one, a unit of it has no module, or rtl/ holds what no stage
+            wrote.
     """
-    demand_rtl(build.record.architecture)
+    demand_tools(build.record.architecture)
     design, target = build.design, build.folder / RTL
     assert isinstance(design, Streaming)
+    demand_rtl(design.hardware)
     if not overwrite and target.is_dir():
         demand_own(foreign(target), f"{target}")
     progress("rtl", 0, 1)

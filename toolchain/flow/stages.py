@@ -22,9 +22,10 @@ from toolchain.flow.options import Check, Hls4mlOptions, Search, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
 from toolchain.flow.records import BuildRecord, ModelRecord, write_record
-from toolchain.flow.rtl import RTL_IMAGES, demand_rtl, make_rtl
+from toolchain.flow.rtl import RTL_IMAGES, demand_tools, make_rtl
 from toolchain.flow.rtl import demand_exact as demand_exact_rtl
 from toolchain.flow.simulate import demand_exact, simulate
+from toolchain.flow.streaming import Streaming
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.input_types import input_text
 from toolchain.ir.store import save
@@ -33,6 +34,7 @@ from toolchain.locks import locked
 from toolchain.lowering.pipeline import to_integer
 from toolchain.report.data import Report
 from toolchain.report.write import write_report
+from toolchain.rtl.generate import demand_rtl
 from toolchain.simulate.compiler import compiler
 
 
@@ -67,7 +69,7 @@ def export(
             raise UserError("hls4ml's project stands beside a streaming build only", hint="leave --architecture out")
         search = replace(search, architecture="streaming")
     if rtl:
-        demand_rtl(search.architecture)
+        demand_tools(search.architecture)
         search = replace(search, architecture="streaming")
     failed = found = None
     with locked(out, "export"), staged(out, overwrite=overwrite) as folder:
@@ -76,6 +78,8 @@ def export(
         if hls4ml is not None:
             demand_buildable(build)
         build = explore(build, search, progress=progress)
+        if rtl and isinstance(build.design, Streaming):
+            demand_rtl(build.design.hardware)
         build = generate(build, progress=progress)
         build = simulate(build, check, images=images, progress=progress)
         if hls4ml is not None:

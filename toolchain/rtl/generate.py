@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
 from toolchain.ir.verify import Level, verify
 from toolchain.rtl.network import Operand, timed
-from toolchain.rtl.stages import PORT_STAGES, stages
+from toolchain.rtl.stages import PORT_STAGES, STAGES, stages
 from toolchain.units.call import Constant, Table
 
 PACKAGE = "toolchain.rtl"
@@ -47,17 +48,45 @@ def rtl_top(graph: Graph) -> str:
     return f"{top_name(graph)}_top"  # no keyword of SystemVerilog ends so
 
 
+def missing_units(graph: Graph) -> dict[str, str]:
+    """The function of every unit of a HARDWARE graph that has no module, or one that knows less, by its node's name."""
+    return {p.node.name: p.unit.function for p in place_units(graph) if not _has_module(p)}
+
+
+def demand_rtl(graph: Graph) -> None:
+    """Raise UserError where a HARDWARE graph has several outputs or units without a module; all of them are listed."""
+    if len(graph.outputs) > 1:
+        what = f"the network has {len(graph.outputs)} outputs, its SystemVerilog can have one"
+        raise UserError(what, hint="leave --rtl out; the C++ has them all")
+    missing = missing_units(graph)
+    if missing:
+        listed = ", ".join(f"{name} ({function})" for name, function in missing.items())
+        raise UserError(f"no SystemVerilog yet for {listed}", hint="leave --rtl out; the C++ has every unit")
+
+
+def _has_module(placed: PlacedUnit) -> bool:
+    function = placed.unit.function
+    if function not in STAGES:
+        return False
+    return placed.unit.network is not None or parameters(placed).keys() <= _declared()[unit_module(placed).module]
+
+
+@cache
+def _declared() -> dict[str, set[str]]:
+    """The parameters of every module."""
+    found = re.findall(r"^module (\w+) #\((.*?)^\) \(", "".join(modules().values()), re.MULTILINE | re.DOTALL)
+    return {name: set(re.findall(r"(\w+) =", text)) for name, text in found}
+
+
 def generate_rtl(graph: Graph) -> dict[str, str]:
     """The SystemVerilog project of a HARDWARE graph as ``{path: text}``.
 
     Raises:
-        UserError: several outputs, or a stream is wider than Vitis HLS or the board's memory port accepts.
+        UserError: several outputs, a unit without a module, or a stream wider than Vitis HLS or the memory port takes.
         IllFormed: ``graph`` is no HARDWARE graph.
     """
     verify(graph, Level.HARDWARE)
-    if len(graph.outputs) > 1:
-        what = f"the network has {len(graph.outputs)} outputs, its SystemVerilog can have one"
-        raise UserError(what, hint="leave --rtl out; the C++ has them all")
+    demand_rtl(graph)
     units = place_units(graph)
     project = {**modules(), f"{rtl_top(graph)}.sv": _top(graph, units)}
     for placed in units:
