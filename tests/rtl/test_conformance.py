@@ -26,7 +26,7 @@ from toolchain.passes.pipeline import to_hardware
 from toolchain.rtl.generate import demand_rtl, generate_rtl, missing_units, modules, unit_module
 from toolchain.rtl.simulate import Pauses, RtlSimulation, expected_ends
 
-EVERY = 20
+EVERY = 24
 """Of the grids' graphs one in so many is run here, and all by ``python -m benchmarks rtl --grid``."""
 
 NETWORKS = (conv_net(size=6), residual_net(size=6), unet(size=4), grouped_net(size=6), mlp())

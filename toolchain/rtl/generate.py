@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import prod
 from typing import Any
 
 from toolchain.errors import UserError
@@ -160,13 +161,11 @@ def memory_texts(table: Table) -> list[str]:
 
     The first entry of a word is lowest.
     """
-    split = [dim - 1 for dim in table.storage.partition]
-    joined = [dim for dim in range(1, table.values.ndim) if dim not in split]
-    depth = table.values.shape[0]
-    count = 1
-    for dim in split:
-        count *= table.values.shape[dim]
-    ordered = table.values.transpose(*split, 0, *joined).reshape(count, depth, -1)
+    shape = table.values.shape
+    split, joined = ([dim - 1 for dim in dims] for dims in (table.storage.partition, table.storage.reshape))
+    words = [dim for dim in range(len(shape)) if dim not in (*split, *joined)]
+    count, width = (prod(shape[dim] for dim in dims) for dims in (split, joined))
+    ordered = table.values.transpose(*split, *words, *joined).reshape(count, -1, width)
     return [_words(memory, table.type) for memory in ordered]
 
 

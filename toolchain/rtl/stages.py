@@ -64,6 +64,7 @@ STAGES: Mapping[str, Callable[[Call], int]] = {
     "row_conv": _row_conv,
     "threshold": lambda call: 3 + _ones_steps(call.constants["steps"]),
     "mul_shift": lambda call: 5,
+    "lookup": lambda call: 3,
     "pool": lambda call: 2 + sum_steps(call.constants["parallel"]),
     "depthwise": lambda call: 3 + sum_steps(call.constants["parallel"]),
     "global_sum": lambda call: 2,

@@ -120,7 +120,8 @@ endmodule
 
 // Several positions from each one: lines are made from one row while the next one is read. The words of position
 // (dy, dx) of a block begin at dy * STEP_H + dx * STEP_W, its lane l is lane l * LANES_IN / LANES_OUT + dy * LANE_H +
-// dx * LANE_W of the stored word.
+// dx * LANE_W of the stored word. The first and the last row make TOP and BOTTOM lines more, the first and the last
+// position of a row LEFT and RIGHT more.
 module fpgaflow_spread #(
     parameter STAGES = 3,
     parameter FRAME_BITS = 16,
@@ -130,6 +131,10 @@ module fpgaflow_spread #(
     parameter OUT_WORDS = 1,
     parameter FACTOR_H = 1,
     parameter FACTOR_W = 1,
+    parameter TOP = 0,
+    parameter BOTTOM = 0,
+    parameter LEFT = 0,
+    parameter RIGHT = 0,
     parameter STEP_H = 0,
     parameter STEP_W = 0,
     parameter LANE_H = 0,
@@ -153,7 +158,8 @@ module fpgaflow_spread #(
 );
     localparam ROW_WORDS = WIDTH * IN_WORDS, AT_BITS = $clog2(2 * ROW_WORDS), STRIDE = LANES_IN / LANES_OUT;
     localparam S_BITS = $clog2(ROW_WORDS + 1), PICK_BITS = STRIDE > 1 ? $clog2(STRIDE) : 1;
-    localparam Y_BITS = FACTOR_H > 1 ? $clog2(FACTOR_H) : 1, Z_BITS = FACTOR_W > 1 ? $clog2(FACTOR_W) : 1;
+    localparam Y_BITS = $clog2(FACTOR_H + TOP + BOTTOM + 1), Z_BITS = $clog2(FACTOR_W + LEFT + RIGHT + 1);
+    localparam R_BITS = HEIGHT > 1 ? $clog2(HEIGHT) : 1;
     localparam X_BITS = WIDTH > 1 ? $clog2(WIDTH) : 1, W_BITS = OUT_WORDS > 1 ? $clog2(OUT_WORDS) : 1;
     reg filling;  // the first row
     reg slot;  // the row that lines are made from
@@ -163,6 +169,7 @@ module fpgaflow_spread #(
     wire [Y_BITS-1:0] dy;
     wire [Z_BITS-1:0] dx;
     wire [X_BITS-1:0] x;
+    wire [R_BITS-1:0] row;
     wire [W_BITS-1:0] word;
     wire count = busy && step;
     wire reads = stored < ROW_WORDS && unread != 0;
@@ -171,16 +178,18 @@ module fpgaflow_spread #(
     assign in_ready = count && reads;
     fpgaflow_counter #(.N(OUT_WORDS)) word_counter (
         .clk(clk), .reset(start), .count(count && !filling), .at(word), .last(word_last), .ends(word_ends));
-    fpgaflow_counter #(.N(FACTOR_W)) dx_counter (
-        .clk(clk), .reset(start), .count(word_ends), .at(dx), .last(dx_last), .ends(dx_ends));
+    fpgaflow_again #(.TIMES(FACTOR_W), .EARLIER(LEFT), .LATER(RIGHT), .BITS(Z_BITS)) dx_counter (
+        .clk(clk), .reset(start), .count(word_ends), .first(x == 0), .final_one(x_last), .at(dx), .last(dx_last),
+        .ends(dx_ends));
     fpgaflow_counter #(.N(WIDTH)) x_counter (
         .clk(clk), .reset(start), .count(dx_ends), .at(x), .last(x_last), .ends(x_ends));
-    fpgaflow_counter #(.N(FACTOR_H)) dy_counter (
-        .clk(clk), .reset(start), .count(x_ends), .at(dy), .last(dy_last), .ends(dy_ends));
+    fpgaflow_again #(.TIMES(FACTOR_H), .EARLIER(TOP), .LATER(BOTTOM), .BITS(Y_BITS)) dy_counter (
+        .clk(clk), .reset(start), .count(x_ends), .first(row == 0), .final_one(row_last), .at(dy), .last(dy_last),
+        .ends(dy_ends));
     fpgaflow_counter #(.N(HEIGHT)) row_in (
         .clk(clk), .reset(start), .count(whole), .at(), .last(), .ends(frame_read));
     fpgaflow_counter #(.N(HEIGHT)) row_out (
-        .clk(clk), .reset(start), .count(dy_ends), .at(), .last(row_last), .ends());
+        .clk(clk), .reset(start), .count(dy_ends), .at(row), .last(row_last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(!filling),
         .ends(!filling && row_done && row_last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
@@ -217,6 +226,31 @@ module fpgaflow_spread #(
         pick_2 <= pick_1;
         for (l = 0; l < LANES_OUT; l = l + 1)
             result[l*BITS +: BITS] <= held[(l*STRIDE+pick_2)*BITS +: BITS];
+    end
+endmodule
+
+// Counts how often a row or position is made: TIMES, EARLIER more of the first one and LATER more of the last.
+module fpgaflow_again #(
+    parameter TIMES = 1,
+    parameter EARLIER = 0,
+    parameter LATER = 0,
+    parameter BITS = 1
+) (
+    input wire clk,
+    input wire reset,
+    input wire count,
+    input wire first,
+    input wire final_one,
+    output reg [BITS-1:0] at,
+    output wire last,
+    output wire ends
+);
+    wire [BITS-1:0] most = TIMES - 1 + (first ? EARLIER : 0) + (final_one ? LATER : 0);
+    assign last = at == most;
+    assign ends = last && count;
+    always @(posedge clk) begin
+        if (reset) at <= 0;
+        else if (count) at <= last ? {BITS{1'b0}} : at + 1'b1;
     end
 endmodule
 

@@ -209,4 +209,73 @@ module fpgaflow_mul_shift #(
     endgenerate
 endmodule
 
+// Any function of one integer: y = table[x - LOW], every lane with a memory of its own.
+module fpgaflow_lookup #(
+    parameter STAGES = 3,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter ENTRIES = 2,
+    parameter TABLE_BLOCKS = 1,
+    parameter signed [63:0] LOW = 0,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter PLACE_BITS = 1,
+    parameter PLACE_SIGNED = 0,
+    parameter TABLE_BITS = 1,
+    parameter TABLE_SIGNED = 0,
+    parameter TABLE_FILE = "",
+    parameter TABLE_STYLE = ""
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
+    localparam DEPTH = TABLE_BLOCKS * ENTRIES, AT_BITS = DEPTH > 1 ? $clog2(DEPTH) : 1, WIDE = AT_BITS + IN_BITS + 2;
+    wire busy, step, block_last, block_ends, last;
+    wire [BITS-1:0] block;
+    reg [BITS-1:0] block_1;
+    reg [LANES*IN_BITS-1:0] word;
+    wire [AT_BITS-1:0] first = TABLE_BLOCKS > 1 ? block_1 * ENTRIES : 0;
+    assign in_ready = busy && step;
+    always @(posedge clk) if (step) begin
+        word <= in_data;
+        block_1 <= block;
+    end
+    fpgaflow_counter #(.N(BLOCKS)) blocks (
+        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+    fpgaflow_counter #(.N(POSITIONS)) position (
+        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    genvar l;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            localparam [31:0] NUMBER = l;
+            wire [IN_BITS-1:0] x = word[l*IN_BITS +: IN_BITS];
+            wire signed [WIDE-1:0] value = $signed({IN_SIGNED != 0 && x[IN_BITS-1], x});
+            wire [WIDE-1:0] place = value - LOW[WIDE-1:0];
+            reg [AT_BITS-1:0] at;
+            wire [TABLE_BITS-1:0] entry;
+            always @(posedge clk) if (step) at <= first + place[AT_BITS-1:0];
+            fpgaflow_bank #(.DEPTH(DEPTH), .WIDTH(TABLE_BITS), .FILE(TABLE_FILE), .NUMBER(NUMBER),
+                            .STYLE(TABLE_STYLE)) bank (.clk(clk), .step(step), .at(at), .word(entry));
+            wire signed [OUT_BITS+TABLE_BITS-1:0] code = $signed({TABLE_SIGNED != 0 && entry[TABLE_BITS-1], entry});
+            assign out_data[l*OUT_BITS +: OUT_BITS] = code[OUT_BITS-1:0];
+        end
+    endgenerate
+endmodule
+
 `default_nettype wire
