@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +24,8 @@ from toolchain.train.methods.nrmf import (
     vbmf_rank,
 )
 from toolchain.train.models import build, layers_of
-from toolchain.train.statistics import parameters
-from toolchain.train.structure import apply_edits
+from toolchain.train.statistics import macs, parameters
+from toolchain.train.structure import Tucker, apply_edits
 
 # (S, T, R_in, R_out) and the weights in the slides' table of ResNet-18; the slides print 851.18 for 815.18
 TABLE = [
@@ -43,6 +44,27 @@ def _low_rank(outputs: int, inputs: int, rank_in: int, rank_out: int) -> torch.T
 def _rebuilt(weight: torch.Tensor, rank_in: int, rank_out: int) -> torch.Tensor:
     factors = tucker(weight, rank_in, rank_out)
     return torch.einsum("qrxy,tq,rs->tsxy", factors.core, factors.restore, factors.reduce)
+
+
+@pytest.mark.parametrize("table", [{}, {"macs": 0.5}, {"ranks": "vbmf"}])
+def test_ranks_are_multiples_or_all_there_are_also_under_a_budget(table: dict[str, Any]) -> None:
+    config = parse_config({"name": "t", "model": {"name": "cnn", "width": 2.0}, "train": {"float": True}}, where="t")
+    data = load("digits")
+
+    def ranks(multiple: int) -> dict[str, tuple[int, int]]:
+        network = build(config, data.shape, data.classes)
+        with torch.no_grad():
+            network.conv2.weight.copy_(_low_rank(64, 32, 5, 6))
+        method = Nrmf(NrmfConfig(energy=1.0, multiple=multiple, **table))
+        method.prepare(network, Context(config, data, None, layers_of(config), Path()))
+        before = macs(network.eval(), data.shape)
+        edits = method.finalize(network)
+        assert macs(network, data.shape) <= table.get("macs", 1.0) * before
+        return {edit.layer: (edit.rank_in, edit.rank_out) for edit in edits if isinstance(edit, Tucker)}
+
+    assert ranks(1)["conv2"] == (5, 6)
+    assert ranks(4)["conv2"] == (8, 8)
+    assert ranks(24)["conv2"] == (24, 24)
 
 
 @pytest.mark.parametrize(("sizes", "thousands"), TABLE)

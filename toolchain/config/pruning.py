@@ -109,6 +109,7 @@ class QcqpConfig(Table):
     lanes: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer: inputs, outputs a cycle; 1, 1 by default
     turns: dict[str, tuple[int, int]] = Field(default_factory=dict)  # in place of lanes: steps over inputs, outputs
     products_per_dsp: dict[str, int] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, by default
+    multiple: int = Field(default=1, ge=1)  # of which a layer keeps a multiple, or all it has
     least: int = Field(default=LEAST, ge=1)  # channels that a layer keeps, or all it has
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver
     solver: Literal["highs", "cpsat", "greedy"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'; greedy: to compare
@@ -137,6 +138,7 @@ class NrmfConfig(Table):
     energy: Share = Field(default=0.95, gt=0, le=1)  # share of the eigenvalues' sum that the ranks keep
     macs: Share | None = Field(default=None, gt=0, le=1)  # of the network the stage begins with
     params: Share | None = Field(default=None, gt=0, le=1)
+    multiple: int = Field(default=1, ge=1)  # ranks are rounded up to a multiple, as far as the kernel has so many
     ranks: Literal["energy", "vbmf"] = "energy"
     norm: Literal["frobenius", "nuclear"] = "frobenius"
     strength: Strength = Field(default=1e-2, ge=0)

@@ -52,7 +52,8 @@ def _program(seed: int, share: float, *, skip: bool, each: bool = False) -> Chan
 
 def _brute_force(program: ChannelProgram) -> float:
     def subsets(size: int) -> list[list[int]]:
-        counts = range(min(program.least, size), size + 1)
+        most = range(min(program.least, size), size + 1)
+        counts = [n for n in most if n == size or n % program.multiple == 0]
         return [list(s) for s in chain.from_iterable(combinations(range(size), n) for n in counts)]
 
     best = -1.0
@@ -92,6 +93,22 @@ def test_no_group_falls_below_its_floor_and_the_optimum_above_it_is_brute_forces
     program = replace(free, least=2)
     choice = solve(program, 60.0, solver)
     assert min(len(kept) for kept in choice.kept.values()) == 2
+    assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9) and choice.gap < 1e-6
+
+
+@pytest.mark.parametrize("solver", ["highs", "cpsat"])
+def test_groups_keep_a_multiple_or_all_and_the_optimum_of_these_is_brute_forces(
+    solver: Literal["highs", "cpsat"],
+) -> None:
+    if solver == "cpsat" and find_spec("ortools") is None:
+        pytest.skip("OR-tools is not installed")
+    free = _program(3, 0.5, skip=True)
+    assert any(len(kept) % 2 for name, kept in solve(free, 60.0).kept.items() if len(kept) < free.sizes[name])
+    program = replace(free, multiple=2)
+    choice = solve(program, 60.0, solver)
+    for kept in (choice.kept, program.greedy()):
+        assert all(len(kept[name]) % 2 == 0 or len(kept[name]) == program.sizes[name] for name in program.free)
+        assert program.fits({name: len(indices) for name, indices in kept.items()})
     assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9) and choice.gap < 1e-6
 
 

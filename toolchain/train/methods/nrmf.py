@@ -52,14 +52,14 @@ class Nrmf(Method):
         self.budget = Budget()
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> None:
-        """Whether kernels of rank 1 meet the budget. The layers after the stage are others."""
-        _check(model, context, Budget.share_of(left, self.config))
+        """Whether kernels of the least ranks meet the budget. The layers after the stage are others."""
+        _check(model, context, Budget.share_of(left, self.config), self.config.multiple)
 
     def prepare(self, model: nn.Module, context: Context) -> None:
         """Nothing is changed before the end."""
         self.context = context
         self.budget = Budget.share_of(Size.of_model(model, context.data.shape), self.config)
-        _check(model, context, self.budget)
+        _check(model, context, self.budget, self.config.multiple)
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """The authors' term, weight decay in effect."""
@@ -107,12 +107,15 @@ class Nrmf(Method):
         self, model: nn.Module, kernels: Mapping[str, Tensor], sizes: Mapping[str, _Sizes]
     ) -> dict[str, tuple[int, int]]:
         """Ranks of the unfoldings by inputs and by outputs: at the energy, or at the largest that meets the budget."""
+        multiple = self.config.multiple
         if self.config.ranks == "vbmf":
-            return {name: (vbmf_rank(unfolded(w, 1)), vbmf_rank(unfolded(w, 0))) for name, w in kernels.items()}
+            found = {name: (vbmf_rank(unfolded(w, 1)), vbmf_rank(unfolded(w, 0))) for name, w in kernels.items()}
+            return {name: sizes[name].rounded(ranks, multiple) for name, ranks in found.items()}
         shares = {name: (energy_shares(unfolded(w, 1)), energy_shares(unfolded(w, 0))) for name, w in kernels.items()}
 
         def at(energy: float) -> dict[str, tuple[int, int]]:
-            return {name: (_rank(pair[0], energy), _rank(pair[1], energy)) for name, pair in shares.items()}
+            ranks = {name: (_rank(pair[0], energy), _rank(pair[1], energy)) for name, pair in shares.items()}
+            return {name: sizes[name].rounded(pair, multiple) for name, pair in ranks.items()}
 
         rest = _rest(model, self.context.data.shape, sizes)
         low, high = 0.0, self.config.energy
@@ -143,6 +146,13 @@ class _Sizes:
         (outputs, inputs, *kernel), (rank_in, rank_out) = self.shape, ranks
         behind = math.prod(kernel) * rank_in * rank_out + rank_out * outputs
         return Size(inputs * rank_in * self.read + behind * self.written, tucker_weights(self.shape, *ranks))
+
+    def rounded(self, ranks: tuple[int, int], multiple: int) -> tuple[int, int]:
+        """``ranks`` by inputs and by outputs, up to a multiple of ``multiple`` or to all there are."""
+        outputs, inputs, *kernel = self.shape
+        most = min(inputs, outputs * math.prod(kernel)), min(outputs, inputs * math.prod(kernel))
+        rank_in, rank_out = (min(-(-r // multiple) * multiple, limit) for r, limit in zip(ranks, most, strict=True))
+        return rank_in, rank_out
 
     def gains(self, ranks: tuple[int, int], budget: Budget) -> bool:
         """Whether three take less of what counts."""
@@ -175,8 +185,8 @@ def _meets(sizes: Mapping[str, _Sizes], ranks: Mapping[str, tuple[int, int]], re
     )
 
 
-def _check(model: nn.Module, context: Context, budget: Budget) -> None:
-    """That kernels of rank 1 meet the budget.
+def _check(model: nn.Module, context: Context, budget: Budget, multiple: int) -> None:
+    """That kernels of rank 1, or of the first multiple, meet the budget.
 
     Raises:
         UserError: they do not.
@@ -185,13 +195,14 @@ def _check(model: nn.Module, context: Context, budget: Budget) -> None:
         return
     sizes = _sizes(model, context.data.shape)
     rest = _rest(model, context.data.shape, sizes)
-    if _meets(sizes, dict.fromkeys(sizes, (1, 1)), rest, budget):
+    least = {name: kernel.rounded((1, 1), multiple) for name, kernel in sizes.items()}
+    if _meets(sizes, least, rest, budget):
         return
     for kind, limit in (("macs", budget.macs), ("params", budget.params)):
-        takes = {name: getattr(kernel.left((1, 1), budget), kind) for name, kernel in sizes.items()}
+        takes = {name: getattr(kernel.left(least[name], budget), kind) for name, kernel in sizes.items()}
         takes["the other layers"] = getattr(rest, kind)
         if limit is not None and sum(takes.values()) > limit:
-            raise cannot_be_met(f"{limit:,} {kind}", "rank 1 in every kernel", takes)
+            raise cannot_be_met(f"{limit:,} {kind}", f"rank {multiple} in every kernel", takes)
 
 
 def _kernels(model: nn.Module) -> dict[str, nn.Conv2d]:

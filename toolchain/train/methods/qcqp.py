@@ -109,7 +109,7 @@ def channel_program(
         limits.append(Limit("bits of memory", costs, int(config.memory * total)))
     free = [group.name for group in structure.free if group.name not in kept_whole]
     hint = "raise the budget" if len(counted) == len(layers) else 'raise the budget, or set qcqp.scope = "all"'
-    return ChannelProgram(layers, structure.counts, free, limits, config.least, hint)
+    return ChannelProgram(layers, structure.counts, free, limits, config.least, config.multiple, hint)
 
 
 def counted_layers(model: nn.Module, structure: Structure, config: QcqpConfig) -> set[str]:

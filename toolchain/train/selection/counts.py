@@ -28,10 +28,7 @@ def solve_counts(program: ChannelProgram, seconds: float) -> tuple[dict[str, int
     """Counts of the free groups, None when none were found in ``seconds``, and a bound of any selection's objective."""
     model = pulp.LpProblem("counts", pulp.LpMinimize)
     counts = {
-        name: {
-            k: pulp.LpVariable(f"n{g}_{k}", cat=pulp.LpBinary)
-            for k in range(program.floor(name), program.sizes[name] + 1)
-        }
+        name: {k: pulp.LpVariable(f"n{g}_{k}", cat=pulp.LpBinary) for k in program.allowed(name)}
         for g, name in enumerate(program.free)
     }
     for row in counts.values():

@@ -29,7 +29,7 @@ def solve(program: ChannelProgram, start: Kept, seconds: float) -> tuple[Kept, f
     request = {
         "seconds": max(seconds, 0.1),
         "sizes": {name: program.sizes[name] for name in program.free},
-        "least": {name: program.floor(name) for name in program.free},
+        "allowed": {name: program.allowed(name) for name in program.free},
         "start": start,
         "layers": [_units(program, layer) for layer in program.layers],
         "limits": [
@@ -81,7 +81,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     model = cp_model.CpModel()
     sizes: dict[str, int] = request["sizes"]
     channels = {name: [model.new_bool_var(f"{name}_{j}") for j in range(size)] for name, size in sizes.items()}
-    counts = {name: model.new_int_var(request["least"][name], size, f"{name}_n") for name, size in sizes.items()}
+    domains = {name: cp_model.Domain.from_values(request["allowed"][name]) for name in sizes}
+    counts = {name: model.new_int_var_from_domain(domain, f"{name}_n") for name, domain in domains.items()}
     for name, row in channels.items():
         model.add(sum(row) == counts[name])
         for j, x in enumerate(row):

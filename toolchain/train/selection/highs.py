@@ -27,7 +27,8 @@ def _model(program: ChannelProgram, least: float) -> tuple[pulp.LpProblem, dict[
     }
     counts = {
         name: [
-            pulp.LpVariable(f"n{g}_{k}", 0, int(k >= program.floor(name)), cat=pulp.LpInteger)
+            pulp.LpVariable(f"n{g}_{k}", 0, int(k in allowed), cat=pulp.LpInteger)
+            for allowed in [set(program.allowed(name))]
             for k in range(1, program.sizes[name] + 1)
         ]
         for g, name in enumerate(program.free)

@@ -58,7 +58,8 @@ class Choice:
 class ChannelProgram:
     """Layers, sizes of their groups, those that may shrink, and the limits.
 
-    Of a group at least ``least`` channels are kept, or all it has. ``hint`` says what helps where that is too much.
+    Of a group at least ``least`` channels are kept, and a multiple of ``multiple``, or all it has. ``hint`` says what
+    helps where that is too much.
     """
 
     layers: Sequence[Weights]
@@ -66,11 +67,17 @@ class ChannelProgram:
     free: Sequence[str]
     limits: Sequence[Limit]
     least: int = 1
+    multiple: int = 1
     hint: str = "raise the budget"
+
+    def allowed(self, name: str) -> list[int]:
+        """How many channels of the group ``name`` may be kept, ascending."""
+        size = self.sizes[name]
+        return [n for n in range(min(self.least, size), size + 1) if n % self.multiple == 0 or n == size]
 
     def floor(self, name: str) -> int:
         """The fewest channels of the group ``name`` that are kept."""
-        return min(self.least, self.sizes[name])
+        return self.allowed(name)[0]
 
     def objective(self, kept: Mapping[str, Sequence[int]]) -> float:
         """The importance of all weights between kept channels."""
@@ -98,7 +105,8 @@ class ChannelProgram:
             UserError: it does not; names the limit and the layer that takes most of it.
         """
         least = dict(self.sizes) | {name: self.floor(name) for name in self.free}
-        channels = "one channel" if self.least == 1 else f"a floor of {self.least} channels"
+        fewest = -(-self.least // self.multiple) * self.multiple
+        channels = "one channel" if fewest == 1 else f"a floor of {fewest} channels"
         for limit in self.limits:
             needed = max(self.used(limit, least))
             if needed > limit.bound:
@@ -114,27 +122,31 @@ class ChannelProgram:
     def greedy(self) -> Kept:
         """Remove what loses the least importance for what it saves until all fits; then add what gains most."""
         kept = {name: list(range(self.sizes[name])) for name in self.free}
+        allowed = {name: self.allowed(name) for name in self.free}
         while not self.fits(counts_of(kept)):
             moves = []
             for name in self.free:
-                if len(kept[name]) > self.floor(name):
+                fewer = [n for n in allowed[name] if n < len(kept[name])]
+                if fewer:
                     losses = self.gains(kept, name)[kept[name]]
-                    least = int(losses.argmin())
-                    moves.append((float(losses[least]) / self._saved(kept, name), name, kept[name][least]))
-            _, name, channel = min(moves)
-            kept[name].remove(channel)
+                    least = np.argsort(losses, kind="stable")[: len(kept[name]) - fewer[-1]]
+                    saved = self._saved(kept, name, fewer[-1])
+                    moves.append((float(losses[least].sum()) / saved, name, [kept[name][at] for at in least]))
+            _, name, channels = min(moves)
+            kept[name] = [channel for channel in kept[name] if channel not in channels]
         while True:
             moves = []
             for name in self.free:
-                if self.fits(counts_of(kept) | {name: len(kept[name]) + 1}) and len(kept[name]) < self.sizes[name]:
+                more = next((n for n in allowed[name] if n > len(kept[name])), None)
+                if more is not None and self.fits(counts_of(kept) | {name: more}):
                     gains = self.gains(kept, name)
                     gains[kept[name]] = -1.0
-                    most = int(gains.argmax())
-                    moves.append((-float(gains[most]), name, most))
+                    most = np.argsort(-gains, kind="stable")[: more - len(kept[name])]
+                    moves.append((-float(gains[most].sum()), name, most.tolist()))
             if not moves:
                 return kept
-            _, name, channel = min(moves)
-            kept[name] = sorted([*kept[name], channel])
+            _, name, channels = min(moves)
+            kept[name] = sorted([*kept[name], *channels])
 
     def gains(self, kept: Kept, name: str) -> NDArray[np.float64]:
         """What each channel of a group adds to the objective beside those kept of the others."""
@@ -151,10 +163,10 @@ class ChannelProgram:
         """The channels that are kept of the group ``name``: all of one that may not shrink."""
         return list(kept.get(name, range(self.sizes[name])))
 
-    def _saved(self, kept: Kept, name: str) -> float:
-        """The share of the exceeded limits that one channel less saves."""
+    def _saved(self, kept: Kept, name: str, count: int) -> float:
+        """The share of the exceeded limits that a group of only ``count`` channels saves."""
         counts = counts_of(kept)
-        fewer, saved = counts | {name: counts[name] - 1}, 0.0
+        fewer, saved = counts | {name: count}, 0.0
         for limit in self.limits:
             before, after = self.used(limit, counts), self.used(limit, fewer)
             saved += sum((a - b) / limit.bound for a, b in zip(before, after, strict=True) if a > limit.bound)

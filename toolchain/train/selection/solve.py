@@ -37,7 +37,7 @@ def solve(program: ChannelProgram, seconds: float, solver: Literal["highs", "cps
 
 def _better(program: ChannelProgram, kept: Kept, found: Kept) -> Kept:
     """What is found, when it is a selection within the limits that is worth more."""
-    whole = all(len(found[name]) >= program.floor(name) for name in program.free)
+    whole = all(len(found[name]) in program.allowed(name) for name in program.free)
     if whole and program.fits(counts_of(found)) and program.objective(found) > program.objective(kept):
         return found
     return kept
