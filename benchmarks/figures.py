@@ -33,6 +33,28 @@ def lines_svg(series: Mapping[str, Sequence[tuple[float, float, float]]], x_titl
     return svg(figure)
 
 
+class Panel(NamedTuple):
+    """A diagram of ``series`` of (x, y) by name, over ``x_title``."""
+
+    x_title: str
+    series: Mapping[str, Sequence[tuple[float, float]]]
+
+
+def points_svg(panels: Sequence[Panel], y_title: str) -> str:
+    """Panels one below the other, y over logarithms; the first series, what the others are compared with, is grey."""
+    figure = Figure((7.4, 2.9 * len(panels)), layout="constrained")
+    for number, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(len(panels), 1, number, xlabel=panel.x_title, ylabel=y_title, yscale="log")
+        axes.grid(color="#dddddd")
+        axes.set_axisbelow(True)
+        for (name, points), colour in zip(panel.series.items(), ("#9aa2ad", *colormaps["tab10"].colors), strict=False):
+            axes.plot(*zip(*points, strict=True), color=colour, marker=".", markersize=4, linewidth=1, label=name)
+        axes.margins(x=0.01)
+        if number == 1:
+            axes.legend(frameon=False)
+    return svg(figure)
+
+
 def scatter_svg(points: Sequence[Point], x_title: str, y_title: str) -> str:
     """A plot over logarithms, with the diagonal and a band of 25 % around it; one colour a series."""
     figure, axes = _axes((6.3, 6.3), x_title, y_title)

@@ -1,8 +1,15 @@
-"""Commands ended at random moments: nothing is lost or half-written, the next one goes on.
+"""Commands ended at random moments, or on a disk that fills: nothing is lost or half-written, the next one goes on.
 
-A finished build stands in a folder, with a note of a person in vitis/. A command with another clock is ended there at
-a random moment, by SIGTERM or SIGKILL. Then every file is whole, and of an export the build is the old or the new one,
-all of a piece; the note is there; the same command and those behind it end well and leave no other file.
+Builds: a finished one stands in a folder, with a note of a person in vitis/. A command with another clock is ended
+there at a random moment, by SIGTERM or SIGKILL, or meets a full disk. Then every file is whole, and of an export the
+build is the old or the new one, all of a piece; the note is there; the same command and those behind it end well and
+leave no other file.
+
+Runs: ``train`` begins a run, which ``--resume`` goes on with to the model.onnx of a run that nobody ended, bit for bit.
+``quantize`` replaces a quantized network, which stays or is the new one, all of a piece.
+
+A full disk is a small tmpfs with a random part of what the command writes left free; to mount it takes root, or
+``unshare -rm python -m benchmarks kills``.
 """
 
 from __future__ import annotations
@@ -14,11 +21,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +37,25 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.common import Row, print_rows
 from benchmarks.schemas import KILLS
 from toolchain.errors import UserError
+from toolchain.files import digest_file
 from toolchain.flow.build import Build, foreign_files
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["toolchain.cli", "toolchain.flow.stages", "toolchain.flow.tables", "toolchain.terminal"]
+    [
+        "toolchain.cli",
+        "toolchain.flow.stages",
+        "toolchain.flow.tables",
+        "toolchain.flow.training",
+        "toolchain.flow.ptq",
+        "toolchain.terminal",
+        "toolchain.train.ptq.source",
+        "toolchain.train.summary",
+    ]
 )
 
 CHECK = ("--count", "4", "--qonnx-images", "0", "--threads", "1")
-COMMANDS = {
+BUILD = {
     "export": ("export", "net.onnx", "--out", "b", "--architecture", "streaming", "--clock", "CLOCK", *CHECK),
     "lower": ("lower", "net.onnx", "--out", "b"),
     "explore": ("explore", "b", "--clock", "CLOCK"),
@@ -44,11 +63,29 @@ COMMANDS = {
     "simulate": ("simulate", "b", *CHECK),
     "report": ("report", "b"),
 }
+RUN = {
+    "train": ("train", "run.toml", "--out", "b", "--resume"),
+    "quantize": ("quantize", "float", "--out", "b", "--weights", "BITS", "--acts", "4", "--count", "32", "--overwrite"),
+}
+COMMANDS = {**BUILD, **RUN, "float": ("train", "float.toml", "--out", "float")}
+RUN_FILE = """
+name = "killed"
+model.name = "tfc"
+model.width = 0.25
+data.name = "digits"
+train.accelerator = "cpu"
+train.threads = 1
+train.batch_size = 256
+"""
+HOW = ("signal", "full disk")
+DISK = 64 << 20
+LEAST_FREE = 4096
 COLUMNS = {
     "stage": "command",
-    "kills": "kills",
+    "how": "ended by",
+    "kills": "times",
     "ended": "ended before",
-    "old": "left the old plan",
+    "old": "left the old one",
     "new": "left the new one",
     "wrong": "wrong",
 }
@@ -79,25 +116,59 @@ def network(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
 
 
-def run(folder: Path, name: str, clock: int) -> None:
+def run(folder: Path, name: str, number: int) -> None:
     """A command as a user types it; its exit code is the process's."""
     from toolchain.cli import main
 
     os.chdir(folder)
-    sys.argv = ["fpgaflow", *(str(clock) if part == "CLOCK" else part for part in COMMANDS[name])]
+    chosen = {"CLOCK": str(100 + number % 100), "BITS": str(2 + number % 7)}
+    sys.argv = ["fpgaflow", *(chosen.get(part, part) for part in COMMANDS[name])]
+    Path("started").touch()
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         main()
 
 
-def finished(folder: Path, name: str, clock: int) -> int | None:
-    """The exit code of a command that nobody ends."""
-    process = CONTEXT.Process(target=run, args=(folder, name, clock))
+def begun(folder: Path, name: str, number: int) -> multiprocessing.context.ForkServerProcess:
+    """The process of a command that has loaded what takes long."""
+    (folder / "started").unlink(missing_ok=True)
+    process = CONTEXT.Process(target=run, args=(folder, name, number))
     process.start()
+    while process.is_alive() and not (folder / "started").exists():
+        time.sleep(0.005)
+    return process
+
+
+def finished(folder: Path, name: str, number: int) -> int | None:
+    """The exit code of a command that nobody ends."""
+    process = begun(folder, name, number)
     process.join()
     return process.exitcode
 
 
-def whole(out: Path) -> bool:
+def size_of(out: Path) -> int:
+    """Bytes of all files in ``out``."""
+    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.is_dir() else 0
+
+
+def ended(folder: Path, name: str, how: str, share: float, number: int, took: float, writes: int) -> int | None:
+    """The exit code of a command that is ended after a ``share`` of its time, or has a share of what it writes free."""
+    if how == "signal":
+        process = begun(folder, name, number)
+        process.join(share * took)
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, random.Random(number).choice([signal.SIGTERM, signal.SIGKILL]))
+        process.join()
+        return process.exitcode
+    full = folder / "full"
+    with full.open("wb") as file:
+        free = shutil.disk_usage(folder).free
+        os.posix_fallocate(file.fileno(), 0, max(1, free - LEAST_FREE - int(share * writes)))
+    code = finished(folder, name, number)
+    full.unlink()
+    return code
+
+
+def whole_build(out: Path) -> bool:
     """Whether every part of the build belongs to every other."""
     try:
         build = Build(out)
@@ -111,77 +182,138 @@ def _clock(out: Path) -> float:
     return float(json.loads((out / "plan.json").read_text())["clock_mhz"])
 
 
-def one(folder: Path, name: str, after: float, number: int) -> str:
-    """What a kill ``after`` seconds left: ended, old, new, or what is wrong."""
-    out, clock, draw = folder / "b", 100 + number % 100, random.Random(number)
+def one_build(folder: Path, name: str, how: str, share: float, number: int, took: float, writes: int) -> str:
+    """What a build's command left: ended, old, new, or what is wrong."""
+    out = folder / "b"
     before = _clock(out)
-    process = CONTEXT.Process(target=run, args=(folder, name, clock))
-    process.start()
-    time.sleep(after)
-    if process.is_alive() and process.pid is not None:
-        os.kill(process.pid, draw.choice([signal.SIGTERM, signal.SIGKILL]))
-    process.join()
-    left = "ended" if process.exitcode == 0 else "old" if out.is_dir() and _clock(out) == before else "new"
-    if name == "export" and not whole(out):
+    code = ended(folder, name, how, share, number, took, writes)
+    if how == "full disk" and code not in (0, 2):
+        return f"exit {code} on a full disk"
+    left = "ended" if code == 0 else "old" if out.is_dir() and _clock(out) == before else "new"
+    if name == "export" and not whole_build(out):
         return "the build is not whole"
     note = out / "vitis" / "note"
     if name != "export" and note.read_text() != "mine":
         return "the note is gone"
     for path in out.glob("*.json"):
         json.loads(path.read_text())
-    order = list(COMMANDS)[1:] if name == "lower" else list(COMMANDS)[list(COMMANDS).index(name) :]
+    order = list(BUILD)[1:] if name == "lower" else list(BUILD)[list(BUILD).index(name) :]
     for follower in ["export"] if name == "export" else order:
-        if finished(folder, follower, clock) != 0:
+        if finished(folder, follower, number) != 0:
             return f"{follower} does not go on"
-    if not whole(out) or [path for path in foreign_files(out) if path != note]:
+    if not whole_build(out) or [path for path in foreign_files(out) if path != note]:
         return "the next build is not whole"
-    hidden = [path.name for path in (*folder.iterdir(), *out.iterdir()) if path.name.startswith(".")]
-    return left if not hidden else f"{hidden[0]} is left"
+    return _hidden(folder) or left
 
 
-def measure(name: str, kills: int, seed: int) -> Row:
-    """The row of a command."""
-    draw = random.Random(seed)
+def whole_run(out: Path) -> bool:
+    """Whether what a network's folder holds can be read, and is one network's."""
+    try:
+        onnx.checker.check_model(onnx.load(out / "model.onnx"))
+        return json.loads((out / "metrics.json").read_text())["qonnx_top1"] is not None
+    except (OSError, ValueError, KeyError, onnx.checker.ValidationError):
+        return False
+
+
+def one_run(folder: Path, name: str, how: str, share: float, number: int, took: float, writes: int) -> str:
+    """What a training or a quantization left: ended, old (of a training nothing), new, or what is wrong."""
+    out, model = folder / "b", folder / "b" / "model.onnx"
+    if name == "train":
+        shutil.rmtree(out, ignore_errors=True)
+    before = digest_file(model) if model.is_file() else None
+    code = ended(folder, name, how, share, number, took, writes)
+    if how == "full disk" and code not in (0, 2):
+        return f"exit {code} on a full disk"
+    if name == "quantize" and not whole_run(out):
+        return "the quantized network is not whole"
+    left = "ended" if code == 0 else "old" if (digest_file(model) if model.is_file() else None) == before else "new"
+    if finished(folder, name, number) != 0:
+        return f"{name} does not go on"
+    if not whole_run(out):
+        return "the next run is not whole"
+    if name == "train" and digest_file(model) != digest_file(folder / "done" / "model.onnx"):
+        return "the resumed run ends with another network"
+    return _hidden(folder) or left
+
+
+def _hidden(folder: Path) -> str:
+    """The first hidden file in ``folder`` or its network's, as a fault."""
+    found = [path.name for path in (*folder.iterdir(), *(folder / "b").rglob("*")) if path.name.startswith(".")]
+    return f"{found[0]} is left" if found else ""
+
+
+@contextmanager
+def workplace(how: str) -> Iterator[Path]:
+    """A folder, on a disk of its own where that is to fill."""
     with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        network(folder / "net.onnx")
-        if finished(folder, "export", 250) != 0:
-            raise SystemExit("the export fails")
-        if name != "export":
-            (folder / "b" / "vitis").mkdir()
-            (folder / "b" / "vitis" / "note").write_text("mine")
+        if how != "full disk":
+            yield Path(text)
+            return
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", text], check=True)
+        try:
+            yield Path(text)
+        finally:
+            subprocess.run(["umount", text], check=True)
+
+
+def prepare(folder: Path, name: str) -> None:
+    """What a command of builds or of runs starts from, and its result in ``b``."""
+    network(folder / "net.onnx")
+    (folder / "run.toml").write_text(f"{RUN_FILE}train.epochs = 6\ntrain.pretrain_epochs = 2\n")
+    (folder / "float.toml").write_text(f"{RUN_FILE}train.epochs = 1\ntrain.float = true\n")
+    first = name if name == "train" else "quantize" if name == "quantize" else "export"
+    for command in ["float", "quantize"] if name == "quantize" else [first]:
+        if finished(folder, command, 50) != 0:
+            raise SystemExit(f"'{command}' fails")
+    if name in BUILD and name != "export":
+        (folder / "b" / "vitis").mkdir()
+        (folder / "b" / "vitis" / "note").write_text("mine")
+    if name == "train":
+        (folder / "b").rename(folder / "done")
+
+
+def measure(name: str, how: str, times: int, seed: int) -> Row:
+    """The row of a command."""
+    draw, one = random.Random(seed), one_build if name in BUILD else one_run
+    with workplace(how) as folder:
+        prepare(folder, name)
+        process = begun(folder, name, 51)
         started = time.monotonic()
-        finished(folder, name, 251)
-        took = time.monotonic() - started
+        process.join()
+        took, writes = time.monotonic() - started, size_of(folder / "b")
         if name in ("lower", "explore"):
-            for follower in list(COMMANDS)[2:]:
-                finished(folder, follower, 251)
+            for follower in list(BUILD)[2:]:
+                finished(folder, follower, 51)
         found = Counter[str]()
-        for number in range(kills):
+        for number in range(times):
             kept = folder / "kept"
             shutil.copytree(folder / "b", kept)
-            outcome = one(folder, name, draw.uniform(0, took), seed + number)
+            outcome = one(folder, name, how, draw.random(), seed + number, took, writes)
             found[outcome] += 1
             if outcome not in ("ended", "old", "new"):
-                print(f"{name}: {outcome}", file=sys.stderr)
+                print(f"{name}, {how}: {outcome}", file=sys.stderr)
                 shutil.rmtree(folder / "b", ignore_errors=True)
                 kept.rename(folder / "b")
             shutil.rmtree(kept, ignore_errors=True)
     good = {key: found.pop(key, 0) for key in ("ended", "old", "new")}
-    return {"stage": name, "kills": kills, **good, "wrong": sum(found.values())}
+    return {"stage": name, "how": how, "kills": times, **good, "wrong": sum(found.values())}
 
 
 def main() -> int:
     """Measure, write the rows, print them; 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="of all commands together, a third of them of exports")
+    parser.add_argument("commands", nargs="*", help="all by default", choices=[[], *BUILD, *RUN])
+    parser.add_argument("--how", choices=HOW, action="append", help="both by default")
+    parser.add_argument("--times", type=int, default=28, help="a command; exports twice as often")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    others = len(COMMANDS) + 1  # export counts for two
-    shares = {name: arguments.kills * (2 if name == "export" else 1) // others for name in COMMANDS}
-    shares["export"] += arguments.kills - sum(shares.values())
-    rows = [measure(name, kills, arguments.seed + 1000 * i) for i, (name, kills) in enumerate(shares.items())]
-    KILLS.replace(rows)
+    names = [*BUILD, *RUN]
+    rows = []
+    for how in arguments.how or HOW:
+        for name in arguments.commands or names:
+            seed = arguments.seed + 1000 * names.index(name) + 10_000 * HOW.index(how)
+            rows.append(measure(name, how, arguments.times * (2 if name == "export" else 1), seed))
+            KILLS.record(rows[-1])
     print_rows("Kills", rows, COLUMNS)
     return int(any(row["wrong"] for row in rows))
 

@@ -257,14 +257,37 @@ class FuzzRow(Measured):
 
 
 class KillsRow(Measured):
-    """Kills of a stage at random moments: it had ended, the old build stood, the new one did, or neither."""
+    """A command ended at random moments: it had ended, the old build stood, the new one did, or neither.
+
+    By SIGTERM or SIGKILL, or by a disk that filled at a random byte of what the command writes.
+    """
 
     stage: str
+    how: Literal["signal", "full disk"]
     kills: int
     ended: int
     old: int
     new: int
     wrong: int
+
+
+class RateRow(Measured):
+    """The plan of a small network of ``count`` features or channels, before and after counts were padded.
+
+    ``padded`` names the groups of channels that are, with their counts; ``of_next_multiple`` is the rate over that of
+    the next multiple of eight.
+    """
+
+    network: Literal["features", "channels"]
+    tree: Literal["before", "after"]
+    count: int
+    fps: float
+    cycles: int
+    status: str
+    limited_by: str
+    padded: str
+    cpu_seconds: float
+    of_next_multiple: float
 
 
 class MemoryRow(Measured):
@@ -353,8 +376,9 @@ EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, Reco
 EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", "what", "commit"))
 FUZZ = Results("fuzz", (FuzzRow,), ("first",))
 FUZZ_CURVES = Results("fuzz_curves", (FuzzRow,), ("first",))
-KILLS = Results("kills", (KillsRow,), ("stage",))
+KILLS = Results("kills", (KillsRow,), ("stage", "how"))
 MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
 MODELS = Results("models", (ModelRow,), ("model",))
+RATES = Results("rates", (RateRow,), ("network", "tree", "count"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())

@@ -136,17 +136,17 @@ def test_an_awkward_count_is_as_fast_as_the_next_multiple_of_eight() -> None:
 def test_only_counts_that_few_lanes_divide_have_padded_options() -> None:
     options = [o for d in expand(hardware_form(decoded(residual_net(channels=8)))).decisions for o in d.options]
     assert all(not option.padded for option in options)
-    assert [padded_count(n) for n in (1, 3, 8, 10, 12, 20, 32, 57, 113, 118)] == [1, 3, 8, 10, 12, 20, 32, 60, 120, 120]
+    assert [padded_count(n) for n in (1, 3, 8, 10, 12, 20, 32, 57, 108, 118)] == [1, 3, 8, 10, 12, 24, 32, 60, 112, 120]
 
 
 @pytest.mark.parametrize("count", range(1, 131))
-def test_padding_costs_at_most_a_third_more_turns_than_the_next_multiple_of_eight(count: int) -> None:
+def test_padding_costs_at_most_a_quarter_more_turns_than_the_next_multiple_of_eight(count: int) -> None:
     full = -(-count // 8) * 8
     padded = padded_count(count)
     assert count <= padded <= full
     for lanes in range(1, full + 1):
         turns = [n // max(d for d in divisors(n) if d <= lanes) for n in (padded, full)]
-        assert 3 * turns[0] <= 4 * turns[1]
+        assert 4 * turns[0] <= 5 * turns[1]
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def _teacher(config: RunConfig, data: Dataset) -> Teacher | None:
 
 def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool) -> None:
     """Make the folder and write the resolved run file; refuses to mix two runs."""
+    files.remove_leftovers(out)
     run_file = out / "run.toml"
     text = dump_toml(config)
     if overwrite and out.exists():

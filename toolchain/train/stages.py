@@ -25,6 +25,7 @@ from toolchain.config.pruning import PruningStage
 from toolchain.config.run import RunConfig, StageConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.ema import WeightAverage
@@ -185,7 +186,7 @@ def run_stages(
     """
     done = given.start
     for stage in stages(config):
-        finished = out / "checkpoints" / stage.name / "finished.pt"
+        finished = _checkpoints(out, stage) / "finished.pt"
         if resume and finished.is_file():
             found = _load(finished, stage, data)
             if found.history[-1]["epochs"] >= stage.config.train.epochs:  # a run may be given more
@@ -282,7 +283,7 @@ def fitted(
     """
     trainer = _trainer(stage, out, callbacks)
     try:
-        trainer.fit(module, ckpt_path=_last_checkpoint(out, stage) if resume else None)
+        trainer.fit(module, ckpt_path=last_checkpoint(_checkpoints(out, stage)) if resume else None)
     except SystemExit:  # how Lightning ends after an interrupt
         raise KeyboardInterrupt from None
     if trainer.interrupted:
@@ -357,7 +358,7 @@ def _start_from(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
 def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:
     train, logs = stage.config.train, out / "logs"
     version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a stage and a resume, so that no log is lost
-    folder = out / "checkpoints" / stage.name
+    folder = _checkpoints(out, stage)
     checkpoints = ModelCheckpoint(dirpath=folder, filename="epoch-{epoch}", auto_insert_metric_name=False)
     average = [WeightAverage(train.ema)] if train.ema else []
     lines = [] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]
@@ -369,6 +370,7 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
         strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",  # no step is used in the float phase
         logger=[CSVLogger(logs, name="", version=version), TensorBoardLogger(logs, name="", version=version)],
         callbacks=[*average, checkpoints, *lines, *callbacks],
+        plugins=[WholeCheckpoints()],
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -377,9 +379,8 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
     )
 
 
-def _last_checkpoint(out: Path, stage: Stage) -> Path | None:
-    found = (out / "checkpoints" / stage.name).glob("epoch-*.ckpt")
-    return max(found, key=lambda path: int(path.stem.split("-")[1]), default=None)
+def _checkpoints(out: Path, stage: Stage) -> Path:
+    return out / "checkpoints" / stage.name
 
 
 def _save(done: Trained, path: Path) -> None:

@@ -26,14 +26,14 @@ def divisors(number: int) -> list[int]:
 def padded_count(channels: int) -> int:
     """The fewest channels from ``channels`` on that many counts of lanes divide: ``channels`` themselves, or more.
 
-    With any lanes they take at most a third more turns than the next multiple of eight.
+    With any lanes they take at most a quarter more turns than the next multiple of eight.
     """
     full = -(-channels // 8) * 8
     wanted = _turns(full)
     return next(
         count
         for count in range(channels, full + 1)
-        if all(3 * turns <= 4 * most for turns, most in zip(_turns(count, full), wanted, strict=True))
+        if all(4 * turns <= 5 * most for turns, most in zip(_turns(count, full), wanted, strict=True))
     )
 
 

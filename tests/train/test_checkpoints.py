@@ -1,0 +1,62 @@
+"""Checkpoints are whole, whatever the disk does."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolchain.files import remove_leftovers
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WholeCheckpoints().save_checkpoint({"epoch": 9}, tmp_path / "epoch-9.ckpt")
+    opened = Path.open
+
+    class Full:
+        """A file on a disk that has room for half of it."""
+
+        def __init__(self, path: Path, mode: str) -> None:
+            self.file = opened(path, mode)
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> int:
+            self.file.write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))  # a class would not be bound
+    with pytest.raises(OSError, match="No space left") as error:
+        WholeCheckpoints().save_checkpoint({"epoch": 10}, str(tmp_path / "epoch-10.ckpt"))
+    monkeypatch.undo()
+
+    assert error.value.filename == str(tmp_path / "epoch-10.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-9.ckpt"]
+    found = last_checkpoint(tmp_path)
+    assert found is not None and torch.load(found, weights_only=True) == {"epoch": 9}
+
+
+def test_the_last_checkpoint_is_that_of_the_latest_epoch(tmp_path: Path) -> None:
+    for epoch in (2, 10, 9):
+        WholeCheckpoints().save_checkpoint({"epoch": epoch}, tmp_path / f"epoch-{epoch}.ckpt")
+
+    assert last_checkpoint(tmp_path) == tmp_path / "epoch-10.ckpt"
+    assert last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_what_killed_writes_left_goes_and_other_hidden_files_stay(tmp_path: Path) -> None:
+    for name in (".epoch-3.ckpt.812-0a1b2c3d", ".gitignore", "model.pt"):
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        (tmp_path / "checkpoints" / name).touch()
+    remove_leftovers(tmp_path)
+
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [".gitignore", "model.pt"]
