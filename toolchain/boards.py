@@ -109,6 +109,11 @@ class Board(Record):
         return (planned - Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)).at_least(0)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """Everything that an accelerator made for it depends on: what it says, less where it says that from."""
+        return self.model_dump(mode="json", exclude={"sources"})
+
+    @property
     def lut_per_dsp(self) -> int:
         """LUTs that a DSP slice is worth: their ratio on the die, which all its LUTs are where it has no slice."""
         return max(1, round(self.device.lut / max(1, self.device.dsp)))

@@ -53,6 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
+STALE = "hls/ was made from another plan.json or board.toml [b]; run 'fpgaflow generate' again"
 EXPORT = ("export", "net.onnx", "--out", "b", "--images", "x.npy", "--qonnx-images", "0")
 
 
@@ -126,11 +127,28 @@ def test_a_new_plan_is_reported_and_simulated_only_when_hls_is_its_own(run: Call
     assert run("explore", "b", "--target-fps", "5000")[0] == 0
     for command in ("report", "simulate"):
         code, _, error = run(command, "b")
-        assert (code, error) == (2, "hls/ was made from another plan.json [b]; run 'fpgaflow generate' again")
+        assert (code, error) == (2, STALE)
     assert run("generate", "b")[0] == 0
     code, _, error = run("report", "b")
     assert (code, error) == (2, "simulation.json is of another hls/ [b]; run 'fpgaflow simulate' again")
     assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+
+
+@pytest.mark.needs_gxx
+def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: Call, tmp_path: Path) -> None:
+    board = tmp_path / "mine" / "board.toml"
+    board.parent.mkdir()
+    text = 'extends = "zu3eg"\ntitle = "mine"\n[planning]\nlut = { value = %s, source = "%s" }\n'
+    board.write_text(text % (0.6, "a guess"))
+    assert run(*EXPORT, "--board", "mine")[0] == 0
+    board.write_text(text % (0.6, "a measurement"))
+    assert run("report", "b")[0] == 0, "another source of the same number is no other board"
+
+    board.write_text(text % (0.5, "a measurement"))
+    code, _, error = run("report", "b")
+    assert (code, error) == (2, STALE)
+    for command in ("explore", "generate", "simulate", "report"):
+        assert run(command, "b", *(["--images", "x.npy"] if command == "simulate" else []))[0] == 0
 
 
 @pytest.mark.needs_gxx
@@ -205,7 +223,7 @@ def test_an_engine_reports_and_simulates_its_own_hls(run: Call, tmp_path: Path) 
     assert run("generate", "b", "--overwrite")[0] == 0
     assert run("simulate", "b", "--images", "x.npy")[0] == 0
     assert run("explore", "b")[0] == 0
-    assert run("report", "b")[::2] == (2, "hls/ was made from another plan.json [b]; run 'fpgaflow generate' again")
+    assert run("report", "b")[::2] == (2, STALE)
     assert Build(tmp_path / "b").record.architecture == "streaming"
     assert run(*EXPORT)[0] == 0, "nothing here is a person's"
 

@@ -16,6 +16,8 @@ from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.training import train
 from toolchain.train import efficientnet
+from toolchain.train.inputs import FeatureMap
+from toolchain.train.ptq.source import find_source
 
 
 def _config(**section: object) -> RunConfig:
@@ -45,6 +47,25 @@ def test_a_float_run_becomes_a_network_that_can_be_built(run: Path, tmp_path: Pa
     float_metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["float_top1"] == float_metrics["top1"] and metrics["agreement"] > 0.95
     assert (metrics["methods"], metrics["weight_bits"], metrics["act_bits"], metrics["epochs"]) == (["ptq"], 4, 8, 0)
+
+
+def test_a_float_run_keeps_the_moments_of_what_it_was_trained_on(tmp_path: Path) -> None:
+    """They are in its folder: data that change later do not change the network's input."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(7, 3, (64, 5)).astype(np.float32)
+    for part in ("train", "test"):
+        np.save(tmp_path / f"d_{part}_x.npy", x)
+        np.save(tmp_path / f"d_{part}_y.npy", np.arange(64) % 2)
+    settings = {"epochs": 1, "batch_size": 64, "accelerator": "cpu", "float": True}
+    data = {"name": f"npy:{tmp_path / 'd'}", "normalize": "standard"}
+    table = {"name": "t", "model": {"name": "tfc", "width": 0.25}, "data": data, "train": settings}
+    trained = train(parse_config(table, where="test"), tmp_path / "run")
+    before = find_source(str(trained), None).pixels
+    np.save(tmp_path / "d_train_x.npy", 2 * x + 100)
+
+    assert isinstance(before, FeatureMap) and before == find_source(str(trained), None).pixels
+    np.testing.assert_allclose(before.mean, x.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(before.deviation, x.std(0), rtol=1e-6)
 
 
 def _refused(arguments: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from qonnx.core.onnx_exec import execute_onnx
 from tests.onnx_models import Net, conv_bn_relu, flatten_linear, multi_threshold, old_style, residual
 from toolchain.errors import UserError
 from toolchain.frontend.read import read_qonnx
-from toolchain.hls4ml_backend.network import onnx_shape, quant_form, to_onnx
+from toolchain.hls4ml_backend.network import freed, onnx_shape, quant_form, to_onnx
 from toolchain.hls4ml_backend.precision import average_precisions, input_precision
 from toolchain.hls4ml_backend.refusals import demand_no_refusal, refusals
 from toolchain.ir.evaluate import evaluate
@@ -138,3 +139,18 @@ def test_what_hls4ml_gets_wrong_is_refused(tmp_path: Path) -> None:
     assert [reason for _, reason in refusals(graph)] == ["has no MultiThreshold"] * 3
     with pytest.raises(UserError, match=r"^hls4ml \S+ has no MultiThreshold \[\S+, ONNX MultiThreshold_3\]; export "):
         demand_no_refusal(graph)
+
+
+def test_names_that_hls4ml_keeps_for_itself_are_others_in_what_it_is_given(tmp_path: Path) -> None:
+    """An exported nn.Sequential calls its input "input"; the network stays the same one."""
+    graph = read_qonnx(flatten_linear(tmp_path / "net.onnx")).graph
+    readers = [replace(n, inputs=tuple("input" if i == graph.input.name else i for i in n.inputs)) for n in graph.nodes]
+    given = replace(graph, input=replace(graph.input, name="input"), nodes=tuple(readers))
+    model = to_onnx(freed(given))
+
+    assert [value.name for value in model.graph.input] == ["input__free"]
+    assert "input" not in {name for node in model.graph.node for name in (node.name, *node.input, *node.output)}
+    x = np.random.default_rng(0).normal(0, 1, (2, *graph.input.shape))
+    expected = evaluate(graph, x)[graph.output]
+    np.testing.assert_array_equal(evaluate(freed(given), x)[graph.output], expected)
+    assert freed(graph).input == graph.input

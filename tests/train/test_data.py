@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import pickle
 import struct
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 from toolchain.errors import UserError
 from toolchain.train import data
 from toolchain.train.data_formats import Part, read_cifar_python, read_idx
-from toolchain.train.inputs import FeatureMap, PixelMap
+from toolchain.train.inputs import FeatureMap, PixelMap, map_record, read_map
 
 _RNG = np.random.default_rng(0)
 
@@ -311,6 +312,12 @@ def test_numbers_are_standardized_by_feature_and_a_constant_one_stays_finite(tmp
     assert isinstance(made, FeatureMap) and made.deviation[1] == 1.0
     np.testing.assert_allclose(values.mean(0), [0, 0, 0], atol=0.1)  # at 1e4 a step of float32 is 1e-3, a tenth of 1e-2
     np.testing.assert_allclose(values.std(0)[[0, 2]], [1, 1], atol=0.2)
+
+
+def test_a_recorded_map_reads_back_equal() -> None:
+    digits = data.load("digits")
+    for made in (data.input_map(digits, "standard", "int8:0.05"), FeatureMap((0.1, -3.0), (1.5, 2e-7), None)):
+        assert read_map(json.loads(json.dumps(map_record(made)))) == made
 
 
 def test_an_empty_test_set_is_refused(tmp_path: Path) -> None:

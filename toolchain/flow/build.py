@@ -85,7 +85,7 @@ class Build:
         """The files of hls/."""
         design, found = self.design, read_project(self.folder / HLS, "fpgaflow generate")
         if found.design != design.digest:
-            raise self._stale(f"hls/ was made from another {design.file}", "generate")
+            raise self._stale(f"hls/ was made from another {design.file} or board.toml", "generate")
         return found
 
     @cached_property

@@ -61,9 +61,9 @@ class Engine:
 
     @property
     def digest(self) -> str:
-        """Of the network, the engine and the places of the maps; how the engine was found is left out."""
+        """Of the network, the engine, the places of the maps and the board; how the engine was found is left out."""
         facts = self.found.record.model_dump(include={"board", "clock_mhz", "shape", "placement"})
-        return digest_bytes(json.dumps([self.network.digest, facts], sort_keys=True).encode())
+        return digest_bytes(json.dumps([self.network.digest, facts, self.found.board.facts], sort_keys=True).encode())
 
     @property
     def fps(self) -> float:

@@ -53,9 +53,10 @@ class Streaming:
 
     @property
     def digest(self) -> str:
-        """Of the network and the plan; how the plan was found is left out."""
+        """Of the network, the plan and the board as it is now; how the plan was found is left out."""
         facts = self.plan.model_dump(exclude={"solver", "model"} | (set() if self.plan.padded else {"padded"}))
-        return digest_bytes(json.dumps([self.network.digest, facts], sort_keys=True).encode())
+        board = load_board(self.plan.board).facts
+        return digest_bytes(json.dumps([self.network.digest, facts, board], sort_keys=True).encode())
 
     @property
     def fps(self) -> float:

@@ -28,6 +28,7 @@ from toolchain.flow.resume import demand_resumable, resumable
 from toolchain.locks import locked
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
+from toolchain.train.inputs import map_record
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
 from toolchain.train.own.network import bits_in_use, brings_quantizers
@@ -174,7 +175,8 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
     qonnx_top1 = None if config.train.float else _export(model, data, config, out, qonnx_images)
     buffer = io.BytesIO()
     saved = {"config": config.model_dump_json(), "edits": to_json(done.edits), "state_dict": model.state_dict()}
-    torch.save(saved, buffer)
+    pixels = input_map(data, config.data.normalize, config.data.input)
+    torch.save(saved | {"input": json.dumps(map_record(pixels))}, buffer)
     files.write_bytes(out / "model.pt", buffer.getvalue())
     weight_bits, act_bits = (32, 32) if config.train.float else (last.quant.weight_bits, last.quant.act_bits)
     methods = methods_of(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -52,6 +53,23 @@ class FeatureMap:
 
 
 InputMap = PixelMap | FeatureMap
+
+
+def map_record(pixels: InputMap) -> dict[str, Any]:
+    """``pixels`` as JSON takes it; fractions as text."""
+    if isinstance(pixels, PixelMap):
+        numbers: dict[str, Any] = {"scale": [*map(str, pixels.scale)], "offset": [*map(str, pixels.offset)]}
+    else:
+        numbers = {"mean": [*pixels.mean], "deviation": [*pixels.deviation]}
+    return {**numbers, "given": pixels.given}
+
+
+def read_map(record: Mapping[str, Any]) -> InputMap:
+    """The map of a ``map_record``."""
+    if "scale" in record:
+        scale, offset = (tuple(map(Fraction, record[key])) for key in ("scale", "offset"))
+        return PixelMap(scale, offset, record["given"])
+    return FeatureMap(tuple(record["mean"]), tuple(record["deviation"]), record["given"])
 
 
 def _row(values: tuple[Any, ...], axes: int, kind: type) -> NDArray[Any]:

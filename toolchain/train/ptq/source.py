@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.data import Dataset, input_map
-from toolchain.train.inputs import InputMap
+from toolchain.train.inputs import InputMap, read_map
 from toolchain.train.own.network import Shape, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
 from toolchain.train.ptq.onnx_source import read_float_onnx
 from toolchain.train.runs import load_run
+from toolchain.train.stages import saved_model
 
 NAMED = ("efficientnet-lite0",)
 _NAMED_TENSORS = 3  # in a message
@@ -162,7 +164,9 @@ def _run(folder: Path) -> Source:
     model, config, data = load_run(folder)
     if not config.train.float:
         raise UserError(f"the network of {folder} is quantized", hint="give a run with train.float = true")
-    return Source(_name(config), model, data.shape, input_map(data, config.data.normalize, config.data.input), data)
+    text = saved_model(folder).get("input")  # what the data were when it was trained; they may have changed
+    pixels = read_map(json.loads(text)) if text else input_map(data, config.data.normalize, config.data.input)
+    return Source(_name(config), model, data.shape, pixels, data)
 
 
 def _name(config: RunConfig) -> str:
