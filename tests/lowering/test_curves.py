@@ -186,3 +186,16 @@ def test_too_many_comparators_are_refused() -> None:
 
     with pytest.raises(UserError, match="^16 bits of a function of 1[0-9] bits take [0-9]+ comparators a channel"):
         to_integer(b.graph())
+
+
+def test_a_function_that_stays_on_a_tie_is_refused() -> None:
+    """ELU of wide sums that end in -1, the middle between -2 and -3 steps of 0.4."""
+    b, x = layer(9)
+    x = b.add(Affine, (x,), b.shapes[x], scale=np.array([4096.0]), shift=np.zeros(1))
+    wide = b.add(RealAdd, (x, b.conv(b.quant("x", 6, True, scale=0.03), 3, 3)), b.shapes[x])
+    b.quant(curve(b, wide, "Elu"), 4, True, scale=0.4)
+
+    with pytest.raises(
+        UserError, match="^a function that lies next to ties, or changes its code, at too many integers"
+    ):
+        to_integer(b.graph())

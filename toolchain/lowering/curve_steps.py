@@ -31,6 +31,8 @@ PARTS = 16
 """Into how many parts an uncertain cell is cut."""
 BLOCK = 1 << 18
 """Cells that are evaluated together."""
+MOST_CELLS = 1 << 22
+"""Cells that are cut from those of a size."""
 MOST_TIES = 1 << 16
 """Integers whose code takes more than float64."""
 DIGITS = (40, 80, 160)
@@ -38,7 +40,10 @@ DIGITS = (40, 80, 160)
 
 
 class TooManyTies(Exception):
-    """A function that lies on a tie of its quantizer, or next to one, over many integers."""
+    """A function that lies on a tie of its quantizer, or next to one, or changes its code, at many integers."""
+
+    def __init__(self) -> None:
+        super().__init__("a function that lies next to ties, or changes its code, at too many integers to be proven")
 
 
 class CurveSteps:
@@ -104,12 +109,14 @@ class CurveSteps:
                 unsure = np.flatnonzero(~sure)
                 self.ties += len(unsure)
                 if self.ties > MOST_TIES:
-                    raise TooManyTies("a function that lies next to a tie of its quantizer over many integers")
+                    raise TooManyTies
                 low[unsure] = [self._exact(int(row[i]), int(start[i])) for i in unsure]
                 sure[:] = True
             rows, places, codes = [*rows, row[sure]], [*places, start[sure]], [*codes, low[sure]]
             size = max(size // PARTS, 1)
             within = np.arange(-(-int((last - start).max(initial=0) + 1) // size)) * size
+            if int((~sure).sum()) * len(within) > MOST_CELLS:
+                raise TooManyTies
             start = (start[~sure, None] + within).reshape(-1)
             row, last = (np.repeat(v[~sure], len(within)) for v in (row, last))
             row, start = row[start <= last], start[start <= last]
