@@ -97,3 +97,12 @@ def test_what_takes_one_output_says_so_before_anything_is_built(
     with pytest.raises(UserError, match=rf"^{message}"):
         export(pyramid(tmp_path / "net.onnx"), tmp_path / "build", search, CHECK, hls4ml=hls4ml)
     assert not (tmp_path / "build").exists()
+
+
+def test_a_fifth_output_is_refused_before_any_plan(tmp_path: Path) -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.quant("x", 4)
+    path = net.save(tmp_path / "net.onnx", *(net.conv(x, net.weight(2, 3, 1, 1)) for _ in range(5)))
+    with pytest.raises(UserError, match=r"^the network has 5 outputs, .*, and the board 4 ports to memory; join"):
+        export(path, tmp_path / "build", Search(), CHECK)
+    assert not (tmp_path / "build").exists()

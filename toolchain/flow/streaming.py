@@ -22,7 +22,7 @@ from toolchain.flow.pace import wrong_pace
 from toolchain.flow.progress import Progress
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.flow.summary import make_report
-from toolchain.hls_templates.generate import generate
+from toolchain.hls_templates.generate import demand_ports, generate
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.graph import Graph
 from toolchain.ir.store import Stored
@@ -69,10 +69,11 @@ class Streaming:
 
         Raises:
             NoRoom: nothing fits, or is so fast.
-            UserError: the plan file does not fit the network.
+            UserError: the plan file does not fit the network, or it has too many outputs.
         """
-        progress("explore", 0, 1)
         graph = network.graph
+        demand_ports(graph)
+        progress("explore", 0, 1)
         if search.plan is not None:
             plan = load_plan(search.plan, hardware_form(graph)).model_copy(update={"model": network.digest})
         else:

@@ -165,19 +165,24 @@ def place_units(graph: Graph) -> list[PlacedUnit]:
     return [PlacedUnit(p.node, p.name, p.id, p.inputs, p.outputs, template(p.node, graph)) for p in places(graph)]
 
 
-def ends(graph: Graph) -> tuple[End, ...]:
-    """The reader and the writer of every output, in the order of the outputs.
-
-    Raises:
-        UserError: their streams are wider than the memory interface, or there are more than it has ports.
-    """
-    carried, ids = streams(graph), unit_ids(graph)
+def demand_ports(graph: Graph) -> None:
+    """Raise UserError where ``graph`` has more outputs than there are ports to memory."""
     if len(graph.outputs) > MEMORY_PORTS:
         names = ", ".join(f"'{output.name}'" for output in graph.outputs)
         raise UserError(
             f"the network has {len(graph.outputs)} outputs, {names}, and the board {MEMORY_PORTS} ports to memory",
             hint="join outputs of one size with a Concat, and part them on the host",
         )
+
+
+def ends(graph: Graph) -> tuple[End, ...]:
+    """The reader and the writer of every output, in the order of the outputs.
+
+    Raises:
+        UserError: their streams are wider than the memory interface, or there are more than it has ports.
+    """
+    demand_ports(graph)
+    carried, ids = streams(graph), unit_ids(graph)
     found = [End("input", ids[READ], carried[graph.input.name], "in", "gmem0")]
     for i, (output, unit, port) in enumerate(zip(graph.outputs, write_units(graph), output_ports(graph), strict=True)):
         bundle = f"gmem{(i + 1) % MEMORY_PORTS}"  # the reader's port writes too where the others do not suffice
