@@ -7,7 +7,7 @@ offsets take it back: exactly, since half a range is even and keeps the halves t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -127,13 +127,15 @@ class Pass:
 class Cut:
     """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``.
 
-    ``weight_bits``: of an engine narrower than some weights, which then are multiplied in parts.
+    ``weight_bits``: of an engine narrower than some weights, which then are multiplied in parts. ``within``: formats
+    that an engine is to have at least, so that it runs other networks too; those of weights are the network's own.
     """
 
     passes: tuple[Pass, ...]
     folded: bool
     act_bits: int
     weight_bits: int | None = None
+    within: Formats | None = None
 
     @property
     def requants(self) -> tuple[Requant, ...]:
@@ -147,7 +149,14 @@ class Cut:
 
     @cached_property
     def formats(self) -> Formats:
-        """The narrowest number formats of an engine for this network."""
+        """The narrowest number formats of an engine for this network, and ``within``."""
+        own = self._own_formats()
+        if self.within is None:
+            return own
+        pairs = ((f.name, max(getattr(own, f.name), getattr(self.within, f.name))) for f in fields(Formats))
+        return replace(Formats(**dict(pairs)), weight_bits=own.weight_bits, stored_bits=own.stored_bits)
+
+    def _own_formats(self) -> Formats:
         windows = [p.window for p in self.passes if p.window is not None]
         filters = [w.weight for w in windows if w.weight is not None]
         shift = max((r.shift for r in self.requants), default=0)

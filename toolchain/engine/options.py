@@ -204,7 +204,7 @@ def _convolutions(
             continue
         draft = replace(draft, row_words=row_words(cut.passes, draft))
         tilings = [t for t in _tilings(cut, draft, choices) if faster(t)]
-        for shape in _fabrics(draft, choices) if tilings else ():
+        for shape in fabrics(draft, choices) if tilings else ():
             for tiling in tilings:
                 built = replace(shape, tile_depth=tiling.depth)
                 cost = convolution_cost(built)
@@ -228,7 +228,7 @@ def _tilings(cut: Cut, draft: Shape, choices: Choices) -> list[Tiling]:
     return found
 
 
-def _fabrics(draft: Shape, choices: Choices) -> list[Shape]:
+def fabrics(draft: Shape, choices: Choices) -> list[Shape]:
     """``draft`` with products on DSP slices as they pack, some or all outputs in LUTs."""
     counts = [n for n in (1, *packing(draft.weight, draft.code)) if n <= draft.outputs]
     found = []

@@ -15,10 +15,10 @@ import pulp
 
 from toolchain.dse.ilp import SOLVERS, available_solver
 from toolchain.engine.candidates import Budget, places_of
-from toolchain.engine.layers import Cut, Pass, most_of, signed_bits
+from toolchain.engine.layers import Cut, Pass, most_of, narrowed, signed_bits
 from toolchain.engine.options import Choices
 from toolchain.engine.schedule import Schedule, schedule
-from toolchain.engine.search import Engine, search
+from toolchain.engine.search import Engine, search, search_below
 from toolchain.engine.timing import pass_timing, timings
 from toolchain.errors import UserError
 
@@ -196,3 +196,16 @@ def engine_widths(cut: Cut) -> list[int]:
     convs = [p.conv.weight for p in cut.passes if p.conv is not None]
     needed = [signed_bits([int(w.min()), int(w.max())]) for w in convs] or [2]
     return [max(needed), *([min(needed)] if min(needed) <= max(needed) - 2 else [])]
+
+
+def fastest(cut: Cut, budget: Budget, *, time_limit: float = 60.0) -> Engine:
+    """The fastest engine of the widths that are worth a search.
+
+    Raises:
+        UserError: no engine holds the network.
+    """
+    widest, *narrower = engine_widths(cut)
+    found = search(narrowed(cut, widest), budget, time_limit=time_limit)
+    for bits in narrower:
+        found = search_below(found.cycles, narrowed(cut, bits), budget, time_limit=time_limit) or found
+    return found

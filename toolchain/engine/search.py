@@ -16,7 +16,7 @@ from toolchain.engine.schedule import Schedule
 from toolchain.engine.shape import Shape
 from toolchain.engine.timing import Timing, timings
 from toolchain.errors import UserError
-from toolchain.resources import KINDS, Resources
+from toolchain.resources import KINDS, Resources, total
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,27 @@ def _engine(cut: Cut, options: EngineOptions, picked: Picked, budget: Budget, bo
 
 def _no_engine(cut: Cut, choices: Choices, budget: Budget) -> UserError:
     """Why nothing fits: a pass that no weight memory or row buffer of the options holds, or the resources."""
-    for base in base_shapes(cut, choices):
-        options = expand(cut, base, choices, Resources(*(1 << 40,) * len(KINDS)))
-        if options.convolutions:
-            return UserError("no engine for this network fits the budget", hint="take a larger board or fewer bits")
+    expanded = (expand(cut, base, choices, Resources(*(1 << 40,) * len(KINDS))) for base in base_shapes(cut, choices))
+    least = [_least(options) for options in expanded if options.convolutions]
+    if least:
+        needs = Resources(*(min(column) for column in zip(*least, strict=True)))
+        short = [
+            f"{need:,} {kind} ({need - have:,} too many)"
+            for kind, need, have in zip(KINDS, needs, budget.resources, strict=True)
+            if need > have
+        ]
+        what = "no engine for this network fits the budget" + (f": it takes {', '.join(short)}" if short else "")
+        return UserError(what, hint="take a larger board or fewer bits")
     weights = max(cut.passes, key=lambda p: p.weights)
     size = weights.weights * cut.formats.weight_bits // 8
     return UserError(f"no weight tile or row of it fits the chip ({size} bytes of weights)", where=weights.name)
+
+
+def _least(options: EngineOptions) -> Resources:
+    """The least that engines of ``options`` take of each resource: no engine has all of it at once."""
+    parts = (options.convolutions, options.windows, options.banks)
+    least = (Resources(*(min(column) for column in zip(*(o.resources for o in part), strict=True))) for part in parts)
+    return total((options.fixed, *least))
 
 
 def brute_force(cut: Cut, budget: Budget, choices: Choices) -> float:

@@ -18,9 +18,8 @@ from toolchain.engine.cut import cut, refusals
 from toolchain.engine.drive import drive_passes
 from toolchain.engine.hosts import answer_name
 from toolchain.engine.layers import Cut, narrowed
-from toolchain.engine.precision import engine_widths
+from toolchain.engine.precision import engine_widths, fastest
 from toolchain.engine.project import MEMORY, project
-from toolchain.engine.search import search as find_engine
 from toolchain.engine.search import search_below
 from toolchain.engine.tables import Program
 from toolchain.errors import UserError
@@ -81,10 +80,7 @@ class Engine:
             raise UserError("an engine takes no --plan and no --target-fps", hint="it is always the fastest that fits")
         progress("explore", 0, 1)
         passes, budget, clock = _task(network, search)
-        widest, *narrower = engine_widths(passes)
-        found = find_engine(narrowed(passes, widest), budget, time_limit=search.time_limit)
-        for bits in narrower:
-            found = search_below(found.cycles, narrowed(passes, bits), budget, time_limit=search.time_limit) or found
+        found = fastest(passes, budget, time_limit=search.time_limit)
         progress("explore", 1, 1)
         return cls(network, Found(network.graph, record_of(found, network, prepared_board(search).name, clock)))
 

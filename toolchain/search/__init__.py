@@ -1,0 +1,1 @@
+"""Networks, bits and hardware searched together."""

@@ -1,0 +1,203 @@
+"""What networks cost on a board: quickly on engines that are there, and proven by the integer programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from math import inf
+from typing import Any
+
+from toolchain.boards import load_board
+from toolchain.dse.bound import bound
+from toolchain.dse.explore import explore
+from toolchain.engine.candidates import Budget
+from toolchain.engine.cost import engine_cost
+from toolchain.engine.floor import Floor
+from toolchain.engine.layers import Cut, narrowed
+from toolchain.engine.options import base_shapes, Choices
+from toolchain.engine.precision import fastest
+from toolchain.engine.schedule import row_words
+from toolchain.engine.shape import Shape
+from toolchain.errors import NoRoom, UserError
+from toolchain.flow.engine_found import memory_rate
+from toolchain.flow.options import Search, prepared_board
+from toolchain.records import Record
+from toolchain.search.fixed import FixedEngine
+from toolchain.search.graphs import graph_of
+from toolchain.search.network import Network, largest, network_at, smallest
+from toolchain.search.passes import Task, cut_of
+from toolchain.search.space import Space
+
+
+class Proof(Record):
+    """The best accelerator for a network: cycles a frame, a proven lower bound of them, and the engine's shape.
+
+    ``status`` is "optimal" or, where the program ran out of time, "feasible"; ``shape`` is empty of a streaming one.
+    """
+
+    cycles: float
+    bound: float
+    status: str
+    seconds: float
+    shape: dict[str, int]
+    resources: dict[str, int]
+
+    @property
+    def gap(self) -> float:
+        """Relative distance to the bound."""
+        return max(0.0, (self.cycles - self.bound) / self.cycles)
+
+
+def shape_of(record: dict[str, int]) -> Shape:
+    """The engine of a record's shape.
+
+    Raises:
+        UserError: it is of another version.
+    """
+    kinds = {field.name: field.type for field in fields(Shape)}
+    if kinds.keys() != record.keys():
+        raise UserError("the store's engines are of another version of fpgaflow", hint="search into another folder")
+    return Shape(**{n: bool(v) if kinds[n] == "bool" else v for n, v in record.items()})  # type: ignore[arg-type]
+
+
+def record_of(shape: Shape) -> dict[str, int]:
+    """``shape`` as JSON takes it."""
+    return {name: int(value) for name, value in asdict(shape).items()}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The board, its clock and budget (``search``), and what the networks of ``space`` are for."""
+
+    space: Space
+    task: Task
+    search: Search
+
+    @cached_property
+    def clock_mhz(self) -> float:
+        """Clock of the fabric."""
+        return self.search.clock_mhz or load_board(self.search.board).clock.default_mhz
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What an engine may take."""
+        board = prepared_board(self.search)
+        return Budget(board.budget, memory_rate(board, self.clock_mhz))
+
+    def fps(self, cycles: float) -> float:
+        """Frames a second."""
+        return self.clock_mhz * 1e6 / cycles
+
+    @cached_property
+    def widest(self) -> Cut:
+        """The passes of the largest network: engines are given its number formats, so that they run the others."""
+        return cut_of(network_at(self.space, {**largest(self.space), "architecture": "engine"}), self.task)
+
+    def cycles(self, network: Network, engines: Sequence[Shape]) -> tuple[float, int]:
+        """Cycles of ``network`` on the best of ``engines`` and its number; infinite and -1 where none runs it.
+
+        A streaming design has no engine: the explorer plans one, which takes seconds.
+        """
+        if network.architecture == "streaming":
+            try:
+                return self.prove(network).cycles, -1
+            except UserError:
+                return inf, -1
+        cut, best = cut_of(network, self.task), (inf, -1)
+        for index, shape in enumerate(engines):
+            cycles = FixedEngine(shape, self.budget.bytes_per_cycle).cycles(cut)
+            best = min(best, (cycles, index))
+        return best
+
+    def floor(self, network: Network) -> float:
+        """Cycles that no accelerator for ``network`` on the board comes below."""
+        if network.architecture == "streaming":
+            board = prepared_board(self.search)
+            return self.clock_mhz * 1e6 / bound(graph_of(network, self.task), board, self.clock_mhz).fps
+        cut = cut_of(network, self.task)
+        return min(self._floor(cut.act_bits, width).cycles(cut) for width in self.space.bits.weights)
+
+    def _floor(self, code_bits: int, width: int) -> Floor:
+        if (code_bits, width) not in self._floors:
+            activations = max(self.space.bits.activations) if code_bits > 4 else 4
+            least = {**smallest(self.space), "architecture": "engine", "activations": activations}
+            cut = cut_of(network_at(self.space, least), self.task)
+            self._floors[code_bits, width] = Floor.of(narrowed(cut, width), self.budget)
+        return self._floors[code_bits, width]
+
+    @cached_property
+    def _floors(self) -> dict[tuple[int, int], Floor]:
+        return {}
+
+    def prove(self, network: Network, *, shared: bool = False) -> Proof:
+        """The best accelerator for ``network`` by the integer program.
+
+        Args:
+            shared: the engine has the number formats and buffers of the largest network, where they fit.
+
+        Raises:
+            UserError: none fits the board.
+        """
+        if network.architecture == "streaming":
+            return self._streaming(network)
+        cut = cut_of(network, self.task)
+        if shared:
+            cut = replace(cut, within=replace(self.widest.formats, act_bits=cut.act_bits))
+        found = fastest(cut, self.budget, time_limit=self.search.time_limit)
+        shape = self._roomier(found.shape) if shared else found.shape
+        return Proof(
+            cycles=found.cycles,
+            bound=found.bound,
+            status="optimal" if found.gap < 1e-6 else "feasible",
+            seconds=found.seconds,
+            shape=record_of(shape),
+            resources=asdict(engine_cost(shape)),
+        )
+
+    def _roomier(self, shape: Shape) -> Shape:
+        """``shape`` with rows and lines for the largest network, where they fit besides."""
+        choices = Choices(lanes=(shape.lanes,), channel_words=(shape.channel_words,))
+        lines = max((base.line_words for base in base_shapes(self.widest, choices)), default=0)
+        rows = row_words(self.widest.passes, shape)
+        wide = replace(shape, row_words=max(shape.row_words, rows), line_words=max(shape.line_words, lines))
+        return wide if engine_cost(wide).fits(self.budget.resources) else shape
+
+    def _streaming(self, network: Network) -> Proof:
+        plan = explore(
+            graph_of(network, self.task),
+            prepared_board(self.search),
+            clock_mhz=self.clock_mhz,
+            time_limit=self.search.time_limit,
+        )
+        record = plan.solver
+        assert record is not None and record.cycles is not None
+        return Proof(
+            cycles=record.cycles,
+            bound=record.cycles * (1 - record.gap),
+            status=record.status,
+            seconds=record.seconds,
+            shape={},
+            resources={},
+        )
+
+    def demand_room(self) -> None:
+        """Raise NoRoom where not even the smallest network of the space fits the board."""
+        faults: list[UserError] = []
+        for architecture in self.space.architecture:
+            network = network_at(self.space, {**smallest(self.space), "architecture": architecture})
+            try:
+                self.prove(network)
+                return
+            except UserError as error:
+                faults.append(error)
+        what = "; ".join(f"{name}: {error.what}" for name, error in zip(self.space.architecture, faults, strict=True))
+        raise NoRoom(
+            f"no network of the space '{self.space.name}' fits: the smallest, {what}",
+            where=self.search.board,
+            hint=faults[0].hint,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What a store's figures belong to."""
+        return {"board": self.search.board, "clock_mhz": self.clock_mhz, "budget": asdict(self.budget.resources)}
