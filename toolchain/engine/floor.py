@@ -60,9 +60,9 @@ class Floor:
         parts = np.array([_parts(cut, i, self.width) for i in range(len(cut.passes))], dtype=np.int64)[:, None]
         lanes, a, b = self.units.T
         packed = BEAT_BITS // (lanes * self.act_bits)
-        into, out = (-(-(-(-facts[n] // lanes)) // packed) * packed for n in ("channels_in", "channels"))
-        fold = facts["taps"] * -(-into // a) * parts
-        groups = -(-out // b) * facts["convolves"]
+        into, out = (_up(_up(facts[n], lanes), packed) * packed for n in ("channels_in", "channels"))
+        fold = facts["taps"] * _up(into, a) * parts
+        groups = _up(out, b) * facts["convolves"]
         turns = np.where(facts["raw"], SUM_BITS // self.act_bits, 1)
         units = np.maximum.reduce([
             facts["positions_mid"] * groups * np.maximum(fold, b),
@@ -73,6 +73,11 @@ class Floor:
         beats = np.ceil(lanes * a * lanes * b / (BEAT_BITS // self.width)).astype(np.int64)
         moved = (groups * fold).sum(axis=0) * beats * BEAT_BYTES / self.budget.bytes_per_cycle
         return float(np.maximum(units.sum(axis=0), moved).min()) + PASS_CYCLES * (len(cut.passes) + 1)
+
+
+def _up(a: Array, b: Array) -> Array:
+    """a / b, rounded up."""
+    return -(-a // b)
 
 
 def _rows(cut: Cut) -> list[list[int]]:

@@ -15,7 +15,7 @@ from toolchain.engine.candidates import Budget
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.floor import Floor
 from toolchain.engine.layers import Cut, narrowed
-from toolchain.engine.options import base_shapes, Choices
+from toolchain.engine.options import Choices, base_shapes
 from toolchain.engine.precision import fastest
 from toolchain.engine.schedule import row_words
 from toolchain.engine.shape import Shape
@@ -109,6 +109,10 @@ class Hardware:
             cycles = FixedEngine(shape, self.budget.bytes_per_cycle).cycles(cut)
             best = min(best, (cycles, index))
         return best
+
+    def macs(self, network: Network) -> int:
+        """Multiply-accumulates a frame."""
+        return sum(p.macs for p in cut_of(network, self.task).passes)
 
     def floor(self, network: Network) -> float:
         """Cycles that no accelerator for ``network`` on the board comes below."""

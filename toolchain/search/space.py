@@ -89,8 +89,8 @@ class AccuracyConfig(Table):
 class SearchConfig(Table):
     """How long is searched: ``trials`` networks a round, by ``sampler``; ``rounds`` of engines and networks in turn.
 
-    ``population`` is NSGA-II's, ``engines`` the most engine shapes that networks are tried on. ``seconds`` is the time
-    of an integer program.
+    ``population`` is NSGA-II's, ``engines`` the most engine shapes that are found a round, ``points`` the most networks
+    of the front that are proven, ``seconds`` the time of an integer program.
     """
 
     trials: int = Field(default=2000, ge=1)
@@ -98,6 +98,7 @@ class SearchConfig(Table):
     sampler: Literal["nsga2", "nsga3", "tpe", "random"] = "nsga2"
     population: int = Field(default=50, ge=4)
     engines: int = Field(default=6, ge=1)
+    points: int = Field(default=16, ge=1)
     seconds: float = Field(default=30.0, gt=0)
     least_top1: float = Field(default=0.0, ge=0, le=1)
     seed: int = Field(default=0, ge=0)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from toolchain.config.blocks import Block, Blocks
-from toolchain.train.layers import Layers
+from toolchain.train.maker import BlockMaker
 
 
 class Residual(nn.Module):
@@ -18,19 +18,27 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, make: Layers, name: str, inputs: int, outputs: int, stride: int, kernel: int = 3, *, direct: bool = False
+        self,
+        make: BlockMaker,
+        name: str,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        kernel: int = 3,
+        *,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         padding = kernel // 2
         self.conv1 = make.conv(f"{name}.conv1", inputs, outputs, kernel, stride=stride, padding=padding)
-        self.bn1 = nn.BatchNorm2d(outputs)
+        self.bn1 = make.norm(f"{name}.bn1", outputs)
         self.act1 = make.relu(f"{name}.act1")
         self.conv2 = make.conv(f"{name}.conv2", outputs, outputs, kernel, padding=padding)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = make.norm(f"{name}.bn2", outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             conv = make.conv(f"{name}.shortcut.conv", inputs, outputs, 1, stride=stride)
-            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=make.norm(f"{name}.shortcut.bn", outputs)))
         self.direct = direct and isinstance(self.shortcut, nn.Identity)
         self.operand = make.signed(f"{name}.operand")
         self.act2 = make.relu(f"{name}.act2", added=True)
@@ -48,21 +56,21 @@ class Inverted(nn.Module):
     What leaves it is signed; a sum of it with its input is quantized again.
     """
 
-    def __init__(self, make: Layers, name: str, inputs: int, block: Block) -> None:
+    def __init__(self, make: BlockMaker, name: str, inputs: int, block: Block) -> None:
         super().__init__()
         inner = inputs * block.expansion
         self.expand: nn.Module = nn.Identity()
         if block.expansion > 1:
             conv = make.conv(f"{name}.expand.conv", inputs, inner, 1)
             act = make.relu(f"{name}.expand.act")
-            self.expand = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(inner), act=act))
+            self.expand = nn.Sequential(OrderedDict(conv=conv, bn=make.norm(f"{name}.expand.bn", inner), act=act))
         self.conv = make.conv(
             f"{name}.conv", inner, inner, block.kernel, stride=block.stride, padding=block.kernel // 2, groups=inner
         )
-        self.bn1 = nn.BatchNorm2d(inner)
+        self.bn1 = make.norm(f"{name}.bn1", inner)
         self.act = make.relu(f"{name}.act")
         self.project = make.conv(f"{name}.project", inner, block.channels, 1)
-        self.bn2 = nn.BatchNorm2d(block.channels)
+        self.bn2 = make.norm(f"{name}.bn2", block.channels)
         self.out = make.signed(f"{name}.out")
         self.sum: nn.Module | None = None
         if block.stride == 1 and inputs == block.channels:
@@ -75,12 +83,12 @@ class Inverted(nn.Module):
         return branch if self.sum is None else self.sum(branch + x)  # type: ignore[no-any-return]
 
 
-def block_layers(make: Layers, shape: tuple[int, ...], classes: int, blocks: Blocks) -> OrderedDict[str, nn.Module]:
+def block_layers(make: BlockMaker, shape: tuple[int, ...], classes: int, blocks: Blocks) -> OrderedDict[str, nn.Module]:
     """The layers of ``blocks`` for images of ``shape`` (C, H, W)."""
     channels, (height, columns) = blocks.stem, shape[1:]
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=make.conv("conv1", shape[0], channels, 3, stride=blocks.stem_stride, padding=1),
-        bn1=nn.BatchNorm2d(channels),
+        bn1=make.norm("bn1", channels),
         act1=make.relu("act1", added=True),
     )
     strides = [blocks.stem_stride]
@@ -94,7 +102,7 @@ def block_layers(make: Layers, shape: tuple[int, ...], classes: int, blocks: Blo
         strides.append(block.stride)
     if blocks.head:
         layers["conv2"] = make.conv("conv2", channels, blocks.head, 1)
-        layers["bn2"] = nn.BatchNorm2d(blocks.head)
+        layers["bn2"] = make.norm("bn2", blocks.head)
         layers["act2"] = make.relu("act2")
         channels = blocks.head
     for stride in strides:

@@ -49,6 +49,10 @@ class Layers:
         shape = (inputs, outputs, kernel, stride, padding, 1, groups)
         return self._weighted(name, nn.Conv2d, qnn.QuantConv2d, shape, bias=False)
 
+    def norm(self, name: str, channels: int) -> nn.Module:
+        """A batch norm of maps."""
+        return nn.BatchNorm2d(channels)
+
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = False) -> nn.Module:
         """A fully connected layer."""
         return self._weighted(name, nn.Linear, qnn.QuantLinear, (inputs, outputs), bias=bias)

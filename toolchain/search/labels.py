@@ -1,0 +1,100 @@
+"""Accuracies that were tested, in the store, and the predictor that learns from them and chooses the next."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import TrialState, create_trial
+
+from toolchain.search.network import Network, drawn, network_at
+from toolchain.search.pool import Pool
+from toolchain.search.predictor import Features, Predictor, learn
+from toolchain.search.space import Space
+from toolchain.search.store import Store
+
+_CANDIDATES = 500
+"""Random networks of which a round takes those that the predictor knows least of."""
+
+Test = Callable[[Network], float]
+
+
+@dataclass
+class Labels:
+    """Tests networks of ``space`` by ``test`` and keeps what they reach."""
+
+    space: Space
+    store: Store
+    pool: Pool
+    test: Test
+    tell: Callable[[int, int], None] = lambda *_: None
+    networks: list[Network] = field(default_factory=list)
+    top1: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.study = self.store.study("networks", ("maximize",))
+        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+            self.networks.append(network_at(self.space, trial.params))
+            self.top1.append(float(trial.values[0]))
+
+    @property
+    def held_out(self) -> int:
+        """The first ones, which the predictor never learns from."""
+        return self.space.accuracy.held_out
+
+    def predictor(self, features: Features) -> Predictor:
+        """The predictor once all networks are tested."""
+        settings = self.space.accuracy
+        learned = settings.networks - settings.held_out
+        goals = [settings.held_out + learned * (r + 1) // settings.rounds for r in range(settings.rounds)]
+        for number, goal in enumerate(goals):
+            model = None
+            while (missing := goal - len(self.networks)) > 0:
+                if number and model is None:
+                    model = self._learned(features)
+                self._test(self._chosen(missing, model))
+        return self._learned(features)
+
+    def tau(self, predictor: Predictor) -> float:
+        """Kendall tau of the predictor on the networks that were held out."""
+        return predictor.tau(self.networks[: self.held_out], self.top1[: self.held_out])
+
+    def _learned(self, features: Features) -> Predictor:
+        start = self.held_out
+        return learn(features, self.networks[start:], self.top1[start:], self.space.search.seed)
+
+    def _chosen(self, count: int, model: Predictor | None) -> list[dict[str, object]]:
+        """Points of so many networks that were not tested: random ones, or those the predictor knows least of."""
+        rng = np.random.default_rng((self.space.search.seed, len(self.networks)))
+        known, fresh = {n.key for n in self.networks}, {}
+        for _ in range(_CANDIDATES if model else 20 * count):
+            point = drawn(self.space, rng)
+            network = network_at(self.space, point)
+            if network.key not in known:
+                fresh.setdefault(network.key, (point, network))
+        points = list(fresh.values())
+        if model is not None and points:
+            unsure = model.uncertainty([network for _, network in points])
+            points = [points[i] for i in np.argsort(-unsure, kind="stable")]
+        return [point for point, _ in points[:count]] or [drawn(self.space, rng)]
+
+    def _test(self, points: Sequence[dict[str, object]]) -> None:
+        """Test a few at a time: what is told stays when this process dies."""
+        step = self.pool.workers
+        for start in range(0, len(points), step):
+            some = points[start : start + step]
+            networks = [network_at(self.space, point) for point in some]
+            for point, network, top1 in zip(some, networks, self.pool.map(self.test, networks), strict=True):
+                self.study.add_trial(create_trial(params=dict(point), distributions=self._axes(), values=[top1]))
+                self.networks.append(network)
+                self.top1.append(top1)
+            self.tell(len(self.networks), self.space.accuracy.networks)
+
+    def _axes(self) -> dict[str, BaseDistribution]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return {name: CategoricalDistribution(values) for name, values in self.space.axes.items()}

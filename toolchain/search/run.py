@@ -1,0 +1,151 @@
+"""A whole search in a folder: shared weights, predictor, rounds of engines and networks, proofs, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolchain import files
+from toolchain.config.run import dump_toml
+from toolchain.config.toml import to_toml
+from toolchain.errors import UserError
+from toolchain.flow.options import Check, Search
+from toolchain.flow.progress import Progress, silent
+from toolchain.flow.stages import export
+from toolchain.flow.training import train
+from toolchain.locks import locked
+from toolchain.search.front import Point, Result
+from toolchain.search.hardware import Hardware, Proof
+from toolchain.search.labels import Labels
+from toolchain.search.network import network_at
+from toolchain.search.pool import opened
+from toolchain.search.predictor import Features
+from toolchain.search.report import to_html, to_json
+from toolchain.search.shared import noise_table
+from toolchain.search.space import Space
+from toolchain.search.store import STORE_FILE, Store
+from toolchain.search.study import Explorer, Found, Seen
+from toolchain.search.training import SharedTraining, Tester, task_of
+
+FRONT_FILE, REPORT_FILE, SPACE_FILE = "front.json", "front.html", "space.toml"
+
+Tell = Callable[[str, int, int, Sequence[Seen]], None]
+
+
+def search(
+    space: Space,
+    out: Path,
+    target: Search,
+    *,
+    workers: int = 1,
+    cluster: str | None = None,
+    overwrite: bool = False,
+    tell: Tell = lambda *_: None,
+) -> Result:
+    """Search ``space`` for ``target`` in the folder ``out``, going on where an earlier call stopped.
+
+    Raises:
+        UserError: ``out`` belongs to another search or is in use; no network fits the board; no cluster.
+    """
+    with _alone(out, overwrite), opened(cluster, workers) as pool:
+        task = task_of(space)
+        hardware = Hardware(space, task, target)
+        facts = {"space": _digestible(space), **hardware.facts()}
+        store = Store(out, facts)
+        files.write_text(out / SPACE_FILE, to_toml(space.model_dump(exclude_none=True)))
+        if store.get("room") is None:
+            hardware.demand_room()
+            store.keep("room", True)
+        training = SharedTraining(space, task, out)
+        shared = training.run(lambda done, total, _: tell("shared weights", done, total, ()))
+        features = Features(space, task, noise_table(shared.cpu(), space))
+        tester = Tester(space, task, out)
+        labels = Labels(space, store, pool, tester, lambda done, total: tell("networks tested", done, total, ()))
+        predictor = labels.predictor(features)
+        explorer = Explorer(hardware, lambda networks: predictor.top1(networks).tolist(), store, pool, tell)
+        found = explorer.run()
+        store.keep("front", [_record(f) for f in found])
+        store.keep("looked", explorer.looked())
+        store.keep(
+            "predictor",
+            {
+                "name": predictor.name,
+                "tau": labels.tau(predictor),
+                "taus": dict(predictor.taus),
+                "tested": len(labels.top1),
+            },
+        )
+        return result_of(space, out, store, hardware.clock_mhz)
+
+
+def result_of(space: Space, out: Path, store: Store, clock_mhz: float) -> Result:
+    """The front in ``store``, with its files in ``out`` written anew."""
+    points = tuple(
+        Point(i, network_at(space, entry["point"]), entry["point"], entry["top1"], Proof.model_validate(entry["proof"]))
+        for i, entry in enumerate(store.get("front"), 1)
+    )
+    looked = tuple((float(t), float(c)) for t, c in store.get("looked"))
+    result = Result(points, looked, store.get("predictor"), clock_mhz)
+    files.write_text(out / FRONT_FILE, to_json(result))
+    files.write_text(out / REPORT_FILE, to_html(space, result, out))
+    return result
+
+
+def build_point(
+    space: Space, out: Path, target: Search, number: int, check: Check, *, progress: Progress = silent
+) -> Path:
+    """Train, export and simulate the ``number``-th network of the front in ``out``; goes on where it stopped.
+
+    Returns:
+        the folder, with ``run`` and ``build`` in it.
+
+    Raises:
+        UserError: there is no such network.
+        VerificationError: the build is not exact.
+    """
+    if not (out / STORE_FILE).is_file():
+        raise UserError(f"no search in {out}", hint="run 'fpgaflow search' without --build first")
+    with locked(out, "search --build", wait=0):
+        hardware = Hardware(space, task_of(space), target)
+        store = Store(out, {"space": _digestible(space), **hardware.facts()})
+        front = store.get("front")
+        if front is None:
+            raise UserError(f"the search in {out} has not ended", hint="run it again without --build: it goes on")
+        if not 1 <= number <= len(front):
+            raise UserError(f"--build {number}: the front has the networks 1 to {len(front)}")
+    entry = front[number - 1]
+    network = network_at(space, entry["point"])
+    folder = out / "builds" / str(number)
+    config = network.run(space, f"{space.name}-{number}")
+    files.write_text(folder / "run.toml", dump_toml(config))
+    train(config, folder / "run", resume=True)
+    chosen = Search(**{**vars(target), "architecture": network.architecture})
+    export(folder / "run" / "model.onnx", folder / "build", chosen, check, progress=progress)
+    return folder
+
+
+@contextmanager
+def _alone(out: Path, overwrite: bool) -> Iterator[None]:
+    """The folder for this process alone, emptied with ``overwrite``."""
+    if out.is_file():
+        raise UserError(f"{out} is a file", hint="give a folder with --out")
+    with locked(out, "search", wait=0):
+        if overwrite and (out / STORE_FILE).is_file():
+            shutil.rmtree(out)
+        elif out.is_dir() and any(out.iterdir()) and not (out / STORE_FILE).is_file():
+            raise UserError(f"the folder {out} holds something else", hint="give another --out")
+        yield
+
+
+def _digestible(space: Space) -> dict[str, Any]:
+    """The space as the store compares it."""
+    found: dict[str, Any] = json.loads(space.model_dump_json())
+    return found
+
+
+def _record(found: Found) -> dict[str, Any]:
+    return {"point": found.seen.point, "top1": found.seen.top1, "proof": found.proof.model_dump()}

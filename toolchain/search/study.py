@@ -1,0 +1,306 @@
+"""The search itself: networks that are accurate and fast, on engines that are found for them, proven at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from toolchain.engine.shape import Shape
+from toolchain.errors import UserError
+from toolchain.search.hardware import Hardware, Proof, shape_of
+from toolchain.search.network import Network, drawn, largest, neighbours, network_at, smallest
+from toolchain.search.pool import Pool
+from toolchain.search.space import Space
+from toolchain.search.store import Store
+
+UNFIT = 1e15
+"""Cycles told of a network that no engine runs: a study takes no infinity."""
+
+_REFERENCES = 64
+"""Random networks whose sizes tell which ones engines are found for."""
+
+Accuracy = Callable[[Sequence[Network]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A network that was looked at: its point, its foreseen accuracy, its cycles and the engine that they are of."""
+
+    point: dict[str, Any]
+    network: Network
+    top1: float
+    cycles: float
+    engine: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network of the front with the proof of its accelerator."""
+
+    seen: Seen
+    proof: Proof
+
+
+@dataclass
+class Explorer:
+    """Searches ``hardware.space`` with ``accuracy``; everything that is known is in ``store``.
+
+    ``tell`` is called with a stage's name, what is done of it and of how much, and the front so far.
+    """
+
+    hardware: Hardware
+    accuracy: Accuracy
+    store: Store
+    pool: Pool
+    tell: Callable[[str, int, int, Sequence[Seen]], None] = lambda *_: None
+    evaluated: int = 0
+    _seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def space(self) -> Space:
+        """What is searched."""
+        return self.hardware.space
+
+    def run(self) -> list[Found]:
+        """Rounds of engines for networks and networks for engines; then the proofs of the front."""
+        for index in range(self.space.search.rounds):
+            engines = self.engines(index)
+            self.round(index, engines)
+        return self.prove(self.front())
+
+    def front(self) -> list[Seen]:
+        """The networks that no other beats in accuracy and cycles, the fastest first."""
+        allowed = [s for s in self._seen.values() if isfinite(s.cycles) and s.top1 >= self.space.search.least_top1]
+        return unbeaten(allowed)
+
+    def looked(self) -> list[tuple[float, float]]:
+        """Accuracy and cycles of the networks of the last round that an engine runs."""
+        return [(s.top1, s.cycles) for s in self._seen.values() if isfinite(s.cycles)]
+
+    def engines(self, index: int) -> list[Shape]:
+        """The engines of round ``index``: of the first, for networks of all sizes; of later ones, for the front's."""
+        kept = self.store.get(f"engines-{index}")
+        if kept is not None:
+            return [shape_of(record) for record in kept]
+        before = self.store.get(f"engines-{index - 1}") or []
+        chosen = self._references() if not index else spread([s.network for s in self.front()], self._most())
+        chosen = [network for network in chosen if network.architecture == "engine"]
+        found: list[dict[str, int]] = list(before)
+        proofs = self.pool.map(_Prover(self.hardware, shared=True), chosen)
+        for proof in proofs:
+            if proof is not None and proof.shape not in found:
+                found.append(proof.shape)
+        self.store.keep(f"engines-{index}", found)
+        return [shape_of(record) for record in found]
+
+    def _most(self) -> int:
+        return self.space.search.engines
+
+    def _references(self) -> list[Network]:
+        """The largest and the smallest network, and some between, in the fewest and the most bits."""
+        rng, weights = np.random.default_rng(self.space.search.seed), self.space.bits.weights
+        points = [largest(self.space), smallest(self.space), *(drawn(self.space, rng) for _ in range(_REFERENCES))]
+        points = [{**point, "architecture": self.space.architecture[0]} for point in points]
+        points.sort(key=lambda point: self.hardware.macs(network_at(self.space, point)))
+        chosen = [points[-1], *spread(points[:-1], max(1, self._most() // 2))][: self._most()]
+        return [
+            network_at(self.space, {**point, **{n: bits for n in point if n.startswith("bits.")}})
+            for point in chosen
+            for bits in sorted({weights[0], weights[-1]})
+        ][: self._most()]
+
+    def round(self, index: int, engines: Sequence[Shape]) -> None:
+        """Sample ``trials`` networks, then look at the neighbours of the front until it stays, or as many again."""
+        settings = self.space.search
+        study = self.store.study(f"round-{index}", ("maximize", "minimize"))
+        before = self.front()
+        self._seen = {}
+        self._recall(study)
+        if before and not self._seen:
+            self._add(study, [s.point for s in before], engines)
+        study.sampler = self._sampler(self._sampled(study))
+        axes = self._distributions()
+        while (done := self._sampled(study)) < settings.trials:
+            trials = [study.ask(axes) for _ in range(min(settings.population, settings.trials - done))]
+            looked = self._look([trial.params for trial in trials], engines)
+            for trial, seen in zip(trials, looked, strict=True):
+                trial.set_user_attr("facts", self._facts(seen))
+                trial.set_user_attr("sampled", True)
+                study.tell(trial, self._values(seen))
+            self.tell(f"round {index + 1}", done + len(trials), settings.trials, self.front())
+        self._complete(study, engines)
+
+    def _complete(self, study: optuna.Study, engines: Sequence[Shape]) -> None:
+        """Pareto local search (Paquete, Chiarandini, Stuetzle): the front's unseen neighbours, until there are none."""
+        left = self.space.search.trials
+        asked: set[str] = set()
+        while left > 0:
+            points: dict[str, dict[str, Any]] = {}
+            for seen in self.front():
+                if seen.network.key in asked:
+                    continue
+                asked.add(seen.network.key)
+                for point in neighbours(self.space, seen.point):
+                    key = network_at(self.space, point).key
+                    if key not in self._seen:
+                        points.setdefault(key, point)
+            if not points:
+                return
+            some = list(points.values())[:left]
+            left -= len(some)
+            self._add(study, some, engines)
+            self.tell("neighbours", self.space.search.trials - left, self.space.search.trials, self.front())
+
+    def _add(self, study: optuna.Study, points: Sequence[dict[str, Any]], engines: Sequence[Shape]) -> None:
+        """Look at points that no sampler has chosen."""
+        axes = self._distributions()
+        for point, seen in zip(points, self._look(points, engines), strict=True):
+            facts = {"facts": self._facts(seen), "sampled": False}
+            system = {"constraints": list(_violations(facts["facts"]))}  # type: ignore[arg-type]
+            study.add_trial(
+                create_trial(
+                    params=dict(point),
+                    distributions=axes,
+                    values=self._values(seen),
+                    user_attrs=facts,
+                    system_attrs=system,
+                )
+            )
+
+    def _look(self, points: Sequence[dict[str, Any]], engines: Sequence[Shape]) -> list[Seen]:
+        """Accuracy and cycles of points; networks that were seen are not looked at again."""
+        networks = [network_at(self.space, point) for point in points]
+        new = list({n.key: (n, p) for n, p in zip(networks, points, strict=True) if n.key not in self._seen}.values())
+        if new:
+            fresh = [network for network, _ in new]
+            costs = self.pool.map(_Timer(self.hardware, tuple(engines)), fresh)
+            for (network, point), top1, (cycles, engine) in zip(new, self.accuracy(fresh), costs, strict=True):
+                self._seen[network.key] = Seen(dict(point), network, float(top1), cycles, engine)
+            self.evaluated += len(new)
+        return [self._seen[network.key] for network in networks]
+
+    def _recall(self, study: optuna.Study) -> None:
+        """What the study knows already."""
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+            network = network_at(self.space, trial.params)
+            top1, cycles = trial.values
+            engine = int(trial.user_attrs["facts"]["engine"])
+            seen = Seen(trial.params, network, top1, inf if cycles >= UNFIT else cycles, engine)
+            self._seen.setdefault(network.key, seen)
+
+    def _sampled(self, study: optuna.Study) -> int:
+        done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return sum(1 for trial in done if trial.user_attrs["sampled"])
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return {name: CategoricalDistribution(values) for name, values in self.space.axes.items()}
+
+    def _sampler(self, done: int) -> optuna.samplers.BaseSampler:
+        settings = self.space.search
+        seed = settings.seed + done  # one that goes on draws others than it began with
+        if settings.sampler == "random":
+            return RandomSampler(seed=seed)
+        if settings.sampler == "tpe":
+            return TPESampler(seed=seed, constraints_func=_constraints, n_startup_trials=settings.population)
+        kind = NSGAIISampler if settings.sampler == "nsga2" else NSGAIIISampler
+        return kind(population_size=settings.population, seed=seed, constraints_func=_constraints)
+
+    def _facts(self, seen: Seen) -> dict[str, float]:
+        """What the constraints are told of a trial, and the engine."""
+        short = self.space.search.least_top1 - seen.top1
+        return {"unfit": float(not isfinite(seen.cycles)), "short": short, "engine": seen.engine}
+
+    @staticmethod
+    def _values(seen: Seen) -> tuple[float, float]:
+        return seen.top1, seen.cycles if isfinite(seen.cycles) else UNFIT
+
+    def prove(self, front: Sequence[Seen]) -> list[Found]:
+        """The proven front: at most ``search.points`` of the front, each on the best accelerator for it.
+
+        One whose floor lies above the cycles of a more accurate one that is proven is dropped without being solved.
+
+        Raises:
+            UserError: no network fits the board.
+        """
+        found: list[Found] = []
+        chosen = sorted(spread(front, self.space.search.points), key=lambda s: -s.top1)
+        for number, seen in enumerate(chosen, 1):
+            floor = self.hardware.floor(seen.network)
+            if any(f.proof.cycles <= floor for f in found):
+                continue
+            kept = self.store.get(f"proof-{seen.network.key}")
+            if kept is None:
+                kept = self.hardware.prove(seen.network).model_dump()
+                self.store.keep(f"proof-{seen.network.key}", kept)
+            found.append(Found(seen, Proof.model_validate(kept)))
+            self.tell("proofs", number, len(chosen), front)
+        if not found:
+            raise UserError("no network that was looked at fits an engine", hint="search longer: search.trials")
+        rows = [(f, f.seen.top1, f.proof.cycles) for f in found]
+        return sorted(
+            (f for f, top1, cycles in rows if not any(_beats((t, c), (top1, cycles)) for _, t, c in rows)),
+            key=lambda f: f.proof.cycles,
+        )
+
+
+@dataclass(frozen=True)
+class _Timer:
+    """Cycles of a network on engines, for workers."""
+
+    hardware: Hardware
+    engines: tuple[Shape, ...]
+
+    def __call__(self, network: Network) -> tuple[float, int]:
+        return self.hardware.cycles(network, self.engines)
+
+
+@dataclass(frozen=True)
+class _Prover:
+    """The best accelerator of a network, for workers; None where none fits."""
+
+    hardware: Hardware
+    shared: bool
+
+    def __call__(self, network: Network) -> Proof | None:
+        try:
+            return self.hardware.prove(network, shared=self.shared)
+        except UserError:
+            return None
+
+
+def _violations(facts: dict[str, float]) -> tuple[float, float]:
+    return facts["unfit"], facts["short"]
+
+
+def _constraints(trial: FrozenTrial) -> tuple[float, float]:
+    """What a sampler must bring to zero or below."""
+    return _violations(trial.user_attrs["facts"])
+
+
+def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Whether (top1, cycles) a is as good as b in both and better in one."""
+    return a[0] >= b[0] and a[1] <= b[1] and a != b
+
+
+def unbeaten(seen: Iterable[Seen]) -> list[Seen]:
+    """Those that no other beats, the fastest first; of equals the first."""
+    front: list[Seen] = []
+    for each in sorted(seen, key=lambda s: (s.cycles, -s.top1)):
+        if not front or each.top1 > front[-1].top1:
+            front.append(each)
+    return front
+
+
+def spread(items: Sequence[Any], most: int) -> list[Any]:
+    """At most ``most`` of ``items``, both ends among them, at regular distances."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in sorted({round(k * (len(items) - 1) / max(1, most - 1)) for k in range(most)})]
