@@ -96,6 +96,7 @@ def _engine(cut: Cut, options: EngineOptions, picked: Picked, budget: Budget, bo
 
 def _no_engine(cut: Cut, choices: Choices, budget: Budget) -> UserError:
     """Why nothing fits: a pass that no weight memory or row buffer of the options holds, or the resources."""
+    choices = replace(choices, out_blocks=(min(choices.out_blocks),))  # more take more of everything
     expanded = (expand(cut, base, choices, Resources(*(1 << 40,) * len(KINDS))) for base in base_shapes(cut, choices))
     least = [_least(options) for options in expanded if options.convolutions]
     if least:

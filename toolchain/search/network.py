@@ -97,6 +97,21 @@ def network_at(space: Space, point: Point) -> Network:
     return Network(point["architecture"], made, tuple(places), bits, layers, point["activations"], point["size"])
 
 
+def canonical(space: Space, point: Point) -> dict[str, Any]:
+    """``point`` with the first value of every axis that has no effect on its network."""
+    depths = {s: point[f"stage{s}.depth"] for s in range(1, len(space.stage) + 1)}
+    layers = set(network_at(space, point).slots.values())
+
+    def acts(name: str) -> bool:
+        kind, _, rest = name.partition(".")
+        if kind == "bits":
+            return rest in layers
+        number = rest.partition(".")[0]
+        return not (kind.startswith("stage") and number.isdigit()) or int(number) <= depths[int(kind[5:])]
+
+    return {name: point[name] if acts(name) else values[0] for name, values in space.axes.items()}
+
+
 def largest(space: Space) -> dict[str, Any]:
     """The point of the last value of every axis."""
     return {name: values[-1] for name, values in space.axes.items()}

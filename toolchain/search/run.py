@@ -56,6 +56,9 @@ def search(
         hardware = Hardware(space, task, target)
         facts = {"space": _digestible(space), **hardware.facts()}
         store = Store(out, facts)
+        settings = space.search.model_dump()
+        if store.get("ended") == settings:
+            return result_of(space, out, store, hardware.clock_mhz)
         files.write_text(out / SPACE_FILE, to_toml(space.model_dump(exclude_none=True)))
         if store.get("room") is None:
             hardware.demand_room()
@@ -70,15 +73,9 @@ def search(
         found = explorer.run()
         store.keep("front", [_record(f) for f in found])
         store.keep("looked", explorer.looked())
-        store.keep(
-            "predictor",
-            {
-                "name": predictor.name,
-                "tau": labels.tau(predictor),
-                "taus": dict(predictor.taus),
-                "tested": len(labels.top1),
-            },
-        )
+        about = {"name": predictor.name, "tau": labels.tau(predictor), "taus": dict(predictor.taus)}
+        store.keep("predictor", {**about, "tested": len(labels.top1)})
+        store.keep("ended", settings)
         return result_of(space, out, store, hardware.clock_mhz)
 
 
@@ -142,8 +139,8 @@ def _alone(out: Path, overwrite: bool) -> Iterator[None]:
 
 
 def _digestible(space: Space) -> dict[str, Any]:
-    """The space as the store compares it."""
-    found: dict[str, Any] = json.loads(space.model_dump_json())
+    """The space as the store compares it: without how long it is searched."""
+    found: dict[str, Any] = json.loads(space.model_dump_json(exclude={"search"}))
     return found
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
 from toolchain.search.hardware import Hardware, Proof, shape_of
-from toolchain.search.network import Network, drawn, largest, neighbours, network_at, smallest
+from toolchain.search.network import Network, canonical, drawn, largest, neighbours, network_at, smallest
 from toolchain.search.pool import Pool
 from toolchain.search.space import Space
 from toolchain.search.store import Store
@@ -126,21 +126,26 @@ class Explorer:
         self._recall(study)
         if before and not self._seen:
             self._add(study, [s.point for s in before], engines)
-        study.sampler = self._sampler(self._sampled(study))
+        done = self._told(study, sampled=True)
+        study.sampler = self._sampler(done)
         axes = self._distributions()
-        while (done := self._sampled(study)) < settings.trials:
+        while done < settings.trials:
             trials = [study.ask(axes) for _ in range(min(settings.population, settings.trials - done))]
             looked = self._look([trial.params for trial in trials], engines)
             for trial, seen in zip(trials, looked, strict=True):
-                trial.set_user_attr("facts", self._facts(seen))
+                trial.set_user_attr("engine", seen.engine)
                 trial.set_user_attr("sampled", True)
+                for name, value in self._constraints(seen).items():
+                    trial.set_constraint(name, value)
                 study.tell(trial, self._values(seen))
-            self.tell(f"round {index + 1}", done + len(trials), settings.trials, self.front())
+            done += len(trials)
+            self.tell(f"round {index + 1}", done, settings.trials, self.front())
         self._complete(study, engines)
 
     def _complete(self, study: optuna.Study, engines: Sequence[Shape]) -> None:
         """Pareto local search (Paquete, Chiarandini, Stuetzle): the front's unseen neighbours, until there are none."""
-        left = self.space.search.trials
+        total = self.space.search.trials
+        left = total - self._told(study, sampled=False)
         asked: set[str] = set()
         while left > 0:
             points: dict[str, dict[str, Any]] = {}
@@ -157,23 +162,20 @@ class Explorer:
             some = list(points.values())[:left]
             left -= len(some)
             self._add(study, some, engines)
-            self.tell("neighbours", self.space.search.trials - left, self.space.search.trials, self.front())
+            self.tell("neighbours", total - left, total, self.front())
 
     def _add(self, study: optuna.Study, points: Sequence[dict[str, Any]], engines: Sequence[Shape]) -> None:
         """Look at points that no sampler has chosen."""
         axes = self._distributions()
         for point, seen in zip(points, self._look(points, engines), strict=True):
-            facts = {"facts": self._facts(seen), "sampled": False}
-            system = {"constraints": list(_violations(facts["facts"]))}  # type: ignore[arg-type]
-            study.add_trial(
-                create_trial(
-                    params=dict(point),
-                    distributions=axes,
-                    values=self._values(seen),
-                    user_attrs=facts,
-                    system_attrs=system,
-                )
+            made = create_trial(
+                params=dict(point),
+                distributions=axes,
+                values=self._values(seen),
+                user_attrs={"engine": seen.engine, "sampled": False},
+                constraints=self._constraints(seen),
             )
+            study.add_trial(made)
 
     def _look(self, points: Sequence[dict[str, Any]], engines: Sequence[Shape]) -> list[Seen]:
         """Accuracy and cycles of points; networks that were seen are not looked at again."""
@@ -183,7 +185,7 @@ class Explorer:
             fresh = [network for network, _ in new]
             costs = self.pool.map(_Timer(self.hardware, tuple(engines)), fresh)
             for (network, point), top1, (cycles, engine) in zip(new, self.accuracy(fresh), costs, strict=True):
-                self._seen[network.key] = Seen(dict(point), network, float(top1), cycles, engine)
+                self._seen[network.key] = Seen(canonical(self.space, point), network, float(top1), cycles, engine)
             self.evaluated += len(new)
         return [self._seen[network.key] for network in networks]
 
@@ -192,13 +194,14 @@ class Explorer:
         for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
             network = network_at(self.space, trial.params)
             top1, cycles = trial.values
-            engine = int(trial.user_attrs["facts"]["engine"])
-            seen = Seen(trial.params, network, top1, inf if cycles >= UNFIT else cycles, engine)
+            engine = int(trial.user_attrs["engine"])
+            seen = Seen(canonical(self.space, trial.params), network, top1, inf if cycles >= UNFIT else cycles, engine)
             self._seen.setdefault(network.key, seen)
 
-    def _sampled(self, study: optuna.Study) -> int:
+    def _told(self, study: optuna.Study, *, sampled: bool) -> int:
+        """Trials that the sampler has chosen, or those that it has not."""
         done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        return sum(1 for trial in done if trial.user_attrs["sampled"])
+        return sum(1 for trial in done if trial.user_attrs["sampled"] is sampled)
 
     def _distributions(self) -> dict[str, BaseDistribution]:
         return {name: CategoricalDistribution(values) for name, values in self.space.axes.items()}
@@ -209,14 +212,13 @@ class Explorer:
         if settings.sampler == "random":
             return RandomSampler(seed=seed)
         if settings.sampler == "tpe":
-            return TPESampler(seed=seed, constraints_func=_constraints, n_startup_trials=settings.population)
+            return TPESampler(seed=seed, n_startup_trials=settings.population)
         kind = NSGAIISampler if settings.sampler == "nsga2" else NSGAIIISampler
-        return kind(population_size=settings.population, seed=seed, constraints_func=_constraints)
+        return kind(population_size=settings.population, seed=seed)
 
-    def _facts(self, seen: Seen) -> dict[str, float]:
-        """What the constraints are told of a trial, and the engine."""
-        short = self.space.search.least_top1 - seen.top1
-        return {"unfit": float(not isfinite(seen.cycles)), "short": short, "engine": seen.engine}
+    def _constraints(self, seen: Seen) -> dict[str, float]:
+        """What a sampler must bring to zero or below."""
+        return {"unfit": float(not isfinite(seen.cycles)), "short": self.space.search.least_top1 - seen.top1}
 
     @staticmethod
     def _values(seen: Seen) -> tuple[float, float]:
@@ -274,15 +276,6 @@ class _Prover:
             return self.hardware.prove(network, shared=self.shared)
         except UserError:
             return None
-
-
-def _violations(facts: dict[str, float]) -> tuple[float, float]:
-    return facts["unfit"], facts["short"]
-
-
-def _constraints(trial: FrozenTrial) -> tuple[float, float]:
-    """What a sampler must bring to zero or below."""
-    return _violations(trial.user_attrs["facts"])
 
 
 def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:

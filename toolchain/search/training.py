@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -205,7 +206,7 @@ class SharedTraining:
             self.shared.load_state_dict(state["shared"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
-        except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+        except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
             raise UserError(f"{self.path} is damaged", hint="remove it: the shared network is trained again") from error
 
 

@@ -1,0 +1,124 @@
+"""The shared network: its parts are the networks themselves, and its training goes on as if it had not stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.search.spaces import DIGITS, space
+from toolchain.errors import UserError
+from toolchain.search.labels import Labels
+from toolchain.search.network import Network, drawn, largest, network_at
+from toolchain.search.pool import Local
+from toolchain.search.predictor import Features, kendall, learn
+from toolchain.search.shared import SharedWeights, noise_table
+from toolchain.search.space import Space
+from toolchain.search.store import Store
+from toolchain.search.training import SharedTraining, Tester, task_of
+
+ACCURACY: dict[str, Any] = {"epochs": 2, "between": 1, "networks": 24, "held_out": 8, "rounds": 2, "valid": 0.3}
+TINY = space(
+    stem=[8],
+    head=[16],
+    stage=[{"kind": "inverted", "depth": [1, 2], "channels": [8, 12], "kernel": [3, 5], "expansion": [1, 2]}],
+    accuracy=ACCURACY,
+)
+
+
+@pytest.mark.parametrize("normalize", ["unit", "standard"])
+def test_a_network_on_shared_weights_computes_what_its_run_file_builds(normalize: str) -> None:
+    """Bit for bit in training mode, for random blocks and bits."""
+    both = space(bits={"weights": [2, 4, 8], "activations": [4, 8]}, data={"name": "digits", "normalize": normalize})
+    torch.manual_seed(0)
+    shared, rng, x = SharedWeights(both, DIGITS).train(), np.random.default_rng(0), torch.rand(16, 1, 8, 8)
+    for _ in range(3):
+        network = network_at(both, drawn(both, rng))
+        part = shared.network(network, (1, 8, 8), 10)
+        part(x)  # sets the activations' steps
+        assert torch.equal(part(x), shared.alone(network, both, (1, 8, 8), 10)(x))
+
+
+def test_training_that_stopped_ends_with_the_same_weights(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    whole = SharedTraining(TINY, DIGITS, tmp_path / "a").run()
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_: float) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        SharedTraining(TINY, DIGITS, tmp_path / "b").run(stop)
+    parts = SharedTraining(TINY, DIGITS, tmp_path / "b").run()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name]), name
+
+    (tmp_path / "b" / "shared.pt").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"shared.pt is damaged; remove it: the shared network is trained again$"):
+        SharedTraining(TINY, DIGITS, tmp_path / "b")
+
+
+def test_shared_weights_learn_and_more_epochs_learn_more(tmp_path: Path) -> None:
+    network, found = network_at(TINY, largest(TINY)), []
+    train = TINY.train.model_copy(update={"batch_size": 32})
+    for epochs in (1, 4):
+        longer = TINY.accuracy.model_copy(update={"epochs": epochs})
+        longer = TINY.model_copy(update={"accuracy": longer, "train": train})
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        SharedTraining(longer, task_of(longer), folder).run()
+        found.append(Tester(longer, task_of(longer), folder)(network))
+    assert found[0] + 0.1 < found[1] and found[1] > 0.3  # of ten classes
+
+
+def _features(tiny: Space) -> Features:
+    torch.manual_seed(0)
+    return Features(tiny, DIGITS, noise_table(SharedWeights(tiny, DIGITS), tiny))
+
+
+def _reached(network: Network) -> float:
+    """More channels and kernels are better, fewer bits worse; the least that a predictor must see."""
+    size = sum(b.channels * b.kernel * b.expansion**0.5 for b in network.blocks.block)
+    return 0.9 - 10 / size - sum(2.0**-bits for bits in network.bits.values()) / 20
+
+
+def test_the_predictor_ranks_networks_that_it_has_not_seen() -> None:
+    rng = np.random.default_rng(0)
+    networks = list({n.key: n for n in (network_at(TINY, drawn(TINY, rng)) for _ in range(140))}.values())
+    top1 = [_reached(network) for network in networks]
+    predictor = learn(_features(TINY), networks[40:], top1[40:])
+    assert predictor.tau(networks[:40], top1[:40]) > 0.8
+    assert (predictor.uncertainty(networks[:40]) > predictor.uncertainty(networks[40:]).mean()).mean() > 0.5
+
+
+def test_kendall_of_no_order_is_zero() -> None:
+    assert kendall([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) == 0.0 and kendall([1.0, 2.0], [3.0, 4.0]) == 1.0
+
+
+def test_tests_that_were_told_are_not_repeated(tmp_path: Path) -> None:
+    """Killed behind ten networks, the rest follows; the networks that are held out stay the same."""
+    tested: list[str] = []
+
+    class Died(Exception):
+        pass
+
+    def test(network: Network) -> float:
+        if len(tested) == 10:
+            raise Died
+        tested.append(network.key)
+        return _reached(network)
+
+    with pytest.raises(Died):
+        Labels(TINY, Store(tmp_path, {}), Local(1), test).predictor(_features(TINY))
+    rest: list[str] = []
+    labels = Labels(TINY, Store(tmp_path, {}), Local(1), lambda n: rest.append(n.key) or _reached(n))
+    predictor = labels.predictor(_features(TINY))
+    assert len(rest) == 24 - 10 and not set(rest) & set(tested)
+    assert [n.key for n in labels.networks] == tested + rest
+    assert -1 <= labels.tau(predictor) <= 1

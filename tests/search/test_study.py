@@ -1,0 +1,174 @@
+"""The search against the whole of a space, its store, and what is lost when it dies: nothing but what runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.search.spaces import DIGITS, space
+from tests.search.test_fixed import BUDGET, FEW
+from toolchain.engine.search import search
+from toolchain.errors import UserError
+from toolchain.flow.options import Search
+from toolchain.locks import locked
+from toolchain.search.hardware import Hardware, record_of
+from toolchain.search.network import Network, every_point, largest, network_at
+from toolchain.search.passes import cut_of
+from toolchain.search.pool import Local
+from toolchain.search.run import search as run
+from toolchain.search.store import STORE_FILE, Store
+from toolchain.search.study import Explorer, Seen, unbeaten
+
+SMALL = space(
+    stem=[8, 16],
+    head=[24],
+    stage=[
+        {"kind": "inverted", "depth": [1, 2], "channels": [8, 16, 24], "kernel": [3, 5], "expansion": [1, 2]},
+        {"kind": "residual", "channels": [16, 24], "kernel": [3, 5], "stride": 2},
+    ],
+    bits={"weights": [8]},
+    search={"trials": 120, "rounds": 1, "population": 20},
+)
+
+
+def accuracy(networks: Sequence[Network]) -> list[float]:
+    """More channels, taps and layers are better, each with less effect; no two networks are alike."""
+    found = []
+    for network in networks:
+        gain = sum(
+            b.channels**0.5 * (1.2 if b.kernel == 5 else 1.0) * b.expansion**0.3 / (i + 2)
+            for i, b in enumerate(network.blocks.block)
+        )
+        found.append(1 - 1 / (1 + gain + network.blocks.stem**0.25 + int(network.key, 16) % 97 * 1e-3))
+    return found
+
+
+@pytest.fixture(scope="module")
+def shape() -> dict[str, int]:
+    """An engine that runs every network of the space."""
+    cut = cut_of(network_at(SMALL, largest(SMALL)), DIGITS)
+    return record_of(search(cut, BUDGET, FEW).shape)
+
+
+def explorer(folder: Path, shape: dict[str, int], **changes: int) -> Explorer:
+    """A search whose engine is there."""
+    settings = SMALL.model_copy(update={"search": SMALL.search.model_copy(update=changes)})
+    store = Store(folder, {"space": "small"})
+    store.keep("engines-0", [shape])
+    return Explorer(Hardware(settings, DIGITS, Search()), accuracy, store, Local(1))
+
+
+def told(seen: Sequence[Seen]) -> list[tuple[str, float, float]]:
+    return [(s.network.key, s.top1, s.cycles) for s in seen]
+
+
+def test_the_whole_front_of_500_networks_is_found_at_half_their_cost(tmp_path: Path, shape: dict[str, int]) -> None:
+    """Against every network of the space: 480 of them differ, and fewer than 240 are looked at."""
+    searched = explorer(tmp_path / "a", shape)
+    searched.round(0, searched.engines(0))
+
+    networks = list({n.key: n for n in (network_at(SMALL, p) for p in every_point(SMALL))}.values())
+    costs = [searched.hardware.cycles(n, searched.engines(0)) for n in networks]
+    every = [Seen({}, n, t, c, e) for n, t, (c, e) in zip(networks, accuracy(networks), costs, strict=True)]
+    assert len(networks) > 400 and searched.evaluated < len(networks) / 2
+    assert told(searched.front()) == told(unbeaten(every))
+    assert len(searched.front()) > 5
+
+
+def test_a_search_that_dies_goes_on_with_all_that_was_told(tmp_path: Path, shape: dict[str, int]) -> None:
+    """It dies in the middle of a batch and of a line of the store; nothing that was told is looked at again."""
+
+    class Died(Exception):
+        pass
+
+    first, calls = explorer(tmp_path / "a", shape), 0
+
+    def dying(networks: Sequence[Network]) -> list[float]:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Died
+        return accuracy(networks)
+
+    first.accuracy = dying
+    with pytest.raises(Died):
+        first.round(0, first.engines(0))
+    known = set(first._seen)
+    path = tmp_path / "a" / STORE_FILE
+    path.write_bytes(path.read_bytes() + b'{"op_code": 4, "wor')
+
+    second = explorer(tmp_path / "a", shape)
+    second.round(0, second.engines(0))
+    assert known and known <= second._seen.keys()
+    assert second.evaluated == len(second._seen) - len(known)
+    third = explorer(tmp_path / "a", shape)
+    third.round(0, third.engines(0))
+    assert third.evaluated == 0 and told(third.front()) == told(second.front())
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path, shape: dict[str, int]) -> None:
+    one, two = explorer(tmp_path / "a", shape, trials=20), explorer(tmp_path / "b", shape, trials=20)
+    two.pool = Local(2)
+    for each in (one, two):
+        each.round(0, each.engines(0))
+    assert told(one.front()) == told(two.front())
+
+
+def test_networks_below_the_floor_of_a_proven_one_are_not_solved(tmp_path: Path, shape: dict[str, int]) -> None:
+    """A more accurate network that is proven faster than another's floor makes solving that one needless."""
+    searched = explorer(tmp_path / "a", shape)
+    points = list(every_point(SMALL))
+    small, large = network_at(SMALL, points[0]), network_at(SMALL, points[-1])
+    good = Seen(points[0], small, 0.9, 1.0, 0)
+    bad = replace(good, point=points[-1], network=large, top1=0.5)
+    found = searched.prove([good, bad])
+    assert [f.seen.network.key for f in found] == [small.key]
+    assert searched.store.get(f"proof-{large.key}") is None
+    assert found[0].proof.status == "optimal" and found[0].proof.bound <= found[0].proof.cycles
+
+
+def test_a_damaged_store_is_told_by_its_line(tmp_path: Path, shape: dict[str, int]) -> None:
+    explorer(tmp_path / "a", shape)
+    path = tmp_path / "a" / STORE_FILE
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], b"not json", *lines[1:]]) + b"\n")
+    with pytest.raises(UserError, match=r"search.journal is damaged in line 2; search into another folder"):
+        explorer(tmp_path / "a", shape)
+    path.write_text(json.dumps({"op_code": 0}) + "\n")
+    with pytest.raises(UserError, match=r"is no store of a search; search into another folder$"):
+        explorer(tmp_path / "a", shape)
+
+
+def test_a_store_of_another_search_and_one_in_use_are_refused(tmp_path: Path, shape: dict[str, int]) -> None:
+    explorer(tmp_path / "a", shape)
+    with pytest.raises(UserError, match=r"belongs to another search: its space is another; search into another folder"):
+        Store(tmp_path / "a", {"space": "other"})
+    with locked(tmp_path / "a", "search"), pytest.raises(UserError, match=r" is in use by 'search', process \d+ on "):
+        run(SMALL, tmp_path / "a", Search())
+
+
+def test_a_space_that_does_not_fit_names_what_is_short_and_by_how_much(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as failure:
+        run(SMALL, tmp_path / "a", Search(budget={"lut": 0.15}))
+    assert str(failure.value).startswith("no network of the space 'small' fits: the smallest, engine: no engine for")
+    assert "lut (" in str(failure.value) and "too many) [zu3eg]" in str(failure.value)
+
+
+def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
+    import numpy as np
+
+    for part in ("train", "test"):
+        np.save(tmp_path / f"d_{part}_x.npy", np.zeros((8, 1, 8, 8), dtype=np.uint8))
+        np.save(tmp_path / f"d_{part}_y.npy", np.zeros(8, dtype=np.int64))
+    one = space(data={"name": f"npy:{tmp_path}/d", "layout": "NCHW"})
+    with pytest.raises(UserError, match=r"/d' has one class; any network is right on it$"):
+        run(one, tmp_path / "a", Search())
+
+
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^(no Ray cluster at 127.0.0.1:1: |--cluster needs Ray; pip install)"):
+        run(SMALL, tmp_path / "a", Search(), cluster="127.0.0.1:1")
