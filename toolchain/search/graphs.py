@@ -14,7 +14,7 @@ from toolchain.ir.ops.pools import GlobalSum
 from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.ops.window import Window
-from toolchain.ir.types import Array, Encoding, InputType, QInt, Value
+from toolchain.ir.types import Array, Encoding, InputType, QInt, Shape, Value
 from toolchain.search.network import Network
 from toolchain.search.passes import Task, cut_of
 
@@ -92,7 +92,7 @@ class _Build:
         add = self.rng.integers(0, 1 << _SHIFT, count, dtype=np.int64)
         return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=_SHIFT, low=kind.min, high=kind.max)
 
-    def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, ...], **facts: object) -> Value:
+    def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: Shape, **facts: object) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         draft = op(  # type: ignore[call-arg]
             name=name,
@@ -101,6 +101,6 @@ class _Build:
             **facts,  # type: ignore[arg-type]
         )
         ends = draft.output_range(inputs[0].shape, *((v.qint.min, v.qint.max) for v in inputs))
-        value = Value(name, shape, QInt.holding(*ends))  # type: ignore[arg-type]
+        value = Value(name, shape, QInt.holding(*ends))
         self.nodes.append(replace(draft, outputs=(value,)))
         return value

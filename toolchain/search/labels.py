@@ -70,7 +70,8 @@ class Labels:
     def _chosen(self, count: int, model: Predictor | None) -> list[dict[str, object]]:
         """Points of so many networks that were not tested: random ones, or those the predictor knows least of."""
         rng = np.random.default_rng((self.space.search.seed, len(self.networks)))
-        known, fresh = {n.key for n in self.networks}, {}
+        known = {n.key for n in self.networks}
+        fresh: dict[str, tuple[dict[str, object], Network]] = {}
         for _ in range(_CANDIDATES if model else 20 * count):
             point = drawn(self.space, rng)
             network = network_at(self.space, point)

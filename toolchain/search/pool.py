@@ -8,10 +8,14 @@ from typing import Any, Protocol, TypeVar
 
 from toolchain.errors import UserError, first_line
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 TRIES = 5
-"""How often work of a lost actor is given to another one."""
+"""How often Ray gives the work of an actor that died to the one that takes its place."""
+
+PARTS = 4
+"""Parts a worker's share of the items is sent in: what is lost with a worker, and how evenly they end."""
 
 
 class Pool(Protocol):
@@ -50,46 +54,36 @@ def _woven(parts: Sequence[Sequence[R]], count: int) -> list[R]:
 
 
 class _Actor:
-    """Keeps the work that it was sent last, and with it data and engines."""
+    """Keeps in its process what works cache: data, shared weights, facts of engines."""
 
-    def run(self, work: Callable[[T], R], item: T) -> R:
-        return work(item)
+    def run(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        return _each(work, items)
 
 
 class Cluster:
-    """Actors of a Ray cluster, one a processor. Items of an actor that dies go to others, and a new one takes its
-    place."""
+    """Actors of a Ray cluster, one a processor; Ray starts those that die again and repeats what they worked on."""
 
-    def __init__(self, address: str, workers: int | None = None) -> None:
+    def __init__(self, address: str) -> None:
         self.ray = _connected(address)
-        processors = int(self.ray.cluster_resources().get("CPU", 1))
-        self.workers = workers or processors
-        self.kind = self.ray.remote(max_restarts=-1, max_task_retries=TRIES)(_Actor)
-        self.actors: list[Any] = [self.kind.remote() for _ in range(self.workers)]
+        self.workers = max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+        kind = self.ray.remote(max_restarts=-1, max_task_retries=TRIES)(_Actor)
+        self.actors: list[Any] = [kind.remote() for _ in range(self.workers)]
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """See ``Pool``; raises UserError where actors die again and again."""
-        shared, results, tries = self.ray.put(work), {}, [0] * len(items)
-        waiting, idle, running = list(range(len(items))), list(range(self.workers)), {}
-        while waiting or running:
-            while waiting and idle:
-                index, actor = waiting.pop(0), idle.pop(0)
-                running[self.actors[actor].run.remote(shared, items[index])] = (index, actor)
-            done, _ = self.ray.wait(list(running), num_returns=1)
-            index, actor = running.pop(done[0])
-            idle.append(actor)
-            try:
-                results[index] = self.ray.get(done[0])
-            except self.ray.exceptions.RayTaskError as error:
-                raise error.cause if isinstance(error.cause, UserError) else error from None
-            except self.ray.exceptions.RayActorError as error:
-                tries[index] += 1
-                if tries[index] >= TRIES:
-                    what = f"workers of the cluster died {TRIES} times at one network: {first_line(error)}"
-                    raise UserError(what, hint="run the search again; nothing that was told is lost") from error
-                self.actors[actor] = self.kind.remote()
-                waiting.insert(0, index)
-        return [results[index] for index in range(len(items))]
+        """See ``Pool``.
+
+        Raises:
+            UserError: an actor died again and again, or ``work`` raised it.
+        """
+        shared, count = self.ray.put(work), min(len(items), PARTS * self.workers)
+        running = [self.actors[i % self.workers].run.remote(shared, list(items[i::count])) for i in range(count)]
+        try:
+            return _woven(self.ray.get(running), len(items))
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, UserError) else error from None
+        except self.ray.exceptions.RayError as error:
+            what = f"workers of the cluster are lost: {first_line(error)}"
+            raise UserError(what, hint="run the search again; nothing that was told is lost") from error
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
@@ -15,6 +15,7 @@ from optuna.storages.journal import BaseJournalBackend
 from toolchain.errors import UserError
 
 STORE_FILE = "search.journal"
+Direction = Literal["minimize", "maximize"]
 
 
 class _Journal(BaseJournalBackend):
@@ -80,7 +81,7 @@ class Store:
             raise UserError(f"the store {path} is no store of a search", hint="search into another folder") from error
 
     def study(
-        self, name: str, directions: Sequence[str], sampler: optuna.samplers.BaseSampler | None = None
+        self, name: str, directions: Sequence[Direction], sampler: optuna.samplers.BaseSampler | None = None
     ) -> optuna.Study:
         """The study of this name, made where there is none. Trials that ran when a process died are told as failed."""
         study = optuna.create_study(
