@@ -18,10 +18,12 @@ TRAINING = {"torch", "brevitas", "lightning", "sklearn", "tensorboard"}
 HEAVY = FRAMEWORKS | TRAINING | {"numpy", "scipy", "pulp", "highspy", "matplotlib", "jinja2", "joblib", "pooch", "PIL"}
 
 HOMES = {
-    "torch": {"train", "export", "flow"},
+    "torch": {"train", "export", "flow", "search"},
     "brevitas": {"train", "export"},
     "lightning": {"train", "flow"},
-    "sklearn": {"train"},
+    "sklearn": {"train", "search"},
+    "optuna": {"search"},
+    "ray": {"search"},
     "pooch": {"train"},
     "PIL": {"train"},
     "onnx": {"export", "frontend", "hls4ml_backend"},
@@ -30,7 +32,7 @@ HOMES = {
     "pulp": {"dse", "engine", "train"},
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
-    "jinja2": {"hls_templates", "report"},
+    "jinja2": {"hls_templates", "report", "search"},
     "matplotlib": {"train"},
     "clang": {"hls_lint"},
     "typer": {"cli"},

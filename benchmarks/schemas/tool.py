@@ -356,6 +356,21 @@ class ResidualRow(Measured):
     csim_mismatches: int | None
 
 
+class NetworkSearchRow(Measured):
+    """A figure of a search of networks: ``value`` in ``unit``, of so many ``networks`` of a ``space``.
+
+    No ``cpu_seconds`` where processes that live on did a part of the work.
+    """
+
+    space: str
+    what: str
+    networks: int
+    value: float
+    unit: str
+    seconds: float
+    cpu_seconds: NotRequired[float]
+
+
 class UnitLutRow(Measured):
     """LUTs that yosys counts of a unit or an operator, and those predicted."""
 
@@ -381,4 +396,5 @@ MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
 MODELS = Results("models", (ModelRow,), ("model",))
 RATES = Results("rates", (RateRow,), ("network", "tree", "count"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
+SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())

@@ -94,7 +94,7 @@ class Explorer:
         chosen = self._references() if not index else spread([s.network for s in self.front()], self._most())
         chosen = [network for network in chosen if network.architecture == "engine"]
         found: list[dict[str, int]] = list(before)
-        proofs = self.pool.map(_Prover(self.hardware, shared=True), chosen)
+        proofs = self.pool.map(Prover(self.hardware, shared=True), chosen)
         for proof in proofs:
             if proof is not None and proof.shape not in found:
                 found.append(proof.shape)
@@ -183,7 +183,7 @@ class Explorer:
         new = list({n.key: (n, p) for n, p in zip(networks, points, strict=True) if n.key not in self._seen}.values())
         if new:
             fresh = [network for network, _ in new]
-            costs = self.pool.map(_Timer(self.hardware, tuple(engines)), fresh)
+            costs = self.pool.map(Timer(self.hardware, tuple(engines)), fresh)
             for (network, point), top1, (cycles, engine) in zip(new, self.accuracy(fresh), costs, strict=True):
                 self._seen[network.key] = Seen(canonical(self.space, point), network, float(top1), cycles, engine)
             self.evaluated += len(new)
@@ -254,7 +254,7 @@ class Explorer:
 
 
 @dataclass(frozen=True)
-class _Timer:
+class Timer:
     """Cycles of a network on engines, for workers."""
 
     hardware: Hardware
@@ -265,7 +265,7 @@ class _Timer:
 
 
 @dataclass(frozen=True)
-class _Prover:
+class Prover:
     """The best accelerator of a network, for workers; None where none fits."""
 
     hardware: Hardware
