@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from toolchain.engine.layers import Cut, Pass, Sliding
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum
@@ -42,8 +42,8 @@ class _Build:
         for index, p in enumerate(self.cut.passes):
             self._pass(p, folded=self.cut.folded and index == 0)
         encoding = Encoding(InputType(first.qint.min, first.qint.max))
-        output = self.nodes[-1].outputs[0].name
-        return Graph(name="network", input=first, nodes=tuple(self.nodes), output=output, encoding=encoding)
+        outputs = (Output("answer", self.nodes[-1].output.name),)
+        return Graph(name="network", input=first, nodes=tuple(self.nodes), outputs=outputs, encoding=encoding)
 
     def _pass(self, p: Pass, *, folded: bool) -> None:
         x = self.values[p.source]
