@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
+import pytest
 
 from tests.search.spaces import DIGITS, space
 from toolchain.dse.bound import macs
+from toolchain.errors import UserError
 from toolchain.flow.options import Search
 from toolchain.ir.verify import Level, verify
 from toolchain.search.graphs import graph_of
@@ -34,3 +38,11 @@ def test_a_streaming_design_is_planned_and_does_not_come_below_its_floor() -> No
     proof = hardware.prove(network)
     assert 0 < hardware.floor(network) <= proof.bound <= proof.cycles
     assert hardware.cycles(network, ()) == (proof.cycles, -1)
+
+
+def test_an_engine_runs_no_activations_of_4_bits() -> None:
+    hardware = Hardware(BOTH, DIGITS, Search())
+    network = network_at(BOTH, {**smallest(BOTH), "architecture": "engine", "activations": 4})
+    assert hardware.cycles(network, ()) == (inf, -1)
+    with pytest.raises(UserError, match="^the engine does not run the thresholds of activations of 4 bits$"):
+        hardware.prove(network)

@@ -33,12 +33,12 @@ def _structure(cut: Cut) -> list[tuple[Any, ...]]:
     "changes",
     [
         {"stage1.2.expansion": 1, "stage2.channels": 16, "stage2.1.kernel": 3},
-        {"stem": 8, "stage1.1.expansion": 1, "stage2.depth": 1, "activations": 4, "head": 0},
+        {"stem": 8, "stage1.1.expansion": 1, "stage2.depth": 1, "head": 0},
     ],
 )
 def test_a_network_is_cut_as_foreseen(changes: dict[str, Any], tmp_path: Path) -> None:
     """Blocks with and without expansion, sums, shortcuts; sums are as wide as foreseen at most."""
-    small = space(bits={"weights": [2, 4, 8], "activations": [4, 8]})
+    small = space()
     network = network_at(small, largest(small) | changes)
     foreseen, real = cut_of(network, DIGITS), real_cut(network, small, tmp_path)
 

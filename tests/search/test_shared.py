@@ -32,7 +32,8 @@ TINY = space(
 @pytest.mark.parametrize("normalize", ["unit", "standard"])
 def test_a_network_on_shared_weights_computes_what_its_run_file_builds(normalize: str) -> None:
     """Bit for bit in training mode, for random blocks and bits."""
-    both = space(bits={"weights": [2, 4, 8], "activations": [4, 8]}, data={"name": "digits", "normalize": normalize})
+    bits = {"weights": [2, 4, 8], "activations": [4, 8]}
+    both = space(bits=bits, architecture=["streaming"], data={"name": "digits", "normalize": normalize})
     torch.manual_seed(0)
     shared, rng, x = SharedWeights(both, DIGITS).train(), np.random.default_rng(0), torch.rand(16, 1, 8, 8)
     for _ in range(3):

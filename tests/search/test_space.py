@@ -29,6 +29,7 @@ from toolchain.search.space import load_space
         ({"accuracy": {"networks": 20, "held_out": 20}}, r"accuracy.held_out = 20 of accuracy.networks = 20 \[test\]"),
         ({"size": [8], "data": {"size": 8}}, r"data.size beside the resolutions of size \[test\]; leave one out"),
         ({"architecture": ["systolic"]}, r"bad value for 'architecture.0': Input should be 'engine' or 'streaming'"),
+        ({"bits": {"activations": [4, 8]}}, r"bits.activations of 4 on the engine: their quantizers are thresholds"),
         ({"train": {"float": True}}, r"train.float of a space of bits \[test\]"),
     ],
 )

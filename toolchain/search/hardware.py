@@ -29,6 +29,9 @@ from toolchain.search.network import Network, largest, network_at, smallest
 from toolchain.search.passes import Task, cut_of
 from toolchain.search.space import Space
 
+ENGINE_BITS = 8
+"""Activations of fewer bits are quantized by thresholds, which the engine does not run."""
+
 
 class Proof(Record):
     """The best accelerator for a network: cycles a frame, a proven lower bound of them, and the engine's shape.
@@ -104,6 +107,8 @@ class Hardware:
                 return self.prove(network).cycles, -1
             except UserError:
                 return inf, -1
+        if network.act_bits < ENGINE_BITS:
+            return inf, -1
         cut, best = cut_of(network, self.task), (inf, -1)
         for index, shape in enumerate(engines):
             cycles = FixedEngine(shape, self.budget.bytes_per_cycle).cycles(cut)
@@ -120,18 +125,17 @@ class Hardware:
             board = prepared_board(self.search)
             return self.clock_mhz * 1e6 / bound(graph_of(network, self.task), board, self.clock_mhz).fps
         cut = cut_of(network, self.task)
-        return min(self._floor(cut.act_bits, width).cycles(cut) for width in self.space.bits.weights)
+        return min(self._floor(width).cycles(cut) for width in self.space.bits.weights)
 
-    def _floor(self, code_bits: int, width: int) -> Floor:
-        if (code_bits, width) not in self._floors:
-            activations = max(self.space.bits.activations) if code_bits > 4 else 4
-            least = {**smallest(self.space), "architecture": "engine", "activations": activations}
+    def _floor(self, width: int) -> Floor:
+        if width not in self._floors:
+            least = {**smallest(self.space), "architecture": "engine", "activations": ENGINE_BITS}
             cut = cut_of(network_at(self.space, least), self.task)
-            self._floors[code_bits, width] = Floor.of(narrowed(cut, width), self.budget)
-        return self._floors[code_bits, width]
+            self._floors[width] = Floor.of(narrowed(cut, width), self.budget)
+        return self._floors[width]
 
     @cached_property
-    def _floors(self) -> dict[tuple[int, int], Floor]:
+    def _floors(self) -> dict[int, Floor]:
         return {}
 
     def prove(self, network: Network, *, shared: bool = False) -> Proof:
@@ -145,9 +149,11 @@ class Hardware:
         """
         if network.architecture == "streaming":
             return self._streaming(network)
+        if network.act_bits < ENGINE_BITS:
+            raise UserError(f"the engine does not run the thresholds of activations of {network.act_bits} bits")
         cut = cut_of(network, self.task)
         if shared:
-            cut = replace(cut, within=replace(self.widest.formats, act_bits=cut.act_bits))
+            cut = replace(cut, within=self.widest.formats)
         found = fastest(cut, self.budget, time_limit=self.search.time_limit)
         shape = self._roomier(found.shape) if shared else found.shape
         return Proof(
@@ -189,7 +195,10 @@ class Hardware:
         """Raise NoRoom where not even the smallest network of the space fits the board."""
         faults: list[UserError] = []
         for architecture in self.space.architecture:
-            network = network_at(self.space, {**smallest(self.space), "architecture": architecture})
+            point = {**smallest(self.space), "architecture": architecture}
+            if architecture == "engine":
+                point["activations"] = max(self.space.bits.activations)
+            network = network_at(self.space, point)
             try:
                 self.prove(network)
                 return

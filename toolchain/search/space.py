@@ -193,6 +193,12 @@ def parse_space(table: dict[str, Any], *, where: str) -> Space:
         raise UserError(what, where=where, hint="leave some for the predictor to learn from")
     if space.size and space.data.size is not None:
         raise UserError("data.size beside the resolutions of size", where=where, hint="leave one out")
+    if space.architecture == ("engine",) and space.bits.activations != (8,):
+        raise UserError(
+            "bits.activations of 4 on the engine: their quantizers are thresholds, which it does not run",
+            where=where,
+            hint='give 8, or architecture = ["engine", "streaming"]',
+        )
     if space.train.float:
         raise UserError("train.float of a space of bits", where=where)
     return space

@@ -108,7 +108,8 @@ class Explorer:
         """The largest and the smallest network, and some between, in the fewest and the most bits."""
         rng, weights = np.random.default_rng(self.space.search.seed), self.space.bits.weights
         points = [largest(self.space), smallest(self.space), *(drawn(self.space, rng) for _ in range(_REFERENCES))]
-        points = [{**point, "architecture": self.space.architecture[0]} for point in points]
+        fixed = {"architecture": self.space.architecture[0], "activations": max(self.space.bits.activations)}
+        points = [{**point, **fixed} for point in points]
         points.sort(key=lambda point: self.hardware.macs(network_at(self.space, point)))
         chosen = [points[-1], *spread(points[:-1], max(1, self._most() // 2))][: self._most()]
         return [
