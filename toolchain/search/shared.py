@@ -201,7 +201,7 @@ class _SliceMaker:
     def relu(self, name: str, *, added: bool = False) -> nn.Module:
         return _Quantized(self.shared.step(self.act(name, signed=False), self.network.act_bits))
 
-    def signed(self, name: str) -> nn.Module:
+    def signed(self, name: str, least: int = 0) -> nn.Module:
         return _Quantized(self.shared.step(self.act(name, signed=True), self.network.act_bits))
 
     def weight(self, name: str, shape: tuple[int, ...]) -> Tensor:
