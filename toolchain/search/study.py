@@ -24,6 +24,12 @@ from toolchain.search.store import Store
 UNFIT = 1e15
 """Cycles told of a network that no engine runs: a study takes no infinity."""
 
+SAMPLER, RANDOM, NEIGHBOUR = "sampler", "random", "neighbour"
+"""Who chose a trial."""
+
+_DRAWS = 20
+"""Draws for a network that was not looked at."""
+
 _REFERENCES = 64
 """Random networks whose sizes tell which ones engines are found for."""
 
@@ -119,53 +125,87 @@ class Explorer:
         ][: self._most()]
 
     def round(self, index: int, engines: Sequence[Shape]) -> None:
-        """Sample ``trials`` networks, then look at the neighbours of the front until it stays, or as many again."""
+        """Sample ``trials`` networks, then look at the neighbours of the front until it stays, or as many again.
+
+        Where the sampler repeats itself, networks at random take the place of what was seen.
+        """
         settings = self.space.search
         study = self.store.study(f"round-{index}", ("maximize", "minimize"))
         before = self.front()
         self._seen = {}
         self._recall(study)
         if before and not self._seen:
-            self._add(study, [s.point for s in before], engines)
-        done = self._told(study, sampled=True)
+            self._add(study, [s.point for s in before], engines, NEIGHBOUR)
+        done = self._told(study, SAMPLER)
         study.sampler = self._sampler(done)
         axes = self._distributions()
         while done < settings.trials:
             trials = [study.ask(axes) for _ in range(min(settings.population, settings.trials - done))]
+            known = len(self._seen)
             looked = self._look([trial.params for trial in trials], engines)
             for trial, seen in zip(trials, looked, strict=True):
                 trial.set_user_attr("engine", seen.engine)
-                trial.set_user_attr("sampled", True)
+                trial.set_user_attr("source", SAMPLER)
                 for name, value in self._constraints(seen).items():
                     trial.set_constraint(name, value)
                 study.tell(trial, self._values(seen))
+            repeated = len(trials) - (len(self._seen) - known)
+            self._add(study, self._unseen(repeated, done), engines, RANDOM)
             done += len(trials)
             self.tell(f"round {index + 1}", done, settings.trials, self.front())
         self._complete(study, engines)
 
+    def _unseen(self, count: int, seed: int) -> list[dict[str, Any]]:
+        """Points at random of at most so many networks that were not looked at."""
+        rng = np.random.default_rng((self.space.search.seed, seed))
+        found: dict[str, dict[str, Any]] = {}
+        for _ in range(_DRAWS * count):
+            point = drawn(self.space, rng)
+            key = network_at(self.space, point).key
+            if key not in self._seen:
+                found.setdefault(key, point)
+            if len(found) == count:
+                break
+        return list(found.values())
+
     def _complete(self, study: optuna.Study, engines: Sequence[Shape]) -> None:
-        """Pareto local search (Paquete, Chiarandini, Stuetzle): the front's unseen neighbours, until there are none."""
+        """Pareto local search (Paquete, Chiarandini, Stuetzle): the front's unseen neighbours until there are none, and
+        then those that are two steps away."""
         total = self.space.search.trials
-        left = total - self._told(study, sampled=False)
-        asked: set[str] = set()
+        left = total - self._told(study, NEIGHBOUR)
+        asked: set[tuple[str, int]] = set()
         while left > 0:
-            points: dict[str, dict[str, Any]] = {}
-            for seen in self.front():
-                if seen.network.key in asked:
-                    continue
-                asked.add(seen.network.key)
-                for point in neighbours(self.space, seen.point):
-                    key = network_at(self.space, point).key
-                    if key not in self._seen:
-                        points.setdefault(key, point)
+            points = self._around(asked, 1) or self._around(asked, 2)
             if not points:
                 return
-            some = list(points.values())[:left]
+            some = points[:left]
             left -= len(some)
-            self._add(study, some, engines)
+            self._add(study, some, engines, NEIGHBOUR)
             self.tell("neighbours", total - left, total, self.front())
 
-    def _add(self, study: optuna.Study, points: Sequence[dict[str, Any]], engines: Sequence[Shape]) -> None:
+    def _around(self, asked: set[tuple[str, int]], steps: int) -> list[dict[str, Any]]:
+        """Unseen points so many steps from networks of the front that were not ``asked`` for them."""
+        points: dict[str, dict[str, Any]] = {}
+        for seen in self.front():
+            if (seen.network.key, steps) in asked:
+                continue
+            asked.add((seen.network.key, steps))
+            ring = [seen.point]
+            for _ in range(steps):
+                ring = [other for point in ring for other in neighbours(self.space, point)]
+            for point in ring:
+                key = network_at(self.space, point).key
+                if key not in self._seen:
+                    points.setdefault(key, point)
+            if steps > 1 and points:
+                break  # a single network has thousands
+        order = np.random.default_rng((self.space.search.seed, len(self._seen))).permutation(len(points))
+        found = list(points.values())
+        return [found[i] for i in order] if steps > 1 else found
+
+    def _add(
+        self, study: optuna.Study, points: Sequence[dict[str, Any]], engines: Sequence[Shape], source: str
+    ) -> None:
         """Look at points that no sampler has chosen."""
         axes = self._distributions()
         for point, seen in zip(points, self._look(points, engines), strict=True):
@@ -173,7 +213,7 @@ class Explorer:
                 params=dict(point),
                 distributions=axes,
                 values=self._values(seen),
-                user_attrs={"engine": seen.engine, "sampled": False},
+                user_attrs={"engine": seen.engine, "source": source},
                 constraints=self._constraints(seen),
             )
             study.add_trial(made)
@@ -199,10 +239,10 @@ class Explorer:
             seen = Seen(canonical(self.space, trial.params), network, top1, inf if cycles >= UNFIT else cycles, engine)
             self._seen.setdefault(network.key, seen)
 
-    def _told(self, study: optuna.Study, *, sampled: bool) -> int:
-        """Trials that the sampler has chosen, or those that it has not."""
+    def _told(self, study: optuna.Study, source: str) -> int:
+        """Trials that were chosen by ``source``."""
         done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        return sum(1 for trial in done if trial.user_attrs["sampled"] is sampled)
+        return sum(1 for trial in done if trial.user_attrs["source"] == source)
 
     def _distributions(self) -> dict[str, BaseDistribution]:
         return {name: CategoricalDistribution(values) for name, values in self.space.axes.items()}
