@@ -145,9 +145,10 @@ def finished(folder: Path, name: str, number: int) -> int | None:
     return process.exitcode
 
 
-def size_of(out: Path) -> int:
-    """Bytes of all files in ``out``."""
-    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.is_dir() else 0
+def written_since(out: Path, when: float) -> int:
+    """Bytes of the files in ``out`` that were written after ``when``."""
+    found = (path.stat() for path in out.rglob("*") if path.is_file())
+    return sum(stat.st_size for stat in found if stat.st_mtime >= when)
 
 
 def ended(folder: Path, name: str, how: str, share: float, number: int, took: float, writes: int) -> int | None:
@@ -277,10 +278,10 @@ def measure(name: str, how: str, times: int, seed: int) -> Row:
     draw, one = random.Random(seed), one_build if name in BUILD else one_run
     with workplace(how) as folder:
         prepare(folder, name)
-        process = begun(folder, name, 51)
+        when, process = time.time(), begun(folder, name, 51)
         started = time.monotonic()
         process.join()
-        took, writes = time.monotonic() - started, size_of(folder / "b")
+        took, writes = time.monotonic() - started, written_since(folder / "b", when)
         if name in ("lower", "explore"):
             for follower in list(BUILD)[2:]:
                 finished(folder, follower, 51)
