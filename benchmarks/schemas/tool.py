@@ -380,6 +380,39 @@ class UnitLutRow(Measured):
     predicted: float
 
 
+class RtlNetworkRow(Measured):
+    """A network in SystemVerilog over ``runs`` runs of ``images`` images; ``unit`` is empty, the interval in cycles."""
+
+    network: str
+    unit: Literal[""]
+    images: int
+    runs: int
+    wrong_codes: int
+    interval: int
+    model_interval: int
+    equal_frame_ends: int
+    build_seconds: float
+    build_cpu_seconds: float
+    frames_a_second: float
+    cycles_a_second: int
+
+
+class RtlUnitRow(Measured):
+    """A unit with the streams that it writes: what the cost model estimates and what yosys counts."""
+
+    network: str
+    unit: str
+    op: str
+    estimated_lut: int
+    estimated_ff: int
+    estimated_dsp: int
+    estimated_bram18: int
+    counted_lut: int
+    counted_ff: int
+    counted_dsp: int
+    counted_bram18: int
+
+
 CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
@@ -398,3 +431,4 @@ RATES = Results("rates", (RateRow,), ("network", "tree", "count"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
 SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
+RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow), ("network", "unit"))

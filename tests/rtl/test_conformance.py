@@ -27,7 +27,7 @@ from toolchain.rtl.generate import demand_rtl, generate_rtl, missing_units, modu
 from toolchain.rtl.simulate import Pauses, RtlSimulation, expected_ends
 
 EVERY = 24
-"""Of the grids' graphs one in so many is run here, and all by ``python -m benchmarks rtl --grid``."""
+"""Of the grids' graphs one in so many is run: with 1 for all of them the compiler takes minutes."""
 
 NETWORKS = (conv_net(size=6), residual_net(size=6), unet(size=4), grouped_net(size=6), mlp())
 FRAMES = 3

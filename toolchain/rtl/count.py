@@ -32,7 +32,7 @@ from toolchain.rtl.packing import packed_luts
 from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import digest
 
-SYNTHESIS = "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top alone"
+SYNTHESIS = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top alone"
 SCRIPT = (
     "read_verilog -sv -defer {sources}",
     "hierarchy -top alone",

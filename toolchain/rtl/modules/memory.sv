@@ -27,7 +27,12 @@ module fpgaflow_rom #(
             always @(posedge clk) if (step) kept <= words[at];
             assign word = kept;
         end else begin : luts
-            (* rom_style = "distributed" *) reg [WIDTH-1:0] words [0:DEPTH-1];
+`ifdef YOSYS
+            (* rom_style = "logic" *)  // its "distributed" has no memory without a write port
+`else
+            (* rom_style = "distributed" *)
+`endif
+            reg [WIDTH-1:0] words [0:DEPTH-1];
             reg [WIDTH-1:0] kept;
             initial $readmemh(FILE, words);
             always @(posedge clk) if (step) kept <= words[at];

@@ -1,0 +1,102 @@
+"""Networks in SystemVerilog: simulated by Verilator, counted by yosys beside the estimates, unit by unit.
+
+    fpgaflow explore NETWORK --out BUILD        # any of a network's builds
+    python -m benchmarks rtl BUILD [BUILD ...] [--images 6] [--simulate | --count] [--threads 2]
+
+A network's row (``unit`` empty): codes that differ from the evaluator over random images, without and with pauses at
+both ends; cycles between the last two frames, of the SystemVerilog and of the cycle simulator with the same pipelines;
+seconds to build the program and frames it simulates a second. A unit's row: what the cost model says of it with the
+streams that it writes, and what yosys counts. The reader and the writer are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.common import Row, print_rows, timed
+from benchmarks.schemas import RTL
+from toolchain.errors import UserError
+from toolchain.flow.build import Build
+from toolchain.flow.streaming import Streaming
+from toolchain.ir.encode import random_codes
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.resources import KINDS
+from toolchain.rtl.count import count_units
+from toolchain.rtl.generate import generate_rtl, rtl_top
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, expected_ends
+from toolchain.rtl.verilate import simulation
+from toolchain.units.totals import cost
+
+PAUSES = (NO_PAUSES, Pauses(64, 64, 2), Pauses(0, 192, 3), Pauses(192, 0, 4))
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("builds", nargs="+", type=Path, metavar="BUILD")
+    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--simulate", action="store_true", help="no counts")
+    only.add_argument("--count", action="store_true", help="no simulation")
+    given = parser.parse_args()
+    for folder in given.builds:
+        design = Build(folder).design
+        if not isinstance(design, Streaming):
+            raise UserError("only the streaming architecture has SystemVerilog", where=str(folder))
+        if not given.count:
+            row = simulated(folder.name, design.hardware, given.images, given.threads)
+            RTL.record(row)
+            print_rows(folder.name, [row], {name: name for name in row})
+        if not given.simulate:
+            rows = list(counted(folder.name, design.hardware, given.threads))
+            RTL.record(*rows)
+            print_rows(folder.name, rows, {name: name for name in rows[0]})
+
+
+def simulated(name: str, graph: Graph, images: int, threads: int) -> Row:
+    """Codes, cycles and speed of a network."""
+    files = generate_rtl(graph)
+    program, spent = timed(lambda: simulation(files, rtl_top(graph), jobs=threads))
+    run = RtlSimulation(graph, files, program)
+    codes = random_codes(graph, images)
+    right = evaluate(graph, codes)[graph.output]
+    runs = [run.run(codes, pauses) for pauses in PAUSES]
+    ends = expected_ends(graph, images)
+    free = runs[0]
+    return {
+        "network": name,
+        "unit": "",
+        "images": images,
+        "runs": len(runs),
+        "wrong_codes": sum(int((found.codes != right).sum()) for found in runs),
+        "interval": free.interval,
+        "model_interval": ends[-1] - ends[-2],
+        "equal_frame_ends": sum(a == b for a, b in zip(free.frame_ends, ends, strict=True)),
+        "build_seconds": round(spent.wall, 1),
+        "build_cpu_seconds": round(spent.cpu, 1),
+        "frames_a_second": round(images / free.seconds, 2),
+        "cycles_a_second": round(free.frame_ends[-1] / free.seconds),
+    }
+
+
+def counted(name: str, graph: Graph, threads: int) -> Iterator[Row]:
+    """Estimate and count of every unit that yosys took."""
+    found = count_units(graph, jobs=threads)
+    for node in graph.nodes:
+        if node.name not in found:
+            continue
+        result, estimate = found[node.name], cost(node, graph)
+        if isinstance(result, str):
+            print(result)
+            continue
+        estimated = {f"estimated_{kind}": n for kind, n in zip(KINDS, estimate, strict=True)}
+        counts = {f"counted_{kind}": n for kind, n in zip(KINDS, result, strict=True)}
+        yield {"network": name, "unit": node.name, "op": type(node).__name__, **estimated, **counts}
+
+
+if __name__ == "__main__":
+    main()
