@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -10,6 +11,9 @@ from toolchain.errors import UserError, first_line
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_SECONDS = 5.0
+"""That a cluster may take to answer."""
 
 TRIES = 5
 """How often Ray gives the work of an actor that died to the one that takes its place."""
@@ -96,10 +100,13 @@ def _connected(address: str) -> Any:
         import ray
     except ImportError as error:
         raise UserError("--cluster needs Ray", hint="pip install 'fpgaflow[ray]'") from error
+    hint = "start one with 'ray start --head', or leave --cluster out"
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if colon and port.isdigit():  # Ray itself tries for minutes
+            socket.create_connection((host, int(port)), _SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        hint = "start one with 'ray start --head', or leave --cluster out"
+    except (ValueError, RuntimeError, OSError, OverflowError) as error:
         raise UserError(f"no Ray cluster at {address}: {first_line(error)}", hint=hint) from error
     return ray
 
