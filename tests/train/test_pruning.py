@@ -154,6 +154,17 @@ def test_hfps_gates_descend_to_both_budgets_and_what_is_removed_was_closed(budge
     assert all(0.98 * share <= shares[kind] <= share for kind, share in budgets.items()), shares
 
 
+def test_hfp_says_which_budget_no_counts_reach(caplog: pytest.LogCaptureFixture) -> None:
+    """Two groups cannot be at 30 % of the MACs and 20 % of the weights at once."""
+    config = _config({"name": "prune", "epochs": 1, "hfp": {"macs": 0.3, "params": 0.2}}, width=1.0)
+    data = load("digits")
+    network = build(config, data.shape, data.classes)
+    (method,) = stage_methods(config.stage[0])
+    method.prepare(network, Context(config, data, None, layers_of(config), Path()))
+    method.finalize(network)
+    assert "hfp ends at 70 % of its budget of macs: no counts near reach it" in caplog.messages
+
+
 def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:
     _, structure = _structure("lenet5", (1, 28, 28))
     with pytest.raises(UserError) as caught:

@@ -7,6 +7,7 @@ not be read. Gates, multipliers and their rates below are a reconstruction, not 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +23,14 @@ from toolchain.train.methods.magnitude import filter_norms
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.structure import Edit
 
+log = logging.getLogger(__name__)
+
 _TASK = 1.0  # how far a gate goes over the stage when the loss always pulls it like the root mean square of all
 _INTEGRAL = 4.0  # how fast a multiplier grows with the miss of its budget, over that of the direct pull
 _SLOWING = 0.9  # what the gates' rate loses until the allocation ends
 _GOLDEN = 0.618  # gates of two groups should not close in the same step
 _NEAR = 0.2  # a larger miss does not count for it: the direct pull is on its way
+_REACHED = 0.02  # of a budget that may be left
 _MEMORY = 0.9  # of the running mean square of the gates' gradients
 
 Force = dict[str, Tensor]
@@ -162,6 +166,9 @@ class Hfp(Method):
             value.fill_(-1.0)
             value[kept] = 1.0
         self.settled.fill_(True)
+        for kind, miss in self._misses(self._open()).items():
+            if miss < -_REACHED:
+                log.warning("hfp ends at %.0f %% of its budget of %s: no counts near reach it", 100 * (1 + miss), kind)
 
     def _open(self) -> dict[str, Tensor]:
         return {name: (value > 0).sum().to(value.dtype) for name, value in self._values().items()}
