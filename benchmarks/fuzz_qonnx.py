@@ -2,10 +2,11 @@
 
     python -m benchmarks fuzz_qonnx --graphs 20000 --processes 2 --seconds 480
 
-A graph of ``random_wide``, or with ``--curves`` of ``random_curves``, fails where the integer network gives a code that
-float32's rounding does not explain, or where anything but a refusal is raised; it differs where ``check`` and the
-export have other verdicts or other reasons. Blocks of seeds run in processes of their own; a run that was stopped goes
-on from the first block that is missing, and tries again the seeds that failed. ``--first`` draws from other seeds.
+A graph of ``random_wide``, or with ``--curves`` of ``random_curves``, with ``--geometry`` of ``random_geometry``, fails
+where the integer network gives a code that float32's rounding does not explain, or where anything but a refusal is
+raised; it differs where ``check`` and the export have other verdicts or other reasons. Blocks of seeds run in processes
+of their own; a run that was stopped goes on from the first block that is missing, and tries again the seeds that
+failed. ``--first`` draws from other seeds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -24,14 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recorder import FOLDER, Results
-from benchmarks.schemas import FUZZ, FUZZ_CURVES
+from benchmarks.schemas import FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY
 from tests.random_curves import random_curves
+from tests.random_geometry import random_geometry
 from tests.random_qonnx import agreement
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
 from toolchain.errors import UserError
 
 BLOCK = 100
+LAYERS: dict[str, tuple[Callable[[Path, int], Path], Results]] = {
+    "wide": (random_wide, FUZZ),
+    "curves": (random_curves, FUZZ_CURVES),
+    "geometry": (random_geometry, FUZZ_GEOMETRY),
+}
+"""What draws the networks, and the file of their counts."""
 
 
 @dataclass
@@ -55,21 +64,21 @@ class Block:
         self.seconds = round(self.seconds + other.seconds, 1)
 
 
-def tried(seeds: list[int], *, curves: bool) -> Block:
+def tried(seeds: list[int], layers: str) -> Block:
     """The networks of ``seeds``, one after the other."""
     warnings.simplefilter("ignore")
     block, started = Block(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
-            one(block, Path(folder) / "net.onnx", seed, curves=curves)
+            one(block, Path(folder) / "net.onnx", seed, layers)
     block.seconds = time.process_time() - started
     return block
 
 
-def one(block: Block, path: Path, seed: int, *, curves: bool) -> None:
+def one(block: Block, path: Path, seed: int, layers: str) -> None:
     """Count the network of ``seed``; a failure of any kind is what this looks for, and keeps its seed."""
     try:
-        built = lowered((random_curves if curves else random_wide)(path, seed))
+        built = lowered(LAYERS[layers][0](path, seed))
         found = None if isinstance(built, UserError) else agreement(*built, seed)
     except Exception as error:  # noqa: BLE001  every exception is a finding
         block.failed.append([seed, f"{type(error).__name__}: {str(error)[:160]}"])
@@ -101,9 +110,12 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
-    parser.add_argument("--curves", action="store_true", help="networks of smooth functions and products")
+    parser.add_argument("--curves", dest="layers", action="store_const", const="curves", default="wide",
+                        help="networks of smooth functions and products")  # fmt: skip
+    parser.add_argument("--geometry", dest="layers", action="store_const", const="geometry",
+                        help="networks that move the positions and channels of maps")  # fmt: skip
     arguments = parser.parse_args()
-    results = replace(FUZZ_CURVES if arguments.curves else FUZZ, folder=arguments.results)
+    results = replace(LAYERS[arguments.layers][1], folder=arguments.results)
     total, done = Block(), set[int]()
     for row in results.rows():
         if row["first"] == arguments.first:
@@ -114,14 +126,14 @@ def main() -> int:
     work = [list(range(start, min(start + BLOCK, starts.stop))) for start in starts if start not in done]
     again = [seed for seed, _ in (*total.failed, *total.differs)]  # perhaps mended since
     total.failed, total.differs = [], []
-    total.add(tried(again, curves=arguments.curves))
+    total.add(tried(again, arguments.layers))
     deadline = time.monotonic() + arguments.seconds
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
         running: dict[Future[Block], list[int]] = {}
         while running or (work and time.monotonic() < deadline):
             while work and len(running) < arguments.processes and time.monotonic() < deadline:
                 seeds = work.pop(0)
-                running[pool.submit(tried, seeds, curves=arguments.curves)] = seeds
+                running[pool.submit(tried, seeds, arguments.layers)] = seeds
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 seeds = running.pop(future)
                 total.add(future.result())
@@ -144,7 +156,7 @@ def save(results: Results, total: Block, done: set[int], arguments: argparse.Nam
     }
     row |= asdict(total) | {"refused": refused, "blocks": sorted(done)}
     row["command"] = f"python -m benchmarks fuzz_qonnx --graphs {arguments.graphs} --processes {arguments.processes}"
-    row["command"] += " --curves" if arguments.curves else ""
+    row["command"] += "" if arguments.layers == "wide" else f" --{arguments.layers}"
     results.replace([row])
 
 

@@ -23,7 +23,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from benchmarks.common import Row, print_rows, timed, write_rows
+from benchmarks.common import print_rows, timed
+from benchmarks.recorder import Row
+from benchmarks.schemas import STATIC_QUANTIZATION
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.frontend.agreement import compare
@@ -283,8 +285,7 @@ def main() -> int:
             for form, types, path in files(network, Path(name)):
                 rows.append({"network": network, "format": form, "types": types} | row_of(path, arguments.images))
                 print(*(str(rows[-1][key]) for key in COLUMNS), sep=" | ", flush=True)
-    if arguments.only == list(NETWORKS):
-        write_rows("static_quantization", rows)
+    STATIC_QUANTIZATION.record(*rows)
     print_rows("onnxruntime's static quantization", rows, COLUMNS)
     return int(any(row["csim_mismatches"] for row in rows))
 

@@ -371,6 +371,25 @@ class NetworkSearchRow(Measured):
     cpu_seconds: NotRequired[float]
 
 
+class StaticQuantizationRow(Measured):
+    """A float network quantized by onnxruntime: codes and values that differ from its own run of the file."""
+
+    network: str
+    format: Literal["QDQ", "QOperator"]
+    types: Literal["U8S8", "S8S8"]
+    operations: str
+    images: int
+    codes: int
+    ties: int
+    furthest_from_a_tie_of_float32_error: float
+    outputs: int
+    outputs_apart: int
+    csim_mismatches: int
+    ort_default_apart: int
+    fps: int
+    seconds: float
+
+
 class UnitLutRow(Measured):
     """LUTs that yosys counts of a unit or an operator, and those predicted."""
 
@@ -424,11 +443,13 @@ EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, Reco
 EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", "what", "commit"))
 FUZZ = Results("fuzz", (FuzzRow,), ("first",))
 FUZZ_CURVES = Results("fuzz_curves", (FuzzRow,), ("first",))
+FUZZ_GEOMETRY = Results("fuzz_geometry", (FuzzRow,), ("first",))
 KILLS = Results("kills", (KillsRow,), ("stage", "how"))
 MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
 MODELS = Results("models", (ModelRow,), ("model",))
 RATES = Results("rates", (RateRow,), ("network", "tree", "count"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
 SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
+STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), ("network", "format", "types"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow), ("network", "unit"))

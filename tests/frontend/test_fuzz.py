@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.random_curves import random_curves
+from tests.random_geometry import random_geometry
 from tests.random_qonnx import agreement, exact_or_refused, random_qonnx
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
@@ -43,6 +44,14 @@ def test_sums_groups_wide_codes_and_meeting_names_are_exact_or_refused_and_check
 @pytest.mark.parametrize("seed", range(30))
 def test_functions_and_products_are_exact_or_refused_and_checked_alike(seed: int) -> None:
     _exact_or_refused_and_checked_alike(random_curves, seed)
+
+
+@pytest.mark.parametrize("seed", [*range(30), 55, 155, 248, 337, 340])
+def test_moved_maps_are_exact_or_refused_and_checked_alike(seed: int) -> None:
+    """18, 55, 155: a shuffled quantizer whose other reader wants the file's order, or that is put out; 248: every
+    second position of a part of the map; 337: a ReLU that is put out and refused later than a quantizer behind it;
+    340: the input is an output."""
+    _exact_or_refused_and_checked_alike(random_geometry, seed)
 
 
 @pytest.mark.parametrize("seed", [4180, 4638])

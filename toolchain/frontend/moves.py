@@ -178,7 +178,7 @@ def in_file_order(reader: Reader, node: OnnxNode, tensor: Tensor) -> Tensor:
     layout = tensor.layout
     if not layout.order or layout.axes not in (*CHANNELS_FIRST, *CHANNELS_LAST):
         return tensor
-    value = permuted(reader, node, tensor.value, np.argsort(layout.order))
-    ordered = Tensor(value, Layout(layout.axes, layout.shape), tensor.onnx_name)
-    reader.tensors[tensor.onnx_name] = ordered
-    return ordered
+    key = tensor.value.name, layout.order
+    if key not in reader.ordered:
+        reader.ordered[key] = permuted(reader, node, tensor.value, np.argsort(layout.order))
+    return Tensor(reader.ordered[key], Layout(layout.axes, layout.shape), tensor.onnx_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,14 @@ def _output(reader: Reader, name: str) -> Tensor:
         output = reader.tensors[name]
     else:
         raise UserError(f"the output '{name}' does not depend on the input", where=file.path.name)
+    if name in reader.integers:
+        found = reader.integers[name]
+        reader.integers[name] = replace(found, tensor=in_file_order(reader, maker, found.tensor))
     output = in_file_order(reader, maker, output)
+    if name in reader.tensors:
+        reader.tensors[name] = output
+    if output.value is reader.source:
+        raise UserError(f"the output '{name}' is the input", where=file.path.name, hint="leave it out of the outputs")
     if output.layout.order:
         raise UserError(
             f"the output '{name}' is a flattened map; the accelerator puts it out as (height, width, channels)",
@@ -249,6 +256,20 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
         return
     if node.op not in RESHAPES:
         settle(reader, node, node.inputs)
+    held = {name: reader.tensors[name] for name in node.inputs if name in reader.tensors}
+    made = set(node.outputs)
+    if node.op == "QuantizeLinear":  # its codes become a value where they are first moved, clipped or put out
+        made |= {name for reads in node.outputs for n in reader.consumers.get(reads, []) for name in n.outputs}
+    if made & set(reader.file.outputs):  # what is put out has the file's order
+        reader.tensors |= {name: in_file_order(reader, node, tensor) for name, tensor in held.items()}
+    try:
+        _read_as_it_is(reader, node)
+    finally:
+        reader.tensors |= held
+
+
+def _read_as_it_is(reader: Reader, node: OnnxNode) -> None:
+    """``read_node`` of a node whose inputs are values."""
     if node.is_quant:
         (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
         return

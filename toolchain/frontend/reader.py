@@ -85,6 +85,8 @@ class Reader:
         self.codes: dict[str, Codes] = {}
         self.integers: dict[str, Integers] = {}
         self.moved: dict[str, Moved] = {}
+        self.ordered: dict[tuple[str, tuple[int, ...]], Value] = {}
+        self.source: Value
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.left_out: set[str] = set()
@@ -99,7 +101,7 @@ class Reader:
 
     def start(self, layout: Layout) -> Value:
         """Define the graph's input."""
-        value = Value(self.fresh(self.file.input, "t"), layout.shape, Real())
+        value = self.source = Value(self.fresh(self.file.input, "t"), layout.shape, Real())
         tensor = Tensor(value, layout, self.file.input)
         if self.file.integer is None:
             self.tensors[self.file.input] = tensor

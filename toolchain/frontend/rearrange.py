@@ -66,7 +66,9 @@ def _read_focus(reader: Reader, node: OnnxNode, sources: Sequence[Tensor]) -> bo
     if not len(found) == len(sources) == len(places) or sorted(places) != whole or rows * columns == 1:
         return False
     height, width, count = sources[0].value.shape
-    if any(source.layout.order != sources[0].layout.order for source in sources):
+    whole_map = makers[x[0]].output.shape if x[0] in makers else reader.source.shape
+    unlike = any(source.layout.order != sources[0].layout.order for source in sources)
+    if unlike or (height, width) != (whole_map[0] // rows, whole_map[1] // columns):
         return False
     own = sources[0].layout.order or range(count)
     order = tuple(places[start] * count + channel for start in whole for channel in own)
