@@ -128,6 +128,10 @@ def test_what_hls4ml_gets_wrong_is_refused(tmp_path: Path) -> None:
         "gets a bipolar activation wrong": quantized(
             lambda n, x: n.add("BipolarQuant", x, n.const(1.0), domain="qonnx.custom_op.general")
         ),
+        "cuts an average of what is not quantized to the bits of its input": quantized(
+            lambda n, x: n.add("AveragePool", n.conv(x, n.weight(4, 4, 1, 1)), kernel_shape=[8, 8], strides=[8, 8])
+        ),
+        "is given no Crop": quantized(lambda n, x: n.add("Slice", x, *(n.const([v], np.int64) for v in (1, 5, 2)))),
         "is given no DepthToSpace": quantized(lambda n, x: n.add("DepthToSpace", x, blocksize=2)),
         "has no Clip": quantized(lambda n, x: n.add("Clip", x, n.const(-0.3), n.const(0.6))),
         "has no narrow unsigned quantizer": quantized(lambda n, x: n.quant(x, 4, 0.3, signed=0, narrow=1)),

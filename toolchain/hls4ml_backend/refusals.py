@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from toolchain.errors import UserError
 from toolchain.hls4ml_backend.network import has_form, is_depthwise, onnx_shape, quant_form
+from toolchain.hls4ml_backend.precision import average_precisions
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Reshape
@@ -106,6 +107,8 @@ def _(node: RealConv, model: Graph) -> str:
 def _(node: RealPool, model: Graph) -> str:
     if any(node.pads):
         return "aborts on a pool with pads"
+    if node.kind == "average" and node.name not in average_precisions(model):
+        return "cuts an average of what is not quantized to the bits of its input"
     whole = node.kernel == model.value(node.inputs[0]).shape[:2]
     if node.kernel != node.stride and not whole:
         return "aborts on a pool whose stride is not its kernel"
