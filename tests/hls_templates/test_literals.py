@@ -62,7 +62,7 @@ def test_a_number_beyond_its_type_is_not_written():
 
 def test_a_template_writes_no_number_that_is_no_int():
     with pytest.raises(FlowError, match="^a template writes 2147483648, which no int of C\\+\\+ holds$"):
-        render("top.hpp", {"top": "net", "input_words": 1 << 31, "output_words": 1})
+        render("top.hpp", {"top": "net", "reader": {"words": 1 << 31}, "writers": []})
 
 
 def test_limits_factors_and_fill_values_are_as_wide_as_the_data():
