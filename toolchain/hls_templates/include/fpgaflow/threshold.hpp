@@ -69,9 +69,18 @@ threshold_loop:
     }
 }
 
-// y = start + the sum of step[t] over the t with x >= threshold[t]: steps of both signs. Config of staircase: that of
-// threshold but count_t, span_t holding every sum of steps, and step_blocks, step_lanes of the table step
-// [blocks][lanes][steps].
+// y = start + the sum of step[t] over the t with x >= threshold[t]: steps of both signs. Config of staircase:
+//   id                                 of the unit
+//   positions                          of a frame
+//   channels, lanes                    of a position, of a word
+//   steps                              thresholds a channel
+//   threshold_blocks, threshold_lanes  of the table threshold: one entry a channel, [channels / lanes][lanes], or one
+//   start_blocks, start_lanes          of the table start
+//   step_blocks, step_lanes            of the table step, as many steps an entry as thresholds
+//   in_t, out_t                        of a channel, of a code
+//   threshold_t, start_t, step_t       of the tables
+//   span_t                             holds the start and every sum of steps
+// Cycles a frame: positions * channels / lanes.
 template <class Config>
 void staircase(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
                hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
