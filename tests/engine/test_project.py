@@ -11,6 +11,7 @@ import pytest
 
 from tests.engine.networks import inverted_residuals, residual_blocks
 from tests.engine.test_csim import engine_for
+from tests.golden_files import assert_golden
 from toolchain.boards import load_board
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
@@ -54,6 +55,12 @@ def compiled(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
         ["g++", "-std=c++14", *warnings, *flags, *include, *sources, "-o", "testbench"], cwd=folder, check=True
     )
     return subprocess.run(["./testbench"], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["fields.hpp", "shape.hpp", "top.cpp", "top.hpp"])
+def test_generated_cpp_is_golden(name: str) -> None:
+    graph = inverted_residuals()
+    assert_golden(f"engine/{name}", str(project(graph, built(graph), load_board("zu3eg"), 250.0)[f"src/{name}"]))
 
 
 @pytest.mark.parametrize(
