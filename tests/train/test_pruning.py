@@ -19,6 +19,7 @@ from toolchain.errors import UserError
 from toolchain.flow.training import train
 from toolchain.train.batches import Batches
 from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
+from toolchain.train.chain import untuned
 from toolchain.train.data import load
 from toolchain.train.methods import stage_methods
 from toolchain.train.methods.base import Context
@@ -26,7 +27,6 @@ from toolchain.train.methods.hfp import prices
 from toolchain.train.models import build, layers_of
 from toolchain.train.runs import load_run
 from toolchain.train.shrink import Structure, structure_of
-from toolchain.train.stages import untuned
 from toolchain.train.statistics import macs, named_weighted_layers, parameters
 from toolchain.train.summary import summary
 

@@ -22,12 +22,13 @@ from toolchain.flow.images import drawn
 from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.train.batches import Batches
+from toolchain.train.chain import stages
 from toolchain.train.data import Dataset, load_for
 from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import Network, build_integer, float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
 from toolchain.train.niti.trainer import IntegerClassifier
-from toolchain.train.stages import fitted, quiet_lightning, saved_model, stages
+from toolchain.train.stages import fitted, quiet_lightning, saved_model
 from toolchain.train.statistics import macs, parameters
 
 log = logging.getLogger(__name__)

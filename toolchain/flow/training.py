@@ -26,6 +26,7 @@ from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
 from toolchain.flow.resume import demand_resumable, resumable
 from toolchain.locks import locked
+from toolchain.train.chain import stages, untuned
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.inputs import map_record
@@ -35,7 +36,7 @@ from toolchain.train.own.network import bits_in_use, brings_quantizers
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
 from toolchain.train.runs import load_run, read_run
-from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages, stages, untuned
+from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import to_json
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
+from toolchain.train.chain import stages
 from toolchain.train.data import Dataset, load_for
 from toolchain.train.own.record import demand_unchanged
-from toolchain.train.stages import rebuilt, saved_model, stages
+from toolchain.train.stages import rebuilt, saved_model
 from toolchain.train.structure import Edit, from_json
 
 
