@@ -4,16 +4,19 @@
     python -m benchmarks rtl BUILD [BUILD ...] [--images 6] [--simulate | --count] [--threads 2]
 
 A network's row (``unit`` empty): codes that differ from the evaluator over random images, without and with pauses at
-both ends; cycles between the last two frames, of the SystemVerilog and of the cycle simulator with the same pipelines;
-seconds to build the program and frames it simulates a second. A unit's row: what the cost model says of it with the
+both ends; the most cycles from one frame's end to the next's, of the SystemVerilog and of the cycle simulator with the
+same pipelines; seconds to build the program, from an empty cache, and frames it simulates a second. A unit's row: what the cost model says of it with the
 streams that it writes, and what yosys counts. The reader and the writer are not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.schemas import RTL
@@ -26,7 +29,7 @@ from toolchain.ir.graph import Graph
 from toolchain.resources import KINDS
 from toolchain.rtl.count import count_units
 from toolchain.rtl.generate import generate_rtl, rtl_top
-from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, expected_ends
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, expected_ends, interval
 from toolchain.rtl.verilate import simulation
 from toolchain.units.totals import cost
 
@@ -48,7 +51,8 @@ def main() -> None:
         if not isinstance(design, Streaming):
             raise UserError("only the streaming architecture has SystemVerilog", where=str(folder))
         if not given.count:
-            row = simulated(folder.name, design.hardware, given.images, given.threads)
+            with tempfile.TemporaryDirectory() as name, patch.dict(os.environ, FPGAFLOW_CACHE=name):
+                row = simulated(folder.name, design.hardware, given.images, given.threads)
             RTL.record(row)
             print_rows(folder.name, [row], {name: name for name in row})
         if not given.simulate:
@@ -73,8 +77,8 @@ def simulated(name: str, graph: Graph, images: int, threads: int) -> Row:
         "images": images,
         "runs": len(runs),
         "wrong_codes": sum(int((found.codes != right).sum()) for found in runs),
-        "interval": free.interval,
-        "model_interval": ends[-1] - ends[-2],
+        "interval": interval(free.frame_ends),
+        "model_interval": interval(ends),
         "equal_frame_ends": sum(a == b for a, b in zip(free.frame_ends, ends, strict=True)),
         "build_seconds": round(spent.wall, 1),
         "build_cpu_seconds": round(spent.cpu, 1),

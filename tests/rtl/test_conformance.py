@@ -24,7 +24,7 @@ from toolchain.ir.rules import IllFormed
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.pipeline import to_hardware
 from toolchain.rtl.generate import demand_rtl, generate_rtl, missing_units, modules, unit_module
-from toolchain.rtl.simulate import Pauses, RtlSimulation, expected_ends
+from toolchain.rtl.simulate import Pauses, RtlSimulation, expected_ends, interval
 
 EVERY = 24
 """Of the grids' graphs one in so many is run: with 1 for all of them the compiler takes minutes."""
@@ -86,3 +86,9 @@ def test_a_unit_has_a_module_that_knows_all_its_parameters_or_is_refused_by_name
             listed = ", ".join(f"{name} ({function})" for name, function in missing.items())
             with pytest.raises(UserError, match=re.escape(f"no SystemVerilog yet for {listed}; leave --rtl out")):
                 demand_rtl(graph)
+
+
+def test_the_interval_is_that_of_the_slowest_unit_while_frames_follow() -> None:
+    """The last frames of a deep accelerator come faster than it takes frames in."""
+    assert interval((65_086, 81_470, 97_854, 98_494, 98_819)) == 16_384
+    assert interval((142,)) == 142

@@ -14,7 +14,7 @@ from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.rtl.generate import demand_rtl, generate_rtl, rtl_top
-from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, expected_ends
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, expected_ends, interval
 from toolchain.rtl.verilate import simulation, verilator
 
 RTL_IMAGES = 4
@@ -102,10 +102,9 @@ def demand_exact(found: RtlRecord) -> None:
 
 def summary(found: RtlRecord) -> str:
     """What ``found`` says, in a line."""
-    last = found.frame_ends[-2:]
-    interval = f", a frame every {last[1] - last[0]:,} cycles as modelled" if len(last) == 2 else ""
+    pace = f", a frame every {interval(found.frame_ends):,} cycles as modelled" if len(found.frame_ends) > 1 else ""
     rate = f"{found.images / found.seconds:,.1f} images a second" if found.seconds else "no time"
-    return f"SystemVerilog exact on {found.images} images of {found.data}, also with pauses{interval}; {rate} simulated"
+    return f"SystemVerilog exact on {found.images} images of {found.data}, also with pauses{pace}; {rate} simulated"
 
 
 def _wrong_pace(ends: tuple[int, ...], frames: tuple[int, ...]) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,13 @@ class RtlRun:
     fill: Mapping[str, int]
     seconds: float
 
-    @property
-    def interval(self) -> int:
-        """Cycles between the ends of the last two frames."""
-        return self.frame_ends[-1] - self.frame_ends[-2] if len(self.frame_ends) > 1 else self.frame_ends[-1]
+
+def interval(frame_ends: Sequence[int]) -> int:
+    """The most cycles from the end of a frame to that of the next; of a lone frame those to its end.
+
+    The last frames follow each other faster: nothing comes behind what still waits in front of the slowest unit.
+    """
+    return max((after - before for before, after in pairwise(frame_ends)), default=frame_ends[0])
 
 
 class RtlSimulation:
