@@ -5,8 +5,9 @@
 
 A network's row (``unit`` empty): codes that differ from the evaluator over random images, without and with pauses at
 both ends; the most cycles from one frame's end to the next's, of the SystemVerilog and of the cycle simulator with the
-same pipelines; seconds to build the program, from an empty cache, and frames it simulates a second. A unit's row: what the cost model says of it with the
-streams that it writes, and what yosys counts. The reader and the writer are not counted.
+same pipelines; seconds to build the program, from an empty cache, and frames it simulates a second. A unit's row: what
+the cost model says of it with the streams that it writes, and what yosys counts. The reader and the writer are not
+counted.
 """
 
 from __future__ import annotations
