@@ -174,7 +174,7 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
         return judged_codes(model, graph, images, "the host's part left out, ")
     codes, count, apart = evaluate(graph, encode(graph, images)), 0, 0.0
     for output, tensor in zip(graph.outputs, model.outputs, strict=True):
-        values = model.layouts[tensor].from_ir(decode(output, codes[output.value])).ravel()
+        values = model.output_layout(tensor).from_ir(decode(output, codes[output.value])).ravel()
         count, apart = count + len(values), max(apart, distance(values, **expected[tensor]))
     if apart < 1e-6:
         return True, f"{count} values equal the executor's"

@@ -251,7 +251,7 @@ def row_of(path: Path, images: int) -> Row:
     theirs = outputs(path, x, levels.ORT_DISABLE_ALL)
     fused = outputs(path, x, levels.ORT_ENABLE_ALL)
     real = decode(integer, evaluate(integer, encode(integer, values))[integer.output])
-    ours = model.layouts[model.output].from_ir(real).reshape(theirs.shape)
+    ours = model.output_layout(model.output).from_ir(real).reshape(theirs.shape)
     size = np.abs(theirs).max()
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "x.npy", values)

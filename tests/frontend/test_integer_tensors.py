@@ -72,7 +72,7 @@ def demand_equal(path: Path, pixels: np.ndarray, *, exact: bool) -> None:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     theirs = np.concatenate([session.run(None, {"x": row[None]})[0] for row in x.astype(pixels.dtype)])
     ours = decode(integer.answer, evaluate(integer, encode(integer, pixels))[integer.output])
-    difference = np.abs(model.layouts[model.output].from_ir(ours) - theirs)
+    difference = np.abs(model.output_layout(model.output).from_ir(ours) - theirs)
     assert difference.max() <= (0 if exact else 1e-6 * np.abs(theirs).max())
     assert compare(model, integer, pixels).mismatches == 0
     assert not any(tap.deviates for tap in probe(model, integer, pixels).taps)

@@ -53,7 +53,7 @@ def test_every_output_is_the_executors(tmp_path: Path) -> None:
         == [o.name for o in onnx.load(path).graph.output]
     )
     for output, tensor in zip(graph.outputs, model.outputs, strict=True):
-        values = model.layouts[tensor].from_ir(decode(output, ours[output.value]))
+        values = model.output_layout(tensor).from_ir(decode(output, ours[output.value]))
         np.testing.assert_allclose(values, theirs[tensor], rtol=1e-4, atol=1e-5)
 
 

@@ -167,7 +167,7 @@ class _Comparison:
                         given.pop(source, None)
                         forced.pop(source, None)
             if name in self.model.outputs:
-                expected[name] = self.model.layouts[name].to_ir(tensor)
+                expected[name] = self.model.output_layout(name).to_ir(tensor)
         top1, error = self._outputs(inputs, expected, alike, forced)
         return Agreement(len(images), top1, codes, mismatches, worst, error)
 

@@ -123,6 +123,10 @@ class ModelFile:
         (name,) = self.outputs
         return name
 
+    def output_layout(self, name: str) -> Layout:
+        """How the output ``name`` is put out: with its channels in the order of the file, whatever its value has."""
+        return replace(self.layouts[name], order=())
+
     def to_ir(self, name: str, array: Array) -> Array:
         """The batch ``array`` of the ONNX tensor ``name`` as the values (N, H, W, C) that the IR has for it."""
         values = self.layouts[name].to_ir(array)
@@ -190,12 +194,7 @@ def _output(reader: Reader, name: str) -> Tensor:
         output = reader.tensors[name]
     else:
         raise UserError(f"the output '{name}' does not depend on the input", where=file.path.name)
-    if name in reader.integers:
-        found = reader.integers[name]
-        reader.integers[name] = replace(found, tensor=in_file_order(reader, maker, found.tensor))
     output = in_file_order(reader, maker, output)
-    if name in reader.tensors:
-        reader.tensors[name] = output
     if output.value is reader.source:
         raise UserError(f"the output '{name}' is the input", where=file.path.name, hint="leave it out of the outputs")
     if output.layout.order:
@@ -256,20 +255,6 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
         return
     if node.op not in RESHAPES:
         settle(reader, node, node.inputs)
-    held = {name: reader.tensors[name] for name in node.inputs if name in reader.tensors}
-    made = set(node.outputs)
-    if node.op == "QuantizeLinear":  # its codes become a value where they are first moved, clipped or put out
-        made |= {name for reads in node.outputs for n in reader.consumers.get(reads, []) for name in n.outputs}
-    if made & set(reader.file.outputs):  # what is put out has the file's order
-        reader.tensors |= {name: in_file_order(reader, node, tensor) for name, tensor in held.items()}
-    try:
-        _read_as_it_is(reader, node)
-    finally:
-        reader.tensors |= held
-
-
-def _read_as_it_is(reader: Reader, node: OnnxNode) -> None:
-    """``read_node`` of a node whose inputs are values."""
     if node.is_quant:
         (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
         return
