@@ -14,6 +14,7 @@ from toolchain.ir.encode import encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.pipeline import to_hardware
@@ -136,3 +137,25 @@ def test_a_bipolar_input_is_sent_as_bits_where_nothing_pads_it_with_zeros(pads):
     answers = [evaluate(verify(g, Level.INTEGER), encode(g, images))[g.output] for g in (signs, bits)]
     np.testing.assert_array_equal(*answers)
     assert recode_signs(bits) is bits
+
+
+def test_channels_of_unlike_sums_keep_the_range_of_their_requantizer() -> None:
+    """The bits' products reach beyond the signs' in a channel whose weights have another sum; no channel's result does.
+
+    A requantizer that clips nothing states the range of what it can give, and the recoded one gives no more.
+    """
+    b = Builder((1, 1, 4), 8, signed=True)
+    x = sign(b, b.matvec(b.input, 4, 2))
+    weight = np.array([[1, 1, 1, 1], [-1, -1, -1, -1], [1, -1, 1, -1]])
+    b.append(MatVec, (x,), (1, 1, 3), weight=weight, weight_type=SIGN)
+    x = replace(b.nodes[-1].output, type=QInt.holding(-4, 4))
+    b.nodes[-1] = replace(b.nodes[-1], outputs=(x,))
+    wide = {"shift": 0, "low": -128, "high": 127}
+    x = b.append(MulShift, (x,), x.shape, mul=np.ones(1, np.int64), add=np.zeros(1, np.int64), **wide)
+    graph = b.graph(b.matvec(x, 2, 2))
+    recoded = recode_signs(graph)
+    images = random_input(graph, 40, seed=4)
+
+    assert types(recoded)["threshold1_out"] == BIT
+    verify(recoded, Level.INTEGER)
+    np.testing.assert_array_equal(evaluate(recoded, images)[graph.output], evaluate(graph, images)[graph.output])

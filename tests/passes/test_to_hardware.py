@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,10 +11,9 @@ from tests.graphs import Builder, conv_net, gated_net, grouped_net, mlp, random_
 from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
 from toolchain.dse.expand import chains, expand
-from toolchain.dse.explore import explore
+from toolchain.dse.explore import explore, plan_of
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import Parallelism
@@ -25,7 +23,6 @@ from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.passes.size_fifos import MIN_DEPTH, immediate_dominators, size_fifos
 from toolchain.plan import Lanes, Plan
-from toolchain.units.lanes import READER, WRITER
 from toolchain.units.totals import graph_cycles
 
 GRAPHS = [
@@ -44,7 +41,8 @@ def random_plan(graph: Graph, seed: int, cycles: int = 600, *, padded: bool = Fa
     """Any legal lanes of at most about ``cycles`` a frame, fitting a board or not; some channels may be ``padded``."""
     rng = random.Random(seed)
     lanes: dict[str, Parallelism] = {}
-    decisions = expand(hardware_form(graph)).decisions
+    whole = hardware_form(graph)
+    decisions = expand(whole).decisions
     forms = [{tuple(sorted(option.padded)) for option in decision.options} for decision in decisions]
     groups = sorted({name for form in forms for names in form for name in names})
     chosen = {name for name in groups if padded and rng.random() < 0.7}
@@ -57,10 +55,7 @@ def random_plan(graph: Graph, seed: int, cycles: int = 600, *, padded: bool = Fa
         quick = [option for option in options if option.cycles <= cycles]
         option = rng.choice(quick or options[-1:])
         lanes, counts = lanes | option.lanes, counts | option.padded
-    ends = {"input_lanes": lanes.pop(READER).lanes_out, "output_lanes": lanes.pop(WRITER).lanes_in}
-    skipped = {node.name for node in graph.nodes if isinstance(node, Reshape)}
-    nodes = {name: Lanes(**asdict(p)) for name, p in lanes.items() if name not in skipped}
-    return Plan(board="zu3eg", clock_mhz=250.0, padded=counts, nodes=nodes, **ends)
+    return plan_of(whole, lanes, "zu3eg", 250.0, "", padded=counts)
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.name)

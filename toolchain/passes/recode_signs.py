@@ -16,8 +16,9 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import GroupedMatVec, MatVec, dot_bounds
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
+from toolchain.ir.ranges import value_ranges
 from toolchain.ir.rules import MOST
-from toolchain.ir.types import Array, QInt
+from toolchain.ir.types import Array, QInt, Range
 
 _CODE = QInt(1, False)
 
@@ -31,6 +32,7 @@ def recode_signs(graph: Graph) -> Graph:
     recoded = _recodable(graph)
     if not recoded:
         return graph
+    ranges = value_ranges(graph)
     sums: dict[str, Array] = {}  # of the weights, by the product that has become (w . x + sum) / 2
     nodes = []
     for node in graph.nodes:
@@ -38,7 +40,7 @@ def recode_signs(graph: Graph) -> Graph:
             sums[node.output.name] = node.weight.reshape(len(node.weight), -1).sum(axis=1)
             node = _narrowed(node)
         elif node.inputs[0] in sums:
-            node = _requantizing(node, sums[node.inputs[0]])
+            node = _requantizing(node, sums[node.inputs[0]], ranges[node.outputs[0].name])
         if node.outputs[0].name in recoded:
             node = _coded(node)
         nodes.append(node)
@@ -109,10 +111,14 @@ def _can_follow(reader: Node, product: MatVec | GroupedMatVec) -> bool:
     return max(2 * mul, add + mul * int(np.abs(product.weight.sum(axis=1)).max())) < MOST
 
 
-def _requantizing(node: Node, total: Array) -> Node:
-    """``node`` on y' instead of y = 2 y' - total: y >= t is y' >= (t + total) / 2, rounded up."""
+def _requantizing(node: Node, total: Array, result: Range) -> Node:
+    """``node`` on y' instead of y = 2 y' - total: y >= t is y' >= (t + total) / 2, rounded up.
+
+    A MulShift clips to ``result``, all that it can give: the range of y' is that of all channels, whose offsets differ.
+    """
     if isinstance(node, Threshold):
         return replace(node, thresholds=-((-node.thresholds - total[:, None]) // 2))
     if isinstance(node, MulShift):
-        return replace(node, mul=2 * node.mul, add=node.add - node.mul * total)
+        low, high = max(node.low, result[0]), min(node.high, result[1])
+        return replace(node, mul=2 * node.mul, add=node.add - node.mul * total, low=low, high=high)
     raise TypeError(f"'{node.name}' follows a product of signs")
