@@ -40,9 +40,8 @@ _MARKS = {Verdict.EXACT: ("✔", "green"), Verdict.DIFFERS: ("✘", "red"), Verd
 def render(report: Report) -> Group:
     """Summary, resources, nodes and notes, one below the other."""
     parts: list[RenderableType] = [summary(report), resource_table(report), node_table(report)]
-    hidden = len(report.nodes) - NODE_LIMIT
-    if hidden > 0:
-        line = f"The {NODE_LIMIT} slowest of {len(report.nodes)} nodes; {hidden} faster ones are in report.json."
+    if len(report.nodes) > NODE_LIMIT:
+        line = f"The {NODE_LIMIT} slowest of {len(report.nodes)} nodes; all are in report.json."
         parts.append(Text(line, style="dim"))
     if report.measured is not None:
         parts.append(measured_table(report))
