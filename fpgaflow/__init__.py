@@ -238,7 +238,7 @@ def export(
     shares = parse_budget(f"{kind}={share}" for kind, share in (budget or {}).items())
     found = None if plan is None else Path(plan)
     search = Search(board, clock_mhz, target_fps, shares, time_limit, found, checked_architecture(architecture))
-    verified = Check(_given(images), _given(labels), data, count, qonnx_images, threads)
+    verified = Check(_given(images), _given(labels), data, count or 0, qonnx_images, threads)
     file = _file(model)
     folder = _folder(out, Path("build") / build_name(file))
     return run(file, folder, search, verified, given=stated_input(input, None), overwrite=overwrite)

@@ -78,6 +78,18 @@ def test_powers_of_two_are_exact(run, tmp_path):
 
 
 @pytest.mark.needs_gxx
+def test_an_average_at_the_end_is_exact(run, tmp_path):
+    """Its map of one position is the output, which hls4ml has no flattening behind."""
+    net = Net((1, 3, 4, 4), seed=5)
+    x = net.quant(net.add("Relu", net.quant("x", 6, 1 / 16)), 4, 0.25, signed=0)
+    net.save(tmp_path / "net.onnx", net.add("GlobalAveragePool", x))
+    code, output, error = run("export", "net.onnx", "--backend", "hls4ml", "--count", "8")
+
+    assert code == 0, error
+    assert "is exact: 0 of 24 output codes of 8 images differ" in " ".join(output.split())
+
+
+@pytest.mark.needs_gxx
 def test_an_inexact_project_exits_3_with_the_counts(run, tmp_path, monkeypatch):
     """The build and its report are there and say how far off it is; --allow-inexact takes the same project."""
     thirds(tmp_path / "net.onnx")

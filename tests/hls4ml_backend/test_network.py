@@ -80,6 +80,19 @@ def test_the_global_average_is_one_over_the_whole_map(tmp_path: Path) -> None:
     assert attributes == {"kernel_shape": [4, 6], "strides": [4, 6], "pads": [0] * 4}
 
 
+@pytest.mark.parametrize("flattened", [False, True])
+def test_a_flattening_at_the_end_is_left_out(tmp_path: Path, *, flattened: bool) -> None:
+    """hls4ml removes one and then does not find the output."""
+    net = Net((1, 2, 4, 6), seed=1)
+    x = net.add("GlobalAveragePool", net.quant("x", 8, 1 / 64))
+    graph = graph_of(net, net.add("Flatten", x) if flattened else x, tmp_path / "net.onnx")
+    model = to_onnx(graph)
+    (output,) = model.graph.output
+    assert [node.op_type for node in model.graph.node] == ["Quant", "AveragePool"]
+    assert list(model.graph.node[-1].output) == [output.name]
+    assert [d.dim_value for d in output.type.tensor_type.shape.dim] == [1, 1, 1, 2]
+
+
 def graph_of(net: Net, output: str, path: Path) -> Graph:
     return read_qonnx(net.save(path, output)).graph
 

@@ -59,6 +59,14 @@ class Network:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name, **attributes))
         return output
 
+    def end(self) -> str:
+        """The output's name; flattenings at the end are dropped: hls4ml, which removes them, does not find it then."""
+        name = self.graph.output
+        while self.nodes and self.nodes[-1].op_type == "Flatten" and self.nodes[-1].output[0] == name:
+            del self.shapes[name]
+            name = self.nodes.pop().input[0]
+        return name
+
     def quant(self, x: str, name: str, output: str, shape: tuple[int, ...], scale: Any, bits: int, **rule: Any) -> str:
         """A Quant node with zero point 0; ``rule`` holds the attributes that are no defaults."""
         parameters = [self.constant(f"{name}__{key}", v) for key, v in (("s", scale), ("z", 0), ("b", bits))]
@@ -93,7 +101,7 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
     infos = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in network.shapes.items()
     }
-    ends = (graph.input.name, graph.output)
+    ends = (graph.input.name, network.end())
     made = helper.make_graph(
         network.nodes,
         graph.name,
