@@ -67,6 +67,15 @@ def test_a_float_network_has_no_file_and_says_what_makes_one(tmp_path: Path) -> 
     assert small.top1 is None and small.agreement is not None and small.metrics["agreement_images"] == 20
 
 
+def test_no_count_is_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, file = [], tmp_path / "net.onnx"
+    file.touch()
+    monkeypatch.setattr("toolchain.flow.stages.export", lambda _, __, ___, check, **_____: counts.append(check.count))
+    for given in ({}, {"count": 7}, {"count": None}):
+        fpgaflow.export(file, **given)  # type: ignore[arg-type]
+    assert counts == [1000, 7, 0]  # 0 of `Check` is all
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

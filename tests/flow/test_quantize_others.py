@@ -88,6 +88,33 @@ def test_a_float_onnx_file_of_pytorchs_exporter_is_quantized_and_exported_withou
     assert report.accuracy is not None and report.accuracy.top1 > 0.9
 
 
+class Excited(nn.Module):
+    """Smooth functions and a squeeze-and-excite block, with a Sigmoid at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.down, self.up = nn.Conv2d(6, 2, 1), nn.Conv2d(2, 6, 1)
+        self.conv, self.fc = nn.Conv2d(6, 6, 1), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardswish(self.norm(self.stem(x)))
+        x = x * F.hardsigmoid(self.up(F.silu(self.down(x.mean((2, 3), keepdim=True)))))
+        return torch.sigmoid(self.fc(F.gelu(self.conv(x)).mean((2, 3))))
+
+
+@pytest.mark.needs_gxx
+def test_smooth_functions_and_products_are_quantized_and_exported_without_a_mismatch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Excited().eval()
+    x = np.random.default_rng(0).integers(0, 256, (48, 1, 6, 6), dtype=np.uint8)
+    out = quantize(model, tmp_path / "q", Bits(6, 6), images=x, count=32)
+    report = export(out / "model.onnx", tmp_path / "build", Search(), Check(images=x, qonnx_images=48))
+    found = report.verification
+    assert (found.images, found.csim_mismatches, found.vector_mismatches, found.qonnx_unexplained) == (48, 0, 0, 0)
+    assert any("Sigmoid" in note and "the host applies it" in note for note in report.notes)
+
+
 def test_a_module_with_its_state_dict_and_a_network_itself_give_the_same_file(
     trained: tuple[Residual, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -165,7 +192,7 @@ def test_what_a_network_of_ones_own_needs_is_said(
         ({"network": model}, "no calibration images; give --images FILE.npy or --data NAME"),
         ({"network": "efficientnet-lite0", "options": {"width": 2}}, "weights and options belong to"),
         ({"network": f"{tmp_path}/none.onnx", "images": x}, "cannot read the model: No such file or directory"),
-        ({"network": nn.Sequential(nn.Flatten(), nn.GELU(), nn.Linear(36, 2)), "images": x}, "a GELU cannot be built"),
+        ({"network": nn.Sequential(nn.Flatten(), nn.Softplus(), nn.Linear(36, 2)), "images": x}, "a Softplus cannot"),
     ):  # fmt: skip
         with pytest.raises(UserError) as caught:
             quantize(out=tmp_path / "q", bits=Bits(), **arguments)  # type: ignore[arg-type]

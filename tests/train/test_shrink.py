@@ -129,9 +129,9 @@ def test_an_operation_that_channels_cannot_be_followed_through_is_named() -> Non
             self.conv = nn.Conv2d(1, 2, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.mul(self.conv(x), x)
+            return torch.sub(self.conv(x), x)
 
-    with pytest.raises(UserError, match="channels cannot be followed through '.*mul.*'; this network cannot be pruned"):
+    with pytest.raises(UserError, match="channels cannot be followed through '.*sub.*'; this network cannot be pruned"):
         structure_of(Scaled())
 
 
@@ -181,6 +181,23 @@ def test_a_batch_norm_behind_a_pool_is_the_gate_and_one_in_front_of_a_layer_keep
             return self.last(x + self.conv(self.norm(x)))
 
     assert structure_of(Before()).free == []
+
+
+def test_factors_of_a_product_lose_the_same_channels_and_what_a_sigmoid_reads_stays() -> None:
+    """A Sigmoid makes a half of a zero; a Hardswish keeps it."""
+
+    class Product(nn.Module):
+        def __init__(self, function: nn.Module) -> None:
+            super().__init__()
+            self.a, self.b, self.last = nn.Conv2d(1, 4, 1), nn.Conv2d(1, 4, 1), nn.Conv2d(4, 2, 1)
+            self.function = function
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.a(x) * self.function(self.b(x)))
+
+    (group,) = structure_of(Product(nn.Hardswish())).free
+    assert (group.size, set(group.gates)) == (4, {"a", "b"})
+    assert structure_of(Product(nn.Sigmoid())).free == []
 
 
 def test_a_batch_norm_belongs_to_the_layer_in_front_of_it_whatever_was_defined_first() -> None:

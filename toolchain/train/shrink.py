@@ -21,7 +21,10 @@ Shape = tuple[int, ...]
 Convolution = nn.Conv1d | nn.Conv2d
 Weighted = Convolution | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
-_ADDS = (operator.add, operator.iadd, torch.add)
+_JOINS = (operator.add, operator.iadd, torch.add, operator.mul, torch.mul)
+"""Sums and products, whose operands lose the same channels."""
+_OF_ZERO = (nn.Sigmoid, nn.Hardsigmoid)
+"""Functions that make something else of a zero."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Group:
         name: the first layer that writes them; "input" for the network's input.
         size: how many there are.
         free: False for the input, the output, what grouped convolutions touch, what is concatenated, and where a batch
-            norm makes something else of a zero than the gates do.
+            norm or a Sigmoid makes something else of a zero than the gates do.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -267,7 +270,7 @@ class _Trace:
             self.pinned.add(sources[0])
         elif node.op == "call_module":
             self.spaces[node] = self._call(node, str(node.target), sources[0])
-        elif node.op == "call_function" and node.target in _ADDS and len(sources) == 2:
+        elif node.op == "call_function" and node.target in _JOINS and len(sources) == 2:
             self._join(sources[0], sources[1], node)
             self.spaces[node] = sources[0]
         elif node.op == "call_function" and node.target is torch.cat:
@@ -276,7 +279,7 @@ class _Trace:
         else:
             raise UserError(
                 f"channels cannot be followed through '{node.target}'",
-                hint="this network cannot be pruned; layers, sums and torch.cat can be followed",
+                hint="this network cannot be pruned; layers, sums, products and torch.cat can be followed",
             )
 
     def _call(self, node: fx.Node, name: str, space: int) -> int:
@@ -286,6 +289,8 @@ class _Trace:
             self.norms.append((space, name))
             if name not in self.gated or module.num_features != self.size[self._root(space)]:
                 self.pinned.add(space)
+        if isinstance(module, _OF_ZERO):
+            self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
         depthwise = isinstance(module, Convolution) and 1 < module.groups == module.in_channels == module.out_channels

@@ -77,6 +77,20 @@ def _dense(file: File) -> None:
     file.add("Add", file.last, file.weight(5))
 
 
+def _excite(file: File) -> None:
+    start = file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("GlobalAveragePool")
+    file.add("Conv", file.weight(2, 2, 1, 1), file.weight(2))
+    file.add("HardSigmoid", alpha=1 / 6)
+    file.add("Mul", start, file.last)
+
+
+def _silu(file: File) -> None:
+    start = file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("Sigmoid")
+    file.add("Mul", file.last, start)
+
+
 CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "conv": (MAP, lambda f: f.add("Conv", f.weight(4, 1, 3, 2), f.weight(4), group=2, strides=[2, 1]), ["Conv2d"]),
     "same upper": (MAP, lambda f: f.add("Conv", f.weight(3, 2, 2, 4), auto_pad="SAME_UPPER"), ["ZeroPad2d", "Conv2d"]),
@@ -86,6 +100,13 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "matmul": (ROW, _dense, ["Linear"]),
     "norm": (MAP, _norm, ["BatchNorm2d"]),
     "residual": (MAP, _residual, ["Conv2d", "ReLU", "Conv2d", "add"]),
+    "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Hardsigmoid", "mul"]),
+    "silu": (MAP, _silu, ["Conv2d", "Sigmoid", "SiLU"]),
+    "smooth": (
+        MAP,
+        lambda f: (f.add("HardSwish"), f.add("Elu", alpha=0.5), f.add("Tanh")),
+        ["Hardswish", "ELU", "Tanh"],
+    ),
     "concat": (MAP, _concat, ["ReLU", "Conv2d", "cat"]),
     "relu6": (MAP, lambda f: f.add("Clip", f.constant(np.float32(0)), f.constant(np.float32(6))), ["ReLU6"]),
     "clip": (MAP, lambda f: f.add("Clip", f.constant(np.float32(-1)), f.constant(np.float32(1))), ["Hardtanh"]),
@@ -131,7 +152,7 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "make", "message"),
     [
-        (MAP, lambda f: f.add("Sigmoid"), "Sigmoid cannot be quantized after training [float.onnx, node 'sigmoid0' ("),
+        (MAP, lambda f: f.add("Softplus"), "Softplus cannot be quantized after training [float.onnx, node 'sof"),
         (MAP, lambda f: f.add("Add", f.weight(1)), "it adds no tensors of one shape"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
         (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),

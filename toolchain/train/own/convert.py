@@ -1,12 +1,14 @@
 """A float network as a graph of layers to the same network with quantizers where codes are read.
 
-Convolutions, fully connected layers and pools compute on codes. What is added, or put side by side, passes one
-quantizer, so that the sum is one of integers and the channels have one scale. A ReLU takes in the quantizer behind it.
+Convolutions, fully connected layers, pools and products of two tensors compute on codes. What is added, or put side by
+side, passes one quantizer, so that the sum is one of integers and the channels have one scale. A ReLU takes in the
+quantizer behind it.
 """
 
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator
 
 import torch
@@ -57,7 +59,7 @@ class _Converter:
         for node in nodes:
             self._note(node)
         for node in nodes:
-            joins = [user for user in node.users if user.op == "call_function"]
+            joins = [user for user in node.users if _is_join(user)]
             if node.op == "placeholder":
                 self.codes[node] = node if input_is_codes else self._behind(node, self._input(), list(node.users))
             elif node.op != "output":
@@ -68,7 +70,7 @@ class _Converter:
     def _note(self, node: fx.Node) -> None:
         """What is joined with what, and which tensors are never negative."""
         layer, sources = layer_of(self.module, node), node.all_input_nodes
-        if node.op == "call_function":
+        if _is_join(node):
             joined = [*sources, node] if node.target is torch.cat else sources
             self.join |= {source: node for source in sources if source not in self.join}
             for other in joined[1:]:
@@ -105,9 +107,12 @@ class _Converter:
     def _needs_codes(self, reader: fx.Node, node: fx.Node) -> bool:
         """Whether ``reader`` computes on codes that ``node`` is not, or not in few bits."""
         layer = layer_of(self.module, reader)
-        if not isinstance(layer, _ON_CODES) or isinstance(layer_of(self.module, node), _MOVING):
+        if not self._computes_on_codes(reader) or isinstance(layer_of(self.module, node), _MOVING):
             return False  # what moves values has them from a tensor that was seen before
         return node not in self.codes or (node in self.sums and not isinstance(layer, nn.Linear))
+
+    def _computes_on_codes(self, node: fx.Node) -> bool:
+        return isinstance(layer_of(self.module, node), _ON_CODES) or node.target is operator.mul
 
     def _quantize(self, node: fx.Node, layer: nn.Module | None, *, joined: bool) -> None:
         """Give the layers that read ``node`` its codes."""
@@ -121,7 +126,11 @@ class _Converter:
             name = self._name(f"{node.target if node.op == 'call_module' else node.meta[PATH]}_codes")
             quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name)
             self.module.add_submodule(name, quantizer)
-        readers = [user for user in node.users if isinstance(layer_of(self.module, user), (*_ON_CODES, *_MOVING))]
+        readers = [
+            user
+            for user in node.users
+            if self._computes_on_codes(user) or isinstance(layer_of(self.module, user), _MOVING)
+        ]
         self.codes[node] = self._behind(node, name, readers)
 
     def _share(self, node: fx.Node, joins: list[fx.Node]) -> None:
@@ -173,5 +182,12 @@ class _Converter:
         return node
 
 
+def _is_join(node: fx.Node) -> bool:
+    """Whether what ``node`` reads has one scale: it is a sum or a concatenation."""
+    return node.op == "call_function" and node.target is not operator.mul
+
+
 def _is_positive(layer: nn.Module | None) -> bool:
-    return isinstance(layer, nn.ReLU) or (isinstance(layer, nn.Hardtanh) and layer.min_val >= 0)  # ReLU6 is a Hardtanh
+    return isinstance(layer, nn.ReLU | nn.Sigmoid | nn.Hardsigmoid) or (
+        isinstance(layer, nn.Hardtanh) and layer.min_val >= 0
+    )  # ReLU6 is a Hardtanh

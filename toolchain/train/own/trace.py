@@ -1,4 +1,4 @@
-"""A network of the user's own as a graph in which every call is a layer, a sum or a concatenation over channels.
+"""A network of the user's own as a graph in which every call is a layer, a sum, a product or a concatenation.
 
 Functions become the layers they stand for, what changes no value goes, a layer without weights that is called twice is
 copied. What cannot be followed is refused with the layer, what is wrong and what to write instead.
@@ -17,27 +17,32 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError, first_line
-from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, hint_for, reshaped, twins
+from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, hint_for, reshaped, twins
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh)
+SMOOTH = (
+    nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU,
+)  # fmt: skip
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, *SMOOTH)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 AVERAGING = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 _LAYERS = (*_WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, nn.Flatten, nn.ZeroPad2d, nn.Identity)
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
+_MULTIPLIES = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
 _CATS = (torch.cat, torch.concat, torch.concatenate)
 _NO_TENSOR = (int, float, bool)
 PATH = "path"
-"""Key of a node's ``meta``: what a sum or a concatenation is called, like a layer of the module that holds it."""
+"""Key of a node's ``meta``: what a sum, product or concatenation is called, like a layer of its module."""
 
 
 def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> fx.GraphModule:
     """A copy of ``model`` as a graph of layers; it computes what ``model`` computes in eval mode.
 
-    Besides layers it calls `operator.add` of two tensors of one shape and `torch.cat` over axis 1.
+    Besides layers it calls `operator.add` of two tensors of one shape, `operator.mul` of two such or of a map and a
+    value a channel, and `torch.cat` over axis 1.
 
     Args:
         model: takes one tensor and returns one.
@@ -70,7 +75,7 @@ def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> f
 
 
 def layer_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The layer that ``node`` calls; None for a sum, a concatenation, the input and the output."""
+    """The layer that ``node`` calls; None for a sum, a product, a concatenation, the input and the output."""
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
@@ -165,7 +170,7 @@ class _Rewriter:
                 self._call(node)
         self.graph.eliminate_dead_code()
         for node in self.graph.nodes:
-            joins = node.op == "call_function" and node.target in (operator.add, torch.cat)
+            joins = node.op == "call_function" and node.target in (operator.add, operator.mul, torch.cat)
             if node.op not in ("placeholder", "call_module", "output") and not joins:
                 raise self._unknown(node)
 
@@ -174,7 +179,7 @@ class _Rewriter:
         if layer is not None:
             return bool(getattr(layer, "inplace", False))
         named = isinstance(node.target, str) and node.op == "call_method" and node.target.endswith("_")
-        return named or bool(node.kwargs.get("inplace")) or node.target is operator.iadd
+        return named or bool(node.kwargs.get("inplace")) or node.target in (operator.iadd, operator.imul)
 
     def _output(self, node: fx.Node) -> None:
         if not isinstance(node.args[0], fx.Node) or node.args[0] not in self.shapes:
@@ -218,6 +223,8 @@ class _Rewriter:
         """A function or a method that gives a tensor."""
         if node.target in _ADDS:
             self._add(node)
+        elif node.target in _MULTIPLIES:
+            self._multiply(node)
         elif node.target in _CATS:
             self._cat(node)
         elif node.target in KEEPING:
@@ -262,6 +269,23 @@ class _Rewriter:
             raise self._fault(node, what, "add tensors of one shape; match channels by a 1x1 convolution")
         node.op, node.target, node.args, node.kwargs = "call_function", operator.add, tuple(tensors), {}
 
+    def _multiply(self, node: fx.Node) -> None:
+        values = (*node.args, *node.kwargs.values())
+        tensors = [value for value in values if isinstance(value, fx.Node)]
+        if len(tensors) != 2 or len(values) != 2:
+            raise self._fault(node, "multiplies by a constant", "put it into the weights of a layer")
+        first, second = (self.shapes.get(tensor, ()) for tensor in tensors)
+        for source, gate in (tensors, tensors[::-1]):
+            layer = gated(layer_of(self.module, gate)) if gate.all_input_nodes == [source] else None
+            if layer is not None:
+                self._replace(node, [layer], type(layer).__name__.lower(), source)
+                return
+        single = [len(shape) > 2 and set(shape[2:]) == {1} for shape in (first, second)]
+        if first != second and not (first[:2] == second[:2] and len(first) == len(second) and any(single)):
+            what = f"multiplies tensors of the shapes {first} and {second}"
+            raise self._fault(node, what, "multiply tensors of one shape, or a map and a value a channel, (N, C, 1, 1)")
+        node.op, node.target, node.args, node.kwargs = "call_function", operator.mul, tuple(tensors), {}
+
     def _cat(self, node: fx.Node) -> None:
         given = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
         tensors, axis = given.get("tensors"), given.get("dim", 0)
@@ -270,9 +294,9 @@ class _Rewriter:
             raise self._fault(node, f"concatenates along axis {axis}", "concatenate over channels, dim=1")
         node.target, node.args, node.kwargs = torch.cat, (list(tensors), 1), {}
 
-    def _replace(self, node: fx.Node, layers: list[nn.Module], label: str) -> None:
-        """Let calls of ``layers`` stand for ``node``."""
-        last = node.all_input_nodes[0]
+    def _replace(self, node: fx.Node, layers: list[nn.Module], label: str, source: fx.Node | None = None) -> None:
+        """Let calls of ``layers`` on ``source``, by default the first tensor that it reads, stand for ``node``."""
+        last = source or node.all_input_nodes[0]
         for layer in layers:
             path = self._name(".".join(filter(None, (_scope(node), label))))
             label = "flatten"  # the second of two
@@ -342,6 +366,9 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     if isinstance(layer, Weighted) and parametrize.is_parametrized(layer) and type(layer).__module__ != "brevitas.nn":
         hint = "call torch.nn.utils.parametrize.remove_parametrizations first"
         raise UserError("its weight is parametrized (weight or spectral norm)", where=where, hint=hint)
+    if isinstance(layer, nn.GELU) and layer.approximate != "none":
+        hint = 'write nn.GELU(), approximate="none"'
+        raise UserError(f"a GELU that is approximated by {layer.approximate}", where=where, hint=hint)
     if isinstance(layer, POOLS) and getattr(layer, "return_indices", False):
         raise UserError("it returns indices", where=where, hint="set return_indices=False")
 

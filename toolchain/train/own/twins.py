@@ -36,6 +36,20 @@ def _activation(kind: Make) -> Make:
     return lambda inplace=False: kind()
 
 
+def _elu(alpha: float = 1.0, inplace: bool = False) -> nn.Module:
+    return nn.ELU(alpha)
+
+
+def _celu(alpha: float = 1.0, inplace: bool = False) -> nn.Module:
+    return nn.CELU(alpha)
+
+
+def _gelu(approximate: str = "none") -> nn.Module:
+    if approximate != "none":
+        raise NoTwinError(f"it is approximated by {approximate}")
+    return nn.GELU()
+
+
 def _dropout(kind: Make) -> Make:
     return lambda p=0.5, training=True, inplace=False: kind(p)
 
@@ -65,6 +79,18 @@ _FUNCTIONS: dict[Any, Make] = {
     F.leaky_relu: _leaky,
     torch.clamp: _clamp,
     torch.clip: _clamp,
+    F.sigmoid: nn.Sigmoid,
+    torch.sigmoid: nn.Sigmoid,
+    F.tanh: nn.Tanh,
+    torch.tanh: nn.Tanh,
+    F.silu: _activation(nn.SiLU),
+    F.mish: _activation(nn.Mish),
+    F.hardswish: _activation(nn.Hardswish),
+    F.hardsigmoid: _activation(nn.Hardsigmoid),
+    F.gelu: _gelu,
+    F.elu: _elu,
+    F.celu: _celu,
+    F.selu: _activation(nn.SELU),
     F.dropout: _dropout(nn.Dropout),
     F.dropout1d: _dropout(nn.Dropout1d),
     F.dropout2d: _dropout(nn.Dropout2d),
@@ -80,7 +106,12 @@ _FUNCTIONS: dict[Any, Make] = {
     F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
     F.pad: _pad,
 }
-_METHODS: dict[str, Make] = {"relu": nn.ReLU, "relu_": nn.ReLU, "clamp": _clamp, "clip": _clamp, "clamp_": _clamp}
+_METHODS: dict[str, Make] = {
+    **dict.fromkeys(("relu", "relu_"), nn.ReLU),
+    **dict.fromkeys(("clamp", "clip", "clamp_"), _clamp),
+    **dict.fromkeys(("sigmoid", "sigmoid_"), nn.Sigmoid),
+    **dict.fromkeys(("tanh", "tanh_"), nn.Tanh),
+}
 _OVER_THE_MAP: dict[Any, tuple[Make, Make]] = {
     key: kinds
     for keys, kinds in (
@@ -97,20 +128,24 @@ KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
 """Calls that change no value."""
 
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d), which holds its weights"
-_SCALED = "a product of two tensors, as in squeeze-and-excitation, has no unit; leave it out, or add instead"
 _LOGITS = "return the logits: the loss and the host apply it"
-_SMOOTH = "use ReLU, ReLU6, LeakyReLU or Hardtanh"
+_SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm"), _WEIGHTS),
-    **dict.fromkeys(("mul", "imul"), _SCALED),
     **dict.fromkeys(("softmax", "log_softmax", "logsoftmax"), _LOGITS),
-    **dict.fromkeys(("sigmoid", "tanh", "gelu", "silu", "hardswish", "hardsigmoid", "elu", "mish"), _SMOOTH),
+    **dict.fromkeys(("softplus", "softsign", "gelu", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
     "sub": "fold the sign into the weights of the layer before, and add",
 }
 KNOWN = (
-    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, Hardtanh, max and average pools, Flatten, Dropout, "
-    "zero pads, sums and torch.cat over channels, as layers or as functions"
+    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, Hardtanh, smooth functions such as SiLU, max and "
+    "average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, as layers or as functions"
 )
+
+
+def gated(layer: nn.Module | None) -> nn.Module | None:
+    """The layer that is a tensor's product with what ``layer`` makes of that tensor; None where there is none."""
+    made = {nn.Sigmoid: nn.SiLU, nn.Hardsigmoid: nn.Hardswish}.get(type(layer))  # type: ignore[call-overload]
+    return None if made is None else made()
 
 
 def hint_for(name: str) -> str:

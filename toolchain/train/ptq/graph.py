@@ -1,7 +1,7 @@
 """A float network as a graph of layers: traced, batch norms folded, and the places found where codes are needed.
 
-A convolution, a pool, a fully connected layer, a sum and a concatenation compute on codes, so each tensor they read
-passes a quantizer first, unless it already holds codes: pixels, or what a maximum, a pad or a reshape makes of codes.
+A convolution, a pool, a fully connected layer, a sum, a product and a concatenation compute on codes, so each tensor
+they read passes a quantizer first, unless it holds codes: pixels, or what a maximum, a pad or a reshape makes of codes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from toolchain.train.own.trace import AVERAGING, DROPOUTS, POOLS, Norm, Weighted
 RELU = (nn.ReLU, nn.ReLU6)
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 """Layers that read codes."""
+POSITIVE = (*RELU, nn.Sigmoid, nn.Hardsigmoid)
+"""Layers whose output is never negative."""
 RESHAPING = (nn.Flatten, nn.Identity)
 KEEPING = (*POOLS, nn.ZeroPad2d, *RESHAPING)
 """Layers whose output holds values of their input."""
@@ -79,15 +81,15 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
         inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
-        if isinstance(layer, RELU) or (inherits and all(source in positive for source in node.all_input_nodes)):
+        if isinstance(layer, POSITIVE) or (inherits and all(source in positive for source in node.all_input_nodes)):
             positive.add(node)
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
 
 
 def combined(node: fx.Node, tensors: list[Tensor]) -> Tensor:
-    """What a sum or a concatenation makes of ``tensors``."""
-    return torch.add(*tensors) if is_sum(node) else torch.cat(tensors, 1)
+    """What a sum, a product or a concatenation makes of ``tensors``."""
+    return torch.cat(tensors, 1) if node.target is torch.cat else node.target(*tensors)  # type: ignore[operator]
 
 
 def _remove(graph: fx.GraphModule, node: fx.Node) -> None:

@@ -21,7 +21,7 @@ from toolchain.frontend.constants import Constants
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
-from toolchain.train.own.twins import KNOWN, NoTwinError, reshaped
+from toolchain.train.own.twins import KNOWN, NoTwinError, gated, reshaped
 
 _CLOSE = 1e-4  # of the largest output: sums may be taken in another order
 _BATCH = 2
@@ -100,6 +100,10 @@ class _Builder:
     def call(self, node: OnnxNode, layers: list[nn.Module], name: str = "") -> None:
         """Let ``layers``, one after the other, make the node's output."""
         at, value = self.value(node)
+        self.append(node, layers, at, value, name)
+
+    def append(self, node: OnnxNode, layers: list[nn.Module], at: fx.Node, value: Tensor, name: str = "") -> None:
+        """Let ``layers`` make the node's output of ``at``, whose example is ``value``."""
         for layer in layers:
             path = self._name(name or node.name)
             self.module.add_submodule(path, layer.eval())
@@ -212,6 +216,22 @@ def _add(build: _Builder, node: OnnxNode) -> None:
     build.values[node.outputs[0]] = at, value
 
 
+def _mul(build: _Builder, node: OnnxNode) -> None:
+    """The product of two tensors; one with its own Sigmoid is a SiLU."""
+    (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
+    for at, gate in ((first, second), (second, first)):
+        if gate.op == "call_module" and gate.args == (at,):
+            layer = gated(build.module.get_submodule(str(gate.target)))
+            if layer is not None:
+                build.append(node, [layer], at, x if at is first else y)
+                return
+    apart = x.shape[2:] != y.shape[2:] and 1 not in (x.shape[2:].numel(), y.shape[2:].numel())
+    if x.shape[:2] != y.shape[:2] or x.dim() != y.dim() or apart:
+        hint = "multiply maps of one shape, or a map and a value a channel"
+        raise build.file.fault(node, f"it multiplies {tuple(x.shape)} and {tuple(y.shape)}", hint)
+    build.values[node.outputs[0]] = build.graph.call_function(operator.mul, (first, second)), x * y
+
+
 def _concat(build: _Builder, node: OnnxNode) -> None:
     found = [build.value(node, index) for index in range(len(node.inputs))]
     axis = int(node.attributes.get("axis", 1))
@@ -243,6 +263,20 @@ def _clip(build: _Builder, node: OnnxNode) -> None:
         raise build.file.fault(node, "a Clip with one bound", "use Relu, or give both")
     else:
         build.call(node, [nn.ReLU6() if (low, high) == (0, 6) else nn.Hardtanh(low, high)])
+
+
+def _hard_sigmoid(build: _Builder, node: OnnxNode) -> None:
+    """PyTorch's has one slope."""
+    alpha, beta = (float(node.attributes.get(key, default)) for key, default in (("alpha", 0.2), ("beta", 0.5)))
+    if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
+        raise build.file.fault(node, f"a HardSigmoid of slope {alpha:g} and offset {beta:g}", "use 1/6 and 1/2")
+    build.call(node, [nn.Hardsigmoid()])
+
+
+def _gelu(build: _Builder, node: OnnxNode) -> None:
+    if node.attributes.get("approximate", b"none") not in (b"none", "none"):
+        raise build.file.fault(node, "a Gelu that is approximated", "use the exact one")
+    build.call(node, [nn.GELU()])
 
 
 def _pool(build: _Builder, node: OnnxNode) -> None:
@@ -375,6 +409,15 @@ _OPERATIONS: dict[str, Callable[[_Builder, OnnxNode], None]] = {
     "BatchNormalization": _norm,
     "Relu": _layer(lambda node: nn.ReLU()),
     "LeakyRelu": _layer(lambda node: nn.LeakyReLU(float(node.attributes.get("alpha", 0.01)))),
+    "Sigmoid": _layer(lambda node: nn.Sigmoid()),
+    "Tanh": _layer(lambda node: nn.Tanh()),
+    "Mish": _layer(lambda node: nn.Mish()),
+    "HardSwish": _layer(lambda node: nn.Hardswish()),
+    "Elu": _layer(lambda node: nn.ELU(float(node.attributes.get("alpha", 1.0)))),
+    "Celu": _layer(lambda node: nn.CELU(float(node.attributes.get("alpha", 1.0)))),
+    "HardSigmoid": _hard_sigmoid,
+    "Gelu": _gelu,
+    "Mul": _mul,
     "Clip": _clip,
     "MaxPool": _pool,
     "AveragePool": _pool,

@@ -213,7 +213,7 @@ def _operands(node: fx.Node) -> list[fx.Node]:
 
 
 def _joined(store: Store, node: fx.Node, parts: Sequence[Parts]) -> Parts:
-    """What a sum or a concatenation makes of tensors that lie in parts."""
+    """What a sum, a product or a concatenation makes of tensors that lie in parts."""
     return store.keep(combined(node, list(tensors)) for tensors in zip(*parts, strict=True))
 
 
