@@ -31,7 +31,7 @@ from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.lowering.pipeline import to_integer
-from toolchain.train.data import DATA_VARIABLE, cache_folder
+from toolchain.train.places import DATA_VARIABLE, cache_folder
 from toolchain.train.ptq.quantize import Bits
 from toolchain.train.ptq.source import find_source
 

@@ -19,6 +19,7 @@ SOURCES = {
     "boards": "toolchain/_data/boards",
     "sim": "toolchain/_data/sim",
 }
+FILES = {"toolchain/_data/constraints.txt"}
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +60,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_its_data(wheel: Path) -> 
         for folder, inside in SOURCES.items()
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
-    }
+    } | FILES
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert inside == expected
 

@@ -1,4 +1,4 @@
-"""Where the data folders lie: beside the package in a checkout, inside it in an installed wheel."""
+"""Where the package's data lie: beside the package in a checkout, inside it in an installed wheel."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_path(name: str) -> Path:
-    """The folder of package data called ``name`` ("boards" or "sim").
+    """The folder or file of package data called ``name`` ("boards", "sim" or "constraints.txt").
 
     Raises:
         FileNotFoundError: neither a checkout nor the wheel's data holds it.
     """
     for root in (_PACKAGE / "_data", _PACKAGE.parent):
-        if (root / name).is_dir():
+        if (root / name).exists():
             return root / name
-    raise FileNotFoundError(f"no data folder '{name}' beside or inside {_PACKAGE}")
+    raise FileNotFoundError(f"no data '{name}' beside or inside {_PACKAGE}")
+
+
+def checkout() -> Path | None:
+    """The root of the checkout that the package is part of; None for an installed wheel."""
+    root = _PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and not (_PACKAGE / "_data").is_dir() else None

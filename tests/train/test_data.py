@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from toolchain.errors import UserError
-from toolchain.train import data
+from toolchain.train import data, places
 from toolchain.train.data_formats import Part, read_cifar_python, read_idx
 from toolchain.train.inputs import FeatureMap, PixelMap, map_record, read_map
 
@@ -26,9 +26,9 @@ _RNG = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def _no_outside_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data set, cache or network of this computer takes part."""
-    monkeypatch.delenv(data.DATA_VARIABLE, raising=False)
+    monkeypatch.delenv(places.DATA_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "_DEBIAN_FASHION", tmp_path / "nowhere")
+    monkeypatch.setattr(places, "DEBIAN_FASHION", tmp_path / "nowhere")
 
 
 def _idx(array: np.ndarray) -> bytes:
@@ -51,7 +51,7 @@ def test_digits_need_no_file_and_split_the_same_way_each_time() -> None:
 def test_idx_files_are_found_below_the_variables_folder(
     name: str, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(places.DATA_VARIABLE, str(tmp_path))
     (tmp_path / name).mkdir()
     images = {"train": _pixels(6, 28, 28), "t10k": _pixels(3, 28, 28)}
     for part, x in images.items():
@@ -69,7 +69,7 @@ def test_the_root_argument_is_searched_before_the_variable(tmp_path: Path, monke
         (tmp_path / folder / "mnist").mkdir(parents=True)
         for file, array in (("images-idx3", _pixels(1, 28, 28)), ("labels-idx1", np.array([label], np.uint8))):
             (tmp_path / folder / "mnist" / f"t10k-{file}-ubyte").write_bytes(_idx(array))
-    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path / "variable"))
+    monkeypatch.setenv(places.DATA_VARIABLE, str(tmp_path / "variable"))
     assert data.load_test("mnist").y.tolist() == [7]
     assert data.load_test("mnist", root=tmp_path / "root").y.tolist() == [3]
 

@@ -14,7 +14,7 @@ import typer
 from toolchain import __version__
 from toolchain.cli.build import explore, export, generate, lower, report, rtl, simulate
 from toolchain.cli.deploying import deploy, measure
-from toolchain.cli.inspect import boards, cache, check, lint
+from toolchain.cli.inspect import boards, cache, check, doctor, lint
 from toolchain.cli.searching import search
 from toolchain.cli.training import quantize, train
 from toolchain.errors import FlowError, Interrupted, UserError
@@ -47,6 +47,7 @@ COMMANDS = (
     *(train, quantize, export, lower, check, explore, generate, simulate, rtl, report, lint, deploy, measure, boards),
     search,
     cache,
+    doctor,
 )
 """In the order of the help."""
 

@@ -1,4 +1,4 @@
-"""Commands that only tell: check, lint, boards."""
+"""Commands that only tell: check, lint, boards, cache, doctor."""
 
 from __future__ import annotations
 
@@ -135,3 +135,14 @@ def cache(
     lines.append(f"{len(found):,} entries, {size(sum(entry.size for entry in found))} of {size(most)} at most")
     lines.append(f"in {cache_folder()}")
     console().print("; ".join(lines), markup=False, soft_wrap=True)
+
+
+def doctor() -> None:
+    """Look for the compiler, packages, memory, data and optional tools; exit code 2 if a required one is missing."""
+    from toolchain.flow.machine import examine, table, verdict
+
+    found = examine()
+    console().print(table(found))
+    console().print(verdict(found), markup=False, soft_wrap=True)
+    if any(finding.fatal for finding in found):
+        raise typer.Exit(UserError.exit_code)

@@ -22,16 +22,21 @@ from toolchain.ir.input_types import parse_input
 from toolchain.train import data_formats as formats
 from toolchain.train.data_formats import Labels, Part, Samples
 from toolchain.train.inputs import InputMap, feature_map, pixel_map
+from toolchain.train.places import (
+    CIFAR_BATCHES,
+    DATA_VARIABLE,
+    IDX_NAMES,
+    cache_folder,
+    cifar_files,
+    idx_files,
+    searched,
+)
 from toolchain.train.tables import read_csv, read_parquet
 
 log = logging.getLogger(__name__)
 
-DATA_VARIABLE = "FPGAFLOW_DATA"
 _DIGITS_TRAIN, _DIGITS_SEED = 1437, 0
 _HELD_SEED = 1
-_DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
-_IDX_NAMES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-              "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}  # fmt: skip
 _IDX_URLS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion-mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -59,7 +64,6 @@ _NAMES = {
 }  # fmt: skip
 _SHOWN = 8
 """Classes in an error at most."""
-_CIFAR_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 
 
 @dataclass(frozen=True)
@@ -214,11 +218,6 @@ def matched(part: Part, names: tuple[str, ...], where: str) -> Part:
     return replace(part, y=numbers[part.y], names=names)
 
 
-def cache_folder() -> Path:
-    """Where downloads and decoded images are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpgaflow"
-
-
 def _load_part(name: str, part: str, root: Path | None, reading: Reading) -> Part:
     found = _as_stored(name, part, root, reading)
     if not reading.size or found.x.shape[2:] == (reading.size, reading.size):
@@ -250,14 +249,7 @@ def _as_stored(name: str, part: str, root: Path | None, reading: Reading) -> Par
         raise unknown_name(
             "data set", name, [*loaders, "folder:PATH", *(f"{k}:PREFIX" for k in files if k != "folder")]
         )
-    return replace(loaders[name](part, _search(root)), names=_NAMES[name])
-
-
-def _search(root: Path | None) -> list[Path]:
-    """Folders that exist, in the order they are searched."""
-    variable = os.environ.get(DATA_VARIABLE)
-    folders = [root, Path(variable) if variable else None, cache_folder()]
-    return [folder for folder in folders if folder is not None and folder.is_dir()]
+    return replace(loaders[name](part, searched(root)), names=_NAMES[name])
 
 
 def _load_digits(part: str, _: list[Path]) -> Part:
@@ -276,38 +268,23 @@ def _load_folder(folder: Path, part: str) -> Part:
 
 
 def _load_idx(name: str, part: str, folders: list[Path]) -> Part:
-    files = _IDX_NAMES[part]
-    places = [folder / sub for folder in folders for sub in (name, ".")]
-    if name == "fashion-mnist":
-        places.append(_DEBIAN_FASHION)
-    else:  # bare idx files directly in a folder could be either set
-        places = [place for place in places if place.name == name]
-    for place in places:
-        for suffix in (".gz", ""):
-            paths = [place / (file + suffix) for file in files]
-            if all(path.is_file() for path in paths):
-                return formats.read_idx_pair(*paths)
-    fetched = [
-        _download(_IDX_URLS[name] + f"{file}.gz", _IDX_MD5[name, file], Path(name) / f"{file}.gz") for file in files
+    found = idx_files(name, part, folders) or [
+        _download(_IDX_URLS[name] + f"{file}.gz", _IDX_MD5[name, file], Path(name) / f"{file}.gz")
+        for file in IDX_NAMES[part]
     ]
-    return formats.read_idx_pair(*fetched)
+    return formats.read_idx_pair(*found)
 
 
 def _load_cifar(part: str, folders: list[Path]) -> Part:
-    names = _CIFAR_BATCHES[part]
-    for folder in folders:
-        for sub in ("cifar-10-batches-py", "cifar-10-batches-bin"):
-            binary = sub.endswith("bin")
-            paths = [folder / sub / (name + ".bin" if binary else name) for name in names]
-            if all(path.is_file() for path in paths):
-                return formats.read_cifar_binary(paths) if binary else formats.read_cifar_python(paths)
-        pack = folder / f"cifar10_jpegq75_{part}.npz"
-        if pack.is_file():
-            return _decoded_once(pack)
-    archive = _download(_CIFAR_URL, _CIFAR_MD5, Path("cifar-10-python.tar.gz"), wanted="cifar-10-batches-py")
-    with tarfile.open(archive) as tar:
-        tar.extractall(archive.parent, filter="data")
-    return formats.read_cifar_python([archive.parent / "cifar-10-batches-py" / name for name in names])
+    found = cifar_files(part, folders)
+    if not found:
+        archive = _download(_CIFAR_URL, _CIFAR_MD5, Path("cifar-10-python.tar.gz"), wanted="cifar-10-batches-py")
+        with tarfile.open(archive) as tar:
+            tar.extractall(archive.parent, filter="data")
+        found = [archive.parent / "cifar-10-batches-py" / name for name in CIFAR_BATCHES[part]]
+    if found[0].suffix == ".npz":
+        return _decoded_once(found[0])
+    return formats.read_cifar_binary(found) if found[0].suffix == ".bin" else formats.read_cifar_python(found)
 
 
 def _decoded_once(pack: Path) -> Part:
