@@ -9,7 +9,17 @@ import numpy as np
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.maps import (
+    Concat,
+    Crop,
+    DepthToSpace,
+    Permute,
+    Reshape,
+    Slice,
+    SpaceToDepth,
+    Transpose,
+    Upsample,
+)
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
@@ -174,6 +184,10 @@ class Builder:
     def permute(self, x: Value, order: tuple[int, ...]) -> Value:
         """The channels in another order."""
         return self.append(Permute, (x,), x.shape, order=order)
+
+    def transpose(self, x: Value) -> Value:
+        """Positions and channels exchanged."""
+        return self.append(Transpose, (x,), (1, x.shape[2], x.shape[0] * x.shape[1]))
 
     def argmax(self, x: Value, *, last: bool = False) -> Value:
         """The index of the largest channel."""

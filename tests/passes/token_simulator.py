@@ -13,7 +13,7 @@ from itertools import chain, product, repeat
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
@@ -127,6 +127,13 @@ def schedule(node: Node, x: Value, frames: int) -> Iterator[Step]:
         return
     if isinstance(node, (Upsample, DepthToSpace)):
         yield from _spread(node, x, lanes, frames)
+        return
+    if isinstance(node, Transpose):
+        words_in, words_out = x.size // lanes.lanes_in, x.size // lanes.lanes_out
+        yield from repeat((True, False), words_in)
+        for frame in range(frames):
+            for i in range(max(words_in, words_out)):
+                yield i < words_in and frame < frames - 1, i < words_out
         return
     if isinstance(node, RowConv):
         yield from _row_conv(node, x, lanes, frames)

@@ -48,7 +48,13 @@ def run(case: Case, library) -> None:
 @pytest.mark.needs_gxx
 def test_accesses_to_a_word_lie_as_far_apart_as_the_header_says(tmp_path):
     graphs = [*windows(), *units.TestWindow().graphs(), *units.TestWindowEdges().graphs()]
-    for grid in (units.TestRowConv, units.TestRearranged, units.TestMatVec, units.TestGroupedMatVec):
+    for grid in (
+        units.TestRowConv,
+        units.TestRearranged,
+        units.TestTranspose,
+        units.TestMatVec,
+        units.TestGroupedMatVec,
+    ):
         graphs += grid().graphs()
     found = cases(iter(graphs))
     library = compile_cases(found, tmp_path, *CHECKED)

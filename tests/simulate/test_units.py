@@ -408,6 +408,22 @@ class TestPicked(UnitConformance):
             yield _one(b, b.permute(b.input, order), (len(order), len(order)))
 
 
+class TestTranspose(UnitConformance):
+    """Words of channels that become words of positions, more or fewer of either, single ones and long frames."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for shape, *lanes in (
+            ((1, 6, 4), (1, 1), (4, 1), (1, 6), (2, 3), (4, 6)),
+            ((3, 4, 2), (2, 4), (1, 12)),
+            ((1, 1, 4), (2, 1)),
+            ((1, 5, 1), (1, 5)),
+            ((2, 64, 8), (4, 2)),
+        ):
+            for pair in lanes:
+                b = Builder(shape, 5, signed=True)
+                yield _one(b, b.transpose(b.input), pair)
+
+
 def _routed(op: type, copies: int) -> tuple[Builder, Value]:
     b = Builder((3, 2, 12), 5, signed=True)
     outputs = tuple(Value(f"copy{i}", b.input.shape, b.input.qint) for i in range(copies))

@@ -18,7 +18,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
@@ -67,7 +67,7 @@ def exact(node: Node, *inputs: Array) -> Array:
     return found
 
 
-MOVING = (Window, Concat, Slice, Upsample, DepthToSpace, SpaceToDepth, Crop, Permute, Fork, WidthConvert)
+MOVING = (Window, Concat, Slice, Upsample, DepthToSpace, SpaceToDepth, Crop, Permute, Transpose, Fork, WidthConvert)
 
 
 def _changed(b: Builder, shape: tuple[int, int, int], **facts: Any) -> Value:

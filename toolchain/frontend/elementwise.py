@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.frontend.constants import read_quant
-from toolchain.frontend.layout import Layout, Tensor
+from toolchain.frontend.layout import TURNED, Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode
@@ -40,8 +40,8 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
         _read_add(reader, node)
         return
     index = active[0] if active else 0
-    source = reader.tensor(node, index)
     given = reader.constant(node, 1 - index, "constant").astype(np.float64)
+    source = _by_position(reader, node, index, given)
     constant = reader.per_channel(node, given, source.layout, "constant")
     one, zero = np.ones(1), np.zeros(1)
     if node.op in ("Add", "Sum"):
@@ -59,8 +59,21 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
     emit_affine(reader, node, source, scale, shift)
 
 
+def _by_position(reader: Reader, node: OnnxNode, index: int, constant: np.ndarray) -> Tensor:
+    """Input ``index``, a signal with its positions as channels where the ``constant`` beside it has one a position."""
+    source = reader.tensor(node, index)
+    shape = reader.shape(source)
+    sizes = (1,) * (len(shape) - constant.ndim) + constant.shape
+    along = [axis for axis, size in zip(source.layout.axes, sizes, strict=False) if size > 1]
+    if constant.ndim > len(shape) or along != ["W"] or source.layout.axes not in TURNED:
+        return source
+    return reader.tensor(node, index, (TURNED[source.layout.axes],))
+
+
 def _read_add(reader: Reader, node: OnnxNode) -> None:
     a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    if a.layout.axes in TURNED and reader.shape(a) == reader.shape(b):
+        b = reader.tensor(node, 1, (a.layout.axes,))
     if node.op == "Mul":
         _read_product(reader, node, a, b)
         return

@@ -11,6 +11,8 @@ from toolchain.ir.types import Value
 CHANNELS_FIRST = ("NCHW", "NCW")
 CHANNELS_LAST = ("NHWC", "NWC")
 ANY = (*CHANNELS_FIRST, *CHANNELS_LAST, "NC")
+TURNED = {"NCW": "NWC", "NWC": "NCW"}
+"""The other view of a tensor of three axes: what its second and its third one are."""
 
 
 @dataclass(frozen=True)

@@ -77,15 +77,30 @@ def read_gemm(reader: Reader, node: OnnxNode) -> None:
 
 
 def read_matmul(reader: Reader, node: OnnxNode) -> None:
-    """MatMul of activations with a constant on the right."""
-    if node.input(1) in reader.tensors:
-        what = "the product of two activations" if node.input(0) in reader.tensors else "a constant times activations"
-        raise reader.file.fault(node, what, "only activations @ weights can be built (torch.nn.Linear)")
-    _linear(reader, node, reader.tensor(node, axes=("NC", *CHANNELS_LAST)), 1, 1.0, 1.0)
+    """MatMul of activations with a constant: on the right over the last axis, on the left over the one before it."""
+    left, right = (node.input(i) in reader.tensors for i in (0, 1))
+    if left and right:
+        raise reader.file.fault(
+            node, "the product of two activations", "only activations @ weights can be built (torch.nn.Linear)"
+        )
+    if right:
+        _linear(reader, node, reader.tensor(node, 1, axes=("NCW",)), 0, constant=0)
+    else:
+        _linear(reader, node, reader.tensor(node, axes=("NC", *CHANNELS_LAST)), 1)
 
 
-def _linear(reader: Reader, node: OnnxNode, source: Tensor, output_axis: int, alpha: float, beta: float) -> None:
-    weight = weight_of(reader, node, 1)
+def _linear(
+    reader: Reader,
+    node: OnnxNode,
+    source: Tensor,
+    output_axis: int,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    *,
+    constant: int = 1,
+) -> None:
+    """The products of the channels of ``source`` with input ``constant`` of ``node``."""
+    weight = weight_of(reader, node, constant)
     channels = source.value.shape[2]
     if weight.codes.ndim != 2 or weight.codes.shape[1 - output_axis] != channels:
         raise reader.file.fault(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.frontend.constants import Constants
-from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
 from toolchain.ir.names import CPP_WORDS, Names, identifier
+from toolchain.ir.ops.maps import Transpose
 from toolchain.ir.ops.model import Quantize
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt, Quantizer, Real, Value
@@ -86,6 +87,7 @@ class Reader:
         self.integers: dict[str, Integers] = {}
         self.moved: dict[str, Moved] = {}
         self.ordered: dict[tuple[str, tuple[int, ...]], Value] = {}
+        self.transposed: dict[str, Value] = {}
         self.source: Value
         self.nodes: list[Node] = []
         self.notes: list[str] = []
@@ -110,7 +112,10 @@ class Reader:
         return value
 
     def tensor(self, node: OnnxNode, index: int = 0, axes: Iterable[str] = ANY) -> Tensor:
-        """Input ``index`` of ``node``, which must depend on the network's input and have one of the ``axes``."""
+        """Input ``index`` of ``node``, which must depend on the network's input and have one of the ``axes``.
+
+        A tensor of three axes is turned where its other view is wanted.
+        """
         name = node.input(index)
         if name in self.padded:
             raise self.file.fault(node, "a Pad in front of it", "pad only in front of a convolution or a pool")
@@ -121,6 +126,8 @@ class Reader:
             raise self.file.fault(node, f"input {index} {missing}; it must be an activation", "reorder the operands")
         tensor = self.tensors[name]
         wanted = tuple(axes)
+        if tensor.layout.axes not in wanted and TURNED.get(tensor.layout.axes) in wanted and not tensor.layout.order:
+            return self.turned(node, tensor)
         if tensor.layout.axes not in wanted:
             raise self.file.fault(
                 node,
@@ -128,6 +135,20 @@ class Reader:
                 "flatten before it" if wanted == ("NC",) else "transpose before it (torch.permute)",
             )
         return tensor
+
+    def turned(self, node: OnnxNode, tensor: Tensor) -> Tensor:
+        """``tensor``, of three axes and in the order of the file, with its positions as channels, for ``node``."""
+        source = tensor.value.name
+        _, width, channels = tensor.value.shape
+        layout = Layout(TURNED[tensor.layout.axes], (1, channels, width))
+        if source not in self.transposed:
+            self.transposed[source] = self.emit(
+                node,
+                layout,
+                lambda name, value: Transpose(name=name, inputs=(source,), outputs=(value,), origin=(node.own_name,)),
+                define=False,
+            )
+        return Tensor(self.transposed[source], layout, tensor.onnx_name)
 
     def map_tensor(self, node: OnnxNode, index: int = 0) -> Tensor:
         """Input ``index`` of a ``node`` that works on maps, in the order of axes that its domain has."""

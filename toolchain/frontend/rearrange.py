@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from math import ceil
 
-from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.frontend.reader import Reader
@@ -26,6 +26,10 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
     sources = [reader.tensor(node, i) for i in range(len(node.inputs))]
     first = sources[0]
     rank, axis = len(first.layout.axes), int(node.attributes.get("axis", 1))
+    if first.layout.axes in TURNED and all(s.layout.axes in TURNED for s in sources) and -rank <= axis < rank:
+        wanted = first.layout.axes if axis % rank == first.layout.channel_axis else TURNED[first.layout.axes]
+        sources = [reader.tensor(node, i, (wanted,)) for i in range(len(sources))] if axis % rank else sources
+        first = sources[0]
     if not -rank <= axis < rank or axis % rank != first.layout.channel_axis:
         raise reader.file.fault(
             node,

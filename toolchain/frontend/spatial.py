@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from toolchain.frontend.geometry import map_input, window_of
-from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, flattened
+from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor, flattened
 from toolchain.frontend.moves import index_of, move
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Padded, Reader
@@ -112,6 +112,8 @@ def read_reduction(reader: Reader, node: OnnxNode) -> None:
     rank = len(source.layout.axes)
     kind, what = ("max", "the largest") if node.op in LARGEST else ("average", "a mean")
     names = sorted(source.layout.axes[int(a)] for a in axes or () if -rank <= int(a) < rank)
+    if names == ["C"] and source.layout.axes in TURNED:
+        source, names = reader.tensor(node, axes=(TURNED[source.layout.axes],)), ["W"]
     if names != sorted(set(source.layout.axes) - {"N", "C"}):
         raise reader.file.fault(node, f"{what} over the axes {list(axes or ())}", "take it over height and width")
     size = source.value.shape[:2]

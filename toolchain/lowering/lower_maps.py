@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.lowering.scaled import Scaled, Term, shrink
-from toolchain.lowering.state import Lowering, lower_node, merged
+from toolchain.lowering.state import Lowering, even, lower_node, merged, single
 
 T = TypeVar("T")
 
@@ -66,6 +66,15 @@ def _(node: SpaceToDepth, state: Lowering, x: Scaled) -> Scaled:
 def _(node: Permute, state: Lowering, x: Scaled) -> Scaled:
     moved = _moved(node, state, x, order=node.order)
     return _by_channel(moved, lambda v: tuple(v[k] for k in node.order))
+
+
+@lower_node.register
+def _(node: Transpose, state: Lowering, x: Scaled) -> Scaled:
+    """Channels become positions, which share their numbers: where those differ they are multiplied to one unit."""
+    x = merged(state, node, x)
+    if max(map(len, (x.terms[0].scale, x.offset, x.floor, x.ceiling, x.knee, x.leak))) > 1:
+        x = even(state, node, single(state, node, x))
+    return _moved(node, state, x)
 
 
 @lower_node.register

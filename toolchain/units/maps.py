@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, Value
@@ -17,6 +17,7 @@ from toolchain.resources import Resources, total
 from toolchain.units.call import Buffer, Call, Storage, channelwise, check_unroll, impl, input_type, positions
 from toolchain.units.fabric_costs import STREAM_LUT, choice, control, logic, memory
 from toolchain.units.lanes import divisors
+from toolchain.units.limits import MAX_UNROLL
 from toolchain.units.order import parallelism, require_order
 from toolchain.units.schedule import NEVER, Phase, Runs, Schedule, first, word_by_word
 from toolchain.units.unit import Unit, Units
@@ -250,6 +251,39 @@ class PermuteUnit(Unit[Permute]):
                     lists={"order": node.order})  # fmt: skip
 
 
+class TransposeUnit(Unit[Transpose]):
+    """``transpose.hpp``: two frames, one written while the other is read, in a memory a lane of either word."""
+
+    def options(self, node: Transpose, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels, and of positions."""
+        pairs = [(i, o) for i in divisors(x.shape[2]) for o in divisors(node.output.shape[2])]
+        return [Parallelism(i, o) for i, o in pairs if i * o <= MAX_UNROLL]
+
+    def schedule(self, node: Transpose, x: Value, lanes: Parallelism) -> Schedule:
+        """The first frame's reads, then each one leaves while the next comes in; the longer stream sets the pace."""
+        words, made = x.size // lanes.lanes_in, x.size // lanes.lanes_out
+        reads = (first(words),)
+        return Schedule((Phase(max(words, made), reads, first(made)),), head=(Phase(words, reads, NEVER),))
+
+    def cost(self, node: Transpose, x: Value, lanes: Parallelism, *others: Value) -> Resources:
+        """The memories, and the choice of the channel that a word is made of."""
+        banks, bits = lanes.lanes_in * lanes.lanes_out, x.qint.bits
+        chosen = logic(choice(lanes.lanes_in) * lanes.lanes_out * bits)
+        return total((control(), chosen, memory(2 * x.size // banks, bits) * banks))
+
+    def template(self, node: Transpose, graph: Graph) -> Call:
+        """The sizes."""
+        require_order(graph, node, np.arange)
+        x, lanes = graph.value(node.inputs[0]), parallelism(node)
+        banks = lanes.lanes_in * lanes.lanes_out
+        check_unroll(node, banks)
+        constants: dict[str, int | bool] = {"positions": positions(graph, node), "channels": x.shape[2]}
+        constants |= {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
+        storage = Storage(impl(2 * x.size // banks, x.qint.bits), partition=(2, 3))
+        frames = Buffer("held", "TransposeFrames", storage)
+        return Call("transpose", "transpose", constants, {"type": x.qint}, buffers=(frames,))
+
+
 class ReshapeUnit(Unit[Reshape]):
     """No hardware: the stream gets another name."""
 
@@ -286,5 +320,6 @@ UNITS: Units = {
     SpaceToDepth: SpaceToDepthUnit(),
     Crop: CropUnit(),
     Permute: PermuteUnit(),
+    Transpose: TransposeUnit(),
     Reshape: ReshapeUnit(),
 }

@@ -207,4 +207,20 @@ class Permute(_Moving):
         require(sorted(self.order) == list(range(x.shape[2])), self.name, "the order holds every channel once")
 
 
-OPS: tuple[type[Node], ...] = (Reshape, Concat, Slice, Upsample, DepthToSpace, SpaceToDepth, Crop, Permute)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transpose(_Moving):
+    """Positions become channels and channels positions: (H, W, C) -> (1, C, H * W), y[0, c, h * W + w] = x[h, w, c]."""
+
+    def evaluate(self, x: Array) -> Array:
+        """The matrix of positions and channels, its axes exchanged."""
+        count, height, width, channels = x.shape
+        matrix = x.reshape(count, 1, height * width, channels)
+        return np.ascontiguousarray(matrix.transpose(0, 1, 3, 2))
+
+    def check(self, x: Value) -> None:
+        """One row, a position a channel."""
+        height, width, channels = x.shape
+        require(self.output.shape == (1, channels, height * width), self.name, "output shape")
+
+
+OPS: tuple[type[Node], ...] = (Reshape, Concat, Slice, Upsample, DepthToSpace, SpaceToDepth, Crop, Permute, Transpose)

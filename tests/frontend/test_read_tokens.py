@@ -1,0 +1,138 @@
+"""Tokens as signals (N, tokens, features): layers over either axis in files of every form, and random networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.frontend.test_read_ops import assert_exact
+from tests.onnx_models import Net
+from tests.verdicts import demand_one_verdict
+from toolchain.flow.coverage import check
+from toolchain.frontend.read import read_qonnx
+from toolchain.ir.ops.maps import Transpose
+from toolchain.lowering.pipeline import to_integer
+
+TOKENS, FEATURES = 6, 4
+Build = Callable[[Net, str], str]
+
+
+def dense(net: Net, x: str, inputs: int, outputs: int, *, relu: bool = False) -> str:
+    """A linear layer over the last axis and a quantizer."""
+    weight = net.quant(
+        net.const(net.rng.normal(0, 0.4, (inputs, outputs))), 4, net.rng.uniform(0.05, 0.2, (1, outputs))
+    )
+    x = net.add("Add", net.add("MatMul", x, weight), net.const(net.rng.normal(0, 0.5, outputs)))
+    return net.quant(net.add("Relu", x) if relu else x, 4, 0.21, signed=int(not relu))
+
+
+def turned(net: Net, x: str) -> str:
+    return net.add("Transpose", x, perm=[0, 2, 1])
+
+
+def mixed(net: Net, x: str) -> str:
+    """Over the tokens, as PyTorch writes it."""
+    return turned(net, dense(net, dense(net, turned(net, x), TOKENS, 9, relu=True), 9, TOKENS))
+
+
+def from_the_left(net: Net, x: str) -> str:
+    """The same as a constant times the tokens, with a bias a token."""
+    weight = net.quant(net.const(net.rng.normal(0, 0.4, (5, TOKENS))), 4, net.rng.uniform(0.05, 0.2, (5, 1)))
+    x = net.add("Add", net.add("MatMul", weight, x), net.const(net.rng.normal(0, 0.5, (5, 1))))
+    return dense(net, net.quant(x, 4, 0.21), FEATURES, 3)
+
+
+def residual(net: Net, x: str) -> str:
+    x = net.add("Add", mixed(net, x), x)
+    return net.quant(
+        net.add("Add", net.quant(x, 4, 0.3), turned(net, dense(net, turned(net, x), TOKENS, TOKENS))), 5, 0.3
+    )
+
+
+def normed(net: Net, x: str) -> str:
+    """Batch norms of the features, whose real values are turned, and of the tokens."""
+    x = turned(net, net.batch_norm(turned(net, x), FEATURES))
+    return net.quant(net.batch_norm(x, TOKENS), 4, 0.3)
+
+
+def convolved(net: Net, x: str) -> str:
+    """Tokens as the channels of a convolution along the features."""
+    return net.quant(net.conv(x, net.weight(5, TOKENS, 3), pads=[1, 1]), 4, 0.3)
+
+
+def scaled_apart(net: Net, x: str) -> str:
+    """A scale and an offset a feature in front of a layer over the tokens."""
+    x = net.quant(
+        net.add("Add", x, net.const(net.rng.normal(0, 1, FEATURES))), 4, net.rng.choice([0.1, 0.2, 0.3], FEATURES)
+    )
+    return dense(net, turned(net, x), TOKENS, 3)
+
+
+def mean(axis: int) -> Build:
+    def build(net: Net, x: str) -> str:
+        return net.quant(net.add("ReduceMean", x, axes=[axis], keepdims=0), 6, 0.02)
+
+    return build
+
+
+CASES: dict[str, Build] = {
+    "mixed": mixed,
+    "mixed from the left": from_the_left,
+    "a residual of both": residual,
+    "norms of both": normed,
+    "a convolution over the tokens": convolved,
+    "a scale a feature": scaled_apart,
+    "mean of the tokens": mean(1),
+    "mean of the features": mean(2),
+    "tokens joined": lambda net, x: dense(net, net.add("Concat", x, mixed(net, x), axis=1), FEATURES, 3),
+    "features joined": lambda net, x: dense(net, net.add("Concat", x, mixed(net, x), axis=2), 2 * FEATURES, 3),
+    "maps made into tokens": lambda net, x: mixed(
+        net, turned(net, net.add("Reshape", turned(net, x), net.const([1, 4, 6], np.int64)))
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_layers_over_tokens(case: str, tmp_path: Path) -> None:
+    net = Net((1, TOKENS, FEATURES), seed=41)
+    path = net.save(tmp_path / "net.onnx", CASES[case](net, dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)))
+    assert_exact(path)
+    assert check(path).supported
+
+
+def test_a_tensor_is_turned_where_a_layer_reads_it_and_once(tmp_path: Path) -> None:
+    """Transposes that meet cost nothing, nor does a batch norm of the features of a turned tensor."""
+    net = Net((1, TOKENS, FEATURES), seed=42)
+    x = dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)
+    y = net.quant(net.batch_norm(turned(net, x), FEATURES), 4, 0.3)
+    first, second = dense(net, y, TOKENS, 3), dense(net, y, TOKENS, 3)
+    x = dense(net, turned(net, turned(net, x)), FEATURES, 3)
+    path = net.save(tmp_path / "net.onnx", net.add("Concat", first, second, axis=2), x)
+    nodes = to_integer(read_qonnx(path).graph).nodes
+    assert [type(node) for node in nodes].count(Transpose) == 1
+
+
+STEPS: tuple[Callable[[Net, str], str], ...] = (
+    lambda net, x: dense(net, x, FEATURES, FEATURES, relu=True),
+    mixed,
+    residual,
+    lambda net, x: net.quant(turned(net, net.batch_norm(turned(net, x), FEATURES)), 4, 0.3),
+    lambda net, x: net.quant(net.batch_norm(x, TOKENS), 4, 0.3),
+    lambda net, x: net.quant(net.add("Mul", x, net.const(net.rng.uniform(0.5, 1.5, (TOKENS, 1)))), 5, 0.2),
+    lambda net, x: turned(net, net.quant(net.add("LeakyRelu", turned(net, x), alpha=0.25), 5, 0.2)),
+)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_mixers(seed: int, tmp_path: Path) -> None:
+    """Steps over either axis in any order; what the file is said to be is what happens to it."""
+    net = Net((1, TOKENS, FEATURES), seed=seed)
+    x = net.quant("x", 6, 0.1)
+    for step in np.random.default_rng(seed).integers(0, len(STEPS), 4):
+        x = STEPS[step](net, x)
+    path = net.save(tmp_path / "net.onnx", x)
+    assert_exact(path, 8)
+    demand_one_verdict(path)
