@@ -29,6 +29,7 @@ def mixer(net: Net) -> str:
     return net.linear(net.quant(net.add("ReduceMean", x, axes=[1], keepdims=0), 6, 0.02), FEATURES, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 def test_a_mixer_is_exact_with_the_fifos_it_gets(tmp_path: Path) -> None:
     """The export verifies itself; with one thread a unit and FIFOs as deep as sized nothing waits for ever."""
