@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from toolchain.errors import FlowError
 from toolchain.resources import Resources
-from toolchain.rtl.count import Design, count
+from toolchain.rtl import count as counting
+from toolchain.rtl.count import Design, count, counted, fifo, known
 from toolchain.rtl.generate import PACKAGE
+from toolchain.rtl.yosys import netlists
 
 CASES = [
     (op, a, b, signs, a + b + longer)
@@ -48,16 +51,59 @@ def test_sums_and_products_stay_the_same_functions_as_carry_chains(tmp_path: Pat
     assert (tmp_path / "log").read_text(encoding="utf-8").count("no model found: SUCCESS!") == len(CASES)
 
 
+def design(name: str, text: str) -> Design:
+    return Design(name, "alone", {"alone.sv": text})
+
+
+SUM = """
+module alone (input clock, input [11:0] a, input [11:0] b, output reg [11:0] y);
+  always @(posedge clock) y <= a + b;
+endmodule
+"""
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPGAFLOW_CACHE", str(tmp_path))
+
+
 def test_counts_are_those_of_the_device() -> None:
     """A sum of 12 bits is 12 LUTs, with the registers behind them."""
-    text = """
-    module alone (input clock, input [11:0] a, input [11:0] b, output reg [11:0] y);
-      always @(posedge clock) y <= a + b;
-    endmodule
-    """
-    assert count(Design("sum", {"alone.sv": text})) == Resources(lut=12, ff=12, dsp=0, bram18=0)
+    assert count(design("sum", SUM)) == Resources(lut=12, ff=12, dsp=0, bram18=0)
 
 
 def test_a_unit_that_yosys_does_not_read_is_named() -> None:
     with pytest.raises(FlowError, match="^yosys failed on broken: .*syntax error"):
-        count(Design("broken", {"alone.sv": "module alone (input clock;\n"}))
+        count(design("broken", "module alone (input clock;\n"))
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_unit_for_which_memory_is_short_is_named() -> None:
+    with pytest.raises(FlowError, match=r"^yosys failed on sum: it needs more than 0.1 GB of memory$"):
+        count(design("sum", SUM), memory=100_000_000)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_fifos_are_counted_in_one_run_and_those_of_some_words_are_shift_registers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind the counter, two words take a LUT a bit, up to 16 words one for two bits, up to 32 one a bit."""
+    runs: list[Sequence[str]] = []
+    monkeypatch.setattr(counting, "netlists", lambda tops, *given: runs.append(tops) or netlists(tops, *given))
+    found = counted(fifo(depth, bits) for depth, bits in product((2, 16, 17), (40, 60)))
+    luts = {depth: [found[fifo(depth, bits).digest] for bits in (40, 60)] for depth in (2, 16, 17)}
+    grown = {depth: (more - less) for depth, (less, more) in luts.items()}
+
+    assert len(runs) == 1 and len(runs[0]) == 6
+    assert grown == {2: Resources(lut=20, ff=40), 16: Resources(lut=10), 17: Resources(lut=20)}
+
+
+def test_what_fails_is_named_and_the_rest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, broken = design("sum", SUM), design("broken", "module alone (input clock;\n")
+    seen: list[tuple[int, int]] = []
+    found = counted([right, broken, right], jobs=1, progress=lambda done, of: seen.append((done, of)))
+    monkeypatch.setattr(counting, "netlists", lambda *_: pytest.fail("counted anew"))
+
+    assert seen == [(1, 2), (2, 2)]
+    assert found.pop(right.digest) == known(right) == Resources(lut=12, ff=12)
+    assert str(found.pop(broken.digest)).startswith("yosys failed on broken: ") and not found

@@ -8,176 +8,224 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.resources import files
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
-from toolchain.errors import FlowError, UserError
-from toolchain.files import write_files, write_text
+from toolchain.errors import FlowError
+from toolchain.files import write_text
 from toolchain.hls_templates.generate import place_units
 from toolchain.hls_templates.streams import Stream, streams
 from toolchain.ir.graph import Graph
 from toolchain.resources import Resources, multiplier_slices, total
-from toolchain.rtl.generate import PACKAGE, Module, alone, modules, unit_files, unit_module
+from toolchain.rtl.generate import Module, alone, unit_files, unit_module, used_modules
 from toolchain.rtl.packing import packed_luts
+from toolchain.rtl.yosys import demand_yosys, identity, netlists
 from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import digest
 
-SYNTHESIS = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top alone"
-SCRIPT = (
-    "read_verilog -sv -defer {sources}",
-    "hierarchy -top alone",
-    "blackbox =*fpgaflow_dsp*",
-    f"{SYNTHESIS} -run begin:coarse",
-    "techmap -map carry_chains.v",
-    f"{SYNTHESIS} -run coarse:",
-    "write_json netlist.json",
-)
-"""As for a Xilinx device, but every addition one carry chain and every product of LUTs a tree of them."""
-
 MEMORY_LUTS = {
-    **{"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
+    **{"SRLC16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
     **{"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8, "RAM512X1S": 8},
     **{"RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8},
 }
-"""LUTs of a memory cell (AMD UG974)."""
+"""LUTs of a memory cell (AMD UG974); of two SRL16E see ``_shift_luts``."""
 
-SECONDS = 900
-"""Most that a unit may take."""
+TOGETHER = 32
+"""FIFOs that are counted in one run: each takes a fraction of the three seconds in which yosys reads its libraries."""
+
+MEMORY = 2_000_000_000
+"""Bytes that a run may take unless one says otherwise."""
+
+INPUT = "input"
+"""What stands for the FIFO behind the reader among the units."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """A unit, or the FIFO of a stream, by itself: its sources with the memories that they read."""
+    """A unit, or the FIFO of a stream, by itself: its module ``top``, and its sources with the memories they read."""
 
     name: str
+    top: str
     files: Mapping[str, str]
 
-
-def demand_yosys() -> None:
-    """Raise UserError where yosys is not installed."""
-    if find_spec("pyosys") is None:
-        raise UserError("SystemVerilog is counted by yosys", hint="install it: pip install 'fpgaflow[rtl]'")
+    @cached_property
+    def digest(self) -> str:
+        """Of all that its count depends on, but not of its name."""
+        parts = (part for path in sorted(self.files) for part in (path, self.files[path]))
+        return digest([*identity(), self.top, *parts])
 
 
 def designs(graph: Graph) -> dict[str, list[Design]]:
-    """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes."""
-    found = {}
+    """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes.
+
+    The FIFO behind the reader stands under ``INPUT``.
+    """
+    found = {INPUT: [_fifo(streams(graph)[graph.input.name])]}
     for placed in place_units(graph):
         unit = unit_module(placed)
         carried = [stream.bits for stream in placed.inputs], [stream.bits for stream in placed.outputs]
-        own = {**modules(), **unit_files(placed), "alone.sv": alone(unit, *carried)}
-        found[placed.node.name] = [Design(placed.node.name, own), *(fifo(stream) for stream in placed.outputs)]
+        own = {**unit_files(placed), "alone.sv": alone("alone", unit, *carried)}
+        texts = used_modules(text for path, text in own.items() if path.endswith(".sv"))
+        unit_design = Design(placed.node.name, "alone", {**own, **texts})
+        found[placed.node.name] = [unit_design, *(_fifo(stream) for stream in placed.outputs)]
     return found
 
 
-def fifo(stream: Stream) -> Design:
-    """The FIFO of ``stream``."""
-    numbers = {"DEPTH": str(stream.depth), "WIDTH": str(stream.bits), "STYLE": f'"{stream.storage}"'}
+def fifo(depth: int, bits: int, storage: str = "srl") -> Design:
+    """A FIFO of ``depth`` words of so many ``bits``; ``storage`` as `toolchain.hls_templates.streams` says."""
+    numbers = {"DEPTH": str(depth), "WIDTH": str(bits), "STYLE": f'"{storage}"'}
     unit = Module("a stream", "fifo", "fpgaflow_fifo", numbers, (), ())
-    return Design(f"stream {stream.name}", {**modules(), "alone.sv": alone(unit, [stream.bits], [stream.bits])})
+    top = f"fifo_{depth}x{bits}_{storage}"  # the same for equal ones, and no other's
+    text = alone(top, unit, [bits], [bits])
+    return Design(f"FIFO of {depth} words", top, {f"{top}.sv": text, **used_modules([text])})
 
 
-def input_fifo(graph: Graph) -> Design:
-    """The FIFO behind the reader."""
-    return fifo(streams(graph)[graph.input.name])
+def _fifo(stream: Stream) -> Design:
+    return replace(fifo(stream.depth, stream.bits, stream.storage), name=f"stream {stream.name}")
 
 
-def count(design: Design) -> Resources:
-    """What ``design`` takes, from the cache where it has been counted.
+def count(design: Design, memory: int = MEMORY) -> Resources:
+    """What ``design`` takes, from the cache where it has been counted; yosys may take ``memory`` bytes.
 
     Raises:
         UserError: no yosys.
-        FlowError: yosys failed or took too long; the design is named.
+        FlowError: yosys failed or took too much; the design is named.
     """
     demand_yosys()
-    sources = [path for path in sorted(design.files) if path.endswith(".sv")]
-    carry = (files(PACKAGE) / "carry_chains.v").read_text(encoding="utf-8")
-    parts = [part for path in sorted(design.files) for part in (path, design.files[path])]
     with in_use():
-        target = cache_folder() / "lib" / f"{digest([version('pyosys'), *SCRIPT, carry, *parts])}.json"
-        if not target.exists():
-            with tempfile.TemporaryDirectory(prefix="fpgaflow-yosys-") as name:
-                folder = Path(name)
-                write_files({**design.files, "carry_chains.v": carry}, folder)
-                write_text(target, json.dumps(list(_counted(_netlist(design.name, sources, folder)))))
-        touch(target)
-        return Resources(*json.loads(target.read_text(encoding="utf-8")))
+        found = known(design)
+        if found is None:
+            try:
+                (found,) = _counted_together([design], memory)
+            except FlowError as error:
+                raise FlowError(f"yosys failed on {design.name}: {error}") from None
+        return found
+
+
+def known(design: Design) -> Resources | None:
+    """What ``design`` takes, where the cache holds its count."""
+    path = _cached(design)
+    try:
+        found = Resources(*json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    touch(path)
+    return found
+
+
+def _cached(design: Design) -> Path:
+    return cache_folder() / "lib" / f"{design.digest}.json"
+
+
+def _counted_together(together: Sequence[Design], memory: int) -> list[Resources]:
+    """Counts of designs with unlike tops, in one run."""
+    sources = {path: text for design in together for path, text in design.files.items()}
+    modules = netlists([design.top for design in together], sources, memory)
+    found = [_resources(modules[design.top], modules) for design in together]
+    for design, counts in zip(together, found, strict=True):
+        write_text(_cached(design), json.dumps(list(counts)))
+    return found
 
 
 def count_units(
-    graph: Graph, *, jobs: int = 2, progress: Callable[[int, int], None] | None = None
+    graph: Graph, *, jobs: int = 2, memory: int = MEMORY, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Resources | str]:
     """What every unit takes with the FIFOs that it writes, by its node's name; of one that failed, why.
+
+    The FIFO behind the reader stands under ``INPUT``. Each of ``jobs`` runs of yosys may take its part of ``memory``.
+
+    Raises:
+        UserError: no yosys.
+    """
+    wanted = designs(graph)
+    found = counted((d for parts in wanted.values() for d in parts), jobs=jobs, memory=memory, progress=progress)
+    return {name: _sum([found[design.digest] for design in parts]) for name, parts in wanted.items()}
+
+
+def counted(
+    several: Iterable[Design],
+    *,
+    jobs: int = 2,
+    memory: int = MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Resources | str]:
+    """What each of ``several`` takes by its digest, or why it failed; equal ones are counted once.
 
     Raises:
         UserError: no yosys.
     """
     demand_yosys()
-    wanted = designs(graph)
-    flat = [(name, design) for name, parts in wanted.items() for design in parts]
-    found: dict[str, list[Resources] | str] = {name: [] for name in wanted}
-    with ThreadPoolExecutor(jobs) as pool:
-        for done, ((name, _), result) in enumerate(zip(flat, pool.map(_tried, (d for _, d in flat)), strict=True), 1):
-            known = found[name]
-            if isinstance(result, str) or isinstance(known, str):
-                found[name] = result if isinstance(result, str) else known
-            else:
-                known.append(result)
+    unlike = {design.digest: design for design in several}
+    found: dict[str, Resources | str] = {}
+    with in_use(), ThreadPoolExecutor(jobs) as pool:
+        for counts in pool.map(lambda part: _tried(part, memory // jobs), list(_runs(unlike.values()))):
+            found |= counts
             if progress is not None:
-                progress(done, len(flat))
-    return {name: known if isinstance(known, str) else total(known) for name, known in found.items()}
+                progress(len(found), len(unlike))
+    return found
 
 
-def _tried(design: Design) -> Resources | str:
+def _runs(unlike: Iterable[Design]) -> Iterator[list[Design]]:
+    """Designs to count together: the units alone, whose tops have one name, and many FIFOs."""
+    fifos = []
+    for design in unlike:
+        if design.top == "alone":
+            yield [design]
+        else:
+            fifos.append(design)
+    yield from (fifos[first : first + TOGETHER] for first in range(0, len(fifos), TOGETHER))
+
+
+def _tried(together: Sequence[Design], memory: int) -> dict[str, Resources | str]:
+    """Counts by digest, or why there is none; where a run of several fails, of each by itself."""
+    found: dict[str, Resources | str] = {d.digest: counts for d in together if (counts := known(d)) is not None}
+    rest = [design for design in together if design.digest not in found]
     try:
-        return count(design)
-    except FlowError as error:
-        return str(error)
+        if len(rest) > 1:
+            counted = _counted_together(rest, memory)
+            return found | {design.digest: counts for design, counts in zip(rest, counted, strict=True)}
+    except FlowError:
+        pass
+    for design in rest:
+        try:
+            found[design.digest] = count(design, memory)
+        except FlowError as error:
+            found[design.digest] = str(error)
+    return found
 
 
-def _netlist(name: str, sources: Sequence[str], folder: Path) -> Mapping[str, Any]:
-    commands = [command.format(sources=" ".join(sources)) for command in SCRIPT]
-    (folder / "run.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
-    code = "from pyosys import libyosys as y; y.run_pass('tee -q -o log script run.ys', y.Design())"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise FlowError(f"yosys took more than {SECONDS} s for {name}") from None
-    if done.returncode != 0 or not (folder / "netlist.json").is_file():
-        told = (folder / "log").read_text(encoding="utf-8") if (folder / "log").is_file() else done.stderr
-        lines = [line for line in told.splitlines() if "ERROR" in line] or [f"it ended with {done.returncode}"]
-        raise FlowError(f"yosys failed on {name}: {lines[0]}")
-    return dict(json.loads((folder / "netlist.json").read_text(encoding="utf-8")))
+def _sum(parts: Sequence[Resources | str]) -> Resources | str:
+    failed = [part for part in parts if isinstance(part, str)]
+    return failed[0] if failed else total(part for part in parts if isinstance(part, Resources))
 
 
-def _counted(netlist: Mapping[str, Any]) -> Resources:
-    module = netlist["modules"]["alone"]
+def _resources(module: Mapping[str, Any], modules: Mapping[str, Any]) -> Resources:
     cells = Counter(cell["type"] for cell in module["cells"].values())
-    slices = {kind: _slices(kind, netlist["modules"]) for kind in cells}
     return Resources(
-        lut=packed_luts(module) + sum(MEMORY_LUTS.get(kind, 0) * n for kind, n in cells.items()),
+        lut=packed_luts(module) + _shift_luts(module) + sum(MEMORY_LUTS.get(kind, 0) * n for kind, n in cells.items()),
         ff=sum(n for kind, n in cells.items() if _FLIP_FLOP.fullmatch(kind)),
-        dsp=sum(slices[kind] * n for kind, n in cells.items()),
+        dsp=sum(_slices(kind, modules) * n for kind, n in cells.items()),
         bram18=cells["RAMB18E2"] + 2 * cells["RAMB36E2"],
     )
+
+
+def _shift_luts(module: Mapping[str, Any]) -> int:
+    """LUTs of the SRL16E: one holds two that have their clock, enable and address in common (AMD UG574)."""
+    shared = ("CLK", "CE", "A0", "A1", "A2", "A3")
+    wires = (cell["connections"] for cell in module["cells"].values() if cell["type"] == "SRL16E")
+    return sum(ceil(n / 2) for n in Counter(tuple(nets[port][0] for port in shared) for nets in wires).values())
 
 
 _FLIP_FLOP = re.compile(r"FD[CPRS]E(_1)?")
 
 
-def _slices(kind: str, known: Mapping[str, Any]) -> int:
+def _slices(kind: str, modules: Mapping[str, Any]) -> int:
     """DSP slices of a cell."""
     if kind == "DSP48E2":
         return 1
@@ -185,5 +233,5 @@ def _slices(kind: str, known: Mapping[str, Any]) -> int:
         return 0
     if "fpgaflow_dsp_product" not in kind:
         return 1  # what a plan packs or chains fits a slice
-    ports = known[kind]["ports"]
+    ports = modules[kind]["ports"]
     return multiplier_slices(len(ports["a"]["bits"]), len(ports["b"]["bits"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -123,11 +123,27 @@ def unit_module(placed: PlacedUnit) -> Module:
     return Module(title, placed.name, module, parameters(placed), *names)
 
 
-def alone(unit: Module, inputs: Sequence[int], outputs: Sequence[int]) -> str:
-    """A top module with nothing but ``unit``, whose streams have words of so many bits; a FIFO has no frames."""
+def used_modules(texts: Iterable[str]) -> dict[str, str]:
+    """Those files of ``modules`` that ``texts`` name modules of, and what those need."""
+    known = modules()
+    home = {name: path for path, text in known.items() for name in re.findall(r"^module (\w+)", text, re.MULTILINE)}
+    found: dict[str, str] = {}
+    todo = list(texts)
+    while todo:
+        for path in {home[name] for name in _NAME.findall(todo.pop()) if name in home} - found.keys():
+            found[path] = known[path]
+            todo.append(known[path])
+    return dict(sorted(found.items()))
+
+
+_NAME = re.compile(r"fpgaflow_\w+")
+
+
+def alone(top: str, unit: Module, inputs: Sequence[int], outputs: Sequence[int]) -> str:
+    """Module ``top`` with nothing but ``unit``, whose streams have words of so many bits; a FIFO has no frames."""
     fifo = unit.module == "fpgaflow_fifo"
     sizes = {"in_bits": sum(inputs), "out_bits": sum(outputs), "ins": len(inputs), "outs": len(outputs)}
-    return _render("alone.sv", {"unit": unit, "fifo": fifo, "frame_bits": FRAME_BITS, **sizes})
+    return _render("alone.sv", {"top": top, "unit": unit, "fifo": fifo, "frame_bits": FRAME_BITS, **sizes})
 
 
 def parameters(placed: PlacedUnit) -> dict[str, str]:

@@ -96,8 +96,8 @@ module fpgaflow_ram #(
     endgenerate
 endmodule
 
-// A stream: DEPTH words. A word that comes in shows a cycle later, a place that is left is free a cycle later. Up to 32
-// words lie in shift registers, more in a memory.
+// A stream: DEPTH words. A word that comes in shows a cycle later, a place that is left is free a cycle later. Two words
+// lie in registers, up to 32 in shift registers, more in a memory.
 module fpgaflow_fifo #(
     parameter DEPTH = 2,
     parameter WIDTH = 1,
@@ -124,14 +124,23 @@ module fpgaflow_fifo #(
         else if (push != pop) count <= push ? count + 1'b1 : count - 1'b1;
     end
     generate
-        if (DEPTH <= 32) begin : shift
+        if (DEPTH <= 2) begin : registers
             reg [WIDTH*DEPTH-1:0] words;
-            wire [COUNT_BITS-1:0] oldest = count - 1'b1;
-            assign out_data = words[oldest*WIDTH +: WIDTH];
             if (DEPTH == 1) begin : single
+                assign out_data = words;
                 always @(posedge clk) if (push) words <= in_data;
             end else begin : several
-                always @(posedge clk) if (push) words <= {words[WIDTH*(DEPTH-1)-1:0], in_data};
+                assign out_data = count[1] ? words[2*WIDTH-1:WIDTH] : words[WIDTH-1:0];
+                always @(posedge clk) if (push) words <= {words[WIDTH-1:0], in_data};
+            end
+        end else if (DEPTH <= 32) begin : shift
+            // A shift register a bit: in one of whole words synthesis finds none, and takes flip-flops and selectors.
+            wire [COUNT_BITS-1:0] oldest = count - 1'b1;
+            genvar lane;
+            for (lane = 0; lane < WIDTH; lane = lane + 1) begin : line
+                reg [DEPTH-1:0] bits;
+                assign out_data[lane] = bits[oldest];
+                always @(posedge clk) if (push) bits <= {bits[DEPTH-2:0], in_data[lane]};
             end
         end else begin : memory
             // The oldest word waits in a register that a read refills: from the memory, or with the word that comes in.

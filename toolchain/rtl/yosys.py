@@ -1,0 +1,99 @@
+"""Runs yosys in a process of its own: SystemVerilog to the LUTs, registers and memories of an UltraScale+."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from toolchain.errors import FlowError, UserError
+from toolchain.files import write_files
+from toolchain.rtl.generate import PACKAGE
+
+SYNTHESIS = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top all"
+SCRIPT = (
+    "read_verilog -sv -defer {sources}",
+    "hierarchy -top all",
+    "setattr -mod -set keep_hierarchy 1 {tops}",
+    "blackbox =*fpgaflow_dsp*",
+    f"{SYNTHESIS} -run begin:coarse",
+    "techmap -map carry_chains.v",
+    f"{SYNTHESIS} -run coarse:",
+    "select {tops} =*fpgaflow_dsp*",
+    "write_json -selected netlist.json",
+)
+"""As for a Xilinx device, but every addition one carry chain and every product of LUTs a tree of them."""
+
+SECONDS = 900
+"""Of processor time that one run may take."""
+
+_RUN = (
+    "import resource, sys; from pyosys import libyosys\n"
+    "resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]),) * 2)\n"
+    "resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)\n"
+    "libyosys.run_pass('tee -q -o log script run.ys', libyosys.Design())\n"
+)
+
+
+def demand_yosys() -> None:
+    """Raise UserError where yosys is not installed."""
+    if find_spec("pyosys") is None:
+        raise UserError("SystemVerilog is counted by yosys", hint="install it: pip install 'fpgaflow[rtl]'")
+
+
+def identity() -> list[str]:
+    """What a netlist depends on beside its sources."""
+    return [version("pyosys"), *SCRIPT, _carry_chains()]
+
+
+def netlists(tops: Sequence[str], sources: Mapping[str, str], memory: int) -> dict[str, Any]:
+    """The modules ``tops`` as ``write_json`` of yosys tells them, by name, with the modules of DSP slices.
+
+    Nothing is optimized from one of them to another. ``sources`` are SystemVerilog and the memories that it reads;
+    yosys may take ``memory`` bytes.
+
+    Raises:
+        FlowError: yosys failed, ran out of memory or time, or was killed.
+    """
+    instances = "\n".join(f"    (* keep *) {top} unit{number} ();" for number, top in enumerate(tops))
+    texts = {**sources, "all.sv": f"module all;\n{instances}\nendmodule\n", "carry_chains.v": _carry_chains()}
+    named = " ".join(path for path in sorted(texts) if path.endswith(".sv"))
+    texts["run.ys"] = "".join(f"{command.format(sources=named, tops=' '.join(tops))}\n" for command in SCRIPT)
+    with tempfile.TemporaryDirectory(prefix="fpgaflow-yosys-") as name:
+        folder = Path(name)
+        write_files(texts, folder)
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, str(SECONDS), str(memory)],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0 or not (folder / "netlist.json").is_file():
+            raise FlowError(_reason(done, folder / "log", memory))
+        return dict(json.loads((folder / "netlist.json").read_text(encoding="utf-8"))["modules"])
+
+
+def _reason(done: subprocess.CompletedProcess[str], log: Path, memory: int) -> str:
+    told = log.read_text(encoding="utf-8") if log.is_file() else ""
+    errors = [line for line in told.splitlines() if "ERROR" in line]
+    if errors:
+        return errors[0]
+    if "bad_alloc" in done.stderr or "MemoryError" in done.stderr:
+        return f"it needs more than {memory / 1e9:.1f} GB of memory"
+    if done.returncode == -signal.SIGXCPU:
+        return f"it took more than {SECONDS} s of processor time"
+    if done.returncode < 0:
+        return f"it was ended by signal {-done.returncode}"
+    return f"it ended with {done.returncode}"
+
+
+@cache
+def _carry_chains() -> str:
+    return (files(PACKAGE) / "carry_chains.v").read_text(encoding="utf-8")
