@@ -6,14 +6,15 @@
 A network's row (``unit`` empty): codes that differ from the evaluator over random images, without and with pauses at
 both ends; the most cycles from one frame's end to the next's, of the SystemVerilog and of the cycle simulator with the
 same pipelines; seconds to build the program, from an empty cache, and frames it simulates a second. A unit's row: what
-the cost model says of it with the streams that it writes, and what yosys counts. The reader and the writer are not
-counted.
+the cost model says of it with the streams that it writes, and what yosys counts; their sums, and what counting took,
+under ``all``. The reader and the writer are not counted. Counts are cached by digest: a run that was killed goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,8 @@ from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import random_codes
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.resources import KINDS
-from toolchain.rtl.count import count_units
+from toolchain.resources import KINDS, Resources, total
+from toolchain.rtl.count import count_units, designs, known
 from toolchain.rtl.generate import generate_rtl, rtl_top
 from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, expected_ends, interval
 from toolchain.rtl.verilate import simulation
@@ -89,18 +90,35 @@ def simulated(name: str, graph: Graph, images: int, threads: int) -> Row:
 
 
 def counted(name: str, graph: Graph, threads: int) -> Iterator[Row]:
-    """Estimate and count of every unit that yosys took."""
-    found = count_units(graph, jobs=threads)
+    """Estimate and count of every unit that yosys took, and of all of them."""
+    unlike = {design.digest: design for parts in designs(graph).values() for design in parts}
+    cached = sum(known(design) is not None for design in unlike.values())
+    found, spent = timed(lambda: count_units(graph, jobs=threads, progress=_tell))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+    pairs = []
     for node in graph.nodes:
         if node.name not in found:
             continue
-        result, estimate = found[node.name], cost(node, graph)
+        result = found[node.name]
         if isinstance(result, str):
             print(result)
             continue
-        estimated = {f"estimated_{kind}": n for kind, n in zip(KINDS, estimate, strict=True)}
-        counts = {f"counted_{kind}": n for kind, n in zip(KINDS, result, strict=True)}
-        yield {"network": name, "unit": node.name, "op": type(node).__name__, **estimated, **counts}
+        pairs.append((cost(node, graph), result))
+        yield {"network": name, "unit": node.name, "op": type(node).__name__, **compared(*pairs[-1])}
+    estimate, count = (total(pair[i] for pair in pairs) for i in (0, 1))
+    took = {"designs": len(unlike), "cached": cached, "threads": threads, "peak_mb": round(peak)}
+    took |= {"seconds": round(spent.wall, 1), "cpu_seconds": round(spent.cpu, 1)}
+    yield {"network": name, "unit": "all", "units": len(pairs), **compared(estimate, count), **took}
+
+
+def compared(estimate: Resources, count: Resources) -> Row:
+    """Estimated and counted resources as columns."""
+    columns = {"estimated": estimate, "counted": count}
+    return {f"{what}_{kind}": n for what, found in columns.items() for kind, n in zip(KINDS, found, strict=True)}
+
+
+def _tell(done: int, of: int) -> None:
+    print(f"{done}/{of}", flush=True)
 
 
 if __name__ == "__main__":

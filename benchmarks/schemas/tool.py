@@ -416,12 +416,9 @@ class RtlNetworkRow(Measured):
     cycles_a_second: int
 
 
-class RtlUnitRow(Measured):
-    """A unit with the streams that it writes: what the cost model estimates and what yosys counts."""
+class Compared(Measured):
+    """What the cost model estimates and what yosys counts."""
 
-    network: str
-    unit: str
-    op: str
     estimated_lut: int
     estimated_ff: int
     estimated_dsp: int
@@ -430,6 +427,31 @@ class RtlUnitRow(Measured):
     counted_ff: int
     counted_dsp: int
     counted_bram18: int
+
+
+class RtlUnitRow(Compared):
+    """A unit with the streams that it writes."""
+
+    network: str
+    unit: str
+    op: str
+
+
+class RtlCountedRow(Compared):
+    """The ``units`` of a network: ``designs`` unlike ones, of which so many were ``cached``, and what counting took.
+
+    ``peak_mb`` is the largest process's.
+    """
+
+    network: str
+    unit: Literal["all"]
+    units: int
+    designs: int
+    cached: int
+    threads: int
+    seconds: float
+    cpu_seconds: float
+    peak_mb: int
 
 
 CASES = Results("cases", (CaseRow,), ("case", "file"))
@@ -452,4 +474,4 @@ RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_f
 SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), ("network", "format", "types"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
-RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow), ("network", "unit"))
+RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))

@@ -20,7 +20,7 @@ from typing import Any
 from toolchain.errors import FlowError
 from toolchain.files import write_text
 from toolchain.hls_templates.generate import place_units
-from toolchain.hls_templates.streams import Stream, streams
+from toolchain.hls_templates.streams import Stream
 from toolchain.ir.graph import Graph
 from toolchain.resources import Resources, multiplier_slices, total
 from toolchain.rtl.generate import Module, alone, unit_files, unit_module, used_modules
@@ -42,9 +42,6 @@ TOGETHER = 32
 MEMORY = 2_000_000_000
 """Bytes that a run may take unless one says otherwise."""
 
-INPUT = "input"
-"""What stands for the FIFO behind the reader among the units."""
-
 
 @dataclass(frozen=True)
 class Design:
@@ -62,11 +59,8 @@ class Design:
 
 
 def designs(graph: Graph) -> dict[str, list[Design]]:
-    """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes.
-
-    The FIFO behind the reader stands under ``INPUT``.
-    """
-    found = {INPUT: [_fifo(streams(graph)[graph.input.name])]}
+    """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes."""
+    found = {}
     for placed in place_units(graph):
         unit = unit_module(placed)
         carried = [stream.bits for stream in placed.inputs], [stream.bits for stream in placed.outputs]
@@ -138,7 +132,7 @@ def count_units(
 ) -> dict[str, Resources | str]:
     """What every unit takes with the FIFOs that it writes, by its node's name; of one that failed, why.
 
-    The FIFO behind the reader stands under ``INPUT``. Each of ``jobs`` runs of yosys may take its part of ``memory``.
+    Each of ``jobs`` runs of yosys may take its part of ``memory``.
 
     Raises:
         UserError: no yosys.
