@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from toolchain import __version__
-from toolchain.cli.build import explore, export, generate, lower, report, rtl, simulate
+from toolchain.cli.build import count, explore, export, generate, lower, report, rtl, simulate
 from toolchain.cli.deploying import deploy, measure
 from toolchain.cli.inspect import boards, cache, check, doctor, lint
 from toolchain.cli.searching import search
@@ -44,7 +44,23 @@ def root(
 
 
 COMMANDS = (
-    *(train, quantize, export, lower, check, explore, generate, simulate, rtl, report, lint, deploy, measure, boards),
+    *(
+        train,
+        quantize,
+        export,
+        lower,
+        check,
+        explore,
+        generate,
+        simulate,
+        rtl,
+        count,
+        report,
+        lint,
+        deploy,
+        measure,
+        boards,
+    ),
     search,
     cache,
     doctor,

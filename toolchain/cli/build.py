@@ -252,6 +252,22 @@ def rtl(
     console().print(summary(found), markup=False, soft_wrap=True)
 
 
+def count(folder: Folder, threads: ThreadsOption = 2, memory: MemoryOption = "2G") -> None:
+    """Count LUT, FF, DSP and BRAM of every unit in SystemVerilog: counts.json, report.json. Needs fpgaflow[rtl]."""
+    from toolchain.flow.counts import count_build, demand_all, summary
+    from toolchain.flow.stages import report as run
+    from toolchain.memory import parse_size
+    from toolchain.report.terminal import count_table
+
+    with _opened(folder, "count") as build, progress() as bars:
+        found = count_build(build, jobs=threads, memory=parse_size(memory, "--memory"), progress=bars)
+        told = run(build) if (folder / "report.json").is_file() else None
+    if told is not None and told.counted is not None:
+        console().print(count_table(told, told.counted))
+    demand_all(found)
+    console().print(summary(build, found), markup=False, soft_wrap=True)
+
+
 def report(folder: Folder) -> None:
     """Write report.json and report.html again and print them; exit code 3 where the simulation was not exact."""
     from toolchain.flow.simulate import demand_exact

@@ -29,14 +29,14 @@ ENCODING_BYTES = 32
 """Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
 HLS, HLS4ML, RTL = "hls", "hls4ml", "rtl"
-RTL_RECORD = "rtl.json"
+RTL_RECORD, COUNT_RECORD = "rtl.json", "counts.json"
 VITIS = "vitis"
 """Where the scripts of hls/ let Vitis work: no stage writes there."""
 
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
     "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",
-    "hls4ml.json", RTL_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
+    "hls4ml.json", RTL_RECORD, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
 )  # fmt: skip
 """What the stages write into a build folder, beside the projects, which have a manifest each."""
 

@@ -101,6 +101,19 @@ class RtlRecord(Record):
     fpgaflow: str = __version__
 
 
+class CountRecord(Record):
+    """counts.json: LUT, FF, DSP and BRAM18 of the SystemVerilog of accelerator ``design``, counted by ``tool`` by unit.
+
+    ``failed`` maps units that could not be counted to the reason.
+    """
+
+    design: str
+    tool: str
+    counts: dict[str, list[int]]
+    failed: dict[str, str]
+    fpgaflow: str = __version__
+
+
 class Hls4mlRecord(Record):
     """hls4ml.json: what hls4ml's project beside the accelerator of digest ``design`` computes."""
 

@@ -15,6 +15,7 @@ from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_text
 from toolchain.flow.build import HLS, Build, build_name, demand_build, outputs_of, staged
 from toolchain.flow.choice import choose
+from toolchain.flow.counts import with_counts
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
@@ -194,6 +195,7 @@ def report(build: Build) -> Report:
     """
     simulation, record = build.simulation, build.record
     model = build.model.model_copy(update={"notes": [*build.model.notes, *record.notes]})
-    summary = with_measured(build, beside(build, build.design.report(model, simulation)))
+    summary = with_counts(build, beside(build, build.design.report(model, simulation)))
+    summary = with_measured(build, summary)
     write_report(summary, build.folder)
     return summary

@@ -184,9 +184,34 @@ class Fifos(Facts):
     deepest: Count
 
 
+class Counts(Facts):
+    """LUTs, flip-flops, DSP48E2 slices and 18 kbit block RAMs."""
+
+    lut: Count
+    ff: Count
+    dsp: Count
+    bram18: Count
+
+
+class Counted(Facts):
+    """Resources as ``tool`` counts them in the SystemVerilog of ``units`` units, with the streams that they write.
+
+    ``estimated`` and ``counted`` are the sums over these units, ``used`` is that of the whole design with the counts in
+    place of their estimates. ``failed`` maps the units that could not be counted to the reason.
+    """
+
+    tool: str
+    units: Count
+    estimated: Counts
+    counted: Counts
+    used: Counts
+    failed: dict[str, str] = Field(default_factory=dict)
+
+
 class NodeFacts(Facts):
     """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
 
+    ``counted`` are the resources of its SystemVerilog beside the estimates ``lut`` to ``bram18``; None: not counted.
     ``parallelism`` maps a name (PE, SIMD, lanes_in, ...) to a number. ``bits`` is a text such as "s4 x u4 -> s14".
     ``vectors`` drove the unit by itself, None: it was not. ``zero_weight_luts`` are the LUTs that zero weights save a
     unit whose weights are constants; None: not such a unit.
@@ -200,6 +225,7 @@ class NodeFacts(Facts):
     ff: Count
     dsp: Count
     bram18: Count
+    counted: Counts | None = None
     parallelism: dict[str, int]
     bits: str = ""
     vectors: Count | None = None
@@ -264,6 +290,7 @@ class Report(Facts):
     training: Training | None = None
     fifo: Fifos | None = None
     hls4ml: Hls4ml | None = None
+    counted: Counted | None = None
     measured: Measured | None = None
     notes: Several[str] = ()
     next_steps: Several[Step] = ()

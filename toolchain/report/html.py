@@ -86,6 +86,7 @@ def to_html(report: Report) -> str:
         report=report,
         conclusion=view.conclude(report),
         counted=view.counted(report),
+        counting=view.counting(report),
         driven=view.driven(report),
         limited_by=view.limited_by(report),
         bound_share=view.bound_share(report),

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.report.data import NodeFacts, Report, Usage
+from toolchain.report.data import Counted, Counts, NodeFacts, Report, Usage
 from toolchain.report.fitting import FittingTable
 from toolchain.report.view import (
     RESOURCES,
@@ -17,6 +17,7 @@ from toolchain.report.view import (
     compared,
     conclude,
     counted,
+    counting,
     counts_differ,
     driven,
     float_accuracy,
@@ -27,6 +28,7 @@ from toolchain.report.view import (
     over_budget,
     percent,
     plural,
+    recounted,
     slowest,
     used_share,
 )
@@ -43,6 +45,8 @@ def render(report: Report) -> Group:
     if len(report.nodes) > NODE_LIMIT:
         line = f"The {NODE_LIMIT} slowest of {len(report.nodes)} nodes; all are in report.json."
         parts.append(Text(line, style="dim"))
+    if report.counted is not None:
+        parts += [count_table(report, report.counted), Text(f"{_plain(counting(report))}.", style="dim")]
     if report.measured is not None:
         parts.append(measured_table(report))
     parts += [Text(f"Note: {_plain(note)}") for note in report.notes]
@@ -169,15 +173,39 @@ def node_table(report: Report, limit: int = NODE_LIMIT) -> FittingTable:
     return table
 
 
+def count_table(report: Report, found: Counted) -> FittingTable:
+    """Estimates and counts of the ``NODE_LIMIT`` units of most LUTs in network order, and of all of them."""
+    table = FittingTable(("Node", "Operation", *RESOURCES.values()), 2, ("Operation",), "Estimated → counted")
+    nodes = [(node, node.counted) for node in report.nodes if node.counted is not None]
+    largest = sorted(nodes, key=lambda pair: -pair[1].lut)[:NODE_LIMIT]
+    for node, counts in nodes:
+        if (node, counts) in largest:
+            table.add_row(_name(node), Text(_plain(node.op)), *_recounted(node, counts))
+    table.add_section()
+    table.add_row(Text(f"All {found.units} units"), Text(""), *_recounted(found.estimated, found.counted))
+    table.add_row(Text("With what is not counted"), Text(""), *_recounted(_used(report), found.used))
+    return table
+
+
+def _recounted(estimated: NodeFacts | Counts, counts: Counts) -> list[Text]:
+    return [Text(recounted(getattr(estimated, kind), getattr(counts, kind))) for kind in RESOURCES]
+
+
+def _used(report: Report) -> Counts:
+    return Counts(**{kind: usage.used for kind, usage in report.resources.items()})
+
+
 def _node_row(report: Report, node: NodeFacts, *, deviating: bool) -> list[Text]:
-    name = _plain(node.name)
-    if len(name) > NAME_WIDTH:
-        name = "…" + name[1 - NAME_WIDTH :]  # an ONNX name says most at its end
     cells = [node.op, lanes(node), f"{node.cycles:,}"]
     if deviating:
         cells.append("" if node.counted_cycles is None else f"{node.counted_cycles:,}")
     cells += [percent(interval_share(report, node)), *(f"{getattr(node, kind):,}" for kind in RESOURCES)]
-    return [Text(name), *(Text(_plain(cell)) for cell in cells)]
+    return [_name(node), *(Text(_plain(cell)) for cell in cells)]
+
+
+def _name(node: NodeFacts) -> Text:
+    name = _plain(node.name)
+    return Text(name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :])  # an ONNX name says most at its end
 
 
 def _plain(text: str) -> str:

@@ -122,6 +122,23 @@ def counted(report: Report) -> str:
     return f"C simulation counts the same cycles as the model for {which} nodes"
 
 
+def recounted(estimated: int, found: int) -> str:
+    """An estimate and a count of the same: "1,504 → 1,684", one number where they are equal."""
+    return f"{found:,}" if estimated == found else f"{estimated:,} → {found:,}"
+
+
+def counting(report: Report) -> str:
+    """How many units were counted, how far the estimates of their LUTs were off, and which ones failed; or empty."""
+    found = report.counted
+    if found is None:
+        return ""
+    text = f"{plural(found.units, 'unit')} in SystemVerilog with their streams, counted by {found.tool}"
+    if found.units and found.estimated.lut:
+        text += f": {found.counted.lut / found.estimated.lut - 1:+.1%} LUT beside the estimates".replace("%", " %")
+    failed = "".join(f"; {name} is not counted: {why}" for name, why in found.failed.items())
+    return text + failed
+
+
 @dataclass(frozen=True)
 class Compared:
     """One quantity as text: estimated, measured, and how far the measured one is from the estimate."""

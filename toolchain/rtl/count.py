@@ -60,7 +60,7 @@ class Design:
 
 def designs(graph: Graph) -> dict[str, list[Design]]:
     """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes."""
-    found = {}
+    found: dict[str, list[Design]] = {}
     for placed in place_units(graph):
         unit = unit_module(placed)
         carried = [stream.bits for stream in placed.inputs], [stream.bits for stream in placed.outputs]
@@ -104,7 +104,7 @@ def count(design: Design, memory: int = MEMORY) -> Resources:
 
 def known(design: Design) -> Resources | None:
     """What ``design`` takes, where the cache holds its count."""
-    path = _cached(design)
+    path = cached(design)
     try:
         found = Resources(*json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -113,7 +113,8 @@ def known(design: Design) -> Resources | None:
     return found
 
 
-def _cached(design: Design) -> Path:
+def cached(design: Design) -> Path:
+    """Where its count lies once it is known."""
     return cache_folder() / "lib" / f"{design.digest}.json"
 
 
@@ -123,7 +124,7 @@ def _counted_together(together: Sequence[Design], memory: int) -> list[Resources
     modules = netlists([design.top for design in together], sources, memory)
     found = [_resources(modules[design.top], modules) for design in together]
     for design, counts in zip(together, found, strict=True):
-        write_text(_cached(design), json.dumps(list(counts)))
+        write_text(cached(design), json.dumps(list(counts)))
     return found
 
 

@@ -50,6 +50,11 @@ def demand_yosys() -> None:
         raise UserError("SystemVerilog is counted by yosys", hint="install it: pip install 'fpgaflow[rtl]'")
 
 
+def tool() -> str:
+    """Name and version."""
+    return f"yosys {version('pyosys')}"
+
+
 def identity() -> list[str]:
     """What a netlist depends on beside its sources."""
     return [version("pyosys"), *SCRIPT, _carry_chains()]
