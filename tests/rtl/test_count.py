@@ -15,7 +15,7 @@ from toolchain.errors import FlowError
 from toolchain.resources import Resources
 from toolchain.rtl import count as counting
 from toolchain.rtl.count import Design, count, counted, fifo, known
-from toolchain.rtl.generate import PACKAGE
+from toolchain.rtl.generate import PACKAGE, used_modules
 from toolchain.rtl.yosys import netlists
 
 CASES = [
@@ -75,6 +75,21 @@ def test_counts_are_those_of_the_device() -> None:
 def test_a_unit_that_yosys_does_not_read_is_named() -> None:
     with pytest.raises(FlowError, match="^yosys failed on broken: .*syntax error"):
         count(design("broken", "module alone (input clock;\n"))
+
+
+def test_products_in_slices_are_counted_by_the_slices_that_hold_them() -> None:
+    """27 x 18 bits fit one, 28 x 18 take two; a module of a packed product is one whatever its width."""
+    text = (
+        "module alone (input clk, input [27:0] a, input [17:0] b, output [45:0] x, output [45:0] y, output [44:0] z);"
+    )
+    for name, module, bits in (("x", "product", 28), ("y", "product", 27), ("z", "difference", 28)):
+        other = ", .d(a)" if module == "difference" else ""
+        numbers = f".A_BITS({bits}), .B_BITS(18), .OUT_BITS(45)"
+        text += (
+            f"fpgaflow_dsp_{module} #({numbers}) {name}_of (.clk(clk), .step(1'b1), .a(a), .b(b){other}, .y({name}));"
+        )
+    found = count(Design("products", "alone", {"alone.sv": f"{text} endmodule", **used_modules([text])}))
+    assert found.dsp == 2 + 1 + 1
 
 
 @pytest.mark.usefixtures("empty_cache")

@@ -122,7 +122,7 @@ def _counted_together(together: Sequence[Design], memory: int) -> list[Resources
     """Counts of designs with unlike tops, in one run."""
     sources = {path: text for design in together for path, text in design.files.items()}
     modules = netlists([design.top for design in together], sources, memory)
-    found = [_resources(modules[design.top], modules) for design in together]
+    found = [_resources(modules[design.top]) for design in together]
     for design, counts in zip(together, found, strict=True):
         write_text(cached(design), json.dumps(list(counts)))
     return found
@@ -200,12 +200,12 @@ def _sum(parts: Sequence[Resources | str]) -> Resources | str:
     return failed[0] if failed else total(part for part in parts if isinstance(part, Resources))
 
 
-def _resources(module: Mapping[str, Any], modules: Mapping[str, Any]) -> Resources:
+def _resources(module: Mapping[str, Any]) -> Resources:
     cells = Counter(cell["type"] for cell in module["cells"].values())
     return Resources(
         lut=packed_luts(module) + _shift_luts(module) + sum(MEMORY_LUTS.get(kind, 0) * n for kind, n in cells.items()),
         ff=sum(n for kind, n in cells.items() if _FLIP_FLOP.fullmatch(kind)),
-        dsp=sum(_slices(kind, modules) * n for kind, n in cells.items()),
+        dsp=sum(map(_slices, module["cells"].values())),
         bram18=cells["RAMB18E2"] + 2 * cells["RAMB36E2"],
     )
 
@@ -220,13 +220,13 @@ def _shift_luts(module: Mapping[str, Any]) -> int:
 _FLIP_FLOP = re.compile(r"FD[CPRS]E(_1)?")
 
 
-def _slices(kind: str, modules: Mapping[str, Any]) -> int:
+def _slices(cell: Mapping[str, Any]) -> int:
     """DSP slices of a cell."""
+    kind: str = cell["type"]
     if kind == "DSP48E2":
         return 1
     if "fpgaflow_dsp_" not in kind:
         return 0
     if "fpgaflow_dsp_product" not in kind:
         return 1  # what a plan packs or chains fits a slice
-    ports = modules[kind]["ports"]
-    return multiplier_slices(len(ports["a"]["bits"]), len(ports["b"]["bits"]))
+    return multiplier_slices(len(cell["connections"]["a"]), len(cell["connections"]["b"]))

@@ -28,7 +28,7 @@ SCRIPT = (
     f"{SYNTHESIS} -run begin:coarse",
     "techmap -map carry_chains.v",
     f"{SYNTHESIS} -run coarse:",
-    "select {tops} =*fpgaflow_dsp*",
+    "select {tops}",
     "write_json -selected netlist.json",
 )
 """As for a Xilinx device, but every addition one carry chain and every product of LUTs a tree of them."""
@@ -61,7 +61,7 @@ def identity() -> list[str]:
 
 
 def netlists(tops: Sequence[str], sources: Mapping[str, str], memory: int) -> dict[str, Any]:
-    """The modules ``tops`` as ``write_json`` of yosys tells them, by name, with the modules of DSP slices.
+    """The modules ``tops`` as ``write_json`` of yosys tells them, by name; those of DSP slices stay cells.
 
     Nothing is optimized from one of them to another. ``sources`` are SystemVerilog and the memories that it reads;
     yosys may take ``memory`` bytes.
