@@ -78,7 +78,7 @@ def test_a_unit_that_yosys_does_not_read_is_named() -> None:
 
 
 def test_products_in_slices_are_counted_by_the_slices_that_hold_them() -> None:
-    """27 x 18 bits fit one, 28 x 18 take two; a module of a packed product is one whatever its width."""
+    """27 x 18 bits fit one, 28 x 18 take four; a module of a packed product is one whatever its width."""
     text = (
         "module alone (input clk, input [27:0] a, input [17:0] b, output [45:0] x, output [45:0] y, output [44:0] z);"
     )
@@ -89,7 +89,7 @@ def test_products_in_slices_are_counted_by_the_slices_that_hold_them() -> None:
             f"fpgaflow_dsp_{module} #({numbers}) {name}_of (.clk(clk), .step(1'b1), .a(a), .b(b){other}, .y({name}));"
         )
     found = count(Design("products", "alone", {"alone.sv": f"{text} endmodule", **used_modules([text])}))
-    assert found.dsp == 2 + 1 + 1
+    assert found.dsp == 4 + 1 + 1
 
 
 @pytest.mark.usefixtures("empty_cache")
