@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test check golden floats clean
+.PHONY: quickstart test check docs golden floats clean
 .DEFAULT_GOAL := quickstart
 
 $(STAMP): pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ check: $(STAMP) ## what must hold before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy toolchain fpgaflow
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+docs: $(STAMP) ## the documentation in build/docs; warnings and links that lead nowhere are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Documentation: build/docs/index.html"
 
 golden: $(STAMP) ## write the golden files anew; read the diff before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden

@@ -1,1 +1,1 @@
-"""Measurements behind the figures that the README quotes; ``python -m benchmarks NAME``."""
+"""Measurements behind the figures that the README and the docs quote; ``python -m benchmarks NAME``."""

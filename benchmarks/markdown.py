@@ -1,4 +1,4 @@
-"""Tables of Markdown, and texts that hold generated ones between two comments."""
+"""Tables of Markdown, and texts that hold generated tables and figures between two comments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from toolchain.files import write_text
 
 Cells = Sequence[object]
 
-BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
+FIGURES = "table|value"
+"""Kinds of parts that are figures: a table stands on lines of its own, a value within one."""
+
+
+def _block(kinds: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- (?:{kinds}) (\w+) -->\n?)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def table(head: Cells, rows: Iterable[Cells]) -> str:
@@ -20,30 +25,35 @@ def table(head: Cells, rows: Iterable[Cells]) -> str:
     return text.replace("| --- ", "|---").replace("--- |", "---|") + "\n"
 
 
-def filled(text: str, tables: Mapping[str, str]) -> str:
-    """``text`` with the table NAME between every ``<!-- table NAME -->`` and the ``<!-- end -->`` behind it.
+def filled(text: str, parts: Mapping[str, str], kinds: str = FIGURES) -> str:
+    """``text`` with the part NAME between every ``<!-- KIND NAME -->`` and the ``<!-- end -->`` behind it.
 
     Raises:
-        ValueError: there is no such table.
+        ValueError: there is no such part.
     """
 
     def block(found: re.Match[str]) -> str:
-        if found[2] not in tables:
-            raise ValueError(f"no table '{found[2]}'; known: {', '.join(sorted(tables))}")
-        return f"{found[1]}{tables[found[2]]}{found[3]}"
+        if found[2] not in parts:
+            raise ValueError(f"nothing is called '{found[2]}'; known: {', '.join(sorted(parts))}")
+        return f"{found[1]}{parts[found[2]]}{found[4]}"
 
-    return BLOCK.sub(block, text)
-
-
-def named(text: str) -> list[str]:
-    """The names of the tables in ``text``."""
-    return [name for _, name, _ in BLOCK.findall(text)]
+    return _block(kinds).sub(block, text)
 
 
-def fill(path: Path, tables: Mapping[str, str]) -> bool:
-    """Write the tables of the file ``path`` anew; whether it changed."""
+def named(text: str, kinds: str = FIGURES) -> list[str]:
+    """The names of the parts in ``text``."""
+    return [found[2] for found in _block(kinds).finditer(text)]
+
+
+def without(text: str) -> str:
+    """``text`` without its tables and values."""
+    return _block(FIGURES).sub("", text)
+
+
+def fill(path: Path, parts: Mapping[str, str]) -> bool:
+    """Write the tables and values of the file ``path`` anew; whether it changed."""
     text = path.read_text(encoding="utf-8")
-    new = filled(text, tables)
+    new = filled(text, parts)
     if new != text:
         write_text(path, new)
     return new != text

@@ -12,9 +12,11 @@ from benchmarks.schemas import (
     ENGINE,
     EXPLORER,
     EXPORT_TIME,
+    MAIN_FLOW,
     MEMORY,
     MODELS,
 )
+from benchmarks.shell import LUT, with_shell
 
 MODEL_NAMES = {
     "TFC_2W2A": "`TFC_2W2A` (Brevitas, published 96.60 %)",
@@ -190,6 +192,7 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value < SHORT else f"{value:.0f}"
 
 
+COSTS = ("lut", "dsp", "bram18")
 PUBLISHED_RATES = {
     ("MobileNetV2", 6): "HAO 50, MSD 135, DPU 136",
     ("ResNet-18", 8): "MSD 130 (restricted digits), DPU 74 to 78",
@@ -203,11 +206,66 @@ def engine() -> str:
     def line(row: Row) -> tuple[object, ...]:
         published = PUBLISHED_RATES.get((row["network"], row["weight_bits"]))
         units = ", ".join(row["limited_by"].split(", ")[:2]).replace("convolve", "convolution")
-        costs = (f"{row[key]:,}" for key in ("lut", "dsp", "bram18"))
+        costs = (f"{with_shell(row)[key]:,}" for key in COSTS)
         return row["network"], f"W{row['weight_bits']}A{row['act_bits']}", f"{row['fps']:.0f}", published, *costs, units
 
-    head = ("network", "bits", "fps", "published on this chip", "LUT", "DSP", "BRAM18", "most cycles in")
+    head = ("network", "bits", "fps", "published on this chip", LUT, "DSP", "BRAM18", "most cycles in")
     return table(head, (line(row) for row in ENGINE.rows() if row["variant"] == "engine"))
+
+
+VARIANTS = {
+    "256:144 fixed": "free shares of the units' products, instead of 256:144",
+    "no fusion": "fusion: chains of units in one pass",
+    "DSP only": "products in LUTs beside those in DSP slices",
+    "no double buffering": "double buffering of weights",
+    "no maps on chip": "maps kept on the chip",
+    "free factors": "requantizers' factors kept to 16 bits",
+}
+
+
+def engine_decisions() -> str:
+    """What each decision of the engine is worth: the rate without it."""
+    rows = ENGINE.rows()
+    with_all = {(row["network"], row["weight_bits"]): row["fps"] for row in rows if row["variant"] == "engine"}
+    lines = []
+    for row in rows:
+        if row["variant"] in VARIANTS:
+            fps = with_all[row["network"], row["weight_bits"]]
+            network = f"{row['network']} W{row['weight_bits']}A{row['act_bits']}"
+            lines.append(
+                (VARIANTS[row["variant"]], network, f"{fps:.0f}", f"{row['fps']:.0f}", f"{fps / row['fps']:.1f}x")
+            )
+    return table(("decision", "network", "fps", "fps without it", "worth"), lines)
+
+
+SUMMARY = {
+    "tfc-mnist-w2a2": "TFC, MNIST",
+    "lenet5-fashion-w2a2": "LeNet-5, Fashion-MNIST",
+    "lenet5-fashion-w4a4": "LeNet-5, Fashion-MNIST",
+    "resnet8-cifar10-w4a4": "ResNet-8, CIFAR-10, 5 epochs",
+    "resnet8-cifar10-w8a8": "ResNet-8, CIFAR-10, 5 epochs",
+}
+
+
+def summary() -> str:
+    """A few networks on either architecture: accuracy, mismatches, rate and resources."""
+    rows = {row["name"]: row for row in MAIN_FLOW.rows()}
+    lines = []
+    for name, label in SUMMARY.items():
+        row = rows[name]
+        lines.append((
+            label, f"W{row['weight_bits']}A{row['act_bits']}", percent(row["float_top1"]), percent(row["csim_top1"]),
+            f"{row['csim_mismatches']} in {row['csim_images']:,}", *(f"{row[key]:,}" for key in ("fps", *COSTS)),
+        ))  # fmt: skip
+    for row in ENGINE.rows():
+        if row["variant"] == "engine" and "simulated_images" in row:
+            lines.append((
+                f"{row['network']}, ImageNet, engine", f"W{row['weight_bits']}A{row['act_bits']}", None, None,
+                f"{row['simulation_mismatches']} in {row['simulated_images']}", f"{row['fps']:.0f}",
+                *(f"{with_shell(row)[key]:,}" for key in COSTS),
+            ))  # fmt: skip
+    head = ("network", "bits", "float", "C-sim top-1", "C-sim mismatches", "fps", LUT, "DSP", "BRAM18")
+    return table(head, lines)
 
 
 COST_ROWS = {

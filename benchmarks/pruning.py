@@ -20,6 +20,7 @@ from benchmarks import channel_selection, pruned_networks, sparse_training
 from benchmarks.common import Row, print_rows
 from benchmarks.figures import bars_svg
 from benchmarks.schemas import PRUNING
+from benchmarks.shell import LUT, with_shell
 from toolchain.errors import UserError
 from toolchain.files import write_text
 
@@ -80,9 +81,9 @@ def combined(options: argparse.Namespace) -> None:
 
 def _bars(pair: Sequence[Row]) -> dict[str, list[tuple[float, str]]]:
     """Metric by metric, the value of each row and its text."""
-    kinds = {"LUT": "lut", "DSP slices": "dsp", "BRAM18": "bram18", "frames a second": "fps"}
+    kinds = {LUT: "lut", "DSP slices": "dsp", "BRAM18": "bram18", "frames a second": "fps"}
     metrics = {
-        heading: [(value, f"{value:,.0f}") for row in pair for value in [float(row[key] or 0)]]
+        heading: [(value, f"{value:,.0f}") for row in map(with_shell, pair) for value in [float(row[key] or 0)]]
         for heading, key in kinds.items()
     }
     top1 = [100 * float(row["top1"] or 0) for row in pair]

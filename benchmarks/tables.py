@@ -1,6 +1,6 @@
-"""The tables of the README and of the docs, from the results files.
+"""The tables and figures of the README and of the docs, from the results files.
 
-python -m benchmarks tables            # write them between their comments, <!-- table NAME --> and <!-- end -->
+python -m benchmarks tables            # write them between <!-- table NAME --> or <!-- value NAME --> and <!-- end -->
 python -m benchmarks tables --print    # print all of them
 """
 
@@ -10,17 +10,21 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import network_tables, training_tables
+from benchmarks import network_tables, tool_tables, training_tables
 from benchmarks.markdown import fill
+from benchmarks.values import VALUES
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES: dict[str, Callable[[], str]] = {
+    "summary": network_tables.summary,
     "main_flow": training_tables.main_flow,
     "others": network_tables.others,
     "niti": training_tables.niti,
+    "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,
     "soft_quantization": training_tables.soft_quantization,
     "fqconv": training_tables.fqconv,
+    "noise": training_tables.noise,
     "pruning_resnet8": training_tables.pruning_resnet8,
     "pruning_lenet5": training_tables.pruning_lenet5,
     "dst": training_tables.dst,
@@ -28,23 +32,28 @@ TABLES: dict[str, Callable[[], str]] = {
     "explorer": network_tables.explorer,
     "speed": network_tables.speed,
     "engine": network_tables.engine,
+    "engine_decisions": network_tables.engine_decisions,
     "cost_model": network_tables.cost_model,
     "cost_model_stages": network_tables.cost_model_stages,
+    "fuzz": tool_tables.fuzz,
+    "kills": tool_tables.kills,
+    "rtl": tool_tables.rtl,
+    "deploy": tool_tables.deploy,
 }
 
 
 def generated() -> dict[str, str]:
-    """Every table by its name."""
-    return {name: make() for name, make in TABLES.items()}
+    """Every table and value by its name."""
+    return {name: make() for name, make in (TABLES | VALUES).items()}
 
 
 def texts() -> list[Path]:
-    """The files that may hold tables."""
+    """The files that may hold tables and values."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def main() -> None:
-    """Write or print the tables."""
+    """Write or print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--print", action="store_true", help="print them and write nothing")
     tables = generated()

@@ -9,7 +9,8 @@ from statistics import mean, pstdev
 
 from benchmarks.markdown import marked, percent, table
 from benchmarks.recorder import Row
-from benchmarks.schemas import MAIN_FLOW, NITI, PRUNING, QUANTIZATION
+from benchmarks.schemas import MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION
+from benchmarks.shell import LUT, with_shell
 
 NETWORKS = {"lenet5": "LeNet-5", "resnet8": "ResNet-8", "resnet20": "ResNet-20"}
 DATA = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
@@ -21,7 +22,7 @@ COSTS = ("lut", "dsp", "bram18")
 def main_flow() -> str:
     """Reference networks, trained, exported and simulated."""
     head = (
-        "network", "data", "bits", "epochs", "float", "top-1", "C-sim top-1 (images)", "fps", "LUT", "DSP", "BRAM18",
+        "network", "data", "bits", "epochs", "float", "top-1", "C-sim top-1 (images)", "fps", LUT, "DSP", "BRAM18",
     )  # fmt: skip
     return table(head, (
         (
@@ -62,6 +63,28 @@ def niti() -> str:
     ))  # fmt: skip
 
 
+def niti_export() -> str:
+    """The same network for the board, trained in integers and by LSQ."""
+    rows = [row for row in NITI.rows() if row["name"].startswith("export-")]
+    head = (
+        "LeNet-5 (20-50-500), MNIST, 8 bits",
+        "epochs",
+        "C-sim top-1 (images)",
+        "C-sim mismatches",
+        "fps",
+        LUT,
+        "DSP",
+    )
+    return table(head, (
+        (
+            {"niti": "NITI, shifts only", "lsq": "LSQ"}[row["method"]], row["epochs"],
+            f"{percent(row['csim_top1'])} ({row['csim_images']:,})", row["csim_mismatches"],
+            *(f"{row[key]:,}" for key in ("fps", "lut", "dsp")),
+        )
+        for row in rows
+    ))  # fmt: skip
+
+
 class Trained:
     """The rows of one network and one schedule, over the seeds."""
 
@@ -94,8 +117,11 @@ def _usual() -> list[Trained]:
     return [Trained(*network) for network in chosen]
 
 
+BOARD = f"on zu3eg: fps, {LUT}, DSP, BRAM18"
+
+
 def _board(row: Row) -> str:
-    return ", ".join(f"{row[key]:,.0f}" for key in ("fps", *COSTS))
+    return ", ".join(f"{with_shell(row)[key]:,.0f}" for key in ("fps", *COSTS))
 
 
 def quantization() -> str:
@@ -109,7 +135,7 @@ def quantization() -> str:
             top1 = [network.top1(method, bits, bits) for method in methods]
             rows.append((about, f"W{bits}A{bits}", *top1, _board(network.of("lsq", bits, bits)[0])))
             about = ""
-    return table(("top-1 %, in float", "bits", *methods.values(), "on zu3eg: fps, LUT, DSP, BRAM18"), rows)
+    return table(("top-1 %, in float", "bits", *methods.values(), BOARD), rows)
 
 
 def soft_quantization() -> str:
@@ -138,7 +164,7 @@ def fqconv() -> str:
         label = f"the same, {variant}" if variant else f"{network.name}, {WORDS[network.epochs]}"
         below = [f"{100 * row['top1']:.2f} ({100 * (row['top1'] - real['top1']):+.2f})" for row in found]
         rows.append((label, f"{100 * real['top1']:.2f}", *below, _board(found[-1])))
-    head = ("FQ-Conv, CIFAR-10, 1 seed", "float", "W4A4", "W3A3", "W2A2", "W2A2 on zu3eg: fps, LUT, DSP, BRAM18")
+    head = ("FQ-Conv, CIFAR-10, 1 seed", "float", "W4A4", "W3A3", "W2A2", f"W2A2 {BOARD}")
     return table(head, rows)
 
 
@@ -156,7 +182,7 @@ METHODS = {
 SHARES = (0.5, 0.3, 0.1)
 
 
-def _pruned(data: str, model: str, left_out: Sequence[str], costs: str) -> str:
+def _pruned(data: str, model: str, left_out: Sequence[str], costs: Sequence[str]) -> str:
     """Methods by their accuracy at 30 % of the MACs, best ones in bold; what their accelerators take there.
 
     The rate stands in the head of a column in which it is the same for all, or below the table where it always is.
@@ -185,24 +211,27 @@ def _pruned(data: str, model: str, left_out: Sequence[str], costs: str) -> str:
         fps = f", {row['fps']:,.0f}" if len(rates[share]) > 1 else ""
         return marked(f"{100 * row['top1']:.2f} %", bold=row["top1"] == best) + fps
 
-    def taken(method: str) -> str:
-        return ", ".join(f"{found[method, 0.3][key]:,}" for key in costs.lower().split(", "))
+    def taken(row: Row) -> str:
+        return ", ".join(f"{with_shell(row)[key]:,}" for key in costs)
 
-    real = percent(found["dense", 1.0]["float_top1"])
+    whole = found["dense", 1.0]
+    dense = f"{100 * whole['top1']:.2f} %, {whole['fps']:,.0f} fps"
+    names = ", ".join({"lut": LUT, "dsp": "DSP", "bram18": "BRAM18"}[key] for key in costs)
+    real = percent(whole["float_top1"])
     first = f"{NETWORKS[model]}, {DATA[data]} (float {real}), top-1{', fps' if paced else ''}"
-    return table((first, *map(head, SHARES), f"{costs} at 30 %"), (
-        (METHODS[m], *(text(m, share) for share in SHARES), taken(m)) for m in methods
-    ))  # fmt: skip
+    lines = [(METHODS[m], *(text(m, share) for share in SHARES), taken(found[m, 0.3])) for m in methods]
+    lines.append((f"whole, W4A4: {dense}", *(None for _ in SHARES), taken(whole)))
+    return table((first, *map(head, SHARES), f"{names} at 30 %"), lines)
 
 
 def pruning_resnet8() -> str:
     """ResNet-8."""
-    return _pruned("cifar10", "resnet8", (), "LUT, DSP, BRAM18")
+    return _pruned("cifar10", "resnet8", (), COSTS)
 
 
 def pruning_lenet5() -> str:
     """LeNet-5, whose first window sets the rate of all."""
-    return _pruned("fashion-mnist", "lenet5", ("hfp-penalty", "transport-4"), "LUT, DSP")
+    return _pruned("fashion-mnist", "lenet5", ("hfp-penalty", "transport-4"), ("lut", "dsp"))
 
 
 def dst() -> str:
@@ -254,3 +283,17 @@ def qcqp() -> str:
         lines.append((label, *numbers, f"{gap:g} %"))
     head = "channels of ResNet-20 as one program, 120 s (`python -m benchmarks pruning qcqp`, random weights)"
     return table((head, "objective", "greedy", "bound", "gap"), lines)
+
+
+def noise() -> str:
+    """FQ-Conv under noise, without and after training with it."""
+    rows = NOISE.rows()
+    levels = sorted({row["noise"] for row in rows})
+    names = {0.0: "trained without noise", 0.5: "trained with half a step"}
+
+    def cell(trained: float, level: float) -> str:
+        (row,) = [row for row in rows if (row["trained_noise"], row["noise"]) == (trained, level)]
+        return f"{100 * row['top1']:.2f} +- {100 * row['deviation']:.2f}"
+
+    head = ("FQ-Conv W4A4, LeNet-5, Fashion-MNIST: top-1 % at a noise of", *(f"{level:g} steps" for level in levels))
+    return table(head, ((names[t], *(cell(t, level) for level in levels)) for t in names))

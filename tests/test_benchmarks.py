@@ -12,11 +12,13 @@ import pytest
 
 from benchmarks.__main__ import HERE, names
 from benchmarks.claims import config_of, pruned, quantized
-from benchmarks.markdown import filled, named, table
+from benchmarks.markdown import filled, named, table, without
 from benchmarks.recorder import FOLDER, Results, Row, today
 from benchmarks.schemas import FILES
 from benchmarks.schemas.tool import DeployRow
+from benchmarks.shell import with_shell
 from benchmarks.tables import TABLES, generated, texts
+from benchmarks.values import VALUES
 from toolchain.config.run import find_config, load_config
 
 
@@ -84,24 +86,34 @@ def test_a_row_is_recorded_in_place_of_the_one_of_its_key(tmp_path: Path) -> Non
     assert [row["bits"] for row in results.rows()] == [4, 8]
 
 
-def test_the_tables_of_the_texts_are_those_of_the_results_files() -> None:
-    """``python -m benchmarks tables`` changes nothing, and makes no table that nobody shows."""
-    tables, shown = generated(), []
+def test_the_figures_of_the_texts_are_those_of_the_results_files() -> None:
+    """``python -m benchmarks tables`` changes nothing, makes each table for one place, and no value for none."""
+    parts, shown = generated(), []
     for path in texts():
         text = path.read_text(encoding="utf-8")
-        assert filled(text, tables) == text, f"run 'python -m benchmarks tables': {path.name} has other figures"
+        assert filled(text, parts) == text, f"run 'python -m benchmarks tables': {path.name} has other figures"
         shown += named(text)
-    assert sorted(shown) == sorted(TABLES)
+    assert sorted(name for name in shown if name in TABLES) == sorted(TABLES)
+    assert {name for name in shown if name not in TABLES} == set(VALUES)
+    assert not TABLES.keys() & VALUES.keys()
 
 
 def test_only_what_stands_between_the_comments_is_written() -> None:
-    text = "a\n<!-- table t -->\n| old |\n<!-- end -->\n| b |\n"
+    text = "a\n<!-- table t -->\n| old |\n<!-- end -->\n| b |, <!-- value v -->1<!-- end --> of 3\n"
     new = table(("x", "y"), [(1, None), ("2 %", 0.5)])
 
     assert new == "| x | y |\n|---|---|\n| 1 |  |\n| 2 % | 0.5 |\n"
-    assert filled(text, {"t": new}) == f"a\n<!-- table t -->\n{new}<!-- end -->\n| b |\n"
-    with pytest.raises(ValueError, match=r"^no table 't'; known: u$"):
-        filled(text, {"u": new})
+    written = f"a\n<!-- table t -->\n{new}<!-- end -->\n| b |, <!-- value v -->2<!-- end --> of 3\n"
+    assert filled(text, {"t": new, "v": "2"}) == written
+    assert named(text) == ["t", "v"] and without(text) == "a\n\n| b |,  of 3\n"
+    with pytest.raises(ValueError, match=r"^nothing is called 't'; known: v$"):
+        filled(text, {"v": new})
+
+
+def test_luts_are_told_with_the_shell_of_the_board() -> None:
+    assert with_shell({"lut": 7188, "ff": 1, "dsp": 40, "bram18": 22, "fps": 1.0}) == {
+        "lut": 17188, "ff": 15001, "dsp": 40, "bram18": 22, "fps": 1.0,
+    }  # fmt: skip
 
 
 def test_every_claim_is_a_run_file_of_its_own_from_the_same_parent(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Tables of what was done to the tool: random networks, kills, its own hardware simulated, its driver timed."""
+
+from __future__ import annotations
+
+from benchmarks.markdown import table
+from benchmarks.schemas import DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL
+
+RANDOM = {
+    FUZZ: "sums of unlike scales, groups, 9 to 16 bits, Q/DQ of all types, names that meet",
+    FUZZ_GEOMETRY: "maps that are moved: slices, joints, transposes, resizes, pads",
+    FUZZ_CURVES: "functions and products between the layers",
+}
+
+
+def fuzz() -> str:
+    """Random QONNX files: built and exact, or refused with a reason."""
+    lines = []
+    for results, what in RANDOM.items():
+        (row,) = results.rows()
+        ties = f"{row['ties']:,} of {row['codes']:,}"
+        counts = (f"{row[key]:,}" for key in ("graphs", "exact", "refusals", "failures", "verdicts_that_differ"))
+        lines.append((what, *counts, ties))
+    head = ("random files with", "files", "exact", "refused with a reason", "wrong", "judged otherwise by `check`",
+            "codes at a float32 tie")  # fmt: skip
+    return table(head, lines)
+
+
+def kills() -> str:
+    """Commands that were ended at random moments, and disks that filled."""
+    head = ("command", "ended by", "runs", "were done", "old build stands", "new build stands", "lost or torn")
+    return table(head, (
+        (f"`{row['stage']}`", {"signal": "SIGTERM or SIGKILL", "full disk": "a full disk"}[row["how"]],
+         *(row[key] for key in ("kills", "ended", "old", "new", "wrong")))
+        for row in sorted(KILLS.rows(), key=lambda row: row["how"], reverse=True)
+    ))  # fmt: skip
+
+
+SIMULATED = {
+    "quick": "the network of `make quickstart`", "lenet": "LeNet-5 W4A4", "tfc": "TFC W2A2", "kws": "KWS W3A3",
+    "resnet8": "ResNet-8 W8A8",
+}  # fmt: skip
+
+
+def rtl() -> str:
+    """Networks in SystemVerilog, simulated by Verilator."""
+    head = (
+        "network",
+        "wrong codes",
+        "cycles a frame",
+        "by the model",
+        "frame ends in the model's cycle",
+        "frames a second",
+    )
+    return table(head, (
+        (SIMULATED[row["network"]], row["wrong_codes"], f"{row['interval']:,}", f"{row['model_interval']:,}",
+         f"{row['equal_frame_ends']} of {row['images']}", f"{row['frames_a_second']:,.0f}")
+        for row in RTL.rows() if not row["unit"]
+    ))  # fmt: skip
+
+
+def deploy() -> str:
+    """Rates of the driver's packing, one core."""
+    head = ("bits", "codes a word", "10^9 codes a second", "numpy's packing", "FINN's packing")
+    return table(head, (
+        (row["bits"], row["lanes"], f"{row['gigacodes']:.1f}", f"{row['numpy_gigacodes']:.2f}",
+         f"{row['finn_gigacodes']:.2f}" if "finn_gigacodes" in row else None)
+        for row in DEPLOY.rows()
+    ))  # fmt: skip

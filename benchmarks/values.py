@@ -1,0 +1,87 @@
+"""Single figures that the texts quote within a line, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from benchmarks.schemas import EXPLORER, FUZZ, KILLS, RATES, RESIDUALS, STEP_TIMES
+
+NEAR = 0.9
+"""Of the rate of the next multiple of eight: a count of channels below it is slow for its own sake."""
+
+
+def _kills(how: str) -> Callable[[], str]:
+    return lambda: f"{sum(row['kills'] for row in KILLS.rows() if row['how'] == how):,}"
+
+
+def _lost() -> str:
+    return f"{sum(row['wrong'] for row in KILLS.rows())}"
+
+
+def _fuzz(key: str) -> Callable[[], str]:
+    return lambda: f"{FUZZ.rows()[0][key]:,}"
+
+
+def _oracle(key: str) -> Callable[[], str]:
+    return lambda: f"{next(row[key] for row in EXPLORER.rows() if row['kind'] == 'oracle'):,}"
+
+
+def _slower(kind: str) -> Callable[[], str]:
+    """How many times slower than the explorer's the designs of other tools' searches over its cost model are."""
+
+    def value() -> str:
+        ratios = [row["ratio"] for row in EXPLORER.rows() if row["kind"] == kind and row.get("ratio")]
+        mean = prod(ratios) ** (1 / len(ratios))
+        none = sum(row["kind"] == kind and row["fps"] is None for row in EXPLORER.rows())
+        return (
+            f"{min(ratios):.1f} to {max(ratios):.0f} times, {mean:.1f} on average (geometric), {none} times none at all"
+        )
+
+    return value
+
+
+def _solved() -> str:
+    seconds = [row["cpu_seconds"] for row in EXPLORER.rows() if row["kind"] == "network"]
+    return f"{min(seconds):.0f} to {max(seconds):.0f} CPU seconds"
+
+
+def _slow_counts(tree: str, network: str) -> Callable[[], str]:
+    def value() -> str:
+        rows = [row for row in RATES.rows() if (row["tree"], row["network"]) == (tree, network)]
+        return f"{sum(row['of_next_multiple'] < NEAR for row in rows)} of {len(rows)}"
+
+    return value
+
+
+def _residual(kind: str) -> Callable[[], str]:
+    def value() -> str:
+        ratios = [row[f"{kind}_ratio"] for row in RESIDUALS.rows() if row["operands"] == "sums"]
+        return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+    return value
+
+
+def _step_time() -> str:
+    ratios = [r["over_brevitas"] for r in STEP_TIMES.rows() if r["method"] != "brevitas"]
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+VALUES: dict[str, Callable[[], str]] = {
+    "killed": _kills("signal"),
+    "full_disks": _kills("full disk"),
+    "lost_builds": _lost,
+    "fuzz_graphs": _fuzz("graphs"),
+    "oracle_instances": _oracle("instances"),
+    "oracle_infeasible": _oracle("infeasible"),
+    "searches_networks": _slower("search"),
+    "searches_random": _slower("random"),
+    "solver_seconds": _solved,
+    "slow_features_before": _slow_counts("before", "features"),
+    "slow_features_after": _slow_counts("after", "features"),
+    "slow_channels_before": _slow_counts("before", "channels"),
+    "slow_channels_after": _slow_counts("after", "channels"),
+    "residual_luts": _residual("lut"),
+    "residual_dsps": _residual("dsp"),
+    "step_times": _step_time,
+}

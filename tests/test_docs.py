@@ -1,0 +1,88 @@
+"""The texts: they build into a site without a warning, quote no figure and no message that nobody checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.markdown import named, without
+from docgen.code import messages
+from docgen.flow import FIGURE, flow_svg
+from docgen.hooks import shown
+from docgen.pages import PARTS, ROOT, part
+
+DOCS = ROOT / "docs"
+README_BYTES = 8192
+FIGURES = re.compile(r"\d[\d,.]*\s?(?:%|x\b|fps\b|LUTs?\b|DSP\b|BRAM|ms\b|MB\b|MiB\b|points\b|GB/s of)|\d{1,3},\d{3}")
+"""Numbers that a benchmark gives."""
+STATED = {"docs/results.md": ["3.2 GB/s of"]}
+"""Figures that are conditions of a measurement."""
+
+
+def test_the_site_builds_without_a_warning_and_is_searched_without_a_server(tmp_path: Path) -> None:
+    """A link or an anchor that leads nowhere is a warning, and so is a page that the navigation lacks."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    index = json.loads((tmp_path / "search" / "search_index.json").read_text(encoding="utf-8"))
+    found = {doc["location"].partition("#")[0] for doc in index["docs"] if "--target-fps" in doc["text"]}
+    assert {"reference/commands.html", "start.html"} <= found
+    pages = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.html")}
+    assert [path for path, text in pages.items() if re.search(r'(?:src|<link[^>]*href)="(?:https?:)?//', text)] == []
+
+
+def test_every_generated_part_stands_on_one_page() -> None:
+    found = [name for path in DOCS.rglob("*.md") for name in named(path.read_text(encoding="utf-8"), "generated")]
+    assert sorted(found) == sorted(PARTS)
+
+
+def test_generated_parts_tell_what_the_code_has() -> None:
+    assert "## export\n" in part("commands") and "| `--target-fps` |" in part("commands")
+    assert re.search(r"\| `epochs` \| whole number, from 1 \| `10` \|", part("run_file"))
+    assert "### `[[stage]]`" in part("run_file") and "| `first_deviation` | text |  |" in part("report_file")
+    assert "| `device.lut` | 70,560 |" in part("boards") and "board: str = 'zu3eg'" in part("python")
+
+
+def test_a_link_out_of_the_docs_leads_to_the_page_of_that_text_or_is_left_out() -> None:
+    page = DOCS / "how" / "ir.md"
+    assert shown("[c](../../CONTRIBUTING.md#an-operation)", page) == "[c](../project/contributing.md#an-operation)"
+    assert shown("[e](../../examples/tone.toml), [i](index.md)", page) == "e, [i](index.md)"
+    with pytest.raises(ValueError, match=r"^docs/how/ir\.md: no file \.\./none\.md$"):
+        shown("[n](../none.md)", page)
+
+
+def test_links_of_the_texts_beside_the_docs_lead_to_files() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8"))
+        assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/index.md", "docs/start.md"])
+def test_every_figure_is_generated(name: str) -> None:
+    text = without((ROOT / name).read_text(encoding="utf-8"))
+    text = re.sub(r"`[^`]*`|```.*?```", "", text, flags=re.DOTALL)
+    assert FIGURES.findall(text) == STATED.get(name, [])
+
+
+def test_messages_are_quoted_as_the_code_words_them() -> None:
+    known = messages()
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").partition("## All messages")[0]
+    quoted = re.findall(r"^(?:\| |- )`((?!fpgaflow)[^`]+)`", page, flags=re.MULTILINE)
+    assert len(quoted) > 15
+    assert [text for text in quoted if text.rstrip("… :") not in known] == []
+
+
+def test_the_picture_of_the_flow_is_drawn_by_its_script() -> None:
+    assert FIGURE.read_text(encoding="utf-8") == flow_svg()
