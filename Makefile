@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test check docs golden floats clean
+.PHONY: quickstart test check format docs golden floats clean
 .DEFAULT_GOAL := quickstart
 
 $(STAMP): pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ check: $(STAMP) ## what must hold before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy toolchain fpgaflow
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+format: $(STAMP) ## format Python and C++
+	$(BIN)/ruff format .
+	$(BIN)/python -m tests.cpp_format
 
 docs: $(STAMP) ## the documentation in build/docs; warnings and links that lead nowhere are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -12,7 +12,8 @@ template <class Layout>
 Memory pack_frames(const std::int64_t* codes, int frames) {
     std::vector<std::uint64_t> halves(std::size_t(2) * frames * Layout::words);
     for (int frame = 0; frame < frames; frame++) {
-        pack_frame<Layout>(codes + std::size_t(frame) * Layout::size, halves.data() + std::size_t(2) * frame * Layout::words);
+        pack_frame<Layout>(codes + std::size_t(frame) * Layout::size,
+                           halves.data() + std::size_t(2) * frame * Layout::words);
     }
     return to_words(halves.data(), halves.size() / 2);
 }
@@ -22,7 +23,8 @@ void unpack_frames(const Memory& words, std::int64_t* codes, int frames) {
     std::vector<std::uint64_t> halves(2 * words.size());
     from_words(words, halves.data());
     for (int frame = 0; frame < frames; frame++) {
-        unpack_frame<Layout>(halves.data() + std::size_t(2) * frame * Layout::words, codes + std::size_t(frame) * Layout::size);
+        unpack_frame<Layout>(halves.data() + std::size_t(2) * frame * Layout::words,
+                             codes + std::size_t(frame) * Layout::size);
     }
 }
 

@@ -116,9 +116,7 @@ FPGAFLOW_API void fpgaflow_encode_integers(const std::int64_t* integers, std::in
     host::encode_integers(integers, codes);
 }
 
-FPGAFLOW_API void fpgaflow_encode_reals(const float* reals, std::int64_t* codes) {
-    host::encode_reals(reals, codes);
-}
+FPGAFLOW_API void fpgaflow_encode_reals(const float* reals, std::int64_t* codes) { host::encode_reals(reals, codes); }
 
 // The next runs of this thread record words `first` to `last` of the `streams`, and nothing of others.
 FPGAFLOW_API void fpgaflow_select(const std::int32_t* streams, const std::int64_t* first, const std::int64_t* last,

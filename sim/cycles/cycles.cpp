@@ -135,7 +135,9 @@ struct Run {
     }
 
     // The inputs that an iteration reads: all, or only the one that its flags name.
-    static Number first_read(const Unit& unit, Number flag) { return unit.first_in + (flag >> 2 ? (flag >> 2) - 1 : 0); }
+    static Number first_read(const Unit& unit, Number flag) {
+        return unit.first_in + (flag >> 2 ? (flag >> 2) - 1 : 0);
+    }
     static Number last_read(const Unit& unit, Number flag) {
         return flag >> 2 ? first_read(unit, flag) + 1 : unit.last_in;
     }

@@ -14,6 +14,8 @@ from toolchain.ir.types import QInt
 
 _PACKAGE = "toolchain.hls_templates"
 
+LINE_COLUMNS = 120
+
 
 def cpp_type(kind: QInt) -> str:
     """The HLS type of an integer."""
@@ -29,6 +31,32 @@ def tcl_quote(text: str) -> str:
 def one_line(text: str) -> str:
     """``text`` for a comment: nothing that ends or continues the line."""
     return "".join(c if c.isprintable() and c != "\\" else "_" for c in text)
+
+
+def broken(text: str) -> str:
+    """A call, or the head of a function, of one line: in lines of 120 columns, each below the first argument.
+
+    Where an argument does not fit there, all start in the next line, four columns in.
+    """
+    head, _, rest = text.partition("(")
+    words, depth = [""], 0
+    for letter in rest:
+        depth += (letter in "<(") - (letter in ">)")
+        words[-1] += letter
+        if letter == "," and depth == 0:
+            words.append("")
+    words = [word.strip() for word in words]
+    lines, indent = [f"{head}("], len(head) + 1
+    if indent + max(map(len, words)) > LINE_COLUMNS:
+        indent = len(head) - len(head.lstrip()) + 4
+        lines.append(" " * indent + words.pop(0))
+    for word in words:
+        gap = " " if lines[-1].endswith(",") else ""
+        if len(lines[-1] + gap + word) <= LINE_COLUMNS:
+            lines[-1] += gap + word
+        else:
+            lines.append(" " * indent + word)
+    return "\n".join(lines)
 
 
 @cache
@@ -47,7 +75,7 @@ def environment(package: str = _PACKAGE) -> jinja2.Environment:
         autoescape=False,
     )
     env.filters.update(cpp_type=cpp_type, native_type=native_type, declaration=declaration, int_list=int_list)
-    env.filters.update(tcl_quote=tcl_quote, one_line=one_line)
+    env.filters.update(tcl_quote=tcl_quote, one_line=one_line, broken=broken)
     return env
 
 

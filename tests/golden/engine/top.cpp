@@ -37,13 +37,18 @@ entry_beats_loop:
 
 // Every stream, array and memory interface has one process that reads it and one that writes it. A bank is read by an
 // earlier process than the one that writes it, as UG1399 asks of arguments: no pass does both to one bank.
-static void run_pass(const engine::Load load_facts, const engine::Serve serve_0_facts, const engine::Serve serve_1_facts, const engine::Serve serve_2_facts, const engine::Source source_facts, const engine::Convolve convolve_facts, const engine::Requantize first_facts, const engine::Window window_facts, const engine::Requantize second_facts, const engine::Residual residual_facts, const engine::Merge merge_facts, const engine::Result result_facts, 
-                     const ap_uint<128>* weights, const ap_uint<128>* source, const ap_uint<128>* residual,
-                     ap_uint<128>* result, engine::Bank<S, S::bank_words>& bank_0,
-                     engine::Bank<S, S::small_words>& bank_1, engine::Bank<S, S::small_words>& bank_2,
-                     engine::RowBuffer<S>& rows, engine::StoredWeights<S::main>& main,
-                     engine::StoredWeights<S::extra>& extra, engine::Entries<S>& first_entries,
-                     engine::Entries<S>& second_entries, engine::WindowMemory<S>& window_memory) {
+static void run_pass(const engine::Load load_facts, const engine::Serve serve_0_facts,
+                     const engine::Serve serve_1_facts, const engine::Serve serve_2_facts,
+                     const engine::Source source_facts, const engine::Convolve convolve_facts,
+                     const engine::Requantize first_facts, const engine::Window window_facts,
+                     const engine::Requantize second_facts, const engine::Residual residual_facts,
+                     const engine::Merge merge_facts, const engine::Result result_facts, const ap_uint<128>* weights,
+                     const ap_uint<128>* source, const ap_uint<128>* residual, ap_uint<128>* result,
+                     engine::Bank<S, S::bank_words>& bank_0, engine::Bank<S, S::small_words>& bank_1,
+                     engine::Bank<S, S::small_words>& bank_2, engine::RowBuffer<S>& rows,
+                     engine::StoredWeights<S::main>& main, engine::StoredWeights<S::extra>& extra,
+                     engine::Entries<S>& first_entries, engine::Entries<S>& second_entries,
+                     engine::WindowMemory<S>& window_memory) {
 #pragma HLS DATAFLOW
 #pragma HLS STABLE variable=load_facts
 #pragma HLS STABLE variable=serve_0_facts
@@ -163,7 +168,8 @@ passes_loop:
     for (int pass = 0; pass < passes; pass++) {
         FPGAFLOW_PASS(pass);
         const engine::Entry entry = read_entry(weights, pass);
-        run_pass(entry.load, entry.serve_0, entry.serve_1, entry.serve_2, entry.source, entry.convolve, entry.first, entry.window, entry.second, entry.residual, entry.merge, entry.result, weights, source, residual, result, bank_0, bank_1,
-                 bank_2, rows, main, extra, first_entries, second_entries, window_memory);
+        run_pass(entry.load, entry.serve_0, entry.serve_1, entry.serve_2, entry.source, entry.convolve, entry.first,
+                 entry.window, entry.second, entry.residual, entry.merge, entry.result, weights, source, residual,
+                 result, bank_0, bank_1, bank_2, rows, main, extra, first_entries, second_entries, window_memory);
     }
 }

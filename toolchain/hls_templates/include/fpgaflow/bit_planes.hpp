@@ -106,11 +106,11 @@ struct NarrowDots {
 //   signs                  whether a weight of 1 stands for +1 and one of 0 for -1
 //   in_t, out_t, weight_t  of an input, of every sum, of a stored weight
 template <class Config>
-void matvec_narrow(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
-                   hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
-                   const MatvecWeights<Config> (&weight)[(Config::outputs / Config::pe) *
-                                                         (Config::inputs / Config::simd)],
-                   MatvecVector<Config>& vector, int frames) {
+void matvec_narrow(
+    hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
+    hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
+    const MatvecWeights<Config> (&weight)[(Config::outputs / Config::pe) * (Config::inputs / Config::simd)],
+    MatvecVector<Config>& vector, int frames) {
     matvec<Config, NarrowDots<Config>>(in, out, weight, vector, frames);
 }
 

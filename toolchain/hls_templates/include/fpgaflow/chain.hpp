@@ -55,7 +55,8 @@ struct Chain {
         word_t joined = digits[Digits - 1];
         for (int i = Digits - 2; i >= 0; i--) {
 #pragma HLS UNROLL
-            const word_t digit = static_cast<word_t>(word_t(digits[i]) & word_t((std::int64_t(1) << Config::spacing) - 1));
+            const word_t digit =
+                static_cast<word_t>(word_t(digits[i]) & word_t((std::int64_t(1) << Config::spacing) - 1));
             joined = static_cast<word_t>(shifted<Config::spacing>(joined) | digit);
         }
         return joined;

@@ -85,8 +85,9 @@ template <class Config>
 void slice(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
            hls::stream<Lanes<typename Config::in_t, Config::lanes>>& out, int frames) {
     static_assert(Config::channels % Config::lanes == 0, "the words of a position have all lanes");
-    static_assert(0 <= Config::first && Config::first < Config::last && Config::last <= Config::channels / Config::lanes,
-                  "the words that are kept are some of a position");
+    static_assert(
+        0 <= Config::first && Config::first < Config::last && Config::last <= Config::channels / Config::lanes,
+        "the words that are kept are some of a position");
     Counter<Config::channels / Config::lanes> block;
     Counter<Config::positions> position;
     int frame = 0;

@@ -19,9 +19,9 @@ namespace fpgaflow {
 template <class Config>
 void depthwise(hls::stream<Lanes<typename Config::in_t, Config::lanes * Config::parallel>>& in,
                hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out,
-               const Exact<typename Config::weight_t> (&weight)[(Config::channels / Config::lanes) *
-                                                                (Config::taps / Config::parallel)]
-                                                               [Config::parallel][Config::lanes],
+               const Exact<typename Config::weight_t> (
+                   &weight)[(Config::channels / Config::lanes) * (Config::taps / Config::parallel)][Config::parallel]
+                           [Config::lanes],
                int frames) {
     static_assert(Config::channels % Config::lanes == 0, "blocks of channels have all lanes");
     static_assert(Config::taps % Config::parallel == 0, "the taps of a filter come in whole words");

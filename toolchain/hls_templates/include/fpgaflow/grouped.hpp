@@ -77,12 +77,12 @@ void matvec_grouped(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
 //   planes, signs          see bit_planes.hpp
 //   in_t, out_t, weight_t  of an input, of every sum, of a stored weight
 template <class Config>
-void matvec_grouped_narrow(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
-                           hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
-                           const typename GroupedDots<Config, NarrowDots<OneGroup<Config>>>::weights_t (
-                               &weight)[Config::rounds * (Config::outputs / Config::pe) *
-                                        (Config::inputs / Config::simd)],
-                           MatvecVector<Config>& vector, int frames) {
+void matvec_grouped_narrow(
+    hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
+    hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
+    const typename GroupedDots<Config, NarrowDots<OneGroup<Config>>>::weights_t (
+        &weight)[Config::rounds * (Config::outputs / Config::pe) * (Config::inputs / Config::simd)],
+    MatvecVector<Config>& vector, int frames) {
     matvec_grouped<Config, NarrowDots<OneGroup<Config>>>(in, out, weight, vector, frames);
 }
 

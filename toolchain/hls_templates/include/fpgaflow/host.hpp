@@ -91,8 +91,9 @@ std::int64_t encode_real(float x, float scale, float zero) {
     }
     const float low = static_cast<float>(Rule::low), high = static_cast<float>(Rule::high);
     const float position = x / scale + zero;
-    return sent<Rule>(static_cast<std::int64_t>(
-        Rule::Round::of(!(position > low) ? low : position < high ? position : high)));
+    return sent<Rule>(static_cast<std::int64_t>(Rule::Round::of(!(position > low) ? low
+                                                                : position < high ? position
+                                                                                  : high)));
 }
 
 // Codes (H, W, C) of a frame of numbers (C, H, W), each worth `unit`; `scale` and `zero` are of every channel or of all.

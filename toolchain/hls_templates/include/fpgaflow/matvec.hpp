@@ -87,11 +87,11 @@ struct MatvecDots<Config, true> {
 // Dots: how the pe dot products of a fold are computed. Rounds: how often a position brings inputs of its own for
 // outputs of their own. Cycles a frame: positions * Rounds * (outputs / pe) * (inputs / simd).
 template <class Config, class Dots = MatvecDots<Config>, int Rounds = 1>
-void matvec(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
-            hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
-            const typename Dots::weights_t (&weight)[Rounds * (Config::outputs / Config::pe) *
-                                                     (Config::inputs / Config::simd)],
-            MatvecVector<Config>& vector, int frames) {
+void matvec(
+    hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
+    hls::stream<Lanes<typename Config::out_t, Config::pe>>& out,
+    const typename Dots::weights_t (&weight)[Rounds * (Config::outputs / Config::pe) * (Config::inputs / Config::simd)],
+    MatvecVector<Config>& vector, int frames) {
     static_assert(Config::inputs % Config::simd == 0, "the words of a position have all inputs");
     static_assert(Config::outputs % Config::pe == 0, "the words of a position have all outputs");
     typedef Exact<typename Config::in_t> value_t;

@@ -35,9 +35,12 @@ void mul_shift(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     typedef Exact<typename Config::out_t> code_t;
     static_assert(Config::channels % Config::lanes == 0, "the words of a position have all lanes");
     constexpr int blocks = Config::channels / Config::lanes;
-    static_assert(table_fits(Config::mul_blocks, Config::mul_lanes, blocks, Config::lanes), "a factor a channel, or one");
-    static_assert(table_fits(Config::add_blocks, Config::add_lanes, blocks, Config::lanes), "an offset a channel, or one");
-    static_assert(table_fits(Config::base_blocks, Config::base_lanes, blocks, Config::lanes), "a base a channel, or one");
+    static_assert(table_fits(Config::mul_blocks, Config::mul_lanes, blocks, Config::lanes),
+                  "a factor a channel, or one");
+    static_assert(table_fits(Config::add_blocks, Config::add_lanes, blocks, Config::lanes),
+                  "an offset a channel, or one");
+    static_assert(table_fits(Config::base_blocks, Config::base_lanes, blocks, Config::lanes),
+                  "a base a channel, or one");
     static_assert(Config::shift >= 0 && Config::shift < Bits<typename Config::sum_t>::width, "sum_t holds half a unit");
     constexpr bool exact = Config::shift == 0;
     const sum_t below_half = exact ? sum_t(0) : static_cast<sum_t>((sum_t(1) << (Config::shift - !exact)) - 1);

@@ -39,7 +39,7 @@ void multiply(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
               hls::stream<Lanes<typename Config::b_t, Config::lanes>>& b,
               hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out, int frames) {
     static_assert(Config::channels % Config::lanes == 0, "the words of a position have all lanes");
-    Counter<Config::positions * (Config::channels / Config::lanes)> word;
+    Counter<Config::positions*(Config::channels / Config::lanes)> word;
     int frame = 0;
 multiply_loop:
     while (frame < frames) {

@@ -56,8 +56,8 @@ struct Ones {
                 column[i][g] = count[i];
             }
         }
-        const Count<3 * groups> upper = Count<3 * groups>(Ones<groups>::of(column[1])) +
-                                        (Count<3 * groups>(Ones<groups>::of(column[2])) << 1);
+        const Count<3 * groups> upper =
+            Count<3 * groups>(Ones<groups>::of(column[1])) + (Count<3 * groups>(Ones<groups>::of(column[2])) << 1);
         return Count<N>(Ones<groups>::of(column[0])) + (Count<N>(upper) << 1);
     }
 };

@@ -82,7 +82,8 @@ struct PackedLane {
     // Those signs, each where it weighs.
     static word_t signs(const weight_t (&weight)[count]) {
 #pragma HLS INLINE
-        const word_t sign = top ? word_t(0) : static_cast<word_t>(word_t(weight[I]) & word_t(std::int64_t(1) << sign_at));
+        const word_t sign =
+            top ? word_t(0) : static_cast<word_t>(word_t(weight[I]) & word_t(std::int64_t(1) << sign_at));
         return static_cast<word_t>(Below::signs(weight) | shifted<offset>(sign));
     }
 
@@ -106,7 +107,7 @@ struct PackedLane {
                     Count (&borrows)[count]) {
 #pragma HLS INLINE
         Below::add(wide, weight, value, fields, borrows);
-        const Bit next = top ? Bit(0) : PackedLane<Config, top ? I : I + 1>::hiding(weight, value);
+        const Bit next = top ? Bit(0) : PackedLane < Config, top ? I : I + 1 > ::hiding(weight, value);
         fields[I] += signed_field<offset, Config::lane_bits>(wide, next);
         if (I > 0) {
             borrows[I] += bit<borrow_at>(wide) ^ hiding(weight, value);
@@ -150,7 +151,8 @@ struct PackedMultiplier {
 
     static wide_t multiply(const weight_t (&weight)[count], value_t value) {
 #pragma HLS INLINE
-        static_assert(fits_ports<typename Config::word_t, typename Config::in_t>(), "packed weights and an input fit a slice");
+        static_assert(fits_ports<typename Config::word_t, typename Config::in_t>(),
+                      "packed weights and an input fit a slice");
         return difference_product<wide_t>(Top::magnitudes(weight), Top::signs(weight), value);
     }
 

@@ -25,7 +25,7 @@ void pool(hls::stream<Lanes<typename Config::in_t, Config::lanes * Config::paral
 #pragma HLS ARRAY_PARTITION variable=best complete dim=1
 
     Counter<Config::taps / Config::parallel> taps;
-    Counter<Config::positions * (Config::channels / Config::lanes)> block;
+    Counter<Config::positions*(Config::channels / Config::lanes)> block;
     int frame = 0;
 pool_loop:
     while (frame < frames) {

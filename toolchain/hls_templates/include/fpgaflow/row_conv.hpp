@@ -47,9 +47,8 @@ struct RowShape {
 
 // weight[fold][pe][simd][field], a fold being (output block, input block): the digits of a packed word.
 template <class Config>
-using RowWeights =
-    Exact<typename Config::digit_t>[RowShape<Config>::output_blocks * RowShape<Config>::input_blocks][Config::pe]
-                                   [Config::simd][Config::taps];
+using RowWeights = Exact<typename Config::digit_t>[RowShape<Config>::output_blocks * RowShape<Config>::input_blocks]
+                                                  [Config::pe][Config::simd][Config::taps];
 
 // Columns of this step and of the next one.
 template <class Config>
@@ -77,8 +76,8 @@ struct RowProducts {
         for (int m = Config::columns - 2; m >= 0; m--) {
 #pragma HLS UNROLL
             FPGAFLOW_LOADED(Config::id, "columns", Shape::column_word(step, m, block), 1);
-            joined = static_cast<value_t>(shifted<Config::spacing>(joined) +
-                                          value_t(columns[step & 1][m][block][lane]));
+            joined =
+                static_cast<value_t>(shifted<Config::spacing>(joined) + value_t(columns[step & 1][m][block][lane]));
         }
         return joined;
     }
@@ -114,7 +113,7 @@ struct RowSums {
     typedef RowShape<Config> Shape;
     typedef Exact<typename Config::out_t> sum_t;
     static constexpr int waiting = Config::taps - 1;
-    static constexpr int carried = larger(1, Config::pe * waiting);
+    static constexpr int carried = larger(1, Config::pe* waiting);
     typedef Lanes<typename Config::out_t, carried> carry_t;
 
     sum_t sums[Config::pe][Shape::fields];
@@ -198,7 +197,8 @@ void write_column(hls::stream<Lanes<typename Config::out_t, Config::columns * Co
 template <class Config>
 struct RowPosition {
     typedef RowShape<Config> Shape;
-    Counter<Shape::ring> step;  // computed; the columns of the next one are read, those of the one before the last leave
+    Counter<Shape::ring>
+        step;  // computed; the columns of the next one are read, those of the one before the last leave
     Counter<Shape::input_blocks> i;
     Counter<Config::columns> part;
     Counter<Shape::words> word;

@@ -36,8 +36,10 @@ void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     constexpr int blocks = Config::channels / Config::lanes;
     static_assert(table_fits(Config::threshold_blocks, Config::threshold_lanes, blocks, Config::lanes),
                   "thresholds a channel, or for all");
-    static_assert(table_fits(Config::start_blocks, Config::start_lanes, blocks, Config::lanes), "a start a channel, or one");
-    static_assert(table_fits(Config::step_blocks, Config::step_lanes, blocks, Config::lanes), "a step a channel, or one");
+    static_assert(table_fits(Config::start_blocks, Config::start_lanes, blocks, Config::lanes),
+                  "a start a channel, or one");
+    static_assert(table_fits(Config::step_blocks, Config::step_lanes, blocks, Config::lanes),
+                  "a step a channel, or one");
 
     Counter<blocks> c;
     Counter<Config::positions> position;
@@ -96,8 +98,10 @@ void staircase(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     constexpr int blocks = Config::channels / Config::lanes;
     static_assert(table_fits(Config::threshold_blocks, Config::threshold_lanes, blocks, Config::lanes),
                   "thresholds a channel, or for all");
-    static_assert(table_fits(Config::start_blocks, Config::start_lanes, blocks, Config::lanes), "a start a channel, or one");
-    static_assert(table_fits(Config::step_blocks, Config::step_lanes, blocks, Config::lanes), "steps a channel, or for all");
+    static_assert(table_fits(Config::start_blocks, Config::start_lanes, blocks, Config::lanes),
+                  "a start a channel, or one");
+    static_assert(table_fits(Config::step_blocks, Config::step_lanes, blocks, Config::lanes),
+                  "steps a channel, or for all");
 
     Counter<blocks> c;
     Counter<Config::positions> position;

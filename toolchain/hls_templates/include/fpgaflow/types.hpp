@@ -92,9 +92,9 @@ T shifted(T x) {
 // C++14 leaves a shift of a negative number to the left undefined, so the bits are shifted.
 template <int N, class T>
 T shifted(T x) {
-    typedef typename std::conditional<
-        (sizeof(T) <= 4), std::uint32_t,
-        typename std::conditional<(sizeof(T) <= 8), std::uint64_t, uint128>::type>::type bits_t;
+    typedef typename std::conditional<(sizeof(T) <= 4), std::uint32_t,
+                                      typename std::conditional<(sizeof(T) <= 8), std::uint64_t, uint128>::type>::type
+        bits_t;
     return static_cast<T>(static_cast<bits_t>(x) << N);
 }
 #endif

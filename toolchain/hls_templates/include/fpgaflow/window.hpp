@@ -70,7 +70,8 @@ struct ParallelApart {
 
 // The buffer: one memory where one tap leaves a cycle, one memory a row where all taps do.
 template <class Config>
-using WindowRows = Lanes<typename Config::type, Config::lanes>[WindowShape<Config>::rows][WindowShape<Config>::row_words];
+using WindowRows =
+    Lanes<typename Config::type, Config::lanes>[WindowShape<Config>::rows][WindowShape<Config>::row_words];
 
 // Slot of the row `offset` rows behind the one in `slot`; offset < rows.
 template <class Shape>
@@ -255,12 +256,12 @@ struct WindowState {
 
     RowWriter<Config, Emitter::apart> writer;
     Emitter emitter;
-    int left;                            // frames that are not emitted to their end
+    int left;                             // frames that are not emitted to their end
     Index<Shape::prologue_rows> filling;  // rows until the first phase
     Counter<Config::out_height> phase;
     Index<larger(phase_cycles, last_cycles)> cycle;
-    Index<Config::height> rows_due;                              // rows still to be read in this frame
-    Index<Shape::rows> slot;                                     // where row `top` is, or would be
+    Index<Config::height> rows_due;                               // rows still to be read in this frame
+    Index<Shape::rows> slot;                                      // where row `top` is, or would be
     Index<Config::height + Shape::span_h + Config::pad_top> top;  // first row under the kernel
 
     explicit WindowState(int frames)
@@ -354,10 +355,9 @@ void window_serial(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
 
 // Lanes out: `lanes` * taps. Cycles a frame: as above, with padded columns * blocks for the first term.
 template <class Config>
-void window_parallel(
-    hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
-    hls::stream<Lanes<typename Config::type, Config::lanes * WindowShape<Config>::taps>>& out,
-    WindowRows<Config>& buffer, int frames) {
+void window_parallel(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
+                     hls::stream<Lanes<typename Config::type, Config::lanes * WindowShape<Config>::taps>>& out,
+                     WindowRows<Config>& buffer, int frames) {
     run_window<Config, ParallelEmitter<Config>>(in, out, buffer, frames);
 }
 

@@ -19,10 +19,8 @@ static const fpgaflow::Exact<matvec1_config::weight_t> matvec1_weight[9][4][2] =
 #include "../data/matvec1_weight.inc"
 };
 
-void matvec1_unit(
-    hls::stream<fpgaflow::Lanes<ap_uint<4>, 2>>& in_1,
-    hls::stream<fpgaflow::Lanes<ap_int<11>, 4>>& out_1,
-    int frames) {
+void matvec1_unit(hls::stream<fpgaflow::Lanes<ap_uint<4>, 2>>& in_1, hls::stream<fpgaflow::Lanes<ap_int<11>, 4>>& out_1,
+                  int frames) {
 #pragma HLS ARRAY_PARTITION variable=matvec1_weight complete dim=2
 #pragma HLS ARRAY_RESHAPE variable=matvec1_weight complete dim=3
 #pragma HLS BIND_STORAGE variable=matvec1_weight type=rom_1p impl=lutram

@@ -25,10 +25,8 @@ static const fpgaflow::Exact<rowconv1_config::digit_t> rowconv1_digit[2][2][6][3
 #include "../data/rowconv1_digit.inc"
 };
 
-void rowconv1_unit(
-    hls::stream<fpgaflow::Lanes<ap_uint<4>, 6>>& in_1,
-    hls::stream<fpgaflow::Lanes<ap_int<13>, 4>>& out_1,
-    int frames) {
+void rowconv1_unit(hls::stream<fpgaflow::Lanes<ap_uint<4>, 6>>& in_1,
+                   hls::stream<fpgaflow::Lanes<ap_int<13>, 4>>& out_1, int frames) {
 #pragma HLS ARRAY_PARTITION variable=rowconv1_digit complete dim=2
 #pragma HLS ARRAY_RESHAPE variable=rowconv1_digit complete dim=3
 #pragma HLS ARRAY_RESHAPE variable=rowconv1_digit complete dim=4

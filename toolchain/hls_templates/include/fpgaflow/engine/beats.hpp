@@ -29,9 +29,7 @@ struct Beat {
 };
 template <int Width>
 typename std::enable_if<(Width <= 64), ap_uint<Width>>::type bits_of(const Beat& beat, int low) {
-    return low >= 64  ? beat.upper >> (low - 64)
-           : low == 0 ? beat.lower
-                      : beat.lower >> low | beat.upper << (64 - low);
+    return low >= 64 ? beat.upper >> (low - 64) : low == 0 ? beat.lower : beat.lower >> low | beat.upper << (64 - low);
 }
 template <int Width>
 typename std::enable_if<(Width > 64), ap_uint<Width>>::type bits_of(const Beat& beat, int low) {

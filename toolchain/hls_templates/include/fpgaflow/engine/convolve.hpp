@@ -220,8 +220,8 @@ struct TapWalk {
     typedef decltype(Convolve::buffer_words) place_t;
     decltype(Convolve::kernel_rows) kernel_row, kernel_column;
     decltype(Convolve::blocks) block;
-    signed_t output_row, output_column, row, column;             // of the window's first tap, of this one
-    place_t output_row_at, row_at;                               // where these rows begin
+    signed_t output_row, output_column, row, column;         // of the window's first tap, of this one
+    place_t output_row_at, row_at;                           // where these rows begin
     decltype(Convolve::first_offset) output_offset, offset;  // from there to these columns
 
     void begin(const Convolve& p) {

@@ -41,7 +41,8 @@ void put_frame(const std::int64_t* codes, std::uint64_t* memory) {
                     const bool inside = y >= 0 && y < Input::height && x >= 0 && x < Input::width;
                     for (std::int64_t channel = 0; channel < Input::channels; channel++) {
                         const std::int64_t code =
-                            inside ? codes[(y * Input::width + x) * Input::channels + channel] + Input::zero : Input::pad;
+                            inside ? codes[(y * Input::width + x) * Input::channels + channel] + Input::zero
+                                   : Input::pad;
                         StoredCode<Input::bits>(Input::address, index++).put(static_cast<std::uint64_t>(code), memory);
                     }
                 }
@@ -61,7 +62,8 @@ void take_answer(const std::uint64_t* memory, const Correction* corrections, std
             std::int64_t code = 0;
             for (int digit = 0; digit < Answer::digits; digit++) {
                 const std::int64_t index = (word + digit) * Answer::lanes + channel % Answer::lanes;
-                code += StoredCode<Answer::bits>(Answer::address, index).get(memory) * (std::int64_t(1) << digit * Answer::bits);
+                code += StoredCode<Answer::bits>(Answer::address, index).get(memory) *
+                        (std::int64_t(1) << digit * Answer::bits);
             }
             code -= Answer::digits > 1 ? std::int64_t(1) << 31 : Answer::zero;
             codes[position * Answer::channels + channel] = code + (Answer::digits > 1 ? corrections[channel] : 0);

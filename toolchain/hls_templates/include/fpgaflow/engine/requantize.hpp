@@ -98,8 +98,9 @@ requantize_tiles:
                 } else if (p.identity) {
                     codes.v[l] = static_cast<Code<Shape>>(sum);
                 } else {
-                    const product_t product = Factor<product_t, Exact<ap_int<SumBits>>>(sum) *
-                                              Factor<product_t, Exact<ap_int<Shape::mul_bits>>>(entries.mul[channel][l]);
+                    const product_t product =
+                        Factor<product_t, Exact<ap_int<SumBits>>>(sum) *
+                        Factor<product_t, Exact<ap_int<Shape::mul_bits>>>(entries.mul[channel][l]);
                     line_t offset = entries.add[channel][l];
                     if (Shape::mul_shift > 0) {  // what every factor lacks
                         offset += line_t(sum) * (line_t(1) << Shape::mul_shift);

@@ -9,7 +9,8 @@ namespace engine {
 
 // A map on the chip: its words of codes, position by position, as many in a row of it as a beat holds.
 template <class Shape, int Words>
-using Bank = Code<Shape>[(Words + words_a_beat<Shape>() - 1) / words_a_beat<Shape>()][words_a_beat<Shape>()][Shape::lanes];
+using Bank =
+    Code<Shape>[(Words + words_a_beat<Shape>() - 1) / words_a_beat<Shape>()][words_a_beat<Shape>()][Shape::lanes];
 
 // The words of codes in a beat.
 template <class Shape>
@@ -106,7 +107,8 @@ source_turns:
 // What is added to the result, in its order: tile by tile. In memory every run of words fills whole beats.
 template <class Shape>
 void read_residual(const Residual p, const word128* memory, hls::stream<Codes<Shape>>& from_0,
-                   hls::stream<Codes<Shape>>& from_1, hls::stream<Codes<Shape>>& from_2, hls::stream<Codes<Shape>>& out) {
+                   hls::stream<Codes<Shape>>& from_1, hls::stream<Codes<Shape>>& from_2,
+                   hls::stream<Codes<Shape>>& out) {
     constexpr int packed = words_a_beat<Shape>();
     Group<Shape> group = {};
     Walk<Residual> walk;
@@ -134,8 +136,9 @@ residual_tiles:
 
 // The result to its bank or to memory. In memory every run of words that is written fills whole beats.
 template <class Shape>
-void write_result(const Result p, hls::stream<Codes<Shape>>& in, word128* memory, Bank<Shape, Shape::bank_words>& bank_0,
-                  Bank<Shape, Shape::small_words>& bank_1, Bank<Shape, Shape::small_words>& bank_2) {
+void write_result(const Result p, hls::stream<Codes<Shape>>& in, word128* memory,
+                  Bank<Shape, Shape::bank_words>& bank_0, Bank<Shape, Shape::small_words>& bank_1,
+                  Bank<Shape, Shape::small_words>& bank_2) {
     constexpr int packed = words_a_beat<Shape>();
     Group<Shape> group = {};
     Walk<Result> walk;

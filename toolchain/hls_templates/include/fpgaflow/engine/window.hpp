@@ -63,8 +63,8 @@ load_filters_loop:
 #pragma HLS UNROLL
                 const ap_int<Shape::filter_bits> code = bits_of<Shape::filter_bits>(word, l * Shape::filter_bits);
                 if (t == place || (ends && t > place)) {
-                    memory.filters[at][t][l] =
-                        t == place ? static_cast<Exact<typename Shape::filter_t>>(code) : Exact<typename Shape::filter_t>(0);
+                    memory.filters[at][t][l] = t == place ? static_cast<Exact<typename Shape::filter_t>>(code)
+                                                          : Exact<typename Shape::filter_t>(0);
                 }
             }
         }
@@ -206,7 +206,7 @@ void slide(const Window& p, decltype(Window::words) words, decltype(Window::coun
     decltype(p.words) channel = 0;
     decltype(p.steps) step = 0;
     const int wait = waits(words);
-    Index<Shape::line_words> at = 0;                                        // in a line
+    Index<Shape::line_words> at = 0;                                         // in a line
     Index<Shape::channel_words * WindowMemory<Shape>::steps> filter_at = 0;  // among the filters
 slide_words:
     for (decltype(p.count) n = 0; n < count; n++) {
@@ -249,14 +249,16 @@ slide_words:
                 filter_at = 0;
                 x++;
                 column++;
-                column_phase = column_phase == p.stride_columns - 1 ? decltype(column_phase)(0) : decltype(column_phase)(column_phase + 1);
+                column_phase = column_phase == p.stride_columns - 1 ? decltype(column_phase)(0)
+                                                                    : decltype(column_phase)(column_phase + 1);
                 if (x == p.width) {
                     x = 0;
                     at = 0;
                     column = p.first_column;
                     column_phase = p.first_column_phase;
                     row++;
-                    row_phase = row_phase == p.stride_rows - 1 ? decltype(row_phase)(0) : decltype(row_phase)(row_phase + 1);
+                    row_phase =
+                        row_phase == p.stride_rows - 1 ? decltype(row_phase)(0) : decltype(row_phase)(row_phase + 1);
                 }
             }
         }

@@ -12,8 +12,21 @@ namespace engine {
 
 // Units and memory ports, in the order of their counters.
 enum Counted {
-    source_unit, convolve_unit, first_unit, window_unit, second_unit, residual_unit, merge_unit, result_unit,
-    weight_beats, source_beats, residual_beats, result_beats, constants_unit, bank_unit, counters
+    source_unit,
+    convolve_unit,
+    first_unit,
+    window_unit,
+    second_unit,
+    residual_unit,
+    merge_unit,
+    result_unit,
+    weight_beats,
+    source_beats,
+    residual_beats,
+    result_beats,
+    constants_unit,
+    bank_unit,
+    counters
 };
 
 // What the window unit does with the taps of a window.
