@@ -18,7 +18,7 @@ struct TransposeShape {
     static constexpr int out_blocks = Config::positions / Config::lanes_out;
     static constexpr int frame_depth = in_blocks * out_blocks;
     static constexpr int read_cycles = Config::positions * in_blocks;
-    static constexpr int cycles = larger(read_cycles, Config::channels * out_blocks);
+    static constexpr int cycles = larger(read_cycles, Config::channels* out_blocks);
     // Element (p, c) comes in cycle p * in_blocks + c / lanes_in of a period and leaves in cycle
     // c * out_blocks + p / lanes_out of the next. Nearest are a load and a store of the last position's first channels,
     // and of the first position's last ones.
@@ -34,9 +34,9 @@ using TransposeFrames =
 template <class Config>
 struct TransposeState {
     typedef TransposeShape<Config> Shape;
-    bool filling;  // the first frame
-    int unread;    // frames that are not read to their end
-    int left;      // frames that are not written to their end
+    bool filling;        // the first frame
+    int unread;          // frames that are not read to their end
+    int left;            // frames that are not written to their end
     bool reads, writes;  // the frame that comes in, the one that leaves, has more words
     Index<1> slot;       // the frame that leaves
     // Words of the position that is read, its place in a word of the output, words of the output in front of it; and of
@@ -89,8 +89,7 @@ struct TransposeState {
         }
     }
 
-    void write(const TransposeFrames<Config>& held,
-               hls::stream<Lanes<typename Config::type, Config::lanes_out>>& out) {
+    void write(const TransposeFrames<Config>& held, hls::stream<Lanes<typename Config::type, Config::lanes_out>>& out) {
 #pragma HLS INLINE
         const int address = slot * Shape::frame_depth + out_block * Shape::in_blocks + out_row;
         Lanes<typename Config::type, Config::lanes_out> result;
