@@ -23,7 +23,7 @@ from benchmarks.common import Row, Spent, print_rows, timed
 from benchmarks.schemas import SEARCH
 from toolchain.flow.options import Check, Search
 from toolchain.flow.training import train
-from toolchain.search.hardware import Hardware, shape_of
+from toolchain.search.hardware import Hardware, stored_shape
 from toolchain.search.labels import Labels
 from toolchain.search.network import Network, drawn, every_point, largest, network_at
 from toolchain.search.passes import Task
@@ -63,7 +63,7 @@ def rate(count: int, workers: int, seconds: float) -> list[Row]:
 
     rng = np.random.default_rng(0)
     networks = [network_at(space, drawn(space, rng)) for _ in range(count)]
-    timer = Timer(hardware, (shape_of(proof.shape),))
+    timer = Timer(hardware, (stored_shape(proof.shape),))
     found, spent = timed(lambda: Local(workers).map(timer, networks))
     able = sum(bool(np.isfinite(cycles)) for cycles, _ in found)
     print(f"{able} of {count} run on the engine")

@@ -44,12 +44,13 @@ class Device(Record):
 
 
 class Planning(Record):
-    """The fraction of each resource that a plan may use, the shell included."""
+    """The fraction of each resource that a plan may use, the shell included; of UltraRAM none where it is not told."""
 
     lut: Fraction
     ff: Fraction
     dsp: Fraction
     bram18: Fraction
+    uram: Fraction | None = None
 
 
 class Shell(Record):
@@ -59,6 +60,11 @@ class Shell(Record):
     ff: Count
     dsp: Count
     bram18: Count
+
+    @property
+    def resources(self) -> Resources:
+        """What it takes; no shell has UltraRAM."""
+        return Resources(self.lut, self.ff, self.dsp, self.bram18)
 
 
 class Memory(Record):
@@ -94,24 +100,26 @@ class Board(Record):
     @property
     def totals(self) -> Resources:
         """Everything the device holds."""
-        return Resources(self.device.lut, self.device.ff, self.device.dsp, self.device.bram18)
+        device = self.device
+        return Resources(device.lut, device.ff, device.dsp, device.bram18, device.uram)
 
     @property
     def budget(self) -> Resources:
         """What an accelerator may use: the planned fractions less the shell, rounded down, never below zero."""
-        plan, shell = self.planning, self.shell
+        plan = self.planning
         planned = Resources(
             int(self.device.lut * plan.lut),
             int(self.device.ff * plan.ff),
             int(self.device.dsp * plan.dsp),
             int(self.device.bram18 * plan.bram18),
+            int(self.device.uram * (plan.uram or 0)),
         )
-        return (planned - Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)).at_least(0)
+        return (planned - self.shell.resources).at_least(0)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Everything that an accelerator made for it depends on: what it says, less where it says that from."""
-        return self.model_dump(mode="json", exclude={"sources"})
+        return self.model_dump(mode="json", exclude={"sources"}, exclude_none=True)
 
     @property
     def lut_per_dsp(self) -> int:

@@ -22,7 +22,8 @@ class Lanes(Record):
     Without ``products_per_dsp`` the operands' widths decide between LUTs and DSP slices. A matrix-vector product with
     several ``columns`` is built as a row convolution: of one tap when a slice gives as many products as there are
     columns, else of the kernel's row, whose window then has a single column. A ``constant`` one has its weights in its
-    logic and takes and gives all lanes at once.
+    logic and takes and gives all lanes at once. The memories and output FIFOs of an ``ultra`` one lie in UltraRAM where
+    that pays.
     """
 
     lanes_in: PositiveInt
@@ -30,6 +31,7 @@ class Lanes(Record):
     products_per_dsp: Annotated[int, Field(ge=0)] | None = None
     columns: PositiveInt = 1
     constant: bool = False
+    ultra: bool = False
 
 
 class SolverRecord(Record):

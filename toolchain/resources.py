@@ -9,18 +9,25 @@ from math import ceil
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Counts of six-input LUTs, flip-flops, DSP48E2 slices and 18 kbit block RAMs, in this order when iterated."""
+    """Counts of six-input LUTs, flip-flops, DSP48E2 slices, 18 kbit block RAMs and UltraRAMs, iterated so."""
 
     lut: int = 0
     ff: int = 0
     dsp: int = 0
     bram18: int = 0
+    uram: int = 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter((self.lut, self.ff, self.dsp, self.bram18))
+        return iter((self.lut, self.ff, self.dsp, self.bram18, self.uram))
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.bram18 + other.bram18)
+        return Resources(
+            self.lut + other.lut,
+            self.ff + other.ff,
+            self.dsp + other.dsp,
+            self.bram18 + other.bram18,
+            self.uram + other.uram,
+        )
 
     def __sub__(self, other: Resources) -> Resources:
         return Resources(*(a - b for a, b in zip(self, other, strict=True)))

@@ -12,10 +12,11 @@ import pytest
 from tests.search.spaces import DIGITS, space
 from tests.search.test_fixed import BUDGET, FEW
 from toolchain.engine.search import search
+from toolchain.engine.shape import shape_facts
 from toolchain.errors import UserError
 from toolchain.flow.options import Search
 from toolchain.locks import locked
-from toolchain.search.hardware import Hardware, record_of
+from toolchain.search.hardware import Hardware
 from toolchain.search.network import Network, every_point, largest, network_at
 from toolchain.search.passes import cut_of
 from toolchain.search.pool import Local
@@ -51,7 +52,7 @@ def accuracy(networks: Sequence[Network]) -> list[float]:
 def shape() -> dict[str, int]:
     """An engine that runs every network of the space."""
     cut = cut_of(network_at(SMALL, largest(SMALL)), DIGITS)
-    return record_of(search(cut, BUDGET, FEW).shape)
+    return shape_facts(search(cut, BUDGET, FEW).shape)
 
 
 def explorer(folder: Path, shape: dict[str, int], **changes: int) -> Explorer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import combinations
 
@@ -17,6 +17,7 @@ from toolchain.passes.pad_channels import ChannelGroups, channel_groups, pad_cha
 from toolchain.passes.size_fifos import join_surplus
 from toolchain.passes.split_row_convs import row_forms
 from toolchain.resources import Resources, total
+from toolchain.units.fabric import use_uram
 from toolchain.units.lanes import READER, boundary_options, fits_streams, padded_count, writers
 from toolchain.units.limits import MAX_STREAM_BITS
 from toolchain.units.table import options, schedule, unit_cost, unit_of
@@ -57,16 +58,17 @@ def chains(graph: Graph) -> list[Chain]:
     return found
 
 
-def expand(graph: Graph, *, plain: bool = False) -> Problem:
+def expand(graph: Graph, *, plain: bool = False, ultra: bool = False) -> Problem:
     """The choices of ``graph`` (INTEGER level, forks inserted), each pruned to its Pareto set, and what joins them.
 
     Args:
         plain: whether matrix-vector units have one form only: weights from a memory, one column of a row at a time.
+        ultra: whether memories and FIFOs may lie in UltraRAM too.
 
     Raises:
         UserError: a unit has no legal lanes, or a window stands alone.
     """
-    return _Expansion(graph, plain, channel_groups(graph)).problem()
+    return _Expansion(graph, plain, ultra, channel_groups(graph)).problem()
 
 
 Padded = tuple[str, ...]
@@ -82,6 +84,7 @@ class _Expansion:
 
     graph: Graph
     plain: bool
+    ultra: bool
     groups: ChannelGroups
 
     @cached_property
@@ -97,7 +100,9 @@ class _Expansion:
     def version(self, padded: Padded) -> _Version:
         if padded not in self.versions:
             counts = {name: self.awkward[name] for name in padded}
-            self.versions[padded] = _Version(pad_channels(self.graph, counts), self.plain, self.groups, counts)
+            self.versions[padded] = _Version(
+                pad_channels(self.graph, counts), self.plain, self.ultra, self.groups, counts
+            )
         return self.versions[padded]
 
     def paddings(self, names: set[str]) -> list[Padded]:
@@ -152,6 +157,7 @@ class _Version:
 
     graph: Graph
     plain: bool
+    ultra: bool
     groups: ChannelGroups
     padded: Mapping[str, int]
 
@@ -182,9 +188,29 @@ class _Version:
         for form in self._forms(Chain(chain.name, [self.nodes[node.name] for node in chain.nodes])):
             yield from self._options(form, cut)
 
-    def _port(self, name: str, lanes: int, pause: int = 0) -> Port:
+    @cached_property
+    def joins(self) -> dict[str, int]:
+        """Most elements of each value that wait in front of a join."""
+        found: dict[str, int] = {}
+        for (name, index), count in self.surplus.items():
+            value = self.nodes[name].inputs[index]
+            found[value] = max(found.get(value, 0), count)
+        return found
+
+    def _storages(self, node: Node, inputs: list[Value], lanes: Parallelism) -> list[Parallelism]:
+        """``lanes``, and with UltraRAM where a memory of ``node`` or a FIFO that it writes is large enough."""
+        if not self.ultra or node.renames:
+            return [lanes]
+        within = replace(lanes, ultra=True)
+        pays = unit_cost(node, inputs[0], within, *inputs[1:]).uram > 0 or any(
+            use_uram(-(-self.joins.get(value.name, 0) // lanes.lanes_out), lanes.lanes_out * value.qint.bits)
+            for value in node.outputs
+        )
+        return [lanes, within] if pays else [lanes]
+
+    def _port(self, name: str, lanes: int, pause: int = 0, *, ultra: bool = False) -> Port:
         parts = self.groups.parts[name]
-        return Port(lanes, pause, tuple(group for group in self.padded if group in parts))
+        return Port(lanes, pause, tuple(group for group in self.padded if group in parts), ultra)
 
     def _forms(self, chain: Chain) -> list[Chain]:
         """``chain`` as it stands, and with its product as every row convolution that it has."""
@@ -194,12 +220,15 @@ class _Version:
     def _options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
         values = self.values | {value.name: value for node in chain.nodes for value in node.outputs}
         facts = lru_cache(maxsize=None)(lambda node, lanes: _facts(node, [values[name] for name in node.inputs], lanes))
-        fifos = lru_cache(maxsize=None)(lambda name, lanes, pauses: stream_fifo(values[name], lanes, pauses))
+        fifos = lru_cache(maxsize=None)(
+            lambda name, lanes, pauses, ultra: stream_fifo(values[name], lanes, pauses, ultra=ultra)
+        )
         for lanes in self._assignments(chain, values):
             if self.plain and any(p.constant for p in lanes.values()):
                 continue
             slowest, parts, ports = 0, [], {}
             pauses: dict[str, int] = {}
+            ultra = {self.graph.input.name: False}
             if chain.name == READER:
                 words, value = lanes[READER].lanes_out, self.graph.input
                 parts.append(writer_cost(value, words))  # the reader's unit is the writer's mirror image
@@ -214,11 +243,13 @@ class _Version:
                     if name in cut:
                         ports[name] = self._port(name, chosen.lanes_in, reading + self._waiting(node, i, chosen))
                     elif not node.renames:
-                        parts.append(fifos(name, chosen.lanes_in, pauses[name] + reading))
+                        parts.append(fifos(name, chosen.lanes_in, pauses[name] + reading, ultra[name]))
                 held = pauses.get(node.inputs[0], 0) if node.renames else writing
+                within = ultra.get(node.inputs[0], False) if node.renames else chosen.ultra
                 pauses |= {value.name: held for value in node.outputs}
+                ultra |= {value.name: within for value in node.outputs}
                 outputs = [value.name for value in node.outputs if value.name in cut]
-                ports |= {name: self._port(name, chosen.lanes_out, held) for name in outputs}
+                ports |= {name: self._port(name, chosen.lanes_out, held, ultra=within) for name in outputs}
             yield Option(lanes, slowest, total(parts), ports, self.padded)
 
     def _waiting(self, node: Node, index: int, lanes: Parallelism) -> int:
@@ -230,29 +261,34 @@ class _Version:
     def _assignments(self, chain: Chain, values: Mapping[str, Value]) -> Iterator[dict[str, Parallelism]]:
         """Every legal choice of lanes for the units of ``chain``."""
         if chain.name != READER:
-            yield from _extend(chain.nodes, {}, {}, values)
+            yield from self._extend(chain.nodes, {}, {}, values)
             return
         flat = bool(chain.nodes) and chain.nodes[0].renames  # its only reader: forks were inserted
         for n in boundary_options(self.graph.input, flat=flat):
             lanes = Parallelism(n, n)
-            yield from _extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, values)
+            yield from self._extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, values)
+
+    def _extend(
+        self,
+        nodes: list[Node],
+        chosen: dict[str, Parallelism],
+        streams: dict[str, Parallelism],
+        values: Mapping[str, Value],
+    ) -> Iterator[dict[str, Parallelism]]:
+        """``chosen`` extended by every legal choice for ``nodes``; ``streams`` holds the lanes of the values so far."""
+        if not nodes:
+            yield chosen
+            return
+        node, inputs = nodes[0], [values[name] for name in nodes[0].inputs]
+        for lanes in options(node, inputs[0], streams.get(inputs[0].name)):
+            if not fits_streams(node, inputs[0], lanes):
+                continue
+            for stored in self._storages(node, inputs, lanes):
+                written = {value.name: stored for value in node.outputs}
+                yield from self._extend(nodes[1:], chosen | {node.name: stored}, streams | written, values)
 
 
 def _facts(node: Node, inputs: list[Value], lanes: Parallelism) -> tuple[int, Resources, tuple[int, ...], int]:
     """Cycles, resources, and the words that pauses leave on every input and take from the outputs."""
     timing = schedule(node, inputs[0], lanes)
     return timing.cycles, unit_cost(node, inputs[0], lanes, *inputs[1:]), *timing.pause_words()
-
-
-def _extend(
-    nodes: list[Node], chosen: dict[str, Parallelism], streams: dict[str, Parallelism], values: Mapping[str, Value]
-) -> Iterator[dict[str, Parallelism]]:
-    """``chosen`` extended by every legal choice for ``nodes``; ``streams`` holds the lanes of the values so far."""
-    if not nodes:
-        yield chosen
-        return
-    node, x = nodes[0], values[nodes[0].inputs[0]]
-    for lanes in options(node, x, streams.get(x.name)):
-        if fits_streams(node, x, lanes):
-            written = {value.name: lanes for value in node.outputs}
-            yield from _extend(nodes[1:], chosen | {node.name: lanes}, streams | written, values)

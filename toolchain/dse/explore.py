@@ -53,7 +53,7 @@ def explore(
     clock = clock_mhz or board.clock.default_mhz
     target = None if target_fps is None else int(clock * 1e6 / target_fps)
     forked, start = hardware_form(graph), time.monotonic()
-    search = _Search(forked, expand(forked), board, clock, model, time_limit, solver)
+    search = _Search(forked, expand(forked, ultra=board.budget.uram > 0), board, clock, model, time_limit, solver)
     try:
         first = search.solve(Resources(), target)
     except Infeasible as error:

@@ -38,7 +38,8 @@ def front(
     Raises:
         UserError: nothing fits.
     """
-    problem, budget = expand(hardware_form(graph)), board.budget
+    budget = board.budget
+    problem = expand(hardware_form(graph), ultra=budget.uram > 0)
     clock = (clock_mhz or board.clock.default_mhz) * 1e6
     seconds = time_limit / points
 

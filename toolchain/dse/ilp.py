@@ -97,7 +97,7 @@ class Program:
         model, variables = _build(self.problem, Goal.ANY, None)
         limits = dict(zip(KINDS, self.budget, strict=True))
         slack = {kind: pulp.LpVariable(f"over_{kind}", lowBound=0) for kind in kinds}
-        for kind in KINDS:
+        for kind in self.problem.kinds:
             model += _used(self.problem, variables, kind) <= limits[kind] + slack.get(kind, 0), kind
         model.setObjective(pulp.lpSum(_SCALE / max(limits[kind], 1) * slack[kind] for kind in kinds))
         model.solve(_solver(self.solver, seconds))
@@ -130,7 +130,8 @@ def _build(problem: Problem, goal: Goal, budget: Resources | None) -> tuple[pulp
     if goal is Goal.MATCHED and budget is not None:
         model.setObjective(_mismatch_goal(problem, variables, budget))
     if budget is not None:
-        for kind, limit in zip(KINDS, budget, strict=True):
+        for kind in problem.kinds:
+            limit = getattr(budget, kind)
             model += _used(problem, variables, kind) <= (limit * top if goal is Goal.SCARCEST else limit), kind
     return model, variables
 

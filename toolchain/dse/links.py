@@ -13,9 +13,9 @@ from toolchain.units.table import schedule, unit_cost
 MIN_DEPTH = 2
 
 
-def stream_fifo(value: Value, lanes: int, pauses: int) -> Resources:
+def stream_fifo(value: Value, lanes: int, pauses: int, *, ultra: bool = False) -> Resources:
     """The FIFO of a stream that bridges ``pauses`` words."""
-    return fifo(MIN_DEPTH + pauses, lanes * value.qint.bits)
+    return fifo(MIN_DEPTH + pauses, lanes * value.qint.bits, ultra=ultra)
 
 
 def link(value: Value, writer: Port, reader: Port) -> Link:
@@ -24,9 +24,10 @@ def link(value: Value, writer: Port, reader: Port) -> Link:
     lanes, pause, slowest = writer.lanes, writer.pause, 0
     parts = []
     for wanted in converter_steps(writer.lanes, reader.lanes, value.qint.bits):
-        pair = Parallelism(lanes, wanted)
+        pair = Parallelism(lanes, wanted, ultra=writer.ultra)
         timing = schedule(unit, value, pair)
         (reading,), writing = timing.pause_words()
-        parts += [stream_fifo(value, lanes, pause + reading), unit_cost(unit, value, pair)]
+        parts += [stream_fifo(value, lanes, pause + reading, ultra=writer.ultra), unit_cost(unit, value, pair)]
         lanes, pause, slowest = wanted, writing, max(slowest, timing.cycles)
-    return Link(slowest, total((*parts, stream_fifo(value, lanes, pause + reader.pause))))
+    parts.append(stream_fifo(value, lanes, pause + reader.pause, ultra=writer.ultra))
+    return Link(slowest, total(parts))

@@ -47,7 +47,7 @@ def limits(problem: Problem, budget: Resources, cycles: int, *, solver: str, sec
     for count in reversed(faster[-_ATTEMPTS:]):
         program = Program(problem.within(count), budget, solver)
         found: dict[str, Price] = {}
-        for kind in KINDS:
+        for kind in problem.kinds:
             over = program.overshoot(max(0.5, (end - time.monotonic()) / 4), [kind])
             if over is not None and any(over):
                 found[kind] = Price(over, count)

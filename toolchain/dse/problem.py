@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from toolchain.ir.types import Parallelism
-from toolchain.resources import Resources, total
+from toolchain.resources import KINDS, Resources, total
 
 
 @dataclass(frozen=True, order=True)
 class Port:
     """How an option meets a stream: elements a word, and words that the stream's FIFO has to hold for its pauses.
 
-    ``padded`` names the stream's groups of channels that the option pads: both ends of a stream pad the same.
+    ``padded`` names the stream's groups of channels that the option pads: both ends of a stream pad the same. With the
+    ``ultra`` of its writer the stream's FIFOs may lie in UltraRAM.
     """
 
     lanes: int
     pause: int = 0
     padded: tuple[str, ...] = field(default=(), hash=False)  # sets keep the order that they have without it
+    ultra: bool = field(default=False, hash=False)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,13 @@ class Problem:
 
     decisions: tuple[Decision, ...]
     joints: tuple[Joint, ...] = ()
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Resources that any option or link takes."""
+        parts = [o.resources for d in self.decisions for o in d.options]
+        parts += [link.resources for joint in self.joints for link in joint.links.values()]
+        return tuple(kind for kind in KINDS if any(getattr(part, kind) for part in parts))
 
     def within(self, cycles: int, *, matched: bool = False) -> Problem:
         """What takes at most ``cycles`` a frame and is not beaten; a decision may become empty.
@@ -144,7 +154,7 @@ def _sides(joints: Sequence[Joint]) -> dict[str, list[Side]]:
     for joint in joints:
         ports = [sorted({pair[side] for pair in joint.links}) for side in (0, 1)]
         index = [{port: i for i, port in enumerate(side)} for side in ports]
-        table = np.full((len(ports[0]), len(ports[1]), 5), _NEVER)
+        table = np.full((len(ports[0]), len(ports[1]), len(KINDS) + 1), _NEVER)
         for (a, b), link in joint.links.items():
             table[index[0][a], index[1][b]] = (*link.resources, a.lanes != b.lanes)
         found.setdefault(joint.writer, []).append((joint.name, index[0], table))
@@ -156,9 +166,9 @@ def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tu
     options = [o for o in decision.options if all(o.ports[name] in index for name, index, _ in sides)]
     if not options:
         return ()
-    kinds = 5 if matched else 4
+    kinds = len(KINDS) + matched
     rows = np.zeros((len(options), kinds))
-    rows[:, :4] = [tuple(o.resources) for o in options]
+    rows[:, : len(KINDS)] = [tuple(o.resources) for o in options]
     extra = [_dearer(table[:, :, :kinds]) for _, _, table in sides]
     places = [np.array([index[o.ports[name]] for o in options]) for name, index, _ in sides]
     chosen, count = np.empty(len(options), dtype=np.int64), 0

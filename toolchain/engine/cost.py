@@ -10,7 +10,7 @@ from toolchain.engine.shape import BEAT_BITS, LONGEST_CHAIN, Shape
 from toolchain.resources import Resources, total
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.parts import selector
-from toolchain.units.fabric import DSP_SUM
+from toolchain.units.fabric import DSP_SUM, use_uram
 from toolchain.units.fabric_costs import (
     AXI_BRAM18,
     AXI_FF,
@@ -48,12 +48,12 @@ def engine_cost(shape: Shape) -> Resources:
     return total((convolution_cost(shape), window_cost(shape), banks_cost(shape), fixed_cost(shape)))
 
 
-def memory_cost(depth: int, width: int) -> Resources:
+def memory_cost(depth: int, width: int, *, ultra: bool = False) -> Resources:
     """A memory, and the multiplexer behind it where it is deeper than its blocks: one of them enables a write.
 
-    yosys counts 21 LUTs at 3000 x 18 bits and 77 at 2100 x 36, as this does.
+    yosys counts 21 LUTs at 3000 x 18 bits and 77 at 2100 x 36, as this does. UltraRAMs cascade without (AMD UG949).
     """
-    found = memory(depth, width)
+    found = memory(depth, width, ultra=ultra)
     if found.bram18 == 0:
         return found
     deep = min(ceil(depth / d) for d, w in parts.BRAM18_SHAPES if ceil(depth / d) * ceil(width / w) == found.bram18)
@@ -95,7 +95,8 @@ def convolution_cost(shape: Shape) -> Resources:
         lut=ceil(selector(shape.out_blocks, shape.lanes * shape.sum_bits)), ff=shape.outputs * shape.sum_bits
     )
     word = shape.inputs * shape.outputs * shape.stored_bits
-    weights = memory_cost(2 * shape.tile_depth, word) + Resources(ff=word)  # and the word that is being filled
+    weights = memory_cost(2 * shape.tile_depth, word, ultra=shape.ultra_weights)
+    weights += Resources(ff=word)  # the word that is being filled
     rows = memory_cost(shape.row_words, shape.lanes * code.bits) * shape.in_blocks
     arriving = Resources(lut=ceil(selector(shape.packed, shape.lanes * code.bits))) * shape.in_blocks
     padded = choices(terms * code.bits)
@@ -190,7 +191,22 @@ def window_cost(shape: Shape) -> Resources:
 
 def bank_cost(shape: Shape, words: int) -> Resources:
     """The memory of a map of so many words."""
-    return memory_cost(ceil(words / shape.packed), shape.lanes * shape.act_bits) * shape.packed
+    return memory_cost(*bank_memory(shape, words), ultra=shape.ultra_banks) * shape.packed
+
+
+def bank_memory(shape: Shape, words: int) -> tuple[int, int]:
+    """Depth and width of each of the memories of a map of so many words."""
+    return ceil(words / shape.packed), shape.lanes * shape.act_bits
+
+
+def in_uram(shape: Shape) -> tuple[str, ...]:
+    """The arrays of the top function that lie in UltraRAM."""
+    banks = {"bank_0": shape.bank_words, "bank_1": shape.small_words, "bank_2": shape.small_words}
+    found = [name for name, words in banks.items() if shape.ultra_banks and use_uram(*bank_memory(shape, words))]
+    word = shape.inputs * shape.outputs * shape.stored_bits
+    if shape.ultra_weights and use_uram(2 * shape.tile_depth, word):
+        found += ["main", "extra"] if shape.extra_outputs else ["main"]
+    return tuple(found)
 
 
 def banks_cost(shape: Shape) -> Resources:

@@ -11,7 +11,7 @@ import numpy as np
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cost import convolution_cost, fixed_cost
 from toolchain.engine.layers import Cut
-from toolchain.engine.options import MOST_PRODUCTS, Choices, base_shapes, fabrics
+from toolchain.engine.options import MOST_PRODUCTS, Choices, base_shapes, fabrics, storages
 from toolchain.engine.precision import parts_for
 from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES
 from toolchain.engine.shape import BEAT_BITS, SUM_BITS
@@ -44,7 +44,8 @@ class Floor:
                 draft = replace(base, in_blocks=a, out_blocks=b, row_words=1, tile_depth=min(choices.tile_depths))
                 if (base.lanes, a, b) in found or not draft.legal() or draft.inputs * draft.outputs > MOST_PRODUCTS:
                     continue
-                if any(convolution_cost(shape).fits(room) for shape in fabrics(draft, choices)):
+                built = (each for shape in fabrics(draft, choices) for each in storages(shape, room))
+                if any(convolution_cost(shape).fits(room) for shape in built):
                     found.add((base.lanes, a, b))
         units = np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
         return cls(budget, least.formats.weight_bits, least.act_bits, units)

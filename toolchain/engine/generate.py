@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.engine.cost import FIFO_WORDS, SHORT_FIFO_WORDS, merge_on_dsp
+from toolchain.engine.cost import FIFO_WORDS, SHORT_FIFO_WORDS, in_uram, merge_on_dsp
 from toolchain.engine.layout import MEMBERS, layout, structs
 from toolchain.engine.shape import BANKS, TABLE_BEATS, Shape
 from toolchain.hls_templates.render import headers, render
@@ -72,6 +72,7 @@ def generate(shape: Shape, memory_beats: int) -> dict[str, str]:
         "streams": [_Stream(*s) for s in _STREAMS],
         "members": MEMBERS,
         "shape": shape,
+        "ultra": in_uram(shape),
     }
     variables: dict[str, Any] = {
         "shape": shape,

@@ -135,6 +135,7 @@ class EngineOptions:
             filter_dsp_lanes=window.filter_dsp_lanes,
             bank_words=bank.bank_words,
             small_words=bank.small_words,
+            ultra_banks=bank.ultra_banks,
         )
 
 
@@ -162,8 +163,10 @@ def expand(
     room = budget - fixed
     windows = [replace(base, taps=t, filter_dsp_lanes=d) for t, d in _window_kinds(base, choices)]
     units = [UnitOption(s, _window_cycles(cut, s), window_cost(s)) for s in windows]
-    sizes = _bank_sizes(cut, base, choices)
-    banks = [replace(base, bank_words=n, small_words=m) for n in sizes for m in sizes if m <= n]
+    kinds = [base, replace(base, ultra_banks=True)] if budget.uram else [base]
+    sizes = [(kind, _bank_sizes(cut, kind, choices)) for kind in kinds]
+    pairs = [(kind, n, m) for kind, words in sizes for n in words for m in words if m <= n]
+    banks = [replace(kind, bank_words=n, small_words=m) for kind, n, m in pairs]
     return EngineOptions(
         base,
         tuple(_convolutions(cut, base, choices, room, faster)),
@@ -174,7 +177,7 @@ def expand(
 
 
 def _bank_sizes(cut: Cut, base: Shape, choices: Choices) -> list[int]:
-    """Words of banks that are worth a choice: of those that take the same blocks the largest."""
+    """Words of banks that are worth a choice: of those that take the same memories the largest."""
     if choices.bank_kib is not None:
         size = base.lanes * base.act_bits // 8
         return [max(1, (n << 10) // size) for n in sorted(choices.bank_kib)]
@@ -206,12 +209,17 @@ def _convolutions(
         tilings = [t for t in _tilings(cut, draft, choices) if faster(t)]
         for shape in fabrics(draft, choices) if tilings else ():
             for tiling in tilings:
-                built = replace(shape, tile_depth=tiling.depth)
-                cost = convolution_cost(built)
-                if cost.fits(room):
-                    found.append(ConvolutionOption(built, tiling.cycles, cost, tiling))
+                for built in storages(replace(shape, tile_depth=tiling.depth), room):
+                    cost = convolution_cost(built)
+                    if cost.fits(room):
+                        found.append(ConvolutionOption(built, tiling.cycles, cost, tiling))
     rows = [(*o.tiling.facts, *o.resources) for o in found]
     return [found[i] for i in pareto(rows)]
+
+
+def storages(shape: Shape, room: Resources) -> list[Shape]:
+    """``shape`` with its weights in block RAM, and in UltraRAM where there is any."""
+    return [shape, replace(shape, ultra_weights=True)] if room.uram else [shape]
 
 
 def _tilings(cut: Cut, draft: Shape, choices: Choices) -> list[Tiling]:

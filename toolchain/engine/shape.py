@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import ceil
 
@@ -88,6 +89,7 @@ class Shape(Formats):
         channel_words: most words of channels of a tile.
         bank_words: words of the first of the three maps on the chip, ``small_words`` of the others.
         bursts_in_luts: whether the memory ports' buffers are in LUTs: 64 beats, a quarter microsecond, else 512.
+        ultra_banks: whether the maps on the chip are in UltraRAM where that pays, ``ultra_weights`` whether the tiles.
     """
 
     lanes: int
@@ -104,6 +106,8 @@ class Shape(Formats):
     bank_words: int = 8192
     small_words: int = 8192
     bursts_in_luts: bool = False
+    ultra_banks: bool = False
+    ultra_weights: bool = False
 
     @property
     def burst_length(self) -> int:
@@ -196,3 +200,20 @@ class Shape(Formats):
             and 0 <= self.extra_outputs < self.outputs
             and self.main_outputs % max(self.products_per_dsp, 1) == 0
         )
+
+
+OPTIONAL = ("ultra_banks", "ultra_weights")
+"""Left out of the facts where it is not so: most boards have no UltraRAM."""
+
+
+def shape_facts(shape: Shape) -> dict[str, int]:
+    """``shape`` as JSON takes it."""
+    return {name: int(value) for name, value in asdict(shape).items() if value or name not in OPTIONAL}
+
+
+def shape_of(facts: Mapping[str, int]) -> Shape | None:
+    """The shape of ``facts``; None where they are another version's."""
+    kinds = {field.name: field.type for field in fields(Shape)}
+    if not facts.keys() <= kinds.keys() <= {*facts, *OPTIONAL}:
+        return None
+    return Shape(**{n: bool(v) if kinds[n] == "bool" else v for n, v in facts.items()})  # type: ignore[arg-type]

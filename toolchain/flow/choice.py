@@ -23,6 +23,7 @@ from toolchain.ir.ops.products import Product
 from toolchain.ir.store import Stored
 from toolchain.ir.types import QInt
 from toolchain.passes.pipeline import hardware_form
+from toolchain.resources import Resources
 
 ARCHITECTURES: Mapping[str, type[Architecture]] = {"streaming": Streaming, "engine": Engine}
 
@@ -114,8 +115,8 @@ def _helped(error: NoRoom, network: Stored, search: Search, progress: Progress) 
 def _smaller(graph: Graph, search: Search) -> str:
     """What of the streaming network would fit: weights of fewer bits, or another board; "" where neither does."""
     board = prepared_board(search)
-    problem = _problem(graph)
     budgets = {name: prepared_board(replace(search, board=name)).budget for name in list_boards()}
+    problem = _problem(graph, max(budgets.values(), key=lambda budget: budget.uram))
     larger = {name: budget for name, budget in budgets.items() if not budget.fits(board.budget)}
     others = [name for name, budget in larger.items() if fits(problem, budget, SECONDS)]
     ways = [f"it fits the board{'s' if len(others) > 1 else ''} {', '.join(others)}"] if others else []
@@ -126,9 +127,8 @@ def _smaller(graph: Graph, search: Search) -> str:
     low, high = 0, widest  # ``high`` bits do not fit, ``low`` do, or none
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (middle, high) if fits(_problem(_shortened(graph, middle)), board.budget, SECONDS) else (low, middle)
-        )
+        shorter = _problem(_shortened(graph, middle), board.budget)
+        low, high = (middle, high) if fits(shorter, board.budget, SECONDS) else (low, middle)
     if low:
         ways.insert(0, f"weights of {low} bit{'s' if low > 1 else ''} fit")
     return "; ".join(ways)
@@ -148,5 +148,5 @@ def _shortened(graph: Graph, bits: int) -> Graph:
     return rewrite_nodes(graph, cut)
 
 
-def _problem(graph: Graph) -> Problem:
-    return expand(hardware_form(graph))
+def _problem(graph: Graph, budget: Resources) -> Problem:
+    return expand(hardware_form(graph), ultra=budget.uram > 0)

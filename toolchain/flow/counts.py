@@ -72,9 +72,9 @@ def with_counts(build: Build, summary: Report) -> Report:
         n.model_copy(update={"counted": _facts(by_unit[n.name])}) if n.name in by_unit else n for n in summary.nodes
     ]
     known = [node for node in nodes if node.counted is not None]
-    estimated = total(Resources(node.lut, node.ff, node.dsp, node.bram18) for node in known)
+    estimated = total(Resources(*(getattr(node, kind) for kind in KINDS)) for node in known)
     counted = total(by_unit[node.name] for node in known)
-    used = Resources(*(usage.used for _, usage in summary.resources.items())) - estimated + counted
+    used = Resources(*(getattr(summary.resources, kind).used for kind in KINDS)) - estimated + counted
     facts = Counted(
         tool=record.tool,
         units=len(known),

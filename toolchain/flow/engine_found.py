@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from toolchain.boards import Board, load_board
 from toolchain.engine.cut import cut
 from toolchain.engine.layers import narrowed
 from toolchain.engine.schedule import UNITS
 from toolchain.engine.search import Engine as Result
-from toolchain.engine.shape import Shape
+from toolchain.engine.shape import shape_facts, shape_of
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
@@ -39,7 +38,7 @@ def record_of(found: Result, network: Stored, board: str, clock_mhz: float) -> E
         graph=network.digest,
         board=board,
         clock_mhz=clock_mhz,
-        shape={name: int(value) for name, value in asdict(found.shape).items()},
+        shape=shape_facts(found.shape),
         placement=found.placement,
         cycles=found.cycles,
         bound=found.bound,
@@ -63,12 +62,10 @@ class Found:
     @cached_property
     def program(self) -> Program:
         """What it runs."""
-        named = {field.name: field.type for field in fields(Shape)}
-        if named.keys() != self.record.shape.keys():
+        shape = shape_of(self.record.shape)
+        if shape is None:
             hint = "run 'fpgaflow export --architecture engine' again"
             raise UserError("engine.json is of another version of fpgaflow", hint=hint)
-        facts: dict[str, Any] = {n: bool(v) if named[n] == "bool" else v for n, v in self.record.shape.items()}
-        shape = Shape(**facts)
         return program(narrowed(cut(self.graph), shape.weight_bits), shape, self.record.placement)
 
     @property

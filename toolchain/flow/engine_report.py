@@ -113,7 +113,7 @@ def _unit_nodes(found: Found, simulation: SimulationRecord) -> list[NodeFacts]:
     banks = {"words": shape.bank_words, "small": shape.small_words}
     nodes.append(node_facts("banks", "Memory", 0, None, banks_cost(shape), parallelism=banks))
     nodes.append(node_facts("requantizers and transfers", "Unit", 0, None, fixed_cost(shape)))
-    nodes.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
+    nodes.append(node_facts("shell", "Shell", 0, None, shell.resources))
     return nodes
 
 

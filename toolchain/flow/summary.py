@@ -38,7 +38,7 @@ from toolchain.report.data import (
     Usage,
     Verification,
 )
-from toolchain.resources import Resources
+from toolchain.resources import KINDS, Resources
 from toolchain.simulate.cycles import simulate, steady_interval
 from toolchain.units.limits import MEMORY_BITS
 from toolchain.units.table import lane_facts
@@ -226,12 +226,11 @@ def _frame_bytes(graph: Graph) -> int:
 
 def usage_facts(accelerator: Resources, board: Board) -> ResourceUse:
     """Accelerator and shell against the planned share of the device."""
-    shell = board.shell
-    used = accelerator + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
-    budget = board.budget + Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)
+    shell = board.shell.resources
+    used, budget = accelerator + shell, board.budget + shell
     kinds = {
         kind: Usage(used=getattr(used, kind), budget=getattr(budget, kind), available=getattr(board.totals, kind))
-        for kind in ("lut", "ff", "dsp", "bram18")
+        for kind in KINDS
     }
     return ResourceUse(**kinds)
 
@@ -248,6 +247,7 @@ def node_facts(name: str, op: str, cycles: int, counted: int | None, cost: Resou
             "ff": cost.ff,
             "dsp": cost.dsp,
             "bram18": cost.bram18,
+            "uram": cost.uram,
             "parallelism": {},
             "origin": [],
         }
@@ -311,8 +311,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 vectors=simulation.vectors.get(unit),
             )
         )
-    shell = board.shell
-    facts.append(node_facts("shell", "Shell", 0, None, Resources(shell.lut, shell.ff, shell.dsp, shell.bram18)))
+    facts.append(node_facts("shell", "Shell", 0, None, board.shell.resources))
     return tuple(facts)
 
 

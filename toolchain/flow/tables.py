@@ -105,23 +105,26 @@ def solver_lines(plan: Plan) -> list[str]:
 
 def front_table(points: Sequence[Point]) -> Table:
     """One row a point of the front, fastest first."""
-    table = Table("fps", "cycles", "LUT", "FF", "DSP", "BRAM18", "scarcest", "gap")
+    titles = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
+    titles |= {"uram": "URAM"} if any(point.resources.uram for point in points) else {}
+    table = Table("fps", "cycles", *titles.values(), "scarcest", "gap")
     for point in points:
-        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *point.resources)]
+        used = (getattr(point.resources, kind) for kind in titles)
+        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *used)]
         table.add_row(*counts, f"{point.share:.0%}", f"{point.gap:.2%}")
     return table
 
 
 def on_boards_table(found: Sequence[OnBoard]) -> FittingTable:
     """The accelerators found: their rates and what they use."""
-    kinds = ("lut", "ff", "dsp", "bram18")
-    heading = ("Board", "Frames a second", "LUT", "FF", "DSP", "BRAM18", "MHz", "Plan")
+    titles = ("LUT", "FF", "DSP", "BRAM18", "URAM")
+    heading = ("Board", "Frames a second", *titles, "MHz", "Plan")
     table = FittingTable(heading, 1, ("FF", "MHz"), "The network on every board: used, and of what a plan may use")
     for entry in found:
-        fps, counts = "does not fit", [""] * len(kinds)
+        fps, counts = "does not fit", [""] * len(titles)
         if entry.fps is not None and entry.cost is not None:
             fps = f"{entry.fps:,.0f}" if entry.fps >= 10 else f"{entry.fps:.3g}"
-            counts = [_of_budget(getattr(entry.cost, kind), getattr(entry.board.budget, kind)) for kind in kinds]
+            counts = [_of_budget(*pair) for pair in zip(entry.cost, entry.board.budget, strict=True)]
         cells = (entry.board.name, fps, *counts, f"{entry.clock_mhz:g}", entry.status)
         table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -10,7 +10,7 @@ from toolchain.errors import UserError
 from toolchain.hls_templates.names import identifiers
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt, Value
-from toolchain.units.fabric import use_lutram
+from toolchain.units.call import impl
 from toolchain.units.limits import MAX_STREAM_BITS
 from toolchain.units.order import parallelism, stream_order
 
@@ -29,6 +29,7 @@ class Stream:
     lanes: int
     depth: int
     size: int
+    ultra: bool = False
 
     @property
     def bits(self) -> int:
@@ -40,7 +41,7 @@ class Stream:
         """What the FIFO is built from."""
         if self.depth <= SRL_DEPTH:
             return "srl"
-        return "lutram" if use_lutram(self.depth, self.bits) else "bram"
+        return impl(self.depth, self.bits, ultra=self.ultra)
 
 
 def streams(graph: Graph) -> dict[str, Stream]:
@@ -60,8 +61,9 @@ def streams(graph: Graph) -> dict[str, Stream]:
         carried = tuple(name for name, r in source.items() if r == root)
         value = graph.value(root)
         depth = max(graph.value(name).depth or 2 for name in carried)
-        lanes = _lanes(graph, root, carried)
-        stream = Stream(names[root], index, carried, value.qint, lanes, depth, value.size)
+        lanes, maker = _lanes(graph, root, carried), graph.producers().get(root)
+        ultra = maker is not None and parallelism(maker).ultra
+        stream = Stream(names[root], index, carried, value.qint, lanes, depth, value.size, ultra)
         _check_width(graph, stream)
         found |= {name: stream for name in carried}
     return found

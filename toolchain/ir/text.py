@@ -43,6 +43,8 @@ def _node(node: Node) -> str:
             attributes.append(f"products_per_dsp={node.parallelism.products_per_dsp}")
         if node.parallelism.columns > 1:
             attributes.append(f"columns={node.parallelism.columns}")
+        if node.parallelism.ultra:
+            attributes.append("ultra")
         if node.parallelism.constant:
             attributes.append("constant")
     outputs = ", ".join(_value(v) for v in node.outputs)

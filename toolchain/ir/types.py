@@ -91,6 +91,8 @@ class Parallelism:
     multiplies its taps by that many inputs.
 
     A ``constant`` matrix-vector unit has its weights in its logic: every input and every output at once.
+
+    ``ultra``: what the unit writes and reads again, its FIFOs included, may lie in UltraRAM.
     """
 
     lanes_in: int
@@ -98,6 +100,7 @@ class Parallelism:
     products_per_dsp: int | None = None
     columns: int = 1
     constant: bool = False
+    ultra: bool = False
 
 
 @dataclass(frozen=True)

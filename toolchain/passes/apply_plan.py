@@ -104,12 +104,12 @@ def _lanes(
     legal = [p for p in options(node, x, upstream if follows else None) if fits_streams(node, x, p)]
     if entry is not None:
         wanted = Parallelism(
-            entry.lanes_in, entry.lanes_out, entry.products_per_dsp, entry.columns, constant=entry.constant
+            entry.lanes_in, entry.lanes_out, entry.products_per_dsp, entry.columns, entry.constant, entry.ultra
         )
     else:
         wanted = Parallelism(upstream.lanes_out, upstream.lanes_out)
     wanted = completed(node, x, wanted)
-    if wanted in legal:
+    if replace(wanted, ultra=False) in legal:
         return wanted
     products = "" if wanted.products_per_dsp is None else f", products_per_dsp {wanted.products_per_dsp}"
     products += f", columns {wanted.columns}" if wanted.columns > 1 else ""

@@ -19,6 +19,7 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: Sequen
     """
     taken = graph.names()
     lanes = {graph.input.name: input_lanes}
+    ultra = dict.fromkeys(lanes, False)
     values = graph.values()
     nodes: list[Node] = []
 
@@ -27,9 +28,9 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: Sequen
         for step in converter_steps(lanes[name], wanted, value.qint.bits):
             output = replace(value, name=taken.fresh(f"{name}_x{step}"))
             unit = taken.fresh(f"{output.name}_convert")
-            pair = Parallelism(lanes[value.name], step)
+            pair = Parallelism(lanes[value.name], step, ultra=ultra[name])
             nodes.append(WidthConvert(name=unit, inputs=(value.name,), outputs=(output,), parallelism=pair))
-            lanes[output.name] = step
+            lanes[output.name], ultra[output.name] = step, ultra[name]
             value = output
         return value.name
 
@@ -38,6 +39,7 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: Sequen
         inputs = tuple(convert(name, pair.lanes_in) for name in node.inputs)
         nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
         lanes |= {value.name: pair.lanes_out for value in node.outputs}
+        ultra |= {value.name: pair.ultra for value in node.outputs}
     ends = [convert(output.value, wanted) for output, wanted in zip(graph.outputs, output_lanes, strict=True)]
     return graph if len(nodes) == len(graph.nodes) else graph.with_nodes(nodes).with_output_values(ends)
 

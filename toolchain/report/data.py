@@ -99,11 +99,14 @@ class ResourceUse(Facts):
     ff: Usage
     dsp: Usage
     bram18: Usage
+    uram: Usage = Usage(used=0, budget=0, available=0)
 
     def items(self) -> Iterator[tuple[str, Usage]]:
-        """Key and usage of each resource."""
+        """Key and usage of each resource that the device has; of one that it lacks where it is used all the same."""
         for kind in type(self).model_fields:
-            yield kind, getattr(self, kind)
+            usage: Usage = getattr(self, kind)
+            if usage.available or usage.used:
+                yield kind, usage
 
 
 class SolverFacts(Facts):
@@ -185,12 +188,13 @@ class Fifos(Facts):
 
 
 class Counts(Facts):
-    """LUTs, flip-flops, DSP48E2 slices and 18 kbit block RAMs."""
+    """LUTs, flip-flops, DSP48E2 slices, 18 kbit block RAMs and UltraRAMs."""
 
     lut: Count
     ff: Count
     dsp: Count
     bram18: Count
+    uram: Count = 0
 
 
 class Counted(Facts):
@@ -211,7 +215,7 @@ class Counted(Facts):
 class NodeFacts(Facts):
     """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
 
-    ``counted`` are the resources of its SystemVerilog beside the estimates ``lut`` to ``bram18``; None: not counted.
+    ``counted`` are the resources of its SystemVerilog beside the estimates ``lut`` to ``uram``; None: not counted.
     ``parallelism`` maps a name (PE, SIMD, lanes_in, ...) to a number. ``bits`` is a text such as "s4 x u4 -> s14".
     ``vectors`` drove the unit by itself, None: it was not. ``zero_weight_luts`` are the LUTs that zero weights save a
     unit whose weights are constants; None: not such a unit.
@@ -225,6 +229,7 @@ class NodeFacts(Facts):
     ff: Count
     dsp: Count
     bram18: Count
+    uram: Count = 0
     counted: Counts | None = None
     parallelism: dict[str, int]
     bits: str = ""

@@ -97,6 +97,7 @@ def to_html(report: Report) -> str:
         legend=_legend(stacks),
         roofline=roofline(report),
         peaks={kind: max((getattr(n, kind) for n in report.nodes), default=0) for kind in view.RESOURCES},
+        resources=view.resources(report),
         worst={node.name for node in view.bottlenecks(report)},
     )
 
@@ -112,7 +113,7 @@ def _environment() -> Environment:
     )
     shown: dict[str, Any] = {name: getattr(view, name) for name in _FILTERS}
     environment.filters.update(shown)
-    environment.globals.update(RESOURCES=view.RESOURCES, counts_differ=view.counts_differ)
+    environment.globals.update(counts_differ=view.counts_differ)
     return environment
 
 

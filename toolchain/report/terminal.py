@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -29,6 +31,7 @@ from toolchain.report.view import (
     percent,
     plural,
     recounted,
+    resources,
     slowest,
     used_share,
 )
@@ -163,7 +166,7 @@ def node_table(report: Report, limit: int = NODE_LIMIT) -> FittingTable:
     """
     shown = slowest(report, limit)
     deviating = any(counts_differ(node) for node in shown)
-    numbers = ("Cycles", *(["Counted"] if deviating else []), "Busy", *RESOURCES.values())
+    numbers = ("Cycles", *(["Counted"] if deviating else []), "Busy", *resources(report).values())
     spare = ("Busy", RESOURCES["ff"], "Operation", "Parallelism")
     table = FittingTable(("Node", "Operation", "Parallelism", *numbers), 3, spare, "Nodes")
     worst = bottlenecks(report)
@@ -175,20 +178,21 @@ def node_table(report: Report, limit: int = NODE_LIMIT) -> FittingTable:
 
 def count_table(report: Report, found: Counted) -> FittingTable:
     """Estimates and counts of the ``NODE_LIMIT`` units of most LUTs in network order, and of all of them."""
-    table = FittingTable(("Node", "Operation", *RESOURCES.values()), 2, ("Operation",), "Estimated → counted")
+    kinds = resources(report)
+    table = FittingTable(("Node", "Operation", *kinds.values()), 2, ("Operation",), "Estimated → counted")
     nodes = [(node, node.counted) for node in report.nodes if node.counted is not None]
     largest = sorted(nodes, key=lambda pair: -pair[1].lut)[:NODE_LIMIT]
     for node, counts in nodes:
         if (node, counts) in largest:
-            table.add_row(_name(node), Text(_plain(node.op)), *_recounted(node, counts))
+            table.add_row(_name(node), Text(_plain(node.op)), *_recounted(node, counts, kinds))
     table.add_section()
-    table.add_row(Text(f"All {found.units} units"), Text(""), *_recounted(found.estimated, found.counted))
-    table.add_row(Text("With what is not counted"), Text(""), *_recounted(_used(report), found.used))
+    table.add_row(Text(f"All {found.units} units"), Text(""), *_recounted(found.estimated, found.counted, kinds))
+    table.add_row(Text("With what is not counted"), Text(""), *_recounted(_used(report), found.used, kinds))
     return table
 
 
-def _recounted(estimated: NodeFacts | Counts, counts: Counts) -> list[Text]:
-    return [Text(recounted(getattr(estimated, kind), getattr(counts, kind))) for kind in RESOURCES]
+def _recounted(estimated: NodeFacts | Counts, counts: Counts, kinds: Iterable[str]) -> list[Text]:
+    return [Text(recounted(getattr(estimated, kind), getattr(counts, kind))) for kind in kinds]
 
 
 def _used(report: Report) -> Counts:
@@ -199,7 +203,7 @@ def _node_row(report: Report, node: NodeFacts, *, deviating: bool) -> list[Text]
     cells = [node.op, lanes(node), f"{node.cycles:,}"]
     if deviating:
         cells.append("" if node.counted_cycles is None else f"{node.counted_cycles:,}")
-    cells += [percent(interval_share(report, node)), *(f"{getattr(node, kind):,}" for kind in RESOURCES)]
+    cells += [percent(interval_share(report, node)), *(f"{getattr(node, kind):,}" for kind in resources(report))]
     return [_name(node), *(Text(_plain(cell)) for cell in cells)]
 
 

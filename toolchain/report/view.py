@@ -7,7 +7,12 @@ from enum import Enum
 
 from toolchain.report.data import Accuracy, NodeFacts, Report, Usage
 
-RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
+RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM"}
+
+
+def resources(report: Report) -> dict[str, str]:
+    """Titles of the resources that the device has, by key."""
+    return {kind: RESOURCES[kind] for kind, _ in report.resources.items()}
 
 
 class Verdict(Enum):
@@ -172,7 +177,7 @@ def compared(report: Report) -> tuple[Compared, ...]:
         rows.append(Compared("Top-1", own, f"{percent(found.top1, 2)} of {plural(found.images or 0, 'image')}"))
     if found.wrong_codes is not None:
         rows.append(Compared("Wrong codes", "0", f"{found.wrong_codes:,} of {found.codes or 0:,}"))
-    for kind, title in RESOURCES.items():
+    for kind, title in resources(report).items():
         add(title, getattr(report.resources, kind).used, (found.resources or {}).get(kind))
     if found.slack_ns is not None:
         rows.append(Compared("Worst slack", "", f"{found.slack_ns:.3f} ns"))

@@ -207,6 +207,7 @@ def _resources(module: Mapping[str, Any]) -> Resources:
         ff=sum(n for kind, n in cells.items() if _FLIP_FLOP.fullmatch(kind)),
         dsp=sum(map(_slices, module["cells"].values())),
         bram18=cells["RAMB18E2"] + 2 * cells["RAMB36E2"],
+        uram=cells["URAM288"] + cells["URAM288_BASE"],
     )
 
 

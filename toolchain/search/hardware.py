@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -18,7 +18,7 @@ from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.options import Choices, base_shapes
 from toolchain.engine.precision import fastest
 from toolchain.engine.schedule import row_words
-from toolchain.engine.shape import Shape
+from toolchain.engine.shape import Shape, shape_facts, shape_of
 from toolchain.errors import NoRoom, UserError
 from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.options import Search, prepared_board
@@ -52,21 +52,16 @@ class Proof(Record):
         return max(0.0, (self.cycles - self.bound) / self.cycles)
 
 
-def shape_of(record: dict[str, int]) -> Shape:
+def stored_shape(facts: dict[str, int]) -> Shape:
     """The engine of a record's shape.
 
     Raises:
         UserError: it is of another version.
     """
-    kinds = {field.name: field.type for field in fields(Shape)}
-    if kinds.keys() != record.keys():
+    shape = shape_of(facts)
+    if shape is None:
         raise UserError("the store's engines are of another version of fpgaflow", hint="search into another folder")
-    return Shape(**{n: bool(v) if kinds[n] == "bool" else v for n, v in record.items()})  # type: ignore[arg-type]
-
-
-def record_of(shape: Shape) -> dict[str, int]:
-    """``shape`` as JSON takes it."""
-    return {name: int(value) for name, value in asdict(shape).items()}
+    return shape
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ class Hardware:
             bound=found.bound,
             status="optimal" if found.gap < 1e-6 else "feasible",
             seconds=found.seconds,
-            shape=record_of(shape),
+            shape=shape_facts(shape),
             resources=asdict(engine_cost(shape)),
         )
 

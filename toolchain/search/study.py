@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
-from toolchain.search.hardware import Hardware, Proof, shape_of
+from toolchain.search.hardware import Hardware, Proof, stored_shape
 from toolchain.search.network import Network, canonical, drawn, largest, neighbours, network_at, smallest
 from toolchain.search.pool import Pool
 from toolchain.search.space import Space
@@ -95,7 +95,7 @@ class Explorer:
         """The engines of round ``index``: of the first, for networks of all sizes; of later ones, for the front's."""
         kept = self.store.get(f"engines-{index}")
         if kept is not None:
-            return [shape_of(record) for record in kept]
+            return [stored_shape(record) for record in kept]
         before = self.store.get(f"engines-{index - 1}") or []
         chosen = self._references() if not index else spread([s.network for s in self.front()], self._most())
         chosen = [network for network in chosen if network.architecture == "engine"]
@@ -105,7 +105,7 @@ class Explorer:
             if proof is not None and proof.shape not in found:
                 found.append(proof.shape)
         self.store.keep(f"engines-{index}", found)
-        return [shape_of(record) for record in found]
+        return [stored_shape(record) for record in found]
 
     def _most(self) -> int:
         return self.space.search.engines

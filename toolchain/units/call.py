@@ -12,7 +12,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Array, QInt
 from toolchain.units.adder_graph import AdderGraph
-from toolchain.units.fabric import products_per_dsp, use_lutram
+from toolchain.units.fabric import products_per_dsp, use_lutram, use_uram
 from toolchain.units.limits import MAX_UNROLL
 from toolchain.units.order import parallelism, require_order
 
@@ -113,8 +113,10 @@ def check_unroll(node: Node, count: int) -> None:
         )
 
 
-def impl(depth: int, width: int) -> str:
+def impl(depth: int, width: int, *, ultra: bool = False) -> str:
     """Storage of a memory of ``depth`` words of ``width`` bits, as the cost model counts it."""
+    if ultra and use_uram(depth, width):
+        return "uram"
     return "lutram" if use_lutram(depth, width) else "bram"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Parallelism, QInt
 from toolchain.resources import DSP_NARROW, DSP_WIDE
+from toolchain.units.cost_model import parts
 
 LUT_MULTIPLIER_BITS = 10
 """Widest sum of operand widths whose multiplier is built from LUTs: 5 x 5 bits takes about 30 of them."""
@@ -40,6 +41,14 @@ def products_per_dsp(lanes: Parallelism, weight: QInt, act: QInt) -> int:
 def use_lutram(depth: int, width: int) -> bool:
     """Whether a memory of ``depth`` words of ``width`` bits is bound to LUTRAM instead of block RAM."""
     return depth <= LUTRAM_DEPTH or depth * width <= LUTRAM_BITS
+
+
+def use_uram(depth: int, width: int) -> bool:
+    """Whether a unit that may use UltraRAM has a memory of this shape in it: where each takes two block RAMs' place.
+
+    Only memories that are written before they are read: those of UltraScale+ begin as zeros (AMD UG901).
+    """
+    return not use_lutram(depth, width) and parts.bram18(depth, width) >= 2 * parts.uram(depth, width)
 
 
 def counts_bits(weight: QInt, act: QInt) -> bool:

@@ -14,7 +14,7 @@ from toolchain.resources import Resources, multiplier_slices, total
 from toolchain.units.adder_graph import AdderGraph
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.coefficients import coefficients
-from toolchain.units.fabric import packing, products_per_dsp, use_dsp, use_lutram
+from toolchain.units.fabric import packing, products_per_dsp, use_dsp, use_lutram, use_uram
 
 PLANNED_STAGE = "post-route"
 STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
@@ -154,10 +154,13 @@ def requantizer(bits: int, out_bits: int) -> Resources:
     return logic(parts.requantizer(bits, out_bits))
 
 
-def memory(depth: int, width: int) -> Resources:
-    """A memory with one write and one read port, in the storage that ``use_lutram`` binds it to."""
+def memory(depth: int, width: int, *, ultra: bool = False) -> Resources:
+    """A memory with one write and one read port, in the storage that ``use_lutram`` or, if ``ultra``, ``use_uram``
+    binds it to."""
     if depth <= 1:
         return Resources(ff=width)
+    if ultra and use_uram(depth, width):
+        return Resources(ff=width, uram=parts.uram(depth, width))
     if use_lutram(depth, width):
         return Resources(lut=ceil(parts.lutram(depth, width)), ff=width)
     return Resources(ff=width, bram18=parts.bram18(depth, width))
@@ -185,7 +188,7 @@ def lookup_table(depth: int, width: int) -> Resources:
 
 
 @cache
-def fifo(depth: int, width: int) -> Resources:
+def fifo(depth: int, width: int, *, ultra: bool = False) -> Resources:
     """A stream of ``depth`` words: two registers, shift-register LUTs, or a memory with its two pointers."""
     if depth <= 2:
         return Resources(lut=ceil(width / 2) + 4, ff=2 * width)
@@ -193,4 +196,4 @@ def fifo(depth: int, width: int) -> Resources:
         per_lut = 2 if depth <= SRL_DEPTH // 2 else 1
         return Resources(lut=ceil(width / per_lut) + 12, ff=width + 6)
     pointers = 2 * depth.bit_length()
-    return total((memory(depth, width), logic(2 * pointers)))
+    return total((memory(depth, width, ultra=ultra), logic(2 * pointers)))

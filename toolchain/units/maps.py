@@ -104,7 +104,8 @@ class _SpreadUnit(Unit[S]):
         """Both rows, and the choice of channels in wider words."""
         bits = x.qint.bits
         chosen = choice(lanes.lanes_in // lanes.lanes_out) * lanes.lanes_out * bits
-        return total((control(), memory(2 * row_words(x, lanes.lanes_in), lanes.lanes_in * bits), logic(chosen)))
+        rows = memory(2 * row_words(x, lanes.lanes_in), lanes.lanes_in * bits, ultra=lanes.ultra)
+        return total((control(), rows, logic(chosen)))
 
 
 class UpsampleUnit(_SpreadUnit[Upsample]):
@@ -159,7 +160,7 @@ def _spread(
         constants |= {f"{name}_h": pair[0], f"{name}_w": pair[1]}
     constants |= dict(zip(("top", "left", "bottom", "right"), edges, strict=True))
     constants |= {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
-    storage = Storage(impl(2 * x.shape[1] * in_words, lanes.lanes_in * x.qint.bits))
+    storage = Storage(impl(2 * x.shape[1] * in_words, lanes.lanes_in * x.qint.bits, ultra=lanes.ultra))
     rows = Buffer("rows", "SpreadRows", storage, packed=True)
     return Call("spread", "spread", constants, {"type": x.qint}, buffers=(rows,))
 

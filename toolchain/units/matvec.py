@@ -103,7 +103,7 @@ class _ProductUnit(Unit[P]):
         else:
             found = dots(node.weight_type, x.qint, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
         weights = rom(loops.rounds * loops.cycles, simd * stored.bits)
-        kept = memory(steps, simd * x.qint.bits) if loops.output_blocks > 1 else Resources()
+        kept = memory(steps, simd * x.qint.bits, ultra=lanes.ultra) if loops.output_blocks > 1 else Resources()
         return total((control(), (found + weights * pe) * loops.together, kept))
 
     def operands(self, node: P, x: Value) -> tuple[QInt, QInt]:
@@ -293,7 +293,7 @@ def _product_unit(
     weight = weight if stored == node.weight_type else (weight > 0).astype(np.int64)
     split = tuple(range(2, weight.ndim))
     storage = Storage(impl(len(weight), weight.shape[-1] * stored.bits), partition=split, reshape=(weight.ndim,))
-    vector = Storage(impl(steps, sizes["simd"] * kind.bits), reshape=(2,))
+    vector = Storage(impl(steps, sizes["simd"] * kind.bits, ultra=parallelism(node).ultra), reshape=(2,))
     return Call(
         *names,
         {"positions": positions(graph, node), **sizes, **multiplier.constants},

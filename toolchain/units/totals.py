@@ -67,12 +67,12 @@ def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resource
     unit = unit_cost(node, first, lanes, *others)
     if node.renames:
         return unit
-    return total((unit, *(stream_cost(value, lanes.lanes_out) for value in node.outputs)))
+    return total((unit, *(stream_cost(value, lanes.lanes_out, ultra=lanes.ultra) for value in node.outputs)))
 
 
-def stream_cost(value: Value, lanes: int) -> Resources:
+def stream_cost(value: Value, lanes: int, *, ultra: bool = False) -> Resources:
     """The FIFO that carries ``value``, two words deep unless it says otherwise."""
-    return fifo(value.depth or 2, lanes * value.qint.bits)
+    return fifo(value.depth or 2, lanes * value.qint.bits, ultra=ultra)
 
 
 def reader_cost(value: Value, lanes: int) -> Resources:

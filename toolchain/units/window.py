@@ -71,12 +71,12 @@ class WindowUnit(Unit[Window]):
         """The row buffer; in parallel one bank a row, a rotation by row and a shift register a kernel row."""
         rows, words, width = buffer_rows(node, x), row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
         if not is_parallel(node, lanes):
-            return total((control(), memory(rows * words, width)))
+            return total((control(), memory(rows * words, width, ultra=lanes.ultra)))
         groups = x.shape[2] // lanes.lanes_in
         rotation = node.kernel[0] * width * choice(rows)
         shifts = node.kernel[0] * (node.extent[1] - 1) * width * ceil(groups / SRL_DEPTH)
         taps = Resources(ff=node.taps * width)
-        return total((control(), logic(rotation + shifts), taps, memory(words, width) * rows))
+        return total((control(), logic(rotation + shifts), taps, memory(words, width, ultra=lanes.ultra) * rows))
 
     def template(self, node: Window, graph: Graph) -> Call:
         """The rows' memory, in parallel one bank a row."""
@@ -87,9 +87,9 @@ class WindowUnit(Unit[Window]):
         check_unroll(node, lanes.lanes_out)
         words, bits = row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
         if parallel:
-            storage = Storage(impl(words, bits), partition=(1,))
+            storage = Storage(impl(words, bits, ultra=lanes.ultra), partition=(1,))
         else:
-            storage = Storage(impl(buffer_rows(node, x) * words, bits))
+            storage = Storage(impl(buffer_rows(node, x) * words, bits, ultra=lanes.ultra))
         return Call(
             "window",
             "window_parallel" if parallel else "window_serial",

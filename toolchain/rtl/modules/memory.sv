@@ -88,6 +88,10 @@ module fpgaflow_ram #(
             (* ram_style = "block" *) reg [WIDTH-1:0] words [0:DEPTH-1];
             always @(posedge clk) if (write) words[write_at] <= written;
             always @(posedge clk) if (step) kept <= words[read_at];
+        end else if (STYLE == "uram") begin : ultra
+            (* ram_style = "ultra" *) reg [WIDTH-1:0] words [0:DEPTH-1];
+            always @(posedge clk) if (write) words[write_at] <= written;
+            always @(posedge clk) if (step) kept <= words[read_at];
         end else begin : luts
             (* ram_style = "distributed" *) reg [WIDTH-1:0] words [0:DEPTH-1];
             always @(posedge clk) if (write) words[write_at] <= written;

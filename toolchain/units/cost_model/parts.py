@@ -109,6 +109,11 @@ def bram18(depth: int, bits: int) -> int:
     return min(ceil(depth / d) * ceil(bits / w) for d, w in BRAM18_SHAPES)
 
 
+def uram(depth: int, bits: int) -> int:
+    """UltraRAMs for ``depth`` words of ``bits`` bits: always 4096 x 72 (AMD UG573)."""
+    return ceil(depth / 4096) * ceil(bits / 72)
+
+
 def hls_memory_bram18(depth: int, bits: int) -> int:
     """Block RAMs of an array whose storage HLS chooses."""
     return 0 if in_lutram(depth, bits) else bram18(depth, bits)
