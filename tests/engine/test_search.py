@@ -107,3 +107,16 @@ def test_maps_on_the_chip_move_no_bytes() -> None:
 
     assert set(found.placement) == {p.result for p in network.passes[:-1]}
     assert found.schedules[1].beats(inside)["source"] == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_program_finds_what_brute_force_finds_with_ultraram(seed: int) -> None:
+    """Banks and weights in either memory; an engine that is short of block RAM is faster with UltraRAM."""
+    network, few = cut(short(seed)), Resources(60_000, 120_000, 120, 18)
+    ultra = Budget(replace(few, uram=8), 0.5)
+    found = search(network, ultra, TINY)
+
+    assert found.cycles == pytest.approx(brute_force(network, ultra, TINY), rel=1e-9)
+    assert found.resources == engine_cost(found.shape) and found.resources.fits(ultra.resources)
+    assert found.resources.uram > 0 and (found.shape.ultra_banks or found.shape.ultra_weights)
+    assert found.cycles < search(network, Budget(few, 0.5), TINY).cycles

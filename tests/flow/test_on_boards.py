@@ -19,14 +19,16 @@ def test_every_board_gets_its_own_proven_plan_or_the_reason(tmp_path: Path) -> N
     """The same device gives the same plan, a larger one is no slower; at a rate that none reaches each says why."""
     network = save(conv_net(size=16, channels=16), tmp_path, source_digest="0")
     names = ["ultra96v2", "aup-zu3-8gb", "zcu104"]
-    small, same, large = on_boards(lambda _: network, Search(time_limit=20.0), names, silent)
+    small, same, large = on_boards(lambda _: network, Search(time_limit=20.0, architecture="streaming"), names, silent)
 
     assert [small.status, same.status, large.status] == ["optimal"] * 3
     assert small.fps is not None and large.fps is not None and small.fps == same.fps <= large.fps
     assert small.cost is not None and small.cost.fits(small.board.budget)
     assert [found.clock_mhz for found in (small, same, large)] == [250.0] * 3
+    assert [found.architecture for found in (small, same, large)] == ["streaming"] * 3
 
-    for found in on_boards(lambda _: network, Search(target_fps=1e9, clock_mhz=100.0), names, silent):
+    out_of_reach = Search(target_fps=1e9, clock_mhz=100.0, architecture="streaming")
+    for found in on_boards(lambda _: network, out_of_reach, names, silent):
         assert found.fps is None and found.cost is None and found.status and found.clock_mhz == 100.0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain.cli.options import (
+    ArchitectureOption,
     BackendOption,
     BoardName,
     BudgetOption,
@@ -60,7 +61,7 @@ def export(
     qonnx_images: QonnxOption = 256,
     threads: ThreadsOption = 2,
     memory: MemoryOption = "2G",
-    architecture: Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")] = "auto",
+    architecture: ArchitectureOption = "auto",
     probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
     backend: BackendOption = "fpgaflow",
     hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchain.cli.options import ClockOption, FpsOption, InputOption, Model, PixelOption, TimeOption
+from toolchain.cli.options import (
+    ArchitectureOption,
+    ClockOption,
+    FpsOption,
+    InputOption,
+    Model,
+    PixelOption,
+    TimeOption,
+)
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
@@ -72,6 +80,7 @@ def boards(
     clock: ClockOption = None,
     target_fps: FpsOption = None,
     time_limit: TimeOption = 60.0,
+    architecture: ArchitectureOption = "auto",
     pixel_scale: PixelOption = None,
     given: InputOption = None,
 ) -> None:
@@ -84,11 +93,12 @@ def boards(
         return
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.on_boards import on_boards
-    from toolchain.flow.options import Search
+    from toolchain.flow.options import Search, checked_architecture
     from toolchain.flow.tables import on_boards_table
 
     lowered = _lowered(source, stated_input(given, pixel_scale))
-    search = Search(clock_mhz=clock, target_fps=target_fps, time_limit=time_limit)
+    kind = checked_architecture(architecture)
+    search = Search(clock_mhz=clock, target_fps=target_fps, time_limit=time_limit, architecture=kind)
     with progress() as bars:
         found = on_boards(lowered, search, list_boards(), bars)
     console().print(on_boards_table(found))

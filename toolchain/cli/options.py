@@ -18,6 +18,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace also what 
 BoardName = Annotated[str, typer.Option("--board", help="Board, see 'fpgaflow boards'; or a folder with a board.toml.")]
 ClockOption = Annotated[float | None, typer.Option("--clock", min=1, max=1000, help="Clock in MHz.")]
 FpsOption = Annotated[float | None, typer.Option(min=1e-3, help="Least resources at this rate, not the most fps.")]
+ArchitectureOption = Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")]
 BudgetOption = Annotated[list[str] | None, typer.Option("--budget", help="Share of a resource, e.g. lut=0.7.")]
 PlanOption = Annotated[Path | None, typer.Option("--plan", help="Take this plan instead of searching for one.")]
 TimeOption = Annotated[float, typer.Option("--time-limit", min=0.1, help="Seconds for each round of the solver.")]

@@ -163,17 +163,23 @@ def expand(
     room = budget - fixed
     windows = [replace(base, taps=t, filter_dsp_lanes=d) for t, d in _window_kinds(base, choices)]
     units = [UnitOption(s, _window_cycles(cut, s), window_cost(s)) for s in windows]
-    kinds = [base, replace(base, ultra_banks=True)] if budget.uram else [base]
-    sizes = [(kind, _bank_sizes(cut, kind, choices)) for kind in kinds]
-    pairs = [(kind, n, m) for kind, words in sizes for n in words for m in words if m <= n]
-    banks = [replace(kind, bank_words=n, small_words=m) for kind, n, m in pairs]
+    banks = [UnitOption(s, (), banks_cost(s)) for s in _banks(cut, base, choices)]
+    if budget.uram:
+        ultra = (UnitOption(s, (), banks_cost(s)) for s in _banks(cut, replace(base, ultra_banks=True), choices))
+        banks += [u for u in ultra if u.resources.uram]
     return EngineOptions(
         base,
         tuple(_convolutions(cut, base, choices, room, faster)),
         tuple(_unbeaten([u for u in units if u.resources.fits(room)])),
-        tuple(u for u in (UnitOption(s, (), banks_cost(s)) for s in banks) if u.resources.fits(room)),
+        tuple(u for u in banks if u.resources.fits(room)),
         fixed,
     )
+
+
+def _banks(cut: Cut, base: Shape, choices: Choices) -> list[Shape]:
+    """``base`` with every pair of sizes of its banks."""
+    sizes = _bank_sizes(cut, base, choices)
+    return [replace(base, bank_words=n, small_words=m) for n in sizes for m in sizes if m <= n]
 
 
 def _bank_sizes(cut: Cut, base: Shape, choices: Choices) -> list[int]:

@@ -97,7 +97,8 @@ def _engine(cut: Cut, options: EngineOptions, picked: Picked, budget: Budget, bo
 def _no_engine(cut: Cut, choices: Choices, budget: Budget) -> UserError:
     """Why nothing fits: a pass that no weight memory or row buffer of the options holds, or the resources."""
     choices = replace(choices, out_blocks=(min(choices.out_blocks),))  # more take more of everything
-    expanded = (expand(cut, base, choices, Resources(*(1 << 40,) * len(KINDS))) for base in base_shapes(cut, choices))
+    room = replace(Resources(*(1 << 40,) * len(KINDS)), uram=budget.resources.uram)
+    expanded = (expand(cut, base, choices, room) for base in base_shapes(cut, choices))
     least = [_least(options) for options in expanded if options.convolutions]
     if least:
         needs = Resources(*(min(column) for column in zip(*least, strict=True)))

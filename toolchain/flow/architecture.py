@@ -14,6 +14,7 @@ from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.ir.store import Stored
 from toolchain.ir.types import Array
 from toolchain.report.data import Report
+from toolchain.resources import Resources
 from toolchain.simulate.drive import Driven
 
 
@@ -48,6 +49,14 @@ class Architecture(Protocol):
     @property
     def fps(self) -> float:
         """Frames a second by the model."""
+
+    @property
+    def resources(self) -> Resources:
+        """What it takes, the shell not included."""
+
+    @property
+    def proof(self) -> str:
+        """The status of its plan: "optimal", "feasible", or "given" of one by hand."""
 
     @classmethod
     def explore(cls, network: Stored, search: Search, progress: Progress) -> Self:

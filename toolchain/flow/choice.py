@@ -39,10 +39,13 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-def choose(network: Stored, search: Search, progress: Progress) -> Choice:
+def choose(network: Stored, search: Search, progress: Progress, *, advise: bool = True) -> Choice:
     """The accelerator of the architecture that ``search`` names; "auto" is streaming where that is fast enough.
 
     That is at ``target_fps``, and without one where no engine is faster.
+
+    Args:
+        advise: whether a failure is followed by a search for what would do.
 
     Raises:
         NoRoom: nothing fits, or is so fast; the hint names the architecture, bits or board that would do.
@@ -54,8 +57,8 @@ def choose(network: Stored, search: Search, progress: Progress) -> Choice:
         found = Streaming.explore(network, search, progress)
     except NoRoom as error:
         if search.architecture == "streaming" or search.plan is not None:
-            raise _helped(error, network, search, progress) from error
-        return _engine_instead(network, search, error, progress)
+            raise (_helped(error, network, search, progress) if advise else error) from error
+        return _engine_instead(network, search, error, progress, advise=advise)
     if search.architecture == "auto" and search.target_fps is None and search.plan is None:
         return _faster(network, search, found)
     return Choice(found)
@@ -73,7 +76,7 @@ def _faster(network: Stored, search: Search, streaming: Streaming) -> Choice:
     return Choice(engine, (f"auto chose engine, {engine.fps:.0f} fps; streaming is {rate:.0f} fps",))
 
 
-def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Progress) -> Choice:
+def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Progress, *, advise: bool) -> Choice:
     """The fastest engine where ``error`` keeps streaming out, and why.
 
     Raises:
@@ -85,7 +88,7 @@ def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Pr
         raise NoRoom(
             f"{error.what}; engine: {_text(other)}",
             where=error.where,
-            hint=_smaller(network.graph, search) or error.hint,
+            hint=(_smaller(network.graph, search) if advise else "") or error.hint,
         ) from error
     if search.target_fps is not None and engine.fps < search.target_fps:
         what = f"{error.what}; the engine does {engine.fps:.0f} fps"

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.engine.candidates import Budget
+from toolchain.engine.cost import engine_cost
 from toolchain.engine.csim import COUNTERS, EngineSim
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.drive import drive_passes
@@ -43,6 +44,7 @@ from toolchain.ir.types import InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import spans
 from toolchain.report.data import Report
+from toolchain.resources import Resources
 
 FRAMES_A_THREAD = 8
 """Frames that a thread simulates before they are compared."""
@@ -68,6 +70,16 @@ class Engine:
     def fps(self) -> float:
         """Frames a second by the schedules."""
         return self.found.record.clock_mhz * 1e6 / self.found.record.cycles
+
+    @property
+    def resources(self) -> Resources:
+        """The whole engine."""
+        return engine_cost(self.found.program.shape)
+
+    @property
+    def proof(self) -> str:
+        """The status of its program."""
+        return self.found.record.status
 
     @classmethod
     def explore(cls, network: Stored, search: Search, progress: Progress) -> Engine:

@@ -31,6 +31,16 @@ class EngineRecord(Record):
     seconds: float
     solver: str
 
+    @property
+    def gap(self) -> float:
+        """Relative distance of ``cycles`` to the bound."""
+        return max(0.0, (self.cycles - self.bound) / self.cycles)
+
+    @property
+    def status(self) -> str:
+        """ "optimal", or "feasible" where the bound is lower."""
+        return "optimal" if self.gap < 1e-9 else "feasible"
+
 
 def record_of(found: Result, network: Stored, board: str, clock_mhz: float) -> EngineRecord:
     """The record of what the search found for ``network``."""

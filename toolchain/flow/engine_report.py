@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toolchain import __version__
 from toolchain.dse.bound import mac_cycles
-from toolchain.engine.cost import banks_cost, convolution_cost, fixed_cost, window_cost
+from toolchain.engine.cost import banks_cost, convolution_cost, engine_cost, fixed_cost, window_cost
 from toolchain.engine.layers import Pass
 from toolchain.engine.timing import Timing, timings
 from toolchain.flow.engine_found import Found
@@ -33,7 +33,6 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
     record, clock = found.record, found.record.clock_mhz * 1e6
     passes = timings(found.program.schedules, found.program.places, found.bytes_per_cycle)
     slowest = max(passes, key=lambda t: t.cycles)
-    gap = max(0.0, (record.cycles - record.bound) / record.cycles)
     return Report(
         name=found.graph.name,
         model=ModelFacts(file=Path(model.file).name, sha256=model.sha256, macs=model.macs, params=model.params),
@@ -48,10 +47,8 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
             limited_by=f"{slowest.limited_by} in {slowest.name}",
         ),
         bound=best_rate(found, record.clock_mhz),
-        resources=usage_facts(engine_resources(found), found.board),
-        solver=SolverFacts(
-            name=record.solver, status="optimal" if gap < 1e-9 else "feasible", gap=gap, seconds=record.seconds
-        ),
+        resources=usage_facts(engine_cost(found.program.shape), found.board),
+        solver=SolverFacts(name=record.solver, status=record.status, gap=record.gap, seconds=record.seconds),
         verification=verification_facts(simulation),
         accuracy=accuracy_facts(simulation, None),
         input=input_facts(found.graph),
@@ -90,12 +87,6 @@ def best_rate(found: Found, clock_mhz: float) -> Bound:
     ceilings = {"multipliers": compute, "memory": memory}
     least = min(ceilings, key=lambda name: ceilings[name])
     return Bound(fps=ceilings[least], limited_by=least, ceilings=ceilings)
-
-
-def engine_resources(found: Found) -> Resources:
-    """The engine without the shell."""
-    shape = found.program.shape
-    return convolution_cost(shape) + window_cost(shape) + banks_cost(shape) + fixed_cost(shape)
 
 
 def _unit_nodes(found: Found, simulation: SimulationRecord) -> list[NodeFacts]:

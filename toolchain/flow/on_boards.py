@@ -1,4 +1,4 @@
-"""One network on every board: its fastest streaming accelerator there, or why there is none."""
+"""One network on every board: its fastest accelerator there, or why there is none."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass, replace
 
 from toolchain.boards import Board, load_board
 from toolchain.errors import NoRoom
+from toolchain.flow.choice import choose
 from toolchain.flow.options import Search
 from toolchain.flow.progress import Progress
-from toolchain.flow.streaming import Streaming
 from toolchain.ir.store import Stored
 from toolchain.resources import Resources
-from toolchain.units.totals import graph_cost
 
 
 @dataclass(frozen=True)
 class OnBoard:
-    """The accelerator's rate and ``cost``, the shell not included; ``status`` of its plan, or what keeps it out."""
+    """The accelerator's rate and ``cost``, the shell not included; ``status`` of its plan, or what keeps it out.
+
+    ``architecture`` is the accelerator's, or the one that was asked for where there is none.
+    """
 
     board: Board
     clock_mhz: float
+    architecture: str
     fps: float | None
     cost: Resources | None
     status: str
@@ -42,15 +45,11 @@ def on_boards(
         board = load_board(name)
         clock = search.clock_mhz or board.clock.default_mhz
         try:
-            design = Streaming.explore(
-                lowered(board.lut_per_dsp), replace(search, board=name, architecture="streaming"), _untold
-            )
+            design = choose(lowered(board.lut_per_dsp), replace(search, board=name), _untold, advise=False).design
         except NoRoom as error:
-            found.append(OnBoard(board, clock, None, None, error.what))
+            found.append(OnBoard(board, clock, search.architecture, None, None, error.what))
             continue
-        solver = design.plan.solver
-        status = "given" if solver is None else solver.status
-        found.append(OnBoard(board, clock, design.fps, graph_cost(design.hardware), status))
+        found.append(OnBoard(board, clock, design.name, design.fps, design.resources, design.proof))
     progress("boards", len(names), len(names))
     return found
 

@@ -33,11 +33,12 @@ from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Plan, plan_text, read_plan
 from toolchain.report.data import Report
+from toolchain.resources import Resources
 from toolchain.simulate.compare import compare_frames
 from toolchain.simulate.csim import CSim, build
 from toolchain.simulate.cycles import simulate as simulate_cycles
 from toolchain.simulate.drive import drive_units
-from toolchain.units.totals import graph_cycles
+from toolchain.units.totals import graph_cost, graph_cycles
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Streaming:
     def fps(self) -> float:
         """Frames a second of the slowest unit."""
         return self.plan.clock_mhz * 1e6 / graph_cycles(self.hardware)
+
+    @property
+    def resources(self) -> Resources:
+        """Units, streams, the reader and the writers."""
+        return graph_cost(self.hardware)
+
+    @property
+    def proof(self) -> str:
+        """The status of its plan; "given" of one by hand."""
+        return "given" if self.plan.solver is None else self.plan.solver.status
 
     @classmethod
     def explore(cls, network: Stored, search: Search, progress: Progress) -> Streaming:

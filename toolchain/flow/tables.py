@@ -118,14 +118,14 @@ def front_table(points: Sequence[Point]) -> Table:
 def on_boards_table(found: Sequence[OnBoard]) -> FittingTable:
     """The accelerators found: their rates and what they use."""
     titles = ("LUT", "FF", "DSP", "BRAM18", "URAM")
-    heading = ("Board", "Frames a second", *titles, "MHz", "Plan")
-    table = FittingTable(heading, 1, ("FF", "MHz"), "The network on every board: used, and of what a plan may use")
+    heading = ("Board", "Architecture", "Frames a second", *titles, "MHz", "Plan")
+    table = FittingTable(heading, 2, ("FF", "MHz"), "The network on every board: used, and of what a plan may use")
     for entry in found:
         fps, counts = "does not fit", [""] * len(titles)
         if entry.fps is not None and entry.cost is not None:
             fps = f"{entry.fps:,.0f}" if entry.fps >= 10 else f"{entry.fps:.3g}"
             counts = [_of_budget(*pair) for pair in zip(entry.cost, entry.board.budget, strict=True)]
-        cells = (entry.board.name, fps, *counts, f"{entry.clock_mhz:g}", entry.status)
+        cells = (entry.board.name, entry.architecture, fps, *counts, f"{entry.clock_mhz:g}", entry.status)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
