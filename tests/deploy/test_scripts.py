@@ -106,6 +106,15 @@ def test_what_stops_vivado_is_named(scripts: dict[str, str], fault: str, message
     assert not list((tmp_path / "board").iterdir())
 
 
+def test_ultraram_is_counted_where_a_board_has_it(tmp_path: Path) -> None:
+    graph = serial(mlp())
+    build = Deployable(graph, graph.output, load_board("kv260"), "NC", facts_of(graph, axes="NC"))
+    done = run_build(tmp_path, str(script_files(build)["build.tcl"]), "part")
+
+    assert done.code == 0, done.error
+    assert json.loads((tmp_path / "vivado.json").read_text())["resources"]["uram"] == 5
+
+
 def test_timing_that_is_not_met_ends_with_status_3(scripts: dict[str, str], tmp_path: Path) -> None:
     done = run_build(tmp_path, scripts["build.tcl"], fault="slow")
     assert done.code == 3

@@ -230,6 +230,7 @@ proc report_utilization {args} {
 | CLB Registers              | $ff |     0 |          0 |    141120 | 11.25 |
 | Block RAM Tile    |  $bram |     0 |          0 |       216 |  2.55 |
 |   RAMB36/FIFO*    |    2 |     0 |          0 |       216 |  0.93 |
+| URAM           |     5 |     0 |          0 |        64 |  7.81 |
 | DSPs           |   $dsp |     0 |          0 |       360 |  6.67 |"
 }
 proc version {args} { return 2024.1 }

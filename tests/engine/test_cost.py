@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.networks import residual_blocks
 from tests.engine.test_csim import engine_for
-from toolchain.engine.cost import AXI_DIRECTIONS, engine_cost, fixed_cost, memory_cost
+from toolchain.engine.cost import AXI_DIRECTIONS, engine_cost, fixed_cost, in_uram, memory_cost
 from toolchain.engine.cut import cut
 from toolchain.engine.generate import generate
 from toolchain.engine.layout import MEMBERS, structs
@@ -102,3 +102,17 @@ def test_maps_on_the_chip_cost_their_processes_and_streams() -> None:
     assert engine_cost(small).lut > 600
     assert (engine_cost(large) - engine_cost(small)).bram18 > 0
     assert isinstance(engine_cost(small), Resources)
+
+
+def test_arrays_in_ultraram_are_bound_to_it_and_counted() -> None:
+    """Maps and weights of enough words; a bank of few stays where it is, and so does a tile of nothing."""
+    small = replace(shape(), bank_words=16384, small_words=16, ultra_banks=True)
+    both = replace(small, ultra_weights=True, tile_depth=1024)
+    assert in_uram(small) == ("bank_0",)
+    assert set(in_uram(both)) >= {"bank_0", "main"}
+    for built in (small, both):
+        top = generate(built, 1)["src/top.cpp"]
+        bound = re.findall(r"BIND_STORAGE variable=(\w+) type=ram_2p impl=uram", top)
+        assert tuple(bound) == in_uram(built)
+        plain = engine_cost(replace(built, ultra_banks=False, ultra_weights=False))
+        assert plain.uram == 0 < engine_cost(built).uram and engine_cost(built).bram18 < plain.bram18

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from toolchain.errors import FlowError
+from toolchain.hls_templates.streams import Stream
+from toolchain.ir.types import QInt
 from toolchain.resources import Resources
 from toolchain.rtl import count as counting
 from toolchain.rtl.count import Design, count, counted, fifo, known
 from toolchain.rtl.generate import PACKAGE, used_modules
 from toolchain.rtl.yosys import netlists
+from toolchain.units.fabric_costs import fifo as model
 
 CASES = [
     (op, a, b, signs, a + b + longer)
@@ -70,6 +73,16 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counts_are_those_of_the_device() -> None:
     """A sum of 12 bits is 12 LUTs, with the registers behind them."""
     assert count(design("sum", SUM)) == Resources(lut=12, ff=12, dsp=0, bram18=0)
+
+
+def test_a_fifo_in_ultraram_takes_what_the_model_says() -> None:
+    """2,100 words of 144 bits: two UltraRAMs, no block RAM."""
+    stream = Stream("wide", 0, ("wide",), QInt(8, False), 18, 2100, 4096, ultra=True)
+    found = count(fifo(stream))
+
+    assert stream.storage == "uram"
+    planned = model(2100, 144, ultra=True)
+    assert (found.bram18, found.uram) == (planned.bram18, planned.uram) == (0, 2)
 
 
 def test_a_unit_that_yosys_does_not_read_is_named() -> None:

@@ -19,7 +19,7 @@ from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
 from toolchain.rtl.generate import PACKAGE
 
-SYNTHESIS = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top all"
+SYNTHESIS = "synth_xilinx -family xcup -flatten -nodsp -uram -noiopad -noclkbuf -top all"
 SCRIPT = (
     "read_verilog -sv -defer {sources}",
     "hierarchy -top all",
