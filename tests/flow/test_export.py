@@ -21,7 +21,7 @@ CONTRACT = {
     "model": {"file", "sha256", "macs", "params"},
     "estimate": {"fps", "latency_ms", "cycles_per_frame", "bytes_per_frame"},
     "bound": {"fps", "limited_by"},
-    "resources": {"lut", "ff", "dsp", "bram18"},
+    "resources": {"lut", "ff", "dsp", "bram18", "uram"},
     "solver": {"name", "status", "gap", "seconds"},
     "verification": {
         "images",

@@ -17,7 +17,7 @@ CONTRACT: dict[str, set[str]] = {
     "model": {"file", "sha256", "macs", "params"},
     "estimate": {"fps", "latency_ms", "cycles_per_frame", "bytes_per_frame"},
     "bound": {"fps", "limited_by"},
-    "resources": {"lut", "ff", "dsp", "bram18"},
+    "resources": {"lut", "ff", "dsp", "bram18", "uram"},
     "solver": {"name", "status", "gap", "seconds"},
     "verification": {"images", "qonnx_top1_agreement", "qonnx_code_mismatches", "csim_mismatches", "csim_seconds"},
     "accuracy": {"top1", "images"},

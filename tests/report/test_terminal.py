@@ -56,6 +56,20 @@ def test_a_narrow_terminal_loses_columns_and_no_digit(width: int) -> None:
     assert ("columns being few" in text) == (width < 100)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_ultraram_is_shown_of_devices_that_have_it(width: int) -> None:
+    """A row of the resources and a column of the nodes; none where the device has no UltraRAM."""
+    report = example_report(3)
+    within = report.resources.model_copy(update={"uram": Usage(used=12, budget=51, available=64)})
+    nodes = tuple(node.model_copy(update={"uram": 4}) for node in report.nodes)
+    text = _text(report.model_copy(update={"resources": within, "nodes": nodes}), width)
+    lines = [line.split() for line in text.splitlines()]
+
+    assert any(line[:1] == ["URAM"] and line[-5:-2] == ["12", "51", "64"] for line in lines)
+    assert sum(line[-1:] == ["4"] for line in lines) >= len(nodes)
+    assert "URAM" not in _text(report, width)
+
+
 def test_a_long_name_leaves_room_for_the_numbers() -> None:
     report = example_report(2)
     long = report.nodes[1].model_copy(update={"name": "stage/" * 20 + "conv1", "counted_cycles": 9300})
