@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from toolchain.errors import FlowError
-from toolchain.hls_templates.streams import Stream
-from toolchain.ir.types import QInt
 from toolchain.resources import Resources
 from toolchain.rtl import count as counting
 from toolchain.rtl.count import Design, count, counted, fifo, known
 from toolchain.rtl.generate import PACKAGE, used_modules
 from toolchain.rtl.yosys import netlists
+from toolchain.units.call import impl
 from toolchain.units.fabric_costs import fifo as model
 
 CASES = [
@@ -77,10 +76,8 @@ def test_counts_are_those_of_the_device() -> None:
 
 def test_a_fifo_in_ultraram_takes_what_the_model_says() -> None:
     """2,100 words of 144 bits: two UltraRAMs, no block RAM."""
-    stream = Stream("wide", 0, ("wide",), QInt(8, False), 18, 2100, 4096, ultra=True)
-    found = count(fifo(stream))
+    found = count(fifo(2100, 144, impl(2100, 144, ultra=True)))
 
-    assert stream.storage == "uram"
     planned = model(2100, 144, ultra=True)
     assert (found.bram18, found.uram) == (planned.bram18, planned.uram) == (0, 2)
 
