@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchain import files
-from toolchain.files import replace_folder, write_bytes, write_files
+from toolchain.files import create_files, replace_folder, write_bytes, write_files
 
 
 @pytest.fixture
@@ -77,3 +77,12 @@ def test_what_a_kill_left_behind_is_cleared_and_of_other_folders_kept(tmp_path: 
 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "b"])
     assert (tmp_path / "b" / "kept").read_text() == "x"
+
+
+def test_new_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    create_files({"a.txt": "a", "b/c/d.txt": "d"}, tmp_path)
+    assert (tmp_path / "a.txt").read_text() == "a" and (tmp_path / "b" / "c" / "d.txt").read_text() == "d"
+    with pytest.raises(FileExistsError):
+        create_files({"e/f.txt": "new", "a.txt": "new"}, tmp_path)
+    assert (tmp_path / "a.txt").read_text() == "a"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "b", "c", "d.txt"]

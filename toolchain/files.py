@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's fcntl.h and stdio.h
@@ -46,6 +46,33 @@ def write_files(files: Mapping[str, str | bytes], folder: Path) -> None:
     """Write ``files``, whose keys are paths below ``folder``; each appears by rename."""
     for path, content in files.items():
         write_bytes(folder / path, content.encode() if isinstance(content, str) else content)
+
+
+def create_files(files: Mapping[str, str], folder: Path) -> None:
+    """Write new ``files``, whose keys are paths below ``folder``: all of them, or none where one cannot be written.
+
+    Raises:
+        FileExistsError: one of them is there, and is left as it is.
+    """
+    made: list[Path] = []
+    missing = {parent for name in files for parent in (folder / name).parents if not parent.exists()}
+    try:
+        for name, text in files.items():
+            path = folder / name
+            temporary = path.with_name(f".{path.name}.{_unique()}")
+            write_text(temporary, text)
+            try:
+                os.link(temporary, path)  # unlike a rename it replaces nothing
+            finally:
+                temporary.unlink()
+            made.append(path)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        for parent in sorted(missing, key=lambda parent: -len(parent.parts)):
+            with suppress(OSError):  # someone else's file is in it, or it was not made
+                parent.rmdir()
+        raise
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from toolchain.cli.build import count, explore, export, generate, lower, report,
 from toolchain.cli.deploying import deploy, measure
 from toolchain.cli.inspect import boards, cache, check, doctor, lint
 from toolchain.cli.searching import search
+from toolchain.cli.starting import init
 from toolchain.cli.training import quantize, train
 from toolchain.errors import FlowError, Interrupted, UserError
 
@@ -44,23 +45,9 @@ def root(
 
 
 COMMANDS = (
-    *(
-        train,
-        quantize,
-        export,
-        lower,
-        check,
-        explore,
-        generate,
-        simulate,
-        rtl,
-        count,
-        report,
-        lint,
-        deploy,
-        measure,
-        boards,
-    ),
+    *(init, train, quantize),
+    *(export, lower, check, explore, generate, simulate, rtl, count, report, lint),
+    *(deploy, measure, boards),
     search,
     cache,
     doctor,

