@@ -23,8 +23,11 @@ _LINK = re.compile(r"\[([^\]]*)\]\(((?!\w+:)[^)#\s]+)(#[^)\s]*)?\)")
 def on_config(config: Any) -> Any:
     """Every decision into the navigation, behind their list."""
     for entry in config.nav:
-        if "Decisions" in entry:
-            entry["Decisions"] += [f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("[0-9]*.md"))]
+        for inner in entry.get("Project", ()):
+            if "Decisions" in inner:
+                inner["Decisions"] += [
+                    f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("[0-9]*.md"))
+                ]
     return config
 
 
@@ -41,6 +44,7 @@ def shown(text: str, path: Path) -> str:
     """
     text = filled(text, {name: part(name) for name in named(text, "generated")}, "generated")
     text = re.sub(r"^<!-- .*? -->\n", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
     return _LINK.sub(lambda link: _inside(link, path), re.sub(r"<!-- .*? -->", "", text))
 
 

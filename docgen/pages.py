@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def _run_file() -> str:
     from toolchain.config.run import RunConfig
 
-    return reference(RunConfig, "toml")
+    return reference(RunConfig, "toml", defaults={"name": "the file's"})
 
 
 def _space_file() -> str:
     from toolchain.search.space import Space
 
-    return reference(Space, "toml")
+    return reference(Space, "toml", defaults={"name": "the file's"})
 
 
 def _plan_file() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -16,18 +16,22 @@ from benchmarks.markdown import table
 from docgen.text import cell, paragraphs
 
 _COMMENT = re.compile(r"^ {4}(\w+):.*?  # (.*)$", re.MULTILINE)
+NONE: Mapping[str, str] = {}
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true, false", Any: "anything", type(None): "none"}
 
 
-def reference(model: type[BaseModel], style: str = "json", without: Collection[str] = ()) -> str:
+def reference(
+    model: type[BaseModel], style: str = "json", without: Collection[str] = (), defaults: Mapping[str, str] = NONE
+) -> str:
     """``model``'s keys, then those of the models inside it, a section each.
 
     Args:
         model: of the whole file.
         style: of the headings: "toml" writes ``[table.key]``, "json" ``table.key``.
         without: keys of ``model`` that nobody writes.
+        defaults: of keys of ``model`` that the reader of the file sets.
     """
-    return "\n".join(_section(found, heading, at, without) for found, heading, at in _models(model, style))
+    return "\n".join(_section(found, heading, at, without, defaults) for found, heading, at in _models(model, style))
 
 
 def _models(model: type[BaseModel], style: str) -> Iterator[tuple[type[BaseModel], str, str]]:
@@ -55,10 +59,17 @@ def _headed(place: str, annotation: Any, style: str) -> str:
     return f"{place}[]" if several else place
 
 
-def _section(model: type[BaseModel], heading: str, at: str, without: Collection[str]) -> str:
+def _section(
+    model: type[BaseModel], heading: str, at: str, without: Collection[str], defaults: Mapping[str, str]
+) -> str:
     comments = _comments(model)
     rows = [
-        (f"`{key}`", cell(_kind(field.annotation, field.metadata)), _default(field), cell(comments.get(key, "")))
+        (
+            f"`{key}`",
+            cell(_kind(field.annotation, field.metadata)),
+            (not at and defaults.get(key)) or _default(field),
+            cell(comments.get(key, "")),
+        )
         for key, field in model.model_fields.items()
         if at or not (_inside(field.annotation) or key in without)
     ]

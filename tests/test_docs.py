@@ -16,6 +16,7 @@ from docgen.code import messages
 from docgen.flow import FIGURE, flow_svg
 from docgen.hooks import shown
 from docgen.pages import PARTS, ROOT, part
+from toolchain.boards import load_board
 
 DOCS = ROOT / "docs"
 README_BYTES = 8192
@@ -57,6 +58,16 @@ def test_a_link_out_of_the_docs_leads_to_the_page_of_that_text_or_is_left_out() 
     assert shown("[e](../../examples/tone.toml), [i](index.md)", page) == "e, [i](index.md)"
     with pytest.raises(ValueError, match=r"^docs/how/ir\.md: no file \.\./none\.md$"):
         shown("[n](../none.md)", page)
+
+
+def test_the_board_of_ones_own_is_read_as_the_page_writes_it(tmp_path: Path) -> None:
+    (text,) = re.findall(
+        r"```toml\n(.*?)```", (DOCS / "reference" / "boards.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (tmp_path / "board.toml").write_text(text, encoding="utf-8")
+    board = load_board(str(tmp_path))
+    assert (board.title, board.memory.sustained_bytes_per_second) == ("Our carrier", 12e9)
+    assert board.device == load_board("kv260").device
 
 
 def test_links_of_the_texts_beside_the_docs_lead_to_files() -> None:

@@ -65,6 +65,13 @@ def test_the_wheel_holds_every_file_of_the_package_and_its_data(wheel: Path) -> 
     assert inside == expected
 
 
+def test_the_wheel_carries_its_licence_and_names_it(wheel: Path) -> None:
+    names = {name.partition(".dist-info/")[2]: name for name in zipfile.ZipFile(wheel).namelist()}
+    metadata = zipfile.ZipFile(wheel).read(names["METADATA"]).decode()
+    assert "License-Expression: Apache-2.0\n" in metadata
+    assert zipfile.ZipFile(wheel).read(names["licenses/LICENSE"]) == (ROOT / "LICENSE").read_bytes()
+
+
 def test_the_wheel_has_what_each_stage_reads_from_disk(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     for name in (

@@ -33,7 +33,7 @@ Quantity = Annotated[float, Field(gt=0), BeforeValidator(_value)]
 
 
 class Device(Record):
-    """What the die holds; ``lutram_lut`` of the ``lut`` can be memory."""
+    """The resources of the die; ``lutram_lut`` of the ``lut`` can be memory."""
 
     lut: Positive
     lutram_lut: Count
@@ -54,7 +54,7 @@ class Planning(Record):
 
 
 class Shell(Record):
-    """What the processing system's interconnect and control take beside the accelerator."""
+    """The resources of the processing system's interconnect and control, beside the accelerator's."""
 
     lut: Count
     ff: Count

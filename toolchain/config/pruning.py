@@ -13,7 +13,7 @@ Strength = float
 
 
 class _Budget(Table):
-    """What may be left, as a share of the network the stage begins with."""
+    """The share to keep of the network that the stage begins with."""
 
     macs: Share | None = Field(default=None, gt=0, le=1)
     params: Share | None = Field(default=None, gt=0, le=1)

@@ -46,7 +46,7 @@ InputText = Annotated[str, AfterValidator(_check_input)]
 
 
 class DataConfig(Table):
-    """Which samples, how their files are read, and how a pixel or a number becomes the network's input value."""
+    """The samples, the reading of their files, and the way from a pixel or a number to the network's input value."""
 
     name: str = "digits"
     root: str | None = None  # folder searched first
@@ -69,7 +69,7 @@ Option = bool | int | Real | str | list[Any] | dict[str, Any]
 
 
 class ModelConfig(Table):
-    """Which network: one of `MODELS`, "blocks" as ``blocks`` lists it, or one of the user's.
+    """The network: one of `MODELS`, "blocks" as ``blocks`` lists it, or one of the user's.
 
     The user's is ``package.module:NAME`` or ``FILE.py:NAME``, a function that gives a network. It is called with
     ``options``, and with ``classes`` (or ``num_classes``) and ``shape``, (C, H, W), where it takes them. ``width`` is a
@@ -94,7 +94,7 @@ class ModelConfig(Table):
 
 
 class LayerQuant(Table):
-    """What one layer does differently from the rest of the network; None keeps the network's choice."""
+    """Choices for one layer; None keeps the network's choice."""
 
     weight_bits: Bits | None = Field(default=None, ge=1, le=8)
     act_bits: Bits | None = Field(default=None, ge=1, le=8)
@@ -197,8 +197,8 @@ class TrainConfig(Table):
 class StageConfig(PruningStage):
     """One part of a run; a run's parts follow each other, each on the network that the one before has left.
 
-    What is None is taken from ``[train]`` and ``[quant]``; the learning rate's schedule runs over the stage. A table
-    such as ``[stage.magnitude]`` adds a method.
+    A key that is None has the value of ``[train]`` or ``[quant]``; the learning rate's schedule runs over the stage. A
+    table such as ``[stage.magnitude]`` adds a method.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

@@ -35,7 +35,7 @@ class ModelFacts(Facts):
 
 
 class InputFacts(Facts):
-    """What the host is given for a frame of ``shape`` (H, W, C), and what it makes of it.
+    """The host's input for a frame of ``shape`` (H, W, C), and the codes that it makes of it.
 
     ``type`` tells both in words. A number x becomes the code round(clamp((x - mean) / deviation / scale + zero)), all
     of a channel each or of all channels; without ``mean`` and ``deviation`` it is taken as it is. ``codes`` are the
@@ -52,7 +52,7 @@ class InputFacts(Facts):
 
 
 class OutputFacts(Facts):
-    """What the host is given as ``name``: a frame of ``shape`` (H, W, C), codes of ``type``.
+    """An output of the accelerator: a frame of ``shape`` (H, W, C), codes of ``type``.
 
     The accuracy is that of the ``classifier``.
     """
@@ -64,7 +64,7 @@ class OutputFacts(Facts):
 
 
 class Estimate(Facts):
-    """What the chosen accelerator does. ``limited_by`` is the node, stream or resource that sets its frame rate."""
+    """Rate and latency of the chosen accelerator. ``limited_by``: the node, stream or resource that sets its rate."""
 
     fps: Amount
     latency_ms: Amount
@@ -239,7 +239,7 @@ class NodeFacts(Facts):
 
 
 class Measured(Facts):
-    """What a board and Vivado's placed design showed; None: not measured.
+    """Measurements of a board and of Vivado's placed design; None: not measured.
 
     ``fps`` are the accelerator's in batches of ``batch`` frames, ``end_to_end_fps`` those of images to classes.
     ``wrong_codes`` of ``codes`` differ from the integer network. ``resources`` are the whole design's, with the shell,
