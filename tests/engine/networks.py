@@ -43,8 +43,11 @@ def odd_kernels(seed: int = 0) -> Graph:
     return net.graph(net.matvec(net.reshape(x), 7))
 
 
-def residual_blocks(seed: int = 0, size: int = 16) -> Graph:
-    """A ResNet in small: stem with maximum pool, a plain block and one with a shortcut convolution."""
+def residual_blocks(seed: int = 0, size: int = 16, *, identity: bool = False) -> Graph:
+    """A ResNet in small: stem with maximum pool, a plain block and one with a shortcut convolution.
+
+    ``identity``: then one whose shortcut is quantized once more, to the scale of the other branch.
+    """
     net = Builder((size, size, 3), 8, seed=seed)
     x = conv(net, net.input, 16, 5, 2)
     x = net.pool(net.window(x, (3, 3), stride=(2, 2), pads=(1, 1, 1, 1)), 9)
@@ -52,5 +55,9 @@ def residual_blocks(seed: int = 0, size: int = 16) -> Graph:
     x = net.mulshift(net.add(y, x), 8, per_channel=False)
     y = conv(net, conv(net, x, 28, 3, 2), 28, 3, signed=True)
     x = net.mulshift(net.add(conv(net, x, 28, 1, 2, signed=True), y), 8, per_channel=False)
+    if identity:
+        again = net.mulshift(x, 8, signed=True, per_channel=False)
+        y = conv(net, conv(net, x, 28, 3), 28, 3, signed=True)
+        x = net.mulshift(net.add(y, again), 8, per_channel=False)
     x = net.mulshift(net.global_sum(x), 8)
     return net.graph(net.mulshift(net.matvec(x, 10), 8, signed=True))

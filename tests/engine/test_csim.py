@@ -55,10 +55,13 @@ def check(graph: Graph, found: Program, frames: int = 2) -> None:
         assert run.counts[i + 1].tolist() == [*cycles.values(), *beats.values(), *loads.values()], schedule.p.name
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+IDENTITY = residual_blocks(size=12, identity=True)
+
+
+@pytest.mark.parametrize("graph", (*GRAPHS, IDENTITY))
 def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Graph) -> None:
     """Weight tiles, bypassed units, kernels of 1 to 5, strides, signed and unsigned codes: one shape, one library."""
-    shape = engine_for([cut(each) for each in GRAPHS], tile_depth=96)
+    shape = engine_for([cut(each) for each in (*GRAPHS, IDENTITY)], tile_depth=96)
 
     check(graph, program(cut(graph), shape, {}))
 

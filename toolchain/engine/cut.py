@@ -193,6 +193,10 @@ class _Cutter:
         if not isinstance(node, MulShift):
             return value, None
         self.done.add(node.name)
+        return node.output, self._taken(node, value)
+
+    def _taken(self, node: MulShift, value: Value) -> Requant:
+        """``node``, which reads ``value``, as a requantizer of the engine."""
         bits = line_bits(node, value.qint)
         if bits > LINE_BITS - 2 or node.base.any():  # two bits for codes without signs
             raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
@@ -200,7 +204,7 @@ class _Cutter:
         mul, add = (np.broadcast_to(v, (channels,)).astype(np.int64) for v in (node.mul, node.add))
         kind = node.output.qint  # holds every code, so a clip beyond it never acts, and the pass table need not hold it
         low, high = max(node.low, kind.min), min(node.high, kind.max)
-        return node.output, Requant(mul, add, node.shift, low, high, kind.signed)
+        return Requant(mul, add, node.shift, low, high, kind.signed)
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
@@ -240,8 +244,15 @@ class _Cutter:
         return top, left, bottom, right
 
     def _merge(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Merge | None]:
-        """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it."""
+        """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it, or codes of codes."""
         start = node if alone else self._only_reader(value) if self.fuse else None
+        if (
+            alone and isinstance(start, MulShift) and value.qint.bits <= WIDEST_CODE
+        ):  # the sum of a map with none of itself
+            requant = self._taken(start, value)
+            mul, add = _one_line(start, requant, "its factors are not common to all channels")
+            merge = Merge(self._stored(value.name), mul, 0, add, requant.shift, requant.low, requant.high)
+            return start.output, merge
         if not isinstance(start, Add):
             return value, None
         own = start.inputs[0] if alone else value.name
@@ -254,9 +265,10 @@ class _Cutter:
             return value, None  # the other branch comes later and takes the sum
         self.done.add(start.name)
         found, requant = self._requant(start.output)
-        if requant is None or any(len({*v.tolist()}) > 1 for v in (requant.mul, requant.add, *start.multipliers)):
-            raise _refused(start, "its sum has no quantizer common to all channels")
-        mul, add = int(requant.mul[0]), int(requant.add[0])
+        uncommon = "its sum has no quantizer common to all channels"
+        if requant is None or any(len({*v.tolist()}) > 1 for v in start.multipliers):
+            raise _refused(start, uncommon)
+        mul, add = _one_line(start, requant, uncommon)
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
         return found, Merge(self._stored(other), main, rest, add, requant.shift, requant.low, requant.high)
 
@@ -302,6 +314,13 @@ class _Coder:
         zero = self.zero(requant.signed)
         add = requant.add + requant.mul * correction + (zero << requant.shift)
         return replace(requant, add=add, low=requant.low + zero, high=requant.high + zero)
+
+
+def _one_line(node: Node, requant: Requant, otherwise: str) -> tuple[int, int]:
+    """Factor and offset of a requantizer that has one for all channels."""
+    if any(len({*v.tolist()}) > 1 for v in (requant.mul, requant.add)):
+        raise _refused(node, otherwise)
+    return int(requant.mul[0]), int(requant.add[0])
 
 
 def _tap_sums(window: Sliding, p: Pass) -> Array:
