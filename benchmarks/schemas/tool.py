@@ -37,21 +37,6 @@ class CostModelRow(Measured):
     fitted_mape: float | None
 
 
-class DetectorRow(Measured, Costs):
-    """A network of several outputs on a board: the codes of all of them that the C simulation got wrong."""
-
-    size: int
-    act: Literal["relu", "silu"]
-    outputs: str
-    params: int
-    macs: int
-    images: int
-    mismatches: int
-    ties: int
-    fps: float
-    latency_ms: float
-
-
 class CsimSpeedRow(Measured):
     """A C simulation of a network: how fast, and how near to the QONNX file; ratios are to our own on all threads."""
 
@@ -454,11 +439,36 @@ class RtlCountedRow(Compared):
     peak_mb: int
 
 
+class UserNetworkRow(Measured, Costs):
+    """A network of a kind that users bring: wrong codes of the C simulation of ``images`` and of units driven alone.
+
+    ``engine`` tells why the engine does not run it.
+    """
+
+    network: str
+    what: str
+    size: int
+    outputs: str
+    nodes: int
+    params: int
+    macs: int
+    architecture: str
+    images: int
+    vectors: int
+    mismatches: int
+    ties: int
+    fps: float
+    latency_ms: float
+    solver_status: str
+    gap: float | None
+    export_seconds: float
+    engine: str
+
+
 CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
 DEPLOY = Results("deploy", (DeployRow,), ("bits", "lanes"))
-DETECTOR = Results("detector", (DetectorRow,), ("size", "act"))
 EFFICIENTNET = Results("efficientnet", (EfficientnetRow,), ("bits",))
 ENGINE = Results("engine", (EngineRow, NoEngineRow), ("network", "weight_bits", "variant"))
 EXPLORER = Results("explorer", (OracleRow, ExploredRow, PeerRow, SearchRow, RecostedRow), ("kind", "network", "tool"))
@@ -475,3 +485,7 @@ SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), ("network", "format", "types"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))
+
+
+RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow), ("network", "unit"))
+USER_NETWORKS = Results("user_networks", (UserNetworkRow,), ("network",))

@@ -7,7 +7,6 @@ are cut, down to single integers, and what float64 does not decide there is comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -123,14 +122,17 @@ def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:
 def _prove(node: Node, steps: CurveSteps) -> None:
     """Raise FlowError unless ``node`` gives the code of every run of integers at its two ends, between which neither
     changes."""
-    for channel, first, last, code in _ends(steps):
-        at = np.array([first, last]).reshape(2, 1, 1, 1).repeat(len(steps.runs), axis=3)
-        found = node.evaluate(at)[:, 0, 0, channel].tolist()
-        if found != [code, code]:
-            raise FlowError(f"{node.name}: inputs {first} and {last} of channel {channel} give {found}, not {code}")
-
-
-def _ends(steps: CurveSteps) -> Iterator[tuple[int, int, int, int]]:
+    most = max(len(starts) for starts, _ in steps.runs)
+    at = np.full((2, most, len(steps.runs)), steps.high, dtype=np.int64)  # shorter columns repeat their last end
+    expected = np.empty_like(at)
     for channel, (starts, codes) in enumerate(steps.runs):
-        lasts = [*(starts[1:] - 1).tolist(), steps.high]
-        yield from ((channel, *one) for one in zip(starts.tolist(), lasts, codes.tolist(), strict=True))
+        at[0, : len(starts), channel] = starts
+        at[1, : len(starts) - 1, channel] = starts[1:] - 1
+        expected[:, :, channel] = codes[-1]
+        expected[:, : len(codes), channel] = codes
+    found = node.evaluate(at.reshape(-1, 1, 1, len(steps.runs))).reshape(at.shape)
+    wrong = np.argwhere(found != expected)
+    if len(wrong):
+        end, run, channel = wrong[0]
+        first, got, wanted = (int(array[end, run, channel]) for array in (at, found, expected))
+        raise FlowError(f"{node.name}: input {first} of channel {channel} gives {got}, not {wanted}")

@@ -1,0 +1,95 @@
+"""Networks of the kinds that users bring, with seeded weights: exported, built for the ZU3EG and simulated.
+
+    python -m benchmarks user_networks [--only NAME ...] [--images N]
+
+A detector with two heads, a U-net and MobileNetV3-Small (`benchmarks/user_models.py`). A row has the codes in which the
+C simulation differs from the integer network, those in which that differs from the QONNX executor (ties of float32,
+else the build fails), the rate with its gap, and why the engine does not run the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import fpgaflow
+from benchmarks.common import Row, print_rows, timed
+from benchmarks.schemas import USER_NETWORKS
+from benchmarks.user_models import NETWORKS, seeded
+from toolchain.engine.cut import refusals
+from toolchain.export.qonnx import to_qonnx
+from toolchain.files import write_bytes
+from toolchain.frontend.metadata import INPUT
+from toolchain.frontend.read import read_qonnx
+from toolchain.lowering.pipeline import to_integer
+
+SECONDS = 60.0
+"""For each call of the solver."""
+
+
+def write_network(name: str, path: Path) -> None:
+    """Write the network, which reads pixels, to ``path``."""
+    model, x = seeded(name)
+    pixel = {INPUT: json.dumps({"pixel": {"scale": ["1/255"], "offset": ["0"]}})}
+    write_bytes(path, to_qonnx(model, x[:1], pixel).model.SerializeToString(deterministic=True))
+
+
+def engine_says(path: Path) -> str:
+    """Why the engine does not run the file: the reasons with how many nodes each has."""
+    reasons = [
+        what.removeprefix("the engine cannot run it: ") for _, what in refusals(to_integer(read_qonnx(path).graph))
+    ]
+    return "; ".join(f"{reasons.count(reason)} x {reason}" for reason in sorted({*reasons}))
+
+
+def network_row(name: str, images: int, folder: Path) -> Row:
+    """What became of the network ``name`` on random pixels."""
+    path = folder / f"{name}.onnx"
+    write_network(name, path)
+    report, spent = timed(
+        lambda: fpgaflow.export(path, out=folder / name, count=images, qonnx_images=images, time_limit=SECONDS)
+    )
+    used, found, solver = report.resources, report.verification, report.solver
+    return {
+        "network": name,
+        "what": NETWORKS[name].what,
+        "size": NETWORKS[name].size,
+        "outputs": "; ".join(f"{o.name} {' x '.join(map(str, o.shape))}" for o in report.outputs),
+        "nodes": len(report.nodes),
+        "params": report.model.params,
+        "macs": report.model.macs,
+        "architecture": report.architecture,
+        "images": found.images,
+        "vectors": found.vectors,
+        "mismatches": found.csim_mismatches + found.vector_mismatches,
+        "ties": found.qonnx_code_mismatches,
+        "fps": report.estimate.fps,
+        "latency_ms": report.estimate.latency_ms,
+        "solver_status": solver.status,
+        "gap": solver.gap,
+        "export_seconds": round(spent.wall, 1),
+        "engine": engine_says(path),
+        **{kind: getattr(used, kind).used for kind in ("lut", "ff", "dsp", "bram18")},
+    }
+
+
+def main() -> int:
+    """Write, build and simulate them; 1 if a code differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=NETWORKS, default=[*NETWORKS])
+    parser.add_argument("--images", type=int, default=2, help="random images to simulate")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(network_row(name, arguments.images, Path(folder)))
+        USER_NETWORKS.record(rows[-1])
+    few = ("network", "mismatches", "ties", "fps", "gap", "lut", "dsp", "bram18", "export_seconds", "engine")
+    print_rows("Networks that users bring", rows, {key: key for key in few})
+    return int(any(row["mismatches"] for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
