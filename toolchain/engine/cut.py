@@ -249,10 +249,9 @@ class _Cutter:
         if (
             alone and isinstance(start, MulShift) and value.qint.bits <= WIDEST_CODE
         ):  # the sum of a map with none of itself
-            requant = self._taken(start, value)
-            mul, add = _one_line(start, requant, "its factors are not common to all channels")
-            merge = Merge(self._stored(value.name), mul, 0, add, requant.shift, requant.low, requant.high)
-            return start.output, merge
+            alike = self._taken(start, value)
+            mul, add = _one_line(start, alike, "its factors are not common to all channels")
+            return start.output, Merge(self._stored(value.name), mul, 0, add, alike.shift, alike.low, alike.high)
         if not isinstance(start, Add):
             return value, None
         own = start.inputs[0] if alone else value.name
