@@ -22,6 +22,7 @@ from toolchain.ir.ops.maps import (
 )
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, least_reciprocal
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
@@ -188,6 +189,15 @@ class Builder:
     def transpose(self, x: Value) -> Value:
         """Positions and channels exchanged."""
         return self.append(Transpose, (x,), (1, x.shape[2], x.shape[0] * x.shape[1]))
+
+    def norm(self, x: Value, epsilon: float = 0.5) -> Value:
+        """Each position's channels, normalized; ``epsilon`` in squares of the input's integers."""
+        ends = x.qint.min, x.qint.max
+        facts = {
+            "epsilon": round(x.shape[2] ** 2 * epsilon * (1 << 2 * ROOT_FRACTION)),
+            "reciprocal": least_reciprocal(x.shape[2], ends),
+        }
+        return self.append(Norm, (x,), x.shape, **facts)
 
     def argmax(self, x: Value, *, last: bool = False) -> Value:
         """The index of the largest channel."""

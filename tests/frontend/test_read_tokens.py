@@ -71,6 +71,18 @@ def scaled_apart(net: Net, x: str) -> str:
     return dense(net, turned(net, x), TOKENS, 3)
 
 
+def layer_norm(net: Net, x: str, features: int = FEATURES, **attributes: float) -> str:
+    """With factors of both signs, and a bias."""
+    parameters = [net.const(net.rng.normal(0, 1, features)) for _ in range(2)]
+    return net.quant(net.add("LayerNormalization", x, *parameters, **attributes), 4, 0.3)
+
+
+def plain_norm(net: Net, x: str) -> str:
+    """Of a flattened signal, without a bias."""
+    x = net.add("Flatten", x)
+    return net.quant(net.add("LayerNormalization", x, net.const(np.ones(TOKENS * FEATURES)), epsilon=0.1), 3, 0.4)
+
+
 def mean(axis: int) -> Build:
     def build(net: Net, x: str) -> str:
         return net.quant(net.add("ReduceMean", x, axes=[axis], keepdims=0), 6, 0.02)
@@ -85,6 +97,11 @@ CASES: dict[str, Build] = {
     "norms of both": normed,
     "a convolution over the tokens": convolved,
     "a scale a feature": scaled_apart,
+    "layer norm of the features": layer_norm,
+    "layer norm of the tokens": lambda net, x: layer_norm(net, turned(net, x), TOKENS, epsilon=1e-3, axis=2),
+    "layer norm of a sum": lambda net, x: layer_norm(net, net.add("Add", x, mixed(net, x))),
+    "layer norm of a vector": plain_norm,
+    "layer norm of scales apart": lambda net, x: layer_norm(net, net.quant(x, 4, [0.1, 0.2, 0.4, 0.2])),
     "mean of the tokens": mean(1),
     "mean of the features": mean(2),
     "tokens joined": lambda net, x: dense(net, net.add("Concat", x, mixed(net, x), axis=1), FEATURES, 3),
@@ -97,7 +114,7 @@ CASES: dict[str, Build] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_layers_over_tokens(case: str, tmp_path: Path) -> None:
-    net = Net((1, TOKENS, FEATURES), seed=41)
+    net = Net((1, TOKENS, FEATURES), seed=41, opset=17)
     path = net.save(tmp_path / "net.onnx", CASES[case](net, dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)))
     assert_exact(path)
     assert check(path).supported
@@ -122,14 +139,38 @@ STEPS: tuple[Callable[[Net, str], str], ...] = (
     lambda net, x: net.quant(turned(net, net.batch_norm(turned(net, x), FEATURES)), 4, 0.3),
     lambda net, x: net.quant(net.batch_norm(x, TOKENS), 4, 0.3),
     lambda net, x: net.quant(net.add("Mul", x, net.const(net.rng.uniform(0.5, 1.5, (TOKENS, 1)))), 5, 0.2),
+    layer_norm,
+    lambda net, x: turned(net, layer_norm(net, turned(net, x), TOKENS)),
     lambda net, x: turned(net, net.quant(net.add("LeakyRelu", turned(net, x), alpha=0.25), 5, 0.2)),
 )
+
+
+REFUSED: dict[str, tuple[Build, str]] = {
+    "axis": (
+        lambda net, x: layer_norm(net, x, axis=1),
+        "axis=1 of a tensor (1, 6, 4); it is the last that",
+    ),
+    "parameters": (lambda net, x: layer_norm(net, x, 3), "its parameters do not fit 4 features"),
+    "wide": (
+        lambda net, x: layer_norm(net, net.add("Mul", x, net.const([1.0, 1.1, 1.01, 1.001]))),
+        "the mean and the deviation of 4 integers of ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str, tmp_path: Path) -> None:
+    build, what = REFUSED[case]
+    net = Net((1, TOKENS, FEATURES), seed=44, opset=17)
+    path = net.save(tmp_path / "net.onnx", build(net, dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)))
+    fault = demand_one_verdict(path)
+    assert fault is not None and what in fault.what
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_mixers(seed: int, tmp_path: Path) -> None:
     """Steps over either axis in any order; what the file is said to be is what happens to it."""
-    net = Net((1, TOKENS, FEATURES), seed=seed)
+    net = Net((1, TOKENS, FEATURES), seed=seed, opset=17)
     x = net.quant("x", 6, 0.1)
     for step in np.random.default_rng(seed).integers(0, len(STEPS), 4):
         x = STEPS[step](net, x)

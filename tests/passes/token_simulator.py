@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, product, repeat
+from math import isqrt
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.norm import ROOT_FRACTION, Norm
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.ops.window import Window
@@ -178,6 +180,13 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
         ]
         for row, column in product(range(x.shape[0]), range(x.shape[1])):
             yield from repeat((True, row in kept[0] and column in kept[1]), x.shape[2] // lanes.lanes_in)
+    elif isinstance(node, Norm):
+        words, kind = x.shape[2] // lanes.lanes_in, x.qint
+        most = (x.shape[2] * (kind.max - kind.min)) ** 2 // 4 << 2 * ROOT_FRACTION
+        least = isqrt((x.shape[2] - 1 << 2 * ROOT_FRACTION) + node.epsilon)
+        steps = isqrt(most + node.epsilon).bit_length() + ((1 << node.reciprocal) // least).bit_length()
+        for _ in range(x.shape[0] * x.shape[1]):
+            yield from ((i < words, i >= words + steps) for i in range(2 * words + steps))
     elif isinstance(node, WidthConvert):
         count = max(words_in, words_out)
         read, write = count // words_in, count // words_out

@@ -17,12 +17,22 @@ import numpy as np
 from toolchain.errors import VerificationError
 from toolchain.frontend.execute import execute_in_parts
 from toolchain.frontend.read import ModelFile
-from toolchain.ir.blocks import magnitude, narrowest
+from toolchain.ir.blocks import Source, magnitude, narrowest, whole
 from toolchain.ir.encode import decode, encode, host_values, predictions
 from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
-from toolchain.ir.ops.model import Affine, Clamp, Curve, LeakyRelu, MultiThreshold, Quantize, RealConv, RealMul
+from toolchain.ir.ops.model import (
+    Affine,
+    Clamp,
+    Curve,
+    LeakyRelu,
+    MultiThreshold,
+    Quantize,
+    RealConv,
+    RealMul,
+    RealNorm,
+)
 from toolchain.ir.ops.node import Node
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, Quantizer
@@ -286,12 +296,47 @@ def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) 
     """
     longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
     nodes = needed(graph, {tap}, given)
-    between = graph.with_nodes(_positive(node) for node in nodes)
+    norms = [node for node in nodes if isinstance(node, RealNorm)]
+    longest = max(longest, *(node.output.shape[2] for node in norms), 1)
+    read = dict(values(graph, reals, {node.inputs[0] for node in norms}, given)) if norms else {}
+    between = graph.with_nodes(
+        _NormError.of(node, read[node.inputs[0]]) if isinstance(node, RealNorm) else _positive(node) for node in nodes
+    )
     products = sum(isinstance(node, RealMul) for node in nodes)  # the relative errors of two factors add up
     ((_, magnitudes),) = values(
         between, np.abs(reals), {tap}, {name: np.abs(value.astype(np.float64)) for name, value in given.items()}
     )
     return np.asarray(magnitudes * (longest + 8) * FLOAT32 * 2.0**products)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _NormError(Node):
+    """The error of a norm from that of what it reads, both relative to float32's; it read ``values``.
+
+    That of a channel's distance from the mean is the channel's and the mean's. That of the variance is at most four
+    times the mean square of what is read, also where it is computed as that less the square of the mean.
+    """
+
+    epsilon: float
+    values: Array
+
+    @classmethod
+    def of(cls, node: RealNorm, values: Array) -> Node:
+        """That of ``node``."""
+        common = {field.name: getattr(node, field.name) for field in fields(Node)}
+        return cls(epsilon=node.epsilon, values=values.astype(np.float64), **common)
+
+    def compute(self, *inputs: Source) -> Source:
+        """All at once."""
+        return self.evaluate(*map(whole, inputs))
+
+    def evaluate(self, x: Array) -> Array:
+        """The errors."""
+        apart = self.values - self.values.mean(axis=-1, keepdims=True)
+        variance = (apart * apart).mean(axis=-1, keepdims=True) + self.epsilon
+        distance = x + 3 * x.mean(axis=-1, keepdims=True)
+        relative = 4 * (x * x).mean(axis=-1, keepdims=True) / variance + 2
+        return np.asarray((distance + np.abs(apart) * relative) / np.sqrt(variance))
 
 
 def _positive(node: Node) -> Node:

@@ -11,7 +11,7 @@ from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Ten
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Reader
-from toolchain.ir.ops.model import Affine, RealConv
+from toolchain.ir.ops.model import Affine, RealConv, RealNorm
 from toolchain.ir.types import QInt
 
 
@@ -191,6 +191,37 @@ def read_batch_norm(reader: Reader, node: OnnxNode) -> None:
         raise reader.file.fault(node, "a variance is negative or zero", "train the model again")
     scale = gamma / np.sqrt(spread)
     emit_affine(reader, node, source, scale, beta - mean * scale)
+
+
+def read_layer_norm(reader: Reader, node: OnnxNode) -> None:
+    """LayerNormalization of the features of every position, with a factor and perhaps a bias each."""
+    source = reader.tensor(node, axes=("NC", *CHANNELS_LAST))
+    rank, axis = len(source.layout.axes), int(node.attributes.get("axis", -1))
+    epsilon, channels = float(node.attributes.get("epsilon", 1e-5)), source.value.shape[2]
+    if axis % rank != rank - 1 or channels == 1:
+        raise reader.file.fault(
+            node,
+            f"axis={axis} of a tensor {reader.shape(source)}; it is the last that can be normalized",
+            "transpose in front of it, and give it several features",
+        )
+    if not 0 <= epsilon < np.inf or any(node.outputs[1:]):
+        raise reader.file.fault(node, "its mean and deviation are used, or its epsilon is none", "use its output only")
+    gamma, beta = np.ones(1), np.zeros(1)
+    if node.input(1):
+        gamma = reader.constant(node, 1, "scale").reshape(-1)
+    if node.input(2):
+        beta = reader.constant(node, 2, "bias").reshape(-1)
+    if not {gamma.size, beta.size} <= {1, channels}:
+        raise reader.file.fault(node, f"its parameters do not fit {channels} features", "export the model again")
+    value = reader.emit(
+        node,
+        source.layout,
+        lambda name, value: RealNorm(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), epsilon=epsilon
+        ),
+        define=False,
+    )
+    emit_affine(reader, node, Tensor(value, source.layout, source.onnx_name), gamma, beta)
 
 
 def emit_affine(reader: Reader, node: OnnxNode, source: Tensor, scale: np.ndarray, shift: np.ndarray) -> None:

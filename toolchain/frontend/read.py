@@ -54,6 +54,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "GlobalMaxPool": spatial.read_global_pool,
     "HardSigmoid": activations.read_hard_sigmoid,
     "Identity": elementwise.read_identity,
+    "LayerNormalization": linear.read_layer_norm,
     "LeakyRelu": activations.read_leaky_relu,
     "LogSoftmax": elementwise.read_softmax,
     "MatMul": linear.read_matmul,

@@ -15,7 +15,6 @@ _HINTS = {
     "RNN": _RECURRENT,
     "GroupNormalization": _MOMENTS,
     "InstanceNormalization": _MOMENTS,
-    "LayerNormalization": _MOMENTS,
 }
 _DYNAMIC = re.compile(r"Dynamic.*|MatMulInteger.*|ConvInteger")
 _INTEGER = re.compile(r"QLinear.*|QGemm|QAttention|QEmbed.*|QGlobal.*")

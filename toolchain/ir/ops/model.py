@@ -204,6 +204,18 @@ class RealMul(Node):
         return a * b
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealNorm(Pointwise):
+    """y = (x - mean) / sqrt(variance + epsilon) over the channels of each position."""
+
+    epsilon: float
+
+    def evaluate(self, x: Array) -> Array:
+        """The normalized channels."""
+        apart = x - x.mean(axis=-1, keepdims=True)
+        return np.asarray(apart / np.sqrt((apart * apart).mean(axis=-1, keepdims=True) + self.epsilon))
+
+
 def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Array:
     inner = replace(node, pads=(0, 0, 0, 0))
     rows, columns = geometry.shape
@@ -216,5 +228,5 @@ def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Arra
 
 
 OPS: tuple[type[Node], ...] = (
-    RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealMul
+    RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealMul, RealNorm
 )  # fmt: skip
