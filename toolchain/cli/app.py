@@ -14,7 +14,7 @@ import typer
 from toolchain import __version__
 from toolchain.cli.build import count, explore, export, generate, lower, report, rtl, simulate
 from toolchain.cli.deploying import deploy, measure
-from toolchain.cli.inspect import boards, cache, check, doctor, lint
+from toolchain.cli.inspect import boards, cache, check, compare, doctor, lint
 from toolchain.cli.searching import search
 from toolchain.cli.starting import init
 from toolchain.cli.training import quantize, train
@@ -47,7 +47,7 @@ def root(
 COMMANDS = (
     *(init, train, quantize),
     *(export, lower, check, explore, generate, simulate, rtl, count, report, lint),
-    *(deploy, measure, boards),
+    *(compare, deploy, measure, boards),
     search,
     cache,
     doctor,

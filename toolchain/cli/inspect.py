@@ -1,4 +1,4 @@
-"""Commands that only tell: check, lint, boards, cache, doctor."""
+"""Commands that only tell: check, lint, boards, compare, cache, doctor."""
 
 from __future__ import annotations
 
@@ -102,6 +102,38 @@ def boards(
     with progress() as bars:
         found = on_boards(lowered, search, list_boards(), bars)
     console().print(on_boards_table(found))
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Build folder, or its report.json.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write the comparison to this page too.")] = None,
+) -> None:
+    """Two builds side by side: rates, resources by unit, accuracy, bits, and the units that are built differently."""
+    from toolchain.files import write_text
+    from toolchain.report.compare import compare as run
+    from toolchain.report.compare import tables
+    from toolchain.report.data import read_report
+
+    reports = read_report(first), read_report(second)
+    found = run(*reports, titles=_titles(first, second))
+    if html is not None:
+        from toolchain.report.html import comparison_page
+
+        if html.is_dir():
+            raise UserError(f"--html {html} is a folder", hint="name a file")
+        write_text(html, comparison_page(found))
+    console().print(tables(found))
+    if html is not None:
+        console().print(f"Page: {html}", markup=False, soft_wrap=True)
+
+
+def _titles(first: Path, second: Path) -> tuple[str, str]:
+    """Names of the folders; with those above them where they are alike."""
+    folders = [(path if path.is_dir() else path.parent).resolve() for path in (first, second)]
+    if folders[0].name != folders[1].name:
+        return folders[0].name, folders[1].name
+    return str(first), str(second)
 
 
 def _lowered(source: Path, given: InputType | None) -> Callable[[int], Stored]:

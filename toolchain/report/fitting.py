@@ -54,7 +54,7 @@ class FittingTable:
         kept = [i for i, heading in enumerate(self.headings) if heading not in dropped]
         for i in kept:
             justify = "right" if i >= self.first_number else "left"
-            table.add_column(self.headings[i], justify=justify, no_wrap=i > 0, overflow="ellipsis")  # type: ignore[arg-type]
+            table.add_column(Text(self.headings[i]), justify=justify, no_wrap=i > 0, overflow="ellipsis")  # type: ignore[arg-type]
             if i:
                 cells = [Text.assemble(row[0][i]) for row in self.rows if row is not None]
                 table.columns[-1].min_width = max((cell.cell_len for cell in cells), default=0)

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from toolchain.report import view
+from toolchain.report.compare import Comparison
 from toolchain.report.data import NodeFacts, Report, Usage
 
 CHART_LIMIT = 40
@@ -100,6 +101,11 @@ def to_html(report: Report) -> str:
         resources=view.resources(report),
         worst={node.name for node in view.bottlenecks(report)},
     )
+
+
+def comparison_page(found: Comparison) -> str:
+    """Two builds side by side as a page of its own."""
+    return _environment().get_template("compare.html.j2").render(found=found)
 
 
 def _environment() -> Environment:
