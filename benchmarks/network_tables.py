@@ -8,6 +8,7 @@ from benchmarks.schemas import (
     CASES,
     COST_MODEL,
     CSIM_SPEED,
+    DETECTOR,
     EFFICIENTNET,
     ENGINE,
     EXPLORER,
@@ -15,6 +16,7 @@ from benchmarks.schemas import (
     MAIN_FLOW,
     MEMORY,
     MODELS,
+    STATIC_QUANTIZATION,
 )
 from benchmarks.shell import LUT, with_shell
 
@@ -93,6 +95,34 @@ def _backend(row: Row) -> str:
         return "not finished in 150 s" if "did not finish in 150 s" in row["hls4ml_backend"] else "refused"
     differ = f"{row['hls4ml_mismatches']} of {row['hls4ml_outputs']} codes differ"
     return differ if row["hls4ml_mismatches"] else "exact"
+
+
+def static_quantization() -> str:
+    """Files of onnxruntime's static quantization, by format and types."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in STATIC_QUANTIZATION.rows():
+        groups.setdefault((row["format"], row["types"]), []).append(row)
+    totals = {
+        key: {name: sum(row[name] for row in rows) for name in ("codes", "ties", "csim_mismatches", "outputs_apart")}
+        for key, rows in groups.items()
+    }
+    head = ("format", "activations and weights", "networks", "codes that differ from onnxruntime's, all at a tie",
+            "C-sim mismatches", "outputs that differ")  # fmt: skip
+    return table(head, (
+        (f"`{kind}`", types, len(groups[kind, types]), f"{found['ties']} of {found['codes']:,}",
+         found["csim_mismatches"], found["outputs_apart"])
+        for (kind, types), found in totals.items()
+    ))  # fmt: skip
+
+
+def detector() -> str:
+    """A network of two outputs."""
+    head = ("input", "activations", "outputs", "C-sim mismatches (images)", "fps", LUT, "DSP", "BRAM18")
+    return table(head, (
+        (f"{row['size']} x {row['size']} x 3", {"silu": "SiLU", "relu": "ReLU"}[row["act"]], row["outputs"],
+         f"{row['mismatches']} ({row['images']})", f"{row['fps']:,.0f}", *(f"{row[key]:,}" for key in COSTS))
+        for row in DETECTOR.rows()
+    ))  # fmt: skip
 
 
 EXPLORED = {

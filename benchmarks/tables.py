@@ -19,6 +19,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "summary": network_tables.summary,
     "main_flow": training_tables.main_flow,
     "others": network_tables.others,
+    "static_quantization": network_tables.static_quantization,
+    "detector": network_tables.detector,
     "niti": training_tables.niti,
     "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,
@@ -37,6 +39,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost_model_stages": network_tables.cost_model_stages,
     "fuzz": tool_tables.fuzz,
     "kills": tool_tables.kills,
+    "search": tool_tables.search,
     "rtl": tool_tables.rtl,
     "deploy": tool_tables.deploy,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.markdown import table
-from benchmarks.schemas import DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL
+from benchmarks.schemas import DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL, SEARCH
 
 RANDOM = {
     FUZZ: "sums of unlike scales, groups, 9 to 16 bits, Q/DQ of all types, names that meet",
@@ -55,6 +55,14 @@ def rtl() -> str:
         (SIMULATED[row["network"]], row["wrong_codes"], f"{row['interval']:,}", f"{row['model_interval']:,}",
          f"{row['equal_frame_ends']} of {row['images']}", f"{row['frames_a_second']:,.0f}")
         for row in RTL.rows() if not row["unit"]
+    ))  # fmt: skip
+
+
+def search() -> str:
+    """The parts of the search of networks, and what it finds in a space whose front is known."""
+    return table(("space", "what", "networks", "value"), (
+        (f"`{row['space']}`", row["what"], f"{row['networks']:,}", f"{row['value']:.4g} {row['unit']}")
+        for row in SEARCH.rows()
     ))  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from toolchain.config.run import find_config, recipes
 from toolchain.frontend.qoperator import FORMS
 from toolchain.frontend.read import HANDLERS
 from toolchain.ir.ops import HARDWARE_OPS
+from toolchain.resources import KINDS
 from toolchain.units.table import UNITS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,13 +91,12 @@ def units() -> str:
 
 def boards() -> str:
     """Every board, and what an accelerator may use of it."""
-    kinds = ("lut", "ff", "dsp", "bram18")
     found = [load_board(name) for name in list_boards()]
-    head = ("board", "title", "part", "MHz", "GB/s of DDR", *(f"{kind.upper()} for the accelerator" for kind in kinds))
+    head = ("board", "title", "part", "MHz", "GB/s of DDR", *(f"{kind.upper()} to use" for kind in KINDS))
     parts = [table(head, (
         (f"`{b.name}`", b.title, f"`{b.part}`", f"{b.clock.default_mhz:g}",
          f"{(b.memory.sustained_bytes_per_second or b.memory.ddr_bytes_per_second) / 1e9:.1f}",
-         *(f"{getattr(b.budget, kind):,}" for kind in kinds))
+         *(f"{getattr(b.budget, kind):,}" for kind in KINDS))
         for b in found
     ))]  # fmt: skip
     for board in found:
