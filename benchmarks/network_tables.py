@@ -8,7 +8,6 @@ from benchmarks.schemas import (
     CASES,
     COST_MODEL,
     CSIM_SPEED,
-    DETECTOR,
     EFFICIENTNET,
     ENGINE,
     EXPLORER,
@@ -17,6 +16,7 @@ from benchmarks.schemas import (
     MEMORY,
     MODELS,
     STATIC_QUANTIZATION,
+    USER_NETWORKS,
 )
 from benchmarks.shell import LUT, with_shell
 
@@ -115,13 +115,15 @@ def static_quantization() -> str:
     ))  # fmt: skip
 
 
-def detector() -> str:
-    """A network of two outputs."""
-    head = ("input", "activations", "outputs", "C-sim mismatches (images)", "fps", LUT, "DSP", "BRAM18")
+def user_networks() -> str:
+    """Networks of the kinds that users bring."""
+    names = {"unet": "U-net", "detector": "detector", "mobilenet_v3_small": "MobileNetV3-Small"}
+    head = ("network", "of", "input", "outputs", "C-sim mismatches (images)", "fps", "gap", LUT, "DSP", "BRAM18")
     return table(head, (
-        (f"{row['size']} x {row['size']} x 3", {"silu": "SiLU", "relu": "ReLU"}[row["act"]], row["outputs"],
-         f"{row['mismatches']} ({row['images']})", f"{row['fps']:,.0f}", *(f"{row[key]:,}" for key in COSTS))
-        for row in DETECTOR.rows()
+        (names[row["network"]], row["what"], f"{row['size']} x {row['size']} x 3", row["outputs"],
+         f"{row['mismatches']} ({row['images']})", f"{row['fps']:,.0f}", percent(row["gap"], 1),
+         *(f"{row[key]:,}" for key in COSTS))
+        for row in USER_NETWORKS.rows()
     ))  # fmt: skip
 
 

@@ -20,7 +20,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "main_flow": training_tables.main_flow,
     "others": network_tables.others,
     "static_quantization": network_tables.static_quantization,
-    "detector": network_tables.detector,
+    "user_networks": network_tables.user_networks,
     "niti": training_tables.niti,
     "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,

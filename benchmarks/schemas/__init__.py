@@ -2,7 +2,7 @@
 
 Rates of success are from 0 to 1, ``seconds`` are on the clock and ``cpu_seconds`` of all processors unless a column
 says otherwise, ``mb`` are megabytes. ``lut``, ``ff``, ``dsp`` and ``bram18`` are estimates of a whole accelerator,
-with the board's shell in MAIN_FLOW, NITI and DETECTOR, which read them in a report, and without it in all others.
+with the board's shell in MAIN_FLOW, NITI and USER_NETWORKS, which read them in a report, and without it in all others.
 """
 
 from __future__ import annotations
