@@ -69,7 +69,7 @@ def simulated(name: str, graph: Graph, images: int, threads: int) -> Row:
     program, spent = timed(lambda: simulation(files, rtl_top(graph), jobs=threads))
     run = RtlSimulation(graph, files, program)
     codes = random_codes(graph, images)
-    right = evaluate(graph, codes)[graph.output]
+    right = evaluate(graph, codes)
     runs = [run.run(codes, pauses) for pauses in PAUSES]
     ends = expected_ends(graph, images)
     free = runs[0]
@@ -78,7 +78,7 @@ def simulated(name: str, graph: Graph, images: int, threads: int) -> Row:
         "unit": "",
         "images": images,
         "runs": len(runs),
-        "wrong_codes": sum(int((found.codes != right).sum()) for found in runs),
+        "wrong_codes": sum(int((run.codes[name] != right[name]).sum()) for run in runs for name in run.codes),
         "interval": interval(free.frame_ends),
         "model_interval": interval(ends),
         "equal_frame_ends": sum(a == b for a, b in zip(free.frame_ends, ends, strict=True)),

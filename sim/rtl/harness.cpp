@@ -1,10 +1,10 @@
 // Runs a verilated accelerator at its stream ports: words of 128 bits go in and come out, with random pauses.
 //
-//     simulation IN OUT CYCLES FRAMES WORDS IN_PAUSE OUT_PAUSE SEED PATIENCE
+//     simulation IN OUT CYCLES FRAMES IN_PAUSE OUT_PAUSE SEED PATIENCE WORDS...
 //
-// IN holds all words, OUT gets WORDS of them, CYCLES the clock cycle (64 bits) in which each one left, counted from the
-// one behind `start`. A side pauses in IN_PAUSE or OUT_PAUSE of 256 cycles. Exit code 3 where no word moved at either
-// side for PATIENCE cycles.
+// IN holds all words, OUT and the number of an output gets WORDS of that one, CYCLES and its number the clock cycle (64
+// bits) in which each one left, counted from the one behind `start`. A side pauses in IN_PAUSE or OUT_PAUSE of 256
+// cycles. Exit code 3 where no word moved at either side for PATIENCE cycles.
 #include "Vtop.h"
 #include "verilated.h"
 
@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace {
@@ -35,14 +36,21 @@ std::vector<Word> read_words(const char* path) {
 }
 
 template <class T>
-void write_all(const char* path, const std::vector<T>& items) {
-    std::FILE* file = std::fopen(path, "wb");
+void write_all(const std::string& path, const std::vector<T>& items) {
+    std::FILE* file = std::fopen(path.c_str(), "wb");
     if (file == nullptr || std::fwrite(items.data(), sizeof(T), items.size(), file) != items.size()) {
-        std::perror(path);
+        std::perror(path.c_str());
         std::exit(2);
     }
     std::fclose(file);
 }
+
+// An output: the words that it has to give, those that came and when.
+struct Output {
+    std::uint64_t wanted;
+    std::vector<Word> found;
+    std::vector<std::uint64_t> cycles;
+};
 
 // A generator of our own: the same pauses on every machine.
 struct Random {
@@ -62,16 +70,19 @@ int main(int argc, char** argv) {
         return 2;
     }
     const std::vector<Word> given = read_words(argv[1]);
-    const std::uint64_t wanted = std::strtoull(argv[5], nullptr, 10);
-    const unsigned in_pause = std::atoi(argv[6]), out_pause = std::atoi(argv[7]);
-    Random random = {0x9e3779b97f4a7c15u ^ std::strtoull(argv[8], nullptr, 10)};
-    const std::uint64_t patience = std::strtoull(argv[9], nullptr, 10);
+    const unsigned in_pause = std::atoi(argv[5]), out_pause = std::atoi(argv[6]);
+    Random random = {0x9e3779b97f4a7c15u ^ std::strtoull(argv[7], nullptr, 10)};
+    const std::uint64_t patience = std::strtoull(argv[8], nullptr, 10);
+    std::vector<Output> outputs;
+    std::uint64_t missing = 0;
+    for (int i = 9; i < argc && argv[i][0] != '+'; i++) {
+        outputs.push_back({std::strtoull(argv[i], nullptr, 10), {}, {}});
+        missing += outputs.back().wanted;
+    }
 
     const std::unique_ptr<VerilatedContext> context(new VerilatedContext);
     context->commandArgs(argc, argv);
     const std::unique_ptr<Vtop> top(new Vtop(context.get()));
-    std::vector<Word> found;
-    std::vector<std::uint64_t> cycles;
     const auto clock = [&] {
         top->clk = 1;
         top->eval();
@@ -93,7 +104,7 @@ int main(int argc, char** argv) {
 
     std::size_t next = 0;
     std::uint64_t quiet = 0;
-    for (std::uint64_t cycle = 0; found.size() < wanted && quiet < patience; cycle++) {
+    for (std::uint64_t cycle = 0; missing > 0 && quiet < patience; cycle++) {
         // a word that is offered stays until it is taken
         top->in_valid = next < given.size() && (top->in_valid || !random.below(in_pause));
         if (top->in_valid) {
@@ -101,12 +112,21 @@ int main(int argc, char** argv) {
                 top->in_data[i] = given[next][i];
             }
         }
-        top->out_ready = !random.below(out_pause);
+        unsigned ready = 0;
+        for (std::size_t i = 0; i < outputs.size(); i++) {
+            ready |= unsigned(!random.below(out_pause)) << i;
+        }
+        top->out_ready = ready;
         top->eval();
-        const bool taken = top->in_valid && top->in_ready, left = top->out_valid && top->out_ready;
-        if (left) {
-            found.push_back({top->out_data[0], top->out_data[1], top->out_data[2], top->out_data[3]});
-            cycles.push_back(cycle);
+        const bool taken = top->in_valid && top->in_ready;
+        const unsigned left = top->out_valid & ready;
+        for (std::size_t i = 0; i < outputs.size(); i++) {
+            if (left >> i & 1) {
+                const auto* data = &top->out_data[4 * i];
+                outputs[i].found.push_back({data[0], data[1], data[2], data[3]});
+                outputs[i].cycles.push_back(cycle);
+                missing -= outputs[i].found.size() <= outputs[i].wanted;
+            }
         }
         clock();
         if (taken) {
@@ -116,7 +136,9 @@ int main(int argc, char** argv) {
         quiet = taken || left ? 0 : quiet + 1;
     }
     top->final();
-    write_all(argv[2], found);
-    write_all(argv[3], cycles);
-    return found.size() == wanted ? 0 : 3;
+    for (std::size_t i = 0; i < outputs.size(); i++) {
+        write_all(argv[2] + std::to_string(i), outputs[i].found);
+        write_all(argv[3] + std::to_string(i), outputs[i].cycles);
+    }
+    return missing == 0 ? 0 : 3;
 }

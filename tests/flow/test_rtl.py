@@ -107,7 +107,7 @@ def test_a_wrong_constant_is_found_and_its_unit_and_cycle_are_named(built: Path)
     spoiled = RtlSimulation(graph, files | {path: "\n".join(words) + "\n"}, program)
     unit = path.removeprefix("data/").removesuffix("_weight_0000.mem")
 
-    assert (spoiled.run(codes).codes != evaluate(graph, codes)[graph.output]).any()
+    assert (spoiled.run(codes).codes[graph.output] != evaluate(graph, codes)[graph.output]).any()
     found = spoiled.first_deviation(codes)
     assert found is not None and unit in found.partition(":")[0] and " in cycle " in found
     assert RtlSimulation(graph, files, program).first_deviation(codes) is None

@@ -34,6 +34,7 @@ def simulations(graphs: list[Graph]) -> list[RtlSimulation]:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(WRAPPER.read_text(encoding="utf-8"))
-    files["together.sv"] = template.render(tops=[rtl_top(graph) for graph in graphs])
+    tops = [(rtl_top(graph), len(graph.outputs)) for graph in graphs]
+    files["together.sv"] = template.render(tops=tops, outputs=max(outputs for _, outputs in tops))
     program = simulation(files, "together", quick=True)
     return [RtlSimulation(graph, files, program, f"+chosen={number}") for number, graph in enumerate(graphs)]

@@ -57,7 +57,7 @@ def make_rtl(
     progress("verilate", 1, 1)
     progress("rtl images", 0, 1)
     codes = encode(design.hardware, images.x)
-    right = evaluate(design.hardware, codes)[design.hardware.output]
+    right = evaluate(design.hardware, codes)
     frames = expected_ends(design.hardware, len(codes))
     deviation: str | None = None
     free: RtlRun | None = None
@@ -68,7 +68,7 @@ def make_rtl(
         except VerificationError as error:
             deviation = deviation or f"{error}; {simulated.first_deviation(codes, pauses) or 'every word is right'}"
             continue
-        differ = int((run.codes != right).sum())
+        differ = sum(int((found != right[name]).sum()) for name, found in run.codes.items())
         wrong += differ
         if differ and not deviation:
             deviation = simulated.first_deviation(codes, pauses) or "the output words"

@@ -20,6 +20,7 @@ from toolchain.ir.verify import Level, verify
 from toolchain.rtl.network import Operand, timed
 from toolchain.rtl.stages import PORT_STAGES, STAGES, stages
 from toolchain.units.call import Constant, Table
+from toolchain.units.limits import MEMORY_BITS
 
 PACKAGE = "toolchain.rtl"
 MODULES = {"matvec_grouped": "matvec", "matvec_grouped_narrow": "matvec_narrow"}
@@ -28,8 +29,8 @@ MODULES = {"matvec_grouped": "matvec", "matvec_grouped_narrow": "matvec_narrow"}
 FRAME_BITS = 16
 """Of the counters of a call's frames; every unit has one."""
 
-MEMORY_PORT = "@port"
-"""What stands for the words of memory among the streams."""
+MEMORY_PORT = "@"
+"""What stands for the words of memory among the streams; of an output its number follows."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,7 @@ def missing_units(graph: Graph) -> dict[str, str]:
 
 
 def demand_rtl(graph: Graph) -> None:
-    """Raise UserError where a HARDWARE graph has several outputs or units without a module; all of them are listed."""
-    if len(graph.outputs) > 1:
-        what = f"the network has {len(graph.outputs)} outputs, its SystemVerilog can have one"
-        raise UserError(what, hint="leave --rtl out; the C++ has them all")
+    """Raise UserError where a HARDWARE graph has units without a module; all of them are listed."""
     missing = missing_units(graph)
     if missing:
         listed = ", ".join(f"{name} ({function})" for name, function in missing.items())
@@ -83,7 +81,7 @@ def generate_rtl(graph: Graph) -> dict[str, str]:
     """The SystemVerilog project of a HARDWARE graph as ``{path: text}``.
 
     Raises:
-        UserError: several outputs, a unit without a module, or a stream wider than Vitis HLS or the memory port takes.
+        UserError: a unit without a module, or a stream wider than Vitis HLS or the memory port takes.
         IllFormed: ``graph`` is no HARDWARE graph.
     """
     verify(graph, Level.HARDWARE)
@@ -211,15 +209,16 @@ def _file(placed: PlacedUnit, table: Table) -> str:
 
 
 def _top(graph: Graph, units: Sequence[PlacedUnit]) -> str:
-    reader, writer = ends(graph)
+    reader, *writers = ends(graph)
     instances = [
         _end(reader, "unpack", (MEMORY_PORT,), (reader.stream.name,)),
         *(unit_module(placed) for placed in units),
-        _end(writer, "pack", (writer.stream.name,), (MEMORY_PORT,)),
+        *(_end(end, "pack", (end.stream.name,), (f"{MEMORY_PORT}{i}",)) for i, end in enumerate(writers)),
     ]
     carried = {stream.index: stream for stream in streams(graph).values()}
-    variables = {"top": rtl_top(graph), "ends": (reader, writer), "frame_bits": FRAME_BITS, "units": instances}
-    return _render("top.sv", variables | {"streams": [carried[index] for index in sorted(carried)]})
+    variables = {"top": rtl_top(graph), "reader": reader, "writers": writers, "frame_bits": FRAME_BITS}
+    variables |= {"units": instances, "streams": [carried[index] for index in sorted(carried)]}
+    return _render("top.sv", variables)
 
 
 def _network_name(placed: PlacedUnit) -> str:
@@ -244,8 +243,17 @@ def _signed_bits(kind: QInt) -> int:
 def _wires(names: Sequence[str], side: str, signal: str) -> str:
     """The ``signal`` of several streams at the ``side`` of a FIFO, "of" it or "to" it; the first stream is lowest."""
     port = {"of": "in", "to": "out"}[side]
-    wires = [f"{port}_{signal}" if name == MEMORY_PORT else f"{side}_{name}_{signal}" for name in reversed(names)]
+    if names[0].startswith(MEMORY_PORT):
+        return f"{port}_{signal}{_place(names[0].removeprefix(MEMORY_PORT), signal)}"
+    wires = [f"{side}_{name}_{signal}" for name in reversed(names)]
     return wires[0] if len(wires) == 1 else "{" + ", ".join(wires) + "}"
+
+
+def _place(number: str, signal: str) -> str:
+    """Where the ``signal`` of output ``number`` stands among those of all outputs."""
+    if not number:
+        return ""
+    return f"[{MEMORY_BITS * int(number)} +: {MEMORY_BITS}]" if signal == "data" else f"[{number}]"
 
 
 def _operand(operand: Operand) -> str:

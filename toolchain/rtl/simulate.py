@@ -14,7 +14,7 @@ import numpy as np
 
 from toolchain.errors import FlowError, VerificationError
 from toolchain.files import write_files
-from toolchain.hls_templates.generate import READ, WRITE, End, ends, place_units
+from toolchain.hls_templates.generate import READ, End, ends, place_units
 from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -47,11 +47,11 @@ NO_PAUSES = Pauses()
 class RtlRun:
     """What a run of some frames gave.
 
-    ``codes`` are (N, H, W, C), ``frame_ends`` the cycles in which the writer took the last word of each frame, ``fill``
-    by value the most words that a FIFO held, ``seconds`` those of the simulation.
+    ``codes`` by value are (N, H, W, C), ``frame_ends`` the cycles in which the last writer took the last word of each
+    frame, ``fill`` by value the most words that a FIFO held, ``seconds`` those of the simulation.
     """
 
-    codes: Array
+    codes: Mapping[str, Array]
     frame_ends: tuple[int, ...]
     fill: Mapping[str, int]
     seconds: float
@@ -92,12 +92,12 @@ class RtlSimulation:
             return _deviation(self.graph, codes, Path(name))
 
     def _call(self, folder: Path, codes: Array, pauses: Pauses, record: bool = False) -> RtlRun:
-        reader, writer = self._ends
+        reader, *writers = self._ends
         write_files(self._memories, folder)
         words = pack(reader, in_stream_order(self.graph, self.graph.input.name, codes))
         (folder / "in").write_bytes(words.tobytes())
-        wanted = len(codes) * writer.words
-        numbers = (len(codes), wanted, pauses.reads, pauses.writes, pauses.seed, self._patience())
+        wanted = [len(codes) * writer.words for writer in writers]
+        numbers = (len(codes), pauses.reads, pauses.writes, pauses.seed, self._patience(), *wanted)
         command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
         command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", *self._arguments]
         command += ["+record=."] if record else []
@@ -108,19 +108,22 @@ class RtlSimulation:
             raise FlowError(f"the simulation of the SystemVerilog ended with {done.returncode}: {done.stderr[-300:]}")
         if done.returncode == DEADLOCK and not record:
             raise VerificationError(self._deadlock(folder, wanted))
-        out = np.fromfile(folder / "out", dtype=np.uint8).reshape(-1, MEMORY_BITS // 8)
-        cycles = np.fromfile(folder / "cycles", dtype=np.uint64).astype(np.int64)
-        frames = len(out) // writer.words
-        found = unpack(writer, out[: frames * writer.words], self.graph)
-        last = tuple(int(c) - PORT_STAGES for c in cycles[writer.words - 1 :: writer.words])
-        return RtlRun(found, last, self._fill(done.stdout), seconds)
+        found, last = {}, []
+        for number, (output, writer) in enumerate(zip(self.graph.outputs, writers, strict=True)):
+            out = np.fromfile(folder / f"out{number}", dtype=np.uint8).reshape(-1, MEMORY_BITS // 8)
+            cycles = np.fromfile(folder / f"cycles{number}", dtype=np.uint64).astype(np.int64)
+            frames = len(out) // writer.words
+            found[output.value] = unpack(writer, out[: frames * writer.words], self.graph, output.value)
+            last.append(cycles[writer.words - 1 :: writer.words] - PORT_STAGES)
+        together = zip(*(end.tolist() for end in last), strict=False)  # a run that stands still has ended some
+        return RtlRun(found, tuple(max(frame) for frame in together), self._fill(done.stdout), seconds)
 
     def _patience(self) -> int:
         return PATIENCE * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
 
-    def _deadlock(self, folder: Path, wanted: int) -> str:
-        got = (folder / "out").stat().st_size * 8 // MEMORY_BITS
-        return f"the SystemVerilog stands still: {got} of {wanted} words have left it"
+    def _deadlock(self, folder: Path, wanted: Sequence[int]) -> str:
+        got = sum((folder / f"out{number}").stat().st_size for number in range(len(wanted))) * 8 // MEMORY_BITS
+        return f"the SystemVerilog stands still: {got} of {sum(wanted)} words have left it"
 
     def _fill(self, text: str) -> dict[str, int]:
         lines = (line.split() for line in text.splitlines() if line.startswith("fill "))
@@ -129,12 +132,10 @@ class RtlSimulation:
 
 
 def expected_ends(graph: Graph, frames: int) -> tuple[int, ...]:
-    """The cycles in which the cycle simulator's writer takes the last word of each frame, with the RTL's pipelines."""
+    """The cycles in which the cycle simulator's writers take the last word of each frame, with the RTL's pipelines."""
     network = Network(graph)
-    own = {placed.node.name: stages(placed.unit) for placed in place_units(graph)} | {
-        READ: PORT_STAGES,
-        WRITE: PORT_STAGES,
-    }
+    own = dict.fromkeys(network.units, PORT_STAGES)
+    own |= {placed.node.name: stages(placed.unit) for placed in place_units(graph)}
     found = network.run(network.depths_of(graph), frames, stages=np.array([own[name] for name in network.units]))
     network.timing(found).check()
     return tuple(int(end) for end in found.ends)
@@ -151,13 +152,13 @@ def pack(end: End, codes: Array) -> Array:
     return np.packbits(words, axis=1, bitorder="little")
 
 
-def unpack(end: End, words: Array, graph: Graph) -> Array:
-    """The codes (N, H, W, C) of ``words`` (n, 16)."""
+def unpack(end: End, words: Array, graph: Graph, name: str) -> Array:
+    """The codes (N, H, W, C) of the value ``name`` in ``words`` (n, 16) that the writer ``end`` gave."""
     used = end.groups_a_word * end.stream.bits
     bits = np.unpackbits(words, axis=1, bitorder="little")[:, :used].reshape(
         -1, end.words * end.groups_a_word, end.stream.bits
     )
-    return to_ir_order(graph, graph.output, _numbers(bits[:, : end.groups], end.stream.type))
+    return to_ir_order(graph, name, _numbers(bits[:, : end.groups], end.stream.type))
 
 
 def _numbers(bits: Array, kind: QInt) -> Array:

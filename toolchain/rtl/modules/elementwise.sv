@@ -1,4 +1,4 @@
-// Units that take a word a cycle and keep no map: sums of two streams, copies, words of another width.
+// Units that take a word a cycle and keep no map: sums and products of two streams, copies, words of another width.
 `default_nettype none
 
 // y = FIRST * a + SECOND * b.
@@ -139,6 +139,98 @@ module fpgaflow_scaled_add #(
             assign out_data[l*OUT_BITS +: OUT_BITS] = sum;
         end
     endgenerate
+endmodule
+
+// y = a * b, word by word.
+module fpgaflow_multiply #(
+    parameter STAGES = 2,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter DSP = 0,
+    parameter A_BITS = 1,
+    parameter A_SIGNED = 0,
+    parameter B_BITS = 1,
+    parameter B_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter PRODUCT_BITS = 1,
+    parameter PRODUCT_SIGNED = 0
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
+    input wire [1:0] in_valid,
+    output wire [1:0] in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    wire busy, step, ends;
+    assign in_ready = {2{busy && step}};
+    fpgaflow_counter #(.N(POSITIONS * (CHANNELS / LANES))) word (
+        .clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1), .ends(ends),
+        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    fpgaflow_products #(.LANES(LANES), .DSP(DSP), .A_BITS(A_BITS), .A_SIGNED(A_SIGNED), .B_BITS(B_BITS),
+                        .B_SIGNED(B_SIGNED), .PRODUCT_BITS(PRODUCT_BITS), .PRODUCT_SIGNED(PRODUCT_SIGNED),
+                        .OUT_BITS(OUT_BITS)) products (
+        .clk(clk), .step(step), .a(in_data[LANES*A_BITS-1:0]), .b(in_data[LANES*A_BITS +: LANES*B_BITS]), .y(out_data));
+endmodule
+
+// The same with one position of b a frame, which multiplies all positions of a: it is read with the first one and comes
+// round in a delay line.
+module fpgaflow_multiply_all #(
+    parameter STAGES = 2,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter DSP = 0,
+    parameter A_BITS = 1,
+    parameter A_SIGNED = 0,
+    parameter B_BITS = 1,
+    parameter B_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter PRODUCT_BITS = 1,
+    parameter PRODUCT_SIGNED = 0
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
+    input wire [1:0] in_valid,
+    output wire [1:0] in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam BLOCKS = CHANNELS / LANES, BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
+    wire busy, step, block_last, block_ends, last;
+    wire [BITS-1:0] position;
+    wire [LANES*B_BITS-1:0] oldest;
+    wire count = busy && step, reads = position == 0;
+    wire [LANES*B_BITS-1:0] factor = reads ? in_data[LANES*A_BITS +: LANES*B_BITS] : oldest;
+    assign in_ready = {count && reads, count};
+    fpgaflow_counter #(.N(BLOCKS)) blocks (
+        .clk(clk), .reset(start), .count(count), .at(), .last(block_last), .ends(block_ends));
+    fpgaflow_counter #(.N(POSITIONS)) positions (
+        .clk(clk), .reset(start), .count(block_ends), .at(position), .last(last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames),
+        .missing(!in_valid[0] || (reads && !in_valid[1])), .writes(1'b1), .ends(block_last && last),
+        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    fpgaflow_delay #(.BITS(LANES*B_BITS), .DEPTH(BLOCKS)) kept (.clk(clk), .step(count), .x(factor), .y(oldest));
+    fpgaflow_products #(.LANES(LANES), .DSP(DSP), .A_BITS(A_BITS), .A_SIGNED(A_SIGNED), .B_BITS(B_BITS),
+                        .B_SIGNED(B_SIGNED), .PRODUCT_BITS(PRODUCT_BITS), .PRODUCT_SIGNED(PRODUCT_SIGNED),
+                        .OUT_BITS(OUT_BITS)) products (
+        .clk(clk), .step(step), .a(in_data[LANES*A_BITS-1:0]), .b(factor), .y(out_data));
 endmodule
 
 // The same words to every one of STREAMS outputs.

@@ -34,6 +34,43 @@ module fpgaflow_product #(
     endgenerate
 endmodule
 
+// The products of the lanes of two words, two steps later.
+module fpgaflow_products #(
+    parameter LANES = 1,
+    parameter DSP = 0,
+    parameter A_BITS = 1,
+    parameter A_SIGNED = 0,
+    parameter B_BITS = 1,
+    parameter B_SIGNED = 0,
+    parameter PRODUCT_BITS = 1,
+    parameter PRODUCT_SIGNED = 0,
+    parameter OUT_BITS = 1
+) (
+    input wire clk,
+    input wire step,
+    input wire [LANES*A_BITS-1:0] a,
+    input wire [LANES*B_BITS-1:0] b,
+    output wire [LANES*OUT_BITS-1:0] y
+);
+    reg [LANES*A_BITS-1:0] left;
+    reg [LANES*B_BITS-1:0] right;
+    always @(posedge clk) if (step) begin
+        left <= a;
+        right <= b;
+    end
+    genvar l;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            wire signed [PRODUCT_BITS:0] product;
+            wire signed [OUT_BITS-1:0] result = product;
+            fpgaflow_product #(.A_BITS(A_BITS), .A_SIGNED(A_SIGNED), .B_BITS(B_BITS), .B_SIGNED(B_SIGNED),
+                               .OUT_BITS(PRODUCT_BITS), .OUT_SIGNED(PRODUCT_SIGNED), .DSP(DSP)) multiplier (
+                .clk(clk), .step(step), .a(left[l*A_BITS +: A_BITS]), .b(right[l*B_BITS +: B_BITS]), .y(product));
+            assign y[l*OUT_BITS +: OUT_BITS] = result;
+        end
+    endgenerate
+endmodule
+
 // PE dot products of SIMD weights and inputs, each modulo 2**OUT_BITS. weights: [pe][simd]. Products are in a register,
 // then summed: 1 + ceil(log2(SIMD) / 2) steps.
 module fpgaflow_dots #(

@@ -104,6 +104,105 @@ module fpgaflow_threshold #(
     endgenerate
 endmodule
 
+// y = start + the sum of step[t] over the t with x >= threshold[t]: steps of both signs.
+module fpgaflow_staircase #(
+    parameter STAGES = 3,
+    parameter FRAME_BITS = 16,
+    parameter POSITIONS = 1,
+    parameter CHANNELS = 1,
+    parameter LANES = 1,
+    parameter STEPS = 1,
+    parameter THRESHOLD_BLOCKS = 1,
+    parameter THRESHOLD_LANES = 1,
+    parameter START_BLOCKS = 1,
+    parameter START_LANES = 1,
+    parameter STEP_BLOCKS = 1,
+    parameter STEP_LANES = 1,
+    parameter IN_BITS = 1,
+    parameter IN_SIGNED = 0,
+    parameter OUT_BITS = 1,
+    parameter OUT_SIGNED = 0,
+    parameter SPAN_BITS = 1,
+    parameter SPAN_SIGNED = 0,
+    parameter THRESHOLD_BITS = 1,
+    parameter THRESHOLD_SIGNED = 0,
+    parameter THRESHOLD_FILE = "",
+    parameter THRESHOLD_STYLE = "",
+    parameter START_BITS = 1,
+    parameter START_SIGNED = 0,
+    parameter START_FILE = "",
+    parameter START_STYLE = "",
+    parameter STEP_BITS = 1,
+    parameter STEP_SIGNED = 0,
+    parameter STEP_FILE = "",
+    parameter STEP_STYLE = ""
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire [LANES*IN_BITS-1:0] in_data,
+    input wire in_valid,
+    output wire in_ready,
+    output wire [LANES*OUT_BITS-1:0] out_data,
+    output wire out_valid,
+    input wire out_ready
+);
+    localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
+    localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
+    localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
+    wire busy, step, block_last, block_ends, last;
+    wire [BITS-1:0] block, block_later;
+    reg [LANES*IN_BITS-1:0] word;
+    assign in_ready = busy && step;
+    always @(posedge clk) if (step) word <= in_data;
+    fpgaflow_counter #(.N(BLOCKS)) blocks (
+        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+    fpgaflow_counter #(.N(POSITIONS)) position (
+        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+    // starts are read for the last step
+    fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES - 2)) later (.clk(clk), .step(step), .x(block), .y(block_later));
+
+    genvar l, t;
+    generate
+        for (l = 0; l < LANES; l = l + 1) begin : lane
+            localparam [31:0] NT = THRESHOLD_LANES == 1 ? 0 : l, NB = START_LANES == 1 ? 0 : l;
+            localparam [31:0] NS = STEP_LANES == 1 ? 0 : l;
+            wire [STEPS*THRESHOLD_BITS-1:0] thresholds;
+            wire [STEPS*STEP_BITS-1:0] sizes;
+            wire [START_BITS-1:0] first;
+            fpgaflow_bank #(.DEPTH(THRESHOLD_BLOCKS), .WIDTH(STEPS*THRESHOLD_BITS), .FILE(THRESHOLD_FILE), .NUMBER(NT),
+                            .STYLE(THRESHOLD_STYLE)) threshold_bank (
+                .clk(clk), .step(step), .at(block), .word(thresholds));
+            fpgaflow_bank #(.DEPTH(STEP_BLOCKS), .WIDTH(STEPS*STEP_BITS), .FILE(STEP_FILE), .NUMBER(NS),
+                            .STYLE(STEP_STYLE)) step_bank (
+                .clk(clk), .step(step), .at(block), .word(sizes));
+            fpgaflow_bank #(.DEPTH(START_BLOCKS), .WIDTH(START_BITS), .FILE(START_FILE), .NUMBER(NB),
+                            .STYLE(START_STYLE)) start_bank (
+                .clk(clk), .step(step), .at(block_later), .word(first));
+            wire [IN_BITS-1:0] x = word[l*IN_BITS +: IN_BITS];
+            wire signed [WIDE-1:0] value = $signed({S && x[IN_BITS-1], x});
+            reg [STEPS*STEP_BITS-1:0] taken;
+            for (t = 0; t < STEPS; t = t + 1) begin : compare
+                wire [THRESHOLD_BITS-1:0] y = thresholds[t*THRESHOLD_BITS +: THRESHOLD_BITS];
+                wire signed [WIDE-1:0] bound = $signed({ST && y[THRESHOLD_BITS-1], y});
+                always @(posedge clk) if (step)
+                    taken[t*STEP_BITS +: STEP_BITS] <= value >= bound ? sizes[t*STEP_BITS +: STEP_BITS] : 0;
+            end
+            wire [OUT_BITS-1:0] rise;
+            fpgaflow_sum #(.COUNT(STEPS), .BITS(STEP_BITS), .SIGNED(STEP_SIGNED), .OUT_BITS(OUT_BITS)) sum (
+                .clk(clk), .step(step), .x(taken), .y(rise));
+            wire signed [OUT_BITS:0] base = $signed({START_SIGNED != 0 && first[START_BITS-1], first});
+            reg [OUT_BITS-1:0] code;
+            always @(posedge clk) if (step) code <= base[OUT_BITS-1:0] + rise;
+            assign out_data[l*OUT_BITS +: OUT_BITS] = code;
+        end
+    endgenerate
+endmodule
+
 // y = clip(base + round((x * mul + add) / 2**SHIFT)), rounding half to even, the bases even.
 module fpgaflow_mul_shift #(
     parameter STAGES = 5,
