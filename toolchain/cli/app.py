@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any
 
@@ -23,7 +23,6 @@ from toolchain.errors import FlowError, Interrupted, UserError
 app = typer.Typer(
     help="Quantized neural networks to verified Vitis HLS accelerators.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -44,15 +43,39 @@ def root(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 
-COMMANDS = (
-    *(init, train, quantize),
-    *(export, lower, check, explore, generate, simulate, rtl, count, report, lint),
-    *(compare, deploy, measure, boards),
-    search,
-    cache,
-    doctor,
-)
-"""In the order of the help."""
+COMMANDS: Mapping[str, Mapping[Callable[..., None], str]] = {
+    "Begin": {
+        init: "fpgaflow init --data digits --weights 4 --acts 4 --board zu3eg",
+        doctor: "fpgaflow doctor",
+    },
+    "From data to a network": {
+        train: "fpgaflow train digits --set train.epochs=5",
+        quantize: "fpgaflow quantize net.py:Net --weights-file net.pt --images x.npy --labels y.npy",
+        search: "fpgaflow search space.toml --workers 4",
+    },
+    "From a network to an accelerator": {
+        check: "fpgaflow check model.onnx",
+        export: "fpgaflow export runs/digits --board zu3eg --target-fps 2000",
+        boards: "fpgaflow boards model.onnx",
+    },
+    "The stages of an export": {
+        lower: "fpgaflow lower model.onnx --out build/mine",
+        explore: "fpgaflow explore build/mine --budget lut=0.6 --pareto",
+        generate: "fpgaflow generate build/mine",
+        simulate: "fpgaflow simulate build/mine --count 100",
+        report: "fpgaflow report build/mine",
+    },
+    "With a build": {
+        compare: "fpgaflow compare build/mine build/other --html compared.html",
+        lint: "fpgaflow lint build/mine",
+        rtl: "fpgaflow rtl build/mine --count 4",
+        count: "fpgaflow count build/mine",
+        deploy: "fpgaflow deploy build/mine",
+        measure: "fpgaflow measure build/mine board.json vivado.json",
+    },
+    "This machine": {cache: "fpgaflow cache --limit 500M"},
+}
+"""By panel of the help, with an example each."""
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,8 +91,9 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-for _command in COMMANDS:
-    app.command()(_interruptible(_command))
+for _panel, _commands in COMMANDS.items():
+    for _command, _example in _commands.items():
+        app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_interruptible(_command))
 
 
 def main() -> None:

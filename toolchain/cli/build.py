@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain.cli.options import (
+    CHECKING,
     ArchitectureOption,
     BackendOption,
     BoardName,
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from toolchain.flow.options import Check, Search
 
 
+BITS = "Bits of the engine's weights"
+
+
 def export(
     model: Model,
     out: Out = None,
@@ -62,10 +66,17 @@ def export(
     threads: ThreadsOption = 2,
     memory: MemoryOption = "2G",
     architecture: ArchitectureOption = "auto",
-    probe: Annotated[bool, typer.Option("--probe", help="Compare every intermediate tensor afterwards.")] = False,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Compare every intermediate tensor afterwards.", rich_help_panel=CHECKING),
+    ] = False,
     backend: BackendOption = "fpgaflow",
-    hls4ml_seconds: Annotated[float, typer.Option(min=1, help="Seconds that hls4ml may take.")] = 600.0,
-    allow_inexact: Annotated[bool, typer.Option("--allow-inexact", help="Accept an inexact hls4ml project.")] = False,
+    hls4ml_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds that hls4ml may take.", rich_help_panel="hls4ml")
+    ] = 600.0,
+    allow_inexact: Annotated[
+        bool, typer.Option("--allow-inexact", help="Accept an inexact project.", rich_help_panel="hls4ml")
+    ] = False,
     rtl: Annotated[bool, typer.Option("--rtl", help="Also SystemVerilog, simulated: see 'fpgaflow rtl'.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -144,10 +155,16 @@ def explore(
     pareto: Annotated[bool, typer.Option("--pareto", help="Show what slower accelerators save: pareto.json.")] = False,
     pixel_scale: PixelOption = None,
     given: InputOption = None,
-    bits: Annotated[str | None, typer.Option("--bits", help="search: bits of weights on the engine.")] = None,
-    widths: Annotated[str, typer.Option("--widths", help="Bits to choose from.")] = "4,6,8",
-    sensitivity: Annotated[Path | None, typer.Option("--sensitivity", help="JSON: layer, bits, loss.")] = None,
-    loss: Annotated[float | None, typer.Option("--loss", min=0, help="Most summed loss; a front without.")] = None,
+    bits: Annotated[
+        str | None, typer.Option("--bits", rich_help_panel=BITS, help="search: bits of weights on the engine.")
+    ] = None,
+    widths: Annotated[str, typer.Option("--widths", rich_help_panel=BITS, help="Bits to choose from.")] = "4,6,8",
+    sensitivity: Annotated[
+        Path | None, typer.Option("--sensitivity", rich_help_panel=BITS, help="JSON: layer, bits, loss.")
+    ] = None,
+    loss: Annotated[
+        float | None, typer.Option("--loss", rich_help_panel=BITS, min=0, help="Most summed loss; a front without.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
@@ -243,7 +260,7 @@ def rtl(
     memory: MemoryOption = "2G",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the accelerator in SystemVerilog, rtl/, and simulate it cycle by cycle: rtl.json. Needs fpgaflow[rtl]."""
+    """Write the accelerator in SystemVerilog, rtl/, and simulate it cycle by cycle: rtl.json. Needs the extra rtl."""
     from toolchain.flow.rtl import RTL_IMAGES, demand_exact, make_rtl, summary
 
     check = check_of(images, labels, data, count or RTL_IMAGES, 0, threads, memory)
@@ -254,7 +271,7 @@ def rtl(
 
 
 def count(folder: Folder, threads: ThreadsOption = 2, memory: MemoryOption = "2G") -> None:
-    """Count LUT, FF, DSP and BRAM of every unit in SystemVerilog: counts.json, report.json. Needs fpgaflow[rtl]."""
+    """Count LUT, FF, DSP and BRAM of every unit in SystemVerilog: counts.json, report.json. Needs the extra rtl."""
     from toolchain.flow.counts import count_build, demand_all, summary
     from toolchain.flow.stages import report as run
     from toolchain.memory import parse_size

@@ -3,41 +3,131 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from toolchain.flow.options import Check, Search
 
+ACCELERATOR, NUMBERS, CHECKING = "Accelerator", "Input of the network", "Verification"
+"""Panels of the help that several commands have."""
+
+ARCHITECTURES = ("auto", "streaming", "engine")
+BACKENDS = ("fpgaflow", "hls4ml")
+
+
+def _of(*names: str) -> Callable[[str], list[str]]:
+    """What a shell completes: those of ``names`` that begin like ``incomplete``."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def boards_like(incomplete: str) -> list[str]:
+    """The boards that begin like ``incomplete``."""
+    from toolchain.boards import list_boards
+
+    return _of(*list_boards())(incomplete)
+
+
+def runs_like(incomplete: str) -> list[str]:
+    """The recipes, run files and folders that begin like ``incomplete``."""
+    from toolchain.config.run import recipes
+
+    above, _, start = incomplete.rpartition("/")
+    here = sorted(path for path in Path(above or ("/" if incomplete.startswith("/") else ".")).glob("*"))
+    prefix = incomplete.removesuffix(start)
+    folders = [f"{prefix}{path.name}/" for path in here if path.is_dir() and not path.name.startswith(".")]
+    files = [f"{prefix}{path.name}" for path in here if path.suffix == ".toml"]
+    return _of(*recipes(), *files, *folders)(incomplete)
+
+
+def _panel(name: str, *flags: str, **more: Any) -> Any:
+    """An option that stands in the panel ``name`` of the help."""
+    return typer.Option(*flags, rich_help_panel=name, **more)
+
+
 Model = Annotated[Path, typer.Argument(help="QONNX file, or the folder of a training run.")]
 Folder = Annotated[Path, typer.Argument(help="Build folder.")]
-Out = Annotated[Path | None, typer.Option(help="Build folder; build/NAME by default.")]
+Out = Annotated[Path | None, typer.Option(help="Build folder.", show_default="build/NAME")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace also what this tool did not write.")]
-BoardName = Annotated[str, typer.Option("--board", help="Board, see 'fpgaflow boards'; or a folder with a board.toml.")]
-ClockOption = Annotated[float | None, typer.Option("--clock", min=1, max=1000, help="Clock in MHz.")]
-FpsOption = Annotated[float | None, typer.Option(min=1e-3, help="Least resources at this rate, not the most fps.")]
-ArchitectureOption = Annotated[str, typer.Option(help="streaming, engine, or auto: the faster that fits.")]
-BudgetOption = Annotated[list[str] | None, typer.Option("--budget", help="Share of a resource, e.g. lut=0.7.")]
-PlanOption = Annotated[Path | None, typer.Option("--plan", help="Take this plan instead of searching for one.")]
-TimeOption = Annotated[float, typer.Option("--time-limit", min=0.1, help="Seconds for each round of the solver.")]
-PixelOption = Annotated[str | None, typer.Option("--pixel-scale", help="Real value of a pixel's step, e.g. 1/255.")]
+BoardName = Annotated[
+    str,
+    _panel(
+        ACCELERATOR,
+        "--board",
+        help="Board, see 'fpgaflow boards'; or a folder with a board.toml.",
+        autocompletion=boards_like,
+    ),
+]
+ClockOption = Annotated[
+    float | None, _panel(ACCELERATOR, "--clock", min=1, max=1000, help="Clock in MHz.", show_default="the board's")
+]
+FpsOption = Annotated[
+    float | None,
+    _panel(ACCELERATOR, min=1e-3, help="Least resources at this rate.", show_default="the most frames a second"),
+]
+ArchitectureOption = Annotated[
+    str,
+    _panel(
+        ACCELERATOR,
+        "--architecture",
+        help="streaming, engine, or auto: the faster that fits.",
+        autocompletion=_of(*ARCHITECTURES),
+    ),
+]
+BudgetOption = Annotated[
+    list[str] | None,
+    _panel(ACCELERATOR, "--budget", help="Share of a resource, e.g. lut=0.7.", show_default="the board's"),
+]
+PlanOption = Annotated[
+    Path | None, _panel(ACCELERATOR, "--plan", help="Take this plan.", show_default="search for one")
+]
+TimeOption = Annotated[
+    float, _panel(ACCELERATOR, "--time-limit", min=0.1, help="Seconds for each round of the solver.")
+]
+PixelOption = Annotated[
+    str | None,
+    _panel(NUMBERS, "--pixel-scale", help="Real value of a pixel's step, e.g. 1/255.", show_default="the file's"),
+]
 InputOption = Annotated[
     str | None,
-    typer.Option("--input", help="Type of the input: TYPE[:SCALE[:ZERO]], e.g. int8:0.05, 'fixed<16,6>', bipolar."),
+    _panel(
+        NUMBERS,
+        "--input",
+        help="Type of the input: TYPE\\[:SCALE\\[:ZERO]], e.g. int8:0.05, 'fixed<16,6>', bipolar.",
+        show_default="the file's",
+    ),
 ]
-ImagesOption = Annotated[Path | None, typer.Option("--images", help="Images to verify on, .npy.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Their classes, .npy.")]
-DataOption = Annotated[str | None, typer.Option("--data", help="Data set to verify on instead.")]
+ImagesOption = Annotated[Path | None, _panel(CHECKING, "--images", help="Images to verify on, .npy.")]
+LabelsOption = Annotated[Path | None, _panel(CHECKING, "--labels", help="Their classes, .npy.")]
+DataOption = Annotated[
+    str | None, _panel(CHECKING, "--data", help="Data set to verify on.", show_default="that of the training")
+]
 CountOption = Annotated[
-    int | None, typer.Option("--count", min=0, help="Images to verify on, drawn; 0 for all. [default: 1000, 64 random]")
+    int | None,
+    _panel(
+        CHECKING,
+        "--count",
+        min=0,
+        help="Images to verify on, drawn; 0 for all.",
+        show_default="1000; 64 of random numbers",
+    ),
 ]
-RtlCountOption = Annotated[int | None, typer.Option("--count", min=1, help="Images to simulate. [default: 4]")]
-QonnxOption = Annotated[int, typer.Option("--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
-BackendOption = Annotated[str, typer.Option(help="fpgaflow, or hls4ml for its project beside this one.")]
-MemoryOption = Annotated[str, typer.Option("--memory", help="Memory that it may take, e.g. 4G.")]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the C simulation.")]
+RtlCountOption = Annotated[int | None, _panel(CHECKING, "--count", min=1, help="Images to simulate.", show_default="4")]
+QonnxOption = Annotated[int, _panel(CHECKING, "--qonnx-images", min=0, help="Images that also run in float32 QONNX.")]
+BackendOption = Annotated[
+    str,
+    _panel(
+        "hls4ml",
+        "--backend",
+        help="fpgaflow, or hls4ml for its project beside this one.",
+        autocompletion=_of(*BACKENDS),
+    ),
+]
+MemoryOption = Annotated[str, _panel(CHECKING, "--memory", help="Memory that it may take, e.g. 4G.")]
+ThreadsOption = Annotated[int, _panel(CHECKING, "--threads", min=1, max=256, help="Threads of the C simulation.")]
 
 
 def search_of(

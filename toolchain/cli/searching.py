@@ -22,7 +22,7 @@ from toolchain.terminal import console, progress
 
 def search(
     space: Annotated[Path, typer.Argument(help="Space file (TOML).")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the search; search/NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the search.", show_default="search/NAME")] = None,
     board: BoardName = "zu3eg",
     clock: ClockOption = None,
     budget: BudgetOption = None,

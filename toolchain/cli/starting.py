@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from toolchain.cli.options import boards_like
 from toolchain.errors import Interrupted, UserError
 from toolchain.terminal import console
 
@@ -27,7 +28,7 @@ def init(
     model: Annotated[str | None, typer.Option(help="Network that fits the data, or FILE.py:NAME.")] = None,
     weights: Annotated[int | None, typer.Option(min=1, max=8, help="Bits of the weights.")] = None,
     acts: Annotated[int | None, typer.Option(min=1, max=8, help="Bits of the activations.")] = None,
-    board: Annotated[str | None, typer.Option(help="Board, see 'fpgaflow boards'.")] = None,
+    board: Annotated[str | None, typer.Option(help="Board, see 'fpgaflow boards'.", autocompletion=boards_like)] = None,
     target_fps: Annotated[
         float | None, typer.Option(min=1e-3, help="Frames a second to reach; the most without.")
     ] = None,

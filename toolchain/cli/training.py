@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from toolchain.cli.options import LabelsOption, MemoryOption
+from toolchain.cli.options import MemoryOption, runs_like
 from toolchain.terminal import console
+
+BITS, CALIBRATION = "Bits", "Calibration"
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="Run file (TOML), or the name of a recipe.")],
+    config: Annotated[str, typer.Argument(help="Run file (TOML), or the name of a recipe.", autocompletion=runs_like)],
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. train.epochs=5.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run first.")] = False,
 ) -> None:
@@ -37,21 +39,44 @@ def quantize(
     network: Annotated[
         str, typer.Argument(help="Folder of a float run, float ONNX file, FILE.py:NAME, or efficientnet-lite0.")
     ],
-    weights: Annotated[int, typer.Option("--weights", help="Bits of the weights, 1 to 8.")] = 8,
-    acts: Annotated[int, typer.Option("--acts", help="Bits of the activations, 1 to 8.")] = 8,
-    layers: Annotated[list[str] | None, typer.Option("--bits", help="Bits of one layer, e.g. fc=8.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data set to calibrate with; a run's own.")] = None,
-    images: Annotated[Path | None, typer.Option("--images", help="Images to calibrate with, .npy.")] = None,
-    labels: LabelsOption = None,
-    normalize: Annotated[str, typer.Option("--normalize", help="unit or standard: pixels of --data.")] = "unit",
-    weights_file: Annotated[Path | None, typer.Option("--weights-file", help="State dict for FILE.py:NAME.")] = None,
-    options: Annotated[list[str] | None, typer.Option("--option", help="Argument of NAME, e.g. width=8.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Calibration images; others judge.")] = 256,
-    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer.")] = False,
-    factors: Annotated[
-        int | None, typer.Option("--factor-bits", help="Bits of requantizers' factors, 8 to 24.")
+    weights: Annotated[int, typer.Option("--weights", rich_help_panel=BITS, help="Bits of the weights, 1 to 8.")] = 8,
+    acts: Annotated[int, typer.Option("--acts", rich_help_panel=BITS, help="Bits of the activations, 1 to 8.")] = 8,
+    layers: Annotated[
+        list[str] | None, typer.Option("--bits", rich_help_panel=BITS, help="Bits of one layer, e.g. fc=8.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-wXaY by default.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", rich_help_panel=CALIBRATION, help="Data set to calibrate with.", show_default="a run's own"
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", rich_help_panel=CALIBRATION, help="Images to calibrate with, .npy.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", rich_help_panel=CALIBRATION, help="Their classes, .npy.")
+    ] = None,
+    normalize: Annotated[
+        str, typer.Option("--normalize", rich_help_panel=CALIBRATION, help="unit or standard: pixels of --data.")
+    ] = "unit",
+    weights_file: Annotated[
+        Path | None,
+        typer.Option("--weights-file", rich_help_panel="Network FILE.py:NAME", help="State dict for FILE.py:NAME."),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", rich_help_panel="Network FILE.py:NAME", help="Argument of NAME, e.g. width=8."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", rich_help_panel=CALIBRATION, min=1, help="Calibration images; others judge.")
+    ] = 256,
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", rich_help_panel=BITS, help="One weight scale a layer.")
+    ] = False,
+    factors: Annotated[
+        int | None, typer.Option("--factor-bits", rich_help_panel=BITS, help="Bits of requantizers' factors, 8 to 24.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="runs/NAME-wXaY")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is there first.")] = False,
     memory: MemoryOption = "2G",
 ) -> None:
