@@ -32,7 +32,7 @@ HOMES = {
     "pulp": {"dse", "engine", "train"},
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
-    "jinja2": {"hls_templates", "report", "search"},
+    "jinja2": {"hls_templates", "report", "flow", "search"},  # flow: the files that a project begins with
     "matplotlib": {"train"},
     "clang": {"hls_lint"},
     "typer": {"cli"},
