@@ -41,7 +41,7 @@ GRAPHS = {
 
 
 @cache
-def _engine(name: str) -> Program:
+def engine_of(name: str) -> Program:
     """One shape, which is compiled once, with the program of one graph."""
     shape = engine_for([cut(graph) for graph in GRAPHS.values()], tile_depth=96)
     return program(narrowed(cut(GRAPHS[name]), shape.weight_bits), shape, {})
@@ -51,7 +51,7 @@ def _engine(name: str) -> Program:
 def test_answers_are_the_integer_networks(name: str, tmp_path: Path) -> None:
     """Codes and classes of several frames, each a start; a batch is one frame, whatever is asked for."""
     graph = GRAPHS[name]
-    placed = place_engine(graph, _engine(name), tmp_path)
+    placed = place_engine(graph, engine_of(name), tmp_path)
     images = random_inputs(graph.encoding, (5, *graph.input.shape), seed=3)  # type: ignore[arg-type]
     expected = evaluate(graph, encode(graph, images))[graph.output]
     with installed(placed.board), placed.network(64) as network:
@@ -63,7 +63,7 @@ def test_answers_are_the_integer_networks(name: str, tmp_path: Path) -> None:
 
 def test_a_flush_that_is_missing_shows(tmp_path: Path) -> None:
     graph = GRAPHS["pixels, codes that leave"]
-    placed = place_engine(graph, _engine("pixels, codes that leave"), tmp_path)
+    placed = place_engine(graph, engine_of("pixels, codes that leave"), tmp_path)
     images = random_inputs(graph.encoding, (3, *graph.input.shape))  # type: ignore[arg-type]
     with installed(placed.board), placed.network() as network:
         right = network.predict_codes(images)
@@ -101,7 +101,7 @@ def test_every_master_of_an_engine_has_a_memory_port_of_its_own(engine_build: Pa
 
 def test_pointers_that_name_different_images_are_a_fault(tmp_path: Path) -> None:
     graph = GRAPHS["pixels, codes that leave"]
-    placed = place_engine(graph, _engine("pixels, codes that leave"), tmp_path)
+    placed = place_engine(graph, engine_of("pixels, codes that leave"), tmp_path)
     registers = {name: 4096 * i for i, name in enumerate(placed.facts["ports"])}
     board: Board = placed.board
     with pytest.raises(BoardFault, match=r"^the engine's pointers name different images$"):

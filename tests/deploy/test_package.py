@@ -29,7 +29,11 @@ def test_a_deployment_is_whole_and_its_archive_repeats_it(build: Path) -> None:
     target = deploy(Build(build), CHECK)
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     board = {"board/accelerator.py", "board/network.json", "board/samples.npz"}
-    assert files == {"build.tcl", "run.sh", "README.md", "manifest.json", *board}
+    native = {path for path in files if path.startswith("board/cpp/")}
+    kria = {path for path in files if path.startswith("kria/")}
+    assert files - native - kria == {"build.tcl", "run.sh", "README.md", "manifest.json", *board}
+    assert {f"board/cpp/{name}" for name in ("main.cpp", "network.hpp", "host/encode.hpp", "samples.bin")} <= native
+    assert {Path(path).suffix for path in kria} == {".dts", ".bif", ".json"}
     assert (target / "run.sh").stat().st_mode & 0o111
     with zipfile.ZipFile(build / "deploy.zip") as archive:
         names = set(archive.namelist())

@@ -19,6 +19,9 @@ import numpy as np
 from toolchain.boards import Board, load_board
 from toolchain.deploy.engine import engine_ends
 from toolchain.deploy.facts import network_facts, read_interface, streaming_ends
+from toolchain.deploy.native import FOLDER as NATIVE
+from toolchain.deploy.native import KRIA, kria_files, memory_bytes, native_files, native_samples
+from toolchain.deploy.native import SAMPLES as NATIVE_SAMPLES
 from toolchain.engine.generate import TOP as ENGINE_TOP
 from toolchain.files import digest_bytes, replace_folder, write_bytes, write_files
 from toolchain.flow.build import Build
@@ -142,9 +145,12 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
         "latency": number(facts["estimate"]["latency_ms"]),
         "given": _given(facts["input"]),
         "inputs": " x ".join(str(n) for n in facts["input"]["shape"]),
+        "memory_kib": memory_bytes(facts) >> 10,
     }
     names = {"build.tcl": "build.tcl", "run.sh": "run.sh", "README.md": "README.md"}
-    return {path: render(name, variables, "toolchain.deploy") for path, name in names.items()}
+    scripts: dict[str, str | bytes] = {p: render(name, variables, "toolchain.deploy") for p, name in names.items()}
+    overlay = kria_files(facts, board.memory.port_bits)
+    return scripts | {f"{KRIA}/{path}": content for path, content in overlay.items()}
 
 
 def _given(facts: Mapping[str, Any]) -> str:
@@ -157,17 +163,29 @@ def _given(facts: Mapping[str, Any]) -> str:
 def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str | bytes]:
     """What goes to the board, beside the bitstream."""
     driver = (package_files("toolchain.deploy") / "driver.py").read_text(encoding="utf-8")
+    native = native_files(found.facts, found.graph, build.project.files)
+    taken = samples(build, found, check)
     image = {} if found.image is None else {f"{BOARD}/{MEMORY}": found.image}
     return {
         **image,
         f"{BOARD}/{DRIVER}": driver,
         f"{BOARD}/{NETWORK}": json.dumps(found.facts, indent=1) + "\n",
-        f"{BOARD}/{SAMPLES}": samples(build, found, check),
+        f"{BOARD}/{SAMPLES}": taken.archive,
+        **{f"{BOARD}/{NATIVE}/{path}": content for path, content in native.items()},
+        f"{BOARD}/{NATIVE}/{NATIVE_SAMPLES}": taken.native,
     }
 
 
-def samples(build: Build, found: Deployable, check: Check) -> bytes:
-    """samples.npz: images in the network's axes, the codes of every output, and the classes where known."""
+@dataclass(frozen=True)
+class Samples:
+    """The same samples as ``archive``, which numpy reads, and for the driver in C++."""
+
+    archive: bytes
+    native: bytes
+
+
+def samples(build: Build, found: Deployable, check: Check) -> Samples:
+    """Images in the network's axes, the codes of every output, and the classes where known."""
     given, graph = build.images(check), found.graph
     count = max(1, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * prod(graph.given_shape)), len(given.x)))
     chosen = np.linspace(0, len(given.x) - 1, count).astype(int)  # data sets may be sorted by class
@@ -182,7 +200,8 @@ def samples(build: Build, found: Deployable, check: Check) -> bytes:
         arrays["labels"] = given.y[chosen]
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
-    return data.getvalue()
+    answered = [arrays[facts["samples"]] for facts in found.facts["outputs"]]
+    return Samples(data.getvalue(), native_samples(images, answered))
 
 
 def _archive(build: Build, contents: Mapping[str, str | bytes]) -> bytes:

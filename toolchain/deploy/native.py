@@ -1,0 +1,85 @@
+"""What goes to a board without PYNQ: the driver in C++, its samples, and the overlay of the device tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files as package_files
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from toolchain.hls_templates.render import render
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array
+
+FOLDER, KRIA, SAMPLES = "cpp", "kria", "samples.bin"
+BATCH = 64
+"""Frames a start of the driver in C++, as of the one in Python."""
+
+_MAGIC = 0x6C70_6173_6667_6166
+_PAGE = 4096
+_STATIC = ("CMakeLists.txt", "main.cpp", "accelerator.hpp", "device.hpp", "uio.hpp", "xrt.hpp")
+_HOST = ("host/", "include/fpgaflow/host.hpp", "include/fpgaflow/engine/host.hpp")
+"""What the driver needs of the HLS project: its host code, which names no header of a vendor."""
+
+
+def native_files(facts: Mapping[str, Any], graph: Graph, project: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
+    """The driver's sources by path below ``cpp/``; packing and encoding are the ``project``'s own host code."""
+    found: dict[str, str | bytes] = {path: text for path, text in project.items() if path.startswith(_HOST)}
+    sources = package_files("toolchain.deploy") / "native_cpp"
+    found |= {name: (sources / name).read_text(encoding="utf-8") for name in _STATIC}
+    return found | {"network.hpp": render("network.hpp", _variables(facts, graph), "toolchain.deploy")}
+
+
+def kria_files(facts: Mapping[str, Any], port_bits: int) -> dict[str, str | bytes]:
+    """The overlay's source, the image description for bootgen and shell.json by path below ``kria/``."""
+    design = facts["design"]
+    variables = {"facts": facts, "memory_bytes": memory_bytes(facts), "width": {128: 0, 64: 1, 32: 2}[port_bits]}
+    return {
+        f"{design}.dts": render("overlay.dts", variables, "toolchain.deploy"),
+        f"{design}.bif": f"all: {{ [destination_device = pl] {design}.bit }}\n",
+        "shell.json": json.dumps({"shell_type": "XRT_FLAT", "num_slots": "1"}) + "\n",
+    }
+
+
+def memory_bytes(facts: Mapping[str, Any]) -> int:
+    """Bytes of two pairs of buffers, in whole pages."""
+    words = [facts["memory"]["words"]] if facts["memory"] else [e["words"] * BATCH for e in _layouts(facts)]
+    return 2 * sum(-(-16 * n // _PAGE) * _PAGE for n in words)
+
+
+def native_samples(images: Array, codes: Sequence[Array]) -> bytes:
+    """samples.bin of ``images`` (N, H, W, C) and the ``codes`` (N, ...) of every output."""
+    planes = np.moveaxis(images, -1, 1).reshape(len(images), -1)
+    real = planes.dtype.kind == "f"
+    answers = np.concatenate([found.reshape(len(images), -1) for found in codes], axis=1)
+    head = np.array([_MAGIC, 1, len(images), planes.shape[1], int(real), answers.shape[1]], "<i8")
+    return head.tobytes() + planes.astype("<f4" if real else "<i8").tobytes() + answers.astype("<i8").tobytes()
+
+
+def _layouts(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the codes of the input and of every output lie in words; ``all`` channels of which the last fill lanes."""
+    found = []
+    for end in (facts["input"], *facts["outputs"]):
+        groups, (height, width, channels) = end["size"] // end["lanes"], end["shape"]
+        words = -(-groups // (128 // (end["lanes"] * end["bits"])))
+        shape = {"all": end["size"] // (height * width), "channels": channels}
+        found.append(
+            {**{k: end[k] for k in ("bits", "lanes", "size", "signed")}, "groups": groups, "words": words} | shape
+        )
+    return found
+
+
+def _variables(facts: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
+    engine = facts["memory"] is not None
+    layouts = [] if engine else _layouts(facts)
+    return {
+        "facts": facts,
+        "layouts": layouts,
+        "words": [facts["memory"]["words"]] if engine else [layout["words"] for layout in layouts],
+        "numbers": prod(graph.given_shape),
+        "input_codes": graph.input.size if engine else facts["input"]["size"],
+        "answer_codes": [prod(end["shape"]) for end in facts["outputs"]],
+    }
