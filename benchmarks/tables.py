@@ -42,6 +42,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": tool_tables.search,
     "rtl": tool_tables.rtl,
     "deploy": tool_tables.deploy,
+    "boards": tool_tables.boards,
 }
 
 

@@ -275,6 +275,23 @@ class RateRow(Measured):
     of_next_multiple: float
 
 
+class BoardRow(Measured, MaybeCosts):
+    """The faster of streaming and engine for a network on a board; ``status`` of its plan, or what keeps it out.
+
+    ``fps_without`` and ``bram18_without`` are of the search without UltraRAM, on boards that have it.
+    """
+
+    network: str
+    board: str
+    architecture: str
+    clock_mhz: float
+    status: str
+    cpu_seconds: float
+    uram: NotRequired[int]
+    fps_without: NotRequired[float]
+    bram18_without: NotRequired[int]
+
+
 class MemoryRow(Measured):
     """Peak memory of an export: of all its processes, and of the largest; ``ratio`` to that of another checkout."""
 
@@ -465,6 +482,7 @@ class UserNetworkRow(Measured, Costs):
     engine: str
 
 
+BOARDS = Results("boards", (BoardRow,), ("network", "board"))
 CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
