@@ -121,7 +121,7 @@ def on_the_board(build: Build) -> Iterator[Path]:
         home = Path(name) / BOARD
         home.mkdir()
         for file in source.iterdir():
-            if file.suffix not in (".bit", ".hwh"):
+            if file.is_file() and file.suffix not in (".bit", ".hwh"):
                 shutil.copy2(file, home)
         (home / f"{facts['design']}.bit").write_bytes(bitstream(facts["design"]))
         (home / f"{facts['design']}.hwh").write_text(hardware_handoff(facts), encoding="utf-8")
