@@ -16,6 +16,7 @@ from toolchain.boards import list_boards, load_board
 from toolchain.config.run import find_config, recipes
 from toolchain.frontend.qoperator import FORMS
 from toolchain.frontend.read import HANDLERS
+from toolchain.frontend.unsupported import HINTS
 from toolchain.ir.ops import HARDWARE_OPS
 from toolchain.resources import KINDS
 from toolchain.units.table import UNITS
@@ -79,6 +80,11 @@ def operations() -> str:
 def operator_format() -> str:
     """onnxruntime's operations on codes, and what each is read as."""
     return table(("operation on codes", "read as"), ((f"`{op}`", f"`{form.op}`") for (_, op), form in FORMS.items()))
+
+
+def refused() -> str:
+    """Operations that cannot be built but have something in their place."""
+    return table(("operation", "what helps"), ((f"`{op}`", hint) for op, hint in sorted(HINTS.items())))
 
 
 def units() -> str:

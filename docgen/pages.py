@@ -53,6 +53,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "python": code.python,
     "operations": code.operations,
     "operator_format": code.operator_format,
+    "refused": code.refused,
     "units": code.units,
     "boards": code.boards,
     "recipes": code.recipe_list,

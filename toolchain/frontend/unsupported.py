@@ -9,13 +9,14 @@ _QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static
 _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
 _MOMENTS = "train with BatchNormalization"
 _RECURRENT = "only feed-forward networks can be built"
-_HINTS = {
+HINTS = {
     "GRU": _RECURRENT,
     "LSTM": _RECURRENT,
     "RNN": _RECURRENT,
     "GroupNormalization": _MOMENTS,
     "InstanceNormalization": _MOMENTS,
 }
+"""What helps where an operation of the standard cannot be built."""
 _DYNAMIC = re.compile(r"Dynamic.*|MatMulInteger.*|ConvInteger")
 _INTEGER = re.compile(r"QLinear.*|QGemm|QAttention|QEmbed.*|QGlobal.*")
 VENDORS = frozenset({"com.vai.quantize", "com.amd.quark"})
@@ -37,6 +38,6 @@ def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
 def why_not(op: str, domain: str, supported: str) -> tuple[str, str]:
     """Why the operation cannot be built, and what helps; ``supported`` lists those that can."""
     where = f" of domain '{domain}'" if domain else ""
-    hint = _HINTS.get(op, "") if not domain else ""
+    hint = HINTS.get(op, "") if not domain else ""
     plain = f"the operation {op}{where} is not supported", hint or f"supported: {supported}"
     return quantized_otherwise(op, domain) or plain
