@@ -11,10 +11,10 @@ import typer
 from toolchain.cli.options import (
     CHECKING,
     ArchitectureOption,
+    AutoClockOption,
     BackendOption,
     BoardName,
     BudgetOption,
-    ClockOption,
     CountOption,
     DataOption,
     Folder,
@@ -51,7 +51,7 @@ def export(
     model: Model,
     out: Out = None,
     board: BoardName = "zu3eg",
-    clock: ClockOption = None,
+    clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
     plan: PlanOption = None,
@@ -147,7 +147,7 @@ def explore(
     source: Annotated[Path, typer.Argument(help="Build folder, QONNX file, or the folder of a training run.")],
     out: Out = None,
     board: BoardName = "zu3eg",
-    clock: ClockOption = None,
+    clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
     plan: PlanOption = None,
@@ -184,6 +184,8 @@ def explore(
     elif stated is not None:
         raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
     search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming")
+    if search.clock_auto and (pareto or bits):
+        raise UserError("--clock auto with --pareto or --bits", hint="give the clock in MHz")
     with opened(folder, "explore") as build:
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)

@@ -9,12 +9,13 @@ import typer
 
 from toolchain.cli.options import (
     ArchitectureOption,
-    ClockOption,
+    AutoClockOption,
     FpsOption,
     InputOption,
     Model,
     PixelOption,
     TimeOption,
+    clock_of,
 )
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.runs import model_file
@@ -77,7 +78,7 @@ def boards(
     source: Annotated[
         Path | None, typer.Argument(help="Build folder, QONNX file or training run to compare the boards with.")
     ] = None,
-    clock: ClockOption = None,
+    clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     time_limit: TimeOption = 60.0,
     architecture: ArchitectureOption = "auto",
@@ -98,7 +99,8 @@ def boards(
 
     lowered = _lowered(source, stated_input(given, pixel_scale))
     kind = checked_architecture(architecture)
-    search = Search(clock_mhz=clock, target_fps=target_fps, time_limit=time_limit, architecture=kind)
+    mhz, auto = clock_of(clock)
+    search = Search(clock_mhz=mhz, target_fps=target_fps, time_limit=time_limit, architecture=kind, clock_auto=auto)
     with progress() as bars:
         found = on_boards(lowered, search, list_boards(), bars)
     console().print(on_boards_table(found))

@@ -64,6 +64,15 @@ BoardName = Annotated[
 ClockOption = Annotated[
     float | None, _panel(ACCELERATOR, "--clock", min=1, max=1000, help="Clock in MHz.", show_default="the board's")
 ]
+AutoClockOption = Annotated[
+    str | None,
+    _panel(
+        ACCELERATOR,
+        "--clock",
+        help="Clock in MHz, or auto: by a conservative rule of how full the device is.",
+        show_default="the board's",
+    ),
+]
 FpsOption = Annotated[
     float | None,
     _panel(ACCELERATOR, min=1e-3, help="Least resources at this rate.", show_default="the most frames a second"),
@@ -132,7 +141,7 @@ ThreadsOption = Annotated[int, _panel(CHECKING, "--threads", min=1, max=256, hel
 
 def search_of(
     board: str,
-    clock: float | None,
+    clock: str | float | None,
     fps: float | None,
     budget: list[str] | None,
     plan: Path | None,
@@ -142,10 +151,31 @@ def search_of(
     from toolchain.boards import load_board
     from toolchain.flow.options import Search, checked_architecture, parse_budget
 
-    doubt = "" if clock is None else load_board(board).doubt(clock)
+    mhz, auto = clock_of(clock)
+    doubt = "" if mhz is None else load_board(board).doubt(mhz)
     if doubt:
         logging.getLogger(__name__).warning("warning: %s", doubt)
-    return Search(board, clock, fps, parse_budget(budget or []), seconds, plan, checked_architecture(architecture))
+    shares, kind = parse_budget(budget or []), checked_architecture(architecture)
+    return Search(board, mhz, fps, shares, seconds, plan, kind, auto)
+
+
+def clock_of(text: str | float | None) -> tuple[float | None, bool]:
+    """The clock in MHz that --clock states, and whether it is to be chosen.
+
+    Raises:
+        UserError: neither a number of 1 to 1000 nor auto.
+    """
+    from toolchain.errors import UserError
+
+    if text is None or text == "auto":
+        return None, text == "auto"
+    try:
+        mhz = float(text)
+    except ValueError:
+        mhz = 0.0
+    if not 1 <= mhz <= 1000:
+        raise UserError(f"--clock {text}", hint="give MHz from 1 to 1000, or auto")
+    return mhz, False
 
 
 def check_of(

@@ -51,6 +51,10 @@ class Architecture(Protocol):
         """Frames a second by the model."""
 
     @property
+    def clock_mhz(self) -> float:
+        """The clock it is for."""
+
+    @property
     def resources(self) -> Resources:
         """What it takes, the shell not included."""
 

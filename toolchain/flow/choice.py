@@ -13,6 +13,7 @@ from toolchain.dse.problem import Problem
 from toolchain.dse.solve import fits
 from toolchain.errors import NoRoom, UserError
 from toolchain.flow.architecture import Architecture
+from toolchain.flow.clock import clock_steps, rule
 from toolchain.flow.engine import Engine
 from toolchain.flow.options import Search, prepared_board
 from toolchain.flow.progress import Progress
@@ -51,6 +52,8 @@ def choose(network: Stored, search: Search, progress: Progress, *, advise: bool 
         NoRoom: nothing fits, or is so fast; the hint names the architecture, bits or board that would do.
         UserError: the architecture does not run the network, or ``search`` asks for what it does not have.
     """
+    if search.clock_auto:
+        return _clocked(network, search, progress, advise=advise)
     if search.architecture == "engine":
         return Choice(Engine.explore(network, search, progress))
     try:
@@ -62,6 +65,34 @@ def choose(network: Stored, search: Search, progress: Progress, *, advise: bool 
     if search.architecture == "auto" and search.target_fps is None and search.plan is None:
         return _faster(network, search, found)
     return Choice(found)
+
+
+def _clocked(network: Stored, search: Search, progress: Progress, *, advise: bool) -> Choice:
+    """The fastest of what fits at each clock; at a target rate, what meets it at the highest clock.
+
+    Raises:
+        UserError: a plan is given, which has a clock.
+        NoRoom: nothing fits at any clock.
+    """
+    if search.plan is not None:
+        raise UserError("--clock auto with a plan", hint="the plan tells its clock")
+    best: Choice | None = None
+    steps = clock_steps(prepared_board(search))
+    for mhz, share in steps:
+        last = (mhz, share) == steps[-1]
+        step = replace(search, clock_auto=False, clock_mhz=mhz, budget=search.budget | {"lut": share})
+        try:
+            found = choose(network, step, progress, advise=advise and last and best is None)
+        except NoRoom:
+            if last and best is None:
+                raise
+            continue
+        if best is None or found.design.fps > best.design.fps:
+            best = Choice(found.design, (*found.notes, rule(mhz, share)))
+        if search.target_fps is not None:
+            break
+    assert best is not None
+    return best
 
 
 def _faster(network: Stored, search: Search, streaming: Streaming) -> Choice:

@@ -72,6 +72,11 @@ class Engine:
         return self.found.record.clock_mhz * 1e6 / self.found.record.cycles
 
     @property
+    def clock_mhz(self) -> float:
+        """The record's clock."""
+        return self.found.record.clock_mhz
+
+    @property
     def resources(self) -> Resources:
         """The whole engine."""
         return engine_cost(self.found.program.shape)

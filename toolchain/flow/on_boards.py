@@ -49,7 +49,7 @@ def on_boards(
         except NoRoom as error:
             found.append(OnBoard(board, clock, search.architecture, None, None, error.what))
             continue
-        found.append(OnBoard(board, clock, design.name, design.fps, design.resources, design.proof))
+        found.append(OnBoard(board, design.clock_mhz, design.name, design.fps, design.resources, design.proof))
     progress("boards", len(names), len(names))
     return found
 

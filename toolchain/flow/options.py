@@ -20,7 +20,7 @@ ARCHITECTURES = ("streaming", "engine", "auto")
 class Search:
     """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource.
 
-    ``architecture`` is one of ``ARCHITECTURES``.
+    ``architecture`` is one of ``ARCHITECTURES``. With ``clock_auto`` the clock is chosen too, see `flow.clock`.
     """
 
     board: str = DEFAULT_BOARD
@@ -30,6 +30,7 @@ class Search:
     time_limit: float = 60.0
     plan: Path | None = None
     architecture: str = "auto"
+    clock_auto: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ class Streaming:
         return self.plan.clock_mhz * 1e6 / graph_cycles(self.hardware)
 
     @property
+    def clock_mhz(self) -> float:
+        """The plan's clock."""
+        return self.plan.clock_mhz
+
+    @property
     def resources(self) -> Resources:
         """Units, streams, the reader and the writers."""
         return graph_cost(self.hardware)
