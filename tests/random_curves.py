@@ -73,6 +73,18 @@ class CurveNet(WideNet):
         if self.chance(0.9):
             self.quant()
 
+    def extreme(self) -> None:
+        """The larger or the smaller of two branches, or of a branch and a number."""
+        start, shape = self.x, self.shape
+        if self.chance(0.8):
+            self.net_branch(shape)
+        else:
+            self.x = self.net.conv(self.x, self.weight(shape[0], shape[0], 1, 1))
+        other = self.net.const(self.rng.uniform(-1, 1)) if self.chance(0.1) else start
+        self.x = self.net.add(self.pick("Max", "Min"), *self.pick((other, self.x), (self.x, other)))
+        if self.chance(0.8):
+            self.quant()
+
 
 def random_curves(path: Path, seed: int) -> Path:
     """The random network of ``seed``, written to ``path``."""
@@ -80,7 +92,7 @@ def random_curves(path: Path, seed: int) -> Path:
     if net.chance(0.9):
         net.quant()
     for _ in range(net.pick(1, 2, 2, 3)):
-        net.pick(net.curve, net.curve, net.curve, net.gate, net.product, net.conv, net.sums, net.joined)()
+        net.pick(net.curve, net.curve, net.curve, net.gate, net.product, net.extreme, net.conv, net.sums, net.joined)()
         if net.chance(0.3):
             net.elementwise()
         if net.chance(0.7):

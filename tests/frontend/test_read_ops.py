@@ -65,6 +65,22 @@ def dilated_and_grouped(net: Net) -> str:
     return net.quant(net.conv(x, net.weight(6, 1, 3, 3), group=6, dilations=[1, 2], strides=[2, 1]), 5, 0.2)
 
 
+def pads_wider_than_the_kernel(net: Net) -> str:
+    """Around one pixel, a dilated kernel, each channel's own filter; with a stride, and on one side only."""
+    x = net.quant(net.conv(net.quant("x", 6, 0.1), net.weight(6, 4, 1, 1), pads=[1, 1, 1, 1]), 5, 0.2)
+    x = net.quant(net.conv(x, net.weight(6, 2, 2, 3), group=3, dilations=[2, 1], pads=[4, 0, 5, 3]), 5, 0.2)
+    return net.quant(net.conv(x, net.weight(6, 1, 2, 1), group=6, strides=[2, 2], pads=[3, 2, 0, 0]), 5, 0.2)
+
+
+def extremes(net: Net) -> str:
+    """Of codes of unlike scales and of one scale, of sums, and with a number; twice in a row."""
+    x = net.quant("x", 6, 0.1)
+    a, b = (net.quant(net.conv(x, net.weight(4, 4, 1, 1)), 4, scale) for scale in (0.231, 0.117))
+    y = net.add("Min", net.add("Max", a, b), net.conv(x, net.weight(4, 4, 1, 1)))
+    y = net.quant(net.add("Max", y, net.const(-0.4)), 5, 0.1)
+    return net.quant(net.conv(net.add("Min", y, a), net.weight(3, 4, 1, 1)), 5, 0.2)
+
+
 def leaky(net: Net) -> str:
     x = net.conv(net.quant("x", 6, 0.1), net.weight(5, 4, 3, 3))
     x = net.quant(net.add("LeakyRelu", net.batch_norm(x, 5), alpha=0.3), 5, 0.2)
@@ -138,6 +154,8 @@ MAPS: dict[str, Build] = {
     "pad in front of a convolution and a maximum": pad_conv,
     "pad in front of an average": pad_average,
     "dilated, grouped and depthwise convolutions": dilated_and_grouped,
+    "pads wider than the kernel": pads_wider_than_the_kernel,
+    "the larger and the smaller of two": extremes,
     "LeakyRelu and PRelu": leaky,
     "Clip inside the range": relu6,
     "bias quantizers, scalar and single biases": bias_quantizers,

@@ -26,6 +26,7 @@ MOVERS = frozenset(
         "Flatten",
         "Identity",
         "MaxPool",
+        "Pad",
         "Reshape",
         "Resize",
         "Shape",
@@ -88,6 +89,10 @@ def read_moved(reader: Reader, node: OnnxNode, handler: Callable[[Reader, OnnxNo
     for name in node.outputs:
         if name in reader.moved:
             reader.moved[name] = replace(reader.moved[name], integers=first)
+        if name in reader.padded:
+            around = reader.padded[name]
+            reader.padded[name] = replace(around, value=around.value - first.zero_point)
+            reader.integers[name] = Integers(around.source, first.zero_point, first.type)
         if name in reader.tensors:
             reader.integers[name] = Integers(reader.tensors.pop(name), first.zero_point, first.type)
 

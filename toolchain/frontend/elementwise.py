@@ -11,7 +11,7 @@ from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.model import Affine, RealAdd, RealMul
+from toolchain.ir.ops.model import Affine, Clamp, RealAdd, RealExtreme, RealMul
 from toolchain.ir.types import Quantizer
 
 
@@ -71,35 +71,15 @@ def _by_position(reader: Reader, node: OnnxNode, index: int, constant: np.ndarra
 
 
 def _read_add(reader: Reader, node: OnnxNode) -> None:
-    a, b = reader.tensor(node, 0), reader.tensor(node, 1)
-    if a.layout.axes in TURNED and reader.shape(a) == reader.shape(b):
-        b = reader.tensor(node, 1, (a.layout.axes,))
     if node.op == "Mul":
-        _read_product(reader, node, a, b)
+        _read_product(reader, node)
         return
     if node.op not in ("Add", "Sum", "Sub"):
         raise reader.file.fault(
-            node, f"{node.op} of two activations", "only their sum, difference or product can be built"
+            node, f"{node.op} of two activations", "only their sum, difference, product, Max or Min can be built"
         )
-    if a.layout != b.layout:
-        a, b = (in_file_order(reader, node, tensor) for tensor in (a, b))
-    if a.layout != b.layout:
-        raise reader.file.fault(
-            node,
-            f"the sum of {reader.shape(a)} ({a.layout.axes}) and {reader.shape(b)} ({b.layout.axes})",
-            "both sides must have one shape and one order of elements",
-        )
-    second = b.value
-    if node.op == "Sub":
-        minus, none = -np.ones(1), np.zeros(1)
-        second = reader.emit(
-            node,
-            b.layout,
-            lambda name, value: Affine(
-                name=name, inputs=(b.value.name,), outputs=(value,), origin=(node.own_name,), scale=minus, shift=none
-            ),
-            define=False,
-        )
+    a, b = _alike(reader, node, "the sum")
+    second = _negative(reader, node, b).value if node.op == "Sub" else b.value
     reader.emit(
         node,
         a.layout,
@@ -109,8 +89,71 @@ def _read_add(reader: Reader, node: OnnxNode) -> None:
     )
 
 
-def _read_product(reader: Reader, node: OnnxNode, a: Tensor, b: Tensor) -> None:
+def read_extreme(reader: Reader, node: OnnxNode) -> None:
+    """Max or Min of two activations, or of an activation and a number."""
+    active = [index for index in range(len(node.inputs)) if node.inputs[index] in reader.tensors]
+    if len(node.inputs) != 2 or not active:
+        raise reader.file.fault(node, f"{len(node.inputs)} operands", "write it with operations of two")
+    if len(active) == 1:
+        bound = reader.number(node, 1 - active[0], "bound")
+        source, limits = reader.tensor(node, active[0]), (-np.inf, bound) if node.op == "Min" else (bound, np.inf)
+        reader.emit(
+            node,
+            source.layout,
+            lambda name, value: Clamp(
+                name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,),
+                low=limits[0], high=limits[1],
+            ),
+        )  # fmt: skip
+        return
+    a, b = _alike(reader, node, f"the {'larger' if node.op == 'Max' else 'smaller'}")
+    reader.emit(
+        node,
+        a.layout,
+        lambda name, value: RealExtreme(
+            name=name,
+            inputs=(a.value.name, b.value.name),
+            outputs=(value,),
+            origin=(node.own_name,),
+            kind=node.op.lower(),
+        ),
+    )
+
+
+def _alike(reader: Reader, node: OnnxNode, what: str) -> tuple[Tensor, Tensor]:
+    """The two operands of ``node`` in one order of elements; ``what`` it makes of them."""
+    a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    if a.layout.axes in TURNED and reader.shape(a) == reader.shape(b):
+        b = reader.tensor(node, 1, (a.layout.axes,))
+    if a.layout != b.layout:
+        a, b = (in_file_order(reader, node, tensor) for tensor in (a, b))
+    if a.layout != b.layout:
+        raise reader.file.fault(
+            node,
+            f"{what} of {reader.shape(a)} ({a.layout.axes}) and {reader.shape(b)} ({b.layout.axes})",
+            "both sides must have one shape and one order of elements",
+        )
+    return a, b
+
+
+def _negative(reader: Reader, node: OnnxNode, source: Tensor) -> Tensor:
+    value = reader.emit(
+        node,
+        source.layout,
+        lambda name, value: Affine(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,),
+            scale=-np.ones(1), shift=np.zeros(1),
+        ),
+        define=False,
+    )  # fmt: skip
+    return Tensor(value, source.layout, source.onnx_name)
+
+
+def _read_product(reader: Reader, node: OnnxNode) -> None:
     """The product of equal shapes, or of a map and one position of as many channels (squeeze and excite)."""
+    a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    if a.layout.axes in TURNED and reader.shape(a) == reader.shape(b):
+        b = reader.tensor(node, 1, (a.layout.axes,))
     if a.value.shape[:2] == (1, 1):
         a, b = b, a
     alike = (a.layout.axes, a.layout.order) == (b.layout.axes, b.layout.order) and a.value.shape[2] == b.value.shape[2]

@@ -8,16 +8,23 @@ from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Padded, Reader
 
+MOST_ADDED = 8
+"""Taps that a window is widened by at each end: each is multiplied as any other is."""
+
 
 @dataclass(frozen=True)
 class WindowShape:
-    """A resolved window; ``pads`` is (top, left, bottom, right), ``output`` (Ho, Wo)."""
+    """A resolved window; ``pads`` is (top, left, bottom, right), ``output`` (Ho, Wo).
+
+    ``added`` are taps on the four sides of the node's own kernel, in that order, that ``kernel`` has besides.
+    """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
     output: tuple[int, int]
+    added: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def map_input(reader: Reader, node: OnnxNode) -> tuple[Tensor, Padded | None]:
@@ -32,11 +39,18 @@ def map_input(reader: Reader, node: OnnxNode) -> tuple[Tensor, Padded | None]:
 
 
 def window_of(
-    reader: Reader, node: OnnxNode, source: Tensor, kernel: tuple[int, int], padded: Padded | None = None
+    reader: Reader,
+    node: OnnxNode,
+    source: Tensor,
+    kernel: tuple[int, int],
+    padded: Padded | None = None,
+    *,
+    widened: bool = False,
 ) -> WindowShape:
     """The window ``node`` slides over ``source``, its defaults, auto_pad and ceil_mode resolved.
 
-    A 1-dimensional window has height 1. The pads of ``padded``, around ``source``, become the window's.
+    A 1-dimensional window has height 1. The pads of ``padded``, around ``source``, become the window's. A window that
+    is ``widened`` has taps more where its pads would hold all of it; others are refused then.
     """
     flat = len(source.layout.axes) == 3
     stride = _pair(reader, node, "strides", flat)
@@ -56,6 +70,21 @@ def window_of(
     before, after = (
         tuple(p + q for p, q in zip(own, around[i : i + 2], strict=True)) for i, own in ((0, before), (2, after))
     )
+    added = (0, 0, 0, 0)
+    widest = max(pad - span for pad, span in zip((*before, *after), (*spans, *spans), strict=True))
+    if widened and min(*before, *after) >= 0 and widest < MOST_ADDED:
+        # each tap at one end moves the other end's pads out: no window holds other elements than before
+        above, below = (
+            tuple(-(-max(0, pad - span + 1) // d) for pad, span, d in zip(side, spans, dilation, strict=True))
+            for side in (after, before)
+        )
+        before, after = (
+            tuple(pad + n * d for pad, n, d in zip(side, taps, dilation, strict=True))
+            for side, taps in ((before, above), (after, below))
+        )
+        kernel = (kernel[0] + above[0] + below[0], kernel[1] + above[1] + below[1])
+        spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+        added = (above[0], above[1], below[0], below[1])
     if min(*before, *after) < 0 or any(
         pad >= span for pad, span in zip((*before, *after), (*spans, *spans), strict=True)
     ):
@@ -68,7 +97,7 @@ def window_of(
         raise reader.file.fault(
             node, f"a window of {spans[0]}x{spans[1]} is larger than the padded map {total[0]}x{total[1]}", "pad more"
         )
-    return WindowShape(kernel, stride, (before[0], before[1], after[0], after[1]), dilation, (rows, columns))
+    return WindowShape(kernel, stride, (before[0], before[1], after[0], after[1]), dilation, (rows, columns), added)
 
 
 def _pair(reader: Reader, node: OnnxNode, name: str, flat: bool) -> tuple[int, int]:

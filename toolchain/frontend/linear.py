@@ -42,7 +42,9 @@ def read_conv(reader: Reader, node: OnnxNode) -> None:
         source = in_file_order(reader, node, source)
     else:
         codes = source.layout.permute(codes)
-    window = window_of(reader, node, source, (codes.shape[1], codes.shape[2]), padded)
+    window = window_of(reader, node, source, (codes.shape[1], codes.shape[2]), padded, widened=True)
+    top, left, bottom, right = window.added
+    codes = np.pad(codes, ((0, 0), (top, bottom), (left, right), (0, 0)))
     layout = Layout(source.layout.axes, (*window.output, out_channels), outputs)
     bias = bias_of(reader, node, out_channels)
     reader.emit(

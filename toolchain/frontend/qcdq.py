@@ -6,6 +6,8 @@ point 0 and a shifted range is the same function, and pads with the code 0.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from toolchain.frontend.codes import quantizer_of, shifted
@@ -73,3 +75,10 @@ def _dequantize(reader: Reader, node: OnnxNode) -> None:
     shift = found.zero_point - reader.per_channel(node, given.zero, layout, "zero point")
     scale = reader.per_channel(node, given.scale, layout, "scale")
     emit_affine(reader, node, shifted(reader, node, found.tensor, shift), scale, np.zeros(1))
+    around = reader.padded.get(name)
+    if around is not None:  # what is around the map is a code as well
+        worth = np.unique((around.value + shift) * scale)
+        if len(worth) > 1:
+            raise reader.file.fault(node, "a Pad of codes whose worth differs by channel", "pad with the zero point")
+        tensor = reader.tensors.pop(node.outputs[0])
+        reader.padded[node.outputs[0]] = replace(around, source=tensor, value=float(worth[0]))

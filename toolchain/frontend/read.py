@@ -58,6 +58,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "LeakyRelu": activations.read_leaky_relu,
     "LogSoftmax": elementwise.read_softmax,
     "MatMul": linear.read_matmul,
+    **dict.fromkeys(("Max", "Min"), elementwise.read_extreme),
     "MaxPool": spatial.read_pool,
     "Mul": elementwise.read_arithmetic,
     "MultiThreshold": activations.read_multi_threshold,

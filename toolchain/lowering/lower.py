@@ -18,13 +18,14 @@ from toolchain.ir.encode import input_quantizer
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Reshape
-from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, Relu
+from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, RealExtreme, Relu
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
 from toolchain.lowering import lower_maps, lower_norm, lower_product, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.curves import curved, lower_curved, unquantized
 from toolchain.lowering.definition import make_requantizer
+from toolchain.lowering.extremes import extreme, extreme_codes, waits
 from toolchain.lowering.ramps import ramp_sum, unquantized_ramp
 from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
 from toolchain.lowering.scaled import Numbers, Scaled, Term, affine, clamp, fractions, leaky, settle, zipped
@@ -110,10 +111,12 @@ def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -
     """Lower ``node``, whose inputs are, unless the host applies it."""
     if not _by_host(graph, encoding, node, state):
         try:
-            if ramp_sum(node, state):
+            if ramp_sum(node, state) or (isinstance(node, RealExtreme) and waits(graph, node, state)):
                 return
             if curved(node, state):
                 lower_curved(node, state)
+            elif isinstance(node, Quantize) and node.inputs[0] in state.extremes:
+                state.reals[node.output.name] = _codes(node.quantizer, extreme_codes(node, state, _requantized))
             else:
                 state.reals[node.output.name] = _lowered(node, state)
         except TooWide as error:
@@ -212,6 +215,11 @@ def _(node: RealAdd, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
     parts = [single(state, node, p) if len(p.terms) > 1 or not p.plain else p for p in parts]
     a, b = parts
     return Scaled(a.terms + b.terms, zipped(lambda s, t: s + t, a.offset, b.offset))
+
+
+@lower_node.register
+def _(node: RealExtreme, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
+    return extreme(node, state, x, y)
 
 
 @lower_node.register

@@ -50,13 +50,22 @@ class RampSum:
     floor: tuple[Fraction | None, ...] = (None,)
 
 
+@dataclass(frozen=True)
+class Extreme:
+    """The larger of ``operands`` or, of ``sign`` -1, the smaller."""
+
+    operands: tuple[Scaled, ...]
+    sign: int
+
+
 @dataclass
 class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
     A DSP slice costs ``lut_per_dsp`` LUTs where two ways to compute a node are compared. ``names`` are those of the
     MODEL graph and of what was added, ``joined`` holds what each Concat joins. Functions of one
-    integer are in ``curves``, sums with a ReLU that is not quantized in ``ramps``.
+    integer are in ``curves``, sums with a ReLU that is not quantized in ``ramps``, maxima and minima that only
+    quantizers read in ``extremes``.
     """
 
     lut_per_dsp: int
@@ -67,6 +76,7 @@ class Lowering:
     joined: dict[str, tuple[Term, ...]] = field(default_factory=dict)
     curves: dict[str, Curved] = field(default_factory=dict)
     ramps: dict[str, RampSum] = field(default_factory=dict)
+    extremes: dict[str, Extreme] = field(default_factory=dict)
 
     def emit(
         self, op: type[Node], source: Node, inputs: tuple[Term, ...], shape: tuple[int, int, int], **attributes: Any

@@ -192,6 +192,17 @@ class RealAdd(Pointwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RealExtreme(Pointwise):
+    """y = the larger, or the smaller, of a and b of equal shapes; ``kind`` is "max" or "min"."""
+
+    kind: str
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        """The maximum or the minimum."""
+        return np.maximum(a, b) if self.kind == "max" else np.minimum(a, b)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RealMul(Node):
     """y = a * b of equal shapes, or ``b`` is one position, (1, 1, C), that multiplies every one of ``a``."""
 
@@ -228,5 +239,6 @@ def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Arra
 
 
 OPS: tuple[type[Node], ...] = (
-    RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealMul, RealNorm
+    RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealExtreme, RealMul,
+    RealNorm,
 )  # fmt: skip
