@@ -117,7 +117,7 @@ def static_quantization() -> str:
 
 def user_networks() -> str:
     """Networks of the kinds that users bring."""
-    names = {"unet": "U-net", "detector": "detector", "mobilenet_v3_small": "MobileNetV3-Small"}
+    names = {"unet": "U-net", "detector": "detector", "mobilenet_v3": "MobileNetV3"}
     head = ("network", "of", "input", "outputs", "C-sim mismatches (images)", "fps", "gap", LUT, "DSP", "BRAM18")
     return table(head, (
         (names[row["network"]], row["what"], f"{row['size']} x {row['size']} x 3", row["outputs"],
