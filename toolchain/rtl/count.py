@@ -28,6 +28,8 @@ from toolchain.rtl.packing import packed_luts
 from toolchain.rtl.yosys import demand_yosys, identity, netlists
 from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import digest
+from toolchain.units.fabric_costs import fifo as fifo_cost
+from toolchain.units.totals import cost
 
 MEMORY_LUTS = {
     **{"SRLC16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
@@ -36,8 +38,8 @@ MEMORY_LUTS = {
 }
 """LUTs of a memory cell (AMD UG974); of two SRL16E see ``_shift_luts``."""
 
-TOGETHER = 32
-"""FIFOs that are counted in one run: each takes a fraction of the three seconds in which yosys reads its libraries."""
+TOGETHER = 3000
+"""Estimated LUTs of designs that are counted in one run: yosys reads its libraries for three seconds each time."""
 
 MEMORY = 2_000_000_000
 """Bytes that a run may take unless one says otherwise."""
@@ -45,11 +47,15 @@ MEMORY = 2_000_000_000
 
 @dataclass(frozen=True)
 class Design:
-    """A unit, or the FIFO of a stream, by itself: its module ``top``, and its sources with the memories they read."""
+    """A unit, or the FIFO of a stream, by itself: its module ``top``, and its sources with the memories they read.
+
+    ``luts`` are estimated: how long the count will take.
+    """
 
     name: str
     top: str
     files: Mapping[str, str]
+    luts: int = 0
 
     @cached_property
     def digest(self) -> str:
@@ -62,11 +68,11 @@ def designs(graph: Graph) -> dict[str, list[Design]]:
     """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes."""
     found: dict[str, list[Design]] = {}
     for placed in place_units(graph):
-        unit = unit_module(placed)
+        unit, top = unit_module(placed), f"alone_{placed.name}"
         carried = [stream.bits for stream in placed.inputs], [stream.bits for stream in placed.outputs]
-        own = {**unit_files(placed), "alone.sv": alone("alone", unit, *carried)}
+        own = {**unit_files(placed), f"{top}.sv": alone(top, unit, *carried)}
         texts = used_modules(text for path, text in own.items() if path.endswith(".sv"))
-        unit_design = Design(placed.node.name, "alone", {**own, **texts})
+        unit_design = Design(placed.node.name, top, {**own, **texts}, cost(placed.node, graph).lut)
         found[placed.node.name] = [unit_design, *(_fifo(stream) for stream in placed.outputs)]
     return found
 
@@ -77,7 +83,9 @@ def fifo(depth: int, bits: int, storage: str = "srl") -> Design:
     unit = Module("a stream", "fifo", "fpgaflow_fifo", numbers, (), ())
     top = f"fifo_{depth}x{bits}_{storage}"  # the same for equal ones, and no other's
     text = alone(top, unit, [bits], [bits])
-    return Design(f"FIFO of {depth} words", top, {f"{top}.sv": text, **used_modules([text])})
+    return Design(
+        f"FIFO of {depth} words", top, {f"{top}.sv": text, **used_modules([text])}, fifo_cost(depth, bits).lut
+    )
 
 
 def _fifo(stream: Stream) -> Design:
@@ -167,14 +175,15 @@ def counted(
 
 
 def _runs(unlike: Iterable[Design]) -> Iterator[list[Design]]:
-    """Designs to count together: the units alone, whose tops have one name, and many FIFOs."""
-    fifos = []
+    """Designs to count together: unlike tops, of ``TOGETHER`` LUTs or one."""
+    together: list[Design] = []
     for design in unlike:
-        if design.top == "alone":
-            yield [design]
-        else:
-            fifos.append(design)
-    yield from (fifos[first : first + TOGETHER] for first in range(0, len(fifos), TOGETHER))
+        tops = {other.top for other in together}
+        if together and (design.top in tops or design.luts + sum(other.luts for other in together) > TOGETHER):
+            yield together
+            together = []
+        together.append(design)
+    yield from [together] if together else []
 
 
 def _tried(together: Sequence[Design], memory: int) -> dict[str, Resources | str]:
