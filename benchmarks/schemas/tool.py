@@ -483,6 +483,33 @@ class UserNetworkRow(Measured, Costs):
 
 
 BOARDS = Results("boards", (BoardRow,), ("network", "board"))
+
+
+class FinnMvuRow(Measured):
+    """A matrix-vector unit of both tools with the same weights in the same memory, both counted by yosys.
+
+    ``ratio`` columns are ours over theirs; ``cycles`` those of a vector, of both.
+    """
+
+    bits: int
+    inputs: int
+    outputs: int
+    simd: int
+    pe: int
+    cycles: int
+    products_per_dsp: int
+    lut: int
+    ff: int
+    dsp: int
+    bram18: int
+    finn_lut: int
+    finn_ff: int
+    finn_dsp: int
+    finn_bram18: int
+    lut_ratio: float
+    ff_ratio: float
+
+
 CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
@@ -502,6 +529,7 @@ RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_f
 SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), ("network", "format", "types"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
+FINN_MVU = Results("finn_mvu", (FinnMvuRow,), ("bits", "inputs", "outputs", "simd", "pe"))
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))
 
 

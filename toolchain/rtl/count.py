@@ -130,7 +130,7 @@ def _counted_together(together: Sequence[Design], memory: int) -> list[Resources
     """Counts of designs with unlike tops, in one run."""
     sources = {path: text for design in together for path, text in design.files.items()}
     modules = netlists([design.top for design in together], sources, memory)
-    found = [_resources(modules[design.top]) for design in together]
+    found = [module_resources(modules[design.top]) for design in together]
     for design, counts in zip(together, found, strict=True):
         write_text(cached(design), json.dumps(list(counts)))
     return found
@@ -209,7 +209,8 @@ def _sum(parts: Sequence[Resources | str]) -> Resources | str:
     return failed[0] if failed else total(part for part in parts if isinstance(part, Resources))
 
 
-def _resources(module: Mapping[str, Any]) -> Resources:
+def module_resources(module: Mapping[str, Any]) -> Resources:
+    """What a module of `toolchain.rtl.yosys.netlists` takes."""
     cells = Counter(cell["type"] for cell in module["cells"].values())
     return Resources(
         lut=packed_luts(module) + _shift_luts(module) + sum(MEMORY_LUTS.get(kind, 0) * n for kind, n in cells.items()),

@@ -60,11 +60,13 @@ def identity() -> list[str]:
     return [version("pyosys"), *SCRIPT, _carry_chains()]
 
 
-def netlists(tops: Sequence[str], sources: Mapping[str, str], memory: int) -> dict[str, Any]:
+def netlists(
+    tops: Sequence[str], sources: Mapping[str, str], memory: int, before: Sequence[str] = ()
+) -> dict[str, Any]:
     """The modules ``tops`` as ``write_json`` of yosys tells them, by name; those of DSP slices stay cells.
 
     Nothing is optimized from one of them to another. ``sources`` are SystemVerilog and the memories that it reads;
-    yosys may take ``memory`` bytes.
+    yosys may take ``memory`` bytes. It runs the commands ``before`` first.
 
     Raises:
         FlowError: yosys failed, ran out of memory or time, or was killed.
@@ -72,7 +74,8 @@ def netlists(tops: Sequence[str], sources: Mapping[str, str], memory: int) -> di
     instances = "\n".join(f"    (* keep *) {top} unit{number} ();" for number, top in enumerate(tops))
     texts = {**sources, "all.sv": f"module all;\n{instances}\nendmodule\n", "carry_chains.v": _carry_chains()}
     named = " ".join(path for path in sorted(texts) if path.endswith(".sv"))
-    texts["run.ys"] = "".join(f"{command.format(sources=named, tops=' '.join(tops))}\n" for command in SCRIPT)
+    script = *before, *(command.format(sources=named, tops=" ".join(tops)) for command in SCRIPT)
+    texts["run.ys"] = "".join(f"{command}\n" for command in script)
     with tempfile.TemporaryDirectory(prefix="fpgaflow-yosys-") as name:
         folder = Path(name)
         write_files(texts, folder)
