@@ -76,8 +76,8 @@ def compared(bits: int, inputs: int, outputs: int, simd: int, pe: int, paths: li
     ours, products = _ours(graph, simd, pe, theirs.dsp)
     row = {"bits": bits, "inputs": inputs, "outputs": outputs, "simd": simd, "pe": pe}
     row |= {"cycles": inputs // simd * outputs // pe, "products_per_dsp": products}
-    row |= dict(zip(("lut", "ff", "dsp", "bram18"), ours, strict=True))
-    row |= dict(zip(("finn_lut", "finn_ff", "finn_dsp", "finn_bram18"), theirs, strict=True))
+    row |= {"lut": ours.lut, "ff": ours.ff, "dsp": ours.dsp, "bram18": ours.bram18}
+    row |= {"finn_lut": theirs.lut, "finn_ff": theirs.ff, "finn_dsp": theirs.dsp, "finn_bram18": theirs.bram18}
     return row | {"lut_ratio": round(ours.lut / theirs.lut, 3), "ff_ratio": round(ours.ff / theirs.ff, 3)}
 
 
