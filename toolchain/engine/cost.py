@@ -7,6 +7,7 @@ from math import ceil
 
 from toolchain.engine.layout import ADDRESS_BITS, COUNT_BITS, KERNEL_BITS, MEMBERS, SIZE_BITS, WORD_BITS, structs
 from toolchain.engine.shape import BEAT_BITS, LONGEST_CHAIN, Shape
+from toolchain.ir.types import QInt
 from toolchain.resources import Resources, total
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.parts import selector
@@ -90,7 +91,7 @@ def walk_cost(count: int, at: int) -> Resources:
 def convolution_cost(shape: Shape) -> Resources:
     """Dot products, accumulators, the sums that wait to be sent, the weights of two tiles and the input rows."""
     code, weight, terms = shape.code, shape.weight, shape.inputs
-    dots = _slices(shape) + dot_product(terms, weight.bits, code.bits, dsp=False) * shape.extra_outputs
+    dots = _slices(shape) + dot_product(terms, weight.bits, code.bits) * shape.extra_outputs
     held = Resources(
         lut=ceil(selector(shape.out_blocks, shape.lanes * shape.sum_bits)), ff=shape.outputs * shape.sum_bits
     )
@@ -128,7 +129,7 @@ def _slices(shape: Shape) -> Resources:
     """The main outputs: DSP slices and the sums of what comes out of their chains, or of every unpacked product."""
     code, weight, count, terms = shape.code, shape.weight, shape.products_per_dsp, shape.inputs
     if count == 0:
-        return dot_product(terms, weight.bits, code.bits, dsp=False) * shape.main_outputs
+        return dot_product(terms, weight.bits, code.bits) * shape.main_outputs
     slices = terms * shape.main_outputs // count
     if shape.chain is not None:
         waits = _waiting(terms, shape.chain.chain) * shape.stored_bits * shape.main_outputs
@@ -164,7 +165,7 @@ def window_cost(shape: Shape) -> Resources:
     choose = logic(selector(ceil(kernel**2 / taps), taps * shape.act_bits)) if taps < kernel**2 else Resources()
     sums = (lane + choose + accumulator(shape.window_sum_bits)) * shape.lanes
     if shape.filters:
-        luts = dot_product(taps, shape.filter_bits, shape.act_bits, dsp=False)
+        luts = dot_product(taps, shape.filter_bits, shape.act_bits)
         sums += _filter_slices(taps, shape) * shape.filter_dsp_lanes
         sums += luts * (shape.lanes - shape.filter_dsp_lanes)
     filters = lutram_cost(shape.channel_words * ceil(kernel**2 / taps), shape.lanes * shape.filter_bits)
@@ -239,7 +240,7 @@ def fixed_cost(shape: Shape) -> Resources:
 
 def _merge_cost(shape: Shape) -> Resources:
     """The sum of two branches. Codes are unsigned: a signed factor has a bit more."""
-    factor = multiplier(shape.merge_bits, shape.act_bits + 1, dsp=merge_on_dsp(shape)) * 2
+    factor = multiplier(QInt(shape.merge_bits, True), QInt(shape.act_bits + 1, True), dsp=merge_on_dsp(shape)) * 2
     merged = max(shape.act_bits + shape.merge_bits + 1, shape.merge_add_bits) + 1
     lane = factor + logic(2 * merged) + rounding_cost(merged, shape.merge_shift, shape.act_bits)
     return lane * shape.lanes + control() + counters(COUNT_BITS)
@@ -268,7 +269,7 @@ def _scale(shape: Shape, sum_bits: int) -> Resources:
     Assumption, as for the chains: HLS takes `sum * factor + offset` into one slice where it fits.
     """
     wide = max(sum_bits + shape.mul_bits, shape.add_bits) + 1
-    product = multiplier(shape.mul_bits, sum_bits)
+    product = multiplier(QInt(shape.mul_bits, True), QInt(sum_bits, True))
     inside = product.dsp == 1 and wide <= DSP_SUM
     raised = logic(max(sum_bits, shape.add_bits - shape.mul_shift) + 1 if shape.mul_shift else 0)
     chosen = logic(selector(shape.digits + 1, shape.act_bits))  # the code or a digit of a sum without a quantizer

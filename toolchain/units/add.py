@@ -79,7 +79,7 @@ class AddUnit(Unit[Add]):
         for scaling, operand in zip(scalings(node), (x.qint, (others or (x,))[0].qint), strict=True):
             if scaling.per_channel:
                 dsp = scaling.on_dsp(operand, products)
-                parts += [multiplier(scaling.type.bits, operand.bits, dsp=dsp), rom(turns, scaling.type.bits)]
+                parts += [multiplier(scaling.type, operand, dsp=dsp), rom(turns, scaling.type.bits)]
             else:
                 parts.append(scaled_copies(signed_digits(scaling.factors), operand.bits))
         return total((logic(STREAM_LUT), total(parts) * lanes.lanes_in))

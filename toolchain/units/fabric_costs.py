@@ -50,19 +50,20 @@ def lut_multiplier(a: int, b: int) -> int:
     return ceil(parts.multiplier(a, b))
 
 
-def multiplier(weight_bits: int, act_bits: int, *, dsp: bool | None = None) -> Resources:
-    """One multiplier from LUTs or DSP slices; without a word on that, in the fabric that ``use_dsp`` binds it to."""
-    if not (use_dsp(weight_bits, act_bits) if dsp is None else dsp):
-        return dot_product(1, weight_bits, act_bits, dsp=False)
-    return Resources(dsp=multiplier_slices(weight_bits, act_bits))
+def multiplier(weight: QInt, act: QInt, *, dsp: bool | None = None) -> Resources:
+    """One multiplier from LUTs or DSP slices; without a word on that, in the fabric that ``use_dsp`` binds it to.
+
+    Slices multiply signed numbers: an unsigned operand takes a bit more of them.
+    """
+    if not (use_dsp(weight.bits, act.bits) if dsp is None else dsp):
+        return dot_product(1, weight.bits, act.bits)
+    return Resources(dsp=multiplier_slices(*(kind.bits + (not kind.signed) for kind in (weight, act))))
 
 
-def dot_product(terms: int, weight_bits: int, act_bits: int, *, dsp: bool) -> Resources:
-    """``terms`` products and their sum. LUT products share carry chains with the tree, DSP products do not."""
+def dot_product(terms: int, weight_bits: int, act_bits: int) -> Resources:
+    """``terms`` products in LUTs and their sum, whose carry chains they share."""
     bits = parts.product_bits(weight_bits, act_bits)
     tree = parts.adder_tree(terms, bits)
-    if dsp:
-        return multiplier(weight_bits, act_bits, dsp=True) * terms + logic(tree)
     products = {"multiplier": terms * parts.multiplier(weight_bits, act_bits), "adder_tree": tree}
     return _fitted(products, {"product": terms * bits})
 
@@ -104,8 +105,11 @@ def dots(weight: QInt, act: QInt, acc: QInt, lanes: Parallelism, *, terms: int, 
     if packed > 1:
         tree = adder_tree(terms, weight.bits + act.bits)
         products = packed_multiplier(weight, act, packed) * (terms * ceil(count / packed)) + tree * count
+    elif packed:
+        tree = adder_tree(terms, parts.product_bits(weight.bits, act.bits))
+        products = (multiplier(weight, act, dsp=True) * terms + tree) * count
     else:
-        products = dot_product(terms, weight.bits, act.bits, dsp=bool(packed)) * count
+        products = dot_product(terms, weight.bits, act.bits) * count
     return products + (accumulator(acc.bits) if steps > 1 else Resources()) * count
 
 

@@ -35,7 +35,7 @@ class MultiplyUnit(Unit[Multiply]):
     def cost(self, node: Multiply, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A multiplier a lane, and the delay line."""
         dsp = products_per_dsp(lanes, node.factor, x.qint) > 0
-        products = multiplier(node.factor.bits, x.qint.bits, dsp=dsp) * lanes.lanes_in
+        products = multiplier(node.factor, x.qint, dsp=dsp) * lanes.lanes_in
         kept = x.shape[2] // lanes.lanes_in if node.once else 0
         return total((logic(STREAM_LUT + node.factor.bits * lanes.lanes_in * ceil(kept / SRL_DEPTH)), products))
 

@@ -116,7 +116,7 @@ class MulShiftUnit(Unit[MulShift]):
         turns = x.shape[2] // lanes.lanes_in if len(node.lines) > 1 else 1
         trivial = bool((node.mul == 1).all())
         dsp = products_per_dsp(lanes, factor, x.qint) > 0
-        product = Resources() if trivial else multiplier(mul_bits, x.qint.bits, dsp=dsp)
+        product = Resources() if trivial else multiplier(factor, x.qint, dsp=dsp)
         wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
         rest = requantizer(wide, node.output.qint.bits)
         return total((logic(STREAM_LUT), (product + rest + rom(turns, mul_bits + add_bits)) * lanes.lanes_in))
