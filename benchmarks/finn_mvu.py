@@ -34,7 +34,7 @@ SHAPES = (
     (2, 64, 32, 16, 4), (2, 32, 64, 8, 8), (3, 64, 20, 8, 5), (3, 48, 40, 8, 10), (4, 32, 16, 8, 4),
     (4, 64, 64, 16, 8), (5, 36, 24, 12, 6), (6, 32, 32, 8, 4), (8, 32, 16, 8, 4), (8, 36, 32, 18, 2),
 )  # fmt: skip
-"""Bits, inputs, outputs, SIMD, PE."""
+"""Bits, inputs, outputs, SIMD, PE: the key of a row."""
 
 FILES = ("mvu_pkg.sv", "add_multi.sv", "replay_buffer.sv", "mvu.sv", "mvu_vvu_8sx9_dsp58.sv", "mvu_vvu_axi.sv")
 FOLDER = "finn/finn-rtllib/mvu"
@@ -47,12 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--first", type=int, default=len(SHAPES), help="so many shapes only")
+    parser.add_argument("--again", action="store_true", help="also shapes that have a row")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(given.wheel) as wheel:
             paths = [Path(wheel.extract(f"{FOLDER}/{name}", folder)) for name in FILES]
         move_function(paths[FILES.index("add_multi.sv")])
         for shape in SHAPES[: given.first]:
+            if not given.again and FINN_MVU.has(dict(zip(FINN_MVU.key, shape, strict=True))):
+                continue
             row = compared(*shape, paths)
             FINN_MVU.record(row)
             print_rows("", [row], {name: name for name in row})

@@ -485,6 +485,14 @@ class UserNetworkRow(Measured, Costs):
 BOARDS = Results("boards", (BoardRow,), ("network", "board"))
 
 
+class UnitCountRow(Compared):
+    """A unit of the conformance grids without its FIFOs, ``shape`` in words."""
+
+    kind: str
+    unit: str
+    shape: str
+
+
 class FinnMvuRow(Measured):
     """A matrix-vector unit of both tools with the same weights in the same memory, both counted by yosys.
 
@@ -528,6 +536,7 @@ RATES = Results("rates", (RateRow,), ("network", "tree", "count"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
 SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), ("network", "format", "types"))
+UNIT_COUNTS = Results("unit_counts", (UnitCountRow,), ("kind", "unit"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
 FINN_MVU = Results("finn_mvu", (FinnMvuRow,), ("bits", "inputs", "outputs", "simd", "pe"))
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))

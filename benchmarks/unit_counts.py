@@ -1,0 +1,150 @@
+"""Units of the conformance grids counted by yosys beside their estimates, and how far a fit to the counts would go.
+
+    python -m benchmarks unit_counts [--each 8] [--luts 800] [--only-fit]
+
+Of each kind of unit so many shapes are taken, evenly over its grids; larger ones than ``--luts`` estimated LUTs are
+passed over. A unit is counted without its FIFOs. Counts are cached by digest: a run that was killed goes on.
+
+The table tells the error of the estimates, and of estimates times a factor plus a constant, both fitted to the counts
+of the kind's other shapes: nothing is judged by a fit that has seen its shape. Published rows have no part in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+
+from benchmarks.common import Row, print_rows, timed
+from benchmarks.leave_one_out import corrected
+from benchmarks.schemas import UNIT_COUNTS
+from tests.grids import GRIDS, units
+from tests.rtl.together import renamed
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.window import Window
+from toolchain.resources import Resources
+from toolchain.rtl.count import Design, counted, designs
+from toolchain.rtl.generate import missing_units
+from toolchain.units.fabric import products_per_dsp
+from toolchain.units.table import unit_cost, unit_of
+
+KINDS = ("lut", "ff", "dsp", "bram18")
+
+
+def main() -> None:
+    """Count, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--each", type=int, default=8)
+    parser.add_argument("--luts", type=int, default=800)
+    parser.add_argument("--only-fit", action="store_true", help="count nothing")
+    given = parser.parse_args()
+    if not given.only_fit:
+        rows, spent = timed(lambda: list(_rows(given.each, given.luts)))
+        UNIT_COUNTS.replace(rows)
+        print(f"{len(rows)} units, {spent.cpu:.0f} s of processor time for those that were not known")
+    table = summary(UNIT_COUNTS.rows())
+    print_rows("", table, {name: name for name in table[0]})
+
+
+def _rows(each: int, most: int) -> list[Row]:
+    chosen = _chosen(each, most)
+    parts = [_design(graph, node) for graph, node in chosen]
+    found = counted(parts, jobs=1, progress=lambda done, of: print(f"{done}/{of}", flush=True))
+    rows = []
+    for (graph, node), part in zip(chosen, parts, strict=True):
+        result = found[part.digest]
+        if isinstance(result, str):
+            print(result)
+            continue
+        row: Row = {"kind": kind_of(graph, node), "unit": node.name, "shape": _shape(graph, node)}
+        for what, costs in (("estimated", _estimate(graph, node)), ("counted", result)):
+            row |= {f"{what}_{name}": getattr(costs, name) for name in KINDS}
+        rows.append(row)
+    return rows
+
+
+def _chosen(each: int, most: int) -> list[tuple[Graph, Node]]:
+    """Evenly over the shapes of each kind."""
+    graphs = renamed({id(graph): graph for grid in GRIDS for graph, _ in units(grid)}.values())
+    by_kind: defaultdict[str, list[tuple[Graph, Node]]] = defaultdict(list)
+    for graph in graphs:
+        missing = missing_units(graph)
+        for node in graph.nodes:
+            known = node.parallelism and not node.renames and node.name not in missing
+            if known and _estimate(graph, node).lut <= most:
+                by_kind[kind_of(graph, node)].append((graph, node))
+    return [found[i * len(found) // n] for found in by_kind.values() for n in [min(each, len(found))] for i in range(n)]
+
+
+def kind_of(graph: Graph, node: Node) -> str:
+    """The operation, and the form that its parallelism gives it."""
+    name, lanes = type(node).__name__, node.parallelism
+    assert lanes is not None
+    if isinstance(node, Window):
+        return f"{name}, {'parallel' if lanes.lanes_out > lanes.lanes_in else 'serial'}"
+    if lanes.constant:
+        return f"{name}, constants"
+    operands = unit_of(node).operands(node, graph.value(node.inputs[0]))
+    products = None if operands is None else products_per_dsp(lanes, *operands)
+    return name if products is None else f"{name}, {('LUT', 'slices')[products] if products < 2 else 'packed'}"
+
+
+def _estimate(graph: Graph, node: Node) -> Resources:
+    first, *others = (graph.value(name) for name in node.inputs)
+    assert node.parallelism is not None
+    return unit_cost(node, first, node.parallelism, *others)
+
+
+def _design(graph: Graph, node: Node) -> Design:
+    return designs(graph)[node.name][0]
+
+
+def _shape(graph: Graph, node: Node) -> str:
+    """The input, the output and the lanes."""
+    first, output = graph.value(node.inputs[0]), node.output
+    assert node.parallelism is not None
+    sizes = " -> ".join(f"{'x'.join(map(str, value.shape))} {value.type}" for value in (first, output))
+    return f"{sizes}, lanes {node.parallelism.lanes_in} -> {node.parallelism.lanes_out}"
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """Errors by kind in percent, of estimates and of corrected ones."""
+    by_kind: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_kind[row["kind"]].append(row)
+    table = [_errors(kind, found) for kind, found in sorted(by_kind.items())]
+    return [*table, _errors("all", rows, [value for found in by_kind.values() for value in _after(found)], by_kind)]
+
+
+def _after(rows: Sequence[Row]) -> list[float]:
+    return corrected([row["estimated_lut"] for row in rows], [row["counted_lut"] for row in rows])
+
+
+def _errors(
+    kind: str, rows: Sequence[Row], after: Sequence[float] | None = None, order: dict[str, list[Row]] | None = None
+) -> Row:
+    ordered = [row for found in order.values() for row in found] if order else rows
+    counts = [row["counted_lut"] for row in ordered]
+    before = [row["estimated_lut"] for row in ordered]
+    fitted = _after(rows) if after is None else after
+    exact = {name: sum(r[f"estimated_{name}"] == r[f"counted_{name}"] for r in rows) for name in ("dsp", "bram18")}
+    return {
+        "kind": kind,
+        "n": len(rows),
+        "mape": _mape(before, counts),
+        "total": 100 * (sum(before) / sum(counts) - 1),
+        "fitted_mape": _mape(fitted, counts),
+        "fitted_total": 100 * (sum(fitted) / sum(counts) - 1),
+        "dsp_exact": exact["dsp"],
+        "bram18_exact": exact["bram18"],
+    }
+
+
+def _mape(found: Sequence[float], right: Sequence[float]) -> float:
+    errors = [abs(value / count - 1) for value, count in zip(found, right, strict=True) if count]
+    return 100 * sum(errors) / len(errors) if errors else 0.0
+
+
+if __name__ == "__main__":
+    main()
