@@ -69,10 +69,8 @@ def _chosen(each: int, most: int) -> list[tuple[Graph, Node]]:
     graphs = renamed({id(graph): graph for grid in GRIDS for graph, _ in units(grid)}.values())
     by_kind: defaultdict[str, list[tuple[Graph, Node]]] = defaultdict(list)
     for graph in graphs:
-        missing = missing_units(graph)
-        for node in graph.nodes:
-            known = node.parallelism and not node.renames and node.name not in missing
-            if known and _estimate(graph, node).lut <= most:
+        for node in () if missing_units(graph) else graph.nodes:
+            if node.parallelism and not node.renames and _estimate(graph, node).lut <= most:
                 by_kind[kind_of(graph, node)].append((graph, node))
     return [found[i * len(found) // n] for found in by_kind.values() for n in [min(each, len(found))] for i in range(n)]
 

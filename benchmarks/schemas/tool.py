@@ -540,7 +540,4 @@ UNIT_COUNTS = Results("unit_counts", (UnitCountRow,), ("kind", "unit"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
 FINN_MVU = Results("finn_mvu", (FinnMvuRow,), ("bits", "inputs", "outputs", "simd", "pe"))
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))
-
-
-RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow), ("network", "unit"))
 USER_NETWORKS = Results("user_networks", (UserNetworkRow,), ("network",))
