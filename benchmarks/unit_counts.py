@@ -1,6 +1,6 @@
 """Units of the conformance grids counted by yosys beside their estimates, and how far a fit to the counts would go.
 
-    python -m benchmarks unit_counts [--each 8] [--luts 800] [--only-fit]
+    python -m benchmarks unit_counts [--each 8] [--luts 800] [--known | --only-fit]
 
 Of each kind of unit so many shapes are taken, evenly over its grids; larger ones than ``--luts`` estimated LUTs are
 passed over. A unit is counted without its FIFOs. Counts are cached by digest: a run that was killed goes on.
@@ -24,7 +24,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.window import Window
 from toolchain.resources import Resources
-from toolchain.rtl.count import Design, counted, designs
+from toolchain.rtl.count import Design, counted, designs, known
 from toolchain.rtl.generate import missing_units
 from toolchain.units.fabric import products_per_dsp
 from toolchain.units.table import unit_cost, unit_of
@@ -37,18 +37,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--each", type=int, default=8)
     parser.add_argument("--luts", type=int, default=800)
+    parser.add_argument("--known", action="store_true", help="of those counts alone that the cache holds")
     parser.add_argument("--only-fit", action="store_true", help="count nothing")
     given = parser.parse_args()
     if not given.only_fit:
-        rows, spent = timed(lambda: list(_rows(given.each, given.luts)))
+        rows, spent = timed(lambda: _rows(given.each, given.luts, given.known))
         UNIT_COUNTS.replace(rows)
         print(f"{len(rows)} units, {spent.cpu:.0f} s of processor time for those that were not known")
     table = summary(UNIT_COUNTS.rows())
     print_rows("", table, {name: name for name in table[0]})
 
 
-def _rows(each: int, most: int) -> list[Row]:
-    chosen = _chosen(each, most)
+def _rows(each: int, most: int, only_known: bool) -> list[Row]:
+    chosen = [pair for pair in _chosen(each, most) if not only_known or known(_design(*pair)) is not None]
     parts = [_design(graph, node) for graph, node in chosen]
     found = counted(parts, jobs=1, progress=lambda done, of: print(f"{done}/{of}", flush=True))
     rows = []
@@ -65,14 +66,15 @@ def _rows(each: int, most: int) -> list[Row]:
 
 
 def _chosen(each: int, most: int) -> list[tuple[Graph, Node]]:
-    """Evenly over the shapes of each kind."""
+    """Evenly over the shapes of each kind, one of every kind after the other: so a part of them is as good."""
     graphs = renamed({id(graph): graph for grid in GRIDS for graph, _ in units(grid)}.values())
     by_kind: defaultdict[str, list[tuple[Graph, Node]]] = defaultdict(list)
     for graph in graphs:
         for node in () if missing_units(graph) else graph.nodes:
             if node.parallelism and not node.renames and _estimate(graph, node).lut <= most:
                 by_kind[kind_of(graph, node)].append((graph, node))
-    return [found[i * len(found) // n] for found in by_kind.values() for n in [min(each, len(found))] for i in range(n)]
+    shares = {kind: found[:: max(1, len(found) // each)][:each] for kind, found in by_kind.items()}
+    return [found[i] for i in range(each) for found in shares.values() if i < len(found)]
 
 
 def kind_of(graph: Graph, node: Node) -> str:

@@ -108,18 +108,20 @@ class MulShiftUnit(Unit[MulShift]):
         return word_by_word(x.size // lanes.lanes_in)
 
     def cost(self, node: MulShift, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A multiplier, two additions (offset, rounding) and a clip; factors a channel come from a memory."""
+        """A multiplier, two additions (offset, rounding) and a clip; what differs by channel has a memory each."""
         factor = QInt.holding(int(node.mul.min()), int(node.mul.max()))
         offsets = [offset for _, offset in node.lines]
         add_bits = QInt.holding(min(offsets), max(offsets)).bits
         mul_bits = factor.bits
-        turns = x.shape[2] // lanes.lanes_in if len(node.lines) > 1 else 1
+        tables = [values for values in (node.mul, node.add, node.base) if (values != values[0]).any()]
+        turns, kinds = x.shape[2] // lanes.lanes_in, [QInt.holding(int(v.min()), int(v.max())) for v in tables]
+        memories = total(rom(turns, kind.bits) for kind in kinds)
         trivial = bool((node.mul == 1).all())
         dsp = products_per_dsp(lanes, factor, x.qint) > 0
         product = Resources() if trivial else multiplier(factor, x.qint, dsp=dsp)
         wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
         rest = requantizer(wide, node.output.qint.bits)
-        return total((logic(STREAM_LUT), (product + rest + rom(turns, mul_bits + add_bits)) * lanes.lanes_in))
+        return total((logic(STREAM_LUT), (product + rest + memories) * lanes.lanes_in))
 
     def operands(self, node: MulShift, x: Value) -> tuple[QInt, QInt] | None:
         """Factors and inputs; none where every factor is 1."""
