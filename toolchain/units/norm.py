@@ -86,8 +86,8 @@ class NormUnit(Unit[Norm]):
         types = found.types
         lane = total(
             (
-                multiplier(kind.bits, kind.bits),
-                multiplier(types["apart_t"].bits, types["factor_t"].bits, dsp=True),
+                multiplier(kind, kind),
+                multiplier(types["apart_t"], types["factor_t"], dsp=True),
                 logic(types["apart_t"].bits + types["product_t"].bits),
             )
         )
@@ -97,7 +97,7 @@ class NormUnit(Unit[Norm]):
                 adder_tree(n, types["square_t"].bits),
                 accumulator(types["sum_t"].bits),
                 accumulator(types["squares_t"].bits),
-                multiplier(types["sum_t"].bits, types["sum_t"].bits, dsp=True),
+                multiplier(types["sum_t"], types["sum_t"], dsp=True),
                 logic(2 * types["spread_t"].bits),
             )
         )
