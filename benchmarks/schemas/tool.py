@@ -482,9 +482,6 @@ class UserNetworkRow(Measured, Costs):
     engine: str
 
 
-BOARDS = Results("boards", (BoardRow,), ("network", "board"))
-
-
 class UnitCountRow(Compared):
     """A unit of the conformance grids without its FIFOs, ``shape`` in words."""
 
@@ -518,6 +515,7 @@ class FinnMvuRow(Measured):
     ff_ratio: float
 
 
+BOARDS = Results("boards", (BoardRow,), ("network", "board"))
 CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
