@@ -10,6 +10,6 @@ LUT = "LUT with shell"
 
 
 def with_shell(row: Row) -> Row:
-    """``row``, whose resources are the accelerator's alone, with those of the ZU3EG's shell added."""
-    shell = load_board("zu3eg").shell.model_dump()
-    return row | {kind: row[kind] + shell[kind] for kind in KINDS if kind in row}
+    """``row``, whose resources are the accelerator's alone, with those of its board's shell (the ZU3EG's) added."""
+    shell = load_board(row.get("board", "zu3eg")).shell.model_dump()
+    return row | {kind: row[kind] + shell.get(kind, 0) for kind in KINDS if kind in row}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.markdown import table
 from benchmarks.schemas import BOARDS, DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL, SEARCH
+from benchmarks.shell import LUT, with_shell
 
 RANDOM = {
     FUZZ: "sums of unlike scales, groups, 9 to 16 bits, Q/DQ of all types, names that meet",
@@ -68,9 +69,9 @@ def search() -> str:
 
 def boards() -> str:
     """Networks on all boards; boards of one answer share a line."""
-    head = ("network", "board", "architecture", "fps", "plan", "LUT", "DSP", "BRAM18", "UltraRAM", "without UltraRAM")
+    head = ("network", "board", "architecture", "fps", "plan", LUT, "DSP", "BRAM18", "UltraRAM", "without UltraRAM")
     together: dict[tuple[object, ...], list[str]] = {}
-    for row in BOARDS.rows():
+    for row in map(with_shell, BOARDS.rows()):
         costs = tuple(f"{row[key]:,}" if key in row else None for key in ("lut", "dsp", "bram18", "uram"))
         fps = None if "fps" not in row else f"{row['fps']:,.0f}"
         without = f"{row['fps_without']:,.0f} fps, {row['bram18_without']} BRAM18" if "fps_without" in row else None

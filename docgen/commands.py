@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import typer
@@ -14,25 +15,36 @@ HIDDEN = {"help", "show_completion"}
 
 
 def commands() -> str:
-    """A section a command, in the order of ``fpgaflow --help``."""
-    group = typer.main.get_command(app)
-    root = [param for param in group.params if param.name not in HIDDEN]
-    parts = [f"Every command also takes these, in front of its name or behind it:\n\n{_options(root)}"]
-    parts += [_command(name, command) for name, command in group.commands.items() if not command.hidden]  # type: ignore[attr-defined]
+    """A section a group of commands, in the order of ``fpgaflow --help``."""
+    program: Any = typer.main.get_command(app)
+    parts = [f"`fpgaflow` itself takes:\n\n{_options(_shown(program))}"]
+    shown = [(name, command) for name, command in program.commands.items() if not command.hidden]
+    for panel, found in groupby(shown, key=lambda entry: _panel(entry[1])):
+        parts += [f"## {panel or 'Commands'}\n", *(_command(name, command) for name, command in found)]
     return "\n".join(parts)
+
+
+def _shown(command: Any) -> list[Any]:
+    return [param for param in command.params if param.param_type_name == "option" and param.name not in HIDDEN]
+
+
+def _panel(found: Any) -> str:
+    """The heading that the help puts ``found`` below; "" for none."""
+    return str(getattr(found, "rich_help_panel", None) or "")
 
 
 def _command(name: str, command: Any) -> str:
     arguments = [param for param in command.params if param.param_type_name == "argument"]
-    options = [param for param in command.params if param.param_type_name == "option" and param.name not in HIDDEN]
+    options = _shown(command)
     usage = " ".join(
-        ["fpgaflow", name, *(_place(argument) for argument in arguments), *(["[OPTIONS]"] * bool(options))]
+        ["fpgaflow", name, *(_place(argument) for argument in arguments), *(["[OPTIONS]"] if options else [])]
     )
-    parts = [f"## {name}\n", paragraphs(command.help or ""), f"```\n{usage}\n```\n"]
+    example = (command.epilog or "").removeprefix("Example: ")
+    parts = [f"### {name}\n", paragraphs(command.help or ""), f"```\n{usage}\n{example}".rstrip() + "\n```\n"]
     if arguments:
         parts.append(table(("argument", "meaning"), ((f"`{_upper(a)}`", cell(a.help or "")) for a in arguments)))
-    if options:
-        parts.append(_options(options))
+    for panel in dict.fromkeys(map(_panel, options)):
+        parts += [*([f"**{panel}**\n"] if panel else []), _options([o for o in options if _panel(o) == panel])]
     return "\n".join(parts)
 
 
@@ -45,6 +57,9 @@ def _options(options: list[Any]) -> str:
 
 
 def _default(option: Any) -> str:
+    """The value, or the words that the help has for it."""
+    if isinstance(option.show_default, str):
+        return cell(option.show_default)
     value = option.default
     return "" if value is None or value is False or value == () or callable(value) else f"`{value}`"
 

@@ -23,5 +23,5 @@ def first(text: str | None) -> str:
 
 
 def cell(text: str) -> str:
-    """``text`` in a cell of a table: no bar that would end it outside of code, no line end."""
-    return " ".join(markdown(text).split()).replace("|", "\\|")
+    """``text``, perhaps of a help, in a cell of a table: no bar that would end it, no line end, no escaped bracket."""
+    return " ".join(markdown(text).split()).replace("|", "\\|").replace("\\[", "[")
