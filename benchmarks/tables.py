@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import network_tables, tool_tables, training_tables
+from benchmarks import count_tables, network_tables, tool_tables, training_tables
 from benchmarks.markdown import fill
 from benchmarks.values import VALUES
 
@@ -37,6 +37,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "engine_decisions": network_tables.engine_decisions,
     "cost_model": network_tables.cost_model,
     "cost_model_stages": network_tables.cost_model_stages,
+    "counted_networks": count_tables.counted_networks,
+    "counted_units": count_tables.counted_units,
+    "finn_mvu": count_tables.finn_mvu,
     "fuzz": tool_tables.fuzz,
     "kills": tool_tables.kills,
     "search": tool_tables.search,

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Sequence
 
 from benchmarks.common import Row, print_rows, timed
-from benchmarks.leave_one_out import corrected
+from benchmarks.count_errors import summary
 from benchmarks.schemas import UNIT_COUNTS
 from tests.grids import GRIDS, units
 from tests.rtl.together import renamed
@@ -44,7 +43,7 @@ def main() -> None:
         rows, spent = timed(lambda: _rows(given.each, given.luts, given.known))
         UNIT_COUNTS.replace(rows)
         print(f"{len(rows)} units, {spent.cpu:.0f} s of processor time for those that were not known")
-    table = summary(UNIT_COUNTS.rows())
+    table = summary(UNIT_COUNTS.rows(), "kind")
     print_rows("", table, {name: name for name in table[0]})
 
 
@@ -106,44 +105,6 @@ def _shape(graph: Graph, node: Node) -> str:
     assert node.parallelism is not None
     sizes = " -> ".join(f"{'x'.join(map(str, value.shape))} {value.type}" for value in (first, output))
     return f"{sizes}, lanes {node.parallelism.lanes_in} -> {node.parallelism.lanes_out}"
-
-
-def summary(rows: Sequence[Row]) -> list[Row]:
-    """Errors by kind in percent, of estimates and of corrected ones."""
-    by_kind: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_kind[row["kind"]].append(row)
-    table = [_errors(kind, found) for kind, found in sorted(by_kind.items())]
-    return [*table, _errors("all", rows, [value for found in by_kind.values() for value in _after(found)], by_kind)]
-
-
-def _after(rows: Sequence[Row]) -> list[float]:
-    return corrected([row["estimated_lut"] for row in rows], [row["counted_lut"] for row in rows])
-
-
-def _errors(
-    kind: str, rows: Sequence[Row], after: Sequence[float] | None = None, order: dict[str, list[Row]] | None = None
-) -> Row:
-    ordered = [row for found in order.values() for row in found] if order else rows
-    counts = [row["counted_lut"] for row in ordered]
-    before = [row["estimated_lut"] for row in ordered]
-    fitted = _after(rows) if after is None else after
-    exact = {name: sum(r[f"estimated_{name}"] == r[f"counted_{name}"] for r in rows) for name in ("dsp", "bram18")}
-    return {
-        "kind": kind,
-        "n": len(rows),
-        "mape": _mape(before, counts),
-        "total": 100 * (sum(before) / sum(counts) - 1),
-        "fitted_mape": _mape(fitted, counts),
-        "fitted_total": 100 * (sum(fitted) / sum(counts) - 1),
-        "dsp_exact": exact["dsp"],
-        "bram18_exact": exact["bram18"],
-    }
-
-
-def _mape(found: Sequence[float], right: Sequence[float]) -> float:
-    errors = [abs(value / count - 1) for value, count in zip(found, right, strict=True) if count]
-    return 100 * sum(errors) / len(errors) if errors else 0.0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Tables of what yosys counts beside the estimates."""
+
+from __future__ import annotations
+
+from benchmarks.count_errors import LEAST, summary
+from benchmarks.markdown import table
+from benchmarks.recorder import Row
+from benchmarks.schemas import FINN_MVU, RTL, UNIT_COUNTS
+
+RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
+
+
+def counted_networks() -> str:
+    """Networks whose units were all counted, and the processor time of those counts that were not known."""
+    rows = [row for row in RTL.rows() if row["unit"] == "all"]
+    cold = {row["network"]: row for row in rows if row["cached"] < row["designs"]}
+    lines = [
+        (network, row["units"], *(_pair(row, kind) for kind in RESOURCES), _took(row)) for network, row in cold.items()
+    ]
+    head = ("estimated → counted", "units", *RESOURCES.values(), "processor time, memory")
+    return table(head, lines)
+
+
+def _pair(row: Row, kind: str) -> str:
+    estimated, counted = row[f"estimated_{kind}"], row[f"counted_{kind}"]
+    if estimated == counted:
+        return f"{counted:,}"
+    apart = f" ({100 * (estimated / counted - 1):+.0f} %)" if counted else ""
+    return f"{estimated:,} → {counted:,}{apart}"
+
+
+def _took(row: Row) -> str:
+    counted = row["designs"] - row["cached"]
+    return f"{row['cpu_seconds']:.0f} s for {counted} of {row['designs']} designs, {row['peak_mb']} MB"
+
+
+def counted_units() -> str:
+    """Errors of the estimates by kind of unit, of shapes of the grids and in networks, before and after a fit."""
+    networks = [row for row in RTL.rows() if "op" in row]
+    grids = [
+        line | {"kind": f"{line['kind']}, grids"}
+        for line in summary(UNIT_COUNTS.rows(), "kind")
+        if line["n"] > LEAST or line["kind"] == "all"
+    ]
+    known = [line for line in summary(networks, "op") if line["n"] > LEAST]
+    lines = [
+        (
+            line["kind"], line["n"], f"{line['mape']:.0f}", f"{line['total']:+.0f}", f"{line['fitted_mape']:.0f}",
+            f"{line['fitted_total']:+.0f}", line["dsp_exact"], line["bram18_exact"],
+        )
+        for line in [*known, *grids]
+    ]  # fmt: skip
+    head = ("LUT, errors in %", "n", "MAPE", "total", "MAPE after", "total after", "DSP exact", "BRAM18 exact")
+    return table(head, lines)
+
+
+def finn_mvu() -> str:
+    """Our matrix-vector unit beside FINN's."""
+    lines = [
+        (
+            row["bits"], f"{row['inputs']} x {row['outputs']}", f"{row['simd']}, {row['pe']}", row["cycles"],
+            f"{row['lut']:,} / {row['ff']:,} / {row['dsp']}",
+            f"{row['finn_lut']:,} / {row['finn_ff']:,} / {row['finn_dsp']}",
+            f"{row['lut_ratio']:.2f} / {row['ff_ratio']:.2f}",
+        )
+        for row in FINN_MVU.rows()
+    ]  # fmt: skip
+    head = ("bits", "matrix", "SIMD, PE", "cycles", "ours: LUT / FF / DSP", "FINN: LUT / FF / DSP", "LUT, FF ratio")
+    return table(head, lines)
