@@ -23,6 +23,7 @@ from tests.deploy.test_engine import GRAPHS, engine_of
 from tests.graphs import Builder, mlp, unet
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
+from toolchain.deploy.measure import BoardFile, read_measurement
 from toolchain.deploy.mock import DONE, IDLE, START
 from toolchain.deploy.native import kria_files, native_files, native_samples
 from toolchain.deploy.trial import Hardware, engine_accelerator, streaming_accelerator
@@ -155,8 +156,9 @@ def test_answers_over_uio_are_the_integer_networks(name: str, tmp_path: Path) ->
         with board(driver):
             done = start(driver, "--batch", str(batch))
         assert (done.returncode, done.stderr) == (0, "")
-        found = json.loads((tmp_path / "board.json").read_text())
-        assert found["validation"]["images"] == IMAGES and found["validation"]["wrong_codes"] == 0
+        found = read_measurement(tmp_path / "board.json")
+        assert isinstance(found, BoardFile) and found.design == driver.facts["design"]
+        assert found.validation.images == IMAGES and found.validation.wrong_codes == 0
         assert driver.sent[: -(-IMAGES // batch)] == [batch] * (IMAGES // batch) + [IMAGES % batch] * (batch > 1)
 
 
@@ -216,6 +218,10 @@ def test_what_is_wrong_is_said_in_a_line(small: Native) -> None:
         assert start(small, "--batch", "0").stderr == "accelerator: a batch of 0 frames\n"
         assert start(small, "--batch", "x").stderr == "accelerator: --batch x is no number\n"
         assert "--turn is no option with a value" in start(small, "--turn", "1").stderr
+    told = subprocess.run(
+        ["./accelerator", "--help"], cwd=small.home, capture_output=True, text=True, check=True
+    ).stdout
+    assert told.startswith(f"Checks and measures {small.facts['design']} on this board: [--batch 64]")
     (small.home / "registers").unlink()
     done = start(small)
     assert done.returncode == 2 and "cannot open registers: No such file" in done.stderr

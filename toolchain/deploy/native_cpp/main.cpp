@@ -60,8 +60,10 @@ private:
     }
 };
 
-std::map<std::string, std::string> options(int count, char** words) {
-    std::map<std::string, std::string> found = {
+typedef std::map<std::string, std::string> Options;
+
+Options defaults() {
+    return {
         {"--samples", "samples.bin"}, {"--image", "memory.bin"}, {"--out", "board.json"}, {"--batch", "64"},
         {"--timeout", "0"}, {"--turns", "20"},
 #ifdef FPGAFLOW_XRT
@@ -70,20 +72,28 @@ std::map<std::string, std::string> options(int count, char** words) {
         {"--registers", "/dev/uio4"}, {"--memory", "/dev/udmabuf0"}, {"--info", "/sys/class/u-dma-buf/udmabuf0"},
 #endif
     };
+}
+
+std::string usage() {
+    std::string known;
+    for (const auto& option : defaults()) {
+        known += " [" + option.first + " " + option.second + "]";
+    }
+    return known;
+}
+
+Options options(int count, char** words) {
+    Options found = defaults();
     for (int i = 1; i < count; i += 2) {
         if (found.find(words[i]) == found.end() || i + 1 == count) {
-            std::string known;
-            for (const auto& option : found) {
-                known += " [" + option.first + " " + option.second + "]";
-            }
-            throw BoardError(std::string(words[i]) + " is no option with a value; they are" + known);
+            throw BoardError(std::string(words[i]) + " is no option with a value; they are" + usage());
         }
         found[words[i]] = words[i + 1];
     }
     return found;
 }
 
-double number(const std::map<std::string, std::string>& given, const std::string& name) {
+double number(const Options& given, const std::string& name) {
     const std::string& text = given.at(name);
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
@@ -93,7 +103,7 @@ double number(const std::map<std::string, std::string>& given, const std::string
     return value;
 }
 
-int run(const std::map<std::string, std::string>& given) {
+int run(const Options& given) {
     const Samples samples(given.at("--samples"));
 #ifdef FPGAFLOW_XRT
     fpgaflow::XrtDevice device(static_cast<unsigned>(number(given, "--device")), given.at("--xclbin"), given.at("--ip"));
@@ -150,6 +160,10 @@ int run(const std::map<std::string, std::string>& given) {
 }  // namespace
 
 int main(int count, char** words) {
+    if (count == 2 && (std::string(words[1]) == "--help" || std::string(words[1]) == "-h")) {
+        std::cout << "Checks and measures " << network::design << " on this board:" << usage() << "\n";
+        return 0;
+    }
     try {
         return run(options(count, words));
     } catch (const std::exception& error) {  // XRT's own too
