@@ -90,8 +90,13 @@ class RandomNet:
         kernel = [self.pick(1, min(h, 2)), self.pick(1, min(w, 2), min(w, 3))]
         stride = [self.pick(1, 2), self.pick(1, 2)]
         op, attributes = self.pick(("MaxPool", {}), ("AveragePool", {"count_include_pad": 1}))
-        self.x = self.net.add(op, self.x, kernel_shape=kernel, strides=stride, **attributes)
-        self.shape = (channels, *((n - k) // s + 1 for n, k, s in zip((h, w), kernel, stride, strict=True)))
+        pads = [0] * 4
+        if op == "AveragePool" and self.chance(0.5):
+            pads = [int(self.rng.integers(0, k)) for k in (*kernel, *kernel)]
+            attributes = {"count_include_pad": self.pick(0, 0, 1)}
+        self.x = self.net.add(op, self.x, kernel_shape=kernel, strides=stride, pads=pads, **attributes)
+        sizes = [n + pads[i] + pads[i + 2] for i, n in enumerate((h, w))]
+        self.shape = (channels, *((n - k) // s + 1 for n, k, s in zip(sizes, kernel, stride, strict=True)))
 
     def elementwise(self) -> None:
         """An activation, a normalization or a constant."""

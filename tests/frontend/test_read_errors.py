@@ -304,9 +304,14 @@ CASES: dict[str, tuple[Builder, str]] = {
         "Clip to [6, 0] [net.onnx, node 'Clip_1' (Clip)]; give a minimum below the maximum",
     ),
     "average pads": (
-        lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[3, 3], pads=[1] * 4),
-        "an average whose pads do not count [net.onnx, node 'AveragePool_1' (AveragePool)]; "
-        "set count_include_pad=True, or pool without padding",
+        lambda net: net.add(
+            "AveragePool",
+            net.add("Pad", net.quant("x"), net.const([0, 0, 1, 0, 0, 0, 0, 0], np.int64)),
+            kernel_shape=[3, 3],
+            pads=[1] * 4,
+        ),
+        "an average whose own pads do not count, those of a Pad in front do [net.onnx, node 'AveragePool_2' "
+        "(AveragePool)]; set count_include_pad=True",
     ),
     "average ceil": (
         lambda net: net.add("AveragePool", net.quant("x"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),

@@ -81,6 +81,15 @@ def extremes(net: Net) -> str:
     return net.quant(net.conv(net.add("Min", y, a), net.weight(3, 4, 1, 1)), 5, 0.2)
 
 
+def average_of_the_map_alone(net: Net) -> str:
+    """Pads that do not count: in front of a quantizer and of a ReLU, with zero points, strides, and pads unreached."""
+    x = net.quant("x", 6, 0.1)
+    x = net.quant(net.add("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), 6, 0.037)
+    x = net.quant(net.conv(x, net.weight(5, 4, 1, 1)), 5, 0.2, 4.0, signed=0)
+    x = net.add("Relu", net.add("AveragePool", x, kernel_shape=[2, 3], strides=[2, 2], pads=[1, 2, 0, 1]))
+    return net.quant(net.conv(net.quant(x, 5, 0.1), net.weight(3, 5, 1, 1)), 5, 0.2)
+
+
 def leaky(net: Net) -> str:
     x = net.conv(net.quant("x", 6, 0.1), net.weight(5, 4, 3, 3))
     x = net.quant(net.add("LeakyRelu", net.batch_norm(x, 5), alpha=0.3), 5, 0.2)
@@ -156,6 +165,7 @@ MAPS: dict[str, Build] = {
     "dilated, grouped and depthwise convolutions": dilated_and_grouped,
     "pads wider than the kernel": pads_wider_than_the_kernel,
     "the larger and the smaller of two": extremes,
+    "averages whose pads do not count": average_of_the_map_alone,
     "LeakyRelu and PRelu": leaky,
     "Clip inside the range": relu6,
     "bias quantizers, scalar and single biases": bias_quantizers,

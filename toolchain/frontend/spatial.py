@@ -18,7 +18,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_pool(reader: Reader, node: OnnxNode) -> None:
-    """MaxPool, or AveragePool whose pads, if any, count."""
+    """MaxPool or AveragePool."""
     source, padded = map_input(reader, node)
     kernel = tuple(int(k) for k in node.attributes.get("kernel_shape", ()))
     if len(kernel) != len(source.layout.axes) - 2:
@@ -33,9 +33,10 @@ def read_pool(reader: Reader, node: OnnxNode) -> None:
             node, f"a Pad with {padded.value:g} in front of it", "pad an average with zeros, a maximum in the pool"
         )
     own = window.pads != padded.pads if padded else any(window.pads)
-    if average and own and not node.attributes.get("count_include_pad", 0):
+    counted = not (average and own) or bool(node.attributes.get("count_include_pad", 0))
+    if padded and not counted:
         raise reader.file.fault(
-            node, "an average whose pads do not count", "set count_include_pad=True, or pool without padding"
+            node, "an average whose own pads do not count, those of a Pad in front do", "set count_include_pad=True"
         )
     _emit_pool(
         reader,
@@ -47,6 +48,7 @@ def read_pool(reader: Reader, node: OnnxNode) -> None:
         window.pads,
         window.dilation,
         source.layout.axes,
+        counted=counted,
     )
 
 
@@ -131,6 +133,8 @@ def _emit_pool(
     pads: tuple[int, int, int, int] = (0, 0, 0, 0),
     dilation: tuple[int, int] = (1, 1),
     axes: str = "NCHW",
+    *,
+    counted: bool = True,
 ) -> None:
     (h, w, c), layout = source.value.shape, source.layout
     rows = (h + pads[0] + pads[2] - (kernel[0] - 1) * dilation[0] - 1) // stride[0] + 1
@@ -148,6 +152,7 @@ def _emit_pool(
             stride=stride,
             pads=pads,
             dilation=dilation,
+            counted=counted,
         ),
     )
 

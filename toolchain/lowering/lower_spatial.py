@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.ir.ops.maps import DepthToSpace, Reshape
 from toolchain.ir.ops.model import RealConv, RealPool
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
@@ -20,6 +21,8 @@ from toolchain.ir.types import Array
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
 from toolchain.lowering.state import Lowering, even, lower_node, multiples, single, uniform, where
 
+MOST_AVERAGES = 1 << 14
+"""Numbers of a map whose averages each get a factor of their own."""
 MOST_MULTIPLE = 16
 """Up to here channels of unlike scales are multiplied in front of a convolution: that costs it four bits at most."""
 
@@ -207,9 +210,35 @@ def _(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
         window, _ = _window(state, node, x, node.kernel, None)
         taps = node.kernel[0] * node.kernel[1]
         total = state.emit(Pool, node, (window,), node.output.shape, kind="sum", taps=taps)
-    count = node.kernel[0] * node.kernel[1]
+    count, counts = node.kernel[0] * node.kernel[1], node.counts(*term.value.shape[:2])
+    if (counts != count).any():
+        return _by_position(node, state, Scaled((replace(total, scale=term.scale),), x.offset), counts)
     scale = tuple(s / count for s in term.scale)
     return Scaled((Term(total.value, scale, total.low, total.high),), x.offset)
+
+
+def _by_position(node: RealPool, state: Lowering, sums: Scaled, counts: Array) -> Scaled:
+    """Averages of ``sums`` over ``counts`` elements, which differ by position: those are channels until a quantizer."""
+    (term,), (height, width, channels), taps = sums.terms, node.output.shape, node.kernel[0] * node.kernel[1]
+    if node.output.size > MOST_AVERAGES:
+        raise UserError(
+            f"an average whose pads do not count, of {node.output.size:,} numbers",
+            where=where(node),
+            hint=f"set count_include_pad=True, pool without padding, or pool to at most {MOST_AVERAGES:,}",
+        )
+    flat = state.emit(Reshape, node, (term,), (1, 1, node.output.size), suffix="_flat")
+    each = [Fraction(1, int(n)) for n in counts.ravel()]
+
+    def spread(numbers: Numbers) -> Numbers:
+        all_channels = numbers if len(numbers) > 1 else numbers * channels
+        return tuple(n * one for one in each for n in all_channels)
+
+    scale, offset = spread(term.scale), spread(tuple(o * taps for o in sums.offset))
+    view = DepthToSpace(
+        name=node.name, inputs=node.inputs, outputs=node.outputs, origin=node.origin,
+        block=(height, width), channels_first=False,
+    )  # fmt: skip
+    return Scaled((replace(flat, scale=scale),), shrink(offset), view=view)
 
 
 def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:

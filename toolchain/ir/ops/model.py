@@ -159,13 +159,24 @@ class MultiThreshold(Pointwise):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RealPool(Node):
-    """Maximum or average over a window; ``kind`` is "max" or "average". Average pads count as zeros."""
+    """Maximum or average over a window; ``kind`` is "max" or "average".
+
+    Pads of an average count as zeros or, unless ``counted``, not at all.
+    """
 
     kind: str
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
+    counted: bool = True
+
+    def counts(self, height: int, width: int) -> Array:
+        """How many elements of a map each window averages: all its taps, or those on the map; (Ho, Wo)."""
+        ones = np.ones((1, height, width, 1), dtype=np.int64)
+        fill = 1 if self.counted else 0
+        geometry = Geometry(height, width, self.kernel, self.stride, self.pads, self.dilation, fill)
+        return np.asarray(geometry.views(ones).sum(axis=(0, 3, 4, 5)))
 
     def _geometry(self, x: Array) -> Geometry:
         fill = -np.inf if self.kind == "max" else 0.0
@@ -174,12 +185,18 @@ class RealPool(Node):
     def compute(self, *inputs: Source) -> Source:
         """On the padded rows of a block at a time."""
         x = whole(inputs[0])
-        return _by_windows(self, self._geometry(x), x)
+        return self._shared(x, _by_windows(self, self._geometry(x), x))
 
     def evaluate(self, x: Array) -> Array:
         """Maximum or mean over the taps."""
         view = self._geometry(x).views(x)
-        return view.max(axis=(3, 4)) if self.kind == "max" else view.mean(axis=(3, 4))
+        return view.max(axis=(3, 4)) if self.kind == "max" else self._shared(x, view.mean(axis=(3, 4)))
+
+    def _shared(self, x: Array, y: Array) -> Array:
+        """``y`` with means over all taps as those over what counts."""
+        if self.counted:
+            return y
+        return y * (self.kernel[0] * self.kernel[1] / self.counts(*x.shape[1:3])[..., None])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,7 +245,7 @@ class RealNorm(Pointwise):
 
 
 def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Array:
-    inner = replace(node, pads=(0, 0, 0, 0))
+    inner = replace(node, pads=(0, 0, 0, 0), **({"counted": True} if isinstance(node, RealPool) else {}))
     rows, columns = geometry.shape
     result = np.empty((len(x), rows, columns, node.output.shape[2]), dtype=np.float64)
     taps = geometry.kernel[0] * geometry.kernel[1]
