@@ -185,7 +185,7 @@ class RealPool(Node):
     def compute(self, *inputs: Source) -> Source:
         """On the padded rows of a block at a time."""
         x = whole(inputs[0])
-        return self._shared(x, _by_windows(self, self._geometry(x), x))
+        return self._shared(x, _by_windows(replace(self, counted=True), self._geometry(x), x))
 
     def evaluate(self, x: Array) -> Array:
         """Maximum or mean over the taps."""
@@ -245,7 +245,7 @@ class RealNorm(Pointwise):
 
 
 def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Array:
-    inner = replace(node, pads=(0, 0, 0, 0), **({"counted": True} if isinstance(node, RealPool) else {}))
+    inner = replace(node, pads=(0, 0, 0, 0))
     rows, columns = geometry.shape
     result = np.empty((len(x), rows, columns, node.output.shape[2]), dtype=np.float64)
     taps = geometry.kernel[0] * geometry.kernel[1]
