@@ -44,6 +44,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kills": tool_tables.kills,
     "search": tool_tables.search,
     "rtl": tool_tables.rtl,
+    "counts": tool_tables.counts,
     "deploy": tool_tables.deploy,
     "boards": tool_tables.boards,
 }
