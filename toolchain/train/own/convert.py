@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx, nn
 
+from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
 from toolchain.train.own.trace import AVERAGING, DROPOUTS, PATH, POOLS, Weighted, layer_of
 
@@ -46,7 +47,7 @@ class _Converter:
 
     def __init__(self, graph: fx.GraphModule, make: Layers) -> None:
         self.module, self.make = graph, make
-        self.names = {name for name, _ in graph.named_modules()}
+        self.names = Names((name for name, _ in graph.named_modules()), first=2)
         self.codes: dict[fx.Node, fx.Node] = {}
         self.sums: set[fx.Node] = set()  # averages of codes: more bits, which a fully connected layer takes as they are
         self.parent: dict[fx.Node, fx.Node] = {}
@@ -123,7 +124,7 @@ class _Converter:
         if joined and node.target is not torch.cat:
             name = self._shared(node)
         else:
-            name = self._name(f"{node.target if node.op == 'call_module' else node.meta[PATH]}_codes")
+            name = self.names.fresh(f"{node.target if node.op == 'call_module' else node.meta[PATH]}_codes")
             quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name)
             self.module.add_submodule(name, quantizer)
         readers = [
@@ -149,7 +150,7 @@ class _Converter:
         root = self._root(node)
         if root not in self.shared:
             members = [other for other in self.parent if self._root(other) is root and other.target is not torch.cat]
-            name = self.shared[root] = self._name(self.join[node].meta[PATH])
+            name = self.shared[root] = self.names.fresh(self.join[node].meta[PATH])
             positive = all(other in self.positive for other in members)
             self.module.add_submodule(name, self.make.relu(name) if positive else self.make.signed(name))
         return self.shared[root]
@@ -163,16 +164,8 @@ class _Converter:
         return call
 
     def _input(self) -> str:
-        name = self._name("input")
+        name = self.names.fresh("input")
         self.module.add_submodule(name, self.make.input(name))
-        return name
-
-    def _name(self, wanted: str) -> str:
-        name, count = wanted, 1
-        while name in self.names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self.names.add(name)
         return name
 
     def _root(self, node: fx.Node) -> fx.Node:

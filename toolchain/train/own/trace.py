@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError, first_line
+from toolchain.ir.names import Names
 from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, hint_for, reshaped, twins
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
@@ -154,7 +155,7 @@ class _Rewriter:
         self.module, self.graph, self.shapes, self.copies = graph, graph.graph, shapes, copies
         self.root = type(model).__name__
         self.called: set[str] = set()
-        self.names = {name for name, _ in model.named_modules()} | {name for name, _ in model.named_parameters()}
+        self.names = Names((name for name, _ in (*model.named_modules(), *model.named_parameters())), first=2)
 
     def rewrite(self) -> None:
         nodes = list(self.graph.nodes)
@@ -215,7 +216,7 @@ class _Rewriter:
                     where=f"layer '{name}'",
                     hint="make two layers",
                 )
-            node.target = self._name(name)
+            node.target = self.names.fresh(name)
             self.module.add_submodule(node.target, copy.deepcopy(layer))
         self.called.add(str(node.target))
 
@@ -298,7 +299,7 @@ class _Rewriter:
         """Let calls of ``layers`` on ``source``, by default the first tensor that it reads, stand for ``node``."""
         last = source or node.all_input_nodes[0]
         for layer in layers:
-            path = self._name(".".join(filter(None, (_scope(node), label))))
+            path = self.names.fresh(".".join(filter(None, (_scope(node), label))))
             label = "flatten"  # the second of two
             self.module.add_submodule(path, layer)
             with self.graph.inserting_before(node):
@@ -308,15 +309,6 @@ class _Rewriter:
             self.shapes[last] = self.shapes[node]
         node.replace_all_uses_with(last)
         self.graph.erase_node(node)
-
-    def _name(self, wanted: str) -> str:
-        """``wanted``, or with the first number that makes it a name of its own."""
-        name, count = wanted, 1
-        while name in self.names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self.names.add(name)
-        return name
 
     def _unknown(self, node: fx.Node) -> UserError:
         label = _label(node)
