@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -27,11 +30,12 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate import compiler
+from toolchain.simulate.cache import cache_folder
 from toolchain.units.order import stream_order
 from toolchain.units.table import iterations
 
 FRAMES = 3
-FLAGS = ("-std=c++14", "-O1", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique", "-Wno-unknown-pragmas")
+FLAGS = ("-O0", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique")
 DRIVER = Path(__file__).parent / "simulate"
 
 
@@ -62,8 +66,8 @@ def cases(graphs: Iterator[Graph]) -> list[Case]:
     return found
 
 
-def write_driver(found: list[Case], folder: Path, *templates: str) -> list[str]:
-    """Write the units, their driver and further ``templates``; the options that find what they include."""
+def write_driver(found: list[Case], folder: Path, *templates: str) -> None:
+    """Write the units, their driver and further ``templates``."""
     units = [case.placed for case in found]
     files = headers() | unit_sources(units)
     environment = jinja2.Environment(
@@ -73,14 +77,45 @@ def write_driver(found: list[Case], folder: Path, *templates: str) -> list[str]:
     for name in ("driver.cpp", *templates):
         files[name] = environment.get_template(f"{name}.j2").render(units=units, frames=FRAMES)
     write_files(files, folder)
-    return ["-I.", "-Iinclude", f"-I{data_path('sim')}", f"-I{DRIVER}", "-isystem", str(compiler.ap_types())]
+
+
+@cache
+def _precompiled(flags: tuple[str, ...]) -> Path:
+    """The folder of ``units.hpp``, precompiled with ``flags``: all that drivers include, a second of reading."""
+    simulated = [path for folder in (data_path("sim"), DRIVER) for path in sorted(folder.glob("*.h*"))]
+    files = headers() | {path.name: path.read_text(encoding="utf-8") for path in simulated}
+    first = ["simulation.hpp", "driver.hpp", *(path.removeprefix("include/") for path in headers())]
+    files["units.hpp"] = "".join(f'#include "{path}"\n' for path in first) + "#include <cstdio>\n#include <vector>\n"
+    folder = cache_folder() / "tests" / compiler.digest([*compiler.compiler(), *flags, *files.values()])
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+            new = Path(name) / "new"
+            write_files(files, new)
+            _compile(new, *flags, "-Iinclude", "-x", "c++-header", "units.hpp", "-o", "units.hpp.gch")
+            with suppress(OSError):  # another process was faster
+                new.rename(folder)
+    return folder
+
+
+def _compile(folder: Path, *options: str) -> None:
+    command = [compiler.compiler()[0], "-std=c++14", "-Wno-unknown-pragmas", "-isystem", str(compiler.ap_types())]
+    subprocess.run([*command, *options], cwd=folder, check=True)
+
+
+def compile_driver(folder: Path, source: str, output: str, *flags: str) -> None:
+    """Compile a ``source`` that ``write_driver`` wrote to ``folder``."""
+    include = ["-I.", "-Iinclude", f"-I{data_path('sim')}", f"-I{DRIVER}"]
+    first = ["-include", "simulation.hpp"]
+    if "-include" not in flags:
+        first = ["-include", str(_precompiled(flags) / "units.hpp")]
+    _compile(folder, *flags, *first, *include, source, "-o", output)
 
 
 def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
     """One library with a function ``run_NAME`` for every unit."""
-    include = write_driver(found, folder)
-    command = [compiler.compiler()[0], *FLAGS, *flags, "-include", "simulation.hpp", *include, "driver.cpp"]
-    subprocess.run([*command, "-o", "driver.so"], cwd=folder, check=True)
+    write_driver(found, folder)
+    compile_driver(folder, "driver.cpp", "driver.so", *FLAGS, *flags)
     return ctypes.CDLL(str(folder / "driver.so"))
 
 

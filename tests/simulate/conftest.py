@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # that of the run, which all workers share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FPGAFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("FPGAFLOW_CACHE", str(root / "cache"))
         yield
