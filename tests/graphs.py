@@ -20,6 +20,7 @@ from toolchain.ir.ops.maps import (
     Transpose,
     Upsample,
 )
+from toolchain.ir.ops.matmul import MatMul
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, least_reciprocal
@@ -189,6 +190,12 @@ class Builder:
     def transpose(self, x: Value) -> Value:
         """Positions and channels exchanged."""
         return self.append(Transpose, (x,), (1, x.shape[2], x.shape[0] * x.shape[1]))
+
+    def matmul(self, a: Value, b: Value, heads: int = 1, *, columns: bool = False) -> Value:
+        """Matrix products by head."""
+        sums = b.shape[2] // heads if columns else b.shape[0] * b.shape[1]
+        shape = (1, a.shape[0] * a.shape[1], heads * sums)
+        return self.append(MatMul, (a, b), shape, factor=b.qint, heads=heads, columns=columns)
 
     def norm(self, x: Value, epsilon: float = 0.5) -> Value:
         """Each position's channels, normalized; ``epsilon`` in squares of the input's integers."""

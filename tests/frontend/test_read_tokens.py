@@ -83,6 +83,44 @@ def plain_norm(net: Net, x: str) -> str:
     return net.quant(net.add("LayerNormalization", x, net.const(np.ones(TOKENS * FEATURES)), epsilon=0.1), 3, 0.4)
 
 
+def in_heads(net: Net, x: str, perm: list[int]) -> str:
+    parted = net.add("Reshape", x, net.const([1, TOKENS, 2, FEATURES // 2], np.int64))
+    return net.add("Transpose", parted, perm=perm)
+
+
+def attention(net: Net, x: str, *, late: bool = False) -> str:
+    """Two heads whose scores a ReLU cuts; ``late``: quantized again by head, a factor a feature and a zero point."""
+    q, k, v = (dense(net, x, FEATURES, FEATURES) for _ in range(3))
+    q, k, v = in_heads(net, q, [0, 2, 1, 3]), in_heads(net, k, [0, 2, 3, 1]), in_heads(net, v, [0, 2, 1, 3])
+    if late:
+        q = net.quant(q, 4, 0.3, 3)
+        v = net.quant(net.add("Mul", v, net.const(net.rng.uniform(0.5, 1.5, FEATURES // 2))), 5, 0.1)
+    scores = net.add("Mul", net.add("MatMul", q, k), net.const(0.7))
+    scores = net.quant(net.add("Relu", net.quant(scores, 6, 0.05)), 4, 0.1, signed=0)
+    found = net.quant(net.add("MatMul", scores, v), 5, 0.1)
+    found = net.add(
+        "Reshape", net.add("Transpose", found, perm=[0, 2, 1, 3]), net.const([1, TOKENS, FEATURES], np.int64)
+    )
+    return dense(net, found, FEATURES, FEATURES)
+
+
+def gram(net: Net, x: str, *, tokens: bool) -> str:
+    """Products of a signal with itself: tokens with tokens, or features with features."""
+    y = dense(net, x, FEATURES, FEATURES)
+    pair = (x, turned(net, y)) if tokens else (turned(net, x), y)
+    return dense(net, net.quant(net.add("MatMul", *pair), 5, 0.4), TOKENS if tokens else FEATURES, 3)
+
+
+def a_number_each(net: Net, x: str) -> str:
+    """A factor and an offset a token and feature, and an offset in the other view."""
+    shape = (TOKENS, FEATURES)
+    x = net.add("Mul", x, net.const(net.rng.uniform(0.5, 1.5, shape)))
+    x = net.quant(net.add("Add", x, net.const(net.rng.normal(0, 0.5, (1, *shape)))), 5, 0.2)
+    return net.quant(
+        turned(net, net.add("Sub", turned(net, x), net.const(net.rng.normal(0, 0.5, shape[::-1])))), 5, 0.2
+    )
+
+
 def mean(axis: int) -> Build:
     def build(net: Net, x: str) -> str:
         return net.quant(net.add("ReduceMean", x, axes=[axis], keepdims=0), 6, 0.02)
@@ -102,6 +140,11 @@ CASES: dict[str, Build] = {
     "layer norm of a sum": lambda net, x: layer_norm(net, net.add("Add", x, mixed(net, x))),
     "layer norm of a vector": plain_norm,
     "layer norm of scales apart": lambda net, x: layer_norm(net, net.quant(x, 4, [0.1, 0.2, 0.4, 0.2])),
+    "heads": attention,
+    "heads that are quantized": lambda net, x: attention(net, x, late=True),
+    "tokens times tokens": lambda net, x: gram(net, x, tokens=True),
+    "features times features": lambda net, x: gram(net, x, tokens=False),
+    "a number a token and feature": a_number_each,
     "mean of the tokens": mean(1),
     "mean of the features": mean(2),
     "tokens joined": lambda net, x: dense(net, net.add("Concat", x, mixed(net, x), axis=1), FEATURES, 3),
@@ -140,6 +183,8 @@ STEPS: tuple[Callable[[Net, str], str], ...] = (
     lambda net, x: net.quant(net.batch_norm(x, TOKENS), 4, 0.3),
     lambda net, x: net.quant(net.add("Mul", x, net.const(net.rng.uniform(0.5, 1.5, (TOKENS, 1)))), 5, 0.2),
     layer_norm,
+    attention,
+    a_number_each,
     lambda net, x: turned(net, layer_norm(net, turned(net, x), TOKENS)),
     lambda net, x: turned(net, net.quant(net.add("LeakyRelu", turned(net, x), alpha=0.25), 5, 0.2)),
 )
@@ -151,6 +196,18 @@ REFUSED: dict[str, tuple[Build, str]] = {
         "axis=1 of a tensor (1, 6, 4); it is the last that",
     ),
     "parameters": (lambda net, x: layer_norm(net, x, 3), "its parameters do not fit 4 features"),
+    "heads of other features": (
+        lambda net, x: net.add("MatMul", in_heads(net, x, [0, 2, 1, 3]), in_heads(net, x, [0, 2, 1, 3])),
+        "the product of (1, 2, 6, 2) and (1, 2, 6, 2)",
+    ),
+    "features in turns": (
+        lambda net, x: net.add("MatMul", in_heads(net, x, [0, 2, 1, 3]), in_heads(net, x, [0, 3, 2, 1])),
+        "whose elements are moved in front of it",
+    ),
+    "an output by head": (
+        lambda net, x: net.quant(net.add("MatMul", in_heads(net, x, [0, 2, 1, 3]), in_heads(net, x, [0, 2, 3, 1]))),
+        "is parted in heads",
+    ),
     "wide": (
         lambda net, x: layer_norm(net, net.add("Mul", x, net.const([1.0, 1.1, 1.01, 1.001]))),
         "the mean and the deviation of 4 integers of ",

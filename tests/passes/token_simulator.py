@@ -15,6 +15,7 @@ from math import isqrt
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth, Transpose, Upsample
+from toolchain.ir.ops.matmul import MatMul
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.norm import ROOT_FRACTION, Norm
@@ -180,6 +181,13 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
         ]
         for row, column in product(range(x.shape[0]), range(x.shape[1])):
             yield from repeat((True, row in kept[0] and column in kept[1]), x.shape[2] // lanes.lanes_in)
+    elif isinstance(node, MatMul):
+        terms, sums = x.shape[2] // node.heads, node.output.shape[2] // node.heads
+        yield from repeat((-2, False), node.heads * terms * sums // lanes.lanes_in)
+        steps = terms // lanes.lanes_in
+        for _ in range(x.shape[0] * x.shape[1] * node.heads):
+            for turn in range(sums // lanes.lanes_out):
+                yield from ((-1 if turn == 0 else False, i == steps - 1) for i in range(steps))
     elif isinstance(node, Norm):
         words, kind = x.shape[2] // lanes.lanes_in, x.qint
         most = (x.shape[2] * (kind.max - kind.min)) ** 2 // 4 << 2 * ROOT_FRACTION

@@ -52,6 +52,8 @@ def test_accesses_to_a_word_lie_as_far_apart_as_the_header_says(tmp_path):
         units.TestRowConv,
         units.TestRearranged,
         units.TestTranspose,
+        units.TestNorm,
+        units.TestMatMul,
         units.TestMatVec,
         units.TestGroupedMatVec,
     ):

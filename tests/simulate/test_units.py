@@ -408,6 +408,27 @@ class TestPicked(UnitConformance):
             yield _one(b, b.permute(b.input, order), (len(order), len(order)))
 
 
+class TestMatMul(UnitConformance):
+    """Rows and columns, heads, types, folding, products in LUTs and on slices, single positions and terms."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for heads, bits, signed, lanes in (
+            (1, 4, True, (2, 5, 1)),
+            (2, 8, False, (3, 1, 1)),
+            (2, 2, True, (6, 5, 0)),
+            (4, 1, False, (1, 5, 0)),
+        ):
+            b = Builder((1, 7, 12), bits, signed=signed)
+            right = b.crop(b.threshold(b.input, 3), (0, 1), (1, 5))
+            yield _one(b, b.matmul(b.input, right, heads), *[(lanes[0],) * 2] * 2, lanes)
+        for heads, terms, lanes in ((1, 6, (3, 6, 1)), (2, 6, (2, 2, 0)), (3, 4, (1, 2, 1)), (1, 1, (1, 12))):
+            b = Builder((1, 6, 12), 4, signed=True)
+            left = b.crop(b.slice(b.mulshift(b.input, 5, signed=True), 0, heads * terms), (0, 0), (1, 5))
+            right = b.crop(b.input, (0, 0), (1, terms))
+            graph = b.graph(b.matmul(left, right, heads, columns=True))
+            yield with_lanes(graph, {n.name: lanes if n is b.nodes[-1] else (lanes[0],) * 2 for n in b.nodes})
+
+
 class TestNorm(UnitConformance):
     """Widths, signs, epsilons, lanes; positions whose channels are all alike, all but one, and at both ends."""
 

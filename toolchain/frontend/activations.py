@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.frontend.constants import QuantRule, read_quant, rounding_of
+from toolchain.frontend.layout import ACTIVE
 from toolchain.frontend.linear import emit_affine
 from toolchain.frontend.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import narrow_codes
@@ -19,7 +20,7 @@ WIDE = 1 << 31
 
 def read_relu(reader: Reader, node: OnnxNode) -> None:
     """Relu."""
-    source = reader.tensor(node)
+    source = reader.tensor(node, axes=ACTIVE)
     reader.emit(
         node,
         source.layout,

@@ -30,6 +30,7 @@ from toolchain.ir.ops.model import (
     MultiThreshold,
     Quantize,
     RealConv,
+    RealMatMul,
     RealMul,
     RealNorm,
 )
@@ -297,12 +298,14 @@ def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) 
     longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
     nodes = needed(graph, {tap}, given)
     norms = [node for node in nodes if isinstance(node, RealNorm)]
-    longest = max(longest, *(node.output.shape[2] for node in norms), 1)
+    shapes = graph.values()
+    sums = [node.inputs[0] for node in nodes if isinstance(node, RealNorm | RealMatMul)]
+    longest = max(longest, *(shapes[name].shape[2] for name in sums), 1)
     read = dict(values(graph, reals, {node.inputs[0] for node in norms}, given)) if norms else {}
     between = graph.with_nodes(
         _NormError.of(node, read[node.inputs[0]]) if isinstance(node, RealNorm) else _positive(node) for node in nodes
     )
-    products = sum(isinstance(node, RealMul) for node in nodes)  # the relative errors of two factors add up
+    products = sum(isinstance(n, RealMul | RealMatMul) for n in nodes)  # the relative errors of two factors add up
     ((_, magnitudes),) = values(
         between, np.abs(reals), {tap}, {name: np.abs(value.astype(np.float64)) for name, value in given.items()}
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.frontend.constants import read_quant
-from toolchain.frontend.layout import TURNED, Layout, Tensor
+from toolchain.frontend.layout import ACTIVE, TURNED, Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
+from toolchain.frontend.tokens import flat_beside, spread_again
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.model import Affine, Clamp, RealAdd, RealExtreme, RealMul
 from toolchain.ir.types import Quantizer
@@ -17,7 +18,7 @@ from toolchain.ir.types import Quantizer
 
 def read_quantizer(reader: Reader, node: OnnxNode) -> None:
     """Quant, IntQuant or BipolarQuant of an activation."""
-    source = reader.tensor(node)
+    source = reader.tensor(node, axes=ACTIVE)
     rule = read_quant(reader.file, node, reader.constants)
     scale = reader.per_channel(node, rule.scale, source.layout, "scale")
     quantizer = Quantizer(
@@ -42,7 +43,11 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
     index = active[0] if active else 0
     given = reader.constant(node, 1 - index, "constant").astype(np.float64)
     source = _by_position(reader, node, index, given)
-    constant = reader.per_channel(node, given, source.layout, "constant")
+    layout, flat = source.layout, flat_beside(reader, node, source, given)
+    if flat is None:
+        constant = reader.per_channel(node, given, source.layout, "constant")
+    else:
+        source, constant = flat
     one, zero = np.ones(1), np.zeros(1)
     if node.op in ("Add", "Sum"):
         scale, shift = one, constant
@@ -57,11 +62,13 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
             raise overflow(reader, node)
         scale, shift = 1.0 / constant, zero
     emit_affine(reader, node, source, scale, shift)
+    if flat is not None:
+        spread_again(reader, node, layout)
 
 
 def _by_position(reader: Reader, node: OnnxNode, index: int, constant: np.ndarray) -> Tensor:
     """Input ``index``, a signal with its positions as channels where the ``constant`` beside it has one a position."""
-    source = reader.tensor(node, index)
+    source = reader.tensor(node, index, ACTIVE)
     shape = reader.shape(source)
     sizes = (1,) * (len(shape) - constant.ndim) + constant.shape
     along = [axis for axis, size in zip(source.layout.axes, sizes, strict=False) if size > 1]
@@ -122,7 +129,7 @@ def read_extreme(reader: Reader, node: OnnxNode) -> None:
 
 def _alike(reader: Reader, node: OnnxNode, what: str) -> tuple[Tensor, Tensor]:
     """The two operands of ``node`` in one order of elements; ``what`` it makes of them."""
-    a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    a, b = (reader.tensor(node, i, ACTIVE) for i in (0, 1))
     if a.layout.axes in TURNED and reader.shape(a) == reader.shape(b):
         b = reader.tensor(node, 1, (a.layout.axes,))
     if a.layout != b.layout:
@@ -151,7 +158,7 @@ def _negative(reader: Reader, node: OnnxNode, source: Tensor) -> Tensor:
 
 def _read_product(reader: Reader, node: OnnxNode) -> None:
     """The product of equal shapes, or of a map and one position of as many channels (squeeze and excite)."""
-    a, b = reader.tensor(node, 0), reader.tensor(node, 1)
+    a, b = (reader.tensor(node, i, ACTIVE) for i in (0, 1))
     if a.layout.axes in TURNED and reader.shape(a) == reader.shape(b):
         b = reader.tensor(node, 1, (a.layout.axes,))
     if a.value.shape[:2] == (1, 1):

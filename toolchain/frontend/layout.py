@@ -11,6 +11,9 @@ from toolchain.ir.types import Value
 CHANNELS_FIRST = ("NCHW", "NCW")
 CHANNELS_LAST = ("NHWC", "NWC")
 ANY = (*CHANNELS_FIRST, *CHANNELS_LAST, "NC")
+HEADS = "NGWC"
+"""Tokens by head: the value has the features of one head behind those of another."""
+ACTIVE = (*ANY, HEADS)
 TURNED = {"NCW": "NWC", "NWC": "NCW"}
 """The other view of a tensor of three axes: what its second and its third one are."""
 
@@ -20,16 +23,19 @@ class Layout:
     """``axes`` of the ONNX tensor and the (H, W, C) shape of the value that holds it; H = 1 for "NCW" and "NWC".
 
     ``order``: the value's channel k is the ONNX tensor's channel ``order[k]``; empty for the same order. It comes from
-    flattening a (C, H, W) map, whose elements a channels-last stream carries as (H, W, C).
+    flattening a (C, H, W) map, whose elements a channels-last stream carries as (H, W, C). ``heads`` are those of
+    HEADS, whose values are in order.
     """
 
     axes: str
     shape: tuple[int, int, int]
     order: tuple[int, ...] = ()
+    heads: int = 1
 
     def onnx_shape(self, batch: int) -> tuple[int, ...]:
         """Shape of the ONNX tensor."""
-        sizes = dict(zip("HWC", self.shape, strict=True)) | {"N": batch}
+        sizes = dict(zip("HWC", self.shape, strict=True)) | {"N": batch, "G": self.heads}
+        sizes["C"] //= self.heads
         return tuple(sizes[axis] for axis in self.axes)
 
     @property
@@ -40,12 +46,16 @@ class Layout:
     def to_ir(self, array: np.ndarray) -> np.ndarray:
         """A batch in ONNX order, (N, ...), as (N, H, W, C)."""
         h, w, c = self.shape
+        if self.axes == HEADS:
+            return array.reshape(-1, self.heads, w, c // self.heads).transpose(0, 2, 1, 3).reshape(-1, h, w, c)
         batch = array.reshape(len(array), *self.onnx_shape(1)[1:])
         batch = np.moveaxis(batch, self.channel_axis, -1).reshape(-1, h, w, c)
         return batch[..., list(self.order)] if self.order else batch
 
     def from_ir(self, array: np.ndarray) -> np.ndarray:
         """A batch (N, H, W, C) in ONNX order."""
+        if self.axes == HEADS:
+            return array.reshape(-1, self.shape[1], self.heads, self.shape[2] // self.heads).transpose(0, 2, 1, 3)
         if self.order:
             array = array[..., np.argsort(self.order)]
         sizes = [size for axis, size in zip(self.axes, self.onnx_shape(len(array)), strict=True) if axis != "C"]

@@ -11,6 +11,7 @@ from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Ten
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Reader
+from toolchain.frontend.tokens import read_head_products
 from toolchain.ir.ops.model import Affine, RealConv, RealNorm
 from toolchain.ir.types import QInt
 
@@ -79,13 +80,11 @@ def read_gemm(reader: Reader, node: OnnxNode) -> None:
 
 
 def read_matmul(reader: Reader, node: OnnxNode) -> None:
-    """MatMul of activations with a constant: on the right over the last axis, on the left over the one before it."""
-    left, right = (node.input(i) in reader.tensors for i in (0, 1))
+    """MatMul with a constant on the right, over the last axis, or on the left, over the one before; of activations."""
+    left, right = (reader.active(node.input(i)) for i in (0, 1))
     if left and right:
-        raise reader.file.fault(
-            node, "the product of two activations", "only activations @ weights can be built (torch.nn.Linear)"
-        )
-    if right:
+        read_head_products(reader, node)
+    elif right:
         _linear(reader, node, reader.tensor(node, 1, axes=("NCW",)), 0, constant=0)
     else:
         _linear(reader, node, reader.tensor(node, axes=("NC", *CHANNELS_LAST)), 1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor, elements
+from toolchain.frontend.layout import ACTIVE, CHANNELS_FIRST, CHANNELS_LAST, HEADS, TURNED, Layout, Tensor, elements
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Moved, Reader
 from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, SpaceToDepth
@@ -20,12 +20,12 @@ ORDERS = {2: ("NC",), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
 """Names of the axes of a tensor, by its rank."""
 
 
-def index_of(reader: Reader, node: OnnxNode) -> Moved:
-    """Input 0 of ``node`` by where its elements lie."""
-    name = node.input(0)
+def index_of(reader: Reader, node: OnnxNode, index: int = 0) -> Moved:
+    """Input ``index`` of ``node`` by where its elements lie."""
+    name = node.input(index)
     if name in reader.moved:
         return reader.moved[name]
-    source = reader.tensor(node)
+    source = reader.tensor(node, index, ACTIVE)
     return Moved(source, elements(source.layout))
 
 
@@ -54,7 +54,10 @@ def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Ten
 
 
 def _layouts(moved: Moved) -> Iterator[Layout]:
-    """What the axes of a moved tensor may be called, those of its source first."""
+    """What the axes of a moved tensor may be called: a signal's those of heads, then those of its source."""
+    if moved.index.ndim == 3 and moved.source.layout.axes in (*TURNED, HEADS):
+        heads, width, channels = moved.index.shape
+        yield Layout(HEADS, (1, width, heads * channels), heads=heads)
     last = moved.source.layout.axes in CHANNELS_LAST
     names = ORDERS.get(moved.index.ndim + 1, ())
     for axes in sorted(names, key=lambda a: (a in CHANNELS_LAST) != last):
@@ -68,6 +71,9 @@ def _placed(
     """The value that holds the elements ``index`` (H, W, C) of the stream of ``source``; None where no form does."""
     (height, width, channels), shape = layout.shape, source.value.shape
     order = index[0, 0]
+    if layout.axes == HEADS:
+        same = layout.shape == shape and np.array_equal(index.ravel(), np.arange(index.size))
+        return (source.value, layout) if same else None
     if channels == shape[2] and np.array_equal(index, _whole(height * width, channels, index, order)):
         value = source.value
         if (height, width) != shape[:2]:

@@ -13,7 +13,7 @@ from toolchain.errors import UserError
 from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, resize, spatial, transposed
 from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, settle, shifted
 from toolchain.frontend.folding import fold
-from toolchain.frontend.layout import CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.layout import CHANNELS_LAST, HEADS, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode, data_layout, load_onnx
@@ -197,6 +197,12 @@ def _output(reader: Reader, name: str) -> Tensor:
     else:
         raise UserError(f"the output '{name}' does not depend on the input", where=file.path.name)
     output = in_file_order(reader, maker, output)
+    if output.layout.axes == HEADS:
+        raise UserError(
+            f"the output '{name}' is parted in heads",
+            where=file.path.name,
+            hint="transpose and reshape it to (N, tokens, features)",
+        )
     if output.value is reader.source:
         raise UserError(f"the output '{name}' is the input", where=file.path.name, hint="leave it out of the outputs")
     if output.layout.order:
@@ -255,7 +261,7 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
     if node.inputs[0] in reader.left_out and elementwise.left_out_too(node):
         reader.leave_out(node)
         return
-    if node.op not in RESHAPES:
+    if node.op not in RESHAPES and not (node.op == "MatMul" and all(map(reader.active, node.inputs))):
         settle(reader, node, node.inputs)
     if node.is_quant:
         (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)

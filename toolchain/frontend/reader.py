@@ -136,6 +136,10 @@ class Reader:
             )
         return tensor
 
+    def active(self, name: str) -> bool:
+        """Whether the tensor ``name`` depends on the network's input, as real numbers."""
+        return name in self.tensors or (name in self.moved and self.moved[name].integers is None)
+
     def turned(self, node: OnnxNode, tensor: Tensor) -> Tensor:
         """``tensor``, of three axes and in the order of the file, with its positions as channels, for ``node``."""
         source = tensor.value.name
@@ -257,5 +261,5 @@ class Reader:
                         node, f"the {what} differs along {layout.axes[axis]}", "give one a tensor or one a channel"
                     )
                 array = first
-        vector = array.ravel()
+        vector = np.tile(array.ravel(), layout.heads)
         return vector[:1] if (vector == vector[0]).all() else vector

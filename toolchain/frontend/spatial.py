@@ -7,7 +7,17 @@ import math
 import numpy as np
 
 from toolchain.frontend.geometry import map_input, window_of
-from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor, flattened
+from toolchain.frontend.layout import (
+    ACTIVE,
+    ANY,
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    HEADS,
+    TURNED,
+    Layout,
+    Tensor,
+    flattened,
+)
 from toolchain.frontend.moves import index_of, move
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Padded, Reader
@@ -207,7 +217,7 @@ def _axes(reader: Reader, node: OnnxNode) -> list[int]:
 def _shape(reader: Reader, node: OnnxNode) -> tuple[int, ...]:
     """The ONNX shape of input 0, of whatever rank it is."""
     moved = reader.moved.get(node.input(0))
-    return reader.shape(reader.tensor(node)) if moved is None else (reader.batch, *moved.index.shape)
+    return reader.shape(reader.tensor(node, axes=ACTIVE)) if moved is None else (reader.batch, *moved.index.shape)
 
 
 def _view(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> None:
@@ -219,7 +229,7 @@ def _view(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> None:
             f"{old} to {shape} changes more than the shape of a frame",
             "reshape each frame by itself: the batch stays the first axis",
         )
-    if node.input(0) in reader.moved or not _renamed(reader, node, reader.tensor(node), shape):
+    if node.input(0) in reader.moved or not _renamed(reader, node, reader.tensor(node, axes=ACTIVE), shape):
         moved = index_of(reader, node)
         move(reader, node, moved, moved.index.reshape(shape[1:]))
 
@@ -243,6 +253,8 @@ def _renamed(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, .
             ),
         )
         return True
+    if source.layout.axes == HEADS:
+        return False
     same_order = CHANNELS_LAST if source.layout.axes in CHANNELS_LAST else CHANNELS_FIRST
     for axes in (ANY if w == 1 else same_order) if h == 1 else ():
         layout = Layout(axes, source.layout.shape, source.layout.order)
@@ -259,10 +271,16 @@ def read_transpose(reader: Reader, node: OnnxNode) -> None:
     if sorted(perm) != list(range(len(shape))) or perm[0] != 0:
         raise reader.file.fault(node, f"perm={perm} of a tensor {shape}", "the batch stays the first axis")
     if node.input(0) not in reader.moved:
-        source = reader.tensor(node)
+        source = reader.tensor(node, axes=ACTIVE)
         old = source.layout.axes
         moved_axes = "".join(old[p] for p in perm)
-        if len(old) == 4 and moved_axes not in ANY and source.value.shape[:2] == (1, 1) and moved_axes[2] != "C":
+        if (
+            len(old) == 4
+            and old != HEADS
+            and moved_axes not in ANY
+            and source.value.shape[:2] == (1, 1)
+            and moved_axes[2] != "C"
+        ):
             moved_axes = "NCHW" if moved_axes[1] == "C" else "NHWC"
         if moved_axes in ANY:
             reader.alias(node, source, Layout(moved_axes, source.layout.shape, source.layout.order))

@@ -1,4 +1,4 @@
-"""The product of two activations: of their integers, with the product of their scales."""
+"""Products of two activations: of their integers, with the product of their scales."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from toolchain.ir.ops.model import RealMul
+from toolchain.ir.ops.matmul import MatMul
+from toolchain.ir.ops.model import RealMatMul, RealMul
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.lowering.scaled import Scaled, Term, zipped
-from toolchain.lowering.state import LARGEST, Lowering, TooWide, lower_node, multiples, single, where
+from toolchain.lowering.state import LARGEST, Lowering, TooWide, even, lower_node, multiples, single, where
 
 
 @lower_node.register
@@ -21,7 +22,15 @@ def _(node: RealMul, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
     return Scaled((Term(out.value, zipped(lambda s, t: s * t, a.scale, b.scale), out.low, out.high),), (Fraction(0),))
 
 
-def _without_offset(state: Lowering, node: RealMul, x: Scaled) -> Term:
+@lower_node.register
+def _(node: RealMatMul, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
+    a, b = (_without_offset(state, node, even(state, node, single(state, node, part))) for part in (x, y))
+    facts = {"factor": b.value.qint, "heads": node.heads, "columns": node.columns}
+    out = state.emit(MatMul, node, (a, b), node.output.shape, **facts)
+    return Scaled((Term(out.value, zipped(lambda s, t: s * t, a.scale, b.scale), out.low, out.high),), (Fraction(0),))
+
+
+def _without_offset(state: Lowering, node: RealMul | RealMatMul, x: Scaled) -> Term:
     """``x`` as one integer that is 0 where the value is: an offset is brought to a unit with its channel's scale."""
     x = single(state, node, x)
     (term,) = x.terms

@@ -13,7 +13,7 @@ Meanwhile branch A takes the same words from D but the join has consumed only y 
 swallows nothing early, so the surplus lag(B) has to stand in front of the join. A FIFO of ceil(lag(B) * words of A a
 frame) more words on A takes it, and D is never blocked by A while B starves. The same holds with A and B exchanged,
 and with the largest of the other lags where more than two branches meet. A Concat consumes its inputs in turns: what
-comes on one meanwhile is its pause.
+comes on one meanwhile is its pause. A unit that stores a frame of B before it reads any of A adds that frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from math import ceil
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
-from toolchain.units.table import schedule
+from toolchain.units.table import schedule, unit_of
 
 MIN_DEPTH = 2
 PIPELINE_WORDS = 32  # words that a stalled pipeline keeps until the next ones come; assumption: at most 32 stages
@@ -57,7 +57,7 @@ def fifo_depths(graph: Graph) -> dict[str, int]:
         lags = _lags_from(dominators[node.name], graph, values, pauses)
         lanes = _lanes(node).lanes_in
         for i, own in enumerate(node.inputs):
-            surplus = ceil(_others_lag(node, i, lags) * values[own].size / lanes)
+            surplus = ceil((_others_lag(node, i, lags) + _stored(node, i)) * values[own].size / lanes)
             for alias in _aliases(own, producers):
                 depths[alias] += surplus
     return depths
@@ -76,8 +76,13 @@ def join_surplus(graph: Graph) -> dict[tuple[str, int], int]:
         if len(node.inputs) > 1:
             lags = _lags_from(dominators[node.name], serial, values, depths)
             for i, own in enumerate(node.inputs):
-                found[node.name, i] = ceil(_others_lag(node, i, lags) * values[own].size)
+                found[node.name, i] = ceil((_others_lag(node, i, lags) + _stored(node, i)) * values[own].size)
     return found
+
+
+def _stored(node: Node, index: int) -> int:
+    """Frames of another input that ``node`` reads before any word of the one of ``index``."""
+    return int(unit_of(node).stores not in (None, index))
 
 
 def _others_lag(node: Node, index: int, lags: Mapping[str, Fraction]) -> Fraction:

@@ -30,6 +30,8 @@ class Unit(ABC, Generic[N]):
     """Whether it can read the stream of a window."""
     makes_windows: ClassVar[bool] = False
     """Whether it writes the stream of a window, in the words that its reader takes."""
+    stores: ClassVar[int | None] = None
+    """The input of which it reads a whole frame before any word of the others, if there is one."""
     planned: ClassVar[bool] = True
     """Whether a plan chooses its lanes; else its neighbours' do."""
 

@@ -5,7 +5,20 @@ Values have shape (H, W, C). Operations on integers are also the hardware's unit
 
 from __future__ import annotations
 
-from toolchain.ir.ops import add, argmax, maps, model, multiply, norm, pools, products, requantizers, window, wiring
+from toolchain.ir.ops import (
+    add,
+    argmax,
+    maps,
+    matmul,
+    model,
+    multiply,
+    norm,
+    pools,
+    products,
+    requantizers,
+    window,
+    wiring,
+)
 from toolchain.ir.ops.node import Node
 
 INTEGER_OPS: tuple[type[Node], ...] = (
@@ -17,6 +30,7 @@ INTEGER_OPS: tuple[type[Node], ...] = (
     *requantizers.OPS,
     add.Add,
     multiply.Multiply,
+    matmul.MatMul,
     norm.Norm,
     argmax.ArgMax,
     *maps.OPS,

@@ -10,6 +10,7 @@ import numpy as np
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Geometry, Source, one_thread, whole
 from toolchain.ir.curves import FUNCTIONS, Function
+from toolchain.ir.ops.matmul import head_products
 from toolchain.ir.ops.node import Node, Pointwise
 from toolchain.ir.ops.requantizers import reached
 from toolchain.ir.quantize import quantize
@@ -233,6 +234,22 @@ class RealMul(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RealMatMul(Node):
+    """``head_products`` of two values."""
+
+    heads: int = 1
+    columns: bool = False
+
+    def compute(self, *inputs: Source) -> Source:
+        """All at once."""
+        return self.evaluate(*map(whole, inputs))
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        """The sums, in float64."""
+        return head_products(a, b, self.heads, columns=self.columns)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RealNorm(Pointwise):
     """y = (x - mean) / sqrt(variance + epsilon) over the channels of each position."""
 
@@ -257,5 +274,5 @@ def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Arra
 
 OPS: tuple[type[Node], ...] = (
     RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealExtreme, RealMul,
-    RealNorm,
+    RealMatMul, RealNorm,
 )  # fmt: skip
