@@ -27,6 +27,7 @@ from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, least_reciprocal
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
+from toolchain.ir.ops.softmax import Softmax, least_fraction
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 
@@ -196,6 +197,13 @@ class Builder:
         sums = b.shape[2] // heads if columns else b.shape[0] * b.shape[1]
         shape = (1, a.shape[0] * a.shape[1], heads * sums)
         return self.append(MatMul, (a, b), shape, factor=b.qint, heads=heads, columns=columns)
+
+    def softmax(self, x: Value, scale: float = 0.1, heads: int = 1) -> Value:
+        """The softmax of each head, for integers that are worth ``scale``."""
+        fraction = least_fraction(x.shape[2] // heads)
+        differences = np.arange(x.qint.max - x.qint.min + 1)
+        table = np.rint(np.exp(-scale * differences) * (1 << fraction)).astype(np.int64)
+        return self.append(Softmax, (x,), x.shape, table=table, fraction=fraction, heads=heads)
 
     def norm(self, x: Value, epsilon: float = 0.5) -> Value:
         """Each position's channels, normalized; ``epsilon`` in squares of the input's integers."""

@@ -18,9 +18,10 @@ from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, Sp
 from toolchain.ir.ops.matmul import MatMul
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.norm import ROOT_FRACTION, Norm
+from toolchain.ir.ops.norm import FRACTION, ROOT_FRACTION, Norm
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
+from toolchain.ir.ops.softmax import Softmax
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, Value
@@ -188,6 +189,10 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
         for _ in range(x.shape[0] * x.shape[1] * node.heads):
             for turn in range(sums // lanes.lanes_out):
                 yield from ((-1 if turn == 0 else False, i == steps - 1) for i in range(steps))
+    elif isinstance(node, Softmax):
+        words, steps = x.shape[2] // node.heads // lanes.lanes_in, FRACTION + 3
+        for _ in range(x.shape[0] * x.shape[1] * node.heads):
+            yield from ((i < words, i >= 2 * words + steps) for i in range(3 * words + steps))
     elif isinstance(node, Norm):
         words, kind = x.shape[2] // lanes.lanes_in, x.qint
         most = (x.shape[2] * (kind.max - kind.min)) ** 2 // 4 << 2 * ROOT_FRACTION

@@ -53,6 +53,7 @@ def test_accesses_to_a_word_lie_as_far_apart_as_the_header_says(tmp_path):
         units.TestRearranged,
         units.TestTranspose,
         units.TestNorm,
+        units.TestSoftmax,
         units.TestMatMul,
         units.TestMatVec,
         units.TestGroupedMatVec,

@@ -429,6 +429,26 @@ class TestMatMul(UnitConformance):
             yield with_lanes(graph, {n.name: lanes if n is b.nodes[-1] else (lanes[0],) * 2 for n in b.nodes})
 
 
+class TestSoftmax(UnitConformance):
+    """Widths, signs, heads, lanes; scales so small that all shares are alike, so large that one has all."""
+
+    def graphs(self) -> Iterator[Graph]:
+        for shape, bits, signed, scale, heads, lanes in (
+            ((2, 3, 12), 8, True, 0.05, 2, 3),
+            ((1, 7, 6), 4, False, 0.5, 1, 1),
+            ((1, 6, 16), 1, False, 1e-4, 4, 4),
+            ((1, 5, 8), 9, True, 9.0, 8, 1),
+            ((1, 4, 64), 8, True, 0.01, 1, 16),
+        ):
+            b = Builder(shape, bits, signed=signed)
+            yield _one(b, b.softmax(b.input, scale, heads), (lanes, lanes))
+
+    def inputs(self, graph: Graph, seed: int) -> np.ndarray:
+        kind, frames = graph.input.qint, super().inputs(graph, seed)
+        frames[0], frames[1, ..., 0], frames[1, ..., 1:] = kind.max, kind.max, kind.min
+        return frames
+
+
 class TestNorm(UnitConformance):
     """Widths, signs, epsilons, lanes; positions whose channels are all alike, all but one, and at both ends."""
 

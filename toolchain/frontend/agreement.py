@@ -33,6 +33,7 @@ from toolchain.ir.ops.model import (
     RealMatMul,
     RealMul,
     RealNorm,
+    RealSoftmax,
 )
 from toolchain.ir.ops.node import Node
 from toolchain.ir.rounding import Rounding
@@ -297,13 +298,14 @@ def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) 
     """
     longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
     nodes = needed(graph, {tap}, given)
-    norms = [node for node in nodes if isinstance(node, RealNorm)]
+    norms = [node for node in nodes if isinstance(node, RealNorm | RealSoftmax)]
     shapes = graph.values()
-    sums = [node.inputs[0] for node in nodes if isinstance(node, RealNorm | RealMatMul)]
+    sums = [node.inputs[0] for node in nodes if isinstance(node, RealNorm | RealSoftmax | RealMatMul)]
     longest = max(longest, *(shapes[name].shape[2] for name in sums), 1)
     read = dict(values(graph, reals, {node.inputs[0] for node in norms}, given)) if norms else {}
     between = graph.with_nodes(
-        _NormError.of(node, read[node.inputs[0]]) if isinstance(node, RealNorm) else _positive(node) for node in nodes
+        _NormError.of(node, read[node.inputs[0]]) if isinstance(node, RealNorm | RealSoftmax) else _positive(node)
+        for node in nodes
     )
     products = sum(isinstance(n, RealMul | RealMatMul) for n in nodes)  # the relative errors of two factors add up
     ((_, magnitudes),) = values(
@@ -314,20 +316,21 @@ def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _NormError(Node):
-    """The error of a norm from that of what it reads, both relative to float32's; it read ``values``.
+    """The error of a norm or softmax from that of what it reads, both relative to float32's; it read ``values``.
 
     That of a channel's distance from the mean is the channel's and the mean's. That of the variance is at most four
-    times the mean square of what is read, also where it is computed as that less the square of the mean.
+    times the mean square of what is read, also where it is computed as that less the square of the mean. A share of a
+    softmax is off by a factor of the largest error of its head, twice, and by that of a few roundings.
     """
 
-    epsilon: float
+    node: RealNorm | RealSoftmax
     values: Array
 
     @classmethod
-    def of(cls, node: RealNorm, values: Array) -> Node:
+    def of(cls, node: RealNorm | RealSoftmax, values: Array) -> Node:
         """That of ``node``."""
         common = {field.name: getattr(node, field.name) for field in fields(Node)}
-        return cls(epsilon=node.epsilon, values=values.astype(np.float64), **common)
+        return cls(node=node, values=values.astype(np.float64), **common)
 
     def compute(self, *inputs: Source) -> Source:
         """All at once."""
@@ -335,8 +338,12 @@ class _NormError(Node):
 
     def evaluate(self, x: Array) -> Array:
         """The errors."""
+        if isinstance(self.node, RealSoftmax):
+            parts = x.reshape(*x.shape[:3], self.node.heads, -1)
+            most = np.broadcast_to(parts.max(axis=-1, keepdims=True), parts.shape).reshape(x.shape)
+            return np.asarray(self.node.evaluate(self.values) * (2 * most + 8))
         apart = self.values - self.values.mean(axis=-1, keepdims=True)
-        variance = (apart * apart).mean(axis=-1, keepdims=True) + self.epsilon
+        variance = (apart * apart).mean(axis=-1, keepdims=True) + self.node.epsilon
         distance = x + 3 * x.mean(axis=-1, keepdims=True)
         relative = 4 * (x * x).mean(axis=-1, keepdims=True) / variance + 2
         return np.asarray((distance + np.abs(apart) * relative) / np.sqrt(variance))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.frontend.constants import read_quant
-from toolchain.frontend.layout import ACTIVE, TURNED, Layout, Tensor
+from toolchain.frontend.layout import ACTIVE, HEADS, TURNED, Layout, Tensor
 from toolchain.frontend.linear import emit_affine, overflow
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.frontend.tokens import flat_beside, spread_again
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.model import Affine, Clamp, RealAdd, RealExtreme, RealMul
+from toolchain.ir.ops.model import Affine, Clamp, RealAdd, RealExtreme, RealMul, RealSoftmax
 from toolchain.ir.types import Quantizer
 
 
@@ -196,7 +196,11 @@ def left_out_too(node: OnnxNode) -> bool:
 def read_softmax(reader: Reader, node: OnnxNode) -> None:
     """A Softmax at the end of the network, perhaps with quantizers behind it, is left out: they keep the order of the
     classes."""
-    _classes(reader, node, reader.tensor(node), 1 if reader.file.opset < 13 else -1)
+    source, default = reader.tensor(node, axes=ACTIVE), 1 if reader.file.opset < 13 else -1
+    if source.layout.axes in (*TURNED, HEADS):
+        _read_shares(reader, node, source, int(node.attributes.get("axis", default)))
+        return
+    _classes(reader, node, source, default)
     behind, quantized = list(reader.consumers.get(node.outputs[0], [])), False
     while behind:
         consumer = behind.pop()
@@ -212,6 +216,25 @@ def read_softmax(reader: Reader, node: OnnxNode) -> None:
         behind += reader.consumers.get(consumer.outputs[0], [])
     rest = "; nor are quantizers behind it built" if quantized else ""
     reader.leave_out(node, f"it does not change the order of the classes{rest}")
+
+
+def _read_shares(reader: Reader, node: OnnxNode, source: Tensor, axis: int) -> None:
+    """Softmax of tokens along the last axis, before opset 13 of all axes from ``axis`` on."""
+    rank = len(source.layout.axes)
+    if axis % rank != rank - 1 or node.op != "Softmax":
+        raise reader.file.fault(
+            node, f"{node.op} along axis {axis} of a tensor {reader.shape(source)}", "take the softmax of the last axis"
+        )
+    if source.layout.axes != HEADS:
+        source = reader.tensor(node, axes=("NWC",))
+    heads = source.layout.heads
+    reader.emit(
+        node,
+        source.layout,
+        lambda name, value: RealSoftmax(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), heads=heads
+        ),
+    )
 
 
 def read_argmax(reader: Reader, node: OnnxNode) -> None:

@@ -21,7 +21,7 @@ from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, RealExtreme, Relu
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
-from toolchain.lowering import lower_maps, lower_norm, lower_product, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
+from toolchain.lowering import lower_maps, lower_norm, lower_product, lower_softmax, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.curves import curved, lower_curved, unquantized
 from toolchain.lowering.definition import make_requantizer

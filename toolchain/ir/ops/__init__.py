@@ -16,6 +16,7 @@ from toolchain.ir.ops import (
     pools,
     products,
     requantizers,
+    softmax,
     window,
     wiring,
 )
@@ -32,6 +33,7 @@ INTEGER_OPS: tuple[type[Node], ...] = (
     multiply.Multiply,
     matmul.MatMul,
     norm.Norm,
+    softmax.Softmax,
     argmax.ArgMax,
     *maps.OPS,
 )

@@ -261,6 +261,19 @@ class RealNorm(Pointwise):
         return np.asarray(apart / np.sqrt((apart * apart).mean(axis=-1, keepdims=True) + self.epsilon))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealSoftmax(Pointwise):
+    """y = exp(x) / sum(exp(x)) over the channels of each of ``heads`` at each position."""
+
+    heads: int = 1
+
+    def evaluate(self, x: Array) -> Array:
+        """The shares."""
+        parts = x.reshape(*x.shape[:3], self.heads, -1)
+        powers = np.exp(parts - parts.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True)).reshape(x.shape)
+
+
 def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Array:
     inner = replace(node, pads=(0, 0, 0, 0))
     rows, columns = geometry.shape
@@ -274,5 +287,5 @@ def _by_windows(node: RealConv | RealPool, geometry: Geometry, x: Array) -> Arra
 
 OPS: tuple[type[Node], ...] = (
     RealConv, Affine, Relu, LeakyRelu, Curve, Clamp, Quantize, MultiThreshold, RealPool, RealAdd, RealExtreme, RealMul,
-    RealMatMul, RealNorm,
+    RealMatMul, RealNorm, RealSoftmax,
 )  # fmt: skip
