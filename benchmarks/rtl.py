@@ -30,7 +30,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.resources import Resources, total
 from toolchain.rtl.count import count_units, designs, known
-from toolchain.rtl.generate import generate_rtl, rtl_top
+from toolchain.rtl.generate import generate_rtl, rtl_bundles, rtl_top
 from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, expected_ends, interval
 from toolchain.rtl.verilate import simulation
 from toolchain.units.totals import cost
@@ -67,7 +67,7 @@ def main() -> None:
 def simulated(name: str, graph: Graph, images: int, threads: int) -> Row:
     """Codes, cycles and speed of a network."""
     files = generate_rtl(graph)
-    program, spent = timed(lambda: simulation(files, rtl_top(graph), jobs=threads))
+    program, spent = timed(lambda: simulation(files, rtl_top(graph), ports=len(rtl_bundles(graph)), jobs=threads))
     run = RtlSimulation(graph, files, program)
     codes = random_codes(graph, images)
     right = evaluate(graph, codes)

@@ -99,7 +99,7 @@ def test_a_wrong_constant_is_found_and_its_unit_and_cycle_are_named(built: Path)
     assert isinstance(design, Streaming)
     graph = design.hardware
     files = generate_rtl(graph)
-    program = verilate.simulation(files, rtl_top(graph))
+    program = verilate.simulation(files, rtl_top(graph), ports=2)
     (path, *_) = [path for path in files if path.endswith("_weight_0000.mem")]
     words = files[path].splitlines()
     words[-1] = f"{int(words[-1], 16) ^ 1:0{len(words[-1])}x}"  # the lowest bit of a weight

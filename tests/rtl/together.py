@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 
 from toolchain.ir.graph import Graph
-from toolchain.rtl.generate import generate_rtl, rtl_top
+from toolchain.rtl.generate import generate_rtl, rtl_core
 from toolchain.rtl.simulate import RtlSimulation
 from toolchain.rtl.verilate import simulation
 
@@ -34,7 +34,7 @@ def simulations(graphs: list[Graph]) -> list[RtlSimulation]:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(WRAPPER.read_text(encoding="utf-8"))
-    tops = [(rtl_top(graph), len(graph.outputs)) for graph in graphs]
+    tops = [(rtl_core(graph), len(graph.outputs)) for graph in graphs]
     files["together.sv"] = template.render(tops=tops, outputs=max(outputs for _, outputs in tops))
     program = simulation(files, "together", quick=True)
     return [RtlSimulation(graph, files, program, f"+chosen={number}") for number, graph in enumerate(graphs)]

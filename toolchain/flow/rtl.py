@@ -13,7 +13,7 @@ from toolchain.flow.records import RtlRecord, write_record
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.rtl.generate import demand_rtl, generate_rtl, rtl_top
+from toolchain.rtl.generate import demand_rtl, generate_rtl, rtl_bundles, rtl_top
 from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, expected_ends, interval
 from toolchain.rtl.verilate import simulation, verilator
 
@@ -52,7 +52,9 @@ def make_rtl(
     progress("rtl", 1, 1)
     progress("verilate", 0, 1)
     started = time.monotonic()
-    simulated = RtlSimulation(design.hardware, files, simulation(files, rtl_top(design.hardware), jobs=jobs))
+    ports = len(rtl_bundles(design.hardware))
+    program = simulation(files, rtl_top(design.hardware), ports=ports, jobs=jobs)
+    simulated = RtlSimulation(design.hardware, files, program)
     spent = time.monotonic() - started
     progress("verilate", 1, 1)
     progress("rtl images", 0, 1)

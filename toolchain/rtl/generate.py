@@ -29,6 +29,12 @@ MODULES = {"matvec_grouped": "matvec", "matvec_grouped_narrow": "matvec_narrow"}
 FRAME_BITS = 16
 """Of the counters of a call's frames; every unit has one."""
 
+BURST = 64
+"""Beats of a burst at most, as in the C++."""
+
+FIRST_ARGUMENT, POINTER_BYTES = 0x10, 12
+"""Where the registers of arguments begin, and those of a pointer: two words and one that is reserved (AMD UG1399)."""
+
 MEMORY_PORT = "@"
 """What stands for the words of memory among the streams; of an output its number follows."""
 
@@ -46,8 +52,18 @@ class Module:
 
 
 def rtl_top(graph: Graph) -> str:
-    """Name of the top module."""
+    """Name of the module with AXI ports."""
     return f"{top_name(graph)}_top"  # no keyword of SystemVerilog ends so
+
+
+def rtl_core(graph: Graph) -> str:
+    """Name of the module with streams, which is in that one."""
+    return f"{top_name(graph)}_core"
+
+
+def rtl_bundles(graph: Graph) -> list[str]:
+    """The ports to memory, as they are called in C++."""
+    return sorted({end.bundle for end in ends(graph)})
 
 
 def missing_units(graph: Graph) -> dict[str, str]:
@@ -87,7 +103,7 @@ def generate_rtl(graph: Graph) -> dict[str, str]:
     verify(graph, Level.HARDWARE)
     demand_rtl(graph)
     units = place_units(graph)
-    project = {**modules(), f"{rtl_top(graph)}.sv": _top(graph, units)}
+    project = {**modules(), f"{rtl_core(graph)}.sv": _core(graph, units), f"{rtl_top(graph)}.sv": _top(graph)}
     for placed in units:
         project |= unit_files(placed)
     return dict(sorted(project.items()))
@@ -208,7 +224,7 @@ def _file(placed: PlacedUnit, table: Table) -> str:
     return f"data/{placed.name}_{table.name}"
 
 
-def _top(graph: Graph, units: Sequence[PlacedUnit]) -> str:
+def _core(graph: Graph, units: Sequence[PlacedUnit]) -> str:
     reader, *writers = ends(graph)
     instances = [
         _end(reader, "unpack", (MEMORY_PORT,), (reader.stream.name,)),
@@ -216,8 +232,17 @@ def _top(graph: Graph, units: Sequence[PlacedUnit]) -> str:
         *(_end(end, "pack", (end.stream.name,), (f"{MEMORY_PORT}{i}",)) for i, end in enumerate(writers)),
     ]
     carried = {stream.index: stream for stream in streams(graph).values()}
-    variables = {"top": rtl_top(graph), "reader": reader, "writers": writers, "frame_bits": FRAME_BITS}
+    variables = {"core": rtl_core(graph), "reader": reader, "writers": writers, "frame_bits": FRAME_BITS}
     variables |= {"units": instances, "streams": [carried[index] for index in sorted(carried)]}
+    return _render("core.sv", variables)
+
+
+def _top(graph: Graph) -> str:
+    reader, *writers = ends(graph)
+    last_register = FIRST_ARGUMENT + POINTER_BYTES * (1 + len(writers))
+    variables = {"top": rtl_top(graph), "core": rtl_core(graph), "reader": reader, "writers": writers}
+    variables |= {"bundles": rtl_bundles(graph), "frame_bits": FRAME_BITS, "burst": BURST}
+    variables |= {"address_bits": last_register.bit_length(), "fifo_id": 1 + len(streams(graph))}
     return _render("top.sv", variables)
 
 

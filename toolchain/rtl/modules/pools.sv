@@ -20,6 +20,7 @@ module fpgaflow_pool #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [PARALLEL*LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -28,7 +29,7 @@ module fpgaflow_pool #(
     input wire out_ready
 );
     localparam STEPS = TAPS / PARALLEL, BITS = STEPS > 1 ? $clog2(STEPS) : 1;
-    wire busy, step, tap_last, tap_ends, last, begins;
+    wire step, tap_last, tap_ends, last, begins;
     wire [BITS-1:0] tap;
     reg [PARALLEL*LANES*IN_BITS-1:0] word;
     assign in_ready = busy && step;
@@ -84,6 +85,7 @@ module fpgaflow_global_sum #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -98,7 +100,7 @@ module fpgaflow_global_sum #(
     fpgaflow_global_loop #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .BLOCKS(CHANNELS/LANES),
         .IN_BITS(LANES*IN_BITS), .OUT_BITS(LANES*OUT_BITS)) units (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .in_data(in_data), .in_valid(in_valid),
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_data(in_data), .in_valid(in_valid),
         .in_ready(in_ready), .out_valid(out_valid), .out_ready(out_ready), .moves(moves), .begins(begins), .word(word),
         .after(after), .earlier(earlier));
     assign out_data = after;
@@ -127,6 +129,7 @@ module fpgaflow_global_max #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -140,7 +143,7 @@ module fpgaflow_global_max #(
     fpgaflow_global_loop #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .BLOCKS(CHANNELS/LANES),
         .IN_BITS(LANES*BITS), .OUT_BITS(LANES*BITS)) units (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .in_data(in_data), .in_valid(in_valid),
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_data(in_data), .in_valid(in_valid),
         .in_ready(in_ready), .out_valid(out_valid), .out_ready(out_ready), .moves(moves), .begins(begins), .word(word),
         .after(after), .earlier(earlier));
     assign out_data = after;
@@ -168,6 +171,7 @@ module fpgaflow_global_loop #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -180,7 +184,7 @@ module fpgaflow_global_loop #(
     output wire [OUT_BITS-1:0] earlier
 );
     localparam AT_BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [AT_BITS-1:0] position;
     reg taken;
     assign in_ready = busy && step;
@@ -228,6 +232,7 @@ module fpgaflow_depthwise #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [PARALLEL*LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -237,7 +242,7 @@ module fpgaflow_depthwise #(
 );
     localparam STEPS = TAPS / PARALLEL, FOLDS = STEPS * (CHANNELS / LANES);
     localparam BITS = STEPS > 1 ? $clog2(STEPS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
-    wire busy, step, tap_last, fold_last, fold_ends, last, begins;
+    wire step, tap_last, fold_last, fold_ends, last, begins;
     wire [BITS-1:0] tap;
     wire [F_BITS-1:0] fold;
     reg [PARALLEL*LANES*IN_BITS-1:0] word;

@@ -13,6 +13,7 @@ module fpgaflow_unpack #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [127:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -22,7 +23,7 @@ module fpgaflow_unpack #(
 );
     localparam GROUP = LANES * BITS, PLACES = 128 / GROUP;
     reg [127:0] word;
-    wire busy, step, last;
+    wire step, last;
     wire [(PLACES > 1 ? $clog2(PLACES) : 1)-1:0] at;
     wire reads = at == 0;
     assign in_ready = busy && step && reads;
@@ -49,6 +50,7 @@ module fpgaflow_pack #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -62,6 +64,7 @@ module fpgaflow_pack #(
     reg [USED-1:0] word;
     reg part_only, made;
     wire full, last;
+    assign busy = left != 0;
     wire step = left != 0 && in_valid && (out_ready || !made);
     assign in_ready = left != 0 && (out_ready || !made);
     assign out_valid = made;

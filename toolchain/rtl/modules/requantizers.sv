@@ -40,6 +40,7 @@ module fpgaflow_threshold #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -50,7 +51,7 @@ module fpgaflow_threshold #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
     localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = busy && step;
@@ -141,6 +142,7 @@ module fpgaflow_staircase #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -151,7 +153,7 @@ module fpgaflow_staircase #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
     localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = busy && step;
@@ -245,6 +247,7 @@ module fpgaflow_mul_shift #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -257,7 +260,7 @@ module fpgaflow_mul_shift #(
     localparam QUOTIENT = WIDE - SHIFT > OUT_BITS ? WIDE - SHIFT : OUT_BITS + 1;
     localparam signed [QUOTIENT-1:0] LEAST = LOW[QUOTIENT-1:0], MOST = HIGH[QUOTIENT-1:0];
     localparam signed [WIDE-1:0] BELOW_HALF = SHIFT == 0 ? 0 : (64'd1 << (SHIFT > 0 ? SHIFT - 1 : 0)) - 64'd1;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = busy && step;
@@ -333,6 +336,7 @@ module fpgaflow_lookup #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -342,7 +346,7 @@ module fpgaflow_lookup #(
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam DEPTH = TABLE_BLOCKS * ENTRIES, AT_BITS = DEPTH > 1 ? $clog2(DEPTH) : 1, WIDE = AT_BITS + IN_BITS + 2;
-    wire busy, step, block_last, block_ends, last;
+    wire step, block_last, block_ends, last;
     wire [BITS-1:0] block;
     reg [BITS-1:0] block_1;
     reg [LANES*IN_BITS-1:0] word;

@@ -37,6 +37,7 @@ module fpgaflow_row_conv #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [SIMD*IN_BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -59,7 +60,7 @@ module fpgaflow_row_conv #(
     reg [1:0] ahead;  // steps that are computed and have not left
     reg [FRAME_BITS-1:0] unread;  // frames that are not read to their end
     reg [1:0] at_step;
-    wire busy, step, i_last, block_ends, part_last, columns_end, fold_ends, place_ends, out_last, out_ends, row_last;
+    wire step, i_last, block_ends, part_last, columns_end, fold_ends, place_ends, out_last, out_ends, row_last;
     wire [I_BITS-1:0] i;
     wire [C_BITS-1:0] part, column;
     wire [W_BITS-1:0] word, place;

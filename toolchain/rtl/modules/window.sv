@@ -22,6 +22,7 @@ module fpgaflow_window_phases #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire in_valid,
     output wire in_ready,
     input wire writes,
@@ -46,7 +47,7 @@ module fpgaflow_window_phases #(
     reg [FILL_BITS-1:0] filling;  // rows remaining the first phase
     reg [CYCLE_BITS-1:0] cycle;
     reg [ROW_BITS-1:0] due;  // rows of this frame that are still to be read
-    wire busy, last, row_last, row_ends, frame_last, frame_ends;
+    wire last, row_last, row_ends, frame_last, frame_ends;
     wire count = busy && step;
     wire running = filling == 0;
     wire [CYCLE_BITS-1:0] length = last ? FINAL - 1 : USUAL - 1;
@@ -122,6 +123,7 @@ module fpgaflow_window_serial #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -144,7 +146,7 @@ module fpgaflow_window_serial #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .HEIGHT(HEIGHT), .ROW_WORDS(ROW_WORDS), .OUT_HEIGHT(OUT_HEIGHT),
         .SPAN_H(SPAN_H), .STRIDE_H(STRIDE_H), .PAD_TOP(PAD_TOP), .ROWS(ROWS),
         .EMIT(OUT_WIDTH*BLOCKS*KERNEL_H*KERNEL_W), .TOP_BITS(TOP_BITS)) phases (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .in_valid(in_valid), .in_ready(in_ready),
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_valid(in_valid), .in_ready(in_ready),
         .writes(1'b1), .out_valid(out_valid), .out_ready(out_ready), .step(step), .emits(emits), .ends(), .top(top),
         .slot(slot));
 
@@ -233,6 +235,7 @@ module fpgaflow_window_parallel #(
     input wire reset,
     input wire start,
     input wire [FRAME_BITS-1:0] frames,
+    output wire busy,
     input wire [LANES*BITS-1:0] in_data,
     input wire in_valid,
     output wire in_ready,
@@ -258,7 +261,7 @@ module fpgaflow_window_parallel #(
         .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .HEIGHT(HEIGHT), .ROW_WORDS(ROW_WORDS), .OUT_HEIGHT(OUT_HEIGHT),
         .SPAN_H(SPAN_H), .STRIDE_H(STRIDE_H), .PAD_TOP(PAD_TOP), .ROWS(ROWS), .EMIT(COLUMNS*BLOCKS),
         .TOP_BITS(TOP_BITS)) phases (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .in_valid(in_valid), .in_ready(in_ready),
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_valid(in_valid), .in_ready(in_ready),
         .writes(remaining == 0), .out_valid(out_valid), .out_ready(out_ready), .step(step), .emits(emits),
         .ends(phase_ends), .top(top), .slot(slot));
 

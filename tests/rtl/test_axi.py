@@ -1,0 +1,56 @@
+"""The whole accelerator at its AXI ports: registers, bursts, calls one behind the other, in the model's cycles."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.graphs import random_input
+from tests.passes.test_to_hardware import random_plan
+from tests.rtl.test_conformance import check, two_heads
+from toolchain.deploy.facts import register_map
+from toolchain.errors import VerificationError
+from toolchain.ir.graph import Graph
+from toolchain.passes.pipeline import to_hardware
+from toolchain.rtl.generate import FIRST_ARGUMENT, POINTER_BYTES, generate_rtl, rtl_bundles, rtl_top
+from toolchain.rtl.simulate import Pauses, RtlSimulation
+from toolchain.rtl.verilate import simulation
+
+FRAMES = 150
+"""Two bursts and more of the input's words, one a frame, across 4 KB; nine of the first output's."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    """An accelerator of two outputs."""
+    return to_hardware(two_heads(), random_plan(two_heads(), 1))
+
+
+def simulated(graph: Graph, files: dict[str, str]) -> RtlSimulation:
+    """The program of ``files``."""
+    program = simulation(files, rtl_top(graph), ports=len(rtl_bundles(graph)), quick=True)
+    return RtlSimulation(graph, files, program)
+
+
+@pytest.mark.needs_gxx
+def test_calls_through_registers_and_bursts_give_the_evaluators_codes_in_the_models_cycles(graph: Graph) -> None:
+    """Where the channels pause also calls of no frame, two by auto restart, and interrupts: see sim/rtl/axi.cpp."""
+    found = simulated(graph, generate_rtl(graph))
+    check(found, random_input(graph, FRAMES, 1), 1)
+    check(found, random_input(graph, 1, 2), 2)
+    assert found.first_deviation(random_input(graph, 3, 3), Pauses(200, 200)) is None
+
+
+@pytest.mark.needs_gxx
+def test_a_burst_across_4_kb_is_found(graph: Graph) -> None:
+    files = generate_rtl(graph)
+    module = files["modules/axi.sv"]
+    assert module.count("9'd256 - beat") == 1
+    spoiled = simulated(graph, files | {"modules/axi.sv": module.replace("9'd256 - beat", "9'd258 - beat")})
+    with pytest.raises(VerificationError, match=r"^the SystemVerilog's ports: gmem0: a burst across 4 KB$"):
+        spoiled.run(random_input(graph, 3, 1))
+
+
+def test_the_registers_are_those_of_the_cpp() -> None:
+    names = ("in_r", "out_a", "out_b")
+    offsets = {name: FIRST_ARGUMENT + POINTER_BYTES * i for i, name in enumerate((*names, "frames"))}
+    assert offsets.items() <= register_map(names, "frames").items()
