@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from toolchain.boards import load_board
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import RTL, RTL_RECORD, Build
 from toolchain.flow.images import Images
@@ -13,7 +14,7 @@ from toolchain.flow.records import RtlRecord, write_record
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.rtl.generate import demand_rtl, generate_rtl, rtl_bundles, rtl_top
+from toolchain.rtl.generate import demand_rtl, generate_rtl, rtl_bundles, rtl_top, synthesis
 from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, expected_ends, interval
 from toolchain.rtl.verilate import simulation, verilator
 
@@ -48,7 +49,8 @@ def make_rtl(
         demand_own(foreign(target), f"{target}")
     progress("rtl", 0, 1)
     files = generate_rtl(design.hardware)
-    project = write_project(files, target, design.digest)
+    scripts = synthesis(design.hardware, load_board(design.plan.board), design.plan.clock_mhz)
+    project = write_project(files | scripts, target, design.digest)
     progress("rtl", 1, 1)
     progress("verilate", 0, 1)
     started = time.monotonic()

@@ -23,7 +23,7 @@ from toolchain.hls_templates.generate import place_units
 from toolchain.hls_templates.streams import Stream
 from toolchain.ir.graph import Graph
 from toolchain.resources import Resources, multiplier_slices, total
-from toolchain.rtl.generate import Module, alone, unit_files, unit_module, used_modules
+from toolchain.rtl.generate import Module, alone, unit_alone, unit_files, used_modules
 from toolchain.rtl.packing import packed_luts
 from toolchain.rtl.yosys import demand_yosys, identity, netlists
 from toolchain.simulate.cache import cache_folder, in_use, touch
@@ -68,9 +68,8 @@ def designs(graph: Graph) -> dict[str, list[Design]]:
     """The designs of every unit of a HARDWARE graph by its node's name: itself and the FIFOs that it writes."""
     found: dict[str, list[Design]] = {}
     for placed in place_units(graph):
-        unit, top = unit_module(placed), f"alone_{placed.name}"
-        carried = [stream.bits for stream in placed.inputs], [stream.bits for stream in placed.outputs]
-        own = {**unit_files(placed), f"{top}.sv": alone(top, unit, *carried)}
+        top = f"alone_{placed.name}"
+        own = {**unit_files(placed), f"{top}.sv": unit_alone(placed, top)}
         texts = used_modules(text for path, text in own.items() if path.endswith(".sv"))
         unit_design = Design(placed.node.name, top, {**own, **texts}, cost(placed.node, graph).lut)
         found[placed.node.name] = [unit_design, *(_fifo(stream) for stream in placed.outputs)]

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from toolchain.errors import UserError
-from toolchain.hls_templates.generate import End, PlacedUnit, ends, place_units, top_name
+from toolchain.hls_templates.generate import End, PlacedUnit, Target, clock_facts, ends, place_units, top_name
 from toolchain.hls_templates.render import environment
 from toolchain.hls_templates.streams import streams
 from toolchain.ir.graph import Graph
@@ -107,6 +107,22 @@ def generate_rtl(graph: Graph) -> dict[str, str]:
     for placed in units:
         project |= unit_files(placed)
     return dict(sorted(project.items()))
+
+
+def synthesis(graph: Graph, board: Target, clock_mhz: float) -> dict[str, str]:
+    """The Vivado script of the project of a HARDWARE graph, and the modules that hold a unit each for it."""
+    units = place_units(graph)
+    names = {"top": rtl_top(graph), "core": rtl_core(graph), "board": board.name, "part": board.part}
+    variables = clock_facts(clock_mhz) | names | {"units": [placed.name for placed in units]}
+    return {f"alone/{p.name}.sv": unit_alone(p, f"alone_{p.name}") for p in units} | {
+        "synth.tcl": _render("synth.tcl", variables)
+    }
+
+
+def unit_alone(placed: PlacedUnit, top: str) -> str:
+    """Module ``top`` with nothing but the unit of a node."""
+    carried = [stream.bits for stream in placed.inputs], [stream.bits for stream in placed.outputs]
+    return alone(top, unit_module(placed), *carried)
 
 
 @cache
