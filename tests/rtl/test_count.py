@@ -104,8 +104,15 @@ def test_products_in_slices_are_counted_by_the_slices_that_hold_them() -> None:
 
 @pytest.mark.usefixtures("empty_cache")
 def test_a_unit_for_which_memory_is_short_is_named() -> None:
-    with pytest.raises(FlowError, match=r"^yosys failed on sum: it needs more than 0.1 GB of memory$"):
+    with pytest.raises(FlowError, match=r"^yosys failed on sum: it needs more than the 0.1 GB of --memory$"):
         count(design("sum", SUM), memory=100_000_000)
+
+
+def test_what_fails_beside_others_is_tried_again_with_all_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, given = design("broken", "module alone (input clock;\n"), []
+    monkeypatch.setattr(counting, "netlists", lambda *sent: given.append(sent[2]) or netlists(*sent))
+    counted([broken], jobs=2, memory=1_200_000_000)
+    assert given == [600_000_000, 1_200_000_000]
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -129,6 +136,6 @@ def test_what_fails_is_named_and_the_rest_is_kept(monkeypatch: pytest.MonkeyPatc
     found = counted([right, broken, right], jobs=1, progress=lambda done, of: seen.append((done, of)))
     monkeypatch.setattr(counting, "netlists", lambda *_: pytest.fail("counted anew"))
 
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(0, 2), (1, 2), (1, 2)]
     assert found.pop(right.digest) == known(right) == Resources(lut=12, ff=12)
     assert str(found.pop(broken.digest)).startswith("yosys failed on broken: ") and not found

@@ -140,7 +140,7 @@ def count_units(
 ) -> dict[str, Resources | str]:
     """What every unit takes with the FIFOs that it writes, by its node's name; of one that failed, why.
 
-    Each of ``jobs`` runs of yosys may take its part of ``memory``.
+    For ``jobs`` and ``memory`` see ``counted``.
 
     Raises:
         UserError: no yosys.
@@ -159,17 +159,28 @@ def counted(
 ) -> dict[str, Resources | str]:
     """What each of ``several`` takes by its digest, or why it failed; equal ones are counted once.
 
+    Each of ``jobs`` runs may take its part of ``memory``; what fails so is tried once more with all of it.
+
     Raises:
         UserError: no yosys.
     """
     demand_yosys()
     unlike = {design.digest: design for design in several}
     found: dict[str, Resources | str] = {}
-    with in_use(), ThreadPoolExecutor(jobs) as pool:
-        for counts in pool.map(lambda part: _tried(part, memory // jobs), list(_runs(unlike.values()))):
-            found |= counts
-            if progress is not None:
-                progress(len(found), len(unlike))
+
+    def tell() -> None:
+        if progress is not None:
+            progress(sum(isinstance(result, Resources) for result in found.values()), len(unlike))
+
+    with in_use():
+        tell()
+        with ThreadPoolExecutor(jobs) as pool:
+            for counts in pool.map(lambda part: _tried(part, memory // jobs), list(_runs(unlike.values()))):
+                found |= counts
+                tell()
+        for failed in [unlike[key] for key, result in found.items() if jobs > 1 and isinstance(result, str)]:
+            found |= _tried([failed], memory)
+            tell()
     return found
 
 

@@ -94,7 +94,7 @@ def _reason(done: subprocess.CompletedProcess[str], log: Path, memory: int) -> s
     if errors:
         return errors[0]
     if "bad_alloc" in done.stderr or "MemoryError" in done.stderr:
-        return f"it needs more than {memory / 1e9:.1f} GB of memory"
+        return f"it needs more than the {memory / 1e9:.1f} GB of --memory"
     if done.returncode == -signal.SIGXCPU:
         return f"it took more than {SECONDS} s of processor time"
     if done.returncode < 0:
