@@ -101,7 +101,7 @@ def _design(graph: Graph, node: Node) -> Design:
 
 def _shape(graph: Graph, node: Node) -> str:
     """The input, the output and the lanes."""
-    first, output = graph.value(node.inputs[0]), node.output
+    first, output = graph.value(node.inputs[0]), node.outputs[0]
     assert node.parallelism is not None
     sizes = " -> ".join(f"{'x'.join(map(str, value.shape))} {value.type}" for value in (first, output))
     return f"{sizes}, lanes {node.parallelism.lanes_in} -> {node.parallelism.lanes_out}"
