@@ -6,19 +6,22 @@ from benchmarks.count_errors import LEAST, summary
 from benchmarks.markdown import table
 from benchmarks.recorder import Row
 from benchmarks.schemas import FINN_MVU, RTL, UNIT_COUNTS
+from benchmarks.tool_tables import SIMULATED
 
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
 
 
-def counted_networks() -> str:
-    """Networks whose units were all counted, and the processor time of those counts that were not known."""
-    rows = [row for row in RTL.rows() if row["unit"] == "all"]
-    cold = {row["network"]: row for row in rows if row["cached"] < row["designs"]}
+def counts() -> str:
+    """All units of a network, estimated and counted, and what the counts took that were not known before."""
+    networks: dict[str, Row] = {}
+    for row in sorted((row for row in RTL.rows() if row["unit"] == "all"), key=lambda row: -row["cached"]):
+        networks[row["network"]] = row
     lines = [
-        (network, row["units"], *(_pair(row, kind) for kind in RESOURCES), _took(row)) for network, row in cold.items()
-    ]
-    head = ("estimated → counted", "units", *RESOURCES.values(), "processor time, memory")
-    return table(head, lines)
+        (SIMULATED[name], networks[name]["units"], *(_pair(networks[name], kind) for kind in RESOURCES),
+         _took(networks[name]))
+        for name in SIMULATED if name in networks
+    ]  # fmt: skip
+    return table(("estimated → counted", "units", *RESOURCES.values(), "processor time, memory"), lines)
 
 
 def _pair(row: Row, kind: str) -> str:
@@ -31,6 +34,8 @@ def _pair(row: Row, kind: str) -> str:
 
 def _took(row: Row) -> str:
     counted = row["designs"] - row["cached"]
+    if not counted:
+        return ""
     return f"{row['cpu_seconds']:.0f} s for {counted} of {row['designs']} designs, {row['peak_mb']} MB"
 
 

@@ -67,17 +67,6 @@ def search() -> str:
     ))  # fmt: skip
 
 
-def counts() -> str:
-    """All units of a network: the cost model's estimate, and yosys' count of the SystemVerilog."""
-    kinds = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
-    head = ("all units of", "units", *(f"{name}: estimated / counted" for name in kinds.values()))
-    return table(head, (
-        (SIMULATED[row["network"]], row["units"],
-         *(f"{row[f'estimated_{kind}']:,} / {row[f'counted_{kind}']:,}" for kind in kinds))
-        for row in RTL.rows() if row["unit"] == "all"
-    ))  # fmt: skip
-
-
 def boards() -> str:
     """Networks on all boards; boards of one answer share a line."""
     head = ("network", "board", "architecture", "fps", "plan", LUT, "DSP", "BRAM18", "UltraRAM", "without UltraRAM")
