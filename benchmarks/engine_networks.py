@@ -11,6 +11,7 @@ import numpy as np
 
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.maps import Concat, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
@@ -24,6 +25,10 @@ SHIFT_BITS = 13
 
 RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Channels and stride of the stages of ResNet-18, two blocks each (He et al., table 1)."""
+
+
+UNET, UNET_BACK = (16, 24, 32, 48), (28, 24, 16)
+"""Channels of a U-net on the way down and back."""
 
 
 class Network:
@@ -83,10 +88,19 @@ class Network:
         facts = {"mul": np.array([1]), "add": np.array([0]), "shift": 1, "low": kind.min, "high": kind.max}
         return self._add(MulShift, (total,), a.shape, **facts)
 
-    def pool(self, x: Value) -> Value:
-        """A 3 x 3 maximum at stride 2."""
-        window = self.window(x, 3, 2)
-        return self._add(Pool, (window,), (*window.shape[:2], x.shape[2]), kind="max", taps=9)
+    def pool(self, x: Value, kernel: int = 3) -> Value:
+        """A maximum over a kernel at stride 2."""
+        window = self.window(x, kernel, 2)
+        return self._add(Pool, (window,), (*window.shape[:2], x.shape[2]), kind="max", taps=kernel**2)
+
+    def upsample(self, x: Value) -> Value:
+        """Every position twice along both axes."""
+        return self._add(Upsample, (x,), (2 * x.shape[0], 2 * x.shape[1], x.shape[2]), factors=(2, 2))
+
+    def join(self, a: Value, b: Value) -> Value:
+        """The channels of both."""
+        channels = (a.shape[2], b.shape[2])
+        return self._add(Concat, (a, b), (*a.shape[:2], sum(channels)), channels=channels)
 
     def classes(self, x: Value, count: int = 1000) -> Value:
         """The mean over all positions and the logits."""
@@ -118,6 +132,20 @@ def resnet18(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
                 x = net.conv(x, channels, 1, step, signed=True)
             x = net.sum(y, x)
     return net.graph(net.classes(x))
+
+
+def unet(weight_bits: int, act_bits: int, size: int = 256) -> Graph:
+    """A U-net with two classes a pixel: four sizes of maps, three of them joined with what comes back from below."""
+    net = Network(f"unet-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
+    x, skips = net.input, []
+    for channels in UNET[:-1]:
+        x = net.conv(x, channels, 3)
+        skips.append(x)
+        x = net.pool(x, 2)
+    x = net.conv(x, UNET[-1], 3)
+    for channels, skip in zip(UNET_BACK, reversed(skips), strict=True):
+        x = net.conv(net.join(net.upsample(x), skip), channels, 3)
+    return net.graph(net.product(x, 2))
 
 
 def with_weights_of(graph: Graph, bits: int) -> Graph:

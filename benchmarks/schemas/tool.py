@@ -292,6 +292,18 @@ class BoardRow(Measured, MaybeCosts):
     bram18_without: NotRequired[int]
 
 
+class LintRow(Measured):
+    """A project that the lint read: sources of units, lines with the headers, memories that a loop loads and stores."""
+
+    network: str
+    architecture: Literal["streaming", "engine"]
+    sources: int
+    lines: int
+    findings: int
+    memories: int
+    cpu_seconds: float
+
+
 class MemoryRow(Measured):
     """Peak memory of an export: of all its processes, and of the largest; ``ratio`` to that of another checkout."""
 
@@ -528,6 +540,7 @@ FUZZ = Results("fuzz", (FuzzRow,), ("first",))
 FUZZ_CURVES = Results("fuzz_curves", (FuzzRow,), ("first",))
 FUZZ_GEOMETRY = Results("fuzz_geometry", (FuzzRow,), ("first",))
 KILLS = Results("kills", (KillsRow,), ("stage", "how"))
+LINT = Results("lint", (LintRow,), ("network", "architecture"))
 MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))
 MODELS = Results("models", (ModelRow,), ("model",))
 RATES = Results("rates", (RateRow,), ("network", "tree", "count"))

@@ -61,3 +61,23 @@ def residual_blocks(seed: int = 0, size: int = 16, *, identity: bool = False) ->
         x = net.mulshift(net.add(y, again), 8, per_channel=False)
     x = net.mulshift(net.global_sum(x), 8)
     return net.graph(net.mulshift(net.matvec(x, 10), 8, signed=True))
+
+
+def joined_maps(seed: int = 0, size: int = 12) -> Graph:
+    """A U-net in small: maps joined with repeated ones, a repeated map that is added and one that a convolution reads.
+
+    Channels fill no memory beat, a map that is joined is read elsewhere too, one is requantized alone, as is a joined map
+    of both signs.
+    """
+    net = Builder((size, size, 3), 8, seed=seed)
+    top = conv(net, net.input, 12, 3)
+    low = net.pool(net.window(top, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4)
+    low = conv(net, low, 20, 3)
+    bottom = conv(net, net.pool(net.window(low, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4), 24, 3)
+    both = net.concat(net.upsample(conv(net, bottom, 24, 1, signed=True)), low)
+    low = conv(net, net.mulshift(both, 8), 20, 3)
+    low = net.mulshift(low, 8)
+    low = net.mulshift(net.add(low, net.upsample(conv(net, bottom, 20, 1))), 8, per_channel=False)
+    side = conv(net, net.upsample(net.upsample(bottom)), 9, 3)
+    x = conv(net, net.concat(side, net.upsample(low), top), 40, 3)
+    return net.graph(net.matvec(x, 5))

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, odd_kernels, residual_blocks
+from tests.engine.networks import inverted_residuals, joined_maps, odd_kernels, residual_blocks
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
 from toolchain.engine.layers import Cut, most_of, narrowed, parts_of
+from toolchain.engine.maps import lifetimes
 from toolchain.engine.schedule import row_words
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import Program, program
@@ -66,8 +67,13 @@ def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Gr
     check(graph, program(cut(graph), shape, {}))
 
 
-@pytest.mark.parametrize("packed", [{}, {"products_per_dsp": 2, "extra_outputs": 2}], ids=["plain", "packed"])
-@pytest.mark.parametrize("graph", GRAPHS[::2])
+PLAIN, PACKED = {}, {"products_per_dsp": 2, "extra_outputs": 2}
+
+
+@pytest.mark.parametrize(
+    ("graph", "packed"),
+    [(GRAPHS[0], PLAIN), (GRAPHS[2], PACKED), (joined_maps(size=8), PLAIN), (joined_maps(size=8), PACKED)],
+)
 def test_the_hardwares_own_types_change_no_answer(graph: Graph, packed: dict[str, int], monkeypatch) -> None:
     """What csim and csynth compile, in which a number that nothing set is not zero."""
     monkeypatch.setattr(csim, "OPTIONS", (*csim.OPTIONS, "-O0", "-DFPGAFLOW_HARDWARE"))
@@ -131,6 +137,21 @@ def test_factors_of_18_bits_without_a_sign_take_one_slice_and_change_no_answer()
     assert min(factors) >= 0 and max(factors).bit_length() == 18
     assert (network.formats.mul_bits, network.formats.mul_shift) == (18, 17)
     check(graph, program(network, engine_for([network], tile_depth=384), {}))
+
+
+@pytest.mark.parametrize("facts", [{"tile_depth": 96}, {"tile_depth": 512, "lanes": 8, "bank_words": 2048}])
+def test_joined_and_repeated_maps(facts: dict[str, int], monkeypatch) -> None:
+    """Of channels that fill no beat, in tiles whose sources are read again; with other maps on the chip."""
+    monkeypatch.setattr(csim, "OPTIONS", (*csim.OPTIONS, "-O1"))  # of so small maps most time goes into compiling
+    graph = joined_maps()
+    network = cut(graph)
+    shape = engine_for([network], **facts)
+    inside = {life.name: 0 for life in lifetimes(network, shape)[:1]} if "bank_words" in facts else {}
+    found = program(network, shape, inside)
+
+    assert {p.repeat for p in network.passes} == {(1, 1), (2, 2), (4, 4)}
+    assert {(s.reads > 1) for s in found.schedules if s.p.outside} >= {"bank_words" not in facts}
+    check(graph, found)
 
 
 @pytest.mark.parametrize("tile_depth", [48, 512])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, residual_blocks
+from tests.engine.networks import inverted_residuals, joined_maps, residual_blocks
 from tests.engine.test_csim import engine_for
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
@@ -19,6 +19,7 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
 
 GRAPHS = (inverted_residuals(), residual_blocks())
+JOINED = joined_maps(size=8)
 
 
 def engine(graph: Graph) -> Program:
@@ -26,11 +27,11 @@ def engine(graph: Graph) -> Program:
     network = cut(graph)
     facts = {"tile_depth": 96, "bank_words": 2048, "small_words": 1024}
     placement = {p.result: bank for bank, p in enumerate(network.passes[:2])}
-    return program(network, engine_for([cut(each) for each in GRAPHS], **facts), placement)
+    return program(network, engine_for([cut(each) for each in (*GRAPHS, JOINED)], **facts), placement)
 
 
 @pytest.mark.needs_gxx
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", [*GRAPHS, JOINED])
 def test_every_pass_alone_equals_its_nodes(graph: Graph) -> None:
     found = engine(graph)
     driven = drive_passes(EngineSim(graph, found))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.engine.networks import inverted_residuals, residual_blocks
+from tests.engine.networks import inverted_residuals, joined_maps, residual_blocks
 from tests.graphs import Builder
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cost import engine_cost
@@ -49,7 +49,21 @@ def test_the_program_finds_what_brute_force_finds(seed: int, luts: int, rate: fl
     assert found.resources.fits(budget.resources)
 
 
-@pytest.mark.parametrize("graph", [inverted_residuals(), residual_blocks()])
+@pytest.mark.parametrize(("luts", "rate", "again"), [(60_000, 8.0, True), (14_000, 0.5, False)])
+def test_the_program_finds_what_brute_force_finds_where_maps_are_joined(luts: int, rate: float, again: bool) -> None:
+    """A source in memory is read once a tile, and its bytes count as often."""
+    net = Builder((6, 6, 40), 8)
+    x = net.mulshift(net.matvec(net.input, 24), 8)
+    low = net.pool(net.window(x, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4)
+    x = net.mulshift(net.matvec(net.window(net.concat(net.upsample(low), x)), 40), 8)
+    network, budget = cut(net.graph(net.matvec(x, 8))), Budget(Resources(luts, 2 * luts, 120, 60), rate)
+    found = search(network, budget, TINY)
+
+    assert found.cycles == pytest.approx(brute_force(network, budget, TINY), rel=1e-9)
+    assert any(s.reads > 1 and s.p.outside for s in found.schedules) == again
+
+
+@pytest.mark.parametrize("graph", [inverted_residuals(), residual_blocks(), joined_maps()])
 def test_the_time_of_an_engine_is_that_of_its_program(graph: Graph) -> None:
     """Schedules, places and resources of the answer are those of the memory image made from it."""
     network = cut(graph)

@@ -29,7 +29,7 @@ def places_of(cut: Cut, index: int, inside: frozenset[str]) -> Places:
     """Which maps of a pass lie in memory."""
     p = cut.passes[index]
     return Places(
-        p.source not in inside, p.merge is not None and p.merge.residual not in inside, p.result not in inside
+        p.source not in inside, p.merge is not None and p.merge.residual not in inside, p.stored not in inside
     )
 
 
@@ -68,8 +68,11 @@ class Candidates:
         return start_cycles(tiling, self.budget)
 
     def memory_time(self, c: ConvolutionOption, index: int) -> float:
-        """Cycles that the weights of a pass take on the memory port, without any map."""
-        return weight_cycles(c.tiling, index, self.budget.bytes_per_cycle)
+        """Cycles that the weights of a pass take on the memory port, and a source that no bank can hold from its second
+        reading on."""
+        s, rate = c.tiling.schedules[index], self.budget.bytes_per_cycle
+        again = s.source_groups * (s.reads - 1) if s.p.outside else 0
+        return weight_cycles(c.tiling, index, rate) + again * BEAT_BYTES / rate
 
     def map_time(self, index: int) -> tuple[float, float, float]:
         """Cycles that source, residual and result of a pass take, each read or written once."""

@@ -258,6 +258,9 @@ def _transfer_cost(shape: Shape) -> Resources:
         control(), counters(COUNT_BITS, COUNT_BITS, WORD_BITS), adders(ADDRESS_BITS),
         Resources(lut=ceil(selector(4, BEAT_BITS))),
     ))  # fmt: skip
+    if shape.repeats:
+        again = counters(COUNT_BITS, SIZE_BITS, KERNEL_BITS, KERNEL_BITS) + adders(COUNT_BITS)
+        source += again + choices(*(COUNT_BITS,) * 4) + Resources(ff=2 * COUNT_BITS)
     residual = walk_cost(COUNT_BITS, at) + adders(ADDRESS_BITS) + place + Resources(lut=ceil(selector(4, width)))
     result = walk_cost(COUNT_BITS, at) + adders(ADDRESS_BITS) + place + Resources(ff=BEAT_BITS)
     return total((weights, source, residual, result))

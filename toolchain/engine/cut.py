@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
-from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding
+from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import line_bits, too_wide
-from toolchain.engine.shape import LINE_BITS
+from toolchain.engine.shape import BEAT_BITS, LINE_BITS
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
+from toolchain.ir.ops.maps import Concat, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
@@ -72,6 +74,8 @@ class _Cutter:
         self.values = self.graph.values()
         self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}
+        self.repeat: dict[str, tuple[int, int]] = {}  # of values that are read so from their alias
+        self.joined: dict[str, _Joined] = {}
         self.done: set[str] = set()
         self.folded = False
         self.refused: list[UserError] = []
@@ -81,7 +85,7 @@ class _Cutter:
         passes = self.passes()
         if self.refused:
             raise self.refused[0]
-        bits = 4 if max(value.qint.bits for value in self._codes()) <= 4 else WIDEST_CODE  # words fill memory beats
+        bits = self._stored_bits()
         found = Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits)
         wide = too_wide(found)
         if wide is not None:
@@ -111,7 +115,12 @@ class _Cutter:
                 self.alias[node.output.name] = self._stored(node.inputs[0])
                 continue
             try:
-                passes.append(self._pass(node, output))
+                if isinstance(node, Concat):
+                    self._join(node, passes)
+                elif isinstance(node, Upsample):
+                    self._upsample(node, passes)
+                else:
+                    passes.append(self._pass(node, output))
             except UserError as error:
                 self.refused.append(error)
         return passes
@@ -120,8 +129,74 @@ class _Cutter:
         """The values that are stored."""
         return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, MulShift))]
 
+    def _stored_bits(self) -> int:
+        """Bits of a stored code: words fill memory beats."""
+        return 4 if max(value.qint.bits for value in self._codes()) <= 4 else WIDEST_CODE
+
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
+
+    def _join(self, node: Concat, passes: list[Pass]) -> None:
+        """A map whose parts lie side by side: the pass that makes a part writes it there, or one copies it.
+
+        A requantizer of the whole map is one of every part. Every part begins a beat of each position: whole ones are
+        written.
+        """
+        after = self._only_reader(node.output)
+        requantizer = after if isinstance(after, MulShift) else None
+        value = node.output if requantizer is None else requantizer.output
+        if requantizer is not None:
+            self.done.add(requantizer.name)
+        if value.name in self.graph.written:
+            raise _refused(node, "the answer is a joined map")
+        parts = [self.values[name] for name in node.inputs]
+        if requantizer is None and len({part.qint.signed for part in parts}) > 1:
+            raise _refused(node, "some of its inputs are signed, others not")
+        a_beat = BEAT_BITS // self._stored_bits()
+        counts = [ceil(part.shape[2] / a_beat) * a_beat for part in parts]
+        starts = [sum(counts[:i]) for i in range(len(counts))]
+        places = [np.arange(part.shape[2]) + start for part, start in zip(parts, starts, strict=True)]
+        self.joined[value.name] = _Joined(np.concatenate(places), sum(counts))
+        made, first = {p.result: i for i, p in enumerate(passes) if p.slot is None}, 0
+        for part, start in zip(parts, starts, strict=True):
+            slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
+            if requantizer is not None:
+                slot = replace(slot, own=slice(first, first + part.shape[2]))
+                requant = _requantizer(_of_channels(requantizer, slot.own), part)
+                passes.append(replace(self._copy(node, part), result=value.name, first=requant, slot=slot))
+            elif own is not None and self._only_reader(part) is node:
+                passes[own] = replace(passes[own], slot=slot)
+            else:
+                passes.append(replace(self._copy(node, part), slot=slot))
+            first += part.shape[2]
+
+    def _upsample(self, node: Upsample, passes: list[Pass]) -> None:
+        """Convolutions and joins read every position of the source several times; others read a copy."""
+        if any(node.edges):
+            raise _refused(node, "it repeats positions beyond the map's edges")
+        source, value = node.inputs[0], node.output
+        rows, columns = self.repeat.get(source, (1, 1))
+        self.alias[value.name] = self._stored(source)
+        self.repeat[value.name] = (rows * node.factors[0], columns * node.factors[1])
+        if value.name == self.graph.output or not all(self._convolves(r) for r in self.readers[value.name]):
+            passes.append(self._copy(node, value))
+            del self.alias[value.name], self.repeat[value.name]
+
+    def _convolves(self, reader: Node) -> bool:
+        """Whether ``reader`` is read into a convolution, or joined."""
+        if isinstance(reader, Window):
+            return isinstance(self._only_reader(reader.output), MatVec)
+        return isinstance(reader, MatVec | Concat) or (
+            isinstance(reader, Upsample) and all(map(self._convolves, self.readers[reader.output.name]))
+        )
+
+    def _copy(self, node: Node, value: Value) -> Pass:
+        """A pass that makes ``value`` of what it is an alias of."""
+        source = self._stored(value.name)
+        if source in self.joined:
+            raise _refused(node, "it reads a joined map, which only convolutions do")
+        name, shape = node.origin[0] if node.origin else node.name, value.shape
+        return Pass(name, source, value.name, shape, shape, shape, repeat=self.repeat.get(value.name, (1, 1)))
 
     def _pass(self, node: Node, output: str) -> Pass:
         """The pass that begins with ``node``, which is not done yet."""
@@ -137,21 +212,28 @@ class _Cutter:
         elif isinstance(node, MatVec):
             shape, conv = self._dense(node)
             value, first = self._requant(node.output)
+        elif isinstance(node, MulShift) and source.qint.bits <= WIDEST_CODE:  # of codes, whatever else reads them
+            value, first = node.output, _requantizer(node, source)
         raw = conv is not None and first is None
         if raw and value.name != output:
             raise _refused(node, UNQUANTIZED)
         middle = value.shape
         window, second = None, None
         if not raw:
-            value, window, second = self._window(value, node, alone=conv is None)
+            value, window, second = self._window(value, node, alone=conv is None and first is None)
         merge = None
         if not raw:
-            value, merge = self._merge(value, node, alone=conv is None and window is None)
-        if conv is None and window is None and merge is None:
+            value, merge = self._merge(value, node, alone=conv is None and first is None and window is None)
+        if conv is None and first is None and window is None and merge is None:
             raise _refused(node, "no unit of the engine runs it")
+        stored, spread = self._stored(source.name), None
+        if (join := self.joined.get(stored)) is not None:
+            if conv is None:
+                raise _refused(node, "it reads a joined map, which only convolutions do")
+            conv, shape, spread = join.spread(conv), (*shape[:2], join.channels), join.places
         return Pass(
             name=node.origin[0] if node.origin else node.name,
-            source=self._stored(source.name),
+            source=stored,
             result=value.name,
             shape=shape,
             middle=middle if conv is not None else source.shape,
@@ -162,6 +244,8 @@ class _Cutter:
             second=second,
             merge=merge,
             raw=raw,
+            repeat=self.repeat.get(source.name, (1, 1)),
+            spread=spread,
         )
 
     def _only_reader(self, value: Value) -> Node | None:
@@ -181,7 +265,7 @@ class _Cutter:
     def _dense(self, node: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         """A product at every position; over a flattened map, a convolution as large as the map."""
         source = self.values[node.inputs[0]]
-        shape = self.values[self._stored(source.name)].shape
+        shape = source.shape if source.name in self.repeat else self.values[self._stored(source.name)].shape
         if shape == source.shape or shape[:2] == (1, 1):
             weight = node.weight.reshape(len(node.weight), 1, 1, -1)
             return source.shape, Convolution(weight)
@@ -193,18 +277,7 @@ class _Cutter:
         if not isinstance(node, MulShift):
             return value, None
         self.done.add(node.name)
-        return node.output, self._taken(node, value)
-
-    def _taken(self, node: MulShift, value: Value) -> Requant:
-        """``node``, which reads ``value``, as a requantizer of the engine."""
-        bits = line_bits(node, value.qint)
-        if bits > LINE_BITS - 2 or node.base.any():  # two bits for codes without signs
-            raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
-        channels = value.shape[2]
-        mul, add = (np.broadcast_to(v, (channels,)).astype(np.int64) for v in (node.mul, node.add))
-        kind = node.output.qint  # holds every code, so a clip beyond it never acts, and the pass table need not hold it
-        low, high = max(node.low, kind.min), min(node.high, kind.max)
-        return Requant(mul, add, node.shift, low, high, kind.signed)
+        return node.output, _requantizer(node, value)
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
@@ -244,14 +317,8 @@ class _Cutter:
         return top, left, bottom, right
 
     def _merge(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Merge | None]:
-        """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it, or codes of codes."""
+        """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it."""
         start = node if alone else self._only_reader(value) if self.fuse else None
-        if (
-            alone and isinstance(start, MulShift) and value.qint.bits <= WIDEST_CODE
-        ):  # the sum of a map with none of itself
-            alike = self._taken(start, value)
-            mul, add = _one_line(start, alike, "its factors are not common to all channels")
-            return start.output, Merge(self._stored(value.name), mul, 0, add, alike.shift, alike.low, alike.high)
         if not isinstance(start, Add):
             return value, None
         own = start.inputs[0] if alone else value.name
@@ -262,14 +329,30 @@ class _Cutter:
             if alone:
                 raise _refused(start, "it reads a value of a later node")
             return value, None  # the other branch comes later and takes the sum
+        stored = self._stored(other)
+        if stored in self.joined or other in self.repeat:
+            raise _refused(start, "it reads a joined map, which only convolutions do")
         self.done.add(start.name)
         found, requant = self._requant(start.output)
-        uncommon = "its sum has no quantizer common to all channels"
-        if requant is None or any(len({*v.tolist()}) > 1 for v in start.multipliers):
-            raise _refused(start, uncommon)
-        mul, add = _one_line(start, requant, uncommon)
+        if requant is None or any(len({*v.tolist()}) > 1 for v in (requant.mul, requant.add, *start.multipliers)):
+            raise _refused(start, "its sum has no quantizer common to all channels")
+        mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
-        return found, Merge(self._stored(other), main, rest, add, requant.shift, requant.low, requant.high)
+        return found, Merge(stored, main, rest, add, requant.shift, requant.low, requant.high)
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Where the channels of a joined map lie: ``places`` (C,) among its ``channels``."""
+
+    places: Array
+    channels: int
+
+    def spread(self, conv: Convolution) -> Convolution:
+        """``conv`` with weights of zero for what lies in between."""
+        weight = np.zeros((*conv.weight.shape[:3], self.channels), dtype=np.int64)
+        weight[..., self.places] = conv.weight
+        return replace(conv, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -295,7 +378,10 @@ class _Coder:
             conv = replace(conv, pad_code=conv.pad_code + zero, correction=-zero * sums)
             if first is not None:
                 first = self._moved(first, -zero * sums)
-                zero = self.zero(first.signed)
+        elif first is not None:
+            first = self._moved(first, np.full(p.shape[2], -zero))
+        if first is not None:
+            zero = self.zero(first.signed)
         if window is not None:
             window = replace(window, pad_code=window.pad_code + zero)
             if second is not None:
@@ -315,11 +401,21 @@ class _Coder:
         return replace(requant, add=add, low=requant.low + zero, high=requant.high + zero)
 
 
-def _one_line(node: Node, requant: Requant, otherwise: str) -> tuple[int, int]:
-    """Factor and offset of a requantizer that has one for all channels."""
-    if any(len({*v.tolist()}) > 1 for v in (requant.mul, requant.add)):
-        raise _refused(node, otherwise)
-    return int(requant.mul[0]), int(requant.add[0])
+def _of_channels(node: MulShift, channels: slice | None) -> MulShift:
+    """``node`` of some channels alone."""
+    mul, add, base = (v if len(v) == 1 else v[channels] for v in (node.mul, node.add, node.base))
+    return replace(node, mul=mul, add=add, base=base)
+
+
+def _requantizer(node: MulShift, value: Value) -> Requant:
+    """``node`` as the unit of the engine that reads ``value``."""
+    bits = line_bits(node, value.qint)
+    if bits > LINE_BITS - 2 or node.base.any():  # two bits for codes without signs
+        raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
+    mul, add = (np.broadcast_to(v, value.shape[2:]).astype(np.int64) for v in (node.mul, node.add))
+    kind = node.output.qint  # holds every code, so a clip beyond it never acts, and the pass table need not hold it
+    low, high = max(node.low, kind.min), min(node.high, kind.max)
+    return Requant(mul, add, node.shift, low, high, kind.signed)
 
 
 def _tap_sums(window: Sliding, p: Pass) -> Array:

@@ -58,7 +58,7 @@ def drive_passes(simulation: EngineSim, *, threads: int = 2) -> Driven:
             for wrong, where in pool.map(lambda frame, a=alone: _compared(simulation, a, frame), frames):
                 mismatches += wrong
                 first = first or where
-            vectors[p.result] = len(frames)
+            vectors[p.result] = vectors.get(p.result, 0) + len(frames)
     return Driven(vectors, mismatches, first)
 
 
@@ -79,10 +79,10 @@ def directed_frames(graph: Graph, p: Pass, ranges: Mapping[str, Range]) -> list[
     ends = [{n: np.full(shapes[n], ranges[n][side ^ i]) for i, n in enumerate(names)} for side in (1, 0)]
     zeros = {n: np.full(shapes[n], min(max(0, ranges[n][0]), ranges[n][1])) for n in names}
     frames = [Frame("largest", ends[0]), Frame("least", ends[1]), Frame("zeros", zeros)]
-    nodes = [node for node in needed(graph, [p.result], names) if not node.renames]
+    nodes = [node for node in needed(graph, [p.result], names) if not node.renames] if p.macs else []
     places, kernel = windows_apart(nodes, shapes[p.source])
     count = ceil(LEAST_SUMS / len(places)) if places else 1
-    vectors = _sums_at_their_ends(nodes, ranges[p.source], len(places) * count)
+    vectors = _sums_at_their_ends(nodes, ranges[p.source], len(places) * count) if places else []
     for i in range(count):
         mixed = {n: rng.integers(*ranges[n], shapes[n], dtype=np.int64, endpoint=True) for n in names}
         for (top, left), vector in zip(places, vectors[i * len(places) :], strict=False):
@@ -94,16 +94,19 @@ def directed_frames(graph: Graph, p: Pass, ranges: Mapping[str, Range]) -> list[
 
 def _product(nodes: Sequence[Node]) -> Product | None:
     """The first of ``nodes``, behind its window, if it multiplies by weights."""
+    if not nodes:
+        return None
     unit = nodes[1] if isinstance(nodes[0], Window) and len(nodes) > 1 else nodes[0]
     return unit if isinstance(unit, Product) else None
 
 
 def windows_apart(nodes: Sequence[Node], shape: Shape) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     """Corners (top, left) of windows of the first product that lie inside a map of ``shape`` and apart; their size."""
-    window, unit = nodes[0], _product(nodes)
+    unit = _product(nodes)
     kernel, stride, pads = (1, 1), (1, 1), (0, 0, 0, 0)
     if unit is None:
         return [], kernel
+    window = nodes[0]
     if isinstance(window, Window) and window.dilation != (1, 1):
         return [], kernel
     if isinstance(window, Window):
@@ -139,7 +142,9 @@ def _compared(simulation: EngineSim, alone: Program, frame: Frame) -> tuple[int,
     found = result_codes(graph, alone, memory)
     given = {name: x[None] for name, x in frame.maps.items()}
     start = given.get(graph.input.name, np.full((1, *graph.input.shape), max(0, graph.input.qint.min)))
-    expected = next(value for _, value in values(graph, start, {p.result}, given))[0]
+    copied = given.get(p.result)  # as a part of a joined map
+    made = copied if copied is not None else next(value for _, value in values(graph, start, {p.result}, given))
+    expected = made[0] if p.slot is None or p.slot.own is None else made[0][..., p.slot.own]
     wrong = np.argwhere(found != expected)
     if not len(wrong):
         return 0, ""
@@ -154,8 +159,17 @@ def _with_maps(graph: Graph, alone: Program, frame: Frame) -> Array:
         if alone.cut.folded and name == p.source:
             beats = input_beats(graph, alone, codes)
         else:
-            zero = 1 << (alone.shape.act_bits - 1) if graph.value(name).qint.signed else 0
-            beats = map_beats(codes + zero, alone.shape)
+            stored = codes + alone.zero(graph.value(name))
+            if p.spread is not None and name == p.source:
+                stored = _spread(stored, p.spread, p.shape[2])
+            beats = map_beats(stored, alone.shape)
         start = alone.maps[name].address
         memory[start : start + len(beats)] = beats
     return memory
+
+
+def _spread(codes: Array, places: Array, channels: int) -> Array:
+    """Codes (H, W, C) at their ``places`` (C,) among the ``channels`` of a joined map."""
+    found = np.zeros((*codes.shape[:2], channels), dtype=np.int64)
+    found[..., places] = codes
+    return found

@@ -41,16 +41,16 @@ def pass_facts(s: Schedule, following: int, first_tile: int, placement: Placemen
     """
     places = Places.of(s.p, placement)
     residual = s.p.merge.residual if s.p.merge is not None else None
-    written = _walk(s, s.turns)
+    written = _walk(s, s.turns, s.words_stored)
     facts: dict[str, dict[str, int]] = {
         "load": _load(s, following, at),
-        "source": _place("source", s.p.source, placement, at) | {"turns": s.reads, "groups": s.source_groups},
+        "source": _place(s.p.source, placement, at) | {"turns": s.reads, "groups": s.source_groups} | _repeat(s),
         "convolve": _convolve(s, following) | {"half": first_tile % 2},
         "first": _requantize(s, s.p.first, s.middle_positions * s.turns),
         "window": _window(s),
         "second": _requantize(s, s.p.second, s.positions * s.turns) | {"raw": 0},
         "merge": _merge(s),
-        "result": _place("result", s.p.result, placement, at) | written,
+        "result": _place(s.p.stored, placement, at, s.slot_beats) | written,
     }
     if not places.source:
         served = {
@@ -63,21 +63,32 @@ def pass_facts(s: Schedule, following: int, first_tile: int, placement: Placemen
         jump = s.shape.packed
         facts[f"serve_{placement[s.p.source]}"] = served | {"jump": jump, "last_jump": jump}
     if residual is not None:
-        walk = _walk(s, 1)
-        facts["residual"] = _place("residual", residual, placement, at) | walk
+        walk = _walk(s, 1, s.words_out)
+        facts["residual"] = _place(residual, placement, at) | walk
         if not places.residual:
             facts[f"serve_{placement[residual]}"] = walk | {"residual": 1}
     return facts
 
 
-def _place(unit: str, name: str, placement: Placement, at: Addresses) -> dict[str, int]:
+def _place(name: str, placement: Placement, at: Addresses, beats: int = 0) -> dict[str, int]:
+    """Where a map is; in memory ``beats`` behind its first one."""
     bank = placement.get(name)
-    return {"in_memory": 1, "address": at.maps[name]} if bank is None else {"bank": bank}
+    return {"in_memory": 1, "address": at.maps[name] + beats} if bank is None else {"bank": bank}
 
 
-def _walk(s: Schedule, turns: int) -> dict[str, int]:
-    """The words of the result tile by tile, ``turns`` words of codes each."""
-    words, last, out = s.tile_words * turns, s.words_of(s.tiles - 1) * turns, s.words_out * turns
+def _repeat(s: Schedule) -> dict[str, int]:
+    """How often the positions of the source are read, where the engine can."""
+    if not s.shape.repeats:
+        return {}
+    if s.p.repeat == (1, 1):
+        return {"span": s.source_groups, "columns": 1, "row_copies": 1, "column_copies": 1}
+    copies = dict(zip(("row_copies", "column_copies"), s.p.repeat, strict=True))
+    return {"span": s.words_in // s.shape.packed, "columns": s.p.held[1], **copies}
+
+
+def _walk(s: Schedule, turns: int, stored: int) -> dict[str, int]:
+    """The words of the result tile by tile, ``turns`` words of codes each, in a map of ``stored`` words a position."""
+    words, last, out = s.tile_words * turns, s.words_of(s.tiles - 1) * turns, stored * turns
     return {
         "tiles": s.tiles,
         "count": s.positions * words,

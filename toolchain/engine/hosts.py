@@ -50,7 +50,9 @@ def map_codes(memory: Array, located: Located, shape: Shape) -> Array:
 def result_codes(graph: Graph, found: Program, memory: Array) -> Array:
     """The network's answer (H, W, C) in ``memory`` after a run, in the graph's own codes."""
     last, shape = found.cut.passes[-1], found.shape
-    codes = map_codes(memory, found.maps[last.result], shape)
+    codes = map_codes(memory, found.maps[last.stored], shape)
+    if last.slot is not None:
+        codes = codes[..., last.slot.start : last.slot.start + last.out[2]]
     if not last.raw:
         return codes - found.zero(graph.value(last.result))
     digits = codes.reshape(*codes.shape[:2], -1, shape.digits, shape.lanes)

@@ -88,12 +88,26 @@ class Merge:
     high: int
 
 
+@dataclass(frozen=True)
+class Slot:
+    """The place of a map in a joined one, ``name``: behind ``start`` of its ``channels``, whole beats both.
+
+    ``own``: the channels of the pass's result that the part is; all where it is None.
+    """
+
+    name: str
+    start: int
+    channels: int
+    own: slice | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Pass:
     """Source -> convolution -> ``first`` -> window -> ``second`` -> merge -> result; what is None is bypassed.
 
-    ``raw``: the result is the convolution's sums themselves. ``shape`` is the source's as the engine sees it,
-    ``middle`` the convolution's result and ``out`` the pass's; all (H, W, C).
+    ``raw``: the result is the convolution's sums themselves. ``shape`` is the source's as the engine sees it, every
+    position read ``repeat`` times along both axes, ``middle`` the convolution's result and ``out`` the pass's; all
+    (H, W, C). ``slot``: the result is a part of a joined map. ``spread`` (C,): places of a joined source's channels.
     """
 
     name: str
@@ -102,12 +116,31 @@ class Pass:
     shape: tuple[int, int, int]
     middle: tuple[int, int, int]
     out: tuple[int, int, int]
-    conv: Convolution | None
-    first: Requant | None
-    window: Sliding | None
-    second: Requant | None
-    merge: Merge | None
+    conv: Convolution | None = None
+    first: Requant | None = None
+    window: Sliding | None = None
+    second: Requant | None = None
+    merge: Merge | None = None
     raw: bool = False
+    repeat: tuple[int, int] = (1, 1)
+    slot: Slot | None = None
+    spread: Array | None = None
+
+    @property
+    def stored(self) -> str:
+        """The map that the result is, or is a part of."""
+        return self.result if self.slot is None else self.slot.name
+
+    @property
+    def held(self) -> tuple[int, int, int]:
+        """The source's shape as it lies in memory."""
+        rows, columns, channels = self.shape
+        return rows // self.repeat[0], columns // self.repeat[1], channels
+
+    @property
+    def outside(self) -> bool:
+        """Whether the source always lies in memory: of joined maps and repeated positions, no bank serves the words."""
+        return self.repeat != (1, 1) or self.spread is not None
 
     @property
     def weights(self) -> int:
@@ -191,6 +224,7 @@ class Cut:
             kernel=max(2, *(w.kernel for w in windows)) if windows else 2,
             filters=bool(filters),
             pools=any(w.mode == "largest" for w in windows),
+            repeats=any(p.repeat != (1, 1) for p in self.passes),
         )
 
     def _convolution_ends(self) -> list[int]:

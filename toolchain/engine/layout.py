@@ -64,7 +64,8 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
         | _unsigned(first=constants, filters=constants, second=constants)
         | _unsigned(last_first=constants, last_filters=constants, last_second=constants),
         "Serve": _unsigned(residual=1) | _walk(bank, bank),
-        "Source": _unsigned(in_memory=1, bank=2, address=address, turns=words, groups=count),
+        "Source": _unsigned(in_memory=1, bank=2, address=address, turns=words, groups=count)
+        | (_unsigned(span=count, columns=size, row_copies=kernel, column_copies=kernel) if shape.repeats else {}),
         "Convolve": tiles | next_weights
         | _unsigned(bypass=1, half=1, resident=1, groups=words, last_groups=words, words=words, last_words=words)
         | _unsigned(fold=fold, steps=fold, head=count)

@@ -20,8 +20,9 @@ class Lifetime:
 
 
 def lifetimes(cut: Cut, shape: Shape) -> list[Lifetime]:
-    """The maps that passes hand on; the network's input and answer always lie in memory."""
-    made = {p.result: i for i, p in enumerate(cut.passes)}
+    """The maps that passes hand on; the network's input and answer, and joined maps, always lie in memory."""
+    made = {p.result: i for i, p in enumerate(cut.passes) if p.slot is None}
+    outside = {p.source for p in cut.passes if p.outside}
     last: dict[str, int] = {}
     for i, p in enumerate(cut.passes):
         for name in (p.source, *([p.merge.residual] if p.merge is not None else [])):
@@ -29,7 +30,7 @@ def lifetimes(cut: Cut, shape: Shape) -> list[Lifetime]:
     return [
         Lifetime(p.result, made[p.result], last[p.result], p.out[0] * p.out[1] * shape.words(p.out[2]))
         for p in cut.passes
-        if p.result in last
+        if p.result in last and p.slot is None and p.result not in outside
     ]
 
 

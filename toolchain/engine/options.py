@@ -91,8 +91,8 @@ class Tiling:
 
     @cached_property
     def source_inside(self) -> frozenset[int]:
-        """Passes that read their source more than once: it must stay on the chip."""
-        return frozenset(i for i, s in enumerate(self.schedules) if s.tiles > 1 and not s.resident)
+        """Passes that read their source more than once: it must stay on the chip where it can."""
+        return frozenset(i for i, s in enumerate(self.schedules) if s.reads > 1 and not s.p.outside)
 
     @cached_property
     def result_inside(self) -> frozenset[int]:
@@ -107,7 +107,8 @@ class Tiling:
             s.beats(Places(False, False, False), self.following(i))["weights"] for i, s in enumerate(self.schedules)
         )
         inside = (places for i in passes for places in (i in self.source_inside, i in self.result_inside))
-        return (*self.cycles, *beats, *inside, *self.window_waits, self.preload)
+        reads = (s.reads for s in self.schedules if s.p.outside)
+        return (*self.cycles, *beats, *inside, *reads, *self.window_waits, self.preload)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class _Program:
             s = schedule(replace(p, conv=replace(p.conv, parts=parts)), self.engine.shape, aligned=places.result)
         except UserError:
             return None
-        return None if places.source and s.tiles > 1 and not s.resident else s
+        return None if places.source and s.reads > 1 and not p.outside else s
 
     def _loss(self, index: int, bits: int) -> float:
         return self.sensitivity[self.engine.schedules[index].p.name][bits] if bits else 0.0

@@ -95,12 +95,12 @@ class _Model:
         rows = zip(self.c, self.convolutions, strict=True)
         moved = pulp.LpAffineExpression([(x, self.program.memory_time(o, index) * _SCALE) for x, o in rows])
         source, residual, result = self.program.map_time(index)
-        names = [(p.source, source), (p.result, result)]
+        names = [(p.source, source), (p.stored, result)]
         names += [(p.merge.residual, residual)] if p.merge is not None else []
         for name, cycles in names:
             moved += cycles * _SCALE * (1 - self._inside(name))
         self.model += t >= moved
-        for name, must in ((p.source, "source_inside"), (p.result, "result_inside")):
+        for name, must in ((p.source, "source_inside"), (p.stored, "result_inside")):
             bound = [x for x, o in zip(self.c, self.convolutions, strict=True) if index in getattr(o.tiling, must)]
             if bound:
                 self.model += pulp.lpSum(bound) <= self._inside(name)

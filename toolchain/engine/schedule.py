@@ -46,7 +46,7 @@ class Places:
     def of(cls, p: Pass, placement: Placement) -> Places:
         """Those of ``p`` when maps lie as ``placement`` says."""
         residual = p.merge is not None and placement.get(p.merge.residual) is None
-        return cls(placement.get(p.source) is None, residual, placement.get(p.result) is None)
+        return cls(placement.get(p.source) is None, residual, placement.get(p.stored) is None)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,16 @@ class Schedule:
     def words_out(self) -> int:
         """Words of a position of the result."""
         return self.shape.words(self.p.out[2])
+
+    @property
+    def words_stored(self) -> int:
+        """Words of a position of the map that the result is, or is a part of."""
+        return self.words_out if self.p.slot is None else self.shape.words(self.p.slot.channels)
+
+    @property
+    def slot_beats(self) -> int:
+        """Beats of a position in front of the result's."""
+        return 0 if self.p.slot is None else self.shape.words(self.p.slot.start) // self.shape.packed
 
     @property
     def ragged(self) -> bool:
@@ -154,7 +164,7 @@ class Schedule:
 
     @property
     def source_groups(self) -> int:
-        """Beats of the source."""
+        """Beats of the source, repeated ones as often as they are read."""
         return self.p.shape[0] * self.row_groups
 
     @property

@@ -48,7 +48,8 @@ class Formats:
         shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
         merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
-        filters: whether the window unit multiplies, ``pools`` whether it finds maxima.
+        filters: whether the window unit multiplies, ``pools`` whether it finds maxima, ``repeats`` whether positions of
+            a source are read several times.
     """
 
     act_bits: int
@@ -68,6 +69,7 @@ class Formats:
     kernel: int
     filters: bool
     pools: bool
+    repeats: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Program:
 
 def schedules_of(cut: Cut, shape: Shape, placement: Placement) -> tuple[Schedule, ...]:
     """A schedule a pass. Raises UserError, see ``schedule``."""
-    return tuple(schedule(p, shape, aligned=placement.get(p.result) is None) for p in cut.passes)
+    return tuple(schedule(p, shape, aligned=placement.get(p.stored) is None) for p in cut.passes)
 
 
 def program(cut: Cut, shape: Shape, placement: Placement) -> Program:
@@ -120,7 +120,8 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
         )
         if getattr(need, what) > getattr(shape, what)
     ]
-    if shape.act_bits != need.act_bits or (need.filters and not shape.filters) or (need.pools and not shape.pools):
+    kinds = ("filters", "pools", "repeats")
+    if shape.act_bits != need.act_bits or any(getattr(need, k) and not getattr(shape, k) for k in kinds):
         short.append("the engine was built for other layers")
     if short:
         raise UserError(f"the network does not fit the engine: {short[0]}", hint="build one for this network")
@@ -131,12 +132,14 @@ def _maps(
 ) -> list[tuple[str, tuple[tuple[int, int, int], int]]]:
     """Name, shape and words a position of every map in memory, the input first; sums take a word a digit."""
     first = schedules[0]
-    found = [(cut.passes[0].source, (cut.passes[0].shape, first.words_in))]
+    found = [(cut.passes[0].source, (cut.passes[0].held, first.words_in))]
     for p, s in zip(cut.passes, schedules, strict=True):
         known = {name for name, _ in found}
         if p.merge is not None and p.merge.residual not in known and placement.get(p.merge.residual) is None:
             found.append((p.merge.residual, (p.out, s.words_out)))  # of passes that are not part of the program
-        if placement.get(p.result) is None:
+        if p.slot is not None and p.stored not in known:
+            found.append((p.stored, ((*p.out[:2], p.slot.channels), s.words_stored)))
+        elif p.slot is None and placement.get(p.result) is None:
             found.append((p.result, (p.out, s.words_out * (s.shape.digits if p.raw else 1))))
     return found
 
@@ -144,11 +147,11 @@ def _maps(
 def _check_banks(schedules: Sequence[Schedule], placement: Placement) -> None:
     """Raise ValueError where two maps of a pass share a bank, or one does not fit."""
     for s in schedules:
-        names = {s.p.source, s.p.result} | ({s.p.merge.residual} if s.p.merge is not None else set())
+        names = {s.p.source, s.p.stored} | ({s.p.merge.residual} if s.p.merge is not None else set())
         banks = [bank for name in names if (bank := placement.get(name)) is not None]
         if len(set(banks)) < len(banks):
             raise ValueError(f"two maps of '{s.p.name}' share a bank")
-        bank = placement.get(s.p.result)
+        bank = placement.get(s.p.stored)
         if bank is not None and s.positions * s.words_out > s.shape.bank_size(bank):
             raise ValueError(f"the map '{s.p.result}' does not fit a bank")
 

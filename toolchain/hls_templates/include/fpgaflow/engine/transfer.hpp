@@ -79,6 +79,50 @@ serve_tiles:
     }
 }
 
+// The beats of the source one after the other.
+template <bool Repeats>
+struct Reader {
+    decltype(Source::groups) at;
+
+    Reader() : at(0) {}
+
+    void next(const Source&) {
+#pragma HLS INLINE
+        at++;
+    }
+};
+
+// Every position of the source `column_copies` times, every row of them `row_copies` times. A map that is read once is one
+// position of all its beats.
+template <>
+struct Reader<true> {
+    decltype(Source::groups) at;
+
+    Reader() : at(0), position(0), row(0), beat(0), column(0), row_copy(0), column_copy(0) {}
+
+    template <class Facts>
+    void next(const Facts& p) {
+#pragma HLS INLINE
+        beat++;
+        const bool ends = beat == p.span;
+        const bool again = ends && column_copy + 1 < p.column_copies;
+        const bool row_ends = ends && !again && column + 1 == p.columns;
+        const bool row_again = row_ends && row_copy + 1 < p.row_copies;
+        at = again ? position : row_again ? row : decltype(at)(at + 1);
+        position = ends ? at : position;
+        row = row_ends ? at : row;
+        beat = ends ? decltype(beat)(0) : beat;
+        column_copy = again ? decltype(column_copy)(column_copy + 1) : ends ? decltype(column_copy)(0) : column_copy;
+        column = row_ends ? decltype(column)(0) : ends && !again ? decltype(column)(column + 1) : column;
+        row_copy = row_again ? decltype(row_copy)(row_copy + 1) : row_ends ? decltype(row_copy)(0) : row_copy;
+    }
+
+private:
+    decltype(Source::groups) position, row, beat;
+    decltype(Convolve::columns) column;
+    decltype(Convolve::kernel_rows) row_copy, column_copy;
+};
+
 // The source map, once a tile unless its rows stay in the convolution's buffer.
 template <class Shape>
 void read_source(const Source p, const word128* memory, hls::stream<Group<Shape>>& from_0,
@@ -86,12 +130,14 @@ void read_source(const Source p, const word128* memory, hls::stream<Group<Shape>
 source_turns:
     for (decltype(p.turns) turn = 0; turn < p.turns; turn++) {
         if (p.in_memory) {
+            Reader<Shape::repeats> reader;
         source_beats_loop:
             for (decltype(p.groups) n = 0; n < p.groups; n++) {
 #pragma HLS PIPELINE II=1
                 FPGAFLOW_CYCLE(source_unit);
                 FPGAFLOW_BEAT(source_beats);
-                out.write(group_of<Shape>(memory[p.address + n]));
+                out.write(group_of<Shape>(memory[p.address + reader.at]));
+                reader.next(p);
             }
         } else {
         source_groups:
