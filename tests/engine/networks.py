@@ -66,8 +66,8 @@ def residual_blocks(seed: int = 0, size: int = 16, *, identity: bool = False) ->
 def joined_maps(seed: int = 0, size: int = 12) -> Graph:
     """A U-net in small: maps joined with repeated ones, a repeated map that is added and one that a convolution reads.
 
-    Channels fill no memory beat, a map that is joined is read elsewhere too, one is requantized alone, as is a joined map
-    of both signs.
+    Channels fill no memory beat, a map that is joined is read elsewhere too, one is requantized alone, and a joined one
+    of both signs is as well.
     """
     net = Builder((size, size, 3), 8, seed=seed)
     top = conv(net, net.input, 12, 3)

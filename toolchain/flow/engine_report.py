@@ -128,10 +128,12 @@ def _pass_nodes(found: Found, passes: list[Timing], vectors: Mapping[str, int]) 
 
 
 def _kind(p: Pass) -> str:
-    """What a pass does: "Conv 1x1, filter 3x3, add"."""
-    parts = [] if p.conv is None else ["conv {}x{}".format(*p.conv.kernel)]
+    """What a pass does: "upsample 2x2, conv 1x1, filter 3x3, add"."""
+    parts = [] if p.repeat == (1, 1) else ["upsample {}x{}".format(*p.repeat)]
+    parts += [] if p.conv is None else ["conv {}x{}".format(*p.conv.kernel)]
     if p.window is not None:
         size = "" if p.window.mode == "global_sum" else f" {p.window.kernel}x{p.window.kernel}"
         parts.append(p.window.mode.replace("_", " ") + size)
     parts += ["add"] if p.merge is not None else []
-    return ", ".join(parts)
+    parts += ["quantize"] if p.first is not None and p.conv is None else []
+    return ", ".join(parts) or "copy"
