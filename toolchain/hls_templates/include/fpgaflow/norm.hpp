@@ -119,8 +119,8 @@ norm_loop:
                 const value_t value = static_cast<value_t>(next.v[l]);
                 vector[word][l] = value;
                 partial += static_cast<sum_t>(value);
-                partial_squares += static_cast<squares_t>(
-                    Multiplier<Config::square_dsp>::template product<square_t>(value, value));
+                partial_squares +=
+                    static_cast<squares_t>(Multiplier<Config::square_dsp>::template product<square_t>(value, value));
             }
             sum = word == 0 ? partial : static_cast<sum_t>(sum + partial);
             squares = word == 0 ? partial_squares : static_cast<squares_t>(squares + partial_squares);
@@ -132,7 +132,8 @@ norm_loop:
                                           Multiplier<true>::template product<spread_t>(sum, sum));
                 // All channels alike are as far from the mean as any quotient says.
                 const spread_t some = spread == 0 ? static_cast<spread_t>(Config::channels - 1) : spread;
-                const pairs_t whole = static_cast<pairs_t>(static_cast<pairs_t>(some) + static_cast<pairs_t>(Config::whole));
+                const pairs_t whole =
+                    static_cast<pairs_t>(static_cast<pairs_t>(some) + static_cast<pairs_t>(Config::whole));
                 root.start(static_cast<pairs_t>(shifted<Config::fraction>(whole) + static_cast<pairs_t>(Config::part)));
             }
             root.step();
@@ -146,9 +147,9 @@ norm_loop:
             Lanes<typename Config::out_t, Config::lanes> result;
             for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                const apart_t apart =
-                    static_cast<apart_t>(static_cast<apart_t>(vector[word][l]) * static_cast<apart_t>(Config::channels) -
-                                         static_cast<apart_t>(sum));
+                const apart_t apart = static_cast<apart_t>(static_cast<apart_t>(vector[word][l]) *
+                                                               static_cast<apart_t>(Config::channels) -
+                                                           static_cast<apart_t>(sum));
                 const product_t product = Multiplier<true>::template product<product_t>(apart, factor.quotient);
                 const product_t half = shifted<Config::shift - 1>(static_cast<product_t>(1));
                 result.v[l] = typename Config::out_t(static_cast<product_t>(product + half) >> Config::shift);
