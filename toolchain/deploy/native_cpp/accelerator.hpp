@@ -105,7 +105,8 @@ private:
         std::ifstream file(image, std::ios::binary);
         file.read(reinterpret_cast<char*>(pair[0]->words()), 16 * network::words[0]);
         if (file.gcount() != 16 * network::words[0]) {
-            throw BoardError("no memory image of " + std::to_string(16 * network::words[0]) + " bytes in '" + image + "'");
+            throw BoardError("no memory image of " + std::to_string(16 * network::words[0]) + " bytes in '" + image +
+                             "'");
         }
         pair[0]->to_device();
     }
@@ -124,8 +125,8 @@ private:
         device_.write(network::control, start_bit);
         const double expected = frames / network::fps + network::latency_ms / 1e3;
         const double limit = timeout_ > 0 ? timeout_ : 1.0 + 10.0 * expected;
-        until_ = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                                                        std::chrono::duration<double>(limit));
+        until_ = std::chrono::steady_clock::now() +
+                 std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(limit));
         running_ = frames;
     }
 

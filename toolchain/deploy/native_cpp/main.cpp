@@ -7,10 +7,10 @@
 #include "uio.hpp"
 #endif
 
+#include <sys/utsname.h>
 #include <cstdlib>
 #include <iostream>
 #include <map>
-#include <sys/utsname.h>
 
 using fpgaflow::BoardError;
 
@@ -64,12 +64,20 @@ typedef std::map<std::string, std::string> Options;
 
 Options defaults() {
     return {
-        {"--samples", "samples.bin"}, {"--image", "memory.bin"}, {"--out", "board.json"}, {"--batch", "64"},
-        {"--timeout", "0"}, {"--turns", "20"},
+        {"--samples", "samples.bin"},
+        {"--image", "memory.bin"},
+        {"--out", "board.json"},
+        {"--batch", "64"},
+        {"--timeout", "0"},
+        {"--turns", "20"},
 #ifdef FPGAFLOW_XRT
-        {"--xclbin", std::string(network::design) + ".xclbin"}, {"--device", "0"}, {"--ip", network::ip},
+        {"--xclbin", std::string(network::design) + ".xclbin"},
+        {"--device", "0"},
+        {"--ip", network::ip},
 #else
-        {"--registers", "/dev/uio4"}, {"--memory", "/dev/udmabuf0"}, {"--info", "/sys/class/u-dma-buf/udmabuf0"},
+        {"--registers", "/dev/uio4"},
+        {"--memory", "/dev/udmabuf0"},
+        {"--info", "/sys/class/u-dma-buf/udmabuf0"},
 #endif
     };
 }
@@ -106,7 +114,8 @@ double number(const Options& given, const std::string& name) {
 int run(const Options& given) {
     const Samples samples(given.at("--samples"));
 #ifdef FPGAFLOW_XRT
-    fpgaflow::XrtDevice device(static_cast<unsigned>(number(given, "--device")), given.at("--xclbin"), given.at("--ip"));
+    fpgaflow::XrtDevice device(static_cast<unsigned>(number(given, "--device")), given.at("--xclbin"),
+                               given.at("--ip"));
 #else
     fpgaflow::UioDevice device(given.at("--registers"), given.at("--memory"), given.at("--info"));
 #endif
@@ -143,12 +152,13 @@ int run(const Options& given) {
     utsname system = {};
     uname(&system);
     std::ofstream out(given.at("--out"));
-    out << "{\n \"kind\": \"board\",\n \"design\": \"" << network::design << "\",\n \"clock_mhz\": " << network::clock_mhz
-        << ",\n \"validation\": {\"images\": " << samples.images << ", \"codes\": " << samples.images * samples.codes
-        << ", \"wrong_codes\": " << wrong_codes << ", \"top1\": null},\n \"benchmark\": {\"batch\": "
-        << accelerator.batch() << ", \"frames\": " << frames << ", \"fps\": " << accelerator.batch() / whole
-        << ", \"latency_ms\": " << 1e3 * single << ", \"end_to_end_fps\": " << frames / all
-        << "},\n \"versions\": {\"driver\": \"C++\"},\n \"machine\": \"" << system.machine << "\"\n}\n";
+    out << "{\n \"kind\": \"board\",\n \"design\": \"" << network::design
+        << "\",\n \"clock_mhz\": " << network::clock_mhz << ",\n \"validation\": {\"images\": " << samples.images
+        << ", \"codes\": " << samples.images * samples.codes << ", \"wrong_codes\": " << wrong_codes
+        << ", \"top1\": null},\n \"benchmark\": {\"batch\": " << accelerator.batch() << ", \"frames\": " << frames
+        << ", \"fps\": " << accelerator.batch() / whole << ", \"latency_ms\": " << 1e3 * single
+        << ", \"end_to_end_fps\": " << frames / all << "},\n \"versions\": {\"driver\": \"C++\"},\n \"machine\": \""
+        << system.machine << "\"\n}\n";
     if (!out.flush()) {
         throw BoardError("cannot write " + given.at("--out"));
     }

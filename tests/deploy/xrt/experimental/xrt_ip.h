@@ -9,6 +9,7 @@ public:
     }
     std::uint32_t read_register(std::uint32_t offset) const { return *at(offset); }
     void write_register(std::uint32_t offset, std::uint32_t value) { *at(offset) = value; }
+
 private:
     volatile std::uint32_t* at(std::uint32_t offset) const {
         return reinterpret_cast<volatile std::uint32_t*>(registers_ + offset);

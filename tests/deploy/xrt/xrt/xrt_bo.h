@@ -1,8 +1,8 @@
 // Buffer objects are two memories, of the processor and of the board, which only `sync` brings together.
 #pragma once
-#include "xrt_device.h"
 #include <cstring>
 #include <vector>
+#include "xrt_device.h"
 
 enum xclBOSyncDirection { XCL_BO_SYNC_BO_TO_DEVICE, XCL_BO_SYNC_BO_FROM_DEVICE };
 
@@ -16,12 +16,18 @@ public:
         used += (bytes + 4095) / 4096 * 4096;
         memory_ = mapped("memory", told("info/size"));
     }
-    template <class T> T map() { return reinterpret_cast<T>(own_.data()); }
+    template <class T>
+    T map() {
+        return reinterpret_cast<T>(own_.data());
+    }
     std::uint64_t address() const { return told("info/phys_addr") + place_; }
     void sync(xclBOSyncDirection way) {
-        if (way == XCL_BO_SYNC_BO_TO_DEVICE) std::memcpy(memory_ + place_, own_.data(), bytes_);
-        else std::memcpy(own_.data(), memory_ + place_, bytes_);
+        if (way == XCL_BO_SYNC_BO_TO_DEVICE)
+            std::memcpy(memory_ + place_, own_.data(), bytes_);
+        else
+            std::memcpy(own_.data(), memory_ + place_, bytes_);
     }
+
 private:
     std::vector<std::uint64_t> own_;
     std::size_t bytes_, place_ = 0;

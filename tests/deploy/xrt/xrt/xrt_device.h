@@ -1,13 +1,13 @@
 // A stand-in for the Xilinx Runtime: the files in the folder XRT_STUB are the board.
 #pragma once
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cstdint>
 #include <cstdlib>
-#include <fcntl.h>
 #include <fstream>
 #include <stdexcept>
 #include <string>
-#include <sys/mman.h>
-#include <unistd.h>
 
 namespace xrt {
 typedef int uuid;
@@ -29,7 +29,9 @@ inline std::uint64_t told(const std::string& file) {
 }
 
 struct device {
-    explicit device(unsigned index) { if (index) throw std::runtime_error("No such device"); }
+    explicit device(unsigned index) {
+        if (index) throw std::runtime_error("No such device");
+    }
     uuid load_xclbin(const std::string& path) {
         if (!std::ifstream(path)) throw std::runtime_error("No such file: " + path);
         return 1;
