@@ -15,7 +15,9 @@ import pytest
 from tests.onnx_models import PIXELS, Net, bipolar, conv_bn_relu, depthwise, few_bits_qdq, multi_threshold, residual
 from toolchain.cli import main
 from toolchain.flow import project, streaming
+from toolchain.ir.ops.products import Product
 from toolchain.ir.store import load
+from toolchain.ir.types import QInt
 
 CONTRACT = {
     "model": {"file", "sha256", "macs", "params"},
@@ -86,6 +88,18 @@ def test_builds_are_exact(make, run, tmp_path):
     driven = [n["vectors"] for n in report["nodes"] if n["op"] != "Shell"]
     assert min(driven) >= 4 and sum(driven) == report["verification"]["vectors"]
     assert all(n["counted_cycles"] in (n["cycles"], None) for n in report["nodes"])
+    before = ["input_reader"]
+    for n in report["nodes"][1:-1]:
+        assert n["inputs"] and set(n["inputs"]) <= set(before)
+        before.append(n["name"])
+    products = {node.name: node for node in load(tmp_path / "build" / "net").graph.nodes if isinstance(node, Product)}
+    told = {n["name"]: n for n in report["nodes"] if n["weights"]}
+    assert products.keys() & told.keys()
+    for name in products.keys() & told.keys():
+        low, high = int(products[name].weight.min()), int(products[name].weight.max())
+        assert (told[name]["weights"]["low"], told[name]["weights"]["high"]) == (low, high)
+        assert told[name]["weights"]["needed"] == QInt.holding(low, high).bits
+        assert told[name]["values"]["needed"] <= told[name]["values"]["bits"]
 
 
 @pytest.mark.needs_gxx

@@ -10,10 +10,20 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from tests.report.examples import example_report
-from toolchain.report.data import Report, Usage, read_report
-from toolchain.report.html import _environment, cycle_bars, resource_meters, resource_stacks, roofline, to_html
+from tests.report.examples import INTERVAL, example_node, example_report
+from toolchain.report.data import Report, Span, Usage, read_report
+from toolchain.report.html import (
+    FAMILIES,
+    _environment,
+    cycle_bars,
+    network_steps,
+    resource_meters,
+    resource_stacks,
+    roofline,
+    to_html,
+)
 from toolchain.report.write import write_report
+from toolchain.units.table import UNITS
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>"
 _VOID = {"meta", "br"}
@@ -103,6 +113,65 @@ def test_the_longest_bar_is_the_slowest_node() -> None:
     assert [bar.node.name for bar in bars if bar.worst] == ["layer1_matvec"]
     assert [bar.fill for bar in bars if bar.worst] == [100]
     assert max(bar.fill for bar in bars) == 100
+
+
+def test_of_equally_slow_nodes_one_alone_is_the_bottleneck_that_is_shown() -> None:
+    report = example_report(12)
+    tied = [node.name for node in report.nodes if node.cycles == INTERVAL]
+    twice = (*report.nodes, report.nodes[1].model_copy(update={"name": "again"}))
+    for limited_by, shown in (("", tied[0]), ("again", "again"), ("nobody", tied[0])):
+        estimate = report.estimate.model_copy(update={"limited_by": limited_by})
+        found = report.model_copy(update={"nodes": twice, "estimate": estimate})
+        bars = cycle_bars(found, found.nodes)
+        assert [bar.node.name for bar in bars if bar.worst] == [shown]
+        assert [bar.fill for bar in bars].count(100) == len(tied) + 1
+        assert to_html(found).count(">slowest<") == 1
+
+
+def test_every_unit_has_the_colour_of_a_family() -> None:
+    families = {member for members in FAMILIES.values() for member in members}
+    assert {op.__name__ for op in UNITS} <= families
+    rows = [example_node(0).model_copy(update={"name": f"n{i}", "op": op}) for i, op in enumerate(families)]
+    report = example_report(1).model_copy(update={"nodes": tuple(rows)})
+    colours = {s.op: s.colour for s in resource_stacks(report)[0].segments}
+    assert all(colours[op] > 0 for op in families)
+    style = to_html(report)
+    assert all(f".c{i} {{ background" in style and f"--c{i}:" in style for i in range(len(FAMILIES) + 1))
+
+
+def test_the_units_of_an_engine_have_the_colours_of_their_families_and_its_passes_are_the_network() -> None:
+    parts = [("convolve", "Unit"), ("window", "Unit"), ("banks", "Memory"), ("requantizers and transfers", "Unit")]
+    passes = [example_node(1).model_copy(update={"name": "conv1.Conv", "op": "conv 3x3"})]
+    nodes = [example_node(0).model_copy(update={"name": name, "op": op}) for name, op in parts]
+    report = example_report(1).model_copy(update={"nodes": (*nodes, *passes), "architecture": "engine"})
+    assert [segment.colour for segment in resource_stacks(report)[0].segments[:4]] == [1, 2, 8, 4]
+    assert [step.node.name for step in network_steps(report)] == ["conv1.Conv"]
+    assert "Its passes, one after the other" in to_html(report)
+
+
+def test_the_network_tells_what_is_read_where_that_is_not_the_step_before() -> None:
+    first, second, third = (example_node(i) for i in range(3))
+    nodes = (
+        first,
+        second.model_copy(update={"inputs": (first.name,)}),
+        third.model_copy(update={"inputs": (first.name, second.name)}),
+    )
+    report = example_report(1).model_copy(update={"nodes": nodes})
+    steps = network_steps(report)
+    assert [step.sources for step in steps] == [(), (), (first.name, second.name)]
+    assert [step.busy for step in steps] == [node.cycles / INTERVAL for node in nodes]
+    assert f"reads {first.name} and {second.name}" in to_html(report)
+
+
+def test_ranges_name_the_bits_that_would_do() -> None:
+    weights = Span(low=-3, high=3, bits=4, needed=3, zeros=0.25)
+    values = Span(low=-90, high=91, bits=8, needed=8)
+    node = example_node(1).model_copy(update={"weights": weights, "values": values})
+    page = " ".join(to_html(example_report(1).model_copy(update={"nodes": (node, example_node(0))})).split())
+    assert '<td class="number" data-of="weights">-3 to 3</td>' in page
+    assert '<td class="number fewer" data-of="enough">3</td>' in page
+    assert '<td class="number" data-of="zeros">25.0 %</td>' in page
+    assert "<h2>Ranges</h2>" not in to_html(example_report(2))
 
 
 def test_segments_add_up_to_what_is_used() -> None:

@@ -19,7 +19,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product
-from toolchain.ir.types import Value
+from toolchain.ir.ranges import value_ranges
+from toolchain.ir.types import QInt, Value
 from toolchain.plan import Plan
 from toolchain.report.data import (
     Accuracy,
@@ -33,6 +34,7 @@ from toolchain.report.data import (
     Report,
     ResourceUse,
     SolverFacts,
+    Span,
     Step,
     Training,
     Usage,
@@ -258,8 +260,12 @@ def node_facts(name: str, op: str, cycles: int, counted: int | None, cost: Resou
 def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[NodeFacts, ...]:
     """Every unit with its streams, the memory ports, and the shell."""
     values = graph.values()
-    reader = reader_lanes(graph)
+    reader, ranges = reader_lanes(graph), value_ranges(graph)
     model = model_cycles(graph)
+    made_by = {graph.input.name: "input_reader"}
+    for node in graph.nodes:
+        source = made_by[node.inputs[0]] if node.renames else node.name
+        made_by |= dict.fromkeys((value.name for value in node.outputs), source)
 
     def counted(name: str) -> int | None:
         """Cycles a frame, less what a unit spends once a call."""
@@ -293,6 +299,9 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 bits=_bits(node, values),
                 vectors=simulation.vectors.get(node.name),
                 zero_weight_luts=_zero_weight_luts(node, values),
+                inputs=[made_by[name] for name in node.inputs],
+                weights=_weights(node),
+                values=_span(*ranges[node.outputs[0].name], node.outputs[0].qint),
                 origin=list(node.origin),
             )
         )
@@ -309,10 +318,22 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 parallelism={"lanes": lanes},
                 bits=str(value.type),
                 vectors=simulation.vectors.get(unit),
+                inputs=[made_by[value.name]],
             )
         )
     facts.append(node_facts("shell", "Shell", 0, None, board.shell.resources))
     return tuple(facts)
+
+
+def _span(low: int, high: int, given: QInt) -> Span:
+    return Span(low=low, high=high, bits=given.bits, needed=QInt.holding(low, high).bits)
+
+
+def _weights(node: Node) -> Span | None:
+    if not isinstance(node, Product):
+        return None
+    found = _span(int(node.weight.min()), int(node.weight.max()), node.weight_type)
+    return found.model_copy(update={"zeros": float((node.weight == 0).mean())})
 
 
 def _zero_weight_luts(node: Node, values: dict[str, Value]) -> int | None:

@@ -212,13 +212,27 @@ class Counted(Facts):
     failed: dict[str, str] = Field(default_factory=dict)
 
 
+class Span(Facts):
+    """Integers from ``low`` to ``high`` in a type of ``bits`` bits, of which ``needed`` hold them all.
+
+    ``zeros`` is the share of them that is 0; None where they are not known one by one.
+    """
+
+    low: int
+    high: int
+    bits: Count
+    needed: Count
+    zeros: Share | None = None
+
+
 class NodeFacts(Facts):
     """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
 
     ``counted`` are the resources of its SystemVerilog beside the estimates ``lut`` to ``uram``; None: not counted.
     ``parallelism`` maps a name (PE, SIMD, lanes_in, ...) to a number. ``bits`` is a text such as "s4 x u4 -> s14".
     ``vectors`` drove the unit by itself, None: it was not. ``zero_weight_luts`` are the LUTs that zero weights save a
-    unit whose weights are constants; None: not such a unit.
+    unit whose weights are constants; None: not such a unit. ``inputs`` are the units it reads, none where they are not
+    told; ``weights`` is what its weights span, ``values`` what its output is proven to span for every input.
     """
 
     name: str
@@ -235,6 +249,9 @@ class NodeFacts(Facts):
     bits: str = ""
     vectors: Count | None = None
     zero_weight_luts: Count | None = None
+    inputs: Several[str] = ()
+    weights: Span | None = None
+    values: Span | None = None
     origin: Several[str]
 
 

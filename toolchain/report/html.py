@@ -14,9 +14,27 @@ from toolchain.report.data import NodeFacts, Report, Usage
 
 CHART_LIMIT = 40
 _FILTERS = ("number", "large", "percent", "plural", "lanes", "float_accuracy")
-COLOURED_OPS = ("MatVec", "Window", "Threshold", "Depthwise", "MulShift", "Pool", "Add")  # the rest shares one grey
-OTHER_OPS = "other"
-_GREY = "other units, memory ports and streams"
+FAMILIES = {
+    "matrix products": ("MatVec", "GroupedMatVec", "RowConv", "convolve"),
+    "windows": ("Window", "window"),
+    "depthwise products": ("Depthwise",),
+    "requantizers and tables": ("Threshold", "MulShift", "Lookup", "Norm", "requantizers and transfers"),
+    "pools": ("Pool", "GlobalSum", "GlobalMax", "ArgMax"),
+    "sums and products of maps": ("Add", "Multiply"),
+    "copies and moves": (
+        *("Fork", "WidthConvert", "Concat", "Slice", "Upsample", "DepthToSpace", "SpaceToDepth", "Crop", "Permute"),
+        *("Transpose", "Reshape"),
+    ),
+    "memory ports and banks": ("Read", "Write", "banks"),
+    "shell": ("Shell",),
+}
+"""Operations, and units of the engine by name, that share a colour: that of their family's place, from 1 on."""
+
+ENGINE_PARTS = ("Unit", "Memory")
+"""Operations of the nodes of an engine that are hardware, where the others are its passes."""
+
+REST = "not told by unit"
+_COLOURS = {member: i for i, members in enumerate(FAMILIES.values(), start=1) for member in members}
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,16 @@ class Roofline:
     ticks: tuple[Mark, ...]
 
 
+@dataclass(frozen=True)
+class FlowStep:
+    """A unit in the diagram of the network: ``sources`` are told where it does not read the step before alone."""
+
+    node: NodeFacts
+    sources: tuple[str, ...]
+    busy: float
+    colour: int
+
+
 def to_html(report: Report) -> str:
     """``report`` as a page of its own."""
     charted = view.slowest(report, CHART_LIMIT)
@@ -99,7 +127,10 @@ def to_html(report: Report) -> str:
         roofline=roofline(report),
         peaks={kind: max((getattr(n, kind) for n in report.nodes), default=0) for kind in view.RESOURCES},
         resources=view.resources(report),
-        worst={node.name for node in view.bottlenecks(report)},
+        worst=None if (slowest := view.bottleneck(report)) is None else slowest.name,
+        steps=network_steps(report),
+        ranges=[node for node in report.nodes if _tells_ranges(node)],
+        working=sum(1 for node in report.nodes if node.cycles),
     )
 
 
@@ -135,40 +166,60 @@ def resource_meters(report: Report) -> tuple[Meter, ...]:
 
 def cycle_bars(report: Report, nodes: tuple[NodeFacts, ...]) -> tuple[Bar, ...]:
     """Cycles of ``nodes`` that take any, the slowest of all nodes as the full length."""
-    worst = view.bottlenecks(report)
-    most = worst[0].cycles if worst else 1
+    worst = view.bottleneck(report)
+    most = worst.cycles if worst else 1
     return tuple(
-        Bar(node, 100 * node.cycles / most, view.interval_share(report, node), node in worst)
+        Bar(node, 100 * node.cycles / most, view.interval_share(report, node), node is worst)
         for node in nodes
         if node.cycles
     )
 
 
+def network_steps(report: Report) -> tuple[FlowStep, ...]:
+    """The units that take cycles, or the passes of an engine, each with its share of the frame interval."""
+    nodes = [node for node in report.nodes if node.cycles and node.op not in ENGINE_PARTS]
+    befores = [None, *(node.name for node in nodes)]
+    return tuple(
+        FlowStep(
+            node,
+            node.inputs if node.inputs and node.inputs != (before,) else (),
+            min(1.0, view.interval_share(report, node)),
+            _colour(node.name, node.op),
+        )
+        for node, before in zip(nodes, befores, strict=False)
+    )
+
+
 def resource_stacks(report: Report) -> tuple[Stack, ...]:
-    """Every used resource split by node; what no node accounts for (memory ports, FIFOs) is a segment of its own."""
+    """Every used resource split by node; what no node accounts for is a segment of its own."""
     stacks = []
     for kind, usage in report.resources.items():
         parts = [(node.name, node.op, getattr(node, kind)) for node in report.nodes]
         rest = usage.used - sum(count for _, _, count in parts)
-        parts += [("memory ports and streams", OTHER_OPS, rest)] if rest > 0 else []
+        parts += [(REST, REST, rest)] if rest > 0 else []
         whole = sum(count for _, _, count in parts)
-        segments = tuple(Segment(*part, 100 * part[2] / whole, _colour(part[1])) for part in parts if part[2])
+        segments = tuple(Segment(*part, 100 * part[2] / whole, _colour(*part[:2])) for part in parts if part[2])
         if segments:
             stacks.append(Stack(view.RESOURCES[kind], usage.used, segments))
     return tuple(stacks)
 
 
-def _colour(op: str) -> int:
-    """Palette index of an operation, the same in every report, grouped or not; 0 is the grey one."""
-    op = op.removeprefix("Grouped")
-    return COLOURED_OPS.index(op) + 1 if op in COLOURED_OPS else 0
+def _tells_ranges(node: NodeFacts) -> bool:
+    """Whether its ranges are not just those of what it reads."""
+    values, requantizers = node.values, FAMILIES["requantizers and tables"]
+    return values is not None and (node.weights is not None or values.needed < values.bits or node.op in requantizers)
+
+
+def _colour(name: str, op: str) -> int:
+    """Palette index of a unit's family, the same in every report; 0 is the grey of what belongs to none."""
+    return _COLOURS.get(op) or _COLOURS.get(name, 0)
 
 
 def _legend(stacks: tuple[Stack, ...]) -> tuple[tuple[int, str], ...]:
-    """Colour and name of the operations that occur, the grey one last."""
+    """Colour and name of the families that occur, the grey one last."""
     seen = {segment.colour for stack in stacks for segment in stack.segments}
-    named = tuple((i, op) for i, op in enumerate(COLOURED_OPS, start=1) if i in seen)
-    return named + (((0, _GREY),) if 0 in seen else ())
+    named = tuple((i, family) for i, family in enumerate(FAMILIES, start=1) if i in seen)
+    return named + (((0, "other"),) if 0 in seen else ())
 
 
 def roofline(report: Report) -> Roofline | None:

@@ -77,6 +77,13 @@ def bottlenecks(report: Report) -> tuple[NodeFacts, ...]:
     return tuple(node for node in report.nodes if node.cycles == most and most > 0)
 
 
+def bottleneck(report: Report) -> NodeFacts | None:
+    """The one bottleneck that is shown: of equally slow nodes that which the report names, else the first."""
+    nodes = bottlenecks(report)
+    named = [node for node in nodes if node.name == report.estimate.limited_by]
+    return next(iter((*named, *nodes)), None)
+
+
 def limited_by(report: Report) -> str:
     """What sets the frame rate: the report's own word for it, else the slowest node."""
     nodes = bottlenecks(report)
