@@ -15,10 +15,10 @@ from toolchain.report.data import NodeFacts, Report, Usage
 CHART_LIMIT = 40
 _FILTERS = ("number", "large", "percent", "plural", "lanes", "float_accuracy")
 FAMILIES = {
-    "matrix products": ("MatVec", "GroupedMatVec", "RowConv", "convolve"),
+    "matrix products": ("MatVec", "GroupedMatVec", "RowConv", "MatMul", "convolve"),
     "windows": ("Window", "window"),
     "depthwise products": ("Depthwise",),
-    "requantizers and tables": ("Threshold", "MulShift", "Lookup", "Norm", "requantizers and transfers"),
+    "requantizers and tables": ("Threshold", "MulShift", "Lookup", "Norm", "Softmax", "requantizers and transfers"),
     "pools": ("Pool", "GlobalSum", "GlobalMax", "ArgMax"),
     "sums and products of maps": ("Add", "Multiply"),
     "copies and moves": (
