@@ -35,7 +35,8 @@ from toolchain.units.order import stream_order
 from toolchain.units.table import iterations
 
 FRAMES = 3
-FLAGS = ("-O0", "-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique")
+FLAGS = ("-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique")
+MANY_NUMBERS = 5000  # of tables: g++ -O0 takes a time quadratic in those of ap_int, 6 minutes for 60,000
 DRIVER = Path(__file__).parent / "simulate"
 
 
@@ -115,7 +116,9 @@ def compile_driver(folder: Path, source: str, output: str, *flags: str) -> None:
 def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
     """One library with a function ``run_NAME`` for every unit."""
     write_driver(found, folder)
-    compile_driver(folder, "driver.cpp", "driver.so", *FLAGS, *flags)
+    numbers = sum(table.values.size for case in found for table in case.placed.unit.tables)
+    level = "-O1" if numbers > MANY_NUMBERS else "-O0"
+    compile_driver(folder, "driver.cpp", "driver.so", level, *FLAGS, *flags)
     return ctypes.CDLL(str(folder / "driver.so"))
 
 

@@ -14,6 +14,7 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Concat, Reshape
+from toolchain.ir.ops.matmul import MatMul
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
@@ -36,7 +37,7 @@ def test_schedules_take_the_cycles_that_the_units_count(grid: type) -> None:
 
         assert call.count == call.once + FRAMES * call.frame
         sizes = [graph.value(name).size for name in node.inputs]
-        read = sum(sizes) if isinstance(node, Concat) else sizes[0]  # one input a cycle, or all
+        read = sum(sizes) if isinstance(node, Concat | MatMul) else sizes[0]  # one input a cycle, or all
         assert moved[READS] == FRAMES * read // lanes.lanes_in
         assert moved[WRITES] == FRAMES * node.outputs[0].size // lanes.lanes_out
 

@@ -77,9 +77,11 @@ struct NormQuotient {
 //   shift                     bits that the products lose
 //   square_dsp                whether squares are on DSP slices
 //   in_t, out_t               of an element, of a result
-//   sum_t, square_t, squares_t, spread_t, pairs_t, root_t, rest_t, factor_t, apart_t, product_t
-//                             of the sum, a square, their sum, V, W, its root, what is left of W, the quotient, a channel's
-//                             distance from the mean, a product
+//   sum_t, square_t           of the sum, of a square
+//   squares_t, spread_t       of the sum of squares, of V
+//   pairs_t, root_t, rest_t   of W, of its root, of what the root leaves of W
+//   factor_t, apart_t         of the quotient, of a channel's distance from the mean
+//   product_t                 of a product
 // Cycles a frame: positions * (2 * channels / lanes + root_steps + divide_steps).
 template <class Config>
 void norm(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,

@@ -19,8 +19,10 @@ using SoftmaxEntries = Exact<typename Config::table_t>[Config::channels / Config
 //   entries               of the table
 //   divide_steps, start   bits of the quotient, which is that of 2**(start + divide_steps)
 //   shift                 bits that the products lose
-//   in_t, out_t, table_t, sum_t, rest_t, factor_t, product_t
-//                         of a channel, a result, an entry, their sum, what is left in a division, the quotient, a product
+//   in_t, out_t           of a channel, of a result
+//   table_t, sum_t        of an entry, of their sum
+//   rest_t, factor_t      of what a division leaves, of the quotient
+//   product_t             of a product
 // Cycles a frame: positions * (3 * channels / lanes + divide_steps).
 template <class Config>
 void softmax(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
