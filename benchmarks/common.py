@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.recorder import Row
+from toolchain.resources import Resources
 
 MIN_WIDTH = 150  # of a table, where the output is no terminal
 
@@ -33,6 +34,11 @@ def timed(call: Callable[[], T]) -> tuple[T, Spent]:
     wall, cpu = time.perf_counter(), _cpu_seconds()
     result = call()
     return result, Spent(time.perf_counter() - wall, _cpu_seconds() - cpu)
+
+
+def costs(found: Resources) -> Row:
+    """The columns of what an accelerator takes on a board without UltraRAM."""
+    return {"lut": found.lut, "ff": found.ff, "dsp": found.dsp, "bram18": found.bram18}
 
 
 def middle(runs: Sequence[Spent]) -> Spent:

@@ -12,13 +12,12 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from math import prod
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.common import Row
+from benchmarks.common import Row, costs
 from benchmarks.figures import Point, scatter_svg
 from benchmarks.peers import TOOLS, rate
 from benchmarks.recosted import recosted
@@ -114,7 +113,7 @@ def network_rows(name: str, graph: Graph, time_limit: float) -> Iterator[Row]:
         "network": name,
         "fps": round(fps, 1),
         "cycles": solver.cycles,
-        **asdict(used),
+        **costs(used),
         "status": solver.status,
         "gap": solver.gap,
         "seconds": round(seconds, 2),
@@ -150,7 +149,7 @@ def _searches(name: str, graph: Graph, fps: float) -> Iterator[Row]:
             "fps": theirs and round(theirs, 1),
         }
         if found is not None and theirs is not None:
-            row |= {**asdict(found[1]), "ratio": round(fps / theirs, 2)}
+            row |= {**costs(found[1]), "ratio": round(fps / theirs, 2)}
         yield row
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Row
+from benchmarks.common import Row, costs
 from benchmarks.peers import built
 from toolchain.boards import Board
 from toolchain.dse.expand import expand
@@ -87,7 +87,7 @@ def recosted(name: str, graph: Graph, board: Board) -> Iterator[Row]:
             "their_cycles": slowest,
             "cycles": cycles,
             "fps": round(250e6 / cycles, 1),
-            **asdict(used),
+            **costs(used),
             "fits": used.fits(board.budget),
         }
 
