@@ -195,7 +195,7 @@ def export(
     plan: str | os.PathLike[str] | None = None,
     time_limit: float = 60.0,
     input: str | None = None,
-    images: PathOrArray | None = None,
+    images: PathOrArray | Mapping[str, Array] | None = None,
     labels: PathOrArray | None = None,
     data: str | None = None,
     count: int | None = 1000,
@@ -216,7 +216,8 @@ def export(
         plan: take this plan.json instead of searching for one.
         time_limit: seconds for each round of the solver.
         input: type of an input that is no pixel, e.g. ``"int8:0.05"``.
-        images, labels: what is simulated, .npy files or arrays; by default the data that the file names.
+        images, labels: what is simulated, .npy files or arrays; by default the data that the file names. Images of
+            several inputs are a .npz file, or arrays by the inputs' names.
         data: data set to verify on instead.
         count: images at most; None for all.
         qonnx_images: images that also run in the float32 QONNX executor.
@@ -275,5 +276,5 @@ def _folder(out: str | os.PathLike[str] | None, default: Path) -> Path:
     return default if out is None else Path(out)
 
 
-def _given(value: PathOrArray | None) -> Any:
+def _given(value: PathOrArray | Mapping[str, Array] | None) -> Any:
     return Path(value) if isinstance(value, str | os.PathLike) else value

@@ -109,7 +109,10 @@ InputOption = Annotated[
         show_default="the file's",
     ),
 ]
-ImagesOption = Annotated[Path | None, _panel(CHECKING, "--images", help="Images to verify on, .npy.")]
+ImagesOption = Annotated[
+    Path | None,
+    _panel(CHECKING, "--images", help="Images to verify on, .npy; of several inputs .npz, an array a name."),
+]
 LabelsOption = Annotated[Path | None, _panel(CHECKING, "--labels", help="Their classes, .npy.")]
 DataOption = Annotated[
     str | None, _panel(CHECKING, "--data", help="Data set to verify on.", show_default="that of the training")

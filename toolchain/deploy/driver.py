@@ -183,6 +183,26 @@ class Encoder:
             raise BoardError(f"images of type {x.dtype}; give integers of the input's type, or float32 values")
         return (codes + 1) // 2 if self.facts["signs_as_bits"] else codes
 
+    def joined(self, images: Any) -> np.ndarray:
+        """One array of `images`; those of several inputs come as a dictionary by the inputs' names."""
+        parts = self.facts["joined"]
+        if not isinstance(images, dict):
+            return np.asarray(images)
+        if parts is None or set(images) != set(parts["shapes"]):
+            takes = "one array" if parts is None else f"arrays of {', '.join(parts['shapes'])}"
+            raise BoardError(f"arrays of {', '.join(images) or 'nothing'}; the network takes {takes}")
+        arrays = [np.asarray(images[name]) for name in parts["shapes"]]
+        for name, array in zip(parts["shapes"], arrays):
+            shape = tuple(parts["shapes"][name])
+            if array.shape[1:] != shape or len(array) != len(arrays[0]):
+                raise BoardError(f"'{name}' of shape {array.shape}; the network takes (frames, *{shape})")
+        if len({array.dtype.kind == "f" for array in arrays}) > 1:
+            raise BoardError("integers for one input and real numbers for another; give float32 values for all")
+        if parts["axis"] is not None:
+            return np.concatenate(arrays, axis=parts["axis"])
+        flat = [np.moveaxis(array, 1, -1).reshape(len(array), -1) for array in arrays]
+        return np.concatenate(flat, axis=1)
+
     def _arranged(self, x: np.ndarray) -> np.ndarray:
         """`images` as (frames, H, W, C): from the network's axes, channels last, or flat."""
         height, width, channels = self.shape
@@ -411,7 +431,8 @@ class Accelerator:
     """The network on the board. Loads the bitstream that lies beside `network`, a path to network.json.
 
     `batch` frames are packed into one pair of buffers while the accelerator works on the other. What a network with
-    one output answers is an array; of one with several it is a dictionary of arrays by the outputs' names.
+    one output answers is an array; of one with several it is a dictionary of arrays by the outputs' names. So are the
+    images of a network with several inputs, by theirs.
     """
 
     def __init__(self, network: Any = None, batch: int = 64, timeout: float = 0.0) -> None:
@@ -515,7 +536,7 @@ class Accelerator:
 
     def _answers(self, images: np.ndarray) -> list:
         """Codes of every output for `images`."""
-        images = np.asarray(images)
+        images = self.encoder.joined(images)
         if images.shape in (self.encoder.given, self.encoder.shape):
             images = images[None]
         return self.run(len(images), lambda part: self.encoder.codes(images[part]))
@@ -645,6 +666,7 @@ def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict
     found["validation"] = network.validate()
     found["benchmark"] = network.benchmark(frames)
     if images is not None:
+        images = network.encoder.joined(images)
         if len(labels) != len(images):
             raise BoardError(f"{len(images)} images and {len(labels)} labels")
         judge, codes = network._judged(images)
@@ -659,7 +681,7 @@ def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict
 def main() -> int:
     """Validate, measure, and write board.json."""
     parser = argparse.ArgumentParser(description="Check and measure the network on this board.")
-    parser.add_argument("--images", help=".npy file of test images; needs --labels")
+    parser.add_argument("--images", help=".npy file of test images, of several inputs .npz; needs --labels")
     parser.add_argument("--labels", help=".npy file of their classes")
     parser.add_argument("--batch", type=int, default=64, help="frames a start of the accelerator")
     parser.add_argument("--frames", type=int, default=1000, help="frames to measure on")
@@ -671,6 +693,8 @@ def main() -> int:
         images, labels = (
             None if name is None else np.load(name, allow_pickle=False) for name in (options.images, options.labels)
         )
+        if isinstance(images, np.lib.npyio.NpzFile):
+            images = dict(images)
         with Accelerator(batch=options.batch) as network:
             found = measure(network, images, labels, options.frames)
     except (RuntimeError, OSError, ValueError) as error:  # PYNQ's own too

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.errors import FlowError
+from toolchain.frontend.several_inputs import Joined
 from toolchain.hls_templates.generate import End
 from toolchain.hls_templates.generate import ends as stream_ends
 from toolchain.ir.encode import host_rule, pixel_codes, worth_terms
@@ -82,10 +83,12 @@ def network_facts(
     digest: str,
     estimate: dict[str, float],
     classes: Sequence[str] | None,
+    joined: Joined | None = None,
 ) -> dict[str, Any]:
     """The contents of network.json for an accelerator of ``graph``.
 
-    ``axes`` are those of the images the user has, ``digest`` tells this accelerator from others.
+    ``axes`` are those of the images the user has, ``joined`` how those of several inputs become one, ``digest`` tells
+    this accelerator from others.
     """
     return {
         "fpgaflow": __version__,
@@ -101,7 +104,7 @@ def network_facts(
         "ports": list(interface.pointers),
         "count": {"register": interface.count, "value": ends.count},
         "memory": ends.memory,
-        "input": input_facts(graph, axes) | ends.input,
+        "input": input_facts(graph, axes) | {"joined": None if joined is None else asdict(joined)} | ends.input,
         "outputs": [
             output_facts(graph, output, answer) | packing
             for output, answer, packing in zip(graph.outputs, ends.answers, ends.outputs, strict=True)

@@ -89,6 +89,7 @@ def deployable(build: Build) -> Deployable:
         read_interface(top, project.files["src/top.cpp"].decode()),
         ends,
         axes=build.model.axes,
+        joined=build.model.inputs,
         digest=digest_bytes(f"{design.digest} {project.digest} {board.part}".encode()),
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
         classes=summary.classes or None,
@@ -155,6 +156,15 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
 
 def _given(facts: Mapping[str, Any]) -> str:
     """What the driver takes, in words."""
+    if facts["joined"] is not None:
+        names = ", ".join(f'"{name}": ...' for name in facts["joined"]["shapes"])
+        return (
+            f"arrays by the names of the inputs, {{{names}}}, or frames joined as `network.json` tells:\n{_kind(facts)}"
+        )
+    return _kind(facts)
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
     if facts["standard"] is not None:
         return "real numbers, which the driver standardizes as the training did"
     return f"integers {facts['low']} to {facts['high']} or the real values they stand for"

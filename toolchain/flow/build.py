@@ -127,6 +127,7 @@ class Build:
             data=check.data,
             count=check.count,
             trained=Trained(model.data, model.reading, graph.classes, outputs_of(graph)),
+            joined=model.inputs,
         )
         at_once = check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)
         for part in spans(len(images.x), at_once):

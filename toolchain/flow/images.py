@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Layout
+from toolchain.frontend.several_inputs import Joined
 from toolchain.ir.encode import random_inputs
 from toolchain.ir.types import Array, Encoding
 
@@ -49,22 +51,24 @@ def load_images(
     layout: Layout,
     encoding: Encoding,
     *,
-    images: Path | Array | None,
+    images: Path | Array | Mapping[str, Array] | None,
     labels: Path | Array | None,
     data: str | None,
     count: int | None,
     trained: Trained = Trained(),
+    joined: Joined | None = None,
 ) -> Images:
     """``images``, a file or an array, else those of the data set ``data`` or the ``trained`` one, else random numbers.
 
     ``encoding`` tells the integers that are drawn, and what the host makes of what it is given. ``count`` of them are
-    drawn, see ``drawn``; all for 0, and 1000, or 64 random ones, for None.
+    drawn, see ``drawn``; all for 0, and 1000, or 64 random ones, for None. ``joined`` tells how those of several
+    inputs, in a .npz file or a mapping, become one.
 
     Raises:
         UserError: unreadable files, shapes or classes that do not fit the network, no images.
     """
     if images is not None:
-        x, y = read_array(images), None if labels is None else read_array(labels)
+        x, y = read_samples(images, joined), None if labels is None else read_array(labels)
         found = Images(images.name if isinstance(images, Path) else "given images", x, y)
     elif labels is not None:
         raise UserError("labels without images", hint="give --images as well")
@@ -129,6 +133,27 @@ def _labels(found: Images, trained: Trained) -> Array:
         range_ = f"0 to {number - 1}" if number > 1 else "0 and more"
         raise UserError(f"label {y[wrong[0]]} of image {wrong[0]}: classes are {range_}", where=found.name)
     return y.astype(np.int64)
+
+
+def read_samples(images: Path | Array | Mapping[str, Array], joined: Joined | None) -> Array:
+    """The array of ``images``; those of several inputs, ``joined``, by name are made one.
+
+    Raises:
+        UserError: the file cannot be read, or its arrays are not those of the inputs.
+    """
+    if isinstance(images, Path) and images.suffix == ".npz" and joined is not None:
+        try:
+            with np.load(images, allow_pickle=False) as file:
+                images = {name: file[name] for name in file.files}
+        except OSError as error:
+            raise UserError(f"cannot read {images}: {error.strerror or error}") from error
+        except (ValueError, BadZipFile) as error:
+            raise UserError(f"{images} is no .npz file of numbers", hint="write it with numpy.savez") from error
+    if not isinstance(images, Mapping):
+        return read_array(images)
+    if joined is None:
+        raise UserError("arrays by name, and the network has one input", hint="give one array")
+    return joined.join({name: np.asarray(array) for name, array in images.items()})
 
 
 def read_array(path: Path | Array) -> Array:

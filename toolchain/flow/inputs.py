@@ -8,7 +8,7 @@ from fractions import Fraction
 from toolchain.errors import UserError
 from toolchain.frontend.metadata import fits
 from toolchain.frontend.read import ModelFile
-from toolchain.ir.encode import input_quantizer, scaled_quantizer
+from toolchain.ir.encode import input_quantizer, parted_quantizers, scaled_quantizer
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, noted_input, parse_input
 from toolchain.ir.types import Encoding, InputType
@@ -78,13 +78,13 @@ def choose(
 
 
 def _codes(graph: Graph, datatype: str) -> InputType:
-    """The codes of the quantizer that reads the input, or reads it scaled.
+    """The codes of the quantizer that reads the input, or reads it scaled, or of those that read all its parts.
 
     Raises:
         UserError: there is none, so that nothing tells the input's numbers; ``datatype`` may say why.
     """
     quantizer = input_quantizer(graph)
-    found = scaled_quantizer(graph) if quantizer is None else InputType.codes_of(quantizer)
+    found = InputType.codes_of(quantizer) if quantizer else scaled_quantizer(graph) or parted_quantizers(graph)
     if found is not None:
         return found
     if datatype.startswith("SCALEDINT"):

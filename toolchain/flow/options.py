@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -37,11 +37,11 @@ class Search:
 class Check:
     """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor.
 
-    Images and labels are .npy files or arrays. ``count`` of them are drawn: all for 0, 1000 (64 of random numbers) for
-    None. ``memory`` is what that may take.
+    Images and labels are .npy files or arrays; those of several inputs are a .npz file, or by the inputs' names.
+    ``count`` of them are drawn: all for 0, 1000 (64 of random numbers) for None. ``memory`` is what that may take.
     """
 
-    images: Path | Array | None = None
+    images: Path | Array | Mapping[str, Array] | None = None
     labels: Path | Array | None = None
     data: str | None = None
     count: int | None = None

@@ -9,16 +9,24 @@ from typing import Any, TypeVar
 from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.files import write_text
+from toolchain.frontend.several_inputs import Joined
 from toolchain.records import Record, parse_record
 from toolchain.report.data import Hls4ml
 
 R = TypeVar("R", bound=Record)
 
 
+class InputsRecord(Record):
+    """How the frames of several inputs are one, see `toolchain.frontend.several_inputs.Joined`."""
+
+    shapes: dict[str, list[int]]
+    axis: int | None
+
+
 class ModelRecord(Record):
     """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type.
 
-    ``data`` is what it was trained on, ``reading`` how such files are read.
+    ``data`` is what it was trained on, ``reading`` how such files are read. ``joined`` is of a file of several inputs.
     """
 
     file: str
@@ -30,7 +38,16 @@ class ModelRecord(Record):
     axes: str
     input: str
     notes: list[str]
+    joined: InputsRecord | None = None
     fpgaflow: str = __version__
+
+    @property
+    def inputs(self) -> Joined | None:
+        """How the frames of the file's several inputs are joined; None where it has one."""
+        found = self.joined
+        if found is None:
+            return None
+        return Joined({name: tuple(shape) for name, shape in found.shapes.items()}, found.axis)
 
 
 class BuildRecord(Record):

@@ -22,12 +22,13 @@ from toolchain.flow.measured import with_measured
 from toolchain.flow.options import Check, Hls4mlOptions, Search, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
-from toolchain.flow.records import BuildRecord, ModelRecord, write_record
+from toolchain.flow.records import BuildRecord, InputsRecord, ModelRecord, write_record
 from toolchain.flow.rtl import RTL_IMAGES, demand_tools, make_rtl
 from toolchain.flow.rtl import demand_exact as demand_exact_rtl
 from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.flow.streaming import Streaming
 from toolchain.frontend.read import read_qonnx
+from toolchain.frontend.several_inputs import Joined
 from toolchain.ir.input_types import input_text
 from toolchain.ir.store import save
 from toolchain.ir.types import InputType
@@ -136,11 +137,19 @@ def lower(
         axes=file.layout.axes,
         input=input_text(encoding),
         notes=[*file.notes, *notes],
+        joined=_inputs_record(file.joined),
     )
     write_record(record, folder / "model.json")  # first: it is what a build is known by, also after a kill
     network = save(graph, folder, source_digest=file.sha256)
     progress("lower", 1, 1)
     return Build(folder).knowing(model=record, network=network)
+
+
+def _inputs_record(joined: Joined | None) -> InputsRecord | None:
+    """``joined`` as model.json has it."""
+    if joined is None:
+        return None
+    return InputsRecord(shapes={name: list(shape) for name, shape in joined.shapes.items()}, axis=joined.axis)
 
 
 def explore(build: Build, search: Search, *, overwrite: bool = False, progress: Progress = silent) -> Build:

@@ -16,6 +16,7 @@ from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
 from toolchain.frontend.qoperator import MICROSOFT, QOperators
+from toolchain.frontend.several_inputs import Joined, join_inputs
 from toolchain.frontend.torch_names import module_names
 from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.types import QInt
@@ -100,6 +101,7 @@ class OnnxFile:
     """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any.
 
     ``executed`` are ``nodes`` with the file's own operations on codes in place of what is read instead of them.
+    ``joined`` tells how several inputs became the one that ``model`` has here.
     ``integer`` is the input's type where it is not float32. ``datatypes`` holds the QONNX datatype that the file notes
     beside a tensor, by the tensor's name.
     """
@@ -117,6 +119,7 @@ class OnnxFile:
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
     datatypes: Mapping[str, str]
+    joined: Joined | None = None
 
     @property
     def output(self) -> str:
@@ -136,6 +139,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
     model = _parse(path, data)
     graph = model.graph
     opset = _opset(path, model)
+    joined = join_inputs(path, model, opset)
     initializers = {tensor.name for tensor in model.graph.initializer}
     input_name, shape, integer = _only_input(path, model, initializers)
     outputs = tuple(output.name for output in graph.output)
@@ -176,6 +180,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
             if entry.key == DATATYPE
         }
         | ({} if integer is None else {input_name: f"{'' if integer.signed else 'U'}INT{integer.bits}"}),
+        joined=joined,
     )
 
 
@@ -235,13 +240,8 @@ def _constants(path: Path, model: onnx.ModelProto, used: set[str]) -> dict[str, 
 
 def _only_input(path: Path, model: onnx.ModelProto, constants: set[str]) -> tuple[str, tuple[int, ...], QInt | None]:
     inputs = [i for i in model.graph.input if i.name not in constants]
-    if len(inputs) != 1:
-        names = ", ".join(f"'{i.name}'" for i in inputs)
-        raise UserError(
-            f"the network has {len(inputs)} inputs{': ' + names if names else ''}, not one",
-            where=path.name,
-            hint="export a module with a single input tensor, and with its weights as initializers",
-        )
+    if not inputs:
+        raise UserError("the network has no input", where=path.name, hint="export a module that reads a tensor")
     info = inputs[0].type.tensor_type
     if info.elem_type not in INPUT_TYPES:
         kind = onnx.TensorProto.DataType.Name(info.elem_type).lower()

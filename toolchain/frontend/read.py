@@ -18,6 +18,7 @@ from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_o
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
+from toolchain.frontend.several_inputs import Joined
 from toolchain.frontend.unsupported import why_not
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.names import Names
@@ -97,7 +98,7 @@ class ModelFile:
     final Softmax is left out. ``params`` counts weights and biases, ``macs`` multiplications of a frame. ``encoding``,
     ``classes``, ``data`` and ``reading``, which tells how that is read, come from the file's metadata; ``datatype`` is
     the QONNX datatype noted beside the input, "" for none, or its own where ``integer`` is set; ``encoding`` follows
-    from it where the metadata is silent.
+    from it where the metadata is silent. ``joined`` tells how several inputs of the file became the graph's.
     """
 
     path: Path
@@ -118,6 +119,7 @@ class ModelFile:
     reading: Mapping[str, Any]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    joined: Joined | None = None
 
     @property
     def output(self) -> str:
@@ -164,8 +166,18 @@ def read_qonnx(path: Path) -> ModelFile:
         data=file.metadata.get(DATA),
         reading=reading_of(file),
         classes=classes_of(file),
-        notes=tuple(reader.notes),
+        notes=(*_how_joined(file.joined), *reader.notes),
+        joined=file.joined,
     )
+
+
+def _how_joined(joined: Joined | None) -> tuple[str, ...]:
+    """The note on several inputs."""
+    if joined is None:
+        return ()
+    how = "flattened" if joined.axis is None else "along the channels"
+    names = ", ".join(f"'{name}'" for name in joined.shapes)
+    return (f"the inputs {names} come as one frame, joined {how}",)
 
 
 def whole_graph(reader: Reader, source: Value) -> tuple[Graph, list[Tensor]]:

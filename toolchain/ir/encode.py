@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import accumulate, chain
 from math import lcm
 
 import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph, Output
-from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.maps import DepthToSpace, Reshape, Slice
 from toolchain.ir.ops.model import Affine, Quantize
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, Encoding, InputType, Quantizer
@@ -245,13 +246,42 @@ def predictions(output: Output, codes: Array) -> Array:
     return np.asarray(decode(output, codes).reshape(len(codes), -1).argmax(axis=1))
 
 
-def scaled_quantizer(graph: Graph) -> InputType | None:
+def parted_quantizers(graph: Graph) -> InputType | None:
+    """What the host may send where every channel of the input belongs to a slice, which is then quantized.
+
+    Each channel has the scale of its slice; the integers reach as far as those of any.
+    """
+    readers, channels = graph.consumers()[graph.input.name], graph.input.shape[2]
+    parts = sorted((node for node in readers if isinstance(node, Slice)), key=lambda node: node.start)
+    found = [scaled_quantizer(graph, node.output.name) for node in parts]
+    sizes = [node.output.shape[2] for node in parts]
+    if len(parts) < max(len(readers), 1) or [node.start for node in parts] != [0, *accumulate(sizes)][:-1]:
+        return None
+    if sum(sizes) != channels or any(part is None for part in found):
+        return None
+    types = [part for part in found if part is not None]
+    low, high = min(part.low for part in types), max(part.high for part in types)
+    scale, offset = (
+        tuple(chain.from_iterable(rows * count for rows, count in zip(numbers, sizes, strict=True)))
+        for numbers in ([part.scale for part in types], [part.offset for part in types])
+    )
+    return InputType(low, high, _one(scale), _one(offset), rounds=True)
+
+
+def _one(numbers: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+    """One number where all are the same."""
+    return numbers[:1] if len(set(numbers)) == 1 else numbers
+
+
+def scaled_quantizer(graph: Graph, name: str = "") -> InputType | None:
     """What the host may send where the input's only reader scales it by factors above 0 and then quantizes it.
+
+    Or what it may send as the value ``name``, which is one of the input's elements in other places.
 
     Its integers are the codes, its values those that the scaling takes to what the codes are worth. None where the
     scaling is of single channels, or the quantizer does not round to the nearest code.
     """
-    scale, shift, name, consumers = Fraction(1), Fraction(0), graph.input.name, graph.consumers()
+    scale, shift, name, consumers = Fraction(1), Fraction(0), name or graph.input.name, graph.consumers()
     while True:
         readers = consumers[name]
         node = readers[0] if readers else None
@@ -259,7 +289,7 @@ def scaled_quantizer(graph: Graph) -> InputType | None:
             isinstance(n, Quantize) and n.quantizer == node.quantizer for n in readers
         ):
             return _scaled(node.quantizer, scale, shift)
-        if len(readers) != 1 or not isinstance(node, Affine | Reshape):
+        if len(readers) != 1 or not isinstance(node, Affine | DepthToSpace | Reshape):
             return None
         if isinstance(node, Affine):
             if node.scale.size > 1 or node.shift.size > 1 or node.scale.item() <= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from toolchain.ir.types import Encoding, InputType, QInt, Quantizer
 
 MAX_INPUT_BITS = 24
 """Integers of more bits are no float32 numbers, which an ONNX network reads."""
+MOST_TOLD = 16
+"""Scales, one a channel, that a text tells one by one."""
 GRAMMAR = "write TYPE, TYPE:SCALE or TYPE:SCALE:ZERO, e.g. int8:0.05, uint12:1/4096, int8:0.05:-3, fixed<16,6>, bipolar"
 
 
@@ -120,12 +123,19 @@ def _quantizer_text(quantizer: Quantizer) -> str:
 def _type_text(given: InputType) -> str:
     name = {(-1, 1): "ternary", (0, 1): "binary"}.get((given.low, given.high), _integers(given.type))
     name = "bipolar" if given.bipolar else name
-    text = f"{name}:{','.join(map(_number, given.scale))}" if given.scale != (Fraction(1),) else name
+    text = f"{name}:{_numbers(given.scale)}" if given.scale != (Fraction(1),) else name
     if any(given.zeros):
         (zero, *more) = set(given.zeros)
         whole = not more and zero.denominator == 1
-        text = f"{text}:{zero}" if whole else f"{text} + {','.join(map(_number, given.offset))}"
+        text = f"{text}:{zero}" if whole else f"{text} + {_numbers(given.offset)}"
     return text
+
+
+def _numbers(values: tuple[Fraction, ...]) -> str:
+    """One a channel; how often where there are more than `MOST_TOLD`."""
+    if len(values) <= MOST_TOLD:
+        return ",".join(map(_number, values))
+    return ",".join(f"{sum(1 for _ in same)} x {_number(value)}" for value, same in groupby(values))
 
 
 def _number(value: Fraction) -> str:
