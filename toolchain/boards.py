@@ -26,6 +26,9 @@ def _value(entry: Any) -> Any:
 
 DEFAULT_BOARD = "zu3eg"
 
+ALL_BOARDS = "all"
+"""Stands for every board that ships with the package, where a command takes several."""
+
 Count = Annotated[int, Field(ge=0), BeforeValidator(_value)]
 Positive = Annotated[int, Field(gt=0), BeforeValidator(_value)]
 Fraction = Annotated[float, Field(gt=0, le=1), BeforeValidator(_value)]
@@ -144,6 +147,34 @@ class Board(Record):
 def list_boards() -> list[str]:
     """Names of the boards that ship with the package, sorted."""
     return sorted(path.parent.name for path in data_path("boards").glob("*/board.toml"))
+
+
+def several(text: str) -> bool:
+    """Whether ``text`` names more than one board: all of them, or some with commas between them."""
+    return ALL_BOARDS in text.split(",") or "," in text
+
+
+def named_boards(text: str) -> list[str]:
+    """The boards that ``text`` names: names and folders with commas between them, "all" for those shipped.
+
+    Raises:
+        UserError: one is unknown, or two have the same short name.
+    """
+    found: list[str] = []
+    for part in text.split(","):
+        found += list_boards() if part.strip() == ALL_BOARDS else [part.strip()]
+    shorts: dict[str, str] = {}
+    for name in found:
+        short = short_name(load_board(name).name)
+        if short in shorts:
+            raise UserError(f"two boards are called '{short}': {shorts[short]} and {name}", hint="name each board once")
+        shorts[short] = name
+    return found
+
+
+def short_name(name: str) -> str:
+    """What the board ``name`` is called without the folders above its own."""
+    return Path(name).name
 
 
 def load_board(name: str = DEFAULT_BOARD) -> Board:

@@ -14,6 +14,7 @@ from toolchain.cli.options import (
     AutoClockOption,
     BackendOption,
     BoardName,
+    BoardNames,
     BudgetOption,
     CountOption,
     DataOption,
@@ -40,6 +41,8 @@ from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from toolchain.flow.build import Build
     from toolchain.flow.options import Check, Search
 
@@ -50,7 +53,7 @@ BITS = "Bits of the engine's weights"
 def export(
     model: Model,
     out: Out = None,
-    board: BoardName = "zu3eg",
+    board: BoardNames = "zu3eg",
     clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
@@ -80,17 +83,28 @@ def export(
     rtl: Annotated[bool, typer.Option("--rtl", help="Also SystemVerilog, simulated: see 'fpgaflow rtl'.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """QONNX to a verified HLS project: lower, explore, generate, simulate, report."""
+    """QONNX to a verified HLS project: lower, explore, generate, simulate, report. For several boards a build each."""
+    from toolchain.boards import named_boards, several
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.options import Hls4mlOptions, uses_hls4ml
 
     hls4ml = Hls4mlOptions(hls4ml_seconds) if uses_hls4ml(backend) else None
-    search = search_of(board, clock, target_fps, budget, plan, time_limit, architecture)
+    names = named_boards(board)
+    searches = [search_of(name, clock, target_fps, budget, plan, time_limit, architecture) for name in names]
+    search = searches[0]  # the others differ by their board, and told what is to be said of it
     check = check_of(images, labels, data, count, qonnx_images, threads, memory)
     model = model_file(model)
     from toolchain.flow.build import build_name
     from toolchain.flow.stages import export as run
 
+    if several(board):
+        if plan is not None or probe or hls4ml is not None:
+            raise UserError(f"--board {board} with --plan, --probe or --backend hls4ml", hint="name one board")
+        folder = out or Path("build") / f"{build_name(model)}-boards"
+        _on_boards(
+            model, folder, search, check, names, given=stated_input(given, pixel_scale), rtl=rtl, overwrite=overwrite
+        )
+        return
     folder = out or Path("build") / build_name(model)
 
     try:
@@ -120,6 +134,19 @@ def export(
         from toolchain.flow.hls4ml import demand_exact
 
         demand_exact(summary.hls4ml)
+
+
+def _on_boards(
+    model: Path, folder: Path, search: Search, check: Check, names: Sequence[str], **options: object
+) -> None:
+    """The ``export`` for several boards: a build on each of ``names`` below ``folder``, and one table."""
+    from toolchain.flow.on_boards import export_on_boards
+    from toolchain.flow.tables import on_boards_table
+
+    with progress() as bars:
+        found = export_on_boards(model, folder, search, check, names, bars, **options)
+    console().print(on_boards_table(found))
+    console().print(f"Verified builds: {folder}/BOARD, each with its report.html", markup=False, soft_wrap=True)
 
 
 def lower(

@@ -10,6 +10,7 @@ import typer
 from toolchain.cli.options import (
     ArchitectureOption,
     AutoClockOption,
+    BoardNames,
     FpsOption,
     InputOption,
     Model,
@@ -78,6 +79,7 @@ def boards(
     source: Annotated[
         Path | None, typer.Argument(help="Build folder, QONNX file or training run to compare the boards with.")
     ] = None,
+    board: BoardNames = "all",
     clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     time_limit: TimeOption = 60.0,
@@ -86,11 +88,12 @@ def boards(
     given: InputOption = None,
 ) -> None:
     """The boards that plans can be made for; with a network also its fastest accelerator on each of them."""
-    from toolchain.boards import list_boards, load_board
+    from toolchain.boards import load_board, named_boards
     from toolchain.flow.board_table import boards_table
 
+    names = named_boards(board)
     if source is None:
-        console().print(boards_table([load_board(name) for name in list_boards()]))
+        console().print(boards_table([load_board(name) for name in names]))
         return
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.on_boards import on_boards
@@ -102,7 +105,7 @@ def boards(
     mhz, auto = clock_of(clock)
     search = Search(clock_mhz=mhz, target_fps=target_fps, time_limit=time_limit, architecture=kind, clock_auto=auto)
     with progress() as bars:
-        found = on_boards(lowered, search, list_boards(), bars)
+        found = on_boards(lowered, search, names, bars)
     console().print(on_boards_table(found))
 
 

@@ -31,6 +31,14 @@ def boards_like(incomplete: str) -> list[str]:
     return _of(*list_boards())(incomplete)
 
 
+def several_boards_like(incomplete: str) -> list[str]:
+    """Likewise behind the boards that stand before the last comma; "all" is one."""
+    from toolchain.boards import ALL_BOARDS, list_boards
+
+    before, comma, start = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _of(ALL_BOARDS, *list_boards())(start)]
+
+
 def runs_like(incomplete: str) -> list[str]:
     """The recipes, run files and folders that begin like ``incomplete``."""
     from toolchain.config.run import recipes
@@ -59,6 +67,15 @@ BoardName = Annotated[
         "--board",
         help="Board, see 'fpgaflow boards'; or a folder with a board.toml.",
         autocompletion=boards_like,
+    ),
+]
+BoardNames = Annotated[
+    str,
+    _panel(
+        ACCELERATOR,
+        "--board",
+        help="Board, see 'fpgaflow boards', or a folder with a board.toml; several with commas, or all.",
+        autocompletion=several_boards_like,
     ),
 ]
 ClockOption = Annotated[
