@@ -6,6 +6,7 @@ MobileNetV2 comes from the quantized file at hand; these are the networks withou
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from toolchain.ir.ops.maps import Concat, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
-from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
+from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding, InputType, QInt, Value
+from toolchain.lowering.requantize import Requantizer, to_threshold
 
 SEED = 0
 SHIFT_BITS = 13
@@ -26,6 +29,9 @@ SHIFT_BITS = 13
 RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Channels and stride of the stages of ResNet-18, two blocks each (He et al., table 1)."""
 
+
+LEAK = Fraction(1, 10)
+"""Of leaky ReLUs."""
 
 UNET, UNET_BACK = (16, 24, 32, 48), (28, 24, 16)
 """Channels of a U-net on the way down and back."""
@@ -75,6 +81,18 @@ class Network:
         mul = self.rng.integers(int(top / 2), int(top), rows, dtype=np.int64)
         add = self.rng.integers(0, 1 << shift, rows, dtype=np.int64)
         return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
+
+    def leaky(self, x: Value, terms: int) -> Value:
+        """A leaky ReLU and its signed quantizer behind sums of ``terms`` products, spread as ``quantize`` does."""
+        kind, rows = QInt(self.act_bits, True), x.shape[2]
+        top = 3 / 2**self.weight_bits / terms**0.5 / 2
+        slope = tuple(map(Fraction, self.rng.uniform(top / 2, top, rows)))
+        offset = tuple(map(Fraction, self.rng.uniform(-1, 1, rows)))
+        ends = (kind.min,) * rows, (kind.max,) * rows
+        bends = ((Fraction(0), LEAK),) * rows
+        found = Requantizer(slope, offset, kind.min, kind.max, Rounding.ROUND, False, *ends, bends)
+        thresholds, start, step = to_threshold(found, x.qint.min, x.qint.max)
+        return self._add(Threshold, (x,), x.shape, thresholds=thresholds, start=start, step=step)
 
     def divide(self, x: Value, parts: int) -> Value:
         """A quantizer that divides by about ``parts``, the same in all channels."""
@@ -135,16 +153,21 @@ def resnet18(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
 
 
 def unet(weight_bits: int, act_bits: int, size: int = 256) -> Graph:
-    """A U-net with two classes a pixel: four sizes of maps, three of them joined with what comes back from below."""
+    """A U-net with two classes a pixel and leaky ReLUs: four sizes of maps, three joined with what comes from below."""
     net = Network(f"unet-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
+
+    def conv(x: Value, channels: int) -> Value:
+        taps = net.window(x, 3, 1)
+        return net.leaky(net.product(taps, channels), taps.shape[2])
+
     x, skips = net.input, []
     for channels in UNET[:-1]:
-        x = net.conv(x, channels, 3)
+        x = conv(x, channels)
         skips.append(x)
         x = net.pool(x, 2)
-    x = net.conv(x, UNET[-1], 3)
+    x = conv(x, UNET[-1])
     for channels, skip in zip(UNET_BACK, reversed(skips), strict=True):
-        x = net.conv(net.join(net.upsample(x), skip), channels, 3)
+        x = conv(net.join(net.upsample(x), skip), channels)
     return net.graph(net.product(x, 2))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tests.graphs import Builder
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import Value
+from toolchain.ir.ops.requantizers import Threshold
+from toolchain.ir.types import QInt, Value
 
 
 def conv(net: Builder, x: Value, outputs: int, kernel: int, stride: int = 1, *, signed: bool = False) -> Value:
@@ -20,6 +23,29 @@ def depthwise(net: Builder, x: Value, kernel: int, stride: int = 1) -> Value:
     pad = (kernel - 1) // 2
     window = net.window(x, (kernel, kernel), stride=(stride, stride), pads=(pad,) * 4)
     return net.mulshift(net.depthwise(window, kernel**2), 8)
+
+
+def stairs(net: Builder, x: Value, bits: int, *, leak: int = 1, falls: bool = False) -> Value:
+    """Thresholds of equal steps a channel, ``leak`` times as far apart below code 0; every other channel ``falls``."""
+    channels, kind = x.shape[2], QInt(bits, leak > 1)
+    codes = np.arange(kind.min + 1, kind.max + 1)
+    wide = net.rng.integers(8, 8 + max(2, x.qint.max // (4 << bits)), (channels, 1))  # halves of a step
+    at = (2 * codes - 1) * wide * np.where(codes <= 0, leak, 1)
+    thresholds = -(-at // 4) + net.rng.integers(-9, 10, (channels, 1))
+    start, step = np.full(channels, kind.min), np.ones(channels, dtype=np.int64)
+    if falls:
+        thresholds[::2], start[::2], step[::2] = 1 - thresholds[::2, ::-1], kind.max, -1
+    return net.append(Threshold, (x,), x.shape, thresholds=thresholds, start=start, step=step)
+
+
+def leaky_maps(seed: int = 0, size: int = 10) -> Graph:
+    """Leaky ReLUs behind a convolution, a filter and a joined map, and thresholds that are plain lines."""
+    net = Builder((size, size, 3), 8, signed=True, seed=seed)
+    x = stairs(net, net.matvec(net.window(net.input, (3, 3), pads=(1, 1, 1, 1)), 12), 8, leak=8, falls=True)
+    y = stairs(net, net.depthwise(net.window(x, (3, 3), pads=(1, 1, 1, 1)), 9), 8, leak=3)
+    z = stairs(net, net.matvec(y, 20), 4, falls=True)
+    x = conv(net, net.concat(z, conv(net, x, 9, 1)), 16, 3, 2)
+    return net.graph(net.matvec(stairs(net, net.matvec(x, 24), 6, leak=4), 5))
 
 
 def inverted_residuals(seed: int = 0, size: int = 12, kernel: int = 3) -> Graph:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, joined_maps, odd_kernels, residual_blocks
+from tests.engine.networks import inverted_residuals, joined_maps, leaky_maps, odd_kernels, residual_blocks
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
@@ -72,7 +72,13 @@ PLAIN, PACKED = {}, {"products_per_dsp": 2, "extra_outputs": 2}
 
 @pytest.mark.parametrize(
     ("graph", "packed"),
-    [(GRAPHS[0], PLAIN), (GRAPHS[2], PACKED), (joined_maps(size=8), PLAIN), (joined_maps(size=8), PACKED)],
+    [
+        (GRAPHS[0], PLAIN),
+        (GRAPHS[2], PACKED),
+        (joined_maps(size=8), PLAIN),
+        (joined_maps(size=8), PACKED),
+        (leaky_maps(), PLAIN),
+    ],
 )
 def test_the_hardwares_own_types_change_no_answer(graph: Graph, packed: dict[str, int], monkeypatch) -> None:
     """What csim and csynth compile, in which a number that nothing set is not zero."""

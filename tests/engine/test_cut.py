@@ -87,20 +87,20 @@ def test_a_grouped_convolution_is_a_dense_one() -> None:
     assert np.count_nonzero(only.conv.weight) <= graph.nodes[1].weight.size
 
 
-def test_a_threshold_is_refused() -> None:
+def test_thresholds_that_are_no_lines_are_refused() -> None:
     net = Builder((8, 8, 8), 4)
     graph = net.graph(net.matvec(net.threshold(net.matvec(net.input, 8)), 8))
     with pytest.raises(UserError) as failure:
         cut(graph)
 
     assert str(failure.value) == (
-        "the engine cannot run it: its sums are not quantized by multiply and shift [MatVec 'onnx_matvec0']"
+        "the engine cannot run it: its thresholds lie on no two lines [Threshold 'onnx_threshold1']"
     )
     assert refusals(graph)[0] == (failure.value.where, failure.value.what)
 
 
 def test_every_refused_node_is_listed() -> None:
-    """A dilated pool, sums without a quantizer and what follows them, codes that are too wide."""
+    """A dilated pool, thresholds at random, codes that are too wide."""
     net = Builder((8, 8, 8), 8)
     x = net.pool(net.window(net.input, (3, 3), dilation=(2, 2)), 9)
     x = net.mulshift(net.matvec(x, 8), 12)
@@ -112,8 +112,7 @@ def test_every_refused_node_is_listed() -> None:
         ("MulShift", "its codes have 12 bits, 8 are stored"),
         ("Window", "its kernel or stride is not square, or it is dilated"),
         ("Pool", "no unit of the engine runs it"),
-        ("MatVec", "its sums are not quantized by multiply and shift"),
-        ("Threshold", "no unit of the engine runs it"),
+        ("Threshold", "its thresholds lie on no two lines"),
     ]  # fmt: skip
 
 

@@ -157,9 +157,12 @@ def test_in_a_terminal_it_asks_and_asks_again(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_question_writes_nothing(tmp_path: Path) -> None:
-    output, code = _in_a_terminal(tmp_path, ["digits\n", "\x03"])
+    output, code = _in_a_terminal(tmp_path, ["digits\n", INTERRUPT])
     assert code == 130 and "interrupted; nothing is written" in output
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPT = "\x03"
 
 
 def _in_a_terminal(folder: Path, answers: list[str]) -> tuple[str, int]:
@@ -171,15 +174,20 @@ def _in_a_terminal(folder: Path, answers: list[str]) -> tuple[str, int]:
         code = "import sys; from toolchain.cli import main; sys.argv = ['fpgaflow', 'init']; main()"
         environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": _ROOT}
         os.execve(sys.executable, [sys.executable, "-c", code], environment)
-    shown, left = "", list(answers)
-    while select.select([terminal], [], [], 30)[0]:
+    shown, left, typed = "", list(answers), ""
+    for _ in range(60):
+        if not select.select([terminal], [], [], 1)[0]:
+            if typed == INTERRUPT:  # Python loses one that comes between its prompt and its read
+                os.write(terminal, typed.encode())
+            continue
         try:
             more = os.read(terminal, 4096)
         except OSError:  # how Linux says that the other end is closed
             break
         shown += more.decode()
         if re.search(r"\]: (\x1b\[\S+)*$", shown) and left:
-            os.write(terminal, left.pop(0).encode())
+            typed = left.pop(0)
+            os.write(terminal, typed.encode())
     else:
         os.kill(child, signal.SIGKILL)
     os.close(terminal)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance import UnitConformance, cases
-from tests.engine.networks import residual_blocks
+from tests.engine.networks import leaky_maps, residual_blocks
 from tests.engine.test_csim import engine_for
 from tests.graphs import Builder, conv_net
 from tests.hardware import Target, serial
@@ -61,9 +61,11 @@ def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends(gr
     assert ends == ENDS
 
 
-@pytest.mark.parametrize("changes", [{}, {"products_per_dsp": 2, "extra_outputs": 4}])
-def test_an_engine_breaks_only_the_known_rules(changes):
-    graph = residual_blocks()
+@pytest.mark.parametrize(
+    ("graph", "changes"),
+    [(residual_blocks(), {}), (residual_blocks(), {"products_per_dsp": 2, "extra_outputs": 4}), (leaky_maps(), {})],
+)
+def test_an_engine_breaks_only_the_known_rules(graph, changes):
     network = cut(graph)
     found = program(network, engine_for([network], lanes=8, in_blocks=3, tile_depth=384, **changes), {})
     files = project(graph, found, Target(), 250.0)

@@ -225,7 +225,13 @@ def fixed_cost(shape: Shape) -> Resources:
     """What only the lanes and the number formats decide: requantizers, the sum of branches, transfers and control."""
     width = shape.lanes * shape.act_bits
     scales = (_scale(shape, shape.sum_bits) + _scale(shape, shape.window_sum_bits)) * shape.lanes
-    constants = memory_cost(shape.channel_words, shape.lanes * (shape.mul_bits + shape.add_bits))
+    line = shape.mul_bits + shape.add_bits
+    constants = memory_cost(shape.channel_words, shape.lanes * line)
+    if shape.bends:  # a second line, the knees, and which of both lines a sum takes
+        knee = max(shape.sum_bits, shape.window_sum_bits) + 1
+        constants += memory_cost(shape.channel_words, shape.lanes * line)
+        constants += memory_cost(shape.channel_words, shape.lanes * knee) + Resources(ff=2)
+        constants += (logic(parts.comparator(knee)) + choices(line)) * shape.lanes
     loops = (control() + counters(COUNT_BITS, WORD_BITS, WORD_BITS, WORD_BITS, 4) + choices(COUNT_BITS, WORD_BITS)) * 2
     buffer = lutram_cost(shape.burst_words, BEAT_BITS) if shape.bursts_in_luts else Resources(bram18=AXI_BRAM18)
     axi = (Resources(lut=AXI_LUT, ff=AXI_FF) + buffer) * AXI_DIRECTIONS

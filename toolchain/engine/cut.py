@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 
 import numpy as np
 
-from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
+from toolchain.engine.layers import Bend, Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import line_bits, too_wide
+from toolchain.engine.lines import lines_of
 from toolchain.engine.shape import BEAT_BITS, LINE_BITS
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
@@ -19,12 +21,15 @@ from toolchain.ir.ops.maps import Concat, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
-from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
-from toolchain.ir.types import Array, Value
+from toolchain.ir.ranges import value_ranges
+from toolchain.ir.types import Array, QInt, Range, Value
 from toolchain.passes.plain_forms import plain_forms
 
-UNQUANTIZED = "its sums are not quantized by multiply and shift"
+REQUANTIZERS = (MulShift, Threshold)
+
+UNQUANTIZED = "its sums are not quantized"
 
 WIDEST_CODE = 8
 """Bits of the widest stored code."""
@@ -80,6 +85,11 @@ class _Cutter:
         self.folded = False
         self.refused: list[UserError] = []
 
+    @cached_property
+    def ranges(self) -> dict[str, Range]:
+        """See ``value_ranges``."""
+        return value_ranges(self.graph)
+
     def run(self) -> Cut:
         """See ``cut``."""
         passes = self.passes()
@@ -127,7 +137,7 @@ class _Cutter:
 
     def _codes(self) -> list[Value]:
         """The values that are stored."""
-        return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, MulShift))]
+        return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, REQUANTIZERS))]
 
     def _stored_bits(self) -> int:
         """Bits of a stored code: words fill memory beats."""
@@ -143,7 +153,7 @@ class _Cutter:
         written.
         """
         after = self._only_reader(node.output)
-        requantizer = after if isinstance(after, MulShift) else None
+        requantizer = after if isinstance(after, REQUANTIZERS) else None
         value = node.output if requantizer is None else requantizer.output
         if requantizer is not None:
             self.done.add(requantizer.name)
@@ -162,7 +172,7 @@ class _Cutter:
             slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
             if requantizer is not None:
                 slot = replace(slot, own=slice(first, first + part.shape[2]))
-                requant = _requantizer(_of_channels(requantizer, slot.own), part)
+                requant = self._requantizer(_of_channels(requantizer, slot.own), part)
                 passes.append(replace(self._copy(node, part), result=value.name, first=requant, slot=slot))
             elif own is not None and self._only_reader(part) is node:
                 passes[own] = replace(passes[own], slot=slot)
@@ -212,8 +222,8 @@ class _Cutter:
         elif isinstance(node, MatVec):
             shape, conv = self._dense(node)
             value, first = self._requant(node.output)
-        elif isinstance(node, MulShift) and source.qint.bits <= WIDEST_CODE:  # of codes, whatever else reads them
-            value, first = node.output, _requantizer(node, source)
+        elif isinstance(node, REQUANTIZERS) and source.qint.bits <= WIDEST_CODE:  # of codes, whatever else reads them
+            value, first = node.output, self._requantizer(node, source)
         raw = conv is not None and first is None
         if raw and value.name != output:
             raise _refused(node, UNQUANTIZED)
@@ -272,12 +282,15 @@ class _Cutter:
         return shape, Convolution(node.weight.reshape(len(node.weight), *shape))
 
     def _requant(self, value: Value) -> tuple[Value, Requant | None]:
-        """The MulShift that alone reads ``value``, taken, or nothing."""
+        """The requantizer that alone reads ``value``, taken, or nothing."""
         node = self._only_reader(value)
-        if not isinstance(node, MulShift):
+        if not isinstance(node, REQUANTIZERS):
             return value, None
         self.done.add(node.name)
-        return node.output, _requantizer(node, value)
+        return node.output, self._requantizer(node, value)
+
+    def _requantizer(self, node: MulShift | Threshold, value: Value) -> Requant:
+        return _requantizer(node, value, self.ranges[value.name])
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
@@ -334,7 +347,8 @@ class _Cutter:
             raise _refused(start, "it reads a joined map, which only convolutions do")
         self.done.add(start.name)
         found, requant = self._requant(start.output)
-        if requant is None or any(len({*v.tolist()}) > 1 for v in (requant.mul, requant.add, *start.multipliers)):
+        numbers = () if requant is None else (requant.mul, requant.add, *start.multipliers)
+        if requant is None or requant.below is not None or any(len({*v.tolist()}) > 1 for v in numbers):
             raise _refused(start, "its sum has no quantizer common to all channels")
         mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
@@ -397,25 +411,42 @@ class _Coder:
     def _moved(self, requant: Requant, correction: Array) -> Requant:
         """``requant`` of sums that lack ``correction``, giving stored codes."""
         zero = self.zero(requant.signed)
-        add = requant.add + requant.mul * correction + (zero << requant.shift)
-        return replace(requant, add=add, low=requant.low + zero, high=requant.high + zero)
+        below, raised = requant.below, zero << requant.shift
+        add = requant.add + requant.mul * correction + raised
+        if below is not None:
+            offset = below.add + below.mul * correction + raised
+            below = Bend(below.mul, offset, below.knee - correction)
+        return replace(requant, add=add, below=below, low=requant.low + zero, high=requant.high + zero)
 
 
-def _of_channels(node: MulShift, channels: slice | None) -> MulShift:
+def _of_channels(node: MulShift | Threshold, channels: slice | None) -> MulShift | Threshold:
     """``node`` of some channels alone."""
-    mul, add, base = (v if len(v) == 1 else v[channels] for v in (node.mul, node.add, node.base))
-    return replace(node, mul=mul, add=add, base=base)
+    names = ("mul", "add", "base") if isinstance(node, MulShift) else ("thresholds", "start", "step")
+    found = {name: v if len(v := getattr(node, name)) == 1 else v[channels] for name in names}
+    return replace(node, **found)
 
 
-def _requantizer(node: MulShift, value: Value) -> Requant:
-    """``node`` as the unit of the engine that reads ``value``."""
-    bits = line_bits(node, value.qint)
-    if bits > LINE_BITS - 2 or node.base.any():  # two bits for codes without signs
+def _requantizer(node: MulShift | Threshold, value: Value, reach: Range) -> Requant:
+    """``node`` as the unit of the engine that reads ``value``, whose numbers ``reach`` so far."""
+    kind, channels = node.output.qint, value.shape[2:]
+    if isinstance(node, MulShift):
+        _check_lines(node, node.lines, value.qint)
+        mul, add = (np.broadcast_to(np.array(v), channels) for v in zip(*node.lines, strict=True))
+        # the type holds every code, so a clip beyond it never acts, and the pass table need not hold it
+        return Requant(mul, add, node.shift, max(node.low, kind.min), min(node.high, kind.max), kind.signed)
+    lines = lines_of(node, *reach)
+    if lines is None:
+        raise _refused(node, "its thresholds lie on no two lines")
+    _check_lines(node, zip(lines.mul.flat, lines.add.flat, strict=True), value.qint)
+    muls, adds = (np.broadcast_to(v, (2, *channels)) for v in (lines.mul, lines.add))
+    below = None if lines.knee is None else Bend(muls[0], adds[0], np.broadcast_to(lines.knee, channels))
+    return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, kind.signed, below)
+
+
+def _check_lines(node: Node, lines: Iterable[tuple[int, int]], sums: QInt) -> None:
+    bits = line_bits(lines, sums)
+    if bits > LINE_BITS - 2:  # two bits for codes without signs
         raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
-    mul, add = (np.broadcast_to(v, value.shape[2:]).astype(np.int64) for v in (node.mul, node.add))
-    kind = node.output.qint  # holds every code, so a clip beyond it never acts, and the pass table need not hold it
-    low, high = max(node.low, kind.min), min(node.high, kind.max)
-    return Requant(mul, add, node.shift, low, high, kind.signed)
 
 
 def _tap_sums(window: Sliding, p: Pass) -> Array:

@@ -215,7 +215,8 @@ def _requantize(s: Schedule, requant: Requant | None, positions: int) -> dict[st
     }
     if requant is None:
         return facts | {"identity": 1}
-    return facts | {"lowest": requant.low, "highest": requant.high}
+    bent = {"bent": 1} if requant.below is not None else {}
+    return facts | bent | {"lowest": requant.low, "highest": requant.high}
 
 
 def _merge(s: Schedule) -> dict[str, int]:

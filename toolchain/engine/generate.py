@@ -121,8 +121,8 @@ def _constants(shape: Shape) -> dict[str, int]:
         "filter_dsp_lanes",
     )
     found = {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
-    kinds = {"filters": shape.filters, "pools": shape.pools, "repeats": shape.repeats, "merge_dsp": merge_on_dsp(shape)}
-    return found | {name: int(kind) for name, kind in kinds.items()}
+    kinds = {name: int(getattr(shape, name)) for name in ("filters", "pools", "repeats", "bends")}
+    return found | kinds | {"merge_dsp": int(merge_on_dsp(shape))}
 
 
 def _main(shape: Shape) -> _Part:

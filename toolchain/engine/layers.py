@@ -19,10 +19,19 @@ from toolchain.resources import DSP_NARROW
 
 
 @dataclass(frozen=True, eq=False)
+class Bend:
+    """The line of sums below ``knee``; all arrays are (C,)."""
+
+    mul: Array
+    add: Array
+    knee: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Requant:
     """code = clip(round_half_even((sum * mul + add) / 2**shift), low, high); ``mul`` and ``add`` are (C,).
 
-    ``signed`` tells whether the graph's own codes can be negative.
+    ``signed`` tells whether the graph's own codes can be negative. ``below``: sums below a knee have another line.
     """
 
     mul: Array
@@ -31,6 +40,13 @@ class Requant:
     low: int
     high: int
     signed: bool
+    below: Bend | None = None
+
+    @property
+    def lines(self) -> tuple[tuple[Array, Array], ...]:
+        """Factors and offsets of every line."""
+        own = (self.mul, self.add)
+        return (own,) if self.below is None else (own, (self.below.mul, self.below.add))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,8 +212,9 @@ class Cut:
         merge_shift = max((m.shift for m in self.merges), default=0)
         offsets = [(m.add << (merge_shift - m.shift)) + half(merge_shift) for m in self.merges]
         factors = [f << (merge_shift - m.shift) for m in self.merges for f in (m.main, m.other)]
-        muls = [int(n) << (shift - r.shift) for r in self.requants for n in (r.mul.min(), r.mul.max())]
-        adds = [(int(n) << (shift - r.shift)) + half(shift) for r in self.requants for n in (r.add.min(), r.add.max())]
+        lines = [(shift - r.shift, *line) for r in self.requants for line in r.lines]
+        muls = [int(n) << raised for raised, mul, _ in lines for n in (mul.min(), mul.max())]
+        adds = [(int(n) << raised) + half(shift) for raised, _, add in lines for n in (add.min(), add.max())]
         whole = [p.conv.weight for p in self.passes if p.conv is not None and p.conv.parts == 1]
         weights = [int(n) for w in whole for n in (w.min(), w.max())]
         if self.weight_bits is not None:
@@ -225,6 +242,7 @@ class Cut:
             filters=bool(filters),
             pools=any(w.mode == "largest" for w in windows),
             repeats=any(p.repeat != (1, 1) for p in self.passes),
+            bends=any(r.below is not None for r in self.requants),
         )
 
     def _convolution_ends(self) -> list[int]:

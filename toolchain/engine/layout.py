@@ -55,7 +55,7 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
     code, packed = shape.act_bits, shape.packed.bit_length() - 1
     bank, row = shape.bank_words.bit_length(), shape.row_words.bit_length()
     fold = max(shape.tile_depth, shape.out_blocks).bit_length()
-    constants = (shape.channel_words * max(shape.entry_beats, shape.kernel**2)).bit_length()
+    constants = (shape.channel_words * max(shape.bent_beats, shape.kernel**2)).bit_length()
     taps = (shape.kernel**2).bit_length()
     tiles = _unsigned(tiles=words)
     next_weights = _unsigned(tile_beats=count, last_beats=count, next_beats=count)
@@ -79,7 +79,8 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
         | _unsigned(buffer_words=row, first_row_at=row, output_row_step=row, kernel_row_step=row)
         | _unsigned(output_column_step=row, kernel_column_step=row),
         "Requantize": tiles | _unsigned(identity=1, raw=1, count=count, last_count=count)
-        | _unsigned(words=words, last_words=words, lowest=code, highest=code),
+        | _unsigned(words=words, last_words=words, lowest=code, highest=code)
+        | (_unsigned(bent=1) if shape.bends else {}),
         "Window": tiles | _unsigned(mode=3, count=count, last_count=count, words=words, last_words=words)
         | _unsigned(positions=count, taps=taps, steps=taps, rows=size, columns=size, width=size)
         | _signed(first_row=size + 1, first_column=size + 1, first_row_phase=kernel + 1)

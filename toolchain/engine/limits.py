@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from toolchain.engine.layers import Cut, Pass, Requant
 from toolchain.engine.shape import LINE_BITS, MERGE_BITS, SUM_BITS
 from toolchain.errors import UserError
-from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import QInt
 
 
-def line_bits(node: MulShift, sums: QInt) -> int:
-    """Bits of the numerators of a requantizer of ``sums``."""
-    low, high = node.line_range(sums.min, sums.max)
-    return QInt.holding(min(low, -1), high).bits
+def line_bits(lines: Iterable[tuple[int, int]], sums: QInt) -> int:
+    """Bits of the numerators of a requantizer of ``sums``; ``lines`` are factors and offsets of any size."""
+    ends = [int(mul) * x + int(add) for mul, add in lines for x in (sums.min, sums.max)]
+    return QInt.holding(min(*ends, -1), max(ends)).bits
 
 
 def too_wide(cut: Cut) -> UserError | None:

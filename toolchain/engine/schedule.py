@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, gcd
 
-from toolchain.engine.layers import Pass
+from toolchain.engine.layers import Pass, Requant
 from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
 from toolchain.errors import UserError
 
@@ -230,12 +230,13 @@ class Schedule:
         """Beats of the first requantizer's constants, the filters and the second requantizer's constants."""
         words, window = self.words_of(tile), self.p.window
         taps = window.kernel**2 if window is not None and window.mode == "filter" else 0
-        entry = self.shape.entry_beats
-        return (
-            words * entry if self.p.first is not None else 0,
-            words * taps,
-            words * entry if self.p.second is not None else 0,
-        )
+        return words * self._entry(self.p.first), words * taps, words * self._entry(self.p.second)
+
+    def _entry(self, requant: Requant | None) -> int:
+        """Beats of a requantizer's constants of a word of channels."""
+        if requant is None:
+            return 0
+        return self.shape.entry_beats if requant.below is None else self.shape.bent_beats
 
     @property
     def tap_steps(self) -> int:

@@ -49,7 +49,7 @@ class Formats:
         merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
         filters: whether the window unit multiplies, ``pools`` whether it finds maxima, ``repeats`` whether positions of
-            a source are read several times.
+            a source are read several times, ``bends`` whether requantizers have a second line.
     """
 
     act_bits: int
@@ -70,6 +70,7 @@ class Formats:
     filters: bool
     pools: bool
     repeats: bool = False
+    bends: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,11 @@ class Shape(Formats):
         return self.lanes * self.entry_bits // BEAT_BITS
 
     @property
+    def bent_beats(self) -> int:
+        """The same with a second line: its constants, then the knees."""
+        return 3 * self.entry_beats if self.bends else self.entry_beats
+
+    @property
     def digits(self) -> int:
         """Codes that a sum without a quantizer is stored in."""
         return SUM_BITS // self.act_bits
@@ -204,8 +210,8 @@ class Shape(Formats):
         )
 
 
-OPTIONAL = ("ultra_banks", "ultra_weights")
-"""Left out of the facts where it is not so: most boards have no UltraRAM."""
+OPTIONAL = ("bends", "ultra_banks", "ultra_weights")
+"""Left out of the facts where it is not so: few networks have leaky ReLUs, most boards no UltraRAM."""
 
 
 def shape_facts(shape: Shape) -> dict[str, int]:

@@ -120,7 +120,7 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
         )
         if getattr(need, what) > getattr(shape, what)
     ]
-    kinds = ("filters", "pools", "repeats")
+    kinds = ("filters", "pools", "repeats", "bends")
     if shape.act_bits != need.act_bits or any(getattr(need, k) and not getattr(shape, k) for k in kinds):
         short.append("the engine was built for other layers")
     if short:
@@ -237,12 +237,27 @@ def _slice(values: Array, channels: slice) -> Array:
 def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
     """Beats of (mul, add) pairs, ``mul`` lowest, raised to the engine's shift.
 
+    Behind a word of channels with a second line come that line's pairs, and a word of its knees.
+
     Raises:
         UserError: a pair does not fit its entry.
     """
-    raised = shape.shift - requant.shift
-    mul = (_slice(requant.mul, channels) << raised) - ((1 << shape.mul_shift) if shape.mul_shift else 0)
-    add = (_slice(requant.add, channels) << raised) + half(shape.shift)
+    own = _pairs(requant.mul, requant.add, requant.shift, channels, shape)
+    below = requant.below
+    if below is None:
+        return own
+    reach = 1 << max(shape.sum_bits, shape.window_sum_bits)  # beyond all sums
+    knees = np.zeros((channels.stop - channels.start, 2), dtype=np.uint64)
+    knees[:, 0] = _slice(np.clip(below.knee, -reach, reach - 1), channels).view(np.uint64)
+    parts = (own, _pairs(below.mul, below.add, requant.shift, channels, shape), _entry_beats(knees, shape))
+    words = [part.reshape(-1, shape.entry_beats, 2) for part in parts]
+    return np.concatenate(words, axis=1).reshape(-1, 2)
+
+
+def _pairs(mul: Array, add: Array, shift: int, channels: slice, shape: Shape) -> Array:
+    raised = shape.shift - shift
+    mul = (_slice(mul, channels) << raised) - ((1 << shape.mul_shift) if shape.mul_shift else 0)
+    add = (_slice(add, channels) << raised) + half(shape.shift)
     for what, values, bits in (("factor", mul, shape.mul_bits), ("offset", add, shape.add_bits)):
         need = signed_bits([int(values.min()), int(values.max())])
         if need > bits:
@@ -250,10 +265,13 @@ def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
     entry = np.zeros((len(mul), 2), dtype=np.uint64)
     entry[:, 0] = mul.view(np.uint64) & np.uint64((1 << shape.mul_bits) - 1)
     entry[:, 0] |= add.view(np.uint64) << np.uint64(shape.mul_bits)
-    if shape.entry_bits == BEAT_BITS:
-        entry[:, 1] = (add >> (64 - shape.mul_bits)).view(np.uint64)
-        return entry
-    return entry[:, 0].reshape(-1, 2)
+    entry[:, 1] = (add >> (64 - shape.mul_bits)).view(np.uint64)
+    return _entry_beats(entry, shape)
+
+
+def _entry_beats(entries: Array, shape: Shape) -> Array:
+    """Beats of ``entries`` (N, 2) of 64 bits, or of their low halves where those are all."""
+    return entries if shape.entry_bits == BEAT_BITS else entries[:, 0].reshape(-1, 2)
 
 
 def _filters(weight: Array, channels: slice, shape: Shape) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -40,18 +41,26 @@ def to_mul_shift(
     value at 0, which makes the bounds themselves smaller than 2**62, and so int64 right whatever wrapped before.
     ``below`` is the largest input under each step of a rising staircase, where there are gaps between inputs.
     """
-    found = search_lines(requantizer, rows, low, high, below)
+    if requantizer.bipolar or requantizer.high == requantizer.low:
+        return None
+    found = search_lines(requantizer.slope, rows, low, high, below)
     return None if found is None else shared_shift(*found)
 
 
 def search_lines(
-    requantizer: Requantizer, rows: tuple[Array, Array, Array], low: int, high: int, below: Array | None = None
+    slopes: Sequence[Fraction],
+    rows: tuple[Array, Array, Array],
+    low: int | Array,
+    high: int | Array,
+    below: Array | None = None,
 ) -> tuple[Array, Array, Array, Array] | None:
-    """``mul``, ``add``, ``base`` and the smallest shift of each channel; None where one has none."""
-    if requantizer.bipolar or requantizer.high == requantizer.low:
-        return None
+    """``mul``, ``add``, ``base`` and the smallest shift of each channel; None where one has none.
+
+    ``rows`` are thresholds (C, T), first codes (C,) and steps (C,) of +-1; the codes of inputs from ``low`` to
+    ``high`` are to be right, numbers or one a channel (C, 1).
+    """
     thresholds, start, step = rows
-    slope = np.array([_float(s) for s in requantizer.slope])
+    slope = np.array([_float(s) for s in slopes])
     # Per step: inside is the input just within the code, outside the neighbour that must stay below it.
     order = np.arange(thresholds.shape[1])
     rising = (step > 0)[:, None]
@@ -73,7 +82,7 @@ def search_lines(
     filters = [bands.spread(len(order) // share) for share in (COARSE**2, COARSE)]
     mul, add = np.zeros(len(slope), dtype=np.int64), np.zeros(len(slope), dtype=np.int64)
     found = np.full(len(slope), -1)
-    reach = max(abs(low), abs(high) + 1)
+    reach = max(int(np.abs(low).max()), int(np.abs(high).max()) + 1)
     for shift in range(MAX_SHIFT + 1):
         if np.abs(slope).max() * 2.0**shift >= 2.0**60 or error * 2.0**shift + 2.0 * reach >= 2.0**62:
             break
@@ -81,7 +90,7 @@ def search_lines(
             todo = np.flatnonzero(found < 0)
             if not len(todo):
                 break
-            m = _rounded_slopes(requantizer, slope, todo, shift) + delta
+            m = _rounded_slopes(slopes, slope, todo, shift) + delta
             for some in filters:  # what fails on some steps fails on all
                 possible = np.less_equal(*some.limits(todo, m, shift))
                 todo, m = todo[possible], m[possible]
@@ -115,12 +124,15 @@ def _float(value: Fraction) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _rounded_slopes(requantizer: Requantizer, slope: Array, channels: Array, shift: int) -> Array:
-    """The slopes of ``channels`` with ``shift`` fraction bits; float64 has 53 bits, wider ones are rounded exactly."""
+def _rounded_slopes(slopes: Sequence[Fraction], slope: Array, channels: Array, shift: int) -> Array:
+    """The slopes of ``channels`` with ``shift`` fraction bits; float64 has 53 bits, wider ones are rounded exactly.
+
+    ``slope``: ``slopes`` in float64.
+    """
     scaled = slope[channels] * 2.0**shift
     if np.abs(scaled).max() < 2.0**50:
         return np.rint(scaled).astype(np.int64)
-    return np.array([round(requantizer.slope[c] * (1 << shift)) for c in channels], dtype=np.int64)
+    return np.array([round(slopes[c] * (1 << shift)) for c in channels], dtype=np.int64)
 
 
 def shared_shift(mul: Array, add: Array, base: Array, found: Array) -> Factors | None:

@@ -130,7 +130,7 @@ def _factors_by_block(requantizer: Requantizer, low: int, high: int, common: Map
     for first in range(0, count, size):
         block = requantizer.channels(slice(first, first + size))
         rows = to_threshold(block, low, high)
-        searched = search_lines(block, rows, low, high)
+        searched = search_lines(block.slope, rows, low, high)
         factors = None if searched is None else shared_shift(*searched)
         if searched is None or factors is None:
             return None

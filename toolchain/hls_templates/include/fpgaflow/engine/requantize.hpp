@@ -1,4 +1,5 @@
-// Sums to codes by multiply, add and shift, the constants a channel, loaded before each tile.
+// Sums to codes by multiply, add and shift, the constants a channel, loaded before each tile. Behind a leaky ReLU, sums
+// below a knee have constants of their own.
 #ifndef FPGAFLOW_ENGINE_REQUANTIZE_HPP
 #define FPGAFLOW_ENGINE_REQUANTIZE_HPP
 
@@ -7,19 +8,111 @@
 namespace fpgaflow {
 namespace engine {
 
-// A requantizer's constants of one word of channels.
 template <class Shape>
+using Mul = Exact<ap_int<Shape::mul_bits>>;
+template <class Shape>
+using Add = Exact<ap_int<Shape::add_bits>>;
+template <class Shape>
+constexpr int knee_bits() {
+    return larger(Shape::sum_bits, Shape::window_sum_bits) + 1;
+}
+template <class Shape>
+using Knee = Exact<ap_int<knee_bits<Shape>()>>;
+
+// A requantizer's constants, word by word of channels.
+template <class Shape, bool Bends = Shape::bends>
 struct Entries {
-    Exact<ap_int<Shape::mul_bits>> mul[Shape::channel_words][Shape::lanes];
-    Exact<ap_int<Shape::add_bits>> add[Shape::channel_words][Shape::lanes];
+    Mul<Shape> mul[Shape::channel_words][Shape::lanes];
+    Add<Shape> add[Shape::channel_words][Shape::lanes];
 };
 
+// With the line of sums below a knee.
 template <class Shape>
-void load_entries(decltype(Requantize::words) words, hls::stream<word128>& constants, Entries<Shape>& entries) {
+struct Entries<Shape, true> {
+    Mul<Shape> mul[Shape::channel_words][Shape::lanes], mul_below[Shape::channel_words][Shape::lanes];
+    Add<Shape> add[Shape::channel_words][Shape::lanes], add_below[Shape::channel_words][Shape::lanes];
+    Knee<Shape> knee[Shape::channel_words][Shape::lanes];
+};
+
+// In how many parts the constants of a word come in: a line, the one below the knee, the knee.
+typedef Exact<ap_uint<2>> part_t;
+
+template <class Shape>
+part_t parts_of(const Requantize&, const Entries<Shape, false>&) {
+#pragma HLS INLINE
+    return 1;
+}
+
+template <class Shape, class Facts>
+part_t parts_of(const Facts& p, const Entries<Shape, true>&) {
+#pragma HLS INLINE
+    return p.bent ? 3 : 1;
+}
+
+template <class Shape>
+Mul<Shape> mul_of(const ap_uint<Shape::entry_bits>& entry) {
+#pragma HLS INLINE
+    const ap_int<Shape::mul_bits> mul = entry;
+    return static_cast<Mul<Shape>>(mul);
+}
+
+template <class Shape>
+Add<Shape> add_of(const ap_uint<Shape::entry_bits>& entry) {
+#pragma HLS INLINE
+    const ap_int<Shape::add_bits> add = entry >> Shape::mul_bits;
+    return static_cast<Add<Shape>>(add);
+}
+
+template <class Shape, class Word>
+void store_entry(Entries<Shape, false>& entries, part_t, Word w, int l, const ap_uint<Shape::entry_bits>& entry) {
+#pragma HLS INLINE
+    entries.mul[w][l] = mul_of<Shape>(entry);
+    entries.add[w][l] = add_of<Shape>(entry);
+}
+
+template <class Shape, class Word>
+void store_entry(Entries<Shape, true>& entries, part_t part, Word w, int l, const ap_uint<Shape::entry_bits>& entry) {
+#pragma HLS INLINE
+    if (part == 0) {
+        entries.mul[w][l] = mul_of<Shape>(entry);
+        entries.add[w][l] = add_of<Shape>(entry);
+    } else if (part == 1) {
+        entries.mul_below[w][l] = mul_of<Shape>(entry);
+        entries.add_below[w][l] = add_of<Shape>(entry);
+    } else {
+        const ap_int<knee_bits<Shape>()> knee = entry;
+        entries.knee[w][l] = static_cast<Knee<Shape>>(knee);
+    }
+}
+
+// The factor and the offset of a sum.
+template <class Shape>
+struct Line {
+    Mul<Shape> mul;
+    Add<Shape> add;
+};
+
+template <class Shape, class Word, class Sum>
+Line<Shape> line_of(const Entries<Shape, false>& entries, bool, Word w, int l, Sum) {
+#pragma HLS INLINE
+    return {entries.mul[w][l], entries.add[w][l]};
+}
+
+template <class Shape, class Word, class Sum>
+Line<Shape> line_of(const Entries<Shape, true>& entries, bool bent, Word w, int l, Sum sum) {
+#pragma HLS INLINE
+    const bool below = bent && sum < entries.knee[w][l];
+    return {below ? entries.mul_below[w][l] : entries.mul[w][l], below ? entries.add_below[w][l] : entries.add[w][l]};
+}
+
+template <class Shape>
+void load_entries(decltype(Requantize::words) words, part_t parts, hls::stream<word128>& constants,
+                  Entries<Shape>& entries) {
 #pragma HLS INLINE
     constexpr int a_beat = 128 / Shape::entry_bits, beats = Shape::lanes / a_beat;
     decltype(Requantize::words) w = 0;
     Index<beats> beat = 0;  // of the word
+    part_t part = 0;
 load_entries_loop:
     while (w < words) {
 #pragma HLS PIPELINE II=1
@@ -30,18 +123,19 @@ load_entries_loop:
             for (int e = 0; e < a_beat; e++) {
 #pragma HLS UNROLL
                 const ap_uint<Shape::entry_bits> entry = bits_of<Shape::entry_bits>(word, e * Shape::entry_bits);
-                const ap_int<Shape::mul_bits> mul = entry;
-                const ap_int<Shape::add_bits> add = entry >> Shape::mul_bits;
                 if (b == beat) {
-                    entries.mul[w][b * a_beat + e] = static_cast<Exact<ap_int<Shape::mul_bits>>>(mul);
-                    entries.add[w][b * a_beat + e] = static_cast<Exact<ap_int<Shape::add_bits>>>(add);
+                    store_entry(entries, part, w, b * a_beat + e, entry);
                 }
             }
         }
         beat++;
         if (beat == beats) {
             beat = 0;
-            w++;
+            part++;
+            if (part == parts) {
+                part = 0;
+                w++;
+            }
         }
     }
 }
@@ -71,13 +165,14 @@ void requantize(const Requantize p, hls::stream<Lanes<Exact<ap_int<SumBits>>, Sh
     typedef Exact<ap_uint<4>> turn_t;
     const turn_t turns = p.raw ? digits : 1;
     const Code<Shape> low = p.lowest, high = p.highest;
+    const part_t parts = parts_of(p, entries);
 requantize_tiles:
     for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
         const bool last = tile == p.tiles - 1;
         const auto words = last ? p.last_words : p.words;
         const auto count = last ? p.last_count : p.count;
         if (!p.identity) {
-            load_entries<Shape>(words, constants, entries);
+            load_entries<Shape>(words, parts, constants, entries);
         }
         decltype(p.words) channel = 0;
         turn_t turn = 0;
@@ -98,10 +193,10 @@ requantize_tiles:
                 } else if (p.identity) {
                     codes.v[l] = static_cast<Code<Shape>>(sum);
                 } else {
+                    const Line<Shape> line_at = line_of(entries, parts > 1, channel, l, sum);
                     const product_t product =
-                        Factor<product_t, Exact<ap_int<SumBits>>>(sum) *
-                        Factor<product_t, Exact<ap_int<Shape::mul_bits>>>(entries.mul[channel][l]);
-                    line_t offset = entries.add[channel][l];
+                        Factor<product_t, Exact<ap_int<SumBits>>>(sum) * Factor<product_t, Mul<Shape>>(line_at.mul);
+                    line_t offset = line_at.add;
                     if (Shape::mul_shift > 0) {  // what every factor lacks
                         offset += line_t(sum) * (line_t(1) << Shape::mul_shift);
                     }
