@@ -38,7 +38,8 @@ class SolverRecord(Record):
     """How the plan was found. ``cycles`` a frame; ``gap`` is relative and proved.
 
     ``limited_by`` names the resource or the unit that sets the rate, ``prices`` what more of it would give;
-    ``bound_fps`` is what no design of these bit widths exceeds on the board.
+    ``bound_fps`` is what no design of these bit widths exceeds on the board. ``costs`` tells by what units were
+    counted; "" of estimates.
     """
 
     name: str
@@ -50,6 +51,7 @@ class SolverRecord(Record):
     prices: list[str] = Field(default_factory=list)
     bound_fps: float | None = None
     bound_by: str = ""
+    costs: str = ""
 
 
 class Plan(Record):
@@ -95,6 +97,8 @@ def plan_text(plan: Plan) -> str:
     del table["nodes"]
     if not plan.padded:
         del table["padded"]
+    if plan.solver is not None and not plan.solver.costs:
+        del table["solver"]["costs"]
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
     return f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n'

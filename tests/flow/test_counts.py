@@ -103,3 +103,33 @@ def test_without_yosys_nothing_is_written(
         "fpgaflow: SystemVerilog is counted by yosys; install it: pip install 'fpgaflow[rtl]'\n"
     )
     assert not (build / "counts.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "SystemVerilog is counted by yosys; install it: pip install 'fpgaflow[rtl]'"),
+        (("--architecture", "engine"), "--costs counted with the engine, which has no SystemVerilog"),
+        (("--plan", "plan.json"), "--costs counted with a plan; 'fpgaflow count' counts the units of a given one"),
+    ],
+)
+def test_costs_that_cannot_be_counted_are_refused_before_any_work(
+    arguments: tuple[str, ...],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(yosys, "find_spec", lambda name: None)
+    out = tmp_path / "build"
+    model = str(flatten_linear(tmp_path / "net.onnx"))
+    assert fpgaflow("export", model, "--out", str(out), "--costs", "counted", *arguments) == 2
+    assert told in " ".join(capsys.readouterr().err.split()) and not out.exists()
+
+
+def test_unknown_costs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(flatten_linear(tmp_path / "net.onnx"))
+    assert fpgaflow("explore", model, "--out", str(tmp_path / "build"), "--costs", "counte") == 2
+    assert "did you mean 'counted'" in capsys.readouterr().err
+    assert fpgaflow("explore", model, "--out", str(tmp_path / "build"), "--costs", "counted", "--pareto") == 2
+    assert "--costs counted with --pareto" in capsys.readouterr().err

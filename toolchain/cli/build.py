@@ -16,6 +16,7 @@ from toolchain.cli.options import (
     BoardName,
     BoardNames,
     BudgetOption,
+    CostsOption,
     CountOption,
     DataOption,
     Folder,
@@ -69,6 +70,7 @@ def export(
     threads: ThreadsOption = 2,
     memory: MemoryOption = "2G",
     architecture: ArchitectureOption = "auto",
+    costs: CostsOption = "estimated",
     probe: Annotated[
         bool,
         typer.Option("--probe", help="Compare every intermediate tensor afterwards.", rich_help_panel=CHECKING),
@@ -90,7 +92,7 @@ def export(
 
     hls4ml = Hls4mlOptions(hls4ml_seconds) if uses_hls4ml(backend) else None
     names = named_boards(board)
-    searches = [search_of(name, clock, target_fps, budget, plan, time_limit, architecture) for name in names]
+    searches = [search_of(name, clock, target_fps, budget, plan, time_limit, architecture, costs) for name in names]
     search = searches[0]  # the others differ by their board, and told what is to be said of it
     check = check_of(images, labels, data, count, qonnx_images, threads, memory)
     model = model_file(model)
@@ -179,6 +181,7 @@ def explore(
     budget: BudgetOption = None,
     plan: PlanOption = None,
     time_limit: TimeOption = 60.0,
+    costs: CostsOption = "estimated",
     pareto: Annotated[bool, typer.Option("--pareto", help="Show what slower accelerators save: pareto.json.")] = False,
     pixel_scale: PixelOption = None,
     given: InputOption = None,
@@ -210,9 +213,11 @@ def explore(
         folder = out or Path("build") / build_name(model)
     elif stated is not None:
         raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
-    search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming")
+    search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs)
     if search.clock_auto and (pareto or bits):
         raise UserError("--clock auto with --pareto or --bits", hint="give the clock in MHz")
+    if costs == "counted" and (pareto or bits):
+        raise UserError("--costs counted with --pareto or --bits, which estimate", hint="leave one of them out")
     with opened(folder, "explore") as build:
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)

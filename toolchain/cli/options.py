@@ -17,6 +17,7 @@ ACCELERATOR, NUMBERS, CHECKING = "Accelerator", "Input of the network", "Verific
 
 ARCHITECTURES = ("auto", "streaming", "engine")
 BACKENDS = ("fpgaflow", "hls4ml")
+COSTS = ("estimated", "counted")
 
 
 def _of(*names: str) -> Callable[[str], list[str]]:
@@ -110,6 +111,15 @@ BudgetOption = Annotated[
 PlanOption = Annotated[
     Path | None, _panel(ACCELERATOR, "--plan", help="Take this plan.", show_default="search for one")
 ]
+CostsOption = Annotated[
+    str,
+    _panel(
+        ACCELERATOR,
+        "--costs",
+        help="What units take: estimated, or counted by yosys, which takes minutes.",
+        autocompletion=_of(*COSTS),
+    ),
+]
 TimeOption = Annotated[
     float, _panel(ACCELERATOR, "--time-limit", min=0.1, help="Seconds for each round of the solver.")
 ]
@@ -167,16 +177,17 @@ def search_of(
     plan: Path | None,
     seconds: float,
     architecture: str = "auto",
+    costs: str = "estimated",
 ) -> Search:
     from toolchain.boards import load_board
-    from toolchain.flow.options import Search, checked_architecture, parse_budget
+    from toolchain.flow.options import Search, checked_architecture, checked_costs, parse_budget
 
     mhz, auto = clock_of(clock)
     doubt = "" if mhz is None else load_board(board).doubt(mhz)
     if doubt:
         logging.getLogger(__name__).warning("warning: %s", doubt)
     shares, kind = parse_budget(budget or []), checked_architecture(architecture)
-    return Search(board, mhz, fps, shares, seconds, plan, kind, auto)
+    return Search(board, mhz, fps, shares, seconds, plan, kind, auto, checked_costs(costs, kind, plan))
 
 
 def clock_of(text: str | float | None) -> tuple[float | None, bool]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
+from toolchain.dse.counted import Counting, counted_cost, uncounted, with_counts
 from toolchain.dse.expand import expand
 from toolchain.dse.prices import limits
-from toolchain.dse.problem import Problem
+from toolchain.dse.problem import Option, Problem
 from toolchain.dse.solve import Infeasible, Solution, solve
 from toolchain.errors import NoRoom
 from toolchain.ir.graph import Graph
@@ -19,6 +20,7 @@ from toolchain.ir.types import Parallelism
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord
 from toolchain.resources import Resources
+from toolchain.rtl.yosys import tool
 from toolchain.units.lanes import READER, writers
 from toolchain.units.totals import graph_cost, graph_cycles
 
@@ -35,6 +37,7 @@ def explore(
     model: str = "",
     time_limit: float = 60.0,
     solver: str = "highs",
+    counting: Counting | None = None,
 ) -> Plan:
     """The plan of most frames per second on ``board``, or of least resources at ``target_fps``.
 
@@ -46,16 +49,19 @@ def explore(
         clock_mhz: clock of the fabric; the board's default without one.
         model: digest of the graph, recorded in the plan.
         time_limit: seconds for each call of the solver.
+        counting: plan with what yosys counts of units, see `toolchain.dse.counted`; with estimates without it.
 
     Raises:
         NoRoom: nothing fits; names the resource that is short, by how much, and the rate that would fit.
+        UserError: a unit that is to be counted has no SystemVerilog, or there is no yosys.
     """
     clock = clock_mhz or board.clock.default_mhz
     target = None if target_fps is None else int(clock * 1e6 / target_fps)
     forked, start = hardware_form(graph), time.monotonic()
-    search = _Search(forked, expand(forked, ultra=board.budget.uram > 0), board, clock, model, time_limit, solver)
+    problem = expand(forked, ultra=board.budget.uram > 0)
+    search = _Search(forked, problem, board, clock, model, time_limit, solver, counting)
     try:
-        first = search.solve(Resources(), target)
+        search, first = search.settled(target)
     except Infeasible as error:
         raise _in_fps(error, clock, target_fps, board) from error
     found = search.fit(first.cycles if target is None else target, first)
@@ -69,6 +75,8 @@ def explore(
     facts = {"bound_fps": best.fps, "bound_by": best.limited_by}
     if target is None:
         facts |= search.limits(found)
+    if counting is not None:
+        facts["costs"] = f"counted by {tool()}"
     return found.plan.model_copy(update={"solver": record.model_copy(update=facts)})
 
 
@@ -93,6 +101,50 @@ class _Search:
     model: str
     time_limit: float
     solver: str
+    counting: Counting | None = None
+
+    def settled(self, target: int | None) -> tuple[_Search, Solution]:
+        """The first selection; where units are counted, behind rounds that count all it could have taken instead.
+
+        Raises:
+            Infeasible: nothing fits, or is so fast.
+        """
+        search, failed, first = self, None, None
+        while True:
+            try:
+                first = search.solve(Resources(), target)
+            except Infeasible as error:
+                failed, first = error, None
+            waiting = search.uncounted(target or (first.cycles if first else search.problem.cycle_counts()[-1]), target)
+            if not waiting:
+                break
+            assert self.counting is not None
+            search = replace(search, problem=with_counts(search.problem, waiting, self.counting, self.built))
+        if first is None:
+            assert failed is not None
+            raise failed
+        return search, first
+
+    def uncounted(self, cycles: int, target: int | None) -> list[Option]:
+        """Options with estimates that a selection of ``cycles``, or the next faster one, could take; none without
+        counting."""
+        if self.counting is None:
+            return []
+        faster = [] if target else [n for n in self.problem.cycle_counts() if n < cycles][-1:]
+        return uncounted(self.problem, (cycles, *faster), self.board.budget)
+
+    def built(self, picked: Mapping[str, Option]) -> Graph:
+        """The HARDWARE graph of one option a decision."""
+        lanes = {name: lanes for option in picked.values() for name, lanes in option.lanes.items()}
+        padded = {name: count for option in picked.values() for name, count in option.padded.items()}
+        return to_hardware(self.graph, self.plan(lanes, padded))
+
+    def plan(self, lanes: Mapping[str, Parallelism], padded: Mapping[str, int]) -> Plan:
+        return plan_of(self.graph, lanes, self.board.name, self.clock_mhz, self.model, padded=padded)
+
+    def used(self, hardware: Graph) -> Resources:
+        """What ``hardware`` takes."""
+        return graph_cost(hardware) if self.counting is None else counted_cost(hardware, self.counting)
 
     def solve(self, reserved: Resources, cycles: int | None) -> Solution:
         budget = (self.board.budget - reserved).at_least(0)
@@ -117,11 +169,9 @@ class _Search:
             except Infeasible:
                 return None
             first = None
-            plan = plan_of(
-                self.graph, solution.lanes, self.board.name, self.clock_mhz, self.model, padded=solution.padded
-            )
+            plan = self.plan(solution.lanes, solution.padded)
             hardware = to_hardware(self.graph, plan)
-            used, slowest = graph_cost(hardware), graph_cycles(hardware)
+            used, slowest = self.used(hardware), graph_cycles(hardware)
             if used.fits(self.board.budget) and slowest <= cycles:
                 return Found(plan, solution, slowest, reserved)
             reserved = _reserve(reserved, used - solution.resources, used - self.board.budget)

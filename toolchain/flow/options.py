@@ -11,16 +11,21 @@ from toolchain.boards import DEFAULT_BOARD, Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory
+from toolchain.rtl.yosys import demand_yosys
 
 ARCHITECTURES = ("streaming", "engine", "auto")
 """Every layer a unit of its own; all on one accelerator, pass by pass; the faster of the two that fits."""
+
+COSTS = ("estimated", "counted")
+"""What a plan's units take by the cost model, or by yosys."""
 
 
 @dataclass(frozen=True)
 class Search:
     """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource.
 
-    ``architecture`` is one of ``ARCHITECTURES``. With ``clock_auto`` the clock is chosen too, see `flow.clock`.
+    ``architecture`` is one of ``ARCHITECTURES``, ``costs`` one of ``COSTS``. With ``clock_auto`` the clock is chosen
+    too, see `flow.clock`.
     """
 
     board: str = DEFAULT_BOARD
@@ -31,6 +36,7 @@ class Search:
     plan: Path | None = None
     architecture: str = "auto"
     clock_auto: bool = False
+    costs: str = "estimated"
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,23 @@ def checked_architecture(name: str) -> str:
     """
     if name not in ARCHITECTURES:
         raise unknown_name("architecture", name, ARCHITECTURES)
+    return name
+
+
+def checked_costs(name: str, architecture: str, plan: Path | None) -> str:
+    """``name`` itself, for a search of this ``architecture`` or for a given ``plan``.
+
+    Raises:
+        UserError: no such costs; or counted ones where nothing is planned with them, or without yosys.
+    """
+    if name not in COSTS:
+        raise unknown_name("costs", name, COSTS)
+    if name == "counted":
+        if architecture == "engine":
+            raise UserError("--costs counted with the engine, which has no SystemVerilog", hint="leave --costs out")
+        if plan is not None:
+            raise UserError("--costs counted with a plan", hint="'fpgaflow count' counts the units of a given one")
+        demand_yosys()
     return name
 
 

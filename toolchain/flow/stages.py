@@ -15,7 +15,7 @@ from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_text
 from toolchain.flow.build import HLS, Build, build_name, demand_build, outputs_of, staged
 from toolchain.flow.choice import choose
-from toolchain.flow.counts import with_counts
+from toolchain.flow.counts import count_build, with_counts
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
@@ -82,6 +82,8 @@ def export(
         build = explore(build, search, progress=progress)
         if rtl and isinstance(build.design, Streaming):
             demand_rtl(build.design.hardware)
+        if search.costs == "counted" and isinstance(build.design, Streaming):
+            count_build(build, jobs=check.threads, memory=check.memory.total, progress=progress)
         build = generate(build, progress=progress)
         build = simulate(build, check, images=images, progress=progress)
         if hls4ml is not None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.boards import load_board
+from toolchain.dse.counted import Counting
 from toolchain.dse.explore import explore as find_plan
 from toolchain.errors import UserError, VerificationError
 from toolchain.files import digest_bytes
@@ -93,6 +94,7 @@ class Streaming:
         if search.plan is not None:
             plan = load_plan(search.plan, hardware_form(graph)).model_copy(update={"model": network.digest})
         else:
+            counting = Counting(progress=lambda done, of: progress("count", done, of))
             plan = find_plan(
                 graph,
                 prepared_board(search),
@@ -100,6 +102,7 @@ class Streaming:
                 target_fps=search.target_fps,
                 model=network.digest,
                 time_limit=search.time_limit,
+                counting=counting if search.costs == "counted" else None,
             )
         progress("explore", 1, 1)
         progress("fifos", 0, 1)

@@ -204,9 +204,8 @@ def _pace_notes(interval: int, slowest: int, name: str) -> tuple[str, ...]:
 def _solver(plan: Plan) -> SolverFacts:
     if plan.solver is None:
         return SolverFacts(name="none", status="given by hand", gap=None, seconds=0.0)
-    return SolverFacts(
-        name=plan.solver.name, status=plan.solver.status, gap=plan.solver.gap, seconds=plan.solver.seconds
-    )
+    name = ", units ".join(filter(None, (plan.solver.name, plan.solver.costs)))
+    return SolverFacts(name=name, status=plan.solver.status, gap=plan.solver.gap, seconds=plan.solver.seconds)
 
 
 def _training(metrics: dict[str, object] | None) -> Training | None:

@@ -96,6 +96,8 @@ def solver_lines(plan: Plan) -> list[str]:
         f"{rate:,.0f} fps, {solver.cycles:,} cycles a frame, {solver.status}, gap {solver.gap:.2%}, "
         f"{solver.seconds:.1f} s ({solver.name})"
     ]
+    if solver.costs:
+        lines.append(f"Units, converters and FIFOs {solver.costs}; the table estimates them")
     if solver.limited_by:
         lines.append(f"Limited by {'; '.join([solver.limited_by, *solver.prices])}")
     if solver.bound_fps:

@@ -71,12 +71,12 @@ def missing_units(graph: Graph) -> dict[str, str]:
     return {p.node.name: p.unit.function for p in place_units(graph) if not _has_module(p)}
 
 
-def demand_rtl(graph: Graph) -> None:
+def demand_rtl(graph: Graph, hint: str = "leave --rtl out; the C++ has every unit") -> None:
     """Raise UserError where a HARDWARE graph has units without a module; all of them are listed."""
     missing = missing_units(graph)
     if missing:
         listed = ", ".join(f"{name} ({function})" for name, function in missing.items())
-        raise UserError(f"no SystemVerilog yet for {listed}", hint="leave --rtl out; the C++ has every unit")
+        raise UserError(f"no SystemVerilog yet for {listed}", hint=hint)
 
 
 def _has_module(placed: PlacedUnit) -> bool:
