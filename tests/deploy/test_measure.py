@@ -10,12 +10,16 @@ import pytest
 from rich.console import Console
 
 from tests.deploy.conftest import CHECK
-from toolchain.deploy.measure import measure
+from toolchain.deploy.measure import add_row, measure
 from toolchain.deploy.mock import installed
 from toolchain.deploy.package import deploy
 from toolchain.deploy.trial import load_driver, mock_board, on_the_board
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
+from toolchain.flow.choice import choose
+from toolchain.flow.options import Search, planned_board
+from toolchain.flow.progress import silent
+from toolchain.flow.rows import read_rows
 from toolchain.flow.stages import report
 from toolchain.report.data import Report, read_report
 from toolchain.report.html import to_html
@@ -141,3 +145,37 @@ def test_figures_of_another_accelerator_are_left_out_of_the_report(build: Path) 
     summary = report(Build(build))
     assert summary.measured is None
     assert summary.notes[-1].startswith("measured.json is of another accelerator and left out")
+
+
+def test_a_measured_design_becomes_a_row_and_plans_keep_to_what_it_took(build: Path) -> None:
+    """Known values: three times the LUTs of the estimate leave a third of their budget, and of nothing else."""
+    benchmark = {"batch": 64, "frames": 640, "fps": 1000.0, "latency_ms": 0.75, "end_to_end_fps": 987.0}
+    board = _board_file(build, benchmark=benchmark)
+    used, rows = Build(build).design.resources, build.parent / "rows.csv"
+    placed = {"lut": 2 * used.lut, "ff": used.ff, "dsp": used.dsp, "bram18": used.bram18, "uram": 0}
+    summary = measure(Build(build), [board, _vivado_file(build, accelerator=placed)])
+    line = add_row(Build(build), summary, rows)
+
+    apart = 1000.0 / summary.estimate.fps
+    start = "1 measured streaming design, measured over estimated: LUT × 2, FF × 1, DSP × 1, BRAM18 × 1"
+    assert line == f"{start}, frames a second × {apart:.3g}"
+    (row,) = read_rows(rows)
+    assert (row.design, row.board, row.architecture) == (_design(build), "zu3eg", "streaming")
+    assert row.estimated["lut"] == used.lut and row.measured == {**placed, "fps": 1000.0}
+
+    again = measure(Build(build), [_vivado_file(build, accelerator=placed | {"lut": 3 * used.lut})])
+    assert "LUT × 3," in add_row(Build(build), again, rows)  # in place of the first
+    assert len(read_rows(rows)) == 1
+
+    search = Search(rows=read_rows(rows), architecture="streaming")
+    plain, planned = planned_board(Search(), "streaming").budget, planned_board(search, "streaming").budget
+    assert (planned.lut, planned.ff, planned.dsp) == (plain.lut // 3, plain.ff, plain.dsp)
+    assert planned_board(search, "engine").budget == plain  # no row is an engine's
+    found = choose(Build(build).network, search, silent)
+    assert found.design.resources.fits(planned)
+    assert found.notes[-1].startswith("planned by 1 measured streaming design, measured over estimated: LUT × 3, ")
+    assert choose(Build(build).network, Search(architecture="streaming"), silent).notes == found.notes[:-1]
+
+
+def _design(build: Path) -> str:
+    return str(json.loads((build / "deploy/board/network.json").read_text())["design"])

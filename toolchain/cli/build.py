@@ -31,6 +31,7 @@ from toolchain.cli.options import (
     PixelOption,
     PlanOption,
     QonnxOption,
+    RowsOption,
     RtlCountOption,
     ThreadsOption,
     TimeOption,
@@ -58,6 +59,7 @@ def export(
     clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
+    rows: RowsOption = None,
     plan: PlanOption = None,
     time_limit: TimeOption = 60.0,
     pixel_scale: PixelOption = None,
@@ -92,7 +94,9 @@ def export(
 
     hls4ml = Hls4mlOptions(hls4ml_seconds) if uses_hls4ml(backend) else None
     names = named_boards(board)
-    searches = [search_of(name, clock, target_fps, budget, plan, time_limit, architecture, costs) for name in names]
+    searches = [
+        search_of(name, clock, target_fps, budget, plan, time_limit, architecture, costs, rows) for name in names
+    ]
     search = searches[0]  # the others differ by their board, and told what is to be said of it
     check = check_of(images, labels, data, count, qonnx_images, threads, memory)
     model = model_file(model)
@@ -179,6 +183,7 @@ def explore(
     clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
+    rows: RowsOption = None,
     plan: PlanOption = None,
     time_limit: TimeOption = 60.0,
     costs: CostsOption = "estimated",
@@ -200,7 +205,7 @@ def explore(
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
     from toolchain.flow.build import build_name, opened
     from toolchain.flow.inputs import stated_input
-    from toolchain.flow.options import prepared_board
+    from toolchain.flow.options import planned_board, prepared_board
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
@@ -213,7 +218,7 @@ def explore(
         folder = out or Path("build") / build_name(model)
     elif stated is not None:
         raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
-    search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs)
+    search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
     if search.clock_auto and (pareto or bits):
         raise UserError("--clock auto with --pareto or --bits", hint="give the clock in MHz")
     if costs == "counted" and (pareto or bits):
@@ -226,7 +231,7 @@ def explore(
             return
         design = run(build, search, overwrite=overwrite).design
         assert isinstance(design, Streaming)
-        console().print(plan_table(design.hardware, design.plan, prepared_board(search)))
+        console().print(plan_table(design.hardware, design.plan, planned_board(search, design.name)))
         for line in solver_lines(design.plan):
             console().print(line, markup=False, soft_wrap=True)
         if pareto:

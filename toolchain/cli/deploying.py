@@ -51,12 +51,26 @@ def _try(folder: Folder) -> None:
 def measure(
     folder: Folder,
     files: Annotated[list[Path], typer.Argument(help="board.json of the driver, vivado.json of build.tcl.")],
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows", help="Also into this file of measured designs, which 'fpgaflow export --rows' plans by."
+        ),
+    ] = None,
 ) -> None:
     """Read what a board and Vivado measured back into the report."""
+    from toolchain.deploy.measure import add_row
     from toolchain.deploy.measure import measure as run
     from toolchain.flow.build import opened
+    from toolchain.flow.rows import read_rows
     from toolchain.report.terminal import render
 
+    if rows is not None and rows.exists():
+        read_rows(rows)  # another file is refused before anything is written
     with opened(folder, "measure") as build:
-        console().print(render(run(build, files)))
+        summary = run(build, files)
+        told = "" if rows is None else add_row(build, summary, rows)
+    console().print(render(summary))
     console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    if rows is not None:
+        console().print(f"Rows: {rows}: {told}", markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from toolchain.cli.options import (
     InputOption,
     Model,
     PixelOption,
+    RowsOption,
     TimeOption,
     clock_of,
 )
@@ -84,6 +86,7 @@ def boards(
     target_fps: FpsOption = None,
     time_limit: TimeOption = 60.0,
     architecture: ArchitectureOption = "auto",
+    rows: RowsOption = None,
     pixel_scale: PixelOption = None,
     given: InputOption = None,
 ) -> None:
@@ -98,12 +101,14 @@ def boards(
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.on_boards import on_boards
     from toolchain.flow.options import Search, checked_architecture
+    from toolchain.flow.rows import read_rows
     from toolchain.flow.tables import on_boards_table
 
     lowered = _lowered(source, stated_input(given, pixel_scale))
     kind = checked_architecture(architecture)
     mhz, auto = clock_of(clock)
     search = Search(clock_mhz=mhz, target_fps=target_fps, time_limit=time_limit, architecture=kind, clock_auto=auto)
+    search = replace(search, rows=tuple(row for path in rows or () for row in read_rows(path)))
     with progress() as bars:
         found = on_boards(lowered, search, names, bars)
     console().print(on_boards_table(found))

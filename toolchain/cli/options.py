@@ -108,6 +108,12 @@ BudgetOption = Annotated[
     list[str] | None,
     _panel(ACCELERATOR, "--budget", help="Share of a resource, e.g. lut=0.7.", show_default="the board's"),
 ]
+RowsOption = Annotated[
+    list[Path] | None,
+    _panel(
+        ACCELERATOR, "--rows", help="Plan by measured designs: files of 'fpgaflow measure --rows'.", show_default="none"
+    ),
+]
 PlanOption = Annotated[
     Path | None, _panel(ACCELERATOR, "--plan", help="Take this plan.", show_default="search for one")
 ]
@@ -178,16 +184,25 @@ def search_of(
     seconds: float,
     architecture: str = "auto",
     costs: str = "estimated",
+    rows: list[Path] | None = None,
 ) -> Search:
     from toolchain.boards import load_board
+    from toolchain.errors import UserError
     from toolchain.flow.options import Search, checked_architecture, checked_costs, parse_budget
+    from toolchain.flow.rows import read_rows
+
+    if rows and plan is not None:
+        raise UserError("--rows with --plan", hint="a plan that is given is taken as it is")
+    if rows and costs == "counted":
+        raise UserError("--rows with --costs counted", hint="rows tell how far estimates are off, not counts")
 
     mhz, auto = clock_of(clock)
     doubt = "" if mhz is None else load_board(board).doubt(mhz)
     if doubt:
         logging.getLogger(__name__).warning("warning: %s", doubt)
     shares, kind = parse_budget(budget or []), checked_architecture(architecture)
-    return Search(board, mhz, fps, shares, seconds, plan, kind, auto, checked_costs(costs, kind, plan))
+    measured = tuple(row for path in rows or () for row in read_rows(path))
+    return Search(board, mhz, fps, shares, seconds, plan, kind, auto, checked_costs(costs, kind, plan), measured)
 
 
 def clock_of(text: str | float | None) -> tuple[float | None, bool]:

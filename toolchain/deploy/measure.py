@@ -1,4 +1,4 @@
-"""Reads board.json and vivado.json back into a build's report."""
+"""Reads board.json and vivado.json back into a build's report, and into the user's rows of measured designs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.measured import RECORD, MeasuredRecord, measured
 from toolchain.flow.records import write_record
+from toolchain.flow.rows import FPS, MeasuredRow, told, with_row, write_rows
 from toolchain.flow.stages import report
 from toolchain.records import Record, parse_record
 from toolchain.report.data import Measured, Report
+from toolchain.resources import KINDS
 
 
 class Validation(Record):
@@ -120,6 +122,25 @@ def measure(build: Build, paths: Sequence[Path]) -> Report:
     if whole.wrong_codes:
         raise VerificationError(f"{whole.wrong_codes} of {whole.codes} codes on the board are wrong")
     return summary
+
+
+def add_row(build: Build, summary: Report, path: Path) -> str:
+    """Put what ``summary`` tells as measured of ``build``, beside its estimates, into the file of designs ``path``.
+
+    A row of the same design is replaced. Returns what the file says now, in a line.
+
+    Raises:
+        UserError: the file is another.
+    """
+    found, design, deployed = summary.measured or Measured(), build.design, deployable(build)
+    estimated = dict(zip(KINDS, map(float, design.resources), strict=True)) | {FPS: summary.estimate.fps}
+    values = {kind: float(count) for kind, count in (found.accelerator or {}).items() if kind in KINDS}
+    values |= {} if found.fps is None else {FPS: found.fps}
+    name, board = deployed.facts["design"], deployed.board.name
+    row = MeasuredRow(name, board, design.name, design.clock_mhz, found.vivado, estimated, values)
+    rows = with_row(path, row)
+    write_rows(path, rows)
+    return told(rows, design.name)
 
 
 def _of_board(found: BoardFile) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from toolchain.errors import NoRoom, UserError
 from toolchain.flow.architecture import Architecture
 from toolchain.flow.clock import clock_steps, rule
 from toolchain.flow.engine import Engine
-from toolchain.flow.options import Search, prepared_board
+from toolchain.flow.options import Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress
+from toolchain.flow.rows import told
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.graph import Graph, rewrite_nodes
 from toolchain.ir.ops.node import Node
@@ -52,8 +53,14 @@ def choose(network: Stored, search: Search, progress: Progress, *, advise: bool 
         NoRoom: nothing fits, or is so fast; the hint names the architecture, bits or board that would do.
         UserError: the architecture does not run the network, or ``search`` asks for what it does not have.
     """
-    if search.clock_auto:
-        return _clocked(network, search, progress, advise=advise)
+    found = (_clocked if search.clock_auto else _chosen)(network, search, progress, advise=advise)
+    if not search.rows or search.plan is not None:
+        return found
+    return Choice(found.design, (*found.notes, f"planned by {told(search.rows, found.design.name)}"))
+
+
+def _chosen(network: Stored, search: Search, progress: Progress, *, advise: bool) -> Choice:
+    """What ``choose`` does at one clock."""
     if search.architecture == "engine":
         return Choice(Engine.explore(network, search, progress))
     try:
@@ -82,7 +89,7 @@ def _clocked(network: Stored, search: Search, progress: Progress, *, advise: boo
         last = (mhz, share) == steps[-1]
         step = replace(search, clock_auto=False, clock_mhz=mhz, budget=search.budget | {"lut": share})
         try:
-            found = choose(network, step, progress, advise=advise and last and best is None)
+            found = _chosen(network, step, progress, advise=advise and last and best is None)
         except NoRoom:
             if last and best is None:
                 raise
@@ -148,8 +155,8 @@ def _helped(error: NoRoom, network: Stored, search: Search, progress: Progress) 
 
 def _smaller(graph: Graph, search: Search) -> str:
     """What of the streaming network would fit: weights of fewer bits, or another board; "" where neither does."""
-    board = prepared_board(search)
-    budgets = {name: prepared_board(replace(search, board=name)).budget for name in list_boards()}
+    board = planned_board(search, Streaming.name)
+    budgets = {name: planned_board(replace(search, board=name), Streaming.name).budget for name in list_boards()}
     problem = _problem(graph, max(budgets.values(), key=lambda budget: budget.uram))
     larger = {name: budget for name, budget in budgets.items() if not budget.fits(board.budget)}
     others = [name for name, budget in larger.items() if fits(problem, budget, SECONDS)]

@@ -30,7 +30,7 @@ from toolchain.flow.engine_found import EngineRecord, Found, memory_rate, record
 from toolchain.flow.engine_report import make_report
 from toolchain.flow.images import Images
 from toolchain.flow.inputs import chosen_encoding
-from toolchain.flow.options import Check, Search, prepared_board
+from toolchain.flow.options import Check, Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, record_text
 from toolchain.flow.streaming import texts
@@ -195,7 +195,7 @@ def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
 
 def _task(network: Stored, search: Search) -> tuple[Cut, Budget, float]:
     """The passes of ``network``, what an engine for them may take, and its clock in MHz."""
-    board = prepared_board(search)
+    board = planned_board(search, Engine.name)
     clock = search.clock_mhz or board.clock.default_mhz
     return cut(network.graph), Budget(board.budget, memory_rate(board, clock)), clock
 

@@ -13,7 +13,7 @@ from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
-from toolchain.flow.options import Search, prepared_board
+from toolchain.flow.options import Search, planned_board
 
 BITS_FILE = "bits.json"
 
@@ -36,7 +36,7 @@ def search_weight_bits(
     bad = [bits for bits in widths if not 2 <= bits <= 8]
     if bad or not widths:
         raise UserError(f"weights of {bad[0] if bad else 'no'} bits", hint="give 2 to 8, for example 4,6,8")
-    network, board = cut(build.network.graph), prepared_board(search)
+    network, board = cut(build.network.graph), planned_board(search, "engine")
     clock = search.clock_mhz or board.clock.default_mhz
     widths = sorted(set(widths))
     losses = weight_noise(network, widths) if table is None else read_sensitivity(table)

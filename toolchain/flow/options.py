@@ -9,8 +9,10 @@ from typing import Literal
 
 from toolchain.boards import DEFAULT_BOARD, Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
+from toolchain.flow.rows import MeasuredRow, affordable
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory
+from toolchain.resources import KINDS
 from toolchain.rtl.yosys import demand_yosys
 
 ARCHITECTURES = ("streaming", "engine", "auto")
@@ -25,7 +27,7 @@ class Search:
     """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource.
 
     ``architecture`` is one of ``ARCHITECTURES``, ``costs`` one of ``COSTS``. With ``clock_auto`` the clock is chosen
-    too, see `flow.clock`.
+    too, see `flow.clock`. By the measured ``rows`` estimates are taken for larger or smaller, see `flow.rows`.
     """
 
     board: str = DEFAULT_BOARD
@@ -37,6 +39,7 @@ class Search:
     architecture: str = "auto"
     clock_auto: bool = False
     costs: str = "estimated"
+    rows: tuple[MeasuredRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,24 @@ def prepared_board(search: Search) -> Board:
     """
     board = load_board(search.board)
     return board.model_copy(update={"planning": board.planning.model_copy(update=search.budget)})
+
+
+def planned_board(search: Search, architecture: str) -> Board:
+    """The board of ``search`` with the budget that estimates of ``architecture`` keep to.
+
+    Raises:
+        UserError: unknown board.
+    """
+    board = prepared_board(search)
+    shell, device = board.shell.resources, board.totals
+    most = affordable(board.budget, search.rows, architecture)
+    # half a unit keeps the product of share and device from rounding below the count
+    shares = {
+        kind: (getattr(most, kind) + getattr(shell, kind) + 0.5) / getattr(device, kind)
+        for kind in KINDS
+        if getattr(most, kind) != getattr(board.budget, kind)
+    }
+    return board.model_copy(update={"planning": board.planning.model_copy(update=shares)})
 
 
 def parse_budget(entries: Iterable[str]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from toolchain.flow.counts import count_build, with_counts
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
-from toolchain.flow.options import Check, Hls4mlOptions, Search, prepared_board
+from toolchain.flow.options import Check, Hls4mlOptions, Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
 from toolchain.flow.records import BuildRecord, InputsRecord, ModelRecord, write_record
@@ -176,7 +176,7 @@ def explore(build: Build, search: Search, *, overwrite: bool = False, progress: 
 
 def pareto(build: Build, search: Search) -> list[Point]:
     """Write pareto.json: frame rate against resources of the network, fastest first."""
-    board, network = prepared_board(search), build.network
+    board, network = planned_board(search, Streaming.name), build.network
     points = front(network.graph, board, clock_mhz=search.clock_mhz, time_limit=search.time_limit)
     rows = [asdict(point) | {"board": board.name, "graph": network.digest} for point in points]
     write_text(build.folder / "pareto.json", json.dumps(rows, indent=1) + "\n")

@@ -18,7 +18,7 @@ from toolchain.errors import UserError, VerificationError
 from toolchain.files import digest_bytes
 from toolchain.flow.architecture import Simulated
 from toolchain.flow.images import Images
-from toolchain.flow.options import Check, Search, prepared_board
+from toolchain.flow.options import Check, Search, planned_board
 from toolchain.flow.pace import wrong_pace
 from toolchain.flow.progress import Progress
 from toolchain.flow.records import ModelRecord, SimulationRecord
@@ -97,7 +97,7 @@ class Streaming:
             counting = Counting(progress=lambda done, of: progress("count", done, of))
             plan = find_plan(
                 graph,
-                prepared_board(search),
+                planned_board(search, cls.name),
                 clock_mhz=search.clock_mhz,
                 target_fps=search.target_fps,
                 model=network.digest,
