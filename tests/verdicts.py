@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolchain.errors import UserError
-from toolchain.flow.coverage import check
+from toolchain.flow.coverage import judge
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.frontend.metadata import INPUT
 from toolchain.frontend.onnx_file import load_onnx
@@ -47,7 +47,7 @@ def demand_verdict(path: Path, fault: UserError | None) -> None:
     The reason is the same, and the node where it is one node's.
     """
     try:
-        found = check(path, given(path))
+        found = judge(load_onnx(path), given(path))
     except UserError as error:
         assert fault is not None, f"the check alone refuses the file: {error}"
         assert str(fault) == str(error)

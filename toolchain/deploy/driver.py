@@ -418,6 +418,13 @@ def packing_of(facts: dict[str, Any]) -> Packing:
     return Packing(facts["size"], facts["bits"], facts["signed"], facts["lanes"])
 
 
+def _onnx_order(values: np.ndarray, axes: str) -> np.ndarray:
+    """Real `values` (frames, H, W, C) as float32 with the `axes` of the ONNX file, "NCHW" or fewer."""
+    sizes = dict(zip("HWC", values.shape[1:]))
+    batch = values.astype(np.float32).reshape([len(values), *(sizes[a] for a in axes if a in "HW"), sizes["C"]])
+    return np.moveaxis(batch, -1, axes.index("C"))
+
+
 class _Pair(NamedTuple):
     """Views of the words read and written, the address for every pointer register, and the buffers behind them."""
 
@@ -518,6 +525,24 @@ class Accelerator:
     def scores(self, images: np.ndarray) -> Any:
         """Real values (frames, H, W, C) of the answers; the codes where they stand for none."""
         return self._named([o.values(codes) for o, codes in zip(self.outputs, self._answers(images))])
+
+    def results(self, images: Any) -> dict:
+        """The outputs of the ONNX file for `images`, by name: what is left to the host runs in onnxruntime."""
+        host = self.facts["host"]
+        values = [o.values(codes) for o, codes in zip(self.outputs, self._answers(images))]
+        if host is None:
+            return {o.name: found for o, found in zip(self.outputs, values)}
+        given = {name: _onnx_order(array, axes) for name, axes, array in zip(host["tensors"], host["axes"], values)}
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BoardError(f"no onnxruntime here ({error}); install it, or take scores()") from error
+        session = onnxruntime.InferenceSession(str(self.folder / host["file"]), providers=["CPUExecutionProvider"])
+        read = {entry.name: given[entry.name] for entry in session.get_inputs()}
+        made = [entry.name for entry in session.get_outputs()]
+        frames = [session.run(made, {k: v[i : i + 1] for k, v in read.items()}) for i in range(len(values[0]))]
+        found = {name: np.concatenate(parts) for name, parts in zip(made, zip(*frames))}
+        return {name: found[name] if name in found else given[name] for name in host["outputs"]}
 
     def predict_codes(self, images: np.ndarray) -> Any:
         """Output codes int64 (frames, H, W, C) of `images`."""

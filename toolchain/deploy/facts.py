@@ -84,11 +84,12 @@ def network_facts(
     estimate: dict[str, float],
     classes: Sequence[str] | None,
     joined: Joined | None = None,
+    host: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contents of network.json for an accelerator of ``graph``.
 
     ``axes`` are those of the images the user has, ``joined`` how those of several inputs become one, ``digest`` tells
-    this accelerator from others.
+    this accelerator from others. ``host`` is what the driver runs behind it.
     """
     return {
         "fpgaflow": __version__,
@@ -109,6 +110,7 @@ def network_facts(
             output_facts(graph, output, answer) | packing
             for output, answer, packing in zip(graph.outputs, ends.answers, ends.outputs, strict=True)
         ],
+        "host": host,
         "classifier": None if graph.classifier is None else graph.classifier.name,
         "classes": None if classes is None else list(classes),
         "estimate": estimate,

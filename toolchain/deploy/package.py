@@ -24,7 +24,7 @@ from toolchain.deploy.native import KRIA, kria_files, memory_bytes, native_files
 from toolchain.deploy.native import SAMPLES as NATIVE_SAMPLES
 from toolchain.engine.generate import TOP as ENGINE_TOP
 from toolchain.files import digest_bytes, replace_folder, write_bytes, write_files
-from toolchain.flow.build import Build
+from toolchain.flow.build import REST, Build
 from toolchain.flow.engine import MEMORY, Engine
 from toolchain.flow.options import Check
 from toolchain.flow.project import MANIFEST, demand_own, foreign, seal
@@ -90,6 +90,7 @@ def deployable(build: Build) -> Deployable:
         ends,
         axes=build.model.axes,
         joined=build.model.inputs,
+        host=None if build.model.host is None else build.model.host.model_dump() | {"file": REST},
         digest=digest_bytes(f"{design.digest} {project.digest} {board.part}".encode()),
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
         classes=summary.classes or None,
@@ -176,8 +177,10 @@ def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str 
     native = native_files(found.facts, found.graph, build.project.files)
     taken = samples(build, found, check)
     image = {} if found.image is None else {f"{BOARD}/{MEMORY}": found.image}
+    rest = {} if build.model.host is None else {f"{BOARD}/{REST}": (build.folder / REST).read_bytes()}
     return {
         **image,
+        **rest,
         f"{BOARD}/{DRIVER}": driver,
         f"{BOARD}/{NETWORK}": json.dumps(found.facts, indent=1) + "\n",
         f"{BOARD}/{SAMPLES}": taken.archive,

@@ -29,6 +29,7 @@ ENCODING_BYTES = 32
 """Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
 HLS, HLS4ML, RTL = "hls", "hls4ml", "rtl"
+REST = "rest.onnx"
 RTL_RECORD, COUNT_RECORD = "rtl.json", "counts.json"
 VITIS = "vitis"
 """Where the scripts of hls/ let Vitis work: no stage writes there."""
@@ -36,7 +37,7 @@ VITIS = "vitis"
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
     "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",
-    "hls4ml.json", RTL_RECORD, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
+    REST, "hls4ml.json", RTL_RECORD, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
 )  # fmt: skip
 """What the stages write into a build folder, beside the projects, which have a manifest each."""
 
@@ -137,7 +138,8 @@ class Build:
     def source(self) -> ModelFile | None:
         """The QONNX file; None where it is gone or has changed."""
         path = Path(self.model.file)
-        return read_qonnx(path) if path.is_file() and digest_file(path) == self.model.sha256 else None
+        known = path.is_file() and digest_file(path) == self.model.sha256
+        return read_qonnx(path, self.model.ends) if known else None
 
     def demand_source(self) -> ModelFile:
         """The QONNX file.

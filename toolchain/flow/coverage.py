@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolchain.errors import UserError
 from toolchain.flow.inputs import choose
 from toolchain.frontend.folding import fold
+from toolchain.frontend.host_part import PRODUCTS, behind_layers, ending_at, frontier
 from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.metadata import encoding_of
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, load_onnx
@@ -17,7 +18,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.lower import PIXELS, refusals
 
-SUPPORTED, FOLDED, REFUSED, UNKNOWN = "supported", "folded", "refused", "unknown"
+SUPPORTED, FOLDED, REFUSED, UNKNOWN, HOST = "supported", "folded", "refused", "unknown", "host"
 _SHAPE_KEEPING = """
 Abs Add Ceil Celu Clip Cos Div Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish HardTanh Identity LeakyRelu Log
 LogSoftmax Max Min Mish Mul Neg PRelu Pow Reciprocal Relu Round Selu Sigmoid Sign Sin Softmax Softplus Softsign Sqrt Sub
@@ -29,7 +30,7 @@ SHAPE_KEEPING = frozenset(_SHAPE_KEEPING.split())
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """One ONNX node: built by itself, folded into constants or other nodes, refused, or not judged."""
+    """One ONNX node: built by itself, folded into others, left to the host, refused, or not judged."""
 
     name: str
     op: str
@@ -53,14 +54,16 @@ class Coverage:
     @property
     def supported(self) -> bool:
         """Whether the file can be exported as it is."""
-        return all(node.status in (SUPPORTED, FOLDED) for node in self.nodes)
+        return all(node.status in (SUPPORTED, FOLDED, HOST) for node in self.nodes)
 
     @property
     def verdict(self) -> str:
         """One line."""
-        count = {status: sum(n.status == status for n in self.nodes) for status in (FOLDED, REFUSED, UNKNOWN)}
+        count = {status: sum(n.status == status for n in self.nodes) for status in (FOLDED, REFUSED, UNKNOWN, HOST)}
         if self.first is None:
-            return f"{self.file}: all {len(self.nodes)} nodes can be built, {count[FOLDED]} of them folded"
+            built, host = len(self.nodes) - count[HOST], count[HOST]
+            rest = f"; the last {host} are left to the host" if host else ""
+            return f"{self.file}: all {built} nodes can be built, {count[FOLDED]} of them folded{rest}"
         unknown = f" and {count[UNKNOWN]} behind them not judged" if count[UNKNOWN] else ""
         return (
             f"{self.file}: {count[REFUSED]} of {len(self.nodes)} nodes refused{unknown}; "
@@ -71,10 +74,60 @@ class Coverage:
 def check(path: Path, given: InputType | None = None) -> Coverage:
     """Judge every node of the ONNX file ``path``, whose input is ``given`` where the file does not tell it.
 
+    Nodes behind the last layer that only the host can run are told as its.
+
     Raises:
         UserError: the file as a whole cannot be read.
     """
     file = load_onnx(path)
+    try:
+        found = judge(file, given)
+        outputs = () if found.supported else mapped_outputs(file, given)
+        if not outputs:
+            return found
+    except UserError:
+        if not (outputs := mapped_outputs(file, given)):
+            raise
+    part = ending_at(file, outputs)
+    kept, rest = judge(part, given), {id(node) for node in part.nodes}
+    judged = iter(kept.nodes)
+    whole = [
+        next(judged) if id(node) in rest else NodeStatus(node.name, node.op, HOST, "behind the last layer")
+        for node in file.nodes
+    ]
+    return replace(kept, nodes=tuple(whole))
+
+
+def mapped_outputs(file: OnnxFile, given: InputType | None = None) -> tuple[str, ...]:
+    """The tensors at which the accelerator ends where it cannot compute what stands behind the last layer of ``file``.
+
+    Empty where all is its, or where it cannot compute something else.
+    """
+    tail, outputs = behind_layers(file), file.outputs
+    host: set[str] = set()
+    while True:
+        part = ending_at(file, outputs)
+        try:
+            pairs = zip(judge(part, given).nodes, part.nodes, strict=True)
+            bad = {name for found, node in pairs if found.status in (REFUSED, UNKNOWN) for name in node.outputs if name}
+        except UserError:  # it cannot put out one of them
+            bad = {name for node in part.nodes if set(node.outputs) & set(outputs) & tail for name in node.outputs}
+            if not bad:
+                return ()
+        if not bad:
+            worth = outputs != file.outputs and any(node.op in PRODUCTS for node in part.nodes)
+            return outputs if worth else ()
+        host |= bad
+        if not bad <= tail or not (outputs := frontier(file, host)):
+            return ()
+
+
+def judge(file: OnnxFile, given: InputType | None = None) -> Coverage:
+    """Judge every node of ``file`` as one of the accelerator.
+
+    Raises:
+        UserError: the file as a whole cannot be read.
+    """
     reader = Reader(file)
     layout = input_layout(reader)
     value = reader.start(layout)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.files import write_text
@@ -23,10 +25,24 @@ class InputsRecord(Record):
     axis: int | None
 
 
+class HostRecord(Record):
+    """rest.onnx, the part of a network that is left to the host: it reads ``tensors`` and makes the file's ``outputs``.
+
+    The tensors are the values of the accelerator's outputs, in their order, with these ``axes``. ``nodes`` are told.
+    """
+
+    tensors: list[str]
+    axes: list[str]
+    outputs: list[str]
+    nodes: list[str]
+
+
 class ModelRecord(Record):
     """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type.
 
-    ``data`` is what it was trained on, ``reading`` how such files are read. ``joined`` is of a file of several inputs.
+    ``data`` is what it was trained on, ``reading`` how such files are read. ``joined`` is of a file of several inputs,
+    ``host`` of one whose end is left to the host; the accelerator computes the tensors ``ends`` where those are not the
+    file's outputs.
     """
 
     file: str
@@ -39,6 +55,8 @@ class ModelRecord(Record):
     input: str
     notes: list[str]
     joined: InputsRecord | None = None
+    ends: list[str] = Field(default_factory=list)
+    host: HostRecord | None = None
     fpgaflow: str = __version__
 
     @property

@@ -16,7 +16,9 @@ from toolchain.files import digest_bytes, write_text
 from toolchain.flow.build import HLS, Build, build_name, demand_build, outputs_of, staged
 from toolchain.flow.choice import choose
 from toolchain.flow.counts import count_build, with_counts
+from toolchain.flow.coverage import mapped_outputs
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
+from toolchain.flow.host import host_notes, host_part, write_rest
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
 from toolchain.flow.options import Check, Hls4mlOptions, Search, planned_board, prepared_board
@@ -27,11 +29,13 @@ from toolchain.flow.rtl import RTL_IMAGES, demand_tools, make_rtl
 from toolchain.flow.rtl import demand_exact as demand_exact_rtl
 from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.flow.streaming import Streaming
-from toolchain.frontend.read import read_qonnx
+from toolchain.frontend.onnx_file import load_onnx
+from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.frontend.several_inputs import Joined
+from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
 from toolchain.ir.store import save
-from toolchain.ir.types import InputType
+from toolchain.ir.types import Encoding, InputType
 from toolchain.locks import locked
 from toolchain.lowering.pipeline import to_integer
 from toolchain.report.data import Report
@@ -122,9 +126,8 @@ def lower(
     """
     demand_build(folder)
     progress("lower", 0, 1)
-    file = read_qonnx(model)
-    encoding, notes = chosen_encoding(file, given)
-    integer = to_integer(replace(file.graph, name=build_name(model)), encoding, lut_per_dsp)
+    file, ends, encoding, notes, integer = _mapped(model, given, lut_per_dsp)
+    host, rest = host_part(model, file, integer)
     graph = replace(integer, classes=file.classes)
     if file.classes and outputs_of(graph) not in (None, len(file.classes)):
         what = f"the file names {len(file.classes)} classes, and the network has {outputs_of(graph)} outputs"
@@ -138,13 +141,41 @@ def lower(
         reading=dict(file.reading),
         axes=file.layout.axes,
         input=input_text(encoding),
-        notes=[*file.notes, *notes],
+        notes=[*file.notes, *notes, *host_notes(host)],
         joined=_inputs_record(file.joined),
+        ends=list(ends),
+        host=host,
     )
     write_record(record, folder / "model.json")  # first: it is what a build is known by, also after a kill
+    write_rest(rest, folder)
     network = save(graph, folder, source_digest=file.sha256)
     progress("lower", 1, 1)
     return Build(folder).knowing(model=record, network=network)
+
+
+def _mapped(
+    model: Path, given: InputType | None, lut_per_dsp: int | None
+) -> tuple[ModelFile, tuple[str, ...], Encoding, list[str], Graph]:
+    """``model`` as far as the accelerator computes it, the tensors there if they are no outputs, and its network."""
+
+    def lowered(ends: tuple[str, ...] = ()) -> tuple[ModelFile, tuple[str, ...], Encoding, list[str], Graph]:
+        file = read_qonnx(model, ends)
+        encoding, notes = chosen_encoding(file, given)
+        return (
+            file,
+            ends,
+            encoding,
+            notes,
+            to_integer(replace(file.graph, name=build_name(model)), encoding, lut_per_dsp),
+        )
+
+    try:
+        return lowered()
+    except UserError:
+        ends = mapped_outputs(load_onnx(model), given)
+        if not ends:
+            raise
+    return lowered(ends)
 
 
 def _inputs_record(joined: Joined | None) -> InputsRecord | None:

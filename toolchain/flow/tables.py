@@ -12,7 +12,7 @@ from rich.text import Text
 
 from toolchain.boards import Board
 from toolchain.dse.front import Point
-from toolchain.flow.coverage import FOLDED, REFUSED, SUPPORTED, UNKNOWN, Coverage
+from toolchain.flow.coverage import FOLDED, HOST, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.on_boards import OnBoard
 from toolchain.flow.probe import Probe
 from toolchain.ir.graph import Graph
@@ -24,7 +24,7 @@ from toolchain.units.totals import cost, frame_cycles, graph_cost, graph_cycles
 if TYPE_CHECKING:
     from toolchain.engine.precision import Mixed
 
-COLOURS = {SUPPORTED: "green", FOLDED: "cyan", REFUSED: "red", UNKNOWN: "yellow"}
+COLOURS = {SUPPORTED: "green", HOST: "blue", FOLDED: "cyan", REFUSED: "red", UNKNOWN: "yellow"}
 
 
 def coverage_table(found: Coverage) -> Table:

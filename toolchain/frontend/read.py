@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from toolchain.errors import UserError
 from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, resize, spatial, transposed
 from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, settle, shifted
 from toolchain.frontend.folding import fold
+from toolchain.frontend.host_part import ending_at
 from toolchain.frontend.layout import CHANNELS_LAST, HEADS, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
 from toolchain.frontend.moves import in_file_order
@@ -137,16 +138,21 @@ class ModelFile:
         return values.astype(np.float64) - self.zeros[name] if name in self.zeros else values
 
 
-def read_qonnx(path: Path) -> ModelFile:
-    """Read the QONNX file ``path``; UserError names the node and what to do when it cannot be built."""
+def read_qonnx(path: Path, outputs: Sequence[str] = ()) -> ModelFile:
+    """Read the QONNX file ``path`` as far as the tensors ``outputs``, the file's own outputs where none is given.
+
+    Raises:
+        UserError: it cannot be built; names the node and what to do.
+    """
     file = load_onnx(path)
+    file = ending_at(file, outputs or file.outputs)
     reader = Reader(file)
     layout = input_layout(reader)
     value = reader.start(layout)
     for node in [node for node in file.nodes if not fold(reader.constants, node)]:
         if not fold(reader.constants, node):
             read_node(reader, node)
-    graph, outputs = whole_graph(reader, value)
+    graph, ends = whole_graph(reader, value)
     codes = {name: found.tensor for name, found in reader.integers.items()}
     return ModelFile(
         path=file.path,
@@ -156,7 +162,7 @@ def read_qonnx(path: Path) -> ModelFile:
         layouts={name: tensor.layout for name, tensor in (reader.tensors | codes).items()},
         values={name: tensor.value.name for name, tensor in (reader.tensors | codes).items()},
         zeros={name: found.zero_point for name, found in reader.integers.items()},
-        outputs=tuple(output.onnx_name for output in outputs),
+        outputs=tuple(output.onnx_name for output in ends),
         params=count_params(graph),
         macs=count_macs(graph),
         metadata=file.metadata,
