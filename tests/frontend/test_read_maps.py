@@ -118,6 +118,33 @@ def resized_by_sizes(net: Net) -> str:
     return net.quant(net.add("Resize", x, "", "", sizes, mode="nearest"), 4, 0.3)
 
 
+def joined_positions(axis: int, *scales: float) -> Build:
+    """Maps of unlike sizes along ``axis`` (rows or columns)."""
+
+    def build(net: Net) -> str:
+        x, strides = net.quant("x", 6, 0.1), [2, 1] if axis == 2 else [1, 2]
+        parts = [net.quant(net.conv(x, net.weight(4, 4, 1, 1), strides=strides), 4, scale) for scale in scales]
+        parts.append(net.quant(net.conv(x, net.weight(4, 4, 1, 1)), 4, scales[0]))
+        return net.quant(net.conv(net.add("Concat", *parts, axis=axis), net.weight(5, 4, 3, 3), pads=[1] * 4), 5, 0.3)
+
+    return build
+
+
+def steps(net: Net) -> str:
+    """One column, one row and one channel of a map, and every third column: each by its index."""
+    x = net.quant("x", 6, 0.1)
+    column = net.add("Gather", x, net.const(3, np.int64), axis=3)
+    y = net.quant(net.add("Conv", column, net.weight(2, 4, 3)), 5, 0.2)
+    channel = net.add("Gather", x, net.const(-1, np.int64), axis=1)
+    element = net.add(
+        "Gather", net.add("Gather", channel, net.const(2, np.int64), axis=1), net.const([0, 1], np.int64), axis=1
+    )
+    some = net.add("Gather", x, net.const([1, 4, 7], np.int64), axis=3)
+    z = net.quant(net.add("Conv", some, net.weight(2, 4, 9, 3)), 5, 0.2)
+    flat = [net.add("Flatten", v) for v in (y, z, element)]
+    return net.quant(net.linear(net.quant(net.add("Concat", *flat, axis=1), 5, 0.2), 18, 3), 5, 0.3)
+
+
 def depth_to_space(mode: str, block: int = 2) -> Build:
     """A convolution with a scale a channel goes straight into the rearrangement; the quantizer comes last."""
 
@@ -185,6 +212,11 @@ MAPS: dict[str, Build] = {
     "DepthToSpace CRD": depth_to_space("CRD"),
     "DepthToSpace by 3": depth_to_space("CRD", 3),
     "DepthToSpace of unlike scales": depth_to_space_of_codes,
+    "rows of one scale": joined_positions(2, 0.3),
+    "rows of unlike scales": joined_positions(2, 0.231, 0.117),
+    "columns of one scale": joined_positions(3, 0.3),
+    "columns of unlike scales": joined_positions(3, 0.231, 0.117),
+    "Gather": steps,
     "channels last": channels_last,
     "U-Net": unet,
 }
@@ -289,9 +321,21 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda net: net.add("Concat", net.quant("x"), net.const(np.ones((1, 2, 4, 4))), axis=1),
         r"operand 1 is a constant .*; join activations only$",
     ),
-    "rows": (
-        lambda net: net.add("Concat", net.quant("x"), net.quant("x"), axis=2),
-        r"Concat along axis 2 of a tensor \(1, 4, 4, 4\) \(NCHW\) .*; only channels can be joined$",
+    "joined frames": (
+        lambda net: net.add("Concat", net.quant("x"), net.quant("x"), axis=0),
+        r"Concat along axis 0 of a tensor \(1, 4, 4, 4\) \(NCHW\) .*; only channels, rows and columns can be joined$",
+    ),
+    "columns of maps of unlike heights": (
+        lambda net: net.add("Concat", net.quant("x"), net.add("GlobalAveragePool", net.quant("x")), axis=3),
+        r"it joins \(1, 4, 4, 4\) \(NCHW\), \(1, 4, 1, 1\) \(NCHW\) .*; give all the same size but along W$",
+    ),
+    "rows in another order": (
+        lambda net: net.add("Gather", net.quant("x"), net.const([2, 0], np.int64), axis=2),
+        r"the elements \[2, 0\] along axis 2 of a tensor \(1, 4, 4, 4\) ",
+    ),
+    "no such row": (
+        lambda net: net.add("Gather", net.quant("x"), net.const(4, np.int64), axis=2),
+        r"the elements 4 along axis 2 of a tensor \(1, 4, 4, 4\) ",
     ),
     "sizes": (
         lambda net: net.add("Concat", net.quant("x"), net.add("GlobalAveragePool", net.quant("x")), axis=1),

@@ -24,6 +24,7 @@ MOVERS = frozenset(
         "Concat",
         "DepthToSpace",
         "Flatten",
+        "Gather",
         "Identity",
         "MaxPool",
         "Pad",

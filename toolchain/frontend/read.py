@@ -51,6 +51,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Div": elementwise.read_arithmetic,
     "Dropout": elementwise.read_identity,
     "Flatten": spatial.read_flatten,
+    "Gather": rearrange.read_gather,
     "Gemm": linear.read_gemm,
     "GlobalAveragePool": spatial.read_global_pool,
     "GlobalMaxPool": spatial.read_global_pool,

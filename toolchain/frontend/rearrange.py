@@ -1,4 +1,4 @@
-"""Nodes of an ONNX file that move elements of maps: Concat, Split, Slice, DepthToSpace, SpaceToDepth."""
+"""Nodes of an ONNX file that move elements of maps: Concat, Gather, Split, Slice, DepthToSpace, SpaceToDepth."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import replace
 from itertools import product
 from math import ceil
 
-from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor
+import numpy as np
+
+from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor, elements
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode, text_of
-from toolchain.frontend.reader import Reader
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Slice, SpaceToDepth
+from toolchain.frontend.reader import Moved, Reader
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth
+from toolchain.ir.ops.node import Node
+from toolchain.ir.types import Value
 
 MAPS = (*CHANNELS_FIRST, *CHANNELS_LAST)
 END = 1 << 62
@@ -19,7 +23,7 @@ END = 1 << 62
 
 
 def read_concat(reader: Reader, node: OnnxNode) -> None:
-    """Concat of activations along the channels."""
+    """Concat of activations along the channels, or of maps along their rows or columns."""
     for i, name in enumerate(node.inputs):
         if name in reader.constants:
             raise reader.file.fault(node, f"operand {i} is a constant", "join activations only")
@@ -30,12 +34,15 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
         wanted = first.layout.axes if axis % rank == first.layout.channel_axis else TURNED[first.layout.axes]
         sources = [reader.tensor(node, i, (wanted,)) for i in range(len(sources))] if axis % rank else sources
         first = sources[0]
-    if not -rank <= axis < rank or axis % rank != first.layout.channel_axis:
+    if not -rank <= axis < rank or axis % rank == 0:
         raise reader.file.fault(
             node,
             f"{node.op} along axis {axis} of a tensor {reader.shape(first)} ({first.layout.axes})",
-            "only channels can be joined",
+            "only channels, rows and columns can be joined",
         )
+    if axis % rank != first.layout.channel_axis:
+        _join_positions(reader, node, sources, first.layout.axes[axis % rank])
+        return
     if any(s.layout.axes != first.layout.axes or s.value.shape[:2] != first.value.shape[:2] for s in sources):
         texts = ", ".join(f"{reader.shape(s)} ({s.layout.axes})" for s in sources)
         raise reader.file.fault(node, f"it joins {texts}", "give all the same map size and order of axes")
@@ -57,6 +64,67 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
             channels=channels,
         ),
     )
+
+
+def _join_positions(reader: Reader, node: OnnxNode, sources: Sequence[Tensor], axis: str) -> None:
+    """Rows ("H") or columns ("W") of several maps one after the other.
+
+    Those of one map, or of one row of it, become channels, which are joined and taken apart again.
+    """
+    tensors = [in_file_order(reader, node, source) for source in sources]
+    first, own = tensors[0], "HWC".index(axis)
+    kept = {(t.layout.axes, *t.value.shape[:own], *t.value.shape[own + 1 :]) for t in tensors}
+    if len(kept) > 1 or any(t.layout.order for t in tensors):
+        texts = ", ".join(f"{reader.shape(s)} ({s.layout.axes})" for s in sources)
+        raise reader.file.fault(node, f"it joins {texts}", f"give all the same size but along {axis}")
+    if len(tensors) == 1:
+        reader.alias(node, first)
+        return
+    height, width, channels = first.value.shape
+    sizes = [t.value.shape[own] for t in tensors]
+    flat = [_row_as_channels(reader, node, tensor, whole=axis == "H") for tensor in tensors]
+    parts = tuple(value.shape[2] for value in flat)
+    joined = reader.emit(
+        node,
+        Layout("NHWC", (*flat[0].shape[:2], sum(parts))),
+        lambda name, value: Concat(
+            name=name,
+            inputs=tuple(value.name for value in flat),
+            outputs=(value,),
+            origin=(node.own_name,),
+            channels=parts,
+        ),
+        define=False,
+    )
+    shape = (sum(sizes), width, channels) if axis == "H" else (height, sum(sizes), channels)
+    block = (shape[0] // joined.shape[0], shape[1])
+    reader.emit(
+        node,
+        replace(first.layout, shape=shape),
+        lambda name, value: DepthToSpace(
+            name=name,
+            inputs=(joined.name,),
+            outputs=(value,),
+            origin=(node.own_name,),
+            block=block,
+            channels_first=False,
+        ),
+    )
+
+
+def _row_as_channels(reader: Reader, node: OnnxNode, source: Tensor, *, whole: bool) -> Value:
+    """All positions of each row of ``source`` as one, or of the ``whole`` map."""
+    (height, width, channels), x = source.value.shape, (source.value.name,)
+    if width == 1 and not whole:
+        return source.value
+    shape = (1, 1, source.value.size) if whole else (height, 1, width * channels)
+
+    def make(name: str, value: Value) -> Node:
+        if whole:
+            return Reshape(name=name, inputs=x, outputs=(value,), origin=(node.own_name,))
+        return SpaceToDepth(name=name, inputs=x, outputs=(value,), origin=(node.own_name,), block=(1, width))
+
+    return reader.emit(node, Layout("NHWC", shape), make, define=False)
 
 
 def _read_focus(reader: Reader, node: OnnxNode, sources: Sequence[Tensor]) -> bool:
@@ -165,6 +233,28 @@ def read_slice(reader: Reader, node: OnnxNode) -> None:
             )
         picked[name] = range(first, last, step)
     _pick(reader, node, source, picked)
+
+
+def read_gather(reader: Reader, node: OnnxNode) -> None:
+    """Gather of one element of an axis, which vanishes, or of several in their order."""
+    source = reader.tensor(node)
+    shape, indices = reader.shape(source), reader.constant(node, 1, "indices").astype(np.int64)
+    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    places = [int(i) % shape[axis] for i in indices.ravel() if -shape[axis] <= i < shape[axis]]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    found = range(places[0], places[0] + step * len(places), step) if places and step > 0 else range(0)
+    name = source.layout.axes[axis]
+    apart = name == "C" and step > 1
+    if axis == 0 or indices.ndim > 1 or list(found) != places or len(places) < indices.size or apart:
+        raise reader.file.fault(
+            node,
+            f"the elements {indices.tolist()} along axis {axis} of a tensor {shape}",
+            "take one, or several in their order: consecutive channels, equally distant rows or columns",
+        )
+    _pick(reader, node, source, {name: found})
+    if not indices.ndim:
+        kept = reader.tensors.pop(node.outputs[0])
+        reader.moved[node.outputs[0]] = Moved(kept, elements(kept.layout).squeeze(axis - 1))
 
 
 def _slice_parameter(reader: Reader, node: OnnxNode, index: int) -> list[int]:
