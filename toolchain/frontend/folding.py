@@ -16,9 +16,9 @@ from toolchain.frontend.unsupported import quantized_otherwise
 from toolchain.ir.types import QInt
 
 _FOLDABLE = """
-Abs Add Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Exp Expand Flatten Floor Gather Identity Log Max Min
-Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sign Size
-Slice Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Where
+Abs Add Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather Gemm HardSigmoid
+Identity Log MatMul Max Min Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
+Reshape Round Shape Sigmoid Sign Size Slice Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
 """
 FOLDABLE = frozenset(_FOLDABLE.split())
 

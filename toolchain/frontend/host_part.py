@@ -8,6 +8,7 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
+from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
@@ -22,9 +23,8 @@ VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Un
 def behind_layers(file: OnnxFile) -> frozenset[str]:
     """Outputs of the nodes that depend on the input and that no layer and no quantizer reads, nor is one of them."""
     needed: set[str] = set()
-    constants, found = Constants(file), set()
-    active = [node for node in file.nodes if not fold(constants, node)]
-    for node in reversed(active):
+    found = set()
+    for node in reversed(_active(file)):
         if node.is_quant or node.is_threshold or node.op in LAYERS or needed & set(node.outputs):
             needed |= set(node.inputs)
         else:
@@ -45,8 +45,7 @@ def frontier(file: OnnxFile, host: Collection[str]) -> tuple[str, ...]:
 
     Views in front of those are the host's too: nothing is lost by leaving them out.
     """
-    tail, constants = behind_layers(file), Constants(file)
-    active = [node for node in file.nodes if not fold(constants, node)]
+    tail, active = behind_layers(file), _active(file)
     left = set(host)
     for node in active:
         if left & set(node.inputs):
@@ -91,6 +90,19 @@ def rest_of(file: OnnxFile, ends: dict[str, tuple[int, ...]]) -> onnx.ModelProto
         [array for array in whole.graph.initializer if array.name in names],
     )
     return helper.make_model(graph, opset_imports=whole.opset_import, ir_version=whole.ir_version)
+
+
+def _active(file: OnnxFile) -> list[OnnxNode]:
+    """The nodes of ``file`` that are not computed from constants, or cannot be."""
+    constants, found = Constants(file), []
+    for node in file.nodes:
+        try:
+            folded = fold(constants, node)
+        except UserError:
+            folded = False
+        if not folded:
+            found.append(node)
+    return found
 
 
 def _reaching(nodes: Sequence[OnnxNode], wanted: set[str]) -> tuple[OnnxNode, ...]:

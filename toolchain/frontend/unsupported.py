@@ -8,10 +8,11 @@ _STATIC = "quantize statically: onnxruntime's quantize_static(quant_format=Quant
 _QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
 _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
 _MOMENTS = "train with BatchNormalization"
-_RECURRENT = "only feed-forward networks can be built"
+_RECURRENT = "unroll it over a fixed number of steps: linear layers, Sigmoid, Tanh and products, with x[:, t]"
 HINTS = {
     "GRU": _RECURRENT,
     "LSTM": _RECURRENT,
+    "QuantLSTMCell": _RECURRENT,
     "RNN": _RECURRENT,
     "GroupNormalization": _MOMENTS,
     "InstanceNormalization": _MOMENTS,
@@ -19,6 +20,7 @@ HINTS = {
 """What helps where an operation of the standard cannot be built."""
 _DYNAMIC = re.compile(r"Dynamic.*|MatMulInteger.*|ConvInteger")
 _INTEGER = re.compile(r"QLinear.*|QGemm|QAttention|QEmbed.*|QGlobal.*")
+QONNX = "qonnx.custom_op.general"
 VENDORS = frozenset({"com.vai.quantize", "com.amd.quark"})
 
 
@@ -38,6 +40,6 @@ def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
 def why_not(op: str, domain: str, supported: str) -> tuple[str, str]:
     """Why the operation cannot be built, and what helps; ``supported`` lists those that can."""
     where = f" of domain '{domain}'" if domain else ""
-    hint = HINTS.get(op, "") if not domain else ""
+    hint = HINTS.get(op, "") if not domain or domain == QONNX else ""
     plain = f"the operation {op}{where} is not supported", hint or f"supported: {supported}"
     return quantized_otherwise(op, domain) or plain
