@@ -53,6 +53,10 @@ def _constant(call: Call) -> int:
     return 2 + network_steps(call.network)
 
 
+def _softmax(call: Call) -> int:
+    return 7 + 2 * sum_steps(call.constants["lanes"])
+
+
 STAGES: Mapping[str, Callable[[Call], int]] = {
     "window_serial": lambda call: 3,
     "window_parallel": lambda call: 3,
@@ -81,6 +85,9 @@ STAGES: Mapping[str, Callable[[Call], int]] = {
     "permute": lambda call: 1,
     "spread": lambda call: 3,
     "transpose": lambda call: 3,
+    "matmul": lambda call: 4 + sum_steps(call.constants["simd"]),
+    "softmax": _softmax,
+    "norm": lambda call: 9 + sum_steps(call.constants["lanes"]),
     "fork": lambda call: 1,
     "widen": lambda call: 1,
     "narrow": lambda call: 1,
