@@ -146,3 +146,14 @@ def test_unpacking_undoes_packing(bits: int) -> None:
     codes = np.random.default_rng(0).integers(0, 1 << bits, (5, count))
 
     assert np.array_equal(unpack(pack(codes, bits), bits, count), codes)
+
+
+def test_only_products_read_a_map_that_was_flattened() -> None:
+    """A map lies position by position, which a convolution as large as the map reads; nothing else does."""
+    net = Builder((3, 3, 2), 3, signed=True)
+    graph = net.graph(net.matvec(net.mulshift(net.reshape(net.input), 3), 4))
+    assert [what for _, what in refusals(graph)] == [
+        "the engine cannot run it: it reads a flattened map, which only products do"
+    ]
+    net = Builder((3, 3, 2), 3, signed=True)
+    assert refusals(net.graph(net.matvec(net.reshape(net.mulshift(net.input, 3)), 4))) == []

@@ -237,6 +237,8 @@ class _Cutter:
         if conv is None and first is None and window is None and merge is None:
             raise _refused(node, "no unit of the engine runs it")
         stored, spread = self._stored(source.name), None
+        if conv is None and source.name not in self.repeat and self.values[stored].shape != source.shape:
+            raise _refused(node, "it reads a flattened map, which only products do")
         if (join := self.joined.get(stored)) is not None:
             if conv is None:
                 raise _refused(node, "it reads a joined map, which only convolutions do")
