@@ -45,6 +45,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rtl": tool_tables.rtl,
     "counts": count_tables.counts,
     "deploy": tool_tables.deploy,
+    "trials": tool_tables.trials,
     "boards": tool_tables.boards,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.markdown import table
-from benchmarks.schemas import BOARDS, DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL, SEARCH
+from benchmarks.schemas import BOARDS, DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL, SEARCH, TRIALS
 from benchmarks.shell import LUT, with_shell
 
 RANDOM = {
@@ -79,6 +79,16 @@ def boards() -> str:
         together.setdefault(facts, []).append(row["board"])
     rows = ((facts[0], ", ".join(names), *facts[1:]) for facts, names in together.items())
     return table(head, rows)
+
+
+def trials() -> str:
+    """The driver's answers on the mock board, by network: images and wrong codes of both architectures."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in TRIALS.rows():
+        told = "not run" if "refused" in row else f"{row['wrong_codes']} of {row['codes']:,}, {row['images']:,} images"
+        rows.setdefault(row["network"], {})[row["architecture"]] = told
+    head = ("network", "wrong codes, streaming", "wrong codes, engine")
+    return table(head, ((name, found.get("streaming"), found.get("engine")) for name, found in rows.items()))
 
 
 def deploy() -> str:

@@ -73,6 +73,18 @@ class DeployRow(Measured):
     over_finn: NotRequired[float]
 
 
+class TrialRow(Measured):
+    """The driver's answers on the mock board, all batches together; or why the architecture has not the network."""
+
+    network: str
+    architecture: Literal["streaming", "engine"]
+    images: NotRequired[int]
+    codes: NotRequired[int]
+    wrong_codes: NotRequired[int]
+    refused: NotRequired[str]
+    cpu_seconds: float
+
+
 class EfficientnetRow(Measured):
     """A network quantized after training, and its codes beside those of the QONNX executor."""
 
@@ -547,6 +559,7 @@ RATES = Results("rates", (RateRow,), ("network", "tree", "count"))
 RESIDUALS = Results("residuals", (ResidualRow,), ("block", "operands", "target_fps"))
 SEARCH = Results("search", (NetworkSearchRow,), ("space", "what"))
 STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), ("network", "format", "types"))
+TRIALS = Results("trials", (TrialRow,), ("network", "architecture"))
 UNIT_COUNTS = Results("unit_counts", (UnitCountRow,), ("kind", "unit"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
 FINN_MVU = Results("finn_mvu", (FinnMvuRow,), ("bits", "inputs", "outputs", "simd", "pe"))
