@@ -110,7 +110,8 @@ class _Grouping:
         if isinstance(node, Window):
             return x * node.taps
         if isinstance(node, Reshape):
-            return x * (node.output.shape[2] // self.values[node.inputs[0]].shape[2])
+            joined = node.output.shape[2] // self.values[node.inputs[0]].shape[2]
+            return x * joined if joined else None
         if isinstance(node, Concat):
             return tuple(part for parts in before for part in parts)
         if isinstance(node, Add | Multiply):

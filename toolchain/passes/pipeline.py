@@ -15,6 +15,7 @@ from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.recode_signs import recode_signs
+from toolchain.passes.rename_moves import rename_moves
 from toolchain.passes.size_fifos import size_fifos
 from toolchain.plan import Plan
 
@@ -30,6 +31,7 @@ class Pass:
 
 FORM = (
     Pass("fuse_tables", "first: of what is left fewer values are forked", fuse_tables),
+    Pass("rename_moves", "before forks and plans, which are of units", rename_moves),
     Pass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
     Pass("insert_forks", "before any plan, which names forks", insert_forks),
 )

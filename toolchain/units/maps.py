@@ -291,8 +291,8 @@ class ReshapeUnit(Unit[Reshape]):
     follows = True
 
     def options(self, node: Reshape, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Those of the stream, in words that are of one position where that has as many channels as before."""
-        count = x.size if node.output.shape[2] == x.size else x.shape[2]
+        """Those of the stream, in words that are of one position, except where all become one."""
+        count = x.size if node.output.shape[2] == x.size else gcd(x.shape[2], node.output.shape[2])
         lanes = [upstream.lanes_out] if upstream else divisors(count)
         return [Parallelism(n, n) for n in lanes if count % n == 0]
 

@@ -31,6 +31,7 @@ def stream_order(graph: Graph, name: str) -> Array:
     """The order of a value's channels on its stream: place i carries channel ``stream_order(...)[i]``.
 
     Only a Window reorders; Fork and WidthConvert pass its order on, a Reshape repeats it where it joins positions.
+    FlowError where one parts such.
     """
     producer = graph.producers().get(name)
     value = graph.value(name)
@@ -42,6 +43,10 @@ def stream_order(graph: Graph, name: str) -> Array:
     if producer is not None and producer.renames:
         before = graph.value(producer.inputs[0])
         order = stream_order(graph, before.name)
+        if value.shape[2] < before.shape[2]:
+            if not np.array_equal(order, np.arange(len(order))):
+                raise FlowError(f"node '{producer.name}' cannot part '{before.name}' in the order of its stream")
+            return np.arange(value.shape[2])
         positions = np.arange(value.shape[2] // before.shape[2])[:, None] * before.shape[2]
         return (positions + order[None, :]).reshape(-1)
     return np.arange(value.shape[2])

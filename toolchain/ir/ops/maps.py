@@ -25,7 +25,10 @@ class _Moving(Narrow):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(_Moving):
-    """(H, W, C) -> (1, 1, H * W * C), or other rows and columns of C channels, in stream order; no hardware."""
+    """(H, W, C) -> (1, 1, H * W * C), or other rows and columns, in stream order; no hardware.
+
+    Positions are joined, parted or kept: the channels of one are those of several others.
+    """
 
     renames: ClassVar[bool] = True
 
@@ -34,9 +37,9 @@ class Reshape(_Moving):
         return x.reshape(len(x), *self.output.shape)
 
     def check(self, x: Value) -> None:
-        """One position holds all elements, or every one as many as before."""
-        flat, same = self.output.shape == (1, 1, x.size), self.output.shape[2] == x.shape[2]
-        require(flat or (same and self.output.size == x.size), self.name, "flattens, or keeps the channels")
+        """All elements, and the channels of one position those of whole other ones."""
+        large, small = (f(self.output.shape[2], x.shape[2]) for f in (max, min))
+        require(self.output.size == x.size and large % small == 0, self.name, "joins, parts or keeps positions")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
