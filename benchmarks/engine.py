@@ -218,7 +218,7 @@ def simulated(graph: Graph, found: Engine, codes: Array) -> Row:
     simulation = EngineSim(graph, program(cut(graph), found.shape, found.placement))
     run, spent = timed(lambda: simulation.run(codes, threads=os.cpu_count() or 1))
     expected = (evaluate(graph, codes[i : i + 1])[graph.output] for i in range(len(codes)))
-    wrong = sum(int((own != other).sum()) for own, other in zip(run.codes, expected, strict=True))
+    wrong = sum(int((own != other).sum()) for own, other in zip(run.answers[0], expected, strict=True))
     return {
         "simulated_images": len(codes),
         "simulation_mismatches": wrong,

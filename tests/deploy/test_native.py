@@ -164,7 +164,7 @@ def test_answers_over_uio_are_the_integer_networks(name: str, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_answers_of_an_engine_are_the_integer_networks(tmp_path: Path) -> None:
-    name = "signed pixels, sums that leave"
+    name = "two outputs"
     graph, found = GRAPHS[name], engine_of(name)
     facts = facts_of(graph, found)
     run = engine_accelerator(EngineSim(graph, found, generate_engine(found.shape, BEATS)), facts)

@@ -107,3 +107,12 @@ def joined_maps(seed: int = 0, size: int = 12) -> Graph:
     side = conv(net, net.upsample(net.upsample(bottom)), 9, 3)
     x = conv(net, net.concat(side, net.upsample(low), top), 40, 3)
     return net.graph(net.matvec(x, 5))
+
+
+def two_heads(seed: int = 0, size: int = 12) -> Graph:
+    """A detector in small: sums of a coarse map and codes of a fine one, which the coarse one is made of."""
+    net = Builder((size, size, 3), 8, seed=seed)
+    x = conv(net, net.input, 12, 3)
+    fine = conv(net, x, 10, 3, signed=True)
+    coarse = conv(net, net.pool(net.window(fine, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4), 20, 3)
+    return net.graph(fine, "two_heads", (net.matvec(coarse, 7),))

@@ -84,18 +84,20 @@ def test_a_plan_by_hand_tells_the_lanes_of_every_output_or_one_number(
         explore(Build(tmp_path / "y").knowing(model=build.model, network=build.network), Search(plan=path))
 
 
-@pytest.mark.parametrize(
-    ("search", "hls4ml", "message"),
-    [
-        (Search(architecture="engine"), None, "the engine puts out one map, the network 2: 'boxes', 'deep_boxes_0'"),
-        (Search(), Hls4mlOptions(), "the backend hls4ml is compared on one output, the network has 2: 'boxes'"),
-    ],
-)
-def test_what_takes_one_output_says_so_before_anything_is_built(
-    search: Search, hls4ml: Hls4mlOptions | None, message: str, tmp_path: Path
-) -> None:
+def test_an_engine_answers_with_every_output_on_the_mock_board(tmp_path: Path) -> None:
+    report = export(pyramid(tmp_path / "net.onnx"), tmp_path / "build", Search(architecture="engine"), CHECK)
+    assert [(o.name, o.shape) for o in report.outputs] == [("boxes", (8, 8, 3)), ("deep_boxes_0", (4, 4, 5))]
+    assert report.verification.csim_mismatches == 0
+    deploy(Build(tmp_path / "build"), CHECK)
+    assert all(
+        (trial.codes, trial.wrong_codes) == (4 * (192 + 80), 0) for trial in try_driver(Build(tmp_path / "build"))
+    )
+
+
+def test_what_takes_one_output_says_so_before_anything_is_built(tmp_path: Path) -> None:
+    message = "the backend hls4ml is compared on one output, the network has 2: 'boxes'"
     with pytest.raises(UserError, match=rf"^{message}"):
-        export(pyramid(tmp_path / "net.onnx"), tmp_path / "build", search, CHECK, hls4ml=hls4ml)
+        export(pyramid(tmp_path / "net.onnx"), tmp_path / "build", Search(), CHECK, hls4ml=Hls4mlOptions())
     assert not (tmp_path / "build").exists()
 
 

@@ -361,14 +361,14 @@ class FeatureMap:
 
     def codes(self, stored: np.ndarray) -> np.ndarray:
         """Codes (frames, H, W, C) of a map (frames, size)."""
-        height, width, channels = self.shape
+        height, width, channels = self.facts["shape"]
         x = stored.reshape(len(stored), height, width, -1)
         sums = self.facts["sums"]
         if sums is not None:
             digits = x.reshape(len(x), height, width, -1, sums["digits"], sums["lanes"])
             x = (digits << (sums["bits"] * np.arange(sums["digits"]))[:, None]).sum(axis=4)
             x = x.reshape(len(x), height, width, -1)[..., :channels] + np.array(sums["correction"])
-        return x[..., :channels] - self.facts["zero"]
+        return (x[..., :channels] - self.facts["zero"]).reshape(len(x), *self.shape)
 
 
 def widened(codes: np.ndarray, size: int) -> np.ndarray:
@@ -491,7 +491,7 @@ class Accelerator:
         whole = self._buffer(image["words"])
         whole[:] = np.fromfile(self.folder / image["file"], np.uint64)
         whole.flush()
-        ends = zip((image["input"], image["output"]), packings)
+        ends = zip((image["input"], *image["outputs"]), packings)
         views = [whole[2 * at : 2 * (at + packing.words)] for at, packing in ends]
         return _Pair(views[0], views[1:], dict.fromkeys(ports, whole.device_address), [whole])
 

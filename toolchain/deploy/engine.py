@@ -5,25 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.deploy.facts import Ends
+from toolchain.engine.hosts import answer_names
+from toolchain.engine.layers import Pass
 from toolchain.engine.shape import SUM_BITS
 from toolchain.engine.tables import Located, Program
-from toolchain.flow.engine import MEMORY, answer_name
+from toolchain.flow.engine import MEMORY
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Value
 
 
 def engine_ends(graph: Graph, found: Program) -> Ends:
-    """The first pass's source and the last one's result in the image of ``found``."""
-    first, last = found.cut.passes[0], found.cut.passes[-1]
-    answer = answer_name(graph)
-    source, result = found.maps[first.source], found.maps[last.result]
-    image = {"file": MEMORY, "words": len(found.memory), "input": source.address, "output": result.address}
+    """The first pass's source and the answers in the image of ``found``."""
+    first, passes = found.cut.passes[0], found.cut.read
+    source, results = found.maps[first.source], [found.maps[p.result] for p in passes]
+    addresses = [result.address for result in results]
+    image = {"file": MEMORY, "words": len(found.memory), "input": source.address, "outputs": addresses}
     window = _window(graph, found) if found.cut.folded else None
     given = {"zero": _zero(found, graph.input), "window": window, "sums": None}
-    zero, sums = (0, _sums(found)) if last.raw else (_zero(found, graph.value(answer)), None)
-    answered = {"zero": zero, "window": None, "sums": sums}
-    return Ends((answer,), _end(found, source, given), (_end(found, result, answered),), image, found.passes)
+    answers = tuple(_end(found, result, _answer(graph, found, p)) for p, result in zip(passes, results, strict=True))
+    return Ends(answer_names(graph), _end(found, source, given), answers, image, found.passes)
+
+
+def _answer(graph: Graph, found: Program, p: Pass) -> dict[str, Any]:
+    """How the result of ``p`` becomes codes: (H, W, C) of ``shape``."""
+    facts = (
+        {"zero": 0, "sums": _sums(found, p)} if p.raw else {"zero": _zero(found, graph.value(p.result)), "sums": None}
+    )
+    return {**facts, "shape": list(p.out)}
 
 
 def _end(found: Program, located: Located, facts: dict[str, Any]) -> dict[str, Any]:
@@ -47,9 +56,9 @@ def _window(graph: Graph, found: Program) -> dict[str, Any]:
     return {"kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation, "fill": fill}
 
 
-def _sums(found: Program) -> dict[str, Any]:
+def _sums(found: Program, p: Pass) -> dict[str, Any]:
     """How sums leave: their digits, and what is to be added of every channel."""
-    last, shape = found.cut.passes[-1], found.shape
-    assert last.conv is not None and last.conv.correction is not None
-    correction = (last.conv.correction - (1 << (SUM_BITS - 1))).reshape(-1).tolist()
+    shape = found.shape
+    assert p.conv is not None and p.conv.correction is not None
+    correction = (p.conv.correction - (1 << (SUM_BITS - 1))).reshape(-1).tolist()
     return {"digits": shape.digits, "lanes": shape.lanes, "bits": shape.act_bits, "correction": correction}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.engine.generate import TOP, generate
-from toolchain.engine.hosts import input_beats, result_codes
+from toolchain.engine.hosts import answer_names, input_beats, result_codes
 from toolchain.engine.schedule import LOADS, PORTS, UNITS
 from toolchain.engine.tables import Program
 from toolchain.errors import VerificationError
@@ -32,9 +32,9 @@ OPTIONS = ("-shared", "-O3", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp")
 
 @dataclass(frozen=True)
 class Run:
-    """Answers (N, H, W, C), and what a frame took: (passes, counters) in the order of ``COUNTERS``."""
+    """Answers (N, H, W, C), one an output, and what a frame took: (passes, counters) in the order of ``COUNTERS``."""
 
-    codes: Array
+    answers: tuple[Array, ...]
     counts: Array
 
 
@@ -64,7 +64,8 @@ class EngineSim:
         """
         with ThreadPoolExecutor(threads) as pool:
             results = list(pool.map(self._frame, codes))
-        return Run(np.stack([codes for codes, _ in results]), results[0][1])
+        answers = zip(*(answers for answers, _ in results), strict=True)
+        return Run(tuple(map(np.stack, answers)), results[0][1])
 
     def memory(self, codes: Array) -> tuple[Array, Array]:
         """The memory (beats, 2) after a frame of ``codes`` (H, W, C), and the counts (passes, counters)."""
@@ -94,9 +95,11 @@ class EngineSim:
             raise VerificationError(f"the C simulation stopped: {message.value.decode(errors='replace')}")
         return counts.astype(np.int64)
 
-    def _frame(self, codes: Array) -> tuple[Array, Array]:
+    def _frame(self, codes: Array) -> tuple[list[Array], Array]:
         memory, counts = self.memory(codes)
-        return result_codes(self.graph, self.found, memory), counts
+        shapes = (self.graph.value(name).shape for name in answer_names(self.graph))
+        pairs = zip(self.found.cut.read, shapes, strict=True)
+        return [result_codes(self.graph, self.found, p, memory).reshape(shape) for p, shape in pairs], counts
 
 
 def library(files: Mapping[str, str]) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
 import numpy as np
 
+from toolchain.engine.hosts import answer_names
 from toolchain.engine.layers import Bend, Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import line_bits, too_wide
 from toolchain.engine.lines import lines_of
@@ -76,6 +77,8 @@ class _Cutter:
 
     def __post_init__(self) -> None:
         self.graph = plain_forms(self.graph)
+        self.answers = answer_names(self.graph)
+        self.written = {*self.answers, *self.graph.written, *_renamed(self.graph, self.answers)}
         self.values = self.graph.values()
         self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}
@@ -96,7 +99,10 @@ class _Cutter:
         if self.refused:
             raise self.refused[0]
         bits = self._stored_bits()
-        found = Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits)
+        answers = tuple(map(self._stored, self.answers))
+        for name in {*answers} - {p.result for p in passes}:
+            raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
+        found = Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits, answers)
         wide = too_wide(found)
         if wide is not None:
             raise wide
@@ -104,22 +110,13 @@ class _Cutter:
 
     def passes(self) -> list[Pass]:
         """The passes on the graph's own codes; what has none is in ``refused``."""
-        nodes, outputs = list(self.graph.nodes), self.graph.outputs
-        if len(outputs) > 1:
-            names = ", ".join(f"'{output.name}'" for output in outputs)
-            self.refused.append(UserError(f"the engine puts out one map, the network {len(outputs)}: {names}"))
-            return []
-        output = self.graph.output
-        if nodes and isinstance(nodes[-1], ArgMax):  # the host takes it
-            output = nodes[-1].inputs[0]
-            nodes = nodes[:-1]
         for value in self._codes():
             if value.qint.bits > WIDEST_CODE:
                 self.refused.append(_too_wide(self.graph.producers().get(value.name), value))
         passes: list[Pass] = []
-        for node in nodes:
-            if node.name in self.done:
-                continue
+        for node in self.graph.nodes:
+            if node.name in self.done or (isinstance(node, ArgMax) and node.output.name in self.graph.written):
+                continue  # the host finds the largest
             self.done.add(node.name)
             if node.renames:
                 self.alias[node.output.name] = self._stored(node.inputs[0])
@@ -130,7 +127,7 @@ class _Cutter:
                 elif isinstance(node, Upsample):
                     self._upsample(node, passes)
                 else:
-                    passes.append(self._pass(node, output))
+                    passes.append(self._pass(node))
             except UserError as error:
                 self.refused.append(error)
         return passes
@@ -157,7 +154,7 @@ class _Cutter:
         value = node.output if requantizer is None else requantizer.output
         if requantizer is not None:
             self.done.add(requantizer.name)
-        if value.name in self.graph.written:
+        if value.name in self.written:
             raise _refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
         if requantizer is None and len({part.qint.signed for part in parts}) > 1:
@@ -188,7 +185,7 @@ class _Cutter:
         rows, columns = self.repeat.get(source, (1, 1))
         self.alias[value.name] = self._stored(source)
         self.repeat[value.name] = (rows * node.factors[0], columns * node.factors[1])
-        if value.name == self.graph.output or not all(self._convolves(r) for r in self.readers[value.name]):
+        if value.name in self.written or not all(self._convolves(r) for r in self.readers[value.name]):
             passes.append(self._copy(node, value))
             del self.alias[value.name], self.repeat[value.name]
 
@@ -208,7 +205,7 @@ class _Cutter:
         name, shape = node.origin[0] if node.origin else node.name, value.shape
         return Pass(name, source, value.name, shape, shape, shape, repeat=self.repeat.get(value.name, (1, 1)))
 
-    def _pass(self, node: Node, output: str) -> Pass:
+    def _pass(self, node: Node) -> Pass:
         """The pass that begins with ``node``, which is not done yet."""
         source = self.values[node.inputs[0]]
         conv, value = None, source
@@ -225,7 +222,7 @@ class _Cutter:
         elif isinstance(node, REQUANTIZERS) and source.qint.bits <= WIDEST_CODE:  # of codes, whatever else reads them
             value, first = node.output, self._requantizer(node, source)
         raw = conv is not None and first is None
-        if raw and value.name != output:
+        if raw and value.name not in self.written:
             raise _refused(node, UNQUANTIZED)
         middle = value.shape
         window, second = None, None
@@ -262,7 +259,7 @@ class _Cutter:
 
     def _only_reader(self, value: Value) -> Node | None:
         readers = self.readers[value.name]
-        return readers[0] if len(readers) == 1 and value.name != self.graph.output else None
+        return readers[0] if len(readers) == 1 and value.name not in self.written else None
 
     def _convolution(self, node: Window, product: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         source = self.values[node.inputs[0]]
@@ -355,6 +352,15 @@ class _Cutter:
         mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
         return found, Merge(stored, main, rest, add, requant.shift, requant.low, requant.high)
+
+
+def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:
+    """What the values ``names`` are other names of."""
+    makers = graph.producers()
+    for name in names:
+        while (node := makers.get(name)) is not None and node.renames:
+            name = node.inputs[0]
+            yield name
 
 
 @dataclass(frozen=True, eq=False)

@@ -139,7 +139,7 @@ def _compared(simulation: EngineSim, alone: Program, frame: Frame) -> tuple[int,
         simulation.run_program(memory, alone.passes)
     except VerificationError as error:
         return 1, f"{where}: {error}"
-    found = result_codes(graph, alone, memory)
+    found = result_codes(graph, alone, p, memory)
     given = {name: x[None] for name, x in frame.maps.items()}
     start = given.get(graph.input.name, np.full((1, *graph.input.shape), max(0, graph.input.qint.min)))
     copied = given.get(p.result)  # as a part of a joined map

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolchain.engine.layers import Pass
 from toolchain.engine.shape import BEAT_BITS, SUM_BITS, Shape
 from toolchain.engine.tables import Located, Program, pack, unpack
 from toolchain.ir.blocks import windows
@@ -13,10 +14,11 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
 
 
-def answer_name(graph: Graph) -> str:
-    """The value that the engine answers with: an index of the largest is left to the host."""
-    last = graph.nodes[-1]
-    return last.inputs[0] if isinstance(last, ArgMax) else graph.output
+def answer_names(graph: Graph) -> tuple[str, ...]:
+    """The values that the engine answers with, one an output: an index of the largest is left to the host."""
+    makers = graph.producers()
+    names = (output.value for output in graph.outputs)
+    return tuple(n.inputs[0] if isinstance(n := makers.get(name), ArgMax) else name for name in names)
 
 
 def input_beats(graph: Graph, found: Program, codes: Array) -> Array:
@@ -47,9 +49,9 @@ def map_codes(memory: Array, located: Located, shape: Shape) -> Array:
     return codes.reshape(height, width, -1)[..., : None if located.words > shape.words(channels) else channels]
 
 
-def result_codes(graph: Graph, found: Program, memory: Array) -> Array:
-    """The network's answer (H, W, C) in ``memory`` after a run, in the graph's own codes."""
-    last, shape = found.cut.passes[-1], found.shape
+def result_codes(graph: Graph, found: Program, last: Pass, memory: Array) -> Array:
+    """The result (H, W, C) of the pass ``last`` in ``memory`` after a run, in the graph's own codes."""
+    shape = found.shape
     codes = map_codes(memory, found.maps[last.stored], shape)
     if last.slot is not None:
         codes = codes[..., last.slot.start : last.slot.start + last.out[2]]

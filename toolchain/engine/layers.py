@@ -176,6 +176,7 @@ class Pass:
 class Cut:
     """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``.
 
+    ``answers``: the results that the host reads, one an output of the network.
     ``weight_bits``: of an engine narrower than some weights, which then are multiplied in parts. ``within``: formats
     that an engine is to have at least, so that it runs other networks too; those of weights are the network's own.
     """
@@ -183,8 +184,15 @@ class Cut:
     passes: tuple[Pass, ...]
     folded: bool
     act_bits: int
+    answers: tuple[str, ...] = ()
     weight_bits: int | None = None
     within: Formats | None = None
+
+    @property
+    def read(self) -> tuple[Pass, ...]:
+        """The passes that make the answers."""
+        made = {p.result: p for p in self.passes}
+        return tuple(made[name] for name in self.answers)
 
     @property
     def requants(self) -> tuple[Requant, ...]:

@@ -20,9 +20,9 @@ class Lifetime:
 
 
 def lifetimes(cut: Cut, shape: Shape) -> list[Lifetime]:
-    """The maps that passes hand on; the network's input and answer, and joined maps, always lie in memory."""
+    """The maps that passes hand on; the network's input and answers, and joined maps, always lie in memory."""
     made = {p.result: i for i, p in enumerate(cut.passes) if p.slot is None}
-    outside = {p.source for p in cut.passes if p.outside}
+    outside = {p.source for p in cut.passes if p.outside} | {*cut.answers}
     last: dict[str, int] = {}
     for i, p in enumerate(cut.passes):
         for name in (p.source, *([p.merge.residual] if p.merge is not None else [])):

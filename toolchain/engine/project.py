@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from toolchain.engine.generate import TOP, generate
-from toolchain.engine.hosts import answer_name
+from toolchain.engine.hosts import answer_names
+from toolchain.engine.layers import Pass
 from toolchain.engine.tables import Program
 from toolchain.hls_templates.generate import Target, clock_facts, testbench_frames
 from toolchain.hls_templates.host import host_facts, host_files
@@ -18,16 +21,16 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.window import Window
-from toolchain.ir.types import Array
+from toolchain.ir.types import Array, Value
 
 MEMORY = "memory.bin"
+CORRECTION = "a correction of sums"
 
 
 def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> dict[str, str | bytes]:
     """The project of an engine that runs ``graph`` by path, relative to its folder."""
     frames = testbench_frames(graph)
-    last = graph.nodes[-1]
-    corrections = _corrections(found)
+    answers = _answers(graph, found)
     variables: dict[str, Any] = {
         "top": TOP,
         "board": board.name,
@@ -41,17 +44,17 @@ def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> di
         "passes": found.passes,
         "memory_words": len(found.memory),
         "input": _input_facts(graph, found),
-        "answer": _answer_facts(graph, found) | {"last_of_equals": isinstance(last, ArgMax) and last.last},
-        "largest": isinstance(last, ArgMax),
-        "corrections": len(corrections),
+        "answers": answers,
         "input_type": native_type(graph.input.qint),
-        "answer_type": native_type(graph.value(answer_name(graph)).qint),
     }
     return {
         **generate(found.shape, len(found.memory)),
         **host_files(graph),
-        **_vectors(graph, frames),
-        "host/corrections.inc": array_text(corrections, LONG_LONG, "a correction of sums"),
+        **_vectors(graph, answers, frames),
+        **{
+            f"host/corrections{a.suffix}.inc": array_text(a.corrections, LONG_LONG, "a correction of sums")
+            for a in answers
+        },
         "host/encode.hpp": render("engine_encode.hpp", variables),
         "tb/testbench.cpp": render("engine_testbench.cpp", variables),
         "run_hls.tcl": render("run_hls.tcl", variables),
@@ -81,32 +84,57 @@ def _input_facts(graph: Graph, found: Program) -> dict[str, int]:
     return facts
 
 
-def _answer_facts(graph: Graph, found: Program) -> dict[str, int]:
-    """Where the answer lies."""
-    last, shape = found.cut.passes[-1], found.shape
-    height, width, channels = last.out
-    located = found.maps[last.result]
-    return {
-        "height": height, "width": width, "channels": channels, "lanes": shape.lanes, "position_words": located.words,
-        "bits": shape.act_bits, "zero": found.zero(graph.value(last.result)), "digits": shape.digits if last.raw else 1,
-        "address": located.address,
-    }  # fmt: skip
+@dataclass(frozen=True)
+class _Answer:
+    """Where an answer lies, of C++ ``type``; ``largest``: the network ends with the index of the largest.
+
+    ``corrections``: what its sums lack, of every channel; a zero where codes leave.
+    """
+
+    suffix: str
+    output: str
+    value: Value
+    facts: dict[str, int]
+    corrections: Array
+    largest: bool
+
+    @property
+    def type(self) -> str:
+        """Of a stored vector's codes."""
+        return native_type(self.value.qint)
 
 
-def _corrections(found: Program) -> Array:
-    """What the sums of the answer lack, of every channel; a zero where codes leave."""
-    last = found.cut.passes[-1]
-    if not last.raw:
+def _answers(graph: Graph, found: Program) -> tuple[_Answer, ...]:
+    answers = []
+    makers, shape = graph.producers(), found.shape
+    for number, (output, name, p) in enumerate(zip(graph.outputs, answer_names(graph), found.cut.read, strict=True)):
+        end, located = makers.get(output.value), found.maps[p.result]
+        height, width, channels = p.out
+        facts = {
+            "height": height, "width": width, "channels": channels, "lanes": shape.lanes,
+            "position_words": located.words, "bits": shape.act_bits, "zero": found.zero(graph.value(p.result)),
+            "digits": shape.digits if p.raw else 1, "address": located.address,
+            "last_of_equals": isinstance(end, ArgMax) and end.last,
+        }  # fmt: skip
+        suffix = "" if len(graph.outputs) == 1 else f"_{number}"
+        value, largest = graph.value(name), isinstance(end, ArgMax)
+        answers.append(_Answer(suffix, output.name, value, facts, _corrections(p), largest))
+    return tuple(answers)
+
+
+def _corrections(p: Pass) -> Array:
+    if not p.raw:
         return np.zeros(1, dtype=np.int64)
-    assert last.conv is not None and last.conv.correction is not None
-    return last.conv.correction
+    assert p.conv is not None and p.conv.correction is not None
+    return p.conv.correction
 
 
-def _vectors(graph: Graph, frames: int) -> dict[str, str]:
+def _vectors(graph: Graph, answers: Sequence[_Answer], frames: int) -> dict[str, str]:
     """Random input codes of a fixed seed and the codes that the evaluator answers."""
-    codes, name = random_codes(graph, frames), answer_name(graph)
-    answers = evaluate(graph, codes, taps=[name])[name]
-    return {
-        "tb/input_codes.inc": array_text(codes.reshape(-1), graph.input.qint, "a test vector"),
-        "tb/expected_codes.inc": array_text(answers.reshape(-1), graph.value(name).qint, "an answer"),
-    }
+    codes = random_codes(graph, frames)
+    values = evaluate(graph, codes, taps=[answer.value.name for answer in answers])
+    found = {"tb/input_codes.inc": array_text(codes.reshape(-1), graph.input.qint, "a test vector")}
+    for answer in answers:
+        expected = values[answer.value.name].reshape(-1)
+        found[f"tb/expected_codes{answer.suffix}.inc"] = array_text(expected, answer.value.qint, "an answer")
+    return found

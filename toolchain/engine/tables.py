@@ -65,7 +65,7 @@ def program(cut: Cut, shape: Shape, placement: Placement) -> Program:
 
     Raises:
         UserError: something does not fit the engine, see ``schedule``; or its number formats do not hold the network.
-        ValueError: two maps of a pass share a bank, or one does not fit.
+        ValueError: two maps of a pass share a bank, one does not fit, or an answer is in one.
     """
     _check_formats(cut, shape)
     found = schedules_of(cut, shape, placement)
@@ -81,7 +81,7 @@ def program(cut: Cut, shape: Shape, placement: Placement) -> Program:
     for name, located in _maps(cut, found, placement):
         maps[name] = Located(at, *located)
         at += ceil(located[0][0] * located[0][1] * located[1] / shape.packed)
-    _check_banks(found, placement)
+    _check_banks(found, placement, cut.answers)
     entries = [table_entry(null_facts(found[0].weight_words(0) * shape.weight_beats, weights_at[0]), shape, "weights")]
     starts = {name: located.address for name, located in maps.items()}
     tiles = 0
@@ -144,8 +144,10 @@ def _maps(
     return found
 
 
-def _check_banks(schedules: Sequence[Schedule], placement: Placement) -> None:
-    """Raise ValueError where two maps of a pass share a bank, or one does not fit."""
+def _check_banks(schedules: Sequence[Schedule], placement: Placement, answers: Sequence[str]) -> None:
+    """Raise ValueError where two maps of a pass share a bank, one does not fit, or the host cannot read one."""
+    if any(placement.get(name) is not None for name in answers):
+        raise ValueError("an answer lies in a bank")
     for s in schedules:
         names = {s.p.source, s.p.stored} | ({s.p.merge.residual} if s.p.merge is not None else set())
         banks = [bank for name in names if (bank := placement.get(name)) is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +17,7 @@ from toolchain.engine.cost import engine_cost
 from toolchain.engine.csim import COUNTERS, EngineSim
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.drive import drive_passes
-from toolchain.engine.hosts import answer_name
+from toolchain.engine.hosts import answer_names
 from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.precision import engine_widths, fastest
 from toolchain.engine.project import MEMORY, project
@@ -40,7 +40,7 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.live import frame_bytes
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.store import Stored
-from toolchain.ir.types import InputType
+from toolchain.ir.types import Array, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import spans
 from toolchain.report.data import Report
@@ -144,14 +144,15 @@ class Engine:
 
     def simulate(self, files: Mapping[str, bytes], images: Images, check: Check, progress: Progress) -> Simulated:
         """Drive every pass, then run the engine on the images."""
-        graph, output, last = self.network.graph, answer_name(self.network.graph), self.network.graph.nodes[-1]
+        graph, names = self.network.graph, answer_names(self.network.graph)
         progress("compile", 0, 1)
         simulation = self.simulation(files)
         progress("compile", 1, 1)
         frame = simulation.frame_bytes + frame_bytes(graph)
         threads = check.memory.frames(frame, "the engine's C simulation", check.threads)
         driven = drive_passes(simulation, threads=threads)
-        wrong, seconds, cycles, classes = 0, 0.0, Counter[str](), []
+        seconds, cycles, classes = 0.0, Counter[str](), [np.zeros(0, dtype=np.int64)]
+        wrong = dict.fromkeys(names, 0)
         for part in spans(len(images.x), threads * FRAMES_A_THREAD):
             codes = encode(graph, images.x[part])
             started = time.monotonic()
@@ -159,13 +160,25 @@ class Engine:
             seconds += time.monotonic() - started
             cycles.update(dict(zip(COUNTERS, (run.counts.sum(axis=0) * len(codes)).tolist(), strict=True)))
             for i in range(len(codes)):
-                expected = evaluate(graph, codes[i : i + 1], taps=[output])[output]
-                wrong += int((expected[0] != run.codes[i]).sum())
-            answers = last.evaluate(run.codes) if isinstance(last, ArgMax) else run.codes
-            classes.append(predictions(graph.answer, answers))
+                expected = evaluate(graph, codes[i : i + 1], taps=names)
+                for name, answer in zip(names, run.answers, strict=True):
+                    wrong[name] += int((expected[name][0] != answer[i]).sum())
+            classes.append(self._classes(run.answers))
             progress("simulate", part.stop, len(images.x))
-        where = driven.deviation or (f"the answer of {output}" if wrong else self._wrong_pace(cycles, len(images.x)))
-        return Simulated(np.concatenate(classes), seconds, wrong, where, dict(cycles), len(images.x), driven)
+        where = driven.deviation or next((f"the answer of {name}" for name, count in wrong.items() if count), None)
+        where = where or self._wrong_pace(cycles, len(images.x))
+        mismatches = sum(wrong.values())
+        return Simulated(np.concatenate(classes), seconds, mismatches, where, dict(cycles), len(images.x), driven)
+
+    def _classes(self, answers: Sequence[Array]) -> Array:
+        """Class (N,) of each frame, none where no output tells it."""
+        graph = self.network.graph
+        makers = graph.producers()
+        for output, answer in zip(graph.outputs, answers, strict=True):
+            if output == graph.classifier:
+                last = makers.get(output.value)
+                return predictions(output, last.evaluate(answer) if isinstance(last, ArgMax) else answer)
+        return np.zeros(0, dtype=np.int64)
 
     def simulation(self, files: Mapping[str, bytes]) -> EngineSim:
         """The compiled project ``files`` with its memory image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 
 from toolchain import __version__
@@ -80,9 +80,9 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
 def best_rate(found: Found, clock_mhz: float) -> Bound:
     """What no engine of these bit widths exceeds: the whole device multiplies, weights, input and answer move once."""
     compute = clock_mhz * 1e6 / mac_cycles(found.graph, found.board)
-    first, last = found.program.schedules[0], found.program.schedules[-1]
     weights = sum(p.weights for p in found.program.cut.passes) * found.program.shape.weight_bits // 8
-    ends = found.graph.input.size * found.program.shape.act_bits // 8 + last.p.out[2] * first.shape.act_bits // 8
+    codes = found.graph.input.size + sum(prod(p.out) for p in found.program.cut.read)
+    ends = codes * found.program.shape.act_bits // 8
     memory = found.bytes_per_cycle * clock_mhz * 1e6 / (weights + ends)
     ceilings = {"multipliers": compute, "memory": memory}
     least = min(ceilings, key=lambda name: ceilings[name])
