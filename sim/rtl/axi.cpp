@@ -6,12 +6,16 @@
 // something pause in READ_PAUSE, those that take something from it in WRITE_PAUSE of 256 cycles. Where either is not 0
 // there are further calls: one of no frames, and behind the one of FRAMES two of one, by auto restart and interrupt. Exit
 // code 3 where no word moved for PATIENCE cycles; 4 with a message where a port breaks a rule of AXI4, a call reaches
-// memory that it was not given, or a register does not behave. The RTL writes CYCLES.
+// memory that it was not given, or a register does not behave. The RTL writes CYCLES. With +trace=FILE and +behind=N the
+// call of FRAMES leaves its waveform, from the cycle on in which N words were read.
 #include "Vtop.h"
 #include "harness.hpp"
 
 #include <deque>
 #include <functional>
+#ifdef TRACED
+#include "verilated_vcd_c.h"
+#endif
 
 namespace {
 
@@ -99,6 +103,7 @@ public:
         const bool read = port_.r_valid && port_.r_ready, wrote = port_.w_valid && port_.w_ready;
         if (read) {
             step(reads_);
+            words++;
         }
         offers_ = port_.r_valid && !read;
         if (wrote) {
@@ -123,7 +128,7 @@ public:
     bool quiet() const { return reads_.empty() && writes_.empty() && beats_.empty() && answers_.empty(); }
 
     std::vector<Buffer*> buffers;  // that it may read or write
-    std::uint64_t bursts = 0;
+    std::uint64_t bursts = 0, words = 0;  // bursts, and words that were read
 
 private:
     struct Beat {
@@ -203,9 +208,10 @@ public:
                               bool(top_->s_axi_control_ARREADY)};
         top_->ap_clk = 1;
         top_->eval();
+        dump();
         top_->ap_clk = 0;
         top_->eval();
-        context_->timeInc(1);
+        dump();
         top_->s_axi_control_AWVALID &= !ready[0];
         top_->s_axi_control_WVALID &= !ready[1];
         top_->s_axi_control_ARVALID &= !ready[2];
@@ -299,9 +305,39 @@ public:
         return true;
     }
 
+#ifdef TRACED
+    // Writes the waveform of what follows to `file`, from the cycle on in which `behind` words of the input were read.
+    void record(const std::string& file, std::uint64_t behind) {
+        file_ = file;
+        behind_ = memories[0].words + behind;
+    }
+
+    void end_record() {
+        if (wave_) {
+            wave_->close();
+        }
+        file_.clear();
+    }
+#endif
+
     std::vector<Memory> memories;
 
 private:
+    void dump() {
+        context_->timeInc(1);
+#ifdef TRACED
+        if (file_.empty() || memories[0].words < behind_) {
+            return;
+        }
+        if (!wave_) {
+            wave_.reset(new VerilatedVcdC);
+            top_->trace(wave_.get(), 99);
+            wave_->open(file_.c_str());
+        }
+        wave_->dump(context_->time());
+#endif
+    }
+
     void pause(unsigned of_256) {
         while (random_.below(of_256)) {
             cycle();
@@ -323,7 +359,20 @@ private:
     Arguments given_;
     Random random_;
     std::uint64_t now_ = 0, quiet_ = 0;
+#ifdef TRACED
+    std::unique_ptr<VerilatedVcdC> wave_;
+    std::string file_;
+    std::uint64_t behind_ = 0;
+#endif
 };
+
+#ifdef TRACED
+// What follows `+NAME=` on the command line, "" without it.
+std::string plus_argument(VerilatedContext* context, const std::string& name) {
+    const std::string found = context->commandArgsPlusMatch((name + "=").c_str());
+    return found.empty() ? found : found.substr(name.size() + 2);
+}
+#endif
 
 std::uint64_t all_bursts(const Board& board) {
     std::uint64_t found = 0;
@@ -339,6 +388,9 @@ int main(int argc, char** argv) {
     const Arguments given(argc, argv);
     const std::unique_ptr<VerilatedContext> context(new VerilatedContext);
     context->commandArgs(argc, argv);
+#ifdef TRACED
+    context->traceEverOn(true);
+#endif
     const std::unique_ptr<Vtop> top(new Vtop(context.get()));
     Board board(context.get(), top.get(), given);
     board.memories.emplace_back(Port PORT(0), "gmem0");
@@ -378,8 +430,17 @@ int main(int argc, char** argv) {
         demand(all_bursts(board) == 0, "a call of no frames reaches memory");
     }
     board.prepare(addresses, given.frames);
+#ifdef TRACED
+    const std::string file = plus_argument(context.get(), "trace");
+    if (!file.empty()) {
+        board.record(file, std::strtoull(plus_argument(context.get(), "behind").c_str(), nullptr, 10));
+    }
+#endif
     board.write(CTRL, START);
     ends = board.done();
+#ifdef TRACED
+    board.end_record();
+#endif
     demand(!ends || board.quiet(), "done before memory is");
     if (ends && further) {
         const std::vector<Buffer> right = outputs;

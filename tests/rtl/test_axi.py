@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.graphs import random_input
@@ -9,10 +10,11 @@ from tests.passes.test_to_hardware import random_plan
 from tests.rtl.test_conformance import check, two_heads
 from toolchain.deploy.facts import register_map
 from toolchain.errors import VerificationError
+from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.passes.pipeline import to_hardware
 from toolchain.rtl.generate import FIRST_ARGUMENT, POINTER_BYTES, generate_rtl, rtl_bundles, rtl_top
-from toolchain.rtl.simulate import Pauses, RtlSimulation
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation
 from toolchain.rtl.verilate import simulation
 
 FRAMES = 150
@@ -48,6 +50,20 @@ def test_a_burst_across_4_kb_is_found(graph: Graph) -> None:
     spoiled = simulated(graph, files | {"modules/axi.sv": module.replace("9'd256 - beat", "9'd258 - beat")})
     with pytest.raises(VerificationError, match=r"^the SystemVerilog's ports: gmem0: a burst across 4 KB$"):
         spoiled.run(random_input(graph, 3, 1))
+
+
+@pytest.mark.needs_gxx
+def test_more_frames_than_the_units_count_run_in_parts(graph: Graph) -> None:
+    """Here they count to 40, else to 65,535: the register and the masters have 32 bits, as those of the C++."""
+    files = generate_rtl(graph)
+    top = files[f"{rtl_top(graph)}.sv"]
+    assert top.count("MOST = 65535;") == 1
+    small = simulated(graph, files | {f"{rtl_top(graph)}.sv": top.replace("MOST = 65535;", "MOST = 40;")})
+    inputs = random_input(graph, FRAMES, 4)
+    right = evaluate(graph, inputs)
+    for pauses in (NO_PAUSES, Pauses(96, 96)):
+        for name, codes in small.run(inputs, pauses).codes.items():
+            np.testing.assert_array_equal(codes, right[name])
 
 
 def test_the_registers_are_those_of_the_cpp() -> None:

@@ -297,6 +297,7 @@ def rtl(
     count: RtlCountOption = None,
     threads: ThreadsOption = 2,
     memory: MemoryOption = "2G",
+    trace: Annotated[bool, typer.Option("--trace", help="Keep the first wrong frame's waveform: rtl.vcd.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the accelerator in SystemVerilog, rtl/, and simulate it cycle by cycle: rtl.json. Needs the extra rtl."""
@@ -304,7 +305,7 @@ def rtl(
 
     check = check_of(images, labels, data, count or RTL_IMAGES, 0, threads, memory)
     with _opened(folder, "rtl") as build, progress() as bars:
-        found = make_rtl(build, build.images(check), jobs=threads, overwrite=overwrite, progress=bars)
+        found = make_rtl(build, build.images(check), jobs=threads, overwrite=overwrite, trace=trace, progress=bars)
     demand_exact(found)
     console().print(summary(found), markup=False, soft_wrap=True)
 

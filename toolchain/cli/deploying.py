@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from toolchain.cli.options import DataOption, Folder, ImagesOption, LabelsOption, check_of
-from toolchain.terminal import console
+from toolchain.errors import UserError
+from toolchain.terminal import console, progress
 
 
 def deploy(
@@ -18,10 +19,13 @@ def deploy(
     data: DataOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove synthesis results of another design.")] = False,
     trial: Annotated[bool, typer.Option("--try", help="Run the driver that is there on a mock board instead.")] = False,
+    rtl: Annotated[bool, typer.Option("--rtl", help="--try: on the SystemVerilog, simulated cycle by cycle.")] = False,
 ) -> None:
     """Write deploy/: scripts to the bitstream, a driver for PYNQ, samples with their answers, and a README."""
+    if rtl and not trial:
+        raise UserError("--rtl without --try", hint="'fpgaflow rtl' writes and simulates the SystemVerilog")
     if trial:
-        _try(folder)
+        _try(folder, rtl)
         return
     from toolchain.deploy.package import ARCHIVE
     from toolchain.deploy.package import deploy as run
@@ -33,19 +37,22 @@ def deploy(
     console().print(f"Deployment: {target}, and {folder / ARCHIVE}; next: {target / 'README.md'}", soft_wrap=True)
 
 
-def _try(folder: Folder) -> None:
+def _try(folder: Folder, rtl: bool) -> None:
     from rich.table import Table
 
     from toolchain.deploy.trial import try_driver
     from toolchain.flow.build import Build
 
     table = Table("frames a start", "starts", "images", "codes", "wrong codes", "top-1")
-    for found in try_driver(Build(folder)):
+    with progress() as bars:
+        trials = try_driver(Build(folder), rtl=rtl, progress=bars)
+    for found in trials:
         top1 = "" if found.top1 is None else f"{found.top1:.2%}"
         counts = (found.batch, found.starts, found.images, found.codes, found.wrong_codes)
         table.add_row(*(f"{n:,}" for n in counts), top1)
     console().print(table)
-    console().print("the driver's answers on the mock board are the integer network's", soft_wrap=True)
+    board = "the mock board with the SystemVerilog" if rtl else "the mock board"
+    console().print(f"the driver's answers on {board} are the integer network's", soft_wrap=True)
 
 
 def measure(

@@ -36,6 +36,7 @@ def check(
     pixel_scale: PixelOption = None,
     given: InputOption = None,
     engine: Annotated[bool, typer.Option("--engine", help="Also whether the engine's units run it.")] = False,
+    rtl: Annotated[bool, typer.Option("--rtl", help="Also whether its units have SystemVerilog.")] = False,
 ) -> None:
     """List every node of a QONNX file as supported, folded or refused, and why; exit code 2 if any is refused."""
     from toolchain.flow.coverage import check as run
@@ -48,13 +49,21 @@ def check(
     console().print(found.verdict, markup=False, soft_wrap=True)
     if not found.supported:
         raise typer.Exit(UserError.exit_code)
+    refused = []
     if engine:
         from toolchain.flow.engine import refusals_of
 
-        refused = refusals_of(model_file(model), stated)
+        refused += refusals_of(model_file(model), stated)
         console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
-        if refused:
-            raise typer.Exit(UserError.exit_code)
+    if rtl:
+        from toolchain.flow.rtl import refusals_of as without_rtl
+
+        missing = without_rtl(model_file(model), stated)
+        told = f"no SystemVerilog yet for {', '.join(missing)}" if missing else "every unit has SystemVerilog"
+        console().print(told, markup=False, soft_wrap=True)
+        refused += missing
+    if refused:
+        raise typer.Exit(UserError.exit_code)
 
 
 def lint(

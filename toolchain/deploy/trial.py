@@ -1,4 +1,4 @@
-"""The driver of a build, unchanged, on a mock board whose accelerator is the compiled C simulation."""
+"""The driver of a build, unchanged, on a mock board whose accelerator is the C simulation or the SystemVerilog's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.engine import Engine
 from toolchain.flow.options import Check
-from toolchain.flow.progress import silent
+from toolchain.flow.progress import Progress, silent
+from toolchain.flow.rtl import demand_tools, rtl_simulation
 from toolchain.flow.streaming import Streaming
-from toolchain.simulate.csim import CSim
+from toolchain.ir.types import Array
+from toolchain.rtl.generate import generate_rtl
 
 Hardware = Callable[[Mapping[str, int], Memory], None]
 """What a start does: reads its registers by name, and the device's memory, which it changes."""
@@ -59,15 +61,26 @@ def load_driver(path: Path) -> ModuleType:
     return module
 
 
-def streaming_accelerator(csim: CSim, facts: Mapping[str, Any]) -> Hardware:
+class Simulation(Protocol):
+    """What runs in place of a streaming accelerator."""
+
+    @property
+    def words_a_frame(self) -> tuple[int, ...]:
+        """Words of 128 bits of the input, and of every output."""
+
+    def run_words(self, words: Array) -> tuple[Array, ...]:
+        """What is written for ``words``, uint64 (frames, 2 * words a frame), one array an output."""
+
+
+def streaming_accelerator(simulation: Simulation, facts: Mapping[str, Any]) -> Hardware:
     """The hardware of a streaming build: it reads words at its first pointer and writes them at the others."""
     source, *targets = facts["ports"]
-    reader, *writers = csim.words_a_frame
+    reader, *writers = simulation.words_a_frame
 
     def run(registers: Mapping[str, int], memory: Memory) -> None:
         frames = registers[facts["count"]["register"]]
         words = memory(registers[source], 16 * reader * frames).view(np.uint64).reshape(frames, -1)
-        for target, writer, answer in zip(targets, writers, csim.run_words(words), strict=True):
+        for target, writer, answer in zip(targets, writers, simulation.run_words(words), strict=True):
             memory(registers[target], 16 * writer * frames)[:] = answer.view(np.uint8).reshape(-1)
 
     return run
@@ -88,20 +101,25 @@ def engine_accelerator(simulation: EngineSim, facts: Mapping[str, Any]) -> Hardw
     return run
 
 
-def mock_board(build: Build, facts: Mapping[str, Any]) -> Board:
-    """A board with the accelerator of ``build``.
+def mock_board(build: Build, facts: Mapping[str, Any], *, rtl: bool = False, progress: Progress = silent) -> Board:
+    """A board with the accelerator of ``build``, of its C++ or with ``rtl`` of its SystemVerilog at its AXI ports.
 
     Raises:
-        UserError: network.json is of another accelerator.
+        UserError: network.json is of another accelerator, or with ``rtl`` there is no SystemVerilog or no Verilator.
     """
     if deployable(build).facts["design"] != facts["design"]:
         raise UserError(f"{build.folder / FOLDER} is of another accelerator", hint="run 'fpgaflow deploy' again")
-    design, files = build.design, build.project.files
-    if isinstance(design, Engine):
-        run = engine_accelerator(design.simulation(files), facts)
+    design = build.design
+    if rtl:
+        demand_tools(build.record.architecture)
+        assert isinstance(design, Streaming)
+        files = generate_rtl(design.hardware)
+        run = streaming_accelerator(rtl_simulation(design.hardware, files, progress=progress), facts)
+    elif isinstance(design, Engine):
+        run = engine_accelerator(design.simulation(build.project.files), facts)
     else:
         assert isinstance(design, Streaming)
-        csim = design.csim(files, Check(), frames=MOST_SAMPLES * len(BATCHES), progress=silent)
+        csim = design.csim(build.project.files, Check(), frames=MOST_SAMPLES * len(BATCHES), progress=progress)
         run = streaming_accelerator(csim, facts)
     return Board(run, facts["registers"], facts["base"])
 
@@ -128,8 +146,8 @@ def on_the_board(build: Build) -> Iterator[Path]:
         yield home
 
 
-def try_driver(build: Build) -> list[Trial]:
-    """Run the driver in deploy/ of ``build`` on its samples, at several batches.
+def try_driver(build: Build, *, rtl: bool = False, progress: Progress = silent) -> list[Trial]:
+    """Run the driver in deploy/ of ``build`` on its samples, at several batches; ``rtl``: see `mock_board`.
 
     Raises:
         UserError: the build has no deploy/, or its driver stops.
@@ -139,7 +157,7 @@ def try_driver(build: Build) -> list[Trial]:
     with on_the_board(build) as home:
         facts = json.loads((home / NETWORK).read_text(encoding="utf-8"))
         driver = load_driver(home / DRIVER)
-        board = mock_board(build, facts)
+        board = mock_board(build, facts, rtl=rtl, progress=progress)
         for batch in BATCHES:
             before = board.starts
             with installed(board):

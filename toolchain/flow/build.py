@@ -30,14 +30,14 @@ ENCODING_BYTES = 32
 
 HLS, HLS4ML, RTL = "hls", "hls4ml", "rtl"
 REST = "rest.onnx"
-RTL_RECORD, COUNT_RECORD = "rtl.json", "counts.json"
+RTL_RECORD, WAVEFORM, COUNT_RECORD = "rtl.json", "rtl.vcd", "counts.json"
 VITIS = "vitis"
 """Where the scripts of hls/ let Vitis work: no stage writes there."""
 
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
     "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",
-    REST, "hls4ml.json", RTL_RECORD, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
+    REST, "hls4ml.json", RTL_RECORD, WAVEFORM, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
 )  # fmt: skip
 """What the stages write into a build folder, beside the projects, which have a manifest each."""
 

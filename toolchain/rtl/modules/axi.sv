@@ -4,7 +4,6 @@
 // WORDS words of 128 bits a frame from `address` on, as a stream. Bursts have at most BURST beats and do not cross 4 KB; one
 // is asked for where there is room for all of it, so R never waits.
 module fpgaflow_read_master #(
-    parameter FRAME_BITS = 16,
     parameter WORDS = 1,
     parameter BURST = 64,
     parameter STYLE = "bram",
@@ -13,7 +12,7 @@ module fpgaflow_read_master #(
     input wire clk,
     input wire reset,
     input wire start,
-    input wire [FRAME_BITS-1:0] frames,
+    input wire [31:0] frames,
     input wire [63:0] address,
     output wire [127:0] out_data,
     output wire out_valid,
@@ -26,7 +25,8 @@ module fpgaflow_read_master #(
     input wire r_valid,
     output wire r_ready
 );
-    localparam DEPTH = 2 * BURST, ROOM_BITS = $clog2(DEPTH + 1), LEFT_BITS = FRAME_BITS + 32;
+    localparam DEPTH = 2 * BURST, ROOM_BITS = $clog2(DEPTH + 1), LEFT_BITS = 32 + $clog2(WORDS + 1);
+    localparam [LEFT_BITS-1:0] A_FRAME = WORDS;
     reg [59:0] beat;
     reg [LEFT_BITS-1:0] left;  // words that are not asked for
     reg [ROOM_BITS-1:0] room;
@@ -43,7 +43,7 @@ module fpgaflow_read_master #(
             left <= 0;
             room <= DEPTH;
         end else begin
-            if (start) left <= frames * {{LEFT_BITS-32{1'b0}}, WORDS[31:0]};
+            if (start) left <= frames * A_FRAME;
             else if (asks) left <= left - length;
             if (asks || ar_ready) ar_valid <= asks;
             room <= room - (asks ? length : 9'd0) + pop;
@@ -59,7 +59,6 @@ endmodule
 
 // The way back. A burst is announced when all its words are there: what waits for other ports keeps no port waiting.
 module fpgaflow_write_master #(
-    parameter FRAME_BITS = 16,
     parameter WORDS = 1,
     parameter BURST = 64,
     parameter STYLE = "bram",
@@ -68,7 +67,7 @@ module fpgaflow_write_master #(
     input wire clk,
     input wire reset,
     input wire start,
-    input wire [FRAME_BITS-1:0] frames,
+    input wire [31:0] frames,
     input wire [63:0] address,
     output wire busy,
     input wire [127:0] in_data,
@@ -84,7 +83,8 @@ module fpgaflow_write_master #(
     input wire w_ready,
     input wire b_valid
 );
-    localparam DEPTH = 2 * BURST, HELD_BITS = $clog2(DEPTH + 1), LEFT_BITS = FRAME_BITS + 32;
+    localparam DEPTH = 2 * BURST, HELD_BITS = $clog2(DEPTH + 1), LEFT_BITS = 32 + $clog2(WORDS + 1);
+    localparam [LEFT_BITS-1:0] A_FRAME = WORDS;
     reg [59:0] beat;
     reg [LEFT_BITS-1:0] left, unanswered;  // words that are not announced, bursts that are not answered
     reg [HELD_BITS-1:0] held;  // words that came in and are not announced
@@ -109,7 +109,7 @@ module fpgaflow_write_master #(
             held <= 0;
             beats <= 0;
         end else begin
-            if (start) left <= frames * {{LEFT_BITS-32{1'b0}}, WORDS[31:0]};
+            if (start) left <= frames * A_FRAME;
             else if (asks) left <= left - length;
             if (asks || aw_ready) aw_valid <= asks;
             if (asks) beats <= length;
