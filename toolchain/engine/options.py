@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from math import ceil
 
@@ -157,9 +157,17 @@ def base_shapes(cut: Cut, choices: Choices) -> Iterator[Shape]:
 
 
 def expand(
-    cut: Cut, base: Shape, choices: Choices, budget: Resources, faster: Callable[[Tiling], bool] = lambda _: True
+    cut: Cut,
+    base: Shape,
+    choices: Choices,
+    budget: Resources,
+    faster: Callable[[Tiling], bool] = lambda _: True,
+    scheduled: Callable[[Shape], Tiling | None] | None = None,
 ) -> EngineOptions:
-    """The options of engines like ``base`` that fit ``budget`` alone; ``faster`` keeps a tiling of the passes."""
+    """The options of engines like ``base`` that fit ``budget`` alone; ``faster`` keeps a tiling of the passes.
+
+    ``scheduled`` tiles the passes for a convolution unit, None where it cannot; as ``cut`` has them without it.
+    """
     fixed = fixed_cost(base)
     room = budget - fixed
     windows = [replace(base, taps=t, filter_dsp_lanes=d) for t, d in _window_kinds(base, choices)]
@@ -170,7 +178,7 @@ def expand(
         banks += [u for u in ultra if u.resources.uram]
     return EngineOptions(
         base,
-        tuple(_convolutions(cut, base, choices, room, faster)),
+        tuple(_convolutions(cut, base, choices, room, faster, scheduled or partial(tiled, cut))),
         tuple(_unbeaten([u for u in units if u.resources.fits(room)])),
         tuple(u for u in banks if u.resources.fits(room)),
         fixed,
@@ -205,7 +213,12 @@ def _window_cycles(cut: Cut, shape: Shape) -> tuple[int, ...]:
 
 
 def _convolutions(
-    cut: Cut, base: Shape, choices: Choices, room: Resources, faster: Callable[[Tiling], bool]
+    cut: Cut,
+    base: Shape,
+    choices: Choices,
+    room: Resources,
+    faster: Callable[[Tiling], bool],
+    scheduled: Callable[[Shape], Tiling | None],
 ) -> list[ConvolutionOption]:
     found: list[ConvolutionOption] = []
     for a, b in product(choices.in_blocks, choices.out_blocks):
@@ -213,7 +226,7 @@ def _convolutions(
         if not draft.legal() or draft.inputs * draft.outputs > MOST_PRODUCTS:
             continue
         draft = replace(draft, row_words=row_words(cut.passes, draft))
-        tilings = [t for t in _tilings(cut, draft, choices) if faster(t)]
+        tilings = [t for t in _tilings(draft, choices, scheduled) if faster(t)]
         for shape in fabrics(draft, choices) if tilings else ():
             for tiling in tilings:
                 for built in storages(replace(shape, tile_depth=tiling.depth), room):
@@ -229,18 +242,22 @@ def storages(shape: Shape, room: Resources) -> list[Shape]:
     return [shape, replace(shape, ultra_weights=True)] if room.uram else [shape]
 
 
-def _tilings(cut: Cut, draft: Shape, choices: Choices) -> list[Tiling]:
+def _tilings(draft: Shape, choices: Choices, scheduled: Callable[[Shape], Tiling | None]) -> list[Tiling]:
     """The passes with every depth of the weight memory that changes something."""
     found: list[Tiling] = []
     for depth in sorted(choices.tile_depths):
-        try:
-            schedules = tuple(schedule(p, replace(draft, tile_depth=depth), aligned=False) for p in cut.passes)
-        except UserError:
-            continue
-        tiling = Tiling(depth, schedules)
-        if not found or tiling.facts != found[-1].facts:
+        tiling = scheduled(replace(draft, tile_depth=depth))
+        if tiling is not None and (not found or tiling.facts != found[-1].facts):
             found.append(tiling)
     return found
+
+
+def tiled(cut: Cut, shape: Shape) -> Tiling | None:
+    """The passes on a convolution unit; None where its memories do not hold one."""
+    try:
+        return Tiling(shape.tile_depth, tuple(schedule(p, shape, aligned=False) for p in cut.passes))
+    except UserError:
+        return None
 
 
 def fabrics(draft: Shape, choices: Choices) -> list[Shape]:

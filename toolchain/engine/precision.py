@@ -7,7 +7,7 @@ takes the engine of each width and chooses the layers that are worth their parts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +37,13 @@ class Mixed:
     bits: dict[str, int]
     loss: float
     cycles: float
+    bound: float = 0.0
+    """What no engine and bits that lose no more come below; 0 where nothing is proved."""
+
+    @property
+    def gap(self) -> float:
+        """Relative distance to the bound."""
+        return max(0.0, (self.cycles - self.bound) / self.cycles)
 
 
 def weight_noise(cut: Cut, widths: Sequence[int]) -> dict[str, dict[int, float]]:
@@ -72,29 +79,42 @@ def search_bits(
 ) -> list[Mixed]:
     """The front of frame time and loss, the fastest first; with ``loss`` the fastest that loses no more, alone.
 
+    Of every width first the engine, then the bits on it; ``joint`` searches both together.
+
     Args:
         widths: bits that a layer may have, and an engine.
 
+    Returns:
+        the front; empty where no engine of a single width, chosen first, loses as little as ``loss``.
+
     Raises:
-        UserError: the table lacks a layer or a width, or nothing loses as little as ``loss``.
+        UserError: the table lacks a layer or a width, or no engine fits.
     """
     _check(cut, sensitivity, widths)
     found: list[Mixed] = []
+    faults: list[UserError] = []
     for width in widths:
         try:
-            engine = search(_rounded(cut, width), budget, choices, time_limit=time_limit)
-        except UserError:
+            engine = search(held(cut, width, max(widths)), budget, choices, time_limit=time_limit)
+        except UserError as fault:
+            faults.append(fault)
             continue
         program = _Program(cut, engine, budget, sensitivity, [b for b in widths if b >= width])
         limits = [loss] if loss is not None else program.limits()
         found += [mixed for limit in limits if (mixed := program.solve(limit)) is not None]
+    if len(faults) == len(widths):
+        raise faults[-1]
+    front = unbeaten(found)
+    return front[:1] if loss is not None else front
+
+
+def unbeaten(found: Iterable[Mixed]) -> list[Mixed]:
+    """Those that none beats in cycles and loss, the fastest first."""
     front: list[Mixed] = []
     for mixed in sorted(found, key=lambda m: (m.cycles, m.loss)):
         if not front or mixed.loss < front[-1].loss:
             front.append(mixed)
-    if not front:
-        raise UserError(f"no bits lose as little as {loss}", hint="allow more loss, or give more bits to choose from")
-    return front[:1] if loss is not None else front
+    return front
 
 
 def _check(cut: Cut, sensitivity: Sensitivity, widths: Sequence[int]) -> None:
@@ -115,6 +135,11 @@ def _rounded(cut: Cut, bits: int) -> Cut:
         for p in cut.passes
     )
     return replace(cut, passes=passes, weight_bits=bits)
+
+
+def held(cut: Cut, bits: int, widest: int) -> Cut:
+    """``_rounded``, for an engine that also holds the sums of weights of ``widest`` bits, in parts."""
+    return replace(_rounded(cut, bits), within=_rounded(cut, widest).formats)
 
 
 def parts_for(bits: int, width: int) -> int:

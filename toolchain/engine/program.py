@@ -17,7 +17,8 @@ from toolchain.resources import KINDS
 SMALL_BANKS = 2
 """Banks beside the large one."""
 
-_SCALE = 1e-3  # cycles of a frame are millions: thousands suit the solver's tolerances
+SCALE = 1e-3
+"""Cycles of a frame are millions: thousands suit the solver's tolerances."""
 
 Option = TypeVar("Option", bound=UnitOption)
 
@@ -37,10 +38,10 @@ def solve(candidates: Candidates, solver: str, seconds: float, limit: float) -> 
     """The best of ``candidates`` and a lower bound of all of them, at most ``limit``: what is known to be possible."""
     if not candidates.options.convolutions or not candidates.options.windows:
         return None, limit
-    return _Model(candidates).solve(solver, seconds, limit)
+    return Model(candidates).solve(solver, seconds, limit)
 
 
-class _Model:
+class Model:
     """The program's variables: one a choice, one a map on the chip, the time of every pass."""
 
     def __init__(self, program: Candidates) -> None:
@@ -48,11 +49,11 @@ class _Model:
         self.windows, self.banks = program.options.windows, program.options.banks
         self.lives = program.lives()
         self.model = pulp.LpProblem("engine", pulp.LpMinimize)
-        self.c = _binaries("c", len(self.convolutions))
-        self.w = _binaries("w", len(self.windows))
-        self.b = _binaries("b", len(self.banks))
-        self.large = dict(zip(self.lives, _binaries("large", len(self.lives)), strict=True))
-        self.small = dict(zip(self.lives, _binaries("small", len(self.lives)), strict=True))
+        self.c = binaries("c", len(self.convolutions))
+        self.w = binaries("w", len(self.windows))
+        self.b = binaries("b", len(self.banks))
+        self.large = dict(zip(self.lives, binaries("large", len(self.lives)), strict=True))
+        self.small = dict(zip(self.lives, binaries("small", len(self.lives)), strict=True))
         self.inside = {life.name: self.large[life] + self.small[life] for life in self.lives}
         self.t = [pulp.LpVariable(f"t_{i}", lowBound=0) for i in range(len(program.cut.passes))]
         self._choose()
@@ -88,34 +89,40 @@ class _Model:
     def _time(self, index: int) -> None:
         p, t = self.program.cut.passes[index], self.t[index]
         rows = zip(self.c, self.convolutions, strict=True)
-        self.model += t >= pulp.LpAffineExpression([(x, o.cycles[index] * _SCALE) for x, o in rows])
-        columns = [(x, o.cycles[index] * _SCALE) for x, o in zip(self.w, self.windows, strict=True)]
-        waits = [(x, o.tiling.window_waits[index] * _SCALE) for x, o in zip(self.c, self.convolutions, strict=True)]
+        self.model += t >= pulp.LpAffineExpression([(x, o.cycles[index] * SCALE) for x, o in rows])
+        columns = [(x, o.cycles[index] * SCALE) for x, o in zip(self.w, self.windows, strict=True)]
+        waits = [(x, o.tiling.window_waits[index] * SCALE) for x, o in zip(self.c, self.convolutions, strict=True)]
         self.model += t >= pulp.LpAffineExpression([*columns, *waits])
         rows = zip(self.c, self.convolutions, strict=True)
-        moved = pulp.LpAffineExpression([(x, self.program.memory_time(o, index) * _SCALE) for x, o in rows])
-        source, residual, result = self.program.map_time(index)
-        names = [(p.source, source), (p.stored, result)]
-        names += [(p.merge.residual, residual)] if p.merge is not None else []
-        for name, cycles in names:
-            moved += cycles * _SCALE * (1 - self._inside(name))
+        moved = pulp.LpAffineExpression([(x, self.program.memory_time(o, index) * SCALE) for x, o in rows])
+        for name, cycles in self._maps(index):
+            moved += cycles * SCALE * (1 - self._inside(name))
         self.model += t >= moved
         for name, must in ((p.source, "source_inside"), (p.stored, "result_inside")):
             bound = [x for x, o in zip(self.c, self.convolutions, strict=True) if index in getattr(o.tiling, must)]
             if bound:
                 self.model += pulp.lpSum(bound) <= self._inside(name)
 
+    def _maps(self, index: int) -> list[tuple[str, float]]:
+        """Every map of a pass and its cycles on the memory port."""
+        p = self.program.cut.passes[index]
+        source, residual, result = self.program.map_time(index)
+        names = [(p.source, source), (p.stored, result)]
+        return names + ([(p.merge.residual, residual)] if p.merge is not None else [])
+
     def _objective(self) -> pulp.LpAffineExpression:
         passes = range(len(self.t))
         idle = [
-            (x, sum(self.program.idle(o, i) for i in passes) * _SCALE)
-            for x, o in zip(self.w, self.windows, strict=True)
+            (x, sum(self.program.idle(o, i) for i in passes) * SCALE) for x, o in zip(self.w, self.windows, strict=True)
         ]
-        start = [
-            (x, (self.program.start_cycles(o.tiling) + o.tiling.preload) * _SCALE)
+        return pulp.lpSum(self.t) + pulp.LpAffineExpression([*idle, *self._start()])
+
+    def _start(self) -> list[tuple[pulp.LpVariable, float]]:
+        """What comes in front of the passes, and the constants that they wait for."""
+        return [
+            (x, (self.program.start_cycles(o.tiling) + o.tiling.preload) * SCALE)
             for x, o in zip(self.c, self.convolutions, strict=True)
         ]
-        return pulp.lpSum(self.t) + pulp.LpAffineExpression([*idle, *start])
 
     def solve(self, solver: str, seconds: float, limit: float) -> tuple[Picked | None, float]:
         """See the function of this name."""
@@ -123,13 +130,17 @@ class _Model:
         self.model.solve(pulp.getSolver(SOLVERS[solver], **settings))
         if self.model.status == pulp.LpStatusInfeasible:
             return None, limit
-        c, w, b = _one(self.c, self.convolutions), _one(self.w, self.windows), _one(self.b, self.banks)
-        lower = min(self._bound() / _SCALE, limit)
+        c, w, b = self._convolution(), _one(self.w, self.windows), _one(self.b, self.banks)
+        lower = min(self._bound() / SCALE, limit)
         if c is None or w is None or b is None or not self.program.fits(c, w, b):
             return None, lower
         banks = color({x: _on(self.large[x]) for x in self.lives if _on(self.large[x]) or _on(self.small[x])})
         cycles = self.program.cycles_of(c, w, frozenset(banks))
         return (None, lower) if cycles is None else (Picked(cycles, c, w, b, banks), min(lower, cycles))
+
+    def _convolution(self) -> ConvolutionOption | None:
+        """The convolution unit that the solver has chosen."""
+        return _one(self.c, self.convolutions)
 
     def _bound(self) -> float:
         """The solver's proved lower bound of the objective."""
@@ -139,7 +150,8 @@ class _Model:
         return max(0.0, float(found().mip_dual_bound)) if found is not None else 0.0
 
 
-def _binaries(name: str, count: int) -> list[pulp.LpVariable]:
+def binaries(name: str, count: int) -> list[pulp.LpVariable]:
+    """So many variables that are 0 or 1."""
     return [pulp.LpVariable(f"{name}_{i}", cat=pulp.LpBinary) for i in range(count)]
 
 

@@ -78,7 +78,7 @@ def search_below(
     if best is None:
         return None
     fewest, options, picked = best
-    return _engine(cut, options, picked, budget, min(bound, fewest), time.monotonic() - started)
+    return built(cut, options, picked, budget, min(bound, fewest), time.monotonic() - started)
 
 
 def _below(limit: float, budget: Budget) -> Callable[[Tiling], bool]:
@@ -86,7 +86,8 @@ def _below(limit: float, budget: Budget) -> Callable[[Tiling], bool]:
     return lambda tiling: least_cycles(tiling, budget) < limit
 
 
-def _engine(cut: Cut, options: EngineOptions, picked: Picked, budget: Budget, bound: float, seconds: float) -> Engine:
+def built(cut: Cut, options: EngineOptions, picked: Picked, budget: Budget, bound: float, seconds: float) -> Engine:
+    """The engine that a program has picked among ``options``."""
     shape = options.shape(picked.convolution.shape, picked.window.shape, picked.bank.shape)
     schedules = tuple(replace(s, shape=shape) for s in picked.convolution.tiling.schedules)
     places = [places_of(cut, i, frozenset(picked.banks)) for i in range(len(cut.passes))]

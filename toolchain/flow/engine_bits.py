@@ -8,7 +8,8 @@ from pathlib import Path
 
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut
-from toolchain.engine.precision import Mixed, search_bits, weight_noise
+from toolchain.engine.joint import search_front
+from toolchain.engine.precision import Mixed, weight_noise
 from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.flow.build import Build
@@ -41,9 +42,15 @@ def search_weight_bits(
     widths = sorted(set(widths))
     losses = weight_noise(network, widths) if table is None else read_sensitivity(table)
     budget = Budget(board.budget, memory_rate(board, clock))
-    front = search_bits(network, budget, losses, widths, loss=loss, time_limit=search.time_limit)
+    front = search_front(network, budget, losses, widths, loss=loss, time_limit=search.time_limit)
     rows = [
-        {"fps": clock * 1e6 / m.cycles, "loss": m.loss, "engine_bits": m.engine.shape.weight_bits, "bits": m.bits}
+        {
+            "fps": clock * 1e6 / m.cycles,
+            "gap": m.gap,
+            "loss": m.loss,
+            "engine_bits": m.engine.shape.weight_bits,
+            "bits": m.bits,
+        }
         for m in front
     ]
     table_text = json.dumps({"graph": build.network.digest, "sensitivity": losses, "front": rows}, indent=1)

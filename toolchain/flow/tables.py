@@ -39,14 +39,15 @@ def coverage_table(found: Coverage) -> Table:
 
 
 def bits_table(front: Sequence[Mixed], clock_mhz: float) -> Table:
-    """One row a point of the front: rate, loss, the engine's weights and the layers that have other bits."""
-    table = Table("fps", "loss", "engine", "layers by bits", "layers of other bits than the engine")
+    """One row a point of the front: rate, distance to the bound, loss, the engine's weights, layers of other bits."""
+    table = Table("fps", "gap", "loss", "engine", "layers by bits", "layers of other bits than the engine")
     for mixed in front:
         counts = Counter(mixed.bits.values())
         own = mixed.engine.shape.weight_bits
         others = ", ".join(f"{name}={bits}" for name, bits in mixed.bits.items() if bits != own)
         layers = ", ".join(f"{count} x {bits}" for bits, count in sorted(counts.items()))
-        table.add_row(f"{clock_mhz * 1e6 / mixed.cycles:.1f}", f"{mixed.loss:.3g}", str(own), layers, escape(others))
+        rate, gap = f"{clock_mhz * 1e6 / mixed.cycles:.1f}", f"{mixed.gap:.1%}"
+        table.add_row(rate, gap, f"{mixed.loss:.3g}", str(own), layers, escape(others))
     return table
 
 
