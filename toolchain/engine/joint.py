@@ -263,7 +263,8 @@ def search_front(
         UserError: the table lacks a layer or a width, no engine fits, or nothing loses as little as ``loss``.
     """
     front = search_bits(cut, budget, sensitivity, widths, loss=loss, choices=choices, time_limit=time_limit)
-    pairs = [(known.loss if loss is None else loss, known) for known in front] or [(loss or 0.0, None)]
+    pairs: list[tuple[float, Mixed | None]] = [(known.loss if loss is None else loss, known) for known in front]
+    pairs = pairs or [(loss or 0.0, None)]
     seconds = time_limit / len(pairs)
     return unbeaten(
         search_jointly(cut, budget, sensitivity, widths, limit, known, choices=choices, time_limit=seconds)
