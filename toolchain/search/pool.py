@@ -70,7 +70,7 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.ray = _connected(address)
         self.workers = max(1, int(self.ray.cluster_resources().get("CPU", 1)))
-        kind = self.ray.remote(max_restarts=-1, max_task_retries=TRIES)(_Actor)
+        kind = self.ray.remote(max_restarts=-1, max_task_retries=TRIES, scheduling_strategy="SPREAD")(_Actor)
         self.actors: list[Any] = [kind.remote() for _ in range(self.workers)]
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
