@@ -13,6 +13,7 @@ from toolchain.flow.choice import choose
 from toolchain.flow.options import Search, planned_board, prepared_board
 from toolchain.flow.progress import silent
 from toolchain.flow.rows import COLUMNS, MeasuredRow, affordable, factors, read_rows, told, with_row, write_rows
+from toolchain.flow.tables import rows_lines
 from toolchain.ir.store import save
 
 
@@ -63,6 +64,9 @@ def test_a_design_that_took_more_than_its_estimate_makes_the_next_plan_smaller(t
     assert planned.design.resources.lut * 2 <= prepared_board(search).budget.lut < plain.design.resources.lut * 2
     assert planned.design.fps <= plain.design.fps
     assert planned.notes == ("planned by 1 measured streaming design, measured over estimated: LUT × 2",)
+    told_once = ["Planned by no measured engine designs", f"P{planned.notes[0][1:]}"]
+    assert rows_lines(Search(rows=rows), ["streaming", "engine", "streaming"]) == told_once
+    assert rows_lines(search, ["streaming"]) == []
 
 
 HINT = "give a file that 'fpgaflow measure --rows' wrote"

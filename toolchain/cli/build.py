@@ -210,7 +210,7 @@ def explore(
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
     from toolchain.flow.streaming import Streaming
-    from toolchain.flow.tables import front_table, plan_table, solver_lines
+    from toolchain.flow.tables import front_table, plan_table, rows_lines, solver_lines
 
     folder, model, stated = source, None, stated_input(given, pixel_scale)
     if not (source / "model.json").is_file():
@@ -232,7 +232,7 @@ def explore(
         design = run(build, search, overwrite=overwrite).design
         assert isinstance(design, Streaming)
         console().print(plan_table(design.hardware, design.plan, planned_board(search, design.name)))
-        for line in solver_lines(design.plan):
+        for line in (*solver_lines(design.plan), *rows_lines(search, [design.name])):
             console().print(line, markup=False, soft_wrap=True)
         if pareto:
             console().print(front_table(run_pareto(build, search)))

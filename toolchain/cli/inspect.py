@@ -111,7 +111,7 @@ def boards(
     from toolchain.flow.on_boards import on_boards
     from toolchain.flow.options import Search, checked_architecture
     from toolchain.flow.rows import read_rows
-    from toolchain.flow.tables import on_boards_table
+    from toolchain.flow.tables import on_boards_table, rows_lines
 
     lowered = _lowered(source, stated_input(given, pixel_scale))
     kind = checked_architecture(architecture)
@@ -121,6 +121,8 @@ def boards(
     with progress() as bars:
         found = on_boards(lowered, search, names, bars)
     console().print(on_boards_table(found))
+    for line in rows_lines(search, [entry.architecture for entry in found if entry.fps is not None]):
+        console().print(line, markup=False, soft_wrap=True)
 
 
 def compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -14,7 +14,9 @@ from toolchain.boards import Board
 from toolchain.dse.front import Point
 from toolchain.flow.coverage import FOLDED, HOST, REFUSED, SUPPORTED, UNKNOWN, Coverage
 from toolchain.flow.on_boards import OnBoard
+from toolchain.flow.options import Search
 from toolchain.flow.probe import Probe
+from toolchain.flow.rows import told
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.wiring import Fork
 from toolchain.plan import Plan
@@ -104,6 +106,11 @@ def solver_lines(plan: Plan) -> list[str]:
     if solver.bound_fps:
         lines.append(f"{rate / solver.bound_fps:.0%} of the bound, {solver.bound_fps:,.0f} fps: {solver.bound_by}")
     return lines
+
+
+def rows_lines(search: Search, architectures: Iterable[str]) -> list[str]:
+    """What the measured designs of ``search`` say of each of the ``architectures``; nothing where it has none."""
+    return [f"Planned by {told(search.rows, kind)}" for kind in sorted(set(architectures))] if search.rows else []
 
 
 def front_table(points: Sequence[Point]) -> Table:
