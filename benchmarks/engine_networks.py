@@ -30,32 +30,40 @@ RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Channels and stride of the stages of ResNet-18, two blocks each (He et al., table 1)."""
 
 
-LEAK = Fraction(1, 10)
-"""Of leaky ReLUs."""
+YOLO, YOLO_BOXES = (16, 32, 64, 128, 256), 255
+"""Channels of Tiny YOLOv3 down to its finer head, and of each head (Redmon and Farhadi, yolov3-tiny.cfg)."""
 
 UNET, UNET_BACK = (16, 24, 32, 48), (28, 24, 16)
 """Channels of a U-net on the way down and back."""
 
 
 class Network:
-    """A graph under construction; ``weight_bits`` and ``act_bits`` are those of every layer."""
+    """A graph under construction; bits are those of every layer, ``leak`` that of leaky ReLUs."""
 
-    def __init__(self, name: str, weight_bits: int, act_bits: int, size: int = 224) -> None:
+    def __init__(
+        self, name: str, weight_bits: int, act_bits: int, size: int = 224, leak: Fraction = Fraction(1, 10)
+    ) -> None:
         self.name, self.weight_bits, self.act_bits = name, weight_bits, act_bits
+        self.leak = leak
         self.rng = np.random.default_rng(SEED)
         self.input = Value("input", (size, size, 3), QInt(act_bits, False))
         self.nodes: list[Node] = []
 
-    def graph(self, output: Value) -> Graph:
-        """The graph that ends in ``output``."""
+    def graph(self, *outputs: Value) -> Graph:
+        """The graph that ends in ``outputs``."""
         encoding = Encoding(InputType(self.input.qint.min, self.input.qint.max))
-        ends = (Output("out", output.name),)
+        ends = tuple(Output(f"out{i or ''}", output.name) for i, output in enumerate(outputs))
         return Graph(name=self.name, input=self.input, nodes=tuple(self.nodes), outputs=ends, encoding=encoding)
 
     def conv(self, x: Value, outputs: int, kernel: int = 1, stride: int = 1, *, signed: bool = False) -> Value:
         """A convolution and its quantizer."""
         taps = self.window(x, kernel, stride)
         return self.quantize(self.product(taps, outputs), taps.shape[2], signed=signed)
+
+    def leaky_conv(self, x: Value, outputs: int, kernel: int = 3) -> Value:
+        """A convolution, a leaky ReLU and its quantizer."""
+        taps = self.window(x, kernel, 1)
+        return self.leaky(self.product(taps, outputs), taps.shape[2])
 
     def window(self, x: Value, kernel: int, stride: int) -> Value:
         """A padded sliding window; nothing for 1 x 1 at stride 1."""
@@ -76,23 +84,29 @@ class Network:
 
         The factors spread random sums, whose deviation grows with the root of the terms, over the codes.
         """
-        kind, rows, shift = QInt(self.act_bits, signed), x.shape[2], self.weight_bits + SHIFT_BITS
-        top = 3 * 2.0 ** (shift - self.weight_bits) / terms**0.5
-        mul = self.rng.integers(int(top / 2), int(top), rows, dtype=np.int64)
+        kind, rows, shift = QInt(self.act_bits, signed), x.shape[2], self._shift
+        mul = self._factors(rows, terms)
         add = self.rng.integers(0, 1 << shift, rows, dtype=np.int64)
         return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
 
     def leaky(self, x: Value, terms: int) -> Value:
         """A leaky ReLU and its signed quantizer behind sums of ``terms`` products, spread as ``quantize`` does."""
         kind, rows = QInt(self.act_bits, True), x.shape[2]
-        top = 3 / 2**self.weight_bits / terms**0.5 / 2
-        slope = tuple(map(Fraction, self.rng.uniform(top / 2, top, rows)))
+        slope = tuple(Fraction(n, 2 << self._shift) for n in self._factors(rows, terms).tolist())
         offset = tuple(map(Fraction, self.rng.uniform(-1, 1, rows)))
         ends = (kind.min,) * rows, (kind.max,) * rows
-        bends = ((Fraction(0), LEAK),) * rows
+        bends = ((Fraction(0), self.leak),) * rows
         found = Requantizer(slope, offset, kind.min, kind.max, Rounding.ROUND, False, *ends, bends)
         thresholds, start, step = to_threshold(found, x.qint.min, x.qint.max)
         return self._add(Threshold, (x,), x.shape, thresholds=thresholds, start=start, step=step)
+
+    @property
+    def _shift(self) -> int:
+        return self.weight_bits + SHIFT_BITS
+
+    def _factors(self, rows: int, terms: int) -> np.ndarray:
+        top = 3 * 2.0**SHIFT_BITS / terms**0.5
+        return self.rng.integers(int(top / 2), int(top), rows, dtype=np.int64)
 
     def divide(self, x: Value, parts: int) -> Value:
         """A quantizer that divides by about ``parts``, the same in all channels."""
@@ -155,20 +169,32 @@ def resnet18(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
 def unet(weight_bits: int, act_bits: int, size: int = 256) -> Graph:
     """A U-net with two classes a pixel and leaky ReLUs: four sizes of maps, three joined with what comes from below."""
     net = Network(f"unet-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
-
-    def conv(x: Value, channels: int) -> Value:
-        taps = net.window(x, 3, 1)
-        return net.leaky(net.product(taps, channels), taps.shape[2])
-
     x, skips = net.input, []
     for channels in UNET[:-1]:
-        x = conv(x, channels)
+        x = net.leaky_conv(x, channels)
         skips.append(x)
         x = net.pool(x, 2)
-    x = conv(x, UNET[-1])
+    x = net.leaky_conv(x, UNET[-1])
     for channels, skip in zip(UNET_BACK, reversed(skips), strict=True):
-        x = conv(net.join(net.upsample(x), skip), channels)
+        x = net.leaky_conv(net.join(net.upsample(x), skip), channels)
     return net.graph(net.product(x, 2))
+
+
+def tiny_yolo(weight_bits: int, act_bits: int, size: int = 416) -> Graph:
+    """Tiny YOLOv3 with its two heads of 255 channels, leaky ReLUs of 1/8 and no pool of stride 1.
+
+    A leak of 1/10 behind sums of 9,216 products takes numerators of 62 bits, more than are added at once.
+    """
+    net = Network(f"tiny-yolo-w{weight_bits}a{act_bits}", weight_bits, act_bits, size, Fraction(1, 8))
+    x = net.input
+    for channels in YOLO[:-1]:
+        x = net.pool(net.leaky_conv(x, channels), 2)
+    fine = net.leaky_conv(x, YOLO[-1])
+    x = net.leaky_conv(net.leaky_conv(net.pool(fine, 2), 512), 1024)
+    coarse = net.leaky_conv(x, 256, 1)
+    large = net.product(net.leaky_conv(coarse, 512), YOLO_BOXES)
+    x = net.join(net.upsample(net.leaky_conv(coarse, 128, 1)), fine)
+    return net.graph(large, net.product(net.leaky_conv(x, 256), YOLO_BOXES))
 
 
 def with_weights_of(graph: Graph, bits: int) -> Graph:
