@@ -8,6 +8,7 @@ types that hardware computes in.
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ from toolchain.units.table import iterations
 
 FRAMES = 3
 FLAGS = ("-fPIC", "-fwrapv", "-shared", "-fno-gnu-unique")
-MANY_NUMBERS = 5000  # of tables: g++ -O0 takes a time quadratic in those of ap_int, 6 minutes for 60,000
+HARDWARE = "-DFPGAFLOW_HARDWARE"
+TABLE = re.compile(r'static const (fpgaflow::Exact<\w+::\w+>) (\w+)((?:\[\d+\])+) = \{\n(#include ".+")\n\};')
 DRIVER = Path(__file__).parent / "simulate"
 
 
@@ -67,10 +69,22 @@ def cases(graphs: Iterator[Graph]) -> list[Case]:
     return found
 
 
-def write_driver(found: list[Case], folder: Path, *templates: str) -> None:
-    """Write the units, their driver and further ``templates``."""
+def _filled(source: str) -> str:
+    """``source`` with its tables filled by a loop: g++ takes a time quadratic in the initializers of ap_int."""
+    return TABLE.sub(
+        r"static const std::int64_t \2_numbers\3 = {\n\4\n};\ntypedef \1 \2_type\3;\n"
+        r"static const Filled<\2_type> \2_filled(\2_numbers);\nstatic const \2_type& \2 = \2_filled.table;",
+        source,
+    )
+
+
+def write_driver(found: list[Case], folder: Path, *templates: str, filled: bool = False) -> None:
+    """Write the units, their driver and further ``templates``, the tables perhaps ``filled`` by a loop."""
     units = [case.placed for case in found]
-    files = headers() | unit_sources(units)
+    sources = unit_sources(units)
+    if filled:
+        sources = {path: _filled(text) if path.endswith(".cpp") else text for path, text in sources.items()}
+    files = headers() | sources
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(DRIVER), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -115,10 +129,8 @@ def compile_driver(folder: Path, source: str, output: str, *flags: str) -> None:
 
 def compile_cases(found: list[Case], folder: Path, *flags: str) -> ctypes.CDLL:
     """One library with a function ``run_NAME`` for every unit."""
-    write_driver(found, folder)
-    numbers = sum(table.values.size for case in found for table in case.placed.unit.tables)
-    level = "-O1" if numbers > MANY_NUMBERS else "-O0"
-    compile_driver(folder, "driver.cpp", "driver.so", level, *FLAGS, *flags)
+    write_driver(found, folder, filled=HARDWARE in flags)
+    compile_driver(folder, "driver.cpp", "driver.so", "-O0", *FLAGS, *flags)
     return ctypes.CDLL(str(folder / "driver.so"))
 
 
@@ -155,7 +167,7 @@ class UnitConformance:
         """Frames for ``graph``."""
         return random_input(graph, FRAMES, seed)
 
-    @pytest.fixture(scope="class", params=[(), ("-DFPGAFLOW_HARDWARE",)], ids=["native", "hardware"])
+    @pytest.fixture(scope="class", params=[(), (HARDWARE,)], ids=["native", "hardware"])
     def compiled(self, request, tmp_path_factory) -> tuple[ctypes.CDLL, list[Case]]:
         """The units of all graphs, compiled."""
         found = cases(request.cls().graphs())

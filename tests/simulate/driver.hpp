@@ -7,6 +7,7 @@
 #include <hls_stream.h>
 
 #include <stdexcept>
+#include <type_traits>
 
 #define DRIVER_API extern "C" __attribute__((visibility("default")))
 
@@ -45,5 +46,22 @@ std::int64_t drain(hls::stream<Word>& stream, std::int64_t* elements) {
     }
     return count;
 }
+
+// A table of the type T, arrays of numbers, filled in the order of its memory.
+template <class T>
+struct Filled {
+    typedef typename std::remove_all_extents<T>::type number_t;
+    T table;
+
+    template <class Numbers>
+    explicit Filled(const Numbers& numbers) {
+        static_assert(sizeof(Numbers) / sizeof(std::int64_t) == sizeof(T) / sizeof(number_t), "as many numbers");
+        const auto* from = reinterpret_cast<const std::int64_t*>(&numbers);
+        number_t* to = reinterpret_cast<number_t*>(&table);
+        for (std::size_t i = 0; i < sizeof(T) / sizeof(number_t); i++) {
+            to[i] = from[i];
+        }
+    }
+};
 
 #endif

@@ -50,7 +50,7 @@ def run_clean(command: list[str], folder: Path) -> str:
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.__name__)
 def test_units_run_under_the_sanitizers(grid, kind, tmp_path):
     found = cases(list(grid().graphs())[:: EVERY[kind]])
-    write_driver(found, tmp_path, "sanitized.cpp")
+    write_driver(found, tmp_path, "sanitized.cpp", filled=bool(kind))
     inputs, expected = [], []
     for seed, case in enumerate(found):
         graph = case.graph
