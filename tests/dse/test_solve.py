@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from toolchain.dse.ilp import Program, Selection
+from toolchain.dse.ilp import IntegerProgram, Selection
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Decision, Joint, Link, Option, Port, Problem, pareto, prune
 from toolchain.dse.solve import Infeasible, solve
@@ -142,7 +142,7 @@ def test_a_target_no_unit_reaches_names_the_unit() -> None:
 
 
 def test_a_solver_out_of_time_is_not_a_network_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Program, "select", lambda *_: Selection(None, proved=False))
+    monkeypatch.setattr(IntegerProgram, "select", lambda *_: Selection(None, proved=False))
     with pytest.raises(Infeasible) as error:
         solve(chain(), Resources(500, 500, 50, 10))
 

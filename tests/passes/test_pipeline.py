@@ -19,11 +19,11 @@ from toolchain.ir.rules import IllFormed
 from toolchain.ir.text import to_text
 from toolchain.ir.verify import Level, verify
 from toolchain.passes import pipeline
-from toolchain.passes.pipeline import FORM, Pass, hardware_form, planned, run, to_hardware
+from toolchain.passes.pipeline import FORM, GraphPass, hardware_form, planned, run, to_hardware
 from toolchain.plan import Lanes, Plan
 
 
-def steps(graph: Graph, plan: Plan) -> Iterator[tuple[Pass, Graph, Graph]]:
+def steps(graph: Graph, plan: Plan) -> Iterator[tuple[GraphPass, Graph, Graph]]:
     """Every pass with the graph before and behind it."""
     for step in (*FORM, *planned(plan)):
         after = step.run(graph)
@@ -77,7 +77,7 @@ def test_a_pass_that_breaks_a_rule_is_named_with_those_before_it(monkeypatch: py
     def without_types(graph: Graph) -> Graph:
         return replace(graph, outputs=(Output("out", "nothing"),))
 
-    broken = (*FORM, Pass("forget", "nowhere", without_types))
+    broken = (*FORM, GraphPass("forget", "nowhere", without_types))
     monkeypatch.setattr(pipeline, "FORM", broken)
 
     with pytest.raises(IllFormed) as error:
@@ -91,7 +91,7 @@ def test_an_error_inside_a_pass_tells_where_it_was_raised() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError) as error:
-        run((Pass("first", "", lambda graph: graph), Pass("second", "", fail)), small()[0])
+        run((GraphPass("first", "", lambda graph: graph), GraphPass("second", "", fail)), small()[0])
     assert error.value.__notes__ == ["in the pass second, behind first"]
 
 

@@ -50,7 +50,7 @@ def available_solver(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Program:
+class IntegerProgram:
     """Selections of ``problem`` within ``budget``, asked from ``solver``."""
 
     problem: Problem

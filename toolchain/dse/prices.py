@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from toolchain.dse.ilp import Program
+from toolchain.dse.ilp import IntegerProgram
 from toolchain.dse.problem import Problem
 from toolchain.resources import KINDS, Resources
 
@@ -45,7 +45,7 @@ def limits(problem: Problem, budget: Resources, cycles: int, *, solver: str, sec
     end = time.monotonic() + seconds
     faster = [n for n in problem.cycle_counts() if n * (1 + USEFUL) <= cycles]
     for count in reversed(faster[-_ATTEMPTS:]):
-        program = Program(problem.within(count), budget, solver)
+        program = IntegerProgram(problem.within(count), budget, solver)
         found: dict[str, Price] = {}
         for kind in problem.kinds:
             over = program.overshoot(max(0.5, (end - time.monotonic()) / 4), [kind])

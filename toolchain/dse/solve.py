@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolchain.dse.ilp import Goal, Program, available_solver
+from toolchain.dse.ilp import Goal, IntegerProgram, available_solver
 from toolchain.dse.problem import Option, Problem
 from toolchain.errors import UserError
 from toolchain.ir.types import Parallelism
@@ -88,7 +88,7 @@ def fits(problem: Problem, budget: Resources, seconds: float, solver: str = "hig
     """Whether a selection within ``budget`` was found, at any rate, in ``seconds``."""
     if not problem.least().fits(budget):
         return False
-    program = Program(problem.within(problem.cycle_counts()[-1]), budget, available_solver(solver))
+    program = IntegerProgram(problem.within(problem.cycle_counts()[-1]), budget, available_solver(solver))
     return program.select(Goal.ANY, seconds).picked is not None
 
 
@@ -108,8 +108,8 @@ class _Run:
         """Seconds left."""
         return self.time_limit - (time.monotonic() - self.start)
 
-    def program(self, cycles: int) -> Program:
-        return Program(self.problem.within(cycles), self.budget, self.solver)
+    def program(self, cycles: int) -> IntegerProgram:
+        return IntegerProgram(self.problem.within(cycles), self.budget, self.solver)
 
     def least_cycles(self) -> tuple[int | None, int]:
         """Least cycles within the budget (None: nothing fits) and a proved lower bound."""
@@ -143,7 +143,7 @@ class _Run:
         if spared.picked is None:
             raise self.too_slow(cycles)
         used = program.value(spared.picked, Goal.SCARCEST)
-        tight = Program(self.problem.within(cycles, matched=True), self.budget.scaled(used), self.solver)
+        tight = IntegerProgram(self.problem.within(cycles, matched=True), self.budget.scaled(used), self.solver)
         matched = tight.select(Goal.MATCHED, self.left)
         gap = 0.0 if spared.proved else _gap(used, spared.bound)
         if not gap and matched.picked is not None and not matched.proved:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from toolchain.engine.layers import Requant, half
 from toolchain.engine.layout import Facts
-from toolchain.engine.schedule import Placement, Places, Schedule
+from toolchain.engine.schedule import Placement, Places, TiledPass
 from toolchain.engine.shape import MODES
 
 
@@ -33,7 +33,7 @@ def null_facts(first_beats: int, address: int) -> Facts:
     }
 
 
-def pass_facts(s: Schedule, following: int, first_tile: int, placement: Placement, at: Addresses) -> Facts:
+def pass_facts(s: TiledPass, following: int, first_tile: int, placement: Placement, at: Addresses) -> Facts:
     """The entry of a pass; ``following``: weight words of the next pass's first tile.
 
     Args:
@@ -76,7 +76,7 @@ def _place(name: str, placement: Placement, at: Addresses, beats: int = 0) -> di
     return {"in_memory": 1, "address": at.maps[name] + beats} if bank is None else {"bank": bank}
 
 
-def _repeat(s: Schedule) -> dict[str, int]:
+def _repeat(s: TiledPass) -> dict[str, int]:
     """How often the positions of the source are read, where the engine can."""
     if not s.shape.repeats:
         return {}
@@ -86,7 +86,7 @@ def _repeat(s: Schedule) -> dict[str, int]:
     return {"span": s.words_in // s.shape.packed, "columns": s.p.held[1], **copies}
 
 
-def _walk(s: Schedule, turns: int, stored: int) -> dict[str, int]:
+def _walk(s: TiledPass, turns: int, stored: int) -> dict[str, int]:
     """The words of the result tile by tile, ``turns`` words of codes each, in a map of ``stored`` words a position."""
     words, last, out = s.tile_words * turns, s.words_of(s.tiles - 1) * turns, stored * turns
     return {
@@ -101,7 +101,7 @@ def _walk(s: Schedule, turns: int, stored: int) -> dict[str, int]:
     }
 
 
-def _next_weights(s: Schedule, following: int) -> dict[str, int]:
+def _next_weights(s: TiledPass, following: int) -> dict[str, int]:
     """Beats of weights that come in during a tile: those of the tile after it."""
     return {
         "tile_beats": s.weight_words(0) * s.shape.weight_beats,
@@ -110,7 +110,7 @@ def _next_weights(s: Schedule, following: int) -> dict[str, int]:
     }
 
 
-def _load(s: Schedule, following: int, at: Addresses) -> dict[str, int]:
+def _load(s: TiledPass, following: int, at: Addresses) -> dict[str, int]:
     names = ("first", "filters", "second")
     last = zip((f"last_{name}" for name in names), s.constant_beats(s.tiles - 1), strict=True)
     return {
@@ -124,7 +124,7 @@ def _load(s: Schedule, following: int, at: Addresses) -> dict[str, int]:
     }
 
 
-def _convolve(s: Schedule, following: int) -> dict[str, int]:
+def _convolve(s: TiledPass, following: int) -> dict[str, int]:
     facts = {"tiles": s.tiles, "bypass": int(s.p.conv is None), **_next_weights(s, following)}
     first, middle, last = s.tile_kinds
     facts |= {"first_busy": first.busy, "busy": middle.busy, "last_busy": last.busy}
@@ -173,7 +173,7 @@ def _convolve(s: Schedule, following: int) -> dict[str, int]:
     }
 
 
-def _window(s: Schedule) -> dict[str, int]:
+def _window(s: TiledPass) -> dict[str, int]:
     window, last = s.p.window, s.tiles - 1
     facts = {
         "tiles": s.tiles,
@@ -203,7 +203,7 @@ def _window(s: Schedule) -> dict[str, int]:
     }
 
 
-def _requantize(s: Schedule, requant: Requant | None, positions: int) -> dict[str, int]:
+def _requantize(s: TiledPass, requant: Requant | None, positions: int) -> dict[str, int]:
     last = s.words_of(s.tiles - 1)
     facts = {
         "tiles": s.tiles,
@@ -219,7 +219,7 @@ def _requantize(s: Schedule, requant: Requant | None, positions: int) -> dict[st
     return facts | bent | {"lowest": requant.low, "highest": requant.high}
 
 
-def _merge(s: Schedule) -> dict[str, int]:
+def _merge(s: TiledPass) -> dict[str, int]:
     facts, merge = {"count": s.positions * s.words_out * s.turns}, s.p.merge
     if merge is None:
         return facts

@@ -18,10 +18,10 @@ import pulp
 from toolchain.dse.ilp import available_solver
 from toolchain.engine.candidates import Budget, Candidates
 from toolchain.engine.layers import Cut
-from toolchain.engine.options import Choices, ConvolutionOption, Tiling, base_shapes, expand
+from toolchain.engine.options import Choices, ConvolutionOption, Tiling, base_shapes, engine_options
 from toolchain.engine.precision import Mixed, Sensitivity, held, parts_for, search_bits, unbeaten
 from toolchain.engine.program import SCALE, Model, Picked, binaries
-from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places, Schedule, schedule
+from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places, TiledPass, schedule
 from toolchain.engine.search import built
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
@@ -54,7 +54,7 @@ class _Variant:
     result_inside: bool
 
     @classmethod
-    def of(cls, s: Schedule) -> _Variant:
+    def of(cls, s: TiledPass) -> _Variant:
         """The facts of a schedule."""
         cycles, last = s.cycles(), s.tile_cycles(s.tiles - 1, 0)
         again = s.source_groups * (s.reads - 1) if s.p.outside else 0
@@ -75,7 +75,7 @@ class _Variant:
 class _Tiling(Tiling):
     """The passes with every number of parts; ``schedules`` are those of the fewest."""
 
-    variants: tuple[Mapping[int, Schedule], ...]
+    variants: tuple[Mapping[int, TiledPass], ...]
     losses: Losses
 
     @cached_property
@@ -118,9 +118,9 @@ class _Tiling(Tiling):
 
 def _tiled(cut: Cut, losses: Losses, shape: Shape) -> _Tiling | None:
     """The passes on a convolution unit with all parts; None where it does not hold one of them."""
-    found: list[dict[int, Schedule]] = []
+    found: list[dict[int, TiledPass]] = []
     for p, known in zip(cut.passes, losses, strict=True):
-        each: dict[int, Schedule] = {}
+        each: dict[int, TiledPass] = {}
         for parts in sorted(known):
             made = p if p.conv is None else replace(p, conv=replace(p.conv, parts=parts))
             try:
@@ -153,7 +153,7 @@ def _products(cut: Cut, losses: Losses, shape: Shape, limit: float) -> float:
     """What no bits within ``limit`` come below by the products of the convolutions alone, whatever tiles they take."""
     rows = []
     for p, known in zip(cut.passes, losses, strict=True):
-        s = Schedule(p, shape, 1, 1)
+        s = TiledPass(p, shape, 1, 1)
         steps = p.middle[0] * p.middle[1] * -(-s.words_out // shape.out_blocks)
         fold = s.fold if p.conv is not None else 0
         rows.append([(float(steps * max(fold * n, shape.out_blocks)), loss) for n, (_, loss) in known.items()])
@@ -325,7 +325,7 @@ def _programs(
         network = held(cut, width, max(widths))
         source = _Units(network, _losses(cut, sensitivity, widths, width), budget, limit, cycles)
         for base in base_shapes(network, choices):
-            options = expand(network, base, choices, budget.resources, source.faster, source.tiled)
+            options = engine_options(network, base, choices, budget.resources, source.faster, source.tiled)
             if options.convolutions and options.windows:
                 floor = min(source.least(o.tiling) for o in options.convolutions)
                 yield floor, Candidates(network, options, budget), source.losses

@@ -12,7 +12,7 @@ from toolchain.dse.problem import pareto
 from toolchain.engine.cost import bank_cost, banks_cost, convolution_cost, fixed_cost, window_cost
 from toolchain.engine.layers import Cut
 from toolchain.engine.maps import lifetimes
-from toolchain.engine.schedule import Places, Schedule, row_words, schedule
+from toolchain.engine.schedule import Places, TiledPass, row_words, schedule
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
 from toolchain.resources import Resources
@@ -67,7 +67,7 @@ class Tiling:
     """The passes' ``schedules`` with a weight memory of twice ``depth`` words."""
 
     depth: int
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[TiledPass, ...]
 
     def following(self, index: int) -> int:
         """Weight words that a pass loads for its successor."""
@@ -156,7 +156,7 @@ def base_shapes(cut: Cut, choices: Choices) -> Iterator[Shape]:
         yield replace(draft, channel_words=channels, line_words=max(lines, default=1))
 
 
-def expand(
+def engine_options(
     cut: Cut,
     base: Shape,
     choices: Choices,
@@ -208,7 +208,7 @@ def _window_kinds(base: Shape, choices: Choices) -> list[tuple[int, int]]:
 
 
 def _window_cycles(cut: Cut, shape: Shape) -> tuple[int, ...]:
-    drafts = (Schedule(p, shape, 1, 1) for p in cut.passes)
+    drafts = (TiledPass(p, shape, 1, 1) for p in cut.passes)
     return tuple(s.word_cycles * s.words_out for s in drafts)
 
 

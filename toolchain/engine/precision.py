@@ -17,7 +17,7 @@ from toolchain.dse.ilp import SOLVERS, available_solver
 from toolchain.engine.candidates import Budget, places_of
 from toolchain.engine.layers import Cut, Pass, most_of, narrowed, signed_bits
 from toolchain.engine.options import Choices
-from toolchain.engine.schedule import Schedule, schedule
+from toolchain.engine.schedule import TiledPass, schedule
 from toolchain.engine.search import Engine, search, search_below
 from toolchain.engine.timing import pass_timing, timings
 from toolchain.errors import UserError
@@ -156,7 +156,7 @@ class _Program:
         self.engine, self.rate, self.sensitivity = engine, budget.bytes_per_cycle, sensitivity
         inside = frozenset(engine.placement)
         self.places = [places_of(cut, i, inside) for i in range(len(cut.passes))]
-        self.options: list[dict[int, Schedule]] = []
+        self.options: list[dict[int, TiledPass]] = []
         for i, own in enumerate(engine.schedules):
             if own.p.conv is None:
                 self.options.append({0: own})
@@ -164,7 +164,7 @@ class _Program:
             found = {bits: self._schedule(i, own.p, parts_for(bits, engine.shape.weight_bits)) for bits in widths}
             self.options.append({bits: s for bits, s in found.items() if s is not None})
 
-    def _schedule(self, index: int, p: Pass, parts: int) -> Schedule | None:
+    def _schedule(self, index: int, p: Pass, parts: int) -> TiledPass | None:
         """The pass with weights in ``parts``, unless a tile or a map has no place then."""
         assert p.conv is not None
         places = self.places[index]

@@ -59,7 +59,7 @@ class TileKind:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TiledPass:
     """``p`` on ``shape``: ``tiles`` tiles of ``groups`` groups of outputs."""
 
     p: Pass
@@ -326,11 +326,11 @@ class Schedule:
 
 def row_words(passes: Sequence[Pass], shape: Shape) -> int:
     """Words of the smallest row buffer for ``passes``."""
-    drafts = [Schedule(p, shape, 1, 1) for p in passes if p.conv is not None]
+    drafts = [TiledPass(p, shape, 1, 1) for p in passes if p.conv is not None]
     return max((d.least_slots * d.p.shape[1] * d.blocks for d in drafts), default=1)
 
 
-def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
+def schedule(p: Pass, shape: Shape, *, aligned: bool) -> TiledPass:
     """``p`` in as few tiles as the memories of ``shape`` allow.
 
     Args:
@@ -339,7 +339,7 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
     Raises:
         UserError: a row, a weight tile or the channels do not fit; the pass and the bytes are named.
     """
-    whole = Schedule(p, shape, 1, 1)
+    whole = TiledPass(p, shape, 1, 1)
     if p.conv is None:
         _check(p, shape, whole, shape.words(p.out[2]), "channels", shape.channel_words)
         return whole
@@ -359,10 +359,10 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> Schedule:
         word = shape.inputs * shape.outputs * shape.weight_bits
         need, have = (n * word // 8 for n in (whole.fold * min(step, count), shape.tile_depth))
         raise UserError(f"a weight tile takes {need} bytes, the weight memory holds {have}", where=p.name)
-    return Schedule(p, shape, groups, ceil(count / groups))
+    return TiledPass(p, shape, groups, ceil(count / groups))
 
 
-def _check(p: Pass, shape: Shape, whole: Schedule, need: int, what: str, have: int) -> None:
+def _check(p: Pass, shape: Shape, whole: TiledPass, need: int, what: str, have: int) -> None:
     if need > have:
         size = shape.lanes * shape.act_bits // 8
         raise UserError(f"its {what} take {need * size} bytes, the engine holds {have * size}", where=p.name)

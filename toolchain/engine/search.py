@@ -10,9 +10,9 @@ from toolchain.dse.ilp import available_solver
 from toolchain.engine.candidates import Budget, Candidates, least_cycles, places_of
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.layers import Cut
-from toolchain.engine.options import Choices, EngineOptions, Tiling, base_shapes, expand
+from toolchain.engine.options import Choices, EngineOptions, Tiling, base_shapes, engine_options
 from toolchain.engine.program import Picked, solve
-from toolchain.engine.schedule import Schedule
+from toolchain.engine.schedule import TiledPass
 from toolchain.engine.shape import Shape
 from toolchain.engine.timing import Timing, timings
 from toolchain.errors import UserError
@@ -28,7 +28,7 @@ class Engine:
 
     shape: Shape
     placement: dict[str, int]
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[TiledPass, ...]
     timings: tuple[Timing, ...]
     cycles: float
     bound: float
@@ -70,7 +70,7 @@ def search_below(
     bound = float("inf")
     for base in base_shapes(cut, choices):
         limit = best[0] if best is not None else cycles
-        options = expand(cut, base, choices, budget.resources, _below(limit, budget))
+        options = engine_options(cut, base, choices, budget.resources, _below(limit, budget))
         found, lower = solve(Candidates(cut, options, budget), name, time_limit, limit)
         bound = min(bound, lower)
         if found is not None and found.cycles < limit:
@@ -99,7 +99,7 @@ def _no_engine(cut: Cut, choices: Choices, budget: Budget) -> UserError:
     """Why nothing fits: a pass that no weight memory or row buffer of the options holds, or the resources."""
     choices = replace(choices, out_blocks=(min(choices.out_blocks),))  # more take more of everything
     room = replace(Resources(*(1 << 40,) * len(KINDS)), uram=budget.resources.uram)
-    expanded = (expand(cut, base, choices, room) for base in base_shapes(cut, choices))
+    expanded = (engine_options(cut, base, choices, room) for base in base_shapes(cut, choices))
     least = [_least(options) for options in expanded if options.convolutions]
     if least:
         needs = Resources(*(min(column) for column in zip(*least, strict=True)))
@@ -125,5 +125,5 @@ def _least(options: EngineOptions) -> Resources:
 def brute_force(cut: Cut, budget: Budget, choices: Choices) -> float:
     """The fewest cycles of every engine and placement of ``choices``: the oracle of ``search`` on small cases."""
     shapes = base_shapes(cut, choices)
-    found = (Candidates(cut, expand(cut, base, choices, budget.resources), budget) for base in shapes)
+    found = (Candidates(cut, engine_options(cut, base, choices, budget.resources), budget) for base in shapes)
     return min((each.brute_force() for each in found), default=float("inf"))

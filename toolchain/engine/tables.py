@@ -11,7 +11,7 @@ import numpy as np
 from toolchain.engine.entries import Addresses, null_facts, pass_facts
 from toolchain.engine.layers import Cut, Requant, half, parts_of, signed_bits
 from toolchain.engine.layout import table_entry
-from toolchain.engine.schedule import Placement, Places, Schedule, schedule
+from toolchain.engine.schedule import Placement, Places, TiledPass, schedule
 from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
 from toolchain.errors import UserError
 from toolchain.ir.types import Array, Value
@@ -36,7 +36,7 @@ class Program:
 
     shape: Shape
     cut: Cut
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[TiledPass, ...]
     places: tuple[Places, ...]
     memory: Array
     maps: dict[str, Located]
@@ -55,7 +55,7 @@ class Program:
         return self.schedules[index + 1].weight_words(0) if index + 1 < len(self.schedules) else 0
 
 
-def schedules_of(cut: Cut, shape: Shape, placement: Placement) -> tuple[Schedule, ...]:
+def schedules_of(cut: Cut, shape: Shape, placement: Placement) -> tuple[TiledPass, ...]:
     """A schedule a pass. Raises UserError, see ``schedule``."""
     return tuple(schedule(p, shape, aligned=placement.get(p.stored) is None) for p in cut.passes)
 
@@ -128,7 +128,7 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
 
 
 def _maps(
-    cut: Cut, schedules: Sequence[Schedule], placement: Placement
+    cut: Cut, schedules: Sequence[TiledPass], placement: Placement
 ) -> list[tuple[str, tuple[tuple[int, int, int], int]]]:
     """Name, shape and words a position of every map in memory, the input first; sums take a word a digit."""
     first = schedules[0]
@@ -144,7 +144,7 @@ def _maps(
     return found
 
 
-def _check_banks(schedules: Sequence[Schedule], placement: Placement, answers: Sequence[str]) -> None:
+def _check_banks(schedules: Sequence[TiledPass], placement: Placement, answers: Sequence[str]) -> None:
     """Raise ValueError where two maps of a pass share a bank, one does not fit, or the host cannot read one."""
     if any(placement.get(name) is not None for name in answers):
         raise ValueError("an answer lies in a bank")
@@ -187,7 +187,7 @@ def unpack(beats: Array, bits: int, count: int) -> Array:
     return codes
 
 
-def _weight_image(s: Schedule) -> Array:
+def _weight_image(s: TiledPass) -> Array:
     """The weight words of a pass, group by group; a word holds the weights (outputs, inputs) in this order.
 
     Weights of slices in chains are digits of the words that the slices multiply, see ``tap_digits``.
@@ -213,7 +213,7 @@ def _weight_image(s: Schedule) -> Array:
     return pack(padded.reshape(-1, a_beat), shape.stored_bits)
 
 
-def _constant_image(s: Schedule) -> Array:
+def _constant_image(s: TiledPass) -> Array:
     """Tile by tile the first requantizer's entries, the filters and the second requantizer's."""
     parts = []
     for tile in range(s.tiles):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places, Schedule
+from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places, TiledPass
 
 MEMORY = "memory"
 """The limit of a pass whose bytes take longer than its units."""
@@ -28,7 +28,7 @@ class Timing:
         return self.busy + self.idle
 
 
-def pass_timing(s: Schedule, places: Places, following: int, bytes_per_cycle: float) -> Timing:
+def pass_timing(s: TiledPass, places: Places, following: int, bytes_per_cycle: float) -> Timing:
     """The time of ``s``: its slowest unit or its memory traffic, the rest runs at the same time."""
     units = s.cycles(following)
     moved = sum(s.beats(places, following).values()) * BEAT_BYTES
@@ -38,12 +38,12 @@ def pass_timing(s: Schedule, places: Places, following: int, bytes_per_cycle: fl
     return Timing(s.p.name, max(waits, units[slowest]), idle_cycles(s), limit, moved, s.p.macs)
 
 
-def idle_cycles(s: Schedule) -> int:
+def idle_cycles(s: TiledPass) -> int:
     """Cycles of a pass in which its units do not all run: its start, its constants and its last rows."""
     return PASS_CYCLES + s.preload + s.drain
 
 
-def timings(schedules: Sequence[Schedule], places: Sequence[Places], bytes_per_cycle: float) -> list[Timing]:
+def timings(schedules: Sequence[TiledPass], places: Sequence[Places], bytes_per_cycle: float) -> list[Timing]:
     """Every pass of a network; the first one's weights come in before it, at the memory's rate."""
     following = [*(s.weight_words(0) for s in schedules[1:]), 0]
     found = [pass_timing(s, p, n, bytes_per_cycle) for s, p, n in zip(schedules, places, following, strict=True)]

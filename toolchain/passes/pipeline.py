@@ -21,7 +21,7 @@ from toolchain.plan import Plan
 
 
 @dataclass(frozen=True)
-class Pass:
+class GraphPass:
     """A step Graph -> Graph, which returns the same object where nothing changes, and why it stands where it does."""
 
     name: str
@@ -30,15 +30,15 @@ class Pass:
 
 
 FORM = (
-    Pass("fuse_tables", "first: of what is left fewer values are forked", fuse_tables),
-    Pass("rename_moves", "before forks and plans, which are of units", rename_moves),
-    Pass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
-    Pass("insert_forks", "before any plan, which names forks", insert_forks),
+    GraphPass("fuse_tables", "first: of what is left fewer values are forked", fuse_tables),
+    GraphPass("rename_moves", "before forks and plans, which are of units", rename_moves),
+    GraphPass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
+    GraphPass("insert_forks", "before any plan, which names forks", insert_forks),
 )
 """What units stand for: functions as tables, signs as bits, one reader a stream. Plans are made for such graphs."""
 
 
-def planned(plan: Plan) -> tuple[Pass, ...]:
+def planned(plan: Plan) -> tuple[GraphPass, ...]:
     """The passes behind ``FORM`` that build what ``plan`` says."""
 
     def convert(graph: Graph) -> Graph:
@@ -51,16 +51,22 @@ def planned(plan: Plan) -> tuple[Pass, ...]:
     def pad(graph: Graph) -> Graph:
         return pad_channels(graph, plan.padded)
 
+    def split(graph: Graph) -> Graph:
+        return planned_forms(graph, plan)
+
+    def apply(graph: Graph) -> Graph:
+        return apply_plan(graph, plan)
+
     return (
-        Pass("pad_channels", "before row convolutions and lanes, which are of padded channels", pad),
-        Pass("split_row_convs", "before lanes, which are of the unit that is built", lambda g: planned_forms(g, plan)),
-        Pass("apply_plan", "before converters, which join lanes that differ", lambda graph: apply_plan(graph, plan)),
-        Pass("insert_width_converters", "before depths, which every stream needs", convert),
-        Pass("size_fifos", "last, when all streams and their widths are known", deepen),
+        GraphPass("pad_channels", "before row convolutions and lanes, which are of padded channels", pad),
+        GraphPass("split_row_convs", "before lanes, which are of the unit that is built", split),
+        GraphPass("apply_plan", "before converters, which join lanes that differ", apply),
+        GraphPass("insert_width_converters", "before depths, which every stream needs", convert),
+        GraphPass("size_fifos", "last, when all streams and their widths are known", deepen),
     )
 
 
-def run(passes: Sequence[Pass], graph: Graph) -> Graph:
+def run(passes: Sequence[GraphPass], graph: Graph) -> Graph:
     """``graph`` after ``passes``, verified behind each that changed it.
 
     Raises:

@@ -15,7 +15,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.live import frame_bytes
 from toolchain.ir.types import Array
 from toolchain.memory import Memory, spans
-from toolchain.simulate.csim import CSim, Progress, Tap
+from toolchain.simulate.csim import CSim, FrameProgress, Tap
 from toolchain.simulate.footprint import CODE_BYTES, call_bytes
 
 CODES_SHARE = 4
@@ -61,14 +61,14 @@ def compare(
     *,
     threads: int = 2,
     memory: Memory | None = None,
-    progress: Progress | None = None,
+    progress: FrameProgress | None = None,
 ) -> Comparison:
     """``compare_frames`` on ``codes`` (N, H, W, C)."""
     return compare_frames(csim, len(codes), lambda part: codes[part], threads, memory or Memory(), progress)
 
 
 def compare_frames(
-    csim: CSim, count: int, feed: Feed, threads: int, memory: Memory, progress: Progress | None = None
+    csim: CSim, count: int, feed: Feed, threads: int, memory: Memory, progress: FrameProgress | None = None
 ) -> Comparison:
     """Run ``count`` frames of ``feed`` through both; on a difference look for the first deviating node.
 

@@ -29,7 +29,7 @@ LEAST_FRAMES = 16
 QUICK_FRAMES = 1000
 """Up to so many frames are compiled for quickly: about where that stops to pay for LeNet-5 and for ResNet-20."""
 
-Progress = Callable[[int, int], None]
+FrameProgress = Callable[[int, int], None]
 """Called with the frames done and the frames in all."""
 
 
@@ -78,7 +78,7 @@ class CSim:
         threads: int = 2,
         chunk: int | None = None,
         room: int = 1 << 30,
-        progress: Progress | None = None,
+        progress: FrameProgress | None = None,
     ) -> Array:
         """``run_all`` where there is one output."""
         (found,) = self.run_all(codes, threads=threads, chunk=chunk, room=room, progress=progress)
@@ -91,7 +91,7 @@ class CSim:
         threads: int = 2,
         chunk: int | None = None,
         room: int = 1 << 30,
-        progress: Progress | None = None,
+        progress: FrameProgress | None = None,
     ) -> tuple[Array, ...]:
         """Codes (N, H, W, C) of every output for input ``codes`` (N, H, W, C), ``chunk`` frames a call.
 

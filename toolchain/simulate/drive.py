@@ -16,7 +16,7 @@ from toolchain.ir.ops.wiring import Fork
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Array, Value
 from toolchain.memory import DEFAULT_MEMORY, Memory
-from toolchain.simulate.csim import CSim, Progress
+from toolchain.simulate.csim import CSim, FrameProgress
 from toolchain.simulate.directed import Directed, directed
 
 
@@ -46,7 +46,7 @@ def directed_units(graph: Graph, memory: Memory = DEFAULT_MEMORY) -> Iterator[tu
         yield node, directed(node, [values[n].shape for n in node.inputs], [ranges[n] for n in node.inputs], memory)
 
 
-def drive_units(csim: CSim, memory: Memory = DEFAULT_MEMORY, *, progress: Progress | None = None) -> Driven:
+def drive_units(csim: CSim, memory: Memory = DEFAULT_MEMORY, *, progress: FrameProgress | None = None) -> Driven:
     """Drive every unit of ``csim`` with directed vectors; results that the evaluator does not give are mismatches.
 
     A unit whose maps do not fit ``memory`` sees none.
