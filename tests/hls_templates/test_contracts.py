@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from math import ceil, prod
 
 import pytest
 
-from tests.conformance import UnitConformance
+from tests.conformance import UnitConformance, cases
 from tests.graphs import Builder
 from tests.hardware import Target, with_lanes
 from tests.simulate import test_units, test_wide_units
@@ -37,15 +41,17 @@ def documented() -> dict[str, tuple[set[str], set[str]]]:
     return found
 
 
+@cache
 def emitted() -> list[PlacedUnit]:
-    """Every unit of the conformance grid."""
+    """Every unit of the conformance grid, under names that differ."""
     grids = {
         grid
         for module in (test_units, test_wide_units)
         for grid in vars(module).values()
         if isinstance(grid, type) and issubclass(grid, UnitConformance) and "graphs" in vars(grid)
     }
-    return [unit for grid in sorted(grids, key=lambda g: g.__name__) for g in _graphs(grid) for unit in place_units(g)]
+    graphs = (graph for grid in sorted(grids, key=lambda g: g.__name__) for graph in _graphs(grid))
+    return [case.placed for case in cases(graphs)]
 
 
 def _graphs(grid: type[UnitConformance]) -> list[Graph]:
@@ -112,3 +118,80 @@ def test_a_config_of_wrong_sizes_is_refused_in_a_sentence(change, sentence, tmp_
     done = subprocess.run(["g++", *flags, path], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"static assertion failed: {sentence}" in done.stderr
+
+
+WHOLE = re.compile(r"static_assert\(Config::(\w+) % \(?((?:Config::\w+(?: \* )?)+)\)? == 0, \"(.+)\"\);")
+FUNCTION = re.compile(r"^(?:void|struct) (\w+)", re.MULTILINE)
+CARRIED = {"simd": "in_1", "pe": "out_1", "lanes_in": "in_1", "lanes_out": "out_1"}
+"""Sizes that are those of a stream's words, in which a unit and its Config agree here."""
+VARIANTS = 3
+"""Units that are tried for a sentence: spread over the grid, since some kinds never reach it."""
+DIVIDED = re.compile(r"Config::(\w+) / Config::(\w+)")
+
+
+def whole(path: str) -> list[tuple[str, str, list[str], str]]:
+    """What a header asserts to be whole: the function, the size, the fields it is a multiple of, the sentence."""
+    text = UNITS[path]
+    return [
+        (FUNCTION.findall(text, 0, match.start())[-1], match[1], re.findall(r"Config::(\w+)", match[2]), match[3])
+        for match in WHOLE.finditer(text)
+    ]
+
+
+def _with_included(path: str) -> set[str]:
+    """``path`` and the headers that it includes."""
+    included = [f"include/{name}" for name in re.findall(r'#include "(fpgaflow/.+)"', UNITS[path])]
+    return {path}.union(*map(_with_included, included))
+
+
+@pytest.mark.parametrize("path", sorted(UNITS))
+def test_every_quotient_of_two_sizes_is_asserted_to_be_whole(path):
+    """By the header or by one that it includes."""
+    asserted = {(a, b) for other in _with_included(path) for _, a, many, _ in whole(other) for b in many}
+    assert set(DIVIDED.findall(UNITS[path])) <= asserted
+
+
+def _variants(path: str, function: str, size: str, divisors: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Units of the grid with one size larger by one, no longer a multiple in some: their Config and sources."""
+    functions = {placed.unit.function for placed in emitted()}
+    fitting = [
+        placed
+        for placed in emitted()
+        if f"include/fpgaflow/{placed.unit.header}.hpp" == path
+        and (placed.unit.function == function or function not in functions)
+        and {size, *divisors} <= placed.unit.declared.keys()
+        and prod(placed.unit.declared[name] for name in divisors) > 1
+    ]
+    for placed, field in product(fitting[:: ceil(len(fitting) / VARIANTS)], (size, *divisors)):
+        number = placed.unit.declared[field]
+        if placed.unit.declared[size] % (number + 1) == 0 and field != size:
+            continue
+        name = f"{placed.name}_{function}_{size}_{'_'.join(divisors)}_{field}"
+        files = {p.replace(placed.name, name): t.replace(placed.name, name) for p, t in unit_sources([placed]).items()}
+        source = f"src/units/{name}.cpp"
+        text = files[source].replace(f"int {field} = {number};", f"int {field} = {number + 1};")
+        if field in CARRIED:
+            text = text.replace(f", {number}>>& {CARRIED[field]}", f", {number + 1}>>& {CARRIED[field]}")
+        yield f"{name}_config", files | {source: text}
+
+
+@pytest.mark.needs_gxx
+def test_every_size_that_is_no_multiple_is_refused_in_the_sentence_of_its_header(tmp_path):
+    """Each sentence of a header is said of a unit of the grid with one more of what divides or is divided."""
+    wrong, expected = {}, []
+    for path in sorted(UNITS):
+        for function, size, divisors, sentence in whole(path):
+            variants = dict(_variants(path, function, size, divisors))
+            expected.append((sentence, set(variants)))
+            for files in variants.values():
+                wrong |= files
+    sources = [path for path in wrong if path.endswith(".cpp")]
+    write_files(headers() | wrong | {"all.cpp": "".join(f'#include "{path}"\n' for path in sources)}, tmp_path)
+    flags = ["-std=c++14", "-fsyntax-only", "-Wno-unknown-pragmas", "-Iinclude", "-isystem", str(compiler.ap_types())]
+    done = subprocess.run(["g++", *flags, "all.cpp"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    found, config = set(), ""
+    for line in done.stderr.splitlines():
+        config = match[1] if (match := re.search(r"Config = (\w+)", line)) else config
+        if match := re.search(r"static assertion failed: (.+)", line):
+            found.add((match[1], config))
+    assert [sentence for sentence, configs in expected if not any((sentence, c) in found for c in configs)] == []
