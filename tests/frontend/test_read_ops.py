@@ -304,6 +304,24 @@ def test_odd_zero_points_round_before_they_add(tmp_path: Path) -> None:
     assert assert_exact(path).mismatches == 0
 
 
+@pytest.mark.parametrize("ends", [(0, 15), (-8, 5)])
+def test_a_clip_of_int8_codes_is_their_range(ends: tuple[int, int], tmp_path: Path) -> None:
+    net = Net((1, 1, 4, 4))
+    path = net.save(tmp_path / "net.onnx", qcdq(net, net.quant("x", 8, 0.0625), 0.125, 0, np.int8, ends))
+    assert assert_exact(path).mismatches == 0
+    quantizer = read_qonnx(path).graph.nodes[-1].quantizer  # type: ignore[attr-defined]
+    assert (quantizer.low, quantizer.high) == ends
+
+
+def test_both_of_two_quantizers_in_a_row_round(tmp_path: Path) -> None:
+    net = Net((1, 1, 4, 4))
+    x = qcdq(net, net.quant("x", 8, 0.125), 0.25, 0, np.int8)
+    path = net.save(tmp_path / "net.onnx", qcdq(net, x, 0.625, 0, np.int8))
+    assert assert_exact(path).mismatches == 0
+    graph = read_qonnx(path).graph
+    assert [node.quantizer.unit for node in graph.nodes] == [(0.125,), (0.25,), (0.625,)]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("second", [False, True])
 @pytest.mark.parametrize("rounding", ["FLOOR", "ROUND"])
 def test_trunc_behind_an_average_pool(rounding: str, second: bool, tmp_path: Path) -> None:
