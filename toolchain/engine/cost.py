@@ -16,7 +16,6 @@ from toolchain.units.fabric_costs import (
     AXI_BRAM18,
     AXI_FF,
     AXI_LUT,
-    STREAM_LUT,
     accumulator,
     adder_tree,
     comparator,
@@ -34,6 +33,8 @@ FIFO_WORDS, SHORT_FIFO_WORDS = 16, 2
 
 AXI_DIRECTIONS = 4
 """Burst buffers: three interfaces read, one of them writes besides."""
+
+BYPASS_LUT = 80  # two streams past the window unit; assumption
 
 MERGE_LUT_BITS = 6
 """Widest factor of a sum of branches that is multiplied in LUTs: most are powers of two."""
@@ -239,7 +240,7 @@ def fixed_cost(shape: Shape) -> Resources:
     sums = fifo(4, shape.lanes * shape.sum_bits) + fifo(4, shape.lanes * shape.window_sum_bits)
     # twice: the entry of the table, and what each process keeps of it
     fields = Resources(ff=2 * sum(t.bits for struct in MEMBERS.values() for t in structs(shape)[struct].values()))
-    bypass = logic(2 * STREAM_LUT)
+    bypass = logic(BYPASS_LUT)
     moved = _transfer_cost(shape)
     return total((scales, constants * 2, loops, _merge_cost(shape), axi, streams, sums, fields, bypass, moved))
 

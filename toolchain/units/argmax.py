@@ -25,9 +25,9 @@ class ArgMaxUnit(Unit[ArgMax]):
         return at_the_end(x.size // lanes.lanes_in, node.output.size // lanes.lanes_out)
 
     def cost(self, node: ArgMax, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A comparison and a choice of number and index a lane."""
-        lane = comparator(x.qint.bits) + logic(x.qint.bits + node.output.qint.bits)
-        return total((logic(STREAM_LUT), lane * lanes.lanes_in))
+        """A comparison a lane, a choice between every two, and the index so far."""
+        choices = logic(x.qint.bits * (lanes.lanes_in - 1) + node.output.qint.bits)
+        return total((logic(STREAM_LUT), comparator(x.qint.bits) * lanes.lanes_in, choices))
 
     def template(self, node: ArgMax, graph: Graph) -> Call:
         """No constants."""

@@ -17,12 +17,14 @@ from toolchain.units.cost_model.coefficients import coefficients
 from toolchain.units.fabric import packing, products_per_dsp, use_dsp, use_lutram, use_uram
 
 PLANNED_STAGE = "post-route"
-STREAM_LUT = 40  # handshake and counter of a unit without state; assumption
+STREAM_LUT = 52  # handshake and counters of a unit without state; own counts of them are 47 to 55
 AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its burst buffer; assumption
 BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the count; assumption
 COUNTING = 1.25  # yosys over parts.plane_dot from 18 terms on; makes it 2 LUTs a term, as in published XNOR units
 SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
 LUT_PER_BRAM18 = 163  # 70,560 LUT and 432 BRAM18 of a ZU3EG (AMD DS891)
+COUNTER_LUT = 2.1  # a bit that counts, compares and returns to zero; own counts of serial windows take 1.9 to 2.3
+FRAME_BITS = 16  # of a counter of frames
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 
 
@@ -38,6 +40,22 @@ def _fitted(lut: dict[str, float], ff: dict[str, float]) -> Resources:
         lut=ceil(sum(luts[name] * count for name, count in lut.items())),
         ff=ceil(sum(ffs[name] * count for name, count in ff.items())),
     )
+
+
+def counters(*counts: int, frames: int = 2) -> Resources:
+    """Counters to each of ``counts`` with their ends, and of ``frames``, those to read and those to write.
+
+    A bit takes as many LUTs as in own counts of windows.
+    """
+    bits = frames * FRAME_BITS + sum(count.bit_length() for count in counts)
+    return Resources(lut=ceil(COUNTER_LUT * bits), ff=bits)
+
+
+def delay(depth: int, bits: int) -> Resources:
+    """A word that waits ``depth`` steps: registers, or shift registers of up to 16 steps for two bits a LUT."""
+    if depth <= 2:
+        return Resources(ff=depth * bits)
+    return Resources(lut=ceil(bits / 2) if depth <= SRL_DEPTH // 2 else bits * ceil(depth / SRL_DEPTH))
 
 
 def control() -> Resources:
@@ -153,6 +171,11 @@ def comparator(bits: int) -> Resources:
     return logic(coefficients("mvau", PLANNED_STAGE, "LUT")["threshold"] * parts.comparator(bits))
 
 
+def constant_comparator(bits: int) -> Resources:
+    """x >= a constant: a LUT6 a five bits, the last of which takes what the others say."""
+    return Resources(lut=max(1, ceil((bits - 1) / 5)), ff=1)
+
+
 def requantizer(bits: int, out_bits: int) -> Resources:
     """Offset, rounding and clip behind a requantizer's multiplier."""
     return logic(parts.requantizer(bits, out_bits))
@@ -177,6 +200,17 @@ def rom(depth: int, width: int) -> Resources:
     if use_lutram(depth, width):
         return _fitted({"weight_rom": parts.lut_rom(depth, width)}, {"operand": width})
     return Resources(bram18=parts.bram18(depth, width))
+
+
+def banks(count: int, depth: int, width: int) -> Resources:
+    """``count`` memories of constants that one counter addresses.
+
+    Of ``depth`` bits there are 2**depth columns: equal ones are built once, which few words make the rule.
+    """
+    found = rom(depth, width) * count
+    if depth <= 1 or not found.lut:
+        return found
+    return Resources(lut=min(found.lut, 2**depth), ff=found.ff)
 
 
 def lookup_in_luts(depth: int, width: int) -> bool:

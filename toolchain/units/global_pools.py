@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import TypeVar
 
 from toolchain.ir.graph import Graph
@@ -11,7 +10,7 @@ from toolchain.ir.ops.pools import GlobalMax, GlobalSum
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Call, channelwise, input_type
-from toolchain.units.fabric_costs import SRL_DEPTH, STREAM_LUT, comparator, logic
+from toolchain.units.fabric_costs import STREAM_LUT, comparator, delay, logic
 from toolchain.units.lanes import channel_lanes
 from toolchain.units.schedule import Schedule, at_the_end
 from toolchain.units.unit import Unit, Units
@@ -37,7 +36,7 @@ class GlobalSumUnit(_GlobalUnit[GlobalSum]):
     def cost(self, node: GlobalSum, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """An adder a lane and the running sums in a shift register."""
         bits = node.output.qint.bits * lanes.lanes_in
-        return logic(STREAM_LUT + bits + _kept(x, lanes, bits))
+        return total((logic(STREAM_LUT), Resources(lut=bits), _kept(x, lanes, bits)))
 
     def template(self, node: GlobalSum, graph: Graph) -> Call:
         """No constants."""
@@ -49,19 +48,19 @@ class GlobalMaxUnit(_GlobalUnit[GlobalMax]):
     """``global_max.hpp``."""
 
     def cost(self, node: GlobalMax, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A comparison and a choice a lane and the running maxima in a shift register."""
-        bits = x.qint.bits * lanes.lanes_in
-        lane = comparator(x.qint.bits) + logic(x.qint.bits)
-        return total((logic(STREAM_LUT + _kept(x, lanes, bits)), lane * lanes.lanes_in))
+        """A comparison a lane, the running maxima in a shift register, and a choice unless there is one a lane."""
+        bits, chosen = x.qint.bits * lanes.lanes_in, x.shape[2] > lanes.lanes_in
+        lane = comparator(x.qint.bits) + Resources(lut=x.qint.bits * chosen)
+        return total((logic(STREAM_LUT), _kept(x, lanes, bits), lane * lanes.lanes_in))
 
     def template(self, node: GlobalMax, graph: Graph) -> Call:
         """No constants."""
         return Call("global_max", "global_max", channelwise(node, graph), {"type": input_type(graph, node)})
 
 
-def _kept(x: Value, lanes: Parallelism, bits: int) -> int:
-    """LUTs of a delay line one position long, of words of ``bits`` bits."""
-    return bits * ceil(x.shape[2] // lanes.lanes_in / SRL_DEPTH)
+def _kept(x: Value, lanes: Parallelism, bits: int) -> Resources:
+    """A delay line one position long, of words of ``bits`` bits."""
+    return delay(x.shape[2] // lanes.lanes_in, bits)
 
 
 UNITS: Units = {GlobalSum: GlobalSumUnit(), GlobalMax: GlobalMaxUnit()}

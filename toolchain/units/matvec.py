@@ -28,13 +28,13 @@ from toolchain.units.fabric_costs import (
     STREAM_LUT,
     accumulator,
     additions,
+    banks,
     chosen_sum,
     control,
     dots,
     logic,
     memory,
     plane_dot,
-    rom,
 )
 from toolchain.units.lanes import divisors, single_products
 from toolchain.units.limits import MAX_UNROLL
@@ -102,9 +102,9 @@ class _ProductUnit(Unit[P]):
             found = _narrow_dots(node, x.qint, stored, terms=simd, count=pe, steps=steps)
         else:
             found = dots(node.weight_type, x.qint, node.output.qint, lanes, terms=simd, count=pe, steps=steps)
-        weights = rom(loops.rounds * loops.cycles, simd * stored.bits)
+        weights = banks(pe * loops.together, loops.rounds * loops.cycles, simd * stored.bits)
         kept = memory(steps, simd * x.qint.bits, ultra=lanes.ultra) if loops.output_blocks > 1 else Resources()
-        return total((control(), (found + weights * pe) * loops.together, kept))
+        return total((control(), found * loops.together, weights, kept))
 
     def operands(self, node: P, x: Value) -> tuple[QInt, QInt]:
         """Weights and inputs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolchain.ir.digits import signed_digits
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.types import Parallelism, QInt, Value
@@ -25,6 +26,7 @@ from toolchain.units.fabric_costs import (
     STREAM_LUT,
     adder_tree,
     comparator,
+    constant_comparator,
     logic,
     lookup_in_luts,
     lookup_table,
@@ -51,11 +53,18 @@ class ThresholdUnit(Unit[Threshold]):
         return word_by_word(x.size // lanes.lanes_in)
 
     def cost(self, node: Threshold, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """All comparisons at once and a count of their results; thresholds a channel come from a memory."""
-        channels, levels = node.thresholds.shape
-        turns = x.shape[2] // lanes.lanes_in if channels > 1 else 1
-        compare = comparator(x.qint.bits) * levels + adder_tree(levels, node.step.ndim)  # signs take a bit more
-        return total((logic(STREAM_LUT), (compare + rom(turns, levels * x.qint.bits)) * lanes.lanes_in))
+        """All comparisons that inputs can reach at once and a count of their results.
+
+        Thresholds that differ from turn to turn come from a memory; one that does not is part of its comparison.
+        """
+        reachable = np.clip(node.thresholds, x.qint.min, x.qint.max + 1)
+        turns = x.shape[2] // lanes.lanes_in if len(reachable) > 1 else 1
+        within = ((reachable > x.qint.min) & (reachable <= x.qint.max)).any(axis=0)
+        varies = (reachable != reachable[0]).any(axis=0) & (turns > 1)
+        varied, fixed = int(varies.sum()), int((within & ~varies).sum())
+        compare = comparator(x.qint.bits) * varied + constant_comparator(x.qint.bits) * fixed
+        count = adder_tree(varied + fixed, node.step.ndim)  # signs take a bit more
+        return total((logic(STREAM_LUT), (compare + count + rom(turns, varied * x.qint.bits)) * lanes.lanes_in))
 
     def template(self, node: Threshold, graph: Graph) -> Call:
         """Tables of thresholds, starts and steps."""
@@ -116,9 +125,12 @@ class MulShiftUnit(Unit[MulShift]):
         tables = [values for values in (node.mul, node.add, node.base) if (values != values[0]).any()]
         turns, kinds = x.shape[2] // lanes.lanes_in, [QInt.holding(int(v.min()), int(v.max())) for v in tables]
         memories = total(rom(turns, kind.bits) for kind in kinds)
-        trivial = bool((node.mul == 1).all())
+        trivial, fixed = bool((node.mul == 1).all()), turns == 1 or not (node.mul != node.mul[0]).any()
         dsp = products_per_dsp(lanes, factor, x.qint) > 0
         product = Resources() if trivial else multiplier(factor, x.qint, dsp=dsp)
+        if fixed and not dsp:  # of a lane on average
+            digits = signed_digits(node.mul) - len(node.mul)
+            product = logic(max(digits, 0) * (x.qint.bits + 1) / len(node.mul))
         wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)
         rest = requantizer(wide, node.output.qint.bits)
         return total((logic(STREAM_LUT), (product + rest + memories) * lanes.lanes_in))

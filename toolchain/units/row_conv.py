@@ -12,7 +12,7 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Buffer, Call, Storage, Table, check_unroll, impl
 from toolchain.units.fabric import digit_type, tap_digits, tap_packing
-from toolchain.units.fabric_costs import SRL_DEPTH, adder_tree, control, logic, memory, rom
+from toolchain.units.fabric_costs import SRL_DEPTH, adder_tree, banks, counters, delay, logic, memory
 from toolchain.units.lanes import divisors
 from toolchain.units.limits import MAX_UNROLL
 from toolchain.units.order import parallelism, stream_order
@@ -73,8 +73,9 @@ class RowConvUnit(Unit[RowConv]):
     def cost(self, node: RowConv, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A DSP slice an input and a PE; fields are summed behind chains of slices, which add up by themselves.
 
-        Packing and unpacking are wires, but for signed inputs. Around the sums: what waits for the next step, the
-        columns of this one and the next, and the ring of columns that leave.
+        A slice takes its operands a cycle later than the one before it in the chain. Packing and unpacking are wires,
+        but for signed inputs. Around the sums: what waits for the next step, the columns of this one and the next, and
+        the ring of columns that leave.
         """
         _, taps, _ = node.weight.shape
         simd, columns, bits = lanes.lanes_in, lanes.columns, node.output.qint.bits
@@ -87,11 +88,16 @@ class RowConvUnit(Unit[RowConv]):
         added = fields if step.input_blocks > 1 else taps - 1
         waiting = (taps - 1) * bits * ceil(step.output_blocks / SRL_DEPTH)
         ring = memory(4 * step.output_blocks // columns, bits) * columns**2 + logic(bits * columns * ceil(columns / 4))
-        weights = rom(step.cycles, simd * taps * digit_type(node.weight).bits)
+        digits = taps * digit_type(node.weight).bits
+        values, words = (_staggered(simd, packing.chain, n) for n in (columns * x.qint.bits, digits))
+        weights = banks(pe, step.cycles, simd * digits)
+        height, groups = x.shape[0], x.shape[1] // columns
+        places = (step.input_blocks, step.output_blocks, step.output_blocks, step.cycles, columns, columns)
+        loops = counters(*places, groups, groups, height, height)
         pack = logic(simd * (columns - 1) * x.qint.bits if x.qint.signed else 0)
         kept = memory(2 * step.input_blocks, simd * x.qint.bits) * columns
-        slices = Resources(dsp=simd)
-        return total((control(), pack, kept, (slices + sums + logic(added * bits + waiting) + ring + weights) * pe))
+        lane = total((Resources(dsp=simd), words, sums, logic(added * bits + waiting), ring))
+        return total((loops, pack, kept, values, weights, lane * pe))
 
     def template(self, node: RowConv, graph: Graph) -> Call:
         """Digits of packed words by block of outputs, block of inputs, PE and SIMD."""
@@ -133,6 +139,12 @@ class RowConvUnit(Unit[RowConv]):
         """PE and SIMD of a column, and the columns."""
         pe = lanes.lanes_out // lanes.columns
         return {"PE": pe, "SIMD": lanes.lanes_in, "columns": lanes.columns} | told_products(lanes)
+
+
+def _staggered(simd: int, chain: int, bits: int) -> Resources:
+    """What ``simd`` operands in registers wait for their turn in chains of so many slices."""
+    several = total(delay(place % chain + 1, bits) for place in range(simd))
+    return replace(several, ff=max(several.ff - simd * bits, 0))
 
 
 def _columns(node: RowConv, x: Value) -> list[int]:

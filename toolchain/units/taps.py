@@ -12,7 +12,7 @@ from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Call, Storage, Table, check_unroll, impl, input_type, own_slice, positions
 from toolchain.units.fabric import product_type
-from toolchain.units.fabric_costs import STREAM_LUT, adder_tree, comparator, control, dots, logic, rom
+from toolchain.units.fabric_costs import STREAM_LUT, adder_tree, comparator, counters, dots, logic, rom
 from toolchain.units.lanes import single_products
 from toolchain.units.order import parallelism, require_order, window_order
 from toolchain.units.schedule import Phase, Schedule, ends, first
@@ -53,7 +53,8 @@ class DepthwiseUnit(_TapUnit[Depthwise]):
         width = lanes.lanes_out
         found = dots(node.weight_type, x.qint, node.output.qint, lanes, terms=parallel, count=width, steps=steps)
         weights = rom(steps * channels // width, parallel * node.weight_type.bits)
-        return total((control(), found, weights * width))
+        loops = counters(node.output.size // channels, channels // width, steps, frames=1)
+        return total((loops, found, weights * width))
 
     def operands(self, node: Depthwise, x: Value) -> tuple[QInt, QInt]:
         """Weights and inputs."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 import numpy as np
 
 from toolchain.ir.graph import Graph
@@ -11,7 +9,7 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Buffer, Call, Constant, Storage, check_unroll, impl
-from toolchain.units.fabric_costs import SRL_DEPTH, choice, control, logic, memory
+from toolchain.units.fabric_costs import choice, counters, delay, logic, memory
 from toolchain.units.lanes import divisors
 from toolchain.units.order import parallelism, require_order
 from toolchain.units.schedule import NEVER, Phase, Runs, Schedule, first
@@ -68,15 +66,24 @@ class WindowUnit(Unit[Window]):
         )
 
     def cost(self, node: Window, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """The row buffer; in parallel one bank a row, a rotation by row and a shift register a kernel row."""
+        """Counters, addresses, the row buffer; in parallel one bank a row, a rotation by row, and a kernel row's words.
+
+        Words of one group wait in registers for the next column, those of several in shift registers.
+        """
         rows, words, width = buffer_rows(node, x), row_words(x, lanes.lanes_in), lanes.lanes_in * x.qint.bits
+        (height, columns, _), groups = x.shape, x.shape[2] // lanes.lanes_in
+        below, span = height + node.extent[0], columns + node.extent[1]
+        phases = (_emission(node, x, lanes)[0], words, height, height, height, node.output.shape[0], below, rows)
         if not is_parallel(node, lanes):
-            return total((control(), memory(rows * words, width, ultra=lanes.ultra)))
-        groups = x.shape[2] // lanes.lanes_in
-        rotation = node.kernel[0] * width * choice(rows)
-        shifts = node.kernel[0] * (node.extent[1] - 1) * width * ceil(groups / SRL_DEPTH)
-        taps = Resources(ff=node.taps * width)
-        return total((control(), logic(rotation + shifts), taps, memory(words, width, ultra=lanes.ultra) * rows))
+            taps = (*node.kernel, groups, node.output.shape[1], span, span * groups, below, rows * words, rows * words)
+            return total(
+                (counters(*phases, *taps), memory(rows * words, width, ultra=lanes.ultra), Resources(ff=width))
+            )
+        places = (words, words, rows, groups, span, node.extent[1])
+        rotation = logic(node.kernel[0] * (width * choice(rows) + below.bit_length()))
+        shifts = delay(groups, width) * (node.kernel[0] * (node.extent[1] - 1))
+        found = (rotation, shifts, Resources(ff=node.taps * width), memory(words, width, ultra=lanes.ultra) * rows)
+        return total((counters(*phases, *places), *found))
 
     def template(self, node: Window, graph: Graph) -> Call:
         """The rows' memory, in parallel one bank a row."""

@@ -30,7 +30,7 @@ class ForkUnit(Unit[Fork]):
 
     def cost(self, node: Fork, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A handshake."""
-        return logic(STREAM_LUT // 2)
+        return logic(STREAM_LUT)
 
     def template(self, node: Fork, graph: Graph) -> Call:
         """No constants."""
@@ -57,9 +57,10 @@ class WidthConvertUnit(Unit[WidthConvert]):
         return Schedule((Phase(parts, (reads,), writes),), x.size // wide)
 
     def cost(self, node: WidthConvert, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A shift register of the wider word and the choice of its next state."""
+        """A shift register of the wider word; to narrow one, the choice between a new word and what is left of it."""
         bits = max(lanes.lanes_in, lanes.lanes_out) * x.qint.bits
-        return total((logic(STREAM_LUT), logic(bits)))
+        narrows = lanes.lanes_in > lanes.lanes_out
+        return total((logic(STREAM_LUT), Resources(lut=bits if narrows else 0, ff=bits)))
 
     def template(self, node: WidthConvert, graph: Graph) -> Call:
         """Both widths."""

@@ -1,0 +1,94 @@
+"""Costs of units that no published row has: near what yosys counts of them, and nothing for what is not built."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.graphs import Builder
+from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.wiring import WidthConvert
+from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.units.fabric_costs import STREAM_LUT, banks, delay, rom
+from toolchain.units.table import unit_cost
+
+COUNTS = Path(__file__).parents[2] / "benchmarks" / "results" / "unit_counts.json"
+KINDS = {"Window, serial": 12, "Window, parallel": 15, "WidthConvert": 12, "Fork": 12, "Slice": 12, "RowConv": 15}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_estimates_are_within_percents_of_own_counts_in_the_mean(kind: str) -> None:
+    """The mean error of LUTs over the counted shapes of a kind; the counts and estimates are those of the results."""
+    rows = [row for row in json.loads(COUNTS.read_text(encoding="utf-8")) if row["kind"] == kind]
+    errors = [abs(row["estimated_lut"] / row["counted_lut"] - 1) for row in rows]
+    assert len(rows) >= 3 and 100 * sum(errors) / len(errors) <= KINDS[kind]
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "bits", "kernel", "lanes", "counted"),
+    [
+        ((5, 4), 6, 2, (3, 3), (1, 1), 249),
+        ((5, 4), 15, 4, (3, 3), (5, 5), 238),
+        ((6, 5), 4, 8, (2, 3), (1, 1), 239),
+        ((5, 5), 4, 4, (3, 3), (4, 36), 303),
+    ],
+)
+def test_a_window_takes_the_luts_of_its_counters(
+    size: tuple[int, int], channels: int, bits: int, kernel: tuple[int, int], lanes: tuple[int, int], counted: int
+) -> None:
+    """Within 15 % of a count by yosys of a window of this shape; published rows have no such unit."""
+    b = Builder((*size, channels), bits)
+    b.window(b.input, kernel)
+    assert unit_cost(b.nodes[0], b.input, Parallelism(*lanes)).lut == pytest.approx(counted, rel=0.15)
+
+
+def test_a_word_that_grows_is_shifted_in_and_one_that_shrinks_is_chosen() -> None:
+    value = Value("x", (1, 4, 12), QInt(5, True))
+    node = WidthConvert(name="c", inputs=("x",), outputs=(replace(value, name="y"),))
+    assert unit_cost(node, value, Parallelism(2, 12)).lut == STREAM_LUT
+    assert unit_cost(node, value, Parallelism(12, 2)).lut == STREAM_LUT + 60
+
+
+def test_thresholds_that_no_input_reaches_take_nothing() -> None:
+    b = Builder((1, 1, 4), 3)
+    b.threshold(b.input, 2)
+    (node,) = b.nodes
+    assert isinstance(node, Threshold)
+    lanes = Parallelism(1, 1)
+    out = replace(node, thresholds=np.tile([-9, 8, 100], (4, 1)))
+    within = replace(node, thresholds=np.array([[-9, channel, 100] for channel in range(1, 5)]))
+    assert unit_cost(out, b.input, lanes).lut == STREAM_LUT
+    assert unit_cost(within, b.input, lanes).lut > STREAM_LUT
+    constant = replace(node, thresholds=np.tile([-9, 3, 100], (4, 1)))
+    assert unit_cost(constant, b.input, lanes).lut < unit_cost(within, b.input, lanes).lut
+
+
+def test_a_factor_that_a_lane_never_changes_is_additions() -> None:
+    """16 has one digit, which is wiring; 21 has three, two additions; in turns the same factors are a multiplier."""
+    b = Builder((1, 1, 2), 8, signed=True)
+    b.mulshift(b.input, 4)
+    (node,) = b.nodes
+    assert isinstance(node, MulShift)
+
+    def luts(factors: tuple[int, int], lanes: int) -> int:
+        scaled = replace(node, mul=np.array(factors), add=np.zeros(2, dtype=np.int64), base=np.zeros(2, dtype=np.int64))
+        return unit_cost(scaled, b.input, Parallelism(lanes, lanes, 0)).lut
+
+    assert luts((21, 21), 2) - luts((16, 16), 2) == 2 * 2 * 9
+    assert luts((21, 19), 1) - STREAM_LUT > (luts((21, 19), 2) - STREAM_LUT) / 2
+
+
+def test_few_words_have_few_columns() -> None:
+    """Three address bits have 256 functions, however many bits are read; sixteen words have more than anyone reads."""
+    assert banks(8, 8, 100).lut == 256 < rom(8, 100).lut * 8
+    assert banks(8, 16, 100) == rom(16, 100) * 8
+
+
+def test_short_waits_are_registers_and_longer_ones_shift_registers() -> None:
+    assert [(delay(n, 10).lut, delay(n, 10).ff) for n in (0, 1, 2, 3, 16, 17, 33)] == [
+        (0, 0), (0, 10), (0, 20), (5, 0), (5, 0), (10, 0), (20, 0)
+    ]  # fmt: skip
