@@ -28,7 +28,7 @@ from toolchain.ir.types import Array, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.rtl.generate import demand_rtl, generate_rtl, missing_units, rtl_bundles, rtl_top, synthesis
-from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, Standstill, expected_ends, interval
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlRun, RtlSimulation, Standstill, expected_ends
 from toolchain.rtl.verilate import simulation, verilator
 
 RTL_IMAGES = 4
@@ -188,6 +188,6 @@ def demand_exact(found: RtlRecord) -> None:
 
 def summary(found: RtlRecord) -> str:
     """What ``found`` says, in a line."""
-    pace = f", a frame every {interval(found.frame_ends):,} cycles as modelled" if len(found.frame_ends) > 1 else ""
     rate = f"{found.images / found.seconds:,.1f} images a second" if found.seconds else "no time"
-    return f"SystemVerilog exact on {found.images} images of {found.data}, also with pauses{pace}; {rate} simulated"
+    exact = f"SystemVerilog exact on {found.images} images of {found.data}, also with pauses"
+    return f"{exact}, each of them in the model's cycle; {rate} simulated"

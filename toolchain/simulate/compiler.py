@@ -252,4 +252,4 @@ def run_compiler(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-        raise FlowError("the C simulation does not compile:\n" + "\n".join(lines[:ERROR_LINES]))
+        raise FlowError("the simulation does not compile:\n" + "\n".join(lines[:ERROR_LINES]))
