@@ -1,0 +1,228 @@
+"""Bits of layers: joint bits against one after the other, and what ranks bits against the accuracies that they reach.
+
+python -m benchmarks search_bits joint                    # uniform, bits first, engine first, both in one program
+python -m benchmarks search_bits proxy --out /tmp/proxy   # noise of rounded weights against 30 bit vectors' accuracies
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pulp
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+
+from benchmarks.common import Row, Spent, print_rows, timed
+from benchmarks.schemas import SEARCH
+from benchmarks.search import BOARD, COLUMNS, row
+from toolchain.dse.ilp import SOLVERS, available_solver
+from toolchain.engine.candidates import Budget
+from toolchain.engine.cut import cut as cut_graph
+from toolchain.engine.joint import search_jointly
+from toolchain.engine.layers import Cut
+from toolchain.engine.precision import Mixed, Sensitivity, held, parts_for, search_bits, weight_noise
+from toolchain.engine.search import search_below
+from toolchain.errors import UserError
+from toolchain.flow.options import Search
+from toolchain.flow.stages import lower
+from toolchain.flow.training import train
+from toolchain.ir.encode import encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.types import Array
+from toolchain.search.hardware import Hardware
+from toolchain.search.network import largest, network_at
+from toolchain.search.passes import Task, cut_of
+from toolchain.search.predictor import kendall
+from toolchain.search.space import Space, parse_space
+from toolchain.train.data import load_for
+
+WIDTHS = (4, 6, 8)
+MOST = 8
+"""Bits of the weights that others are rounded from."""
+
+
+def blocks(name: str, *stages: tuple[str, int, int, int], stem: int, head: int = 0, **facts: object) -> Space:
+    """A space of one network: stages of kind, channels, stride and expansion."""
+    table = [
+        {"kind": kind, "channels": [channels], "stride": stride, "expansion": [expansion]}
+        for kind, channels, stride, expansion in stages
+    ]
+    found = {"name": name, "stem": [stem], "head": [head], "stage": table, "bits": {"weights": [MOST]}, **facts}
+    return parse_space(found, where=name)
+
+
+RESNET8 = blocks("resnet8", ("residual", 16, 1, 1), ("residual", 32, 2, 1), ("residual", 64, 2, 1), stem=16)
+MOBILENET = blocks(
+    "mobilenetv2-0.5", ("inverted", 8, 1, 1), ("inverted", 16, 2, 6), ("inverted", 16, 2, 6), ("inverted", 32, 2, 6),
+    ("inverted", 48, 1, 6), ("inverted", 80, 2, 6), stem=16, head=1280, stem_stride=2,
+)  # fmt: skip
+NETWORKS = ((RESNET8, Task(3, (32, 32), 10, 8)), (MOBILENET, Task(3, (160, 160), 1000, 8)))
+
+
+def seeded(cut: Cut) -> Cut:
+    """``cut`` with weights of a Laplace distribution: their noise stands for that of trained ones."""
+    rng, passes = np.random.default_rng(0), []
+    for p in cut.passes:
+        if p.conv is not None:
+            real = rng.laplace(size=p.conv.weight.shape)
+            weight = np.rint(real / np.abs(real).max() * ((1 << (MOST - 1)) - 1)).astype(np.int64)
+            first = p.first
+            if first is not None:
+                first = replace(first, mul=np.full(len(weight), first.mul[0]), add=np.full(len(weight), first.add[0]))
+            p = replace(p, conv=replace(p.conv, weight=weight), first=first)
+        passes.append(p)
+    return replace(cut, passes=tuple(passes))
+
+
+def fewest_operations(cut: Cut, losses: Sensitivity, limit: float) -> dict[str, int]:
+    """Bits that lose at most ``limit`` with the fewest bit operations, whatever engine there will be (HAWQ-V3's)."""
+    model = pulp.LpProblem("operations", pulp.LpMinimize)
+    passes = [p for p in cut.passes if p.conv is not None]
+    z = {p.name: {b: pulp.LpVariable(f"z{i}_{b}", cat="Binary") for b in WIDTHS} for i, p in enumerate(passes)}
+    for each in z.values():
+        model += pulp.lpSum(each.values()) == 1
+    model += pulp.lpSum(losses[n][b] * x for n, each in z.items() for b, x in each.items()) <= limit
+    macs = {p.name: p.weights * p.middle[0] * p.middle[1] / 1e6 for p in passes}
+    model.setObjective(pulp.lpSum(macs[n] * b * x for n, each in z.items() for b, x in each.items()))
+    model.solve(pulp.getSolver(SOLVERS[available_solver("highs")], msg=False, threads=1))
+    return {name: max(each, key=lambda b: each[b].varValue or 0.0) for name, each in z.items()}
+
+
+def engine_after(cut: Cut, budget: Budget, bits: dict[str, int], losses: Sensitivity, seconds: float) -> Mixed:
+    """The best engine of all widths for bits that are chosen."""
+    found = None
+    for width in sorted(WIDTHS, reverse=True):
+        network = held(cut, width, MOST)
+        passes = tuple(
+            p if p.conv is None else replace(p, conv=replace(p.conv, parts=parts_for(bits[p.name], width)))
+            for p in network.passes
+        )
+        below = float("inf") if found is None else found.cycles
+        found = search_below(below, replace(network, passes=passes), budget, time_limit=seconds) or found
+    if found is None:
+        raise UserError("no engine for the bits fits")
+    return Mixed(found, bits, sum(losses[name][b] for name, b in bits.items()), found.cycles)
+
+
+def joint(seconds: float) -> list[Row]:
+    """Frames a second at the noise of all weights in 6 bits: uniform, bits first, engine first, both in one program."""
+    rows = []
+    for space, task in NETWORKS:
+        hardware = Hardware(space, task, Search(BOARD, time_limit=seconds))
+        cut, budget = seeded(cut_of(network_at(space, largest(space)), task)), hardware.budget
+        losses = weight_noise(cut, WIDTHS)
+        limit = sum(each[6] for each in losses.values()) * (1 + 1e-9)
+        layers = len(losses)
+
+        def add(what: str, found: Mixed, spent: Spent, space: Space = space, layers: int = layers,
+                hardware: Hardware = hardware) -> None:  # fmt: skip
+            rows.append(row(space.name, what, layers, hardware.fps(found.cycles), "fps", spent))
+            print_rows(what, rows[-1:], COLUMNS)
+
+        found, spent = timed(partial(engine_after, cut, budget, dict.fromkeys(losses, 6), losses, seconds))
+        add("all weights in 6 bits, then the engine", found, spent)
+        bits, first = timed(partial(fewest_operations, cut, losses, limit))
+        known, spent = timed(partial(engine_after, cut, budget, bits, losses, seconds))
+        add(
+            "bits of the fewest operations, then the engine",
+            known,
+            Spent(first.wall + spent.wall, first.cpu + spent.cpu),
+        )
+        (found,), spent = timed(partial(search_bits, cut, budget, losses, WIDTHS, loss=limit, time_limit=seconds))
+        add("an engine of each width, then bits on it", found, spent)
+        known = min(known, found, key=lambda m: m.cycles)
+        found, spent = timed(partial(search_jointly, cut, budget, losses, WIDTHS, limit, known, time_limit=seconds))
+        add("bits and engine in one program", found, spent)
+        rows.append(row(space.name, "gap of the one program", layers, 100 * found.gap, "%"))
+    return rows
+
+
+BITS = (2, 3, 4, 6, 8)
+VECTORS, LEARNED = 30, 60
+"""Bit vectors that are ranked, and others that a predictor learns from."""
+
+SMALL = blocks(
+    "digits-resnet", ("residual", 8, 1, 1), ("residual", 16, 2, 1), ("residual", 24, 2, 1), stem=8,
+    data={"name": "digits"}, train={"epochs": 15, "lr": 3e-3, "batch_size": 64, "threads": 1},
+)  # fmt: skip
+
+
+def rounded(graph: Graph, layers: dict[str, str], bits: dict[str, int]) -> Graph:
+    """``graph`` with the weights of every layer in so many bits, on its grid of 8."""
+    nodes = []
+    for node in graph.nodes:
+        if isinstance(node, MatVec) and layers.get(node.name) in bits:
+            most = (1 << (bits[layers[node.name]] - 1)) - 1
+            step = np.maximum(np.abs(node.weight).max(axis=1, keepdims=True) / most, 1.0)
+            node = replace(node, weight=np.rint(np.rint(node.weight / step) * step).astype(np.int64))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def proxy(out: Path) -> list[Row]:
+    """Kendall's tau of losses with accuracies: noise, measured losses of single layers, a predictor of bit vectors."""
+    run = network_at(SMALL, largest(SMALL)).run(SMALL, SMALL.name)
+    if not (out / "metrics.json").is_file():
+        train(run, out, resume=True)
+    graph = lower(out / "model.onnx", out / "build").network.graph
+    data = load_for(run.data)
+    x = encode(graph, np.concatenate([data.test_x, data.train_x]).transpose(0, 2, 3, 1).astype(np.int64))
+    labels = np.concatenate([data.test_y, data.train_y])
+    passes = cut_graph(graph)
+    noise = weight_noise(passes, BITS)
+    names, products = list(noise), [n for n in graph.nodes if isinstance(n, MatVec)]
+    sizes = [p.weights for p in passes.passes if p.conv is not None]
+    assert sizes == [n.weight.size for n in products], "the passes stand in the order of the products"
+    layers = {node.name: name for node, name in zip(products, names, strict=True)}
+
+    def logits(bits: dict[str, int]) -> Array:
+        return evaluate(rounded(graph, layers, bits), x)[graph.output].reshape(len(x), -1).astype(np.float64)
+
+    whole = logits(dict.fromkeys(names, MOST))
+    power = float((whole**2).sum())
+    single, spent = timed(
+        lambda: {n: {b: float(((logits({n: b}) - whole) ** 2).sum()) / power for b in BITS} for n in names}
+    )
+    rng = np.random.default_rng(0)
+    vectors = [dict(zip(names, rng.choice(BITS, len(names)).tolist(), strict=True)) for _ in range(VECTORS + LEARNED)]
+    top1, tested = timed(lambda: [float((logits(v).argmax(1) == labels).mean()) for v in vectors])
+    some, reached = vectors[:VECTORS], top1[:VECTORS]
+    print("top-1 of the vectors", min(reached), max(reached), "all in 8 bits", (whole.argmax(1) == labels).mean())
+
+    def summed(table: Sensitivity) -> list[float]:
+        return [-sum(table[n][b] for n, b in v.items()) for v in some]
+
+    features = np.array([[np.log10(noise[n][b] + 1e-6) for n, b in v.items()] for v in vectors])
+    model = make_pipeline(StandardScaler(), SVR(C=1.0, epsilon=0.005)).fit(features[VECTORS:], top1[VECTORS:])
+    what = f"of the accuracies of {VECTORS} random bit vectors"
+    name = SMALL.name
+    return [
+        row(name, f"summed noise of rounded weights, {what}", VECTORS, kendall(summed(noise), reached), "Kendall tau"),
+        row(name, f"summed errors of single layers on images, {what}", VECTORS, kendall(summed(single), reached),
+            "Kendall tau", spent),
+        row(name, f"predictor from {LEARNED} others, {what}", VECTORS,
+            kendall(model.predict(features[:VECTORS]), reached), "Kendall tau", tested),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Run one of the parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("joint", "proxy"))
+    parser.add_argument("--out", type=Path, default=Path("run"), help="folder of the proxy's network")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
+    chosen = parser.parse_args()
+    rows = joint(chosen.seconds) if chosen.part == "joint" else proxy(chosen.out)
+    SEARCH.record(*rows)
+    print_rows("Bits of layers", rows, COLUMNS)
+
+
+if __name__ == "__main__":
+    main()
