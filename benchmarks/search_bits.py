@@ -1,7 +1,7 @@
 """Bits of layers: joint bits against one after the other, and what ranks bits against the accuracies that they reach.
 
 python -m benchmarks search_bits joint                    # uniform, bits first, engine first, both in one program
-python -m benchmarks search_bits proxy --out /tmp/proxy   # noise of rounded weights against 30 bit vectors' accuracies
+python -m benchmarks search_bits proxy --out /tmp/proxy   # noise against the accuracies of 30 bit vectors
 """
 
 from __future__ import annotations
