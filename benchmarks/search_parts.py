@@ -1,7 +1,8 @@
 """Parts of the search of networks: what each is worth at as many tested networks, and how many workers it keeps busy.
 
 python -m benchmarks search_parts ablation --out /tmp/a   # hypervolumes without each part; minutes
-python -m benchmarks search_parts cluster --out /tmp/b    # simulated clusters, from measured times
+python -m benchmarks search_parts models --out /tmp/a     # the models of the predictor, and LightGBM if it is there
+python -m benchmarks search_parts cluster --out /tmp/a    # simulated clusters, from measured times
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,24 +57,36 @@ def volume(points: Sequence[tuple[float, float]], reference: tuple[float, float]
     return float(area)
 
 
-def ablation(out: Path) -> list[Row]:
-    """Hypervolumes of fronts, all from as many tested networks; every network of a front is tested before it counts."""
+def models(out: Path) -> list[Row]:
+    """Kendall's tau of every model of the predictor, and of LightGBM, on networks that none has learned from."""
+    space = small_space()
+    hardware, store, predictor = learned(space, out)
+    labels = Labels(space, store, Local(1), Tester(space, hardware.task, out))
+    rows = predictor.features.rows(labels.networks)
+    every = {**predictor.models, **boosted(rows[HELD_OUT:], labels.top1[HELD_OUT:])}
+    return [
+        row(space.name, f"{name}: tau of held-out networks on shared weights", HELD_OUT,
+            kendall(model.predict(rows[:HELD_OUT]), labels.top1[:HELD_OUT]), "Kendall tau")
+        for name, model in every.items()
+    ]  # fmt: skip
+
+
+def small_space() -> Space:
+    """The space of digits with bits a layer, of which a few networks are tested."""
     whole = load_space(SPACES / "digits-500.toml")
-    space = whole.model_copy(update={
+    return whole.model_copy(update={
         "name": "digits-bits",
         "bits": whole.bits.model_copy(update={"weights": (2, 4, 8)}),
         "accuracy": whole.accuracy.model_copy(update={"networks": BUDGET + HELD_OUT, "held_out": HELD_OUT}),
         "search": whole.search.model_copy(update={"trials": 300}),
     })  # fmt: skip
+
+
+def ablation(out: Path) -> list[Row]:
+    """Hypervolumes of fronts, all from as many tested networks; every network of a front is tested before it counts."""
+    space = small_space()
     hardware, store, predictor = learned(space, out)
     labels = Labels(space, store, Local(1), Tester(space, hardware.task, out))
-    held, reached = labels.networks[:HELD_OUT], labels.top1[:HELD_OUT]
-    rows = [
-        row(space.name, f"{name}: tau on shared weights, held out", HELD_OUT,
-            kendall(model.predict(predictor.features.rows(held)), reached), "Kendall tau")
-        for name, model in {**predictor.models, **boosted(predictor.features.rows(labels.networks[HELD_OUT:]),
-                                                          labels.top1[HELD_OUT:])}.items()
-    ]  # fmt: skip
     tests: dict[str, float] = dict(zip((n.key for n in labels.networks), labels.top1, strict=True))
 
     def tested(networks: Sequence[Network]) -> list[float]:
@@ -111,13 +125,13 @@ def ablation(out: Path) -> list[Row]:
     }
     worst = min(t for f in real.values() for t, _ in f), max(c for f in real.values() for _, c in f) * 1.01
     areas = {name: volume(found, worst) for name, found in real.items()}
-    return rows + [
+    return [
         row(space.name, f"hypervolume, {name}", len(real[name]), area / areas["all parts"], "of that of all parts")
         for name, area in areas.items()
     ]
 
 
-def boosted(rows: Array, top1: Sequence[float]) -> dict[str, object]:
+def boosted(rows: Array, top1: Sequence[float]) -> dict[str, Any]:
     """LightGBM's model of the tested networks, where it is installed."""
     try:
         from lightgbm import LGBMRegressor
@@ -192,7 +206,7 @@ def rate_of(workers: int, task: Callable[[], float], sent: float, told: float, r
 
 def cluster(out: Path) -> list[Row]:
     """How many networks a second clusters of up to 1,000 workers test, and from where on half of them wait."""
-    space = load_space(SPACES / "digits-500.toml")
+    space = small_space()
     hardware, _, _ = learned(space, out)
     test, rng = Tester(space, hardware.task, out), np.random.default_rng(0)
     networks = [network_at(space, drawn(space, rng)) for _ in range(12)]
@@ -224,10 +238,10 @@ def cluster(out: Path) -> list[Row]:
 def main() -> None:
     """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("ablation", "cluster"))
+    parser.add_argument("part", choices=("models", "ablation", "cluster"))
     parser.add_argument("--out", type=Path, default=Path("search"))
     chosen = parser.parse_args()
-    rows = ablation(chosen.out) if chosen.part == "ablation" else cluster(chosen.out)
+    rows = {"models": models, "ablation": ablation, "cluster": cluster}[chosen.part](chosen.out)
     SEARCH.record(*rows)
     print_rows("Parts of the search of networks", rows, COLUMNS)
 

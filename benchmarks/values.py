@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from benchmarks.schemas import EXPLORER, FUZZ, KILLS, RATES, RESIDUALS, STEP_TIMES
+from benchmarks.schemas import EXPLORER, FUZZ, KILLS, RATES, RESIDUALS, SEARCH, STEP_TIMES
 
 NEAR = 0.9
 """Of the rate of the next multiple of eight: a count of channels below it is slow for its own sake."""
@@ -54,6 +54,11 @@ def _slow_counts(tree: str, network: str) -> Callable[[], str]:
     return value
 
 
+def _ranks(what: str) -> Callable[[], str]:
+    """Kendall's tau of what ranks bit vectors."""
+    return lambda: f"{next(row['value'] for row in SEARCH.rows() if row['what'].startswith(what)):.2f}"
+
+
 def _residual(kind: str) -> Callable[[], str]:
     def value() -> str:
         ratios = [row[f"{kind}_ratio"] for row in RESIDUALS.rows() if row["operands"] == "sums"]
@@ -75,6 +80,9 @@ VALUES: dict[str, Callable[[], str]] = {
     "oracle_instances": _oracle("instances"),
     "oracle_infeasible": _oracle("infeasible"),
     "searches_networks": _slower("search"),
+    "search_errors": _ranks("summed errors of single layers"),
+    "search_noise": _ranks("summed noise"),
+    "search_vectors": _ranks("predictor from 60 others"),
     "searches_random": _slower("random"),
     "solver_seconds": _solved,
     "slow_features_before": _slow_counts("before", "features"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ import pytest
 from tests.onnx_models import conv_bn_relu, depthwise
 from toolchain.boards import load_board
 from toolchain.cli import main
+from toolchain.engine.precision import nearest
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
+from toolchain.ir.encode import encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.ops.products import MatVec
 
 PIXELS = ("--pixel-scale", "1/255")
 
@@ -112,6 +117,30 @@ def test_a_search_of_bits_prints_a_front_and_writes_it(run, tmp_path: Path) -> N
     assert run("explore", "b", "--bits", "four")[0] == 2
     assert run("explore", "b", "--bits", "search", "--widths", "4;8")[0] == 2
     assert run("explore", "b", "--bits", "search", "--widths", "9")[0] == 2
+
+
+def test_losses_are_measured_on_images(run, tmp_path: Path) -> None:
+    """What the outputs change with one layer rounded, over their squares; more bits change less."""
+    model = conv_bn_relu(tmp_path / "net.onnx")
+    x = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    words = ("--bits", "search", "--widths", "2,3,4", "--images", "x.npy")
+    code, output, _ = run("explore", str(model), "--out", "b", *words)
+    graph = Build(tmp_path / "b").network.graph
+    found = json.loads((tmp_path / "b" / "bits.json").read_text())["sensitivity"]
+
+    assert code == 0, output
+    (losses,) = found.values()
+    assert losses["2"] > losses["3"] >= losses["4"] == 0
+    (node,) = (n for n in graph.nodes if isinstance(n, MatVec))
+    rounded = replace(node, weight=np.rint(nearest(node.weight, 2)).astype(np.int64))
+    codes = encode(graph, x.transpose(0, 2, 3, 1))
+    other = graph.with_nodes([rounded if n is node else n for n in graph.nodes])
+    a, b = (evaluate(g, codes)[graph.output].astype(float) for g in (graph, other))
+    assert losses["2"] == pytest.approx(((a - b) ** 2).sum() / (a**2).sum())
+    both = ("--images", "x.npy", "--sensitivity", "t.json")
+    assert run("explore", "b", "--bits", "search", *both)[0] == 2
+    assert run("explore", "b", "--bits", "search", "--images", "none.npy")[0] == 2
 
 
 def test_a_board_without_memory_data() -> None:

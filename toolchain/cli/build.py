@@ -197,6 +197,9 @@ def explore(
     sensitivity: Annotated[
         Path | None, typer.Option("--sensitivity", rich_help_panel=BITS, help="JSON: layer, bits, loss.")
     ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", rich_help_panel=BITS, help="Images (.npy) that losses are measured on.")
+    ] = None,
     loss: Annotated[
         float | None, typer.Option("--loss", rich_help_panel=BITS, min=0, help="Most summed loss; a front without.")
     ] = None,
@@ -227,7 +230,7 @@ def explore(
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)
         if bits is not None:
-            _search_bits(build, search, bits, widths, sensitivity, loss)
+            _search_bits(build, search, bits, widths, (sensitivity, images), loss)
             return
         design = run(build, search, overwrite=overwrite).design
         assert isinstance(design, Streaming)
@@ -241,16 +244,19 @@ def explore(
 
 
 def _search_bits(
-    build: Build, search: Search, bits: str, widths: str, sensitivity: Path | None, loss: float | None
+    build: Build, search: Search, bits: str, widths: str, losses: tuple[Path | None, Path | None], loss: float | None
 ) -> None:
-    """The ``--bits search`` of ``explore``."""
+    """The ``--bits search`` of ``explore``; ``losses`` are a table, or images to measure them on."""
     from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
     from toolchain.flow.options import parse_widths
     from toolchain.flow.tables import bits_table
 
     if bits != "search":
         raise UserError(f"--bits {bits}", hint="explore knows --bits search; single layers belong to quantize")
-    front, clock = search_weight_bits(build, search, parse_widths(widths), table=sensitivity, loss=loss)
+    table, images = losses
+    if table is not None and images is not None:
+        raise UserError("--sensitivity with --images", hint="a table, or images to measure one on")
+    front, clock = search_weight_bits(build, search, parse_widths(widths), table=table, images=images, loss=loss)
     console().print(bits_table(front, clock))
     console().print(f"Bits: {build.folder / BITS_FILE}", soft_wrap=True)
 

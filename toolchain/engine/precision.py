@@ -21,6 +21,7 @@ from toolchain.engine.schedule import TiledPass, schedule
 from toolchain.engine.search import Engine, search, search_below
 from toolchain.engine.timing import pass_timing, timings
 from toolchain.errors import UserError
+from toolchain.ir.types import Array
 
 Sensitivity = Mapping[str, Mapping[int, float]]
 """What every layer loses with its weights in so many bits, by the name of its pass. Losses of layers add up."""
@@ -60,10 +61,16 @@ def weight_noise(cut: Cut, widths: Sequence[int]) -> dict[str, dict[int, float]]
         power = float(gain @ (rows**2).sum(axis=1))
         found[p.name] = {}
         for bits in widths:
-            most = (1 << (bits - 1)) - 1
-            step = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / most, 1.0)
-            error = ((rows - np.rint(rows / step) * step) ** 2).sum(axis=1)
+            error = ((rows - nearest(rows, bits)) ** 2).sum(axis=1)
             found[p.name][bits] = float(gain @ error) / power if power else 0.0
+    return found
+
+
+def nearest(rows: Array, bits: int) -> Array:
+    """Weights (N, K) at the nearest codes of ``bits`` bits, as real numbers; a row's largest is the largest code."""
+    most = (1 << (bits - 1)) - 1
+    step = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / most, 1.0)
+    found: Array = np.rint(rows / step) * step
     return found
 
 

@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut
 from toolchain.engine.joint import search_front
-from toolchain.engine.precision import Mixed, weight_noise
+from toolchain.engine.precision import Mixed, Sensitivity, nearest, weight_noise
 from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
-from toolchain.flow.options import Search, planned_board
+from toolchain.flow.options import Check, Search, planned_board
+from toolchain.ir.encode import encode
+from toolchain.ir.evaluate import evaluate
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.products import MatVec
+from toolchain.ir.ops.window import Window
+from toolchain.ir.types import Array
 
 BITS_FILE = "bits.json"
 
+IMAGES = 256
+"""Most images that losses are measured on: every layer and width runs all of them."""
+
 
 def search_weight_bits(
-    build: Build, search: Search, widths: Sequence[int], *, table: Path | None = None, loss: float | None = None
+    build: Build,
+    search: Search,
+    widths: Sequence[int],
+    *,
+    table: Path | None = None,
+    images: Path | None = None,
+    loss: float | None = None,
 ) -> tuple[list[Mixed], float]:
     """The front of frame time and loss for the network of ``build``, or the fastest within ``loss``; writes bits.json.
 
     Args:
         widths: bits to choose from.
-        table: a sensitivity table, JSON of layer, bits, loss; without one, the noise of the rounded weights.
+        table: a sensitivity table, JSON of layer, bits, loss.
+        images: without a table, .npy whose first 256 images tell what each layer's bits change of the outputs; without
+            images either, the losses are the noise of the rounded weights.
 
     Returns:
         the front and the clock in MHz.
@@ -40,7 +60,14 @@ def search_weight_bits(
     network, board = cut(build.network.graph), planned_board(search, "engine")
     clock = search.clock_mhz or board.clock.default_mhz
     widths = sorted(set(widths))
-    losses = weight_noise(network, widths) if table is None else read_sensitivity(table)
+    losses: Sensitivity
+    if table is not None:
+        losses = read_sensitivity(table)
+    elif images is not None:
+        codes = encode(build.network.graph, build.images(Check(images, count=IMAGES)).x)
+        losses = output_errors(build.network.graph, widths, codes)
+    else:
+        losses = weight_noise(network, widths)
     budget = Budget(board.budget, memory_rate(board, clock))
     front = search_front(network, budget, losses, widths, loss=loss, time_limit=search.time_limit)
     rows = [
@@ -56,6 +83,36 @@ def search_weight_bits(
     table_text = json.dumps({"graph": build.network.digest, "sensitivity": losses, "front": rows}, indent=1)
     write_text(build.folder / BITS_FILE, table_text + "\n")
     return front, clock
+
+
+def output_errors(graph: Graph, widths: Sequence[int], codes: Array) -> dict[str, dict[int, float]]:
+    """A sensitivity table from images: the squared error of the outputs with one layer's weights rounded, over their
+    squares.
+
+    ``codes`` (N, H, W, C) are of the network's input.
+    """
+    exact = evaluate(graph, codes)
+    found: dict[str, dict[int, float]] = {}
+    for index, node in enumerate(graph.nodes):
+        if not isinstance(node, MatVec):
+            continue
+        name = _pass_name(graph, node)
+        found[name] = {}
+        for bits in widths:
+            rounded = replace(node, weight=np.rint(nearest(node.weight, bits)).astype(np.int64))
+            nodes = (*graph.nodes[:index], rounded, *graph.nodes[index + 1 :])
+            other = evaluate(replace(graph, nodes=nodes), codes)
+            pairs = [(exact[name].astype(float), other[name].astype(float)) for name in graph.written]
+            power = sum(float((a**2).sum()) for a, _ in pairs)
+            found[name][bits] = sum(float(((a - b) ** 2).sum()) for a, b in pairs) / power if power else 0.0
+    return found
+
+
+def _pass_name(graph: Graph, node: MatVec) -> str:
+    """The pass of the engine that multiplies ``node``'s weights: it begins with the windows that only they read."""
+    source = graph.producers().get(node.inputs[0])
+    first = source if isinstance(source, Window) and len(graph.consumers()[source.output.name]) == 1 else node
+    return first.origin[0] if first.origin else first.name
 
 
 def read_sensitivity(path: Path) -> dict[str, dict[int, float]]:
