@@ -173,3 +173,4 @@ def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^(no Ray cluster at 127.0.0.1:1: |--cluster needs Ray; pip install)"):
         run(SMALL, tmp_path / "a", Search(), cluster="127.0.0.1:1")
+    assert not (tmp_path / "a").exists()

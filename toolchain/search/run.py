@@ -51,7 +51,7 @@ def search(
     Raises:
         UserError: ``out`` belongs to another search or is in use; no network fits the board; no cluster.
     """
-    with _alone(out, overwrite), opened(cluster, workers) as pool:
+    with opened(cluster, workers) as pool, _alone(out, overwrite):
         task = task_of(space)
         hardware = Hardware(space, task, target)
         facts = {"space": _digestible(space), **hardware.facts()}
