@@ -119,11 +119,10 @@ def joint(seconds: float) -> list[Row]:
         cut, budget = seeded(cut_of(network_at(space, largest(space)), task)), hardware.budget
         losses = weight_noise(cut, WIDTHS)
         limit = sum(each[4] for each in losses.values()) / 2
-        layers = len(losses)
 
-        def add(what: str, found: Mixed, spent: Spent, space: Space = space, layers: int = layers,
+        def add(what: str, found: Mixed, spent: Spent, space: Space = space,
                 hardware: Hardware = hardware) -> None:  # fmt: skip
-            rows.append(row(space.name, what, layers, hardware.fps(found.cycles), "fps", spent))
+            rows.append(row(space.name, what, 1, hardware.fps(found.cycles), "fps", spent))
             print_rows(what, rows[-1:], COLUMNS)
 
         found, spent = timed(partial(engine_after, cut, budget, dict.fromkeys(losses, 6), losses, seconds))
@@ -140,7 +139,7 @@ def joint(seconds: float) -> list[Row]:
         known = min(known, found, key=lambda m: m.cycles)
         found, spent = timed(partial(search_jointly, cut, budget, losses, WIDTHS, limit, known, time_limit=seconds))
         add("bits and engine in one program", found, spent)
-        rows.append(row(space.name, "gap of the one program", layers, 100 * found.gap, "%"))
+        rows.append(row(space.name, "gap of the one program", 1, 100 * found.gap, "%"))
     return rows
 
 
