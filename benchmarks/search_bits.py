@@ -25,9 +25,10 @@ from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut as cut_graph
 from toolchain.engine.joint import search_jointly
 from toolchain.engine.layers import Cut
-from toolchain.engine.precision import Mixed, Sensitivity, held, parts_for, search_bits, weight_noise
+from toolchain.engine.precision import Mixed, Sensitivity, held, nearest, parts_for, search_bits, weight_noise
 from toolchain.engine.search import search_below
 from toolchain.errors import UserError
+from toolchain.flow.engine_bits import output_errors
 from toolchain.flow.options import Search
 from toolchain.flow.stages import lower
 from toolchain.flow.training import train
@@ -158,9 +159,8 @@ def rounded(graph: Graph, layers: dict[str, str], bits: dict[str, int]) -> Graph
     nodes = []
     for node in graph.nodes:
         if isinstance(node, MatVec) and layers.get(node.name) in bits:
-            most = (1 << (bits[layers[node.name]] - 1)) - 1
-            step = np.maximum(np.abs(node.weight).max(axis=1, keepdims=True) / most, 1.0)
-            node = replace(node, weight=np.rint(np.rint(node.weight / step) * step).astype(np.int64))
+            weight = nearest(node.weight, bits[layers[node.name]])
+            node = replace(node, weight=np.rint(weight).astype(np.int64))
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
 
@@ -185,10 +185,7 @@ def proxy(out: Path) -> list[Row]:
         return evaluate(rounded(graph, layers, bits), x)[graph.output].reshape(len(x), -1).astype(np.float64)
 
     whole = logits(dict.fromkeys(names, MOST))
-    power = float((whole**2).sum())
-    single, spent = timed(
-        lambda: {n: {b: float(((logits({n: b}) - whole) ** 2).sum()) / power for b in BITS} for n in names}
-    )
+    single, spent = timed(lambda: output_errors(graph, BITS, x))
     rng = np.random.default_rng(0)
     vectors = [dict(zip(names, rng.choice(BITS, len(names)).tolist(), strict=True)) for _ in range(VECTORS + LEARNED)]
     top1, tested = timed(lambda: [float((logits(v).argmax(1) == labels).mean()) for v in vectors])
