@@ -1,10 +1,11 @@
-"""Networks of the kinds that users bring, with seeded weights: exported, built for the ZU3EG and simulated.
+"""Networks of the kinds that users bring, with seeded or trained weights: exported, built for the ZU3EG, simulated.
 
     python -m benchmarks user_networks [--only NAME ...] [--images N]
 
-A detector with two heads, a U-net and MobileNetV3-Small (`benchmarks/user_models.py`). A row has the codes in which the
-C simulation differs from the integer network, those in which that differs from the QONNX executor (ties of float32,
-else the build fails), the rate with its gap, and why the engine does not run the network.
+A detector with two heads, a U-net and blocks of MobileNetV3 (`benchmarks/user_models.py`) on random pictures; a
+transformer and a recurrent network (`benchmarks/token_models.py`) trained on digits, on test pictures. A row has the
+codes in which the C simulation differs from the integer network, those in which that differs from the QONNX executor
+(ties of float32, else the build fails), the rate with its gap, and why the engine does not run the network.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from pathlib import Path
 import fpgaflow
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.schemas import USER_NETWORKS
+from benchmarks.token_models import DATA, MODELS, SIZE, WHAT, trained
 from benchmarks.user_models import NETWORKS, seeded
 from toolchain.engine.cut import refusals
 from toolchain.export.qonnx import to_qonnx
 from toolchain.files import write_bytes
+from toolchain.frontend.metadata import DATA as DATA_KEY
 from toolchain.frontend.metadata import INPUT
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
@@ -31,8 +34,9 @@ SECONDS = 60.0
 
 def write_network(name: str, path: Path) -> None:
     """Write the network, which reads pixels, to ``path``."""
-    model, x = seeded(name)
+    model, x = trained(name) if name in MODELS else seeded(name)
     pixel = {INPUT: json.dumps({"pixel": {"scale": ["1/255"], "offset": ["0"]}})}
+    pixel |= {DATA_KEY: DATA} if name in MODELS else {}
     write_bytes(path, to_qonnx(model, x[:1], pixel).model.SerializeToString(deterministic=True))
 
 
@@ -54,8 +58,10 @@ def network_row(name: str, images: int, folder: Path) -> Row:
     used, found, solver = report.resources, report.verification, report.solver
     return {
         "network": name,
-        "what": NETWORKS[name].what,
-        "size": NETWORKS[name].size,
+        "what": WHAT[name] if name in MODELS else NETWORKS[name].what,
+        "size": SIZE if name in MODELS else NETWORKS[name].size,
+        "channels": report.input.shape[2] if report.input else 0,
+        "top1": report.accuracy.top1 if report.accuracy else None,
         "outputs": "; ".join(f"{o.name} {' x '.join(map(str, o.shape))}" for o in report.outputs),
         "nodes": len(report.nodes),
         "params": report.model.params,
@@ -78,8 +84,8 @@ def network_row(name: str, images: int, folder: Path) -> Row:
 def main() -> int:
     """Write, build and simulate them; 1 if a code differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=NETWORKS, default=[*NETWORKS])
-    parser.add_argument("--images", type=int, default=2, help="random images to simulate")
+    parser.add_argument("--only", nargs="*", choices=[*NETWORKS, *MODELS], default=[*NETWORKS, *MODELS])
+    parser.add_argument("--images", type=int, default=2, help="images to simulate")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.only:

@@ -483,12 +483,14 @@ class RtlCountedRow(Compared):
 class UserNetworkRow(Measured, Costs):
     """A network of a kind that users bring: wrong codes of the C simulation of ``images`` and of units driven alone.
 
-    ``engine`` tells why the engine does not run it.
+    ``engine`` tells why the engine does not run it; ``top1`` is of a trained network, on those images.
     """
 
     network: str
     what: str
     size: int
+    channels: int
+    top1: float | None
     outputs: str
     nodes: int
     params: int
