@@ -167,11 +167,11 @@ class UnitConformance:
         """Frames for ``graph``."""
         return random_input(graph, FRAMES, seed)
 
-    @pytest.fixture(scope="class", params=[(), (HARDWARE,)], ids=["native", "hardware"])
+    @pytest.fixture(scope="class")
     def compiled(self, request, tmp_path_factory) -> tuple[ctypes.CDLL, list[Case]]:
         """The units of all graphs, compiled."""
         found = cases(request.cls().graphs())
-        return compile_cases(found, tmp_path_factory.mktemp("units"), *request.param), found
+        return compile_cases(found, tmp_path_factory.mktemp("units"), HARDWARE), found
 
     def test_units_equal_the_evaluator_in_the_cycles_of_their_schedule(self, compiled):
         library, found = compiled
