@@ -26,9 +26,9 @@ HOMES = {
     "ray": {"search"},
     "pooch": {"train"},
     "PIL": {"train"},
-    "onnx": {"export", "frontend", "hls4ml_backend"},
+    "onnx": {"export", "frontend", "flow", "hls4ml_backend"},  # flow: what of a network is left to the host
     "qonnx": {"export", "frontend"},
-    "onnxruntime": {"export", "frontend"},
+    "onnxruntime": {"export", "frontend", "deploy"},  # deploy: the driver, where something is left to the host
     "pulp": {"dse", "engine", "train"},
     "highspy": {"dse"},
     "hls4ml": {"hls4ml_backend"},  # the C simulation finds its headers without importing it
