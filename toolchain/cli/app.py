@@ -6,7 +6,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Annotated, Any
 
 import typer
@@ -96,12 +96,18 @@ for _panel, _commands in COMMANDS.items():
         app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_interruptible(_command))
 
 
+@lru_cache
+def _program() -> Callable[..., Any]:
+    """``app`` with the parameters of all commands: typer would read them from the signatures again with every call."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
     arguments = _options_first(sys.argv[1:])
     debug = "--debug" in arguments
     try:
-        app(arguments, standalone_mode=True)
+        _program()(arguments, standalone_mode=True)
     except FlowError as error:
         if debug:
             raise
