@@ -250,7 +250,7 @@ def row_of(path: Path, images: int) -> Row:
     levels = onnxruntime.GraphOptimizationLevel
     theirs = outputs(path, x, levels.ORT_DISABLE_ALL)
     fused = outputs(path, x, levels.ORT_ENABLE_ALL)
-    real = decode(integer, evaluate(integer, encode(integer, values))[integer.output])
+    real = decode(integer.outputs[0], evaluate(integer, encode(integer, values))[integer.output])
     ours = model.output_layout(model.output).from_ir(real).reshape(theirs.shape)
     size = np.abs(theirs).max()
     with tempfile.TemporaryDirectory() as name:
