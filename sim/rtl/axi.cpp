@@ -127,7 +127,7 @@ public:
 
     bool quiet() const { return reads_.empty() && writes_.empty() && beats_.empty() && answers_.empty(); }
 
-    std::vector<Buffer*> buffers;  // that it may read or write
+    std::vector<Buffer*> buffers;         // that it may read or write
     std::uint64_t bursts = 0, words = 0;  // bursts, and words that were read
 
 private:
