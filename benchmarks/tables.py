@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,
     "soft_quantization": training_tables.soft_quantization,
+    "from_float": training_tables.from_float,
     "fqconv": training_tables.fqconv,
     "noise": training_tables.noise,
     "pruning_resnet8": training_tables.pruning_resnet8,

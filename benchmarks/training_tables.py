@@ -9,7 +9,7 @@ from statistics import mean, pstdev
 
 from benchmarks.markdown import marked, percent, table
 from benchmarks.recorder import Row
-from benchmarks.schemas import MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION
+from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION
 from benchmarks.shell import LUT, with_shell
 
 NETWORKS = {"lenet5": "LeNet-5", "resnet8": "ResNet-8", "resnet20": "ResNet-20"}
@@ -148,6 +148,21 @@ def soft_quantization() -> str:
         (f"{network.name}, {network.data}", *(network.top1(m, 2, FLOAT_BITS, v) for m, v in methods))
         for network in _usual()
     ))  # fmt: skip
+
+
+def from_float() -> str:
+    """ResNet-8 quantized from one long float training: what each method loses."""
+    found = {(row["method"], row["bits"]): row for row in CLAIMS.rows() if row["part"] == "quantize"}
+    methods = {"lsq": "LSQ", "qil": "QIL", "fqconv": "FQ-Conv"}
+
+    def top1(method: str, bits: str) -> str | None:
+        row = found.get((method, bits))
+        return None if row is None else f"{100 * row['top1']:.2f} ({100 * (row['top1'] - row['float_top1']):+.2f})"
+
+    every = sorted({bits for _, bits in found}, reverse=True)
+    floats = {f"{100 * row['float_top1']:.2f}" for row in found.values()}
+    head = f"top-1 %, in float {', '.join(floats)}"
+    return table((head, *methods.values()), ((bits, *(top1(m, bits) for m in methods)) for bits in every))
 
 
 def fqconv() -> str:
