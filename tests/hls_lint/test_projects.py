@@ -73,7 +73,15 @@ def test_an_engine_breaks_only_the_known_rules(graph, changes):
     assert by_rule(lint(texts).findings) == ENGINE
 
 
-@pytest.mark.parametrize("changes", [{"filters": False, "pools": False}, {"in_blocks": 3}, {"weight_bits": 8}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"filters": False, "pools": False},
+        {"in_blocks": 3},
+        {"weight_bits": 8},
+        {"mul_bits": 25, "sum_bits": 29, "add_bits": 37},
+    ],
+)
 def test_the_units_of_engines_of_other_shapes_break_no_rule(changes):
     findings = lint(generate_engine(replace(SHAPE, **changes), 1)).findings
     assert [finding for finding in findings if finding.rule != "project"] == []

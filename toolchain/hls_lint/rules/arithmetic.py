@@ -11,8 +11,8 @@ Found = Iterator[tuple[str, str, str]]
 
 SLICE = (27, 18)
 """Signed bits of the factors of one DSP48E2."""
-COUNTED = {"Multiplier::product"}
-"""Functions whose products may be of any width: the cost model counts them by the same types."""
+COUNTED = {"Multiplier::product", "requantize"}
+"""Functions whose products may be of any width: the cost model counts their slices by the same types."""
 ON_A_SLICE = {"cascaded", "difference_product"}
 """Functions whose factors are the ports of one slice, which would cut wider ones."""
 
