@@ -1,7 +1,7 @@
 """The papers' claims from one trained float network: quantized, pruned, trained in integers, under noise.
 
     python -m benchmarks claims quantize --parent runs/float-resnet8 --seed-list 0 1 2 [--only w2a2]
-    python -m benchmarks claims prune --parent runs/float-resnet8 --seed-list 0 1 2 [--shares 0.3 0.1]
+    python -m benchmarks claims prune --parent runs/float-resnet8 --seed-list 0 1 2 [--shares 0.3] [--epochs 2 3 1]
     python -m benchmarks claims integers --seed-list 0 1 2
     python -m benchmarks claims merge FILE...
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -97,8 +97,8 @@ def quantized(seed: int, epochs: int) -> Iterator[Claim]:
     yield claim("qil", 3, 3, "qil, lower ends start at 0", qil={"start": 0.0})
 
 
-def pruned(seed: int, epochs: int, shares: list[float]) -> Iterator[Claim]:
-    """Every method at the same shares of the MACs, the same optimizer and tuning, then 4 bits."""
+def pruned(seed: int, epochs: Sequence[int], shares: Sequence[float]) -> Iterator[Claim]:
+    """Every method at the same shares of the MACs, the same optimizer and tuning, then 4 bits: ``epochs`` of each."""
     for share in shares:
         tables: dict[str, dict[str, Any]] = {
             "magnitude": {"magnitude": {"macs": share}},
@@ -127,11 +127,12 @@ def pruned(seed: int, epochs: int, shares: list[float]) -> Iterator[Claim]:
         yield _pruned(seed, epochs, method, "", table)
 
 
-def _pruned(seed: int, epochs: int, method: str, budget: str, table: dict[str, Any]) -> Claim:
+def _pruned(seed: int, epochs: Sequence[int], method: str, budget: str, table: dict[str, Any]) -> Claim:
+    prune, tune, last = epochs
     stages = [
-        {"name": "prune", "epochs": epochs, "quantized": False, "lr": PRUNING} | table,
-        {"name": "tune", "epochs": epochs, "quantized": False, "lr": PRUNING},
-        {"name": "last", "epochs": epochs},
+        {"name": "prune", "epochs": prune, "quantized": False, "lr": PRUNING} | table,
+        {"name": "tune", "epochs": tune, "quantized": False, "lr": PRUNING},
+        {"name": "last", "epochs": last},
     ]
     return Claim("prune", method, "W4A4", seed, stages, {"weight_bits": 4, "act_bits": 4}, budget)
 
@@ -166,7 +167,8 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
         return key | {"refused": str(error)}
     found, before = (json.loads((of / "metrics.json").read_text(encoding="utf-8")) for of in (out, folder))
     stages = [
-        {"name": s["name"], "trained": s["trained_top1"], "top1": s["top1"], **s["observed"]} for s in found["stages"]
+        {"name": s["name"], "epochs": s["epochs"], "trained": s["trained_top1"], "top1": s["top1"], **s["observed"]}
+        for s in found["stages"]
     ]
     row = key | {
         "float_top1": before["top1"], "top1": found["top1"], "stages": json.dumps(stages),
@@ -208,7 +210,9 @@ def main() -> None:
         part.add_argument("--only", default="", help="names of runs that contain this")
         if name != "integers":
             part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
-            part.add_argument("--epochs", type=int, default=10, help="of a stage")
+    parts.choices["quantize"].add_argument("--epochs", type=int, default=10, help="of a stage")
+    stages = {"type": int, "nargs": 3, "default": [10, 10, 10], "metavar": ("PRUNE", "TUNE", "LAST")}
+    parts.choices["prune"].add_argument("--epochs", **stages)
     parts.choices["prune"].add_argument("--shares", type=float, nargs="+", default=list(SHARES))
     parts.add_parser("merge").add_argument("files", type=Path, nargs="+")
     options = parser.parse_args()

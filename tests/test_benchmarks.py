@@ -119,7 +119,7 @@ def test_luts_are_told_with_the_shell_of_the_board() -> None:
 def test_every_claim_is_a_run_file_of_its_own_from_the_same_parent(tmp_path: Path) -> None:
     """With one optimizer, and stages whose bits fall; gradual and direct are as long before the last stage as in it."""
     parent = load_config(find_config("float-resnet8"))
-    claims = [*quantized(0, 10), *pruned(0, 10, [0.3])]
+    claims = [*quantized(0, 10), *pruned(0, (10, 10, 10), [0.3])]
     configs = [config_of(claim, parent, tmp_path) for claim in claims]
     assert len({config.name for config in configs}) == len(configs)
     assert {(config.train.optimizer, config.model.name, config.data.augment) for config in configs} == {
