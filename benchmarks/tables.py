@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import count_tables, network_tables, tool_tables, training_tables
+from benchmarks import count_tables, network_tables, paper_claims, tool_tables, training_tables
 from benchmarks.markdown import fill
 from benchmarks.values import VALUES
 
@@ -32,6 +32,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pruning_lenet5": training_tables.pruning_lenet5,
     "dst": training_tables.dst,
     "qcqp": training_tables.qcqp,
+    "paper_claims": paper_claims.paper_claims,
     "explorer": network_tables.explorer,
     "speed": network_tables.speed,
     "engine": network_tables.engine,

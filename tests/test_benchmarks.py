@@ -12,9 +12,12 @@ import pytest
 
 from benchmarks.__main__ import HERE, names
 from benchmarks.claims import config_of, pruned, quantized
+from benchmarks.evidence import Figure, Tested, column
 from benchmarks.markdown import filled, named, table, without
+from benchmarks.paper_claims import TESTED
 from benchmarks.recorder import FOLDER, Results, Row, today
 from benchmarks.schemas import FILES
+from benchmarks.schemas.base import Measured
 from benchmarks.schemas.tool import DeployRow
 from benchmarks.shell import with_shell
 from benchmarks.tables import TABLES, generated, texts
@@ -48,6 +51,15 @@ def test_every_results_file_has_rows_of_its_schema() -> None:
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(results.path.name for results in FILES)
     for results in FILES:
         assert results.rows()
+
+
+class TestedRow(Measured):
+    """A row that a claim is tested by."""
+
+    method: str
+    epochs: int
+    seed: int
+    top1: float
 
 
 SOME = Results("deploy", (DeployRow,), ("bits", "lanes"))
@@ -127,3 +139,22 @@ def test_every_claim_is_a_run_file_of_its_own_from_the_same_parent(tmp_path: Pat
     }
     lengths = {claim.method: (claim.epochs, claim.stages[-1]["epochs"]) for claim in claims if "qil," in claim.method}
     assert lengths["qil, gradual"] == lengths["qil, direct"] == (16, 10)
+
+
+def test_all_eleven_papers_are_there_and_a_claim_that_is_not_met_says_why() -> None:
+    assert len({one.paper for one in TESTED}) == 11
+    assert [one.claim for one in TESTED if one.met is False and not one.cause] == []
+    assert all(one.cells()[2] for one in TESTED if one.met is not None)
+
+
+def test_a_verdict_follows_from_the_rows_of_the_longest_schedule_that_all_figures_have(tmp_path: Path) -> None:
+    some = Results("some", (TestedRow,), ("method", "epochs", "seed"), tmp_path)
+    some.replace([
+        MEASURED | {"method": method, "epochs": epochs, "seed": seed, "top1": top1}
+        for method, epochs, seed, top1 in (("a", 2, 0, 0.5), ("a", 2, 1, 0.7), ("a", 9, 0, 0.9), ("b", 2, 0, 0.59))
+    ])  # fmt: skip
+    a, b, c = (Figure(some, {"method": method}, column("top1")) for method in "abc")
+    claim = Tested("A", "more than b", "{a:.2f}, b {b:.2f}", lambda v: v.a > v.b, {"a": a, "b": b}, "a cause")
+    assert claim.cells()[2:] == ("0.60, b 0.59 (2 epochs, one seed)", "yes", "a cause", "`python -m benchmarks deploy`")
+    assert not replace(claim, figures={"a": b, "b": a}).met
+    assert replace(claim, figures={"a": a, "b": c}).cells()[2:5] == ("", "not run", "")
