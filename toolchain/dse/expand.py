@@ -227,6 +227,7 @@ class _Version:
             if self.plain and any(p.constant for p in lanes.values()):
                 continue
             slowest, parts, ports = 0, [], {}
+            units: dict[str, Resources] = {}
             pauses: dict[str, int] = {}
             ultra = {self.graph.input.name: False}
             if chain.name == READER:
@@ -238,7 +239,7 @@ class _Version:
             for node in chain.nodes:
                 chosen = lanes[node.name]
                 taken, needed, readings, writing = facts(node, chosen)
-                slowest, parts = max(slowest, taken), [*parts, needed]
+                slowest, units[node.name] = max(slowest, taken), needed
                 for i, (name, reading) in enumerate(zip(node.inputs, readings, strict=True)):
                     if name in cut:
                         ports[name] = self._port(name, chosen.lanes_in, reading + self._waiting(node, i, chosen))
@@ -250,7 +251,7 @@ class _Version:
                 ultra |= {value.name: within for value in node.outputs}
                 outputs = [value.name for value in node.outputs if value.name in cut]
                 ports |= {name: self._port(name, chosen.lanes_out, held, ultra=within) for name in outputs}
-            yield Option(lanes, slowest, total(parts), ports, self.padded)
+            yield Option(lanes, slowest, total((*parts, *units.values())), ports, self.padded, units)
 
     def _waiting(self, node: Node, index: int, lanes: Parallelism) -> int:
         """Words that stand in front of a join until its other branch delivers."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
-from toolchain.dse.counted import Counting, counted_cost, uncounted, with_counts
+from toolchain.dse.counted import Counting, Counts, counted_cost
 from toolchain.dse.expand import expand
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Option, Problem
@@ -59,9 +59,12 @@ def explore(
     target = None if target_fps is None else int(clock * 1e6 / target_fps)
     forked, start = hardware_form(graph), time.monotonic()
     problem = expand(forked, ultra=board.budget.uram > 0)
-    search = _Search(forked, problem, board, clock, model, time_limit, solver, counting)
+    search = _Search(forked, problem, board, clock, model, time_limit, solver, target is not None)
+    if counting is not None:
+        kinds = {node.name: type(node).__name__ for node in forked.nodes}
+        search = replace(search, counts=Counts(problem, search.built, counting, kinds))
     try:
-        search, first = search.settled(target)
+        first = search.solve(Resources(), target)
     except Infeasible as error:
         raise _in_fps(error, clock, target_fps, board) from error
     found = search.fit(first.cycles if target is None else target, first)
@@ -95,43 +98,20 @@ class _Search:
     """Plans that fit the board with everything that follows from them."""
 
     graph: Graph
-    problem: Problem
+    estimated: Problem
     board: Board
     clock_mhz: float
     model: str
     time_limit: float
     solver: str
-    counting: Counting | None = None
+    spares: bool
+    """Whether the resources of a rate are to be the least."""
+    counts: Counts | None = None
 
-    def settled(self, target: int | None) -> tuple[_Search, Solution]:
-        """The first selection; where units are counted, behind rounds that count all it could have taken instead.
-
-        Raises:
-            Infeasible: nothing fits, or is so fast.
-        """
-        search, failed, first = self, None, None
-        while True:
-            try:
-                first = search.solve(Resources(), target)
-            except Infeasible as error:
-                failed, first = error, None
-            waiting = search.uncounted(target or (first.cycles if first else search.problem.cycle_counts()[-1]), target)
-            if not waiting:
-                break
-            assert self.counting is not None
-            search = replace(search, problem=with_counts(search.problem, waiting, self.counting, self.built))
-        if first is None:
-            assert failed is not None
-            raise failed
-        return search, first
-
-    def uncounted(self, cycles: int, target: int | None) -> list[Option]:
-        """Options with estimates that a selection of ``cycles``, or the next faster one, could take; none without
-        counting."""
-        if self.counting is None:
-            return []
-        faster = [] if target else [n for n in self.problem.cycle_counts() if n < cycles][-1:]
-        return uncounted(self.problem, (cycles, *faster), self.board.budget)
+    @property
+    def problem(self) -> Problem:
+        """The options at what they are charged with now."""
+        return self.estimated if self.counts is None else self.counts.problem()
 
     def built(self, picked: Mapping[str, Option]) -> Graph:
         """The HARDWARE graph of one option a decision."""
@@ -144,11 +124,17 @@ class _Search:
 
     def used(self, hardware: Graph) -> Resources:
         """What ``hardware`` takes."""
-        return graph_cost(hardware) if self.counting is None else counted_cost(hardware, self.counting)
+        return graph_cost(hardware) if self.counts is None else counted_cost(hardware, self.counts.counting)
 
     def solve(self, reserved: Resources, cycles: int | None) -> Solution:
+        """The best selection that keeps ``reserved`` free; with counts, of counted options alone."""
         budget = (self.board.budget - reserved).at_least(0)
-        return solve(self.problem, budget, target_cycles=cycles, time_limit=self.time_limit, solver=self.solver)
+        if self.counts is None:
+            return self._solved(self.problem, budget, cycles)
+        return self.counts.settled(self._solved, budget, cycles, sparing=self.spares)
+
+    def _solved(self, problem: Problem, budget: Resources, cycles: int | None) -> Solution:
+        return solve(problem, budget, target_cycles=cycles, time_limit=self.time_limit, solver=self.solver)
 
     def limits(self, found: Found) -> dict[str, Any]:
         """What limits the plan, as the fields of its record."""

@@ -31,7 +31,7 @@ class Option:
     """One way to build the units of a decision: their lanes, cycles per frame of the slowest, and what they take.
 
     ``ports`` has one entry a joint of the decision, by the joint's name. ``padded`` are the channels of the groups that
-    it pads. Of a ``counted`` one the units' resources are counted, not estimated.
+    it pads. ``units`` are the parts of the resources that estimates of its units are, by their names.
     """
 
     lanes: Mapping[str, Parallelism]
@@ -39,7 +39,7 @@ class Option:
     resources: Resources
     ports: Mapping[str, Port] = field(default_factory=dict)
     padded: Mapping[str, int] = field(default_factory=dict)
-    counted: bool = False
+    units: Mapping[str, Resources] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
