@@ -34,16 +34,22 @@ def corrected(estimates: Sequence[float], counts: Sequence[float]) -> list[float
 
 
 def summary(rows: Sequence[Row], column: str) -> list[Row]:
-    """Errors of LUTs in percent by what ``column`` says, then of all ``rows``: of estimates and of corrected ones."""
+    """Errors of LUTs in percent by what ``column`` says, then of all ``rows``: of estimates and of fitted ones.
+
+    A row may tell its own ``fitted`` LUTs; others are corrected.
+    """
     by_kind: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_kind[row[column]].append(row)
-    fitted = {
-        kind: corrected(_column(found, "estimated"), _column(found, "counted")) for kind, found in by_kind.items()
-    }
+    fitted = {kind: _fitted(found) for kind, found in by_kind.items()}
     table = [_errors(kind, by_kind[kind], fitted[kind]) for kind in sorted(by_kind)]
     every = [row for found in by_kind.values() for row in found]
     return [*table, _errors("all", every, [value for found in fitted.values() for value in found])]
+
+
+def _fitted(rows: Sequence[Row]) -> list[float]:
+    corrections = corrected(_column(rows, "estimated"), _column(rows, "counted"))
+    return [float(row.get("fitted", value)) for row, value in zip(rows, corrections, strict=True)]
 
 
 def _errors(kind: str, rows: Sequence[Row], fitted: Sequence[float]) -> Row:

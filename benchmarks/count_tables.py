@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from benchmarks.count_errors import LEAST, summary
 from benchmarks.markdown import table
+from benchmarks.product_counts import fitted_luts
 from benchmarks.recorder import Row
-from benchmarks.schemas import FINN_MVU, RTL, UNIT_COUNTS
+from benchmarks.schemas import COUNTED_PLANS, FINN_MVU, RTL, UNIT_COUNTS
 from benchmarks.tool_tables import SIMULATED
 
+PLANNED = {
+    "resnet20_w8a8": "ResNet-20 W8A8",
+    "cnv_w2a2": "CNV W2A2",
+    "cnv_w1a1": "CNV W1A1",
+    "ultranet_w4a4": "UltraNet W4A4",
+}
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
 
 
@@ -39,12 +46,45 @@ def _took(row: Row) -> str:
     return f"{row['cpu_seconds']:.0f} s for {counted} of {row['designs']} designs, {row['peak_mb']} MB"
 
 
+def counted_plans() -> str:
+    """Plans by estimates and by counts: rates, LUTs by counts, and what planning by counts took."""
+    rows = {(row["network"], row["costs"], row["warm"]): row for row in COUNTED_PLANS.rows()}
+    lines = []
+    for name, title in (SIMULATED | PLANNED).items():
+        cold, warm = (rows.get((name, "counted", kind)) for kind in (False, True))
+        if counted := cold or warm:
+            lines.append(
+                (title, *_planned(rows.get((name, "estimated", False))), *_planned(counted), _planning(cold, warm))
+            )
+    head = ("network", "fps, by estimates", "LUT counted", "fps, by counts", "LUT counted", "planning by counts")
+    return table(head, lines)
+
+
+def _planned(row: Row | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    over = "" if row["fits"] else ", **over**"
+    return f"{row['fps']:,.0f}", f"{row['estimated_lut']:,} → {row['counted_lut']:,}{over}"
+
+
+def _planning(cold: Row | None, warm: Row | None) -> str:
+    told = []
+    if cold:
+        told.append(f"{cold['cpu_seconds']:.0f} CPU s for {cold['designs']} designs, {cold['peak_mb']} MB")
+    if warm:
+        told.append(f"again {warm['cpu_seconds']:.0f} s")
+    return ", ".join(told)
+
+
 def counted_units() -> str:
     """Errors of the estimates by kind of unit, of shapes of the grids and in networks, before and after a fit."""
-    networks = [row for row in RTL.rows() if "op" in row]
+    networks, grid_rows = [row for row in RTL.rows() if "op" in row], UNIT_COUNTS.rows()
+    products = [row for row in (*networks, *grid_rows) if "parts" in row]
+    for row, luts in zip(products, fitted_luts(products), strict=True):
+        row["fitted"] = luts
     grids = [
         line | {"kind": f"{line['kind']}, grids"}
-        for line in summary(UNIT_COUNTS.rows(), "kind")
+        for line in summary(grid_rows, "kind")
         if line["n"] > LEAST or line["kind"] == "all"
     ]
     known = [line for line in summary(networks, "op") if line["n"] > LEAST]

@@ -22,6 +22,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.common import Row, print_rows, timed
+from benchmarks.product_counts import product_columns
+from benchmarks.recorder import today
 from benchmarks.schemas import RTL
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
@@ -114,7 +116,8 @@ def counted(name: str, graph: Graph, threads: int) -> Iterator[Row]:
             print(result)
             continue
         pairs.append((cost(node, graph), result))
-        yield {"network": name, "unit": node.name, "op": type(node).__name__, **compared(*pairs[-1])}
+        columns = compared(*pairs[-1]) | product_columns(graph, node, streams=True)
+        yield {"network": name, "unit": node.name, "op": type(node).__name__, **columns}
     estimate, count = (total(pair[i] for pair in pairs) for i in (0, 1))
     took = {"designs": len(unlike), "cached": cached, "threads": threads, "peak_mb": round(peak)}
     took |= {"seconds": round(spent.wall, 1), "cpu_seconds": round(spent.cpu, 1)}
@@ -124,7 +127,8 @@ def counted(name: str, graph: Graph, threads: int) -> Iterator[Row]:
 def compared(estimate: Resources, count: Resources) -> Row:
     """Estimated and counted resources as columns."""
     columns = {"estimated": estimate, "counted": count}
-    return {f"{what}_{kind}": n for what, found in columns.items() for kind, n in zip(COMPARED, found, strict=False)}
+    numbers = {f"{what}_{kind}": n for what, found in columns.items() for kind, n in zip(COMPARED, found, strict=False)}
+    return {"estimated_on": today(), **numbers}
 
 
 def _tell(done: int, of: int) -> None:

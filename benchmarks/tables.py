@@ -40,6 +40,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost_model": network_tables.cost_model,
     "cost_model_stages": network_tables.cost_model_stages,
     "counted_units": count_tables.counted_units,
+    "counted_plans": count_tables.counted_plans,
     "finn_mvu": count_tables.finn_mvu,
     "fuzz": tool_tables.fuzz,
     "kills": tool_tables.kills,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired
 
+from typing_extensions import TypedDict
+
 from benchmarks.recorder import Results
 from benchmarks.schemas.base import Costs, MaybeCosts, Measured
 
@@ -443,8 +445,9 @@ class RtlNetworkRow(Measured):
 
 
 class Compared(Measured):
-    """What the cost model estimates and what yosys counts."""
+    """What the cost model estimated on one date and what yosys counted on the other, ``date``."""
 
+    estimated_on: str
     estimated_lut: int
     estimated_ff: int
     estimated_dsp: int
@@ -455,7 +458,14 @@ class Compared(Measured):
     counted_bram18: int
 
 
-class RtlUnitRow(Compared):
+class ProductColumns(TypedDict):
+    """Of a product whose weights lie in a memory: the parts that its count is fitted by, and what leaves it out."""
+
+    folding: NotRequired[str]
+    parts: NotRequired[dict[str, float]]
+
+
+class RtlUnitRow(Compared, ProductColumns):
     """A unit with the streams that it writes."""
 
     network: str
@@ -478,6 +488,27 @@ class RtlCountedRow(Compared):
     seconds: float
     cpu_seconds: float
     peak_mb: int
+
+
+class CountedPlanRow(Compared):
+    """A plan by ``costs``, both ends of the accelerator included in what it takes; ``fits`` by its counts.
+
+    Of a plan by counts ``designs`` are those that yosys counted for it, none where it was ``warm``.
+    """
+
+    network: str
+    costs: Literal["estimated", "counted"]
+    warm: bool
+    fps: float
+    cycles: int
+    status: str
+    budget_lut: int
+    fits: bool
+    designs: NotRequired[int]
+    threads: NotRequired[int]
+    seconds: NotRequired[float]
+    cpu_seconds: NotRequired[float]
+    peak_mb: NotRequired[int]
 
 
 class UserNetworkRow(Measured, Costs):
@@ -508,7 +539,7 @@ class UserNetworkRow(Measured, Costs):
     engine: str
 
 
-class UnitCountRow(Compared):
+class UnitCountRow(Compared, ProductColumns):
     """A unit of the conformance grids without its FIFOs, ``shape`` in words."""
 
     kind: str
@@ -564,6 +595,7 @@ STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), (
 TRIALS = Results("trials", (TrialRow,), ("network", "architecture"))
 UNIT_COUNTS = Results("unit_counts", (UnitCountRow,), ("kind", "unit"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
+COUNTED_PLANS = Results("counted_plans", (CountedPlanRow,), ("network", "costs", "warm"))
 FINN_MVU = Results("finn_mvu", (FinnMvuRow,), ("bits", "inputs", "outputs", "simd", "pe"))
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))
 USER_NETWORKS = Results("user_networks", (UserNetworkRow,), ("network",))

@@ -1,0 +1,122 @@
+"""What a matrix-vector unit's LUTs are counted by in SystemVerilog, and a fit of those parts to yosys' counts.
+
+The cost model does not know weights and charges what Vivado placed of published units. Here the parts are those that
+yosys builds: it drops a lane whose weights are all zero, builds equal columns of bits once, makes a table of a product
+whose weight is one of a few words, and additions of one whose weight is a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, log2
+
+import numpy as np
+
+from benchmarks.calibration.fit import solve
+from benchmarks.recorder import Row
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.node import Node
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
+from toolchain.ir.types import Array
+from toolchain.units.cost_model import parts
+from toolchain.units.fabric import counts_bits, product_type, products_per_dsp, stored_weight, use_lutram
+from toolchain.units.matvec import GroupSteps, group_steps
+from toolchain.units.order import parallelism
+from toolchain.units.table import unit_cost
+from toolchain.units.totals import cost
+
+CONTROL = 100.0  # of the parts' other numbers' size, as in the published fit
+INPUTS = 6  # of a LUT
+
+
+def product_columns(graph: Graph, node: Node, *, streams: bool) -> Row:
+    """The columns ``folding`` and ``parts`` of a product whose weights lie in a memory; none of another unit.
+
+    Args:
+        streams: whether the count holds the FIFOs that the unit writes.
+    """
+    if not isinstance(node, MatVec | GroupedMatVec) or parallelism(node).constant:
+        return {}
+    lanes, x = parallelism(node), graph.value(node.inputs[0])
+    steps = group_steps(node, lanes)
+    found = _parts(node, graph, steps)
+    if streams:
+        found["streams"] = cost(node, graph).lut - unit_cost(node, x, lanes).lut
+    folding = f"{node.weight_type} x {x.qint}, {products_per_dsp(lanes, node.weight_type, x.qint)} a slice, {steps}"
+    return {"folding": folding, "parts": {name: round(float(value), 1) for name, value in found.items() if value}}
+
+
+def fitted_luts(rows: Sequence[Row]) -> list[float]:
+    """LUTs of every row of ``parts`` by a fit to the others, those of its folding left out."""
+    names = sorted({name for row in rows for name in row["parts"]})
+    features = np.array([[row["parts"].get(name, 0.0) for name in names] for row in rows])
+    counts = np.array([row["counted_lut"] for row in rows], dtype=float)
+    foldings = np.array([row["folding"] for row in rows])
+    found = np.zeros(len(rows))
+    for folding in sorted(set(foldings)):
+        out = foldings == folding
+        found[out] = features[out] @ solve(features[~out], counts[~out], np.ones(int((~out).sum())))
+    return [float(value) for value in found]
+
+
+def coefficients(rows: Sequence[Row]) -> dict[str, float]:
+    """The fit to all ``rows`` of parts."""
+    names = sorted({name for row in rows for name in row["parts"]})
+    features = np.array([[row["parts"].get(name, 0.0) for name in names] for row in rows])
+    counts = np.array([row["counted_lut"] for row in rows], dtype=float)
+    return dict(zip(names, map(float, solve(features, counts, np.ones(len(rows)))), strict=True))
+
+
+def _parts(node: MatVec | GroupedMatVec, graph: Graph, steps: GroupSteps) -> dict[str, float]:
+    act = graph.value(node.inputs[0]).qint
+    products = products_per_dsp(parallelism(node), node.weight_type, act)
+    stored, words, terms = stored_weight(node, products), _words(node, steps), steps.simd
+    lanes = steps.pe * steps.together
+    found = {"control": CONTROL}
+    if len(words) > 1 and use_lutram(len(words), terms * stored.bits):
+        found["rom"] = _columns(words > 0 if stored != node.weight_type else words, stored.bits) * ceil(len(words) / 64)
+    if steps.output_blocks > 1 and steps.input_blocks > 1 and use_lutram(steps.input_blocks, terms * act.bits):
+        found["vector"] = parts.lutram(steps.input_blocks, terms * act.bits)
+    if steps.input_blocks > 1:
+        found["accumulator"] = node.output.qint.bits * lanes
+    if products > 1:
+        found["sum"] = parts.adder_tree(terms, product_type(node.weight_type, act).bits) * lanes
+        found["borrow"] = (products - 1) * terms * ceil(lanes / products)
+    elif products:
+        found["sum"] = parts.adder_tree(terms, node.weight_type.bits + act.bits) * lanes
+    elif counts_bits(stored, act):
+        found["narrow"] = parts.plane_dot(terms, stored.bits, act.bits) * lanes
+    elif node.signs:
+        found["narrow"] = parts.adder_tree(terms, act.bits) * lanes
+    else:
+        found |= _lut_products(words, terms, node.weight_type.bits, act.bits)
+    return found
+
+
+def _words(node: MatVec | GroupedMatVec, steps: GroupSteps) -> Array:
+    """Weights (words, lanes x SIMD) of the memories, in the plain order of inputs: the stream's changes little."""
+    shape = (steps.rounds, steps.together, steps.output_blocks, steps.pe, steps.input_blocks, steps.simd)
+    return node.weight.reshape(shape).transpose(0, 2, 4, 1, 3, 5).reshape(-1, steps.together * steps.pe * steps.simd)
+
+
+def _columns(words: Array, bits: int) -> int:
+    """Unlike columns of bits that are no constant."""
+    numbers = words.astype(np.int64)
+    columns = {column.tobytes() for bit in range(bits) for column in (numbers >> bit & 1).T.astype(bool)}
+    return sum(0 < np.frombuffer(column, dtype=bool).sum() < len(words) for column in columns)
+
+
+def _lut_products(words: Array, terms: int, weight: int, act: int) -> dict[str, float]:
+    """Products and trees of the terms that have any weight; of a single word constants."""
+    lanes = words.reshape(len(words), -1, terms)
+    if len(words) == 1:
+        digits = (sum(parts.signed_digits(int(value)) for value in lane) for lane in lanes[0])
+        return {"tree": sum(parts.constant_dot(count, act) for count in digits)}
+    alive = [int(count) for count in lanes.any(axis=0).sum(axis=1)]
+    product = parts.multiplier(weight, act)
+    if act + ceil(log2(len(words))) <= INPUTS:
+        product = min(product, weight + act)
+    return {
+        "product": product * sum(alive),
+        "tree": sum(parts.adder_tree(count, parts.product_bits(weight, act)) for count in alive),
+    }
