@@ -1,6 +1,6 @@
 """Pruning and factorization: rows in results/pruning.json.
 
-    python -m benchmarks pruning [--gpu] dst [--seeds 0 1] [--alphas 5e-4 1e-3] [--network lenet-300-100]
+    python -m benchmarks pruning [--gpu] dst [--seeds 0 1] [--alphas 5e-4 1e-3] [--network lenet-300-100] [--fall 10]
     python -m benchmarks pruning [--gpu] budgets [--seeds 1] [--only NAME] [--runs FOLDER]
     python -m benchmarks pruning qcqp [--seconds 60]
     python -m benchmarks pruning [--gpu] combined [--only NAME] [--runs FOLDER]
@@ -44,10 +44,11 @@ def dst(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         for alpha in options.alphas:
             key: Row = {
-                "part": "dst", "data": "mnist", "model": options.network, "method": "dst", "budget": alpha,
-                "budget_kind": "alpha", "seed": seed, "epochs": options.epochs,
+                "part": "dst", "data": "mnist", "model": options.network, "budget": alpha,
+                "method": sparse_training.method_name(options.fall), "budget_kind": "alpha", "seed": seed,
+                "epochs": options.epochs,
             }  # fmt: skip
-            arguments = (options.network, alpha, seed, options.epochs, options.accelerator)
+            arguments = (options.network, alpha, seed, options.epochs, options.accelerator, options.fall)
             measure(key, lambda arguments=arguments: sparse_training.run(*arguments))
 
 
@@ -105,6 +106,7 @@ def main() -> None:
     part.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     part.add_argument("--epochs", type=int, default=20)
     part.add_argument("--alphas", type=float, nargs="+", default=[5e-4, 1e-3])
+    part.add_argument("--fall", type=int, help="epoch from which on the rate is a tenth")
     part.add_argument("--network", choices=["lenet-300-100", "lenet-5-caffe"], default="lenet-300-100")
     part.set_defaults(run=dst)
     part = parts.add_parser("budgets", help="every method at the same budgets")

@@ -58,6 +58,23 @@ class _Curve(Callback):
         self.rows.append((float(trainer.callback_metrics["top1"]), alive / total))
 
 
+class _Falls(Callback):
+    """The rate is a tenth from epoch ``first`` on."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.current_epoch == self.first:
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] /= 10
+
+
+def method_name(fall: int | None) -> str:
+    """That of a row whose rate is a tenth from epoch ``fall`` on, or constant."""
+    return "dst" if fall is None else f"dst, rate falls at {fall}"
+
+
 def config(seed: int, epochs: int, accelerator: str) -> RunConfig:
     """Batch 64, SGD with momentum 0.9, rate 0.01 throughout."""
     train = {"epochs": epochs, "batch_size": 64, "lr": 0.01, "optimizer": "sgd", "momentum": 0.9, "float": True}
@@ -65,10 +82,10 @@ def config(seed: int, epochs: int, accelerator: str) -> RunConfig:
     return parse_config({"name": "dst", "data": {"name": "mnist"}, "train": section}, where="benchmark")
 
 
-def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str) -> Row:
+def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str, fall: int | None = None) -> Row:
     """Train and return one row: the last epoch's figures and those of the epoch that was best on the test set.
 
-    An alpha of 0 trains the dense network, without thresholds.
+    An alpha of 0 trains the dense network, without thresholds. The rate is a tenth from epoch ``fall`` on.
     """
     settings, data = config(seed, epochs, accelerator), load("mnist")
     L.seed_everything(seed, verbose=False)
@@ -78,7 +95,7 @@ def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str) -> Ro
         one.prepare(model, Context(settings, data, None, layers_of(settings), Path()))
     module = Classifier(model, data, settings, methods)
     trainer = L.Trainer(
-        max_epochs=epochs, accelerator=accelerator, devices=1, logger=False, callbacks=[curve],
+        max_epochs=epochs, accelerator=accelerator, devices=1, logger=False, callbacks=[curve] if fall is None else [curve, _Falls(fall)],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
     start = time.monotonic()
@@ -91,7 +108,7 @@ def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str) -> Ro
     alive = sum(int((layer.weight != 0).sum()) for layer in named_weighted_layers(model).values())
     best = max(top1 for top1, _ in curve.rows)
     return {
-        "part": "dst", "data": "mnist", "model": name, "method": "dst", "budget": alpha, "budget_kind": "alpha",
+        "part": "dst", "data": "mnist", "model": name, "method": method_name(fall), "budget": alpha, "budget_kind": "alpha",
         "kept_params": alive, "kept_share": alive / total,
         "kept_share_last": sum(kept for _, kept in curve.rows[-_LAST:]) / len(curve.rows[-_LAST:]),
         "kept_share_least": min(kept for _, kept in curve.rows),
@@ -99,5 +116,6 @@ def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str) -> Ro
         "seed": seed, "epochs": epochs, "float_top1": None, "top1": round(curve.rows[-1][0], 4),
         "best_top1": round(best, 4), "layers": " / ".join(f"{share:.4f}" for share in ratios.values()),
         "curve": " ".join(f"{top1:.4f}@{kept:.4f}" for top1, kept in curve.rows),
-        "published": PUBLISHED.get((name, alpha)), "seconds": round(seconds),
+        "published": PUBLISHED.get((name, alpha)) if fall is None else None,
+        "seconds": round(seconds),
     }  # fmt: skip

@@ -254,7 +254,7 @@ def dst() -> str:
     names = {"lenet-300-100": "LeNet-300-100", "lenet-5-caffe": "LeNet-5 (20-50-500)"}
     groups: dict[tuple[str, float], list[Row]] = {}
     for row in PRUNING.rows():
-        if row["part"] == "dst":
+        if row["part"] == "dst" and row["published"]:
             groups.setdefault((row["model"], row["budget"]), []).append(row)
     lines = []
     for (model, alpha), rows in groups.items():
