@@ -95,7 +95,8 @@ def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str, fall:
         one.prepare(model, Context(settings, data, None, layers_of(settings), Path()))
     module = Classifier(model, data, settings, methods)
     trainer = L.Trainer(
-        max_epochs=epochs, accelerator=accelerator, devices=1, logger=False, callbacks=[curve] if fall is None else [curve, _Falls(fall)],
+        max_epochs=epochs, accelerator=accelerator, devices=1, logger=False,
+        callbacks=[curve] if fall is None else [curve, _Falls(fall)],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
     start = time.monotonic()
@@ -108,7 +109,8 @@ def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str, fall:
     alive = sum(int((layer.weight != 0).sum()) for layer in named_weighted_layers(model).values())
     best = max(top1 for top1, _ in curve.rows)
     return {
-        "part": "dst", "data": "mnist", "model": name, "method": method_name(fall), "budget": alpha, "budget_kind": "alpha",
+        "part": "dst", "data": "mnist", "model": name, "method": method_name(fall), "budget": alpha,
+        "budget_kind": "alpha",
         "kept_params": alive, "kept_share": alive / total,
         "kept_share_last": sum(kept for _, kept in curve.rows[-_LAST:]) / len(curve.rows[-_LAST:]),
         "kept_share_least": min(kept for _, kept in curve.rows),

@@ -109,6 +109,7 @@ class QcqpConfig(Table):
     lanes: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer: inputs, outputs a cycle; 1, 1 by default
     turns: dict[str, tuple[int, int]] = Field(default_factory=dict)  # in place of lanes: steps over inputs, outputs
     products_per_dsp: dict[str, int] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, by default
+    blocks: bool = False  # whether the branch of a residual block may go as a whole
     multiple: int = Field(default=1, ge=1)  # of which a layer keeps a multiple, or all it has
     least: int = Field(default=LEAST, ge=1)  # channels that a layer keeps, or all it has
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver

@@ -15,6 +15,7 @@ class Residual(nn.Module):
 
     Both operands of the add pass the same signed quantizer, so that they have one scale and the sum is an integer.
     With ``direct`` an input that is added as it is keeps its own scale: the engine has no pass for a quantizer alone.
+    Pruning may take the branch away: then the shortcut's convolution is all there is in front of the ReLU.
     """
 
     def __init__(
@@ -45,9 +46,21 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        if not self.has_branch:
+            return self.act2(self.shortcut(x))  # type: ignore[no-any-return]
         branch = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
         rest = x if self.direct else self.operand(self.shortcut(x))
         return self.act2(self.operand(branch) + rest)  # type: ignore[no-any-return]
+
+    @property
+    def has_branch(self) -> bool:
+        """Whether there are two convolutions beside the shortcut."""
+        return hasattr(self, "conv1")
+
+    def drop_branch(self) -> None:
+        """Leave the shortcut and the ReLU alone."""
+        for name in ("conv1", "bn1", "act1", "conv2", "bn2", "operand"):
+            delattr(self, name)
 
 
 class Inverted(nn.Module):

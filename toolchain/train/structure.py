@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError
+from toolchain.train.blocks import Residual
 from toolchain.train.maker import LayerMaker
 from toolchain.train.shrink import remove_channels
 
@@ -52,6 +53,22 @@ class Channels:
     def apply(self, model: nn.Module, make: LayerMaker) -> None:
         """Change ``model`` in place."""
         remove_channels(model, self.layer, self.kept)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The residual block ``layer`` has no branch: its shortcut is left, or nothing where the input itself is added."""
+
+    layer: str
+
+    def apply(self, model: nn.Module, make: LayerMaker) -> None:
+        """Change ``model`` in place."""
+        block = model.get_submodule(self.layer)
+        assert isinstance(block, Residual)
+        if isinstance(block.shortcut, nn.Identity):
+            model.set_submodule(self.layer, nn.Identity(), strict=True)
+        else:
+            block.drop_branch()
 
 
 @dataclass(frozen=True)
@@ -100,8 +117,10 @@ def can_be_three(conv: nn.Conv2d) -> bool:
     return square and plain and conv.kernel_size[0] > 1
 
 
-Edit = Remove | Bias | Channels | Mask | Tucker
-_KINDS: dict[str, type[Edit]] = {"remove": Remove, "bias": Bias, "channels": Channels, "mask": Mask, "tucker": Tucker}
+Edit = Remove | Bias | Channels | Branch | Mask | Tucker
+_KINDS: dict[str, type[Edit]] = {
+    "remove": Remove, "bias": Bias, "channels": Channels, "branch": Branch, "mask": Mask, "tucker": Tucker
+}  # fmt: skip
 
 
 class KeptZeros(nn.Module):

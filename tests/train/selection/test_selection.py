@@ -23,11 +23,13 @@ from toolchain.train.methods.base import Context
 from toolchain.train.methods.qcqp import Qcqp, channel_program, importance, unit_costs
 from toolchain.train.models import build, layers_of
 from toolchain.train.selection.counts import best_channels, most, solve_counts
+from toolchain.train.selection.highs import solve_highs
 from toolchain.train.selection.positions import choose_positions
 from toolchain.train.selection.program import ChannelProgram, Kept, Limit, Weights
 from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Layer, structure_of
 from toolchain.train.statistics import macs, named_weighted_layers, parameters
+from toolchain.train.structure import Branch, apply_edits, from_json, to_json
 
 KINDS: tuple[Literal["folded", "weights"], ...] = ("folded", "weights")
 SIZES = {"input": 2, "a": 4, "b": 4, "c": 4, "out": 3}
@@ -57,7 +59,8 @@ def _brute_force(program: ChannelProgram) -> float:
         return [list(s) for s in chain.from_iterable(combinations(range(size), n) for n in counts)]
 
     best = -1.0
-    for choice in product(*(subsets(program.sizes[name]) for name in program.free)):
+    gone: dict[str, list[list[int]]] = {name: [[]] for name in program.optional}
+    for choice in product(*(subsets(program.sizes[name]) + gone.get(name, []) for name in program.free)):
         kept: Kept = dict(zip(program.free, choice, strict=True))
         if program.fits({name: len(indices) for name, indices in kept.items()}):
             best = max(best, program.objective(kept))
@@ -82,6 +85,14 @@ def test_the_optimum_is_brute_forces_and_the_budget_is_met(
         assert counts[name] == program.sizes[name] or not room, "the budget is used within one channel"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_linear_program_alone_proves_brute_forces_optimum(seed: int) -> None:
+    """Also of a group that one layer of fixed inputs writes and one of fixed outputs reads."""
+    program = _program(seed, 0.4, skip=True)
+    kept, bound = solve_highs(program, 0.0, 60.0)
+    assert program.objective(kept) == pytest.approx(bound, rel=1e-6) == pytest.approx(_brute_force(program), rel=1e-6)
+
+
 @pytest.mark.parametrize("solver", ["highs", "cpsat"])
 def test_no_group_falls_below_its_floor_and_the_optimum_above_it_is_brute_forces(
     solver: Literal["highs", "cpsat"],
@@ -94,6 +105,57 @@ def test_no_group_falls_below_its_floor_and_the_optimum_above_it_is_brute_forces
     choice = solve(program, 60.0, solver)
     assert min(len(kept) for kept in choice.kept.values()) == 2
     assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9) and choice.gap < 1e-6
+
+
+@pytest.mark.parametrize("solver", ["highs", "cpsat"])
+def test_a_branch_beside_a_skip_goes_whole_where_that_is_brute_forces_optimum(
+    solver: Literal["highs", "cpsat"],
+) -> None:
+    if solver == "cpsat" and find_spec("ortools") is None:
+        pytest.skip("OR-tools is not installed")
+    kept_whole = replace(_program(0, 0.2, skip=True), least=2)
+    program = replace(kept_whole, optional=frozenset({"b"}))
+    choice = solve(program, 60.0, solver)
+    assert choice.kept["b"] == [] and program.fits({name: len(kept) for name, kept in choice.kept.items()})
+    assert choice.objective == pytest.approx(_brute_force(program), rel=1e-9) and choice.gap < 1e-6
+    with pytest.raises(UserError, match="cannot be met"):
+        solve(kept_whole, 60.0, solver)
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_without_its_branch_a_block_is_the_one_whose_branch_is_zero(shortcut: bool) -> None:
+    config = parse_config(
+        {"name": "t", "model": {"name": "resnet8", "width": 0.5}, "train": {"float": True}}, where="t"
+    )
+    model, block = build(config, (1, 8, 8), 10).eval(), "stage2_1" if shortcut else "stage1_1"
+    with torch.no_grad():
+        model.get_submodule(f"{block}.bn2").weight.zero_()
+    x = torch.rand(4, 1, 8, 8)
+    expected, before = model(x), structure_of(model, (1, 8, 8))
+    (edit,) = from_json(to_json([Branch(block)]))
+    edit.apply(model, layers_of(config))
+    assert torch.equal(model(x), expected)
+    gone = {layer.name for layer in before.layers} - {layer.name for layer in structure_of(model, (1, 8, 8)).layers}
+    assert gone == {f"{block}.conv1", f"{block}.conv2"}
+
+
+def test_a_network_gives_up_branches_for_a_budget_only_where_its_table_says_so() -> None:
+    """The same network, budget and time; what is left is within the budget and rebuilt from its edits."""
+    config = parse_config({"name": "t", "model": {"name": "resnet8", "width": 0.5}}, where="t")
+    data = load("digits")
+    left = {}
+    for blocks in (False, True):
+        torch.manual_seed(0)
+        model = build(config, data.shape, 10)
+        whole = macs(model.eval(), data.shape)
+        table = QcqpConfig(macs=0.3, blocks=blocks, seconds=1.0)
+        edits = Qcqp(table).restructure(model, Context(config, data, None, layers_of(config), Path()))
+        again = build(config, data.shape, 10)
+        apply_edits(again, edits, layers_of(config))
+        again.load_state_dict(model.state_dict())
+        assert macs(again.eval(), data.shape) <= 0.3 * whole
+        left[blocks] = [edit.layer for edit in edits if isinstance(edit, Branch)]
+    assert left[False] == [] and left[True]
 
 
 @pytest.mark.parametrize("solver", ["highs", "cpsat"])
@@ -130,9 +192,9 @@ def test_what_counts_can_hold_is_the_largest_sum_of_any_choice_or_more_and_exact
     table = most(Weights("a", "x", "y", importance))
     for m, n in product(range(1, 4), range(1, 5)):
         sums = [importance[np.ix_(j, i)].sum() for j in combinations(range(4), n) for i in combinations(range(3), m)]
-        assert table[m - 1, n - 1] >= max(sums) - 1e-12
+        assert table[m, n] >= max(sums) - 1e-12
         if m == 3 or n == 4:
-            assert table[m - 1, n - 1] == pytest.approx(max(sums))
+            assert table[m, n] == pytest.approx(max(sums))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,8 +1,9 @@
 """Optimal channel selection with a discrete QCQP (Jeong et al., AISTATS 2022), in one shot when the stage begins.
 
 Objective, constraints and scope, the convolutions, are those of the authors' code. Their produced and consumed channels
-are one set here, also where a skip ends: an adder of the accelerator has as many channels on either side. HiGHS and a
-linear form stand for CPLEX. Behind a batch norm |weights| are times its factor: without, their scale is arbitrary.
+are one set here, also where a skip ends: an adder of the accelerator has as many channels on either side. What that
+takes of the paper's freedom, ``blocks`` gives back in whole: a branch beside a skip may go. HiGHS and a linear form
+stand for CPLEX. Behind a batch norm |weights| are times its factor: without, their scale is arbitrary.
 Cycles and resources of a fixed folding come from the explorer's own model.
 
 Source: the authors' code.
@@ -23,13 +24,14 @@ from toolchain.config.run import QuantConfig
 from toolchain.errors import unknown_name
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
+from toolchain.train.blocks import Residual
 from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.positions import keep_positions
 from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weights
 from toolchain.train.selection.solve import solve
 from toolchain.train.shrink import Convolution, Layer, Norm, Structure, structure_of
-from toolchain.train.structure import Edit
+from toolchain.train.structure import Branch, Edit
 from toolchain.units.table import schedule, unit_cost
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,11 @@ class Qcqp(Method):
             self.config.solver,
         )
         log.info("objective %.6g, gap %.3g, %.1f s", choice.objective, choice.gap, choice.seconds)
-        edits = shrink(model, structure, choice.kept)
+        edits: list[Edit] = list(shrink(model, structure, {name: kept for name, kept in choice.kept.items() if kept}))
+        for inner, block in branches(model, structure).items():
+            if choice.kept.get(inner) == []:
+                edits.append(Branch(block))
+                edits[-1].apply(model, context.make)
         if self.config.granularity == "position":
             params = Budget.share_of(Size.of(structure), self.config).params
             assert params is not None
@@ -109,7 +115,15 @@ def channel_program(
         limits.append(Limit("bits of memory", costs, int(config.memory * total)))
     free = [group.name for group in structure.free if group.name not in kept_whole]
     hint = "raise the budget" if len(counted) == len(layers) else 'raise the budget, or set qcqp.scope = "all"'
-    return ChannelProgram(layers, structure.counts, free, limits, config.least, config.multiple, hint)
+    optional = frozenset(branches(model, structure)) & frozenset(free) if config.blocks else frozenset()
+    return ChannelProgram(layers, structure.counts, free, limits, config.least, config.multiple, hint, optional)
+
+
+def branches(model: nn.Module, structure: Structure) -> dict[str, str]:
+    """Residual blocks by the group of channels inside of their branch, which goes when the group does."""
+    writes = {layer.name: layer.writes for layer in structure.layers}
+    blocks = [name for name, part in model.named_modules() if isinstance(part, Residual) and part.has_branch]
+    return {writes[f"{name}.conv1"]: name for name in blocks}
 
 
 def counted_layers(model: nn.Module, structure: Structure, config: QcqpConfig) -> set[str]:

@@ -35,16 +35,12 @@ def solve_counts(program: ChannelProgram, seconds: float) -> tuple[dict[str, int
         model += pulp.lpSum(row.values()) == 1
     cells = [_cells(model, program, counts, layer, f"p{at}") for at, layer in enumerate(program.layers)]
     tables = [most(layer) for layer in program.layers]
-    model.setObjective(
-        -_SCALE * pulp.lpSum(t[m - 1, n - 1] * x for t, of in zip(tables, cells, strict=True) for m, n, x in of)
-    )
+    model.setObjective(-_SCALE * pulp.lpSum(t[m, n] * x for t, of in zip(tables, cells, strict=True) for m, n, x in of))
     for limit in program.limits:
         if not limit.each:  # else the cells beyond it are not there
-            costs = [limit.costs[layer.name] for layer in program.layers]
-            model += (
-                pulp.lpSum(cost(m, n) * x for cost, of in zip(costs, cells, strict=True) for m, n, x in of)
-                <= limit.bound
-            )
+            parts = zip(program.layers, cells, strict=True)
+            costs = [limit.cost(layer.name, m, n) * x for layer, of in parts for m, n, x in of]
+            model += pulp.lpSum(costs) <= limit.bound
     model.solve(pulp.getSolver("HiGHS", msg=False, threads=1, timeLimit=max(seconds, 0.1), gapRel=1e-4))
     bound = float(model.solverModel.getInfo().mip_dual_bound) / -_SCALE
     found = {name: [k for k, x in row.items() if (x.varValue or 0.0) > 0.5] for name, row in counts.items()}
@@ -62,7 +58,7 @@ def _cells(
     written = counts.get(layer.writes, {program.sizes[layer.writes]: 1})
     allowed = [
         [
-            all(not limit.each or limit.costs[layer.name](m, n) <= limit.bound for limit in program.limits)
+            all(not limit.each or limit.cost(layer.name, m, n) <= limit.bound for limit in program.limits)
             for n in written
         ]
         for m in read
@@ -91,7 +87,7 @@ def _cells(
 
 
 def most(layer: Weights) -> NDArray[np.float64]:
-    """The most importance that m inputs (rows) and n outputs (columns) of a layer can hold, at least the true one."""
+    """The most importance that m inputs and n outputs of a layer can hold, at [m, n]; at least the true one."""
     matrix = layer.importance
     if layer.reads is None:
         matrix = matrix.sum(1, keepdims=True)
@@ -99,8 +95,7 @@ def most(layer: Weights) -> NDArray[np.float64]:
     outputs = np.cumsum(-np.sort(-np.cumsum(by_output, axis=1), axis=0), axis=0)
     by_input = -np.sort(-matrix, axis=0)
     inputs = np.cumsum(-np.sort(-np.cumsum(by_input, axis=0), axis=1), axis=1)
-    table: NDArray[np.float64] = np.minimum(outputs, inputs).T
-    return table
+    return np.pad(np.minimum(outputs, inputs).T, ((1, 0), (1, 0)))
 
 
 def best_channels(program: ChannelProgram, counts: Mapping[str, int], start: Kept) -> Kept:

@@ -64,14 +64,13 @@ def _units(program: ChannelProgram, layer: Weights) -> dict[str, Any]:
 
 
 def _table(program: ChannelProgram, layer: Weights, limit: Limit) -> list[int]:
-    """A layer's cost for every pair of counts of its free groups, those of the written one running fastest."""
+    """A layer's cost for all pairs of counts, from zero, of its free groups; those of the written one run fastest."""
 
     def counts(name: str | None) -> range:
         size = 1 if name is None else program.sizes[name]
-        return range(1 if name in program.free else size, size + 1)
+        return range(0 if name in program.free else size, size + 1)
 
-    cost = limit.costs[layer.name]
-    return [cost(m, n) for m in counts(layer.reads) for n in counts(layer.writes)]
+    return [limit.cost(layer.name, m, n) for m in counts(layer.reads) for n in counts(layer.writes)]
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -126,8 +125,8 @@ def _cost(model: Any, sizes: dict[str, int], counts: dict[str, Any], layer: dict
     if len(table) == 1:
         return table[0]
     writes, reads = layer["writes"], layer["reads"]
-    index = 0 if reads is None else (counts[reads] - 1) * sizes.get(writes, 1)
-    index += 0 if writes is None else counts[writes] - 1
+    index = 0 if reads is None else counts[reads] * (sizes[writes] + 1 if writes in sizes else 1)
+    index += 0 if writes is None else counts[writes]
     entry = model.new_int_var(min(table), max(table), "")
     model.add_element(index, table, entry)
     return entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import pulp
 
@@ -26,18 +27,16 @@ def _model(program: ChannelProgram, least: float) -> tuple[pulp.LpProblem, dict[
         for g, name in enumerate(program.free)
     }
     counts = {
-        name: [
-            pulp.LpVariable(f"n{g}_{k}", 0, int(k in allowed), cat=pulp.LpInteger)
-            for allowed in [set(program.allowed(name))]
-            for k in range(1, program.sizes[name] + 1)
-        ]
+        name: {k: pulp.LpVariable(f"n{g}_{k}", cat=pulp.LpBinary) for k in program.allowed(name)}
         for g, name in enumerate(program.free)
     }
     for name, row in counts.items():
-        model += pulp.lpSum(row) == 1
-        model += pulp.lpSum(k * x for k, x in enumerate(row, 1)) == pulp.lpSum(channels[name])
-    terms = [term for i, layer in enumerate(program.layers) for term in _importance(model, channels, layer, i)]
-    objective = pulp.LpAffineExpression(terms)
+        model += pulp.lpSum(row.values()) == 1
+        model += pulp.lpSum(k * x for k, x in row.items()) == pulp.lpSum(channels[name])
+    objective = pulp.LpAffineExpression()
+    for i, layer in enumerate(program.layers):
+        for x, weight in _importance(model, channels, layer, i):
+            objective.addterm(x, weight)  # a channel may be alone in the term of two layers
     model.setObjective(-_SCALE * objective)
     model += objective >= least * (1 - 1e-9)  # the greedy selection stands in for a warm start
     for limit in program.limits:
@@ -52,27 +51,27 @@ def _model(program: ChannelProgram, least: float) -> tuple[pulp.LpProblem, dict[
 def _cost(
     program: ChannelProgram,
     model: pulp.LpProblem,
-    counts: Mapping[str, list[pulp.LpVariable]],
+    counts: Mapping[str, Mapping[int, pulp.LpVariable]],
     layer: Weights,
     limit: Limit,
     tag: str,
 ) -> pulp.LpAffineExpression:
     """A layer's cost: exact, since a pair of counts is one variable whose sums are the counts' own."""
-    cost, reads = limit.costs[layer.name], layer.reads
+    cost, reads = partial(limit.cost, layer.name), layer.reads
     whole_in, whole_out = 1 if reads is None else program.sizes[reads], program.sizes[layer.writes]
     written, read = counts.get(layer.writes), None if reads is None else counts.get(reads)
     if written is None or read is None:
         if written is not None:
-            return pulp.lpSum(cost(whole_in, n) * x for n, x in enumerate(written, 1))
+            return pulp.lpSum(cost(whole_in, n) * x for n, x in written.items())
         if read is not None:
-            return pulp.lpSum(cost(n, whole_out) * x for n, x in enumerate(read, 1))
+            return pulp.lpSum(cost(n, whole_out) * x for n, x in read.items())
         return pulp.LpAffineExpression(constant=cost(whole_in, whole_out))
-    pairs = [[pulp.LpVariable(f"{tag}_{m}_{n}", 0, 1) for n in range(len(written))] for m in range(len(read))]
-    for m, x in enumerate(read):
-        model += pulp.lpSum(pairs[m]) == x
-    for n, x in enumerate(written):
-        model += pulp.lpSum(row[n] for row in pairs) == x
-    return pulp.lpSum(cost(m, n) * x for m, row in enumerate(pairs, 1) for n, x in enumerate(row, 1))
+    pairs = {(m, n): pulp.LpVariable(f"{tag}_{m}_{n}", 0, 1) for m in read for n in written}
+    for m, x in read.items():
+        model += pulp.lpSum(pairs[m, n] for n in written) == x
+    for n, x in written.items():
+        model += pulp.lpSum(pairs[m, n] for m in read) == x
+    return pulp.lpSum(cost(m, n) * x for (m, n), x in pairs.items())
 
 
 def _importance(

@@ -38,6 +38,10 @@ class Limit:
     bound: int
     each: bool = False
 
+    def cost(self, layer: str, reads: int, writes: int) -> int:
+        """What a layer takes; nothing where it reads or writes no channel, and so is not there."""
+        return self.costs[layer](reads, writes) if reads and writes else 0
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -58,8 +62,8 @@ class Choice:
 class ChannelProgram:
     """Layers, sizes of their groups, those that may shrink, and the limits.
 
-    Of a group at least ``least`` channels are kept, and a multiple of ``multiple``, or all it has. ``hint`` says what
-    helps where that is too much.
+    Of a group at least ``least`` channels are kept, and a multiple of ``multiple``, or all it has; of one in
+    ``optional``, whose layers a skip goes around, also none. ``hint`` says what helps where that is too much.
     """
 
     layers: Sequence[Weights]
@@ -69,11 +73,13 @@ class ChannelProgram:
     least: int = 1
     multiple: int = 1
     hint: str = "raise the budget"
+    optional: frozenset[str] = frozenset()
 
     def allowed(self, name: str) -> list[int]:
         """How many channels of the group ``name`` may be kept, ascending."""
         size = self.sizes[name]
-        return [n for n in range(min(self.least, size), size + 1) if n % self.multiple == 0 or n == size]
+        some = [n for n in range(min(self.least, size), size + 1) if n % self.multiple == 0 or n == size]
+        return [0, *some] if name in self.optional else some
 
     def floor(self, name: str) -> int:
         """The fewest channels of the group ``name`` that are kept."""
@@ -95,7 +101,7 @@ class ChannelProgram:
     def used(self, limit: Limit, counts: Mapping[str, int]) -> list[int]:
         """The costs that the limit bounds."""
         full = dict(self.sizes) | dict(counts)
-        costs = [limit.costs[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in self.layers]
+        costs = [limit.cost(x.name, 1 if x.reads is None else full[x.reads], full[x.writes]) for x in self.layers]
         return costs if limit.each else [sum(costs)]
 
     def check(self) -> None:
@@ -110,7 +116,7 @@ class ChannelProgram:
         for limit in self.limits:
             needed = max(self.used(limit, least))
             if needed > limit.bound:
-                costs = {x.name: limit.costs[x.name](1 if x.reads is None else least[x.reads], least[x.writes])
+                costs = {x.name: limit.cost(x.name, 1 if x.reads is None else least[x.reads], least[x.writes])
                          for x in self.layers}  # fmt: skip
                 worst = max(costs, key=lambda name: costs[name])
                 raise UserError(
