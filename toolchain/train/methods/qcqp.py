@@ -74,6 +74,7 @@ class Qcqp(Method):
             if choice.kept.get(inner) == []:
                 edits.append(Branch(block))
                 edits[-1].apply(model, context.make)
+                log.info("the branch of '%s' goes as a whole", block)
         if self.config.granularity == "position":
             params = Budget.share_of(Size.of(structure), self.config).params
             assert params is not None
