@@ -351,5 +351,5 @@ def test_folded_importance_does_not_depend_on_the_arbitrary_scale_of_a_filter_in
 def test_the_optimum_is_worth_more_than_the_greedy_selection_by_the_same_importance(share: float) -> None:
     model = _trained_lenet()
     program = channel_program(model, structure_of(model, (1, 28, 28)), QcqpConfig(macs=share), QuantConfig())
-    best, greedy = (solve(program, 5.0, solver) for solver in ("highs", "greedy"))
+    best, greedy = (solve(program, 60.0, solver) for solver in ("highs", "greedy"))
     assert best.objective >= greedy.objective and best.gap < 1e-3 and greedy.kept == program.greedy()
