@@ -16,6 +16,7 @@ from onnx import defs, external_data_helper, helper, numpy_helper
 
 from toolchain.errors import UserError
 from toolchain.frontend.qoperator import MICROSOFT, QOperators
+from toolchain.frontend.recurrent import unroll
 from toolchain.frontend.several_inputs import Joined, join_inputs
 from toolchain.frontend.torch_names import module_names
 from toolchain.frontend.unsupported import quantized_otherwise
@@ -140,6 +141,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
     graph = model.graph
     opset = _opset(path, model)
     joined = join_inputs(path, model, opset)
+    unroll(model, opset)
     initializers = {tensor.name for tensor in model.graph.initializer}
     input_name, shape, integer = _only_input(path, model, initializers)
     outputs = tuple(output.name for output in graph.output)

@@ -214,7 +214,11 @@ def _output(reader: Reader, name: str) -> Tensor:
     elif name in reader.tensors:
         output = reader.tensors[name]
     else:
-        raise UserError(f"the output '{name}' does not depend on the input", where=file.path.name)
+        raise UserError(
+            f"the output '{name}' does not depend on the input",
+            where=file.path.name,
+            hint="what the exporter left out is missing: brevitas' QuantLSTM, for one, needs dynamo=False",
+        )
     output = in_file_order(reader, maker, output)
     if output.layout.axes == HEADS:
         raise UserError(
@@ -265,6 +269,8 @@ def _orders(reader: Reader) -> set[bool]:
                 found.add(True)
             elif node.op == "Transpose":
                 found.add(list(node.attributes.get("perm", ())) == first_perm)
+            elif node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in reader.constants:  # how Keras files transpose
+                found.add(tuple(reader.constants.get(node.inputs[1])[1:]) == (1, *last[:-1]))
             elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
                 found.add(True)
             elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:

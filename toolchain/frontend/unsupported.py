@@ -8,11 +8,14 @@ _STATIC = "quantize statically: onnxruntime's quantize_static(quant_format=Quant
 _QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
 _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
 _MOMENTS = "train with BatchNormalization"
-_RECURRENT = "unroll it over a fixed number of steps: linear layers, Sigmoid, Tanh and products, with x[:, t]"
+_RECURRENT = (
+    "its states are real numbers: take brevitas' QuantLSTM, exported with dynamo=False, or unroll it over a fixed number "
+    "of steps x[:, t]: linear layers, Sigmoid, Tanh and products with a quantizer behind each"
+)
 HINTS = {
     "GRU": _RECURRENT,
     "LSTM": _RECURRENT,
-    "QuantLSTMCell": _RECURRENT,
+    "QuantLSTMCell": "give its sequence a fixed length of at most 256 steps, as the node of brevitas' QuantLSTM",
     "RNN": _RECURRENT,
     "GroupNormalization": _MOMENTS,
     "InstanceNormalization": _MOMENTS,
@@ -28,6 +31,8 @@ def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
     """What is wrong with a quantization in another form than Quant or Q/DQ, and what helps; None: it is none."""
     if op == "FloatQuant":
         return "a minifloat quantizer: numbers of the accelerator are integers", "use Quant nodes, e.g. brevitas' Int8"
+    if op == "DynamicQuantizeLSTM":
+        return f"{op}: dynamic quantization, whose scales differ from input to input, is not supported", _RECURRENT
     if _DYNAMIC.fullmatch(op):
         return f"{op}: dynamic quantization, whose scales differ from input to input, is not supported", _STATIC
     if _INTEGER.fullmatch(op):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,6 +27,7 @@ PIPELINE_STAGES = 8
 
 MIN_DEPTH = 2
 MOST_FRAMES = 40
+"""In which a run settles, or three times those that are on their way at once where that is more."""
 
 
 @dataclass(frozen=True)
@@ -252,12 +254,18 @@ class Network:
 
         Units held to that pace must reach a state that repeats: all times of a frame are those of the one before plus
         ``pace``. Then this schedule is possible, and units that are not held back are never later. A run that does not
-        settle in ``MOST_FRAMES`` counts as no. No pipeline is taken to hold more than a frame: words of a unit with few
+        settle counts as no, see ``MOST_FRAMES``. No pipeline is taken to hold more than a frame: words of a unit with few
         iterations a frame would only take more frames to come out.
         """
         frame = np.array([schedule.frame for schedule in self.schedules(1)])
         stages = np.minimum(self.stages, frame)
-        return self.run(depths, MOST_FRAMES, pace=pace, watch=True, stages=stages).verdict == engine.STEADY
+        return self.run(depths, self._settling_frames, pace=pace, watch=True, stages=stages).verdict == engine.STEADY
+
+    @cached_property
+    def _settling_frames(self) -> int:
+        """``MOST_FRAMES``, or more where small frames take a long way: an unrolled cell holds dozens of them."""
+        roomy = self.frame_words() + 2 * self.stages
+        return max(MOST_FRAMES, 3 * int(self.run(roomy, 1).ends[0]) // self.bound)
 
     def timing(self, run: Run) -> Timing:
         """What a run says, by the names of units and values."""
