@@ -1,8 +1,8 @@
 """A file that qonnx 0.4.0 made of a network of QKeras 0.9.0 (TensorFlow 2.15.1, tf2onnx 1.16.1), seeded, not trained.
 
 Convolutions of 4-bit weights with biases, quantized_relu, a pool, a batch normalization, a dense layer and a Softmax;
-pictures (N, 12, 12, 1), which tf2onnx reshapes instead of transposing. The converter leaves out the QActivation in front
-of the first layer. ``data/qkeras.npz`` holds pictures and the probabilities that Keras gave.
+pictures (N, 12, 12, 1), which tf2onnx reshapes instead of transposing. The converter leaves out the QActivation in
+front of the first layer. ``data/qkeras.npz`` holds pictures and the probabilities that Keras gave.
 """
 
 from __future__ import annotations

@@ -87,8 +87,10 @@ def test_every_code_of_an_unrolled_cell(build: Callable[[Net], str], tmp_path: P
 
 
 GATES = ("input", "forget", "cell", "output")
-QUANTIZERS = ["output", "cell_state", *(f"{gate}_acc" for gate in GATES), "input_sigmoid", "forget_sigmoid", "cell_tanh",
-              "output_sigmoid", "hidden_state_tanh"]  # fmt: skip
+QUANTIZERS = [
+    "output", "cell_state", *(f"{gate}_acc" for gate in GATES),
+    "input_sigmoid", "forget_sigmoid", "cell_tanh", "output_sigmoid", "hidden_state_tanh",
+]  # fmt: skip
 SCALES = dict.fromkeys(QUANTIZERS, 1 / 128) | dict.fromkeys([f"{gate}_acc" for gate in GATES], 1 / 32)
 
 
@@ -183,7 +185,9 @@ def test_an_lstm_of_real_states_is_refused_with_what_to_do(tmp_path: Path) -> No
     net = Net((STEPS, 1, FEATURES))
     weights = [net.weight(1, 4 * HIDDEN, n, per_channel=False) for n in (FEATURES, HIDDEN)]
     cell = net.add("LSTM", net.quant("x"), *weights, hidden_size=HIDDEN)
-    with pytest.raises(UserError, match="LSTM is not supported .*; its states are real numbers: take brevitas' QuantLSTM"):
+    with pytest.raises(
+        UserError, match="LSTM is not supported .*; its states are real numbers: take brevitas' QuantLSTM"
+    ):
         read_qonnx(net.save(tmp_path / "net.onnx", cell))
 
 

@@ -269,7 +269,9 @@ def _orders(reader: Reader) -> set[bool]:
                 found.add(True)
             elif node.op == "Transpose":
                 found.add(list(node.attributes.get("perm", ())) == first_perm)
-            elif node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in reader.constants:  # how Keras files transpose
+            elif (
+                node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in reader.constants
+            ):  # how Keras files transpose
                 found.add(tuple(reader.constants.get(node.inputs[1])[1:]) == (1, *last[:-1]))
             elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
                 found.add(True)

@@ -1,6 +1,6 @@
-"""Brevitas' QuantLSTM as the layers, functions and products of its steps: the node is unrolled before anything reads it.
+"""Brevitas' QuantLSTM as the layers, functions and products of its steps: it is unrolled before anything reads it.
 
-The order of the operations is that of `brevitas.nn.quant_rnn`, so that float32 gives the numbers of the trained network.
+The order of the operations is that of `brevitas.nn.quant_rnn`: float32 gives the numbers of the trained network.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ class _Unrolling:
             found = shape_inference.infer_shapes(copy).graph
         except shape_inference.InferenceError:
             return 0
-        shapes = {info.name: info.type.tensor_type.shape.dim for info in (*found.input, *found.value_info, *found.output)}
+        shapes = {
+            info.name: info.type.tensor_type.shape.dim for info in (*found.input, *found.value_info, *found.output)
+        }
         dims, axis = shapes.get(cell.input[0], []), self.sequence_axis(cell)
         return int(dims[axis].dim_value) if len(dims) == 3 else 0
 
@@ -165,7 +167,7 @@ class _Unrolling:
         return False
 
     def _squeezed(self, node: onnx.NodeProto) -> str | None:
-        """The only part of the stack along axis 0 that ``node`` squeezes, or torch's If on that axis having one element."""
+        """The only part of the stack along axis 0 that ``node`` squeezes: a Squeeze, or torch's If on that axis."""
         makers = {name: made for made in self.nodes for name in made.output}
         source: onnx.NodeProto | None = node if node.op_type in ("If", "Squeeze") else None
         for op in ("If", "Equal", "Gather", "Shape") if node.op_type == "If" else ():
@@ -201,7 +203,9 @@ class _Cell:
         for t in reversed(order) if self.attributes.get("reverse_input") else order:
             hidden, cell = self._step(t, hidden, cell)
             states[t] = hidden
-        self.to.stack(self.name, self.proto.output[0], _Stack(_sequence_axis(self.proto), tuple(states[t] for t in order)))
+        self.to.stack(
+            self.name, self.proto.output[0], _Stack(_sequence_axis(self.proto), tuple(states[t] for t in order))
+        )
         for output, state in zip(self.proto.output[1:], (hidden, cell), strict=True):
             self.to.states.add(self.to.node("Identity", [state], f"{self.name}/{output}", output))
 

@@ -9,8 +9,8 @@ _QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static
 _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
 _MOMENTS = "train with BatchNormalization"
 _RECURRENT = (
-    "its states are real numbers: take brevitas' QuantLSTM, exported with dynamo=False, or unroll it over a fixed number "
-    "of steps x[:, t]: linear layers, Sigmoid, Tanh and products with a quantizer behind each"
+    "its states are real numbers: take brevitas' QuantLSTM, exported with dynamo=False, or unroll it over a fixed "
+    "number of steps x[:, t]: linear layers, Sigmoid, Tanh and products with a quantizer behind each"
 )
 HINTS = {
     "GRU": _RECURRENT,

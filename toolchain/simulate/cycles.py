@@ -254,8 +254,8 @@ class Network:
 
         Units held to that pace must reach a state that repeats: all times of a frame are those of the one before plus
         ``pace``. Then this schedule is possible, and units that are not held back are never later. A run that does not
-        settle counts as no, see ``MOST_FRAMES``. No pipeline is taken to hold more than a frame: words of a unit with few
-        iterations a frame would only take more frames to come out.
+        settle, see ``MOST_FRAMES``, counts as no. No pipeline is taken to hold more than a frame: words of a unit with
+        few iterations a frame would only take more frames to come out.
         """
         frame = np.array([schedule.frame for schedule in self.schedules(1)])
         stages = np.minimum(self.stages, frame)
