@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -71,7 +72,7 @@ class _Unrolling:
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
 
-    def node(self, op: str, inputs: Sequence[str], name: str, output: str = "", **attributes: object) -> str:
+    def node(self, op: str, inputs: Sequence[str], name: str, output: str = "", **attributes: Any) -> str:
         """Add a node; returns the tensor that it makes."""
         output = output or self.tensors.fresh(name)
         self.nodes.append(helper.make_node(op, list(inputs), [output], name, **attributes))
@@ -86,7 +87,10 @@ class _Unrolling:
     def numbers(self, name: str) -> np.ndarray | None:
         """The constant tensor ``name``; None where it is none."""
         tensor = self.constants.get(name)
-        return None if tensor is None else numpy_helper.to_array(tensor)
+        try:
+            return None if tensor is None else numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError):  # told where the file's constants are read
+            return None
 
     def stack(self, name: str, output: str, stack: _Stack) -> None:
         """Let ``output`` join the parts of ``stack``, for those that do not take one of them."""
@@ -149,14 +153,21 @@ class _Unrolling:
         """Whether ``node`` only joins or takes states and steps; then what it takes stands in its place."""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         sources = [self.stacks.get(name) for name in node.input]
+        if not sources or not node.output:
+            return False
         if node.op_type == "Unsqueeze" and node.input[0] in self.states:
             axes = attributes.get("axes", self.numbers(node.input[1]) if len(node.input) > 1 else None)
             if axes is not None and list(np.ravel(axes)) == [0]:
                 self.stacks[node.output[0]] = _Stack(0, (node.input[0],))
-        elif node.op_type == "Concat" and all(s is not None and s.axis == attributes["axis"] for s in sources):
-            parts = [part for source in sources if source is not None for part in source.parts]
-            self.stacks[node.output[0]] = _Stack(attributes["axis"], tuple(parts))
-        elif node.op_type == "Gather" and sources[0] is not None and sources[0].axis == attributes.get("axis", 0):
+        elif node.op_type == "Concat" and all(s is not None and s.axis == attributes.get("axis") for s in sources):
+            joined = tuple(part for source in sources if source is not None for part in source.parts)
+            self.stacks[node.output[0]] = _Stack(attributes["axis"], joined)
+        elif (
+            node.op_type == "Gather"
+            and len(sources) > 1
+            and sources[0]
+            and sources[0].axis == attributes.get("axis", 0)
+        ):
             index, parts = self.numbers(node.input[1]), sources[0].parts
             if index is not None and not index.ndim and -len(parts) <= index < len(parts):
                 self.node("Identity", [parts[int(index)]], node.name, node.output[0])
@@ -173,8 +184,8 @@ class _Unrolling:
         for op in ("If", "Equal", "Gather", "Shape") if node.op_type == "If" else ():
             if source is None or source.op_type != op or (op == "If" and not _squeezes(source)):
                 return None
-            source = makers.get(source.input[0]) if op != "Shape" else source
-        if source is None or source.op_type not in ("Shape", "Squeeze"):
+            source = makers.get("".join(source.input[:1])) if op != "Shape" else source
+        if source is None or not source.input or source.op_type not in ("Shape", "Squeeze"):
             return None
         stack = self.stacks.get(source.input[0])
         if source.op_type == "Squeeze":
@@ -255,7 +266,7 @@ class _Cell:
         one = self._quant(at, "input_sigmoid", self.to.constant(f"{at}/one", np.ones((1, 1), np.float32)), "one")
         return self._node(at, "Sub", "forget", one, given)
 
-    def _node(self, at: str, op: str, name: str, *inputs: str, **attributes: object) -> str:
+    def _node(self, at: str, op: str, name: str, *inputs: str, **attributes: Any) -> str:
         return self.to.node(op, inputs, f"{at}/{name}", **attributes)
 
     def _quant(self, at: str, quantizer: str, x: str, name: str = "") -> str:
