@@ -67,7 +67,7 @@ def test_an_unreachable_rate_names_the_unit_and_what_fits() -> None:
         explore(mlp(), BOARD, target_fps=1e9)
 
     assert str(error.value) == (
-        "1000000000 fps are out of reach: 'input reader' takes 1 at least [zu3eg]; 250000000 fps fit"
+        "1,000,000,000 fps are out of reach: 'input reader' takes 1 at least [zu3eg]; 250,000,000 fps fit"
     )
 
 

@@ -57,6 +57,15 @@ STALE = "hls/ was made from another plan.json or board.toml [b]; run 'fpgaflow g
 EXPORT = ("export", "net.onnx", "--out", "b", "--images", "x.npy", "--qonnx-images", "0")
 
 
+@pytest.mark.parametrize("command", ["report", "deploy", "measure"])
+def test_a_folder_that_is_no_build_is_called_that(run: Call, tmp_path: Path, command: str) -> None:
+    (tmp_path / "b").mkdir()
+    arguments = ("board.json",) if command == "measure" else ()
+    (tmp_path / "board.json").write_text("{}")
+    code, _, line = run(command, "b", *arguments)
+    assert (code, line) == (2, "no build [b]; name the folder that 'fpgaflow export' wrote")
+
+
 @pytest.mark.needs_gxx
 def test_an_export_reads_its_graph_at_most_once_and_builds_the_hardware_twice(
     run: Call, monkeypatch: pytest.MonkeyPatch

@@ -75,7 +75,7 @@ def test_auto_takes_the_faster_architecture_and_says_why(run, tmp_path: Path) ->
 
     assert code == 0
     assert report["architecture"] == "streaming"  # one layer that fits: nothing to share
-    assert note == f"auto chose streaming, {report['estimate']['fps']:.0f} fps; no engine is faster"
+    assert note == f"auto chose streaming, {report['estimate']['fps']:,.0f} fps; no engine is faster"
     assert Build(tmp_path / "b").record.architecture == "streaming"
 
 

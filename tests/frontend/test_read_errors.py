@@ -44,7 +44,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_onnx(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
-    assert refusal(path) == f"this is not an ONNX file [{path}]; give a .onnx file in QONNX form"
+    assert refusal(path) == f"this is not an ONNX file [{path}]; give a .onnx file, or the folder of a finished run"
 
 
 def test_a_truncated_file(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_file_without_quantizers(tmp_path: Path) -> None:
     net = Net((1, 4))
     assert refusal(net.save(tmp_path / "net.onnx", net.add("Relu", "x"))) == (
         "this is not a QONNX file: it holds no Quant node [net.onnx]; "
-        "train with quantized layers and export with `fpgaflow train` or Brevitas' export_qonnx"
+        "quantize it first: fpgaflow quantize FILE --images x.npy, or train it with quantizers"
     )
 
 

@@ -224,13 +224,13 @@ def _in_fps(error: Infeasible, clock_mhz: float, fps: float | None, board: Board
     """The same failure with rates instead of cycles."""
     what, hint = error.what, error.hint
     if error.cycles is not None and fps is not None:
-        what = what.replace(f"{error.cycles} cycles a frame", f"{fps:.0f} fps")
+        what = what.replace(f"{error.cycles} cycles a frame", f"{fps:,.0f} fps")
     if error.fitting is not None:
-        hint = f"{int(clock_mhz * 1e6 / error.fitting)} fps fit"
+        hint = f"{int(clock_mhz * 1e6 / error.fitting):,} fps fit"
     return NoRoom(what, where=board.name, hint=hint)
 
 
 def _no_room(slower: Found | None, clock_mhz: float, board: Board) -> NoRoom:
     """The units fit, what connects them does not."""
-    hint = f"{int(clock_mhz * 1e6 / slower.cycles)} fps fit" if slower else "use fewer bits, or take a larger board"
+    hint = f"{int(clock_mhz * 1e6 / slower.cycles):,} fps fit" if slower else "use fewer bits, or take a larger board"
     return NoRoom("the units fit, but not with the converters and FIFOs between them", where=board.name, hint=hint)

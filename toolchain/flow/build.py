@@ -71,6 +71,8 @@ class Build:
     @cached_property
     def record(self) -> BuildRecord:
         """Which architecture it has."""
+        if not self.folder.joinpath("graph.json").exists():
+            raise UserError("no build", where=str(self.folder), hint="name the folder that 'fpgaflow export' wrote")
         return read_record(BuildRecord, self.folder / "build.json", "run 'fpgaflow explore' first")
 
     @cached_property

@@ -108,10 +108,11 @@ def _faster(network: Stored, search: Search, streaming: Streaming) -> Choice:
     try:
         engine = Engine.faster(network, search, rate)
     except UserError as error:
-        return Choice(streaming, (f"auto chose streaming, {rate:.0f} fps; engine is impossible: {_text(error)}",))
+        why = _text(error) if error.what.startswith("the engine") else f"engine is impossible: {_text(error)}"
+        return Choice(streaming, (f"auto chose streaming, {rate:,.0f} fps; {why}",))
     if engine is None:
-        return Choice(streaming, (f"auto chose streaming, {rate:.0f} fps; no engine is faster",))
-    return Choice(engine, (f"auto chose engine, {engine.fps:.0f} fps; streaming is {rate:.0f} fps",))
+        return Choice(streaming, (f"auto chose streaming, {rate:,.0f} fps; no engine is faster",))
+    return Choice(engine, (f"auto chose engine, {engine.fps:,.0f} fps; streaming is {rate:,.0f} fps",))
 
 
 def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Progress, *, advise: bool) -> Choice:
@@ -129,9 +130,9 @@ def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Pr
             hint=(_smaller(network.graph, search) if advise else "") or error.hint,
         ) from error
     if search.target_fps is not None and engine.fps < search.target_fps:
-        what = f"{error.what}; the engine does {engine.fps:.0f} fps"
+        what = f"{error.what}; the engine does {engine.fps:,.0f} fps"
         raise NoRoom(what, where=error.where, hint=error.hint) from error
-    return Choice(engine, (f"auto chose engine, {engine.fps:.0f} fps; streaming is impossible: {error.what}",))
+    return Choice(engine, (f"auto chose engine, {engine.fps:,.0f} fps; streaming is impossible: {error.what}",))
 
 
 def _text(error: UserError) -> str:
@@ -145,7 +146,7 @@ def _helped(error: NoRoom, network: Stored, search: Search, progress: Progress) 
     try:
         fps = Engine.explore(network, replace(search, plan=None, target_fps=None), progress).fps
         if search.target_fps is None or fps >= search.target_fps:
-            ways.append(f"--architecture engine runs it at {fps:.0f} fps")
+            ways.append(f"--architecture engine runs it at {fps:,.0f} fps")
     except UserError:
         pass
     if search.target_fps is None and (smaller := _smaller(network.graph, search)):

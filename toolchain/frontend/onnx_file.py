@@ -160,7 +160,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
             where=path.name,
-            hint="train with quantized layers and export with `fpgaflow train` or Brevitas' export_qonnx",
+            hint="quantize it first: fpgaflow quantize FILE --images x.npy, or train it with quantizers",
         )
     return OnnxFile(
         path=path,
@@ -196,7 +196,9 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    no_onnx = UserError("this is not an ONNX file", where=str(path), hint="give a .onnx file in QONNX form")
+    no_onnx = UserError(
+        "this is not an ONNX file", where=str(path), hint="give a .onnx file, or the folder of a finished run"
+    )
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:

@@ -85,6 +85,15 @@ def _excite(file: File) -> None:
     file.add("Mul", start, file.last)
 
 
+def _row(file: File, keepdims: int = 1) -> None:
+    """AdaptiveAvgPool1d and a flatten, as torch's exporter writes them."""
+    file.add("Unsqueeze", _ints(file, -2))
+    file.add("ReduceMean", _ints(file, -1, -2), keepdims=keepdims)
+    if keepdims:
+        file.add("Squeeze", _ints(file, -2))
+        file.add("Flatten")
+
+
 def _silu(file: File) -> None:
     start = file.add("Conv", file.weight(2, 2, 1, 1))
     file.add("Sigmoid")
@@ -118,6 +127,8 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "global max": (MAP, lambda f: f.add("GlobalMaxPool"), ["AdaptiveMaxPool2d"]),
     "mean": (MAP, lambda f: f.add("ReduceMean", _ints(f, 2, 3), keepdims=0), ["AdaptiveAvgPool2d", "Flatten"]),
     "mean1d": (SIGNAL, lambda f: f.add("ReduceMean", _ints(f, -1)), ["AdaptiveAvgPool1d"]),
+    "row": (SIGNAL, _row, ["AdaptiveAvgPool1d", "Flatten"]),
+    "row, flattened": (SIGNAL, lambda f: _row(f, keepdims=0), ["AdaptiveAvgPool1d", "Flatten"]),
     "reshape": (MAP, lambda f: f.add("Reshape", _ints(f, 0, -1)), ["Flatten"]),
     "squeeze": ((2, 1, 9), lambda f: f.add("Squeeze", _ints(f, 2)), ["Flatten"]),
     "pad": (MAP, lambda f: f.add("Pad", _ints(f, 0, 0, 1, 2, 0, 0, 0, 1)), ["ZeroPad2d"]),
@@ -156,6 +167,8 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Add", f.weight(1)), "it adds no tensors of one shape"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
         (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),
+        (SIGNAL, lambda f: f.add("Unsqueeze", _ints(f, 1)), "it adds the axes [1] to (2, "),
+        (SIGNAL, lambda f: (f.add("Unsqueeze", _ints(f, 2)), f.add("Relu")), "it reads a signal as a map of one row"),
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
         (SIGNAL, lambda f: f.add("Conv", f.weight(1, 2, 2), auto_pad="SAME_UPPER"), "unequal pads [0, 1] of a signal"),
         (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),

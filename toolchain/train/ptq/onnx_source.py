@@ -73,6 +73,7 @@ class _Builder:
         self.root, self.graph = nn.Module(), fx.Graph()
         self.module = fx.GraphModule(self.root, self.graph)
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
+        self.rows: dict[str, tuple[fx.Node, Tensor]] = {}  # signals that the file has as maps of one row
         self.names: set[str] = set()
         self.products: dict[str, nn.Linear] = {}  # fully connected layers that a bias may follow, by what they make
 
@@ -118,6 +119,8 @@ class _Builder:
 
     def value(self, node: OnnxNode, index: int = 0) -> tuple[fx.Node, Tensor]:
         """A tensor that the node reads, and its example."""
+        if node.input(index) in self.rows:
+            raise self.file.fault(node, "it reads a signal as a map of one row", "reduce the whole row only")
         if node.input(index) not in self.values:
             raise self.file.fault(node, f"'{node.input(index)}' is a constant here", "export the model again")
         return self.values[node.input(index)]
@@ -299,11 +302,13 @@ def _pool(build: _Builder, node: OnnxNode) -> None:
 
 def _over_the_map(build: _Builder, node: OnnxNode) -> None:
     """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax."""
-    _, x = build.value(node)
-    positions = list(range(2, x.dim()))
+    row = build.rows.get(node.input(0))
+    at, x = row or build.value(node)
+    rank = x.dim() + (row is not None)
+    positions = list(range(2, rank))
     axes, kept = positions, True
     if node.op.startswith("Reduce"):
-        axes = [axis % x.dim() for axis in build.integers(node, "axes", 1) or range(x.dim())]
+        axes = [axis % rank for axis in build.integers(node, "axes", 1) or range(rank)]
         kept = bool(node.attributes.get("keepdims", 1))
     if sorted(axes) != positions or x.dim() not in (3, 4):
         raise build.file.fault(node, f"it reduces the axes {axes}", "reduce the whole map, and nothing else")
@@ -312,7 +317,9 @@ def _over_the_map(build: _Builder, node: OnnxNode) -> None:
         "Max": (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
     }
     kind = kinds["Max" if "Max" in node.op else "Mean"][x.dim() - 3]
-    build.call(node, [kind(1), *([] if kept else [nn.Flatten(1)])])
+    build.append(node, [kind(1), *([] if kept else [nn.Flatten(1)])], at, x)
+    if row is not None and kept:
+        build.rows[node.outputs[0]] = build.values.pop(node.outputs[0])
 
 
 def _reshape(build: _Builder, node: OnnxNode) -> None:
@@ -334,8 +341,28 @@ def _reshape(build: _Builder, node: OnnxNode) -> None:
         after = tuple(x.reshape(sizes).shape)
         layers = reshaped(tuple(x.shape), after)
     except (RuntimeError, NoTwinError) as error:
-        raise build.file.fault(node, f"it reshapes {error}", "flatten to (N, features) only") from error
+        how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
+        raise build.file.fault(node, f"it reshapes {how}", "flatten to (N, features) only") from error
     build.call(node, layers)
+
+
+def _unsqueeze(build: _Builder, node: OnnxNode) -> None:
+    """A signal as a map of one row, as which torch's exporter reduces it."""
+    at, x = build.value(node)
+    axes = [axis % (x.dim() + 1) for axis in build.integers(node, "axes", 1) or ()]
+    if x.dim() != 3 or axes != [2]:
+        raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", "flatten to (N, features) only")
+    build.rows[node.outputs[0]] = at, x
+
+
+def _squeeze(build: _Builder, node: OnnxNode) -> None:
+    if node.input(0) not in build.rows:
+        _reshape(build, node)
+        return
+    axes = build.integers(node, "axes", 1)
+    if axes not in ([2], [-2]):
+        raise build.file.fault(node, f"it drops the axes {axes} of a signal in a row", "drop axis 2 only")
+    build.values[node.outputs[0]] = build.rows[node.input(0)]
 
 
 def _pad(build: _Builder, node: OnnxNode) -> None:
@@ -422,7 +449,9 @@ _OPERATIONS: dict[str, Callable[[_Builder, OnnxNode], None]] = {
     "MaxPool": _pool,
     "AveragePool": _pool,
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), _over_the_map),
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
+    **dict.fromkeys(("Flatten", "Reshape"), _reshape),
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
     "Pad": _pad,
     **dict.fromkeys(("Dropout", "Identity"), _pass),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
