@@ -7,7 +7,8 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, wraps
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -99,7 +100,19 @@ for _panel, _commands in COMMANDS.items():
 @lru_cache
 def _program() -> Callable[..., Any]:
     """``app`` with the parameters of all commands: typer would read them from the signatures again with every call."""
-    return typer.main.get_command(app)
+    program: Any = typer.main.get_command(app)
+    for command in (program, *program.commands.values()):
+        for option in command.get_params(typer.Context(command)):
+            if option.param_type_name == "option":
+                option.metavar = _kind(option.type_descriptor.annotation)
+    return program
+
+
+def _kind(annotation: Any) -> str:
+    """How help shows what an option takes: nothing for a switch, an ellipsis where it may be repeated."""
+    if get_origin(annotation) is list:
+        return _kind(get_args(annotation)[0]) + "..."
+    return {bool: "", int: "<int>", float: "<number>", Path: "<path>"}.get(annotation, "<text>")
 
 
 def main() -> None:

@@ -193,7 +193,9 @@ def explore(
     bits: Annotated[
         str | None, typer.Option("--bits", rich_help_panel=BITS, help="search: bits of weights on the engine.")
     ] = None,
-    widths: Annotated[str, typer.Option("--widths", rich_help_panel=BITS, help="Bits to choose from.")] = "4,6,8",
+    widths: Annotated[
+        str, typer.Option("--widths", rich_help_panel=BITS, help="Bits to choose from, with commas.")
+    ] = "4,6,8",
     sensitivity: Annotated[
         Path | None, typer.Option("--sensitivity", rich_help_panel=BITS, help="JSON: layer, bits, loss.")
     ] = None,

@@ -106,7 +106,12 @@ ArchitectureOption = Annotated[
 ]
 BudgetOption = Annotated[
     list[str] | None,
-    _panel(ACCELERATOR, "--budget", help="Share of a resource, e.g. lut=0.7.", show_default="the board's"),
+    _panel(
+        ACCELERATOR,
+        "--budget",
+        help="Share of a resource, e.g. lut=0.7; repeat it for others.",
+        show_default="the board's",
+    ),
 ]
 RowsOption = Annotated[
     list[Path] | None,
@@ -171,8 +176,8 @@ BackendOption = Annotated[
         autocompletion=_of(*BACKENDS),
     ),
 ]
-MemoryOption = Annotated[str, _panel(CHECKING, "--memory", help="Memory that it may take, e.g. 4G.")]
-ThreadsOption = Annotated[int, _panel(CHECKING, "--threads", min=1, max=256, help="Threads of the C simulation.")]
+MemoryOption = Annotated[str, _panel(CHECKING, "--memory", help="Memory to work in, e.g. 4G.")]
+ThreadsOption = Annotated[int, _panel(CHECKING, "--threads", min=1, max=256, help="Threads to work with.")]
 
 
 def search_of(

@@ -28,7 +28,9 @@ def search(
     budget: BudgetOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes on this machine.")] = 1,
     cluster: Annotated[str | None, typer.Option("--cluster", help="Address of a Ray cluster to work on.")] = None,
-    build: Annotated[int | None, typer.Option("--build", help="Train, export and simulate this network.")] = None,
+    build: Annotated[
+        int | None, typer.Option("--build", help="Number in the front: train, export, simulate it.")
+    ] = None,
     threads: ThreadsOption = 2,
     memory: MemoryOption = "2G",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier search first.")] = False,

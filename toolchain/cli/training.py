@@ -15,7 +15,7 @@ BITS, CALIBRATION = "Bits", "Calibration"
 
 def train(
     config: Annotated[str, typer.Argument(help="Run file (TOML), or the name of a recipe.", autocompletion=runs_like)],
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. train.epochs=5.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override a key, e.g. train.epochs=5.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run first.")] = False,
