@@ -183,6 +183,17 @@ class Encoder:
             raise BoardError(f"images of type {x.dtype}; give integers of the input's type, or float32 values")
         return (codes + 1) // 2 if self.facts["signs_as_bits"] else codes
 
+    def values(self, images: np.ndarray, real: bool) -> np.ndarray:
+        """Real values (frames, ...), in the network's own axes, of `images`: integers, where not `real`, or floats."""
+        x = self._arranged(np.asarray(images))
+        if x.dtype.kind in "ui" and not real:
+            self._check_integers(x)
+            x = self._worth(x)
+        elif x.dtype.kind != "f":
+            raise BoardError(f"images of type {x.dtype}; give {'' if real else 'integers, or '}float32 values")
+        batch = x.reshape((len(x), *(size for axis, size in zip("HWC", self.shape) if axis in self.axes)))
+        return np.moveaxis(batch, -1, 1 + self.axes.index("C"))
+
     def joined(self, images: Any) -> np.ndarray:
         """One array of `images`; those of several inputs come as a dictionary by the inputs' names."""
         parts = self.facts["joined"]
@@ -418,6 +429,39 @@ def packing_of(facts: dict[str, Any]) -> Packing:
     return Packing(facts["size"], facts["bits"], facts["signed"], facts["lanes"])
 
 
+class FirstPart:
+    """What of the network runs in onnxruntime in front of the accelerator."""
+
+    def __init__(self, facts: dict[str, Any], folder: Path) -> None:
+        self.facts, self.path = facts, folder / facts["file"]
+        self.encoder = Encoder(facts["input"])
+        self._session: Any = None
+
+    def __call__(self, images: Any) -> Any:
+        """What the accelerator reads of `images`: an array, of several tensors a dictionary."""
+        images = self.encoder.joined(images)
+        if images.shape in (self.encoder.given, self.encoder.shape):
+            images = images[None]
+        values = self.encoder.values(images, self.facts["real"]).astype(self.facts["dtype"])
+        if self._session is None:
+            self._session = onnx_session(self.path)
+        (source,), names = self._session.get_inputs(), self.facts["tensors"]
+        frames = [self._session.run(names, {source.name: values[i : i + 1]}) for i in range(len(values))]
+        found = {name: np.concatenate(parts) for name, parts in zip(names, zip(*frames))}
+        return found if len(names) > 1 else found[names[0]]
+
+
+def onnx_session(path: Path) -> Any:
+    """A session of onnxruntime that runs the nodes as they stand in the file."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BoardError(f"no onnxruntime here ({error}), which runs {path.name}; install it") from error
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+
+
 def _onnx_order(values: np.ndarray, axes: str) -> np.ndarray:
     """Real `values` (frames, H, W, C) as float32 with the `axes` of the ONNX file, "NCHW" or fewer."""
     sizes = dict(zip("HWC", values.shape[1:]))
@@ -452,7 +496,8 @@ class Accelerator:
         if batch < 1:
             raise BoardError(f"a batch of {batch} frames")
         self.encoder = Encoder(self.facts["input"])
-        given = self.facts["input"]
+        first, given = self.facts["first"], self.facts["input"]
+        self.first = None if first is None else FirstPart(first, self.folder)
         self.input = packing_of(given)
         self.map_in = None if given["map"] is None else FeatureMap(given["map"], tuple(given["shape"]))
         self.outputs = [Output(facts) for facts in self.facts["outputs"]]
@@ -533,11 +578,7 @@ class Accelerator:
         if host is None:
             return {o.name: found for o, found in zip(self.outputs, values)}
         given = {name: _onnx_order(array, axes) for name, axes, array in zip(host["tensors"], host["axes"], values)}
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BoardError(f"no onnxruntime here ({error}); install it, or take scores()") from error
-        session = onnxruntime.InferenceSession(str(self.folder / host["file"]), providers=["CPUExecutionProvider"])
+        session = onnx_session(self.folder / host["file"])
         read = {entry.name: given[entry.name] for entry in session.get_inputs()}
         made = [entry.name for entry in session.get_outputs()]
         frames = [session.run(made, {k: v[i : i + 1] for k, v in read.items()}) for i in range(len(values[0]))]
@@ -559,8 +600,12 @@ class Accelerator:
             raise BoardError(f"no single output tells a class; see scores() of {names}")
         return self.classifier, self._answers(images)[self.outputs.index(self.classifier)]
 
-    def _answers(self, images: np.ndarray) -> list:
+    def _answers(self, images: Any) -> list:
         """Codes of every output for `images`."""
+        return self._accelerated(images if self.first is None else self.first(images))
+
+    def _accelerated(self, images: Any) -> list:
+        """Codes of every output for `images` that the accelerator reads."""
         images = self.encoder.joined(images)
         if images.shape in (self.encoder.given, self.encoder.shape):
             images = images[None]
@@ -633,7 +678,7 @@ class Accelerator:
         with np.load(path, allow_pickle=False) as stored:
             images, labels = stored["images"], stored.get("labels", None)
             expected = [stored[output.facts["samples"]] for output in self.outputs]
-        answers = self._answers(images)
+        answers = self._accelerated(images)
         wrong = sum(int((codes != right).sum()) for codes, right in zip(answers, expected))
         size = sum(right.size for right in expected)
         found: dict[str, Any] = {"images": len(images), "codes": size, "wrong_codes": wrong, "top1": None}
@@ -691,10 +736,9 @@ def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict
     found["validation"] = network.validate()
     found["benchmark"] = network.benchmark(frames)
     if images is not None:
-        images = network.encoder.joined(images)
-        if len(labels) != len(images):
-            raise BoardError(f"{len(images)} images and {len(labels)} labels")
         judge, codes = network._judged(images)
+        if len(labels) != len(codes):
+            raise BoardError(f"{len(codes)} images and {len(labels)} labels")
         classes = judge.classes(codes)
         found["accuracy"] = {"images": len(classes), "top1": float((classes == labels).mean())}
     versions = {"python": platform.python_version(), "numpy": np.__version__}

@@ -85,11 +85,12 @@ def network_facts(
     classes: Sequence[str] | None,
     joined: Joined | None = None,
     host: dict[str, Any] | None = None,
+    first: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contents of network.json for an accelerator of ``graph``.
 
     ``axes`` are those of the images the user has, ``joined`` how those of several inputs become one, ``digest`` tells
-    this accelerator from others. ``host`` is what the driver runs behind it.
+    this accelerator from others. ``host`` is what the driver runs behind it, ``first`` in front.
     """
     return {
         "fpgaflow": __version__,
@@ -111,6 +112,7 @@ def network_facts(
             for output, answer, packing in zip(graph.outputs, ends.answers, ends.outputs, strict=True)
         ],
         "host": host,
+        "first": first,
         "classifier": None if graph.classifier is None else graph.classifier.name,
         "classes": None if classes is None else list(classes),
         "estimate": estimate,
@@ -151,12 +153,16 @@ def streaming_ends(graph: Graph) -> Ends:
 
 def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
     """How images become codes: `toolchain.ir.encode` in numbers."""
-    encoding = graph.encoding
-    assert encoding is not None
+    assert graph.encoding is not None
+    return encoding_facts(graph.encoding, graph.given_shape, axes)
+
+
+def encoding_facts(encoding: Encoding, shape: Sequence[int], axes: str) -> dict[str, Any]:
+    """The same of frames of ``shape`` (H, W, C)."""
     given, rule = encoding.input, host_rule(encoding)
     steps, starts, whole = worth_terms(given)
     return {
-        "shape": list(graph.given_shape),
+        "shape": list(shape),
         "axes": axes,
         "low": given.low,
         "high": given.high,

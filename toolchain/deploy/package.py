@@ -18,17 +18,17 @@ import numpy as np
 
 from toolchain.boards import Board, load_board
 from toolchain.deploy.engine import engine_ends
-from toolchain.deploy.facts import network_facts, read_interface, streaming_ends
+from toolchain.deploy.facts import encoding_facts, network_facts, read_interface, streaming_ends
 from toolchain.deploy.native import FOLDER as NATIVE
 from toolchain.deploy.native import KRIA, kria_files, memory_bytes, native_files, native_samples
 from toolchain.deploy.native import SAMPLES as NATIVE_SAMPLES
 from toolchain.engine.generate import TOP as ENGINE_TOP
 from toolchain.files import digest_bytes, replace_folder, write_bytes, write_files
-from toolchain.flow.build import REST, Build
+from toolchain.flow.build import FIRST, REST, Build
 from toolchain.flow.engine import MEMORY, Engine
 from toolchain.flow.options import Check
 from toolchain.flow.project import MANIFEST, demand_own, foreign, seal
-from toolchain.flow.records import ManifestRecord, read_record
+from toolchain.flow.records import ManifestRecord, ModelRecord, read_record
 from toolchain.flow.simulate import demand_exact
 from toolchain.flow.stages import report
 from toolchain.flow.streaming import Streaming
@@ -38,6 +38,7 @@ from toolchain.hls_templates.render import render
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import Encoding, InputType
 from toolchain.memory import spans
 from toolchain.report.view import number
 
@@ -90,12 +91,29 @@ def deployable(build: Build) -> Deployable:
         ends,
         axes=build.model.axes,
         joined=build.model.inputs,
+        first=_first(build.model),
         host=None if build.model.host is None else build.model.host.model_dump() | {"file": REST},
         digest=digest_bytes(f"{design.digest} {project.digest} {board.part}".encode()),
         estimate={"fps": estimate.fps, "latency_ms": estimate.latency_ms},
         classes=summary.classes or None,
     )
     return Deployable(graph, ends.answers, board, build.model.axes, facts, image)
+
+
+def _first(model: ModelRecord) -> dict[str, Any] | None:
+    """What the driver runs in front of the accelerator: how frames become what first.onnx reads, and what it makes."""
+    first = model.first
+    if first is None:
+        return None
+    given = InputType(0, 0) if first.input is None else first.input.type
+    joined = first.joined and first.joined.model_dump()
+    return {
+        "file": FIRST,
+        "tensors": first.tensors,
+        "dtype": first.dtype,
+        "real": first.input is None,
+        "input": encoding_facts(Encoding(given), first.shape, first.axes) | {"joined": joined},
+    }
 
 
 def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
@@ -145,7 +163,7 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
         "facts": facts,
         "fps": number(facts["estimate"]["fps"]),
         "latency": number(facts["estimate"]["latency_ms"]),
-        "given": _given(facts["input"]),
+        "given": _given(facts["input"], facts["first"]),
         "inputs": " x ".join(str(n) for n in facts["input"]["shape"]),
         "memory_kib": memory_bytes(facts) >> 10,
     }
@@ -155,8 +173,11 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
     return scripts | {f"{KRIA}/{path}": content for path, content in overlay.items()}
 
 
-def _given(facts: Mapping[str, Any]) -> str:
+def _given(facts: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
     """What the driver takes, in words."""
+    if first is not None:
+        kind = "float32 numbers" if first["real"] else _kind(first["input"])
+        return f"{kind}, which first.onnx reads in onnxruntime in front of the accelerator"
     if facts["joined"] is not None:
         names = ", ".join(f'"{name}": ...' for name in facts["joined"]["shapes"])
         return (
@@ -177,7 +198,8 @@ def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str 
     native = native_files(found.facts, found.graph, build.project.files)
     taken = samples(build, found, check)
     image = {} if found.image is None else {f"{BOARD}/{MEMORY}": found.image}
-    rest = {} if build.model.host is None else {f"{BOARD}/{REST}": (build.folder / REST).read_bytes()}
+    parts = {FIRST: build.model.first, REST: build.model.host}
+    rest = {f"{BOARD}/{name}": (build.folder / name).read_bytes() for name, part in parts.items() if part is not None}
     return {
         **image,
         **rest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.files import digest_file, replace_folder
 from toolchain.flow.architecture import Architecture
 from toolchain.flow.choice import ARCHITECTURES
+from toolchain.flow.first import run_first
 from toolchain.flow.images import Images, Trained, load_images
 from toolchain.flow.options import Check
 from toolchain.flow.project import Project, demand_own, foreign, read_project
@@ -22,6 +23,7 @@ from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.graph import Graph
 from toolchain.ir.store import Stored, load
+from toolchain.ir.types import Encoding
 from toolchain.locks import locked
 from toolchain.memory import spans
 
@@ -29,7 +31,8 @@ ENCODING_BYTES = 32
 """Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
 HLS, HLS4ML, RTL = "hls", "hls4ml", "rtl"
-REST = "rest.onnx"
+FIRST, NETWORK, REST = "first.onnx", "network.onnx", "rest.onnx"
+"""What of a network the host runs in front of the accelerator, the rest of its file, and what the host runs behind."""
 RTL_RECORD, WAVEFORM, COUNT_RECORD = "rtl.json", "rtl.vcd", "counts.json"
 VITIS = "vitis"
 """Where the scripts of hls/ let Vitis work: no stage writes there."""
@@ -37,7 +40,8 @@ VITIS = "vitis"
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
     "model.json", "graph.json", "weights.npz", "build.json", *PLANS, "simulation.json", "report.json", "report.html",
-    REST, "hls4ml.json", RTL_RECORD, WAVEFORM, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip", "measured.json",
+    FIRST, NETWORK, REST, "hls4ml.json", RTL_RECORD, WAVEFORM, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip",
+    "measured.json",
 )  # fmt: skip
 """What the stages write into a build folder, beside the projects, which have a manifest each."""
 
@@ -120,18 +124,21 @@ class Build:
             UserError: unreadable images, or such as the network cannot take.
         """
         model, graph = self.model, self.network.graph
-        layout = Layout(model.axes, graph.input.shape)
+        layout, first = Layout(model.axes, graph.input.shape), model.first
         assert graph.encoding is not None
+        given = graph.encoding if first is None else None if first.input is None else Encoding(first.input.type)
         images = load_images(
-            layout,
-            graph.encoding,
+            layout if first is None else first.layout,
+            given,
             images=check.images,
             labels=check.labels,
             data=check.data,
             count=check.count,
             trained=Trained(model.data, model.reading, graph.classes, outputs_of(graph)),
-            joined=model.inputs,
+            joined=model.inputs if first is None else first.joined and first.joined.joined,
         )
+        if first is not None:
+            images = replace(images, x=run_first(self.folder / FIRST, first, images.x, layout, model.inputs))
         at_once = check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)
         for part in spans(len(images.x), at_once):
             encode(graph, images.x[part])  # refuses what the network cannot read
@@ -139,8 +146,11 @@ class Build:
 
     def source(self) -> ModelFile | None:
         """The QONNX file; None where it is gone or has changed."""
-        path = Path(self.model.file)
+        path, first = Path(self.model.file), self.model.first
         known = path.is_file() and digest_file(path) == self.model.sha256
+        if first is not None:
+            path = self.folder / NETWORK
+            known = known and path.is_file() and digest_file(path) == first.network
         return read_qonnx(path, self.model.ends) if known else None
 
     def demand_source(self) -> ModelFile:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolchain.errors import UserError
+from toolchain.flow.first import host_input, shapes_of
 from toolchain.flow.inputs import choose
 from toolchain.frontend.folding import fold
+from toolchain.frontend.front_part import behind, starts_behind
 from toolchain.frontend.host_part import PRODUCTS, behind_layers, ending_at, frontier
 from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.metadata import encoding_of
-from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, load_onnx
+from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, checked, load_onnx
 from toolchain.frontend.read import input_layout, read_node, whole_graph
 from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.lower import PIXELS, refusals
 
+FRONT, BEHIND = "in front of the first quantizer", "behind the last layer"
+"""Where the nodes stand that are left to the host."""
 SUPPORTED, FOLDED, REFUSED, UNKNOWN, HOST = "supported", "folded", "refused", "unknown", "host"
 _SHAPE_KEEPING = """
 Abs Add Ceil Celu Clip Cos Div Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish HardTanh Identity LeakyRelu Log
@@ -62,7 +67,9 @@ class Coverage:
         count = {status: sum(n.status == status for n in self.nodes) for status in (FOLDED, REFUSED, UNKNOWN, HOST)}
         if self.first is None:
             built, host = len(self.nodes) - count[HOST], count[HOST]
-            rest = f"; the last {host} are left to the host" if host else ""
+            first = sum(n.reason == FRONT for n in self.nodes)
+            parts = [f"the {end} {n}" for end, n in (("first", first), ("last", host - first)) if n]
+            rest = f"; {' and '.join(parts)} are left to the host" if host else ""
             return f"{self.file}: all {built} nodes can be built, {count[FOLDED]} of them folded{rest}"
         unknown = f" and {count[UNKNOWN]} behind them not judged" if count[UNKNOWN] else ""
         return (
@@ -74,7 +81,7 @@ class Coverage:
 def check(path: Path, given: InputType | None = None) -> Coverage:
     """Judge every node of the ONNX file ``path``, whose input is ``given`` where the file does not tell it.
 
-    Nodes behind the last layer that only the host can run are told as its.
+    Nodes in front of the first quantizers and behind the last layer that only the host can run are told as its.
 
     Raises:
         UserError: the file as a whole cannot be read.
@@ -82,20 +89,75 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
     file = load_onnx(path)
     try:
         found = judge(file, given)
-        outputs = () if found.supported else mapped_outputs(file, given)
-        if not outputs:
+        part = None if found.supported else mapped_part(file, given)
+        if part is None:
             return found
     except UserError:
-        if not (outputs := mapped_outputs(file, given)):
+        if (part := mapped_part(file, given)) is None:
             raise
-    part = ending_at(file, outputs)
-    kept, rest = judge(part, given), {id(node) for node in part.nodes}
-    judged = iter(kept.nodes)
-    whole = [
-        next(judged) if id(node) in rest else NodeStatus(node.name, node.op, HOST, "behind the last layer")
-        for node in file.nodes
-    ]
+    ended = ending_at(part.file, part.outputs or part.file.outputs)
+    kept = judge(ended, part.given)
+    judged = {node.outputs: found for node, found in zip(ended.nodes, kept.nodes, strict=True)}
+    behind_first = {node.outputs for node in part.file.nodes}
+    whole = []
+    for node in file.nodes:
+        where = BEHIND if node.outputs in behind_first else FRONT
+        found_here = judged.get(node.outputs, NodeStatus("", node.op, HOST, where))
+        whole.append(replace(found_here, name=node.name))
     return replace(kept, nodes=tuple(whole))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a file the accelerator computes: ``file`` begins at the tensors ``starts`` of it, of shapes (1, ...).
+
+    It ends at ``outputs``, empty for those of the file. ``given`` is the type of its input, where the user states it.
+    """
+
+    file: OnnxFile
+    starts: Mapping[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    given: InputType | None
+
+
+def mapped_part(whole: OnnxFile, given: InputType | None = None) -> Part | None:
+    """What is left of ``whole`` without that in front of it and behind it that only the host can run.
+
+    None where nothing has to be left out, or where more would be needed than that.
+    """
+    file, stated, starts = whole, given, {}
+    while (refused := _refused_in_front(file, given)) is not None:
+        names = starts_behind(file, *refused)
+        known = {name for node in whole.nodes for name in node.outputs}
+        shapes = shapes_of(whole, names) if names and set(names) <= known else None
+        if shapes is None:
+            return None
+        starts, given = dict(shapes), None
+        file = checked(whole.path, behind(whole, starts), whole.sha256)
+    if starts:
+        try:
+            host_input(whole, stated)
+            if judge(file).supported:
+                return Part(file, starts, (), None)
+        except UserError:
+            pass
+    outputs = mapped_outputs(file, given)
+    return Part(file, starts, outputs, given) if outputs else None
+
+
+def _refused_in_front(file: OnnxFile, given: InputType | None) -> tuple[set[str], set[str]] | None:
+    """What refused nodes make that do not stand behind the last layer, and what built ones make; None without those."""
+    try:
+        pairs = list(zip(judge(file, given).nodes, file.nodes, strict=True))
+    except UserError:
+        return None
+    tail = behind_layers(file)
+    made = {
+        status: {name for found, node in pairs if found.status == status for name in node.outputs if name}
+        for status in (REFUSED, SUPPORTED)
+    }
+    front = made[REFUSED] - tail
+    return (front, made[SUPPORTED]) if front else None
 
 
 def mapped_outputs(file: OnnxFile, given: InputType | None = None) -> tuple[str, ...]:

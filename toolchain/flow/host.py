@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 
 from toolchain.files import write_bytes
-from toolchain.flow.build import REST
-from toolchain.flow.records import HostRecord
+from toolchain.flow.build import FIRST, REST
+from toolchain.flow.records import FirstRecord, HostRecord
 from toolchain.frontend.host_part import rest_of
-from toolchain.frontend.onnx_file import load_onnx
+from toolchain.frontend.onnx_file import OnnxFile
 from toolchain.frontend.read import ModelFile
 from toolchain.ir.graph import Graph
 
@@ -18,12 +19,12 @@ TOLD = 8
 """Nodes that a note names."""
 
 
-def host_part(path: Path, file: ModelFile, graph: Graph) -> tuple[HostRecord | None, onnx.ModelProto | None]:
-    """What stands in the file ``path`` behind the outputs of its ``graph``, as read to ``file``, and the model of it.
+def host_part(whole: OnnxFile, file: ModelFile, graph: Graph) -> tuple[HostRecord | None, onnx.ModelProto | None]:
+    """What stands in ``whole`` behind the outputs of its ``graph``, as read to ``file``, and the model of it.
 
     None where nothing does, or where the accelerator's outputs are codes that stand for no real values.
     """
-    whole, layouts = load_onnx(path), [file.output_layout(name) for name in file.outputs]
+    layouts = [file.output_layout(name) for name in file.outputs]
     if any(output.decoding is None for output in graph.outputs) or set(file.outputs) & set(file.zeros):
         return None, None
     shapes = {name: layout.onnx_shape(1) for name, layout in zip(file.outputs, layouts, strict=True)}
@@ -39,17 +40,28 @@ def host_part(path: Path, file: ModelFile, graph: Graph) -> tuple[HostRecord | N
     return record, rest
 
 
-def host_notes(host: HostRecord | None) -> list[str]:
-    """The note of the report."""
-    if host is None:
-        return []
-    told = ", ".join(host.nodes[:TOLD]) + (f" and {len(host.nodes) - TOLD} more" if len(host.nodes) > TOLD else "")
-    return [f"left to the host, {REST}: {told}; results() of the driver runs it in onnxruntime"]
+def host_notes(first: FirstRecord | None, host: HostRecord | None) -> list[str]:
+    """The notes of the report."""
+    notes = []
+    if first is not None:
+        notes.append(f"left to the host in front, {FIRST}: {_told(first.nodes)}; the driver runs it in onnxruntime")
+    if host is not None:
+        notes.append(f"left to the host, {REST}: {_told(host.nodes)}; results() of the driver runs it in onnxruntime")
+    return notes
 
 
-def write_rest(rest: onnx.ModelProto | None, folder: Path) -> None:
-    """Write rest.onnx to ``folder``, or remove that of a network before."""
-    if rest is None:
-        (folder / REST).unlink(missing_ok=True)
+def _told(nodes: Sequence[str]) -> str:
+    return ", ".join(nodes[:TOLD]) + (f" and {len(nodes) - TOLD} more" if len(nodes) > TOLD else "")
+
+
+def write_part(part: onnx.ModelProto | None, path: Path) -> None:
+    """Write ``part`` of a network to ``path``, or remove that of a network before."""
+    if part is None:
+        path.unlink(missing_ok=True)
     else:
-        write_bytes(folder / REST, rest.SerializeToString(deterministic=True))
+        write_bytes(path, part_bytes(part))
+
+
+def part_bytes(part: onnx.ModelProto) -> bytes:
+    """``part`` as its file has it."""
+    return bytes(part.SerializeToString(deterministic=True))

@@ -49,7 +49,7 @@ class Trained:
 
 def load_images(
     layout: Layout,
-    encoding: Encoding,
+    encoding: Encoding | None,
     *,
     images: Path | Array | Mapping[str, Array] | None,
     labels: Path | Array | None,
@@ -60,7 +60,8 @@ def load_images(
 ) -> Images:
     """``images``, a file or an array, else those of the data set ``data`` or the ``trained`` one, else random numbers.
 
-    ``encoding`` tells the integers that are drawn, and what the host makes of what it is given. ``count`` of them are
+    ``encoding`` tells the integers that are drawn, and what the host makes of what it is given; None: it is given real
+    numbers, and normal ones are drawn. ``count`` of them are
     drawn, see ``drawn``; all for 0, and 1000, or 64 random ones, for None. ``joined`` tells how those of several
     inputs, in a .npz file or a mapping, become one.
 
@@ -74,6 +75,9 @@ def load_images(
         raise UserError("labels without images", hint="give --images as well")
     elif data is not None or trained.data is not None:
         found = _of_data(data or str(trained.data), trained)
+    elif encoding is None:
+        x = np.random.default_rng(SEED).normal(size=(count or RANDOM_IMAGES, *layout.shape)).astype(np.float32)
+        return Images("random numbers", x, None)
     else:
         name = "random pixels" if encoding.input.is_pixel and encoding.integers else "random inputs"
         return Images(name, random_inputs(encoding, (count or RANDOM_IMAGES, *layout.shape)), None)
@@ -196,11 +200,11 @@ def _arranged(x: Array, layout: Layout, name: str) -> Array:
     return arranged if np.issubdtype(arranged.dtype, np.integer) else arranged.astype(np.float32, copy=False)
 
 
-def _given(x: Array, encoding: Encoding, name: str) -> Array:
+def _given(x: Array, encoding: Encoding | None, name: str) -> Array:
     """``x`` as the host may be given it: integers as numbers where those are measured, or refused without a worth."""
-    if encoding.integers or np.issubdtype(x.dtype, np.floating):
+    if np.issubdtype(x.dtype, np.floating) or (encoding is not None and encoding.integers):
         return x
-    if encoding.standard is not None:
+    if encoding is not None and encoding.standard is not None:
         return x.astype(np.float32)
     raise UserError(
         f"images of {x.dtype}, and the model does not tell what they are worth to its quantizer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,9 @@ from pydantic import Field
 from toolchain import __version__
 from toolchain.errors import UserError
 from toolchain.files import write_text
+from toolchain.frontend.layout import Layout
 from toolchain.frontend.several_inputs import Joined
+from toolchain.ir.types import InputType
 from toolchain.records import Record, parse_record
 from toolchain.report.data import Hls4ml
 
@@ -23,6 +26,33 @@ class InputsRecord(Record):
 
     shapes: dict[str, list[int]]
     axis: int | None
+
+    @staticmethod
+    def of(joined: Joined | None) -> InputsRecord | None:
+        """``joined`` as a record."""
+        if joined is None:
+            return None
+        return InputsRecord(shapes={name: list(shape) for name, shape in joined.shapes.items()}, axis=joined.axis)
+
+    @property
+    def joined(self) -> Joined:
+        """How the frames are joined."""
+        return Joined({name: tuple(shape) for name, shape in self.shapes.items()}, self.axis)
+
+
+class IntegersRecord(Record):
+    """What integers of [low, high] are worth: ``integer * scale + offset``, fractions, one or one a channel."""
+
+    low: int
+    high: int
+    scale: list[str]
+    offset: list[str]
+
+    @property
+    def type(self) -> InputType:
+        """The same as the IR has it."""
+        scale, offset = (tuple(map(Fraction, numbers)) for numbers in (self.scale, self.offset))
+        return InputType(self.low, self.high, scale, offset)
 
 
 class HostRecord(Record):
@@ -37,8 +67,34 @@ class HostRecord(Record):
     nodes: list[str]
 
 
+class FirstRecord(Record):
+    """first.onnx, what of a network the host runs in front of the accelerator: it makes ``tensors``, that one's inputs.
+
+    Frames of its input have ``shape`` (H, W, C) and ``axes`` and are of ``dtype``; integers are those of ``input``,
+    which is None where real numbers alone are taken. ``joined`` is of a file of several inputs. ``network`` is the
+    sha256 of network.onnx, the file's other nodes. ``nodes`` are told.
+    """
+
+    axes: str
+    shape: list[int]
+    dtype: str
+    input: IntegersRecord | None
+    joined: InputsRecord | None
+    tensors: list[str]
+    nodes: list[str]
+    network: str
+
+    @property
+    def layout(self) -> Layout:
+        """How frames lie in the input."""
+        height, width, channels = self.shape
+        return Layout(self.axes, (height, width, channels))
+
+
 class ModelRecord(Record):
     """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type.
+
+    ``first`` is of one whose beginning is left to the host; all that is said of the input is then of the accelerator's.
 
     ``data`` is what it was trained on, ``reading`` how such files are read. ``joined`` is of a file of several inputs,
     ``host`` of one whose end is left to the host; the accelerator computes the tensors ``ends`` where those are not the
@@ -57,15 +113,13 @@ class ModelRecord(Record):
     joined: InputsRecord | None = None
     ends: list[str] = Field(default_factory=list)
     host: HostRecord | None = None
+    first: FirstRecord | None = None
     fpgaflow: str = __version__
 
     @property
     def inputs(self) -> Joined | None:
         """How the frames of the file's several inputs are joined; None where it has one."""
-        found = self.joined
-        if found is None:
-            return None
-        return Joined({name: tuple(shape) for name, shape in found.shapes.items()}, found.axis)
+        return None if self.joined is None else self.joined.joined
 
 
 class BuildRecord(Record):

@@ -7,31 +7,34 @@ report.html
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import onnx
 
 from toolchain.dse.front import Point, front
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_text
-from toolchain.flow.build import HLS, Build, build_name, demand_build, outputs_of, staged
+from toolchain.flow.build import FIRST, HLS, NETWORK, REST, Build, build_name, demand_build, outputs_of, staged
 from toolchain.flow.choice import choose
 from toolchain.flow.counts import count_build, with_counts
-from toolchain.flow.coverage import mapped_outputs
+from toolchain.flow.coverage import mapped_part
+from toolchain.flow.first import first_record
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
-from toolchain.flow.host import host_notes, host_part, write_rest
+from toolchain.flow.host import host_notes, host_part, part_bytes, write_part
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
 from toolchain.flow.options import Check, Hls4mlOptions, Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
-from toolchain.flow.records import BuildRecord, InputsRecord, ModelRecord, write_record
+from toolchain.flow.records import BuildRecord, FirstRecord, InputsRecord, ModelRecord, write_record
 from toolchain.flow.rtl import RTL_IMAGES, demand_tools, make_rtl
 from toolchain.flow.rtl import demand_exact as demand_exact_rtl
 from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.flow.streaming import Streaming
-from toolchain.frontend.onnx_file import load_onnx
-from toolchain.frontend.read import ModelFile, read_qonnx
-from toolchain.frontend.several_inputs import Joined
+from toolchain.frontend.front_part import behind
+from toolchain.frontend.onnx_file import OnnxFile, load_onnx
+from toolchain.frontend.read import ModelFile, read_file
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
 from toolchain.ir.store import save
@@ -126,8 +129,9 @@ def lower(
     """
     demand_build(folder)
     progress("lower", 0, 1)
-    file, ends, encoding, notes, integer = _mapped(model, given, lut_per_dsp)
-    host, rest = host_part(model, file, integer)
+    mapped = _mapped(model, given, lut_per_dsp)
+    file, encoding, integer = mapped.file, mapped.encoding, mapped.graph
+    host, rest = host_part(mapped.whole, file, integer)
     graph = replace(integer, classes=file.classes)
     if file.classes and outputs_of(graph) not in (None, len(file.classes)):
         what = f"the file names {len(file.classes)} classes, and the network has {outputs_of(graph)} outputs"
@@ -141,48 +145,61 @@ def lower(
         reading=dict(file.reading),
         axes=file.layout.axes,
         input=input_text(encoding),
-        notes=[*file.notes, *notes, *host_notes(host)],
-        joined=_inputs_record(file.joined),
-        ends=list(ends),
+        notes=[*file.notes, *mapped.notes, *host_notes(mapped.first, host)],
+        joined=InputsRecord.of(file.joined),
+        ends=list(mapped.ends),
         host=host,
+        first=mapped.first,
     )
     write_record(record, folder / "model.json")  # first: it is what a build is known by, also after a kill
-    write_rest(rest, folder)
+    write_part(mapped.front, folder / FIRST)
+    write_part(mapped.network, folder / NETWORK)
+    write_part(rest, folder / REST)
     network = save(graph, folder, source_digest=file.sha256)
     progress("lower", 1, 1)
     return Build(folder).knowing(model=record, network=network)
 
 
-def _mapped(
-    model: Path, given: InputType | None, lut_per_dsp: int | None
-) -> tuple[ModelFile, tuple[str, ...], Encoding, list[str], Graph]:
-    """``model`` as far as the accelerator computes it, the tensors there if they are no outputs, and its network."""
+@dataclass(frozen=True)
+class _Mapped:
+    """What of a file is the accelerator's: ``whole`` as read to the tensors ``ends``, where those are no outputs of it.
 
-    def lowered(ends: tuple[str, ...] = ()) -> tuple[ModelFile, tuple[str, ...], Encoding, list[str], Graph]:
-        file = read_qonnx(model, ends)
-        encoding, notes = chosen_encoding(file, given)
-        return (
-            file,
-            ends,
-            encoding,
-            notes,
-            to_integer(replace(file.graph, name=build_name(model)), encoding, lut_per_dsp),
-        )
+    ``whole`` is what ``network`` holds, where ``front``, first.onnx, of which ``first`` tells, stands before it.
+    """
 
+    whole: OnnxFile
+    file: ModelFile
+    ends: tuple[str, ...]
+    encoding: Encoding
+    notes: list[str]
+    graph: Graph
+    first: FirstRecord | None = None
+    front: onnx.ModelProto | None = None
+    network: onnx.ModelProto | None = None
+
+
+def _mapped(model: Path, given: InputType | None, lut_per_dsp: int | None) -> _Mapped:
+    """``model`` as far as the accelerator computes it, and its integer network."""
+
+    def lowered(whole: OnnxFile, stated: InputType | None, ends: tuple[str, ...] = ()) -> _Mapped:
+        file = read_file(whole, ends)
+        encoding, notes = chosen_encoding(file, stated)
+        graph = to_integer(replace(file.graph, name=build_name(model)), encoding, lut_per_dsp)
+        return _Mapped(whole, file, ends, encoding, notes, graph)
+
+    file = load_onnx(model)
     try:
-        return lowered()
+        return lowered(file, given)
     except UserError:
-        ends = mapped_outputs(load_onnx(model), given)
-        if not ends:
+        part = mapped_part(file, given)
+        if part is None:
             raise
-    return lowered(ends)
-
-
-def _inputs_record(joined: Joined | None) -> InputsRecord | None:
-    """``joined`` as model.json has it."""
-    if joined is None:
-        return None
-    return InputsRecord(shapes={name: list(shape) for name, shape in joined.shapes.items()}, axis=joined.axis)
+    found = lowered(part.file, part.given, part.outputs)
+    if not part.starts:
+        return found
+    network = behind(file, part.starts)
+    first, front = first_record(file, given, part.starts, digest_bytes(part_bytes(network)))
+    return replace(found, first=first, front=front, network=network)
 
 
 def explore(build: Build, search: Search, *, overwrite: bool = False, progress: Progress = silent) -> Build:

@@ -53,6 +53,20 @@ def execute_float(file: OnnxFile, x: np.ndarray) -> np.ndarray:
     return _in_batches(lambda _: _onnxruntime(file.model), file.input, x, [file.output], len(x))[file.output]
 
 
+def execute_frames(model: onnx.ModelProto, x: np.ndarray) -> Arrays:
+    """The outputs of ``model``, which has one input, for ``x`` (N, ...), frame after frame.
+
+    Raises:
+        UserError: onnxruntime does not run it.
+    """
+    run, (source,) = _onnxruntime(model), [value.name for value in model.graph.input]
+    try:
+        frames = [run({source: x[i : i + 1]}) for i in range(len(x))]
+    except _BATCH_ERRORS as error:
+        raise UserError(f"onnxruntime does not run it: {str(error).splitlines()[0]}") from error
+    return {name: np.concatenate([frame[name] for frame in frames]) for name in frames[0]}
+
+
 def execute_reference(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch: int = 64) -> Arrays:
     """The same as ``execute_qonnx`` by the QONNX executor, node by node: slow, and the definition."""
     file = load_onnx(path)

@@ -24,7 +24,7 @@ def behind_layers(file: OnnxFile) -> frozenset[str]:
     """Outputs of the nodes that depend on the input and that no layer and no quantizer reads, nor is one of them."""
     needed: set[str] = set()
     found = set()
-    for node in reversed(_active(file)):
+    for node in reversed(active_nodes(file)):
         if node.is_quant or node.is_threshold or node.op in LAYERS or needed & set(node.outputs):
             needed |= set(node.inputs)
         else:
@@ -45,7 +45,7 @@ def frontier(file: OnnxFile, host: Collection[str]) -> tuple[str, ...]:
 
     Views in front of those are the host's too: nothing is lost by leaving them out.
     """
-    tail, active = behind_layers(file), _active(file)
+    tail, active = behind_layers(file), active_nodes(file)
     left = set(host)
     for node in active:
         if left & set(node.inputs):
@@ -92,7 +92,7 @@ def rest_of(file: OnnxFile, ends: dict[str, tuple[int, ...]]) -> onnx.ModelProto
     return helper.make_model(graph, opset_imports=whole.opset_import, ir_version=whole.ir_version)
 
 
-def _active(file: OnnxFile) -> list[OnnxNode]:
+def active_nodes(file: OnnxFile) -> list[OnnxNode]:
     """The nodes of ``file`` that are not computed from constants, or cannot be."""
     constants, found = Constants(file), []
     for node in file.nodes:

@@ -137,7 +137,11 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
     """Parse and check ``path``; every fault of the file is a UserError, also that it is not ``quantized``."""
     path = Path(path)
     data = _read_bytes(path)
-    model = _parse(path, data)
+    return checked(path, _parse(path, data), hashlib.sha256(data).hexdigest(), quantized=quantized)
+
+
+def checked(path: Path, model: onnx.ModelProto, sha256: str, *, quantized: bool = True) -> OnnxFile:
+    """``model`` as ``load_onnx`` has it, which changes it: of the file ``path``, whose digest is ``sha256``."""
     graph = model.graph
     opset = _opset(path, model)
     joined = join_inputs(path, model, opset)
@@ -164,7 +168,7 @@ def load_onnx(path: Path, *, quantized: bool = True) -> OnnxFile:
         )
     return OnnxFile(
         path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         model=model,
         opset=opset,
         nodes=nodes,

@@ -17,7 +17,7 @@ from toolchain.frontend.host_part import ending_at
 from toolchain.frontend.layout import CHANNELS_LAST, HEADS, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
 from toolchain.frontend.moves import in_file_order
-from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode, data_layout, load_onnx
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.several_inputs import Joined
 from toolchain.frontend.unsupported import why_not
@@ -145,7 +145,11 @@ def read_qonnx(path: Path, outputs: Sequence[str] = ()) -> ModelFile:
     Raises:
         UserError: it cannot be built; names the node and what to do.
     """
-    file = load_onnx(path)
+    return read_file(load_onnx(path), outputs)
+
+
+def read_file(file: OnnxFile, outputs: Sequence[str] = ()) -> ModelFile:
+    """``read_qonnx`` of a file that is loaded."""
     file = ending_at(file, outputs or file.outputs)
     reader = Reader(file)
     layout = input_layout(reader)
