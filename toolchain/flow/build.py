@@ -135,7 +135,7 @@ class Build:
             data=check.data,
             count=check.count,
             trained=Trained(model.data, model.reading, graph.classes, outputs_of(graph)),
-            joined=model.inputs if first is None else first.joined and first.joined.joined,
+            joined=model.inputs if first is None else first.inputs,
         )
         if first is not None:
             images = replace(images, x=run_first(self.folder / FIRST, first, images.x, layout, model.inputs))

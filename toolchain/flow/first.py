@@ -47,7 +47,7 @@ def host_input(file: OnnxFile, given: InputType | None) -> tuple[Layout, InputTy
     found = encoding_of(file, layout, Graph("front", reader.start(layout), (), ()))
     if found is not None and (found.quantizer or found.standard or not found.integers or found.input.rounds):
         raise UserError("the host rounds the input, and the network begins on the host", where=file.path.name)
-    return layout, given or (found and found.input)
+    return layout, given if given is not None or found is None else found.input
 
 
 def first_record(

@@ -90,6 +90,11 @@ class FirstRecord(Record):
         height, width, channels = self.shape
         return Layout(self.axes, (height, width, channels))
 
+    @property
+    def inputs(self) -> Joined | None:
+        """How the frames of the file's several inputs are joined; None where it has one."""
+        return None if self.joined is None else self.joined.joined
+
 
 class ModelRecord(Record):
     """model.json: the QONNX file a build stems from. ``axes`` are those of its input, ``input`` tells its type.
