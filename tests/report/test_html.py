@@ -26,7 +26,7 @@ from toolchain.report.write import write_report
 from toolchain.units.table import UNITS
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>"
-_VOID = {"meta", "br"}
+_VOID = {"meta", "br", "wbr"}
 
 
 class _Balance(HTMLParser):
@@ -160,7 +160,7 @@ def test_the_network_tells_what_is_read_where_that_is_not_the_step_before() -> N
     steps = network_steps(report)
     assert [step.sources for step in steps] == [(), (), (first.name, second.name)]
     assert [step.busy for step in steps] == [node.cycles / INTERVAL for node in nodes]
-    assert f"reads {first.name} and {second.name}" in to_html(report)
+    assert f"reads {first.name} and {second.name}" in to_html(report).replace("<wbr>", "")
 
 
 def test_ranges_name_the_bits_that_would_do() -> None:
