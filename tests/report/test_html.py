@@ -161,6 +161,9 @@ def test_the_network_tells_what_is_read_where_that_is_not_the_step_before() -> N
     assert [step.sources for step in steps] == [(), (), (first.name, second.name)]
     assert [step.busy for step in steps] == [node.cycles / INTERVAL for node in nodes]
     assert f"reads {first.name} and {second.name}" in to_html(report).replace("<wbr>", "")
+    assert to_html(report).count(' apart">') == 0
+    apart = report.model_copy(update={"nodes": (*nodes[:2], third.model_copy(update={"inputs": (first.name,)}))})
+    assert to_html(apart).count(' apart">') == 1  # no arrow from the second to the third
 
 
 def test_ranges_name_the_bits_that_would_do() -> None:
