@@ -3,7 +3,7 @@
     run = fpgaflow.train("run.toml")        # or a mapping of the same tables
     report = fpgaflow.export(run)           # or any QONNX file
 
-Faults of the input raise `UserError`, a network that is computed otherwise than it was trained `VerificationError`;
+Faults of the input raise `UserError`, a verification that fails raises `VerificationError`;
 both are `FpgaflowError`. Nothing heavy is imported before a function is called.
 """
 
@@ -41,11 +41,11 @@ class Network:
     """A network that was trained or quantized, and the folder that holds it.
 
     Args:
-        folder: with model.pt, metrics.json and, unless it is a float network, model.onnx.
-        top1: accuracy on the test images; None where nobody knows their classes.
-        float_top1: of the float network on the same images; None where it was not measured.
-        agreement: share of images on which a network that was quantized after training has the float one's class.
-        params, macs: weights with biases, and multiply-accumulates for one image.
+        folder: the run's folder, with model.pt, metrics.json and, unless it is a float network, model.onnx.
+        top1: accuracy on the test images, 0 to 1; None where nobody knows their classes.
+        float_top1: accuracy of the float network on the same images; None where it was not measured.
+        agreement: share of images, 0 to 1, on which a network that was quantized after training has the float one's class.
+        params, macs: number of weights with biases, and of multiply-accumulates for one image.
         metrics: all of metrics.json.
     """
 
@@ -127,13 +127,13 @@ def quantize(
         network: a float run or its folder, a float ONNX file, ``"FILE.py:NAME"``, ``"package.module:NAME"``, a
             ``torch.nn.Module``, or ``"efficientnet-lite0"``.
         weights, acts: bits of weights and activations, 1 to 8.
-        bits: of single layers, by name.
+        bits: bits of single layers' weights, by the layer's name.
         per_channel: one weight scale for each output channel; else one for each layer.
-        factor_bits: of the requantizers' factors, 8 to 24; None leaves the scales free.
+        factor_bits: bits of the requantizers' factors, 8 to 24; None leaves the scales free.
         images: (N, C, ...), uint8 pixels or float32 input values; ``count`` of them calibrate, the rest judge.
-        labels: classes of ``images``.
+        labels: integer classes (N,) of ``images``, from 0.
         data: data set that calibrates and judges instead; a run's own by default.
-        normalize: of ``data``, for a network that does not say it.
+        normalize: ``"unit"`` or ``"standard"`` pixels of ``data``, for a network that does not say it.
         count: calibration images at most.
         weights_file: state dict for a network named by its code.
         options: arguments of the function that makes it.
@@ -174,6 +174,9 @@ def check(model: str | os.PathLike[str] | Network, *, input: str | None = None) 
         model: a QONNX file, or a run.
         input: type of an input that is no pixel, e.g. ``"int8:0.05"``.
 
+    Returns:
+        Every node with its status, and whether the file can be exported (``supported``).
+
     Raises:
         UserError: the file as a whole cannot be read.
     """
@@ -209,19 +212,19 @@ def export(
         model: a QONNX file, or a run.
         out: the build's folder; build/NAME by default.
         board: see ``fpgaflow boards``.
-        clock_mhz: the board's own by default.
-        target_fps: least resources at this rate; None for the most frames a second.
+        clock_mhz: clock in MHz; the board's own by default.
+        target_fps: frames a second to reach with the least resources; None for the most frames a second.
         budget: shares of resources that a plan may use, e.g. ``{"lut": 0.6}``.
         architecture: one unit a layer, the engine, or the faster that fits.
         plan: take this plan.json instead of searching for one.
         time_limit: seconds for each round of the solver.
         input: type of an input that is no pixel, e.g. ``"int8:0.05"``.
-        images, labels: what is simulated, .npy files or arrays; by default the data that the file names. Images of
-            several inputs are a .npz file, or arrays by the inputs' names.
+        images, labels: images (N, C, ...) or (N, ..., C) that are simulated and their classes (N,), .npy files or
+            arrays; by default the data that the file names. Images of several inputs are a .npz file, or arrays by name.
         data: data set to verify on instead.
         count: images at most; None for all.
         qonnx_images: images that also run in the float32 QONNX executor.
-        threads: of the C simulation.
+        threads: threads of the C simulation.
         overwrite: also replace what no command wrote, such as results of synthesis.
 
     Returns:

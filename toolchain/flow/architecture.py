@@ -1,4 +1,4 @@
-"""What every architecture does for a build: find an accelerator, generate it, simulate it and report on it."""
+"""The protocol of an architecture: find an accelerator, generate it, simulate it and report on it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Architecture(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of the network and of everything that decides the hardware: what is made of it carries this digest."""
+        """The sha256 of the network and of everything that decides the hardware; files made of it carry it."""
 
     @property
     def fps(self) -> float:
@@ -56,7 +56,7 @@ class Architecture(Protocol):
 
     @property
     def resources(self) -> Resources:
-        """What it takes, the shell not included."""
+        """The resources it takes, the shell not included."""
 
     @property
     def proof(self) -> str:

@@ -11,7 +11,7 @@ from toolchain.report.fitting import FittingTable
 
 
 def boards_table(boards: Sequence[Board]) -> FittingTable:
-    """What every board holds."""
+    """A row a board: its device, memory and clock."""
     table = FittingTable(
         ("Board", "Part", "LUT", "FF", "DSP", "BRAM18", "URAM", "DDR GB/s", "MHz"), 2, ("Part", "FF", "MHz"), "Boards"
     )

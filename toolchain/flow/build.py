@@ -28,14 +28,14 @@ from toolchain.locks import locked
 from toolchain.memory import spans
 
 ENCODING_BYTES = 32
-"""Of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
+"""Bytes of an element of an image while it becomes a code: several float64 or int64 of it at a time."""
 
 HLS, HLS4ML, RTL = "hls", "hls4ml", "rtl"
 FIRST, NETWORK, REST = "first.onnx", "network.onnx", "rest.onnx"
-"""What of a network the host runs in front of the accelerator, the rest of its file, and what the host runs behind."""
+"""The part of a network that the host runs in front, the accelerator's part, and the host's part behind."""
 RTL_RECORD, WAVEFORM, COUNT_RECORD = "rtl.json", "rtl.vcd", "counts.json"
 VITIS = "vitis"
-"""Where the scripts of hls/ let Vitis work: no stage writes there."""
+"""The folder in which the scripts of hls/ let Vitis work: no stage writes there."""
 
 PLANS = tuple(kind.file for kind in ARCHITECTURES.values())
 FILES = (
@@ -43,7 +43,7 @@ FILES = (
     FIRST, NETWORK, REST, "hls4ml.json", RTL_RECORD, WAVEFORM, COUNT_RECORD, "pareto.json", "bits.json", "deploy.zip",
     "measured.json",
 )  # fmt: skip
-"""What the stages write into a build folder, beside the projects, which have a manifest each."""
+"""The files that the stages write into a build folder, beside the projects, which have a manifest each."""
 
 UNFINISHED = tuple(f".{name}." for name in (*FILES, HLS, HLS4ML, RTL, "deploy"))
 """How names begin of what is being written, see `toolchain.files`."""
@@ -61,7 +61,7 @@ class Build:
 
     @cached_property
     def model(self) -> ModelRecord:
-        """Where the network stems from."""
+        """The record of the file that the network was read from."""
         return read_record(ModelRecord, self.folder / "model.json", "run 'fpgaflow lower' first")
 
     @cached_property
@@ -74,7 +74,7 @@ class Build:
 
     @cached_property
     def record(self) -> BuildRecord:
-        """Which architecture it has."""
+        """The record of the architecture and of how it was chosen."""
         if not self.folder.joinpath("graph.json").exists():
             raise UserError("no build", where=str(self.folder), hint="name the folder that 'fpgaflow export' wrote")
         return read_record(BuildRecord, self.folder / "build.json", "run 'fpgaflow explore' first")
@@ -97,7 +97,7 @@ class Build:
 
     @cached_property
     def simulation(self) -> SimulationRecord:
-        """What the simulation of the project found."""
+        """The results of the project's simulation."""
         project = self.project
         found = read_record(SimulationRecord, self.folder / "simulation.json", "run 'fpgaflow simulate' first")
         if found.design != project.design:
@@ -237,7 +237,7 @@ def foreign_files(out: Path) -> Iterator[Path]:
 
 
 def build_name(model: Path) -> str:
-    """What a build of ``model`` is called: the file's stem, or its run folder's name."""
+    """The name of a build of ``model``: the file's stem, or its run folder's name."""
     return model.resolve().parent.name if model.name == "model.onnx" else model.stem
 
 

@@ -1,4 +1,4 @@
-"""Which architecture a build gets, and what would do where nothing fits."""
+"""The choice of a build's architecture, and the ways out where nothing fits."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def choose(network: Stored, search: Search, progress: Progress, *, advise: bool 
 
 
 def _chosen(network: Stored, search: Search, progress: Progress, *, advise: bool) -> Choice:
-    """What ``choose`` does at one clock."""
+    """``choose`` at one clock."""
     if search.architecture == "engine":
         return Choice(Engine.explore(network, search, progress))
     try:
@@ -136,7 +136,7 @@ def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Pr
 
 
 def _text(error: UserError) -> str:
-    """What is wrong and where, without what helps."""
+    """The fault and its place, without the hint."""
     return error.what + (f" [{error.where}]" if error.where else "")
 
 
@@ -155,7 +155,7 @@ def _helped(error: NoRoom, network: Stored, search: Search, progress: Progress) 
 
 
 def _smaller(graph: Graph, search: Search) -> str:
-    """What of the streaming network would fit: weights of fewer bits, or another board; "" where neither does."""
+    """The streaming network that would fit: weights of fewer bits, or another board; "" where neither does."""
     board = planned_board(search, Streaming.name)
     budgets = {name: planned_board(replace(search, board=name), Streaming.name).budget for name in list_boards()}
     problem = _problem(graph, max(budgets.values(), key=lambda budget: budget.uram))

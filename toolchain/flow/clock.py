@@ -32,7 +32,7 @@ def clock_steps(board: Board) -> list[tuple[float, float]]:
 
 
 def rule(mhz: float, share: float) -> str:
-    """What a report says of a clock that was chosen."""
+    """The report's note on a clock that was chosen."""
     return (
         f"auto chose {mhz:g} MHz, with at most {share:.0%} of the LUTs filled: a rule of thumb, no timing was analysed"
     )

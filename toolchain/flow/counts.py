@@ -43,7 +43,7 @@ def count_build(build: Build, *, jobs: int = 2, memory: int, progress: Progress 
 
 
 def summary(build: Build, found: CountRecord) -> str:
-    """What ``found`` says of the accelerator in ``build``, in a line."""
+    """``found`` of the accelerator in ``build`` in a line."""
     design = build.design
     assert isinstance(design, Streaming)
     estimated = total(cost(node, design.hardware) for node in design.hardware.nodes if node.name in found.counts)

@@ -1,4 +1,4 @@
-"""Which nodes of an ONNX file can be built, before anything is built."""
+"""Verdicts on the nodes of an ONNX file, before anything is built."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.lower import PIXELS, refusals
 
 FRONT, BEHIND = "in front of the first quantizer", "behind the last layer"
-"""Where the nodes stand that are left to the host."""
+"""The places of the nodes that are left to the host."""
 SUPPORTED, FOLDED, REFUSED, UNKNOWN, HOST = "supported", "folded", "refused", "unknown", "host"
 _SHAPE_KEEPING = """
 Abs Add Ceil Celu Clip Cos Div Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish HardTanh Identity LeakyRelu Log
@@ -109,7 +109,7 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
 
 @dataclass(frozen=True)
 class Part:
-    """What of a file the accelerator computes: ``file`` begins at the tensors ``starts`` of it, of shapes (1, ...).
+    """The part of a file that the accelerator computes: ``file`` begins at the tensors ``starts`` of it, of shapes (1, ...).
 
     It ends at ``outputs``, empty for those of the file. ``given`` is the type of its input, where the user states it.
     """
@@ -121,7 +121,7 @@ class Part:
 
 
 def mapped_part(whole: OnnxFile, given: InputType | None = None) -> Part | None:
-    """What is left of ``whole`` without that in front of it and behind it that only the host can run.
+    """``whole`` without the operations in front and behind that only the host can run.
 
     None where nothing has to be left out, or where more would be needed than that.
     """
@@ -217,7 +217,7 @@ def judge(file: OnnxFile, given: InputType | None = None) -> Coverage:
 def _encoding(
     file: OnnxFile, layout: Layout, graph: Graph, given: InputType | None, *, whole: bool
 ) -> tuple[Encoding, list[str]]:
-    """What the input holds; where a node is refused, so that ``graph`` is not ``whole``, that comes first."""
+    """The type of the input; where a node is refused, so that ``graph`` is not ``whole``, that comes first."""
     fixed = file.integer is not None
     try:
         return choose(encoding_of(file, layout, graph), file.datatypes.get(file.input, ""), graph, given, fixed=fixed)

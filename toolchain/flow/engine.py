@@ -62,7 +62,7 @@ class Engine:
 
     @property
     def digest(self) -> str:
-        """Of the network, the engine, the places of the maps and the board; how the engine was found is left out."""
+        """The sha256 of the network, the engine, the places of the maps and the board; how the engine was found is left out."""
         facts = self.found.record.model_dump(include={"board", "clock_mhz", "shape", "placement"})
         return digest_bytes(json.dumps([self.network.digest, facts, self.found.board.facts], sort_keys=True).encode())
 
@@ -200,7 +200,7 @@ class Engine:
 
 
 def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
-    """What the engine cannot run of the QONNX file ``model``, whose input is ``given``: every node and why."""
+    """The nodes of the QONNX file ``model``, whose input is ``given``, that the engine cannot run, and why."""
     file = read_qonnx(model)
     encoding, _ = chosen_encoding(file, given)
     return [f"{where}: {why}" for where, why in refusals(to_integer(file.graph, encoding))]

@@ -71,7 +71,7 @@ class Found:
 
     @cached_property
     def program(self) -> Program:
-        """What it runs."""
+        """The passes that it runs."""
         shape = shape_of(self.record.shape)
         if shape is None:
             hint = "run 'fpgaflow export --architecture engine' again"

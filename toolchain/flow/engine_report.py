@@ -78,7 +78,7 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
 
 
 def best_rate(found: Found, clock_mhz: float) -> Bound:
-    """What no engine of these bit widths exceeds: the whole device multiplies, weights, input and answer move once."""
+    """The rate that no engine of these bit widths exceeds: the whole device multiplies, weights, input and answer move once."""
     compute = clock_mhz * 1e6 / mac_cycles(found.graph, found.board)
     weights = sum(p.weights for p in found.program.cut.passes) * found.program.shape.weight_bits // 8
     codes = found.graph.input.size + sum(prod(p.out) for p in found.program.cut.read)
@@ -128,7 +128,7 @@ def _pass_nodes(found: Found, passes: list[Timing], vectors: Mapping[str, int]) 
 
 
 def _kind(p: Pass) -> str:
-    """What a pass does: "upsample 2x2, conv 1x1, filter 3x3, add"."""
+    """The units of a pass in words: "upsample 2x2, conv 1x1, filter 3x3, add"."""
     parts = [] if p.repeat == (1, 1) else ["upsample {}x{}".format(*p.repeat)]
     parts += [] if p.conv is None else ["conv {}x{}".format(*p.conv.kernel)]
     if p.window is not None:

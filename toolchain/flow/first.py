@@ -1,4 +1,4 @@
-"""What of a network the host runs in front of the accelerator: first.onnx, which the driver runs in onnxruntime."""
+"""The part of a network that the host runs in front of the accelerator: first.onnx, which the driver runs in onnxruntime."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def first_record(
 
 
 def run_first(path: Path, first: FirstRecord, images: Array, layout: Layout, joined: Joined | None) -> Array:
-    """What the accelerator, whose input has ``layout``, reads of ``images`` (N, H, W, C): real numbers (N, H, W, C).
+    """The real numbers (N, H, W, C) that the accelerator, whose input has ``layout``, reads of ``images`` (N, H, W, C).
 
     ``joined`` tells how the tensors of first.onnx in ``path`` become one.
 

@@ -1,4 +1,4 @@
-"""What of a network is left to the host: rest.onnx, which the driver runs in onnxruntime."""
+"""The part of a network that is left to the host: rest.onnx, which the driver runs in onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLD = 8
 
 
 def host_part(whole: OnnxFile, file: ModelFile, graph: Graph) -> tuple[HostRecord | None, onnx.ModelProto | None]:
-    """What stands in ``whole`` behind the outputs of its ``graph``, as read to ``file``, and the model of it.
+    """The operations of ``whole`` behind the outputs of its ``graph``, as read to ``file``, and the model of it.
 
     None where nothing does, or where the accelerator's outputs are codes that stand for no real values.
     """

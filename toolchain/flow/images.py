@@ -19,7 +19,7 @@ from toolchain.ir.types import Array, Encoding
 DEFAULT_IMAGES, RANDOM_IMAGES = 1000, 64
 """How many are taken where nobody says: of images, and of random numbers."""
 SEED = 0
-"""Of the draw."""
+"""The seed of the draw."""
 MAPPED_BYTES = 1 << 26
 """Files above are read as far as they are used."""
 
@@ -39,7 +39,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model says of the data it was trained on: the data set, how it is read, the classes, the outputs."""
+    """A model's notes on the data it was trained on: the data set, how it is read, the classes, the outputs."""
 
     data: str | None = None
     reading: Mapping[str, Any] | None = None
@@ -90,7 +90,7 @@ def load_images(
 
 
 def drawn(number: int, count: int, labels: Array | None = None) -> Array | slice:
-    """Which ``count`` of ``number`` samples are taken: drawn with a fixed seed, alike many of each class, shuffled.
+    """The indices of ``count`` of ``number`` samples, drawn with a fixed seed, alike many of each class, shuffled.
 
     All in their own order where there are no more, or for a ``count`` of 0.
     """

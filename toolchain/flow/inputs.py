@@ -1,4 +1,4 @@
-"""What a build takes the network's input to hold: as the user states it, as the file says it, or by its quantizer."""
+"""The type that a build gives to the network's input: as the user states it, as the file says it, or by its quantizer."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class MeasuredRecord(Record):
 
 
 def measured(build: Build) -> Measured | None:
-    """What was measured of the accelerator in ``build``; None where nothing was, or of another one."""
+    """The measurements of the accelerator in ``build``; None where there are none, or only of another one."""
     path = build.folder / RECORD
     if not path.is_file():
         return None

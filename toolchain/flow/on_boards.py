@@ -38,7 +38,7 @@ class OnBoard:
 def on_boards(
     lowered: Callable[[int], Stored], search: Search, names: Sequence[str], progress: Progress
 ) -> list[OnBoard]:
-    """What ``search`` finds on each of the boards ``names``, each at its own clock unless ``search`` states one.
+    """The accelerators that ``search`` finds on the boards ``names``, each at its own clock unless ``search`` states one.
 
     ``lowered`` gives the integer network where a DSP slice is worth so many LUTs.
 
@@ -82,7 +82,7 @@ def export_on_boards(
 def _on_each(
     search: Search, names: Sequence[str], find: Callable[[Search], Architecture], progress: Progress
 ) -> list[OnBoard]:
-    """What ``find`` finds on each of the boards."""
+    """The results of ``find`` on each of the boards."""
     found = []
     for name in names:
         here = replace(search, board=name)

@@ -1,4 +1,4 @@
-"""What a user asks of an export."""
+"""A user's requests to an export."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ARCHITECTURES = ("streaming", "engine", "auto")
 """Every layer a unit of its own; all on one accelerator, pass by pass; the faster of the two that fits."""
 
 COSTS = ("estimated", "counted")
-"""What a plan's units take by the cost model, or by yosys."""
+"""Sources of the units' costs: the cost model, or yosys."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What the explorer is asked for; ``budget`` replaces the board's planning fractions by resource.
+    """A request to the explorer; ``budget`` replaces the board's planning fractions by resource.
 
     ``architecture`` is one of ``ARCHITECTURES``, ``costs`` one of ``COSTS``. With ``clock_auto`` the clock is chosen
     too, see `flow.clock`. By the measured ``rows`` estimates are taken for larger or smaller, see `flow.rows`.
@@ -44,7 +44,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Check:
-    """What a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor.
+    """The images that a build is verified on; ``qonnx_images`` of the images also run in the float32 QONNX executor.
 
     Images and labels are .npy files or arrays; those of several inputs are a .npz file, or by the inputs' names.
     ``count`` of them are drawn: all for 0, 1000 (64 of random numbers) for None. ``memory`` is what that may take.
@@ -61,7 +61,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Hls4mlOptions:
-    """What is asked of hls4ml, whose project stands beside this one; it is stopped after ``seconds``."""
+    """A request to hls4ml, whose project stands beside this one; it is stopped after ``seconds``."""
 
     seconds: float = 600.0
 
@@ -170,7 +170,7 @@ def parse_widths(text: str) -> list[int]:
 
 
 def parse_normalize(text: str) -> Literal["unit", "standard"]:
-    """What becomes of pixels, as ``data.normalize`` of a run file says.
+    """The normalization of pixels, as ``data.normalize`` of a run file says.
 
     Raises:
         UserError: no such way.

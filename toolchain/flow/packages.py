@@ -29,7 +29,7 @@ class Packages:
 
     @staticmethod
     def known() -> Packages:
-        """What pyproject.toml of a checkout says, or the metadata of the installed package.
+        """The requirements in pyproject.toml of a checkout, or in the metadata of the installed package.
 
         Raises:
             UserError: neither is there.

@@ -121,7 +121,7 @@ def _model_taps(model: ModelFile, integer: Graph, images: Array, memory: Memory)
 
 @dataclass
 class _Tally:
-    """What differs at a node over all frames; ``largest`` and ``furthest`` are of its real values."""
+    """The differences at a node over all frames; ``largest`` and ``furthest`` are of its real values."""
 
     coded: bool = False
     codes: int = 0

@@ -41,7 +41,7 @@ Pixels = NDArray[Any]
 
 @dataclass(frozen=True)
 class Images:
-    """What a network is calibrated and judged on: uint8 pixels, or input values, (N, C, H, W).
+    """The images that a network is calibrated and judged on: uint8 pixels, or input values, (N, C, H, W).
 
     Args:
         name: where they come from.
@@ -117,7 +117,7 @@ def holds_codes(pixels: InputMap) -> bool:
 
 
 def _step(pixels: InputMap) -> float:
-    """What two neighbouring codes of the input differ by; 1 of numbers that have no codes."""
+    """The difference of two neighbouring codes of the input; 1 of numbers that have no codes."""
     if pixels.given is not None:
         return float(parse_input(pixels.given).scale[0])
     return float(pixels.scale[0]) if isinstance(pixels, PixelMap) else 1.0

@@ -30,7 +30,7 @@ SEED = 0  # of the choice of calibration images from a training set
 
 
 def default_folder(network: str | nn.Module, bits: Bits) -> Path:
-    """Where the result goes when nobody says: runs/NAME-wXaY."""
+    """The default folder of a result: runs/NAME-wXaY."""
     if not isinstance(network, str):
         name = type(network).__name__
     elif ":" in network:
@@ -103,7 +103,7 @@ def _sample(
     data: Dataset | None,
     normalize: Literal["unit", "standard"],
 ) -> Sample:
-    """What a network that says nothing about its inputs is to take, from the images it is calibrated on."""
+    """The input of a network that says nothing about it, from the images it is calibrated on."""
     from toolchain.train.data import input_map
     from toolchain.train.inputs import PixelMap
     from toolchain.train.ptq.source import Sample

@@ -41,7 +41,7 @@ class InputsRecord(Record):
 
 
 class IntegersRecord(Record):
-    """What integers of [low, high] are worth: ``integer * scale + offset``, fractions, one or one a channel."""
+    """The worth of integers of [low, high]: ``integer * scale + offset``, fractions, one or one a channel."""
 
     low: int
     high: int

@@ -76,7 +76,7 @@ def rtl_simulation(
 
 @dataclass(frozen=True)
 class _Wrong:
-    """What is wrong first: told, in which frame, with which pauses."""
+    """The first fault: told, in which frame, with which pauses."""
 
     text: str
     frame: int
@@ -146,7 +146,7 @@ def make_rtl(
 def _compare(
     simulated: RtlSimulation, codes: Array, model: tuple[int, ...]
 ) -> tuple[_Wrong | None, int, RtlRun | None]:
-    """What is wrong first over runs without and with pauses, codes that are, and the run without if it came to an end.
+    """The first fault over runs without and with pauses, codes that are, and the run without if it came to an end.
 
     The ``model`` says in which cycle each frame ends.
     """
@@ -187,7 +187,7 @@ def demand_exact(found: RtlRecord) -> None:
 
 
 def summary(found: RtlRecord) -> str:
-    """What ``found`` says, in a line."""
+    """``found`` in a line."""
     rate = f"{found.images / found.seconds:,.1f} images a second" if found.seconds else "no time"
     exact = f"SystemVerilog exact on {found.images} images of {found.data}, also with pauses"
     return f"{exact}, each of them in the model's cycle; {rate} simulated"

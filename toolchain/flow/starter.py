@@ -93,7 +93,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a project is started for; ``target_fps`` None asks for the most frames a second.
+    """The wishes that a project is started with; ``target_fps`` None asks for the most frames a second.
 
     Args:
         data: a key of ``SOURCES``, with a path in place of PATH or PREFIX.
@@ -111,7 +111,7 @@ class Wishes:
 
     @property
     def name(self) -> str:
-        """Of the run and of the build: data, network and bits."""
+        """The name of the run and of the build: data, network and bits."""
         data, model = re.split(r"[/:\\]", self.data.rstrip("/"))[-1], self.model.rpartition(":")[2]
         words = re.sub(r"[^a-z0-9]+", "-", f"{data} {model}".lower()).strip("-")
         return f"{words}-w{self.weights}a{self.acts}".lstrip("-")

@@ -55,7 +55,7 @@ class Streaming:
 
     @property
     def digest(self) -> str:
-        """Of the network, the plan and the board as it is now; how the plan was found is left out."""
+        """The sha256 of the network, the plan and the board as it is now; how the plan was found is left out."""
         facts = self.plan.model_dump(exclude={"solver", "model"} | (set() if self.plan.padded else {"padded"}))
         board = load_board(self.plan.board).facts
         return digest_bytes(json.dumps([self.network.digest, facts, board], sort_keys=True).encode())

@@ -48,7 +48,7 @@ from toolchain.units.totals import cost, graph_cost, graph_cycles, reader_cost, 
 from toolchain.units.zeros import zero_weight_luts
 
 DEPLOY = Step(title="Make scripts to the bitstream and a driver for the board", command="fpgaflow deploy .")
-"""What every build goes on with."""
+"""The next steps of every build."""
 
 
 def make_report(
@@ -139,7 +139,7 @@ def accuracy_facts(simulation: SimulationRecord, trained: Mapping[str, Any] | No
 
 
 def input_facts(graph: Graph) -> InputFacts:
-    """What the host makes of what it is given for ``graph``."""
+    """The input of ``graph``: its type, and how the host encodes numbers."""
     encoding = graph.encoding
     assert encoding is not None
     rule, standard = host_rule(encoding), encoding.standard
@@ -155,7 +155,7 @@ def input_facts(graph: Graph) -> InputFacts:
 
 
 def output_facts(graph: Graph) -> tuple[OutputFacts, ...]:
-    """What the host is given by ``graph``, in the order of its outputs."""
+    """The outputs of ``graph`` in their order: names, shapes and types."""
     return tuple(
         OutputFacts(
             name=output.name, shape=graph.shape_of(output), type=str(value.type), classifier=output == graph.classifier
@@ -165,7 +165,7 @@ def output_facts(graph: Graph) -> tuple[OutputFacts, ...]:
 
 
 def output_notes(graph: Graph) -> tuple[str, ...]:
-    """Of several outputs, whose accuracy is told."""
+    """A note on the output whose accuracy is told, where there are several."""
     if len(graph.outputs) == 1:
         return ()
     if graph.classifier is not None:
@@ -175,7 +175,7 @@ def output_notes(graph: Graph) -> tuple[str, ...]:
 
 
 def reach_notes(graph: Graph) -> tuple[str, ...]:
-    """Where what the host is given reaches less than half of the codes of the network's quantizer."""
+    """A note where the host's values reach less than half of the codes of the network's quantizer."""
     encoding = graph.encoding
     assert encoding is not None
     low, high = reached_codes(encoding)
@@ -186,7 +186,7 @@ def reach_notes(graph: Graph) -> tuple[str, ...]:
 
 
 def verification_notes(simulation: SimulationRecord) -> tuple[str, ...]:
-    """On what a build was verified."""
+    """Notes on the images and checks of a build."""
     notes = [f"verified on {simulation.images} images of {simulation.data}"]
     if simulation.qonnx_images:
         notes.append(f"compared with the float32 QONNX executor on {simulation.qonnx_images} images")
@@ -342,7 +342,7 @@ def _zero_weight_luts(node: Node, values: dict[str, Value]) -> int | None:
 
 
 def _zero_notes(nodes: tuple[NodeFacts, ...]) -> tuple[str, ...]:
-    """What pruned weights are worth in LUTs."""
+    """A note on the LUTs that pruned weights save."""
     saved = {node.name: node.zero_weight_luts for node in nodes if node.zero_weight_luts}
     if not saved:
         return ()

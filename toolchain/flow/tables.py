@@ -90,7 +90,7 @@ def plan_table(hardware: Graph, plan: Plan, board: Board) -> FittingTable:
 
 
 def solver_lines(plan: Plan) -> list[str]:
-    """What the explorer knows of its plan: rate, proof, what limits it and what would help; nothing of a hand's."""
+    """The explorer's lines about its plan: rate, proof, limits and help; nothing of a hand's."""
     solver = plan.solver
     if solver is None:
         return ["A plan by hand: nothing is proved of it."]
@@ -109,7 +109,7 @@ def solver_lines(plan: Plan) -> list[str]:
 
 
 def rows_lines(search: Search, architectures: Iterable[str]) -> list[str]:
-    """What the measured designs of ``search`` say of each of the ``architectures``; nothing where it has none."""
+    """The lines of the measured designs of ``search`` about each of the ``architectures``; nothing where it has none."""
     return [f"Planned by {told(search.rows, kind)}" for kind in sorted(set(architectures))] if search.rows else []
 
 
