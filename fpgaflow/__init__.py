@@ -44,7 +44,7 @@ class Network:
         folder: the run's folder, with model.pt, metrics.json and, unless it is a float network, model.onnx.
         top1: accuracy on the test images, 0 to 1; None where nobody knows their classes.
         float_top1: accuracy of the float network on the same images; None where it was not measured.
-        agreement: share of images, 0 to 1, on which a network that was quantized after training has the float one's class.
+        agreement: share of images, 0 to 1, that a network quantized after training puts in the float one's class.
         params, macs: number of weights with biases, and of multiply-accumulates for one image.
         metrics: all of metrics.json.
     """
@@ -220,7 +220,7 @@ def export(
         time_limit: seconds for each round of the solver.
         input: type of an input that is no pixel, e.g. ``"int8:0.05"``.
         images, labels: images (N, C, ...) or (N, ..., C) that are simulated and their classes (N,), .npy files or
-            arrays; by default the data that the file names. Images of several inputs are a .npz file, or arrays by name.
+            arrays; by default the data that the file names. Those of several inputs are a .npz file, or arrays by name.
         data: data set to verify on instead.
         count: images at most; None for all.
         qonnx_images: images that also run in the float32 QONNX executor.

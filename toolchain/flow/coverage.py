@@ -109,7 +109,7 @@ def check(path: Path, given: InputType | None = None) -> Coverage:
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a file that the accelerator computes: ``file`` begins at the tensors ``starts`` of it, of shapes (1, ...).
+    """The part of a file that the accelerator computes: ``file`` begins at its tensors ``starts`` of shapes (1, ...).
 
     It ends at ``outputs``, empty for those of the file. ``given`` is the type of its input, where the user states it.
     """

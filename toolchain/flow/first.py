@@ -1,4 +1,4 @@
-"""The part of a network that the host runs in front of the accelerator: first.onnx, which the driver runs in onnxruntime."""
+"""The part of a network in front of the accelerator: first.onnx, which the driver runs in onnxruntime."""
 
 from __future__ import annotations
 

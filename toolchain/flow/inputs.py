@@ -1,4 +1,4 @@
-"""The type that a build gives to the network's input: as the user states it, as the file says it, or by its quantizer."""
+"""The type of a build's input: as the user states it, as the file says it, or by its quantizer."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class OnBoard:
 def on_boards(
     lowered: Callable[[int], Stored], search: Search, names: Sequence[str], progress: Progress
 ) -> list[OnBoard]:
-    """The accelerators that ``search`` finds on the boards ``names``, each at its own clock unless ``search`` states one.
+    """The accelerators found by ``search`` on the boards ``names``, each at its own clock unless ``search`` states one.
 
     ``lowered`` gives the integer network where a DSP slice is worth so many LUTs.
 

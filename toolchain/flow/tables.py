@@ -109,7 +109,7 @@ def solver_lines(plan: Plan) -> list[str]:
 
 
 def rows_lines(search: Search, architectures: Iterable[str]) -> list[str]:
-    """The lines of the measured designs of ``search`` about each of the ``architectures``; nothing where it has none."""
+    """The lines of the measured designs in ``search`` on each of the ``architectures``; nothing where it has none."""
     return [f"Planned by {told(search.rows, kind)}" for kind in sorted(set(architectures))] if search.rows else []
 
 
