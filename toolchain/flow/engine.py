@@ -62,7 +62,7 @@ class Engine:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the network, the engine, the maps' places and the board; how the engine was found is left out."""
+        """The sha256 of the network, the engine, the maps' places and the board, not of the search."""
         facts = self.found.record.model_dump(include={"board", "clock_mhz", "shape", "placement"})
         return digest_bytes(json.dumps([self.network.digest, facts, self.found.board.facts], sort_keys=True).encode())
 

@@ -78,7 +78,7 @@ def make_report(found: Found, model: ModelRecord, simulation: SimulationRecord, 
 
 
 def best_rate(found: Found, clock_mhz: float) -> Bound:
-    """The rate that no engine of these bits exceeds: the whole device multiplies, weights, input and answer move once."""
+    """The rate that no engine of these bits exceeds: the whole device multiplies, all data move once."""
     compute = clock_mhz * 1e6 / mac_cycles(found.graph, found.board)
     weights = sum(p.weights for p in found.program.cut.passes) * found.program.shape.weight_bits // 8
     codes = found.graph.input.size + sum(prod(p.out) for p in found.program.cut.read)
