@@ -52,7 +52,7 @@ def test_a_target_is_met_at_the_highest_clock(tmp_path: Path) -> None:
 
 def test_a_plan_has_a_clock(tmp_path: Path) -> None:
     network = save(conv_net(), tmp_path, source_digest="0")
-    with pytest.raises(UserError, match=r"^--clock auto with a plan; the plan tells its clock$"):
+    with pytest.raises(UserError, match=r"^--clock auto does not go with a plan; the plan tells its clock$"):
         choose(network, Search(plan=tmp_path / "plan.json", clock_auto=True), silent)
 
 

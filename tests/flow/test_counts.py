@@ -109,8 +109,11 @@ def test_without_yosys_nothing_is_written(
     ("arguments", "told"),
     [
         ((), "SystemVerilog is counted by yosys; install it: pip install 'fpgaflow[rtl]'"),
-        (("--architecture", "engine"), "--costs counted with the engine, which has no SystemVerilog"),
-        (("--plan", "plan.json"), "--costs counted with a plan; 'fpgaflow count' counts the units of a given one"),
+        (("--architecture", "engine"), "--costs counted does not go with the engine, which has no SystemVerilog"),
+        (
+            ("--plan", "plan.json"),
+            "--costs counted does not go with a plan; 'fpgaflow count' counts the units of a given one",
+        ),
     ],
 )
 def test_costs_that_cannot_be_counted_are_refused_before_any_work(
@@ -132,4 +135,4 @@ def test_unknown_costs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert fpgaflow("explore", model, "--out", str(tmp_path / "build"), "--costs", "counte") == 2
     assert "did you mean 'counted'" in capsys.readouterr().err
     assert fpgaflow("explore", model, "--out", str(tmp_path / "build"), "--costs", "counted", "--pareto") == 2
-    assert "--costs counted with --pareto" in capsys.readouterr().err
+    assert "--costs counted does not go with --pareto" in capsys.readouterr().err

@@ -117,7 +117,7 @@ def test_images_that_are_not_of_the_noted_type_are_refused(datatype, numbers, me
             "",
             "",
             ["--input", "int8", "--pixel-scale", "1/255"],
-            "--input and --pixel-scale; give one of them",
+            "--input does not go with --pixel-scale; give one of them",
         ),
         (
             "",

@@ -171,7 +171,9 @@ def test_the_driver_runs_unchanged_on_the_systemverilog(
     assert fpgaflow("deploy", build, "--try", "--rtl") == 0
     assert "mock board with the SystemVerilog are the integer network's" in capsys.readouterr().out
     assert fpgaflow("deploy", build, "--rtl") == 2
-    assert "--rtl without --try; 'fpgaflow rtl' writes and simulates" in " ".join(capsys.readouterr().err.split())
+    assert "--rtl goes with --try only; 'fpgaflow rtl' writes and simulates" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_a_deviation_is_an_error() -> None:

@@ -27,7 +27,10 @@ from toolchain.search.space import load_space
         ({"stage": [{"kind": "inverted", "channels": [8], "kernel": [5, 3]}]}, r"bad value for 'stage.0.kernel'"),
         ({"stage": [{"kind": "inverted", "chanels": [8]}]}, r"unknown key 'stage.0.chanels' \[test\]; did you mean"),
         ({"accuracy": {"networks": 20, "held_out": 20}}, r"accuracy.held_out = 20 of accuracy.networks = 20 \[test\]"),
-        ({"size": [8], "data": {"size": 8}}, r"data.size beside the resolutions of size \[test\]; leave one out"),
+        (
+            {"size": [8], "data": {"size": 8}},
+            r"data.size does not go with the resolutions of size \[test\]; leave one out",
+        ),
         ({"architecture": ["systolic"]}, r"bad value for 'architecture.0': Input should be 'engine' or 'streaming'"),
         ({"bits": {"activations": [4, 8]}}, r"bits.activations of 4 on the engine: their quantizers are thresholds"),
         ({"train": {"float": True}}, r"train.float of a space of bits \[test\]"),

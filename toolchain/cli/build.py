@@ -105,7 +105,9 @@ def export(
 
     if several(board):
         if plan is not None or probe or hls4ml is not None:
-            raise UserError(f"--board {board} with --plan, --probe or --backend hls4ml", hint="name one board")
+            raise UserError(
+                f"--board {board} does not go with --plan, --probe or --backend hls4ml", hint="name one board"
+            )
         folder = out or Path("build") / f"{build_name(model)}-boards"
         _on_boards(
             model, folder, search, check, names, given=stated_input(given, pixel_scale), rtl=rtl, overwrite=overwrite
@@ -225,9 +227,11 @@ def explore(
         raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
     search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
     if search.clock_auto and (pareto or bits):
-        raise UserError("--clock auto with --pareto or --bits", hint="give the clock in MHz")
+        raise UserError("--clock auto does not go with --pareto or --bits", hint="give the clock in MHz")
     if costs == "counted" and (pareto or bits):
-        raise UserError("--costs counted with --pareto or --bits, which estimate", hint="leave one of them out")
+        raise UserError(
+            "--costs counted does not go with --pareto or --bits, which estimate", hint="leave one of them out"
+        )
     with opened(folder, "explore") as build:
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)

@@ -23,7 +23,7 @@ def deploy(
 ) -> None:
     """Write deploy/: scripts to the bitstream, a driver for PYNQ, samples with their answers, and a README."""
     if rtl and not trial:
-        raise UserError("--rtl without --try", hint="'fpgaflow rtl' writes and simulates the SystemVerilog")
+        raise UserError("--rtl goes with --try only", hint="'fpgaflow rtl' writes and simulates the SystemVerilog")
     if trial:
         _try(folder, rtl)
         return

@@ -225,7 +225,7 @@ def clock_of(text: str | float | None) -> tuple[float | None, bool]:
     except ValueError:
         mhz = 0.0
     if not 1 <= mhz <= 1000:
-        raise UserError(f"--clock {text}", hint="give MHz from 1 to 1000, or auto")
+        raise UserError(f"--clock {text} is no clock", hint="give MHz from 1 to 1000, or auto")
     return mhz, False
 
 

@@ -334,7 +334,9 @@ def _check_stages(config: RunConfig, where: str) -> None:
     if len(set(names)) < len(names):
         raise UserError(f"two stages have one name: {', '.join(names)}", where=where)
     if config.train.pretrain_epochs:
-        raise UserError("train.pretrain_epochs with [[stage]]", where=where, hint="make it a stage, quantized = false")
+        raise UserError(
+            "train.pretrain_epochs does not go with [[stage]]", where=where, hint="make it a stage, quantized = false"
+        )
     if not config.train.float and not config.stage[-1].quantized:
         raise UserError(f"the last stage '{names[-1]}' is not quantized", where=where, hint="or set train.float = true")
     for kind in ("weight_bits", "act_bits"):

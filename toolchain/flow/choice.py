@@ -82,7 +82,7 @@ def _clocked(network: Stored, search: Search, progress: Progress, *, advise: boo
         NoRoom: nothing fits at any clock.
     """
     if search.plan is not None:
-        raise UserError("--clock auto with a plan", hint="the plan tells its clock")
+        raise UserError("--clock auto does not go with a plan", hint="the plan tells its clock")
     best: Choice | None = None
     steps = clock_steps(prepared_board(search))
     for mhz, share in steps:

@@ -21,7 +21,9 @@ def stated_input(text: str | None, pixel_scale: str | None) -> InputType | None:
         UserError: both are given, or one says no type.
     """
     if text is not None and pixel_scale is not None:
-        raise UserError("--input and --pixel-scale", hint="give one of them; --input uint8:1/255 states pixels")
+        raise UserError(
+            "--input does not go with --pixel-scale", hint="give one of them; --input uint8:1/255 states pixels"
+        )
     if text is not None:
         return parse_input(text)
     if pixel_scale is None:

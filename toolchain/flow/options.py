@@ -150,9 +150,13 @@ def checked_costs(name: str, architecture: str, plan: Path | None) -> str:
         raise unknown_name("costs", name, COSTS)
     if name == "counted":
         if architecture == "engine":
-            raise UserError("--costs counted with the engine, which has no SystemVerilog", hint="leave --costs out")
+            raise UserError(
+                "--costs counted does not go with the engine, which has no SystemVerilog", hint="leave --costs out"
+            )
         if plan is not None:
-            raise UserError("--costs counted with a plan", hint="'fpgaflow count' counts the units of a given one")
+            raise UserError(
+                "--costs counted does not go with a plan", hint="'fpgaflow count' counts the units of a given one"
+            )
         demand_yosys()
     return name
 

@@ -192,7 +192,7 @@ def parse_space(table: dict[str, Any], *, where: str) -> Space:
         what = f"accuracy.held_out = {space.accuracy.held_out} of accuracy.networks = {space.accuracy.networks}"
         raise UserError(what, where=where, hint="leave some for the predictor to learn from")
     if space.size and space.data.size is not None:
-        raise UserError("data.size beside the resolutions of size", where=where, hint="leave one out")
+        raise UserError("data.size does not go with the resolutions of size", where=where, hint="leave one out")
     if space.architecture == ("engine",) and space.bits.activations != (8,):
         raise UserError(
             "bits.activations of 4 on the engine: their quantizers are thresholds, which it does not run",
