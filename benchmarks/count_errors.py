@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Hashable, Sequence
 from statistics import fmean
 
 import numpy as np
 
+from benchmarks.calibration.fit import solve
 from benchmarks.recorder import Row
 
-FACTORS = np.round(np.geomspace(0.3, 3.0, 93), 4)
-CONSTANTS = np.arange(0, 201, 5)
-"""Tried in turn: the error of logarithms has no closed solution. Neither leaves what a unit can have."""
+CONSTANT = 50.0
+"""Of the size of small units' LUTs: its coefficient is pulled to one as the others are."""
 
-LEAST = 4
-"""Pairs under which there is nothing to fit."""
+LEAST = 3
+"""Shapes under which there is nothing to fit."""
 
 
-def corrected(estimates: Sequence[float], counts: Sequence[float]) -> list[float]:
-    """Every estimate times a factor plus a constant, those of least absolute log error over the other pairs.
+def held_out(features: np.ndarray, counts: np.ndarray, groups: Sequence[Hashable]) -> list[float]:
+    """Predictions of every group's rows by a fit to the rows of all others."""
+    found = np.zeros(len(counts))
+    for group in dict.fromkeys(groups):
+        out = np.array([other == group for other in groups])
+        found[out] = features[out] @ solve(features[~out], counts[~out], np.ones(int((~out).sum())))
+    return [float(value) for value in found]
 
-    With fewer than ``LEAST`` others an estimate stays as it is.
+
+def corrected(rows: Sequence[Row]) -> list[float]:
+    """LUTs by a constant and the estimates of LUTs and flip-flops, fitted to the rows of other shapes.
+
+    A shape is what a row tells of it and its estimates: rows of networks tell nothing else. With at most ``LEAST``
+    shapes an estimate stays as it is.
     """
-    x, y = np.array(estimates, dtype=float), np.maximum(np.array(counts, dtype=float), 1)
-    if len(x) <= LEAST:
-        return [float(value) for value in x]
-    grid = np.array(list(product(FACTORS, CONSTANTS)))
-    errors = np.abs(np.log(np.maximum(grid[:, :1] * x + grid[:, 1:], 1) / y))
-    best = [grid[np.argmin(errors.sum(axis=1) - errors[:, i])] for i in range(len(x))]
-    return [float(factor * value + constant) for value, (factor, constant) in zip(x, best, strict=True)]
+    estimates = [tuple(row[f"estimated_{name}"] for name in ("lut", "ff", "dsp", "bram18")) for row in rows]
+    shapes = [(row.get("shape"), estimate) for row, estimate in zip(rows, estimates, strict=True)]
+    if len(set(shapes)) <= LEAST:
+        return [float(luts) for luts, *_ in estimates]
+    features = np.array([(CONSTANT, luts, ffs) for luts, ffs, *_ in estimates], dtype=float)
+    return held_out(features, np.array([max(row["counted_lut"], 1) for row in rows], dtype=float), shapes)
 
 
 def summary(rows: Sequence[Row], column: str) -> list[Row]:
@@ -48,8 +56,7 @@ def summary(rows: Sequence[Row], column: str) -> list[Row]:
 
 
 def _fitted(rows: Sequence[Row]) -> list[float]:
-    corrections = corrected(_column(rows, "estimated"), _column(rows, "counted"))
-    return [float(row.get("fitted", value)) for row, value in zip(rows, corrections, strict=True)]
+    return [float(row.get("fitted", value)) for row, value in zip(rows, corrected(rows), strict=True)]
 
 
 def _errors(kind: str, rows: Sequence[Row], fitted: Sequence[float]) -> Row:

@@ -13,6 +13,7 @@ from math import ceil, log2
 import numpy as np
 
 from benchmarks.calibration.fit import solve
+from benchmarks.count_errors import held_out
 from benchmarks.recorder import Row
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
@@ -48,23 +49,23 @@ def product_columns(graph: Graph, node: Node, *, streams: bool) -> Row:
 
 def fitted_luts(rows: Sequence[Row]) -> list[float]:
     """LUTs of every row of ``parts`` by a fit to the others, those of its folding left out."""
-    names = sorted({name for row in rows for name in row["parts"]})
-    features = np.array([[row["parts"].get(name, 0.0) for name in names] for row in rows])
-    counts = np.array([row["counted_lut"] for row in rows], dtype=float)
-    foldings = np.array([row["folding"] for row in rows])
-    found = np.zeros(len(rows))
-    for folding in sorted(set(foldings)):
-        out = foldings == folding
-        found[out] = features[out] @ solve(features[~out], counts[~out], np.ones(int((~out).sum())))
-    return [float(value) for value in found]
+    return held_out(*_table(rows), [row["folding"] for row in rows])
 
 
 def coefficients(rows: Sequence[Row]) -> dict[str, float]:
     """The fit to all ``rows`` of parts."""
-    names = sorted({name for row in rows for name in row["parts"]})
-    features = np.array([[row["parts"].get(name, 0.0) for name in names] for row in rows])
-    counts = np.array([row["counted_lut"] for row in rows], dtype=float)
-    return dict(zip(names, map(float, solve(features, counts, np.ones(len(rows)))), strict=True))
+    features, counts = _table(rows)
+    return dict(zip(_names(rows), map(float, solve(features, counts, np.ones(len(rows)))), strict=True))
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return sorted({name for row in rows for name in row["parts"]})
+
+
+def _table(rows: Sequence[Row]) -> tuple[Array, Array]:
+    """The parts of every row and its count."""
+    features = np.array([[row["parts"].get(name, 0.0) for name in _names(rows)] for row in rows])
+    return features, np.array([row["counted_lut"] for row in rows], dtype=float)
 
 
 def _parts(node: MatVec | GroupedMatVec, graph: Graph, steps: GroupSteps) -> dict[str, float]:

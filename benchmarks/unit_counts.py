@@ -6,8 +6,8 @@ Of each kind of unit so many shapes are taken, evenly over its grids, with other
 ones than ``--luts`` estimated LUTs are passed over. A unit is counted without its FIFOs. Counts are cached by digest: a
 run that was killed goes on. A row's estimate is the model's on its date.
 
-The table tells the error of the estimates, and of estimates times a factor plus a constant, both fitted to the counts
-of the kind's other shapes; of products with weights in a memory, of the parts of `benchmarks.product_counts`. Nothing
+The table tells the error of the estimates, and of a constant, estimated LUTs and flip-flops, fitted to the counts of
+the kind's other shapes; of products with weights in a memory, of the parts of `benchmarks.product_counts`. Nothing
 is judged by a fit that has seen its shape. Published rows have no part in it.
 """
 
