@@ -47,24 +47,34 @@ def _took(row: Row) -> str:
 
 
 def counted_plans() -> str:
-    """Plans by estimates and by counts: rates, LUTs by counts, and what planning by counts took."""
-    rows = {(row["network"], row["costs"], row["warm"]): row for row in COUNTED_PLANS.rows()}
+    """Plans by estimates and by counts: rates, LUTs by estimates, fits and counts, and what planning by counts took."""
+    rows = {(row["network"], row["costs"], row.get("warm", False)): row for row in COUNTED_PLANS.rows()}
     lines = []
     for name, title in (SIMULATED | PLANNED).items():
+        estimated, forecast = (rows.get((name, costs, False)) for costs in ("estimated", "forecast"))
         cold, warm = (rows.get((name, "counted", kind)) for kind in (False, True))
-        if counted := cold or warm:
-            lines.append(
-                (title, *_planned(rows.get((name, "estimated", False))), *_planned(counted), _planning(cold, warm))
-            )
-    head = ("network", "fps, by estimates", "LUT counted", "fps, by counts", "LUT counted", "planning by counts")
+        if first := estimated or forecast:
+            luts = f"{first['estimated_lut']:,}", _told(forecast, "forecast_lut"), _told(estimated, "counted_lut")
+            best = cold or warm
+            counted = (f"{best['fps']:,.0f}", _told(best, "counted_lut")) if best else ("", "")
+            lines.append((title, f"{first['fps']:,.0f}", *luts, *counted, _planning(cold, warm)))
+    head = (
+        "network",
+        "fps",
+        "LUT estimated",
+        "by fits",
+        "counted",
+        "fps by counts",
+        "LUT counted",
+        "planning by counts",
+    )
     return table(head, lines)
 
 
-def _planned(row: Row | None) -> tuple[str, str]:
+def _told(row: Row | None, column: str) -> str:
     if row is None:
-        return "", ""
-    over = "" if row["fits"] else ", **over**"
-    return f"{row['fps']:,.0f}", f"{row['estimated_lut']:,} → {row['counted_lut']:,}{over}"
+        return ""
+    return f"{row[column]:,}" + (", over" if row[column] > row["budget_lut"] else "")
 
 
 def _planning(cold: Row | None, warm: Row | None) -> str:

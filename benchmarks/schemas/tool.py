@@ -511,6 +511,18 @@ class CountedPlanRow(Compared):
     peak_mb: NotRequired[int]
 
 
+class ForecastRow(Measured):
+    """A plan by estimates, and the LUTs that fits to known counts give it."""
+
+    network: str
+    costs: Literal["forecast"]
+    fps: float
+    cycles: int
+    estimated_lut: int
+    forecast_lut: int
+    budget_lut: int
+
+
 class UserNetworkRow(Measured, Costs):
     """A network of a kind that users bring: wrong codes of the C simulation of ``images`` and of units driven alone.
 
@@ -595,7 +607,7 @@ STATIC_QUANTIZATION = Results("static_quantization", (StaticQuantizationRow,), (
 TRIALS = Results("trials", (TrialRow,), ("network", "architecture"))
 UNIT_COUNTS = Results("unit_counts", (UnitCountRow,), ("kind", "unit"))
 UNIT_LUTS = Results("unit_luts", (UnitLutRow,), ())
-COUNTED_PLANS = Results("counted_plans", (CountedPlanRow,), ("network", "costs", "warm"))
+COUNTED_PLANS = Results("counted_plans", (CountedPlanRow, ForecastRow), ("network", "costs", "warm"))
 FINN_MVU = Results("finn_mvu", (FinnMvuRow,), ("bits", "inputs", "outputs", "simd", "pe"))
 RTL = Results("rtl", (RtlNetworkRow, RtlUnitRow, RtlCountedRow), ("network", "unit", "cached"))
 USER_NETWORKS = Results("user_networks", (UserNetworkRow,), ("network",))
