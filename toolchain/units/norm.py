@@ -88,7 +88,7 @@ class NormUnit(Unit[Norm]):
             (
                 multiplier(kind, kind),
                 multiplier(types["apart_t"], types["factor_t"], dsp=True),
-                logic(types["apart_t"].bits + types["product_t"].bits),
+                logic(types["apart_t"].bits + types["out_t"].bits),  # what is rounded off takes none
             )
         )
         sums = total(

@@ -35,13 +35,14 @@ class SoftmaxUnit(Unit[Softmax]):
         return Schedule((Phase(3 * words + DIVIDE_STEPS, (first(words),), leaves),), turns)
 
     def cost(self, node: Softmax, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A comparison, a table, a product and memories a lane; the sum and the quotient."""
+        """A comparison, a distance, a table, a product, its rounding and memories a lane; the sum, and a comparison and
+        a subtraction for the quotient."""
         n, entry, kind = lanes.lanes_in, node.fraction + 1, x.qint
         words = x.shape[2] // node.heads // n
         lane = total(
             (
                 comparator(kind.bits),
-                logic(2 * kind.bits + entry + FRACTION),
+                logic(kind.bits + FRACTION + 1),
                 rom(len(node.table), entry),
                 multiplier(QInt(entry, False), QInt(DIVIDE_STEPS, False), dsp=True),
                 memory(words, kind.bits),
@@ -49,7 +50,7 @@ class SoftmaxUnit(Unit[Softmax]):
             )
         )
         sums = entry + (x.shape[2] // node.heads).bit_length()
-        return total((control(), lane * n, adder_tree(n, entry), accumulator(sums), logic(3 * sums + DIVIDE_STEPS)))
+        return total((control(), lane * n, adder_tree(n, entry), accumulator(sums), logic(2 * sums)))
 
     def template(self, node: Softmax, graph: Graph) -> Call:
         """Sizes, types and the table, a copy a lane."""
