@@ -27,7 +27,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches
 from toolchain.train.data import Dataset, input_map, load
 from toolchain.train.niti.checks import IntegerOnly
-from toolchain.train.niti.freeze import freeze, run_frozen
+from toolchain.train.niti.freeze import freeze, frozen_exponents, run_frozen
 from toolchain.train.niti.inputs import input_format, to_block
 from toolchain.train.niti.layers import VARIANTS, Conv
 from toolchain.train.niti.loss import error
@@ -144,6 +144,15 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits_and_a_rerun_repeats_th
     assert all(value.dtype in (torch.int8, torch.int16) for value in whole.values())
 
 
+def test_a_residual_network_learns_the_digits_in_integers_alone_and_is_exported(tmp_path: Path) -> None:
+    config = _config("resnet8", 0.25, train={"epochs": 2, "batch_size": 32})
+    metrics = json.loads((train(config, tmp_path / "run") / "metrics.json").read_text())
+    assert metrics["top1"] > 0.5 and metrics["qonnx_top1"] == pytest.approx(metrics["frozen_top1"], abs=1e-6)
+    network, shifts, _ = load_integer(tmp_path / "run")
+    assert {"stage1_1", "stage2_1.shortcut", "stage3_1.conv2", "pool"} <= shifts.keys()
+    assert len(network.weighted()) == 1 + 3 * 2 + 2 + 1
+
+
 def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: Path) -> None:
     config = _config(width=1.0, train={"epochs": 5, "batch_size": 32})
     out = train(config, tmp_path / "run")
@@ -167,14 +176,17 @@ def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: P
     assert round(float((found == data.test_y).mean()), 6) == metrics["frozen_top1"]
 
 
-@pytest.mark.parametrize("normalize", ["unit", "standard"])
-@pytest.mark.parametrize("variant", ["2020", "2021"])
+@pytest.mark.parametrize(
+    ("model", "variant", "normalize"),
+    [("cnn", "2020", "unit"), ("cnn", "2021", "unit"), ("cnn", "2020", "standard"), ("cnn", "2021", "standard"),
+     ("resnet8", "2020", "unit"), ("resnet8", "2021", "standard")],
+)  # fmt: skip
 def test_the_exported_file_computes_the_frozen_networks_sums_in_every_executor(
-    variant: str, normalize: str, tmp_path: Path
+    model: str, variant: str, normalize: str, tmp_path: Path
 ) -> None:
     """The gate compares the lowered file; here the float32 sums of QONNX, exact at these sizes, are equal too."""
     data = load("digits")
-    config = _config(niti={"variant": variant}, data={"normalize": normalize})
+    config = _config(model, niti={"variant": variant}, data={"normalize": normalize})
     network = build_integer(config, data.shape, data.classes)
     inputs = input_format(data, normalize, variant)
     table = torch.from_numpy(inputs.table(16))
@@ -187,9 +199,8 @@ def test_the_exported_file_computes_the_frozen_networks_sums_in_every_executor(
     report = export_frozen(network, shifts, inputs, table, images, path, metadata)
     assert report.mismatches == 0 and report.top1 == 1.0
     values = execute_reference(path, inputs.pixels.apply(data.test_x[:20]))[load_onnx(path).output]
-    exponent = (
-        inputs.exponent + sum(layer.exponent for _, layer in network.weighted()) + sum(list(shifts.values())[:-1])
-    )
+    fc, exponents = network.weighted()[-1][1], frozen_exponents(network, shifts, inputs.exponent)
+    exponent = exponents["flatten"] + fc.exponent
     assert np.array_equal(values, run_frozen(network, shifts, x.mantissa).numpy() * 2.0**exponent)
     modes = {a.s for node in onnx.load(path).graph.node for a in node.attribute if a.name == "rounding_mode"}
     assert modes == {b"HALF_UP"}
@@ -254,10 +265,6 @@ def test_settings_that_integer_training_cannot_follow_are_refused(tmp_path: Path
         with pytest.raises(UserError) as caught:
             load_config(path, [override])
         assert str(caught.value) == message.replace("*", f"{path} with --set {override}")
-    config = load_config(path, ["model.name=resnet8", "data.name=digits"])
-    with pytest.raises(UserError, match=r"model 'resnet8' does not train without its batch norms; set model.plain"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
     assert "milestones = [5, 12, 17]" in dump_toml(load_config(path))
 
 
@@ -269,6 +276,6 @@ def test_a_float_step_in_a_checked_run_stops_it(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_layer_without_an_integer_form_is_named() -> None:
-    layer = torch.nn.Conv2d(4, 4, 3, stride=2, bias=False)
+    layer = torch.nn.Conv2d(4, 4, 3, groups=2, bias=False)
     with pytest.raises(UserError, match=r"no layer for 'conv9' of model 'x' \(Conv2d\)"):
         integer_layer("x", "conv9", layer, VARIANTS["2021"], torch.Generator(), 0)

@@ -30,7 +30,7 @@ from toolchain.train.inputs import PixelMap
 from toolchain.train.models import Shape
 from toolchain.train.niti.freeze import Shifts, frozen_exponents, run_frozen
 from toolchain.train.niti.inputs import InputFormat, to_block
-from toolchain.train.niti.layers import Conv, Flatten, Linear, MaxPool, ReLU
+from toolchain.train.niti.layers import AvgPool, Conv, Flatten, Linear, MaxPool, ReLU, Residual
 from toolchain.train.niti.network import Network
 from toolchain.train.niti.numbers import MANTISSA_BITS
 
@@ -63,6 +63,31 @@ class _Graph:
         attributes = {"signed": int(signed), "narrow": int(signed), "rounding_mode": "HALF_UP"}
         self.node("Quant", name, *parameters, domain=_DOMAIN, **attributes)
 
+    def conv(self, name: str, layer: Conv) -> None:
+        """A convolution of the current value, not yet quantized."""
+        weight = self.weight(name, _arranged(layer, None), layer.exponent)
+        window = {"kernel_shape": [layer.kernel] * 2, "pads": [layer.padding] * 4, "strides": [layer.stride] * 2}
+        self.node("Conv", name, weight, **window)
+
+    def relu(self, name: str, exponent: int) -> None:
+        """The positive part, quantized."""
+        self.node("Relu", name)
+        self.quantizer(f"{name}.act_quant", exponent, MANTISSA_BITS, signed=False)
+
+    def block(self, name: str, layer: Residual, exponents: Shifts) -> None:
+        """A residual block of the current value: both operands of its sum have one scale."""
+        given, scale = self.value, exponents[f"{name}.operand"]
+        if layer.shortcut is not None:
+            self.conv(f"{name}.shortcut", layer.shortcut)
+        self.quantizer(f"{name}.rest", scale, MANTISSA_BITS + 1, signed=True)
+        rest, self.value = self.value, given
+        self.conv(f"{name}.conv1", layer.conv1)
+        self.relu(f"{name}.act1", exponents[f"{name}.conv1"])
+        self.conv(f"{name}.conv2", layer.conv2)
+        self.quantizer(f"{name}.branch", scale, MANTISSA_BITS + 1, signed=True)
+        self.node("Add", f"{name}.add", rest)
+        self.relu(f"{name}.act2", exponents[name])
+
     def weight(self, name: str, mantissas: Tensor, exponent: int) -> str:
         """The quantized weight of a layer; leaves the current value alone."""
         value = self.value
@@ -81,21 +106,24 @@ def to_model(
     exponents = frozen_exponents(network, shifts, inputs.exponent)
     layers = list(network.named_layers())
     last = network.weighted()[-1][0]
-    exponent, order = inputs.exponent, None
+    order = None
     for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)], strict=True):
         match layer:
             case Linear():
-                weight = graph.weight(name, _arranged(layer, order), layer.exponent)
                 if isinstance(layer, Conv):
-                    graph.node("Conv", name, weight, kernel_shape=[layer.kernel] * 2, pads=[layer.padding] * 4)
+                    graph.conv(name, layer)
                 else:
-                    graph.node("MatMul", name, weight)
-                exponent, order = exponents[name], None
+                    graph.node("MatMul", name, graph.weight(name, _arranged(layer, order), layer.exponent))
+                order = None
                 if name != last and not isinstance(following, ReLU):
-                    graph.quantizer(f"{name}.act_quant", exponent, MANTISSA_BITS + 1, signed=True)
+                    graph.quantizer(f"{name}.act_quant", exponents[name], MANTISSA_BITS + 1, signed=True)
             case ReLU():
-                graph.node("Relu", name)
-                graph.quantizer(f"{name}.act_quant", exponent, MANTISSA_BITS, signed=False)
+                graph.relu(name, exponents[name])
+            case Residual():
+                graph.block(name, layer, exponents)
+            case AvgPool():
+                graph.node("GlobalAveragePool", name)
+                graph.quantizer(f"{name}.act_quant", exponents[name], MANTISSA_BITS + 1, signed=True)
             case MaxPool():
                 graph.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
             case Flatten():

@@ -47,7 +47,7 @@ def build(config: RunConfig, dataset_shape: Shape, classes: int) -> nn.Module:
         raise UserError(f"model '{config.model.name}' needs larger images than {dataset_shape}: {error}") from error
     make.check_overrides()
     if config.model.plain:
-        layers = _without_norms(config.model.name, layers)
+        layers = _without_norms(config, layers)
     return nn.Sequential(layers)
 
 
@@ -61,12 +61,21 @@ def _check_axes(model: str, shape: Shape) -> None:
     raise UserError(what, hint=f"{', '.join(able)} take such")
 
 
-def _without_norms(model: str, layers: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
-    """The network without batch norms and without the bias of the classifier."""
-    if any(isinstance(layer, Residual | Inverted) for layer in layers.values()):
-        raise UserError(f"model '{model}' does not train without its batch norms", hint="set model.plain = false")
+def _without_norms(config: RunConfig, layers: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
+    """The network without batch norms and without the bias of the classifier.
+
+    Residual ones train so in integers alone, where every layer's exponent follows its largest value.
+    """
+    able = Inverted if config.quant.method == "niti" else Residual | Inverted
+    if any(isinstance(layer, able) for layer in layers.values()):
+        what = f"model '{config.model.name}' does not train without its batch norms"
+        raise UserError(what, hint="set model.plain = false")
     layers["fc"].register_parameter("bias", None)
     norms = nn.BatchNorm1d | nn.BatchNorm2d
+    for layer in layers.values():
+        for name, part in list(layer.named_modules()):
+            if name and isinstance(part, norms):
+                layer.set_submodule(name, nn.Identity())
     return OrderedDict((name, layer) for name, layer in layers.items() if not isinstance(layer, norms))
 
 

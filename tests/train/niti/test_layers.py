@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from toolchain.config.run import parse_config
 from toolchain.train.niti import matmul
-from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Linear, MaxPool, ReLU
+from toolchain.train.niti.checks import IntegerOnly
+from toolchain.train.niti.layers import VARIANTS, AvgPool, Conv, Flatten, Linear, MaxPool, ReLU, Residual
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT, MAX_DEPTH, Windows, check_device, int_mm
 from toolchain.train.niti.network import build_integer
-from toolchain.train.niti.numbers import Block, narrowed, requantize
+from toolchain.train.niti.numbers import Block, add, narrowed, requantize
 from toolchain.train.niti.rounding import nearest, pseudo_stochastic
 
 VARIANT = VARIANTS["2021"]
@@ -78,12 +79,16 @@ def test_weight_gradients_over_more_positions_than_int32_allows_are_summed_in_in
     assert total.dtype == torch.int64 and total.eq(192 * 127**2).all()
 
 
-@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (5, 0), (1, 0)])
-def test_a_convolution_goes_forward_and_backward_as_its_exact_derivative_requantized(kernel: int, padding: int) -> None:
-    layer = Conv(4, 6, kernel, padding, VARIANT, _generator())
+@pytest.mark.parametrize(
+    ("kernel", "padding", "stride"), [(3, 1, 1), (5, 0, 1), (1, 0, 1), (3, 1, 2), (1, 0, 2), (3, 0, 3), (3, 1, 4)]
+)
+def test_a_convolution_goes_forward_and_backward_as_its_exact_derivative_requantized(
+    kernel: int, padding: int, stride: int
+) -> None:
+    layer = Conv(4, 6, kernel, padding, VARIANT, _generator(), stride=stride)
     x = _mantissas(2, 7, 6, 4).permute(0, 3, 1, 2).double().requires_grad_()
     kernels = layer.weight.view(6, kernel, kernel, 4).permute(0, 3, 1, 2).double().requires_grad_()
-    expected = nn.functional.conv2d(x, kernels, padding=padding)
+    expected = nn.functional.conv2d(x, kernels, padding=padding, stride=stride)
     out = layer(Block(x.detach().permute(0, 2, 3, 1).to(torch.int8).contiguous(), -5))
     mantissa, shift = requantize(expected.detach().permute(0, 2, 3, 1).long(), nearest)
     assert torch.equal(out.mantissa, mantissa)
@@ -125,6 +130,78 @@ def test_pooling_tells_the_ends_of_the_mantissas_apart() -> None:
     layer = MaxPool()
     layer(Block(x, 0))
     assert layer.backward(torch.tensor([[[[9]]]], dtype=torch.int8)).flatten().tolist() == [0, 9, 0, 0]
+
+
+def _sum(a: int, b: int, distance: int) -> tuple[int, int]:
+    """The mantissa and the shift of a + b * 2**-distance by the scalar rule: halves away from zero, both times."""
+
+    def shifted(v: int, shift: int) -> int:
+        return (abs(v) + (1 << shift >> 1) >> shift) * (1 if v >= 0 else -1)
+
+    total = a + shifted(b, distance)
+    shift = 1 if abs(total) > 128 else 0
+    return max(-127, min(127, shifted(total, shift))), shift
+
+
+@pytest.mark.parametrize("distance", [0, 1, 3, 7, 8, 40])
+def test_the_sum_of_two_blocks_is_the_scalar_rules_for_all_pairs_of_mantissas_and_both_orders(distance: int) -> None:
+    values = torch.arange(-127, 128, dtype=torch.int8)
+    for a in range(-127, 128, 14):
+        for b in values.tolist():
+            one, other = (Block(torch.tensor([v], dtype=torch.int8), e) for v, e in ((a, 5), (b, 5 - distance)))
+            found, shift = add(one, other, nearest)
+            mantissa, expected = _sum(a, b, distance)
+            assert (found.mantissa.tolist(), found.exponent, shift) == ([mantissa], 5 + expected, expected)
+            again, _ = add(other, one, nearest)
+            assert torch.equal(again.mantissa, found.mantissa) and again.exponent == found.exponent
+
+
+@pytest.mark.parametrize("variant", ["2020", "2021"])
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_a_block_has_the_values_and_the_gradients_of_its_float_twin_but_for_rounding(
+    variant: str, shortcut: bool
+) -> None:
+    """Directions of float autograd: of the output, of the error at the input and of every weight's gradient."""
+    rule, generator, stride = VARIANTS[variant], _generator(), 2 if shortcut else 1
+    convs = [Conv(8, 8, 3, 1, rule, generator, stride=stride), Conv(8, 8, 3, 1, rule, generator)]
+    convs += [Conv(8, 8, 1, 0, rule, generator, stride=stride)] if shortcut else []
+    block = Residual(convs[0], convs[1], convs[2] if shortcut else None, rule)
+    x = _mantissas(4, 8, 8, 8, low=0)
+    with IntegerOnly():
+        out = block(Block(x, -7))
+    kernels = [
+        (conv.weight.view(8, conv.kernel, conv.kernel, 8).permute(0, 3, 1, 2).double() * 2.0**conv.exponent)
+        .requires_grad_() for conv in convs
+    ]  # fmt: skip
+    real = (x.permute(0, 3, 1, 2).double() / 128).requires_grad_()
+    inner = nn.functional.conv2d(real, kernels[0], padding=1, stride=stride).relu()
+    rest = nn.functional.conv2d(real, kernels[2], stride=stride) if shortcut else real
+    twin = (nn.functional.conv2d(inner, kernels[1], padding=1) + rest).relu()
+    error = _mantissas(*out.mantissa.shape, seed=7)
+    twin.backward(error.permute(0, 3, 1, 2).double())
+    with IntegerOnly():
+        back = block.backward(error)
+
+    def like(found: Tensor, expected: Tensor | None) -> float:
+        assert expected is not None
+        return float(nn.functional.cosine_similarity(found.double().flatten(), expected.flatten(), dim=0))
+
+    assert like(out.mantissa.permute(0, 3, 1, 2), twin.detach()) > 0.999
+    ratio = out.mantissa.double().sum() * 2.0**out.exponent / twin.detach().sum()
+    assert 0.98 < ratio < 1.02, "the exponent is that of the values"
+    assert like(back.permute(0, 3, 1, 2), real.grad) > 0.98  # rounding flips some masks of the ReLUs
+    for conv, kernel in zip(convs, kernels, strict=True):
+        of = conv.gradient.view(8, conv.kernel, conv.kernel, 8).permute(0, 3, 1, 2)
+        assert like(of, kernel.grad) > 0.99
+
+
+def test_a_mean_is_the_sum_with_the_exponent_of_the_positions_and_gives_its_error_to_all() -> None:
+    layer, x = AvgPool(64, VARIANT), _mantissas(3, 8, 8, 5)
+    out = layer(Block(x, -4))
+    mantissa, shift = requantize(x.long().sum((1, 2), keepdim=True), nearest)
+    assert torch.equal(out.mantissa, mantissa) and out.exponent == -4 - 6 + shift
+    error = _mantissas(3, 1, 1, 5, seed=1)
+    assert torch.equal(layer.backward(error), error.expand(3, 8, 8, 5))
 
 
 def test_relu_and_flatten_undo_their_shapes() -> None:

@@ -7,21 +7,21 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from toolchain.train.niti.layers import Linear
+from toolchain.train.niti.layers import AvgPool, Layer, Linear, Residual
 from toolchain.train.niti.network import Network
 from toolchain.train.niti.numbers import Block, narrowed
 from toolchain.train.niti.rounding import nearest
 
 Shifts = dict[str, int]
-"""The right shift behind each layer with weights."""
+"""The right shift behind each layer with weights, each mean and each sum of two blocks."""
 
 
 def freeze(network: Network, batches: Iterable[Block]) -> Shifts:
     """The largest shift that each layer takes on any of the ``batches``: nothing in them is clipped by the freezing."""
-    shifts = {name: 0 for name, _ in network.weighted()}
+    shifts = {name: 0 for name, _ in network.shifted()}
     for batch in batches:
         network(batch)
-        shifts = {name: max(shifts[name], layer.shift) for name, layer in network.weighted()}
+        shifts = {name: max(shifts[name], layer.shift) for name, layer in network.shifted()}
     return shifts
 
 
@@ -31,22 +31,62 @@ def run_frozen(network: Network, shifts: Shifts, x: Tensor) -> Tensor:
     Every layer before it rounds to nearest, whatever the network was trained with: it is what a QONNX file can say. The
     last one is not shifted, since the largest of its sums is the answer.
     """
-    last = network.weighted()[-1][0]
+    last, block = network.weighted()[-1][0], Block(x, 0)
     for name, layer in network.named_layers():
-        if not isinstance(layer, Linear):
-            x = layer(Block(x, 0)).mantissa
-        elif name == last:
-            return layer.accumulate(x)
-        else:
-            x = narrowed(nearest(layer.accumulate(x), shifts[name]))
+        if name == last:
+            assert isinstance(layer, Linear)
+            return layer.accumulate(block.mantissa)
+        block = _frozen(name, layer, shifts, block)
     raise AssertionError("a network ends with a layer that has weights")
 
 
+def _frozen(name: str, layer: Layer, shifts: Shifts, x: Block) -> Block:
+    """The output of a layer in front of the last."""
+    match layer:
+        case Linear():
+            return _shifted(layer.accumulate(x.mantissa), x.exponent + layer.exponent, shifts[name])
+        case AvgPool():
+            return _shifted(layer.accumulate(x.mantissa), x.exponent - layer.halvings, shifts[name])
+        case Residual():
+            inner = layer.act1(_frozen(f"{name}.conv1", layer.conv1, shifts, x))
+            sums, rest = Block(layer.conv2.accumulate(inner.mantissa), inner.exponent + layer.conv2.exponent), x
+            ends = sums.exponent + shifts[f"{name}.conv2"], x.exponent
+            if layer.shortcut is not None:
+                rest = Block(layer.shortcut.accumulate(x.mantissa), x.exponent + layer.shortcut.exponent)
+                ends = ends[0], rest.exponent + shifts[f"{name}.shortcut"]
+            parts = [_shifted(one.mantissa.to(torch.int32), 0, max(ends) - one.exponent) for one in (sums, rest)]
+            total = parts[0].mantissa.to(torch.int32) + parts[1].mantissa
+            out: Block = layer.act2(_shifted(total, max(ends), shifts[name]))
+            return out
+        case _:
+            passed: Block = layer(x)
+            return passed
+
+
+def _shifted(sums: Tensor, exponent: int, shift: int) -> Block:
+    """Sums as mantissas, rounded to nearest."""
+    return Block(narrowed(nearest(sums, shift)), exponent + shift)
+
+
 def frozen_exponents(network: Network, shifts: Shifts, exponent: int) -> Shifts:
-    """The exponent at the output of each layer with weights, for an input of ``exponent``."""
+    """The exponent at the output of each layer by name, for an input of ``exponent``.
+
+    Of a block: ``NAME.conv1``, the operands of its sum as ``NAME.operand``, and the block itself.
+    """
     exponents = {}
-    for name, layer in network.weighted():
-        exponent += layer.exponent + shifts[name]
+    for name, layer in network.named_layers():
+        match layer:
+            case Linear():
+                exponent += layer.exponent + shifts[name]
+            case AvgPool():
+                exponent += shifts[name] - layer.halvings
+            case Residual():
+                first = exponent + layer.conv1.exponent + shifts[f"{name}.conv1"]
+                ends = [first + layer.conv2.exponent + shifts[f"{name}.conv2"], exponent]
+                if layer.shortcut is not None:
+                    ends[1] += layer.shortcut.exponent + shifts[f"{name}.shortcut"]
+                exponents |= {f"{name}.conv1": first, f"{name}.operand": max(ends)}
+                exponent = max(ends) + shifts[name]
         exponents[name] = exponent
     return exponents
 

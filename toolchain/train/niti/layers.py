@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.train.niti.matmul import Windows, int_mm
-from toolchain.train.niti.numbers import LIMIT, MANTISSA_BITS, Block, narrowed, requantize, width
+from toolchain.train.niti.numbers import LIMIT, MANTISSA_BITS, Block, add, narrowed, requantize, width
 from toolchain.train.niti.rounding import Rounding, nearest, pseudo_stochastic
 
 FRACTION_BITS = 8
@@ -42,6 +42,7 @@ class Linear(nn.Module):
     master: Tensor | None
     gradient: Tensor  # of the last backward pass
     shift: int  # of the last forward pass
+    error_shift: int  # of the last backward pass
 
     def __init__(
         self, inputs: int, outputs: int, variant: Variant, generator: torch.Generator, *, fraction_bits: int = 0
@@ -82,7 +83,10 @@ class Linear(nn.Module):
         if self.first:
             return error
         variant = self.variant
-        return requantize(self._input_error(error), variant.rounding, shift_of_one=variant.shift_of_one)[0]
+        back, self.error_shift = requantize(
+            self._input_error(error), variant.rounding, shift_of_one=variant.shift_of_one
+        )
+        return back
 
     def _weight_gradient(self, error: Tensor) -> Tensor:
         return int_mm(error.t(), self.x)
@@ -112,7 +116,7 @@ class Linear(nn.Module):
 
 
 class Conv(Linear):
-    """A k x k convolution of stride 1 without bias; a weight's row is in (row, column, channel) order."""
+    """A k x k convolution without bias; a weight's row is in (row, column, channel) order."""
 
     def __init__(
         self,
@@ -123,9 +127,10 @@ class Conv(Linear):
         variant: Variant,
         generator: torch.Generator,
         *,
+        stride: int = 1,
         fraction_bits: int = 0,
     ) -> None:
-        self.inputs, self.kernel, self.padding = inputs, kernel, padding
+        self.inputs, self.kernel, self.padding, self.stride = inputs, kernel, padding, stride
         super().__init__(kernel * kernel * inputs, outputs, variant, generator, fraction_bits=fraction_bits)
 
     def fans(self) -> tuple[int, int]:
@@ -134,16 +139,27 @@ class Conv(Linear):
 
     def accumulate(self, x: Tensor) -> Tensor:
         """Accumulators (N, H', W', outputs) of the mantissas ``x``."""
-        return Windows(x, self.kernel, self.padding).times(self.weight)
+        return Windows(x, self.kernel, self.padding, self.stride).times(self.weight)
 
     def _weight_gradient(self, error: Tensor) -> Tensor:
-        return Windows(self.x, self.kernel, self.padding).weight_gradient(error)
+        return Windows(self.x, self.kernel, self.padding, self.stride).weight_gradient(error)
 
     def _input_error(self, error: Tensor) -> Tensor:
-        """The transposed convolution: a convolution of the padded error with the mirrored kernel."""
+        """The transposed convolution: one of the padded error, spread by the stride, with the mirrored kernel."""
+        error = self._spread(error)
         taps = self.weight.view(-1, self.kernel, self.kernel, self.inputs)
         mirrored = taps.flip(1, 2).permute(3, 1, 2, 0).reshape(self.inputs, -1)
         return Windows(error, self.kernel, self.kernel - 1 - self.padding).times(mirrored)
+
+    def _spread(self, error: Tensor) -> Tensor:
+        """The error with zeros between its elements, and behind them for what no window reached."""
+        if self.stride == 1:
+            return error
+        images, height, width, channels = error.shape
+        rows, columns = (size + 2 * self.padding - self.kernel + 1 for size in self.x.shape[1:3])
+        spread = error.new_zeros(images, rows, columns, channels)
+        spread[:, :: self.stride, :: self.stride][:, :height, :width] = error
+        return spread
 
 
 class ReLU(nn.Module):
@@ -198,4 +214,71 @@ class Flatten(nn.Module):
         return error.view(self.shape)
 
 
-Layer = Linear | ReLU | MaxPool | Flatten
+class AvgPool(nn.Module):
+    """The mean of each channel of a map of 2^k positions: its sum, whose exponent is k less, requantized."""
+
+    shift: int  # of the last forward pass
+
+    def __init__(self, positions: int, variant: Variant) -> None:
+        super().__init__()
+        self.variant, self.halvings = variant, (positions - 1).bit_length()
+
+    def forward(self, x: Block) -> Block:
+        """(N, H, W, C) to (N, 1, 1, C)."""
+        self.shape = x.mantissa.shape
+        variant = self.variant
+        mantissa, self.shift = requantize(
+            self.accumulate(x.mantissa), variant.rounding, shift_of_one=variant.shift_of_one
+        )
+        return Block(mantissa, x.exponent - self.halvings + self.shift)
+
+    def accumulate(self, x: Tensor) -> Tensor:
+        """The sums, int32."""
+        return x.sum((1, 2), keepdim=True, dtype=torch.int32)
+
+    def backward(self, error: Tensor) -> Tensor:
+        """Every position has the channel's error; what they share it by is no matter in front of all weights."""
+        return error.expand(self.shape).contiguous()
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut, a convolution or nothing, and the ReLU of their sum: a sum of two blocks.
+
+    Errors that meet where the block begins have exponents as well: those of the weights and shifts on their ways.
+    """
+
+    shift: int  # of the sum in the last forward pass
+
+    def __init__(self, conv1: Conv, conv2: Conv, shortcut: Conv | None, variant: Variant) -> None:
+        super().__init__()
+        self.conv1, self.act1, self.conv2, self.act2 = conv1, ReLU(), conv2, ReLU()
+        self.shortcut, self.variant = shortcut, variant
+
+    def forward(self, x: Block) -> Block:
+        """(N, H, W, C) to (N, H', W', C')."""
+        branch = self.conv2(self.act1(self.conv1(x)))
+        variant, rest = self.variant, x if self.shortcut is None else self.shortcut(x)
+        total, self.shift = add(branch, rest, variant.rounding, shift_of_one=variant.shift_of_one)
+        found: Block = self.act2(total)
+        return found
+
+    def backward(self, error: Tensor) -> Tensor:
+        """The error at the input, of both ways."""
+        error = self.act2.backward(error)
+        branch = self.conv1.backward(self.act1.backward(self.conv2.backward(error)))
+        way = (self.conv1, self.conv2)
+        left = Block(branch, sum(conv.exponent + conv.error_shift for conv in way))
+        right = Block(error, 0)
+        if self.shortcut is not None:
+            back = self.shortcut.backward(error)
+            right = Block(back, self.shortcut.exponent + self.shortcut.error_shift)
+        variant = self.variant
+        return add(left, right, variant.rounding, shift_of_one=variant.shift_of_one)[0].mantissa
+
+    def weighted(self) -> list[tuple[str, Linear]]:
+        """The convolutions by name."""
+        found = (("conv1", self.conv1), ("conv2", self.conv2), ("shortcut", self.shortcut))
+        return [(name, conv) for name, conv in found if conv is not None]
+
+
+Layer = Linear | ReLU | MaxPool | AvgPool | Flatten | Residual

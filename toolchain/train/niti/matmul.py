@@ -56,21 +56,22 @@ def check_device(device: torch.device) -> None:
 
 
 class Windows:
-    """The k x k windows of maps (N, H, W, C), as matrix rows of (row, column, channel) elements, some images at a time.
+    """The k x k windows of maps (N, H, W, C) at every ``stride``-th place, as matrix rows of (row, column, channel)
+    elements, some images at a time.
 
     Where a row of a window is too short to be copied at once (the first layer of a network on grey images) the matrix
     is gathered tap by tap instead, over all positions of the map; those at the right and lower border hold windows
     that wrap around and are not used.
     """
 
-    def __init__(self, x: Tensor, kernel: int, padding: int) -> None:
+    def __init__(self, x: Tensor, kernel: int, padding: int, stride: int = 1) -> None:
         if padding:
             x = torch.nn.functional.pad(x, (0, 0, padding, padding, padding, padding))
-        self.x, self.kernel = x.contiguous(), kernel
+        self.x, self.kernel, self.stride = x.contiguous(), kernel, stride
         images, height, width, channels = x.shape
-        self.outputs = (images, height - kernel + 1, width - kernel + 1)
+        self.outputs = (images, (height - kernel) // stride + 1, (width - kernel) // stride + 1)
         self.depth = kernel * kernel * channels
-        self.by_taps = kernel * channels < _SHORT_RUN
+        self.by_taps = stride == 1 and kernel * channels < _SHORT_RUN
         image_bytes = self.depth * (height * width if self.by_taps else self.outputs[1] * self.outputs[2])
         self.step = max(1, _BLOCK_BYTES.get(x.device.type, _BLOCK_BYTES["cpu"]) // image_bytes)
 
@@ -88,7 +89,7 @@ class Windows:
             taps = x.as_strided((k, k * channels, positions), (line, 1, pixel), x.storage_offset())
             return taps.reshape(self.depth, positions).t()
         _, rows, columns = self.outputs
-        shape, strides = (n, rows, columns, k, k * channels), (image, line, pixel, line, 1)
+        shape, strides = (n, rows, columns, k, k * channels), (image, self.stride * line, self.stride * pixel, line, 1)
         return x.as_strided(shape, strides, x.storage_offset()).reshape(n * rows * columns, self.depth)
 
     def times(self, weight: Tensor) -> Tensor:

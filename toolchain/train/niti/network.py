@@ -12,8 +12,20 @@ from torch import Tensor, nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
+from toolchain.train import blocks
 from toolchain.train.models import Shape, build
-from toolchain.train.niti.layers import VARIANTS, Conv, Flatten, Layer, Linear, MaxPool, ReLU, Variant
+from toolchain.train.niti.layers import (
+    VARIANTS,
+    AvgPool,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool,
+    ReLU,
+    Residual,
+    Variant,
+)
 from toolchain.train.niti.numbers import Block
 from toolchain.train.niti.rounding import Rounding, nearest, pseudo_stochastic, stochastic
 
@@ -46,7 +58,18 @@ class Network(nn.Module):
 
     def weighted(self) -> list[tuple[str, Linear]]:
         """The layers with weights in order."""
-        return [(name, layer) for name, layer in self.named_layers() if isinstance(layer, Linear)]
+        found: list[tuple[str, Linear]] = []
+        for name, layer in self.named_layers():
+            if isinstance(layer, Residual):
+                found += [(f"{name}.{inner}", conv) for inner, conv in layer.weighted()]
+            elif isinstance(layer, Linear):
+                found.append((name, layer))
+        return found
+
+    def shifted(self) -> list[tuple[str, Linear | AvgPool | Residual]]:
+        """What takes a shift in a forward pass: the layers with weights, pools of means, and sums by their blocks."""
+        others = [(name, layer) for name, layer in self.named_layers() if isinstance(layer, AvgPool | Residual)]
+        return [*self.weighted(), *others]
 
 
 def build_integer(config: RunConfig, shape: Shape, classes: int) -> Network:
@@ -83,9 +106,21 @@ def integer_layer(
     Raises:
         UserError: there is none.
     """
+
+    def inner(part: str) -> Conv:
+        made = integer_layer(model, f"{name}.{part}", layer.get_submodule(part), variant, generator, fraction_bits)
+        assert isinstance(made, Conv)
+        return made
+
     match layer:
-        case nn.Conv2d(kernel_size=(int() as k, _), padding=(int() as pad, _), stride=(1, 1), bias=None) if pad < k:
-            return Conv(layer.in_channels, layer.out_channels, k, pad, variant, generator, fraction_bits=fraction_bits)
+        case nn.Conv2d(kernel_size=(int() as k, _), padding=(int() as pad, _), groups=1, bias=None) if pad < k:
+            (stride, _), sizes = layer.stride, (layer.in_channels, layer.out_channels)
+            return Conv(*sizes, k, pad, variant, generator, stride=stride, fraction_bits=fraction_bits)
+        case blocks.Residual():
+            short = None if isinstance(layer.shortcut, nn.Identity) else inner("shortcut.conv")
+            return Residual(inner("conv1"), inner("conv2"), short, variant)
+        case nn.AvgPool2d(kernel_size=(int() as rows, int() as columns)) if (rows * columns).bit_count() == 1:
+            return AvgPool(rows * columns, variant)
         case nn.Linear(bias=None):
             return Linear(layer.in_features, layer.out_features, variant, generator, fraction_bits=fraction_bits)
         case nn.ReLU():
@@ -96,5 +131,5 @@ def integer_layer(
             return Flatten()
     raise UserError(
         f"integer-only training has no layer for '{name}' of model '{model}' ({type(layer).__name__})",
-        hint="train a network without residual adds, with model.plain = true",
+        hint="model.plain = true leaves out batch norms; a mean is over 2^k positions",
     )

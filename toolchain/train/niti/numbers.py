@@ -10,6 +10,7 @@ from torch import Tensor
 from toolchain.train.niti.rounding import Rounding
 
 MANTISSA_BITS = 7
+_ALL = 20  # a shift by more leaves nothing of a mantissa
 LIMIT = 127  # mantissas are symmetric: -128 is not used
 
 
@@ -35,6 +36,23 @@ def width(v: Tensor) -> int:
 def narrowed(v: Tensor) -> Tensor:
     """Integers clipped to the mantissa range, as int8; ``v`` is overwritten."""
     return v.clamp_(-LIMIT, LIMIT).to(torch.int8)
+
+
+def add(a: Block, b: Block, rounding: Rounding, *, shift_of_one: int = 1) -> tuple[Block, int]:
+    """The sum of two blocks of one shape: at the larger exponent, requantized; and the shift of that.
+
+    Args:
+        rounding, shift_of_one: as `requantize` takes them.
+    """
+    exponent = max(a.exponent, b.exponent)
+    total = aligned(a, exponent, rounding) + aligned(b, exponent, rounding)
+    mantissa, shift = requantize(total, rounding, shift_of_one=shift_of_one)
+    return Block(mantissa, exponent + shift), shift
+
+
+def aligned(x: Block, exponent: int, rounding: Rounding) -> Tensor:
+    """The mantissas of ``x`` at an ``exponent`` that is not less, int32."""
+    return rounding(x.mantissa.to(torch.int32), min(exponent - x.exponent, _ALL))
 
 
 def requantize(accumulators: Tensor, rounding: Rounding, *, shift_of_one: int = 1) -> tuple[Tensor, int]:
