@@ -66,8 +66,8 @@ class _Falls(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.current_epoch == self.first:
-            for group in trainer.optimizers[0].param_groups:
-                group["lr"] /= 10
+            (schedule,) = trainer.lr_scheduler_configs
+            schedule.scheduler.base_lrs = [rate / 10 for rate in schedule.scheduler.base_lrs]  # a step multiplies these
 
 
 def method_name(fall: int | None) -> str:
@@ -102,6 +102,7 @@ def run(name: str, alpha: float, seed: int, epochs: int, accelerator: str, fall:
     start = time.monotonic()
     trainer.fit(module)
     seconds = time.monotonic() - start
+    assert trainer.optimizers[0].param_groups[0]["lr"] == settings.train.lr / (1 if fall is None else 10)
     for one in methods:
         one.finalize(model)
     structure = structure_of(model.cpu(), data.shape)

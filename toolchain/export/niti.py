@@ -66,7 +66,11 @@ class _Graph:
     def conv(self, name: str, layer: Conv) -> None:
         """A convolution of the current value, not yet quantized."""
         weight = self.weight(name, _arranged(layer, None), layer.exponent)
-        window = {"kernel_shape": [layer.kernel] * 2, "pads": [layer.padding] * 4, "strides": [layer.stride] * 2}
+        window: dict[str, Any] = {
+            "kernel_shape": [layer.kernel] * 2,
+            "pads": [layer.padding] * 4,
+            "strides": [layer.stride] * 2,
+        }
         self.node("Conv", name, weight, **window)
 
     def relu(self, name: str, exponent: int) -> None:

@@ -73,7 +73,7 @@ def frozen_exponents(network: Network, shifts: Shifts, exponent: int) -> Shifts:
 
     Of a block: ``NAME.conv1``, the operands of its sum as ``NAME.operand``, and the block itself.
     """
-    exponents = {}
+    exponents: Shifts = {}
     for name, layer in network.named_layers():
         match layer:
             case Linear():
