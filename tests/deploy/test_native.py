@@ -23,6 +23,7 @@ from tests.deploy.test_engine import GRAPHS, engine_of
 from tests.graphs import Builder, mlp, unet
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
+from toolchain.deploy.driver import Encoder
 from toolchain.deploy.measure import BoardFile, read_measurement
 from toolchain.deploy.mock import DONE, IDLE, START
 from toolchain.deploy.native import kria_files, native_files, native_samples
@@ -32,6 +33,7 @@ from toolchain.engine.csim import EngineSim
 from toolchain.engine.generate import generate as generate_engine
 from toolchain.engine.project import project
 from toolchain.files import write_files
+from toolchain.frontend.several_inputs import Joined
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.encode import answers, encode, random_inputs
 from toolchain.ir.evaluate import evaluate
@@ -253,3 +255,46 @@ def test_the_overlay_is_a_device_tree(tmp_path: Path) -> None:
     assert "config-afi = <0x04 0x00 0x05 0x00 0x06 0x00 0x07 0x00>" in text
     assert "size = <0x4000>" in text  # two pairs of two buffers of a page
     assert json.loads(str(files["shell.json"])) == {"shell_type": "XRT_FLAT", "num_slots": "1"}
+
+
+JOINED = {
+    "channels": ({"left": (2, 6, 6), "right": (2, 6, 6)}, 1, "NCHW", (6, 6, 4)),
+    "channels last": ({"left": (6, 6, 1), "right": (6, 6, 3)}, 3, "NHWC", (6, 6, 4)),
+    "flattened": ({"map": (2, 3, 2), 'the "numbers"?': (5,), "signal": (2, 2)}, None, "NC", (1, 1, 21)),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_frames_of_several_inputs_come_by_name(name: str, tmp_path: Path) -> None:
+    """The codes are those of the driver in Python; a missing name is told."""
+    shapes, axis, axes, given = JOINED[name]
+    graph = serial(mlp((21, 12, 10), bits=5) if given[0] == 1 else two_heads())
+    facts = facts_of(graph, axes=axes, joined=Joined(shapes, axis))
+    write_files(native_files(facts, graph, generate(graph, Target(), 250.0)), tmp_path)
+    rng, given_type = np.random.default_rng(5), graph.encoding.input
+    frames = {key: rng.integers(given_type.low, given_type.high + 1, (1, *shape)) for key, shape in shapes.items()}
+    parts = ", ".join(
+        f"{{{json.dumps(key)}, std::vector<std::int64_t>{{{', '.join(map(str, frames[key].ravel()))}}}.data()}}"
+        for key in shapes
+    )
+    (tmp_path / "by_name.cpp").write_text(f"""
+        #include "network.hpp"
+        #include <cstdio>
+        int main() {{
+            std::vector<std::int64_t> codes(network::input_codes);
+            network::encode<std::int64_t>({{{parts}}}, codes.data());
+            for (const std::int64_t code : codes) std::printf("%d ", static_cast<int>(code));
+            try {{
+                network::encode<std::int64_t>({{{{"other", codes.data()}}}}, codes.data());
+            }} catch (const std::invalid_argument& error) {{
+                std::puts(error.what());
+            }}
+        }}""")
+    command = ["g++", "-std=c++17", "-O0", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-Ihost", "by_name.cpp"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = subprocess.run(["./a.out"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    codes, error = told.split("no frame of the input ")
+    encoder = Encoder(facts["input"])
+    assert codes.split() == [str(code) for code in encoder.codes(encoder.joined(frames)).ravel()]
+    assert error == f"'{next(iter(shapes))}' or one of no input\n"

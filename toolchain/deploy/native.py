@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.frontend.layout import Layout
+from toolchain.frontend.several_inputs import Joined
 from toolchain.hls_templates.render import render
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import Array
+from toolchain.ir.types import Array, Shape
 
 FOLDER, KRIA, SAMPLES = "cpp", "kria", "samples.bin"
 BATCH = 64
@@ -72,6 +74,33 @@ def _layouts(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _parts(given: Mapping[str, Any], shape: Shape) -> list[dict[str, Any]]:
+    """Where the elements of each of several inputs lie in a frame (C, H, W) of all: first + their indices * steps.
+
+    A part has three axes, the first of length 1 where the ONNX file has fewer; none where the file has one input.
+    """
+    if given["joined"] is None:
+        return []
+    joined = Joined({name: tuple(sizes) for name, sizes in given["joined"]["shapes"].items()}, given["joined"]["axis"])
+    ends = np.cumsum([prod(sizes) for sizes in joined.shapes.values()])
+    every = np.split(np.arange(ends[-1]), ends[:-1])
+    numbers = {name: e.reshape(1, *joined.shapes[name]) for name, e in zip(joined.shapes, every, strict=True)}
+    frame = np.moveaxis(Layout(given["axes"], shape).to_ir(joined.join(numbers)), -1, 1)
+    places, found = np.argsort(frame.ravel()), []
+    for name, number in numbers.items():
+        sizes = [1] * (4 - number.ndim) + list(number.shape[1:])
+        place = places[number].reshape(sizes)
+        steps = [int(np.diff(place, axis=i).ravel()[0]) if size > 1 else 0 for i, size in enumerate(sizes)]
+        found.append({"name": _text(name), "sizes": sizes, "steps": steps, "first": int(place[0, 0, 0])})
+    return found
+
+
+def _text(name: str) -> str:
+    """``name`` as C++ writes it between quotes: what is no plain letter or sign as bytes of UTF-8."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
+    return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in name.encode())
+
+
 def _variables(facts: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
     engine = facts["memory"] is not None
     layouts = [] if engine else _layouts(facts)
@@ -81,5 +110,6 @@ def _variables(facts: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
         "words": [facts["memory"]["words"]] if engine else [layout["words"] for layout in layouts],
         "numbers": prod(graph.given_shape),
         "input_codes": graph.input.size if engine else facts["input"]["size"],
+        "inputs": _parts(facts["input"], graph.given_shape),
         "answer_codes": [prod(end["shape"]) for end in facts["outputs"]],
     }
