@@ -447,7 +447,8 @@ class FirstPart:
             self._session = onnx_session(self.path)
         (source,), names = self._session.get_inputs(), self.facts["tensors"]
         frames = [self._session.run(names, {source.name: values[i : i + 1]}) for i in range(len(values))]
-        found = {name: np.concatenate(parts) for name, parts in zip(names, zip(*frames))}
+        most = np.finfo(np.float32).max  # a logarithm of 0 is minus infinity, which the network's quantizer clamps
+        found = {name: np.concatenate(parts).clip(-most, most) for name, parts in zip(names, zip(*frames))}
         return found if len(names) > 1 else found[names[0]]
 
 

@@ -15,7 +15,7 @@ from toolchain.frontend.host_part import PRODUCTS, behind_layers, ending_at, fro
 from toolchain.frontend.layout import Layout, Tensor
 from toolchain.frontend.metadata import encoding_of
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, checked, load_onnx
-from toolchain.frontend.read import input_layout, read_node, whole_graph
+from toolchain.frontend.read import ModelFile, input_layout, read_file, read_node, whole_graph
 from toolchain.frontend.reader import Reader
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Encoding, InputType
@@ -143,6 +143,20 @@ def mapped_part(whole: OnnxFile, given: InputType | None = None) -> Part | None:
             pass
     outputs = mapped_outputs(file, given)
     return Part(file, starts, outputs, given) if outputs else None
+
+
+def mapped_file(path: Path, given: InputType | None = None) -> tuple[ModelFile, InputType | None]:
+    """What of the file ``path`` the accelerator computes, as read, and what its input is stated to hold.
+
+    Raises:
+        UserError: it cannot be read, or be built.
+    """
+    file = load_onnx(path)
+    try:
+        part = None if judge(file, given).supported else mapped_part(file, given)
+    except UserError:
+        part = mapped_part(file, given)
+    return (read_file(file), given) if part is None else (read_file(part.file, part.outputs), part.given)
 
 
 def _refused_in_front(file: OnnxFile, given: InputType | None) -> tuple[set[str], set[str]] | None:

@@ -26,6 +26,7 @@ from toolchain.engine.tables import Program
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes
 from toolchain.flow.architecture import Simulated
+from toolchain.flow.coverage import mapped_file
 from toolchain.flow.engine_found import EngineRecord, Found, memory_rate, record_of
 from toolchain.flow.engine_report import make_report
 from toolchain.flow.images import Images
@@ -34,7 +35,6 @@ from toolchain.flow.options import Check, Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress
 from toolchain.flow.records import ModelRecord, SimulationRecord, read_record, record_text
 from toolchain.flow.streaming import texts
-from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.live import frame_bytes
@@ -201,8 +201,8 @@ class Engine:
 
 def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
     """The nodes of the QONNX file ``model``, whose input is ``given``, that the engine cannot run, and why."""
-    file = read_qonnx(model)
-    encoding, _ = chosen_encoding(file, given)
+    file, stated = mapped_file(model, given)
+    encoding, _ = chosen_encoding(file, stated)
     return [f"{where}: {why}" for where, why in refusals(to_integer(file.graph, encoding))]
 
 

@@ -91,7 +91,8 @@ def run_first(path: Path, first: FirstRecord, images: Array, layout: Layout, joi
         values = worth(first.input.type, images)
     found = execute_frames(front, first.layout.from_ir(values).astype(first.dtype))
     whole = joined.join(found) if joined is not None else found[first.tensors[0]]
-    return layout.to_ir(whole)
+    most = np.finfo(np.float32).max
+    return layout.to_ir(np.clip(whole, -most, most))  # a logarithm of 0, which quantizers clamp
 
 
 def _dtype(file: OnnxFile) -> np.dtype[np.generic]:

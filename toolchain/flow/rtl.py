@@ -14,13 +14,13 @@ from toolchain.dse.expand import expand
 from toolchain.dse.explore import plan_of
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import RTL, RTL_RECORD, WAVEFORM, Build
+from toolchain.flow.coverage import mapped_file
 from toolchain.flow.images import Images
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
 from toolchain.flow.records import RtlRecord, write_record
 from toolchain.flow.streaming import Streaming
-from toolchain.frontend.read import read_qonnx
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -45,8 +45,8 @@ def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
         UserError: no Verilator, or the file cannot be built.
     """
     verilator()
-    file = read_qonnx(model)
-    encoding, _ = chosen_encoding(file, given)
+    file, stated = mapped_file(model, given)
+    encoding, _ = chosen_encoding(file, stated)
     network = to_integer(file.graph, encoding)
     form = hardware_form(network)
     chosen = [[o.lanes for o in decision.options if not o.padded] for decision in expand(form).decisions]
