@@ -23,7 +23,7 @@ from toolchain.ir.ops.maps import (
 from toolchain.ir.ops.matmul import MatMul
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, least_reciprocal
+from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, deviation, least_reciprocal
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, RowConv
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
@@ -205,12 +205,13 @@ class Builder:
         table = np.rint(np.exp(-scale * differences) * (1 << fraction)).astype(np.int64)
         return self.append(Softmax, (x,), x.shape, table=table, fraction=fraction, heads=heads)
 
-    def norm(self, x: Value, epsilon: float = 0.5) -> Value:
+    def norm(self, x: Value, epsilon: float = 0.5, *, centred: bool = True) -> Value:
         """Each position's channels, normalized; ``epsilon`` in squares of the input's integers."""
-        ends = x.qint.min, x.qint.max
+        apart = deviation(x.shape[2], (x.qint.min, x.qint.max), centred=centred)
         facts = {
             "epsilon": round(x.shape[2] ** 2 * epsilon * (1 << 2 * ROOT_FRACTION)),
-            "reciprocal": least_reciprocal(x.shape[2], ends),
+            "reciprocal": least_reciprocal(apart),
+            "centred": centred,
         }
         return self.append(Norm, (x,), x.shape, **facts)
 

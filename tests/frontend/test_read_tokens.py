@@ -77,30 +77,73 @@ def layer_norm(net: Net, x: str, features: int = FEATURES, **attributes: float) 
     return net.quant(net.add("LayerNormalization", x, *parameters, **attributes), 4, 0.3)
 
 
+def rms_norm(net: Net, x: str, form: str = "reciprocal", **attributes: float) -> str:
+    """By the root of the mean square and by factors of both signs: as one node, or as the nodes of exporters."""
+    if form == "node":
+        x = net.add("RMSNormalization", x, net.const(net.rng.normal(0, 1, FEATURES)), **attributes)
+        return net.quant(x, 4, 0.3)
+    return net.quant(net.add("Mul", written_norm(net, x, form), net.const(net.rng.normal(0, 1, FEATURES))), 4, 0.3)
+
+
+def written_norm(net: Net, x: str, form: str, axis: int = -1) -> str:
+    """``x`` over the root of its mean square and 1e-4."""
+    square = net.add("Mul", x, x) if form == "product" else net.add("Pow", x, net.const(2.0))
+    mean = net.add("Add", net.add("ReduceMean", square, axes=[axis], keepdims=1), net.const(1e-4))
+    if form == "power":
+        return net.add("Mul", net.add("Pow", mean, net.const(-0.5)), x)
+    root = net.add("Sqrt", mean)
+    if form == "division":
+        return net.add("Div", x, root)
+    inverse = net.add("Div", net.const(1.0), root) if form == "product" else net.add("Reciprocal", root)
+    return net.add("Mul", x, inverse)
+
+
+def written_layer_norm(net: Net, x: str) -> str:
+    """As below opset 17: less the mean, over the deviation, with factors of both signs and a bias."""
+    apart = net.add("Sub", x, net.add("ReduceMean", x, axes=[-1], keepdims=1))
+    x = net.add("Mul", written_norm(net, apart, "division"), net.const(net.rng.normal(0, 1, FEATURES)))
+    return net.quant(net.add("Add", x, net.const(net.rng.normal(0, 1, FEATURES))), 4, 0.3)
+
+
+def class_token(net: Net, x: str, *parts: int, placed: bool = False, axis: int = 1) -> str:
+    """Constant tokens among those of ``x`` (0 in ``parts``), as many as each number says; perhaps places added."""
+    shapes = ((1, n, FEATURES) if axis == 1 else (1, TOKENS, n) for n in parts)
+    drawn = (net.const(net.rng.normal(0, 0.5, shape)) if shape[axis] else x for shape in shapes)
+    x = net.add("Concat", *drawn, axis=axis)
+    if placed:
+        x = net.add("Add", x, net.const(net.rng.normal(0, 0.3, (1, TOKENS + sum(parts), FEATURES))))
+    return net.quant(x, 5, 0.2)
+
+
+def first_token(net: Net, x: str) -> str:
+    """Tokens that see a class token, which alone is read."""
+    x = attention(net, layer_norm(net, class_token(net, x, 1, 0, placed=True)), tokens=TOKENS + 1)
+    return net.linear(net.add("Gather", x, net.const(0, np.int64), axis=1), FEATURES, 3)
+
+
 def plain_norm(net: Net, x: str) -> str:
     """Of a flattened signal, without a bias."""
     x = net.add("Flatten", x)
     return net.quant(net.add("LayerNormalization", x, net.const(np.ones(TOKENS * FEATURES)), epsilon=0.1), 3, 0.4)
 
 
-def in_heads(net: Net, x: str, perm: list[int]) -> str:
-    parted = net.add("Reshape", x, net.const([1, TOKENS, 2, FEATURES // 2], np.int64))
+def in_heads(net: Net, x: str, perm: list[int], tokens: int = TOKENS) -> str:
+    parted = net.add("Reshape", x, net.const([1, tokens, 2, FEATURES // 2], np.int64))
     return net.add("Transpose", parted, perm=perm)
 
 
-def attention(net: Net, x: str, *, late: bool = False, shares: str = "Softmax") -> str:
+def attention(net: Net, x: str, *, late: bool = False, shares: str = "Softmax", tokens: int = TOKENS) -> str:
     """Two heads; ``late``: quantized again by head, a factor a feature and a zero point."""
     q, k, v = (dense(net, x, FEATURES, FEATURES) for _ in range(3))
-    q, k, v = in_heads(net, q, [0, 2, 1, 3]), in_heads(net, k, [0, 2, 3, 1]), in_heads(net, v, [0, 2, 1, 3])
+    forth = [0, 2, 1, 3]
+    q, k, v = (in_heads(net, y, perm, tokens) for y, perm in ((q, forth), (k, [0, 2, 3, 1]), (v, forth)))
     if late:
         q = net.quant(q, 4, 0.3, 3)
         v = net.quant(net.add("Mul", v, net.const(net.rng.uniform(0.5, 1.5, FEATURES // 2))), 5, 0.1)
     scores = net.add("Mul", net.add("MatMul", q, k), net.const(0.7))
     scores = net.quant(net.add(shares, net.quant(scores, 6, 0.05)), 4, 0.1, signed=0)
     found = net.quant(net.add("MatMul", scores, v), 5, 0.1)
-    found = net.add(
-        "Reshape", net.add("Transpose", found, perm=[0, 2, 1, 3]), net.const([1, TOKENS, FEATURES], np.int64)
-    )
+    found = net.add("Reshape", net.add("Transpose", found, perm=forth), net.const([1, tokens, FEATURES], np.int64))
     return dense(net, found, FEATURES, FEATURES)
 
 
@@ -140,6 +183,24 @@ CASES: dict[str, Build] = {
     "layer norm of a sum": lambda net, x: layer_norm(net, net.add("Add", x, mixed(net, x))),
     "layer norm of a vector": plain_norm,
     "layer norm of scales apart": lambda net, x: layer_norm(net, net.quant(x, 4, [0.1, 0.2, 0.4, 0.2])),
+    "a layer norm of several nodes": written_layer_norm,
+    **{
+        f"RMS norm as {form}": lambda net, x, form=form: rms_norm(net, x, form)
+        for form in ("reciprocal", "product", "power", "division")
+    },
+    "RMS norm of codes with a zero point": lambda net, x: rms_norm(net, net.quant(x, 4, 0.3, 3)),
+    "RMS norm of scales apart": lambda net, x: rms_norm(net, net.quant(x, 4, [0.1, 0.2, 0.4, 0.2])),
+    "RMS norm of a sum": lambda net, x: rms_norm(net, net.add("Add", x, mixed(net, x))),
+    "RMS norm of the tokens": lambda net, x: net.quant(written_norm(net, x, "division", 1), 5, 0.1),
+    "a class token": lambda net, x: class_token(net, x, 1, 0),
+    "a class token and places": lambda net, x: class_token(net, x, 1, 0, placed=True),
+    "constant tokens on either side": lambda net, x: class_token(net, x, 2, 0, 1, placed=True),
+    "constant tokens between tokens": lambda net, x: class_token(net, x, 1, 0, 2, 0, 1),
+    "constant features of tokens": lambda net, x: class_token(net, x, 0, 2, axis=2),
+    "a class token of wide numbers": lambda net, x: dense(
+        net, class_token(net, net.add("Mul", x, net.const(0.7)), 1, 0), FEATURES, 3
+    ),
+    "a class token that is read": first_token,
     "heads": attention,
     "heads whose scores a ReLU cuts": lambda net, x: attention(net, x, shares="Relu"),
     "a softmax of the tokens": lambda net, x: net.quant(net.add("Softmax", turned(net, x)), 5, 0.05),
@@ -163,6 +224,30 @@ def test_layers_over_tokens(case: str, tmp_path: Path) -> None:
     path = net.save(tmp_path / "net.onnx", CASES[case](net, dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)))
     assert_exact(path)
     assert check(path).supported
+
+
+def test_a_norm_of_opset_23_and_one_over_the_channels_of_a_map(tmp_path: Path) -> None:
+    net = Net((1, TOKENS, FEATURES), seed=41, opset=23)
+    x = dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)
+    assert_exact(net.save(tmp_path / "node.onnx", rms_norm(net, x, "node", epsilon=0.01)))
+    net = Net((1, 4, 5, 5), seed=3)
+    x = net.quant(net.conv(net.quant("x", 6, 0.1), net.weight(6, 4, 3, 3)), 6, 0.1)
+    apart = net.add("Sub", x, net.add("ReduceMean", x, axes=[1], keepdims=1))
+    path = net.save(tmp_path / "map.onnx", net.quant(written_norm(net, apart, "division", 1), 5, 0.1))
+    assert_exact(path)
+    assert check(path).supported
+
+
+@pytest.mark.parametrize("part", ["square", "root"])
+def test_a_norm_whose_inner_tensor_is_read_elsewhere_is_refused_as_it_is_written(part: str, tmp_path: Path) -> None:
+    net = Net((1, TOKENS, FEATURES), seed=41)
+    x = dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)
+    y = rms_norm(net, x, "division")
+    ops = {"square": "Pow", "root": "Sqrt"}
+    inner = next(node.output[0] for node in net.nodes if node.op_type == ops[part])
+    path = net.save(tmp_path / "net.onnx", y, inner)
+    fault = demand_one_verdict(path)
+    assert fault is not None and "the operation Pow is not supported" in fault.what
 
 
 def test_a_tensor_is_turned_where_a_layer_reads_it_and_once(tmp_path: Path) -> None:
@@ -193,6 +278,18 @@ STEPS: tuple[Callable[[Net, str], str], ...] = (
 
 
 REFUSED: dict[str, tuple[Build, str]] = {
+    "an offset without a mean": (
+        lambda net, x: rms_norm(net, net.add("Add", x, net.const(0.75))),
+        "the mean square of 4 integers of ",
+    ),
+    "constant features": (
+        lambda net, x: net.quant(net.add("Concat", net.const(np.ones((1, 1, 3))), x, axis=1)),
+        "operand 0 is a constant of shape (1, 1, 3) beside (1, 6, 4)",
+    ),
+    "a constant vector": (
+        lambda net, x: net.quant(net.add("Concat", net.add("Flatten", x), net.const(np.ones((1, 3))), axis=1)),
+        "operand 1 is a constant",
+    ),
     "axis": (
         lambda net, x: layer_norm(net, x, axis=1),
         "axis=1 of a tensor (1, 6, 4); it is the last that",

@@ -21,9 +21,9 @@ from toolchain.lowering.pipeline import to_integer
 PLACES = 1 << 80
 
 
-def real(values: list[int], epsilon: Fraction) -> list[Fraction]:
-    """(n * x - S) / sqrt(V + epsilon) to 80 bits; 0 where all are alike."""
-    n, total = len(values), sum(values)
+def real(values: list[int], epsilon: Fraction, *, centred: bool) -> list[Fraction]:
+    """(n * x - S) / sqrt(V + epsilon) to 80 bits; 0 where V is."""
+    n, total = len(values), sum(values) if centred else 0
     spread = n * sum(v * v for v in values) - total * total
     if spread == 0:
         return [Fraction(0)] * n
@@ -37,9 +37,11 @@ def extreme(shape: tuple[int, int, int], low: int, high: int) -> Array:
     rows = x.reshape(-1, shape[2])
     rows[1, 0], rows[2, ::2], rows[3] = high, high, high
     rows[4, -1], rows[5, 0] = min(low + 1, high), high - 1
+    rows[6], rows[7, 1:], rows[7, 0] = 0, 0, 1 if high else -1
     return x
 
 
+@pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize(
     ("channels", "bits", "signed", "epsilon"),
     [
@@ -51,9 +53,11 @@ def extreme(shape: tuple[int, int, int], low: int, high: int) -> Array:
         (7, 12, True, 9e4),
     ],
 )
-def test_the_error_is_at_most_a_unit_of_the_last_place(channels: int, bits: int, signed: bool, epsilon: float) -> None:
+def test_the_error_is_at_most_a_unit_of_the_last_place(
+    channels: int, bits: int, signed: bool, epsilon: float, centred: bool
+) -> None:
     b = Builder((2, 5, channels), bits, signed=signed, seed=channels)
-    graph = b.graph(b.norm(b.input, epsilon))
+    graph = b.graph(b.norm(b.input, epsilon, centred=centred))
     (node,) = graph.nodes
     assert isinstance(node, Norm)
     kind = graph.input.qint
@@ -63,12 +67,13 @@ def test_the_error_is_at_most_a_unit_of_the_last_place(channels: int, bits: int,
     assert low <= found.min() and found.max() <= high
     given = Fraction(node.epsilon, 1 << 2 * ROOT_FRACTION)
     for values, normalized in zip(x.reshape(-1, channels).tolist(), found.reshape(-1, channels).tolist(), strict=True):
-        expected = real(values, given)
+        expected = real(values, given, centred=centred)
         apart = [abs(Fraction(y, 1 << FRACTION) - z) for y, z in zip(normalized, expected, strict=True)]
         assert max(apart) <= Fraction(1, 1 << FRACTION)
 
 
-def test_codes_behind_a_norm_are_those_of_exact_numbers() -> None:
+@pytest.mark.parametrize("centred", [True, False])
+def test_codes_behind_a_norm_are_those_of_exact_numbers(centred: bool) -> None:
     """Of fifty thousand codes of random and extreme positions, with factors and biases of either sign."""
     channels = 16
     b = ModelBuilder((4, 16, channels), 3)
@@ -76,7 +81,7 @@ def test_codes_behind_a_norm_are_those_of_exact_numbers() -> None:
     scale, shift = rng.normal(0, 1, (2, channels)).astype(np.float32).astype(np.float64)
     step, fine, epsilon = 0.23, 0.11, float(np.float32(1e-5))
     x = b.quant("x", 6, True, scale=fine)
-    x = b.add(RealNorm, (x,), b.shapes[x], epsilon=epsilon)
+    x = b.add(RealNorm, (x,), b.shapes[x], epsilon=epsilon, centred=centred)
     x = b.add(Affine, (x,), b.shapes[x], scale=scale, shift=shift)
     b.quant(x, 4, True, scale=step)
     graph = to_integer(b.graph())
@@ -86,7 +91,7 @@ def test_codes_behind_a_norm_are_those_of_exact_numbers() -> None:
         context.prec = 50
         for row, ours in zip(codes.reshape(-1, channels).tolist(), found.tolist(), strict=True):
             values = [Decimal(v) * Decimal(fine) for v in row]
-            mean = sum(values) / channels
+            mean = sum(values) / channels if centred else Decimal(0)
             root = (sum((v - mean) ** 2 for v in values) / channels + Decimal(epsilon)).sqrt()
             for c, v in enumerate(values):
                 y = ((v - mean) / root * Decimal(scale[c]) + Decimal(shift[c])) / Decimal(step)

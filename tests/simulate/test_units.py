@@ -456,21 +456,27 @@ class TestSoftmax(UnitConformance):
 
 
 class TestNorm(UnitConformance):
-    """Widths, signs, epsilons, lanes; positions whose channels are all alike, all but one, and at both ends."""
+    """Widths, signs, epsilons, lanes, with the mean and without; positions whose channels are all alike, all 0, all
+    alike but one, and at both ends."""
 
     def graphs(self) -> Iterator[Graph]:
-        for shape, bits, signed, epsilon, lanes in (
-            ((2, 4, 8), 8, True, 0.3, 2),
-            ((1, 24, 2), 4, False, 0.0, 1),
-            ((1, 6, 12), 1, False, 1e-4, 12),
-            ((3, 5, 6), 12, True, 700.0, 3),
-            ((1, 9, 64), 8, True, 1e-9, 8),
+        for shape, bits, signed, epsilon, lanes, centred in (
+            ((2, 4, 8), 8, True, 0.3, 2, True),
+            ((1, 24, 2), 4, False, 0.0, 1, True),
+            ((1, 6, 12), 1, False, 1e-4, 12, True),
+            ((3, 5, 6), 12, True, 700.0, 3, True),
+            ((1, 9, 64), 8, True, 1e-9, 8, True),
+            ((2, 4, 8), 8, True, 0.3, 2, False),
+            ((1, 24, 2), 4, False, 0.0, 1, False),
+            ((1, 6, 12), 1, True, 1e-4, 12, False),
+            ((3, 5, 6), 12, True, 700.0, 3, False),
         ):
             b = Builder(shape, bits, signed=signed)
-            yield _one(b, b.norm(b.input, epsilon), (lanes, lanes))
+            yield _one(b, b.norm(b.input, epsilon, centred=centred), (lanes, lanes))
 
     def inputs(self, graph: Graph, seed: int) -> np.ndarray:
         kind, frames = graph.input.qint, super().inputs(graph, seed)
+        frames[2] = 0
         frames[0], frames[1, :, 1::2], frames[1, :, ::2] = kind.max, kind.min, np.clip(0, kind.min, kind.max)
         frames[1, ..., 0], frames[2, 0, 0, ::2], frames[2, 0, 0, 1::2] = kind.max, kind.min, kind.max
         return frames

@@ -342,9 +342,10 @@ class _NormError(Node):
             parts = x.reshape(*x.shape[:3], self.node.heads, -1)
             most = np.broadcast_to(parts.max(axis=-1, keepdims=True), parts.shape).reshape(x.shape)
             return np.asarray(self.node.evaluate(self.values) * (2 * most + 8))
-        apart = self.values - self.values.mean(axis=-1, keepdims=True)
+        centred = self.node.centred
+        apart = self.values - self.values.mean(axis=-1, keepdims=True) if centred else self.values
         variance = (apart * apart).mean(axis=-1, keepdims=True) + self.node.epsilon
-        distance = x + 3 * x.mean(axis=-1, keepdims=True)
+        distance = x + 3 * x.mean(axis=-1, keepdims=True) if centred else x
         relative = 4 * (x * x).mean(axis=-1, keepdims=True) / variance + 2
         return np.asarray((distance + np.abs(apart) * relative) / np.sqrt(variance))
 

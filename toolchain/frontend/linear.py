@@ -7,11 +7,12 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.frontend.constants import QuantConst, number_type
 from toolchain.frontend.geometry import map_input, window_of
-from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout, Tensor
+from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.frontend.tokens import read_head_products
+from toolchain.frontend.written_norms import ALONE
 from toolchain.ir.ops.model import Affine, RealConv, RealNorm
 from toolchain.ir.types import QInt
 
@@ -195,11 +196,15 @@ def read_batch_norm(reader: Reader, node: OnnxNode) -> None:
 
 
 def read_layer_norm(reader: Reader, node: OnnxNode) -> None:
-    """LayerNormalization of the features of every position, with a factor and perhaps a bias each."""
-    source = reader.tensor(node, axes=("NC", *CHANNELS_LAST))
-    rank, axis = len(source.layout.axes), int(node.attributes.get("axis", -1))
+    """LayerNormalization, RMSNormalization: of the features of every position, perhaps with factors and biases."""
+    axis, alone = int(node.attributes.get("axis", -1)), ALONE in node.attributes
+    source = reader.tensor(node, axes=ANY if alone else ("NC", *CHANNELS_LAST))
+    rank = len(source.layout.axes)
+    if alone and axis % rank != source.layout.channel_axis and axis % rank and source.layout.axes in TURNED:
+        source = reader.tensor(node, axes=(TURNED[source.layout.axes],))
+    wanted = source.layout.channel_axis if alone else rank - 1
     epsilon, channels = float(node.attributes.get("epsilon", 1e-5)), source.value.shape[2]
-    if axis % rank != rank - 1 or channels == 1:
+    if axis % rank != wanted or channels == 1:
         raise reader.file.fault(
             node,
             f"axis={axis} of a tensor {reader.shape(source)}; it is the last that can be normalized",
@@ -218,7 +223,12 @@ def read_layer_norm(reader: Reader, node: OnnxNode) -> None:
         node,
         source.layout,
         lambda name, value: RealNorm(
-            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), epsilon=epsilon
+            name=name,
+            inputs=(source.value.name,),
+            outputs=(value,),
+            origin=(node.own_name,),
+            epsilon=epsilon,
+            centred=node.op == "LayerNormalization",
         ),
         define=False,
     )

@@ -20,6 +20,7 @@ from toolchain.frontend.recurrent import unroll
 from toolchain.frontend.several_inputs import Joined, join_inputs
 from toolchain.frontend.torch_names import module_names
 from toolchain.frontend.unsupported import quantized_otherwise
+from toolchain.frontend.written_norms import WrittenNorms
 from toolchain.ir.types import QInt
 
 QUANT_DOMAINS = frozenset({"", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
@@ -101,7 +102,8 @@ def channel_axis(axes: str) -> int:
 class OnnxFile:
     """A parsed file. ``shape`` is the input's with the batch axis first; a batch of 0 stands for any.
 
-    ``executed`` are ``nodes`` with the file's own operations on codes in place of what is read instead of them.
+    ``executed`` are ``nodes`` with the file's own operations in place of what is read instead of them: of those on
+    codes, and of norms that are written as several.
     ``joined`` tells how several inputs became the one that ``model`` has here.
     ``integer`` is the input's type where it is not float32. ``datatypes`` holds the QONNX datatype that the file notes
     beside a tensor, by the tensor's name.
@@ -160,6 +162,7 @@ def checked(path: Path, model: onnx.ModelProto, sha256: str, *, quantized: bool 
     real = [name for node in nodes if node.op == "DequantizeLinear" for name in node.outputs]
     executed = _sorted(path, _reaching(whole, (*outputs, *real)), known, outputs)
     constants = _constants(path, model, {name for node in (*nodes, *executed) for name in node.inputs})
+    nodes = WrittenNorms(nodes, constants, outputs).joined()
     if quantized and not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",

@@ -21,6 +21,7 @@ from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNod
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.several_inputs import Joined
 from toolchain.frontend.unsupported import why_not
+from toolchain.frontend.written_norms import RMS
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.names import Names
 from toolchain.ir.ops.model import RealConv
@@ -57,7 +58,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "GlobalMaxPool": spatial.read_global_pool,
     "HardSigmoid": activations.read_hard_sigmoid,
     "Identity": elementwise.read_identity,
-    "LayerNormalization": linear.read_layer_norm,
+    **dict.fromkeys(("LayerNormalization", RMS), linear.read_layer_norm),
     "LeakyRelu": activations.read_leaky_relu,
     "LogSoftmax": elementwise.read_softmax,
     "MatMul": linear.read_matmul,

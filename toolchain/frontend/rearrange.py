@@ -9,6 +9,7 @@ from math import ceil
 
 import numpy as np
 
+from toolchain.frontend.constant_tokens import with_constant_tokens
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor, elements
 from toolchain.frontend.moves import in_file_order
 from toolchain.frontend.onnx_file import OnnxNode, text_of
@@ -23,16 +24,17 @@ END = 1 << 62
 
 
 def read_concat(reader: Reader, node: OnnxNode) -> None:
-    """Concat of activations along the channels, or of maps along their rows or columns."""
-    for i, name in enumerate(node.inputs):
-        if name in reader.constants:
-            raise reader.file.fault(node, f"operand {i} is a constant", "join activations only")
-    sources = [reader.tensor(node, i) for i in range(len(node.inputs))]
+    """Concat of activations along the channels, of maps along rows or columns, or of tokens and constant ones."""
+    if any(name in reader.constants for name in node.inputs):
+        sources = with_constant_tokens(reader, node)
+    else:
+        sources = [reader.tensor(node, i) for i in range(len(node.inputs))]
     first = sources[0]
     rank, axis = len(first.layout.axes), int(node.attributes.get("axis", 1))
     if first.layout.axes in TURNED and all(s.layout.axes in TURNED for s in sources) and -rank <= axis < rank:
         wanted = first.layout.axes if axis % rank == first.layout.channel_axis else TURNED[first.layout.axes]
-        sources = [reader.tensor(node, i, (wanted,)) for i in range(len(sources))] if axis % rank else sources
+        if axis % rank:
+            sources = [s if s.layout.axes == wanted else reader.turned(node, s) for s in sources]
         first = sources[0]
     if not -rank <= axis < rank or axis % rank == 0:
         raise reader.file.fault(

@@ -147,6 +147,8 @@ def _updated(
     proto.name = node.name
     if node.op == "Reshape" and node.input(1) in constants and batch != max(file.shape[0], 1):
         _open_batch(file, node, constants, builder, proto)
+    elif node.op == "Concat" and batch != 1 and any(name in constants for name in node.inputs):
+        _open_constants(node, constants, builder, proto, batch)
     elif node.op == "Conv" and node.input(2) in constants:
         bias = constants.get(node.input(2)).astype(np.float32).reshape(-1)
         channels = constants.get(node.input(1)).shape[0]
@@ -195,6 +197,26 @@ def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _
         _drop(proto, "allowzero")
         target[0] = 0  # the batch of the input
     proto.input[1] = builder.constant(f"{node.name}:shape", target)
+
+
+def _open_constants(
+    node: OnnxNode, constants: Constants, builder: _Builder, proto: onnx.NodeProto, batch: int | None
+) -> None:
+    """Give the constants that a Concat joins to activations as many frames as those have."""
+    name, active = node.name, next(name for name in node.inputs if name not in constants)
+    for i, operand in enumerate(node.inputs):
+        if operand not in constants or not constants.get(operand).ndim:
+            continue
+        array = constants.get(operand)[:1].astype(np.float32)
+        if batch is not None:
+            proto.input[i] = builder.constant(operand, np.repeat(array, batch, axis=0))
+            continue
+        ends = [builder.constant(f"{name}:{end}", [end], np.int64) for end in (0, 1)]
+        frames = builder.step("Slice", [builder.step("Shape", [active], f"{name}:shape"), *ends], f"{name}:frames")
+        rest = builder.constant(f"{name}:rest", array.shape[1:], np.int64)
+        shape = builder.tensor(f"{name}:sizes")
+        builder.append(helper.make_node("Concat", [frames, rest], [shape], shape, axis=0))
+        proto.input[i] = builder.step("Expand", [builder.constant(operand, array), shape], f"{name}:{i}")
 
 
 def _drop(proto: onnx.NodeProto, attribute: str) -> None:

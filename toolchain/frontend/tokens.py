@@ -67,6 +67,11 @@ def flat_beside(reader: Reader, node: OnnxNode, source: Tensor, constant: Array)
     sizes = (1,) * (len(shape) - constant.ndim) + constant.shape
     if layout.axes not in TURNED or constant.ndim > len(shape) or sizes != shape or min(sizes[1:]) == 1:
         return None
+    return flat_signal(reader, node, source), layout.to_ir(constant.reshape(shape)).ravel()
+
+
+def flat_signal(reader: Reader, node: OnnxNode, source: Tensor) -> Tensor:
+    """``source`` as a vector in the order of its stream."""
     flat = Layout("NC", (1, 1, source.value.size))
     value = reader.emit(
         node,
@@ -74,7 +79,7 @@ def flat_beside(reader: Reader, node: OnnxNode, source: Tensor, constant: Array)
         lambda name, value: Reshape(name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,)),
         define=False,
     )
-    return Tensor(value, flat, source.onnx_name), layout.to_ir(constant.reshape(shape)).ravel()
+    return Tensor(value, flat, source.onnx_name)
 
 
 def spread_again(reader: Reader, node: OnnxNode, layout: Layout) -> None:

@@ -170,9 +170,16 @@ def _start(graph: Graph, encoding: Encoding, state: Lowering) -> tuple[Value, En
 def _lowered(node: Node, state: Lowering) -> Scaled:
     """What ``node`` makes of its inputs; only elementwise operations take a view."""
     inputs = [state.reals[name] for name in node.inputs]
+    if isinstance(node, Reshape) and _flattens(node, inputs[0]):
+        return replace(inputs[0], view=None)
     if not isinstance(node, Affine | Relu | Clamp | LeakyRelu | Quantize):
         inputs = [placed(state, node, x) for x in inputs]
     return lower_node(node, state, *inputs)
+
+
+def _flattens(node: Reshape, x: Scaled) -> bool:
+    """Whether ``node`` undoes the view of ``x``, a vector seen as positions in its order."""
+    return x.view is not None and not x.view.channels_first and x.shape == node.output.shape and x.shape[:2] == (1, 1)
 
 
 def _by_host(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -> bool:

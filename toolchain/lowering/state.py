@@ -198,6 +198,28 @@ def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Sca
     return Scaled((Term(out.value, (unit,), out.low, out.high),), outside)
 
 
+def without_offset(state: Lowering, node: Node, x: Scaled) -> Term:
+    """``x`` as one integer that is 0 where the value is: an offset is brought to a unit with its channel's scale."""
+    x = single(state, node, x)
+    (term,) = x.terms
+    if not any(x.offset):
+        return term
+    found = [multiples(pair) for pair in zipped(lambda s, o: (s, o), term.scale, x.offset)]
+    units = tuple(unit for unit, _ in found)
+    mul, add = ([numbers[i] for _, numbers in found] for i in (0, 1))
+    reach = max(map(abs, mul)) * max(-term.low, term.high) + max(map(abs, add))
+    if reach >= LARGEST:
+        raise TooWide(
+            "the scale and the offset of a factor share no unit of 62 bits",
+            where=where(node),
+            hint="quantize what it multiplies",
+        )
+    numbers = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
+    facts = {"shift": 0, "low": -reach, "high": reach, "suffix": "_factor"}
+    out = state.emit(MulShift, node, (term,), term.value.shape, **numbers, **facts)
+    return Term(out.value, units, out.low, out.high)
+
+
 def multiples(numbers: Numbers) -> tuple[Fraction, list[int]]:
     """The largest unit that all ``numbers`` are whole multiples of, and which."""
     unit = Fraction(1, lcm(*(f.denominator for f in numbers)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, deviation
+from toolchain.ir.ops.norm import ROOT_FRACTION, Norm, deviation, freedom
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Buffer, Call, Constant, Storage, channelwise, impl
@@ -28,7 +28,9 @@ class _Numbers:
     def spread(self) -> int:
         """The largest V."""
         kind, channels = self.x.qint, self.x.shape[2]
-        return channels**2 * (kind.max - kind.min) ** 2 // 4
+        if self.node.centred:
+            return channels**2 * (kind.max - kind.min) ** 2 // 4
+        return (channels * max(-kind.min, kind.max)) ** 2
 
     @property
     def root_steps(self) -> int:
@@ -38,7 +40,7 @@ class _Numbers:
     @property
     def divide_steps(self) -> int:
         """Bits of the quotient."""
-        return self.node.factor(self.x.shape[2] - 1).bit_length()
+        return self.node.factor(freedom(self.x.shape[2], centred=self.node.centred)).bit_length()
 
     @property
     def steps(self) -> int:
@@ -50,7 +52,7 @@ class _Numbers:
         """Of what is computed."""
         kind, channels = self.x.qint, self.x.shape[2]
         reach = max(-kind.min, kind.max)
-        apart = deviation(channels, (kind.min, kind.max))
+        apart = deviation(channels, (kind.min, kind.max), centred=self.node.centred)
         return {
             "in_t": kind,
             "sum_t": QInt.holding(channels * kind.min, channels * kind.max),
@@ -81,7 +83,10 @@ class NormUnit(Unit[Norm]):
         return Schedule((Phase(2 * words + steps, (first(words),), leaves),), x.shape[0] * x.shape[1])
 
     def cost(self, node: Norm, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A square and a product a lane, sums, V, a subtraction and a choice a bit of root and quotient, a memory."""
+        """A square and a product a lane, sums, V, a subtraction and a choice a bit of root and quotient, a memory.
+
+        Without a mean there is no sum of the channels and no square of it.
+        """
         found, kind, n = _Numbers(node, x), x.qint, lanes.lanes_in
         types = found.types
         lane = total(
@@ -91,16 +96,22 @@ class NormUnit(Unit[Norm]):
                 logic(types["apart_t"].bits + types["out_t"].bits),  # what is rounded off takes none
             )
         )
-        sums = total(
+        mean = total(
             (
                 adder_tree(n, kind.bits),
-                adder_tree(n, types["square_t"].bits),
                 accumulator(types["sum_t"].bits),
-                accumulator(types["squares_t"].bits),
                 multiplier(types["sum_t"], types["sum_t"], dsp=True),
-                logic(2 * types["spread_t"].bits),
+                logic(types["spread_t"].bits),
             )
         )
+        squares = total(
+            (
+                adder_tree(n, types["square_t"].bits),
+                accumulator(types["squares_t"].bits),
+                logic(types["spread_t"].bits),
+            )
+        )
+        sums = mean + squares if node.centred else squares
         bits = logic(2 * types["rest_t"].bits + types["pairs_t"].bits + 3 * types["root_t"].bits)
         return total((control(), lane * n, sums, bits, memory(x.shape[2] // n, n * kind.bits)))
 
@@ -115,6 +126,7 @@ class NormUnit(Unit[Norm]):
             "start": node.reciprocal - found.divide_steps,
             "fraction": 2 * ROOT_FRACTION,
             "shift": node.shift,
+            "centred": node.centred,
             "square_dsp": use_dsp(x.qint.bits, x.qint.bits),
         }
         whole, part = divmod(node.epsilon, 1 << 2 * ROOT_FRACTION)

@@ -251,13 +251,17 @@ class RealMatMul(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RealNorm(Pointwise):
-    """y = (x - mean) / sqrt(variance + epsilon) over the channels of each position."""
+    """y = (x - mean) / sqrt(variance + epsilon) over the channels of each position.
+
+    Not ``centred``, the mean counts as 0 in both: y = x / sqrt(mean of x * x + epsilon).
+    """
 
     epsilon: float
+    centred: bool = True
 
     def evaluate(self, x: Array) -> Array:
         """The normalized channels."""
-        apart = x - x.mean(axis=-1, keepdims=True)
+        apart = x - x.mean(axis=-1, keepdims=True) if self.centred else x
         return np.asarray(apart / np.sqrt((apart * apart).mean(axis=-1, keepdims=True) + self.epsilon))
 
 

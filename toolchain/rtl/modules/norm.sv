@@ -1,4 +1,4 @@
-// The channels of every position, less their mean, over their standard deviation: see norm.hpp.
+// The channels of every position, less their mean if CENTRED, over their deviation: see norm.hpp.
 `default_nettype none
 
 // A position's words come in, ROOT_STEPS cycles find the root of W = 2**FRACTION * (V + WHOLE) + PART, DIVIDE_STEPS the
@@ -15,6 +15,7 @@ module fpgaflow_norm #(
     parameter FRACTION = 0,
     parameter SHIFT = 1,
     parameter SQUARE_DSP = 0,
+    parameter CENTRED = 1,
     parameter signed [63:0] WHOLE = 0,
     parameter signed [63:0] PART = 0,
     parameter IN_BITS = 1,
@@ -113,9 +114,9 @@ module fpgaflow_norm #(
     always @(posedge clk) if (step) begin
         many <= squares * CHANNELS;
         many_later <= many;
-        square_later <= square[SPREAD_BITS-1:0];
+        square_later <= CENTRED != 0 ? square[SPREAD_BITS-1:0] : {SPREAD_BITS{1'b0}};
         spread <= many_later - square_later;
-        number <= (((spread == 0 ? CHANNELS - 1 : spread) + WHOLE) << FRACTION) + PART;
+        number <= (((spread == 0 ? CHANNELS - (CENTRED != 0) : spread) + WHOLE) << FRACTION) + PART;
     end
 
     // A bit of the root a step, from two bits of W, and a bit of the quotient.
@@ -149,7 +150,7 @@ module fpgaflow_norm #(
     fpgaflow_ram #(.DEPTH(WORDS), .WIDTH(LANES*IN_BITS), .STYLE(VECTOR_STYLE)) vector (
         .clk(clk), .write(in_ready), .write_at(word), .written(in_data), .step(step), .read_at(word_1), .word(stored));
     fpgaflow_delay #(.BITS(LANES*IN_BITS), .DEPTH(KNOWN-3)) waiting (.clk(clk), .step(step), .x(stored), .y(kept));
-    wire signed [APART_BITS-1:0] mean = $signed({SUM_SIGNED != 0 && total[SUM_BITS-1], total});
+    wire signed [APART_BITS-1:0] mean = CENTRED != 0 ? $signed({SUM_SIGNED != 0 && total[SUM_BITS-1], total}) : 0;
     localparam signed [PRODUCT_BITS:0] HALF = {{PRODUCT_BITS{1'b0}}, 1'b1} << SHIFT - 1;
     genvar l;
     generate

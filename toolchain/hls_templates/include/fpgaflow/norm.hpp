@@ -1,4 +1,4 @@
-// The channels of each position, less their mean, over their standard deviation.
+// The channels of each position, less their mean, over their standard deviation, or over the root of their mean square.
 #ifndef FPGAFLOW_NORM_HPP
 #define FPGAFLOW_NORM_HPP
 
@@ -75,6 +75,7 @@ struct NormQuotient {
 //   whole, part               see there
 //   start                     the quotient is that of 2**(start + divide_steps)
 //   shift                     bits that the products lose
+//   centred                   whether the mean is taken away; else the sum counts as 0 everywhere
 //   square_dsp                whether squares are on DSP slices
 //   in_t, out_t               of an element, of a result
 //   sum_t, square_t           of the sum, of a square
@@ -129,11 +130,15 @@ norm_loop:
             word.next();
         } else if (cycle < divides) {
             if (cycle == words) {
+                const spread_t whole_squares =
+                    static_cast<spread_t>(static_cast<spread_t>(squares) * static_cast<spread_t>(Config::channels));
                 const spread_t spread =
-                    static_cast<spread_t>(static_cast<spread_t>(squares) * static_cast<spread_t>(Config::channels) -
-                                          Multiplier<true>::template product<spread_t>(sum, sum));
-                // All channels alike are as far from the mean as any quotient says.
-                const spread_t some = spread == 0 ? static_cast<spread_t>(Config::channels - 1) : spread;
+                    Config::centred ? static_cast<spread_t>(whole_squares -
+                                                            Multiplier<true>::template product<spread_t>(sum, sum))
+                                    : whole_squares;
+                // Channels that are all 0 apart are so whatever the quotient.
+                const spread_t some =
+                    spread == 0 ? static_cast<spread_t>(Config::channels - (Config::centred ? 1 : 0)) : spread;
                 const pairs_t whole =
                     static_cast<pairs_t>(static_cast<pairs_t>(some) + static_cast<pairs_t>(Config::whole));
                 root.start(static_cast<pairs_t>(shifted<Config::fraction>(whole) + static_cast<pairs_t>(Config::part)));
@@ -149,9 +154,10 @@ norm_loop:
             Lanes<typename Config::out_t, Config::lanes> result;
             for (int l = 0; l < Config::lanes; l++) {
 #pragma HLS UNROLL
-                const apart_t apart = static_cast<apart_t>(static_cast<apart_t>(vector[word][l]) *
-                                                               static_cast<apart_t>(Config::channels) -
-                                                           static_cast<apart_t>(sum));
+                const apart_t many = static_cast<apart_t>(static_cast<apart_t>(vector[word][l]) *
+                                                          static_cast<apart_t>(Config::channels));
+                const apart_t apart =
+                    Config::centred ? static_cast<apart_t>(many - static_cast<apart_t>(sum)) : many;
                 const product_t product = Multiplier<true>::template product<product_t>(apart, factor.quotient);
                 const product_t half = shifted<Config::shift - 1>(static_cast<product_t>(1));
                 result.v[l] = typename Config::out_t(static_cast<product_t>(product + half) >> Config::shift);
