@@ -2,11 +2,11 @@
 
     python -m benchmarks fuzz_qonnx --graphs 20000 --processes 2 --seconds 480
 
-A graph of ``random_wide``, or with ``--curves`` of ``random_curves``, with ``--geometry`` of ``random_geometry``, fails
-where the integer network gives a code that float32's rounding does not explain, or where anything but a refusal is
-raised; it differs where ``check`` and the export have other verdicts or other reasons. Blocks of seeds run in processes
-of their own; a run that was stopped goes on from the first block that is missing, and tries again the seeds that
-failed. ``--first`` draws from other seeds.
+A graph of ``random_wide``, or with ``--curves`` of ``random_curves``, with ``--geometry`` of ``random_geometry``, with
+``--tokens`` of ``random_tokens``, fails where the integer network gives a code that float32's rounding does not
+explain, or where anything but a refusal is raised; it differs where ``check`` and the export have other verdicts or
+other reasons. Blocks of seeds run in processes of their own; a run that was stopped goes on from the first block that
+is missing, and tries again the seeds that failed. ``--first`` draws from other seeds.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recorder import FOLDER, Results
-from benchmarks.schemas import FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY
+from benchmarks.schemas import FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, FUZZ_TOKENS
 from tests.random_curves import random_curves
 from tests.random_geometry import random_geometry
 from tests.random_qonnx import agreement
+from tests.random_tokens import random_tokens
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
 from toolchain.errors import UserError
@@ -39,6 +40,7 @@ LAYERS: dict[str, tuple[Callable[[Path, int], Path], Results]] = {
     "wide": (random_wide, FUZZ),
     "curves": (random_curves, FUZZ_CURVES),
     "geometry": (random_geometry, FUZZ_GEOMETRY),
+    "tokens": (random_tokens, FUZZ_TOKENS),
 }
 """What draws the networks, and the file of their counts."""
 
@@ -114,6 +116,8 @@ def main() -> int:
                         help="networks of smooth functions and products")  # fmt: skip
     parser.add_argument("--geometry", dest="layers", action="store_const", const="geometry",
                         help="networks that move the positions and channels of maps")  # fmt: skip
+    parser.add_argument("--tokens", dest="layers", action="store_const", const="tokens",
+                        help="networks of attention, norms, class tokens, gathers, several inputs")  # fmt: skip
     arguments = parser.parse_args()
     results = replace(LAYERS[arguments.layers][1], folder=arguments.results)
     total, done = Block(), set[int]()

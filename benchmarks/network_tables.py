@@ -117,11 +117,12 @@ def static_quantization() -> str:
 
 def user_networks() -> str:
     """Networks of the kinds that users bring."""
-    names = {"unet": "U-net", "mobilenet_v3": "MobileNetV3", "gru": "GRU"}
+    names = {"unet": "U-net", "mobilenet_v3": "MobileNetV3", "gru": "GRU", "mixer": "MLP-Mixer"}
+    names |= {"keyword_transformer": "keyword transformer"}
     head = ("network", "of", "input", "outputs", "C-sim mismatches (images)", "top-1", "fps", "gap", LUT)
     return table((*head, "DSP", "BRAM18"), (
         (names.get(row["network"], row["network"]), row["what"],
-         f"{row['size']} x {row['size']} x {row['channels']}", row["outputs"],
+         row["input"], row["outputs"],
          f"{row['mismatches']} ({row['images']})", percent(row["top1"], 1),
          f"{row['fps']:,.0f}", percent(row["gap"], 1),
          *(f"{row[key]:,}" for key in COSTS))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.markdown import table
-from benchmarks.schemas import BOARDS, DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, KILLS, RTL, SEARCH, TRIALS
+from benchmarks.schemas import BOARDS, DEPLOY, FUZZ, FUZZ_CURVES, FUZZ_GEOMETRY, FUZZ_TOKENS, KILLS, RTL, SEARCH, TRIALS
 from benchmarks.shell import LUT, with_shell
 
 RANDOM = {
     FUZZ: "sums of unlike scales, groups, 9 to 16 bits, Q/DQ of all types, names that meet",
     FUZZ_GEOMETRY: "maps that are moved: slices, joints, transposes, resizes, pads",
+    FUZZ_TOKENS: "tokens: attention, norms, softmax, class tokens, gathers, joined rows, several inputs",
     FUZZ_CURVES: "functions and products between the layers",
 }
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks user_networks [--only NAME ...] [--images N]
 
-A detector with two heads, a U-net and blocks of MobileNetV3 (`benchmarks/user_models.py`) on random pictures; a
-transformer and a recurrent network (`benchmarks/token_models.py`) trained on digits, on test pictures. A row has the
-codes in which the C simulation differs from the integer network, those in which that differs from the QONNX executor
-(ties of float32, else the build fails), the rate with its gap, and why the engine does not run the network.
+A detector with two heads, a U-net and blocks of MobileNetV3 (`benchmarks/user_models.py`) on random pictures; those of
+`benchmarks/token_models.py`, trained on digits or on spoken words, on test samples. A row has the codes in which the C
+simulation differs from the integer network, those in which that differs from the QONNX executor (ties of float32, else
+the build fails), the rate with its gap, and why the engine does not run the network.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 import fpgaflow
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.schemas import USER_NETWORKS
-from benchmarks.token_models import DATA, MODELS, SIZE, WHAT, trained
+from benchmarks.token_models import DATA, MODELS, digits, trained
 from benchmarks.user_models import NETWORKS, seeded
 from toolchain.engine.cut import refusals
 from toolchain.export.qonnx import to_qonnx
@@ -32,12 +34,21 @@ SECONDS = 60.0
 """For each call of the solver."""
 
 
-def write_network(name: str, path: Path) -> None:
-    """Write the network, which reads pixels, to ``path``."""
-    model, x = trained(name) if name in MODELS else seeded(name)
-    pixel = {INPUT: json.dumps({"pixel": {"scale": ["1/255"], "offset": ["0"]}})}
-    pixel |= {DATA_KEY: DATA} if name in MODELS else {}
-    write_bytes(path, to_qonnx(model, x[:1], pixel).model.SerializeToString(deterministic=True))
+def write_network(name: str, path: Path) -> dict[str, np.ndarray]:
+    """Write the network to ``path``; returns the samples and classes that it is tested on where the file names none."""
+    tested: dict[str, np.ndarray] = {}
+    notes = {INPUT: json.dumps({"pixel": {"scale": ["1/255"], "offset": ["0"]}})}
+    if name not in MODELS:
+        model, x = seeded(name)
+    else:
+        model, data = trained(name)
+        x = data.test_x
+        if MODELS[name].samples is digits:
+            notes[DATA_KEY] = DATA
+        else:  # real numbers, with a quantizer in front
+            notes, tested = {}, {"images": x.numpy(), "labels": data.test_y}
+    write_bytes(path, to_qonnx(model, x[:1], notes).model.SerializeToString(deterministic=True))
+    return tested
 
 
 def engine_says(path: Path) -> str:
@@ -49,18 +60,19 @@ def engine_says(path: Path) -> str:
 
 
 def network_row(name: str, images: int, folder: Path) -> Row:
-    """What became of the network ``name`` on random pixels."""
+    """What became of the network ``name``."""
     path = folder / f"{name}.onnx"
-    write_network(name, path)
+    tested = write_network(name, path)
     report, spent = timed(
-        lambda: fpgaflow.export(path, out=folder / name, count=images, qonnx_images=images, time_limit=SECONDS)
+        lambda: fpgaflow.export(
+            path, out=folder / name, count=images, qonnx_images=images, time_limit=SECONDS, **tested
+        )
     )
     used, found, solver = report.resources, report.verification, report.solver
     return {
         "network": name,
-        "what": WHAT[name] if name in MODELS else NETWORKS[name].what,
-        "size": SIZE if name in MODELS else NETWORKS[name].size,
-        "channels": report.input.shape[2] if report.input else 0,
+        "what": MODELS[name].what if name in MODELS else NETWORKS[name].what,
+        "input": " x ".join(map(str, report.input.shape)) if report.input else "",
         "top1": report.accuracy.top1 if report.accuracy else None,
         "outputs": "; ".join(f"{o.name} {' x '.join(map(str, o.shape))}" for o in report.outputs),
         "nodes": len(report.nodes),

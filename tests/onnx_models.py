@@ -26,6 +26,8 @@ class Net:
         self.metadata: dict[str, str] = {}
         self.datatypes: dict[str, str] = {}
         self.input = self.output = TensorProto.FLOAT
+        self.others: dict[str, tuple[int | str, ...]] = {}
+        """Inputs beside "x", with their shapes."""
 
     def const(self, array: Any, dtype: Any = np.float32) -> str:
         """An initializer."""
@@ -86,7 +88,7 @@ class Net:
         graph = helper.make_graph(
             self.nodes,
             "net",
-            [helper.make_tensor_value_info("x", self.input, self.shape)],
+            [helper.make_tensor_value_info(n, self.input, s) for n, s in {"x": self.shape, **self.others}.items()],
             [helper.make_tensor_value_info(output, kind, None), *map(helper.make_empty_tensor_value_info, others)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )

@@ -531,8 +531,7 @@ class UserNetworkRow(Measured, Costs):
 
     network: str
     what: str
-    size: int
-    channels: int
+    input: str
     top1: float | None
     outputs: str
     nodes: int
@@ -596,6 +595,7 @@ EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", 
 FUZZ = Results("fuzz", (FuzzRow,), ("first",))
 FUZZ_CURVES = Results("fuzz_curves", (FuzzRow,), ("first",))
 FUZZ_GEOMETRY = Results("fuzz_geometry", (FuzzRow,), ("first",))
+FUZZ_TOKENS = Results("fuzz_tokens", (FuzzRow,), ("first",))
 KILLS = Results("kills", (KillsRow,), ("stage", "how"))
 LINT = Results("lint", (LintRow,), ("network", "architecture"))
 MEMORY = Results("memory", (MemoryRow,), ("network", "tree"))

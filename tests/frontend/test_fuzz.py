@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.random_curves import random_curves
 from tests.random_geometry import random_geometry
 from tests.random_qonnx import agreement, exact_or_refused, random_qonnx
+from tests.random_tokens import random_tokens
 from tests.random_wide import random_wide
 from tests.verdicts import demand_verdict, lowered
 from toolchain.errors import UserError
@@ -52,6 +53,11 @@ def test_moved_maps_are_exact_or_refused_and_checked_alike(seed: int) -> None:
     second position of a part of the map; 337: a ReLU that is put out and refused later than a quantizer behind it;
     340: the input is an output."""
     _exact_or_refused_and_checked_alike(random_geometry, seed)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_tokens_are_exact_or_refused_and_checked_alike(seed: int) -> None:
+    _exact_or_refused_and_checked_alike(random_tokens, seed)
 
 
 @pytest.mark.parametrize("seed", [4180, 4638])

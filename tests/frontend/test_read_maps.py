@@ -319,7 +319,7 @@ def picked(*parameters: list[int]) -> Build:
 REFUSED: dict[str, tuple[Build, str]] = {
     "constant": (
         lambda net: net.add("Concat", net.quant("x"), net.const(np.ones((1, 2, 4, 4))), axis=1),
-        r"operand 1 is a constant .*; join activations only$",
+        r"operand 1 is a constant .*; join activations only, or constant tokens with tokens \(N, tokens, features\)$",
     ),
     "joined frames": (
         lambda net: net.add("Concat", net.quant("x"), net.quant("x"), axis=0),

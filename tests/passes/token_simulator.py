@@ -195,8 +195,9 @@ def _frame(node: Node, x: Value, lanes: Parallelism) -> Iterator[Step]:
             yield from ((i < words, i >= 2 * words + steps) for i in range(3 * words + steps))
     elif isinstance(node, Norm):
         words, kind = x.shape[2] // lanes.lanes_in, x.qint
-        most = (x.shape[2] * (kind.max - kind.min)) ** 2 // 4 << 2 * ROOT_FRACTION
-        least = isqrt((x.shape[2] - 1 << 2 * ROOT_FRACTION) + node.epsilon)
+        most = (x.shape[2] * (kind.max - kind.min)) ** 2 // 4
+        most = (most if node.centred else (x.shape[2] * max(-kind.min, kind.max)) ** 2) << 2 * ROOT_FRACTION
+        least = isqrt((x.shape[2] - node.centred << 2 * ROOT_FRACTION) + node.epsilon)
         steps = isqrt(most + node.epsilon).bit_length() + ((1 << node.reciprocal) // least).bit_length()
         for _ in range(x.shape[0] * x.shape[1]):
             yield from ((i < words, i >= words + steps) for i in range(2 * words + steps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import helper, numpy_helper
@@ -71,7 +71,7 @@ class WrittenNorms:
             return None
         source, centre = self._centred(base, axis, {id(square), id(last)})
         op = "LayerNormalization" if centre else RMS
-        facts = {"axis": axis, "epsilon": epsilon, ALONE: 1}
+        facts: dict[str, Any] = {"axis": axis, "epsilon": epsilon, ALONE: 1}
         proto = helper.make_node(op, [source], list(last.outputs), last.own_name, **facts)
         norm = replace(last, op=op, inputs=(source,), attributes=facts, proto=proto)
         return [*centre, *parts, last, norm]
