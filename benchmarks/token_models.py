@@ -218,7 +218,7 @@ MODELS = {
     ),
     "gru": Trained(Recurrent, digits, 15, "16 features, a row of pixels a step, 8 steps unrolled; trained on digits"),
     "keyword_transformer": Trained(
-        KeywordTransformer, words, 60,
+        KeywordTransformer, words, 25,
         "2 blocks of 16 features and 2 heads on 49 time steps and a class token: RMSNorm; trained on 800 spoken words",
         earlier_or_later,
     ),

@@ -13,7 +13,8 @@ from tests.onnx_models import Net
 from tests.verdicts import demand_one_verdict
 from toolchain.flow.coverage import check
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.ops.maps import Transpose
+from toolchain.ir.ops.maps import Reshape, Transpose, Upsample
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.lowering.pipeline import to_integer
 
 TOKENS, FEATURES = 6, 4
@@ -260,6 +261,18 @@ def test_a_tensor_is_turned_where_a_layer_reads_it_and_once(tmp_path: Path) -> N
     path = net.save(tmp_path / "net.onnx", net.add("Concat", first, second, axis=2), x)
     nodes = to_integer(read_qonnx(path).graph).nodes
     assert [type(node) for node in nodes].count(Transpose) == 1
+
+
+def test_a_class_token_and_places_are_numbers_of_the_quantizer_behind_them(tmp_path: Path) -> None:
+    """Nothing wider than the codes in front, and no transposed stream."""
+    net = Net((1, TOKENS, FEATURES), seed=42)
+    x = dense(net, net.quant("x", 6, 0.1), FEATURES, FEATURES)
+    path = net.save(tmp_path / "net.onnx", dense(net, class_token(net, x, 1, 0, placed=True), FEATURES, 3))
+    _, _, *nodes = to_integer(read_qonnx(path).graph).nodes
+    moved = nodes[:2]
+    assert [type(node) for node in moved] == [Upsample, Reshape]
+    assert {node.output.qint.bits for node in moved} == {4}
+    assert sum(isinstance(node, MulShift | Threshold) for node in nodes) == 2
 
 
 STEPS: tuple[Callable[[Net, str], str], ...] = (

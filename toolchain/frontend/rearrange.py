@@ -27,6 +27,9 @@ def read_concat(reader: Reader, node: OnnxNode) -> None:
     """Concat of activations along the channels, of maps along rows or columns, or of tokens and constant ones."""
     if any(name in reader.constants for name in node.inputs):
         sources = with_constant_tokens(reader, node)
+        if len(sources) == 1:
+            reader.alias(node, sources[0])
+            return
     else:
         sources = [reader.tensor(node, i) for i in range(len(node.inputs))]
     first = sources[0]

@@ -133,9 +133,9 @@ norm_loop:
                 const spread_t whole_squares =
                     static_cast<spread_t>(static_cast<spread_t>(squares) * static_cast<spread_t>(Config::channels));
                 const spread_t spread =
-                    Config::centred ? static_cast<spread_t>(whole_squares -
-                                                            Multiplier<true>::template product<spread_t>(sum, sum))
-                                    : whole_squares;
+                    Config::centred
+                        ? static_cast<spread_t>(whole_squares - Multiplier<true>::template product<spread_t>(sum, sum))
+                        : whole_squares;
                 // Channels that are all 0 apart are so whatever the quotient.
                 const spread_t some =
                     spread == 0 ? static_cast<spread_t>(Config::channels - (Config::centred ? 1 : 0)) : spread;
@@ -156,8 +156,7 @@ norm_loop:
 #pragma HLS UNROLL
                 const apart_t many = static_cast<apart_t>(static_cast<apart_t>(vector[word][l]) *
                                                           static_cast<apart_t>(Config::channels));
-                const apart_t apart =
-                    Config::centred ? static_cast<apart_t>(many - static_cast<apart_t>(sum)) : many;
+                const apart_t apart = Config::centred ? static_cast<apart_t>(many - static_cast<apart_t>(sum)) : many;
                 const product_t product = Multiplier<true>::template product<product_t>(apart, factor.quotient);
                 const product_t half = shifted<Config::shift - 1>(static_cast<product_t>(1));
                 result.v[l] = typename Config::out_t(static_cast<product_t>(product + half) >> Config::shift);
