@@ -100,17 +100,15 @@ def _backend(row: Row) -> str:
 def static_quantization() -> str:
     """Files of onnxruntime's static quantization, by format and types."""
     groups: dict[tuple[str, str], list[Row]] = {}
+    counts = ("codes", "ties", "csim_mismatches", "outputs_apart", "ort_default_apart")
     for row in STATIC_QUANTIZATION.rows():
         groups.setdefault((row["format"], row["types"]), []).append(row)
-    totals = {
-        key: {name: sum(row[name] for row in rows) for name in ("codes", "ties", "csim_mismatches", "outputs_apart")}
-        for key, rows in groups.items()
-    }
+    totals = {key: {name: sum(row[name] for row in rows) for name in counts} for key, rows in groups.items()}
     head = ("format", "activations and weights", "networks", "codes that differ from onnxruntime's, all at a tie",
-            "C-sim mismatches", "outputs that differ")  # fmt: skip
+            "C-sim mismatches", "outputs that differ", "outputs that its defaults change")  # fmt: skip
     return table(head, (
         (f"`{kind}`", types, len(groups[kind, types]), f"{found['ties']} of {found['codes']:,}",
-         found["csim_mismatches"], found["outputs_apart"])
+         found["csim_mismatches"], found["outputs_apart"], found["ort_default_apart"])
         for (kind, types), found in totals.items()
     ))  # fmt: skip
 

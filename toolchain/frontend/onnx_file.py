@@ -162,7 +162,7 @@ def checked(path: Path, model: onnx.ModelProto, sha256: str, *, quantized: bool 
     real = [name for node in nodes if node.op == "DequantizeLinear" for name in node.outputs]
     executed = _sorted(path, _reaching(whole, (*outputs, *real)), known, outputs)
     constants = _constants(path, model, {name for node in (*nodes, *executed) for name in node.inputs})
-    nodes = WrittenNorms(nodes, constants, outputs).joined()
+    nodes = WrittenNorms(nodes, constants, outputs, _norm).joined()
     if quantized and not any(n.is_quant or n.op in CODE_OPS or quantized_otherwise(n.op, n.domain) for n in nodes):
         raise UserError(
             "this is not a QONNX file: it holds no Quant node",
@@ -322,6 +322,12 @@ def _in_qdq(
         read += operands + (operation or [node])
         executed += [*operands, node, *(part for part in operation if part.op == "DequantizeLinear")]
     return read, executed
+
+
+def _norm(last: OnnxNode, op: str, source: str, facts: Mapping[str, Any]) -> OnnxNode:
+    """The norm ``op`` of ``source`` in the place of the ``last`` node of those that it is written as."""
+    proto = helper.make_node(op, [source], list(last.outputs), last.own_name, **facts)
+    return replace(last, op=op, inputs=(source,), attributes=facts, proto=proto)
 
 
 def _attributes(path: Path, proto: onnx.NodeProto, label: str, domain: str, opset: int) -> dict[str, Any]:

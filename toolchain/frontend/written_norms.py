@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from onnx import helper, numpy_helper
-
-if TYPE_CHECKING:
-    from toolchain.frontend.onnx_file import OnnxNode
+from onnx import numpy_helper
 
 RMS = "RMSNormalization"
 ALONE = "alone"
 """Attribute of a norm that is taken over its axis alone, not over all behind it too."""
 
 
+class AnyNode(Protocol):
+    """A node of an ONNX graph."""
+
+    @property
+    def op(self) -> str:
+        """The operation."""
+
+    @property
+    def domain(self) -> str:
+        """Its domain, "" for the standard's."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Tensors that it reads."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Tensors that it makes."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Its attributes."""
+
+    def input(self, index: int) -> str:
+        """Name of an optional input, "" when absent."""
+
+
+N = TypeVar("N", bound=AnyNode)
+Make = Callable[[N, str, str, Mapping[str, Any]], N]
+"""The node that stands in the place of a norm's last one, for its operation, what it reads, and its attributes."""
+
+
 @dataclass
-class WrittenNorms:
+class WrittenNorms(Generic[N]):
     """The norms among ``nodes``, which are in order; ``constants`` are initializers, ``outputs`` the graph's."""
 
-    nodes: Sequence[OnnxNode]
+    nodes: Sequence[N]
     constants: Mapping[str, np.ndarray]
     outputs: Collection[str]
-    _maker: dict[str, OnnxNode] = field(init=False)
-    _readers: dict[str, list[OnnxNode]] = field(init=False)
+    make: Make[N]
+    _maker: dict[str, N] = field(init=False)
+    _readers: dict[str, list[N]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._maker = {name: node for node in self.nodes for name in node.outputs if name}
@@ -34,10 +64,10 @@ class WrittenNorms:
             for name in dict.fromkeys(node.inputs):
                 self._readers.setdefault(name, []).append(node)
 
-    def joined(self) -> tuple[OnnxNode, ...]:
+    def joined(self) -> tuple[N, ...]:
         """``nodes`` with one node in place of those of a norm, where its last one stands."""
         inner: set[int] = set()
-        made: dict[int, OnnxNode] = {}
+        made: dict[int, N] = {}
         for node in self.nodes:
             parts = self._norm(node) if node.op == "ReduceMean" else None
             if parts is not None:
@@ -46,7 +76,7 @@ class WrittenNorms:
                 made[id(last)] = norm
         return tuple(made.get(id(node), node) for node in self.nodes if id(node) not in inner)
 
-    def _norm(self, mean: OnnxNode) -> list[OnnxNode] | None:
+    def _norm(self, mean: N) -> list[N] | None:
         """The nodes of the norm whose mean square is ``mean``, and the one that does the same; None: it is no such."""
         axis, square = self._axis(mean), self._maker.get(mean.inputs[0])
         base = self._squared(square) if square is not None else None
@@ -71,12 +101,10 @@ class WrittenNorms:
             return None
         source, centre = self._centred(base, axis, {id(square), id(last)})
         op = "LayerNormalization" if centre else RMS
-        facts: dict[str, Any] = {"axis": axis, "epsilon": epsilon, ALONE: 1}
-        proto = helper.make_node(op, [source], list(last.outputs), last.own_name, **facts)
-        norm = replace(last, op=op, inputs=(source,), attributes=facts, proto=proto)
+        norm = self.make(last, op, source, {"axis": axis, "epsilon": epsilon, ALONE: 1})
         return [*centre, *parts, last, norm]
 
-    def _centred(self, base: str, axis: int, readers: set[int]) -> tuple[str, list[OnnxNode]]:
+    def _centred(self, base: str, axis: int, readers: set[int]) -> tuple[str, list[N]]:
         """The tensor of which ``base`` is what is left less its mean, and the nodes for it; ``base`` and none."""
         less = self._maker.get(base)
         if less is None or less.domain or less.op != "Sub" or len(less.inputs) != 2:
@@ -87,7 +115,7 @@ class WrittenNorms:
             return base, []
         return (less.inputs[0], [mean, less]) if own and mean.inputs[0] == less.inputs[0] else (base, [])
 
-    def _axis(self, mean: OnnxNode) -> int | None:
+    def _axis(self, mean: N) -> int | None:
         """The one axis that ``mean`` is taken over and keeps; None where it does not."""
         axes = mean.attributes.get("axes")
         if axes is None and mean.input(1):
@@ -97,7 +125,7 @@ class WrittenNorms:
             return None
         return int(axes[0])
 
-    def _squared(self, node: OnnxNode) -> str | None:
+    def _squared(self, node: N) -> str | None:
         """The tensor whose square ``node`` makes."""
         if node.domain or len(node.inputs) != 2:
             return None
@@ -105,16 +133,16 @@ class WrittenNorms:
             return node.inputs[0] if self._number(node.inputs[1]) == 2 else None
         return node.inputs[0] if node.op == "Mul" and node.inputs[0] == node.inputs[1] else None
 
-    def _one_over(self, node: OnnxNode, root: OnnxNode) -> bool:
+    def _one_over(self, node: N, root: N) -> bool:
         return node.op == "Div" and node.inputs[1:] == root.outputs[:1] and self._number(node.inputs[0]) == 1
 
-    def _beside(self, node: OnnxNode, first: OnnxNode) -> float:
+    def _beside(self, node: N, first: N) -> float:
         """The number that ``node`` adds to what ``first`` makes; NaN where it is none."""
         others = [name for name in node.inputs if name != first.outputs[0]]
         number = self._number(others[0]) if len(others) == 1 else None
         return float("nan") if number is None else number
 
-    def _only(self, node: OnnxNode) -> OnnxNode | None:
+    def _only(self, node: N) -> N | None:
         """The node that alone reads what ``node`` makes."""
         readers = self._readers.get(node.outputs[0], ())
         return readers[0] if len(readers) == 1 and node.outputs[0] not in self.outputs else None
