@@ -196,7 +196,11 @@ class _Program:
         return [least, *np.geomspace(max(least, most * 1e-4), most, FRONT_POINTS).tolist()]
 
     def solve(self, limit: float) -> Mixed | None:
-        """The fastest bits that lose at most ``limit``; the weights a pass loads for the next count as at one part."""
+        """The fastest bits that lose at most ``limit``.
+
+        A pass loads the first weights of the next one, so that its time depends on both: the program has a binary a
+        pass and its bits, and between them their product with the words that the next pass begins with.
+        """
         model = pulp.LpProblem("bits", pulp.LpMinimize)
         z = [
             {bits: pulp.LpVariable(f"z_{i}_{bits}", cat=pulp.LpBinary) for bits in each}
@@ -207,19 +211,44 @@ class _Program:
         for each in z:
             model += pulp.lpSum(each.values()) == 1
         model += pulp.lpSum(self._loss(i, b) * x for i, each in enumerate(z) for b, x in each.items()) <= limit
-        model.setObjective(pulp.lpSum(self._cycles(i, b) * x for i, each in enumerate(z) for b, x in each.items()))
+        cycles = [(x, self._start(b)) for b, x in z[0].items()]
+        for i, each in enumerate(z):
+            following = self._following(i)
+            both = {
+                (b, words): pulp.LpVariable(f"both_{i}_{b}_{words}", lowBound=0) for b in each for words in following
+            }
+            for b, x in each.items():
+                model += pulp.lpSum(both[b, words] for words in following) == x
+            for words, bits in following.items():
+                if bits:
+                    model += pulp.lpSum(both[b, words] for b in each) == pulp.lpSum(z[i + 1][b] for b in bits)
+            cycles += [(x, self._cycles(i, b, words)) for (b, words), x in both.items()]
+        model.setObjective(pulp.LpAffineExpression(cycles))
         model.solve(pulp.getSolver(SOLVERS[available_solver("highs")], msg=False, threads=1))
         if model.status != pulp.LpStatusOptimal:
             return None
-        chosen = [max(each, key=lambda b: each[b].varValue or 0.0) for each in z]
+        return self.mixed([max(each, key=lambda b: each[b].varValue or 0.0) for each in z])
+
+    def mixed(self, chosen: Sequence[int]) -> Mixed:
+        """The passes with ``chosen`` bits, 0 without weights."""
         schedules = [self.options[i][bits] for i, bits in enumerate(chosen)]
         cycles = sum(t.cycles for t in timings(schedules, self.places, self.rate))
         names = [s.p.name for s in schedules]
         loss = sum(self._loss(i, bits) for i, bits in enumerate(chosen))
         return Mixed(self.engine, {n: b for n, b in zip(names, chosen, strict=True) if b}, loss, cycles)
 
-    def _cycles(self, index: int, bits: int) -> float:
-        following = self.engine.schedules[index + 1].weight_words(0) if index + 1 < len(self.options) else 0
+    def _following(self, index: int) -> dict[int, list[int]]:
+        """The words that the pass behind ``index`` may begin with, and the bits that it has then; 0 behind the last."""
+        found: dict[int, list[int]] = {}
+        for bits, s in (self.options[index + 1] if index + 1 < len(self.options) else {}).items():
+            found.setdefault(s.weight_words(0), []).append(bits)
+        return found or {0: []}
+
+    def _start(self, bits: int) -> float:
+        """Cycles of the first pass's weights, which come in before it."""
+        return timings([self.options[0][bits]], self.places[:1], self.rate)[0].cycles
+
+    def _cycles(self, index: int, bits: int, following: int) -> float:
         return pass_timing(self.options[index][bits], self.places[index], following, self.rate).cycles
 
 
