@@ -2,34 +2,27 @@
 
     python -m benchmarks search rate                     # 10,000 ImageNet-size networks on 2 processes, minutes
     python -m benchmarks search whole --out /tmp/whole   # a search against all 480 networks of a space, minutes
-    python -m benchmarks search real --space cifar10 --out /tmp/cifar10 --networks 50 --front   # hours to days
 
-``real`` goes on where it stopped: the search, then one run a network that the predictor has not learned from, each
-trained alone as its run file says, then with ``--front`` each point of the front, exported and simulated. Kendall's tau
-is between what was foreseen and the accuracy on the test images.
+``search_real`` trains networks alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.common import Row, Spent, print_rows, timed
 from benchmarks.schemas import SEARCH
-from toolchain.flow.options import Check, Search
-from toolchain.flow.training import train
+from toolchain.flow.options import Search
 from toolchain.search.hardware import Hardware, stored_shape
 from toolchain.search.labels import Labels
-from toolchain.search.network import Network, drawn, every_point, largest, network_at
+from toolchain.search.network import drawn, every_point, largest, network_at
 from toolchain.search.passes import Task
 from toolchain.search.pool import Local
-from toolchain.search.predictor import Features, Predictor, kendall
-from toolchain.search.run import build_point, search
+from toolchain.search.predictor import Features, Predictor
 from toolchain.search.shared import noise_table
 from toolchain.search.space import Space, load_space
 from toolchain.search.store import Store
@@ -117,64 +110,19 @@ def learned(space: Space, out: Path) -> tuple[Hardware, Store, Predictor]:
     return hardware, store, predictor
 
 
-def real(space: Space, out: Path, count: int, front: bool, workers: int) -> list[Row]:
-    """Kendall's tau with networks trained alone; with ``front`` each of its points trained, exported, simulated."""
-    target = Search(BOARD, time_limit=space.search.seconds)
-    result, spent = timed(lambda: search(space, out, target, workers=workers))
-    looked, points = len(result.looked), len(result.points)
-    rows = [row(space.name, "the whole search", looked, points, "points of the front", spent)]
-    _, store, predictor = learned(space, out)
-    known = Labels(space, store, Local(1), lambda _: 0.0)
-    networks, shared = known.networks[:count], known.top1[:count]
-    reached, spent = timed(lambda: trained(space, networks, out / "real"))
-    for what, foreseen in (("predictor", predictor.top1(networks)), ("shared weights", shared)):
-        tau = kendall(foreseen, reached)
-        rows.append(row(space.name, f"{what}: tau on networks trained alone", len(networks), tau, "Kendall tau", spent))
-    check = Check(data=space.data.name, count=200)
-    for point in result.points if front else ():
-        folder, spent = timed(partial(build_point, space, out, target, point.number, check))
-        report = json.loads((folder / "build" / "report.json").read_text())
-        top1 = json.loads((folder / "run" / "metrics.json").read_text())["top1"]
-        wrong, fps = report["verification"]["csim_mismatches"], report["estimate"]["fps"]
-        what = f"point {point.number}: {fps:.0f} fps, foreseen {point.top1:.4f}, {wrong} mismatches"
-        rows.append(row(space.name, what, 1, top1, "top-1", spent))
-    return rows
-
-
-def trained(space: Space, networks: Sequence[Network], out: Path) -> list[float]:
-    """Test accuracies of networks trained alone; runs that have ended are read."""
-    found = []
-    for network in networks:
-        metrics = out / network.key / "metrics.json"
-        if not metrics.is_file():
-            train(network.run(space, network.key), out / network.key, resume=True)
-        found.append(float(json.loads(metrics.read_text())["top1"]))
-        print(network.text, network.bits_text, found[-1], flush=True)
-    return found
-
-
 def main() -> None:
     """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("rate", "whole", "real"))
-    parser.add_argument("--space", default="cifar10", help="name below benchmarks/spaces, or a file")
+    parser.add_argument("part", choices=("rate", "whole"))
     parser.add_argument("--out", type=Path, default=Path("search"))
-    parser.add_argument("--networks", type=int, default=None, help="10,000 to time, 50 to train")
+    parser.add_argument("--networks", type=int, default=10_000, help="to time")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the engine's program")
-    parser.add_argument("--epochs", type=int, default=None, help="of the shared network, in place of the space's")
-    parser.add_argument("--front", action="store_true")
     chosen = parser.parse_args()
     if chosen.part == "rate":
-        rows = rate(chosen.networks or 10_000, chosen.workers, chosen.seconds)
-    elif chosen.part == "whole":
-        rows = whole(chosen.out)
+        rows = rate(chosen.networks, chosen.workers, chosen.seconds)
     else:
-        named = SPACES / f"{chosen.space}.toml"
-        space = load_space(named if named.is_file() else Path(chosen.space))
-        if chosen.epochs:
-            space = space.model_copy(update={"accuracy": space.accuracy.model_copy(update={"epochs": chosen.epochs})})
-        rows = real(space, chosen.out, chosen.networks or 50, chosen.front, chosen.workers)
+        rows = whole(chosen.out)
     SEARCH.record(*rows)
     print_rows("Search of networks", rows, COLUMNS)
 

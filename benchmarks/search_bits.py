@@ -1,13 +1,15 @@
 """Bits of layers: joint bits against one after the other, and what ranks bits against the accuracies that they reach.
 
 python -m benchmarks search_bits joint                    # uniform, bits first, engine first, both in one program
-python -m benchmarks search_bits proxy --out /tmp/proxy   # noise against the accuracies of 30 bit vectors
+python -m benchmarks search_bits proxy --out /tmp/proxy   # what ranks the accuracies of 30 bit vectors, on digits
+python -m benchmarks search_bits proxy --out /tmp/resnet8 --parent RUN    # ResNet-8 of a float run on CIFAR-10
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +30,10 @@ from toolchain.engine.layers import Cut
 from toolchain.engine.precision import Mixed, Sensitivity, held, nearest, parts_for, search_bits, weight_noise
 from toolchain.engine.search import search_below
 from toolchain.errors import UserError
+from toolchain.files import write_text
 from toolchain.flow.engine_bits import output_errors
 from toolchain.flow.options import Search
+from toolchain.flow.ptq import Images, quantize_to
 from toolchain.flow.stages import lower
 from toolchain.flow.training import train
 from toolchain.ir.encode import encode
@@ -43,6 +47,8 @@ from toolchain.search.passes import Task, cut_of
 from toolchain.search.predictor import kendall
 from toolchain.search.space import Space, parse_space
 from toolchain.train.data import load_for
+from toolchain.train.ptq.quantize import Bits
+from toolchain.train.ptq.source import find_source
 
 WIDTHS = (4, 6, 8)
 MOST = 8
@@ -145,8 +151,11 @@ def joint(seconds: float) -> list[Row]:
 
 
 BITS = (2, 3, 4, 6, 8)
-VECTORS, LEARNED = 30, 60
-"""Bit vectors that are ranked, and others that a predictor learns from."""
+VECTORS = 30
+"""Bit vectors that are ranked."""
+
+MEASURED, JUDGED, RANDOM = 128, 1000, 64
+"""Images that losses of single layers are measured on, that judge, and random inputs in place of the former."""
 
 SMALL = blocks(
     "digits-resnet", ("residual", 8, 1, 1), ("residual", 16, 2, 1), ("residual", 24, 2, 1), stem=8,
@@ -165,47 +174,94 @@ def rounded(graph: Graph, layers: dict[str, str], bits: dict[str, int]) -> Graph
     return replace(graph, nodes=tuple(nodes))
 
 
-def proxy(out: Path) -> list[Row]:
-    """Kendall's tau of losses with accuracies: noise, measured losses of single layers, a predictor of bit vectors."""
+@dataclass(frozen=True)
+class Judge:
+    """A network in 8 bits whose bit vectors are ranked: on ``x``, codes of images, and their ``labels``; losses of
+    single layers are measured on ``measured``, codes too."""
+
+    name: str
+    graph: Graph
+    x: Array
+    labels: Array
+    measured: Array
+    learned: int
+
+
+def digits_judge(out: Path) -> Judge:
+    """A network trained on digits in 8 bits, judged on all of them."""
     run = network_at(SMALL, largest(SMALL)).run(SMALL, SMALL.name)
     if not (out / "metrics.json").is_file():
         train(run, out, resume=True)
     graph = lower(out / "model.onnx", out / "build").network.graph
     data = load_for(run.data)
     x = encode(graph, np.concatenate([data.test_x, data.train_x]).transpose(0, 2, 3, 1).astype(np.int64))
-    labels = np.concatenate([data.test_y, data.train_y])
-    passes = cut_graph(graph)
+    return Judge(SMALL.name, graph, x, np.concatenate([data.test_y, data.train_y]), x, 60)
+
+
+def resnet_judge(parent: Path, out: Path) -> Judge:
+    """ResNet-8 of a float run, quantized after training to 8 bits; judged on the first 1,000 test images."""
+    source = find_source(str(parent))
+    data = source.data
+    assert data is not None
+    if not (out / "metrics.json").is_file():
+        images = Images(data.name, data.train_x[:MEASURED], data.test_x[:JUDGED], data.test_y[:JUDGED])
+        quantize_to(out, source, images, Bits(MOST, MOST))
+    graph = lower(out / "model.onnx", out / "build").network.graph
+    x, measured = (
+        encode(graph, part.transpose(0, 2, 3, 1).astype(np.int64))
+        for part in (data.test_x[:JUDGED], data.train_x[:MEASURED])
+    )
+    return Judge("cifar10-resnet8", graph, x, data.test_y[:JUDGED], measured, 40)
+
+
+def proxy(judge: Judge, out: Path) -> list[Row]:
+    """Kendall's tau of losses with accuracies: noise, measured losses of single layers, a predictor of bit vectors."""
+    graph, passes = judge.graph, cut_graph(judge.graph)
     noise = weight_noise(passes, BITS)
     names, products = list(noise), [n for n in graph.nodes if isinstance(n, MatVec)]
     sizes = [p.weights for p in passes.passes if p.conv is not None]
     assert sizes == [n.weight.size for n in products], "the passes stand in the order of the products"
     layers = {node.name: name for node, name in zip(products, names, strict=True)}
-
-    def logits(bits: dict[str, int]) -> Array:
-        return evaluate(rounded(graph, layers, bits), x)[graph.output].reshape(len(x), -1).astype(np.float64)
-
-    whole = logits(dict.fromkeys(names, MOST))
-    single, spent = timed(lambda: output_errors(graph, BITS, x))
     rng = np.random.default_rng(0)
-    vectors = [dict(zip(names, rng.choice(BITS, len(names)).tolist(), strict=True)) for _ in range(VECTORS + LEARNED)]
-    top1, tested = timed(lambda: [float((logits(v).argmax(1) == labels).mean()) for v in vectors])
-    some, reached = vectors[:VECTORS], top1[:VECTORS]
-    print("top-1 of the vectors", min(reached), max(reached), "all in 8 bits", (whole.argmax(1) == labels).mean())
+    count = VECTORS + judge.learned
+    vectors = [dict(zip(names, rng.choice(BITS, len(names)).tolist(), strict=True)) for _ in range(count)]
+    known = out / "top1.json"
+    top1: list[float] = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else []
 
-    def summed(table: Sensitivity) -> list[float]:
-        return [-sum(table[n][b] for n, b in v.items()) for v in some]
+    def reached(bits: dict[str, int]) -> float:
+        found = rounded(graph, layers, bits)
+        parts = [evaluate(found, judge.x[i : i + 250])[graph.output] for i in range(0, len(judge.x), 250)]
+        return float((np.concatenate(parts).reshape(len(judge.x), -1).argmax(1) == judge.labels).mean())
 
+    def test() -> None:
+        for vector in vectors[len(top1) :]:
+            top1.append(reached(vector))
+            write_text(known, json.dumps(top1) + "\n")
+            print(len(top1), top1[-1], flush=True)
+
+    single, spent = timed(lambda: output_errors(graph, BITS, judge.measured))
+    kind = graph.input.qint
+    random = np.random.default_rng(1).integers(kind.min, kind.max + 1, (RANDOM, *graph.input.shape))
+    drawn, drawn_spent = timed(lambda: output_errors(graph, BITS, random))
+    _, tested = timed(test)
+    print("top-1 of the vectors", min(top1), max(top1), "all in 8 bits", reached(dict.fromkeys(names, MOST)))
     features = np.array([[np.log10(noise[n][b] + 1e-6) for n, b in v.items()] for v in vectors])
     model = make_pipeline(StandardScaler(), SVR(C=1.0, epsilon=0.005)).fit(features[VECTORS:], top1[VECTORS:])
+
+    def summed(table: Sensitivity) -> list[float]:
+        return [-sum(table[n][b] for n, b in v.items()) for v in vectors[:VECTORS]]
+
+    ranks = (
+        ("summed noise of rounded weights", summed(noise), Spent(0.0, 0.0)),
+        ("summed errors of single layers on images", summed(single), spent),
+        (f"summed errors of single layers on {RANDOM} random inputs", summed(drawn), drawn_spent),
+        (f"predictor from {judge.learned} others", model.predict(features[:VECTORS]), tested),
+    )
     what = f"of the accuracies of {VECTORS} random bit vectors"
-    name = SMALL.name
     return [
-        row(name, f"summed noise of rounded weights, {what}", VECTORS, kendall(summed(noise), reached), "Kendall tau"),
-        row(name, f"summed errors of single layers on images, {what}", VECTORS, kendall(summed(single), reached),
-            "Kendall tau", spent),
-        row(name, f"predictor from {LEARNED} others, {what}", VECTORS,
-            kendall(model.predict(features[:VECTORS]), reached), "Kendall tau", tested),
-    ]  # fmt: skip
+        row(judge.name, f"{text}, {what}", VECTORS, kendall(foreseen, top1[:VECTORS]), "Kendall tau", each)
+        for text, foreseen, each in ranks
+    ]
 
 
 def main() -> None:
@@ -213,9 +269,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("joint", "proxy"))
     parser.add_argument("--out", type=Path, default=Path("run"), help="folder of the proxy's network")
+    parser.add_argument("--parent", type=Path, help="folder of a float run that is quantized after training")
     parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
     chosen = parser.parse_args()
-    rows = joint(chosen.seconds) if chosen.part == "joint" else proxy(chosen.out)
+    if chosen.part == "joint":
+        rows = joint(chosen.seconds)
+    else:
+        out = chosen.out
+        rows = proxy(digits_judge(out) if chosen.parent is None else resnet_judge(chosen.parent, out), out)
     SEARCH.record(*rows)
     print_rows("Bits of layers", rows, COLUMNS)
 

@@ -399,6 +399,27 @@ class NetworkSearchRow(Measured):
     cpu_seconds: NotRequired[float]
 
 
+class BitsFrontRow(Measured):
+    """A network with bits a layer on its fastest engine; ``layers`` are those of the convolutions, in order.
+
+    ``loss`` is that of the table of single layers over the loss of all layers in 4 bits.
+    """
+
+    network: str
+    bits: str
+    fps: float
+    gap: float
+    engine_bits: int
+    filter_bits: int
+    mean_bits: float
+    agreement: float
+    images: int
+    top1: float
+    float_top1: float
+    loss: NotRequired[float]
+    layers: NotRequired[str]
+
+
 class StaticQuantizationRow(Measured):
     """A float network quantized by onnxruntime: codes and values that differ from its own run of the file."""
 
@@ -583,6 +604,7 @@ class FinnMvuRow(Measured):
     ff_ratio: float
 
 
+BITS_FRONT = Results("bits_front", (BitsFrontRow,), ("network", "bits"))
 BOARDS = Results("boards", (BoardRow,), ("network", "board"))
 CASES = Results("cases", (CaseRow,), ("case", "file"))
 COST_MODEL = Results("cost_model", (CostModelRow,), ("kind", "stage", "resource"))

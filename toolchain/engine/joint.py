@@ -292,11 +292,33 @@ def search_jointly(
     Raises:
         UserError: nothing loses as little as ``limit``, or nothing was found in time.
     """
+    below = known.cycles if known is not None else float("inf")
+    found, bound = faster_jointly(
+        cut, budget, sensitivity, widths, limit, below, choices=choices, time_limit=time_limit
+    )
+    best = found or known
+    if best is None:
+        raise UserError(f"no bits lose as little as {limit}", hint="allow more loss, or give more bits to choose from")
+    return replace(best, bound=bound)
+
+
+def faster_jointly(
+    cut: Cut,
+    budget: Budget,
+    sensitivity: Sensitivity,
+    widths: Sequence[int],
+    limit: float,
+    cycles: float,
+    *,
+    choices: Choices | None = None,
+    time_limit: float = 60.0,
+) -> tuple[Mixed | None, float]:
+    """The fastest bits and engine that lose at most ``limit`` in less than ``cycles``, None where there are none, and
+    what no others come below; see ``search_jointly``."""
     assert budget.prefetch, "the program loads weights during the pass before"
     name = available_solver("highs")
-    below = known.cycles if known is not None else float("inf")
+    best, below, bound, started = None, cycles, cycles, time.monotonic()
     work = list(_programs(cut, budget, sensitivity, widths, limit, below, choices or Choices()))
-    best, bound, started = known, below, time.monotonic()
     for floor, program, losses in sorted(work, key=lambda each: each[0]):
         left = time_limit - (time.monotonic() - started)
         if left <= 0 or floor >= below:
@@ -306,9 +328,7 @@ def search_jointly(
         bound = min(bound, max(lower, floor))
         if picked is not None and picked.cycles < below:
             best, below = _mixed(program, picked, losses, time.monotonic() - started), picked.cycles
-    if best is None:
-        raise UserError(f"no bits lose as little as {limit}", hint="allow more loss, or give more bits to choose from")
-    return replace(best, bound=min(bound, below))
+    return best, min(bound, below)
 
 
 def _programs(

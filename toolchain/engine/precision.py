@@ -253,10 +253,14 @@ class _Program:
 
 
 def engine_widths(cut: Cut) -> list[int]:
-    """Widths of engines that are worth a search: the widest layer's, and the narrowest one's if it is much narrower."""
+    """Widths of engines that are worth a search: the widest layer's, and those of others that are much narrower."""
     convs = [p.conv.weight for p in cut.passes if p.conv is not None]
     needed = [signed_bits([int(w.min()), int(w.max())]) for w in convs] or [2]
-    return [max(needed), *([min(needed)] if min(needed) <= max(needed) - 2 else [])]
+    found = [max(needed)]
+    for width in sorted(set(needed), reverse=True):
+        if width <= found[-1] - 2:
+            found.append(width)
+    return found
 
 
 def fastest(cut: Cut, budget: Budget, *, time_limit: float = 60.0) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import inf
@@ -14,6 +14,7 @@ from toolchain.dse.explore import explore
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.floor import Floor
+from toolchain.engine.joint import faster_jointly
 from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.options import Choices, base_shapes
 from toolchain.engine.precision import fastest
@@ -159,6 +160,28 @@ class Hardware:
             shape=shape_facts(shape),
             resources=asdict(engine_cost(shape)),
         )
+
+    def joint_bits(
+        self, network: Network, losses: Mapping[tuple[str, int], float], cycles: float
+    ) -> dict[str, int] | None:
+        """Bits of the layers of ``network`` that are faster than ``cycles`` on an engine found with them.
+
+        Args:
+            losses: what a layer loses in so many bits, by its name in the space; the sum stays at most that of the
+                network's own bits. Depthwise filters keep theirs: the program knows one width of them.
+
+        Returns:
+            bits by the layers' names in the space; None where the program finds none in time.
+        """
+        widths = self.space.bits.weights
+        cut = cut_of(network, self.task)
+        names = [p.name for p in cut.passes if p.conv is not None]
+        table = {name: {bits: losses[network.slots[name], bits] for bits in widths} for name in names}
+        limit = sum(table[name][network.bits[name]] for name in names)
+        cut = cut_of(replace(network, bits={**network.bits, **dict.fromkeys(names, max(widths))}), self.task)
+        seconds = self.search.time_limit
+        found, _ = faster_jointly(cut, self.budget, table, widths, limit, cycles, time_limit=seconds)
+        return None if found is None else {network.slots[name]: found.bits[name] for name in names}
 
     def _roomier(self, shape: Shape) -> Shape:
         """``shape`` with rows and lines for the largest network, where they fit besides."""

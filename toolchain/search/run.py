@@ -69,7 +69,8 @@ def search(
         tester = Tester(space, task, out)
         labels = Labels(space, store, pool, tester, lambda done, total: tell("networks tested", done, total, ()))
         predictor = labels.predictor(features)
-        explorer = Explorer(hardware, lambda networks: predictor.top1(networks).tolist(), store, pool, tell)
+        foreseen = lambda networks: predictor.top1(networks).tolist()  # noqa: E731
+        explorer = Explorer(hardware, foreseen, store, pool, tell, features.noise)
         found = explorer.run()
         store.keep("front", [_record(f) for f in found])
         store.keep("looked", explorer.looked())

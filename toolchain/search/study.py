@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any
@@ -59,7 +59,8 @@ class Found:
 class Explorer:
     """Searches ``hardware.space`` with ``accuracy``; everything that is known is in ``store``.
 
-    ``tell`` is called with a stage's name, what is done of it and of how much, and the front so far.
+    ``tell`` is called with a stage's name, what is done of it and of how much, and the front so far. ``losses``, of a
+    layer in so many bits by its name in the space, let the program choose bits and engine of the front's networks.
     """
 
     hardware: Hardware
@@ -67,6 +68,7 @@ class Explorer:
     store: Store
     pool: Pool
     tell: Callable[[str, int, int, Sequence[Seen]], None] = lambda *_: None
+    losses: Mapping[tuple[str, int], float] = field(default_factory=dict)
     evaluated: int = 0
     _seen: dict[str, Seen] = field(default_factory=dict)
 
@@ -80,7 +82,8 @@ class Explorer:
         for index in range(self.space.search.rounds):
             engines = self.engines(index)
             self.round(index, engines)
-        return self.prove(self.front())
+        found = self.prove(spread(self.front(), self.space.search.points))
+        return self.prove([*(f.seen for f in found), *self.joint(found)]) if self.losses else found
 
     def front(self) -> list[Seen]:
         """The networks that no other beats in accuracy and cycles, the fastest first."""
@@ -265,8 +268,26 @@ class Explorer:
     def _values(seen: Seen) -> tuple[float, float]:
         return seen.top1, seen.cycles if isfinite(seen.cycles) else UNFIT
 
+    def joint(self, found: Sequence[Found]) -> list[Seen]:
+        """The networks of ``found`` with the bits that the program chooses together with an engine, where those are
+        faster and lose no more; what they reach is foreseen as of any other network."""
+        seen: list[Seen] = []
+        engines = self.engines(self.space.search.rounds - 1)
+        for number, each in enumerate(found, 1):
+            network = each.seen.network
+            if network.architecture == "engine":
+                bits = self.store.get(f"joint-{network.key}")
+                if bits is None:
+                    bits = self.hardware.joint_bits(network, self.losses, each.proof.cycles) or {}
+                    self.store.keep(f"joint-{network.key}", bits)
+                if bits:
+                    point = {**each.seen.point, **{f"bits.{slot}": width for slot, width in bits.items()}}
+                    seen += [s for s in self._look([point], engines) if s.top1 >= self.space.search.least_top1]
+            self.tell("bits and engine together", number, len(found), self.front())
+        return seen
+
     def prove(self, front: Sequence[Seen]) -> list[Found]:
-        """The proven front: at most ``search.points`` of the front, each on the best accelerator for it.
+        """The proven front of these networks, each on the best accelerator for it.
 
         One whose floor lies above the cycles of a more accurate one that is proven is dropped without being solved.
 
@@ -274,7 +295,7 @@ class Explorer:
             UserError: no network fits the board.
         """
         found: list[Found] = []
-        chosen = sorted(spread(front, self.space.search.points), key=lambda s: -s.top1)
+        chosen = sorted(front, key=lambda s: -s.top1)
         for number, seen in enumerate(chosen, 1):
             floor = self.hardware.floor(seen.network)
             if any(f.proof.cycles <= floor for f in found):

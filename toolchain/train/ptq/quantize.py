@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,7 +187,7 @@ def _walk(
             sizes[node] = images.shape[2:].numel()
             continue
         layer, before = layer_of(network, node), floats.get(str(node.target), nn.Identity())
-        sources = [values[source] for source in _operands(node)]
+        sources = [values[source] for source in operands(node)]
         if layer is None:
             ours, others = zip(*sources, strict=True)
             values[node] = _joined(store, node, ours), _joined(store, node, others)
@@ -206,7 +206,7 @@ def _walk(
                     parts.drop()
 
 
-def _operands(node: fx.Node) -> list[fx.Node]:
+def operands(node: fx.Node) -> list[fx.Node]:
     """The tensors that a node reads, in order; one twice where it is read twice."""
     listed = node.args[0] if isinstance(node.args[0], list | tuple) else node.args
     return [source for source in listed if isinstance(source, fx.Node)]
@@ -219,6 +219,18 @@ def _joined(store: Store, node: fx.Node, parts: Sequence[Parts]) -> Parts:
 
 def _fit_weights(layer: Any, plain: Weighted, own: Parts, theirs: Parts) -> None:
     """Round the weights of ``plain`` into ``layer`` and correct its bias."""
+    weight, moments = layer_moments(plain, own, theirs)
+    quantizer = _step_of(layer.weight_quant)
+    rounded = round_weights(weight, moments, quantizer.levels, per_channel=quantizer.step.dim() > 0)
+    layer.weight.copy_(rounded.weight.reshape(plain.weight.shape))
+    step = rounded.step.reshape(-1)
+    quantizer.step.copy_(step.reshape(quantizer.step.shape) if quantizer.step.dim() else step[0])
+    layer.bias.add_(rounded.shift.reshape(-1))
+
+
+def layer_moments(plain: Weighted, own: Iterable[Tensor], theirs: Iterable[Tensor]) -> tuple[Tensor, Moments]:
+    """The weights of ``plain`` (groups, rows, columns) and the moments of its inputs: ``own`` of the quantized network,
+    ``theirs`` of the float one, both in the same parts (N, C, ...)."""
     groups = 1 if isinstance(plain, nn.Linear) else plain.groups
     weight = plain.weight.reshape(groups, plain.weight.shape[0] // groups, -1)
     moments = Moments.empty(groups, weight.shape[2])
@@ -226,12 +238,7 @@ def _fit_weights(layer: Any, plain: Weighted, own: Parts, theirs: Parts) -> None
     for a, b in zip(own, theirs, strict=True):
         chosen = torch.randint(1 << 30, (_POSITIONS,), generator=generator)
         moments.add(_patches(plain, a, chosen), _patches(plain, b, chosen))
-    quantizer = _step_of(layer.weight_quant)
-    rounded = round_weights(weight, moments, quantizer.levels, per_channel=quantizer.step.dim() > 0)
-    layer.weight.copy_(rounded.weight.reshape(plain.weight.shape))
-    step = rounded.step.reshape(-1)
-    quantizer.step.copy_(step.reshape(quantizer.step.shape) if quantizer.step.dim() else step[0])
-    layer.bias.add_(rounded.shift.reshape(-1))
+    return weight, moments
 
 
 def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:

@@ -1,0 +1,78 @@
+"""A whole search on digits, a point of its front built, and bits that are chosen together with the engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.search.spaces import DIGITS, space
+from toolchain.errors import UserError
+from toolchain.flow.options import Check, Search
+from toolchain.search.hardware import Hardware
+from toolchain.search.network import Network, largest, network_at
+from toolchain.search.pool import Local
+from toolchain.search.run import FRONT_FILE, build_point, search
+from toolchain.search.store import Store
+from toolchain.search.study import Explorer, Seen
+
+TINY = space(
+    stem=[8],
+    head=[0],
+    stage=[{"kind": "residual", "channels": [8, 16], "stride": 2}],
+    bits={"weights": [4, 8]},
+    accuracy={"epochs": 1, "between": 0, "networks": 8, "held_out": 4, "rounds": 1, "valid": 0.3},
+    search={"trials": 8, "rounds": 1, "population": 4, "engines": 1, "points": 2},
+    train={"epochs": 1, "threads": 1, "lr": 3e-3},
+)
+TARGET = Search("zu3eg", time_limit=30.0)
+
+
+LOSSES = {(slot.removeprefix("bits."), 4): 1.0 if slot == "bits.fc" else 0.1 for slot in TINY.axes} | {
+    (slot.removeprefix("bits."), 8): 0.0 for slot in TINY.axes
+}
+"""Of a layer in so many bits: the last one loses most."""
+
+WASTEFUL = {**largest(TINY), "bits.fc": 4}
+"""All layers but the most sensitive one have the most bits."""
+
+
+def loss(network: Network) -> float:
+    return sum(LOSSES[network.slots[layer], bits] for layer, bits in network.bits.items())
+
+
+def test_a_front_gains_faster_networks_that_lose_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their bits are the program's; it is asked once. What they are as accurate as, and faster, leaves the front."""
+    store, hardware, network = Store(tmp_path, {}), Hardware(TINY, DIGITS, TARGET), network_at(TINY, WASTEFUL)
+    store.keep("engines-0", [hardware.prove(network, shared=True).shape])
+    before = explorer(hardware, store).prove([Seen(WASTEFUL, network, 0.9, 1.0, 0)])
+    (added,) = explorer(hardware, store).joint(before)
+    assert loss(added.network) <= loss(network)
+    (after,) = explorer(hardware, store).prove([before[0].seen, added])
+    assert after.seen.network.key == added.network.key and after.proof.cycles < before[0].proof.cycles
+    assert hardware.joint_bits(network, LOSSES, 1.0) is None
+    monkeypatch.setattr(Hardware, "joint_bits", None)
+    assert [s.network.key for s in explorer(hardware, Store(tmp_path, {})).joint(before)] == [added.network.key]
+
+
+def explorer(hardware: Hardware, store: Store) -> Explorer:
+    """One to which all networks are as accurate."""
+    return Explorer(hardware, lambda networks: [0.9] * len(networks), store, Local(1), losses=LOSSES)
+
+
+def test_a_search_ends_with_a_front_whose_points_are_built_exactly(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^no search in .*; run 'fpgaflow search' without --build first$"):
+        build_point(TINY, tmp_path / "s", TARGET, 1, Check(count=4))
+    result = search(TINY, tmp_path / "s", TARGET)
+    front = json.loads((tmp_path / "s" / FRONT_FILE).read_text())["front"]
+    assert [p["number"] for p in front] == [p.number for p in result.points] == list(range(1, len(front) + 1))
+    with pytest.raises(UserError, match=rf"^--build 9: the front has the networks 1 to {len(front)}$"):
+        build_point(TINY, tmp_path / "s", TARGET, 9, Check(count=4))
+    folder = build_point(TINY, tmp_path / "s", TARGET, 1, Check(data="digits", count=16))
+    report = json.loads((folder / "build" / "report.json").read_text())
+    assert report["verification"]["csim_mismatches"] == 0 and report["verification"]["images"] == 16
+    assert report["architecture"] == "engine" and report["estimate"]["fps"] == pytest.approx(front[0]["fps"], rel=0.05)
+    trained = (folder / "run" / "metrics.json").stat().st_mtime_ns
+    again = build_point(TINY, tmp_path / "s", TARGET, 1, Check(data="digits", count=16))
+    assert again == folder and (folder / "run" / "metrics.json").stat().st_mtime_ns == trained
