@@ -2,13 +2,13 @@
 
     pip install 'fpgaflow[efficientnet]'
     FPGAFLOW_DATA=... python -m benchmarks efficientnet_bits losses --out /tmp/bits   # a table
-    FPGAFLOW_DATA=... python -m benchmarks efficientnet_bits search --out /tmp/bits   # bits and engines
+    FPGAFLOW_DATA=... python -m benchmarks efficientnet_bits search --out /tmp/bits   --filters 4   # bits, engines
     FPGAFLOW_DATA=... python -m benchmarks efficientnet_bits front --out /tmp/bits    # minutes a point
     FPGAFLOW_DATA=... python -m benchmarks efficientnet_bits export --out /tmp/bits --number 1
 
 A layer's loss in so many bits is what rounding it alone changes of the float network's outputs: the layer is rounded
 as quantization after training rounds it, and only what follows it is computed again. The front is that of the program
-which chooses bits and engine together, once for every width of the depthwise filters, whose bits belong to the engine.
+which chooses bits on an engine, or with ``--together`` both, once for a width of all depthwise filters.
 Each of its points is quantized after training; ``export`` also writes one to a file, lowers it and finds its engine.
 """
 
@@ -18,7 +18,6 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,10 @@ from benchmarks.schemas import BITS_FRONT
 from toolchain.boards import load_board
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut as cut_graph
-from toolchain.engine.joint import search_jointly
+from toolchain.engine.joint import search_front
 from toolchain.engine.layers import Cut, narrowed
+from toolchain.engine.precision import search_bits
 from toolchain.engine.search import search
-from toolchain.errors import UserError
 from toolchain.files import write_text
 from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.ptq import Images, quantize_to
@@ -50,20 +49,14 @@ from toolchain.train.ptq.source import Source, find_source
 from toolchain.train.quantizers import Levels
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
-CHOICES = (3, 4, 6, 8)
+CHOICES = (3, 4, 6)
 """Bits that the program chooses from."""
-
-FILTERS = (4, 6)
-"""Bits of all depthwise filters."""
 
 CALIBRATION, UNSEEN, FACTORS = 32, 168, 16
 """Images that steps, weights and losses are fitted to, those that judge, and bits of requantizers' factors."""
 
 MEASURED = 16
 """Calibration images that losses are measured on."""
-
-SHARES = (1.0, 0.5, 0.25, 0.1)
-"""Limits of the loss, as shares of that of all layers in 4 bits."""
 
 COLUMNS = {
     "bits": "bits", "fps": "fps", "filter_bits": "filters", "engine_bits": "engine", "mean_bits": "mean bits",
@@ -152,35 +145,24 @@ def budget() -> Budget:
     return Budget(board.budget, memory_rate(board, CLOCK_MHZ))
 
 
-def chosen(table: Losses, seconds: float, out: Path) -> list[dict[str, Any]]:
-    """The front of bits and engines, kept in ``out``: bits by layer, the engine's width, frames a second, loss."""
-    passes, filters = layers(find_source(NAME))
-    cut = cut_graph(efficientnet(Case(8, 8, CALIBRATION, 64, FACTORS)))
+def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[dict[str, Any]]:
+    """The front of bits and engines with depthwise filters of ``filters`` bits: an engine of each width and bits on it,
+    or with ``together`` both in one program at the loss of each of those points."""
+    passes, depthwise = layers(find_source(NAME))
+    cut = with_filters(cut_graph(efficientnet(Case(8, 8, CALIBRATION, 64, FACTORS))), filters)
     names = [p.name for p in cut.passes if p.conv is not None]
     own = {name: table[layer] for name, layer in zip(names, passes, strict=True)}
-    whole = sum(each[4] for each in table.values())
-    found = []
-    for width in FILTERS:
-        ground = sum(table[layer][width] for layer in filters)
-        for share in SHARES:
-            limit = share * whole - ground
-            if limit < sum(each[max(CHOICES)] for each in own.values()):
-                continue
-            search_it = partial(search_jointly, with_filters(cut, width), budget(), own, CHOICES, limit)
-            try:
-                mixed, spent = timed(lambda s=search_it: s(time_limit=seconds))
-            except UserError as fault:
-                print(width, share, fault, flush=True)
-                continue
-            bits = {layer: mixed.bits[name] for name, layer in zip(names, passes, strict=True)}
-            found.append({
-                "fps": CLOCK_MHZ * 1e6 / mixed.cycles, "gap": mixed.gap, "loss": (mixed.loss + ground) / whole,
-                "engine_bits": mixed.engine.shape.weight_bits, "filter_bits": width, "seconds": spent.cpu,
-                "bits": bits | dict.fromkeys(filters, width),
-            })  # fmt: skip
-            print({k: v for k, v in found[-1].items() if k != "bits"}, list(bits.values()), flush=True)
-            write_text(out / "chosen.json", json.dumps(found, indent=1) + "\n")
-    return found
+    whole, ground = sum(each[4] for each in table.values()), sum(table[layer][filters] for layer in depthwise)
+    find = search_front if together else search_bits
+    return [
+        {
+            "fps": CLOCK_MHZ * 1e6 / mixed.cycles, "gap": mixed.gap if together else None,
+            "loss": (mixed.loss + ground) / whole, "engine_bits": mixed.engine.shape.weight_bits,
+            "filter_bits": filters, "bits": {layer: mixed.bits[name] for name, layer in zip(names, passes, strict=True)}
+            | dict.fromkeys(depthwise, filters),
+        }
+        for mixed in find(cut, budget(), own, CHOICES, time_limit=seconds)
+    ]  # fmt: skip
 
 
 def unbeaten(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -232,7 +214,7 @@ def point(found: Mapping[str, Any]) -> Row:
     passes = [found["bits"][layer] for layer in layers(source)[0]]
     return {
         **agreement(network, source), "bits": f"searched, filters of {found['filter_bits']}, loss {found['loss']:.3f}",
-        "fps": round(found["fps"], 1), "gap": round(found["gap"], 6), "engine_bits": found["engine_bits"],
+        "fps": round(found["fps"], 1), "engine_bits": found["engine_bits"],
         "filter_bits": found["filter_bits"], "mean_bits": round(float(np.mean(passes)), 2),
         "loss": round(found["loss"], 4), "layers": "".join(map(str, passes)),
     }  # fmt: skip
@@ -258,7 +240,10 @@ def main() -> None:
     parser.add_argument("part", choices=("losses", "search", "front", "export"))
     parser.add_argument("--out", type=Path, default=Path("bits"))
     parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
+    parser.add_argument("--filters", type=int, default=4, help="bits of the depthwise filters")
+    parser.add_argument("--together", action="store_true", help="bits and engine in one program")
     parser.add_argument("--number", type=int, default=1, help="point that is exported, the fastest is 1")
+    parser.add_argument("--points", type=int, nargs="*", help="of the front, all without")
     parser.add_argument("--uniform", type=int, nargs="*", default=[4], help="bits of networks beside the front")
     chosen_part = parser.parse_args()
     out = chosen_part.out
@@ -270,16 +255,23 @@ def main() -> None:
         return
     if chosen_part.part == "search":
         table = json.loads((out / "losses.json").read_text(encoding="utf-8"))
-        chosen({layer: {int(b): x for b, x in each.items()} for layer, each in table.items()}, chosen_part.seconds, out)
+        losses_of = {layer: {int(b): x for b, x in each.items()} for layer, each in table.items()}
+        filters, together = chosen_part.filters, chosen_part.together
+        points = chosen(losses_of, filters, together, chosen_part.seconds)
+        for each in points:
+            print({k: v for k, v in each.items() if k != "bits"}, list(each["bits"].values()), flush=True)
+        name = f"chosen-{filters}{'-together' if together else ''}.json"
+        write_text(out / name, json.dumps(points, indent=1) + "\n")
         return
-    front = unbeaten(json.loads((out / "chosen.json").read_text(encoding="utf-8")))
+    files = sorted(out.glob("chosen-*.json"))
+    front = unbeaten([each for path in files for each in json.loads(path.read_text(encoding="utf-8"))])
     if chosen_part.part == "export":
         print(exported(front[chosen_part.number - 1], out / f"point-{chosen_part.number}"))
         return
     for bits in chosen_part.uniform:
         BITS_FRONT.record(uniform(bits))
-    for each in front:
-        BITS_FRONT.record(point(each))
+    for number in chosen_part.points or range(1, len(front) + 1):
+        BITS_FRONT.record(point(front[number - 1]))
     print_rows("EfficientNet-Lite0, bits a layer", BITS_FRONT.rows(), COLUMNS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.markdown import percent, table
 from benchmarks.recorder import Row
 from benchmarks.schemas import (
+    BITS_FRONT,
     CASES,
     COST_MODEL,
     CSIM_SPEED,
@@ -250,6 +251,17 @@ VARIANTS = {
     "no maps on chip": "maps kept on the chip",
     "free factors": "requantizers' factors kept to 16 bits",
 }
+
+
+def bits_front() -> str:
+    """Bits a layer and engine chosen together, beside all layers in 4 bits."""
+    head = ("bits of the weights", "fps", "classes as in float", "top-1", "bits a layer", "engine", "filters")
+    return table(head, (
+        (row["bits"].partition(",")[0], f"{row['fps']:.0f}",
+         f"{row['agreement'] * row['images']:.0f} of {row['images']}", f"{100 * row['top1']:.1f} %",
+         row["mean_bits"], row["engine_bits"], row["filter_bits"])
+        for row in sorted(BITS_FRONT.rows(), key=lambda row: -row["fps"])
+    ))  # fmt: skip
 
 
 def engine_decisions() -> str:

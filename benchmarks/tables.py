@@ -36,6 +36,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "explorer": network_tables.explorer,
     "speed": network_tables.speed,
     "engine": network_tables.engine,
+    "bits_front": network_tables.bits_front,
     "engine_decisions": network_tables.engine_decisions,
     "cost_model": network_tables.cost_model,
     "cost_model_stages": network_tables.cost_model_stages,

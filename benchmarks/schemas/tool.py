@@ -408,7 +408,7 @@ class BitsFrontRow(Measured):
     network: str
     bits: str
     fps: float
-    gap: float
+    gap: NotRequired[float]
     engine_bits: int
     filter_bits: int
     mean_bits: float

@@ -12,6 +12,7 @@ import numpy as np
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut
 from toolchain.engine.joint import search_front
+from toolchain.engine.layers import Cut
 from toolchain.engine.precision import Mixed, Sensitivity, nearest, weight_noise
 from toolchain.errors import UserError
 from toolchain.files import write_text
@@ -19,16 +20,22 @@ from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.options import Check, Search, planned_board
 from toolchain.ir.encode import encode
-from toolchain.ir.evaluate import evaluate
+from toolchain.ir.evaluate import evaluate, values
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
+from toolchain.memory import spans
 
 BITS_FILE = "bits.json"
 
-IMAGES = 256
-"""Most images that losses are measured on: every layer and width runs all of them."""
+_AT_ONCE = 16
+"""Images of which all values are kept while layer after layer is rounded."""
+
+NOISE = "noise of rounded weights"
+
+IMAGES, DEFAULT_IMAGES = 256, 64
+"""Most images that losses are measured on, of the user's and of the data trained on: all run a layer and width."""
 
 
 def search_weight_bits(
@@ -45,8 +52,9 @@ def search_weight_bits(
     Args:
         widths: bits to choose from.
         table: a sensitivity table, JSON of layer, bits, loss.
-        images: without a table, .npy whose first 256 images tell what each layer's bits change of the outputs; without
-            images either, the losses are the noise of the rounded weights.
+        images: without a table, .npy of which 256 images tell what each layer's bits change of the outputs. Without
+            images 64 of the data that the network was trained on do; without those, the losses are the noise of the
+            rounded weights.
 
     Returns:
         the front and the clock in MHz.
@@ -60,14 +68,7 @@ def search_weight_bits(
     network, board = cut(build.network.graph), planned_board(search, "engine")
     clock = search.clock_mhz or board.clock.default_mhz
     widths = sorted(set(widths))
-    losses: Sensitivity
-    if table is not None:
-        losses = read_sensitivity(table)
-    elif images is not None:
-        codes = encode(build.network.graph, build.images(Check(images, count=IMAGES)).x)
-        losses = output_errors(build.network.graph, widths, codes)
-    else:
-        losses = weight_noise(network, widths)
+    losses, told = _losses(build, network, widths, table, images)
     budget = Budget(board.budget, memory_rate(board, clock))
     front = search_front(network, budget, losses, widths, loss=loss, time_limit=search.time_limit)
     rows = [
@@ -80,32 +81,67 @@ def search_weight_bits(
         }
         for m in front
     ]
-    table_text = json.dumps({"graph": build.network.digest, "sensitivity": losses, "front": rows}, indent=1)
+    table_text = json.dumps(
+        {"graph": build.network.digest, "losses": told, "sensitivity": losses, "front": rows}, indent=1
+    )
     write_text(build.folder / BITS_FILE, table_text + "\n")
     return front, clock
+
+
+def _losses(
+    build: Build, network: Cut, widths: Sequence[int], table: Path | None, images: Path | None
+) -> tuple[Sensitivity, str]:
+    """The sensitivity table, and what it is of."""
+    if table is not None:
+        return read_sensitivity(table), table.name
+    graph, count = build.network.graph, DEFAULT_IMAGES if images is None else IMAGES
+    try:
+        shown = build.images(Check(images, count=count))
+    except UserError:
+        if images is not None:
+            raise
+        shown = None  # the data it was trained on is not at hand
+    if shown is None or shown.random:
+        return weight_noise(network, widths), NOISE
+    return output_errors(graph, widths, encode(graph, shown.x)), f"{len(shown.x)} images of {shown.name}"
 
 
 def output_errors(graph: Graph, widths: Sequence[int], codes: Array) -> dict[str, dict[int, float]]:
     """A sensitivity table from images: the squared error of the outputs with one layer's weights rounded, over their
     squares.
 
-    ``codes`` (N, H, W, C) are of the network's input.
+    ``codes`` (N, H, W, C) are of the network's input. A few images run at a time; of each layer only what follows it.
     """
-    exact = evaluate(graph, codes)
-    found: dict[str, dict[int, float]] = {}
-    for index, node in enumerate(graph.nodes):
-        if not isinstance(node, MatVec):
-            continue
-        name = _pass_name(graph, node)
-        found[name] = {}
-        for bits in widths:
-            rounded = replace(node, weight=np.rint(nearest(node.weight, bits)).astype(np.int64))
-            nodes = (*graph.nodes[:index], rounded, *graph.nodes[index + 1 :])
-            other = evaluate(replace(graph, nodes=nodes), codes)
-            pairs = [(exact[name].astype(float), other[name].astype(float)) for name in graph.written]
-            power = sum(float((a**2).sum()) for a, _ in pairs)
-            found[name][bits] = sum(float(((a - b) ** 2).sum()) for a, b in pairs) / power if power else 0.0
-    return found
+    layers = {i: node for i, node in enumerate(graph.nodes) if isinstance(node, MatVec)}
+    kept = [v.name for node in graph.nodes if not isinstance(node, Window) for v in node.outputs]
+    errors = {i: dict.fromkeys(widths, 0.0) for i in layers}
+    power = 0.0
+    for part in spans(len(codes), _AT_ONCE):
+        x = codes[part]
+        exact = dict(values(graph, x, kept))
+        power += sum(float((exact[name].astype(float) ** 2).sum()) for name in graph.written)
+        before: set[str] = set()
+        for index, node in enumerate(graph.nodes):
+            if index in layers:
+                given = {name: exact[name] for name in before if name in exact}
+                for bits in widths:
+                    other = evaluate(_rounded(graph, index, bits), x, given=given)
+                    errors[index][bits] += sum(
+                        float(((exact[name].astype(float) - other[name]) ** 2).sum()) for name in graph.written
+                    )
+            before |= {v.name for v in node.outputs}
+    return {
+        _pass_name(graph, layer): {bits: error / power if power else 0.0 for bits, error in errors[i].items()}
+        for i, layer in layers.items()
+    }
+
+
+def _rounded(graph: Graph, index: int, bits: int) -> Graph:
+    """``graph`` with the weights of a layer at the nearest codes of so many bits."""
+    node = graph.nodes[index]
+    assert isinstance(node, MatVec)
+    rounded = replace(node, weight=np.rint(nearest(node.weight, bits)).astype(np.int64))
+    return replace(graph, nodes=(*graph.nodes[:index], rounded, *graph.nodes[index + 1 :]))
 
 
 def _pass_name(graph: Graph, node: MatVec) -> str:

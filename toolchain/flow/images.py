@@ -22,6 +22,7 @@ SEED = 0
 """The seed of the draw."""
 MAPPED_BYTES = 1 << 26
 """Files above are read as far as they are used."""
+_RANDOM = _PIXELS, _NUMBERS = "random pixels", "random inputs"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Images:
     name: str
     x: Array
     y: Array | None
+
+    @property
+    def random(self) -> bool:
+        """Whether nobody has shown any: numbers at random."""
+        return self.name in _RANDOM
 
     def first(self, count: int) -> Images:
         """The first ``count`` of them."""
@@ -79,7 +85,7 @@ def load_images(
         x = np.random.default_rng(SEED).normal(size=(count or RANDOM_IMAGES, *layout.shape)).astype(np.float32)
         return Images("random numbers", x, None)
     else:
-        name = "random pixels" if encoding.input.is_pixel and encoding.integers else "random inputs"
+        name = _PIXELS if encoding.input.is_pixel and encoding.integers else _NUMBERS
         return Images(name, random_inputs(encoding, (count or RANDOM_IMAGES, *layout.shape)), None)
     if not len(found.x):
         raise UserError("no images", where=found.name)
