@@ -202,7 +202,10 @@ def explore(
         Path | None, typer.Option("--sensitivity", rich_help_panel=BITS, help="JSON: layer, bits, loss.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", rich_help_panel=BITS, help="Images (.npy) that losses are measured on.")
+        Path | None,
+        typer.Option(
+            "--images", rich_help_panel=BITS, help="Images (.npy) for losses.", show_default="the data trained on"
+        ),
     ] = None,
     loss: Annotated[
         float | None, typer.Option("--loss", rich_help_panel=BITS, min=0, help="Most summed loss; a front without.")
