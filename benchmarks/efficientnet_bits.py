@@ -32,7 +32,7 @@ from benchmarks.schemas import BITS_FRONT
 from toolchain.boards import load_board
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut as cut_graph
-from toolchain.engine.joint import search_front
+from toolchain.engine.joint import faster_jointly, search_front
 from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.precision import search_bits
 from toolchain.engine.search import search
@@ -145,14 +145,22 @@ def budget() -> Budget:
     return Budget(board.budget, memory_rate(board, CLOCK_MHZ))
 
 
-def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[dict[str, Any]]:
-    """The front of bits and engines with depthwise filters of ``filters`` bits: an engine of each width and bits on it,
-    or with ``together`` both in one program at the loss of each of those points."""
+def problem(table: Losses, filters: int) -> tuple[Cut, Losses, float]:
+    """The passes with filters of so many bits, their losses by the passes' names, and the loss of the filters."""
     passes, depthwise = layers(find_source(NAME))
     cut = with_filters(cut_graph(efficientnet(Case(8, 8, CALIBRATION, 64, FACTORS))), filters)
     names = [p.name for p in cut.passes if p.conv is not None]
     own = {name: table[layer] for name, layer in zip(names, passes, strict=True)}
-    whole, ground = sum(each[4] for each in table.values()), sum(table[layer][filters] for layer in depthwise)
+    return cut, own, sum(table[layer][filters] for layer in depthwise)
+
+
+def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[dict[str, Any]]:
+    """The front of bits and engines with depthwise filters of ``filters`` bits: an engine of each width and bits on it,
+    or with ``together`` both in one program at the loss of each of those points."""
+    cut, own, ground = problem(table, filters)
+    passes, depthwise = layers(find_source(NAME))
+    whole = sum(each[4] for each in table.values())
+    names = [p.name for p in cut.passes if p.conv is not None]
     find = search_front if together else search_bits
     return [
         {
@@ -163,6 +171,16 @@ def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[
         }
         for mixed in find(cut, budget(), own, CHOICES, time_limit=seconds)
     ]  # fmt: skip
+
+
+def faster(table: Losses, filters: int, fps: float, seconds: float) -> str:
+    """Whether bits and engine together are faster than ``fps`` at no more loss than that of all layers in 4 bits."""
+    cut, own, ground = problem(table, filters)
+    limit = sum(each[4] for each in table.values()) - ground
+    found, bound = faster_jointly(cut, budget(), own, CHOICES, limit, CLOCK_MHZ * 1e6 / fps, time_limit=seconds)
+    if found is not None:
+        return f"{CLOCK_MHZ * 1e6 / found.cycles:.1f} fps with {list(found.bits.values())}"
+    return f"none found; what is left open takes at least {bound:,.0f} cycles, {CLOCK_MHZ * 1e6 / bound:.1f} fps"
 
 
 def unbeaten(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -237,10 +255,11 @@ def exported(found: Mapping[str, Any], folder: Path) -> Row:
 def main() -> None:
     """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("losses", "search", "front", "export"))
+    parser.add_argument("part", choices=("losses", "search", "faster", "front", "export"))
     parser.add_argument("--out", type=Path, default=Path("bits"))
     parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
     parser.add_argument("--filters", type=int, default=4, help="bits of the depthwise filters")
+    parser.add_argument("--fps", type=float, default=326.0, help="that are to be exceeded")
     parser.add_argument("--together", action="store_true", help="bits and engine in one program")
     parser.add_argument("--number", type=int, default=1, help="point that is exported, the fastest is 1")
     parser.add_argument("--points", type=int, nargs="*", help="of the front, all without")
@@ -253,10 +272,13 @@ def main() -> None:
         write_text(out / "losses.json", json.dumps(found, indent=1) + "\n")
         print(f"{spent.cpu:.0f} CPU s")
         return
-    if chosen_part.part == "search":
+    if chosen_part.part in ("search", "faster"):
         table = json.loads((out / "losses.json").read_text(encoding="utf-8"))
         losses_of = {layer: {int(b): x for b, x in each.items()} for layer, each in table.items()}
         filters, together = chosen_part.filters, chosen_part.together
+        if chosen_part.part == "faster":
+            print(faster(losses_of, filters, chosen_part.fps, chosen_part.seconds))
+            return
         points = chosen(losses_of, filters, together, chosen_part.seconds)
         for each in points:
             print({k: v for k, v in each.items() if k != "bits"}, list(each["bits"].values()), flush=True)
