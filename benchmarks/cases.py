@@ -167,9 +167,8 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
         model, graph = read_qonnx(path), load(build).graph
     except FlowError as error:
         return False, str(error)
-    shape = tuple(max(size, 1) for size in model.layout.onnx_shape(1))[1:]
-    drawn = model.layout.to_ir(np.random.default_rng(7).integers(0, 256, (2, *shape), dtype=np.uint8)[:1])
-    images = drawn if byte_input(model) else (drawn / np.float32(255)).astype(np.float32)
+    _, frames = seeded_frames(model, 2)
+    images = model.layout.to_ir(frames[:1])
     if set(model.outputs) != set(expected):  # what the host applies stands between
         return judged_codes(model, graph, images, "the host's part left out, ")
     codes, count, apart = evaluate(graph, encode(graph, images)), 0, 0.0
@@ -180,6 +179,16 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
         return True, f"{count} values equal the executor's"
     same, text = judged_codes(model, graph, images, "")
     return same and not text.startswith("0 "), f"{text}, values {apart:.1e} apart"
+
+
+def seeded_frames(model: ModelFile, count: int) -> tuple[dict[str, Array], Array]:
+    """Seeded pixels of every input by name ("" for the only one), over 255 unless it takes bytes, and all joined."""
+    rng, joined = np.random.default_rng(7), model.joined
+    shapes = {"": model.layout.onnx_shape(1)[1:]} if joined is None else joined.shapes
+    drawn = {name: rng.integers(0, 256, (count, *shape), dtype=np.uint8) for name, shape in shapes.items()}
+    if not byte_input(model):
+        drawn = {name: (x / np.float32(255)).astype(np.float32) for name, x in drawn.items()}
+    return drawn, drawn[""] if joined is None else joined.join(drawn)
 
 
 def judged_codes(model: ModelFile, graph: Graph, images: Array, before: str) -> tuple[bool, str]:
