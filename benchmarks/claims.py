@@ -106,6 +106,7 @@ def pruned(seed: int, epochs: Sequence[int], shares: Sequence[float]) -> Iterato
             "hfp": {"hfp": {"macs": share}},
             "hfp, both budgets": {"hfp": {"macs": share, "params": HOLISTIC.get(share, share)}},
             "qcqp": {"qcqp": {"macs": share}},
+            "qcqp, blocks": {"qcqp": {"macs": share, "blocks": True}},
             "qcqp, greedy": {"qcqp": {"macs": share, "solver": "greedy"}},
             "transport, one plan": {"transport": {"macs": share, "scope": "network"}},
             "slimming": {"slimming": {"macs": share}},

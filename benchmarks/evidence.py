@@ -139,11 +139,12 @@ def change(row: Row) -> float:
     return 100 * (float(row["top1"]) - float(row["float_top1"]))
 
 
-def observed(stage: str, name: str) -> Read:
-    """What a stage of a run has observed, or its accuracy before (``trained``) and after (``top1``) its last step."""
+def observed(stage: str, name: str, scale: float = 1.0) -> Read:
+    """What a stage of a run has observed, or its accuracy before (``trained``) and after (``top1``) its last step, times
+    ``scale``."""
 
     def read(row: Row) -> float:
         (found,) = (part for part in json.loads(row["stages"]) if part["name"] == stage)
-        return float(found[name])
+        return scale * float(found[name])
 
     return read

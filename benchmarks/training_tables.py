@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -159,10 +160,30 @@ def from_float() -> str:
         row = found.get((method, bits))
         return None if row is None else f"{100 * row['top1']:.2f} ({100 * (row['top1'] - row['float_top1']):+.2f})"
 
-    every = sorted({bits for _, bits in found}, reverse=True)
+    every = sorted({bits for method, bits in found if method in methods}, reverse=True)
     floats = {f"{100 * row['float_top1']:.2f}" for row in found.values()}
     head = f"top-1 %, in float {', '.join(floats)}"
     return table((head, *methods.values()), ((bits, *(top1(m, bits) for m in methods)) for bits in every))
+
+
+def pruned_from_float() -> str:
+    """ResNet-8 pruned from the same float training, tuned, and quantized: accuracy stage by stage, and the board."""
+    rows = [row for row in CLAIMS.rows() if row["part"] == "prune" and "top1" in row]
+    lines = []
+    for row in sorted(rows, key=lambda row: -row["top1"]):
+        stages = {stage["name"]: stage for stage in json.loads(row["stages"])}
+        epochs = " + ".join(str(stage["epochs"]) for stage in stages.values())
+        lines.append((
+            row["method"], row["budget"] or "none", f"{epochs}, {row['seed']}",
+            *(percent(stages[name]["top1"]) for name in ("prune", "tune", "last")), percent(row["macs"]),
+            percent(row["params"]), *(f"{with_shell(row)[key]:,.0f}" for key in ("fps", *COSTS)),
+        ))  # fmt: skip
+    (real,) = {percent(row["float_top1"]) for row in rows}
+    head = (
+        f"ResNet-8, CIFAR-10, float {real}", "budget", "epochs, seed", "pruned", "tuned", "W4A4", "MACs", "weights",
+        "fps", LUT, "DSP", "BRAM18",
+    )  # fmt: skip
+    return table(head, lines)
 
 
 def fqconv() -> str:
