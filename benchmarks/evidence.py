@@ -140,8 +140,10 @@ def change(row: Row) -> float:
 
 
 def observed(stage: str, name: str, scale: float = 1.0) -> Read:
-    """What a stage of a run has observed, or its accuracy before (``trained``) and after (``top1``) its last step, times
-    ``scale``."""
+    """What a stage of a run has observed, times ``scale``.
+
+    Or its accuracy before (``trained``) and after (``top1``) its last step.
+    """
 
     def read(row: Row) -> float:
         (found,) = (part for part in json.loads(row["stages"]) if part["name"] == stage)
