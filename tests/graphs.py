@@ -301,6 +301,15 @@ def gated_net(*, size: int = 6, channels: int = 6, bits: int = 4, seed: int = 0)
     return b.graph(b.matvec(x, 5), "gated_net")
 
 
+def joined_rows(height: int, width: int, channels: int) -> Graph:
+    """A map, and below it the one that is made of it."""
+    b = Builder((height, width, channels), 4)
+    above = b.threshold(b.conv(b.input, channels), 4)
+    below = b.threshold(b.conv(above, channels), 4)
+    joined = b.concat(b.reshape(above), b.reshape(below))
+    return b.graph(b.conv(b.reshape(joined, (2 * height, width, channels)), 3), "rows")
+
+
 def random_input(graph: Graph, images: int = 2, seed: int = 0) -> np.ndarray:
     """Random codes (images, H, W, C) over the whole range of the graph's input."""
     kind = graph.input.qint

@@ -1,22 +1,25 @@
 // The core of the cycle simulator: exact start times of iterations, by the streams that they wait for.
 //
-// Iteration k of a unit starts one cycle after iteration k - 1, or later: when a word that it reads has been in its FIFO
-// for a cycle, and when a word that leaves the pipeline with it has a free place, freed a cycle before. These are the
-// only waits, so start times follow from the neighbours' times without stepping a clock. Each unit runs until it needs a
-// time that is not known yet; the order in which units run changes nothing.
+// A unit's pipeline moves every cycle but those in which the word at its end has no free place, freed a cycle before. A
+// word leaves it `stages` moves behind the iteration that made it, whether iterations follow or not. Iteration k starts
+// one move after iteration k - 1, or later: when a word that it reads has been in its FIFO for a cycle. These are the only
+// waits, so times follow from the neighbours' times without stepping a clock: move m happens in cycle m + held, where
+// `held` are the cycles for which words that left with moves up to m stopped the pipeline. Each unit runs until it needs
+// a time that is not known yet; the order in which units run changes nothing.
 #include <cstdint>
 
 namespace {
 
 typedef std::int64_t Number;
 
-constexpr Number never = Number(1) << 62;
+constexpr Number never = Number(1) << 62, none = -1;
 
 // What the tables hold is told in toolchain/simulate/engine.py, which lists the columns in the same order.
 struct Unit {
     Number once, frame, stages, last_segment, first_in, last_in, first_out, last_out;
-    Number last_k, last_t, segment, repeat, event, k_event, flag, base, begun, leave_first, leave_count, leave;
-    Number state, waits_for, empty_stall, full_stall;
+    Number last_k, last_move, held, segment, repeat, event, k_event, flag, base, begun;
+    Number made, left, left_held, passed;
+    Number waits_for_word, waits_for_room, state, empty_stall, full_stall;
 };
 struct Segment {
     Number length, repeats, first_event, last_event;
@@ -33,7 +36,8 @@ struct Rules {
 };
 enum Verdict { unknown, steady, drifting };
 enum State { done, empty, full };
-enum Kind { start_time, end_time, digest };
+enum Kind { start_time, end_time, digest, left_digest };
+enum Ring { move_of, held_of, frame_of };
 constexpr Number reads = 1, writes = 2;  // of an event's flags; above them the only input that is read, plus one
 
 Number larger(Number a, Number b) { return a > b ? a : b; }
@@ -57,6 +61,10 @@ struct Run {
     std::uint8_t* queued;
     Number top;
 
+    // What the ring of unit `u` holds of its word `number`: it has those that iterations may still have to pass.
+    Number& entry(Ring what, Number u, Number number) {
+        return leaving[(what * count + u) * (ring_mask + 1) + (number & ring_mask)];
+    }
     Number& answer(Kind kind, Number unit, Number frame) { return answers[(kind * count + unit) * frames + frame]; }
 
     Verdict all() {
@@ -65,41 +73,31 @@ struct Run {
             queued[u] = 0;
             Unit& unit = units[u];
             for (;;) {
-                const Number k = unit.k_event < unit.leave ? unit.k_event : unit.leave;
                 const Number begin = unit.once + (unit.begun + 1) * unit.frame;
-                if (begin <= k && unit.begun + 1 < frames) {
-                    begin_frame(u, begin);
-                    if (rules.watch && u == count - 1) {
-                        const Verdict verdict = judge();
-                        if (verdict != unknown) {
-                            return verdict;
-                        }
+                const bool begins = begin <= unit.k_event && unit.begun + 1 < frames;
+                const Number k = begins ? begin : unit.k_event;
+                unit.waits_for_word = unit.waits_for_room = none;
+                if (k == never) {
+                    if (leave_all(u)) {
+                        unit.state = done;
                     }
-                } else if (k == never) {
-                    unit.state = done;
                     break;
-                } else if (start(u, k)) {
-                    move_words(unit, k);
-                    advance(u, k);
-                } else {
+                }
+                if (!start(u, k, begins)) {
                     break;
+                }
+                if (!begins) {
+                    read_words(unit);
+                    next_iteration(u);
+                } else if (rules.watch && u == count - 1) {
+                    const Verdict verdict = judge();
+                    if (verdict != unknown) {
+                        return verdict;
+                    }
                 }
             }
         }
         return unknown;
-    }
-
-    // Iteration `k` is the first of a frame: not before the pace allows it.
-    void begin_frame(Number u, Number k) {
-        Unit& unit = units[u];
-        Number t = unit.last_t + k - unit.last_k;
-        if (unit.begun >= 0) {
-            t = larger(t, answer(start_time, u, unit.begun) + rules.pace);
-        }
-        unit.begun++;
-        unit.last_k = k;
-        unit.last_t = t;
-        answer(start_time, u, unit.begun) = t;
     }
 
     // Whether frames repeat at the pace or leave ever later; asked when the last unit begins a frame. Steady: two frames
@@ -109,14 +107,20 @@ struct Run {
         const Number w = count - 1;
         Number f = units[w].begun;
         for (Number u = 0; u < count; u++) {
-            f = units[u].begun < f ? units[u].begun : f;
+            const Unit& unit = units[u];
+            f = unit.begun < f ? unit.begun : f;
+            if (unit.left < unit.made && entry(frame_of, u, unit.left) < f) {
+                f = entry(frame_of, u, unit.left);
+            }
         }
         f--;
         if (f >= 2) {
             bool same = true;
             for (Number u = 0; u < count && same; u++) {
                 const Number last = answer(digest, u, f);
-                same = last == answer(digest, u, f - 1) && last == answer(digest, u, f - 2);
+                const Number gone = answer(left_digest, u, f);
+                same = last == answer(digest, u, f - 1) && last == answer(digest, u, f - 2) &&
+                       gone == answer(left_digest, u, f - 1) && gone == answer(left_digest, u, f - 2);
             }
             if (same) {
                 return steady;
@@ -135,82 +139,110 @@ struct Run {
     }
 
     // The inputs that an iteration reads: all, or only the one that its flags name.
-    static Number first_read(const Unit& unit, Number flag) {
-        return unit.first_in + (flag >> 2 ? (flag >> 2) - 1 : 0);
-    }
-    static Number last_read(const Unit& unit, Number flag) {
-        return flag >> 2 ? first_read(unit, flag) + 1 : unit.last_in;
-    }
+    static Number first_read(const Unit& unit) { return unit.first_in + (unit.flag >> 2 ? (unit.flag >> 2) - 1 : 0); }
+    static Number last_read(const Unit& unit) { return unit.flag >> 2 ? first_read(unit) + 1 : unit.last_in; }
 
-    // Starts iteration `k` if the times that it waits for are known; else false, and the unit says why not.
-    bool start(Number u, Number k) {
+    // Starts iteration `k`, or the frame that `begins` with it, which the pace holds back; else false, and the unit says
+    // what it waits for. Words that leave earlier hold it: they are passed one by one. The reader's second frame may begin
+    // as much before the pace as its pipeline is long: the bubbles of a pause would stand still with the words.
+    bool start(Number u, Number k, bool begins) {
         Unit& unit = units[u];
-        Number t = unit.last_t + k - unit.last_k;
         const Number f = unit.begun;
-        if (rules.even && f >= 0) {
-            t = larger(t, answer(start_time, u, f) + (k - unit.once - f * unit.frame) * rules.pace / unit.frame);
+        Number from = 0;
+        if (begins && f >= 0) {
+            from = answer(start_time, u, f) + rules.pace - (u == 0 && f == 0 ? unit.stages : 0);
+        } else if (!begins && rules.even && f >= 0) {
+            from = answer(start_time, u, f) + (k - unit.once - f * unit.frame) * rules.pace / unit.frame;
         }
-        const Number ideal = t;
-        bool waited_for_room = false;
-        const Number flag = k == unit.k_event ? unit.flag : 0;
-        if (flag & reads) {
-            for (Number i = first_read(unit, flag); i < last_read(unit, flag); i++) {
+        if (!begins && (unit.flag & reads)) {
+            for (Number i = first_read(unit); i < last_read(unit); i++) {
                 const Stream& stream = streams[ports[i]];
                 if (stream.written <= stream.read) {
-                    return wait(unit, empty, ports[i]);
+                    unit.waits_for_word = ports[i];
+                    unit.state = leave_all(u) ? empty : full;
+                    return false;
                 }
-                t = larger(t, written_at[stream.ring + (stream.read & stream.mask)] + 1);
+                from = larger(from, written_at[stream.ring + (stream.read & stream.mask)] + 1);
             }
         }
-        if (k == unit.leave) {
-            for (Number i = unit.first_out; i < unit.last_out; i++) {
-                const Stream& stream = streams[ports[i]];
-                const Number freed = stream.written - stream.depth;
-                if (freed >= 0) {
-                    if (stream.read <= freed) {
-                        return wait(unit, full, ports[i]);
-                    }
-                    const Number free = read_at[stream.ring + (freed & stream.mask)] + 1;
-                    if (free > t) {
-                        t = free;
-                        waited_for_room = true;
-                    }
-                }
+        const Number next = unit.last_move + k - unit.last_k;
+        Number move = larger(next, from - unit.held);
+        for (; unit.passed < unit.made && entry(move_of, u, unit.passed) <= move; unit.passed++) {
+            if (unit.passed == unit.left && !leave(u)) {
+                return false;
             }
+            unit.held = entry(held_of, u, unit.passed);
+            move = larger(larger(next, entry(move_of, u, unit.passed)), from - unit.held);
         }
-        (waited_for_room ? unit.full_stall : unit.empty_stall) += t - ideal;
+        unit.empty_stall += move - next;
         unit.last_k = k;
-        unit.last_t = t;
-        if (f >= 0) {
+        unit.last_move = move;
+        const Number t = move + unit.held;
+        if (begins) {
+            answer(start_time, u, ++unit.begun) = t;
+        } else if (f >= 0) {
             answer(end_time, u, f) = t;
-            Number& found = answer(digest, u, f);  // of all times of the frame relative to the pace
-            found = static_cast<Number>(static_cast<std::uint64_t>(found) * 1000003u +
-                                        static_cast<std::uint64_t>(t - f * rules.pace));
+            note(digest, u, f, t);
         }
         return true;
     }
 
-    static bool wait(Unit& unit, State state, Number stream) {
-        unit.state = state;
-        unit.waits_for = stream;
-        return false;
+    // Part of a digest of all times of a frame relative to the pace.
+    void note(Kind kind, Number u, Number f, Number t) {
+        Number& found = answer(kind, u, f);
+        found = static_cast<Number>(static_cast<std::uint64_t>(found) * 1000003u +
+                                    static_cast<std::uint64_t>(t - f * rules.pace));
     }
 
-    // Counts the words of iteration `k` and queues the units that waited for them.
-    void move_words(const Unit& unit, Number k) {
-        const Number flag = k == unit.k_event ? unit.flag : 0;
-        if (flag & reads) {
-            for (Number i = first_read(unit, flag); i < last_read(unit, flag); i++) {
-                Stream& stream = streams[ports[i]];
-                read_at[stream.ring + (stream.read++ & stream.mask)] = unit.last_t;
-                passed(stream, ports[i], stream.writer, full);
+    // Lets all words leave the pipeline of unit `u`; false where one waits for room.
+    bool leave_all(Number u) {
+        while (units[u].left < units[u].made) {
+            if (!leave(u)) {
+                return false;
             }
         }
-        if (k == unit.leave) {
-            for (Number i = unit.first_out; i < unit.last_out; i++) {
+        return true;
+    }
+
+    // Lets the oldest word leave; false, and the unit waits for room, where it is not known when a place becomes free.
+    bool leave(Number u) {
+        Unit& unit = units[u];
+        const Number move = entry(move_of, u, unit.left);
+        Number t = move + unit.left_held;
+        for (Number i = unit.first_out; i < unit.last_out; i++) {
+            const Stream& stream = streams[ports[i]];
+            const Number freed = stream.written - stream.depth;
+            if (freed >= 0) {
+                if (stream.read <= freed) {
+                    unit.waits_for_room = ports[i];
+                    unit.state = full;
+                    return false;
+                }
+                t = larger(t, read_at[stream.ring + (freed & stream.mask)] + 1);
+            }
+        }
+        unit.full_stall += t - move - unit.left_held;
+        unit.left_held = entry(held_of, u, unit.left) = t - move;
+        const Number f = entry(frame_of, u, unit.left);
+        if (f >= 0) {
+            note(left_digest, u, f, t);
+        }
+        unit.left++;
+        for (Number i = unit.first_out; i < unit.last_out; i++) {
+            Stream& stream = streams[ports[i]];
+            written_at[stream.ring + (stream.written++ & stream.mask)] = t;
+            passed(stream, ports[i], stream.reader, empty);
+        }
+        return true;
+    }
+
+    // Counts the words that the iteration reads, and queues the units that waited for their places.
+    void read_words(const Unit& unit) {
+        if (unit.flag & reads) {
+            for (Number i = first_read(unit); i < last_read(unit); i++) {
                 Stream& stream = streams[ports[i]];
-                written_at[stream.ring + (stream.written++ & stream.mask)] = unit.last_t;
-                passed(stream, ports[i], stream.reader, empty);
+                read_at[stream.ring + (stream.read++ & stream.mask)] = unit.last_move + unit.held;
+                passed(stream, ports[i], stream.writer, full);
             }
         }
     }
@@ -219,7 +251,8 @@ struct Run {
         if (!rules.watch) {
             see_fill(stream);
         }
-        if (!queued[other] && units[other].state == waiting && units[other].waits_for == index) {
+        const Unit& unit = units[other];
+        if (!queued[other] && (waiting == full ? unit.waits_for_room : unit.waits_for_word) == index) {
             queued[other] = 1;
             stack[top++] = other;
         }
@@ -240,22 +273,15 @@ struct Run {
         }
     }
 
-    // Moves the unit behind iteration `k`: words leave its pipeline, computed ones enter it.
-    void advance(Number u, Number k) {
+    // Puts what the iteration makes into the pipeline and goes on in the schedule.
+    void next_iteration(Number u) {
         Unit& unit = units[u];
-        Number* const ring = leaving + u * (ring_mask + 1);
-        if (k == unit.leave) {
-            unit.leave_first = (unit.leave_first + 1) & ring_mask;
-            unit.leave_count--;
+        if (unit.flag & writes) {
+            entry(move_of, u, unit.made) = unit.last_move + unit.stages;
+            entry(frame_of, u, unit.made) = unit.begun;
+            unit.made++;
         }
-        if (k == unit.k_event) {
-            if (unit.flag & writes) {
-                ring[(unit.leave_first + unit.leave_count) & ring_mask] = k + unit.stages;
-                unit.leave_count++;
-            }
-            next_event(unit);
-        }
-        unit.leave = unit.leave_count > 0 ? ring[unit.leave_first] : never;
+        next_event(unit);
     }
 
     // Passes over segments that touch no stream.
@@ -294,7 +320,7 @@ struct Run {
 }  // namespace
 
 // Runs to the end, to a deadlock, or until a watched run is decided; returns its verdict and fills the tables. `times`
-// has two rows of `places`, `leaving` a ring of a power of two a unit.
+// has two rows of `places`, `leaving` a ring of a power of two by what it holds and unit.
 extern "C" __attribute__((visibility("default"))) int fpgaflow_cycles(
     Number* units, Number count, const Number* segments, const Number* events, const Number* ports, Number* streams,
     Number* times, Number places, Number* leaving, Number ring, Number* answers, Number frames, const Number* rules,

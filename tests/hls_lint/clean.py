@@ -25,7 +25,7 @@ ap_int<20> cascaded(ap_int<10> a, ap_int<10> b, ap_int<20> sum) {
 void load(const ap_uint<128>* in, words& out, int frames) {
 load:
     for (int n = 0; n < frames; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(0);
         const ap_uint<128> beat = in[n];
         Word word;
@@ -44,7 +44,7 @@ void unit(words& in, words& out, int frames) {
     ap_uint<4> at = 0;
 unit:
     for (int n = 0; n < 2 * frames; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(1);
         Word word = in.read();
         FPGAFLOW_LOADED(1, "kept", at, 16);
@@ -61,7 +61,7 @@ unit:
 void store(words& in, ap_uint<128>* out, int frames) {
 store:
     for (int n = 0; n < frames; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(2);
         const Word word = in.read();
         out[n] = (word.v[1], word.v[0]);

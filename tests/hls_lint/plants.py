@@ -47,7 +47,7 @@ def _in_region(*lines: str) -> Edit:
 LOOP = "for (int n = 0; n < 2 * frames"
 """The pipelined loop of ``unit``."""
 
-_PIPELINE = "#pragma HLS PIPELINE II=1"
+_PIPELINE = "#pragma HLS PIPELINE II=1 style=flp"
 _STORED = 'FPGAFLOW_STORED(1, "kept", at, 16);'
 _LOAD = "void load(const ap_uint<128>* in, words& out, int frames) {"
 _STORE = "void store(words& in, ap_uint<128>* out, int frames) {"
@@ -94,7 +94,14 @@ CONTROL = (
         LOOP,
         "unit",
         "the pipelined loop has no II",
-        (f"n < 2 * frames; n++) {{\n{_PIPELINE}", "n < 2 * frames; n++) {\n#pragma HLS PIPELINE"),
+        (f"n < 2 * frames; n++) {{\n{_PIPELINE}", "n < 2 * frames; n++) {\n#pragma HLS PIPELINE style=flp"),
+    ),
+    _plant(
+        "loop-cycles",
+        LOOP,
+        "unit",
+        "the pipelined loop keeps words while none come: it has not style=flp",
+        (f"n < 2 * frames; n++) {{\n{_PIPELINE}", "n < 2 * frames; n++) {\n#pragma HLS PIPELINE II=1"),
     ),
     _plant(
         "loop-cycles",

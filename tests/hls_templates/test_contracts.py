@@ -89,7 +89,7 @@ def test_every_loop_is_unrolled_or_has_a_name(path):
             named = re.fullmatch(r"\w+_loop:", lines[i - 1])
             compile_time = _in_constexpr(lines, i)
             assert unrolled or named or compile_time, f"{path}:{i + 1}"
-            assert not named or "#pragma HLS PIPELINE II=1" in lines[i + 1 : i + 2], f"{path}:{i + 1}"
+            assert not named or "#pragma HLS PIPELINE II=1 style=flp" in lines[i + 1 : i + 2], f"{path}:{i + 1}"
 
 
 def _in_constexpr(lines: list[str], at: int) -> bool:

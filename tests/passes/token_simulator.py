@@ -1,15 +1,15 @@
 """A clock-by-clock model of a HARDWARE graph: which iteration reads and writes which stream, values left out.
 
-Every unit is a loop at initiation interval 1 whose iteration goes ahead when all its inputs hold a word and all its
-outputs have room; what it writes appears ``latency`` iterations later, so a stalled loop keeps words, as a pipeline
-that cannot flush does. This is the schedule of the C++ units and the oracle for cycle counts and FIFO depths.
+Every unit is a loop at initiation interval 1 whose iteration goes ahead when all its inputs hold a word; what it writes
+leaves ``latency`` cycles later, also when no iteration follows, and the whole pipeline stands still while that has no
+room. This is the schedule of the C++ units and the oracle for cycle counts and FIFO depths.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain, product, repeat
+from itertools import product, repeat
 from math import isqrt
 
 from toolchain.ir.graph import Graph
@@ -77,15 +77,10 @@ def frame_ends(graph: Graph, frames: int, *, latency: int = 0, depth: int | None
 class _Unit:
     def __init__(self, inputs: tuple[str, ...], outputs: tuple[str, ...], steps: Iterator[Step], latency: int) -> None:
         self.inputs, self.outputs = inputs, outputs
-        self.steps = chain(steps, repeat((False, False), latency))
+        self.steps = steps
         self.pipeline = deque([False] * latency)
         self.done = 0
-        self._fetch()
-
-    def _fetch(self) -> None:
         self.next = next(self.steps, None)
-        if self.next is not None:
-            self.pipeline.append(self.next[1])
 
     def reads(self) -> tuple[str, ...]:
         """The streams that the next step reads."""
@@ -95,21 +90,32 @@ class _Unit:
         return self.inputs if which else ()
 
     def ready(self, fill: dict[str, int], room: dict[str, int]) -> bool:
-        if self.next is None:
+        """Whether the pipeline moves in this cycle; ``takes`` then says whether an iteration begins."""
+        self.takes = self.next is not None and all(fill[name] for name in self.reads())
+        if self._leaves() and any(fill[name] >= room[name] for name in self.outputs):
             return False
-        if any(fill[name] == 0 for name in self.reads()):
-            return False
-        return not self.pipeline[0] or all(fill[name] < room[name] for name in self.outputs)
+        return self.takes or any(self.pipeline)
+
+    def _leaves(self) -> bool:
+        if self.pipeline:
+            return self.pipeline[0]
+        return self.takes and self.next is not None and self.next[1]
 
     def step(self, fill: dict[str, int]) -> None:
-        assert self.next is not None
-        for name in self.reads():
-            fill[name] -= 1
-        if self.pipeline.popleft():
+        if self._leaves():
             for name in self.outputs:
                 fill[name] += 1
-        self.done += 1
-        self._fetch()
+        made = False
+        if self.takes:
+            assert self.next is not None
+            for name in self.reads():
+                fill[name] -= 1
+            made = self.next[1]
+            self.done += 1
+            self.next = next(self.steps, None)
+        if self.pipeline:
+            self.pipeline.popleft()
+            self.pipeline.append(made)
 
 
 def _source(graph: Graph, frames: int) -> Iterator[Step]:

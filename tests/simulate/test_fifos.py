@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.graphs import Builder, conv_net, residual_net
+from tests.graphs import Builder, conv_net, gated_net, joined_rows, residual_net
 from tests.passes.test_to_hardware import random_plan
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
@@ -16,7 +16,10 @@ from toolchain.passes.minimize_fifos import minimize_fifos, with_depths
 from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.size_fifos import fifo_depths
 from toolchain.simulate.cycles import Network, simulate, steady_interval
-from toolchain.simulate.fifos import MOST_STAGES, Sizing, storage_steps
+from toolchain.simulate.fifos import Sizing, storage_steps
+
+MANY = 40
+"""Frames: units with one iteration a frame have filled pipelines of 32 stages before."""
 
 slow_data = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -34,16 +37,29 @@ def two_branches(left: int, right: int, size: int) -> Graph:
 
 
 @slow_data
-@given(st.integers(0, 3), st.integers(0, 3), st.integers(3, 6), st.integers(0, 99), st.integers(1, MOST_STAGES))
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(3, 6), st.integers(0, 99), st.integers(1, 32))
 def test_branches_of_any_delay_keep_the_pace_and_never_deadlock(left, right, size, seed, stages) -> None:
     """Also with pipelines that are not as deep as assumed."""
     graph = two_branches(left, right, size)
     sized = minimize_fifos(to_hardware(graph, random_plan(graph, seed)))
 
     assert steady_interval(sized) == Network(sized).bound
-    assert simulate(sized, 4).deadlock is None
-    assert simulate(sized, 2, stages=MOST_STAGES).deadlock is None
-    assert simulate(sized, 2, stages=stages).deadlock is None
+    for deep in (1, stages, 32):
+        assert simulate(sized, MANY, stages=deep).deadlock is None
+
+
+WAITING = [joined_rows(7, 5, 5), joined_rows(4, 4, 2), joined_rows(6, 3, 4), gated_net(size=6), gated_net(size=12)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 5])
+@pytest.mark.parametrize("graph", WAITING, ids=lambda g: f"{g.name}-{g.input.shape}")
+def test_a_map_that_waits_for_all_of_another_never_deadlocks(graph: Graph, seed: int) -> None:
+    """Rows behind other rows, and factors that are made of the whole map, over more frames than pipelines hold."""
+    hardware = to_hardware(graph, random_plan(graph, seed))
+    for sized in (with_depths(hardware, fifo_depths(hardware)), minimize_fifos(hardware)):
+        for stages in (1, 2, 4, 8, 16, 32):
+            assert simulate(sized, MANY, stages=stages).deadlock is None
+    assert steady_interval(minimize_fifos(hardware)) == Network(hardware).bound
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

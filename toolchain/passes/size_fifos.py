@@ -6,14 +6,15 @@ all cycles alike. So do pauses of the producer's writing.
 
 Why a join can deadlock, and what prevents it. Units work in rates per frame: to have delivered a fraction y of its
 output, a unit has read at most y + lag of its input, where the lag is what it may swallow early: the rows a window
-keeps, the position a matrix-vector unit collects, the words that a stalled pipeline and a FIFO hold. Along a path lags
-add up; where branches meet, the larger counts. Let both inputs of a join stem from one point D (its immediate
-dominator: every path to the join passes it). To deliver a fraction y on branch B, D has to send at most y + lag(B).
-Meanwhile branch A takes the same words from D but the join has consumed only y of its output; in the worst case A
-swallows nothing early, so the surplus lag(B) has to stand in front of the join. A FIFO of ceil(lag(B) * words of A a
-frame) more words on A takes it, and D is never blocked by A while B starves. The same holds with A and B exchanged,
-and with the largest of the other lags where more than two branches meet. A Concat consumes its inputs in turns: what
-comes on one meanwhile is its pause. A unit that stores a frame of B before it reads any of A adds that frame.
+keeps, the position a matrix-vector unit collects, what FIFOs that bridge pauses hold, and what comes in while a word
+goes through its pipeline, so that the join is on time too. Along a path lags add up; where branches meet, the larger
+counts. Let both inputs of a join stem from one point D (its immediate dominator: every path to the join passes it). To
+deliver a fraction y on branch B, D has to send at most y + lag(B). Meanwhile branch A takes the same words from D but
+the join has consumed only y of its output; in the worst case A swallows nothing early, so the surplus lag(B) has to
+stand in front of the join. A FIFO of ceil(lag(B) * words of A a frame) more words on A takes it, and D is never blocked
+by A while B starves. The same holds with A and B exchanged, and with the largest of the other lags where more than two
+branches meet. A Concat consumes its inputs in turns: what comes on one meanwhile is its pause. A unit that stores a
+frame of B before it reads any of A adds that frame. A pipeline holds nothing back: it empties itself.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.table import schedule, unit_of
+from toolchain.units.totals import graph_cycles
 
 MIN_DEPTH = 2
-PIPELINE_WORDS = 32  # words that a stalled pipeline keeps until the next ones come; assumption: at most 32 stages
+PIPELINE_CYCLES = 32  # in which a word goes through a unit and its FIFO; assumption: no unit takes longer
 
 
 def size_fifos(graph: Graph) -> Graph:
@@ -141,13 +143,15 @@ def _lags_from(
 ) -> dict[str, Fraction]:
     """The largest lag on any path from the node ``start`` (None: the input) to each value behind it."""
     lags = {graph.input.name: Fraction(0)} if start is None else {}
+    pipeline = Fraction(PIPELINE_CYCLES, graph_cycles(graph))
     for node in graph.nodes:
         if node.name == start:
             lags |= {value.name: Fraction(0) for value in node.outputs}
         elif before := [values[name] for name in node.inputs if name in lags]:
             words = 0 if node.renames else _lanes(node).lanes_in
-            behind = max(lags[x.name] + Fraction((PIPELINE_WORDS + depths[x.name]) * words, x.size) for x in before)
-            behind += schedule(node, values[node.inputs[0]], _lanes(node)).lag
+            behind = max(lags[x.name] + Fraction((depths[x.name] - MIN_DEPTH) * words, x.size) for x in before)
+            if not node.renames:
+                behind += schedule(node, values[node.inputs[0]], _lanes(node)).lag + pipeline
             lags |= {value.name: behind for value in node.outputs}
     return lags
 

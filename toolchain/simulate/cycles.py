@@ -1,16 +1,15 @@
 """The cycle simulator: when every unit of a HARDWARE graph works, waits and finishes, exact per clock cycle.
 
-What is exact: each unit is the loop of its C++ (its schedule), one iteration a clock cycle, stalled as a whole while a
-word it reads is missing or a word that leaves it finds its FIFO full; a FIFO shows a written word, and a freed place,
-one cycle later. What HLS decides is an assumption: a word leaves ``PIPELINE_STAGES`` iterations after the one that
-computed it. Bursts from and to DDR are taken to keep up.
+What is exact: each unit is the loop of its C++ (its schedule), one iteration a clock cycle, later while a word it reads
+is missing. Its pipeline goes on meanwhile (``style=flp``), and stands still while the word at its end finds its FIFO
+full. A FIFO shows a written word, and a freed place, one cycle later. What HLS decides is an assumption: a word leaves
+``PIPELINE_STAGES`` cycles after the iteration that computed it. Bursts from and to DDR are taken to keep up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -23,11 +22,10 @@ from toolchain.units.table import iterations
 from toolchain.units.totals import graph_cycles, reader_lanes, stream_cycles, writer_lanes
 
 PIPELINE_STAGES = 8
-"""Iterations between a read and the write that follows from it: an assumption, HLS decides it."""
+"""Cycles between a read and the write that follows from it: an assumption, HLS decides it."""
 
 MIN_DEPTH = 2
 MOST_FRAMES = 40
-"""In which a run settles, or three times those that are on their way at once where that is more."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +97,12 @@ def steady_interval(graph: Graph, *, stages: int = PIPELINE_STAGES) -> int:
     """
     network = Network(graph, stages)
     depths = network.depths_of(graph)
-    network.timing(network.run(depths, 2)).check()
     pace = network.bound
     while not network.keeps(depths, pace):
-        ends = network.run(depths, MOST_FRAMES, pace=pace).ends
-        pace = max(pace + 1, -int((ends[MOST_FRAMES // 2] - ends[-1]) // (MOST_FRAMES // 2 - 1)))
+        run = network.run(depths, network.settling_frames(pace), pace=pace)
+        network.timing(run).check()
+        ends = run.ends[-MOST_FRAMES // 2 :]
+        pace = max(pace + 1, -int((ends[0] - ends[-1]) // (len(ends) - 1)))
     return pace
 
 
@@ -151,6 +150,7 @@ class Network:
         self.nodes = tuple(node for node in graph.nodes if not node.renames)
         self.units = (READ, *(node.name for node in self.nodes), *write_units(graph))
         self._tables: dict[int, tuple[np.ndarray, ...]] = {}
+        self._latencies: dict[int | None, int] = {}
         place = {name: i for i, name in enumerate(self.streams)}
         inputs = [
             [],
@@ -166,6 +166,11 @@ class Network:
         self._outputs: list[list[int]] = outputs
         self._writers = {s: u for u, found in enumerate(outputs) for s in found}
         self._readers = {s: u for u, found in enumerate(inputs) for s in found}
+
+    @property
+    def slow_pace(self) -> int:
+        """Cycles in which a frame gets through one unit behind the other: any schedule without deadlock keeps it."""
+        return sum(schedule.count for schedule in self.schedules(2)) + 2 * len(self.units)
 
     def depths_of(self, graph: Graph) -> np.ndarray:
         """Depth of every stream by the values of ``graph``."""
@@ -230,8 +235,8 @@ class Network:
         units[:, engine.STAGES] = self.stages if stages is None else stages
         streams = self._stream_table(depths)
         times = np.zeros((2, int(streams[:, engine.MASK].sum()) + len(streams)), dtype=np.int64)
-        leaving = np.zeros((len(units), 1 << int(units[:, engine.STAGES].max()).bit_length()), dtype=np.int64)
-        answers = np.zeros((3, len(units), frames), dtype=np.int64)
+        leaving = np.zeros((3, len(units), 1 << int(units[:, engine.STAGES].max()).bit_length()), dtype=np.int64)
+        answers = np.zeros((4, len(units), frames), dtype=np.int64)
         rules = np.array([pace, even, watch], dtype=np.int64)
         stack = np.arange(len(units))[::-1].copy()
         queued = np.ones(len(units), dtype=np.bool_)
@@ -249,23 +254,26 @@ class Network:
         table[:, engine.MASK] = sizes - 1
         return table
 
-    def keeps(self, depths: np.ndarray, pace: int) -> bool:
-        """Whether frames follow each other every ``pace`` cycles for ever.
+    def keeps(self, depths: np.ndarray, pace: int, *, stages: int | None = None) -> bool:
+        """Whether frames follow each other every ``pace`` cycles for ever, with ``stages`` instead of the network's.
 
         Units held to that pace must reach a state that repeats: all times of a frame are those of the one before plus
         ``pace``. Then this schedule is possible, and units that are not held back are never later. A run that does not
-        settle, see ``MOST_FRAMES``, counts as no. No pipeline is taken to hold more than a frame: words of a unit with
-        few iterations a frame would only take more frames to come out.
+        settle in ``settling_frames`` counts as no.
         """
-        frame = np.array([schedule.frame for schedule in self.schedules(1)])
-        stages = np.minimum(self.stages, frame)
-        return self.run(depths, self._settling_frames, pace=pace, watch=True, stages=stages).verdict == engine.STEADY
+        frames = self.settling_frames(pace, stages)
+        return self.run(depths, frames, pace=pace, watch=True, stages=stages).verdict == engine.STEADY
 
-    @cached_property
-    def _settling_frames(self) -> int:
-        """``MOST_FRAMES``, or more where small frames take a long way: an unrolled cell holds dozens of them."""
-        roomy = self.frame_words() + 2 * self.stages
-        return max(MOST_FRAMES, 3 * int(self.run(roomy, 1).ends[0]) // self.bound)
+    def settling_frames(self, pace: int, stages: int | None = None) -> int:
+        """Frames in which a run settles: ``MOST_FRAMES``, or three times those that are on the way at once."""
+        return max(MOST_FRAMES, 3 * self.frames_on_the_way(pace, stages))
+
+    def frames_on_the_way(self, pace: int, stages: int | None = None) -> int:
+        """Frames that come in every ``pace`` cycles before the first one has left: an unrolled cell has dozens."""
+        if stages not in self._latencies:
+            roomy = self.frame_words() + 2 * MIN_DEPTH
+            self._latencies[stages] = int(self.run(roomy, 1, stages=stages).ends[0])
+        return self._latencies[stages] // pace
 
     def timing(self, run: Run) -> Timing:
         """What a run says, by the names of units and values."""
@@ -283,8 +291,10 @@ class Network:
 
     def _deadlock(self, run: Run) -> Deadlock:
         stuck = [u for u in range(len(self.units)) if run.units[u, engine.STATE] != engine.DONE]
-        waiting = {self.units[u]: int(run.units[u, engine.WAITS_FOR]) for u in stuck}
-        full = {waiting[self.units[u]] for u in stuck if run.units[u, engine.STATE] == engine.FULL}
+        for_room = {u: run.units[u, engine.STATE] == engine.FULL for u in stuck}
+        column = {u: engine.WAITS_FOR_ROOM if room else engine.WAITS_FOR_WORD for u, room in for_room.items()}
+        waiting = {self.units[u]: int(run.units[u, column[u]]) for u in stuck}
+        full = {waiting[self.units[u]] for u in stuck if for_room[u]}
         return Deadlock(
             {unit: self.streams[s] for unit, s in waiting.items()},
             {self.streams[s]: int(run.depths[s]) for s in sorted(full)},
@@ -314,8 +324,7 @@ class Network:
         first_events = [segments[row[engine.SEGMENT]][engine.FIRST_EVENT] for row in units]
         units[:, engine.EVENT] = first_events
         units[:, [engine.K_EVENT, engine.FLAG]] = np.array(events)[first_events]
-        units[:, [engine.LAST_K, engine.LAST_T, engine.BEGUN]] = -1
-        units[:, engine.LEAVE] = engine.NEVER
+        units[:, [engine.LAST_K, engine.LAST_MOVE, engine.BEGUN]] = -1
         return units, np.array(segments), np.array(events), np.array(ports)
 
 

@@ -15,16 +15,16 @@ from toolchain.paths import data_path
 from toolchain.simulate.cache import in_use
 from toolchain.simulate.compiler import source_library
 
-NEVER = 1 << 62
-
 # Columns of the table of units. First what is given: iterations before the first frame and of a frame, stages of the
-# pipeline, ranges of segments and ports. Then where the unit is: the last iteration and its time, the segment and its
-# repetition, the event and its iteration and flags, where the repetition began, frames begun, words in the pipeline.
-# Then its answers: what it waits for, and cycles lost by kind of wait.
+# pipeline, ranges of segments and ports. Then where the unit is: the last iteration, its move of the pipeline and the
+# cycles held until then, the segment and its repetition, the event and its iteration and flags, where the repetition
+# began, frames begun; words made and left, the cycles held until the last one left, and words passed by iterations.
+# Then its answers: what it waits for, its state, and cycles lost by kind of wait.
 ONCE, FRAME, STAGES, LAST_SEGMENT, FIRST_IN, LAST_IN, FIRST_OUT, LAST_OUT = range(8)
-LAST_K, LAST_T, SEGMENT, REPEAT, EVENT, K_EVENT, FLAG, BASE, BEGUN, LEAVE_FIRST, LEAVE_COUNT, LEAVE = range(8, 20)
-STATE, WAITS_FOR, EMPTY_STALL, FULL_STALL = range(20, 24)
-UNIT_COLUMNS = 24
+LAST_K, LAST_MOVE, HELD, SEGMENT, REPEAT, EVENT, K_EVENT, FLAG, BASE, BEGUN = range(8, 18)
+MADE, LEFT, LEFT_HELD, PASSED = range(18, 22)
+WAITS_FOR_WORD, WAITS_FOR_ROOM, STATE, EMPTY_STALL, FULL_STALL = range(22, 27)
+UNIT_COLUMNS = 27
 # Columns of the table of segments, and of the table of events.
 LENGTH, REPEATS, FIRST_EVENT, LAST_EVENT = range(4)
 OFFSET, FLAGS = range(2)
@@ -35,7 +35,9 @@ WRITTEN, READ, SEEN_WRITES, SEEN_READS, FILL = range(5, 10)
 STREAM_COLUMNS = 10
 # Rows of the table of times and of the table of frames.
 WRITTEN_AT, READ_AT = range(2)
-START, END, DIGEST = range(3)
+START, END, DIGEST, LEFT_DIGEST = range(4)
+# What the ring of a unit holds of a word: its move out of the pipeline, the cycles held until then, its frame.
+WORD_MOVE, WORD_HELD, WORD_FRAME = range(3)
 # How to run: see Network.run.
 PACE, EVEN, WATCH = range(3)
 # What a watched run says of the pace, and what a unit waits for in the end.
@@ -58,9 +60,9 @@ def run(
 ) -> int:
     """Run to the end, to a deadlock, or until a watched run is decided; returns its verdict and fills the tables.
 
-    ``frames`` holds start, last time and digest by unit and frame. The digest covers all times of a frame relative to
-    the pace: equal digests mean equal times. ``stack`` are the units in the order in which they run first, the last one
-    first, all of them ``queued``.
+    ``frames`` holds start, last time and digests by unit and frame. The digests cover all times of a frame relative to
+    the pace, of iterations and of words that leave: equal digests mean equal times. ``stack`` are the units in the order
+    in which they run first, the last one first, all of them ``queued``.
 
     Raises:
         UserError: no g++.
@@ -70,7 +72,7 @@ def run(
         raise TypeError("the tables are int64 and contiguous")
     verdict: int = _library().fpgaflow_cycles(
         *(_pointer(units), len(units), _pointer(segments), _pointer(events), _pointer(ports), _pointer(streams)),
-        *(_pointer(times), times.shape[1], _pointer(leaving), leaving.shape[1], _pointer(frames), frames.shape[2]),
+        *(_pointer(times), times.shape[1], _pointer(leaving), leaving.shape[2], _pointer(frames), frames.shape[2]),
         *(_pointer(rules), _pointer(stack), _pointer(queued)),
     )
     return verdict

@@ -5,6 +5,9 @@ ends in depths of which none can be lowered alone, unless the search reaches ``M
 FIFOs come first. The start is a schedule in which every unit spreads its work evenly over the pace: what its FIFOs hold
 is enough, since units that are not held back are never later. A depth is a whole storage step: shift registers of 16
 and 32 words, LUTRAM, block RAM; within a step nothing would be saved.
+
+Whether units deadlock depends on the order of their reads and writes and on the places between them, not on time. A
+pipeline of one stage has the fewest places; so depths that keep any pace with it exclude deadlocks with every other.
 """
 
 from __future__ import annotations
@@ -16,13 +19,9 @@ import numpy as np
 
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.products import Product
 from toolchain.resources import Resources
 from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
 from toolchain.units.fabric_costs import fifo
-
-MOST_STAGES = 32
-"""Deepest pipeline for which depths are tried: everywhere, and only where the unit multiplies."""
 
 SMALL_STEPS = (MIN_DEPTH, 16, 32, 64, 128, 256)
 BLOCK_WORDS = 512
@@ -54,9 +53,6 @@ class Sizing:
     def __init__(self, graph: Graph, stages: int = PIPELINE_STAGES) -> None:
         self.network = Network(graph, stages)
         self.widths = self.network.widths()
-        multiplies = [isinstance(node, Product) for node in self.network.nodes]
-        deep = np.where([False, *multiplies, *(False for _ in graph.outputs)], MOST_STAGES, 1)
-        self.pipelines = (np.full(len(deep), MOST_STAGES), deep)
         self.checks = 0
 
     def minimal(self, bounds: Mapping[str, int]) -> dict[str, int]:
@@ -74,17 +70,17 @@ class Sizing:
         return {name: int(depths[s]) for s, names in enumerate(network.values_of_streams()) for name in names}
 
     def works(self, depths: np.ndarray) -> bool:
-        """Frames keep the pace of the slowest unit, and with other pipelines the units do not deadlock either."""
+        """Frames keep the pace of the slowest unit, and units never wait for each other, however deep pipelines are."""
         self.checks += 1
         network = self.network
-        if not network.keeps(depths, network.bound):
-            return False
-        return all(network.run(depths, 2, stages=stages, watch=True).finished for stages in self.pipelines)
+        return network.keeps(depths, network.bound) and network.keeps(depths, network.slow_pace, stages=1)
 
     def _even_fill(self, safe: np.ndarray) -> np.ndarray:
-        """What FIFOs hold when all units spread their work evenly; they have room for two frames and more."""
-        roomy = np.maximum(2 * self.network.frame_words() + 2 * MOST_STAGES, safe)
-        run = self.network.run(roomy, SETTLING_FRAMES, pace=self.network.bound, even=True)
+        """What FIFOs hold when all units spread their work evenly; they have room for all frames on the way."""
+        network = self.network
+        ahead = network.frames_on_the_way(network.bound)
+        roomy = np.maximum((2 + ahead) * network.frame_words(), safe)
+        run = network.run(roomy, SETTLING_FRAMES + ahead, pace=network.bound, even=True)
         return np.maximum(run.fill, MIN_DEPTH)
 
     def _price(self, stream: int, depth: int) -> int:

@@ -28,7 +28,7 @@ static engine::Entry read_entry(const ap_uint<128>* memory, int pass) {
 #pragma HLS ARRAY_PARTITION variable=words complete dim=1
 entry_beats_loop:
     for (int b = 0; b < engine::entry_beats; b++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         words[b] = memory[pass * engine::entry_beats + b];
         FPGAFLOW_BEAT(engine::weight_beats);
     }

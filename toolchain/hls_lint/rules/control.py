@@ -55,6 +55,8 @@ def _cycles(project: Project) -> Found:
         pragma = loop.pragma("PIPELINE")
         if pragma is not None and not pragma.get("ii"):
             yield loop.unit, str(loop.where), "the pipelined loop has no II"
+        if pragma is not None and pragma.get("style") != "flp":
+            yield loop.unit, str(loop.where), "the pipelined loop keeps words while none come: it has not style=flp"
         if not loop.counted:
             yield loop.unit, str(loop.where), "the C simulation does not count the loop's cycles"
     for loop in project.facts.loops:

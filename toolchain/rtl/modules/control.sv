@@ -1,12 +1,11 @@
-// What makes a datapath a unit: one loop at initiation interval 1 over some frames, stalled as a whole.
+// What makes a datapath a unit: one loop at initiation interval 1 over some frames, whose pipeline empties itself.
 `default_nettype none
 
-// An iteration a clock cycle. It waits while a word that it reads is missing and while the word that leaves the pipeline
-// has no place, and with it waits everything behind it: exactly the unit of the cycle simulator. A word is given STAGES
-// steps behind the iteration that makes it.
-//
-// A unit reads `reads`, with `missing` where an input has no word, and makes a word where it `writes`; `ends` is the last
-// iteration of a frame. Registers move where `step` is 1. Iterations without frames left are bubbles: `busy` is 0.
+// The pipeline moves, and its registers with it, where `step` is 1: always but while the word at its end has no place. An
+// iteration starts where `works` is 1: with every move but those in which a word that it reads is `missing`. Then a
+// bubble moves through the registers, and what adds up must leave it out. A word is given STAGES moves behind the
+// iteration that makes it. This is exactly the unit of the cycle simulator. An iteration makes a word where it `writes`;
+// `ends` is the last one of a frame. `busy` is 0 where no frames are left.
 module fpgaflow_control #(
     parameter STAGES = 1,
     parameter FRAME_BITS = 16
@@ -21,26 +20,26 @@ module fpgaflow_control #(
     input wire ready,
     output wire busy,
     output wire step,
+    output wire works,
     output wire valid
 );
     reg [FRAME_BITS-1:0] left;
     reg [STAGES-1:0] made;
-    wire starved = busy && missing;
-
     assign busy = left != 0;
-    assign valid = made[STAGES-1] && !starved;
-    assign step = !starved && (ready || !made[STAGES-1]);
+    assign valid = made[STAGES-1];
+    assign step = ready || !valid;
+    assign works = step && busy && !missing;
 
     always @(posedge clk) begin
         if (reset) left <= 0;
         else if (start) left <= frames;
-        else if (step && busy && ends) left <= left - 1'b1;
+        else if (works && ends) left <= left - 1'b1;
     end
     generate
         if (STAGES == 1) begin : single
-            always @(posedge clk) if (reset) made <= 0; else if (step) made <= busy && writes;
+            always @(posedge clk) if (reset) made <= 0; else if (step) made <= works && writes;
         end else begin : several
-            always @(posedge clk) if (reset) made <= 0; else if (step) made <= {made[STAGES-2:0], busy && writes};
+            always @(posedge clk) if (reset) made <= 0; else if (step) made <= {made[STAGES-2:0], works && writes};
         end
     endgenerate
 endmodule

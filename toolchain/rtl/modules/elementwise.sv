@@ -30,12 +30,12 @@ module fpgaflow_add #(
 );
     localparam SA = A_SIGNED != 0, SB = B_SIGNED != 0;
     localparam signed [OUT_BITS-1:0] M = FIRST[OUT_BITS-1:0], N = SECOND[OUT_BITS-1:0];
-    wire step, ends;
-    assign in_ready = {2{busy && step}};
-    fpgaflow_counter #(.N(WORDS)) word (.clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+    wire step, works, ends;
+    assign in_ready = {2{works}};
+    fpgaflow_counter #(.N(WORDS)) word (.clk(clk), .reset(start), .count(works), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1), .ends(ends),
-        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
 
     genvar l;
     generate
@@ -104,18 +104,18 @@ module fpgaflow_scaled_add #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block;
     reg [LANES*(A_BITS+B_BITS)-1:0] word;
-    assign in_ready = {2{busy && step}};
+    assign in_ready = {2{works}};
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     genvar l;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane
@@ -172,13 +172,13 @@ module fpgaflow_multiply #(
     output wire out_valid,
     input wire out_ready
 );
-    wire step, ends;
-    assign in_ready = {2{busy && step}};
+    wire step, works, ends;
+    assign in_ready = {2{works}};
     fpgaflow_counter #(.N(POSITIONS * (CHANNELS / LANES))) word (
-        .clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+        .clk(clk), .reset(start), .count(works), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1), .ends(ends),
-        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     fpgaflow_products #(.LANES(LANES), .DSP(DSP), .A_BITS(A_BITS), .A_SIGNED(A_SIGNED), .B_BITS(B_BITS),
                         .B_SIGNED(B_SIGNED), .PRODUCT_BITS(PRODUCT_BITS), .PRODUCT_SIGNED(PRODUCT_SIGNED),
                         .OUT_BITS(OUT_BITS)) products (
@@ -216,10 +216,10 @@ module fpgaflow_multiply_all #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
-    wire step, block_last, block_ends, last;
+    wire step, count, block_last, block_ends, last;
     wire [BITS-1:0] position;
     wire [LANES*B_BITS-1:0] oldest;
-    wire count = busy && step, reads = position == 0;
+    wire reads = position == 0;
     wire [LANES*B_BITS-1:0] factor = reads ? in_data[LANES*A_BITS +: LANES*B_BITS] : oldest;
     assign in_ready = {count && reads, count};
     fpgaflow_counter #(.N(BLOCKS)) blocks (
@@ -229,7 +229,7 @@ module fpgaflow_multiply_all #(
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames),
         .missing(!in_valid[0] || (reads && !in_valid[1])), .writes(1'b1), .ends(block_last && last),
-        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
     fpgaflow_delay #(.BITS(LANES*B_BITS), .DEPTH(BLOCKS)) kept (.clk(clk), .step(count), .x(factor), .y(oldest));
     fpgaflow_products #(.LANES(LANES), .DSP(DSP), .A_BITS(A_BITS), .A_SIGNED(A_SIGNED), .B_BITS(B_BITS),
                         .B_SIGNED(B_SIGNED), .PRODUCT_BITS(PRODUCT_BITS), .PRODUCT_SIGNED(PRODUCT_SIGNED),
@@ -260,14 +260,14 @@ module fpgaflow_fork #(
     input wire [STREAMS-1:0] out_ready
 );
     reg [LANES*IN_BITS-1:0] word;
-    wire step, ends, valid;
-    assign in_ready = busy && step;
+    wire step, works, ends, valid;
+    assign in_ready = works;
     assign out_data = {STREAMS{word}};
     assign out_valid = {STREAMS{valid && (&out_ready)}};
-    fpgaflow_counter #(.N(WORDS)) counter (.clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+    fpgaflow_counter #(.N(WORDS)) counter (.clk(clk), .reset(start), .count(works), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ends(ends),
-        .ready(&out_ready), .busy(busy), .step(step), .valid(valid));
+        .ready(&out_ready), .busy(busy), .step(step), .works(works), .valid(valid));
     always @(posedge clk) if (step) word <= in_data;
 endmodule
 
@@ -295,17 +295,17 @@ module fpgaflow_widen #(
 );
     localparam RATIO = LANES_OUT / LANES_IN, NARROW = LANES_IN * IN_BITS, WIDE = LANES_OUT * IN_BITS;
     reg [WIDE-1:0] held;
-    wire step, full, word_ends, ends;
-    assign in_ready = busy && step;
+    wire step, works, full, word_ends, ends;
+    assign in_ready = works;
     assign out_data = held;
     fpgaflow_counter #(.N(RATIO)) part (
-        .clk(clk), .reset(start), .count(busy && step), .at(), .last(full), .ends(word_ends));
+        .clk(clk), .reset(start), .count(works), .at(), .last(full), .ends(word_ends));
     fpgaflow_counter #(.N(WORDS / RATIO)) word (
         .clk(clk), .reset(start), .count(word_ends), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(full),
-        .ends(full && ends), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
-    always @(posedge clk) if (busy && step) held <= {in_data, held[WIDE-1:NARROW]};
+        .ends(full && ends), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    always @(posedge clk) if (works) held <= {in_data, held[WIDE-1:NARROW]};
 endmodule
 
 // The same elements in narrower words; WORDS of the output a frame.
@@ -332,19 +332,19 @@ module fpgaflow_narrow #(
 );
     localparam RATIO = LANES_IN / LANES_OUT, NARROW = LANES_OUT * IN_BITS, WIDE = LANES_IN * IN_BITS;
     reg [WIDE-1:0] held;
-    wire step, part_last, part_ends, ends;
+    wire step, works, part_last, part_ends, ends;
     wire [(RATIO > 1 ? $clog2(RATIO) : 1)-1:0] at;
     wire reads = at == 0;
-    assign in_ready = busy && step && reads;
+    assign in_ready = works && reads;
     assign out_data = held[NARROW-1:0];
     fpgaflow_counter #(.N(RATIO)) part (
-        .clk(clk), .reset(start), .count(busy && step), .at(at), .last(part_last), .ends(part_ends));
+        .clk(clk), .reset(start), .count(works), .at(at), .last(part_last), .ends(part_ends));
     fpgaflow_counter #(.N(WORDS / RATIO)) word (
         .clk(clk), .reset(start), .count(part_ends), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(1'b1),
-        .ends(part_last && ends), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
-    always @(posedge clk) if (busy && step) held <= reads ? in_data : held >> NARROW;
+        .ends(part_last && ends), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    always @(posedge clk) if (works) held <= reads ? in_data : held >> NARROW;
 endmodule
 
 `default_nettype wire

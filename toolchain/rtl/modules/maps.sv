@@ -45,20 +45,20 @@ module fpgaflow_concat #(
     endfunction
 
     localparam BITS = TOTAL > 1 ? $clog2(TOTAL) : 1, W = LANES * OUT_BITS;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block;
     wire [STREAMS-1:0] turn;
     wire [STREAMS*W-1:0] wide;
     reg [W-1:0] word, chosen;
-    assign in_ready = {STREAMS{busy && step}} & turn;
+    assign in_ready = {STREAMS{works}} & turn;
     assign out_data = word;
     fpgaflow_counter #(.N(TOTAL)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(|(in_valid & turn))), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     genvar s, l;
     generate
         for (s = 0; s < STREAMS; s = s + 1) begin : stream
@@ -104,19 +104,19 @@ module fpgaflow_slice #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block;
     reg [LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     assign out_data = word;
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid),
         .writes(block >= FIRST && block < LAST), .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step),
-        .valid(out_valid));
+        .works(works), .valid(out_valid));
     always @(posedge clk) if (step) word <= in_data;
 endmodule
 
@@ -168,13 +168,12 @@ module fpgaflow_spread #(
     reg slot;  // the row that lines are made from
     reg [S_BITS-1:0] stored;
     reg [FRAME_BITS-1:0] unread;  // frames that are not read to their end
-    wire step, word_last, word_ends, dx_last, dx_ends, x_last, x_ends, dy_last, dy_ends, frame_read, row_last;
+    wire step, count, word_last, word_ends, dx_last, dx_ends, x_last, x_ends, dy_last, dy_ends, frame_read, row_last;
     wire [Y_BITS-1:0] dy;
     wire [Z_BITS-1:0] dx;
     wire [X_BITS-1:0] x;
     wire [R_BITS-1:0] row;
     wire [W_BITS-1:0] word;
-    wire count = busy && step;
     wire reads = stored < ROW_WORDS && unread != 0;
     wire whole = in_ready && stored == ROW_WORDS - 1;  // the row that is read ends
     wire row_done = word_last && dx_last && x_last && dy_last;  // the row that lines are made from ends
@@ -195,7 +194,8 @@ module fpgaflow_spread #(
         .clk(clk), .reset(start), .count(dy_ends), .at(row), .last(row_last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(!filling),
-        .ends(!filling && row_done && row_last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(!filling && row_done && row_last), .ready(out_ready), .busy(busy), .step(step),
+        .works(count), .valid(out_valid));
     always @(posedge clk) begin
         if (start) begin
             filling <= 1'b1;
@@ -283,17 +283,18 @@ module fpgaflow_argmax #(
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam L_BITS = LANES > 1 ? $clog2(LANES) : 1, PAIR = IN_BITS + L_BITS;
-    wire step, last;
+    wire step, works, compares, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(last), .ends());
+        .clk(clk), .reset(start), .count(works), .at(block), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(last), .ends(last),
-        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
-    fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES-1)) later (.clk(clk), .step(step), .x(block), .y(block_later));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_delay #(.BITS(1+BITS), .DEPTH(STAGES-1)) later (
+        .clk(clk), .step(step), .x({works, block}), .y({compares, block_later}));
     wire [LANES*PAIR-1:0] pairs;
     wire [PAIR-1:0] found;
     genvar l;
@@ -311,7 +312,7 @@ module fpgaflow_argmax #(
     wire signed [IN_BITS:0] a = $signed({IN_SIGNED != 0 && largest[IN_BITS-1], largest});
     wire signed [IN_BITS:0] b = $signed({IN_SIGNED != 0 && best[IN_BITS-1], best});
     assign out_data = index;
-    always @(posedge clk) if (step) if (block_later == 0 || a > b || (LAST != 0 && a == b)) begin
+    always @(posedge clk) if (step && compares) if (block_later == 0 || a > b || (LAST != 0 && a == b)) begin
         best <= largest;
         index <= block_later * LANES + found[L_BITS-1:0];
     end

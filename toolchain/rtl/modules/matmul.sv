@@ -41,12 +41,11 @@ module fpgaflow_matmul #(
     localparam I_BITS = IN_BLOCKS > 1 ? $clog2(IN_BLOCKS) : 1, J_BITS = OUT_BLOCKS > 1 ? $clog2(OUT_BLOCKS) : 1;
     localparam F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
     reg storing;
-    wire step, i_last, i_ends, fold_last, fold_ends, last, stored_last;
+    wire step, count, i_last, i_ends, fold_last, fold_ends, last, stored_last;
     wire [I_BITS-1:0] i;
     wire [J_BITS-1:0] j;
     wire [F_BITS-1:0] fold, fold_1, place;
     wire [PE*SIMD-1:0] store;  // the memories that are written
-    wire count = busy && step;
     wire runs = count && !storing, reads = j == 0;
     wire [SIMD*IN_BITS-1:0] word = in_data[SIMD*IN_BITS-1:0];
     wire [SIMD*WEIGHT_BITS-1:0] factors = in_data[SIMD*IN_BITS +: SIMD*WEIGHT_BITS];
@@ -65,7 +64,8 @@ module fpgaflow_matmul #(
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames),
         .missing(storing ? !in_valid[1] : reads && !in_valid[0]), .writes(!storing && i_last),
-        .ends(!storing && fold_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(!storing && fold_last && last), .ready(out_ready), .busy(busy), .step(step),
+        .works(count), .valid(out_valid));
     always @(posedge clk) begin
         if (start) storing <= 1'b1;
         else if (stored_last) storing <= 1'b0;
@@ -101,12 +101,12 @@ module fpgaflow_matmul #(
         .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .PRODUCT_BITS(PRODUCT_BITS),
         .PRODUCT_SIGNED(PRODUCT_SIGNED), .OUT_BITS(OUT_BITS)) products (
         .clk(clk), .step(step), .weights(weights), .values(values), .dots(dots));
-    wire begins;
+    wire adds, begins;
     reg [PE*OUT_BITS-1:0] sums;
     integer n;
     assign out_data = sums;
-    fpgaflow_delay #(.BITS(1), .DEPTH(STAGES-1)) first (.clk(clk), .step(step), .x(i == 0), .y(begins));
-    always @(posedge clk) if (step)
+    fpgaflow_delay #(.BITS(2), .DEPTH(STAGES-1)) flags (.clk(clk), .step(step), .x({runs, i == 0}), .y({adds, begins}));
+    always @(posedge clk) if (step && adds)
         for (n = 0; n < PE; n = n + 1)
             sums[n*OUT_BITS +: OUT_BITS] <=
                 (begins ? {OUT_BITS{1'b0}} : sums[n*OUT_BITS +: OUT_BITS]) + dots[n*OUT_BITS +: OUT_BITS];

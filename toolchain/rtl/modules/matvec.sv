@@ -40,11 +40,10 @@ module fpgaflow_matvec_loop #(
     localparam IN_BLOCKS = INPUTS / SIMD, OUT_BLOCKS = OUTPUTS / PE, FOLDS = ROUNDS * IN_BLOCKS * OUT_BLOCKS;
     localparam I_BITS = IN_BLOCKS > 1 ? $clog2(IN_BLOCKS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
     localparam J_BITS = OUT_BLOCKS > 1 ? $clog2(OUT_BLOCKS) : 1;
-    wire i_last, i_ends, fold_last, fold_ends, last;
+    wire count, i_last, i_ends, fold_last, fold_ends, last;
     wire [I_BITS-1:0] i;
     wire [J_BITS-1:0] j;
     wire [F_BITS-1:0] fold;
-    wire count = busy && step;
     wire reads = j == 0;
     assign in_ready = count && reads;
     fpgaflow_counter #(.N(IN_BLOCKS)) i_counter (
@@ -57,7 +56,7 @@ module fpgaflow_matvec_loop #(
         .clk(clk), .reset(start), .count(fold_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(i_last),
-        .ends(fold_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(fold_last && last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
 
     wire [F_BITS-1:0] fold_1;
     fpgaflow_delay #(.BITS(F_BITS), .DEPTH(1)) fold_delay (.clk(clk), .step(step), .x(fold), .y(fold_1));
@@ -82,11 +81,12 @@ module fpgaflow_matvec_loop #(
             always @(posedge clk) if (step) sums <= dots;
             assign out_data = sums;
         end else begin : parts
-            wire begins;
+            wire adds, begins;
             reg [PE*OUT_BITS-1:0] sums;
-            fpgaflow_delay #(.BITS(1), .DEPTH(STAGES-1)) first (.clk(clk), .step(step), .x(i == 0), .y(begins));
+            fpgaflow_delay #(.BITS(2), .DEPTH(STAGES-1)) flags (
+                .clk(clk), .step(step), .x({count, i == 0}), .y({adds, begins}));
             integer n;
-            always @(posedge clk) if (step)
+            always @(posedge clk) if (step && adds)
                 for (n = 0; n < PE; n = n + 1)
                     sums[n*OUT_BITS +: OUT_BITS] <=
                         (begins ? {OUT_BITS{1'b0}} : sums[n*OUT_BITS +: OUT_BITS]) + dots[n*OUT_BITS +: OUT_BITS];

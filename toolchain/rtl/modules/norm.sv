@@ -60,10 +60,9 @@ module fpgaflow_norm #(
     localparam CYCLES = LEAVES + WORDS, C_BITS = $clog2(CYCLES), BITS = WORDS > 1 ? $clog2(WORDS) : 1;
     localparam SUMMED = STAGES - 7;  // steps from a word to the sums before it, which need one more
     localparam KNOWN = STAGES - 3;  // steps to the cycle of a root, of a quotient, of a distance
-    wire step, cycle_last, cycle_ends, last;
+    wire step, count, cycle_last, cycle_ends, last;
     wire [C_BITS-1:0] cycle;
     wire [BITS-1:0] word;
-    wire count = busy && step;
     wire reads = cycle < WORDS, leaves = cycle >= LEAVES;
     assign in_ready = count && reads;
     fpgaflow_counter #(.N(CYCLES)) cycles (
@@ -74,10 +73,10 @@ module fpgaflow_norm #(
         .clk(clk), .reset(start), .count(cycle_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(leaves),
-        .ends(cycle_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(cycle_last && last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
     wire takes, begins, starts, roots, opens, divides;
     fpgaflow_delay #(.BITS(2), .DEPTH(SUMMED)) sum_flags (
-        .clk(clk), .step(step), .x({reads, word == 0}), .y({takes, begins}));
+        .clk(clk), .step(step), .x({in_ready, word == 0}), .y({takes, begins}));
     fpgaflow_delay #(.BITS(4), .DEPTH(KNOWN)) root_flags (
         .clk(clk), .step(step),
         .x({cycle == WORDS, cycle >= WORDS && cycle < DIVIDES, cycle == DIVIDES, cycle >= DIVIDES && cycle < LEAVES}),

@@ -31,19 +31,20 @@ module fpgaflow_crop #(
     input wire out_ready
 );
     reg [LANES*BITS-1:0] word;
-    wire step, word_last, word_ends, column_holds, column_last, column_ends, row_holds, row_last;
-    assign in_ready = busy && step;
+    wire step, works, word_last, word_ends, column_holds, column_last, column_ends, row_holds, row_last;
+    assign in_ready = works;
     assign out_data = word;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(WORDS)) words (
-        .clk(clk), .reset(start), .count(busy && step), .at(), .last(word_last), .ends(word_ends));
+        .clk(clk), .reset(start), .count(works), .at(), .last(word_last), .ends(word_ends));
     fpgaflow_kept #(.SIZE(WIDTH), .FIRST(FIRST_W), .STEP(STEP_W), .COUNT(OUT_W)) column (
         .clk(clk), .reset(start), .count(word_ends), .holds(column_holds), .last(column_last), .ends(column_ends));
     fpgaflow_kept #(.SIZE(HEIGHT), .FIRST(FIRST_H), .STEP(STEP_H), .COUNT(OUT_H)) row (
         .clk(clk), .reset(start), .count(column_ends), .holds(row_holds), .last(row_last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(row_holds && column_holds),
-        .ends(word_last && column_last && row_last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(word_last && column_last && row_last), .ready(out_ready), .busy(busy), .step(step),
+        .works(works), .valid(out_valid));
 endmodule
 
 // Runs through an axis of SIZE positions, of which every STEP-th from FIRST on is kept, COUNT of them: it `holds` those.
@@ -96,14 +97,14 @@ module fpgaflow_permute #(
     input wire out_ready
 );
     reg [LANES*BITS-1:0] word;
-    wire step, ends;
-    assign in_ready = busy && step;
+    wire step, works, ends;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(busy && step), .at(), .last(ends), .ends());
+        .clk(clk), .reset(start), .count(works), .at(), .last(ends), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ends(ends),
-        .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     genvar l;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane
@@ -150,8 +151,8 @@ module fpgaflow_transpose #(
     wire [OL_BITS-1:0] in_lane;
     wire [OB_BITS-1:0] in_row, out_block;
     wire [IL_BITS-1:0] out_lane;
-    wire step, in_block_ends, in_lane_ends, frame_read, out_block_ends, out_lane_ends, frame_left, cycle_last;
-    wire count = busy && step, reads = more_in && unread != 0, writes = more_out && !filling;
+    wire step, count, in_block_ends, in_lane_ends, frame_read, out_block_ends, out_lane_ends, frame_left, cycle_last;
+    wire reads = more_in && unread != 0, writes = more_out && !filling;
     assign in_ready = count && reads;
     fpgaflow_counter #(.N(IN_BLOCKS)) in_block_counter (
         .clk(clk), .reset(start), .count(in_ready), .at(in_block), .last(), .ends(in_block_ends));
@@ -169,7 +170,7 @@ module fpgaflow_transpose #(
         .clk(clk), .reset(start), .count(count && !filling), .at(), .last(cycle_last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(writes),
-        .ends(!filling && cycle_last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(!filling && cycle_last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
     always @(posedge clk) begin
         if (start) begin
             filling <= 1'b1;

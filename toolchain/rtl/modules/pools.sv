@@ -29,19 +29,20 @@ module fpgaflow_pool #(
     input wire out_ready
 );
     localparam STEPS = TAPS / PARALLEL, BITS = STEPS > 1 ? $clog2(STEPS) : 1;
-    wire step, tap_last, tap_ends, last, begins;
+    wire step, works, tap_last, tap_ends, last, adds, begins;
     wire [BITS-1:0] tap;
     reg [PARALLEL*LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(STEPS)) taps (
-        .clk(clk), .reset(start), .count(busy && step), .at(tap), .last(tap_last), .ends(tap_ends));
+        .clk(clk), .reset(start), .count(works), .at(tap), .last(tap_last), .ends(tap_ends));
     fpgaflow_counter #(.N(POSITIONS*(CHANNELS/LANES))) block (
         .clk(clk), .reset(start), .count(tap_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(tap_last),
-        .ends(tap_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
-    fpgaflow_delay #(.BITS(1), .DEPTH(STAGES-1)) first (.clk(clk), .step(step), .x(tap == 0), .y(begins));
+        .ends(tap_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_delay #(.BITS(2), .DEPTH(STAGES-1)) flags (
+        .clk(clk), .step(step), .x({works, tap == 0}), .y({adds, begins}));
     genvar l, p;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane
@@ -57,12 +58,12 @@ module fpgaflow_pool #(
                 wire signed [IN_BITS:0] a = $signed({IN_SIGNED != 0 && largest[IN_BITS-1], largest});
                 wire signed [OUT_BITS:0] b = $signed({OUT_SIGNED != 0 && kept[OUT_BITS-1], kept});
                 wire signed [IN_BITS+OUT_BITS-1:0] wide = a;
-                always @(posedge clk) if (step) if (begins || a > b) kept <= wide[OUT_BITS-1:0];
+                always @(posedge clk) if (step && adds) if (begins || a > b) kept <= wide[OUT_BITS-1:0];
             end else begin : total
                 wire [OUT_BITS-1:0] sum;
                 fpgaflow_sum #(.COUNT(PARALLEL), .BITS(IN_BITS), .SIGNED(IN_SIGNED), .OUT_BITS(OUT_BITS)) tree (
                     .clk(clk), .step(step), .x(together), .y(sum));
-                always @(posedge clk) if (step) kept <= (begins ? {OUT_BITS{1'b0}} : kept) + sum;
+                always @(posedge clk) if (step && adds) kept <= (begins ? {OUT_BITS{1'b0}} : kept) + sum;
             end
             assign out_data[l*OUT_BITS +: OUT_BITS] = kept;
         end
@@ -184,21 +185,21 @@ module fpgaflow_global_loop #(
     output wire [OUT_BITS-1:0] earlier
 );
     localparam AT_BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [AT_BITS-1:0] position;
     reg taken;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     assign moves = step && taken;
     fpgaflow_counter #(.N(BLOCKS)) block (
-        .clk(clk), .reset(start), .count(busy && step), .at(), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) positions (
         .clk(clk), .reset(start), .count(block_ends), .at(position), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(last),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     always @(posedge clk) begin
         if (reset) taken <= 1'b0;
-        else if (step) taken <= busy;
+        else if (step) taken <= works;
         if (step) begin
             word <= in_data;
             begins <= position == 0;
@@ -242,22 +243,23 @@ module fpgaflow_depthwise #(
 );
     localparam STEPS = TAPS / PARALLEL, FOLDS = STEPS * (CHANNELS / LANES);
     localparam BITS = STEPS > 1 ? $clog2(STEPS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
-    wire step, tap_last, fold_last, fold_ends, last, begins;
+    wire step, works, tap_last, fold_last, fold_ends, last, adds, begins;
     wire [BITS-1:0] tap;
     wire [F_BITS-1:0] fold;
     reg [PARALLEL*LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(STEPS)) taps (
-        .clk(clk), .reset(start), .count(busy && step), .at(tap), .last(tap_last), .ends());
+        .clk(clk), .reset(start), .count(works), .at(tap), .last(tap_last), .ends());
     fpgaflow_counter #(.N(FOLDS)) folds (
-        .clk(clk), .reset(start), .count(busy && step), .at(fold), .last(fold_last), .ends(fold_ends));
+        .clk(clk), .reset(start), .count(works), .at(fold), .last(fold_last), .ends(fold_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(fold_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(tap_last),
-        .ends(fold_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
-    fpgaflow_delay #(.BITS(1), .DEPTH(STAGES-1)) first (.clk(clk), .step(step), .x(tap == 0), .y(begins));
+        .ends(fold_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_delay #(.BITS(2), .DEPTH(STAGES-1)) flags (
+        .clk(clk), .step(step), .x({works, tap == 0}), .y({adds, begins}));
     genvar l, p;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane
@@ -277,7 +279,7 @@ module fpgaflow_depthwise #(
                 .WEIGHT_SIGNED(WEIGHT_SIGNED), .PRODUCT_BITS(PRODUCT_BITS), .PRODUCT_SIGNED(PRODUCT_SIGNED),
                 .OUT_BITS(OUT_BITS)) products (
                 .clk(clk), .step(step), .weights(weights), .values(together), .dots(dot));
-            always @(posedge clk) if (step) sum <= (begins ? {OUT_BITS{1'b0}} : sum) + dot;
+            always @(posedge clk) if (step && adds) sum <= (begins ? {OUT_BITS{1'b0}} : sum) + dot;
             assign out_data[l*OUT_BITS +: OUT_BITS] = sum;
         end
     endgenerate

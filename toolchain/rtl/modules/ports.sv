@@ -23,18 +23,18 @@ module fpgaflow_unpack #(
 );
     localparam GROUP = LANES * BITS, PLACES = 128 / GROUP;
     reg [127:0] word;
-    wire step, last;
+    wire step, works, last;
     wire [(PLACES > 1 ? $clog2(PLACES) : 1)-1:0] at;
     wire reads = at == 0;
-    assign in_ready = busy && step && reads;
+    assign in_ready = works && reads;
     assign out_data = word[GROUP-1:0];
     fpgaflow_counter #(.N(PLACES)) place (
-        .clk(clk), .reset(start || (busy && step && last)), .count(busy && step), .at(at), .last(), .ends());
-    fpgaflow_counter #(.N(GROUPS)) group (.clk(clk), .reset(start), .count(busy && step), .at(), .last(last), .ends());
+        .clk(clk), .reset(start || (works && last)), .count(works), .at(at), .last(), .ends());
+    fpgaflow_counter #(.N(GROUPS)) group (.clk(clk), .reset(start), .count(works), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(1'b1),
-        .ends(last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
-    always @(posedge clk) if (busy && step) word <= reads ? in_data : word >> GROUP;
+        .ends(last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    always @(posedge clk) if (works) word <= reads ? in_data : word >> GROUP;
 endmodule
 
 // The way back. What a frame leaves of its last word is 0. A word leaves as soon as it is whole: nothing behind it has to

@@ -51,18 +51,18 @@ module fpgaflow_threshold #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
     localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     // starts and sizes are read for the last step
     fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES - 2)) later (.clk(clk), .step(step), .x(block), .y(block_later));
 
@@ -153,18 +153,18 @@ module fpgaflow_staircase #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
     localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     // starts are read for the last step
     fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES - 2)) later (.clk(clk), .step(step), .x(block), .y(block_later));
 
@@ -260,18 +260,18 @@ module fpgaflow_mul_shift #(
     localparam QUOTIENT = WIDE - SHIFT > OUT_BITS ? WIDE - SHIFT : OUT_BITS + 1;
     localparam signed [QUOTIENT-1:0] LEAST = LOW[QUOTIENT-1:0], MOST = HIGH[QUOTIENT-1:0];
     localparam signed [WIDE-1:0] BELOW_HALF = SHIFT == 0 ? 0 : (64'd1 << (SHIFT > 0 ? SHIFT - 1 : 0)) - 64'd1;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     fpgaflow_delay #(.BITS(BITS), .DEPTH(1)) later (.clk(clk), .step(step), .x(block), .y(block_later));
 
     genvar l;
@@ -346,23 +346,23 @@ module fpgaflow_lookup #(
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam DEPTH = TABLE_BLOCKS * ENTRIES, AT_BITS = DEPTH > 1 ? $clog2(DEPTH) : 1, WIDE = AT_BITS + IN_BITS + 2;
-    wire step, block_last, block_ends, last;
+    wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block;
     reg [BITS-1:0] block_1;
     reg [LANES*IN_BITS-1:0] word;
     wire [AT_BITS-1:0] first = TABLE_BLOCKS > 1 ? block_1 * ENTRIES : 0;
-    assign in_ready = busy && step;
+    assign in_ready = works;
     always @(posedge clk) if (step) begin
         word <= in_data;
         block_1 <= block;
     end
     fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(busy && step), .at(block), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
     fpgaflow_counter #(.N(POSITIONS)) position (
         .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
     genvar l;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane

@@ -60,13 +60,12 @@ module fpgaflow_row_conv #(
     reg [1:0] ahead;  // steps that are computed and have not left
     reg [FRAME_BITS-1:0] unread;  // frames that are not read to their end
     reg [1:0] at_step;
-    wire step, i_last, block_ends, part_last, columns_end, fold_ends, place_ends, out_last, out_ends, row_last;
+    wire step, count, i_last, block_ends, part_last, columns_end, fold_ends, place_ends, out_last, out_ends, row_last;
     wire [I_BITS-1:0] i;
     wire [C_BITS-1:0] part, column;
     wire [W_BITS-1:0] word, place;
     wire [F_BITS-1:0] fold;
     wire [G_BITS-1:0] group, group_out;
-    wire count = busy && step;
     wire reads = word == 0 && unread != 0;
     wire writes = ahead == 2 && i_last && group_out >= SILENT;
     wire in_ends, frame_read;
@@ -97,7 +96,7 @@ module fpgaflow_row_conv #(
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(writes),
         .ends(step_ends && ahead == 2 && out_last && row_last), .ready(out_ready), .busy(busy), .step(step),
-        .valid(out_valid));
+        .works(count), .valid(out_valid));
     always @(posedge clk) begin
         if (start) begin
             filling <= 1'b1;
@@ -182,14 +181,14 @@ module fpgaflow_row_conv #(
     wire [W_BITS-1:0] word_s;
     wire [C_BITS-1:0] part_s;
     fpgaflow_delay #(.BITS(6+W_BITS+C_BITS), .DEPTH(SUMMED-1)) facts (
-        .clk(clk), .step(step), .x({i == 0, i_last, group == 0, busy && !filling, at_step, word, part}),
+        .clk(clk), .step(step), .x({i == 0, i_last, group == 0, count && !filling, at_step, word, part}),
         .y({begins, ends, first, computed, step_s, word_s, part_s}));
     reg [PE*FIELDS*OUT_BITS-1:0] sums;
-    reg finished;  // a block of outputs: its columns are written to the ring and carried
+    reg finished;  // a block of outputs: its columns are written to the ring and carried with the next iteration
     reg [1:0] step_f;
     reg [W_BITS-1:0] word_f;
     reg [C_BITS-1:0] part_f;
-    wire carries = step && finished;
+    wire carries = step && computed && finished;
     generate
         for (p = 0; p < PE; p = p + 1) begin : summed
             wire [WAITING*OUT_BITS:0] carry;
@@ -219,9 +218,9 @@ module fpgaflow_row_conv #(
         end
     endgenerate
     always @(posedge clk) begin
-        if (reset) finished <= 1'b0;
-        else if (step) finished <= ends && computed;
-        if (step) begin
+        if (reset || start) finished <= 1'b0;
+        else if (step && computed) finished <= ends;
+        if (step && computed) begin
             step_f <= step_s;
             word_f <= word_s;
             part_f <= part_s;

@@ -50,10 +50,9 @@ module fpgaflow_softmax #(
     localparam AT_BITS = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
     localparam TREE = (STAGES - 7) / 2;  // steps of a comparison, and of a sum
     localparam FOUND = TREE + 3, SUMMED = FOUND + TREE;  // steps to the cycle of an entry, of a bit of the quotient
-    wire step, cycle_last, cycle_ends, last;
+    wire step, count, cycle_last, cycle_ends, last;
     wire [C_BITS-1:0] cycle;
     wire [BITS-1:0] word;
-    wire count = busy && step;
     wire reads = cycle < WORDS, finds = cycle >= WORDS && cycle < 2 * WORDS, leaves = cycle >= LEAVES;
     assign in_ready = count && reads;
     fpgaflow_counter #(.N(CYCLES)) cycles (
@@ -64,7 +63,7 @@ module fpgaflow_softmax #(
         .clk(clk), .reset(start), .count(cycle_ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(leaves),
-        .ends(cycle_last && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .ends(cycle_last && last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
 
     // The largest channel.
     wire compares, compares_first;
@@ -75,7 +74,7 @@ module fpgaflow_softmax #(
     wire signed [IN_BITS:0] b = $signed({IN_SIGNED != 0 && most[IN_BITS-1], most});
     fpgaflow_delay #(.BITS(LANES*IN_BITS), .DEPTH(1)) in_words (.clk(clk), .step(step), .x(in_data), .y(taken));
     fpgaflow_delay #(.BITS(2), .DEPTH(TREE+1)) most_flags (
-        .clk(clk), .step(step), .x({reads, word == 0}), .y({compares, compares_first}));
+        .clk(clk), .step(step), .x({in_ready, word == 0}), .y({compares, compares_first}));
     fpgaflow_largest #(.COUNT(LANES), .BITS(IN_BITS), .SIGNED(IN_SIGNED)) tree (
         .clk(clk), .step(step), .x(taken), .y(largest));
     always @(posedge clk) if (step) if (compares && (compares_first || a > b)) most <= largest;

@@ -2,7 +2,7 @@
 `default_nettype none
 
 // When the unit works: the rows of the first window are read, then a phase for every output row follows, in which it
-// leaves while the rows that the next one needs come in. `emits` in the first EMIT cycles of a phase; `top` is the first
+// leaves while the rows that the next one needs come in. `emits` in the first EMIT iterations of a phase; `top` is the first
 // row under the kernel, `slot` where it is in the ring, or would be.
 module fpgaflow_window_phases #(
     parameter STAGES = 3,
@@ -47,26 +47,25 @@ module fpgaflow_window_phases #(
     reg [FILL_BITS-1:0] filling;  // rows remaining the first phase
     reg [CYCLE_BITS-1:0] cycle;
     reg [ROW_BITS-1:0] due;  // rows of this frame that are still to be read
-    wire last, row_last, row_ends, frame_last, frame_ends;
-    wire count = busy && step;
+    wire count, last, row_last, row_ends, frame_last, frame_ends;
     wire running = filling == 0;
     wire [CYCLE_BITS-1:0] length = last ? FINAL - 1 : USUAL - 1;
     wire wanted = running ? cycle < (last ? LAST_READS : READS) && due != 0 : 1'b1;
     wire reads = wanted && unread != 0;
     assign in_ready = count && reads;
-    assign emits = busy && running && cycle < EMIT;
-    assign ends = running && cycle == length;
-    wire phase_ends = count && ends;
+    assign emits = count && running && cycle < EMIT;
+    assign ends = count && running && cycle == length;
 
     fpgaflow_counter #(.N(ROW_WORDS)) word (
         .clk(clk), .reset(start), .count(in_ready), .at(), .last(row_last), .ends(row_ends));
     fpgaflow_counter #(.N(HEIGHT)) row (
         .clk(clk), .reset(start), .count(row_ends), .at(), .last(frame_last), .ends(frame_ends));
     fpgaflow_counter #(.N(OUT_HEIGHT)) phase (
-        .clk(clk), .reset(start), .count(phase_ends), .at(), .last(last), .ends());
+        .clk(clk), .reset(start), .count(ends), .at(), .last(last), .ends());
     fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid),
-        .writes(emits && writes), .ends(ends && last), .ready(out_ready), .busy(busy), .step(step), .valid(out_valid));
+        .writes(emits && writes), .ends(ends && last), .ready(out_ready), .busy(busy), .step(step),
+        .works(count), .valid(out_valid));
 
     wire [SLOT_BITS:0] next_slot = {1'b0, slot} + (last ? LAST_SLOTS : STEP_SLOTS);
     wire [SLOT_BITS:0] wrapped_slot = next_slot >= ROWS ? next_slot - ROWS : next_slot;
@@ -156,10 +155,9 @@ module fpgaflow_window_serial #(
         .clk(clk), .reset(start), .count(in_ready), .at(write_at), .last(), .ends());
 
     // the word to read: taps, blocks and columns in turn
-    wire emit = emits && step;
     wire kw_last, kw_ends, kh_last, kh_ends, block_last, block_ends, x_last, x_ends;
     fpgaflow_counter #(.N(KERNEL_W)) kw (
-        .clk(clk), .reset(start), .count(emit), .at(), .last(kw_last), .ends(kw_ends));
+        .clk(clk), .reset(start), .count(emits), .at(), .last(kw_last), .ends(kw_ends));
     fpgaflow_counter #(.N(KERNEL_H)) kh (
         .clk(clk), .reset(start), .count(kw_ends), .at(), .last(kh_last), .ends(kh_ends));
     fpgaflow_counter #(.N(BLOCKS)) block (
@@ -180,7 +178,7 @@ module fpgaflow_window_serial #(
             column <= -PAD_LEFT;
             place <= -PAD_LEFT * BLOCKS;
             below <= 0;
-        end else if (emit) begin
+        end else if (emits) begin
             column <= column + columns;
             place <= place + places;
             if (kw_last) below <= kh_last ? 0 : below + DILATION_H;
@@ -275,18 +273,17 @@ module fpgaflow_window_parallel #(
         .clk(clk), .reset(start), .count(row_ends), .at(write_slot), .last(slot_last), .ends());
 
     // the column to read
-    wire emit = emits && step;
     reg signed [COLUMN_BITS-1:0] column;
     reg [AT_BITS-1:0] place;
     wire in_map = column >= 0 && column < WIDTH;
     fpgaflow_counter #(.N(BLOCKS)) block (
-        .clk(clk), .reset(start), .count(emit), .at(), .last(block_last), .ends(block_ends));
+        .clk(clk), .reset(start), .count(emits), .at(), .last(block_last), .ends(block_ends));
     always @(posedge clk) begin
-        if (start || (phase_ends && step)) begin
+        if (start || phase_ends) begin
             column <= -PAD_LEFT;
             place <= 0;
             remaining <= SPAN_W - 1;
-        end else if (emit) begin
+        end else if (emits) begin
             if (in_map) place <= place + 1'b1;
             if (block_last) begin
                 column <= column + 1'b1;

@@ -23,7 +23,7 @@ void argmax(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 argmax_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> word = in.read();
         value_t largest = static_cast<value_t>(word.v[0]);

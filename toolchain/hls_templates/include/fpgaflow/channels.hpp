@@ -65,7 +65,7 @@ void concat(hls::stream<Lanes<typename Config::out_t, Config::lanes>>& out, int 
     int frame = 0;
 concat_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         out.write(read_one<word_t>(Turn<typename Config::blocks>::of(block), inputs...));
         if (block.next() && position.next()) {
@@ -93,7 +93,7 @@ void slice(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 slice_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> word = in.read();
         if (block >= Config::first && block < Config::last) {
@@ -121,7 +121,7 @@ void permute(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
     int frame = 0;
 permute_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::type, Config::lanes> word = in.read();
         Lanes<typename Config::type, Config::lanes> result;

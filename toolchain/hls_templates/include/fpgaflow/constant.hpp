@@ -31,7 +31,7 @@ void matvec_constant(hls::stream<Lanes<typename Config::in_t, Config::inputs>>& 
     int frame = 0;
 matvec_constant_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::inputs> word = in.read();
         Exact<typename Config::in_t> x[Config::inputs];

@@ -43,7 +43,7 @@ void crop(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
     int frame = 0;
 crop_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::type, Config::lanes> next = in.read();
         if (row.holds() && column.holds()) {

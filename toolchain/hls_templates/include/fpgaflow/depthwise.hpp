@@ -40,7 +40,7 @@ void depthwise(hls::stream<Lanes<typename Config::in_t, Config::lanes * Config::
     int frame = 0;
 depthwise_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes * Config::parallel> word = in.read();
         Lanes<typename Config::out_t, Config::lanes> result;

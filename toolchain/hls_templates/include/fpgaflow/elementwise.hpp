@@ -22,7 +22,7 @@ void add(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
     int frame = 0;
 add_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::a_t, Config::lanes> left = a.read();
         const Lanes<typename Config::b_t, Config::lanes> right = b.read();
@@ -64,7 +64,7 @@ void fork(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in, int fram
     int frame = 0;
 fork_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> copied = in.read();
         write_all(copied, outputs...);
@@ -93,7 +93,7 @@ void widen(hls::stream<Lanes<typename Config::in_t, Config::lanes_in>>& in,
     int frame = 0;
 widen_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes_in> narrow = in.read();
         for (int l = 0; l < Config::lanes_in; l++) {
@@ -133,7 +133,7 @@ void narrow(hls::stream<Lanes<typename Config::in_t, Config::lanes_in>>& in,
     int frame = 0;
 narrow_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         if (part == 0) {
             const Lanes<typename Config::in_t, Config::lanes_in> wide = in.read();

@@ -27,7 +27,7 @@ void global_max(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
     int frame = 0;
 global_max_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const word_t word = in.read();
         const word_t before = maxima.oldest();

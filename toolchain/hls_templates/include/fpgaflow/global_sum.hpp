@@ -28,7 +28,7 @@ void global_sum(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 global_sum_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> word = in.read();
         const word_t before = sums.oldest();

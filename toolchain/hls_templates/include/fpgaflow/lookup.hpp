@@ -33,7 +33,7 @@ void lookup(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 lookup_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> word = in.read();
         Lanes<typename Config::out_t, Config::lanes> result;

@@ -96,7 +96,7 @@ void matmul(hls::stream<Lanes<typename Config::in_t, Config::simd>>& a,
     int frame = 0;
 matmul_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         if (storing) {
             const Lanes<typename Config::weight_t, Config::simd> word = b.read();

@@ -109,7 +109,7 @@ void matvec(
     int frame = 0;
 matvec_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         value_t block[Config::simd];
 #pragma HLS ARRAY_PARTITION variable=block complete dim=1

@@ -31,7 +31,7 @@ void load(const word128* memory, hls::stream<word128>& out, int frames) {
 #pragma HLS BIND_OP variable=words op=mul impl=fabric
 load_loop:
     for (int i = 0; i < words; i++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_BEAT(Config::id);
         out.write(memory[i]);
     }
@@ -43,7 +43,7 @@ void store(hls::stream<word128>& in, word128* memory, int frames) {
 #pragma HLS BIND_OP variable=words op=mul impl=fabric
 store_loop:
     for (int i = 0; i < words; i++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_BEAT(Config::id);
         memory[i] = in.read();
     }
@@ -64,7 +64,7 @@ void unpack(hls::stream<word128>& in, hls::stream<Lanes<typename Config::type, C
     int frame = 0;
 unpack_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         if (held == 0) {
             word = in.read();
@@ -98,7 +98,7 @@ void pack(hls::stream<Lanes<typename Config::type, Config::lanes>>& in, hls::str
     int frame = 0;
 pack_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::type, Config::lanes> value = in.read();
         ap_uint<group_bits> newest;

@@ -43,7 +43,7 @@ void multiply(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
     int frame = 0;
 multiply_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::a_t, Config::lanes> left = a.read();
         const Lanes<typename Config::b_t, Config::lanes> right = b.read();
@@ -68,7 +68,7 @@ void multiply_all(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
     int frame = 0;
 multiply_all_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::a_t, Config::lanes> left = a.read();
         Lanes<typename Config::b_t, Config::lanes> right = kept.oldest();

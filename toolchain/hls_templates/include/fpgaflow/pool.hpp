@@ -29,7 +29,7 @@ void pool(hls::stream<Lanes<typename Config::in_t, Config::lanes * Config::paral
     int frame = 0;
 pool_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes * Config::parallel> word = in.read();
         Lanes<typename Config::out_t, Config::lanes> result;

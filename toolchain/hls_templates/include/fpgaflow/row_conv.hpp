@@ -271,7 +271,7 @@ void row_conv(hls::stream<Lanes<typename Config::in_t, Config::simd>>& in,
     RowPosition<Config> at(frames);
 row_conv_loop:
     while (at.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=columns type=intra false
 #pragma HLS DEPENDENCE variable=results type=intra false
         FPGAFLOW_CYCLE(Config::id);

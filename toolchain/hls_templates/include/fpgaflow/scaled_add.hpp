@@ -44,7 +44,7 @@ void scaled_add(hls::stream<Lanes<typename Config::a_t, Config::lanes>>& a,
     int frame = 0;
 scaled_add_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::a_t, Config::lanes> left = a.read();
         const Lanes<typename Config::b_t, Config::lanes> right = b.read();

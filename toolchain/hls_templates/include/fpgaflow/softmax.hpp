@@ -49,7 +49,7 @@ void softmax(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 softmax_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         if (cycle < words) {
             FPGAFLOW_STORED(Config::id, "vector", word, words);

@@ -127,7 +127,7 @@ void spread(hls::stream<Lanes<typename Config::type, Config::lanes_in>>& in,
     if (Shape::apart >= far_apart) {
     spread_loop:
         while (state.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=rows type=intra false
 #pragma HLS DEPENDENCE variable=rows type=inter false
             FPGAFLOW_CYCLE(Config::id);
@@ -136,7 +136,7 @@ void spread(hls::stream<Lanes<typename Config::type, Config::lanes_in>>& in,
     } else {
     spread_near_loop:
         while (state.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=rows type=intra false
             FPGAFLOW_CYCLE(Config::id);
             state.step(in, rows, out);

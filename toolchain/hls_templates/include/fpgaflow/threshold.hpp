@@ -46,7 +46,7 @@ void threshold(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 threshold_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> word = in.read();
         Lanes<typename Config::out_t, Config::lanes> result;
@@ -108,7 +108,7 @@ void staircase(hls::stream<Lanes<typename Config::in_t, Config::lanes>>& in,
     int frame = 0;
 staircase_loop:
     while (frame < frames) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(Config::id);
         const Lanes<typename Config::in_t, Config::lanes> word = in.read();
         Lanes<typename Config::out_t, Config::lanes> result;

@@ -117,7 +117,7 @@ void transpose(hls::stream<Lanes<typename Config::type, Config::lanes_in>>& in,
     if (TransposeShape<Config>::apart >= far_apart) {
     transpose_loop:
         while (state.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=held type=intra false
 #pragma HLS DEPENDENCE variable=held type=inter false
             FPGAFLOW_CYCLE(Config::id);
@@ -126,7 +126,7 @@ void transpose(hls::stream<Lanes<typename Config::type, Config::lanes_in>>& in,
     } else {
     transpose_near_loop:
         while (state.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=held type=intra false
             FPGAFLOW_CYCLE(Config::id);
             state.step(in, held, out);

@@ -328,7 +328,7 @@ void run_window(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
     if (Emitter::apart >= far_apart) {
     window_loop:
         while (state.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=buffer type=intra false
 #pragma HLS DEPENDENCE variable=buffer type=inter false
             FPGAFLOW_CYCLE(Config::id);
@@ -337,7 +337,7 @@ void run_window(hls::stream<Lanes<typename Config::type, Config::lanes>>& in,
     } else {
     window_near_loop:
         while (state.left > 0) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=buffer type=intra false
             FPGAFLOW_CYCLE(Config::id);
             state.step(in, buffer, out);

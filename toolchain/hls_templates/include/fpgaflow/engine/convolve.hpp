@@ -364,7 +364,7 @@ convolve_tiles:
         outgoing.pending = 0;
     convolve_cycles:
         for (decltype(plan.total) cycle = 0; cycle < plan.total; cycle++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
             FPGAFLOW_CYCLE(convolve_unit);
             if (outgoing.pending > 0) {
                 outgoing.send(out);

@@ -17,7 +17,7 @@ void merge(const Merge p, hls::stream<Codes<Shape>>& in, hls::stream<Codes<Shape
     const Code<Shape> low = p.lowest, high = p.highest;
 merge_words:
     for (decltype(p.count) n = 0; n < p.count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(merge_unit);
         Codes<Shape> codes = in.read();
         if (p.adds) {

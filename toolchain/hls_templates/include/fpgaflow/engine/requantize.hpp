@@ -115,7 +115,7 @@ void load_entries(decltype(Requantize::words) words, part_t parts, hls::stream<w
     part_t part = 0;
 load_entries_loop:
     while (w < words) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(constants_unit);
         const Beat word = constants.read();
         for (int b = 0; b < beats; b++) {
@@ -179,7 +179,7 @@ requantize_tiles:
         Word sums = {};
     requantize_words:
         for (decltype(p.count) n = 0; n < count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
             FPGAFLOW_CYCLE(Unit);
             if (turn == 0) {
                 sums = in.read();

@@ -59,7 +59,7 @@ serve_tiles:
         walk.begin(p, tile == p.tiles - 1);
     serve_words:
         for (decltype(p.count) n = 0; n < walk.count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
             FPGAFLOW_CYCLE(bank_unit);
             Group<Shape> group;
             for (int w = 0; w < packed; w++) {
@@ -133,7 +133,7 @@ source_turns:
             Reader<Shape::repeats> reader;
         source_beats_loop:
             for (decltype(p.groups) n = 0; n < p.groups; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
                 FPGAFLOW_CYCLE(source_unit);
                 FPGAFLOW_BEAT(source_beats);
                 out.write(group_of<Shape>(memory[p.address + reader.at]));
@@ -142,7 +142,7 @@ source_turns:
         } else {
         source_groups:
             for (decltype(p.groups) n = 0; n < p.groups; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
                 FPGAFLOW_CYCLE(source_unit);
                 out.write(taken(p.bank, from_0, from_1, from_2));
             }
@@ -163,7 +163,7 @@ residual_tiles:
         walk.begin(p, tile == p.tiles - 1);
     residual_words:
         for (decltype(p.count) n = 0; n < walk.count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
             FPGAFLOW_CYCLE(residual_unit);
             if (p.in_memory) {
                 const int at = walk.at % packed;
@@ -194,7 +194,7 @@ result_tiles:
         walk.begin(p, last);
     result_words:
         for (decltype(p.count) n = 0; n < walk.count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
             FPGAFLOW_CYCLE(result_unit);
             const Codes<Shape> codes = in.read();
             const int row = walk.at / packed, at = walk.at % packed;
@@ -236,7 +236,7 @@ void forward(const word128* memory, Address at, Count count, hls::stream<word128
 #pragma HLS INLINE
 forward_beats:
     for (Count n = 0; n < count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_BEAT(weight_beats);
         out.write(memory[at + n]);
     }

@@ -53,7 +53,7 @@ void load_filters(const Window& p, decltype(Window::words) words, hls::stream<wo
     Index<Shape::channel_words * WindowMemory<Shape>::steps> at = 0;
 load_filters_loop:
     while (w < words) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
         FPGAFLOW_CYCLE(constants_unit);
         const Beat word = constants.read();
         const bool ends = tap == p.taps - 1;
@@ -162,7 +162,7 @@ void add_globally(const Window& p, decltype(Window::words) words, decltype(Windo
     const int least = 1 + waits(words);
 global_words:
     for (decltype(p.count) n = 0; n < count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=memory.totals inter RAW distance=2 true
         FPGAFLOW_CYCLE(window_unit);
         if (step == 0) {
@@ -210,7 +210,7 @@ void slide(const Window& p, decltype(Window::words) words, decltype(Window::coun
     Index<Shape::channel_words * WindowMemory<Shape>::steps> filter_at = 0;  // among the filters
 slide_words:
     for (decltype(p.count) n = 0; n < count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
 #pragma HLS DEPENDENCE variable=memory.lines inter RAW distance=2 true
 #pragma HLS DEPENDENCE variable=memory.columns inter RAW distance=2 true
         FPGAFLOW_CYCLE(window_unit);
@@ -276,7 +276,7 @@ window_tiles:
         if (p.mode == pass_on) {
         pass_on_words:
             for (decltype(p.count) n = 0; n < count; n++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=1 style=flp
                 FPGAFLOW_CYCLE(window_unit);
                 const Codes<Shape> codes = in.read();
                 WindowSums<Shape> sums;
