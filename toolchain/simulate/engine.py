@@ -61,8 +61,8 @@ def run(
     """Run to the end, to a deadlock, or until a watched run is decided; returns its verdict and fills the tables.
 
     ``frames`` holds start, last time and digests by unit and frame. The digests cover all times of a frame relative to
-    the pace, of iterations and of words that leave: equal digests mean equal times. ``stack`` are the units in the order
-    in which they run first, the last one first, all of them ``queued``.
+    the pace, of iterations and of words that leave: equal digests mean equal times. ``stack`` are the units in the
+    order in which they run first, the last one first, all of them ``queued``.
 
     Raises:
         UserError: no g++.
