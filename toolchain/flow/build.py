@@ -75,7 +75,7 @@ class Build:
     @cached_property
     def record(self) -> BuildRecord:
         """The record of the architecture and of how it was chosen."""
-        if not self.folder.joinpath("graph.json").exists():
+        if not any(self.folder.joinpath(name).exists() for name in ("graph.json", "build.json")):
             raise UserError("no build", where=str(self.folder), hint="name the folder that 'fpgaflow export' wrote")
         return read_record(BuildRecord, self.folder / "build.json", "run 'fpgaflow explore' first")
 

@@ -202,10 +202,10 @@ def _open_batch(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _
 def _open_constants(
     node: OnnxNode, constants: Constants, builder: _Builder, proto: onnx.NodeProto, batch: int | None
 ) -> None:
-    """Give the constants that a Concat joins to activations as many frames as those have."""
+    """Give the constants that a Concat joins to activations, not to sizes, as many frames as those have."""
     name, active = node.name, next(name for name in node.inputs if name not in constants)
     for i, operand in enumerate(node.inputs):
-        if operand not in constants or not constants.get(operand).ndim:
+        if operand not in constants or constants.get(operand).ndim < 2:
             continue
         array = constants.get(operand)[:1].astype(np.float32)
         if batch is not None:
