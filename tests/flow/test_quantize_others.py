@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from toolchain.cli import app
 from toolchain.errors import UserError
 from toolchain.flow.options import Check, Search
 from toolchain.flow.quantize import default_folder, quantize
@@ -180,6 +182,20 @@ def test_weights_that_do_not_fit_or_are_no_tensors_are_refused_and_nothing_in_th
             quantize(f"{tmp_path}/net.py:build", tmp_path / "q", Bits(), images=x, weights=tmp_path / name)
         assert message in str(caught.value)
     assert "executed" not in capsys.readouterr().out and not (tmp_path / "q").exists()
+
+
+def test_a_network_without_a_file_of_weights_is_said_to_have_those_of_its_code(
+    trained: tuple[Residual, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    model, x, _ = trained
+    (tmp_path / "net.py").write_text(SOURCE)
+    np.save(tmp_path / "x.npy", x[:32])
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    arguments = ["quantize", f"{tmp_path}/net.py:build", "--images", str(tmp_path / "x.npy"), "--option", "classes=4"]
+    for name, more in (("own", []), ("given", ["--weights-file", str(tmp_path / "net.pt")])):
+        done = CliRunner().invoke(app, [*arguments, *more, "--count", "16", "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+        assert ("--weights-file names trained ones" in done.output) == (name == "own")
 
 
 def test_what_a_network_of_ones_own_needs_is_said(

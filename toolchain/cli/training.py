@@ -112,3 +112,7 @@ def quantize(
     from toolchain.train.summary import summary
 
     console().print(summary(folder))
+    if ":" in network and weights_file is None:
+        console().print(
+            f"{network} has the weights that its code gives it: --weights-file names trained ones", markup=False
+        )
