@@ -167,11 +167,6 @@ class Network:
         self._writers = {s: u for u, found in enumerate(outputs) for s in found}
         self._readers = {s: u for u, found in enumerate(inputs) for s in found}
 
-    @property
-    def slow_pace(self) -> int:
-        """Cycles in which a frame gets through one unit behind the other: any schedule without deadlock keeps it."""
-        return sum(schedule.count for schedule in self.schedules(2)) + 2 * len(self.units)
-
     def depths_of(self, graph: Graph) -> np.ndarray:
         """Depth of every stream by the values of ``graph``."""
         deepest = dict.fromkeys(self.streams, MIN_DEPTH)

@@ -7,7 +7,7 @@ is enough, since units that are not held back are never later. A depth is a whol
 and 32 words, LUTRAM, block RAM; within a step nothing would be saved.
 
 Whether units deadlock depends on the order of their reads and writes and on the places between them, not on time. A
-pipeline of one stage has the fewest places; so depths that keep any pace with it exclude deadlocks with every other.
+pipeline of one stage has the fewest places; so depths that keep a pace with it exclude deadlocks with every other.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Sizing:
     def __init__(self, graph: Graph, stages: int = PIPELINE_STAGES) -> None:
         self.network = Network(graph, stages)
         self.widths = self.network.widths()
+        self.pipelines = (stages, 1)
         self.checks = 0
 
     def minimal(self, bounds: Mapping[str, int]) -> dict[str, int]:
@@ -70,18 +71,19 @@ class Sizing:
         return {name: int(depths[s]) for s, names in enumerate(network.values_of_streams()) for name in names}
 
     def works(self, depths: np.ndarray) -> bool:
-        """Frames keep the pace of the slowest unit, and units never wait for each other, however deep pipelines are."""
+        """Frames keep the pace of the slowest unit, with pipelines as deep as assumed and with those of one stage."""
         self.checks += 1
-        network = self.network
-        return network.keeps(depths, network.bound) and network.keeps(depths, network.slow_pace, stages=1)
+        return all(self.network.keeps(depths, self.network.bound, stages=stages) for stages in self.pipelines)
 
     def _even_fill(self, safe: np.ndarray) -> np.ndarray:
         """What FIFOs hold when all units spread their work evenly; they have room for all frames on the way."""
-        network = self.network
-        ahead = network.frames_on_the_way(network.bound)
-        roomy = np.maximum((2 + ahead) * network.frame_words(), safe)
-        run = network.run(roomy, SETTLING_FRAMES + ahead, pace=network.bound, even=True)
-        return np.maximum(run.fill, MIN_DEPTH)
+        network, found = self.network, np.full(len(safe), MIN_DEPTH)
+        for stages in self.pipelines:
+            ahead = network.frames_on_the_way(network.bound, stages)
+            roomy = np.maximum((2 + ahead) * network.frame_words(), safe)
+            run = network.run(roomy, SETTLING_FRAMES + ahead, pace=network.bound, even=True, stages=stages)
+            found = np.maximum(found, run.fill)
+        return found
 
     def _price(self, stream: int, depth: int) -> int:
         cost = fifo(depth, int(self.widths[stream]))
