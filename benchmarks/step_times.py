@@ -1,43 +1,54 @@
-"""Processor time of a training step of each method beside Brevitas' own quantizers, turn by turn in one process.
+"""Processor time of a training step: quantized beside float and beside Brevitas' own quantizers; rate of a recipe.
 
-In float32 and in bfloat16 (``train.precision``), the second beside the first.
+The steps take turns in one process of one thread, in float32 and in bfloat16 (``train.precision``); a ratio is of two
+steps of one turn. The rate is that of the recipe as it is trained, with its batches, augmentation and optimizer.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
+from typing import Any
 
+import lightning as L
 import torch
 from torch import nn
 
 from benchmarks.common import Row, print_rows
 from benchmarks.schemas import STEP_TIMES
-from toolchain.config.run import parse_config
+from toolchain.config.run import find_config, load_config, parse_config
 from toolchain.train.data import Dataset, load
 from toolchain.train.methods import quant_method
 from toolchain.train.methods.base import Context, QuantMethod
 from toolchain.train.models import build, layers_of
 from toolchain.train.module import set_memory_format, set_quantized
+from toolchain.train.stages import run_stages
 
-METHODS = ("brevitas", "lsq", "qil", "fqconv", "symog", "sgm")
-NETWORKS = (("lenet5", "fashion-mnist", 256), ("resnet8", "cifar10", 64))
+FLOAT, BREVITAS = "float", "brevitas"
+METHODS = (FLOAT, BREVITAS, "lsq", "qil", "fqconv", "symog", "sgm")
+RECIPE = "float-resnet8"
+NETWORKS = (("lenet5", "fashion-mnist", 256), ("resnet8", "cifar10", 128))
 PRECISIONS = (torch.float32, torch.bfloat16)
 TURNS, WARM_UP = 15, 3
-BITS = 4
+STEPS = 30
+"""Of the recipe, behind the warm-up."""
+BITS, FLOAT_BITS = 4, 32
+
+Key = tuple[str, torch.dtype]
 
 
 class _Trainer:
-    """One network in quantized training on one batch."""
+    """One network, in float or in quantized training, on one batch."""
 
     def __init__(self, model: str, method: str, data: Dataset, batch: int) -> None:
-        table = {
-            "name": "steps",
-            "data": {"name": data.name},
-            "model": {"name": model},
-            "quant": {"method": method, "weight_bits": BITS, "act_bits": BITS},
-        }
+        table: Row = {"name": "steps", "data": {"name": data.name}, "model": {"name": model}}
+        if method == FLOAT:
+            table["train"] = {"float": True}
+        else:
+            table["quant"] = {"method": method, "weight_bits": BITS, "act_bits": BITS}
         config = parse_config(table, where=method)
         torch.manual_seed(0)
         self.model = build(config, data.shape, data.classes)
@@ -46,7 +57,7 @@ class _Trainer:
         self.method.prepare(self.model, Context(config, data, None, layers_of(config), Path()))
         set_quantized(self.model, True)
         self.method.start_epoch(self.model, 0, 1)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=True)
         self.x = torch.from_numpy(data.train_x[:batch]).float() / data.pixel_levels
         self.x = self.x.contiguous(memory_format=torch.channels_last)
         self.y = torch.from_numpy(data.train_y[:batch])
@@ -64,26 +75,69 @@ class _Trainer:
         return 1000 * (time.process_time() - started)
 
 
+class _Steps(L.Callback):
+    """Seconds of processor time from the end of each step to that of the next."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._last: float | None = None
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        now = time.process_time()
+        if self._last is not None:
+            self.seconds.append(now - self._last)
+        self._last = now
+
+
 def measure_steps() -> None:
-    """Write the medians over turns in which every method does one step."""
+    """Write the rows of every network's steps and that of the recipe."""
     torch.set_num_threads(1)
+    steps = [row for model, name, batch in NETWORKS for row in _rows(model, name, batch)]
+    rate = _recipe_rate()
+    STEP_TIMES.replace([*steps, rate])
+    columns = ("model", "method", "precision", "batch", "ms", "over_float", "over_float_low", "over_float_high")
+    print_rows("training steps", steps, {key: key for key in (*columns, "over_brevitas", "over_float32")})
+    print_rows("recipe", [rate], {key: key for key in ("recipe", "precision", "images_per_second", "low", "high")})
+
+
+def _rows(model: str, name: str, batch: int) -> list[Row]:
+    """The steps of a network, every method doing one in each turn."""
+    data = load(name)
+    trainers = {method: _Trainer(model, method, data, batch) for method in METHODS}
+    times: dict[Key, list[float]] = {(method, precision): [] for precision in PRECISIONS for method in METHODS}
+    for turn in range(WARM_UP + TURNS):
+        for method, precision in times:
+            spent = trainers[method].step(precision)
+            if turn >= WARM_UP:
+                times[method, precision].append(spent)
     rows: list[Row] = []
-    for model, name, batch in NETWORKS:
-        data = load(name)
-        trainers = {method: _Trainer(model, method, data, batch) for method in METHODS}
-        times: dict[tuple[str, torch.dtype], list[float]] = {(m, p): [] for m in METHODS for p in PRECISIONS}
-        for turn in range(WARM_UP + TURNS):
-            for method, precision in times:
-                spent = trainers[method].step(precision)
-                if turn >= WARM_UP:
-                    times[method, precision].append(spent)
-        medians = {key: median(spent) for key, spent in times.items()}
-        for (method, precision), spent in medians.items():
-            row: Row = {"model": model, "data": name, "batch": batch, "method": method, "bits": BITS, "threads": 1}
-            row |= {"precision": str(precision).removeprefix("torch."), "ms": round(spent, 2)}
-            row["over_brevitas"] = round(spent / medians["brevitas", precision], 3)
-            row["over_float32"] = round(spent / medians[method, torch.float32], 3)
-            rows.append(row)
-    STEP_TIMES.replace(rows)
-    columns = ("model", "method", "precision", "batch", "ms", "over_brevitas", "over_float32")
-    print_rows("training steps", rows, {key: key for key in columns})
+    for (method, precision), spent in times.items():
+        low, over_float, high = _over(spent, times[FLOAT, precision])
+        row: Row = {"model": model, "data": name, "batch": batch, "method": method, "threads": 1, "turns": TURNS}
+        row |= {"bits": FLOAT_BITS if method == FLOAT else BITS, "precision": str(precision).removeprefix("torch.")}
+        row |= {"ms": round(quantiles(spent)[1], 2), "over_float": over_float}
+        row |= {"over_float_low": low, "over_float_high": high}
+        row["over_brevitas"] = _over(spent, times[BREVITAS, precision])[1]
+        row["over_float32"] = _over(spent, times[method, torch.float32])[1]
+        rows.append(row)
+    return rows
+
+
+def _over(spent: list[float], other: list[float]) -> tuple[float, ...]:
+    """Quartiles of the ratios of steps of the same turn."""
+    return tuple(round(ratio, 3) for ratio in quantiles(a / b for a, b in zip(spent, other, strict=True)))
+
+
+def _recipe_rate() -> Row:
+    """Images a second of the recipe on as many images as its steps take."""
+    config = load_config(find_config(RECIPE), ["train.epochs=1", "train.evaluate_every=1", "train.accelerator=cpu"])
+    data, batch, steps = load(config.data.name), config.train.batch_size, _Steps()
+    images = batch * (WARM_UP + STEPS + 1)
+    few = replace(data, train_x=data.train_x[:images], train_y=data.train_y[:images], test_x=data.test_x[:batch],
+                  test_y=data.test_y[:batch], held=None)  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        run_stages(config, few, Path(folder), callbacks=[steps])
+    low, rate, high = sorted(round(batch / seconds, 1) for seconds in quantiles(steps.seconds[WARM_UP:]))
+    row: Row = {"recipe": RECIPE, "model": config.model.name, "data": config.data.name, "batch": batch, "threads": 1}
+    row |= {"precision": config.train.precision, "steps": STEPS}
+    return row | {"images_per_second": rate, "low": low, "high": high}

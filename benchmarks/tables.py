@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "from_float": training_tables.from_float,
     "fqconv": training_tables.fqconv,
     "noise": training_tables.noise,
+    "step_times": training_tables.step_times,
     "pruned_from_float": training_tables.pruned_from_float,
     "pruning_resnet8": training_tables.pruning_resnet8,
     "pruning_lenet5": training_tables.pruning_lenet5,

@@ -10,7 +10,7 @@ from statistics import mean, pstdev
 
 from benchmarks.markdown import marked, percent, table
 from benchmarks.recorder import Row
-from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION
+from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION, STEP_TIMES
 from benchmarks.shell import LUT, with_shell
 
 NETWORKS = {"lenet5": "LeNet-5", "resnet8": "ResNet-8", "resnet20": "ResNet-20"}
@@ -333,3 +333,27 @@ def noise() -> str:
 
     head = ("FQ-Conv W4A4, LeNet-5, Fashion-MNIST: top-1 % at a noise of", *(f"{level:g} steps" for level in levels))
     return table(head, ((names[t], *(cell(t, level) for level in levels)) for t in names))
+
+
+def step_times() -> str:
+    """Training steps beside those of the float network, and the rate of the recipe."""
+    rows = [row for row in STEP_TIMES.rows() if "method" in row]
+    columns = list(dict.fromkeys((row["model"], row["data"], row["batch"], row["precision"]) for row in rows))
+    found = {(row["method"], row["model"], row["precision"]): row for row in rows}
+
+    def cell(row: Row) -> str:
+        if row["method"] == "float":
+            return f"{row['ms']:.0f} ms"
+        return f"{row['over_float']:.2f} ({row['over_float_low']:.2f} to {row['over_float_high']:.2f})"
+
+    head = (
+        f"a step, times that in float (quartiles of {rows[0]['turns']} turns)",
+        *(f"{NETWORKS[model]}, {DATA[data]}, batch {batch}, {precision}" for model, data, batch, precision in columns),
+    )
+    return table(head, (
+        (
+            f"`{method}`" if method == "float" else f"`{method}` W{bits}A{bits}",
+            *(cell(found[method, model, precision]) for model, _, _, precision in columns),
+        )
+        for method, bits in dict.fromkeys((row["method"], row["bits"]) for row in rows)
+    ))  # fmt: skip

@@ -72,9 +72,20 @@ def _residual(kind: str) -> Callable[[], str]:
     return value
 
 
-def _step_time() -> str:
-    ratios = [r["over_brevitas"] for r in STEP_TIMES.rows() if r["method"] != "brevitas"]
-    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+def _step_time(precision: str) -> Callable[[], str]:
+    """LSQ's step on ResNet-8 over that in float."""
+
+    def value() -> str:
+        keys = ("resnet8", "lsq", precision)
+        (row,) = (row for row in STEP_TIMES.rows() if (row["model"], row.get("method"), row["precision"]) == keys)
+        return f"{row['over_float']:.2f}"
+
+    return value
+
+
+def _recipe_rate() -> str:
+    (row,) = (row for row in STEP_TIMES.rows() if "recipe" in row)
+    return f"{row['images_per_second']:,.0f} ({row['low']:,.0f} to {row['high']:,.0f})"
 
 
 VALUES: dict[str, Callable[[], str]] = {
@@ -97,5 +108,7 @@ VALUES: dict[str, Callable[[], str]] = {
     "slow_channels_after": _slow_counts("after", "channels"),
     "residual_luts": _residual("lut"),
     "residual_dsps": _residual("dsp"),
-    "step_times": _step_time,
+    "lsq_step_float32": _step_time("float32"),
+    "lsq_step_bfloat16": _step_time("bfloat16"),
+    "recipe_rate": _recipe_rate,
 }

@@ -218,7 +218,9 @@ class NoiseRow(Measured):
 
 
 class StepTimeRow(Measured):
-    """Milliseconds of processor time of a training step, and over other steps of the same run."""
+    """Milliseconds of processor time of a training step, medians over the turns; ``over_float`` and its quartiles (low,
+    high) are of the ratios within a turn to the step of the float network at the same precision.
+    """
 
     model: str
     data: str
@@ -227,9 +229,30 @@ class StepTimeRow(Measured):
     bits: int
     threads: int
     precision: str
+    turns: int
     ms: float
+    over_float: float
+    over_float_low: float
+    over_float_high: float
     over_brevitas: float
     over_float32: float
+
+
+class RecipeRateRow(Measured):
+    """Images a second of processor time that a recipe trains with, batches and augmentation included: median and
+    quartiles (low, high) over its steps.
+    """
+
+    recipe: str
+    model: str
+    data: str
+    batch: int
+    threads: int
+    precision: str
+    steps: int
+    images_per_second: float
+    low: float
+    high: float
 
 
 MAIN_FLOW = Results("main_flow", (MainFlowRow, FloatRunRow), ("name",))
@@ -246,4 +269,6 @@ QUANTIZATION = Results(
 )
 CLAIMS = Results("claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "data", "model", "epochs"))
 NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise", "kind"))
-STEP_TIMES = Results("quantization_steps", (StepTimeRow,), ("model", "data", "method", "precision"))
+STEP_TIMES = Results(
+    "quantization_steps", (StepTimeRow, RecipeRateRow), ("model", "data", "method", "precision", "recipe")
+)
