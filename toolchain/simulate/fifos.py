@@ -28,7 +28,7 @@ BLOCK_WORDS = 512
 """Depth of a block RAM in its widest shape: all its depths are multiples."""
 
 SETTLING_FRAMES = 6
-MOST_ITERATIONS = 150_000_000
+MOST_ITERATIONS = 600_000_000
 """Iterations of units that a search simulates before it keeps what it has: some ten seconds."""
 
 BRAM_LUTS = 100
