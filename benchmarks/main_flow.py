@@ -3,7 +3,8 @@
     python -m benchmarks main_flow [--only NAME]... [--runs DIR] [--builds DIR]
 
 A finished run in --runs is not trained again and a killed one is resumed, so the script goes on where it stopped.
-Every test image goes through the C simulation of the generated C++.
+ResNet-8 is quantized from the float network of `float-resnet8.toml` as `benchmarks claims` does it. Every test image
+goes through the C simulation of the generated C++.
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks.claims import Claim, config_of
 from benchmarks.common import Row, print_rows
 from benchmarks.schemas import MAIN_FLOW
-from toolchain.config.run import find_config, load_config
+from toolchain.config.run import RunConfig, find_config, load_config
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.flow.training import train
 from toolchain.report.data import Report
-
-CIFAR = ["train.epochs=5", "train.pretrain_epochs=2", "data.augment=false", "train.batch_size=128"]
-"""A short schedule: five to ten minutes a run on one core."""
-
 
 COLUMNS = {
     "name": "network",
@@ -46,21 +44,41 @@ def variants(recipe: str, stem: str, common: list[str]) -> dict[str, tuple[str, 
     return {f"{stem}-float": (recipe, [*common, "train.float=true", "train.pretrain_epochs=0"]), **runs}
 
 
+def lsq(bits: int) -> Claim:
+    """Ten epochs of LSQ with weights and activations of ``bits`` bits."""
+    stages = [{"name": "last", "epochs": 10}]
+    quant = {"method": "lsq", "weight_bits": bits, "act_bits": bits}
+    return Claim("quantize", "lsq", f"W{bits}A{bits}", seed=0, stages=stages, quant=quant)
+
+
 RUNS = {
     "tfc-mnist-w2a2": ("tfc-mnist-w2a2", list[str]()),
     **variants("lenet5-fashion-w4a4", "lenet5-fashion", []),
-    **variants("resnet8-cifar10-w4a4", "resnet8-cifar10", CIFAR),
+    "resnet8-cifar10-float": ("float-resnet8", ["train.seed=1", "data.augment=true"]),
 }
+FINE_TUNED = {f"resnet8-cifar10-w{bits}a{bits}": lsq(bits) for bits in (2, 4, 8)}
 
 
 def trained(name: str, runs: Path) -> Path:
     """The run folder of ``name``, trained or resumed where it is not finished."""
     folder = runs / name
     if not (folder / "metrics.json").is_file():
-        recipe, settings = RUNS[name]
-        config = load_config(find_config(recipe), [f"name={name}", *settings])
-        train(config, folder, resume=folder.is_dir())
+        train(config(name, runs), folder, resume=folder.is_dir())
     return folder
+
+
+def config(name: str, runs: Path) -> RunConfig:
+    """The run file of ``name``; the float parent of a fine-tuned network is trained first."""
+    if name in RUNS:
+        recipe, settings = RUNS[name]
+        return load_config(find_config(recipe), [f"name={name}", *settings])
+    parent = trained(float_run(name), runs).resolve()
+    return config_of(FINE_TUNED[name], load_config(parent / "run.toml"), parent)
+
+
+def float_run(name: str) -> str:
+    """The float run whose accuracy stands beside that of ``name``."""
+    return f"{name.rsplit('-', 1)[0]}-float"
 
 
 def row(name: str, metrics: dict[str, object], float_metrics: Path, report: Report | None) -> Row:
@@ -99,12 +117,12 @@ def row(name: str, metrics: dict[str, object], float_metrics: Path, report: Repo
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=[*RUNS], help="only these networks")
+    parser.add_argument("--only", action="append", choices=[*RUNS, *FINE_TUNED], help="only these networks")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="training runs")
     parser.add_argument("--builds", type=Path, default=Path("build"), help="builds")
     parser.add_argument("--count", type=int, help="test images to simulate; all of them without it")
     options = parser.parse_args()
-    for name in options.only or RUNS:
+    for name in options.only or [*RUNS, *FINE_TUNED]:
         folder = trained(name, options.runs)
         metrics = json.loads((folder / "metrics.json").read_text())
         report = None
@@ -112,8 +130,7 @@ def main() -> None:
             report = export(
                 folder / "model.onnx", options.builds / name, Search(), Check(count=options.count or 0), overwrite=True
             )
-        float_run = options.runs / f"{name.rsplit('-', 1)[0]}-float" / "metrics.json"
-        MAIN_FLOW.record(row(name, metrics, float_run, report))
+        MAIN_FLOW.record(row(name, metrics, options.runs / float_run(name) / "metrics.json", report))
     print_rows("Trained, exported and simulated", MAIN_FLOW.rows(), COLUMNS)
 
 

@@ -116,7 +116,7 @@ def static_quantization() -> str:
 
 def user_networks() -> str:
     """Networks of the kinds that users bring."""
-    names = {"unet": "U-net", "mobilenet_v3": "MobileNetV3", "gru": "GRU", "mixer": "MLP-Mixer"}
+    names = {"unet": "U-net", "mobilenet_v3": "MobileNetV3-Small", "gru": "GRU", "mixer": "MLP-Mixer"}
     names |= {"keyword_transformer": "keyword transformer"}
     head = ("network", "of", "input", "outputs", "C-sim mismatches (images)", "top-1", "fps", "gap", LUT)
     return table((*head, "DSP", "BRAM18"), (
@@ -283,8 +283,8 @@ SUMMARY = {
     "tfc-mnist-w2a2": "TFC, MNIST",
     "lenet5-fashion-w2a2": "LeNet-5, Fashion-MNIST",
     "lenet5-fashion-w4a4": "LeNet-5, Fashion-MNIST",
-    "resnet8-cifar10-w4a4": "ResNet-8, CIFAR-10, 5 epochs",
-    "resnet8-cifar10-w8a8": "ResNet-8, CIFAR-10, 5 epochs",
+    "resnet8-cifar10-w4a4": "ResNet-8, CIFAR-10",
+    "resnet8-cifar10-w8a8": "ResNet-8, CIFAR-10",
 }
 
 

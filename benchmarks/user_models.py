@@ -160,14 +160,16 @@ class Inverted(nn.Module):
 
 SMALL = (
     (3, 16, 16, True, nn.ReLU, 2), (3, 72, 24, False, nn.ReLU, 2), (3, 88, 24, False, nn.ReLU, 1),
-    (5, 96, 40, True, nn.Hardswish, 2), (5, 240, 40, True, nn.Hardswish, 1),
+    (5, 96, 40, True, nn.Hardswish, 2), (5, 240, 40, True, nn.Hardswish, 1), (5, 240, 40, True, nn.Hardswish, 1),
+    (5, 120, 48, True, nn.Hardswish, 1), (5, 144, 48, True, nn.Hardswish, 1),
+    (5, 288, 96, True, nn.Hardswish, 2), (5, 576, 96, True, nn.Hardswish, 1), (5, 576, 96, True, nn.Hardswish, 1),
 )  # fmt: skip
-"""The first blocks of MobileNetV3-Small (Howard et al. 2019): kernel, inner and outer channels, excited, function,
+"""The blocks of MobileNetV3-Small (Howard et al. 2019): kernel, inner and outer channels, excited, function,
 stride."""
 
 
 class MobileNetV3(nn.Module):
-    """The stem, ``SMALL`` and the head of MobileNetV3-Small of a ``width``, for ten classes."""
+    """MobileNetV3-Small of a ``width``, for ten classes."""
 
     def __init__(self, width: float = 0.5) -> None:
         super().__init__()
@@ -177,12 +179,11 @@ class MobileNetV3(nn.Module):
             sizes = (inputs, kernel, rounded(inner * width), rounded(outputs * width))
             layers.append(Inverted(*sizes, excited, act, stride))
             inputs = sizes[-1]
-        last = rounded(240 * width)
+        last, hidden = rounded(576 * width), rounded(1024 * width)
         self.features = nn.Sequential(*layers, block(inputs, last, 1, 1, nn.Hardswish))
         self.pooled = codes(FINE_BITS)
-        self.hidden = nn.Sequential(QuantLinear(last, rounded(256 * width), **WEIGHTS, bias=True),
-                                    quantized(nn.Hardswish))  # fmt: skip
-        self.classes = QuantLinear(rounded(256 * width), 10, **WEIGHTS, bias=True)
+        self.hidden = nn.Sequential(QuantLinear(last, hidden, **WEIGHTS, bias=True), quantized(nn.Hardswish))
+        self.classes = QuantLinear(hidden, 10, **WEIGHTS, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = functional.adaptive_avg_pool2d(self.features(x), 1)
@@ -201,7 +202,7 @@ class Brought:
 NETWORKS = {
     "detector": Brought(Detector, 320, "Focus, SiLU, residual sums, pooled pyramid, Resize, Concat, two heads"),
     "unet": Brought(UNet, 128, "transposed convolutions of kernels 2 and 4, skips"),
-    "mobilenet_v3": Brought(MobileNetV3, 64, "5 blocks of width 0.5: squeeze and excite, HardSwish, HardSigmoid"),
+    "mobilenet_v3": Brought(MobileNetV3, 64, "width 0.5: 11 blocks, squeeze and excite, HardSwish"),
 }
 
 

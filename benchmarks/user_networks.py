@@ -2,7 +2,7 @@
 
     python -m benchmarks user_networks [--only NAME ...] [--images N]
 
-A detector with two heads, a U-net and blocks of MobileNetV3 (`benchmarks/user_models.py`) on random pictures; those of
+A detector with two heads, a U-net and MobileNetV3-Small (`benchmarks/user_models.py`) on random pictures; those of
 `benchmarks/token_models.py`, trained on digits or on spoken words, on test samples. A row has the codes in which the C
 simulation differs from the integer network, those in which that differs from the QONNX executor (ties of float32, else
 the build fails), the rate with its gap, and why the engine does not run the network.
@@ -30,7 +30,7 @@ from toolchain.frontend.metadata import INPUT
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
 
-SECONDS = 60.0
+SECONDS = 180.0
 """For each call of the solver."""
 
 
