@@ -140,13 +140,13 @@ def test_operands_of_adds_are_multiples_of_their_step_in_float32_when_training_i
     model = build(_config("resnet8", 0.5, quant={"method": method, "weight_bits": 3, "act_bits": 3}), (3, 16, 16), 10)
     seen: dict[str, torch.Tensor] = {}
     for name, layer in model.named_modules():
-        if name == "act1" or name.endswith((".operand", ".act2")):
+        if name in ("act1", "stage3_1.act2") or name.endswith(".operand"):  # of the rest convolutions are all readers
             layer.register_forward_hook(lambda _, __, output, name=name: seen.__setitem__(name, output.detach()))
     set_quantized(model, True)
     with torch.autocast("cpu", torch.bfloat16):
         for _ in range(2):  # the first sets the steps
             logits = model.train()(torch.rand(8, 3, 16, 16))
-    assert logits.dtype == torch.bfloat16 and len(seen) == 7
+    assert logits.dtype == torch.bfloat16 and len(seen) == 5
     for value in seen.values():
         step = value[value > 0].min()  # the code 1, of so many values
         assert value.dtype == torch.float32 and torch.equal((value / step).round() * step, value)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toolchain.config.run import QilConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.train.methods.qil import ActTransform, Interval, WeightTransform, _Transform
-from toolchain.train.models import build
+from toolchain.train.models import build, layers_of
 from toolchain.train.module import set_quantized
 from toolchain.train.quantizers import LearnedStep, Levels
 
@@ -101,6 +101,30 @@ def test_activations_below_the_interval_are_zero_and_its_end_is_the_largest_code
     act.serve(interval)
     value, scale, *_ = interval(act(torch.tensor([-5.0, 0.9, 1.4, 2.1, 3.9, 9.0])))
     assert (value / scale).round().tolist() == [0, 0, 0, 1, 3, 3] and scale.item() == pytest.approx(4 / 3)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("added", [False, True])
+def test_transformer_and_quantizer_in_one_pass_give_the_values_of_the_two(precision: torch.dtype, added: bool) -> None:
+    """And their gradients, but for the order of sums in those of the interval and, in bfloat16, for their rounding."""
+    x = (2 * torch.randn(64, 8, generator=torch.Generator().manual_seed(0))).to(precision)
+    found = []
+    for once in (False, True):
+        layer = layers_of(_config()).relu("act", added=added).train()
+        pair = layer.act_quant.fused_activation_quant_proxy  # type: ignore[union-attr]
+        layer(x)  # starts the interval
+        with torch.no_grad():
+            pair.tensor_quant.low.fill_(-0.3)  # type: ignore[union-attr,operator]
+        leaf = x.clone().requires_grad_()
+        given = leaf.float() if added else leaf
+        y = layer(leaf) if once else pair.tensor_quant(pair.activation_impl(given))[0]  # type: ignore[union-attr,operator]
+        y.square().sum().backward()
+        assert leaf.grad is not None
+        found.append((y, leaf.grad, torch.stack([end.grad for end in pair.tensor_quant.parameters()])))  # type: ignore[union-attr]
+    (y, to_x, to_ends), (same_y, same_to_x, same_to_ends) = found
+    assert torch.equal(y, same_y) and y.dtype == (torch.float32 if added else precision)
+    assert torch.equal(to_x, same_to_x)
+    assert torch.allclose(to_ends, same_to_ends, rtol=1e-5 if added or precision == torch.float32 else 2**-6)
 
 
 def test_the_dead_zone_grows_where_small_weights_are_noise() -> None:

@@ -15,6 +15,7 @@ class Residual(nn.Module):
 
     Both operands of the add pass the same signed quantizer, so that they have one scale and the sum is an integer.
     With ``direct`` an input that is added as it is keeps its own scale: the engine has no pass for a quantizer alone.
+    Convolutions alone read the result where it is not ``added``.
     Pruning may take the branch away: then the shortcut's convolution is all there is in front of the ReLU.
     """
 
@@ -28,6 +29,7 @@ class Residual(nn.Module):
         kernel: int = 3,
         *,
         direct: bool = False,
+        added: bool = True,
     ) -> None:
         super().__init__()
         padding = kernel // 2
@@ -42,7 +44,7 @@ class Residual(nn.Module):
             self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=make.norm(f"{name}.shortcut.bn", outputs)))
         self.direct = direct and isinstance(self.shortcut, nn.Identity)
         self.operand = make.signed(f"{name}.operand")
-        self.act2 = make.relu(f"{name}.act2", added=True)
+        self.act2 = make.relu(f"{name}.act2", added=added)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""

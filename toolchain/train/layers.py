@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toolchain.config.run import FLOAT_BITS, LayerQuant, QuantConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import QuantMethod
+from toolchain.train.quantizers import Quantizer
 
 _MAX_BITS = 8
 
@@ -144,14 +145,22 @@ class Layers:
 
 
 def _in_float32(quantizer: nn.Module) -> nn.Module:
-    """``quantizer``, whose input is float32 under autocast too.
+    """``quantizer``, which gives float32 under autocast too.
 
     Sums of codes are few values, and the next quantizer may have a tie beside one of them: rounded to bfloat16 it would
     be on the other side, and what is trained another network than what is exported.
     """
-    quantizer.register_forward_pre_hook(_widened)
+    own = [part for part in quantizer.modules() if isinstance(part, Quantizer)]
+    for part in own:
+        part.widen = True
+    quantizer.register_forward_pre_hook(_widened_in_use if own else _widened)
     return quantizer
 
 
 def _widened(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(x.float() if x.dtype == torch.bfloat16 else x for x in inputs)
+
+
+def _widened_in_use(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """In training our quantizers widen what they are given, in one pass."""
+    return inputs if quantizer.training else _widened(quantizer, inputs)

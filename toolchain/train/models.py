@@ -199,7 +199,8 @@ def _resnet(blocks: int) -> Callable[[Layers, Shape, int, float], OrderedDict[st
                 stride = 2 if stage and not block else 1
                 outputs = _scaled(16 * 2**stage, width)
                 name = f"stage{stage + 1}_{block + 1}"
-                layers[name] = Residual(make, name, channels, outputs, stride)
+                added = stage == 2 or block + 1 < blocks  # the next shortcut is the input itself, or the mean reads it
+                layers[name] = Residual(make, name, channels, outputs, stride, added=added)
                 height, columns, channels = -(-height // stride), -(-columns // stride), outputs
         layers["pool"] = nn.AvgPool2d((height, columns))
         layers["flatten"] = nn.Flatten()

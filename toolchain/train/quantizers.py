@@ -60,31 +60,44 @@ class Levels:
 
 
 class _RoundClamped(torch.autograd.Function):
-    """``round(clamp(x / s, low, high)) * s`` with LSQ's gradients.
+    """``round(clamp(x / s, low, high)) * s`` with LSQ's gradients, of ``x * slope - offset`` with a ``line``.
 
     To the scale: Esser et al., Learned Step Size Quantization, eq. 3. To x: 1 strictly inside the range, else 0, eq. 5.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, grad_scale: float) -> Tensor:
-        ctx.save_for_backward(x, scale)
-        ctx.range, ctx.grad_scale, ctx.rows = (low, high), grad_scale, kernels.rows_of(x, scale)
-        if ctx.rows is not None:
-            return kernels.quantize(x, scale, low, high, ctx.rows)
-        return (x / scale).clamp_(low, high).round_().mul_(scale)
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, line: Tensor | None, levels: Levels, grad_scale: float, result: torch.dtype
+    ) -> Tensor:
+        ctx.save_for_backward(x, scale, line)
+        ctx.range, ctx.grad_scale = (float(levels.low), float(levels.high)), grad_scale
+        ctx.work = torch.promote_types(x.dtype, result)
+        ctx.kernel = kernels.kernel_for(x, scale, *ctx.range, result)
+        if ctx.kernel is not None:
+            return ctx.kernel.quantize(x, scale, line)  # type: ignore[no-any-return]
+        return (_on_line(x.to(ctx.work), line) / scale).clamp_(*ctx.range).round_().mul_(scale).to(result)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        x, scale = ctx.saved_tensors
-        if ctx.rows is not None:
-            low, high = ctx.range
-            to_x, to_scale = kernels.gradients(grads[0], x, scale, low, high, ctx.rows)
-            return to_x, to_scale * ctx.grad_scale, None, None, None
-        scaled = x / scale
-        to_x = torch.ops.aten.hardtanh_backward(grads[0], scaled, *ctx.range)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
+        x, scale, line = ctx.saved_tensors
+        if ctx.kernel is not None:
+            to_x, to_scale, to_line = ctx.kernel.gradients(grads[0], x, scale, line)
+            return to_x, to_scale * ctx.grad_scale, to_line, None, None, None
+        x, grad = x.to(ctx.work), grads[0].to(ctx.work)
+        scaled = _on_line(x, line) / scale
+        to_x = torch.ops.aten.hardtanh_backward(grad, scaled, *ctx.range)
         codes = scaled.clamp(*ctx.range).round_()
-        to_scale = (grads[0] * codes).sum_to_size(scale.shape) - scaled.mul_(to_x).sum_to_size(scale.shape)
-        return to_x, to_scale * ctx.grad_scale, None, None, None
+        to_scale = (grad * codes).sum_to_size(scale.shape) - scaled.mul_(to_x).sum_to_size(scale.shape)
+        to_line = None
+        if line is not None:
+            to_line = torch.stack([(to_x * x).sum(), -to_x.sum()])
+            to_x = to_x * line[0]
+        return to_x, to_scale * ctx.grad_scale, to_line, None, None, None
+
+
+def _on_line(x: Tensor, line: Tensor | None) -> Tensor:
+    """``x * slope - offset``; ``x`` itself without a line."""
+    return x if line is None else x * line[0] - line[1]
 
 
 class _Bipolar(torch.autograd.Function):
@@ -103,11 +116,28 @@ class _Bipolar(torch.autograd.Function):
         return grads[0], (grads[0] * sign).sum_to_size(ctx.scale_shape) * ctx.grad_scale, None
 
 
-def round_clamped(x: Tensor, scale: Tensor, levels: Levels, grad_scale: float) -> Tensor:
-    """``x`` on the grid of ``levels`` times ``scale``, with LSQ's gradients; that of the scale times ``grad_scale``."""
+def round_clamped(
+    x: Tensor,
+    scale: Tensor,
+    levels: Levels,
+    grad_scale: float,
+    *,
+    line: Tensor | None = None,
+    result: torch.dtype | None = None,
+) -> Tensor:
+    """``x`` on the grid of ``levels`` times ``scale``, with LSQ's gradients.
+
+    Args:
+        x, scale, levels: the values, the step or one a channel, and the codes.
+        grad_scale: factor of the scale's gradient.
+        line: a slope and an offset: ``x * slope - offset`` is quantized, with their gradients.
+        result: its type; it is computed in the wider one of it and that of ``x``, which it is by default.
+    """
+    result = result or torch.result_type(x, scale)
     if levels.bipolar:
-        return _Bipolar.apply(x, scale, grad_scale)  # type: ignore[no-any-return,no-untyped-call]
-    return _RoundClamped.apply(x, scale, float(levels.low), float(levels.high), grad_scale)  # type: ignore[no-any-return,no-untyped-call]
+        wider = x.to(torch.promote_types(x.dtype, result))
+        return _Bipolar.apply(wider, scale, grad_scale).to(result)  # type: ignore[no-any-return,no-untyped-call]
+    return _RoundClamped.apply(x, scale, line, levels, grad_scale, result)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class Quantizer(nn.Module):
@@ -116,11 +146,14 @@ class Quantizer(nn.Module):
     Args:
         levels: the integer codes.
         is_weight: the tensor has no batch axis.
+
+    Attributes:
+        widen: give float32 for bfloat16.
     """
 
     def __init__(self, levels: Levels, is_weight: bool) -> None:
         super().__init__()
-        self.levels, self.is_weight = levels, is_weight
+        self.levels, self.is_weight, self.widen = levels, is_weight, False
         self.ready: Tensor
         self.zero: Tensor
         self.bits: Tensor
@@ -152,6 +185,13 @@ class Quantizer(nn.Module):
             distributed.all_reduce(step)
             step /= distributed.get_world_size()
         self.set_step(step)
+
+    def result(self, x: Tensor) -> torch.dtype | None:
+        """The type of the quantized ``x`` where something asks for one: what reads codes casts them otherwise."""
+        if self.widen:
+            return torch.promote_types(torch.float32, x.dtype)
+        kind = x.device.type
+        return torch.get_autocast_dtype(kind) if not self.is_weight and torch.is_autocast_enabled(kind) else None
 
     def start(self, x: Tensor) -> None:
         """Set the scale from ``x`` if it is the first in training."""
@@ -221,7 +261,7 @@ class LearnedStep(Quantizer):
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The quantized value and the scale."""
         scale = self.scale()
-        return round_clamped(x, scale, self.levels, self.gradient_scale(x)), scale
+        return round_clamped(x, scale, self.levels, self.gradient_scale(x), result=self.result(x)), scale
 
 
 def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,50 +14,73 @@ from torch import Tensor
 from toolchain.errors import FlowError
 from toolchain.simulate.compiler import source_library
 
-_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+_FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+_KINDS = {
+    (torch.float32, torch.float32): "float32",
+    (torch.bfloat16, torch.bfloat16): "bfloat16",
+    (torch.bfloat16, torch.float32): "widened",
+    (torch.float32, torch.bfloat16): "narrowed",
+}
 
 
-def rows_of(x: Tensor, scale: Tensor) -> int | None:
-    """How many scales ``x`` has in turn, each for as many elements as lie together; None where the kernels do not take
-    it: they take float32 on the CPU, whose first axis is the outermost, where there is a g++.
-    """
-    alone = scale.numel() == 1
-    taken = x.dtype == scale.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-    dense = x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
-    if not taken or not dense or not (alone or scale.numel() == x.shape[0]) or _library() is None:
-        return None
-    return scale.numel()
-
-
-def quantize(x: Tensor, scale: Tensor, low: float, high: float, rows: int) -> Tensor:
-    """``round(clamp(x / scale, low, high)) * scale``, bit for bit that of the tensor operations.
+@dataclass(frozen=True)
+class Kernel:
+    """A quantizer ``round(clamp(x / scale, low, high)) * scale``, bit for bit that of the tensor operations.
 
     Args:
-        x: laid out in ``rows`` equal parts of its memory, see ``rows_of``.
-        scale: one for each part.
+        kind: the types of ``x`` and of the result; it computes in float32 unless both are bfloat16.
+        rows: the equal parts of ``x``'s memory that have a scale each.
         low, high: the range of the codes.
-        rows: the parts.
     """
-    y, library = torch.empty_like(x), _library()
-    assert library is not None
-    library.fpgaflow_quantize(_at(x), _at(y), rows, x.numel() // rows, _at(scale.contiguous()), low, high)
-    return y
+
+    kind: str
+    rows: int
+    low: float
+    high: float
+
+    def quantize(self, x: Tensor, scale: Tensor, line: Tensor | None = None) -> Tensor:
+        """The quantized ``x``, or ``x * slope - offset`` with ``line`` their (slope, offset), float32."""
+        y = torch.empty_like(x, dtype=torch.bfloat16 if self.kind in ("bfloat16", "narrowed") else torch.float32)
+        size = x.numel() // self.rows
+        ends = (self.low, self.high, None if line is None else _at(line.contiguous()))
+        _function("quantize", self.kind)(_at(x), _at(y), self.rows, size, _at(scale.contiguous()), *ends)
+        return y
+
+    def gradients(
+        self, grad: Tensor, x: Tensor, scale: Tensor, line: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Gradients to ``x``, to ``scale`` (without LSQ's factor) and to ``line`` for that of the result.
+
+        The last two are float32 sums.
+
+        Args:
+            grad: of any layout.
+            x, scale, line: as for ``quantize``.
+        """
+        grad = grad.contiguous(memory_format=_layout(x))
+        to_x, to_scale = torch.empty_like(x), torch.empty(scale.shape)
+        to_line = None if line is None else torch.empty(2)
+        lines = (None, None) if line is None or to_line is None else (_at(line.contiguous()), _at(to_line))
+        _function("gradients", self.kind)(
+            *(_at(grad), _at(x), _at(to_x), _at(to_scale)), self.rows, x.numel() // self.rows,
+            *(_at(scale.contiguous()), self.low, self.high, *lines),
+        )  # fmt: skip
+        return to_x, to_scale, to_line
 
 
-def gradients(grad: Tensor, x: Tensor, scale: Tensor, low: float, high: float, rows: int) -> tuple[Tensor, Tensor]:
-    """Gradients to ``x`` and to ``scale`` (without LSQ's factor) of ``quantize``, for that of its result.
+def kernel_for(x: Tensor, scale: Tensor, low: float, high: float, result: torch.dtype) -> Kernel | None:
+    """The kernel for ``x`` and ``scale`` with the ``result``'s type.
 
-    Args:
-        grad: of any layout.
-        x, scale, low, high, rows: as for ``quantize``.
+    None where there is none: it takes float32 and bfloat16 on the CPU, dense, whose first axis is the outermost where
+    each row has a scale (not from bfloat16 to bfloat16: tensors of scales make float32), and there must be a g++.
     """
-    grad, library = grad.contiguous(memory_format=_layout(x)), _library()
-    assert library is not None
-    to_x, to_scale = torch.empty_like(x), torch.empty(scale.shape)
-    library.fpgaflow_quantize_gradient(
-        *(_at(grad), _at(x), _at(to_x), _at(to_scale)), rows, x.numel() // rows, _at(scale.contiguous()), low, high
-    )
-    return to_x, to_scale
+    kind = _KINDS.get((x.dtype, result)) if scale.dtype == torch.float32 and x.device.type == "cpu" else None
+    dense = x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
+    if kind == "bfloat16" and scale.dim():
+        return None
+    if kind is None or not x.numel() or not dense or scale.numel() not in (1, x.shape[0] if x.dim() else 1):
+        return None
+    return Kernel(kind, scale.numel(), low, high) if _library() is not None else None
 
 
 def _layout(x: Tensor) -> torch.memory_format:
@@ -73,7 +98,16 @@ def _library() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(source_library(Path(__file__).with_name("quantize.cpp"), _FLAGS)))
     except FlowError:
         return None
-    table, count, limit = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-    library.fpgaflow_quantize.argtypes = [table, table, count, count, table, limit, limit]
-    library.fpgaflow_quantize_gradient.argtypes = [table, table, table, table, count, count, table, limit, limit]
+    for kind in _KINDS.values():
+        for name, tables in (("quantize", 2), ("gradients", 4)):
+            table, count, limit = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+            ends = [table] if name == "quantize" else [table, table]
+            function = getattr(library, f"fpgaflow_{name}_{kind}")
+            function.argtypes = [*[table] * tables, count, count, table, limit, limit, *ends]
     return library
+
+
+def _function(name: str, kind: str) -> Any:
+    library = _library()
+    assert library is not None
+    return getattr(library, f"fpgaflow_{name}_{kind}")

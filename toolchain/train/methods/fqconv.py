@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from toolchain.config.run import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
+from toolchain.train.methods.lsq import Clamped, in_one_pass
 from toolchain.train.quantizers import LearnedStep, Levels
 from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight
@@ -116,7 +117,8 @@ class NoisyRelu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The rectified sums, shaped like ``x``."""
         if self.noise.level:
-            x = self.noise(x, self._clip[0].scale())
+            (clip,) = self._clip
+            x = self.noise(x.float() if clip.widen else x, clip.scale())
         return torch.relu(x)
 
 
@@ -154,6 +156,8 @@ class Fqconv(QuantMethod):
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """The sums with their noise, ReLU, and the unsigned quantizer."""
         layer = activation(NoisyRelu, self.act_quantizer(bits, signed=False, scale=scale))
+        if not self.config.mac_noise:
+            return in_one_pass(layer, Clamped)
         for part in layer.modules():
             if isinstance(part, NoisyRelu):
                 part.noise.level = self.config.mac_noise

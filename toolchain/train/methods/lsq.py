@@ -27,19 +27,27 @@ class Lsq(QuantMethod):
 
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """The unsigned quantizer, whose lowest code is the ReLU's zero; a ReLU while it is off."""
-        layer = super().relu(bits, scale=scale)
-        proxy: Any = layer.act_quant
-        both = proxy.fused_activation_quant_proxy
-        proxy.fused_activation_quant_proxy = _Clamped(both.activation_impl, both.tensor_quant)
-        return layer
+        return in_one_pass(super().relu(bits, scale=scale), Clamped)
 
 
-class _Clamped(nn.Module):
+class Clamped(nn.Module):
     """In place of Brevitas' pair: in training, the quantizer alone, which does what it does behind a ReLU."""
 
     def __init__(self, activation_impl: nn.Module, tensor_quant: nn.Module) -> None:
         super().__init__()
         self.activation_impl, self.tensor_quant = activation_impl, tensor_quant
 
+    def at_once(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Function and quantizer in one."""
+        return self.tensor_quant(x)  # type: ignore[no-any-return]
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.tensor_quant(x if self.training else self.activation_impl(x))  # type: ignore[no-any-return]
+        return self.at_once(x) if self.training else self.tensor_quant(self.activation_impl(x))
+
+
+def in_one_pass(layer: nn.Module, pair: type[Clamped]) -> nn.Module:
+    """``layer``, a function and its quantizer, with ``pair`` in place of the two."""
+    proxy: Any = layer.act_quant
+    both = proxy.fused_activation_quant_proxy
+    proxy.fused_activation_quant_proxy = pair(both.activation_impl, both.tensor_quant)
+    return layer

@@ -24,7 +24,7 @@ from torch.nn.utils import parametrize
 from toolchain.config.run import QilConfig
 from toolchain.train.methods.base import Granularity, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
-from toolchain.train.methods.lsq import Lsq
+from toolchain.train.methods.lsq import Clamped, Lsq, in_one_pass
 from toolchain.train.quantizers import ADAM_RATE, SMALLEST_SCALE, Levels, Quantizer, round_clamped
 
 _PAPER_RATE = 0.01  # learning rate of the intervals over that of the weights, as others report the paper
@@ -93,7 +93,8 @@ class Interval(Quantizer):
         """The lower end and the width for ``x``, with LSQ's gradient scale or the paper's."""
         scale = 1.0 if self.paper else self.gradient_scale(x)
         low = torch.where(self.low < 0, -self.low, self.low)  # unlike abs() it has a gradient at 0
-        return _scaled_gradient(low, scale), _scaled_gradient(self.width.abs().clamp_min(SMALLEST_SCALE), scale)
+        width = self.width.abs().clamp_min(SMALLEST_SCALE)
+        return tuple(_ScaledGradient.apply(end, scale) for end in (low, width))  # type: ignore[return-value,no-untyped-call]
 
     def rate(self, optimizer: str) -> float:
         """The interval's learning rate over that of the weights."""
@@ -105,7 +106,13 @@ class Interval(Quantizer):
         """``x`` is what the transformer gives."""
         low, width = self.ends(x)
         scale = (low + width) / self.levels.high
-        return round_clamped(x, scale, self.levels, 1.0), scale
+        return round_clamped(x, scale, self.levels, 1.0, result=self.result(x)), scale
+
+    def behind(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `forward` gives of activations behind `ActTransform`, in one pass."""
+        low, width = self.ends(x)
+        scale, line = (low + width) / self.levels.high, _line(low, width)
+        return round_clamped(x, scale, self.levels, 1.0, line=line, result=self.result(x)), scale, self.zero, self.bits
 
 
 class WeightTransform(nn.Module):
@@ -156,9 +163,19 @@ class ActTransform(nn.Module):
             return torch.relu(x)
         (interval,) = self._interval
         interval.start(torch.relu(x))
-        low, width = interval.ends(x)
-        slope = (low + width) / width
-        return torch.relu(x * slope - low * slope)
+        slope, offset = _line(*interval.ends(x))
+        return torch.relu(x * slope - offset)
+
+
+class _Transformed(Clamped):
+    """The transformer and the quantizer of activations, which clamps what the ReLU would."""
+
+    def at_once(self, x: Tensor) -> tuple[Tensor, ...]:
+        interval = self.tensor_quant
+        assert isinstance(interval, Interval)
+        if not interval.ready:
+            interval.start(torch.relu(x))
+        return interval.behind(x)
 
 
 class Qil(Lsq):
@@ -186,7 +203,8 @@ class Qil(Lsq):
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """The activation transformer, then the unsigned quantizer."""
         levels, config = Levels.activation(bits, signed=False), self.config
-        return activation(ActTransform, act_injector(levels, lambda: Interval(levels, (), False, config)))
+        layer = activation(ActTransform, act_injector(levels, lambda: Interval(levels, (), False, config)))
+        return in_one_pass(layer, _Transformed)
 
     def attach(self, layer: nn.Module, bits: int) -> None:
         """Put the transformer in front of the weight's quantizer."""
@@ -199,6 +217,20 @@ class Qil(Lsq):
         transform.switch(True)
 
 
-def _scaled_gradient(x: Tensor, scale: float) -> Tensor:
+def _line(low: Tensor, width: Tensor) -> Tensor:
+    """The slope and the offset that map the lower end of an interval to 0 and keep the upper one."""
+    slope = (low + width) / width
+    return torch.stack([slope, low * slope])
+
+
+class _ScaledGradient(torch.autograd.Function):
     """``x`` itself; its gradient is multiplied by ``scale``."""
-    return x if scale == 1.0 else x.detach() + (x - x.detach()) * scale
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * ctx.scale, None
