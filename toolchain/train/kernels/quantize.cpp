@@ -29,20 +29,36 @@ INLINED float wide(bfloat16 value) {
     return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16);
 }
 
-template <class T>
-INLINED T narrow(float value) {
-    if constexpr (sizeof(T) == sizeof(float)) {
-        return value;
-    } else {  // to the nearest, ties to even
-        const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value);
-        const std::uint32_t nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-        return T{static_cast<std::uint16_t>(value != value ? 0x7fc0 : nearest)};
-    }
+// The bits of a float whose upper half is the nearest bfloat16, ties to even; the lower half is any.
+INLINED std::uint32_t nearest(float value) {
+    const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value);
+    return bits + 0x7fff + ((bits >> 16) & 1);
 }
 
 template <class T>
+INLINED T narrow(float value) {
+    if constexpr (sizeof(T) == sizeof(float))
+        return value;
+    else
+        return T{static_cast<std::uint16_t>((value != value ? 0x7fc00000 : nearest(value)) >> 16)};
+}
+
+// The nearest T. Of what is no number the lower half must be 0, as in all that operations on bfloat16 make.
+template <class T>
 INLINED float rounded(float value) {
-    return wide(narrow<T>(value));
+    if constexpr (sizeof(T) == sizeof(float))
+        return value;
+    else
+        return __builtin_bit_cast(float, nearest(value) & 0xffff0000);
+}
+
+// A value that is a T.
+template <class T>
+INLINED T exact(float value) {
+    if constexpr (sizeof(T) == sizeof(float))
+        return value;
+    else
+        return T{static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, value) >> 16)};
 }
 
 INLINED float code(float scaled, float low, float high) {
@@ -72,7 +88,7 @@ INLINED void quantize(const void* x, void* y, std::int64_t rows, std::int64_t si
         To* to = static_cast<To*>(y) + row * size;
         for (std::int64_t i = 0; i < size; ++i) {
             const float t = range.template scaled<Work, line>(wide(from[i]));
-            to[i] = narrow<To>(rounded<Work>(code(t, low, high) * range.scale));
+            to[i] = narrow<To>(code(t, low, high) * range.scale);
         }
     }
 }
@@ -86,7 +102,10 @@ INLINED void pull_back(const To& g, const From& x, From& to_x, const Range& rang
     const float value = wide(x), down = wide(g);
     const float t = range.template scaled<Work, line>(value);
     const float passed = range.outside(t) ? 0.0f : down;
-    to_x = narrow<From>(line ? rounded<Work>(passed * range.slope) : passed);
+    if constexpr (line)
+        to_x = narrow<From>(passed * range.slope);  // Work is the wider of From and To
+    else
+        to_x = sizeof(To) > sizeof(From) ? narrow<From>(passed) : exact<From>(passed);
     sums.codes[lane] += down * code(t, range.low, range.high);
     sums.inside[lane] += passed * t;
     if constexpr (line) {
