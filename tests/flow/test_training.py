@@ -191,7 +191,7 @@ def test_a_used_folder_is_refused_unless_told(tmp_path: Path) -> None:
     (out / "model.pt").unlink()
     run_file = out / "run.toml"
     run_file.write_text("".join(line for line in run_file.open() if not line.startswith("optimizer")))  # the default
-    train(_config(epochs=1, float=True), out, resume=True)  # finished: only written again
+    train(_config(epochs=1, float=True), out, resume=True)  # finished: what is missing is written again
     assert all(torch.equal(before[name], value) for name, value in _weights(out).items())
     (out / "stale").touch()
     train(_config(epochs=1, float=True), out, overwrite=True)
@@ -215,6 +215,27 @@ def test_a_finished_run_goes_on_with_more_epochs_and_not_with_fewer(tmp_path: Pa
     assert all(torch.equal(whole[name], longer[name]) for name in whole)
     with pytest.raises(UserError, match=r"train.epochs is 2, and the run in .* has 3; resume with 3 or more"):
         train(_config(epochs=2, **settings), out, resume=True)
+
+
+@pytest.mark.usefixtures("without_export")
+def test_a_finished_run_that_is_resumed_keeps_its_files(tmp_path: Path) -> None:
+    """Unless one is missing: then it is what it was."""
+
+    def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+        found = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.toml")
+        return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+    config = _config(epochs=1, pretrain_epochs=0)
+    out = train(config, tmp_path / "run")
+    (out / "model.onnx").touch()  # the export is left out here
+    before = contents(out)
+    train(config, out, resume=True)
+    assert contents(out) == before
+
+    metrics = json.loads((out / "metrics.json").read_text())
+    (out / "metrics.json").unlink()
+    train(config, out, resume=True)
+    assert json.loads((out / "metrics.json").read_text()) == metrics
 
 
 def test_what_this_computer_lacks_is_told_before_anything_is_written(tmp_path: Path) -> None:

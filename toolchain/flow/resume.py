@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
+from toolchain.train.chain import stages
 
 
 @contextmanager
@@ -34,6 +36,15 @@ def demand_resumable(before: RunConfig, now: RunConfig, out: Path) -> None:
             f"{key} is {_text(new)}, and the run in {out} has {_text(old)}",
             hint=f"resume with {_text(old)}{more}, or train into another --out",
         )
+
+
+def is_finished(config: RunConfig, out: Path) -> bool:
+    """Whether ``out`` holds all files of the run ``config``, trained for all of its epochs."""
+    names = ("model.pt", "metrics.json") if config.train.float else ("model.onnx", "model.pt", "metrics.json")
+    if not all((out / name).is_file() for name in names):
+        return False
+    trained = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["epochs"]
+    return bool(trained == sum(stage.config.train.epochs for stage in stages(config)))
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -24,7 +24,7 @@ from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
-from toolchain.flow.resume import demand_resumable, resumable
+from toolchain.flow.resume import demand_resumable, is_finished, resumable
 from toolchain.locks import locked
 from toolchain.train.chain import stages, untuned
 from toolchain.train.data import Dataset, input_map, load_for
@@ -70,7 +70,7 @@ def train(
         config: the run file.
         out: the run's folder.
         resume: go on from the last checkpoint in ``out``; a run without one starts over, and one that has finished is
-            exported again.
+            left as it is, or exported again where one of its files is missing.
         overwrite: remove what is in ``out`` first.
         data: the data set of the run file, where it is loaded already.
         callbacks: more Lightning callbacks.
@@ -108,6 +108,9 @@ def train(
     with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
         if first:
             _prepare_folder(config, out, resume, overwrite)
+        if resume and is_finished(config, out):
+            log.info("the run in %s has finished", out)
+            return out
         for line in untuned(config):
             log.warning("%s", line)
         if integer_only:
