@@ -70,12 +70,13 @@ class _RoundClamped(torch.autograd.Function):
         ctx: Any, x: Tensor, scale: Tensor, line: Tensor | None, levels: Levels, grad_scale: float, result: torch.dtype
     ) -> Tensor:
         ctx.save_for_backward(x, scale, line)
-        ctx.range, ctx.grad_scale = (float(levels.low), float(levels.high)), grad_scale
+        low, high = float(levels.low), float(levels.high)
+        ctx.range, ctx.grad_scale = (low, high), grad_scale
         ctx.work = torch.promote_types(x.dtype, result)
-        ctx.kernel = kernels.kernel_for(x, scale, *ctx.range, result)
+        ctx.kernel = kernels.kernel_for(x, scale, low, high, result)
         if ctx.kernel is not None:
             return ctx.kernel.quantize(x, scale, line)  # type: ignore[no-any-return]
-        return (_on_line(x.to(ctx.work), line) / scale).clamp_(*ctx.range).round_().mul_(scale).to(result)
+        return (_on_line(x.to(ctx.work), line) / scale).clamp_(low, high).round_().mul_(scale).to(result)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
