@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import prod
 
 from benchmarks.schemas import (
+    COUNTED_PLANS,
     EXPLORER,
     FUZZ,
     FUZZ_CURVES,
@@ -45,6 +46,16 @@ def _simulated() -> str:
     if any(row["wrong_codes"] or row["interval"] != row["model_interval"] for row in rows):
         raise ValueError("a simulated network differs from its model: the sentence of the README is false")
     return f"{len(rows)}"
+
+
+def _counted(costs: str, key: str) -> Callable[[], str]:
+    """A column of the plan of ResNet-8 W4A4 by ``costs``, as yosys counts it."""
+
+    def value() -> str:
+        rows = COUNTED_PLANS.rows()
+        return f"{next(row[key] for row in rows if (row['network'], row['costs']) == ('resnet8-w4a4', costs)):,.0f}"
+
+    return value
 
 
 def _oracle(key: str) -> Callable[[], str]:
@@ -118,6 +129,9 @@ VALUES: dict[str, Callable[[], str]] = {
     "lost_builds": _lost,
     "fuzz_graphs": _random_files,
     "rtl_networks": _simulated,
+    "counted_luts": _counted("estimated", "counted_lut"),
+    "counted_budget": _counted("estimated", "budget_lut"),
+    "counted_fps": _counted("counted", "fps"),
     "oracle_instances": _oracle("instances"),
     "oracle_infeasible": _oracle("infeasible"),
     "searches_networks": _slower("search"),
