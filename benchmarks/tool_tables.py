@@ -40,7 +40,7 @@ def kills() -> str:
 SIMULATED = {
     "quick": "the network of `make quickstart`", "lenet": "LeNet-5 W4A4", "tfc": "TFC W2A2", "kws": "KWS W3A3",
     "resnet8": "ResNet-8 W8A8", "resnet8-w4a4": "ResNet-8 W4A4",
-    "transformer": "attention between two LayerNorms, seeded",
+    "transformer": "transformer of two blocks, trained on digits",
 }  # fmt: skip
 
 
