@@ -43,7 +43,7 @@ class BoardError(RuntimeError):
 
 
 class Packing:
-    """How the codes of a frame lie in 128-bit words, which are pairs of uint64, the low half first.
+    """Layout of a frame's codes in 128-bit words, which are pairs of uint64, the low half first.
 
     A word holds as many whole groups of `lanes` codes as fit, the first in its lowest bits; a frame begins a new word.
     """
@@ -338,7 +338,7 @@ def check_bitstream(path: Path, facts: dict[str, Any]) -> None:
 
 
 class FeatureMap:
-    """How the engine keeps a map: unsigned codes in `lanes` of which words are made, position by position.
+    """Layout of a map in the engine: unsigned codes in `lanes` of which words are made, position by position.
 
     At the network's input windows may be laid out in advance, so that the first layer reads them as channels; behind
     its last layer sums may come as several codes each, the lowest first.
@@ -425,12 +425,12 @@ class Output:
 
 
 def packing_of(facts: dict[str, Any]) -> Packing:
-    """How the codes of an input or output of network.json lie in words."""
+    """Return the layout of the codes of an input or output of network.json."""
     return Packing(facts["size"], facts["bits"], facts["signed"], facts["lanes"])
 
 
 class FirstPart:
-    """What of the network runs in onnxruntime in front of the accelerator."""
+    """The part of the network that runs in onnxruntime in front of the accelerator."""
 
     def __init__(self, facts: dict[str, Any], folder: Path) -> None:
         self.facts, self.path = facts, folder / facts["file"]
@@ -438,7 +438,7 @@ class FirstPart:
         self._session: Any = None
 
     def __call__(self, images: Any) -> Any:
-        """What the accelerator reads of `images`: an array, of several tensors a dictionary."""
+        """Return what the accelerator reads for `images`: an array, or a dictionary of several tensors."""
         images = self.encoder.joined(images)
         if images.shape in (self.encoder.given, self.encoder.shape):
             images = images[None]
@@ -528,7 +528,7 @@ class Accelerator:
         self.pairs = [self._pair() for _ in range(2)]
 
     def _pair(self) -> _Pair:
-        """What one start works on: buffers, or one memory image that holds the network's weights too."""
+        """Return the memory of one start: buffers, or one image that holds the network's weights too."""
         image, ports = self.facts["memory"], self.facts["ports"]
         packings = [self.input, *(output.packing for output in self.outputs)]
         if image is None:

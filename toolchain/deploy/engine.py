@@ -1,4 +1,4 @@
-"""How frames lie in an engine's memory image, as network.json tells the driver."""
+"""Layout of frames in an engine's memory image, as network.json tells the driver."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def engine_ends(graph: Graph, found: Program) -> Ends:
 
 
 def _answer(graph: Graph, found: Program, p: Pass) -> dict[str, Any]:
-    """How the result of ``p`` becomes codes: (H, W, C) of ``shape``."""
+    """Return how the driver makes codes (H, W, C) of ``shape`` from the result of ``p``."""
     facts = (
         {"zero": 0, "sums": _sums(found, p)} if p.raw else {"zero": _zero(found, graph.value(p.result)), "sums": None}
     )
@@ -57,7 +57,7 @@ def _window(graph: Graph, found: Program) -> dict[str, Any]:
 
 
 def _sums(found: Program, p: Pass) -> dict[str, Any]:
-    """How sums leave: their digits, and what is to be added of every channel."""
+    """Return the layout of sums: their digits, and the constant that the driver adds to each channel."""
     shape = found.shape
     assert p.conv is not None and p.conv.correction is not None
     correction = (p.conv.correction - (1 << (SUM_BITS - 1))).reshape(-1).tolist()

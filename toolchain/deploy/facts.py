@@ -19,11 +19,11 @@ from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.types import Decoding, Encoding, Standardization
 
 BASE_ADDRESS = 0xA000_0000
-"""Where M_AXI_HPM0_FPD of a Zynq UltraScale+ begins (AMD UG1085)."""
+"""First address of M_AXI_HPM0_FPD of a Zynq UltraScale+ (AMD UG1085)."""
 
 INSTANCE = "accelerator"
 DIGITS = 8
-"""Of the digest, in the design's name."""
+"""Hexadecimal digits of the digest in the design's name."""
 
 _VHDL = ("in", "out")
 _FIRST_ARGUMENT, _WORD = 0x10, 4
@@ -121,7 +121,7 @@ def network_facts(
 
 @dataclass(frozen=True)
 class Ends:
-    """How frames lie in memory, see `toolchain.deploy.driver`: in buffers of their own, or in a ``memory`` image.
+    """Layout of frames in memory, see `toolchain.deploy.driver`: buffers of their own, or a ``memory`` image.
 
     ``count`` is written to the count's register where it is no number of frames; ``answers`` are the values that the
     accelerator writes, one an output.
@@ -152,7 +152,7 @@ def streaming_ends(graph: Graph) -> Ends:
 
 
 def input_facts(graph: Graph, axes: str) -> dict[str, Any]:
-    """How images become codes: `toolchain.ir.encode` in numbers."""
+    """Return the numbers by which the driver encodes images as `toolchain.ir.encode` does."""
     assert graph.encoding is not None
     return encoding_facts(graph.encoding, graph.given_shape, axes)
 
@@ -206,7 +206,7 @@ def output_facts(graph: Graph, output: Output, answer: str) -> dict[str, Any]:
 
 
 def _standard(standard: Standardization | None) -> dict[str, list[float]] | None:
-    """What real numbers are standardized by, one entry a channel or one in all."""
+    """Return the means and deviations that standardize real numbers, one a channel or one in all."""
     if standard is None:
         return None
     return {"mean": [float(v) for v in standard.mean], "deviation": [float(v) for v in standard.deviation]}

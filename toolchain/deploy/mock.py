@@ -29,7 +29,7 @@ class BoardFault(Exception):
 
 
 class Buffer(np.ndarray):
-    """What the processor sees of a buffer: `flush` writes it to the device's memory, `invalidate` reads it again."""
+    """A buffer as the processor sees it: `flush` writes it to the device's memory, `invalidate` reads it again."""
 
     memory: np.ndarray
     device_address: int

@@ -1,4 +1,4 @@
-"""What goes to a board without PYNQ: the driver in C++, its samples, and the overlay of the device tree."""
+"""Files for a board without PYNQ: the driver in C++, its samples, and the overlay of the device tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAGIC = 0x6C70_6173_6667_6166
 _PAGE = 4096
 _STATIC = ("CMakeLists.txt", "main.cpp", "accelerator.hpp", "device.hpp", "uio.hpp", "xrt.hpp")
 _HOST = ("host/", "include/fpgaflow/host.hpp", "include/fpgaflow/engine/host.hpp")
-"""What the driver needs of the HLS project: its host code, which names no header of a vendor."""
+"""The files of the HLS project that the driver needs: its host code, which names no header of a vendor."""
 
 
 def native_files(facts: Mapping[str, Any], graph: Graph, project: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
@@ -62,7 +62,7 @@ def native_samples(images: Array, codes: Sequence[Array]) -> bytes:
 
 
 def _layouts(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How the codes of the input and of every output lie in words; ``all`` channels of which the last fill lanes."""
+    """Return the layouts of the input and of every output in words; the last of ``all`` channels fill lanes."""
     found = []
     for end in (facts["input"], *facts["outputs"]):
         groups, (height, width, channels) = end["size"] // end["lanes"], end["shape"]
@@ -75,7 +75,7 @@ def _layouts(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _parts(given: Mapping[str, Any], shape: Shape) -> list[dict[str, Any]]:
-    """Where the elements of each of several inputs lie in a frame (C, H, W) of all: first + their indices * steps.
+    """Return where each input lies in the joined frame (C, H, W): its first element, and the steps of its indices.
 
     A part has three axes, the first of length 1 where the ONNX file has fewer; none where the file has one input.
     """

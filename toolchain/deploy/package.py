@@ -52,7 +52,7 @@ _STAMP = (2000, 1, 1, 0, 0, 0)  # of every file in the archive, so that equal bu
 
 @dataclass(frozen=True)
 class Deployable:
-    """What is deployed and where: images in ``axes`` give the values ``answers`` of ``graph``.
+    """A deployment: images in ``axes`` give the values ``answers`` of ``graph`` on a board.
 
     ``image`` is the memory image of an engine.
     """
@@ -66,7 +66,7 @@ class Deployable:
 
 
 def deployable(build: Build) -> Deployable:
-    """What of ``build`` goes to a board.
+    """Return the deployment of ``build``.
 
     Raises:
         UserError: a part of it is missing or stale.
@@ -101,7 +101,7 @@ def deployable(build: Build) -> Deployable:
 
 
 def _first(model: ModelRecord) -> dict[str, Any] | None:
-    """What the driver runs in front of the accelerator: how frames become what first.onnx reads, and what it makes."""
+    """Return the facts of first.onnx, which the driver runs before the accelerator: its input and what it makes."""
     first = model.first
     if first is None:
         return None
@@ -174,7 +174,7 @@ def script_files(found: Deployable) -> dict[str, str | bytes]:
 
 
 def _given(facts: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
-    """What the driver takes, in words."""
+    """Return the description of the driver's input for the README."""
     if first is not None:
         kind = "float32 numbers" if first["real"] else _kind(first["input"])
         return f"{kind}, which first.onnx reads in onnxruntime in front of the accelerator"
@@ -193,7 +193,7 @@ def _kind(facts: Mapping[str, Any]) -> str:
 
 
 def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str | bytes]:
-    """What goes to the board, beside the bitstream."""
+    """Return the files that go to the board, without the bitstream."""
     driver = (package_files("toolchain.deploy") / "driver.py").read_text(encoding="utf-8")
     native = native_files(found.facts, found.graph, build.project.files)
     taken = samples(build, found, check)

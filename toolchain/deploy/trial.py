@@ -30,7 +30,7 @@ from toolchain.ir.types import Array
 from toolchain.rtl.generate import generate_rtl
 
 Hardware = Callable[[Mapping[str, int], Memory], None]
-"""What a start does: reads its registers by name, and the device's memory, which it changes."""
+"""The effect of a start: it reads registers by name and changes the device's memory."""
 
 BATCHES = (1, 7, 64)
 """Frames a start that a trial is made with: one, a number that leaves a rest, and the driver's own."""
@@ -38,7 +38,7 @@ BATCHES = (1, 7, 64)
 
 @dataclass(frozen=True)
 class Trial:
-    """What the driver found on the mock board: ``batch`` frames a start, wrong codes of how many."""
+    """Result of the driver on the mock board: ``batch`` frames a start, and the wrong codes out of all."""
 
     batch: int
     starts: int
@@ -62,14 +62,14 @@ def load_driver(path: Path) -> ModuleType:
 
 
 class Simulation(Protocol):
-    """What runs in place of a streaming accelerator."""
+    """A simulation that runs in place of a streaming accelerator."""
 
     @property
     def words_a_frame(self) -> tuple[int, ...]:
         """Words of 128 bits of the input, and of every output."""
 
     def run_words(self, words: Array) -> tuple[Array, ...]:
-        """What is written for ``words``, uint64 (frames, 2 * words a frame), one array an output."""
+        """Return the words written for ``words``, an array an output; all are uint64 (frames, 2 * words a frame)."""
 
 
 def streaming_accelerator(simulation: Simulation, facts: Mapping[str, Any]) -> Hardware:

@@ -35,7 +35,7 @@ MESSAGE_LENGTH = 200
 
 @dataclass(frozen=True)
 class Target:
-    """What the project is written for."""
+    """Part, clock and reuse factors for which the project is written."""
 
     part: str
     clock_mhz: float

@@ -1,4 +1,4 @@
-"""What hls4ml 1.3.0 is known to get wrong, found before anything is built; docs/decisions/0009 has the runs."""
+"""Refusals of what hls4ml 1.3.0 is known to get wrong, before anything is built; docs/decisions/0009 has the runs."""
 
 from __future__ import annotations
 

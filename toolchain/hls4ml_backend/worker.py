@@ -16,7 +16,7 @@ import numpy as np
 
 PROJECT = "hls4ml"
 DEFAULT_PRECISION = "fixed<32,16>"
-"""Of what hls4ml finds no type for: batch-norm constants and the scales that it moves behind a layer."""
+"""Type of numbers for which hls4ml finds none: batch-norm constants and scales that it moves behind a layer."""
 
 
 def main() -> None:

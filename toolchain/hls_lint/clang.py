@@ -85,7 +85,7 @@ def unary_sign(cursor: Any) -> str:
 
 
 def initializer(cursor: Any) -> Any | None:
-    """What a variable is initialized with."""
+    """Return the cursor of a variable's initializer, or None."""
     found = _library().clang_Cursor_getVarDeclInitializer(cursor)
     found._tu = cursor._tu  # the bindings set it on every cursor that they return
     return None if found.kind.is_invalid() else found

@@ -52,7 +52,7 @@ class Expressions:
         self.enter = enter
 
     def value(self, cursor: Any) -> Value:
-        """What an expression is; a place is not yet loaded."""
+        """Return the value of an expression; a place is not yet loaded."""
         kind = cursor.kind
         if kind in WRAPPERS:
             return self._wrapped(cursor)
@@ -270,7 +270,7 @@ class Expressions:
         return self._vendor_value(cursor, name, sides, given)
 
     def _vendor_value(self, cursor: Any, name: str, sides: list[Value], given: list[Any]) -> Value:
-        """What an arithmetic type's function answers: the sides are its object, if any, and its arguments."""
+        """Return the value of an arithmetic type's function; the sides are its object, if any, and its arguments."""
         sign = name.removeprefix("operator") if name.startswith("operator") else ""
         if sign in ("++", "--"):
             before = self.state.loaded(sides[0], cursor)
@@ -318,13 +318,13 @@ class Expressions:
 
 
 def _joined(sides: Sequence[Value], width: Width | None) -> Value:
-    """What is computed from all ``sides``."""
+    """Return the value that is computed from all ``sides``."""
     loads = frozenset[Place]().union(*(side.loads for side in sides))
     return Value(all(side.static for side in sides), None, width, loads=loads)
 
 
 def _text(cursor: Any) -> str:
-    """What a string literal says."""
+    """Return the text of a string literal."""
     while cursor.kind != Kind.STRING_LITERAL:
         cursor = next(cursor.get_children())
     return str(cursor.spelling).strip('"')

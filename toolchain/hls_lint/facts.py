@@ -1,4 +1,4 @@
-"""What the walk over the instantiated C++ found; the rules read nothing else."""
+"""Facts that the walk over the instantiated C++ finds; the rules read nothing else."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Mark:
-    """What the source says of an access: ``apart`` iterations at least lie between it and the next one of its word."""
+    """A mark in the source: at least ``apart`` iterations lie between an access and the next one of its word."""
 
     memory: str
     kind: Literal["load", "store"]

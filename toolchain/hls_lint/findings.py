@@ -10,7 +10,7 @@ from toolchain.hls_lint.facts import Facts
 
 
 class Finding(NamedTuple):
-    """Where a rule is broken: by which unit, in which line, and how."""
+    """A broken rule: the unit, the line, and the fault in words."""
 
     rule: str
     unit: str
@@ -19,7 +19,7 @@ class Finding(NamedTuple):
 
 
 class Project(NamedTuple):
-    """What the rules look at: the walk's facts and the texts of the files by path."""
+    """Input of the rules: the walk's facts and the texts of the files by path."""
 
     facts: Facts
     files: Mapping[str, str]

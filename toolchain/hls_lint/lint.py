@@ -35,7 +35,7 @@ class Distance(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the lint says of a project."""
+    """Result of the lint for a project."""
 
     findings: tuple[Finding, ...]
     distances: tuple[Distance, ...]

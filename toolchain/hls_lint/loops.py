@@ -1,4 +1,4 @@
-"""What a loop's statement says by itself."""
+"""Facts that a loop's own statement tells."""
 
 from __future__ import annotations
 

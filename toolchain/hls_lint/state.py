@@ -1,4 +1,4 @@
-"""Where the walk stands, and what it notes there."""
+"""State of the walk over the C++ and its notes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from toolchain.hls_lint.pragmas import Pragma
 
 
 class Value(NamedTuple):
-    """What an expression is: known at compile time, a place, how wide, a sum, a product."""
+    """Value of an expression: its place and width, and whether it is known at compile time, a sum, a product."""
 
     static: bool = False
     place: Place | None = None
@@ -34,12 +34,12 @@ class Value(NamedTuple):
     product: str = ""
     """The function that multiplied, where this is a product."""
     bound: Where | None = None
-    """Where BIND_OP puts that product on a slice of its own."""
+    """Line of the BIND_OP that puts the product on a slice of its own."""
     loads: frozenset[Place] = frozenset()
     """Arrays that outlive the iteration and from which it was computed."""
 
     def operand(self) -> Operand:
-        """As a side of an operation."""
+        """Return the value as a side of an operation."""
         return Operand(self.width, self.static, self.sum)
 
 
@@ -53,7 +53,7 @@ class State:
     facts: Facts
     scope: dict[int, Value] = field(default_factory=dict)
     depth: dict[int, int] = field(default_factory=dict)
-    """How many calls deep a variable was declared."""
+    """Depth of calls at which each variable was declared."""
     home: dict[int, Loop | None] = field(default_factory=dict)
     """The loop in which a variable was declared."""
     locals: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -38,7 +38,7 @@ CLOCK_UNCERTAINTY = 27
 
 
 class Target(Protocol):
-    """What the generator needs to know of a board."""
+    """The facts of a board that the generator needs."""
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class End:
 
     @property
     def suffix(self) -> str:
-        """What of ``role`` is not the same for all outputs."""
+        """The part of ``role`` that differs between outputs."""
         return self.role.removeprefix("output")
 
     @property
@@ -89,7 +89,7 @@ class End:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node stands in the project: the identifier and the number of its unit, and its streams."""
+    """A node's place in the project: the identifier and the number of its unit, and its streams."""
 
     node: Node
     name: str

@@ -1,4 +1,4 @@
-"""What the generated project's host code is told of the input: how numbers become codes."""
+"""Facts for the generated host code: how numbers become codes of the input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUNDING = {
 
 
 def host_facts(graph: Graph) -> Mapping[str, Any]:
-    """What ``encode.hpp.j2`` needs of the input of ``graph``."""
+    """Return the context of ``encode.hpp.j2`` for the input of ``graph``."""
     encoding = _encoding(graph)
     scale, zero = _numbers(encoding)
     rule, pixels = host_rule(encoding), pixel_codes(encoding) if _takes_pixels(encoding) else None

@@ -10,7 +10,7 @@ from toolchain.ir.types import Array, QInt
 from toolchain.units.call import Constant
 
 INT, LONG_LONG = QInt(32, True), QInt(64, True)
-"""What ``int`` and ``long long`` hold."""
+"""Ranges of ``int`` and ``long long``."""
 
 
 def native_type(kind: QInt) -> str:

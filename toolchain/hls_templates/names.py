@@ -9,7 +9,7 @@ from toolchain.ir.names import CPP_WORDS, Names, identifier
 RESERVED = CPP_WORDS | frozenset(["main", "fpgaflow", "host", "input", "output"])
 """Words that units and streams cannot be called."""
 _LOCAL = frozenset(["in", "out", "frames", "words", "answer"])
-"""What the testbench calls its variables where it calls the accelerator."""
+"""Names of the testbench's variables where it calls the accelerator."""
 
 
 def function_name(name: str, arguments: Iterable[str] = ()) -> str:

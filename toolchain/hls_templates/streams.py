@@ -38,7 +38,7 @@ class Stream:
 
     @property
     def storage(self) -> str:
-        """What the FIFO is built from."""
+        """Memory of which the FIFO is built."""
         if self.depth <= SRL_DEPTH:
             return "srl"
         return impl(self.depth, self.bits, ultra=self.ultra)

@@ -27,7 +27,7 @@ class Row:
 
 @dataclass(frozen=True)
 class UnitRow:
-    """What a unit takes in both builds, as ``numbers`` by heading: one number where they agree, else both."""
+    """A unit in both builds, with ``numbers`` by heading: one number where the builds agree, else both."""
 
     name: str
     op: str
@@ -107,7 +107,7 @@ def _rows(first: Report, second: Report) -> tuple[Row, ...]:
 
 
 def change(first: float | None, second: float | None) -> str:
-    """How the second differs: in percent, as a factor where it is half or twice as much; empty where it does not."""
+    """Return how the second differs: in percent, as a factor if it is half or twice as much, empty if it is equal."""
     if first is None or second is None or first == second or not first:
         return ""
     ratio = second / first
@@ -135,7 +135,7 @@ def _beside(first: int | None, second: int | None) -> str:
 
 
 def _choice(pair: Pair) -> Row | None:
-    """How differently the unit is built; None where it is not."""
+    """Return the row that tells how differently the unit is built, or None if it is built equally."""
     texts = ["no such unit" if n is None else ", ".join(filter(None, (n.op, lanes(n), n.bits))) for n in pair]
     name = next(node.name for node in pair if node is not None)
     return Row(name, *texts) if texts[0] != texts[1] else None

@@ -110,7 +110,7 @@ class ResourceUse(Facts):
 
 
 class SolverFacts(Facts):
-    """How the plan was found; ``gap`` is relative, None without a proven bound."""
+    """Facts about the search of the plan; ``gap`` is relative, None without a proven bound."""
 
     name: str
     status: str
@@ -170,7 +170,7 @@ class Accuracy(Facts):
 
 
 class Training(Facts):
-    """Where the network comes from, out of metrics.json."""
+    """Training of the network, out of metrics.json."""
 
     data: str
     methods: Several[str]

@@ -205,7 +205,7 @@ def resource_stacks(report: Report) -> tuple[Stack, ...]:
 
 
 def _tells_ranges(node: NodeFacts) -> bool:
-    """Whether its ranges are not just those of what it reads."""
+    """Tell whether the ranges of a node differ from those of what it reads."""
     values, requantizers = node.values, FAMILIES["requantizers and tables"]
     return values is not None and (node.weights is not None or values.needed < values.bits or node.op in requantizers)
 

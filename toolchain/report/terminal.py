@@ -132,7 +132,7 @@ def resource_table(report: Report) -> Table:
 
 
 def measured_table(report: Report) -> Table:
-    """What a board and Vivado showed, beside the estimates."""
+    """Return the table of what a board and Vivado showed, beside the estimates."""
     table = _table("Measured")
     for heading in ("", "Estimated", "Measured", "Apart"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)

@@ -1,4 +1,4 @@
-"""What a reader concludes from the facts: the verdict, the bottleneck, shares, and numbers as people write them."""
+"""Conclusions from the facts: the verdict, the bottleneck, shares, and numbers as people write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def resources(report: Report) -> dict[str, str]:
 
 
 class Verdict(Enum):
-    """Whether the accelerator computes the integer network."""
+    """The answer to whether the accelerator computes the integer network."""
 
     EXACT = "exact"
     DIFFERS = "differs"
@@ -53,7 +53,7 @@ def conclude(report: Report) -> Conclusion:
 
 
 def driven(report: Report) -> str:
-    """How many vectors drove the units, or an engine's passes, by themselves; empty when none did."""
+    """Return the sentence on vectors that drove units, or an engine's passes, alone; empty if none did."""
     counts = [node.vectors for node in report.nodes if node.vectors]
     if not counts:
         return ""
@@ -64,7 +64,7 @@ def driven(report: Report) -> str:
 
 
 def float_accuracy(accuracy: Accuracy) -> str:
-    """How good the network was before it was quantized, and on how many images; empty where that is not known."""
+    """Return the float network's accuracy and its number of images in words; empty if they are not known."""
     if accuracy.float_top1 is None:
         return ""
     of = "" if accuracy.float_images is None else f" of {plural(accuracy.float_images, 'test image')}"
@@ -85,7 +85,7 @@ def bottleneck(report: Report) -> NodeFacts | None:
 
 
 def limited_by(report: Report) -> str:
-    """What sets the frame rate: the report's own word for it, else the slowest node."""
+    """Return the name of what sets the frame rate: the report's own word for it, else the slowest node."""
     nodes = bottlenecks(report)
     if report.estimate.limited_by or not nodes:
         return report.estimate.limited_by or "nothing known"
@@ -109,7 +109,7 @@ def used_share(usage: Usage) -> float:
 
 
 def over_budget(usage: Usage) -> bool:
-    """Whether more is used than the plan allows."""
+    """Tell whether more is used than the plan allows."""
     return usage.used > usage.budget
 
 
@@ -120,12 +120,12 @@ def slowest(report: Report, limit: int) -> tuple[NodeFacts, ...]:
 
 
 def counts_differ(node: NodeFacts) -> bool:
-    """Whether the C simulation counted other cycles than the model says."""
+    """Tell whether the C simulation counted other cycles than the model says."""
     return node.counted_cycles is not None and node.counted_cycles != node.cycles
 
 
 def counted(report: Report) -> str:
-    """How the C simulation's cycle counts compare with the model's; empty when none were taken."""
+    """Return the sentence that compares the C simulation's cycles with the model's; empty if none were counted."""
     known = [node for node in report.nodes if node.counted_cycles is not None]
     if not known:
         return ""
@@ -140,7 +140,7 @@ def recounted(estimated: int, found: int) -> str:
 
 
 def counting(report: Report) -> str:
-    """How many units were counted, how far the estimates of their LUTs were off, and which ones failed; or empty."""
+    """Return the sentence on counted units: their number, the error of estimated LUTs, failed ones; or empty."""
     found = report.counted
     if found is None:
         return ""

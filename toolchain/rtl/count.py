@@ -59,7 +59,7 @@ class Design:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that its count depends on, but not of its name."""
+        """Digest of everything that the count depends on; the name has no part in it."""
         parts = (part for path in sorted(self.files) for part in (path, self.files[path]))
         return digest([*identity(), self.top, *parts])
 
@@ -92,7 +92,7 @@ def _fifo(stream: Stream) -> Design:
 
 
 def count(design: Design, memory: int = MEMORY) -> Resources:
-    """What ``design`` takes, from the cache where it has been counted; yosys may take ``memory`` bytes.
+    """Return the resources of ``design``, from the cache if it was counted before; yosys may take ``memory`` bytes.
 
     Raises:
         UserError: no yosys.
@@ -110,7 +110,7 @@ def count(design: Design, memory: int = MEMORY) -> Resources:
 
 
 def known(design: Design) -> Resources | None:
-    """What ``design`` takes, where the cache holds its count."""
+    """Return the resources of ``design`` that the cache holds, or None."""
     path = cached(design)
     try:
         found = Resources(*json.loads(path.read_text(encoding="utf-8")))
@@ -121,7 +121,7 @@ def known(design: Design) -> Resources | None:
 
 
 def cached(design: Design) -> Path:
-    """Where its count lies once it is known."""
+    """Return the path of the cache file that holds its count."""
     return cache_folder() / "lib" / f"{design.digest}.json"
 
 
@@ -138,7 +138,7 @@ def _counted_together(together: Sequence[Design], memory: int) -> list[Resources
 def count_units(
     graph: Graph, *, jobs: int = 2, memory: int = MEMORY, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Resources | str]:
-    """What every unit takes with the FIFOs that it writes, by its node's name; of one that failed, why.
+    """Return each unit's resources with the FIFOs that it writes, by node name; for one that failed, the reason.
 
     For ``jobs`` and ``memory`` see ``counted``.
 
@@ -157,7 +157,7 @@ def counted(
     memory: int = MEMORY,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Resources | str]:
-    """What each of ``several`` takes by its digest, or why it failed; equal ones are counted once.
+    """Return each design's resources by digest, or the reason why it failed; equal designs are counted once.
 
     Each of ``jobs`` runs may take its part of ``memory``; what fails so is tried once more with all of it.
 
@@ -220,7 +220,7 @@ def _sum(parts: Sequence[Resources | str]) -> Resources | str:
 
 
 def module_resources(module: Mapping[str, Any]) -> Resources:
-    """What a module of `toolchain.rtl.yosys.netlists` takes."""
+    """Return the resources of a module of `toolchain.rtl.yosys.netlists`."""
     cells = Counter(cell["type"] for cell in module["cells"].values())
     return Resources(
         lut=packed_luts(module) + _shift_luts(module) + sum(MEMORY_LUTS.get(kind, 0) * n for kind, n in cells.items()),

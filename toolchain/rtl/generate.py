@@ -24,19 +24,19 @@ from toolchain.units.limits import MEMORY_BITS
 
 PACKAGE = "toolchain.rtl"
 MODULES = {"matvec_grouped": "matvec", "matvec_grouped_narrow": "matvec_narrow"}
-"""Of functions that share one."""
+"""Modules of functions that share one with another function."""
 
 FRAME_BITS = 16
-"""Of the counters of a call's frames; every unit has one."""
+"""Bits of the counter of a call's frames; every unit has one."""
 
 BURST = 64
-"""Beats of a burst at most, as in the C++."""
+"""Most beats of a burst, as in the C++."""
 
 FIRST_ARGUMENT, POINTER_BYTES = 0x10, 12
-"""Where the registers of arguments begin, and those of a pointer: two words and one that is reserved (AMD UG1399)."""
+"""Address of the first argument's register, and bytes of a pointer: two words and a reserved one (AMD UG1399)."""
 
 MEMORY_PORT = "@"
-"""What stands for the words of memory among the streams; of an output its number follows."""
+"""Name of the memory's words among the streams; the number of an output follows it."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def alone(top: str, unit: Module, inputs: Sequence[int], outputs: Sequence[int])
 
 
 def parameters(placed: PlacedUnit) -> dict[str, str]:
-    """What the module of a unit is told: sizes, types, memories and their storage."""
+    """Return the parameters of a unit's module: sizes, types, memories and their storage."""
     call = placed.unit
     found = {"STAGES": str(stages(call)), "FRAME_BITS": str(FRAME_BITS)}
     if call.variadic:
@@ -291,7 +291,7 @@ def _wires(names: Sequence[str], side: str, signal: str) -> str:
 
 
 def _place(number: str, signal: str) -> str:
-    """Where the ``signal`` of output ``number`` stands among those of all outputs."""
+    """Return the Verilog slice of output ``number`` in the ``signal`` that all outputs share."""
     if not number:
         return ""
     return f"[{MEMORY_BITS * int(number)} +: {MEMORY_BITS}]" if signal == "data" else f"[{number}]"

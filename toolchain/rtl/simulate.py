@@ -35,7 +35,7 @@ DEADLOCK, BROKEN_RULE = 3, 4
 
 @dataclass(frozen=True)
 class Pauses:
-    """How often the ends of the accelerator pause, in 256 cycles."""
+    """Pauses at the ends of the accelerator, in cycles out of 256."""
 
     reads: int = 0
     writes: int = 0
@@ -47,7 +47,7 @@ NO_PAUSES = Pauses()
 
 @dataclass(frozen=True)
 class RtlRun:
-    """What a run of some frames gave.
+    """The result of a run of several frames.
 
     ``codes`` by value are (N, H, W, C), ``frame_ends`` the cycles in which the last writer took the last word of each
     frame, ``fill`` by value the most words that a FIFO held, ``seconds`` those of the simulation.
@@ -117,7 +117,7 @@ class RtlSimulation:
         return found
 
     def run_words(self, words: Array) -> tuple[Array, ...]:
-        """What one call writes to memory for ``words``, as ``CSim.run_words`` says.
+        """Return the words that one call writes to memory for ``words``, in the form of ``CSim.run_words``.
 
         Raises:
             Standstill: no word moves any more.
@@ -152,7 +152,7 @@ class RtlSimulation:
             os.replace(folder / "wave.vcd", target)
 
     def _call(self, folder: Path, codes: Array, pauses: Pauses, *arguments: str) -> tuple[RtlRun, str]:
-        """What a call gave, and where it stands still how far it came."""
+        """Run a call; return its result and, if it stands still, the text that says how far it came."""
         reader, *writers = self._ends
         words = pack(reader, in_stream_order(self.graph, self.graph.input.name, codes))
         (folder / "in").write_bytes(words.tobytes())
@@ -168,7 +168,7 @@ class RtlSimulation:
         return RtlRun(found, tuple(max(frame) for frame in together), self._fill(text), seconds), stands
 
     def _execute(self, folder: Path, frames: int, pauses: Pauses, *arguments: str) -> tuple[str, float, str]:
-        """What the program says of a call on the words in ``folder``, its seconds, and how far it came if it stands."""
+        """Run the program on the words in ``folder``; return its output, its seconds, and how far it came."""
         write_files(self._memories, folder)
         wanted = [frames * end.words for end in self._ends[1:]]
         numbers = (frames, pauses.reads, pauses.writes, pauses.seed, self._patience(frames), *wanted)

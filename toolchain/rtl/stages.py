@@ -1,4 +1,4 @@
-"""How many clock cycles a word takes through the pipeline of a unit: the registers of its module in ``modules/``."""
+"""Pipeline depth of each unit in clock cycles: the registers that a word passes in the module of ``modules/``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BITS_A_COUNT = 6
 """Bits that a few LUTs count at once (``fpgaflow_ones``)."""
 
 PORT_STAGES = 1
-"""Of ``unpack`` and ``pack``."""
+"""Pipeline stages of the ports ``unpack`` and ``pack``."""
 
 
 def sum_steps(count: int) -> int:

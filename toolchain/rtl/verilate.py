@@ -20,13 +20,13 @@ CHECKS = (
     *("-Wall", "-Wno-DECLFILENAME", "-Wno-PINCONNECTEMPTY", "-Wno-UNUSED", "-Wno-VARHIDDEN"),
     *("-Wno-CMPCONST", "-Wno-UNSIGNED", "-Wno-SYMRSVDWORD", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"),
 )
-"""Of Verilator's warnings, which end the build, all but those on style and on widths that the language defines."""
+"""Verilator's warnings end the build, except those on style and on widths that the language defines."""
 
 FLAGS = ("-std=c++17", "-O1", "-fwrapv", "-fno-strict-aliasing")
 QUICK_FLAGS = (*FLAGS, "-O0")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 TRACED, TRACE_OPTIONS, TRACE_RUNTIME = "-DTRACED", ("--trace", "--trace-depth", "4"), ("verilated_vcd_c.cpp",)
-"""Of programs that write waveforms: of the ports, the streams and what a unit has itself, not of the modules in it."""
+"""Options of programs that write waveforms of ports, streams and units, without the modules inside a unit."""
 
 SPLIT = 20000
 """Statements a C++ file: large networks are compiled in parts."""

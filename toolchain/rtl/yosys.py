@@ -31,10 +31,10 @@ SCRIPT = (
     "select {tops}",
     "write_json -selected netlist.json",
 )
-"""As for a Xilinx device, but every addition one carry chain and every product of LUTs a tree of them."""
+"""A synthesis for Xilinx devices in which an addition is one carry chain and a product in LUTs a tree of these."""
 
 SECONDS = 900
-"""Of processor time that one run may take."""
+"""Processor seconds that one run of yosys may take."""
 
 _RUN = (
     "import resource, sys; from pyosys import libyosys\n"
@@ -56,7 +56,7 @@ def tool() -> str:
 
 
 def identity() -> list[str]:
-    """What a netlist depends on beside its sources."""
+    """Return the parts of a cache key that a netlist depends on beside its sources: script, cells, yosys' version."""
     return [version("pyosys"), *SCRIPT, _carry_chains()]
 
 

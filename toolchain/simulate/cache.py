@@ -13,7 +13,7 @@ from toolchain.locks import alone, sharing
 from toolchain.memory import parse_size
 
 LIMIT = "2G"
-"""Of all files, where FPGAFLOW_CACHE_SIZE says nothing else. One of LeNet-5's is 1 MB, a precompiled header 60 MB."""
+"""Size of all files unless FPGAFLOW_CACHE_SIZE is set. A file of LeNet-5 has 1 MB, a precompiled header 60 MB."""
 
 KEPT = 0.75
 """Share of the limit that stays when it was exceeded, so that the next file does not exceed it again."""
@@ -31,7 +31,7 @@ class Entry:
 
 
 def cache_folder() -> Path:
-    """Where objects and libraries are kept: FPGAFLOW_CACHE or ~/.cache/fpgaflow."""
+    """Return the folder of objects and libraries: FPGAFLOW_CACHE or ~/.cache/fpgaflow."""
     root = os.environ.get("FPGAFLOW_CACHE")
     return (Path(root) if root else Path.home() / ".cache" / "fpgaflow") / "csim"
 

@@ -103,7 +103,7 @@ def compare_frames(
 
 
 def chunk_frames(graph: Graph, count: int, memory: Memory) -> tuple[int, int, int]:
-    """How many frames' codes are held together, how many the evaluator runs, and bytes for all simulating threads.
+    """Return the frames whose codes are held at once, those the evaluator runs at once, and bytes for all threads.
 
     Raises:
         UserError: one frame wants more than ``memory``.
@@ -138,7 +138,7 @@ def first_deviation(csim: CSim, codes: Array, memory: Memory) -> tuple[str, str]
 
 
 def compared_taps(csim: CSim, codes: Array, memory: Memory) -> Iterator[tuple[Tap, Array]]:
-    """What passed on each stream for a frame (1, H, W, C), some rows at a time, and what the evaluator says."""
+    """Yield, for a frame (1, H, W, C), the values of each stream a few rows at a time beside the evaluator's."""
     graph = csim.graph
     ours = values(graph, codes, set(graph.values()))
     name, whole = next(ours)

@@ -126,7 +126,7 @@ class CSim:
         return tuple(end.words for end in ends(self.graph))
 
     def run_words(self, words: Array) -> tuple[Array, ...]:
-        """What the accelerator writes to memory for ``words``, uint64 (frames, 2 * words a frame), one array an output.
+        """Return what the accelerator writes to memory, an array an output; all are uint64 (frames, 2 * words a frame).
 
         A word of 128 bits is two, the low half first; the layout is that of ``host.hpp``.
 
@@ -141,7 +141,7 @@ class CSim:
         return answers
 
     def run_unit(self, name: str, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        """What the unit ``name`` alone answers to ``inputs``, one array (N, H, W, C) in the IR's order a stream.
+        """Run the unit ``name`` alone on ``inputs``; return an array (N, H, W, C) in the IR's order for each stream.
 
         A node's unit answers with its outputs; ``READ`` and ``WRITE`` pass on what they are given.
 
@@ -197,7 +197,7 @@ class CSim:
         return np.ascontiguousarray(codes, dtype=np.int64)
 
     def _frames_a_call(self, room: int, threads: int) -> int:
-        """As many frames as are quick together, two if they fit, so that one follows another."""
+        """Return the frames of one call: as many as run fast, and two if these fit, so that one follows another."""
         frame = call_bytes(self.graph)
         return max(1, min(MAX_FRAMES, max(CALL_BYTES // frame, 2), room // (threads * frame)))
 

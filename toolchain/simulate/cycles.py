@@ -119,7 +119,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every unit did all its frames."""
+        """True if every unit did all its frames."""
         return bool((self.units[:, engine.STATE] == engine.DONE).all())
 
     @property
@@ -250,7 +250,7 @@ class Network:
         return table
 
     def keeps(self, depths: np.ndarray, pace: int, *, stages: int | None = None) -> bool:
-        """Whether frames follow each other every ``pace`` cycles for ever, with ``stages`` instead of the network's.
+        """Tell whether frames follow each other every ``pace`` cycles for ever; ``stages`` replaces the network's own.
 
         Units held to that pace must reach a state that repeats: all times of a frame are those of the one before plus
         ``pace``. Then this schedule is possible, and units that are not held back are never later. A run that does not
@@ -271,7 +271,7 @@ class Network:
         return self._latencies[stages] // pace
 
     def timing(self, run: Run) -> Timing:
-        """What a run says, by the names of units and values."""
+        """Return the timing of a run by the names of units and values."""
         frames = run.frames.shape[2]
         units = {}
         for name, row in zip(self.units, run.units, strict=True):

@@ -28,13 +28,13 @@ OPERATIONS = 1 << 25
 """Multiplications that driving a unit may take, some hundredths of a second, unless the fewest frames take more."""
 
 ELEMENT_OPERATIONS = 32
-"""What an element of a stream costs the simulation and the comparison, in multiplications."""
+"""Cost of a stream's element in simulation and comparison, in multiplications."""
 
 FEWEST_FRAMES, FEWEST_LARGE, LARGE_FRAME = 4, 2, 1 << 21
 """Fewest frames, those of more than ``LARGE_FRAME`` elements with their results, and that limit."""
 
 COPIES = 5
-"""How often an element lies in memory: in the frames, in the stream's order, in its type, in the stream twice."""
+"""Copies of an element in memory: in the frames, in stream order, in its type, and two in the stream."""
 
 ENDS = 4
 """Vectors of one input with all elements at an end."""
@@ -56,11 +56,11 @@ class Directed:
 
     @property
     def vectors(self) -> int:
-        """How many vectors the frames hold, random ones included."""
+        """Number of vectors that the frames hold, random ones included."""
         return len(self.inputs[0]) * self.slots
 
     def name(self, slot: int) -> str:
-        """What the vector in ``slot``, counted over all frames, is for."""
+        """Return the purpose of the vector in ``slot``, which is counted over all frames."""
         for first, group in self.groups:
             if first <= slot < first + len(group):
                 return f"{group.name} ({slot - first + 1} of {len(group)})"

@@ -64,7 +64,7 @@ def drive_units(csim: CSim, memory: Memory = DEFAULT_MEMORY, *, progress: FrameP
 
 
 def drive_unit(csim: CSim, node: Node, given: Directed) -> tuple[int, str]:
-    """How many elements of the unit's outputs are wrong for ``given``, and the first of them in words."""
+    """Drive a unit with ``given``; return the number of wrong output elements and the first of them in words."""
     try:
         found = csim.run_unit(node.name, given.inputs)
     except VerificationError as error:

@@ -76,7 +76,7 @@ class Sizing:
         return all(self.network.keeps(depths, self.network.bound, stages=stages) for stages in self.pipelines)
 
     def _even_fill(self, safe: np.ndarray) -> np.ndarray:
-        """What FIFOs hold when all units spread their work evenly; they have room for all frames on the way."""
+        """Return the fill of roomy FIFOs between units that spread their work evenly."""
         network, found = self.network, np.full(len(safe), MIN_DEPTH)
         for stages in self.pipelines:
             ahead = network.frames_on_the_way(network.bound, stages)

@@ -1,4 +1,4 @@
-"""What a run of the C simulation holds in memory, and the rows of streams that can be looked at together."""
+"""Memory of a run of the C simulation, and the rows of a stream that can be compared at once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from toolchain.simulate.ports import element_dtype
 from toolchain.units.order import stream_order
 
 WORD_BYTES = 16
-"""Of a word of the memory."""
+"""Bytes of a memory word."""
 
 CODE_BYTES = 8
-"""Of a code as the host keeps it, and as it is recorded."""
+"""Bytes of a code as the host keeps it, and as it is recorded."""
 
 
 def call_bytes(graph: Graph) -> int:

@@ -29,7 +29,7 @@ def stored_bytes(kind: QInt) -> int:
 
 
 def element_dtype(kind: QInt) -> np.dtype[np.signedinteger] | np.dtype[np.unsignedinteger]:
-    """How ap_types keep an integer of at most 63 bits: in the least of 1, 2, 4 or 8 bytes that holds it."""
+    """Return the dtype in which ap_types keep an integer of at most 63 bits: the least of 1, 2, 4 or 8 bytes."""
     size = stored_bytes(kind)
     if size == 8:
         return np.dtype(np.int64)  # what fills 63 bits at most is the same

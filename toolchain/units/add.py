@@ -23,7 +23,7 @@ NARROW_FACTOR = 4
 
 @dataclass(frozen=True)
 class Scaling:
-    """How an Add multiplies one operand: by ``factors`` (C or 1,) of ``type``, then by 2**shift."""
+    """Scaling of one operand of an Add: by ``factors`` (C or 1,) of ``type``, then by 2**shift."""
 
     factors: Array
     shift: int
@@ -40,7 +40,7 @@ class Scaling:
 
 
 def scalings(node: Add) -> tuple[Scaling, Scaling]:
-    """How the two operands of ``node`` are multiplied; zeros that all factors end in are a shift."""
+    """Return the scalings of the two operands of ``node``; zeros in which all factors end are a shift."""
     first, second = (_scaling(multipliers) for multipliers in node.multipliers)
     return first, second
 

@@ -35,7 +35,7 @@ def among(value: int, *others: int) -> Constant:
 
 @dataclass(frozen=True)
 class Storage:
-    """How an array lies in the fabric: the kind of memory, dimensions split into memories, dimensions joined."""
+    """Storage of an array: the kind of memory, the dimensions split into memories, the dimensions joined."""
 
     impl: str
     partition: tuple[int, ...] = ()

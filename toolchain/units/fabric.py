@@ -1,4 +1,4 @@
-"""What a multiplier or a memory is built from: the generator binds by these rules, the cost model counts by them."""
+"""Rules for the fabric of multipliers and memories: the generator binds by them, the cost model counts by them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def use_dsp(weight_bits: int, act_bits: int) -> bool:
 
 
 def products_per_dsp(lanes: Parallelism, weight: QInt, act: QInt) -> int:
-    """What ``lanes`` say of the products; without a word of theirs, the choice of ``use_dsp``."""
+    """Return the products a slice that ``lanes`` choose, 0 for LUTs; if they choose none, the choice of ``use_dsp``."""
     chosen = lanes.products_per_dsp
     return int(use_dsp(weight.bits, act.bits)) if chosen is None else chosen
 
@@ -172,7 +172,7 @@ class TapPacking:
 
 @cache
 def tap_packing(weight: QInt, act: QInt, taps: int, columns: int, longest: int = MAX_CHAIN) -> TapPacking | None:
-    """How one DSP slice multiplies the ``taps`` of a row filter by ``columns`` neighbouring inputs; None: it cannot.
+    """Return how a DSP slice multiplies ``taps`` of a row filter by ``columns`` neighbouring inputs, or None.
 
     The product of sum(w_t << (taps - 1 - t) * s) and sum(x_m << m * s) is a polynomial one: field i holds the sum of
     all w_t * x_m with taps - 1 - t + m = i, a part of one output column (HiKonv, Liu et al.). The spacing s is the

@@ -1,4 +1,4 @@
-"""What the building blocks of a unit take after placement and routing: dot products, memories, FIFOs.
+"""Costs of a unit's building blocks after placement and routing: dot products, memories, FIFOs.
 
 LUTs and flip-flops are the parts of ``cost_model.parts`` times coefficients fitted to published matrix-vector units;
 where no published unit has the block, the part itself. Sources stand at the other numbers.

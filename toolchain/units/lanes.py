@@ -11,7 +11,7 @@ READER, WRITER = "input reader", "output writer"
 
 
 def writers(graph: Graph) -> tuple[str, ...]:
-    """What the writer of every output is called, in the order of the outputs."""
+    """Return the writers' names, in the order of the outputs."""
     if len(graph.outputs) == 1:
         return (WRITER,)
     return tuple(f"{WRITER} '{output.name}'" for output in graph.outputs)
@@ -50,7 +50,7 @@ def channel_lanes(x: Value, upstream: Parallelism | None) -> list[int]:
 
 
 def single_products(operands: tuple[QInt, QInt] | None) -> list[int | None]:
-    """How a unit can multiply ``operands``: in LUTs, or with one product a DSP slice; None without a product.
+    """Return how a unit can multiply ``operands``: in LUTs (0), or a product a DSP slice (1); None without a product.
 
     A factor of one or two bits only selects or negates the other: LUTs do that with less than a slice's wiring.
     """

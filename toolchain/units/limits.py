@@ -1,4 +1,4 @@
-"""What Vitis HLS and the memory ports set bounds to."""
+"""Limits of Vitis HLS and of the memory ports."""
 
 MAX_STREAM_BITS = 4096
 """Widest stream that Vitis HLS accepts (AMD UG1399): the widest ap_uint by default."""

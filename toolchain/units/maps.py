@@ -220,7 +220,7 @@ class CropUnit(Unit[Crop]):
         return logic(2 * STREAM_LUT)
 
     def template(self, node: Crop, graph: Graph) -> Call:
-        """Where the positions lie."""
+        """The call with the positions that are kept."""
         require_order(graph, node, np.arange)
         (height, width, channels), lanes = graph.value(node.inputs[0]).shape, parallelism(node).lanes_in
         check_unroll(node, lanes)

@@ -243,7 +243,7 @@ def _group_weights(node: GroupedMatVec, graph: Graph, together: int, simd: int, 
 
 @dataclass(frozen=True)
 class _Multiplier:
-    """What a Config says of a matrix-vector unit's products; ``narrow`` ones are those of ``bit_planes.hpp``."""
+    """Multipliers of a matrix-vector unit as its Config names them; ``narrow`` ones are those of ``bit_planes.hpp``."""
 
     constants: dict[str, int | bool]
     types: dict[str, QInt]

@@ -49,7 +49,7 @@ class _Numbers:
 
     @property
     def types(self) -> dict[str, QInt]:
-        """Of what is computed."""
+        """Types of the intermediate results."""
         kind, channels = self.x.qint, self.x.shape[2]
         reach = max(-kind.min, kind.max)
         apart = deviation(channels, (kind.min, kind.max), centred=self.node.centred)

@@ -43,7 +43,7 @@ class RowConvUnit(Unit[RowConv]):
     """``row_conv.hpp``."""
 
     def options(self, node: RowConv, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """As many columns as divide a row and fit a DSP slice; the outputs of a step fill whole words."""
+        """Return lanes with columns that divide a row and fit a DSP slice; the outputs of a step fill whole words."""
         outputs, taps, k = node.weight.shape
         simd = [upstream.lanes_out] if upstream else divisors(k)
         return [
@@ -142,7 +142,7 @@ class RowConvUnit(Unit[RowConv]):
 
 
 def _staggered(simd: int, chain: int, bits: int) -> Resources:
-    """What ``simd`` operands in registers wait for their turn in chains of so many slices."""
+    """Return the registers in which ``simd`` operands wait for their turn in chains of so many slices."""
     several = total(delay(place % chain + 1, bits) for place in range(simd))
     return replace(several, ff=max(several.ff - simd * bits, 0))
 

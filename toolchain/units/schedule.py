@@ -131,7 +131,7 @@ class Schedule:
         return found
 
     def pauses(self, stream: int | None) -> Fraction:
-        """How far reads of input ``stream``, or writes (None), run ahead of and fall behind an even pace, in words.
+        """Return the words by which reads of input ``stream``, or writes (None), leave an even pace, ahead and behind.
 
         That is from the least to the most of (words so far) - (words a cycle) * (cycles so far) over the frames in the
         middle of a call: as many words a FIFO has to hold for the unit to keep its pace. Slower neighbours stretch
@@ -178,22 +178,22 @@ class Schedule:
 
 
 def word_by_word(words: int, inputs: int = 1) -> Schedule:
-    """Of a unit that reads a word of every input and writes one in each of ``words`` cycles a frame."""
+    """Schedule of a unit that reads a word of every input and writes one in each of ``words`` cycles a frame."""
     return Schedule((Phase(1, (first(1),) * inputs, first(1)),), words)
 
 
 def at_the_end(words_in: int, words_out: int) -> Schedule:
-    """Of a unit that reads a word a cycle and writes the frame's words with the last of them."""
+    """Schedule of a unit that reads a word a cycle and writes the frame's words with the last of them."""
     return Schedule((Phase(words_in, (first(words_in),), Runs(words_in - words_out, words_out)),))
 
 
 def sends(words: int) -> Schedule:
-    """Of the reader at the graph's input: a word a cycle."""
+    """Schedule of the reader at the graph's input: a word a cycle."""
     return Schedule((Phase(1, (NEVER,), first(1)),), words)
 
 
 def takes(words: int) -> Schedule:
-    """Of the writer at the graph's output: a word a cycle."""
+    """Schedule of the writer at the graph's output: a word a cycle."""
     return Schedule((Phase(1, (first(1),), NEVER),), words)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the hardware of an operation."""
+"""Interface of the hardware unit of an operation."""
 
 from __future__ import annotations
 

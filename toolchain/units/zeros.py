@@ -1,4 +1,4 @@
-"""What zero weights save where weights are part of the logic."""
+"""Savings of zero weights where weights are part of the logic."""
 
 from __future__ import annotations
 
