@@ -109,7 +109,7 @@ def _program() -> Callable[..., Any]:
 
 
 def _kind(annotation: Any) -> str:
-    """How help shows what an option takes: nothing for a switch, an ellipsis where it may be repeated."""
+    """Return the type of an option as help shows it: nothing for a switch, an ellipsis if it may be repeated."""
     if get_origin(annotation) is list:
         return _kind(get_args(annotation)[0]) + "..."
     return {bool: "", int: "<int>", float: "<number>", Path: "<path>"}.get(annotation, "<text>")

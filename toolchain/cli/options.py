@@ -21,7 +21,7 @@ COSTS = ("estimated", "counted")
 
 
 def _of(*names: str) -> Callable[[str], list[str]]:
-    """What a shell completes: those of ``names`` that begin like ``incomplete``."""
+    """Return a shell's completion: it gives those of ``names`` that begin like ``incomplete``."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 

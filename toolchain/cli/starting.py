@@ -53,7 +53,7 @@ def _wishes(
     board: str | None,
     target_fps: float | None,
 ) -> Wishes:
-    """What is given; the rest by questions in a terminal, and as usual elsewhere."""
+    """Return the wishes that are given; the rest by questions in a terminal, and as usual elsewhere."""
     from toolchain.boards import list_boards
     from toolchain.flow.starter import SOURCES, Wishes, check_board, check_model, source_of
 

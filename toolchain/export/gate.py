@@ -44,7 +44,7 @@ _Hook = Callable[[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tens
 
 @dataclass(frozen=True)
 class GateReport:
-    """What was compared: images, quantizers, codes on the other side of a tie, the relative gap of the outputs."""
+    """Result of the comparison: images, quantizers, codes across a tie, the relative gap of the outputs."""
 
     images: int
     quantizers: int
@@ -54,7 +54,7 @@ class GateReport:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What defines a quantizer besides its input; the range decides even where no input reached its end."""
+    """Definition of a quantizer besides its input; the range decides even where no input reached its end."""
 
     scale: tuple[float, ...]
     zero_point: float

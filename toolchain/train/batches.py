@@ -13,7 +13,7 @@ _PADDING = 4  # pixels added on each side before the random crop, as usual on CI
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to pictures: a random ``crop`` of the zero-padded one, a ``flip`` left to right of every other.
+    """Augmentation of pictures: a random ``crop`` of the zero-padded one, a ``flip`` left to right of every other.
 
     ``alternating``: which of them are mirrored is drawn once, and changes places with the others after every epoch.
     """
@@ -24,7 +24,7 @@ class Augmentation:
 
 
 def augmentation(chosen: bool | str) -> Augmentation:
-    """What ``data.augment`` of a run file asks for: both, one by its name, both with alternating flips, or nothing."""
+    """Return what ``data.augment`` of a run file asks for: both, one by name, both with alternating flips, or none."""
     alternating = chosen == "alternating"
     return Augmentation(chosen in (True, "crop") or alternating, chosen in (True, "flip") or alternating, alternating)
 
@@ -81,7 +81,7 @@ class Batches:
             yield x, self.y[chosen]
 
     def _turned(self) -> Tensor:
-        """Which pictures (N,) are mirrored in this epoch: those that are not in the next."""
+        """Return the mask (N,) of pictures that are mirrored in this epoch; the others are in the next."""
         assert self.seed is not None
         first = torch.rand(len(self.x), generator=torch.Generator().manual_seed(self.seed)) < 0.5
         return first ^ bool(self.epoch() % 2)

@@ -1,4 +1,4 @@
-"""Which channels to keep under a budget, by their scores."""
+"""Choice of the channels that are kept under a budget, by their scores."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 class Shares(Protocol):
-    """What may be left, as shares; None is no limit."""
+    """Shares of a network that may be left; None is no limit."""
 
     @property
     def macs(self) -> float | None:
-        """Of the multiply-accumulates."""
+        """Share of the multiply-accumulates."""
 
     @property
     def params(self) -> float | None:
-        """Of the weights and biases."""
+        """Share of the weights and biases."""
 
 
 class FilterShares(Shares, Protocol):
@@ -37,7 +37,7 @@ class FilterShares(Shares, Protocol):
 
     @property
     def multiple(self) -> int:
-        """Of which every layer keeps a multiple, or all its channels."""
+        """Number of which every layer keeps a multiple, unless it keeps all its channels."""
 
     @property
     def least(self) -> int:
@@ -57,12 +57,12 @@ class Size:
 
     @staticmethod
     def of(structure: Structure) -> Size:
-        """Of the whole network."""
+        """Return the size of the whole network."""
         return Size(structure.macs(structure.counts), structure.params(structure.counts))
 
     @staticmethod
     def of_model(model: nn.Module, shape: Shape) -> Size:
-        """Of a network on images of ``shape``, also of one whose channels cannot be followed."""
+        """Return the size of a network on images of ``shape``, also of one whose channels cannot be followed."""
         training = model.training
         size = Size(macs(model.eval(), shape), parameters(model))
         model.train(training)
@@ -189,7 +189,7 @@ def keep_by_score(structure: Structure, scores: Mapping[str, Tensor], budget: Bu
 
 
 def _bundles(scores: Sequence[float], budget: Budget) -> list[tuple[float, list[int]]]:
-    """What can leave a group, in order: the mean score and the channels, so many that a multiple is left each time."""
+    """Return bundles that can leave a group, in order: mean score and channels; each leaves a multiple behind."""
     ranked = sorted(range(len(scores)), key=lambda index: (scores[index], -index))
     multiple, floor = budget.multiple, budget.floor(len(scores))
     first = len(scores) % multiple

@@ -68,7 +68,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of a data set are read: axes of ``npy:`` arrays, the columns of ``csv:`` and ``parquet:``, and the
+    """Settings to read a data set's files: axes of ``npy:`` arrays, the columns of ``csv:`` and ``parquet:``, and the
     rows and columns that pictures are resized to, 0 as they are."""
 
     layout: str | None = None
@@ -78,7 +78,7 @@ class Reading:
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> Reading:
-        """What a model's metadata holds of it.
+        """Return the settings that a model's metadata holds.
 
         Raises:
             UserError: it holds something else.
@@ -141,7 +141,7 @@ class Dataset:
 
 
 def input_map(data: Dataset, normalize: str, given: str | None = None) -> InputMap:
-    """What the host makes of a sample: see `toolchain.train.inputs.pixel_map` and `feature_map`.
+    """Return the host's map of a sample: see `toolchain.train.inputs.pixel_map` and `feature_map`.
 
     Raises:
         UserError: the type ``given`` has scales for another number of channels.

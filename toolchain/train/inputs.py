@@ -1,4 +1,4 @@
-"""What the host makes of a pixel, or of a number as it is measured, before the network reads it."""
+"""Maps from a pixel, or a measured number, to the value that the network reads; the host computes them."""
 
 from __future__ import annotations
 

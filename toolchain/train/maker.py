@@ -1,4 +1,4 @@
-"""What makes layers: those that a change of structure adds, and those of networks of blocks."""
+"""Makers of layers: those that a change of structure adds, and those of networks of blocks."""
 
 from __future__ import annotations
 

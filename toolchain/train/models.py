@@ -80,7 +80,7 @@ def _without_norms(config: RunConfig, layers: OrderedDict[str, nn.Module]) -> Or
 
 
 def layers_of(config: RunConfig) -> Layers:
-    """What makes the layers of the network a run file asks for."""
+    """Return the maker of the layers that a run file asks for."""
     first = _FIRST.get(config.model.name, "conv1")
     return Layers(config.quant, quant_method(config.quant), not config.train.float, first=first, last="fc")
 

@@ -298,7 +298,7 @@ def evaluated(train: TrainConfig, epoch: int) -> bool:
 
 
 def rate_factor(train: TrainConfig, progress: float) -> float:
-    """What the learning rate is of ``train.lr`` at ``progress`` of all steps, 0 to 1."""
+    """Return the learning rate over ``train.lr`` at ``progress`` of all steps, 0 to 1."""
     if train.schedule == "constant":
         return 1.0
     if train.schedule == "one-cycle":

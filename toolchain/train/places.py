@@ -1,4 +1,4 @@
-"""Where the files of the named data sets lie on this machine; nothing is read or downloaded here."""
+"""Paths of the named data sets on this machine; nothing is read or downloaded here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CIFAR_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["te
 
 
 def cache_folder() -> Path:
-    """Where downloads and decoded images are kept."""
+    """Return the folder of downloads and decoded images."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpgaflow"
 
 

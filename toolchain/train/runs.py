@@ -1,4 +1,4 @@
-"""What a training run has left in its folder."""
+"""Readers of the files that a training run leaves in its folder."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Given:
-    """What a run takes from others.
+    """Inputs that a run takes from other runs.
 
     Args:
         start: the float network whose weights are the first; None for random ones.
@@ -142,7 +142,7 @@ def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict
 
 
 def saved_model(out: Path) -> dict[str, Any]:
-    """What model.pt in a run's folder holds: tensors and text, nothing that is executed.
+    """Return the content of model.pt in a run's folder: tensors and text, nothing that is executed.
 
     Raises:
         UserError: there is none.

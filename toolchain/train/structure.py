@@ -45,7 +45,7 @@ class Bias:
 
 @dataclass(frozen=True)
 class Channels:
-    """Of the channels that ``layer`` writes, and all that go with them, only ``kept`` remain."""
+    """A removal: of the channels that ``layer`` writes, and all that go with them, only ``kept`` remain."""
 
     layer: str
     kept: list[int]

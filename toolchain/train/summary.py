@@ -1,4 +1,4 @@
-"""What a finished run reached, as a table for the terminal."""
+"""Results of a finished run, as a table for the terminal."""
 
 from __future__ import annotations
 

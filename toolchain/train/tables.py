@@ -49,7 +49,7 @@ def read_csv(path: Path, label: str, features: tuple[str, ...]) -> Part:
 
 
 def read_parquet(path: Path, label: str, features: tuple[str, ...]) -> Part:
-    """As `read_csv`, of a Parquet file.
+    """Read a Parquet file as `read_csv` reads its own.
 
     Raises:
         UserError: as `read_csv`, or pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""What a training method is: a module with a few hooks, each of which does nothing unless a method needs it."""
+"""Base of training methods: a few hooks, each of which does nothing unless a method needs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Granularity = Literal["tensor", "channel"]
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may look at when a stage begins.
+    """Facts that a method may read when a stage begins.
 
     Args:
         config: the run file with the stage's own settings in place.
@@ -66,7 +66,7 @@ class Method(nn.Module):
     removes_at_end = False
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size | None:
-        """What is left at most after the stage, of ``left`` before it; called before the first stage trains.
+        """Return the most that is left after the stage, of ``left`` before it; called before the first stage trains.
 
         Args:
             model: the network the run begins with; not to be changed.
@@ -99,7 +99,7 @@ class Method(nn.Module):
         """The optimizer has stepped; ``progress`` of the stage in (0, 1] is over."""
 
     def observe(self, model: nn.Module) -> dict[str, float]:
-        """What is worth watching, by name; logged after every epoch, the last values are kept with the stage."""
+        """Return observations by name; they are logged after every epoch, and the last are kept with the stage."""
         return {}
 
     def finalize(self, model: nn.Module) -> list[Edit]:

@@ -64,7 +64,7 @@ class Thresholds(nn.Module):
         self.threshold = nn.Parameter(torch.zeros(weight.shape[0], *(1,) * (weight.dim() - 1), device=weight.device))
 
     def alive(self, weight: Tensor) -> Tensor:
-        """Which weights exceed their row's threshold; a weight of exactly zero never does."""
+        """Return the mask of weights over their row's threshold; a weight of exactly zero never is."""
         return weight.detach().abs() > self.threshold.detach()
 
     def forward(self, weight: Tensor) -> Tensor:

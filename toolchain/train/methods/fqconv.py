@@ -46,7 +46,7 @@ class Noise(nn.Module):
         self.on = on
 
     def seed(self, seed: int) -> None:
-        """What follows depends on ``seed`` alone."""
+        """Seed the noise: what follows depends on ``seed`` alone."""
         self._seed = seed
         self._generator.manual_seed(seed)
 

@@ -109,7 +109,7 @@ class Hfp(Method):
             value.sub_(rate * (_TASK * task[name] + self.config.strength * price[name]))
 
     def observe(self, model: nn.Module) -> dict[str, float]:
-        """What the open gates take of each budget: 1 is what was asked for."""
+        """Return the share of each budget that the open gates take: 1 is what was asked for."""
         with torch.no_grad():
             return {f"hfp_{kind}_used": 1 + float(miss) for kind, miss in self._misses(self._open()).items()}
 
@@ -183,7 +183,7 @@ def _places(scores: Tensor, start: float) -> Tensor:
 
 
 def prices(structure: Structure, counts: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """What the network's macs or params lose with one channel less of each group: the gradient to its count."""
+    """Return the macs or params that one channel less of each group saves: the gradient to its count."""
     with torch.enable_grad():
         leaves = {name: count.detach().clone().requires_grad_() for name, count in counts.items()}
         size = getattr(structure, kind)(structure.counts | leaves)

@@ -137,12 +137,12 @@ class _Sizes:
 
     @property
     def whole(self) -> Size:
-        """As one convolution."""
+        """Size of the kernel as one convolution."""
         weights = math.prod(self.shape)
         return Size(weights * self.written, weights)
 
     def factorized(self, ranks: tuple[int, int]) -> Size:
-        """As three; the first works on what is read."""
+        """Return the size as three convolutions; the first works on what is read."""
         (outputs, inputs, *kernel), (rank_in, rank_out) = self.shape, ranks
         behind = math.prod(kernel) * rank_in * rank_out + rank_out * outputs
         return Size(inputs * rank_in * self.read + behind * self.written, tucker_weights(self.shape, *ranks))
@@ -160,7 +160,7 @@ class _Sizes:
         return bool(getattr(self.factorized(ranks), kind) < getattr(self.whole, kind))
 
     def left(self, ranks: tuple[int, int], budget: Budget) -> Size:
-        """What is left with the ranks."""
+        """Return the size that is left with the ranks."""
         return self.factorized(ranks) if self.gains(ranks, budget) else self.whole
 
 
@@ -170,7 +170,7 @@ def _sizes(model: nn.Module, shape: Shape) -> dict[str, _Sizes]:
 
 
 def _rest(model: nn.Module, shape: Shape, sizes: Mapping[str, _Sizes]) -> Size:
-    """What is not factorized, biases included."""
+    """Return the size of what is not factorized, biases included."""
     whole = Size.of_model(model, shape)
     return Size(
         whole.macs - sum(kernel.whole.macs for kernel in sizes.values()),

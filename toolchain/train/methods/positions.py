@@ -1,4 +1,4 @@
-"""Which positions of a kernel each filter keeps: the second stage of the channel selection's finer granularity.
+"""Kernel positions that each filter keeps: the second stage of the channel selection's finer granularity.
 
 A position (a, b) of the filter of output j is kept for all of its inputs or for none (the authors' "shape columns").
 With the channels already chosen the quadratic program of the paper is a 0/1 knapsack.

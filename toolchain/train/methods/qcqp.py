@@ -134,7 +134,7 @@ def counted_layers(model: nn.Module, structure: Structure, config: QcqpConfig) -
 
 
 def cost_of(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:
-    """What a layer takes of a budget, of (channels read, channels written)."""
+    """Return a layer's cost in a budget as a function of (channels read, channels written)."""
     if kind in FOLDED:
         return unit_costs(layer, kind, config, quant)
 

@@ -109,7 +109,7 @@ class Interval(Quantizer):
         return round_clamped(x, scale, self.levels, 1.0, result=self.result(x)), scale
 
     def behind(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What `forward` gives of activations behind `ActTransform`, in one pass."""
+        """Return what `forward` gives for activations behind `ActTransform`, in one pass."""
         low, width = self.ends(x)
         scale, line = (low + width) / self.levels.high, _line(low, width)
         return round_clamped(x, scale, self.levels, 1.0, line=line, result=self.result(x)), scale, self.zero, self.bits

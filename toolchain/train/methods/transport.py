@@ -239,7 +239,7 @@ class TransportPruning(Method):
         }
 
     def _kept(self, key: str, units: int) -> Tensor | float:
-        """How many units of a plan are kept."""
+        """Return the number of a plan's units that are kept."""
         if self.gates is None:
             return self._count(units)
         return torch.sigmoid(self.thetas[key]).clamp(1 / units, 1 - 1e-6) * units

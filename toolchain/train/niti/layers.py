@@ -22,7 +22,7 @@ FRACTION_BITS = 8
 
 @dataclass(frozen=True)
 class Variant:
-    """What the published versions round differently, activations and errors; and how gradients are rounded."""
+    """Rounding of activations and errors, in which the published versions differ, and of gradients."""
 
     rounding: Rounding
     shift_of_one: int

@@ -67,7 +67,7 @@ class Network(nn.Module):
         return found
 
     def shifted(self) -> list[tuple[str, Linear | AvgPool | Residual]]:
-        """What takes a shift in a forward pass: the layers with weights, pools of means, and sums by their blocks."""
+        """Return the layers that shift in a forward pass: those with weights, mean pools, and sums by their blocks."""
         others = [(name, layer) for name, layer in self.named_layers() if isinstance(layer, AvgPool | Residual)]
         return [*self.weighted(), *others]
 

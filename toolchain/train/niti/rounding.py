@@ -69,7 +69,7 @@ def _signed(magnitude: Tensor, v: Tensor) -> Tensor:
 
 
 def _sign_shift(v: Tensor) -> int:
-    """What leaves -1 of a negative number and 0 of another."""
+    """Return the shift that leaves -1 of a negative number and 0 of another."""
     return 8 * v.element_size() - 1
 
 

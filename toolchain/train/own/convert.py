@@ -69,7 +69,7 @@ class _Converter:
                 self._share(node, joins)
 
     def _note(self, node: fx.Node) -> None:
-        """What is joined with what, and which tensors are never negative."""
+        """Note the tensors that are joined, and those that are never negative."""
         layer, sources = layer_of(self.module, node), node.all_input_nodes
         if _is_join(node):
             joined = [*sources, node] if node.target is torch.cat else sources
@@ -98,7 +98,7 @@ class _Converter:
             self._quantize(node, layer, joined=joined)
 
     def _readers(self, node: fx.Node) -> Iterator[fx.Node]:
-        """What reads ``node``, also through layers that only move values."""
+        """Yield the readers of ``node``, also those behind layers that only move values."""
         for user in node.users:
             if isinstance(layer_of(self.module, user), _MOVING):
                 yield from self._readers(user)

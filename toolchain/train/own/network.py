@@ -23,7 +23,7 @@ from toolchain.train.own.trace import Weighted, layer_graph
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
-"""Of a sample: (C, H, W), (C, length) or (features,)."""
+"""Shape of a sample: (C, H, W), (C, length) or (features,)."""
 _CLOSE = 1e-4  # of the largest output: means and sums may be taken in another order
 _BATCH = 2
 

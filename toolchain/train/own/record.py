@@ -1,4 +1,4 @@
-"""Where the network of a run comes from, and whether its file is still the one that it was trained with."""
+"""Origin of a run's network, and the test that its file is still the one that it was trained with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FILE = "network.json"  # in a run's folder
 
 @dataclass(frozen=True)
 class Record:
-    """What made the network of a run. The digest is that of the file, not of what the file imports."""
+    """Origin of a run's network. The digest is that of the file, not of what the file imports."""
 
     reference: str
     file: str
@@ -29,7 +29,7 @@ class Record:
 
 
 def changed(folder: Path) -> str | None:
-    """What has changed about the network of the run in ``folder`` since it began; None for nothing."""
+    """Return what has changed in the network of the run in ``folder`` since it began, or None."""
     path = folder / _FILE
     if not path.is_file():
         return None

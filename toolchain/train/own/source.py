@@ -28,7 +28,7 @@ _SHAPES = ("shape", "input_shape")
 
 @dataclass(frozen=True)
 class Own:
-    """What makes a network: ``function`` of the file ``file``, whose digest is ``sha256``."""
+    """Maker of a network: ``function`` of the file ``file``, whose digest is ``sha256``."""
 
     reference: str
     file: Path
@@ -37,7 +37,7 @@ class Own:
 
 
 def find_own(reference: str) -> Own:
-    """What ``package.module:NAME`` or ``path/to/file.py:NAME`` names.
+    """Return the maker that ``package.module:NAME`` or ``path/to/file.py:NAME`` names.
 
     Raises:
         UserError: no such module, file or name, or the module fails when it is imported.
@@ -81,7 +81,7 @@ def make(own: Own, shape: tuple[int, ...], classes: int | None, options: Mapping
 
 
 def record(own: Own, options: Mapping[str, Any]) -> Record:
-    """What a run keeps of its network."""
+    """Return the record that a run keeps of its network."""
     return Record(own.reference, str(own.file), own.sha256, dict(options))
 
 

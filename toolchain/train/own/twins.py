@@ -149,7 +149,7 @@ def gated(layer: nn.Module | None) -> nn.Module | None:
 
 
 def hint_for(name: str) -> str:
-    """What to write in place of the operation ``name``."""
+    """Return the text that says what to write in place of the operation ``name``."""
     return _HINTS.get(name.lower().strip("_"), f"known: {KNOWN}")
 
 

@@ -88,7 +88,7 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
 
 
 def combined(node: fx.Node, tensors: list[Tensor]) -> Tensor:
-    """What a sum, a product or a concatenation makes of ``tensors``."""
+    """Return the sum, product or concatenation of ``tensors``."""
     return torch.cat(tensors, 1) if node.target is torch.cat else node.target(*tensors)  # type: ignore[operator]
 
 

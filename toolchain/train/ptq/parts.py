@@ -20,7 +20,7 @@ class Store:
 
     @property
     def folder(self) -> str:
-        """Where the files lie."""
+        """Path of the folder of the files."""
         return self._folder.name
 
     def keep(self, parts: Iterable[Tensor]) -> Parts:
@@ -53,7 +53,7 @@ class Parts:
         self._held = [store.put(part) for part in parts]
 
     def __len__(self) -> int:
-        """How many parts there are."""
+        """Number of parts."""
         return len(self._held)
 
     def __getitem__(self, index: int) -> Tensor:

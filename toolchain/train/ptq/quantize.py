@@ -70,7 +70,7 @@ class Bits:
             raise UserError(f"{self.factors} bits for factors", hint="give 8 to 24")
 
     def act(self, name: str, *, signed: bool) -> int:
-        """Of the quantizer ``name``."""
+        """Return the bits of the quantizer ``name``."""
         return self.layers.get(name, min(self.acts + signed, _MAX_BITS))
 
 
@@ -213,7 +213,7 @@ def operands(node: fx.Node) -> list[fx.Node]:
 
 
 def _joined(store: Store, node: fx.Node, parts: Sequence[Parts]) -> Parts:
-    """What a sum, a product or a concatenation makes of tensors that lie in parts."""
+    """Return the sum, product or concatenation of tensors that lie in parts."""
     return store.keep(combined(node, list(tensors)) for tensors in zip(*parts, strict=True))
 
 
@@ -242,7 +242,7 @@ def layer_moments(plain: Weighted, own: Iterable[Tensor], theirs: Iterable[Tenso
 
 
 def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
-    """What the output elements of ``layer`` at the positions ``chosen`` read: (groups, columns, samples)."""
+    """Return the inputs of ``layer``'s outputs at the positions ``chosen``: (groups, columns, samples)."""
     if isinstance(layer, nn.Linear):
         return x.t()[None]
     if any(layer.padding):

@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a network that says nothing about its inputs is to take.
+    """Input of a network that says nothing about it.
 
     Args:
         shape: (C, H, W), (C, length) or (features,).

@@ -1,1 +1,1 @@
-"""Which channels and kernel positions to keep, as integer programs."""
+"""Choice of the channels and kernel positions that are kept, as integer programs."""

@@ -99,7 +99,7 @@ def most(layer: Weights) -> NDArray[np.float64]:
 
 
 def best_channels(program: ChannelProgram, counts: Mapping[str, int], start: Kept) -> Kept:
-    """Of every group the ``counts`` channels that matter most beside the others' kept ones, from ``start`` on.
+    """Return each group's ``counts`` channels that matter most beside those that other groups keep, from ``start`` on.
 
     One group after the other is chosen anew until nothing changes; the objective never falls after the first round.
     """

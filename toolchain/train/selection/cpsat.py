@@ -74,7 +74,7 @@ def _table(program: ChannelProgram, layer: Weights, limit: Limit) -> list[int]:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What the solver finds for a request: the kept channels by group, None for none, and the bound in units."""
+    """Return the solver's answer to a request: the kept channels by group or None, and the bound in units."""
     from ortools.sat.python import cp_model
 
     model = cp_model.CpModel()
@@ -121,7 +121,7 @@ def _importance(model: Any, channels: dict[str, list[Any]], layer: dict[str, Any
 
 
 def _cost(model: Any, sizes: dict[str, int], counts: dict[str, Any], layer: dict[str, Any], table: list[int]) -> Any:
-    """What a layer takes of a limit: the entry of its table at its counts."""
+    """Return a layer's cost in a limit: the entry of its table at its counts."""
     if len(table) == 1:
         return table[0]
     writes, reads = layer["writes"], layer["reads"]

@@ -13,7 +13,7 @@ _SCALE = 1000.0  # objectives of order 1 would meet the solver's absolute gap to
 
 
 def solve_highs(program: ChannelProgram, least: float, seconds: float) -> tuple[Kept, float]:
-    """What HiGHS has found in the time, and its bound: minus infinity where ``least`` is proved the most."""
+    """Return what HiGHS found in the time, and its bound: minus infinity if ``least`` is proved the most."""
     model, channels = _model(program, least)
     model.solve(pulp.getSolver("HiGHS", msg=False, threads=1, timeLimit=max(seconds, 0.1), gapRel=0.0))
     bound = float(model.solverModel.getInfo().mip_dual_bound) / -_SCALE

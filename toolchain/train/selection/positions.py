@@ -1,4 +1,4 @@
-"""Which positions of a kernel each filter keeps: with the channels already chosen, a 0/1 knapsack."""
+"""Kernel positions that each filter keeps: with the channels already chosen, a 0/1 knapsack."""
 
 from __future__ import annotations
 

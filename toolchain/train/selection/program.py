@@ -1,4 +1,4 @@
-"""Which channels to keep, as a quadratic program in 0/1 variables (Jeong et al., AISTATS 2022), as plain data.
+"""Choice of channels as a quadratic program in 0/1 variables (Jeong et al., AISTATS 2022), as plain data.
 
 A weight counts only if both its input and its output channel are kept: the objective is the sum over layers of
 ``u' I v``. A layer's cost depends on its channel counts alone, so a table over pairs of counts holds any cost:
@@ -39,7 +39,7 @@ class Limit:
     each: bool = False
 
     def cost(self, layer: str, reads: int, writes: int) -> int:
-        """What a layer takes; nothing where it reads or writes no channel, and so is not there."""
+        """Return a layer's cost; 0 if it reads or writes no channel, and so is not there."""
         return self.costs[layer](reads, writes) if reads and writes else 0
 
 
@@ -54,7 +54,7 @@ class Choice:
 
     @property
     def gap(self) -> float:
-        """What the bound exceeds the objective by, relative."""
+        """Relative distance of the bound from the objective."""
         return max(0.0, self.bound - self.objective) / max(self.objective, 1e-12)
 
 
@@ -76,7 +76,7 @@ class ChannelProgram:
     optional: frozenset[str] = frozenset()
 
     def allowed(self, name: str) -> list[int]:
-        """How many channels of the group ``name`` may be kept, ascending."""
+        """Return the numbers of channels of the group ``name`` that may be kept, ascending."""
         size = self.sizes[name]
         some = [n for n in range(min(self.least, size), size + 1) if n % self.multiple == 0 or n == size]
         return [0, *some] if name in self.optional else some
@@ -155,7 +155,7 @@ class ChannelProgram:
             kept[name] = sorted([*kept[name], *channels])
 
     def gains(self, kept: Kept, name: str) -> NDArray[np.float64]:
-        """What each channel of a group adds to the objective beside those kept of the others."""
+        """Return what each channel of a group adds to the objective beside those that other groups keep."""
         total = np.zeros(self.sizes[name])
         for layer in self.layers:
             if layer.writes == name:
@@ -180,5 +180,5 @@ class ChannelProgram:
 
 
 def counts_of(kept: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """How many channels of each group are kept."""
+    """Return the number of channels that each group keeps."""
     return {name: len(indices) for name, indices in kept.items()}

@@ -36,7 +36,7 @@ def solve(program: ChannelProgram, seconds: float, solver: Literal["highs", "cps
 
 
 def _better(program: ChannelProgram, kept: Kept, found: Kept) -> Kept:
-    """What is found, when it is a selection within the limits that is worth more."""
+    """Return ``found`` if it is a selection within the limits that is worth more, else ``kept``."""
     whole = all(len(found[name]) in program.allowed(name) for name in program.free)
     if whole and program.fits(counts_of(found)) and program.objective(found) > program.objective(kept):
         return found
