@@ -22,7 +22,7 @@ from toolchain.rtl.generate import demand_rtl
 from toolchain.units.totals import cost, graph_cost
 
 MOST = 1.5
-"""Of the budget: what is counted where nothing fits by estimates. No count is so much less than its estimate."""
+"""The share of the budget up to which designs are counted if none fits by estimates; no count is 1.5 times less."""
 
 Build = Callable[[Mapping[str, Option]], Graph]
 """The HARDWARE graph of one option a decision, by the decision's name."""
@@ -33,8 +33,10 @@ Solve = Callable[[Problem, Resources, int | None], Solution]
 
 @dataclass(frozen=True)
 class Counting:
-    """How many runs of yosys there are at once, the bytes that they may take together, and whom they tell how many of
-    how many designs are counted."""
+    """The settings of the counts: yosys runs at once, the bytes for all of them, and a callback for progress.
+
+    The callback gets the number of designs that are counted, and of all.
+    """
 
     jobs: int = 2
     memory: int = MEMORY
@@ -141,7 +143,7 @@ class Counts:
             return None
 
     def _keys(self, problem: Problem, found: Solution) -> dict[str, Key]:
-        """Of the options that ``found`` takes, by decision."""
+        """Return by decision the key of the option that ``found`` takes."""
         places = {(d.name, id(option)): i for d in problem.decisions for i, option in enumerate(d.options)}
         return {name: (name, places[name, id(option)]) for name, option in found.chosen.items()}
 
@@ -180,7 +182,7 @@ class Counts:
 
 
 def counted_cost(hardware: Graph, counting: Counting) -> Resources:
-    """What a HARDWARE graph takes: the counts of its units, converters and FIFOs, estimates of the rest."""
+    """Return the resources of a HARDWARE graph: counts of units, converters and FIFOs, estimates of the rest."""
     counts = count_units(hardware, jobs=counting.jobs, memory=counting.memory, progress=counting.progress)
     known = {name: result for name, result in counts.items() if isinstance(result, Resources)}
     estimates = total(cost(node, hardware) for node in hardware.nodes if node.name in known)

@@ -1,4 +1,4 @@
-"""From an INTEGER graph and a board to the best plan that fits it, converters and FIFOs included."""
+"""The search from an INTEGER graph and a board for the best plan that fits, converters and FIFOs included."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class _Search:
     time_limit: float
     solver: str
     spares: bool
-    """Whether the resources of a rate are to be the least."""
+    """Whether the least resources at a rate are wanted."""
     counts: Counts | None = None
 
     @property
@@ -123,7 +123,7 @@ class _Search:
         return plan_of(self.graph, lanes, self.board.name, self.clock_mhz, self.model, padded=padded)
 
     def used(self, hardware: Graph) -> Resources:
-        """What ``hardware`` takes."""
+        """Return the resources of ``hardware``."""
         return graph_cost(hardware) if self.counts is None else counted_cost(hardware, self.counts.counting)
 
     def solve(self, reserved: Resources, cycles: int | None) -> Solution:
@@ -137,7 +137,7 @@ class _Search:
         return solve(problem, budget, target_cycles=cycles, time_limit=self.time_limit, solver=self.solver)
 
     def limits(self, found: Found) -> dict[str, Any]:
-        """What limits the plan, as the fields of its record."""
+        """Return the fields of the plan's record that tell what limits it."""
         budget = (self.board.budget - found.reserved).at_least(0)
         seconds = min(self.time_limit, _PRICE_SECONDS)
         known = limits(self.problem, budget, found.cycles, solver=found.solution.solver, seconds=seconds)
@@ -212,7 +212,7 @@ def _record(found: Found, first: Solution, target: int | None, seconds: float) -
 
 
 def _reserve(reserved: Resources, extra: Resources, over: Resources) -> Resources:
-    """What to keep free in the next round: of each resource that was exceeded, what the last plan took on top.
+    """Return the resources to keep free next: of each that was exceeded, the last plan's use beyond the program's.
 
     At least one more than before, so that the same plan does not come back.
     """

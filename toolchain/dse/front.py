@@ -32,8 +32,9 @@ def front(
     time_limit: float = 60.0,
     solver: str = "highs",
 ) -> list[Point]:
-    """At most ``points`` points from the fastest accelerator that fits, each about the root of two slower than the one
-    before and sparing more of the scarcest resource.
+    """Return at most ``points`` points from the fastest accelerator that fits on.
+
+    Each is about the root of two slower than the one before and spares more of the scarcest resource.
 
     Raises:
         UserError: nothing fits.

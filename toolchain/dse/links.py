@@ -1,4 +1,4 @@
-"""What stands between two units: a FIFO and, where their words differ in width, converters."""
+"""The hardware between two units: a FIFO and, where their words differ in width, converters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def stream_fifo(value: Value, lanes: int, pauses: int, *, ultra: bool = False) -
 
 
 def link(value: Value, writer: Port, reader: Port) -> Link:
-    """What leads ``value`` from ``writer`` to ``reader``."""
+    """Return the converters and FIFOs that lead ``value`` from ``writer`` to ``reader``."""
     unit = WidthConvert(name="converter", inputs=(value.name,), outputs=(value,))
     lanes, pause, slowest = writer.lanes, writer.pause, 0
     parts = []

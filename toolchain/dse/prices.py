@@ -1,4 +1,4 @@
-"""What keeps a solution from being faster, and how much more of it the next step up would take."""
+"""The resources that limit a solution's rate, and how much more of them the next step up would take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Price:
     cycles: int
 
     def text(self, now: int) -> str:
-        """Such as "+8 DSP would give +3 % fps"; ``now`` are the cycles without."""
+        """Describe the price, such as "+8 DSP would give +3 % fps"; ``now`` are the cycles without it."""
         rows = zip(KINDS, self.extra, strict=True)
         parts = [f"+{count} {kind.upper()}" for kind, count in rows if count]
         return f"{' and '.join(parts)} would give +{now / self.cycles - 1:.0%} fps"
@@ -36,7 +36,7 @@ class Limits:
 
 
 def limits(problem: Problem, budget: Resources, cycles: int, *, solver: str, seconds: float) -> Limits:
-    """What limits the best solution, of ``cycles``, of ``problem`` within ``budget``.
+    """Return the resources that limit the best solution, of ``cycles``, of ``problem`` within ``budget``.
 
     For each resource alone, the least addition to its budget with which the next useful count of cycles fits, by an
     integer program a resource; for all together where no single one helps. The scarcest one, relative to its budget,

@@ -17,16 +17,16 @@ from toolchain.resources import Resources, total
 
 @dataclass(frozen=True)
 class Budget:
-    """What an engine may take, and the memory's bytes a clock cycle."""
+    """The resources that an engine may take, and the bytes that its memory moves a clock cycle."""
 
     resources: Resources
     bytes_per_cycle: float
     prefetch: bool = True
-    """Whether weights come in while the pass before runs; without it their time is added, for comparison."""
+    """Whether weights are loaded while the pass before runs; else their time is added, for comparison."""
 
 
 def places_of(cut: Cut, index: int, inside: frozenset[str]) -> Places:
-    """Which maps of a pass lie in memory."""
+    """Return which maps of pass ``index`` lie in memory; those in ``inside`` are on the chip."""
     p = cut.passes[index]
     return Places(
         p.source not in inside, p.merge is not None and p.merge.residual not in inside, p.stored not in inside
@@ -47,7 +47,7 @@ def start_cycles(tiling: Tiling, budget: Budget) -> float:
 
 
 def least_cycles(tiling: Tiling, budget: Budget) -> float:
-    """What no engine with ``tiling`` comes below, whatever its other units and maps are."""
+    """Bound the cycles of every engine with ``tiling`` from below, whatever its other units and maps are."""
     pairs = enumerate(tiling.cycles)
     return sum(
         (max(n, weight_cycles(tiling, i, budget.bytes_per_cycle)) + PASS_CYCLES for i, n in pairs),
@@ -90,7 +90,7 @@ class Candidates:
         return replace(self.options.convolutions[0].tiling.schedules[0].shape, taps=window.shape.taps)
 
     def fits(self, *chosen: UnitOption) -> bool:
-        """Whether the choices fit the budget together."""
+        """Return whether the choices fit the budget together."""
         return total((self.options.fixed, *(o.resources for o in chosen))).fits(self.budget.resources)
 
     def lives(self) -> list[Lifetime]:

@@ -41,7 +41,7 @@ MERGE_LUT_BITS = 6
 
 
 def merge_on_dsp(shape: Shape) -> bool:
-    """Whether the factors of a sum of branches multiply on DSP slices."""
+    """Return whether the factors of a sum of branches multiply on DSP slices."""
     return shape.merge_bits > MERGE_LUT_BITS
 
 
@@ -223,7 +223,7 @@ def banks_cost(shape: Shape) -> Resources:
 
 
 def fixed_cost(shape: Shape) -> Resources:
-    """What only the lanes and the number formats decide: requantizers, the sum of branches, transfers and control."""
+    """Return the cost that lanes and number formats alone decide: requantizers, sum of branches, transfers, control."""
     width = shape.lanes * shape.act_bits
     scales = (_scale(shape, shape.sum_bits) + _scale(shape, shape.window_sum_bits)) * shape.lanes
     line = shape.mul_bits + shape.add_bits

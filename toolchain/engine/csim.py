@@ -27,7 +27,7 @@ from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, run_c
 COUNTERS = (*UNITS, *PORTS, *LOADS)
 MESSAGE_BYTES = 512
 OPTIONS = ("-shared", "-O3", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp")
-"""Behind the common flags: an ImageNet frame is half a billion products."""
+"""The compiler's options after the common ones; -O3 because an ImageNet frame is half a billion products."""
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ class _Cutter:
             del self.alias[value.name], self.repeat[value.name]
 
     def _convolves(self, reader: Node) -> bool:
-        """Whether ``reader`` is read into a convolution, or joined."""
+        """Return whether ``reader`` feeds a convolution, or a concatenation."""
         if isinstance(reader, Window):
             return isinstance(self._only_reader(reader.output), MatVec)
         return isinstance(reader, MatVec | Concat) or (
@@ -355,7 +355,7 @@ class _Cutter:
 
 
 def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:
-    """What the values ``names`` are other names of."""
+    """Yield the values that ``names`` rename, nearest first."""
     makers = graph.producers()
     for name in names:
         while (node := makers.get(name)) is not None and node.renames:
@@ -365,7 +365,7 @@ def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Joined:
-    """Where the channels of a joined map lie: ``places`` (C,) among its ``channels``."""
+    """The places of a map's channels in a joined map: ``places`` (C,) among its ``channels``."""
 
     places: Array
     channels: int
@@ -458,7 +458,7 @@ def _check_lines(node: Node, lines: Iterable[tuple[int, int]], sums: QInt) -> No
 
 
 def _tap_sums(window: Sliding, p: Pass) -> Array:
-    """What a map of ones gives in every channel."""
+    """Return each channel's result, (C,), for a map of ones."""
     if window.weight is not None:
         return window.weight.sum(axis=0)
     taps = p.middle[0] * p.middle[1] if window.mode == "global_sum" else window.kernel**2

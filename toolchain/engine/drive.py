@@ -37,7 +37,7 @@ LEAST_SUMS = 4
 
 @dataclass(frozen=True)
 class Frame:
-    """What a pass reads, (H, W, C) by value in the graph's own codes, and what it is for."""
+    """The maps that a pass reads in a test, (H, W, C) by value in the graph's own codes, and their name."""
 
     name: str
     maps: dict[str, Array]
@@ -131,7 +131,7 @@ def _sums_at_their_ends(nodes: Sequence[Node], r: Range, room: int) -> list[Arra
 
 
 def _compared(simulation: EngineSim, alone: Program, frame: Frame) -> tuple[int, str]:
-    """How many codes of the result are wrong, and the first of them in words."""
+    """Run a pass alone on ``frame``; return the number of wrong codes, and the first of them in words."""
     (p,), graph = alone.cut.passes, simulation.graph
     where = f"pass '{p.name}' alone on maps '{frame.name}'"
     try:

@@ -71,13 +71,13 @@ def pass_facts(s: TiledPass, following: int, first_tile: int, placement: Placeme
 
 
 def _place(name: str, placement: Placement, at: Addresses, beats: int = 0) -> dict[str, int]:
-    """Where a map is; in memory ``beats`` behind its first one."""
+    """Return the fields that locate a map: its bank, or its address in memory plus ``beats``."""
     bank = placement.get(name)
     return {"in_memory": 1, "address": at.maps[name] + beats} if bank is None else {"bank": bank}
 
 
 def _repeat(s: TiledPass) -> dict[str, int]:
-    """How often the positions of the source are read, where the engine can."""
+    """Return the fields for reading the source's positions repeatedly; none where the engine cannot."""
     if not s.shape.repeats:
         return {}
     if s.p.repeat == (1, 1):

@@ -51,7 +51,7 @@ class Floor:
         return cls(budget, least.formats.weight_bits, least.act_bits, units)
 
     def cycles(self, cut: Cut) -> float:
-        """What no engine with weights of ``width`` bits comes below; infinite where no unit fits.
+        """Bound the cycles of every engine with weights of ``width`` bits from below; infinite where no unit fits.
 
         Every pass takes as long as its slowest unit without waits, and all weights pass the memory port once.
         """

@@ -155,7 +155,7 @@ class Pass:
 
     @property
     def outside(self) -> bool:
-        """Whether the source always lies in memory: of joined maps and repeated positions, no bank serves the words."""
+        """Whether the source must lie in memory: banks do not serve words of joined maps and repeated positions."""
         return self.repeat != (1, 1) or self.spread is not None
 
     @property
@@ -302,7 +302,7 @@ def parts_of(weight: Array, parts: int, bits: int) -> Array:
 
 
 def half(shift: int) -> int:
-    """What offsets of requantizers contain besides: quotients by 2**shift are rounded up before ties are looked for."""
+    """Return half of 2**shift, which requantizers' offsets include so that a right shift rounds halves up."""
     return 1 << (shift - 1) if shift else 0
 
 

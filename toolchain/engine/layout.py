@@ -17,19 +17,19 @@ from toolchain.errors import FlowError, UserError
 from toolchain.ir.types import Array, QInt
 
 ADDRESS_BITS = 28
-"""Of a beat in memory: 4 GiB."""
+"""Bits of the address of a beat in memory: 4 GiB."""
 
 COUNT_BITS = 28
-"""Of a number of iterations: a second at 250 MHz."""
+"""Bits of a number of iterations: a second at 250 MHz."""
 
 SIZE_BITS = 16
-"""Of rows and columns of a map."""
+"""Bits of the rows or columns of a map."""
 
 WORD_BITS = 12
-"""Of words of channels of a position."""
+"""Bits of the number of words of channels at a position."""
 
 KERNEL_BITS = 8
-"""Of rows, columns, strides and dilations of a kernel."""
+"""Bits of the rows, columns, strides and dilations of a kernel."""
 
 
 def _unsigned(**bits: int) -> dict[str, QInt]:
@@ -103,7 +103,7 @@ MEMBERS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a field of an entry lies: its beat and its lowest bit there. None lies across two beats."""
+    """The place of a field in an entry: its beat and its lowest bit there. No field lies across two beats."""
 
     member: str
     name: str

@@ -1,4 +1,4 @@
-"""What the engine's number formats cannot hold, said before anything is searched or packed."""
+"""The check, before any search or packing, that a network fits the engine's number formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def line_bits(lines: Iterable[tuple[int, int]], sums: QInt) -> int:
 
 
 def too_wide(cut: Cut) -> UserError | None:
-    """Why no engine holds the numbers of ``cut``; None where one may.
+    """Return why no engine holds the numbers of ``cut``, or None where one may.
 
     All requantizers have the largest shift of any: a small one's factors grow by the difference.
     """

@@ -1,4 +1,4 @@
-"""What an engine for a network can be built like: shapes that hold it, each unit's choices pruned to those that pay."""
+"""The options of an engine for a network: shapes that hold it, and each unit's choices that are worth their cost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_PRODUCTS = 4096
 
 @dataclass(frozen=True)
 class Choices:
-    """Which engines are tried: all, or parts of them for a comparison."""
+    """The engine shapes that a search tries; comparisons restrict them."""
 
     lanes: Sequence[int] = LANES
     in_blocks: Sequence[int] = IN_BLOCKS

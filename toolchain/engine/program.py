@@ -118,7 +118,7 @@ class Model:
         return pulp.lpSum(self.t) + pulp.LpAffineExpression([*idle, *self._start()])
 
     def _start(self) -> list[tuple[pulp.LpVariable, float]]:
-        """What comes in front of the passes, and the constants that they wait for."""
+        """Return the terms of the cycles before the first pass, with the constants that the passes wait for."""
         return [
             (x, (self.program.start_cycles(o.tiling) + o.tiling.preload) * SCALE)
             for x, o in zip(self.c, self.convolutions, strict=True)

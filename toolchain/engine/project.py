@@ -66,7 +66,7 @@ def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> di
 
 
 def _input_facts(graph: Graph, found: Program) -> dict[str, int]:
-    """Where the codes of a frame lie, as ``host.hpp`` wants it."""
+    """Return how the codes of a frame lie in memory, in the terms of ``host.hpp``."""
     height, width, channels = graph.input.shape
     first, zero = found.cut.passes[0], found.zero(graph.input)
     located = found.maps[first.source]
@@ -86,7 +86,7 @@ def _input_facts(graph: Graph, found: Program) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Answer:
-    """Where an answer lies, of C++ ``type``; ``largest``: the network ends with the index of the largest.
+    """The place of an answer in memory, of C++ ``type``; ``largest``: the network ends with the index of the largest.
 
     ``corrections``: what its sums lack, of every channel; a zero where codes leave.
     """
@@ -100,7 +100,7 @@ class _Answer:
 
     @property
     def type(self) -> str:
-        """Of a stored vector's codes."""
+        """The C++ type of a stored vector's codes."""
         return native_type(self.value.qint)
 
 

@@ -1,4 +1,4 @@
-"""How a pass runs on an engine of a given shape: its tiles, the cycles of every unit and the bytes it moves.
+"""The execution of a pass on an engine of a given shape: its tiles, the cycles of each unit, the bytes it moves.
 
 The C++ units count the same cycles and beats; a test compares them. What they are told stands in the pass table
 (``entries``).
@@ -36,7 +36,7 @@ Placement = Mapping[str, int | None]
 
 @dataclass(frozen=True)
 class Places:
-    """Which maps of a pass lie in memory; the others are on the chip."""
+    """Flags for the maps of a pass that lie in memory; the others are on the chip."""
 
     source: bool
     residual: bool
@@ -44,7 +44,7 @@ class Places:
 
     @classmethod
     def of(cls, p: Pass, placement: Placement) -> Places:
-        """Those of ``p`` when maps lie as ``placement`` says."""
+        """Return the flags of ``p`` when maps lie as ``placement`` says."""
         residual = p.merge is not None and placement.get(p.merge.residual) is None
         return cls(placement.get(p.source) is None, residual, placement.get(p.stored) is None)
 
@@ -148,7 +148,7 @@ class TiledPass:
 
     @property
     def resident(self) -> bool:
-        """Whether later tiles find the rows in the buffer."""
+        """Whether the buffer still holds all rows when later tiles read them."""
         return self.slots >= self.p.shape[0] and self.p.conv is not None
 
     @property
@@ -169,7 +169,7 @@ class TiledPass:
 
     @property
     def reads(self) -> int:
-        """How often the source is read."""
+        """The number of times that the source is read."""
         return 1 if self.resident else self.tiles
 
     @property

@@ -82,7 +82,7 @@ def search_below(
 
 
 def _below(limit: float, budget: Budget) -> Callable[[Tiling], bool]:
-    """Whether a tiling can come below ``limit`` cycles."""
+    """Return a test whether a tiling can come below ``limit`` cycles."""
     return lambda tiling: least_cycles(tiling, budget) < limit
 
 
@@ -96,7 +96,7 @@ def built(cut: Cut, options: EngineOptions, picked: Picked, budget: Budget, boun
 
 
 def _no_engine(cut: Cut, choices: Choices, budget: Budget) -> UserError:
-    """Why nothing fits: a pass that no weight memory or row buffer of the options holds, or the resources."""
+    """Explain why nothing fits: the resources, or a pass that no weight memory or row buffer of the options holds."""
     choices = replace(choices, out_blocks=(min(choices.out_blocks),))  # more take more of everything
     room = replace(Resources(*(1 << 40,) * len(KINDS)), uram=budget.resources.uram)
     expanded = (engine_options(cut, base, choices, room) for base in base_shapes(cut, choices))

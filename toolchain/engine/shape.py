@@ -32,20 +32,20 @@ BANKS = 3
 """Banks of maps on the chip, the first one large: source, residual and result of a pass are in different ones."""
 
 MODES = ("pass_on", "filter", "largest", "sum_of", "global_sum")
-"""What the window unit does, in the order of the C++ enumeration."""
+"""The modes of the window unit, in the order of the C++ enumeration."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """What an engine's numbers must hold.
+    """The number formats of an engine: the widths and features that its networks need.
 
     Attributes:
-        stored_bits: of a weight in memory: of a weight less a borrow, as slices in chains have them.
-        sum_bits: of the convolution's sums, ``window_sum_bits`` of the window unit's.
+        stored_bits: bits of a weight in memory, less a borrow where slices in chains need one.
+        sum_bits: bits of the convolution's sums, ``window_sum_bits`` of the window unit's.
         mul_bits: bits of a requantizer's factor, ``add_bits`` of its offset; a pair lies in ``entry_bits`` of memory.
-        mul_shift: what 2**mul_shift is taken off every factor, which then fits a slice; none where it is 0. The sum
-            itself, shifted, makes up for it in the offset.
-        shift: of every requantizer: factors and offsets of smaller ones are raised to it, which changes no result.
+        mul_shift: 2**mul_shift is subtracted from every factor, which then fits a slice, and the sum, shifted, is added
+            to the offset to make up for it; nothing is subtracted where it is 0.
+        shift: right shift of every requantizer; factors and offsets of smaller shifts are raised to it without loss.
         merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
         filters: whether the window unit multiplies, ``pools`` whether it finds maxima, ``repeats`` whether positions of
@@ -154,7 +154,7 @@ class Shape(Formats):
 
     @cached_property
     def chain(self) -> TapPacking | None:
-        """How the slices of neighbouring outputs add up by themselves; None where each product is unpacked in LUTs."""
+        """The packing by which slices of neighbouring outputs add up; None where each product is unpacked in LUTs."""
         if self.products_per_dsp == 0:
             return None
         return tap_packing(self.weight, self.code, self.products_per_dsp, 1, LONGEST_CHAIN)

@@ -29,7 +29,7 @@ class Located:
 
 @dataclass(frozen=True)
 class Program:
-    """What the engine runs. ``memory`` is (beats, 2) of 64 bits, the low half first, all maps zero.
+    """The pass table and memory image of an engine. ``memory`` is (beats, 2) of 64 bits, low half first, all maps zero.
 
     ``schedules`` is one a pass; the table has an entry more, the first one, which only loads weights.
     """

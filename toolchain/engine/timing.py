@@ -1,4 +1,4 @@
-"""How long a pass takes and what limits it."""
+"""The duration of a pass, and the unit that limits it."""
 
 from __future__ import annotations
 

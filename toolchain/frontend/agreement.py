@@ -1,4 +1,4 @@
-"""How the integer network relates to the float32 execution of its QONNX file.
+"""Comparison of the integer network with the float32 execution of its QONNX file.
 
 Every quantizer is compared by itself: both sides get the codes that QONNX computed in front of it, so one differing
 code does not spread. A code may differ only where the real value lies within float32 rounding of a tie between the two
@@ -47,7 +47,7 @@ END = ""
 """Stands for the network's outputs among the quantizers' names."""
 
 HELD_BYTES = 4 + 4
-"""Of a quantized value that later ones are computed from: the float32 number and its code."""
+"""The bytes kept for a quantized value that later ones are computed from: the float32 number and its code."""
 
 FLOAT32 = 2.0**-24
 """Unit roundoff of float32."""
@@ -59,7 +59,7 @@ Coded = Quantize | MultiThreshold
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of ``images``, the share with equal top-1; of ``codes`` compared, how many differ, all of them at ties.
+    """The share of ``images`` with equal top-1, and how many of the ``codes`` compared differ, all of them at ties.
 
     ``worst`` is the largest distance of a differing code's value from its tie, relative to the float32 error bound.
     """
@@ -107,7 +107,7 @@ def compare(model: ModelFile, integer: Graph, images: Array, memory: Memory | No
 
 
 class _Comparison:
-    """What is the same for all images: the quantizers, and what each is computed from."""
+    """The facts of a comparison that are the same for all images: the quantizers, and the sources of each."""
 
     def __init__(self, model: ModelFile, integer: Graph) -> None:
         self.model, self.integer = model, integer
@@ -184,7 +184,7 @@ class _Comparison:
         return Agreement(len(images), top1, codes, mismatches, worst, error)
 
     def _differences(self, node: Coded, theirs: Array, inputs: Array, forced: dict[str, Array]) -> tuple[Array, Array]:
-        """Where the codes of ``node`` differ, and ours."""
+        """Return where the integer network's codes of ``node`` differ from ``theirs``, and those codes."""
         ours = inputs  # where the host applies it
         if node.output.name in self.present:
             ((_, ours),) = values(self.integer, inputs, {node.output.name}, forced)
@@ -237,8 +237,10 @@ class _Comparison:
 
 
 def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
-    """Of each quantizer, by the node's name, the quantized values that it is computed from in either graph; those of
-    the integer network's outputs at ``END``."""
+    """Return, by each quantizer's name, the quantized values from which either graph computes it.
+
+    The entry ``END`` holds those that the integer network's outputs are computed from.
+    """
     quantizers = [node for node in model.graph.nodes if isinstance(node, Coded)]
     coded = {node.output.name for node in quantizers}
     present = coded & integer.values().keys()
@@ -263,7 +265,7 @@ def quantizer_codes(node: Coded, values: Array) -> Array:
 
 
 def _from_tie(quantizer: Quantizer, mine: Array, theirs: Array, value: Array, error: Array) -> Array:
-    """How far ``value`` lies from the tie between two codes, relative to its error; both in steps of the quantizer."""
+    """Return the distance of ``value`` from the tie between two codes over its error; both are in quantizer steps."""
     position = value + quantizer.zero_point
     tie = (mine + theirs) / 2
     if quantizer.bipolar:  # whatever its rounding mode
@@ -280,7 +282,7 @@ def _from_tie(quantizer: Quantizer, mine: Array, theirs: Array, value: Array, er
 def _from_thresholds(
     node: MultiThreshold, channels: Array, mine: Array, theirs: Array, value: Array, error: Array
 ) -> Array:
-    """How far ``value`` lies from the furthest threshold between two codes, relative to its error."""
+    """Return the distance of ``value`` from the furthest threshold between two codes, relative to its error."""
     _, _, start, step = node.coding
     low, high = ((codes - start) // step for codes in (np.minimum(mine, theirs), np.maximum(mine, theirs)))
     rows = channels if len(node.thresholds) > 1 else np.zeros_like(channels)
@@ -328,7 +330,7 @@ class _NormError(Node):
 
     @classmethod
     def of(cls, node: RealNorm | RealSoftmax, values: Array) -> Node:
-        """That of ``node``."""
+        """Make the node that computes the error of ``node`` on ``values``."""
         common = {field.name: getattr(node, field.name) for field in fields(Node)}
         return cls(node=node, values=values.astype(np.float64), **common)
 

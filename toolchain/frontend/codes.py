@@ -43,7 +43,7 @@ MOVERS = frozenset(
 
 
 def holds_codes(reader: Reader, name: str) -> bool:
-    """Whether the tensor ``name`` is one of codes."""
+    """Return whether the tensor ``name`` holds integer codes."""
     moved = reader.moved.get(name)
     return name in reader.codes or name in reader.integers or (moved is not None and moved.integers is not None)
 

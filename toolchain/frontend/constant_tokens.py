@@ -14,7 +14,7 @@ from toolchain.ir.types import Array
 
 
 def with_constant_tokens(reader: Reader, node: OnnxNode) -> list[Tensor]:
-    """What the Concat ``node`` joins, each constant as tokens of the activation in front of it, or behind.
+    """Read the inputs of the Concat ``node``, each constant as tokens in front of or behind an activation's.
 
     Raises:
         UserError: a constant that is no tokens beside those of an activation.

@@ -16,7 +16,7 @@ MAX_BITS = 32
 
 @dataclass(frozen=True)
 class QuantRule:
-    """What a Quant node says, before its scale is laid out along channels; ``scale`` is as in the file."""
+    """The parameters of a Quant node before the scale is laid out along channels; ``scale`` is as in the file."""
 
     scale: np.ndarray
     zero_point: int

@@ -185,7 +185,7 @@ def read_identity(reader: Reader, node: OnnxNode) -> None:
 
 
 def left_out_too(node: OnnxNode) -> bool:
-    """Whether ``node``, behind a Softmax that is left out, keeps the order of the classes as well: a quantizer does."""
+    """Return whether ``node``, behind a left-out Softmax, is a quantizer, which keeps the classes' order as well."""
     return (node.is_quant and node.op != "BipolarQuant") or node.op in (
         "QuantizeLinear",
         "DequantizeLinear",

@@ -1,4 +1,4 @@
-"""What of a network stands in front of its first quantizers and is left to the host, and the file behind it."""
+"""The part of a network in front of its first quantizers, which is left to the host, and the file behind it."""
 
 from __future__ import annotations
 
@@ -95,6 +95,6 @@ def behind(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelP
 
 
 def _rounds(node: OnnxNode, made: Collection[str]) -> bool:
-    """Whether ``node`` is a quantizer of one of the tensors ``made``, with constants otherwise."""
+    """Return whether ``node`` quantizes one of the tensors ``made`` and all its other inputs are constants."""
     quantizes = (node.is_quant and node.op != "Trunc") or (node.op == "QuantizeLinear" and not node.domain)
     return quantizes and not set(made) & set(node.inputs[1:])

@@ -1,4 +1,4 @@
-"""What of a network stands behind its last layer, and the part of it that is left to the host."""
+"""The part of a network behind its last layer, which is left to the host."""
 
 from __future__ import annotations
 

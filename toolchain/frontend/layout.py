@@ -1,4 +1,4 @@
-"""How an ONNX tensor maps to a channels-last value of the IR."""
+"""The map from an ONNX tensor to a channels-last value of the IR."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Tensor:
 
 
 def elements(layout: Layout) -> np.ndarray:
-    """Where the elements of a frame of the ONNX tensor lie in the stream of its value, in the tensor's shape."""
+    """Return each element's index in the stream of its value, for one frame in the shape of the ONNX tensor."""
     h, w, c = layout.shape
     return layout.from_ir(np.arange(h * w * c).reshape(1, h, w, c))[0]
 

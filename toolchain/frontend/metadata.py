@@ -1,4 +1,4 @@
-"""What an ONNX file says in its metadata: of its input, of its classes, and of the data it was trained on."""
+"""The metadata of an ONNX file: its input, its classes, and the data that it was trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INPUT, CLASSES, DATA, READING = "fpgaflow.input", "fpgaflow.classes", "fpgaflow.
 
 
 def encoding_of(file: OnnxFile, layout: Layout, graph: Graph) -> Encoding | None:
-    """What the file's metadata, or the datatype noted beside its input, says of the input of ``graph``.
+    """Return the encoding of the input of ``graph`` by the file's metadata, or by the datatype noted beside the input.
 
     Raises:
         UserError: the metadata entry is malformed.
@@ -46,7 +46,7 @@ def encoding_of(file: OnnxFile, layout: Layout, graph: Graph) -> Encoding | None
 
 
 def _encoding(entry: Any, graph: Graph) -> Encoding | None:
-    """Of the parsed ``entry``; None where nothing rounds the numbers that it standardizes."""
+    """Read the parsed ``entry``; None where nothing rounds the numbers that it standardizes."""
     given = parse_input(entry["type"]) if "type" in entry else None
     if "pixel" in entry:
         scale, offset = (tuple(Fraction(number) for number in entry["pixel"][key]) for key in ("scale", "offset"))
@@ -62,7 +62,7 @@ def _encoding(entry: Any, graph: Graph) -> Encoding | None:
 
 
 def fits(found: Encoding, channels: int) -> bool:
-    """Whether all that ``found`` has of every channel has one entry or as many as there are ``channels``.
+    """Return whether everything that ``found`` has a channel has one entry or as many as there are ``channels``.
 
     Scales and deviations are above 0, and means and deviations are numbers.
     """
@@ -93,7 +93,7 @@ def classes_of(file: OnnxFile) -> tuple[str, ...]:
 
 
 def reading_of(file: OnnxFile) -> dict[str, Any]:
-    """How the data set that the file names is read; empty where it is as usual, or said in no way that is known."""
+    """Return how the data set named by the file is read; empty where that is as usual or not said in a known way."""
     found = _json(file.metadata.get(READING, "{}"))
     return found if isinstance(found, dict) else {}
 

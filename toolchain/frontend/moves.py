@@ -54,7 +54,7 @@ def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Ten
 
 
 def _layouts(moved: Moved) -> Iterator[Layout]:
-    """What the axes of a moved tensor may be called: a signal's those of heads, then those of its source."""
+    """Yield the layouts that a moved tensor may have: heads first for a signal, then in the order of its source."""
     if moved.index.ndim == 3 and moved.source.layout.axes in (*TURNED, HEADS):
         heads, width, channels = moved.index.shape
         yield Layout(HEADS, (1, width, heads * channels), heads=heads)

@@ -43,7 +43,7 @@ INPUT_TYPES = {
     onnx.TensorProto.UINT8: QInt(8, False),
     onnx.TensorProto.INT8: QInt(8, True),
 }
-"""What the network's input may be: real numbers, or integers of a type."""
+"""The element types that the network's input may have: real numbers (None), or integers."""
 DATATYPE = "finn_datatype"
 MIN_OPSET = 7
 MAX_BYTES = 2**31 - 1  # protobuf cannot hold more
@@ -74,7 +74,7 @@ class OnnxNode:
 
     @property
     def is_threshold(self) -> bool:
-        """Whether this is FINN's staircase, in whichever domain its writers put it."""
+        """Whether this is FINN's MultiThreshold, in any of the domains in which its writers put it."""
         return self.op == "MultiThreshold" and self.domain in QUANT_DOMAINS
 
     def input(self, index: int) -> str:

@@ -14,7 +14,7 @@ from toolchain.ir.types import QInt
 
 LINEAR_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 MAX_BITS = 16
-"""Of the codes that QuantizeLinear puts out."""
+"""The widest codes that QuantizeLinear puts out, in bits."""
 
 
 @dataclass(frozen=True)

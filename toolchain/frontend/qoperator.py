@@ -25,7 +25,7 @@ _OWN_ATTRIBUTES = frozenset({"channels_last", "opset"})
 
 @dataclass(frozen=True)
 class Form:
-    """How an operation on codes is written: ``op`` on real numbers, and where its inputs stand.
+    """The form of an operation on codes: ``op`` on real numbers, and the places of its inputs.
 
     Of each operand the codes stand at a place of ``operands``, behind them scale and zero point; those of the result
     begin at ``result``. ``bias`` is the place of int32 numbers worth the product of both operands' scales.
@@ -50,11 +50,11 @@ FORMS: Mapping[tuple[str, str], Form] = {
     (MICROSOFT, "QLinearSoftmax"): Form("Softmax", (0,), 3),
     (MICROSOFT, "QLinearConcat"): Form("Concat", (), 0),
 }
-"""By domain and operation."""
+"""The forms of the operations on codes, by domain and name."""
 
 
 def is_on_codes(node: NodeProto) -> bool:
-    """Whether ``node`` is one of FORMS."""
+    """Return whether ``node`` is one of `FORMS`."""
     return _kind(node) in FORMS
 
 
@@ -91,7 +91,7 @@ class QOperators:
         self._known = {self._key(node.input): node.output[0] for node in pairs}
 
     def written(self, node: NodeProto) -> tuple[list[NodeProto], list[NodeProto]]:
-        """What dequantizes the operands of ``node``, and its operation on them; both empty where it is none of FORMS.
+        """Return the nodes that dequantize the operands of ``node``, and its operation on them; both empty if unknown.
 
         The second ends with what dequantizes its result for those that read it.
         """

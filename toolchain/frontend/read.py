@@ -131,7 +131,7 @@ class ModelFile:
         return name
 
     def output_layout(self, name: str) -> Layout:
-        """How the output ``name`` is put out: with its channels in the order of the file, whatever its value has."""
+        """Return the layout of the output ``name`` as it is put out, with its channels in the order of the file."""
         return replace(self.layouts[name], order=())
 
     def to_ir(self, name: str, array: Array) -> Array:
@@ -207,7 +207,7 @@ def whole_graph(reader: Reader, source: Value) -> tuple[Graph, list[Tensor]]:
 
 
 def _output(reader: Reader, name: str) -> Tensor:
-    """What is put out as the file's output ``name``."""
+    """Read the tensor that is the file's output ``name``."""
     file = reader.file
     if name in reader.padded:
         raise UserError(f"the output '{name}' is that of a Pad", where=file.path.name, hint="pad on the host")
@@ -263,7 +263,7 @@ def input_layout(reader: Reader) -> Layout:
 
 
 def _orders(reader: Reader) -> set[bool]:
-    """Whether the first layers with an opinion that the input reaches take it channels last."""
+    """Return, for each of the first layers that the input reaches and that tell, whether it reads channels last."""
     last = reader.file.shape[1:]
     first_perm = [0, len(last), *range(1, len(last))]
     found: set[bool] = set()

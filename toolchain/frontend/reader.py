@@ -17,7 +17,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt, Quantizer, Real, Value
 
 MAX_NAME = 48
-"""Of a name in the IR, before the number that makes it differ."""
+"""The length of a name in the IR, in characters, before the number that makes it unique."""
 _RESERVED = CPP_WORDS | {"main"}
 
 
@@ -137,7 +137,7 @@ class Reader:
         return tensor
 
     def active(self, name: str) -> bool:
-        """Whether the tensor ``name`` depends on the network's input, as real numbers."""
+        """Return whether the tensor ``name`` depends on the network's input and holds real numbers."""
         return name in self.tensors or (name in self.moved and self.moved[name].integers is None)
 
     def turned(self, node: OnnxNode, tensor: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ class _Unrolling:
         return int(dims[axis].dim_value) if len(dims) == 3 else 0
 
     def _moved(self, node: onnx.NodeProto) -> bool:
-        """Whether ``node`` only joins or takes states and steps; then what it takes stands in its place."""
+        """Return whether ``node`` only joins or takes states and steps; its sources then stand for its output."""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         sources = [self.stacks.get(name) for name in node.input]
         if not sources or not node.output:
@@ -283,7 +283,7 @@ class _Cell:
 
 
 def _squeezes(node: onnx.NodeProto) -> bool:
-    """Whether the first branch of an If is a Squeeze."""
+    """Return whether the first branch of an If is a Squeeze."""
     branch = next((a.g for a in node.attribute if a.name == "then_branch"), None)
     return branch is not None and [inner.op_type for inner in branch.node] == ["Squeeze"]
 

@@ -55,7 +55,7 @@ def read_resize(reader: Reader, node: OnnxNode) -> None:
 
 
 def _factors(reader: Reader, node: OnnxNode, source: Tensor, sizes: Sequence[int]) -> dict[str, int]:
-    """How many times longer each axis becomes."""
+    """Return the factor by which each axis grows."""
     shape = reader.shape(source)
     factors = {axis: new // old for axis, old, new in zip(source.layout.axes, shape, sizes, strict=True)}
     whole = all(old * factors[axis] == new for axis, old, new in zip(factors, shape, sizes, strict=True))
@@ -154,7 +154,7 @@ def _emitted(reader: Reader, node: OnnxNode, op: type[Node], x: Value, shape: Sh
 
 
 def _early(reader: Reader, node: OnnxNode) -> bool:
-    """Whether the node is of an opset in which coordinates were scaled alone."""
+    """Return whether the node is of an opset below 11, in which coordinates were only scaled."""
     return node.op == "Upsample" or reader.file.opset < 11
 
 

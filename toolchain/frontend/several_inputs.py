@@ -23,7 +23,7 @@ SPLIT_INPUT = 13
 
 @dataclass(frozen=True)
 class Joined:
-    """How frames of several inputs make one: along ``axis`` of their arrays, or ``None``: flattened.
+    """The joining of frames of several inputs into one along ``axis`` of their arrays; flattened where it is None.
 
     ``shapes`` are those of a frame by the inputs' names, in their order.
     """

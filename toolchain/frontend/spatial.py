@@ -63,7 +63,7 @@ def read_pool(reader: Reader, node: OnnxNode) -> None:
 
 
 def _neutral(reader: Reader, padded: Padded, average: bool) -> bool:
-    """Whether the pads count as the pool's own: zeros in a mean, in a maximum what no element is below."""
+    """Return whether the pads act as the pool's own: zeros in a mean, in a maximum a value no element is below."""
     if average:
         return padded.value == 0
     if padded.value <= -FLOAT32_MAX:

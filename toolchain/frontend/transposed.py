@@ -34,7 +34,7 @@ class Axis:
 
     @staticmethod
     def of(size: int, kernel: int, stride: int, pad: int, output: int) -> Axis:
-        """For ``size`` inputs and ``output`` outputs from ``pad`` on."""
+        """Compute the axis for ``size`` inputs and ``output`` outputs from position ``pad`` on."""
         taps = -(-kernel // stride)
         first, last = min(pad // stride, taps - 1), (pad + output - 1) // stride
         return Axis(taps, (taps - 1 - first, max(last - size + 1, 0)), pad - first * stride, output)

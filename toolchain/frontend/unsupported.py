@@ -1,4 +1,4 @@
-"""Why an operation cannot be built, and what does the same."""
+"""The reasons why an operation cannot be built, each with a form that does the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HINTS = {
     "GroupNormalization": _MOMENTS,
     "InstanceNormalization": _MOMENTS,
 }
-"""What helps where an operation of the standard cannot be built."""
+"""The remedies for operations of the standard that cannot be built."""
 _DYNAMIC = re.compile(r"Dynamic.*|MatMulInteger.*|ConvInteger")
 _INTEGER = re.compile(r"QLinear.*|QGemm|QAttention|QEmbed.*|QGlobal.*")
 QONNX = "qonnx.custom_op.general"
@@ -28,7 +28,7 @@ VENDORS = frozenset({"com.vai.quantize", "com.amd.quark"})
 
 
 def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
-    """What is wrong with a quantization in another form than Quant or Q/DQ, and what helps; None: it is none."""
+    """Return the fault of a quantization that is neither Quant nor Q/DQ and its remedy, or None if ``op`` is none."""
     if op == "FloatQuant":
         return "a minifloat quantizer: numbers of the accelerator are integers", "use Quant nodes, e.g. brevitas' Int8"
     if op == "DynamicQuantizeLSTM":
@@ -43,7 +43,7 @@ def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
 
 
 def why_not(op: str, domain: str, supported: str) -> tuple[str, str]:
-    """Why the operation cannot be built, and what helps; ``supported`` lists those that can."""
+    """Return why the operation cannot be built, and a remedy; ``supported`` lists the operations that can."""
     where = f" of domain '{domain}'" if domain else ""
     hint = HINTS.get(op, "") if not domain or domain == QONNX else ""
     plain = f"the operation {op}{where} is not supported", hint or f"supported: {supported}"

@@ -137,7 +137,7 @@ def array_sizes(kind: Any) -> tuple[tuple[int, ...], Any]:
 
 
 def holds_array(kind: Any) -> bool:
-    """Whether a class type has an array among its members, or among theirs."""
+    """Return whether a class type has an array among its members, or among theirs."""
     plain = kind.get_canonical()
     if plain.kind != cindex.TypeKind.RECORD or _vendor_width(plain.spelling) is not None:
         return False

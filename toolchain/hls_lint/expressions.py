@@ -80,7 +80,7 @@ class Expressions:
         return self._other(cursor)
 
     def load(self, cursor: Any) -> Value:
-        """What an expression is, where its value is used."""
+        """Return the value of an expression after loading it from its place."""
         return self.state.loaded(self.value(cursor), cursor)
 
     def _other(self, cursor: Any) -> Value:
@@ -346,7 +346,7 @@ def _power_of_two(cursor: Any) -> bool:
 
 
 def _vendor(function: Any) -> bool:
-    """Whether it is of the arithmetic types, which the tool knows, or a builtin."""
+    """Return whether ``function`` is of the arithmetic types, which the tool knows, or a builtin."""
     found = function.location.file
     name = found.name.rsplit("/", 1)[-1] if found is not None else ""
     return name.startswith(("ap_", "hls_")) or not name or bool(array_sizes(function.type)[0])

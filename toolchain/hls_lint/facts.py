@@ -76,15 +76,15 @@ class Loop:
     trips: int | None
     """Iterations, where they are a constant."""
     static: bool
-    """Whether they are known once the loops around are unrolled."""
+    """Whether the bounds are known once the loops around are unrolled."""
     alone: bool
-    """Whether the loop around it holds nothing else."""
+    """Whether the loop around this one holds nothing else."""
     guarded: bool
-    """Whether it stands below an ``if`` of a run-time value."""
+    """Whether the loop stands below an ``if`` of a run-time value."""
     dependences: tuple[tuple[Pragma, Place | None], ...] = ()
     """Its DEPENDENCE pragmas, each with the memory that it means."""
     counted: bool = False
-    """Whether the C simulation counts its cycles."""
+    """Whether the C simulation counts the loop's cycles."""
 
     def pragma(self, name: str) -> Pragma | None:
         """Its own pragma ``name``."""
@@ -92,12 +92,12 @@ class Loop:
 
     @property
     def pipelined(self) -> bool:
-        """Whether its iterations overlap."""
+        """Whether the iterations overlap."""
         return self.pragma("PIPELINE") is not None
 
     @property
     def unrolled(self) -> bool:
-        """Whether all its iterations are hardware: as told, or since a pipelined loop is around it."""
+        """Whether all iterations are hardware: by a pragma, or because a pipelined loop is around it."""
         return self.pragma("UNROLL") is not None or any(loop.pipelined for loop in self.around())
 
     def around(self) -> Iterator[Loop]:
@@ -230,7 +230,7 @@ class Facts:
             self.packed.add(place)
 
     def registers(self, place: Place) -> bool:
-        """Whether the array ``place`` is split into registers."""
+        """Return whether the array ``place`` is split into registers."""
         dims, array = self.split.get(place, set()), self.arrays.get(place)
         if array is None:
             return 0 in dims

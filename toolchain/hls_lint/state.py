@@ -89,7 +89,7 @@ class State:
         return Where(name.removeprefix(self.root + "/"), location.line)
 
     def own(self, cursor: Any) -> bool:
-        """Whether the cursor stands in a file of the project."""
+        """Return whether the cursor stands in a file of the project."""
         found = cursor.location.file
         return found is not None and found.name.startswith(self.root + "/")
 
@@ -201,7 +201,7 @@ class State:
             uses.setdefault(self.process, set()).add(kind)
 
     def _lasting(self, place: Place) -> bool:
-        """Whether it is in an array that lives on to the next iteration; a word of a stream is no memory."""
+        """Return whether ``place`` is in an array that outlives the iteration; a word of a stream is no memory."""
         return place.in_array and place.root not in self.words and not self._within_iteration(place)
 
     def _within_iteration(self, place: Place) -> bool:

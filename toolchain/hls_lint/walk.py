@@ -270,7 +270,7 @@ class Walk:
         state.become(Value(place=place), value, cursor)
 
     def _bound(self, cursor: Any) -> bool:
-        """Whether BIND_OP puts the product that a variable holds on a slice of its own."""
+        """Return whether BIND_OP puts the product that a variable holds on a slice of its own."""
         line = cursor.location.line
         found = self.state.pragmas.get(self.state.where(cursor).path, [])
         return any(

@@ -1,4 +1,4 @@
-"""How operations work through a batch in blocks of rows: the windows of a whole map never lie in memory."""
+"""Evaluation of operations over blocks of rows, so that the windows of a whole map are never in memory at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from toolchain.ir.types import Array
 
 BLOCK_BYTES = 1 << 22
-"""What a block lays out at a time: about a core's share of the cache."""
+"""The bytes that one block lays out, about a core's share of the cache."""
 
 Block = tuple[slice, slice]
 """Frames and output rows."""
@@ -40,7 +40,7 @@ def windows(
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the windows of ``kernel`` lie on maps of ``height`` x ``width``, and what stands outside the map."""
+    """The windows of ``kernel`` on maps of ``height`` x ``width``, with the value ``fill`` outside the map."""
 
     height: int
     width: int
@@ -83,7 +83,7 @@ class Geometry:
         return result
 
     def taps(self, padded: Array, rows: int) -> Iterator[Array]:
-        """For each kernel position its element of every window: views (n, rows, Wo, C) of ``padded``."""
+        """Yield, for each kernel position, that element of every window as a view (n, rows, Wo, C) of ``padded``."""
         columns = self.shape[1]
         for u in range(self.kernel[0]):
             for v in range(self.kernel[1]):
@@ -182,7 +182,7 @@ def narrowest(bound: int) -> type[np.signedinteger]:
 
 
 def work_type(bound: int) -> type[np.number]:
-    """Where sums whose terms' magnitudes add up to ``bound`` are exact, and fast: floats while their integers are."""
+    """Return the fastest type in which sums are exact whose terms' magnitudes add up to at most ``bound``."""
     if bound < 1 << 24:
         return np.float32
     return np.float64 if bound < 1 << 53 else np.int64

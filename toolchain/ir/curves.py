@@ -21,7 +21,7 @@ Number = Any
 
 
 class Arithmetic(Protocol):
-    """What formulas need of numbers beside + - * /."""
+    """The operations besides + - * / that the formulas of the curves need of a kind of number."""
 
     def number(self, value: float) -> Number:
         """A float as a number of this kind."""
@@ -112,7 +112,7 @@ class Decimals:
         return x.ln()
 
     def tanh(self, x: Number) -> Number:
-        """From exp, whose argument is not positive, so that it never overflows."""
+        """Compute tanh from exp(-2 |x|), whose argument is never positive, so that it does not overflow."""
         small = (-2 * abs(x)).exp()
         return ((1 - small) / (1 + small)).copy_sign(x)
 
@@ -136,7 +136,7 @@ class Decimals:
 
 
 def _pi() -> Decimal:
-    """To the precision of the context: Machin's 16 arctan(1/5) - 4 arctan(1/239)."""
+    """Compute pi to the precision of the context by Machin's formula 16 arctan(1/5) - 4 arctan(1/239)."""
 
     def arctan(n: int) -> Decimal:
         term = total = Decimal(1) / n

@@ -17,14 +17,14 @@ from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Array, Encoding, InputType, Quantizer
 
 GRID = 1e-3
-"""How far from an integer, in steps, a value may lie that is taken for one."""
+"""The largest distance from an integer, in steps, at which a value is taken for that integer."""
 FLOAT32 = 2.0**-23
 """Twice the roundoff of float32, in which images are kept: a step of 1/255 magnifies it."""
 
 
 @dataclass(frozen=True)
 class HostRule:
-    """How the host makes a code of a real value v: round(clamp(v / scale + zero, low, high)), all in float32.
+    """The host's rule for the code of a real value v: round(clamp(v / scale + zero, low, high)), all in float32.
 
     ``scale`` and ``zero`` have one entry or one a channel. ``bipolar``: +1 where v >= 0, else -1.
     """
@@ -247,7 +247,7 @@ def predictions(output: Output, codes: Array) -> Array:
 
 
 def parted_quantizers(graph: Graph) -> InputType | None:
-    """What the host may send where every channel of the input belongs to a slice, which is then quantized.
+    """Return what the host may send where each channel belongs to one slice, which is then quantized; None elsewhere.
 
     Each channel has the scale of its slice; the integers reach as far as those of any.
     """
@@ -274,7 +274,7 @@ def _one(numbers: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
 
 
 def scaled_quantizer(graph: Graph, name: str = "") -> InputType | None:
-    """What the host may send where the input's only reader scales it by factors above 0 and then quantizes it.
+    """Return what the host may send where the input's only reader scales it by factors above 0 and then quantizes it.
 
     Or what it may send as the value ``name``, which is one of the input's elements in other places.
 

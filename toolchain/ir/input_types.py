@@ -101,7 +101,7 @@ def quantizer_of(given: InputType) -> Quantizer:
 
 
 def input_text(encoding: Encoding) -> str:
-    """What the host is given, and what it makes of it, in the words of ``parse_input`` as far as they reach."""
+    """Describe the host's input and its conversion, in the words of ``parse_input`` as far as they reach."""
     quantizer, text = encoding.quantizer, _type_text(encoding.input)
     if not encoding.integers:
         codes = text if quantizer is None else _quantizer_text(quantizer)

@@ -1,4 +1,4 @@
-"""How many bytes the evaluation of a frame holds at its peak."""
+"""The peak number of bytes that the evaluation of one frame holds."""
 
 from __future__ import annotations
 

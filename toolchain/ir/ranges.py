@@ -14,7 +14,7 @@ def input_range(graph: Graph) -> Range:
 
 
 def value_ranges(graph: Graph) -> dict[str, Range]:
-    """What every value of an INTEGER or HARDWARE graph can hold, by name."""
+    """Return by name the range of integers that every value of an INTEGER or HARDWARE graph can hold."""
     shapes = {name: value.shape for name, value in graph.values().items()}
     ranges = {graph.input.name: input_range(graph)}
     for node in graph.nodes:

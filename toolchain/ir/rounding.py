@@ -15,7 +15,7 @@ class Rounding(StrEnum):
     """A QONNX rounding mode. ``Rounding(name)`` takes the operator's synonyms too, and raises ValueError for others."""
 
     ROUND = "ROUND"
-    """To nearest, halves to the even neighbour."""
+    """To the nearest integer, halves to the even neighbour."""
     FLOOR = "FLOOR"
     CEIL = "CEIL"
     UP = "UP"
@@ -23,9 +23,9 @@ class Rounding(StrEnum):
     DOWN = "DOWN"
     """Toward zero."""
     HALF_UP = "HALF_UP"
-    """To nearest, halves away from zero."""
+    """To the nearest integer, halves away from zero."""
     HALF_DOWN = "HALF_DOWN"
-    """To nearest, halves toward zero."""
+    """To the nearest integer, halves toward zero."""
 
     @classmethod
     def _missing_(cls, value: object) -> Rounding | None:
@@ -63,8 +63,10 @@ class Rounding(StrEnum):
         return np.asarray(down + rises)
 
     def _rises(self, above: Any, tie: Any, rest: Any, positive: Any, odd: Any) -> Any:
-        """Whether v goes to the integer above it, from facts of v and the integer below: ``v`` lies more than half, or
-        half, or at all above it; v >= 0; that integer is odd. Booleans, or arrays of them.
+        """Return whether v goes to the integer above it: a boolean, or an array of them.
+
+        The arguments are facts of v and of the integer below it: v lies more than half ``above`` it, or half (``tie``),
+        or at all (``rest``); v >= 0 (``positive``); that integer is ``odd``.
         """
         match self:
             case Rounding.ROUND:
@@ -83,7 +85,7 @@ class Rounding(StrEnum):
                 return above | (tie & (positive ^ True))
 
     def steps(self, codes: Array) -> tuple[Array, Array]:
-        """Where round(v) reaches each of ``codes``: at 2 * v >= bound, or > bound where the flag (strict) is set.
+        """Return where round(v) reaches each of ``codes``: at 2 * v >= bound, or > bound where its flag is set.
 
         Halves go to the even neighbour under ROUND, so the half below an odd code still belongs to the code beneath it.
         """

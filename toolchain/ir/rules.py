@@ -1,4 +1,4 @@
-"""What breaking a rule of a graph raises, and rules that several operations share."""
+"""The error of a broken graph rule, and the rules that several operations share."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def require_weights(where: str, weight: Array, kind: QInt) -> None:
 
 
 def one_or_each(channels: int, *arrays: Array) -> bool:
-    """Whether each of ``arrays`` has one entry, or one a channel."""
+    """Return whether each of ``arrays`` has one entry or ``channels`` entries."""
     return all(len(array) in (1, channels) for array in arrays)

@@ -137,7 +137,7 @@ class Quantizer:
 
 @dataclass(frozen=True)
 class InputType:
-    """What the host is given: the integers of [low, high], each worth ``integer * scale + offset``.
+    """The integers [low, high] that the host is given, each worth ``integer * scale + offset``.
 
     ``scale`` and ``offset`` have one entry or one a channel. ``bipolar`` inputs are -1 and +1 only. Real values are
     rounded to the nearest integer, halves to even, and clamped where ``rounds``; else each must be worth an integer.
@@ -157,14 +157,14 @@ class InputType:
 
     @property
     def zeros(self) -> tuple[Fraction, ...]:
-        """Where 0 lies among the integers, one entry or one a channel; not always on one."""
+        """The places of real 0 among the integers, one entry or one a channel; not always an integer."""
         size = max(len(self.scale), len(self.offset))
         scale, offset = (v if len(v) == size else v * size for v in (self.scale, self.offset))
         return tuple(-o / s for s, o in zip(scale, offset, strict=True))
 
     @property
     def is_pixel(self) -> bool:
-        """Whether a byte without a sign holds every integer."""
+        """Whether an unsigned byte holds every integer."""
         return self.low >= 0 and self.high <= 255
 
     @staticmethod
@@ -192,7 +192,7 @@ class Standardization:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the host makes the accelerator's input codes: the integers of ``input``, or what ``quantizer`` makes of them.
+    """The codes that the host sends: the integers of ``input``, or those that ``quantizer`` makes of them.
 
     The quantizer is one of the network's own, which reads real values, or ``outside`` it: the network then reads the
     values of its codes. Real numbers pass ``standard`` first, where there is one. Without ``integers`` the host is
@@ -209,7 +209,7 @@ class Encoding:
 
     @property
     def coded(self) -> bool:
-        """Whether the integers of ``input`` are the codes themselves, with nothing to be rounded."""
+        """Whether the integers of ``input`` are the codes themselves, with nothing left to round."""
         return self.quantizer is None or not self.integers
 
     @property

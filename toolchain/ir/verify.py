@@ -14,7 +14,7 @@ from toolchain.ir.types import QInt, Range, Real, Value
 
 
 class Level(Enum):
-    """What a graph may hold: reals; integers; also the hardware's own operations; those with all parallelism set."""
+    """The operations that a graph may hold: on reals; on integers; also the hardware's own; those with lanes set."""
 
     MODEL = "model"
     INTEGER = "integer"

@@ -154,7 +154,7 @@ def unit_module(placed: PlacedUnit) -> Module:
 
 
 def used_modules(texts: Iterable[str]) -> dict[str, str]:
-    """Those files of ``modules`` that ``texts`` name modules of, and what those need."""
+    """Return the files of ``modules`` that hold modules named in ``texts``, and those that they need in turn."""
     known = modules()
     home = {name: path for path, text in known.items() for name in re.findall(r"^module (\w+)", text, re.MULTILINE)}
     found: dict[str, str] = {}

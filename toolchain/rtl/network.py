@@ -19,7 +19,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Timed:
-    """When the numbers of a network are computed and what waits for what.
+    """The timing of an adder network: the step of each number, and the operands that wait.
 
     ``operands`` has a pair for every sum, ``outputs`` one operand or None for every output; ``waiting`` lists every
     operand that waits.

@@ -67,7 +67,7 @@ class Deviation:
     text: str
 
     def __str__(self) -> str:
-        """For a message."""
+        """Return the text for a message."""
         return self.text
 
 

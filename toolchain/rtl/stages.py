@@ -92,7 +92,7 @@ STAGES: Mapping[str, Callable[[Call], int]] = {
     "widen": lambda call: 1,
     "narrow": lambda call: 1,
 }
-"""By the function that a unit's call names: every unit that has a module."""
+"""The stages of every unit that has a module, by the function that its call names."""
 
 
 def stages(call: Call) -> int:

@@ -44,7 +44,7 @@ def boundary_vectors(node: Node, shape: Shape, ranges: Sequence[Range], room: in
 
 
 def spread(count: int, most: int) -> Array:
-    """At most ``most`` of ``count`` indices, evenly spread, the first and the last among them."""
+    """Return at most ``most`` of ``count`` indices, evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, count - 1, max(1, min(count, most))).round().astype(np.int64))
 
 

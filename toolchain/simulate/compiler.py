@@ -45,7 +45,7 @@ FEW_UNITS = 20
 
 BOUNDED_FLAGS = ("-DFPGAFLOW_BOUNDED", "-O0")  # its threads wait for each other, not for arithmetic
 QUICK_FLAGS = ("-O1",)
-"""For some thousand frames at most: compiling takes a fifth less, a frame up to a third more."""
+"""The flags for at most some thousand frames: compiling takes a fifth less, a frame up to a third more."""
 
 ERROR_LINES = 12
 

@@ -35,7 +35,7 @@ class Scaling:
         return len(self.factors) > 1
 
     def on_dsp(self, operand: QInt, products: int) -> bool:
-        """Whether the product with an ``operand`` is on a DSP slice in a unit with so many ``products`` a slice."""
+        """Return whether the product with ``operand`` is on a DSP slice, in a unit of so many ``products`` a slice."""
         return products > 0 and self.per_channel and min(self.type.bits, operand.bits) > NARROW_FACTOR
 
 

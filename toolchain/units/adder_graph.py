@@ -29,7 +29,7 @@ WIDEST_CONSTANT = (1 << 24) - 1
 
 
 def in_logic(weight: Array, digits: int) -> bool:
-    """Whether a product with ``weight``, of ``digits`` signed digits, can be built from constants."""
+    """Return whether a product with ``weight``, of ``digits`` signed digits, can be built from constants."""
     return digits <= MAX_DIGITS and int(np.abs(weight).max(initial=0)) <= WIDEST_CONSTANT
 
 

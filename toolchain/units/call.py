@@ -143,7 +143,7 @@ def per_channel(name: str, values: Array, lanes: int) -> tuple[Table, dict[str, 
 
 
 def own_slice(node: Node, weight: QInt, act: QInt) -> bool:
-    """Whether the products of a unit that shares none are on DSP slices.
+    """Return whether the products of a unit that shares no slice among products are on DSP slices.
 
     Raises:
         UserError: its lanes say that a slice has several.

@@ -25,7 +25,7 @@ LUTRAM_BITS = 1024
 
 
 def use_dsp(weight_bits: int, act_bits: int) -> bool:
-    """Whether a multiplier of these operand widths is bound to a DSP slice.
+    """Return whether a multiplier of these operand widths is bound to a DSP slice.
 
     Operands of one or two bits only select or negate, so they stay in LUTs at any width of the other.
     """
@@ -39,12 +39,12 @@ def products_per_dsp(lanes: Parallelism, weight: QInt, act: QInt) -> int:
 
 
 def use_lutram(depth: int, width: int) -> bool:
-    """Whether a memory of ``depth`` words of ``width`` bits is bound to LUTRAM instead of block RAM."""
+    """Return whether a memory of ``depth`` words of ``width`` bits is bound to LUTRAM instead of block RAM."""
     return depth <= LUTRAM_DEPTH or depth * width <= LUTRAM_BITS
 
 
 def use_uram(depth: int, width: int) -> bool:
-    """Whether a unit that may use UltraRAM has a memory of this shape in it: where each takes two block RAMs' place.
+    """Return whether a unit that may use UltraRAM keeps this memory there: where each takes two block RAMs' place.
 
     Only memories that are written before they are read: those of UltraScale+ begin as zeros (AMD UG901).
     """
@@ -52,7 +52,7 @@ def use_uram(depth: int, width: int) -> bool:
 
 
 def counts_bits(weight: QInt, act: QInt) -> bool:
-    """Whether products in LUTs are built by counting the bits that planes of both operands share.
+    """Return whether products in LUTs are built by counting the bits that planes of both operands share.
 
     At 2 x 2 bits published multipliers take no more, and weights of -1 and +1 choose wider inputs for less.
     """
@@ -113,7 +113,7 @@ def packing(weight: QInt, act: QInt) -> Mapping[int, tuple[int, ...]]:
 
 
 def _fits_word(weight: QInt, offsets: Sequence[int]) -> bool:
-    """Whether every packed word is a signed number of the multiplier's wide operand."""
+    """Return whether every packed word is a signed number that the multiplier's wide operand holds."""
     return word_type((weight.min, weight.max), offsets).bits <= DSP_WIDE
 
 

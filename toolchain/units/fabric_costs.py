@@ -214,7 +214,7 @@ def banks(count: int, depth: int, width: int) -> Resources:
 
 
 def lookup_in_luts(depth: int, width: int) -> bool:
-    """Whether a table that data addresses lies in LUTs: those cost less than the block RAMs' share of a device."""
+    """Return whether a table addressed by data lies in LUTs: they cost less than the block RAMs' share of a device."""
     return parts.lut_rom(depth, width) <= LUT_PER_BRAM18 * parts.bram18(depth, width)
 
 

@@ -60,7 +60,7 @@ def single_products(operands: tuple[QInt, QInt] | None) -> list[int | None]:
 
 
 def fits_streams(node: Node, x: Value, lanes: Parallelism) -> bool:
-    """Whether the words that ``node`` reads and writes stay within the widest stream."""
+    """Return whether the words that ``node`` reads and writes are no wider than the widest stream."""
     widths = (lanes.lanes_in * x.qint.bits, *(lanes.lanes_out * value.qint.bits for value in node.outputs))
     return max(widths) <= MAX_STREAM_BITS
 

@@ -177,11 +177,11 @@ class SpaceToDepthUnit(Unit[SpaceToDepth]):
         return [Parallelism(channels, n * channels) for n in sorted({1, node.block[0] * node.block[1]})]
 
     def schedule(self, node: SpaceToDepth, x: Value, lanes: Parallelism) -> Schedule:
-        """That of the windows."""
+        """Return the schedule of the window unit of the blocks."""
         return _WINDOW.schedule(_blocks(node), x, lanes)
 
     def cost(self, node: SpaceToDepth, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """That of the windows."""
+        """Return the cost of the window unit of the blocks."""
         return _WINDOW.cost(_blocks(node), x, lanes)
 
     def template(self, node: SpaceToDepth, graph: Graph) -> Call:
@@ -291,7 +291,7 @@ class ReshapeUnit(Unit[Reshape]):
     follows = True
 
     def options(self, node: Reshape, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Those of the stream, in words that are of one position, except where all become one."""
+        """Return lanes that divide the channels on both sides, or the input where it becomes one position."""
         count = x.size if node.output.shape[2] == x.size else gcd(x.shape[2], node.output.shape[2])
         lanes = [upstream.lanes_out] if upstream else divisors(count)
         return [Parallelism(n, n) for n in lanes if count % n == 0]

@@ -118,7 +118,7 @@ class _ProductUnit(Unit[P]):
         return {"PE": steps.pe, "SIMD": steps.simd} | several | told_products(lanes) | constant
 
     def _products(self, node: P, x: Value, pe: int) -> list[int | None]:
-        """In LUTs, or with one product or several of ``pe`` outputs a DSP slice."""
+        """Return the choices of products a DSP slice: 0 in LUTs, one, or several of ``pe`` outputs."""
         single = single_products(self.operands(node, x))
         return single if single == [0] else [*single, *(n for n in packing(*self.operands(node, x)) if pe % n == 0)]
 

@@ -1,4 +1,4 @@
-"""When a unit reads and writes: the loop of its C++, iteration by iteration, as patterns that repeat.
+"""The schedule of a unit's reads and writes: the loop of its C++ as patterns of iterations that repeat.
 
 A unit is one loop at initiation interval 1. Which iterations read a word of an input and which write a word to every
 output is fixed by its shape; only the moment an iteration starts depends on the neighbours. Cycles, prologue, pauses

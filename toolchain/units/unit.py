@@ -25,15 +25,15 @@ class Unit(ABC, Generic[N]):
     """
 
     follows: ClassVar[bool] = False
-    """Whether its lanes are those of what it reads."""
+    """Whether the unit's lanes are those of the stream that it reads."""
     reduces_windows: ClassVar[bool] = False
-    """Whether it can read the stream of a window."""
+    """Whether the unit can read the stream of a window."""
     makes_windows: ClassVar[bool] = False
-    """Whether it writes the stream of a window, in the words that its reader takes."""
+    """Whether the unit writes the stream of a window, in the words that its reader takes."""
     stores: ClassVar[int | None] = None
     """The input of which it reads a whole frame before any word of the others, if there is one."""
     planned: ClassVar[bool] = True
-    """Whether a plan chooses its lanes; else its neighbours' do."""
+    """Whether a plan chooses the unit's lanes; else its neighbours' do."""
 
     @abstractmethod
     def options(self, node: N, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
@@ -41,7 +41,7 @@ class Unit(ABC, Generic[N]):
 
     @abstractmethod
     def schedule(self, node: N, x: Value, lanes: Parallelism) -> Schedule:
-        """When its loop reads and writes."""
+        """Return when the unit's loop reads and writes."""
 
     @abstractmethod
     def cost(self, node: N, x: Value, lanes: Parallelism, *others: Value) -> Resources:

@@ -17,7 +17,7 @@ from toolchain.units.unit import Unit, Units
 
 
 def is_parallel(node: Window, lanes: Parallelism) -> bool:
-    """Whether the window unit emits all taps of a channel group at once (else one tap a cycle)."""
+    """Return whether the window unit emits all taps of a channel group at once (else one tap a cycle)."""
     return node.taps > 1 and lanes.lanes_out == node.taps * lanes.lanes_in
 
 

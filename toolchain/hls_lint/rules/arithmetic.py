@@ -35,7 +35,7 @@ def _product(project: Project) -> Found:
 
 
 def _fits(operation: Operation) -> bool:
-    """Whether one DSP slice holds the product."""
+    """Return whether one DSP slice holds the product."""
     if operation.left.width is None or operation.right.width is None:
         return False
     small, large = sorted((operation.left.width.factor, operation.right.width.factor))

@@ -45,7 +45,7 @@ def _crowded(region: Region, what: str, uses: Mapping[int, set[str]]) -> Found:
 
 
 def _constant(project: Project, place: Place) -> bool:
-    """Whether an array is a table of constants, of which every process gets its own."""
+    """Return whether an array is a table of constants, of which every process gets its own."""
     array = project.facts.arrays.get(place)
     return array is not None and array.constant
 

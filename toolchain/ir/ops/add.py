@@ -31,7 +31,7 @@ class Add(Pointwise):
         return sum(int(np.abs(m).max()) * blocks.largest(s) for m, s in zip(self.multipliers, inputs, strict=True))
 
     def output_range(self, shape: Shape, a: Range, b: Range) -> Range:
-        """That of the sums, channel by channel."""
+        """Return the least and greatest sum over the channels for operands in the ranges ``a`` and ``b``."""
         factors = zip(*(m.tolist() for m in np.broadcast_arrays(*self.multipliers)), strict=True)
         ends = [[sorted((m * span[0], m * span[1])) for m, span in zip(pair, (a, b), strict=True)] for pair in factors]
         return min(first[0] + second[0] for first, second in ends), max(first[1] + second[1] for first, second in ends)

@@ -19,7 +19,7 @@ class _Moving(Narrow):
     moves: ClassVar[bool] = True
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the input."""
+        """Return the range of the input: elements move and keep their values."""
         return x
 
 
@@ -53,7 +53,7 @@ class Concat(_Moving):
         return np.concatenate(inputs, axis=3)
 
     def output_range(self, shape: Shape, *inputs: Range) -> Range:
-        """That of any input."""
+        """Return the smallest range that holds those of all inputs."""
         return min(low for low, _ in inputs), max(high for _, high in inputs)
 
     def check(self, *inputs: Value) -> None:
@@ -70,7 +70,7 @@ class Slice(_Moving):
     start: int
 
     def evaluate(self, x: Array) -> Array:
-        """Those channels."""
+        """Return the output's channels of ``x``, from ``start`` on."""
         return x[..., self.start : self.start + self.output.shape[2]]
 
     def check(self, x: Value) -> None:
@@ -178,7 +178,7 @@ class Crop(_Moving):
     steps: tuple[int, int] = (1, 1)
 
     def evaluate(self, x: Array) -> Array:
-        """Those positions."""
+        """Return the kept rows and columns of ``x``."""
         rows, columns = (
             slice(first, first + (count - 1) * step + 1, step)
             for first, count, step in zip(self.start, self.output.shape, self.steps, strict=False)

@@ -52,7 +52,7 @@ class MatMul(Node):
         return self.evaluate(a.astype(kind := narrowest(most)), b.astype(kind))
 
     def output_range(self, shape: Shape, a: Range, b: Range) -> Range:
-        """As many of the extreme products as there are terms, partial sums from zero included."""
+        """Bound sums of as many extreme products as there are terms; partial sums from zero are included."""
         corners = [0, *(x * y for x in a for y in b)]
         return min(corners) * self.inputs_of(shape), max(corners) * self.inputs_of(shape)
 

@@ -39,7 +39,7 @@ class RealConv(Node):
         return Geometry(x.shape[1], x.shape[2], kernel, self.stride, self.pads, self.dilation, 0.0)
 
     def compute(self, *inputs: Source) -> Source:
-        """On the padded rows of a block at a time."""
+        """Convolve block by block over the padded rows."""
         x = whole(inputs[0])
         return _by_windows(self, self._geometry(x), x)
 
@@ -96,7 +96,7 @@ class Curve(Pointwise):
 
     @property
     def function(self) -> Function:
-        """What f is."""
+        """The formula of f."""
         return FUNCTIONS[self.kind]
 
     def evaluate(self, x: Array) -> Array:
@@ -173,7 +173,7 @@ class RealPool(Node):
     counted: bool = True
 
     def counts(self, height: int, width: int) -> Array:
-        """How many elements of a map each window averages: all its taps, or those on the map; (Ho, Wo)."""
+        """Count the elements that each window averages, (Ho, Wo): all its taps, or only those on the map."""
         ones = np.ones((1, height, width, 1), dtype=np.int64)
         fill = 1 if self.counted else 0
         geometry = Geometry(height, width, self.kernel, self.stride, self.pads, self.dilation, fill)
@@ -184,7 +184,7 @@ class RealPool(Node):
         return Geometry(x.shape[1], x.shape[2], self.kernel, self.stride, self.pads, self.dilation, fill)
 
     def compute(self, *inputs: Source) -> Source:
-        """On the padded rows of a block at a time."""
+        """Average block by block over the padded rows."""
         x = whole(inputs[0])
         return self._shared(x, _by_windows(replace(self, counted=True), self._geometry(x), x))
 

@@ -29,13 +29,13 @@ class Node:
     parallelism: Parallelism | None = None
 
     moves: ClassVar[bool] = False
-    """Whether its output holds its input's elements in other places, as they are."""
+    """Whether the output holds the input's elements, unchanged, in other places."""
     renames: ClassVar[bool] = False
-    """Whether its output is its input's stream under another name, for which there is no hardware."""
+    """Whether the output is the input's stream under another name, so that no hardware is built."""
     held: ClassVar[bool] = False
-    """Whether ``compute`` gives its input, as it is or laid out only when it is read."""
+    """Whether ``compute`` returns its input, as it is or laid out only when it is read."""
     tight: ClassVar[bool] = False
-    """Whether what ``compute`` gives on integers is as narrow as the output's type; else a bound without signs is."""
+    """Whether elements that ``compute`` gives on integers are as narrow as the output's type; else at least 4 bytes."""
 
     @property
     def output(self) -> Value:
@@ -45,7 +45,7 @@ class Node:
 
     @property
     def selects(self) -> bool:
-        """Whether its output holds no integer that its inputs do not, pads aside."""
+        """Whether each integer of the output is one of an input's, apart from pads."""
         return self.moves
 
     def evaluate(self, *inputs: Any, **_: Any) -> Array:
@@ -78,7 +78,7 @@ class Node:
         return (self,)
 
     def vectors(self, shape: Shape) -> int:
-        """In how many parts a frame of ``shape`` can be cut so that each result depends on one alone."""
+        """Return the number of parts of a frame of ``shape`` such that each result depends on one part alone."""
         return 1
 
     def operations(self, shape: Shape) -> int:

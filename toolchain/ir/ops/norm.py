@@ -53,11 +53,11 @@ class Norm(Pointwise):
         return (1 << self.reciprocal) // isqrt((spread << 2 * ROOT_FRACTION) + self.epsilon)
 
     def largest(self, x: Source) -> int:
-        """What n numbers reach of which one alone differs, and the bound of the error."""
+        """Return the largest magnitude of n normalized numbers, reached if one differs from the rest, and the error."""
         return largest_normalized(self.output.shape[2], centred=self.centred)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That, of either sign."""
+        """Return the range of normalized numbers, which is symmetric about 0."""
         most = largest_normalized(shape[2], centred=self.centred)
         return -most, most
 

@@ -40,7 +40,7 @@ class Pool(Reduction, Pointwise):
         return self.kind == "max"
 
     def taps_of(self, shape: Shape) -> int:
-        """Those of the window."""
+        """Return the number of taps of the window."""
         return self.taps
 
     def evaluate(self, x: Array) -> Array:
@@ -49,7 +49,7 @@ class Pool(Reduction, Pointwise):
         return view.max(axis=3) if self.kind == "max" else view.sum(axis=3)
 
     def compute(self, *inputs: Source) -> Source:
-        """On windows tap by tap."""
+        """Reduce the windows tap by tap, without laying them out."""
         (x,) = inputs
         if not isinstance(x, Windows):
             return super().compute(*inputs)
@@ -69,7 +69,7 @@ class Pool(Reduction, Pointwise):
         return result
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the input, or of as many inputs as there are taps."""
+        """Return the input's range for a maximum, or that of a sum of as many inputs as the window has taps."""
         return x if self.kind == "max" else _sum_range(x, self.taps)
 
     def check(self, x: Value) -> None:
@@ -88,7 +88,7 @@ class GlobalSum(Narrow):
         return x.sum(axis=(1, 2), keepdims=True)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of as many inputs as there are positions."""
+        """Return the range of a sum of as many inputs as the map has positions."""
         return _sum_range(x, shape[0] * shape[1])
 
     def check(self, x: Value) -> None:
@@ -114,7 +114,7 @@ class GlobalMax(Reduction, Narrow):
         return x.max(axis=(1, 2), keepdims=True)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the input."""
+        """Return the range of the input: a maximum is one of its elements."""
         return x
 
     def check(self, x: Value) -> None:

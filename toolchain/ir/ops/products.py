@@ -27,7 +27,7 @@ class Product(Pointwise):
 
     @cached_property
     def signs(self) -> bool:
-        """Whether every weight is -1 or +1, which one bit can tell apart."""
+        """Whether every weight is -1 or +1, so that one bit stores it."""
         return bool((np.abs(self.weight) == 1).all())
 
     @cached_property
@@ -54,7 +54,7 @@ class Product(Pointwise):
         return shape[0] * shape[1] * int(self.weight.size)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the sums; the accumulator starts at zero and passes through partial sums of inputs and zeros."""
+        """Return the range of the accumulator, which starts at zero and passes through partial sums of the products."""
         low, high = dot_bounds(self.filters, min(x[0], 0), max(x[1], 0))
         return int(low.min()), int(high.max())
 
@@ -69,7 +69,7 @@ class _Dense(Product):
     """A product of blocks of positions with matrices of weights."""
 
     copies: ClassVar[int]
-    """How often inputs and sums of a block lie in memory."""
+    """The number of copies of a block's inputs and sums that are in memory at once."""
 
     def multiplied(self, work: type[np.number]) -> Callable[[Array], Array]:
         """The function that multiplies inputs (N, H, W, K) of type ``work`` by the weights."""
@@ -199,7 +199,7 @@ class Depthwise(Product):
         return np.einsum("nhwtc,tc->nhwc", x.reshape(*x.shape[:3], taps, channels), self.weight)
 
     def compute(self, *inputs: Source) -> Source:
-        """On windows the sum of each tap's elements times its weights, without laying them out."""
+        """Sum each tap's elements times its weights over the windows, without laying the windows out."""
         (x,) = inputs
         if not isinstance(x, Windows):
             return super().compute(*inputs)

@@ -55,7 +55,7 @@ class Threshold(Pointwise):
         return int(np.abs(self.levels).max())
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """From the least level to the greatest."""
+        """Return the range from the least level to the greatest."""
         return int(self.levels.min()), int(self.levels.max())
 
     def check(self, x: Value) -> None:
@@ -115,7 +115,7 @@ class MulShift(Pointwise):
         return max(abs(self.low), abs(self.high))
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the ends: a line rounded and clipped is monotonous."""
+        """Return the range of the images of both ends: a line that is rounded and clipped is monotonous."""
         ends = self.evaluate(np.array(x, dtype=np.int64).reshape(2, 1, 1, 1).repeat(len(self.lines), axis=3))
         return int(ends.min()), int(ends.max())
 
@@ -148,7 +148,7 @@ class Lookup(Pointwise):
         return int(np.abs(self.table).max())
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the entries of inputs in the range."""
+        """Return the range of the table's entries for inputs in the range ``x``."""
         entries = self.table[:, x[0] - self.low : x[1] - self.low + 1]
         return int(entries.min()), int(entries.max())
 
@@ -161,7 +161,7 @@ class Lookup(Pointwise):
 
 
 def reached(thresholds: Array, x: Array) -> Array:
-    """How many of its channel's ascending ``thresholds`` (C or 1, T) each element of ``x`` (..., C) reaches."""
+    """Count the ascending ``thresholds`` (C or 1, T) of its channel that each element of ``x`` (..., C) reaches."""
     if len(thresholds) == 1:
         return np.searchsorted(thresholds[0], x, side="right")
     count = np.empty(x.shape, dtype=np.int64)

@@ -53,7 +53,7 @@ class Window(Node):
         return Geometry(x.shape[1], x.shape[2], self.kernel, self.stride, self.pads, self.dilation, self.pad_value)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the input, with the pads."""
+        """Return the input's range, extended to the pad value where there are pads."""
         return (min(x[0], self.pad_value), max(x[1], self.pad_value)) if any(self.pads) else x
 
     def check(self, x: Value) -> None:

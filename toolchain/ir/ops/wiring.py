@@ -1,4 +1,4 @@
-"""What leads streams from unit to unit; HARDWARE level."""
+"""Operations that lead streams from unit to unit; HARDWARE level."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Wiring(Node):
         return inputs[0]
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """That of the input."""
+        """Return the range of the input: wiring keeps every value."""
         return x
 
     def check(self, x: Value) -> None:

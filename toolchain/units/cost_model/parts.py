@@ -100,7 +100,7 @@ def lutram(depth: int, bits: int) -> float:
 
 
 def in_lutram(depth: int, bits: int) -> bool:
-    """Whether HLS keeps an array of this shape in LUTs without being told: shallow and small."""
+    """Return whether HLS keeps an array of this shape in LUTs without being told: it is shallow and small."""
     return depth <= LUTRAM_DEPTH and depth * bits <= LUTRAM_BITS
 
 
@@ -145,7 +145,7 @@ def hls_multiplier(a: int, b: int) -> float:
 
 
 def hls_multiplier_in_dsp(a: int, b: int) -> bool:
-    """Whether HLS puts a variable product into a DSP slice by itself."""
+    """Return whether HLS puts a product of two variables of ``a`` and ``b`` bits on a DSP slice by itself."""
     return max(a, b) >= HLS_MULTIPLIER_DSP_BITS and min(a, b) > 4
 
 
