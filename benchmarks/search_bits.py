@@ -1,6 +1,7 @@
 """Bits of layers: joint bits against one after the other, and what ranks bits against the accuracies that they reach.
 
 python -m benchmarks search_bits joint                    # uniform, bits first, engine first, both in one program
+python -m benchmarks search_bits streaming                # the same of the streaming architecture: uniform, bits first
 python -m benchmarks search_bits proxy --out /tmp/proxy   # what ranks the accuracies of 30 bit vectors, on digits
 python -m benchmarks search_bits proxy --out /tmp/resnet8 --parent RUN    # ResNet-8 of a float run on CIFAR-10
 """
@@ -22,18 +23,20 @@ from sklearn.svm import SVR
 from benchmarks.common import Row, Spent, print_rows, timed
 from benchmarks.schemas import SEARCH
 from benchmarks.search import BOARD, COLUMNS, row
+from toolchain.boards import load_board
+from toolchain.dse.bits import Sensitivity, nearest, with_bits
 from toolchain.dse.ilp import SOLVERS, available_solver
 from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut as cut_graph
 from toolchain.engine.joint import search_jointly
 from toolchain.engine.layers import Cut
-from toolchain.engine.precision import Mixed, Sensitivity, held, nearest, parts_for, search_bits, weight_noise
+from toolchain.engine.precision import Mixed, held, parts_for, search_bits, weight_noise
 from toolchain.engine.search import search_below
 from toolchain.errors import UserError
 from toolchain.files import write_text
-from toolchain.flow.engine_bits import output_errors
 from toolchain.flow.options import Search
 from toolchain.flow.ptq import Images, quantize_to
+from toolchain.flow.sensitivity import output_errors, pass_name
 from toolchain.flow.stages import lower
 from toolchain.flow.training import train
 from toolchain.ir.encode import encode
@@ -41,6 +44,8 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.types import Array
+from toolchain.passes.pipeline import hardware_form
+from toolchain.search.graphs import graph_of
 from toolchain.search.hardware import Hardware
 from toolchain.search.network import largest, network_at
 from toolchain.search.passes import Task, cut_of
@@ -147,6 +152,44 @@ def joint(seconds: float) -> list[Row]:
         found, spent = timed(partial(search_jointly, cut, budget, losses, WIDTHS, limit, known, time_limit=seconds))
         add("bits and engine in one program", found, spent)
         rows.append(row(space.name, "gap of the one program", 1, 100 * found.gap, "%"))
+    return rows
+
+
+STREAMED = (
+    (RESNET8, 4),
+    (blocks("mobilenetv2-small", ("inverted", 16, 1, 6), ("inverted", 24, 2, 6), ("inverted", 32, 2, 6), stem=16,
+            head=128), 8),
+)  # fmt: skip
+"""Networks for pictures of 32 x 32, and bits of their activations."""
+
+SHOWN = 16
+"""Random inputs that losses of layers of seeded weights are measured on."""
+
+
+def streaming(seconds: float) -> list[Row]:
+    """Frames a second at half the loss of all weights in 4 bits: uniform, bits first, bits and lanes in one program."""
+    rows, board = [], load_board(BOARD)
+    for space, act_bits in STREAMED:
+        network = replace(network_at(space, largest(space)), architecture="streaming", act_bits=act_bits)
+        graph = graph_of(network, Task(3, (32, 32), 10, 8))
+        kind, name = graph.input.qint, f"{space.name}, activations of {act_bits} bits"
+        codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (SHOWN, *graph.input.shape))
+        losses = output_errors(graph, WIDTHS, codes)
+        own = {node.name: losses[pass_name(graph, node)] for node in graph.nodes if isinstance(node, MatVec)}
+        layered, made = timed(partial(with_bits, hardware_form(graph), own, WIDTHS, ultra=board.budget.uram > 0))
+        limit = sum(each[4] for each in own.values()) / 2
+        ways = {
+            "all weights in 4 bits, twice the loss": partial(layered.fixed, dict.fromkeys(own, 4), board.budget),
+            "all weights in 6 bits": partial(layered.fixed, dict.fromkeys(own, 6), board.budget),
+            "bits of the least memory, then lanes": partial(layered.in_turn, board.budget, limit),
+            "bits and lanes in one program": partial(layered.solve, board.budget, limit),
+        }
+        for what, way in ways.items():
+            found, spent = timed(partial(way, time_limit=seconds))
+            fps = board.clock.default_mhz * 1e6 / found.solution.cycles
+            rows.append(row(name, what, 1, fps, "fps", Spent(made.wall + spent.wall, made.cpu + spent.cpu)))
+            print(what, found.solution.cycles, found.loss / limit, list(found.bits.values()), flush=True)
+        rows.append(row(name, "gap of the one program", 1, 100 * found.gap, "%"))
     return rows
 
 
@@ -267,13 +310,13 @@ def proxy(judge: Judge, out: Path) -> list[Row]:
 def main() -> None:
     """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("joint", "proxy"))
+    parser.add_argument("part", choices=("joint", "streaming", "proxy"))
     parser.add_argument("--out", type=Path, default=Path("run"), help="folder of the proxy's network")
     parser.add_argument("--parent", type=Path, help="folder of a float run that is quantized after training")
     parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
     chosen = parser.parse_args()
-    if chosen.part == "joint":
-        rows = joint(chosen.seconds)
+    if chosen.part in ("joint", "streaming"):
+        rows = {"joint": joint, "streaming": streaming}[chosen.part](chosen.seconds)
     else:
         out = chosen.out
         rows = proxy(digits_judge(out) if chosen.parent is None else resnet_judge(chosen.parent, out), out)

@@ -18,7 +18,7 @@ from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.precision import _Program, _rounded, engine_widths, parts_for, search_bits, weight_noise
 from toolchain.engine.search import search
 from toolchain.errors import UserError
-from toolchain.flow.engine_bits import read_sensitivity
+from toolchain.flow.sensitivity import read_sensitivity
 from toolchain.resources import Resources
 
 BUDGET = Budget(Resources(40_000, 80_000, 360, 400), 4.0)

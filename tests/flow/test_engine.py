@@ -12,7 +12,7 @@ import pytest
 from tests.onnx_models import conv_bn_relu, depthwise
 from toolchain.boards import load_board
 from toolchain.cli import main
-from toolchain.engine.precision import nearest
+from toolchain.dse.bits import nearest
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate

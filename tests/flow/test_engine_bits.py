@@ -11,13 +11,15 @@ import pytest
 
 from tests.engine.networks import residual_blocks
 from tests.onnx_models import conv_bn_relu
+from toolchain.dse.bits import nearest
 from toolchain.engine.cut import cut
-from toolchain.engine.precision import nearest, weight_noise
+from toolchain.engine.precision import weight_noise
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
-from toolchain.flow.engine_bits import BITS_FILE, output_errors, search_weight_bits
+from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
 from toolchain.flow.images import Images
 from toolchain.flow.options import Check, Search
+from toolchain.flow.sensitivity import output_errors
 from toolchain.flow.stages import lower
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate

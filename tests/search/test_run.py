@@ -56,6 +56,21 @@ def test_a_front_gains_faster_networks_that_lose_no_more(tmp_path: Path, monkeyp
     assert [s.network.key for s in explorer(hardware, Store(tmp_path, {})).joint(before)] == [added.network.key]
 
 
+def test_bits_of_a_streaming_design_are_chosen_with_its_lanes() -> None:
+    """They lose no more than its own, on a board so small that fewer bits are faster."""
+    hardware = Hardware(TINY, DIGITS, Search("zu3eg", time_limit=30.0, budget={"lut": 0.22, "dsp": 0.1}))
+    point = {**WASTEFUL, "architecture": "streaming"}
+    network = network_at(TINY, point)
+    proof = hardware.prove(network)
+    bits = hardware.joint_bits(network, LOSSES, proof.cycles)
+    assert bits is not None
+    chosen = network_at(
+        TINY, {**WASTEFUL, "architecture": "streaming"} | {f"bits.{slot}": b for slot, b in bits.items()}
+    )
+    assert loss(chosen) <= loss(network) and hardware.prove(chosen).cycles < proof.cycles
+    assert hardware.joint_bits(network, LOSSES, 1.0) is None
+
+
 def explorer(hardware: Hardware, store: Store) -> Explorer:
     """One to which all networks are as accurate."""
     return Explorer(hardware, lambda networks: [0.9] * len(networks), store, Local(1), losses=LOSSES)

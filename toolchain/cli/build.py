@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from toolchain.flow.options import Check, Search
 
 
-BITS = "Bits of the engine's weights"
+BITS = "Bits of weights"
 
 
 def export(
@@ -193,7 +193,13 @@ def explore(
     pixel_scale: PixelOption = None,
     given: InputOption = None,
     bits: Annotated[
-        str | None, typer.Option("--bits", rich_help_panel=BITS, help="search: bits of weights on the engine.")
+        str | None, typer.Option("--bits", rich_help_panel=BITS, help="search: bits of every layer's weights.")
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture", rich_help_panel=BITS, help="Whose bits: engine or streaming.", show_default="engine"
+        ),
     ] = None,
     widths: Annotated[
         str, typer.Option("--widths", rich_help_panel=BITS, help="Bits to choose from, with commas.")
@@ -212,7 +218,7 @@ def explore(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights on the engine: bits.json."""
+    """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights with it: bits.json."""
     from toolchain.flow.build import build_name, opened
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.options import planned_board, prepared_board
@@ -235,11 +241,13 @@ def explore(
         raise UserError(
             "--costs counted does not go with --pareto or --bits, which estimate", hint="leave one of them out"
         )
+    if architecture is not None and bits is None:
+        raise UserError(f"--architecture {architecture} without --bits search", hint="explore plans a streaming design")
     with opened(folder, "explore") as build:
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)
         if bits is not None:
-            _search_bits(build, search, bits, widths, (sensitivity, images), loss)
+            _search_bits(build, search, (bits, architecture or "engine"), widths, (sensitivity, images), loss)
             return
         design = run(build, search, overwrite=overwrite).design
         assert isinstance(design, Streaming)
@@ -253,20 +261,34 @@ def explore(
 
 
 def _search_bits(
-    build: Build, search: Search, bits: str, widths: str, losses: tuple[Path | None, Path | None], loss: float | None
+    build: Build,
+    search: Search,
+    asked: tuple[str, str],
+    widths: str,
+    losses: tuple[Path | None, Path | None],
+    loss: float | None,
 ) -> None:
-    """The ``--bits search`` of ``explore``; ``losses`` are a table, or images to measure them on."""
+    """The ``--bits search`` of ``explore``, ``asked`` with an architecture; ``losses`` are a table or images."""
     from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
     from toolchain.flow.options import parse_widths
-    from toolchain.flow.tables import bits_table
+    from toolchain.flow.streaming_bits import search_lane_bits
+    from toolchain.flow.tables import bits_table, lane_bits_table
 
+    bits, architecture = asked
     if bits != "search":
         raise UserError(f"--bits {bits}", hint="explore knows --bits search; single layers belong to quantize")
+    if architecture not in ("engine", "streaming"):
+        raise UserError(f"--architecture {architecture}", hint="bits are searched for the engine or for streaming")
     table, images = losses
     if table is not None and images is not None:
         raise UserError("--sensitivity with --images", hint="a table, or images to measure one on")
-    front, clock = search_weight_bits(build, search, parse_widths(widths), table=table, images=images, loss=loss)
-    console().print(bits_table(front, clock))
+    chosen = parse_widths(widths)
+    if architecture == "engine":
+        mixed, clock = search_weight_bits(build, search, chosen, table=table, images=images, loss=loss)
+        console().print(bits_table(mixed, clock))
+    else:
+        front, clock = search_lane_bits(build, search, chosen, table=table, images=images, loss=loss)
+        console().print(lane_bits_table(front, clock))
     console().print(f"Bits: {build.folder / BITS_FILE}", soft_wrap=True)
 
 

@@ -68,7 +68,13 @@ def expand(graph: Graph, *, plain: bool = False, ultra: bool = False) -> Problem
     Raises:
         UserError: a unit has no legal lanes, or a window stands alone.
     """
-    return _Expansion(graph, plain, ultra, channel_groups(graph)).problem()
+    made = expansion(graph, plain=plain, ultra=ultra)
+    return made.joined(made.decisions())
+
+
+def expansion(graph: Graph, *, plain: bool = False, ultra: bool = False) -> Expansion:
+    """What `expand` makes its problem of."""
+    return Expansion(graph, plain, ultra, channel_groups(graph))
 
 
 Padded = tuple[str, ...]
@@ -79,7 +85,7 @@ MOST_APART = 3
 
 
 @dataclass(frozen=True)
-class _Expansion:
+class Expansion:
     """A graph with what its decisions and joints are, each in the versions of the graph that its channels can have."""
 
     graph: Graph
@@ -111,19 +117,36 @@ class _Expansion:
         counts = range(len(groups) + 1) if len(groups) <= MOST_APART else (0, len(groups))
         return [chosen for count in counts for chosen in combinations(groups, count)]
 
-    def problem(self) -> Problem:
-        found, values = chains(self.graph), self.graph.values()
-        homes = {node.name: chain.name for chain in found for node in chain.nodes}
+    @cached_property
+    def ends(self) -> dict[str, tuple[str, str]]:
+        """The values between two decisions, by the names of the one that writes and the one that reads."""
+        homes = {node.name: chain.name for chain in self.chains for node in chain.nodes}
         producers = self.graph.producers()
         readers = {name: nodes[0] for name, nodes in self.graph.consumers().items() if nodes}
-        home = {name: homes[producers[name].name] if name in producers else READER for name in values}
-        ends = dict(zip((output.value for output in self.graph.outputs), writers(self.graph), strict=True))
-        target = {name: homes[node.name] for name, node in readers.items()} | ends
-        cut = {name for name in target if home[name] != target[name]}
-        decisions = (*(self._decision(chain, cut) for chain in found), *map(self._writer, ends.values(), ends))
+        home = {name: homes[producers[name].name] if name in producers else READER for name in self.graph.values()}
+        target = {name: homes[node.name] for name, node in readers.items()} | self.written
+        return {name: (home[name], target[name]) for name in home if home[name] != target.get(name, home[name])}
+
+    @cached_property
+    def chains(self) -> list[Chain]:
+        return chains(self.graph)
+
+    @cached_property
+    def written(self) -> dict[str, str]:
+        """The writers of the outputs, by the value."""
+        return dict(zip((output.value for output in self.graph.outputs), writers(self.graph), strict=True))
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """All of them: the reader's first, those of the writers last."""
+        cut = set(self.ends)
+        chained = (self._decision(chain, cut) for chain in self.chains)
+        return (*chained, *(self._writer(name, end) for end, name in self.written.items()))
+
+    def joined(self, decisions: tuple[Decision, ...]) -> Problem:
+        """The problem of ``decisions``, which are these ones with options of their own, and the links between them."""
         ports = {d.name: d for d in decisions}
-        joints = tuple(self._joint(name, ports[home[name]], ports[target[name]]) for name in values if name in cut)
-        return Problem(decisions, joints)
+        joints = (self._joint(name, ports[writer], ports[reader]) for name, (writer, reader) in self.ends.items())
+        return Problem(decisions, tuple(joints))
 
     def _joint(self, name: str, writer: Decision, reader: Decision) -> Joint:
         writes, reads = ({o.ports[name] for o in side.options} for side in (writer, reader))

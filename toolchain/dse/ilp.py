@@ -64,7 +64,7 @@ class IntegerProgram:
         model, variables = _build(self.problem, goal, self.budget)
         model.solve(_solver(self.solver, seconds))
         picked = _picked(self.problem, variables.options)
-        if picked is not None and not self.problem.used(picked).fits(self.budget):
+        if picked and not (self.problem.used(picked).fits(self.budget) and self.problem.allowed(picked)):
             picked = None  # within the solver's tolerance only
         if picked is None:
             return Selection(None, proved=model.status == pulp.LpStatusInfeasible)
@@ -127,6 +127,10 @@ def _build(problem: Problem, goal: Goal, budget: Resources | None) -> tuple[pulp
     for i, row in enumerate(rows):
         model += pulp.lpSum(row) == 1, f"one_{i}"
     _join(model, problem, variables)
+    if problem.most_loss is not None:
+        pairs = zip(problem.decisions, rows, strict=True)
+        losses = [(x, o.loss) for d, xs in pairs for o, x in zip(d.options, xs, strict=True)]
+        model += pulp.LpAffineExpression(losses) <= problem.most_loss, "loss"
     if goal is Goal.MATCHED and budget is not None:
         model.setObjective(_mismatch_goal(problem, variables, budget))
     if budget is not None:

@@ -31,7 +31,9 @@ class Option:
     """One way to build the units of a decision: their lanes, cycles per frame of the slowest, and what they take.
 
     ``ports`` has one entry a joint of the decision, by the joint's name. ``padded`` are the channels of the groups that
-    it pads. ``units`` are the parts of the resources that estimates of its units are, by their names.
+    it pads. ``units`` are the parts of the resources that estimates of its units are, by their names. ``bits`` are
+    those of the weights that it multiplies, by the layer's name, where they are chosen too, and ``loss`` what these
+    cost of what the problem may lose.
     """
 
     lanes: Mapping[str, Parallelism]
@@ -40,6 +42,8 @@ class Option:
     ports: Mapping[str, Port] = field(default_factory=dict)
     padded: Mapping[str, int] = field(default_factory=dict)
     units: Mapping[str, Resources] = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
+    loss: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,14 @@ class Joint:
 
 @dataclass(frozen=True)
 class Problem:
-    """Pick one option of each decision; the slowest sets the frame rate, options' and links' resources add up."""
+    """Pick one option of each decision; the slowest sets the frame rate, options' and links' resources add up.
+
+    The losses of the options add up to ``most_loss`` at most, where there is one.
+    """
 
     decisions: tuple[Decision, ...]
     joints: tuple[Joint, ...] = ()
+    most_loss: int | None = None
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -92,7 +100,7 @@ class Problem:
         joints = _trimmed(self.joints, fast, cycles)
         sides = _sides(joints)
         kept = tuple(Decision(d.name, _unbeaten(d, sides.get(d.name, []), matched=matched)) for d in fast)
-        return Problem(kept, _trimmed(joints, kept, cycles))
+        return Problem(kept, _trimmed(joints, kept, cycles), self.most_loss)
 
     def links(self, picked: Sequence[Option]) -> tuple[tuple[Joint, tuple[Port, Port]], ...]:
         """Each joint with the ports that ``picked`` (one option a decision) has on it."""
@@ -102,6 +110,10 @@ class Problem:
     def legal(self, picked: Sequence[Option]) -> bool:
         """Whether every joint has a link between the ports of ``picked``."""
         return all(pair in joint.links for joint, pair in self.links(picked))
+
+    def allowed(self, picked: Sequence[Option]) -> bool:
+        """Whether ``picked`` loses no more than may be lost."""
+        return self.most_loss is None or sum(option.loss for option in picked) <= self.most_loss
 
     def used(self, picked: Sequence[Option]) -> Resources:
         """What ``picked`` takes, links included."""
@@ -168,8 +180,11 @@ def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tu
     if not options:
         return ()
     kinds = len(KINDS) + matched
-    rows = np.zeros((len(options), kinds))
+    losses = [o.loss for o in options]
+    rows = np.zeros((len(options), kinds + any(losses)))
     rows[:, : len(KINDS)] = [tuple(o.resources) for o in options]
+    if any(losses):
+        rows[:, kinds] = losses
     extra = [_dearer(table[:, :, :kinds]) for _, _, table in sides]
     places = [np.array([index[o.ports[name]] for o in options]) for name, index, _ in sides]
     chosen, count = np.empty(len(options), dtype=np.int64), 0
@@ -177,7 +192,7 @@ def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tu
         kept = chosen[:count]
         worst = rows[kept]
         for table, place in zip(extra, places, strict=True):
-            worst += table[place[i]][place[kept]]
+            worst[:, :kinds] += table[place[i]][place[kept]]
         if not (worst <= rows[i]).all(axis=1).any():
             chosen[count], count = i, count + 1
     return tuple(options[i] for i in sorted(chosen[:count].tolist()))
@@ -193,13 +208,13 @@ def _dearer(table: np.ndarray) -> np.ndarray:
 
 
 def prune(options: Sequence[Option]) -> tuple[Option, ...]:
-    """The options that no other one of the same ports beats in cycles and every resource, in their order."""
+    """The options that no other one of the same ports beats in cycles, every resource and loss, in their order."""
     groups: dict[tuple[tuple[str, Port], ...], list[int]] = {}
     for i, option in enumerate(options):
         groups.setdefault(tuple(sorted(option.ports.items())), []).append(i)
     kept = []
     for members in groups.values():
-        rows = [(options[i].cycles, *options[i].resources) for i in members]
+        rows = [(options[i].cycles, *options[i].resources, options[i].loss) for i in members]
         kept += [members[k] for k in pareto(rows)]
     return tuple(options[i] for i in sorted(kept))
 

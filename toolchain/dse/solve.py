@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.dse.ilp import Goal, IntegerProgram, available_solver
@@ -92,6 +92,13 @@ def fits(problem: Problem, budget: Resources, seconds: float, solver: str = "hig
     return program.select(Goal.ANY, seconds).picked is not None
 
 
+def least_bound(problem: Problem, budget: Resources, solver: str = "highs") -> int:
+    """Cycles that no selection within ``budget`` comes below, by the relaxation alone."""
+    run = _Run(problem, budget, available_solver(solver), time.monotonic(), 0.0)
+    counts = problem.cycle_counts()
+    return counts[min(run.relaxed(counts), len(counts) - 1)]
+
+
 @dataclass(frozen=True)
 class _Run:
     """One call of ``solve``: its problem and its clock."""
@@ -116,15 +123,8 @@ class _Run:
         counts = self.problem.cycle_counts()
         if not self.problem.least().fits(self.budget):
             return None, counts[-1]
-        low, high = 0, len(counts)
-        while low < high:
-            middle = (low + high) // 2
-            if self.program(counts[middle]).relaxed(Goal.ANY) is None:
-                low = middle + 1
-            else:
-                high = middle
-        bound, high, step = low, len(counts), 1  # counts[:bound] are proved too fast
-        probe = low
+        low = bound = self.relaxed(counts)  # counts[:bound] are proved too fast
+        high, step, probe = len(counts), 1, low
         while low < high:
             answer = self.program(counts[probe]).select(Goal.ANY, self.left)
             if answer.picked is not None:
@@ -135,6 +135,17 @@ class _Run:
             step *= 2
             probe = (low + high) // 2 if high < len(counts) else min(low + step - 1, len(counts) - 1)
         return (counts[low] if low < len(counts) else None), counts[min(bound, len(counts) - 1)]
+
+    def relaxed(self, counts: Sequence[int]) -> int:
+        """How many of the rising ``counts`` not even fractions of options come down to."""
+        low, high = 0, len(counts)
+        while low < high:
+            middle = (low + high) // 2
+            if self.program(counts[middle]).relaxed(Goal.ANY) is None:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def sparing(self, cycles: int, bound: int) -> Solution:
         """The selection of at most ``cycles`` that spares the scarcest resource, then converters."""

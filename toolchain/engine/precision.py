@@ -7,12 +7,13 @@ takes the engine of each width and chooses the layers that are worth their parts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pulp
 
+from toolchain.dse.bits import Sensitivity, nearest
 from toolchain.dse.ilp import SOLVERS, available_solver
 from toolchain.engine.candidates import Budget, places_of
 from toolchain.engine.layers import Cut, Pass, most_of, narrowed, signed_bits
@@ -21,10 +22,6 @@ from toolchain.engine.schedule import TiledPass, schedule
 from toolchain.engine.search import Engine, search, search_below
 from toolchain.engine.timing import pass_timing, timings
 from toolchain.errors import UserError
-from toolchain.ir.types import Array
-
-Sensitivity = Mapping[str, Mapping[int, float]]
-"""What every layer loses with its weights in so many bits, by the name of its pass. Losses of layers add up."""
 
 FRONT_POINTS = 8
 """Budgets between the losses of the fewest and the most bits that a front is searched at."""
@@ -63,14 +60,6 @@ def weight_noise(cut: Cut, widths: Sequence[int]) -> dict[str, dict[int, float]]
         for bits in widths:
             error = ((rows - nearest(rows, bits)) ** 2).sum(axis=1)
             found[p.name][bits] = float(gain @ error) / power if power else 0.0
-    return found
-
-
-def nearest(rows: Array, bits: int) -> Array:
-    """Weights (N, K) at the nearest codes of ``bits`` bits, as real numbers; a row's largest is the largest code."""
-    most = (1 << (bits - 1)) - 1
-    step = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / most, 1.0)
-    found: Array = np.rint(rows / step) * step
     return found
 
 

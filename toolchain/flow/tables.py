@@ -25,6 +25,7 @@ from toolchain.units.totals import cost, frame_cycles, graph_cost, graph_cycles
 
 if TYPE_CHECKING:
     from toolchain.engine.precision import Mixed
+    from toolchain.flow.streaming_bits import Point as LaneBits
 
 COLOURS = {SUPPORTED: "green", HOST: "blue", FOLDED: "cyan", REFUSED: "red", UNKNOWN: "yellow"}
 
@@ -50,6 +51,18 @@ def bits_table(front: Sequence[Mixed], clock_mhz: float) -> Table:
         layers = ", ".join(f"{count} x {bits}" for bits, count in sorted(counts.items()))
         rate, gap = f"{clock_mhz * 1e6 / mixed.cycles:.1f}", f"{mixed.gap:.1%}"
         table.add_row(rate, gap, f"{mixed.loss:.3g}", str(own), layers, escape(others))
+    return table
+
+
+def lane_bits_table(front: Sequence[LaneBits], clock_mhz: float) -> Table:
+    """One row a point of the front: rate, distance to the bound, loss, and the layers of each width."""
+    table = Table("fps", "gap", "loss", "layers by bits")
+    for point in front:
+        named = [
+            f"{b}: {', '.join(n for n, own in point.bits.items() if own == b)}" for b in sorted({*point.bits.values()})
+        ]
+        rate, gap = f"{clock_mhz * 1e6 / point.cycles:,.1f}", f"{point.gap:.1%}"
+        table.add_row(rate, gap, f"{point.loss:.3g}", escape("; ".join(named)))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import floor, log2
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from toolchain.ir.types import Array, Encoding, InputType, QInt, Shape, Value
 from toolchain.search.network import Network
 from toolchain.search.passes import Task, cut_of
 
-_SHIFT = 20
-"""Of every requantizer; factors spread random sums over the codes."""
+_FACTOR_BITS = 16
+"""Of every requantizer's factors, whatever the weights' bits; they spread random sums over the codes."""
 
 
 def graph_of(network: Network, task: Task) -> Graph:
@@ -87,10 +88,12 @@ class _Build:
     def _quantized(self, x: Value, terms: int, *, alike: bool = False) -> Value:
         """Codes of the activations' bits of sums of ``terms``; one factor for all channels where they are ``alike``."""
         kind, count = QInt(self.network.act_bits, False), 1 if alike else x.shape[2]
-        top = (kind.max << _SHIFT) * terms**0.5 / max(x.qint.max, 1)
+        scale = kind.max * terms**0.5 / max(x.qint.max, 1)
+        shift = max(0, _FACTOR_BITS - 1 - floor(log2(scale)))
+        top = scale * 2**shift
         mul = self.rng.integers(int(top / 2) + 1, int(top) + 2, count, dtype=np.int64)
-        add = self.rng.integers(0, 1 << _SHIFT, count, dtype=np.int64)
-        return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=_SHIFT, low=kind.min, high=kind.max)
+        add = self.rng.integers(0, 1 << shift, count, dtype=np.int64)
+        return self._add(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
 
     def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: Shape, **facts: object) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"

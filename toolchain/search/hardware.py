@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 from toolchain.boards import load_board
+from toolchain.dse.bits import with_bits
 from toolchain.dse.bound import bound
 from toolchain.dse.explore import explore
 from toolchain.engine.candidates import Budget
@@ -23,12 +24,17 @@ from toolchain.engine.shape import Shape, shape_facts, shape_of
 from toolchain.errors import NoRoom, UserError
 from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.options import Search, prepared_board
+from toolchain.ir.ops.products import MatVec
+from toolchain.passes.pipeline import hardware_form
 from toolchain.records import Record
 from toolchain.search.fixed import FixedEngine
 from toolchain.search.graphs import graph_of
 from toolchain.search.network import Network, largest, network_at, smallest
 from toolchain.search.passes import Task, cut_of
 from toolchain.search.space import Space
+
+_ABOVE = 1 + 1e-6
+"""Of a limit that a network's own bits reach: losses are counted in parts, rounded up."""
 
 ENGINE_BITS = 8
 """Activations of fewer bits are quantized by thresholds, which the engine does not run."""
@@ -164,7 +170,7 @@ class Hardware:
     def joint_bits(
         self, network: Network, losses: Mapping[tuple[str, int], float], cycles: float
     ) -> dict[str, int] | None:
-        """Bits of the layers of ``network`` that are faster than ``cycles`` on an engine found with them.
+        """Bits of the layers of ``network`` that are faster than ``cycles`` with an engine or lanes found for them.
 
         Args:
             losses: what a layer loses in so many bits, by its name in the space; the sum stays at most that of the
@@ -178,10 +184,30 @@ class Hardware:
         names = [p.name for p in cut.passes if p.conv is not None]
         table = {name: {bits: losses[network.slots[name], bits] for bits in widths} for name in names}
         limit = sum(table[name][network.bits[name]] for name in names)
-        cut = cut_of(replace(network, bits={**network.bits, **dict.fromkeys(names, max(widths))}), self.task)
-        seconds = self.search.time_limit
-        found, _ = faster_jointly(cut, self.budget, table, widths, limit, cycles, time_limit=seconds)
-        return None if found is None else {network.slots[name]: found.bits[name] for name in names}
+        wide = replace(network, bits={**network.bits, **dict.fromkeys(names, max(widths))})
+        if network.architecture == "streaming":
+            bits = self._joint_lanes(wide, table, limit, cycles)
+        else:
+            cut, seconds = cut_of(wide, self.task), self.search.time_limit
+            found, _ = faster_jointly(cut, self.budget, table, widths, limit, cycles, time_limit=seconds)
+            bits = None if found is None else found.bits
+        return None if bits is None else {network.slots[name]: bits[name] for name in names}
+
+    def _joint_lanes(
+        self, wide: Network, table: Mapping[str, Mapping[int, float]], limit: float, cycles: float
+    ) -> dict[str, int] | None:
+        """Bits by layer that lose at most ``limit`` in a streaming design faster than ``cycles``; None without one."""
+        graph, budget = hardware_form(graph_of(wide, self.task)), prepared_board(self.search).budget
+        products = (node.name for node in graph.nodes if isinstance(node, MatVec))
+        names = dict(zip(products, table, strict=True))  # the products stand in the order of the passes
+        layered = with_bits(
+            graph, {node: table[name] for node, name in names.items()}, self.space.bits.weights, ultra=budget.uram > 0
+        )
+        try:
+            found = layered.solve(budget, limit * _ABOVE, time_limit=self.search.time_limit)
+        except UserError:
+            return None
+        return {names[n]: bits for n, bits in found.bits.items()} if found.solution.cycles < cycles else None
 
     def _roomier(self, shape: Shape) -> Shape:
         """``shape`` with rows and lines for the largest network, where they fit besides."""

@@ -60,7 +60,8 @@ class Explorer:
     """Searches ``hardware.space`` with ``accuracy``; everything that is known is in ``store``.
 
     ``tell`` is called with a stage's name, what is done of it and of how much, and the front so far. ``losses``, of a
-    layer in so many bits by its name in the space, let the program choose bits and engine of the front's networks.
+    layer in so many bits by its name in the space, let the program choose bits of the front's networks together with
+    their engines or lanes.
     """
 
     hardware: Hardware
@@ -269,20 +270,19 @@ class Explorer:
         return seen.top1, seen.cycles if isfinite(seen.cycles) else UNFIT
 
     def joint(self, found: Sequence[Found]) -> list[Seen]:
-        """The networks of ``found`` with the bits that the program chooses together with an engine, where those are
+        """The networks of ``found`` with bits that the program chooses together with engine or lanes, where those are
         faster and lose no more; what they reach is foreseen as of any other network."""
         seen: list[Seen] = []
         engines = self.engines(self.space.search.rounds - 1)
         for number, each in enumerate(found, 1):
             network = each.seen.network
-            if network.architecture == "engine":
-                bits = self.store.get(f"joint-{network.key}")
-                if bits is None:
-                    bits = self.hardware.joint_bits(network, self.losses, each.proof.cycles) or {}
-                    self.store.keep(f"joint-{network.key}", bits)
-                if bits:
-                    point = {**each.seen.point, **{f"bits.{slot}": width for slot, width in bits.items()}}
-                    seen += [s for s in self._look([point], engines) if s.top1 >= self.space.search.least_top1]
+            bits = self.store.get(f"joint-{network.key}")
+            if bits is None:
+                bits = self.hardware.joint_bits(network, self.losses, each.proof.cycles) or {}
+                self.store.keep(f"joint-{network.key}", bits)
+            if bits:
+                point = {**each.seen.point, **{f"bits.{slot}": width for slot, width in bits.items()}}
+                seen += [s for s in self._look([point], engines) if s.top1 >= self.space.search.least_top1]
             self.tell("bits and engine together", number, len(found), self.front())
         return seen
 

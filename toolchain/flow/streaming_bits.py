@@ -1,0 +1,141 @@
+"""Bits of every layer's weights together with the lanes of the streaming architecture's units: bits.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.boards import Board
+from toolchain.dse.bits import Chosen, Layered, in_bits, with_bits
+from toolchain.dse.explore import explore
+from toolchain.errors import UserError
+from toolchain.files import write_text
+from toolchain.flow.build import Build
+from toolchain.flow.engine_bits import BITS_FILE
+from toolchain.flow.options import Search, planned_board
+from toolchain.flow.sensitivity import checked_widths, measured, output_errors, pass_name
+from toolchain.ir.graph import Graph
+from toolchain.ir.ops.products import MatVec
+from toolchain.passes.pipeline import hardware_form
+
+POINTS = 6
+"""Limits of the loss that a front is searched at."""
+
+RANDOM, RANDOM_INPUTS = 64, "random inputs"
+"""Random inputs that losses are measured on where no data is at hand."""
+
+_ABOVE = 1 + 1e-4
+"""Of a limit that bits exactly reach: losses are counted in parts, rounded up."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Bits of every layer by its name, what they lose, cycles a frame of the plan for them, and a proved bound.
+
+    No bits that lose no more, and no lanes, take fewer cycles than ``bound``.
+    """
+
+    bits: dict[str, int]
+    loss: float
+    cycles: int
+    bound: int
+
+    @property
+    def gap(self) -> float:
+        """Relative distance to the bound."""
+        return max(0.0, (self.cycles - self.bound) / self.cycles)
+
+
+def search_lane_bits(
+    build: Build,
+    search: Search,
+    widths: Sequence[int],
+    *,
+    table: Path | None = None,
+    images: Path | None = None,
+    loss: float | None = None,
+) -> tuple[list[Point], float]:
+    """The front of frame time and loss for the network of ``build``, or the fastest within ``loss``; writes bits.json.
+
+    Args:
+        widths: bits to choose from.
+        table: a sensitivity table, JSON of layer, bits, loss.
+        images: without a table, .npy of which 256 images tell what each layer's bits change of the outputs. Without
+            images 64 of the data that the network was trained on do; without those, 64 random inputs.
+
+    Returns:
+        the front and the clock in MHz.
+
+    Raises:
+        UserError: the table is none; nothing fits the board or the loss.
+    """
+    widths = checked_widths(widths)
+    graph, board = build.network.graph, planned_board(search, "streaming")
+    clock = search.clock_mhz or board.clock.default_mhz
+    losses, told = measured(build, widths, table, images) or (_on_random_inputs(graph, widths), RANDOM_INPUTS)
+    names = {node.name: pass_name(graph, node) for node in graph.nodes if isinstance(node, MatVec)}
+    own = {node: losses.get(name, {}) for node, name in names.items()}
+    layered = with_bits(hardware_form(graph), own, widths, ultra=board.budget.uram > 0)
+    limits = _limits(layered) if loss is None else [loss]
+    points = _points(graph, layered, board, clock, limits, search.time_limit / len(limits))
+    front = [replace(p, bits={names[node]: bits for node, bits in p.bits.items()}) for p in _unbeaten(points)]
+    rows = [{"fps": clock * 1e6 / p.cycles, "gap": p.gap, "loss": p.loss, "bits": p.bits} for p in front]
+    facts = {"architecture": "streaming", "graph": build.network.digest, "losses": told, "sensitivity": losses}
+    write_text(build.folder / BITS_FILE, json.dumps(facts | {"front": rows}, indent=1) + "\n")
+    return front, clock
+
+
+def _on_random_inputs(graph: Graph, widths: Sequence[int]) -> dict[str, dict[int, float]]:
+    kind = graph.input.qint
+    codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (RANDOM, *graph.input.shape))
+    return output_errors(graph, widths, codes)
+
+
+def _limits(layered: Layered) -> list[float]:
+    """Losses to search at: from the least to the most that the bits make, as far apart on a logarithmic scale."""
+    least, most = layered.ends()
+    if most == 0:
+        return [0.0]
+    return [x * _ABOVE for x in (least, *np.geomspace(max(least, most * 1e-4), most, POINTS - 1).tolist())]
+
+
+def _points(
+    graph: Graph, layered: Layered, board: Board, clock: float, limits: Sequence[float], seconds: float
+) -> list[Point]:
+    """The plans for the fastest bits at each limit, the widest first; limits at which nothing fits are left out.
+
+    Where a plan loses no more and is as fast as what the widest limit allows, no other is looked for.
+
+    Raises:
+        UserError: nothing fits at any.
+    """
+    found: dict[tuple[int, ...], Point] = {}
+    faults: list[UserError] = []
+    for limit in (limits[-1], *limits[:-1]):
+        if any(p.loss <= limit and p.cycles <= min(q.bound for q in found.values()) for p in found.values()):
+            continue
+        try:
+            chosen: Chosen = layered.solve(board.budget, limit, time_limit=seconds)
+            key = tuple(chosen.bits.values())
+            if key not in found:
+                plan = explore(in_bits(graph, chosen.bits), board, clock_mhz=clock, time_limit=seconds)
+                assert plan.solver is not None and plan.solver.cycles is not None
+                found[key] = Point(chosen.bits, chosen.loss, plan.solver.cycles, chosen.bound)
+        except UserError as fault:
+            faults.append(fault)
+    if not found:
+        raise faults[-1]
+    return list(found.values())
+
+
+def _unbeaten(points: Sequence[Point]) -> list[Point]:
+    """Those that none beats in cycles and loss, the fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cycles, p.loss)):
+        if not front or point.loss < front[-1].loss:
+            front.append(point)
+    return front
