@@ -15,11 +15,10 @@ from toolchain.ir.ops.model import RealConv, RealPool
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
-from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
-from toolchain.lowering.state import Lowering, even, lower_node, multiples, single, uniform, where
+from toolchain.lowering.state import Lowering, even, lower_node, multiples, multiplied, single, uniform, where
 
 MOST_AVERAGES = 1 << 14
 """Numbers of a map whose averages each get a factor of their own."""
@@ -247,20 +246,9 @@ def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
         x = single(state, node, x)
     term = x.terms[0]
     if any(s < 0 for s in term.scale):
-        signs = np.array([1 if s > 0 else -1 for s in term.scale], dtype=np.int64)
+        signs = [1 if s > 0 else -1 for s in term.scale]
         reach = max(abs(term.low), abs(term.high))
-        flipped = state.emit(
-            MulShift,
-            node,
-            (term,),
-            term.value.shape,
-            suffix="_sign",
-            mul=signs,
-            add=np.zeros_like(signs),
-            shift=0,
-            low=-reach,
-            high=reach,
-        )
+        flipped = multiplied(state, node, term, signs, [0] * len(signs), reach, "_sign")
         term = Term(flipped.value, tuple(abs(s) for s in term.scale), flipped.low, flipped.high)
     if node.kernel == term.value.shape[:2] and not any(node.pads):
         out = state.emit(GlobalMax, node, (term,), node.output.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import singledispatch
@@ -184,17 +184,9 @@ def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Sca
     unit, numbers = multiples((*term.scale, *inside))
     mul, add = numbers[: len(term.scale)], numbers[len(term.scale) :]
     kind = term.value.qint
-    reach = max(map(abs, mul)) * max(-kind.min, kind.max) + max(map(abs, add))
-    if reach >= LARGEST:
-        raise TooWide(
-            "the scales of its input's channels share no unit of 62 bits",
-            where=where(node),
-            hint="quantize its input with one scale",
-        )
-    arrays = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
-    out = state.emit(
-        MulShift, node, (term,), term.value.shape, suffix="_align", shift=0, low=-reach, high=reach, **arrays
-    )
+    what, hint = "the scales of its input's channels", "quantize its input with one scale"
+    reach = _reach(mul, add, max(-kind.min, kind.max), node, what, hint)
+    out = multiplied(state, node, term, mul, add, reach, "_align")
     return Scaled((Term(out.value, (unit,), out.low, out.high),), outside)
 
 
@@ -207,17 +199,31 @@ def without_offset(state: Lowering, node: Node, x: Scaled) -> Term:
     found = [multiples(pair) for pair in zipped(lambda s, o: (s, o), term.scale, x.offset)]
     units = tuple(unit for unit, _ in found)
     mul, add = ([numbers[i] for _, numbers in found] for i in (0, 1))
-    reach = max(map(abs, mul)) * max(-term.low, term.high) + max(map(abs, add))
-    if reach >= LARGEST:
-        raise TooWide(
-            "the scale and the offset of a factor share no unit of 62 bits",
-            where=where(node),
-            hint="quantize what it multiplies",
-        )
-    numbers = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
-    facts = {"shift": 0, "low": -reach, "high": reach, "suffix": "_factor"}
-    out = state.emit(MulShift, node, (term,), term.value.shape, **numbers, **facts)
+    what, hint = "the scale and the offset of a factor", "quantize what it multiplies"
+    reach = _reach(mul, add, max(-term.low, term.high), node, what, hint)
+    out = multiplied(state, node, term, mul, add, reach, "_factor")
     return Term(out.value, units, out.low, out.high)
+
+
+def _reach(mul: list[int], add: list[int], largest: int, node: Node, what: str, hint: str) -> int:
+    """Return a bound of ``|mul[c] * q + add[c]|`` for integers q of magnitude up to ``largest``.
+
+    Raises:
+        TooWide: it takes more than 62 bits; ``what`` names the numbers of ``node`` that share no unit.
+    """
+    reach = max(map(abs, mul)) * largest + max(map(abs, add))
+    if reach >= LARGEST:
+        raise TooWide(f"{what} share no unit of 62 bits", where=where(node), hint=hint)
+    return reach
+
+
+def multiplied(
+    state: Lowering, node: Node, term: Term, mul: Sequence[int], add: Sequence[int], reach: int, suffix: str
+) -> Term:
+    """Append ``mul[c] * q + add[c]`` for the integer q of ``term``, of magnitude up to ``reach``; its scale is 1."""
+    numbers = {key: np.array(v, dtype=np.int64) for key, v in (("mul", mul), ("add", add))}
+    limits = {"shift": 0, "low": -reach, "high": reach}
+    return state.emit(MulShift, node, (term,), term.value.shape, suffix=suffix, **numbers, **limits)
 
 
 def multiples(numbers: Numbers) -> tuple[Fraction, list[int]]:
