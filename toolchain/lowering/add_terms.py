@@ -114,7 +114,7 @@ def combine(node: Quantize, x: Scaled, state: Lowering) -> Term | None:
 
 
 def _exact(pair: _Pair) -> bool:
-    """Whether all channels have one ratio of scales, of small terms: a common unit costs next to nothing."""
+    """Return whether all channels share a ratio of scales of small terms: a common unit then costs next to nothing."""
     ratios = {a / b if b else None for a, b in pair.slopes}
     ratio = ratios.pop()
     if ratios or not ratio:
@@ -123,7 +123,7 @@ def _exact(pair: _Pair) -> bool:
 
 
 def _shared(values: Array) -> Array:
-    """One entry where all channels agree."""
+    """Return ``values`` (C,) as a single entry where all channels agree."""
     return values[:1] if (values == values[0]).all() else values
 
 
@@ -148,14 +148,14 @@ def _cheapest(pair: _Pair, steps: PairSteps) -> _Form:
 
 
 def _constant(pair: _Pair) -> _Form:
-    """The sum of which only one code is left."""
+    """Return the form of a quantized sum that has a single code: factors of 0, clipped to that code."""
     numbers = {key: np.full(1, n, dtype=np.int64) for key, n in (("mul", 1), ("add", 0))}
     limits = {"shift": 0, "low": pair.first.low, "high": pair.first.high}
     return _Form(np.zeros((len(pair.beta), 2), dtype=np.int64), MulShift, numbers | limits, 0)
 
 
 def _by_shift(pair: _Pair, steps: PairSteps) -> _Form | None:
-    """The sum that only needs a shift, the smallest for which some factors and constants give every code."""
+    """Return the sum with the smallest shift at which factors and constants give every code; None where none does."""
     if pair.first.bipolar or pair.first.bends:
         return None
     search = _ShiftSearch(pair, steps)
@@ -190,7 +190,7 @@ class _ShiftSearch:
         return np.array([[round(s * (1 << shift)) for s in pair] for pair in self.slopes], dtype=np.int64)
 
     def constants(self, channels: Array, factors: Array, shift: int) -> tuple[Array, Array]:
-        """Which of ``channels`` have a constant with these ``factors``, and the constants."""
+        """Return which of ``channels`` have a constant that gives every code with ``factors``, and the constants."""
         same_side = (factors * self.steps.signs[channels] >= 0).all(axis=1)
         # What fails on some steps fails on all.
         least, most = constants_between(self.coarse.some(channels), self.codes[::COARSE], factors, shift)
@@ -203,7 +203,10 @@ class _ShiftSearch:
         return works, constants
 
     def shared(self) -> tuple[Array, Array, int] | None:
-        """Factors, constants and the largest of the channels' smallest shifts; a solution for s doubles for s + 1."""
+        """Return factors, constants and their shift, the largest of the channels' smallest ones.
+
+        Doubled, a channel's solution for s is one for s + 1.
+        """
         if self.least is not None:
             return self.least
         count = len(self.slopes)
@@ -229,9 +232,9 @@ class _ShiftSearch:
         return self.least
 
     def alike(self) -> tuple[Array, Array, int] | None:
-        """The same with one factor for all channels where the scale is one, of few digits: it needs no table.
+        """Return what ``shared`` does, with one factor of few digits for operands of one scale: it needs no table.
 
-        Costs at most two more bits of shift.
+        None where no operand has one scale, or two more bits of shift do not suffice.
         """
         alike = [len({pair[i] for pair in self.slopes}) == 1 for i in (0, 1)]
         least = self.shared()
@@ -297,7 +300,7 @@ def _by_ratio(pair: _Pair, steps: PairSteps) -> _Form:
 
 
 def _run(first: Requantizer, thresholds: Array, active: Array) -> Fraction:
-    """Codes a unit of the sum, from the first to the last step that it takes."""
+    """Return the codes per unit of the sum, between the first and the last step that it takes."""
     taken = thresholds[active]
     run = int(taken[-1] - taken[0]) if len(taken) else 0
     return Fraction(len(taken) - 1, run) if run else Fraction(0)

@@ -166,7 +166,7 @@ class CurveSteps:
         return value, ROUNDOFF * steepest * (np.abs(line) + np.abs(offset) + np.abs(_floats(x.knee, row)))
 
     def _exact(self, row: int, q: int) -> int:
-        """The code of one integer."""
+        """Return the code of one integer, computed in fractions or to 160 digits."""
         if all(node.function.rational for node in self.x.nodes if isinstance(node, Curve)):
             return self._code(self._at(row, q, Fractions()), row)
         at = np.array([row]), np.array([q])
@@ -228,7 +228,7 @@ def _joined(count: int, rows: Array, places: Array, codes: Array) -> list[tuple[
 
 @singledispatch
 def spread(node: Node, row: Array, *inputs: Interval) -> Interval:
-    """What ``node`` makes of intervals; ``row`` is the channel of each."""
+    """Apply ``node`` to intervals (value, error bound), one a cell; ``row`` holds the channel of each cell."""
     raise TypeError(f"no intervals for {type(node).__name__}")
 
 
@@ -277,7 +277,7 @@ def _(node: RealMul, row: Array, a: Interval, b: Interval) -> Interval:
 
 
 def exact(node: Node, row: int, m: Arithmetic, *inputs: Number) -> Number:
-    """What ``node`` makes of numbers in the channel ``row``."""
+    """Apply ``node`` to numbers of the arithmetic ``m`` in the channel ``row``."""
 
     def entry(values: Array) -> Number:
         return m.number(float(values[row if len(values) > 1 else 0]))

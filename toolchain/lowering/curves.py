@@ -99,7 +99,7 @@ def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
 
 
 def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:
-    """Thresholds or a table."""
+    """Return the cheaper of a Threshold and a Lookup."""
     kind, rows = term.value.qint, len(steps.runs)
     entries, bits = rows << kind.bits, node.quantizer.type.bits
     table = None

@@ -1,4 +1,4 @@
-"""What a quantizer makes of a scaled integer, as the staircase that lowering builds and proves."""
+"""The definition of a requantizer: the staircase of a quantizer that reads a scaled integer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from toolchain.lowering.scaled import Numbers, Scaled, fractions, zipped
 
 
 def make_requantizer(quantizer: Quantizer, scale: Numbers, x: Scaled) -> Requantizer:
-    """The staircase from the integer q of ``x = scale * q + offset``, clamped, to the quantizer's code."""
+    """Return the staircase from the integer q of ``x = scale * q + offset``, clamped, to the quantizer's code."""
     step = fractions(quantizer.scale)
     zero = Fraction(quantizer.zero_point)
     slope = zipped(lambda s, t: s / t, scale, step)

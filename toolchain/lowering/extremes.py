@@ -44,7 +44,7 @@ def _sign(node: RealExtreme) -> int:
 
 
 def extreme(node: RealExtreme, state: Lowering, a: Scaled, b: Scaled) -> Scaled:
-    """The larger or the smaller of ``a`` and ``b`` as it is."""
+    """Return the larger or the smaller of ``a`` and ``b`` without quantizing either."""
     a, b, sign = single(state, node, a), single(state, node, b), _sign(node)
     less, more = (a, b) if sign > 0 else (b, a)
     minus = tuple(replace(term, scale=tuple(-s for s in term.scale)) for term in less.terms)
@@ -74,7 +74,7 @@ def extreme_codes(node: Quantize, state: Lowering, requantize: Requantize) -> Te
 
 
 def _above(state: Lowering, node: Node, apart: Term, knee: int) -> Term:
-    """max(apart + knee, 0)."""
+    """Append max(apart + knee, 0)."""
     add = np.array([knee], dtype=np.int64)
     limits = {"shift": 0, "low": 0, "high": max(apart.high + knee, 0)}
     return state.emit(MulShift, node, (apart,), node.output.shape, mul=ONE, add=add, suffix="_above", **limits)

@@ -124,7 +124,7 @@ def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -
 
 
 def _blamed(graph: Graph, node: Node) -> Blamed | None:
-    """Why integers at ``node`` are too wide, if channels that were scaled apart in front of it are the reason."""
+    """Return the fault of channels that were scaled apart before ``node``, if they make its integers too wide."""
     producers, names = graph.producers(), list(node.inputs)
     while names:
         name = names.pop()
@@ -168,7 +168,7 @@ def _start(graph: Graph, encoding: Encoding, state: Lowering) -> tuple[Value, En
 
 
 def _lowered(node: Node, state: Lowering) -> Scaled:
-    """What ``node`` makes of its inputs; only elementwise operations take a view."""
+    """Lower ``node`` and return its value; all but elementwise operations read inputs rearranged by their views."""
     inputs = [state.reals[name] for name in node.inputs]
     if isinstance(node, Reshape) and _flattens(node, inputs[0]):
         return replace(inputs[0], view=None)
@@ -244,7 +244,7 @@ def _(node: Reshape, state: Lowering, x: Scaled) -> Scaled:
 
 @lower_node.register
 def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
-    """The codes; a view comes behind them, where all that go to one channel have its scale."""
+    """Append the requantizer, then the view of ``x``: behind it channels that make one channel share its scale."""
     quantizer, view = node.quantizer, x.view
     if view is None:
         return _codes(quantizer, _requantized(node, state, x))

@@ -70,7 +70,7 @@ def _(node: Permute, state: Lowering, x: Scaled) -> Scaled:
 
 @lower_node.register
 def _(node: Transpose, state: Lowering, x: Scaled) -> Scaled:
-    """Channels become positions, which share their numbers: where those differ they are multiplied to one unit."""
+    """Turn channels into positions. Those share their numbers, so channels of unlike numbers get one unit first."""
     x = merged(state, node, x)
     if max(map(len, (x.terms[0].scale, x.offset, x.floor, x.ceiling, x.knee, x.leak))) > 1:
         x = even(state, node, single(state, node, x))
@@ -79,7 +79,7 @@ def _(node: Transpose, state: Lowering, x: Scaled) -> Scaled:
 
 @lower_node.register
 def _(node: DepthToSpace, state: Lowering, x: Scaled) -> Scaled:
-    """At once where the channels that go to one have one scale, else behind the quantizer that follows."""
+    """Move channels to positions: at once where those that become one share a scale, else behind the next quantizer."""
     groups: dict[int, set[tuple[object, ...]]] = {}
     numbers = [*(term.scale for term in x.terms), x.offset, x.floor, x.ceiling, x.knee, x.leak]
     for k in range(x.shape[2]):
@@ -93,7 +93,7 @@ def _(node: DepthToSpace, state: Lowering, x: Scaled) -> Scaled:
 
 
 def _moved(node: Node, state: Lowering, x: Scaled, **attributes: object) -> Scaled:
-    """``x`` with its integers behind ``node``; the numbers of its channels are still those in front of it."""
+    """Return ``x`` with its integers moved by ``node``; the numbers of its channels are still in the old order."""
     x = merged(state, node, x)
     (term,) = x.terms
     out = state.emit(type(node), node, (term,), node.output.shape, **attributes)

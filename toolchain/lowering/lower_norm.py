@@ -1,4 +1,4 @@
-"""Norms of integers with one scale, of which only epsilon keeps any; an offset is left where there is no mean."""
+"""Norms of integers with one scale, which only epsilon depends on; an offset matters where no mean is subtracted."""
 
 from __future__ import annotations
 

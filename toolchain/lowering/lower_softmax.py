@@ -1,4 +1,4 @@
-"""A softmax: of integers with one scale, of which an offset changes nothing."""
+"""A softmax of integers with one scale; their offset changes nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _(node: RealSoftmax, state: Lowering, x: Scaled) -> Scaled:
 
 
 def exponentials(unit: Fraction, count: int, fraction: int) -> Array:
-    """exp(-d * unit) for d < ``count`` in units of 2**-fraction, to the nearest."""
+    """Return exp(-d * unit) for d < ``count`` in units of 2**-fraction, rounded to the nearest."""
     with localcontext() as context:
         context.prec = 60
         scale = Decimal(unit.numerator) / Decimal(unit.denominator)

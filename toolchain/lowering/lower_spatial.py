@@ -27,7 +27,7 @@ MOST_MULTIPLE = 16
 
 
 def _zero_codes(term: Term, offset: Numbers) -> Numbers:
-    """What number stands for the real value 0, by channel where that differs; one half where none does."""
+    """Return the number that stands for the real value 0, one or one a channel; 1/2 where no number does."""
     return shrink(zipped(lambda s, o: -o / s if s else Fraction(bool(o), 2), term.scale, offset))
 
 
@@ -44,7 +44,7 @@ def _zero_code(term: Term, offset: Numbers, node: Node) -> int:
 
 
 def _unlike_pads(node: RealConv | RealPool, x: Scaled) -> bool:
-    """Whether zeros around the map of ``x`` would be another code in each channel."""
+    """Return whether ``node`` pads ``x`` with zeros whose codes differ by channel."""
     return any(node.pads) and len(_zero_codes(x.terms[0], x.offset)) > 1
 
 
@@ -109,7 +109,7 @@ def _filtered(node: RealConv, state: Lowering, x: Scaled) -> Scaled:
 
 
 def _by_group(node: RealConv, x: Scaled) -> bool:
-    """Whether the channels of each group of ``x`` have one scale."""
+    """Return whether the channels of each group of ``x`` share a scale."""
     scale = shrink(x.terms[0].scale)
     size = x.shape[2] // node.groups
     return len(scale) == 1 or all(len(set(scale[i : i + size])) == 1 for i in range(0, len(scale), size))

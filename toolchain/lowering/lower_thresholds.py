@@ -54,20 +54,20 @@ def _(node: MultiThreshold, state: Lowering, x: Scaled) -> Scaled:
 
 
 class _Channel(Lane):
-    """What one channel compares with ascending ``thresholds``."""
+    """A lane whose real value is compared with ascending ``thresholds``."""
 
     def __init__(self, x: Scaled, channel: int, thresholds: Numbers) -> None:
         super().__init__(x, channel)
         self.thresholds = thresholds
 
     def counts(self, points: Array) -> list[int]:
-        """How many thresholds the integers ``points`` reach: the definition."""
+        """Return by definition how many thresholds each of the integers ``points`` reaches."""
         return [bisect_right(self.thresholds, self.real(q)) for q in points.tolist()]
 
     def first(self, threshold: Fraction, low: int, high: int) -> int:
-        """The smallest integer that reaches ``threshold``, on a falling line the smallest that does not any more.
+        """Return the smallest integer that reaches ``threshold``, on a falling line the smallest that no longer does.
 
-        What always holds is at ``low``, what never does at ``high`` + 1, on a falling line the other way round.
+        A threshold that all reach is at ``low``, one that none reaches at ``high`` + 1; a falling line swaps the two.
         """
         always, never = (high + 1, low) if self.slope < 0 else (low, high + 1)
         if self.floor is not None and threshold <= self.floor:
@@ -82,7 +82,7 @@ class _Channel(Lane):
 
 
 def _channels(node: MultiThreshold, x: Scaled) -> list[_Channel]:
-    """One entry where all channels are alike, else one a channel."""
+    """Return one entry where all channels are alike, else one a channel."""
     given = (x.terms[0].scale, x.offset, x.floor, x.ceiling, x.knee, x.leak, node.thresholds)
     rows = [fractions(row) for row in node.thresholds.tolist()]
     return [_Channel(x, c, rows[c] if len(rows) > 1 else rows[0]) for c in range(max(map(len, given)))]
@@ -95,7 +95,7 @@ def _rows(channels: list[_Channel], low: int, high: int) -> Array:
 
 
 def _line(channels: list[_Channel], low: int, high: int, *, whole: bool) -> Requantizer:
-    """The line through each channel's first and last threshold: where the search for a multiplier starts."""
+    """Return the line through each channel's first and last threshold; the search for a multiplier starts from it."""
     slopes = []
     for channel in channels:
         run = channel.thresholds[-1] - channel.thresholds[0]

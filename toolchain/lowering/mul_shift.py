@@ -104,7 +104,7 @@ def search_lines(
 
 
 def _bases(at_zero: Array) -> tuple[Array | None, float]:
-    """An even integer near each line's code at 0, and how far the codes lie from its line; None: beyond 2**50.
+    """Return an even integer near each line's code at 0, and how far its codes are from the line; None beyond 2**50.
 
     ``at_zero`` (C, T): the code of each step less the slope times its input, NaN where none bounds the line.
     """
@@ -117,7 +117,7 @@ def _bases(at_zero: Array) -> tuple[Array | None, float]:
 
 
 def _float(value: Fraction) -> float:
-    """``value`` in float64, infinity where that ends."""
+    """Return ``value`` in float64, infinite where it overflows."""
     try:
         return float(value)
     except OverflowError:
@@ -136,7 +136,7 @@ def _rounded_slopes(slopes: Sequence[Fraction], slope: Array, channels: Array, s
 
 
 def shared_shift(mul: Array, add: Array, base: Array, found: Array) -> Factors | None:
-    """All channels at the largest shift; without a base where the offsets are below 2**60 with it. None: too wide."""
+    """Bring all channels to the largest shift, and the base into offsets that stay below 2**60; None: too wide."""
     shift = int(found.max())
     raised = [shift - s for s in found.tolist()]
     factors = [m << r for m, r in zip(mul.tolist(), raised, strict=True)]
@@ -158,12 +158,12 @@ class _Bands:
     outside: Array
 
     def spread(self, count: int) -> _Bands:
-        """Only ``count`` steps, two at least, evenly spread."""
+        """Return ``count`` steps, at least two, evenly spread."""
         columns = np.unique(np.linspace(0, self.codes.shape[1] - 1, max(count, 2)).astype(np.int64))
         return _Bands(self.codes[:, columns], self.inside[:, columns], self.outside[:, columns])
 
     def limits(self, rows: Array, mul: Array, shift: int) -> tuple[Array, Array]:
-        """Least and most ``add`` for which ``mul`` gives every code of the rows."""
+        """Return the least and the greatest ``add``, one a row of ``rows``, for which ``mul`` gives every code."""
         half = (1 << shift) >> 1
         codes, inside, outside = self.codes[rows], self.inside[rows], self.outside[rows]
         bound = (codes << shift) - half + (codes & 1 if shift else 0)

@@ -41,15 +41,15 @@ class PairSteps:
 
     @property
     def active(self) -> Array:
-        """Steps (C, T) with pairs on both sides."""
+        """Whether a step has pairs on both sides, (C, T)."""
         return self.reached & self.missed
 
     def some(self, channels: Array) -> PairSteps:
-        """Only these channels."""
+        """Return the steps of ``channels``."""
         return self._taken(channels)
 
     def every(self, stride: int) -> PairSteps:
-        """Only each ``stride``-th step, from the first."""
+        """Return every ``stride``-th step, from the first."""
         return self._taken(slice(None), slice(None, None, stride))
 
     def _taken(self, channels: Array | slice, steps: slice = slice(None)) -> PairSteps:
@@ -57,7 +57,7 @@ class PairSteps:
         return PairSteps(self.above[at], self.below[at], self.reached[at], self.missed[at], self.signs[channels])
 
     def sums(self, factors: Array) -> tuple[Array, Array]:
-        """Least sum above and greatest below every step (C, T) for ``factors`` (C, 2); +-FREE where there is none."""
+        """Return least sums above and greatest ones below each step (C, T) for ``factors`` (C, 2); +-FREE: no pair."""
         least = np.einsum("ctvi,ci->ctv", self.above, factors).min(axis=2)
         greatest = np.einsum("ctvi,ci->ctv", self.below, factors).max(axis=2)
         return np.where(self.reached, least, FREE), np.where(self.missed, greatest, -FREE)

@@ -83,7 +83,7 @@ class _Channel:
     below: PairSteps | None
 
     def reach(self, a: Term, b: Term) -> int:
-        """The largest sum or code, in codes."""
+        """The largest magnitude of a sum or a code, in codes."""
         line = sum(abs(s) * max(-t.low, t.high) for s, t in zip(self.slopes, (a, b), strict=True))
         return int(line) + int(np.abs(self.codes).max()) + 1
 

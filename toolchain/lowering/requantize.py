@@ -47,7 +47,7 @@ class Requantizer:
         return range(1, 2) if self.bipolar else range(self.low + 1, max(self.high, self.low + 1) + 1)
 
     def channels(self, chosen: slice) -> Requantizer:
-        """Only some channels."""
+        """Return the requantizer of the ``chosen`` channels."""
         names = ("slope", "offset", "floor", "ceiling", "bends")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
@@ -60,11 +60,11 @@ class Requantizer:
         return replace(self, **numbers, **limits, low=self.low >> bits, high=self.high >> bits, bends=bends)
 
     def line(self, channel: int) -> Line:
-        """Integers (a, b, d), d > 0, with slope * q + offset = (a * q + b) / d."""
+        """Return integers (a, b, d), d > 0, with slope * q + offset = (a * q + b) / d."""
         return _line(self.slope[channel], self.offset[channel])
 
     def bent_line(self, channel: int) -> Line:
-        """The same for the line below the knee."""
+        """Return the integers (a, b, d) of the line below the knee, as ``line`` does above it."""
         slope, offset = self.slope[channel], self.offset[channel]
         knee, leak = self.bends[channel]
         return _line(leak * slope, knee + leak * (offset - knee))
@@ -120,7 +120,7 @@ def _halves(lines: list[Line], points: Array) -> tuple[Array, Array]:
 
 
 def _above_knee(requantizer: Requantizer, channel: int, points: Array) -> Array:
-    """Where slope * q + offset reaches the knee."""
+    """Return at which of ``points`` slope * q + offset reaches the knee (bool)."""
     slope, (knee, _) = requantizer.slope[channel], requantizer.bends[channel]
     rest = knee - requantizer.offset[channel]
     if slope == 0:
@@ -159,10 +159,10 @@ def to_threshold(requantizer: Requantizer, low: int, high: int) -> tuple[Array, 
 
 
 def _first_inputs(lines: list[Line], bounds: Array, strict: Array) -> Array:
-    """Where each line reaches each bound: (C, T).
+    """Return the integer (C, T) at which each line first reaches each bound.
 
-    On a rising line the smallest integer q with 2 * (a * q + b) / d >= bound (> bound when strict), on a falling one
-    the smallest for which that no longer holds; anything on a level line.
+    On a rising line it is the smallest q with 2 * (a * q + b) / d >= bound (> bound when strict), on a falling one the
+    smallest q for which that no longer holds, on a level line any number.
     """
     sign = [1 if a > 0 else -1 for a, _, _ in lines]
     quotient, whole = floor_divide(

@@ -72,7 +72,7 @@ def mul_shift_cost(mul: Array, input_bits: int, output_bits: int, lut_per_dsp: i
 
 
 def _reachable(requantizer: Requantizer, low: int, high: int) -> Requantizer:
-    """The same staircase on [low, high], with only the codes that it reaches there."""
+    """Return ``requantizer`` with the codes that it reaches on [low, high] as its range."""
     ends = [definition(requantizer, c, (low, high)) for c in range(len(requantizer.slope))]
     least, most = min(min(pair) for pair in ends), max(max(pair) for pair in ends)
     floors = tuple(max(f, least) for f in requantizer.floor)
@@ -146,7 +146,7 @@ def _mul_shift(requantizer: Requantizer, factors: Factors, common: Mapping[str, 
 
 
 def _refusal(requantizer: Requantizer, low: int, high: int, common: Mapping[str, object]) -> TooManyCodes:
-    """Why a staircase cannot be built, with the most bits, of those tried, that its quantizer could have."""
+    """Return the refusal of a staircase, with the most bits, of those tried, at which its quantizer could be built."""
     bits = len(requantizer.codes).bit_length()
     coarser = [fewer for fewer in FEWER_BITS if fewer < bits]
     does = (f for f in coarser if _factors_by_block(requantizer.coarser(bits - f), low, high, common) is not None)
@@ -160,7 +160,7 @@ def _refusal(requantizer: Requantizer, low: int, high: int, common: Mapping[str,
 
 
 def _ties(requantizer: Requantizer, reach: int) -> bool:
-    """Whether a channel rounds halves to even at several inputs, which a factor that is not its slope cannot follow."""
+    """Return whether a channel has ties at several inputs: only its exact slope as the factor rounds them to even."""
     if requantizer.rounding is not Rounding.ROUND:
         return False
     periods = [(2 * slope).denominator for slope in requantizer.slope]

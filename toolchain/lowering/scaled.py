@@ -71,7 +71,7 @@ class Scaled:
 
 
 class Lane:
-    """What a plain sum of one term is in one channel: ``clamp(bend(slope * q + offset))`` of the integer q, exact."""
+    """One channel of a value of one term: exactly ``clamp(bend(slope * q + offset))`` of the integer q."""
 
     def __init__(self, x: Scaled, channel: int) -> None:
         def entry(values: tuple[T, ...]) -> T:
@@ -82,7 +82,7 @@ class Lane:
         self.knee, self.leak = entry(x.knee), entry(x.leak)
 
     def real(self, q: int) -> Fraction:
-        """The real value."""
+        """Return the real value of the integer ``q``."""
         value = self.slope * q + self.offset
         if value < self.knee:
             value = self.knee + self.leak * (value - self.knee)
@@ -185,5 +185,5 @@ def settle(x: Scaled) -> Scaled:
 
 
 def shrink(values: tuple[T, ...]) -> tuple[T, ...]:
-    """One entry where all channels agree."""
+    """Return ``values`` as a single entry where all channels agree."""
     return values[:1] if len(set(values)) == 1 else values

@@ -1,4 +1,4 @@
-"""What every MODEL -> INTEGER rewrite shares: the state of a run, and values brought to one integer."""
+"""The state of a MODEL -> INTEGER run, and the steps by which rewrites bring a value to one integer."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ LARGEST = 1 << 62
 
 @dataclass(frozen=True)
 class Curved:
-    """A real value that is a function of one integer a channel: what ``nodes``, of MODEL level and in order, make of
-    ``roots``, values by their names that are all made of the one term."""
+    """A real value that is a function of one integer a channel.
+
+    ``nodes``, of MODEL level and in order, compute it from ``roots``: values by name, all of the same single term.
+    """
 
     roots: Mapping[str, Scaled]
     nodes: tuple[Node, ...]
@@ -35,14 +37,14 @@ class Curved:
 
     @property
     def term(self) -> Term:
-        """The integer."""
+        """The integer that the value is a function of."""
         (term,) = next(iter(self.roots.values())).terms
         return term
 
 
 @dataclass(frozen=True)
 class RampSum:
-    """A real value that ``node`` adds up: a line that is cut at 0, and another one; clamped at ``floor`` behind it."""
+    """The sum by ``node`` of ``ramp``, a line that is cut at 0, and of ``line``, then clamped at ``floor``."""
 
     ramp: Scaled
     line: Scaled
@@ -63,7 +65,7 @@ class Lowering:
     """State of one run: the integer nodes so far, and the scaled integers of each MODEL value.
 
     A DSP slice costs ``lut_per_dsp`` LUTs where two ways to compute a node are compared. ``names`` are those of the
-    MODEL graph and of what was added, ``joined`` holds what each Concat joins. Functions of one
+    MODEL graph and of added nodes, ``joined`` holds the terms that each Concat joins. Functions of one
     integer are in ``curves``, sums with a ReLU that is not quantized in ``ramps``, maxima and minima that only
     quantizers read in ``extremes``.
     """
@@ -137,7 +139,7 @@ def where(node: Node) -> str:
 
 
 def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
-    """``x`` as one integer value without a clamp, adding its terms where there are several."""
+    """Return ``x`` as one integer value without a clamp; several terms are added up."""
     x = settle(x)
     if not x.plain:
         raise UserError(
@@ -171,7 +173,7 @@ def merged(state: Lowering, node: Node, x: Scaled) -> Scaled:
 
 
 def even(state: Lowering, node: Node, x: Scaled, *, rising: bool = False) -> Scaled:
-    """A single plain term with one scale, not 0, and one offset for all channels: multiplied by channel where need be.
+    """Return the plain single term ``x`` with one scale, not 0, and one offset: integers are multiplied by channel.
 
     The scale is the largest number that all those of the channels, and offsets that differ, are multiples of. With
     ``rising`` it is positive.
@@ -227,7 +229,7 @@ def multiplied(
 
 
 def multiples(numbers: Numbers) -> tuple[Fraction, list[int]]:
-    """The largest unit that all ``numbers`` are whole multiples of, and which."""
+    """Return the largest unit that all ``numbers`` are whole multiples of, and these multiples."""
     unit = Fraction(1, lcm(*(f.denominator for f in numbers)))
     wholes = [int(f / unit) for f in numbers]
     common = gcd(*wholes) or 1
@@ -235,7 +237,7 @@ def multiples(numbers: Numbers) -> tuple[Fraction, list[int]]:
 
 
 def placed(state: Lowering, node: Node, x: Scaled) -> Scaled:
-    """``x`` as the node behind its view reads it."""
+    """Return ``x`` rearranged by its view, if it has one."""
     view = x.view
     if view is None:
         return x
@@ -251,7 +253,7 @@ def placed(state: Lowering, node: Node, x: Scaled) -> Scaled:
 
 
 def rearranged(state: Lowering, node: Node, view: DepthToSpace, term: Term) -> Term:
-    """``term`` behind ``view``, whose integers become the output of ``node``."""
+    """Rearrange the integers of ``term`` by ``view``; the result is the output of ``node``."""
     facts = {"block": view.block, "channels_first": view.channels_first}
     out = state.emit(DepthToSpace, node, (term,), view.output.shape, **facts)
     return Term(out.value, term.scale, out.low, out.high)
