@@ -66,7 +66,7 @@ class Shell(Record):
 
     @property
     def resources(self) -> Resources:
-        """What it takes; no shell has UltraRAM."""
+        """The resources that the shell takes; none has UltraRAM."""
         return Resources(self.lut, self.ff, self.dsp, self.bram18)
 
 
@@ -102,13 +102,13 @@ class Board(Record):
 
     @property
     def totals(self) -> Resources:
-        """Everything the device holds."""
+        """The resources of the whole device."""
         device = self.device
         return Resources(device.lut, device.ff, device.dsp, device.bram18, device.uram)
 
     @property
     def budget(self) -> Resources:
-        """What an accelerator may use: the planned fractions less the shell, rounded down, never below zero."""
+        """The resources for an accelerator: the planned fractions, rounded down, less the shell; never below zero."""
         plan = self.planning
         planned = Resources(
             int(self.device.lut * plan.lut),
@@ -121,7 +121,7 @@ class Board(Record):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Everything that an accelerator made for it depends on: what it says, less where it says that from."""
+        """The board's entries without their sources: all that an accelerator made for it depends on."""
         return self.model_dump(mode="json", exclude={"sources"}, exclude_none=True)
 
     @property
@@ -150,7 +150,7 @@ def list_boards() -> list[str]:
 
 
 def several(text: str) -> bool:
-    """Whether ``text`` names more than one board: all of them, or some with commas between them."""
+    """Return whether ``text`` names several boards: all of them, or some with commas between them."""
     return ALL_BOARDS in text.split(",") or "," in text
 
 
@@ -173,7 +173,7 @@ def named_boards(text: str) -> list[str]:
 
 
 def short_name(name: str) -> str:
-    """What the board ``name`` is called without the folders above its own."""
+    """Return the name of a board without the folders above its own."""
     return Path(name).name
 
 

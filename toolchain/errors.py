@@ -47,5 +47,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the rest."""
+    """Return the first line of an error's message; its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -132,7 +132,7 @@ def _holder(command: str) -> dict[str, str | int]:
 
 
 def _told(path: Path) -> str:
-    """Who holds the lock, in words."""
+    """Describe the holder of the lock file ``path`` in words."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         return f"'{holder['command']}', process {holder['process']} on {holder['host']} since {holder['since']}"

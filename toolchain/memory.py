@@ -1,4 +1,4 @@
-"""How much memory a command may take, and how many frames of a given size fit at a time."""
+"""The memory that a command may take, and the number of frames of a given size that fit at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAST = 10**9
 
 @dataclass(frozen=True)
 class Memory:
-    """``total`` bytes for a process with its children. What it does is cut into parts that fit."""
+    """The ``total`` bytes that a process may take with its children; its work is cut into parts that fit."""
 
     total: int = 2 * 10**9
 
@@ -28,10 +28,10 @@ class Memory:
         return max(self.total - RESERVED, 0)
 
     def frames(self, frame_bytes: int, what: str, most: int) -> int:
-        """How many frames of ``frame_bytes`` bytes fit, at most ``most``.
+        """Return the number of frames of ``frame_bytes`` bytes that fit, at most ``most``.
 
         Raises:
-            UserError: not even one does; it says how much ``what`` wants.
+            UserError: not even one fits; the message tells the memory that ``what`` needs.
         """
         if frame_bytes > self.room:
             raise UserError(

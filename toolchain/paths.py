@@ -1,4 +1,4 @@
-"""Where the package's data lie: beside the package in a checkout, inside it in an installed wheel."""
+"""The place of the package's data: beside the package in a checkout, inside it in an installed wheel."""
 
 from __future__ import annotations
 

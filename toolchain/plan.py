@@ -35,11 +35,11 @@ class Lanes(Record):
 
 
 class SolverRecord(Record):
-    """How the plan was found. ``cycles`` a frame; ``gap`` is relative and proved.
+    """The search that found the plan. ``cycles`` are of a frame; ``gap`` is relative and proved.
 
-    ``limited_by`` names the resource or the unit that sets the rate, ``prices`` what more of it would give;
-    ``bound_fps`` is what no design of these bit widths exceeds on the board. ``costs`` tells by what units were
-    counted; "" of estimates.
+    ``limited_by`` names the resource or the unit that sets the rate, ``prices`` the gain that more of it would give;
+    no design of these bit widths exceeds ``bound_fps`` on the board. ``costs`` is such as "counted by yosys 0.9", and
+    empty for estimates.
     """
 
     name: str

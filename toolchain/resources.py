@@ -1,4 +1,4 @@
-"""What a piece of hardware takes from the device."""
+"""The resources that a piece of hardware takes from the device."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Resources:
         return Resources(*(a * count for a in self))
 
     def fits(self, budget: Resources) -> bool:
-        """No resource exceeds the budget."""
+        """Return whether no resource exceeds the budget."""
         return all(a <= b for a, b in zip(self, budget, strict=True))
 
     def at_least(self, floor: int) -> Resources:
@@ -52,7 +52,7 @@ class Resources:
         return max(a / max(b, 1) for a, b in zip(self, budget, strict=True))
 
     def scaled(self, factor: float) -> Resources:
-        """Every count times ``factor``, rounded down; what is a whole number but for rounding stays."""
+        """Return every count times ``factor``, rounded down unless the product is a whole number but for rounding."""
         return Resources(*(int(a * factor + 1e-6) for a in self))
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows: a console for results, progress bars beside it."""
+"""The output of the command line: a console for results, and progress bars on the error stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def console() -> Console:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """On the error stream a progress bar a stage; a line a stage that is done where that is no terminal."""
+    """Show a progress bar a stage on the error stream; where that is no terminal, a line when a stage is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -49,7 +49,7 @@ def progress() -> Iterator[Progress]:
 
 
 def _lines() -> Progress:
-    """Tells what is done once it is, with the seconds that it took."""
+    """Return a function that writes a line when a stage is done, with the seconds that it took."""
     began: dict[str, float] = {}
 
     def tell(what: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""A network as a list of blocks: what a search chooses, written as it would be by hand."""
+"""A network as a list of blocks, which a search writes as a person would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run file says about pruning: one table a method, each optional in a ``[[stage]]``."""
+"""The tables of a run file for pruning: one a method, each optional in a ``[[stage]]``."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _upwards(name: str, producers: Mapping[str, Node]) -> list[tuple[str, Node |
 
 
 def _table(graph: Graph, source: str, nodes: list[Node]) -> Array | None:
-    """What ``nodes`` make of every integer of the value ``source``, (C or 1, N); None where that takes many LUTs."""
+    """Return the result of ``nodes`` for each integer of ``source``, (C or 1, N); None where that takes many LUTs."""
     x = graph.value(source)
     kind, result = x.qint, nodes[-1].output.qint
     if result.bits << kind.bits > 64 * MOST_LUTS:

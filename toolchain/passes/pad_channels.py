@@ -45,11 +45,11 @@ class ChannelGroups:
     fixed: frozenset[str]
 
     def of(self, values: Mapping[str, Value] | set[str]) -> set[str]:
-        """The groups of some values."""
+        """Return the groups of ``values``."""
         return {group for name in values for group in self.parts[name]}
 
     def live(self, name: str, padded: Mapping[str, int]) -> Array:
-        """Of the channels of a value in a graph of ``padded`` groups, which are the value's own: bool."""
+        """Return which channels, (C,) bool, of the value ``name`` are its own in a graph of ``padded`` groups."""
         counts = [(self.counts[group], padded.get(group, self.counts[group])) for group in self.parts[name]]
         return np.concatenate([np.arange(most) < own for own, most in counts])
 

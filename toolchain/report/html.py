@@ -71,7 +71,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stack:
-    """Who takes a resource: its segments in network order."""
+    """The use of a resource by the nodes: its segments in network order."""
 
     title: str
     used: int
