@@ -130,7 +130,7 @@ class Board(Record):
         return max(1, round(self.device.lut / max(1, self.device.dsp)))
 
     def doubt(self, clock_mhz: float) -> str:
-        """Why a clock above the board's own is no fact; empty for one that is not above."""
+        """Return why a clock above the board's own may not be reached; empty for one that is not above it."""
         if clock_mhz <= self.clock.default_mhz:
             return ""
         return (

@@ -78,7 +78,7 @@ def sharing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Whether nobody shares the lock file ``path`` while the block runs: False where others hold it."""
+    """Yield whether the block holds the lock file ``path`` alone: False if others share it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -120,7 +120,7 @@ def try_lock(handle: int, *, shared: bool = False) -> bool:
 
 
 def _is(handle: int, path: Path) -> bool:
-    """Whether ``path`` is still the open file: its last holder removes it."""
+    """Return whether ``path`` is still the open file; its last holder removes it."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle), path.stat())
     return False

@@ -76,7 +76,7 @@ COMMANDS: Mapping[str, Mapping[Callable[..., None], str]] = {
     },
     "This machine": {cache: "fpgaflow cache --limit 500M"},
 }
-"""By panel of the help, with an example each."""
+"""The commands by panel of the help, with an example each."""
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:

@@ -127,7 +127,7 @@ def emit(node: Node, network: Network) -> None:
 
 
 def has_form(node: Node) -> bool:
-    """Whether ``emit`` has a form of such nodes."""
+    """Return whether ``emit`` has a form for such nodes."""
     return emit.dispatch(type(node)) is not emit.dispatch(object)
 
 
@@ -162,12 +162,12 @@ def _(node: RealConv, network: Network) -> None:
 
 
 def _power_of_two(scale: Array) -> bool:
-    """Whether hls4ml makes the weights fixed-point numbers; other scales go out behind a product of integers."""
+    """Return whether hls4ml stores the weights as fixed-point numbers; other scales go behind a product of integers."""
     return bool((scale == scale[0]).all()) and frexp(float(scale[0]))[0] == 0.5
 
 
 def is_depthwise(node: RealConv, source: Value) -> bool:
-    """Whether each output channel reads the input channel of its own number."""
+    """Return whether each output channel reads the input channel of its own number."""
     return node.groups == source.shape[2] == len(node.codes)
 
 

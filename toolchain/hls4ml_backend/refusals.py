@@ -45,7 +45,7 @@ def demand_no_refusal(model: Graph) -> None:
 
 @singledispatch
 def refusal(node: Node, model: Graph) -> str:
-    """Why hls4ml has no right form of ``node``; "" when it has."""
+    """Return why hls4ml has no right form for ``node``, or "" if it has one."""
     return "" if has_form(node) else f"is given no {type(node).__name__}"
 
 

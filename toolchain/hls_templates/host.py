@@ -67,7 +67,7 @@ def host_files(graph: Graph) -> dict[str, str]:
 
 
 def _takes_pixels(encoding: Encoding) -> bool:
-    """Whether the host may be given bytes without a sign."""
+    """Return whether the host may be given unsigned bytes."""
     return encoding.input.is_pixel and encoding.integers
 
 

@@ -31,7 +31,7 @@ _STEPS = Affine | Relu | Clamp | LeakyRelu | Curve
 
 
 def curved(node: Node, state: Lowering) -> bool:
-    """Whether ``node`` makes or reads a function of an integer that is no line."""
+    """Return whether ``node`` makes or reads a function of an integer that is no line."""
     if isinstance(node, Curve) or any(name in state.curves for name in node.inputs):
         return True
     if not isinstance(node, RealMul):

@@ -27,7 +27,7 @@ Requantize = Callable[[Quantize, Lowering, Scaled], Term]
 
 
 def waits(graph: Graph, node: RealExtreme, state: Lowering) -> bool:
-    """Whether only quantizers read ``node``; if so its operands wait for them in ``state.extremes``."""
+    """Return whether only quantizers read ``node``; if so its operands wait for them in ``state.extremes``."""
     readers = graph.consumers()[node.output.name]
     if any(name not in state.reals for name in node.inputs):
         return False

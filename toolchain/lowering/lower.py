@@ -83,7 +83,7 @@ def _needed(nodes: Sequence[Node], outputs: Set[str]) -> tuple[Node, ...]:
 
 
 def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
-    """Why ``lower`` refuses nodes of ``graph``, by node name in their order: what it raises comes first.
+    """Return why ``lower`` refuses nodes of ``graph``, by node name in their order; what it raises comes first.
 
     Behind a refused node the work goes on as if a quantizer of 8 bits stood there; outputs are judged behind all nodes.
     """
@@ -178,12 +178,12 @@ def _lowered(node: Node, state: Lowering) -> Scaled:
 
 
 def _flattens(node: Reshape, x: Scaled) -> bool:
-    """Whether ``node`` undoes the view of ``x``, a vector seen as positions in its order."""
+    """Return whether ``node`` undoes the view of ``x``, a vector seen as positions in its order."""
     return x.view is not None and not x.view.channels_first and x.shape == node.output.shape and x.shape[:2] == (1, 1)
 
 
 def _by_host(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -> bool:
-    """Whether ``node`` is the input's quantizer, which the host applies; its codes are the input's then."""
+    """Return whether ``node`` is the input's quantizer, which the host applies; its codes are then the input's."""
     if not isinstance(node, Quantize) or node.inputs != (graph.input.name,) or node.quantizer != encoding.quantizer:
         return False
     state.reals[node.output.name] = state.reals[graph.input.name]

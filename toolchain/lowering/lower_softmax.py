@@ -16,7 +16,7 @@ from toolchain.lowering.scaled import Scaled, Term
 from toolchain.lowering.state import Lowering, even, lower_node, single, where
 
 MOST_BITS = 12
-"""Of what a table of exponentials is made for."""
+"""The widest input, in bits, for which a table of exponentials is made."""
 
 
 @lower_node.register

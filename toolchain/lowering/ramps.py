@@ -36,7 +36,7 @@ SUMS = 1 << 59
 
 
 def ramp_sum(node: Node, state: Lowering) -> bool:
-    """Whether ``node`` makes or reads a sum with a ReLU; if so it is lowered."""
+    """Return whether ``node`` makes or reads a sum with a ReLU; if so it is lowered."""
     if isinstance(node, RealAdd) and all(name in state.reals for name in node.inputs):
         parts = [settle(state.reals[name]) for name in node.inputs]
         ramps = [part for part in parts if _is_ramp(part)]

@@ -35,7 +35,7 @@ FORM = (
     GraphPass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
     GraphPass("insert_forks", "before any plan, which names forks", insert_forks),
 )
-"""What units stand for: functions as tables, signs as bits, one reader a stream. Plans are made for such graphs."""
+"""The passes that bring a graph to the form of the units: functions as tables, signs as bits, one reader a stream."""
 
 
 def planned(plan: Plan) -> tuple[GraphPass, ...]:

@@ -83,7 +83,7 @@ def _gives_signs(node: Node) -> bool:
 
 
 def _moves(node: Node) -> bool:
-    """Whether ``node`` gives only what it reads; a pad must be a sign as well."""
+    """Return whether ``node`` gives only elements that it reads; a pad must be a sign as well."""
     if isinstance(node, Window):
         return not any(node.pads) or abs(node.pad_value) == 1
     return node.selects
@@ -104,7 +104,7 @@ def _narrowed(node: MatVec | GroupedMatVec) -> Node:
 
 
 def _can_follow(reader: Node, product: MatVec | GroupedMatVec) -> bool:
-    """Whether ``reader`` can requantize ``product`` of codes: a MulShift's numbers double, and take its sums up."""
+    """Return whether ``reader`` can requantize ``product`` of codes: a MulShift's factors double and take up sums."""
     if not isinstance(reader, MulShift):
         return isinstance(reader, Threshold)
     mul, add = (int(np.abs(v).max()) for v in (reader.mul, reader.add))

@@ -110,7 +110,7 @@ class Budget:
         )
 
     def between(self, whole: Size, progress: float) -> Budget:
-        """From ``whole`` at a progress of 0 to this budget at 1; limits there are none of stay so."""
+        """Return the budget between ``whole`` at a progress of 0 and this one at 1; missing limits stay missing."""
         return replace(
             self,
             macs=None if self.macs is None else round(whole.macs + progress * (self.macs - whole.macs)),
@@ -122,13 +122,13 @@ class Budget:
         return min(size, ceil(max(self.least, self.multiple) / self.multiple) * self.multiple)
 
     def fits(self, structure: Structure, counts: Mapping[str, int]) -> bool:
-        """Whether a network with ``counts`` channels is within the budget."""
+        """Return whether a network with ``counts`` channels is within the budget."""
         return (self.macs is None or structure.macs(counts) <= self.macs) and (
             self.params is None or structure.params(counts) <= self.params
         )
 
     def check(self, structure: Structure) -> None:
-        """That the budget can be met with the fewest channels in every group.
+        """Check that the fewest channels in every group meet the budget.
 
         Raises:
             UserError: it cannot.

@@ -119,11 +119,11 @@ class Dataset:
 
     @property
     def real(self) -> bool:
-        """Whether the samples are numbers, not pixels."""
+        """Whether the samples are real numbers instead of pixels."""
         return not self.pixel_levels
 
     def holding(self, share: float) -> Dataset:
-        """With ``share`` of the training samples held back, the same ones whatever is trained.
+        """Return the data set with ``share`` of the training samples held back, the same ones in every run.
 
         Raises:
             UserError: these are none, or all.

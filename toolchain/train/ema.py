@@ -56,11 +56,11 @@ class WeightAverage(Callback):
             self._swapped = False
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"steps": self.steps, "average": self.average}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.steps, self.average = state_dict["steps"], state_dict["average"]
 
     @torch.no_grad()

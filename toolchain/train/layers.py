@@ -162,5 +162,5 @@ def _widened(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _widened_in_use(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """In training our quantizers widen what they are given, in one pass."""
+    """Widen the inputs, except in training, where our quantizers widen them in one pass."""
     return inputs if quantizer.training else _widened(quantizer, inputs)

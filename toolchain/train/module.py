@@ -292,7 +292,7 @@ def first_not_finite(model: nn.Module, x: Tensor) -> str | None:
 
 
 def evaluated(train: TrainConfig, epoch: int) -> bool:
-    """Whether the test images are run after ``epoch``, counted from 0: the ends of both phases always are."""
+    """Return whether the test images run after ``epoch``, counted from 0; at the ends of both phases they always do."""
     ended = epoch + 1
     return ended % train.evaluate_every == 0 or ended in (train.pretrain_epochs, train.epochs)
 

@@ -164,7 +164,7 @@ class Quantizer(nn.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the scale, () or (out, 1, ...): of the parameters, which shrink with the channels."""
+        """The shape of the scale, () or (out, 1, ...), from the parameters, which shrink with the channels."""
         return tuple(next(self.parameters(recurse=False)).shape)
 
     def set_step(self, step: Tensor) -> None:
@@ -266,8 +266,10 @@ class LearnedStep(Quantizer):
 
 
 def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """At most ``count`` of the elements along the last axis, drawn at random: at regular distances, those of an image
-    may all lie in one column."""
+    """Draw at most ``count`` of the elements along the last axis at random.
+
+    At regular distances, those of an image might all lie in one column.
+    """
     size = x.shape[-1]
     if size <= count:
         return x

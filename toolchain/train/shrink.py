@@ -217,7 +217,7 @@ class _Tracer(fx.Tracer):
     """Follows a network down to its layers; what holds no layer with weights is one operation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether ``m`` is not looked into."""
+        """Return whether ``m`` is a leaf of the trace."""
         if isinstance(m, Weighted):
             return True
         inner = any(isinstance(layer, Weighted) for layer in m.modules())

@@ -157,7 +157,7 @@ def saved_model(out: Path) -> dict[str, Any]:
 
 
 def is_first_process() -> bool:
-    """Whether this process, of those that train together, writes the files."""
+    """Return whether this process, of those that train together, writes the files."""
     return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined] # set by Lightning
 
 

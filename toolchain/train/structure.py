@@ -111,7 +111,7 @@ class Tucker:
 
 
 def can_be_three(conv: nn.Conv2d) -> bool:
-    """Whether `Tucker` can replace ``conv``: a square window above 1x1, moved alike both ways, no groups, no bias."""
+    """Return whether `Tucker` can replace ``conv``: square, above 1x1, moved alike both ways, no groups, no bias."""
     square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
     plain = conv.dilation == (1, 1) and conv.groups == 1 and conv.bias is None
     return square and plain and conv.kernel_size[0] > 1

@@ -119,7 +119,7 @@ class QuantMethod(Method):
         raise NotImplementedError
 
     def refusal(self, bits: int, *, scale: Scale, granularity: Granularity) -> str | None:
-        """Why a layer's weights cannot be quantized so; None when they can."""
+        """Return why a layer's weights cannot be quantized so, or None if they can."""
         return None
 
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:

@@ -79,7 +79,7 @@ class Hfp(Method):
         self._handle: Any = None
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
-        """Whether the budgets can be met, and every channel has a scale."""
+        """Check that every channel has a scale, and that the budgets can be met."""
         structure = structure_of(model, context.data.shape)
         all_scales(model, structure, "hfp")
         return Budget.of(structure, self.config, left).within(left)
@@ -153,7 +153,7 @@ class Hfp(Method):
         return force
 
     def _misses(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By how much of itself each budget is exceeded."""
+        """Return the excess over each budget, relative to it; negative below."""
         limits = {"macs": self.budget.macs, "params": self.budget.params}
         full: dict[str, Any] = self.structure.counts | dict(counts)
         return {k: getattr(self.structure, k)(full) / limit - 1 for k, limit in limits.items() if limit is not None}

@@ -15,7 +15,7 @@ from toolchain.train.quantizers import Levels
 def weight_injector(
     levels: Levels, granularity: Granularity, make: Callable[[tuple[int, ...], Tensor], nn.Module]
 ) -> type:
-    """For weights of ``levels``; ``make`` is given the shape of the scale and the weight that is there."""
+    """Make an injector for weights of ``levels``; ``make`` is given the scale's shape and the present weight."""
     codes = levels
 
     class WeightQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed
@@ -35,7 +35,7 @@ def weight_injector(
 
 
 def act_injector(levels: Levels, make: Callable[[], nn.Module]) -> type:
-    """For activations of ``levels``, one scale a tensor."""
+    """Make an injector for activations of ``levels``, with one scale a tensor."""
     codes = levels
 
     class ActQuant(ExtendedInjector):  # type: ignore[misc] # Brevitas is not typed

@@ -31,7 +31,7 @@ class Lsq(QuantMethod):
 
 
 class Clamped(nn.Module):
-    """In place of Brevitas' pair: in training, the quantizer alone, which does what it does behind a ReLU."""
+    """A replacement of Brevitas' pair; in training the quantizer runs alone, since it does what the ReLU would do."""
 
     def __init__(self, activation_impl: nn.Module, tensor_quant: nn.Module) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ class Magnitude(Method):
         self.config = config
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
-        """Whether the budget can be met."""
+        """Check that the budget can be met."""
         if self.config.granularity == "weight":
             return left
         return Budget.of(structure_of(model, context.data.shape), self.config, left).within(left)

@@ -52,7 +52,7 @@ class Nrmf(Method):
         self.budget = Budget()
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> None:
-        """Whether kernels of the least ranks meet the budget. The layers after the stage are others."""
+        """Check that kernels of the least ranks meet the budget; None, as the layers after the stage are others."""
         _check(model, context, Budget.share_of(left, self.config), self.config.multiple)
 
     def prepare(self, model: nn.Module, context: Context) -> None:
@@ -155,7 +155,7 @@ class _Sizes:
         return rank_in, rank_out
 
     def gains(self, ranks: tuple[int, int], budget: Budget) -> bool:
-        """Whether three take less of what counts."""
+        """Return whether three convolutions take less of the resource that the budget limits."""
         kind = "params" if budget.macs is None else "macs"
         return bool(getattr(self.factorized(ranks), kind) < getattr(self.whole, kind))
 
@@ -186,7 +186,7 @@ def _meets(sizes: Mapping[str, _Sizes], ranks: Mapping[str, tuple[int, int]], re
 
 
 def _check(model: nn.Module, context: Context, budget: Budget, multiple: int) -> None:
-    """That kernels of rank 1, or of the first multiple, meet the budget.
+    """Check that kernels of rank 1, or of the first multiple, meet the budget.
 
     Raises:
         UserError: they do not.

@@ -55,7 +55,7 @@ class Qcqp(Method):
         return config.model_copy(update={"params": min(1.0, params / config.gamma)})
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
-        """Whether the fewest channels a group meet the budgets."""
+        """Check that the fewest channels a group meet the budgets."""
         config, structure = self.channels, structure_of(model, context.data.shape)
         channel_program(model, structure, config, context.config.quant, left).check()
         return Budget.share_of(left, config).within(left)

@@ -25,7 +25,7 @@ class Slimming(Method):
         self.budget: Budget
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
-        """Whether the budget can be met, and every channel has a scale."""
+        """Check that every channel has a scale, and that the budget can be met."""
         structure = structure_of(model, context.data.shape)
         all_scales(model, structure, "slimming")
         return Budget.of(structure, self.config, left).within(left)

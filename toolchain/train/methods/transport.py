@@ -128,7 +128,7 @@ class TransportPruning(Method):
         self._handles: list[Any] = []
 
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
-        """Whether the budget can be met, and is one."""
+        """Check that a budget is given and can be met."""
         if self.config.granularity == "weight":
             return left
         structure = structure_of(model, context.data.shape)
@@ -206,7 +206,7 @@ class TransportPruning(Method):
             parametrize.register_parametrization(layer, "weight", _Weights())
 
     def _before_forward(self, model: nn.Module, _: Any) -> None:
-        """In training one step of every plan; in evaluation the masks that the stage would end with."""
+        """Take one step of every plan in training; in evaluation set the masks that the stage would end with."""
         masks = self._step() if model.training else self._hard_masks()
         if self.gates is not None:
             self.gates.factors = {name: mask.to(self.scores[undotted(name)].dtype) for name, mask in masks.items()}
@@ -216,7 +216,7 @@ class TransportPruning(Method):
 
     @property
     def _together(self) -> bool:
-        """Whether one plan moves everything."""
+        """Whether one plan moves all units."""
         return self.config.scope == "network" or (self.gates is None and self.config.scope == "global")
 
     def _units(self) -> dict[str, Tensor]:

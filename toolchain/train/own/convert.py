@@ -106,7 +106,7 @@ class _Converter:
                 yield user
 
     def _needs_codes(self, reader: fx.Node, node: fx.Node) -> bool:
-        """Whether ``reader`` computes on codes that ``node`` is not, or not in few bits."""
+        """Return whether ``reader`` computes on codes and ``node`` gives none, or none of few bits."""
         layer = layer_of(self.module, reader)
         if not self._computes_on_codes(reader) or isinstance(layer_of(self.module, node), _MOVING):
             return False  # what moves values has them from a tensor that was seen before
@@ -176,7 +176,7 @@ class _Converter:
 
 
 def _is_join(node: fx.Node) -> bool:
-    """Whether what ``node`` reads has one scale: it is a sum or a concatenation."""
+    """Return whether ``node`` needs one scale for all that it reads: it is a sum or a concatenation."""
     return node.op == "call_function" and node.target is not operator.mul
 
 

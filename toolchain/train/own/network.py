@@ -77,12 +77,12 @@ def plain_network(
 
 
 def has_quantizers(model: nn.Module) -> bool:
-    """Whether a network was made of Brevitas layers."""
+    """Return whether a network was made of Brevitas layers."""
     return any(isinstance(layer, QuantProxyFromInjector) for layer in model.modules())
 
 
 def brings_quantizers(config: RunConfig, shape: Shape, classes: int) -> bool:
-    """Whether the network of a run file is one of the user's own that was made of Brevitas layers."""
+    """Return whether a run file names a network of the user's own that was made of Brevitas layers."""
     model = config.model
     return model.own and has_quantizers(make(find_own(model.name), shape, classes, model.options))
 
@@ -140,7 +140,7 @@ def _attempt(model: nn.Module, view: tuple[int, ...]) -> tuple[str, Tensor | Non
 
 
 def _demand_same(model: nn.Module, plain: fx.GraphModule, example: Tensor) -> None:
-    """That the traced network computes what the user's does.
+    """Check that the traced network computes what the user's does.
 
     Raises:
         UserError: it does not.

@@ -43,7 +43,7 @@ def changed(folder: Path) -> str | None:
 
 
 def demand_unchanged(folder: Path) -> None:
-    """That the network of the run in ``folder`` is made as it was.
+    """Check that the file that makes the network of the run in ``folder`` is unchanged.
 
     Raises:
         UserError: it is not.

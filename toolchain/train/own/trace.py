@@ -88,7 +88,7 @@ class _Tracer(fx.Tracer):
         self.inside: list[str] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether ``m`` is a layer: one of PyTorch's or Brevitas', or one made from these with the same forward."""
+        """Return whether ``m`` is a layer: PyTorch's, Brevitas', or made from these with the same forward."""
         kinds = [kind for kind in _LAYERS if isinstance(m, kind)]
         same = any(type(m).forward is kind.forward for kind in kinds)
         brevitas = type(m).__module__.startswith("brevitas.nn")

@@ -57,7 +57,7 @@ def input_of(node: fx.Node) -> fx.Node:
 
 
 def is_sum(node: fx.Node) -> bool:
-    """Whether ``node`` adds two tensors."""
+    """Return whether ``node`` adds two tensors."""
     return node.op == "call_function" and node.target is operator.add
 
 

@@ -51,7 +51,7 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _demand_same(network: nn.Module, file: OnnxFile) -> None:
-    """That the network computes what onnxruntime does."""
+    """Check that the network computes what onnxruntime does."""
     x = torch.rand(max(_BATCH, file.shape[0]), *file.shape[1:], generator=torch.Generator().manual_seed(0))
     theirs = torch.from_numpy(execute_float(file, x.numpy()))
     with torch.no_grad():
@@ -386,7 +386,7 @@ def _pass(build: _Builder, node: OnnxNode) -> None:
 
 
 def _softmax(build: _Builder, node: OnnxNode) -> None:
-    """At the end, where it changes no class, it is the host's."""
+    """Leave a softmax at the end to the host, since it changes no class."""
     if node.outputs[0] != build.file.output:
         raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
     _pass(build, node)

@@ -19,7 +19,7 @@ from toolchain.train.quantizers import Levels
 DAMPING = 0.01
 """Added to the diagonal of G, relative to its mean; more where there are few samples."""
 FINE_BITS = 7
-"""From here on the nearest code is as good: the errors of other roundings cancel less than the float input differs."""
+"""The bits from which on nearest rounding is as good: other errors cancel less than the float input differs."""
 _CANDIDATES = tuple(2 ** (-k / 8) for k in range(13))  # steps tried, over the one that reaches the largest weight
 _BLOCK = 64  # columns that are finished before the rest is updated
 _SMALLEST = 2.0**-24

@@ -64,12 +64,12 @@ class Sample:
 
 
 def says_its_input(network: str | nn.Module) -> bool:
-    """Whether a network brings its input with it: that of a run, or a named one."""
+    """Return whether a network describes its own input: one of a run, or a named one."""
     return isinstance(network, str) and not is_onnx(network) and ":" not in network
 
 
 def is_onnx(network: str) -> bool:
-    """Whether ``network`` is the name of an ONNX file."""
+    """Return whether ``network`` is the name of an ONNX file."""
     return Path(network).suffix == ".onnx"
 
 

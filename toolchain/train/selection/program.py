@@ -95,7 +95,7 @@ class ChannelProgram:
         return total
 
     def fits(self, counts: Mapping[str, int]) -> bool:
-        """Whether ``counts`` (free groups; the others whole) meet every limit."""
+        """Return whether ``counts`` (free groups; the others whole) meet every limit."""
         return all(used <= limit.bound for limit in self.limits for used in self.used(limit, counts))
 
     def used(self, limit: Limit, counts: Mapping[str, int]) -> list[int]:
@@ -105,7 +105,7 @@ class ChannelProgram:
         return costs if limit.each else [sum(costs)]
 
     def check(self) -> None:
-        """That the fewest channels a group meet the limits.
+        """Check that the fewest channels a group meet the limits.
 
         Raises:
             UserError: it does not; names the limit and the layer that takes most of it.
