@@ -48,7 +48,7 @@ FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code (negative: the signal), and what its process and children took."""
+    """The end of a command: its exit code (negative: the signal), its output, and its resources with its children's."""
 
     code: int
     seconds: float
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def case_row(path: Path, root: Path, count: int) -> Row:
-    """What became of one file."""
+    """Run one file through the commands and return its row."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checked = run("check", str(path), *pixels(path), cwd=folder)
@@ -107,7 +107,7 @@ def case_row(path: Path, root: Path, count: int) -> Row:
 
 
 def pixels(path: Path) -> tuple[str, ...]:
-    """What a user says of a file that says nothing of its input."""
+    """Return the options by which a user describes the input of a file that does not."""
     return ("--pixel-scale", "1/255") if given(path) is not None else ()
 
 
@@ -138,7 +138,7 @@ def run(*arguments: str, cwd: Path) -> Ended:
 
 
 def judged(path: Path, checked: Ended, exported: Ended, folder: Path) -> tuple[str, str]:
-    """What the two commands amount to, and the verdict."""
+    """Return the outcome of the two commands in words, and the verdict."""
     for ended in (checked, exported):
         if "Traceback" in ended.text or ended.code not in (0, 2):
             return ended.last_line, "WRONG"
@@ -158,7 +158,7 @@ def judged(path: Path, checked: Ended, exported: Ended, folder: Path) -> tuple[s
 
 
 def compared(path: Path, build: Path) -> tuple[bool, str]:
-    """Whether the integer network in ``build`` gives the expected values of ``path``, and how it does."""
+    """Return whether the integer network in ``build`` gives the expected values of ``path``, and the details."""
     record = path.with_suffix(".expected.json")
     if not record.is_file():
         return True, "no expected values"
@@ -192,7 +192,7 @@ def seeded_frames(model: ModelFile, count: int) -> tuple[dict[str, Array], Array
 
 
 def judged_codes(model: ModelFile, graph: Graph, images: Array, before: str) -> tuple[bool, str]:
-    """Whether the codes of ``graph`` are those of the file ``model`` but for ties, and how many are none."""
+    """Return whether codes of ``graph`` differ from those of ``model`` at ties alone, and the details."""
     try:
         ties = compare(model, graph, images)
     except FlowError as error:
@@ -201,14 +201,14 @@ def judged_codes(model: ModelFile, graph: Graph, images: Array, before: str) -> 
 
 
 def distance(values: np.ndarray, *, first: list[float], sum: float, **_: Any) -> float:
-    """How far ``values`` are from the ``first`` expected ones and their mean from that of the ``sum``, relative."""
+    """Return the relative distance of ``values`` from the ``first`` expected ones, or of their means if larger."""
     size = max(float(np.abs(values).max(initial=0.0)), 1e-30)
     apart = float(np.abs(values[: len(first)] - np.array(first)).max()) / size
     return max(apart, abs(float(values.sum()) - sum) / (size * len(values)))
 
 
 def byte_input(model: Any) -> bool:
-    """Whether the file itself takes uint8."""
+    """Return whether the file itself takes uint8."""
     import onnx
 
     info = next(i for i in onnx.load(model.path).graph.input)

@@ -56,7 +56,7 @@ class Selection:
 
     @property
     def key(self) -> Row:
-        """What tells its row from the others."""
+        """The columns that identify the row."""
         return {
             "data": "cifar10", "model": "resnet20", "method": f"qcqp, {self.solver} {self.seconds:g} s",
             "budget": self.budget, "budget_kind": self.kind, "seed": 0, "epochs": 0, "bits": "4/4",
@@ -130,7 +130,7 @@ def _used(program: ChannelProgram, kept: dict[str, int]) -> int:
 
 
 def _network(config: RunConfig, data: Dataset) -> nn.Module:
-    """With the scales that a first training batch would give its quantizers."""
+    """Build the network, with the scales that a first training batch gives its quantizers."""
     torch.manual_seed(0)
     network = build(config, data.shape, data.classes)
     with torch.no_grad():
@@ -148,7 +148,7 @@ def _lowered(network: nn.Module, data: Dataset) -> Graph:
 
 
 def _lanes(layer: Layer, counts: dict[str, int]) -> tuple[int, int]:
-    """Of one input channel all taps a cycle, and the fewest outputs that keep within `FOLDING_CYCLES`."""
+    """Return all taps of one input channel a cycle, and the fewest outputs that keep within `FOLDING_CYCLES`."""
     return layer.area, _fewest(layer.macs(counts) // layer.area, counts[layer.writes])
 
 

@@ -1,4 +1,4 @@
-"""What every benchmark needs: time spent, and rows as a table on the terminal."""
+"""Helpers of all benchmarks: time spent, and rows as a table on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the cost model lies from published synthesis results, beside FINN's formulas on the same rows.
+"""Errors of the cost model against published synthesis results, beside FINN's formulas on the same rows.
 
     python -m benchmarks cost_model                          # calibration rows: held-out errors, as last fitted
     python -m benchmarks cost_model --rows FILE --json OUT   # any file with the same columns: the committed model

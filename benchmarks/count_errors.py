@@ -1,4 +1,4 @@
-"""How far estimates are from counts, before and after a fit that has not seen the unit it is judged on."""
+"""Errors of estimates against counts, before and after a fit that has not seen the unit it is judged on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.calibration.fit import solve
 from benchmarks.recorder import Row
 
 CONSTANT = 50.0
-"""Of the size of small units' LUTs: its coefficient is pulled to one as the others are."""
+"""The scale of the constant's column, the size of small units' LUTs: its coefficient is pulled to one like others."""
 
 LEAST = 3
 """Shapes under which there is nothing to fit."""

@@ -122,7 +122,7 @@ def measure(network: Network, folder: Path, kinds: Sequence[str], count: int, ru
 
 
 def agreement(found: NDArray[np.floating], expected: Floats) -> Row:
-    """How far outputs lie from those of the QONNX file; exact means up to the rounding of float32."""
+    """Return how closely outputs agree with the QONNX file's; exact means up to the rounding of float32."""
     found = found.reshape(expected.shape)
     error = np.abs(found - expected).max(axis=1)
     return {

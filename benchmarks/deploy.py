@@ -1,4 +1,4 @@
-"""How fast the driver packs codes into words of memory, on one core, against other ways to do it.
+"""The driver's rate of packing codes into words of memory, on one core, beside other ways to do it.
 
 numpy's own bits: unpackbits, the low bits of each code, packbits. FINN's: ``finnpy_to_packed_bytearray`` of the wheel
 finn-plus, called as its driver calls it, on frames whose innermost axis is one stream word, and the copy to the buffer;
@@ -102,7 +102,7 @@ def measured(bits: int, lanes: int, frames: int, finn: ModuleType | None) -> Row
 
 
 def _stream_words(folded: np.ndarray, bits: int) -> np.ndarray:
-    """What FINN packs: every stream word in whole bytes, little end first."""
+    """Return the words as FINN packs them: every stream word in whole bytes, little end first."""
     each = np.unpackbits(folded[..., None], axis=-1, count=bits, bitorder="little").reshape(*folded.shape[:-1], -1)
     return np.packbits(each, axis=-1, bitorder="little")
 

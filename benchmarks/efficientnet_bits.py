@@ -112,7 +112,7 @@ def _layer_losses(
 
 
 def _value(graph: fx.GraphModule, node: fx.Node, values: Mapping[fx.Node, Tensor]) -> Tensor:
-    """What ``node`` computes."""
+    """Compute ``node`` from ``values``."""
     layer, read = layer_of(graph, node), [values[other] for other in operands(node)]
     found: Tensor = combined(node, read) if layer is None else layer(*read)
     return found
@@ -174,7 +174,7 @@ def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[
 
 
 def faster(table: Losses, filters: int, fps: float, seconds: float) -> str:
-    """Whether bits and engine together are faster than ``fps`` at no more loss than that of all layers in 4 bits."""
+    """Report whether bits and engine together are faster than ``fps`` at no more loss than all layers in 4 bits."""
     cut, own, ground = problem(table, filters)
     limit = sum(each[4] for each in table.values()) - ground
     found, bound = faster_jointly(cut, budget(), own, CHOICES, limit, CLOCK_MHZ * 1e6 / fps, time_limit=seconds)
@@ -184,7 +184,7 @@ def faster(table: Losses, filters: int, fps: float, seconds: float) -> str:
 
 
 def unbeaten(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that none beats in rate and loss, the fastest first."""
+    """Return the results that no other beats in rate and loss, the fastest first."""
     front: list[dict[str, Any]] = []
     for each in sorted(found, key=lambda e: (-e["fps"], e["loss"])):
         if not front or each["loss"] < front[-1]["loss"]:
@@ -193,7 +193,7 @@ def unbeaten(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def agreement(network: nn.Module, source: Source) -> Row:
-    """How often ``network`` answers as the float one on the images that nothing was fitted to, and both are right."""
+    """Return the shares of unseen images on which ``network`` agrees with the float one, and on which each is right."""
     assert source.pixels is not None
     x, labels = images()
     theirs, ours = [], []

@@ -69,7 +69,7 @@ class Tested:
 
     @property
     def made(self) -> bool:
-        """Whether all its rows are there."""
+        """Whether all rows of the claim are recorded."""
         return bool(self.rows)
 
     @property
@@ -79,7 +79,7 @@ class Tested:
 
     @property
     def met(self) -> bool | None:
-        """Whether it holds; None where a row was not made."""
+        """Whether the claim holds; None where a row was not made."""
         return self.holds(self.values) if self.made else None
 
     @property
@@ -95,7 +95,7 @@ class Tested:
         return self.paper, self.claim, text, verdict, self.cause if self.met is not None else "", self.command
 
     def _measured(self) -> str:
-        """On what, and how often."""
+        """Describe the networks, epochs and seeds of the rows."""
         groups = list(self.rows.values())
         parts = [" and ".join(filter(None, dict.fromkeys(_network(row) for rows in groups for row in rows)))]
         epochs, seeds = groups[0][0].get("epochs"), min(len({row.get("seed") for row in rows}) for rows in groups)
@@ -140,7 +140,7 @@ def change(row: Row) -> float:
 
 
 def observed(stage: str, name: str, scale: float = 1.0) -> Read:
-    """What a stage of a run has observed, times ``scale``.
+    """Return a reader of what a stage of a run has observed, times ``scale``.
 
     Or its accuracy before (``trained``) and after (``top1``) its last step.
     """

@@ -130,7 +130,7 @@ def network_rows(name: str, graph: Graph, time_limit: float) -> Iterator[Row]:
 
 
 def search_rows(chosen: Mapping[str, Callable[[], Graph]]) -> Iterator[Row]:
-    """What the other searches choose, in our model, for those of the ``chosen`` networks that have a row."""
+    """Yield, for the ``chosen`` networks with a row, the choices of the other searches in our model."""
     rows = EXPLORER.rows()
     rates = {row["network"]: row["fps"] for row in rows if row["kind"] == "network"}
     for name, build in chosen.items():

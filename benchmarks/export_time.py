@@ -139,7 +139,7 @@ def spent_by(command: list[str], environment: dict[str, str], folder: Path) -> d
 
 
 def commit(tree: Path) -> str:
-    """What is checked out in ``tree``."""
+    """Return the short hash of the commit that is checked out in ``tree``."""
     command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
@@ -185,7 +185,7 @@ def staged(case: Case, folder: Path) -> list[Row]:
 
 
 def stage_times(model: Path, pixels: Path, out: Path) -> dict[str, Spent]:
-    """What each stage takes; the comparison with the QONNX file, the units' vectors and the report are not in it."""
+    """Measure each stage, without the comparison with the QONNX file, the units' vectors and the report."""
     spent: dict[str, Spent] = {}
     threads = os.cpu_count() or 1
     lowered, spent["lower"] = timed(lambda: stages.lower(model, out))

@@ -39,7 +39,7 @@ SHAPES = (
 FILES = ("mvu_pkg.sv", "add_multi.sv", "replay_buffer.sv", "mvu.sv", "mvu_vvu_8sx9_dsp58.sv", "mvu_vvu_axi.sv")
 FOLDER = "finn/finn-rtllib/mvu"
 READ = "--extern-modules --ignore-timing --ignore-assertions --ignore-initial -Wno-undefined-param-override"
-"""What its checks of a simulation need to be passed over."""
+"""Verilator's options that pass over FINN's checks for a simulation."""
 
 
 def main() -> None:

@@ -42,12 +42,12 @@ LAYERS: dict[str, tuple[Callable[[Path, int], Path], Results]] = {
     "geometry": (random_geometry, FUZZ_GEOMETRY),
     "tokens": (random_tokens, FUZZ_TOKENS),
 }
-"""What draws the networks, and the file of their counts."""
+"""The generators of networks by name, each with the file of its counts."""
 
 
 @dataclass
 class Block:
-    """What became of the seeds of a block: counts, and what must not be."""
+    """The outcome of a block of seeds: counts, and the seeds that failed or differ."""
 
     exact: int = 0
     refused: Counter[str] = field(default_factory=Counter)

@@ -170,7 +170,7 @@ def ended(folder: Path, name: str, how: str, share: float, number: int, took: fl
 
 
 def whole_build(out: Path) -> bool:
-    """Whether every part of the build belongs to every other."""
+    """Return whether every part of the build belongs to every other."""
     try:
         build = Build(out)
         report = json.loads((out / "report.json").read_text())
@@ -184,7 +184,7 @@ def _clock(out: Path) -> float:
 
 
 def one_build(folder: Path, name: str, how: str, share: float, number: int, took: float, writes: int) -> str:
-    """What a build's command left: ended, old, new, or what is wrong."""
+    """Interrupt a build's command as ``how`` says; return what it left: ended, old, new, or the fault."""
     out = folder / "b"
     before = _clock(out)
     code = ended(folder, name, how, share, number, took, writes)
@@ -208,7 +208,7 @@ def one_build(folder: Path, name: str, how: str, share: float, number: int, took
 
 
 def whole_run(out: Path) -> bool:
-    """Whether what a network's folder holds can be read, and is one network's."""
+    """Return whether the files in a network's folder can be read and belong to one network."""
     try:
         onnx.checker.check_model(onnx.load(out / "model.onnx"))
         return json.loads((out / "metrics.json").read_text())["qonnx_top1"] is not None
@@ -217,7 +217,7 @@ def whole_run(out: Path) -> bool:
 
 
 def one_run(folder: Path, name: str, how: str, share: float, number: int, took: float, writes: int) -> str:
-    """What a training or a quantization left: ended, old (of a training nothing), new, or what is wrong."""
+    """Interrupt a training or a quantization; return ended, old (of a training nothing), new, or the fault."""
     out, model = folder / "b", folder / "b" / "model.onnx"
     if name == "train":
         shutil.rmtree(out, ignore_errors=True)
@@ -258,7 +258,7 @@ def workplace(how: str) -> Iterator[Path]:
 
 
 def prepare(folder: Path, name: str) -> None:
-    """What a command of builds or of runs starts from, and its result in ``b``."""
+    """Write the files from which a command of builds or of runs starts, and its result in ``b``."""
     network(folder / "net.onnx")
     (folder / "run.toml").write_text(f"{RUN_FILE}train.epochs = 6\ntrain.pretrain_epochs = 2\n")
     (folder / "float.toml").write_text(f"{RUN_FILE}train.epochs = 1\ntrain.float = true\n")

@@ -60,7 +60,7 @@ def cases() -> Iterator[tuple[str, str, Callable[[], Graph], Callable[[Graph, fl
 
 
 def measured(files: Files) -> Row:
-    """What the lint says of a project, and how much it has read."""
+    """Lint a project; return its findings and the extent of what was read."""
     report, spent = timed(partial(lint, files))
     for finding in report.findings:
         print(finding)

@@ -34,7 +34,7 @@ from benchmarks.schemas import MEMORY
 ROOT = Path(__file__).resolve().parents[1]
 FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
 CHANNELS = (4, 8, 8, 16, 16)
-"""Of the maps of each size, the largest first."""
+"""The channels of the maps of each size, the largest first."""
 
 FEW = ("--count", "2", "--qonnx-images", "2")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -119,7 +119,7 @@ class Unet:
 
 @dataclass(frozen=True)
 class Peak:
-    """What a run took: bytes of all processes and of the largest one, its exit code, seconds and last words."""
+    """The peak of a run: bytes of all processes and of the largest one, its exit code, seconds and last words."""
 
     together: int
     largest: int

@@ -100,7 +100,7 @@ def file_of(case: Case, folder: Path) -> Path:
 
 
 def finn_array(path: Path, name: str) -> Path:
-    """Where the input or the expected output of FINN's example lies, beside its model."""
+    """Return the path of the input or the expected output of FINN's example, beside its model."""
     return path.with_name(f"{path.stem}_{name}.npy")
 
 
@@ -127,7 +127,7 @@ def data_of(case: Case, folder: Path, model: ModelFile) -> tuple[np.ndarray, np.
 
 
 def finn_expected(path: Path, model: ModelFile, integer: Graph) -> int:
-    """Of FINN's own four images, how many classes are the expected ones."""
+    """Count the classes that are as expected for FINN's own four images."""
     x, y = (np.load(finn_array(path, name)) for name in ARRAYS)
     codes = evaluate(integer, encode(integer, model.layout.to_ir(x)))[integer.output]
     return int((predictions(integer.answer, codes) == y).sum())
@@ -166,7 +166,7 @@ def built(path: Path, model: ModelFile, x: np.ndarray, seconds: float | None) ->
 
 
 def beside(build: Callable[[], Hls4ml]) -> Row:
-    """What hls4ml makes of the network that it is given, or why it does not."""
+    """Return hls4ml's row for the network that it is given, or why it has none."""
     try:
         found = build()
     except UserError as error:
@@ -182,7 +182,7 @@ def beside(build: Callable[[], Hls4ml]) -> Row:
 
 
 def hls4ml(path: Path, seconds: float) -> str:
-    """What hls4ml makes of the file in a process of its own: its distance from QONNX, or how it fails."""
+    """Run hls4ml on the file in a process of its own; return its distance from QONNX, or how it fails."""
     command = [sys.executable, str(HLS4ML), str(path)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     worker = subprocess.Popen(

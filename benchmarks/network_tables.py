@@ -79,7 +79,7 @@ def _top1(row: Row) -> str | None:
 
 
 def _documented(row: Row) -> str:
-    """What hls4ml makes of the file by its own documentation."""
+    """Return hls4ml's result for the file, used as its documentation says, in words."""
     said = str(row["hls4ml_as_documented"])
     for part in ("MultiThreshold", "rounding_mode"):
         if said.startswith("exit code") and part in said:
@@ -167,7 +167,7 @@ EXPORTED = {
 
 
 def speed() -> str:
-    """What the tool itself takes: C simulation, exports, memory; and what it makes of small models."""
+    """Return the table of the tool's own costs: C simulation, exports, memory; and of its verdicts on small models."""
     lines = [*_csim_speed(), *_export_time(), _memory()]
     verdicts = [row["verdict"] for row in CASES.rows()]
     exact, refused, wrong = (verdicts.count(verdict) for verdict in ("exact", "refused", "WRONG"))
@@ -265,7 +265,7 @@ def bits_front() -> str:
 
 
 def engine_decisions() -> str:
-    """What each decision of the engine is worth: the rate without it."""
+    """Return the table of what each decision of the engine is worth: the rate without it."""
     rows = ENGINE.rows()
     with_all = {(row["network"], row["weight_bits"]): row["fps"] for row in rows if row["variant"] == "engine"}
     lines = []

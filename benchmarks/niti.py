@@ -132,7 +132,7 @@ def step_seconds(config: RunConfig) -> tuple[float, float]:
 
 
 def peak_megabytes(make: Callable[[RunConfig], Callable[[], None]], config: RunConfig) -> float:
-    """What the steps add to the resident size of a process of their own at most; data and weights are there before."""
+    """Return by how many MB the steps in a process of their own raise its peak; data and weights are there before."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_grown, (make, config))
 

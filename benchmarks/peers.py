@@ -1,4 +1,4 @@
-"""How two other tools choose parallelism, on this project's units and costs: FINN's SetFolding and NN2FPGA's programs.
+"""The choice of parallelism by FINN's SetFolding and NN2FPGA's programs, on this project's units and costs.
 
 Re-implemented from their published source (FINN 39f0c9a, transformation/fpgadataflow/set_folding.py; NN2FPGA fad6429,
 balance_computation); both at the granularity of this project's options, with whole positions as the only unit in turn.

@@ -1,4 +1,4 @@
-"""What a matrix-vector unit's LUTs are counted by in SystemVerilog, and a fit of those parts to yosys' counts.
+"""The parts that a matrix-vector unit's LUTs consist of in SystemVerilog, and their fit to yosys' counts.
 
 The cost model does not know weights and charges what Vivado placed of published units. Here the parts are those that
 yosys builds: it drops a lane whose weights are all zero, builds equal columns of bits once, makes a table of a product

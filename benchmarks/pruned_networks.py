@@ -32,7 +32,7 @@ EXPLORER_SECONDS = 120.0  # of each call of the explorer's; on a busy machine te
 
 @dataclass(frozen=True)
 class Epochs:
-    """Of a run's stages: pruning in float, tuning in float, and quantized."""
+    """The epochs of a run's stages: pruning in float, tuning in float, and quantized."""
 
     prune: int
     tune: int
@@ -40,7 +40,7 @@ class Epochs:
 
     @property
     def total(self) -> int:
-        """Of all stages."""
+        """The epochs of all stages."""
         return self.prune + self.tune + self.quantize
 
 
@@ -64,7 +64,7 @@ class Pruned:
 
     @property
     def key(self) -> Row:
-        """What tells its row from the others."""
+        """The columns that identify the row."""
         return {
             "data": self.data, "model": self.model, "method": self.method, "budget": self.share,
             "budget_kind": "alpha" if self.method == "dst" else "macs", "seed": self.seed,
@@ -73,7 +73,7 @@ class Pruned:
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
+        """The name of the run folder."""
         parts = (self.data, self.model, self.method, f"{self.share:g}", f"w{self.bits}a{self.bits}")
         return "-".join(parts) + f"-e{self.epochs.total}-s{self.seed}"
 

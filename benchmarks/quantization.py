@@ -92,7 +92,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
+        """The name of the run folder."""
         parts = (self.data, self.model, self.method, f"w{self.weight_bits}a{self.act_bits}", self.variant)
         return "-".join(part.replace(" ", "") for part in parts if part) + f"-e{self.epochs}-s{self.seed}"
 

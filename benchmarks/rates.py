@@ -51,7 +51,7 @@ def compared(rows: list[Row], most: int) -> Iterator[Row]:
 
 
 def summary(rows: list[Row]) -> Row:
-    """How the rows of one network and tree do in all."""
+    """Summarize the rows of one network and tree."""
     shares = [row["of_next_multiple"] for row in rows]
     return {
         "network": rows[0]["network"],

@@ -49,7 +49,7 @@ class Results:
         return TypeAdapter(rows, config=ConfigDict(extra="forbid", strict=True))
 
     def rows(self) -> list[Row]:
-        """What has been recorded; nothing where the file is not there."""
+        """Return the recorded rows; none if there is no file."""
         return self.checked(json.loads(self.path.read_text(encoding="utf-8"))) if self.path.is_file() else []
 
     def checked(self, rows: list[Row]) -> list[Row]:
@@ -66,11 +66,11 @@ class Results:
         return found
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
-        """What tells ``row`` apart; None for a column that it has not."""
+        """Return the values that identify ``row``; None stands for a column that it lacks."""
         return tuple(row.get(name) for name in self.key)
 
     def has(self, row: Row) -> bool:
-        """Whether there is one with the key of ``row``."""
+        """Return whether a row with the key of ``row`` is recorded."""
         return self.key_of(row) in map(self.key_of, self.rows())
 
     def record(self, *rows: Row) -> None:

@@ -1,4 +1,4 @@
-"""What other tools chose layer by layer, as recorded from their own runs, built from this project's units and costed.
+"""Other tools' choices layer by layer, as recorded from their own runs, built from this project's units and costed.
 
 FPGAFLOW_DATA/baselines.json holds the tables. A layer is matched to the matrix-vector unit with its
 multiply-accumulates (FINN also gives the matrix's size) and gets as many products a cycle as the tool gave it, in LUTs

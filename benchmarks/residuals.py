@@ -56,7 +56,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """As in the table."""
+        """The name in the table."""
         return f"{self.channels} channels, W{self.bits}A{self.bits}{', projection' if self.projection else ''}"
 
     def write(self, path: Path) -> Path:

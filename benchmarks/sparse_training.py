@@ -71,7 +71,7 @@ class _Falls(Callback):
 
 
 def method_name(fall: int | None) -> str:
-    """That of a row whose rate is a tenth from epoch ``fall`` on, or constant."""
+    """Return the method's name in a row whose rate is a tenth from epoch ``fall`` on, or constant."""
     return "dst" if fall is None else f"dst, rate falls at {fall}"
 
 

@@ -241,7 +241,7 @@ def outputs(path: Path, x: np.ndarray, level: onnxruntime.GraphOptimizationLevel
 
 
 def row_of(path: Path, images: int) -> Row:
-    """What became of one file."""
+    """Run one file and return its row."""
     model = read_qonnx(path)
     integer = to_integer(model.graph)
     values = np.random.default_rng(1).random((images, *model.layout.shape), dtype=np.float32)

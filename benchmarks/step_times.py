@@ -34,7 +34,7 @@ NETWORKS = (("lenet5", "fashion-mnist", 256), ("resnet8", "cifar10", 128))
 PRECISIONS = (torch.float32, torch.bfloat16)
 TURNS, WARM_UP = 15, 3
 STEPS = 30
-"""Of the recipe, behind the warm-up."""
+"""The steps of the recipe that are timed after the warm-up."""
 BITS, FLOAT_BITS = 4, 32
 
 Key = tuple[str, torch.dtype]

@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """What mixes the tokens and two layers on each token, each behind a norm and added to what it reads."""
+    """A block that mixes the tokens, then two layers on each token; each has a norm in front and a sum behind it."""
 
     def __init__(self, width: int, mixing: nn.Module, norm: Callable[[int], nn.Module] = nn.LayerNorm) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ def networks(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def trial(model: Path, folder: Path, architecture: str, most: int) -> Row:
-    """What the driver's answers are, in all batches."""
+    """Export, deploy and try one model; return its row over the driver's answers in all batches."""
     check = Check(count=4, qonnx_images=0)
     try:
         export(model, folder, Search(architecture=architecture, time_limit=10.0), check)

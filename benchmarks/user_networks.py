@@ -31,7 +31,7 @@ from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
 
 SECONDS = 180.0
-"""For each call of the solver."""
+"""The seconds for each call of the solver."""
 
 
 def write_network(name: str, path: Path) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ def write_network(name: str, path: Path) -> dict[str, np.ndarray]:
 
 
 def engine_says(path: Path) -> str:
-    """Why the engine does not run the file: the reasons with how many nodes each has."""
+    """Return why the engine does not run the file: each reason with its number of nodes."""
     reasons = [
         what.removeprefix("the engine cannot run it: ") for _, what in refusals(to_integer(read_qonnx(path).graph))
     ]
@@ -60,7 +60,7 @@ def engine_says(path: Path) -> str:
 
 
 def network_row(name: str, images: int, folder: Path) -> Row:
-    """What became of the network ``name``."""
+    """Export the network ``name`` and return its row."""
     path = folder / f"{name}.onnx"
     tested = write_network(name, path)
     report, spent = timed(

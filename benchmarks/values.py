@@ -21,7 +21,7 @@ from benchmarks.schemas import (
 )
 
 NEAR = 0.9
-"""Of the rate of the next multiple of eight: a count of channels below it is slow for its own sake."""
+"""The share of the next multiple of eight's rate below which a count of channels is slow for its own sake."""
 
 
 def _kills(how: str) -> Callable[[], str]:
@@ -63,7 +63,7 @@ def _oracle(key: str) -> Callable[[], str]:
 
 
 def _slower(kind: str) -> Callable[[], str]:
-    """How many times slower than the explorer's the designs of other tools' searches over its cost model are."""
+    """Return a reader of how many times slower the designs of other tools' searches over the cost model are."""
 
     def value() -> str:
         ratios = [row["ratio"] for row in EXPLORER.rows() if row["kind"] == kind and row.get("ratio")]

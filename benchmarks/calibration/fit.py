@@ -52,7 +52,7 @@ def calibration(rows: Sequence[Row]) -> list[Sample]:
 
 
 def group(row: Row) -> str:
-    """What is left out together: a project; within the two generated data sets a sweep or an input width."""
+    """Return the group that is left out together: a project, or a sweep or input width of the generated data sets."""
     if row.source == "FINN_MVU_asadalam":
         return f"{row.source}:{row.design}"
     if row.source.startswith("wa-hls4ml"):
@@ -87,7 +87,7 @@ def fit_one(samples: Sequence[Sample], resource: str) -> Fit:
 
 
 def _groups(samples: Sequence[Sample]) -> list[str]:
-    """What each sample is left out with; where one project is all there is, a layer shape."""
+    """Return the group that each sample is left out with; where one project is all there is, a layer shape."""
     if len({s.group for s in samples}) > 1:
         return [s.group for s in samples]
     return [s.row.text("shape") for s in samples]

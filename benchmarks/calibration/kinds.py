@@ -1,4 +1,4 @@
-"""From a published row to its parts: what is fitted, and what is counted by rule."""
+"""The parts of a published row, by kind: those that are fitted, and those that are counted by rule."""
 
 from __future__ import annotations
 

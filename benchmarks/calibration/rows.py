@@ -60,7 +60,7 @@ class Row:
 
     @property
     def configuration(self) -> tuple[str, ...]:
-        """What distinguishes a design from a repeat of it: everything but its names and its counts.
+        """The facts that distinguish a design from a repeat of it: everything but its names and its counts.
 
         Except that designs with and without DSP slices are two: how products were bound is not in the columns.
         """

@@ -1,4 +1,4 @@
-"""How far predictions lie from published counts, by kind, stage and resource."""
+"""The errors of predictions against published counts, by kind, stage and resource."""
 
 from __future__ import annotations
 

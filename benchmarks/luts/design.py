@@ -1,4 +1,4 @@
-"""What is counted: a small Verilog module and what the cost model says of it."""
+"""A design to be counted: a small Verilog module, and its LUTs by the cost model."""
 
 from __future__ import annotations
 

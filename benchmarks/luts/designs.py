@@ -43,7 +43,7 @@ endmodule"""
 
 
 def row_convolution_lane(spacing: int, fields: int, chains: int, total: int) -> Design:
-    """Behind the slices: sums of ``chains`` of ``fields`` over the steps, begun with what waited from the last one.
+    """Sum ``chains`` of ``fields`` behind the slices over the steps, beginning with what the last step left waiting.
 
     Fields but the upper two begin with that, or with nothing in a row's first step, which adds nothing to the lowest.
     """
@@ -98,7 +98,7 @@ endmodule"""
 
 
 def engine_rounding(bits: int, shift: int, out: int) -> Design:
-    """What the engine's requantizers do behind a slice that multiplied and added an offset with half of 2**shift."""
+    """Round as engine requantizers do behind a slice that multiplied and added the offset with half of 2**shift."""
     verilog = f"""module core(input signed [{bits - 1}:0] v, input [{out - 1}:0] low, input [{out - 1}:0] high,
  output [{out - 1}:0] y);
  wire signed [{bits - shift - 1}:0] q = v >>> {shift};

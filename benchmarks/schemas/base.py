@@ -1,4 +1,4 @@
-"""What rows of several files have in common."""
+"""The columns that rows of several files have in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing_extensions import TypedDict  # typing has one that pydantic can read
 
 
 class Measured(TypedDict):
-    """How a row came about."""
+    """The origin of a row: its command, its machine and its date."""
 
     command: str
     hardware: str
@@ -16,7 +16,7 @@ class Measured(TypedDict):
 
 
 class Costs(TypedDict):
-    """What an accelerator takes."""
+    """The resources of an accelerator."""
 
     lut: int
     ff: int
@@ -25,7 +25,7 @@ class Costs(TypedDict):
 
 
 class MaybeCosts(TypedDict):
-    """What an accelerator takes and gives, where one was planned."""
+    """The resources and the rate of an accelerator, where one was planned."""
 
     lut: NotRequired[int]
     ff: NotRequired[int]

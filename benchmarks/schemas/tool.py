@@ -147,7 +147,7 @@ class EngineRow(EngineCase, Costs):
 
 
 class NoEngineRow(EngineCase):
-    """Why none was found."""
+    """The reason why no engine was found."""
 
     limited_by: str
 
@@ -192,7 +192,7 @@ class PeerRow(Measured):
 
 
 class SearchRow(Measured, MaybeCosts):
-    """What another tool's search finds over our cost model, if anything; ``ratio`` is ours over it."""
+    """The design that another tool's search finds over our cost model, if any; ``ratio`` is our rate over its own."""
 
     kind: Literal["search", "random"]
     network: str
@@ -466,7 +466,7 @@ class RtlNetworkRow(Measured):
 
 
 class Compared(Measured):
-    """What the cost model estimated on one date and what yosys counted on the other, ``date``."""
+    """Resources that the cost model estimated on one date and that yosys counted on the other, ``date``."""
 
     estimated_on: str
     estimated_lut: int
@@ -480,7 +480,7 @@ class Compared(Measured):
 
 
 class ProductColumns(TypedDict):
-    """Of a product whose weights lie in a memory: the parts that its count is fitted by, and what leaves it out."""
+    """The parts by which a product with weights in a memory is fitted; a ``folding`` is left out as a whole."""
 
     folding: NotRequired[str]
     parts: NotRequired[dict[str, float]]

@@ -1,1 +1,1 @@
-"""From a build to a running board: block design, driver, samples, a mock board, and what was measured."""
+"""Deployment of a build on a board: block design, driver, samples, a mock board, and measurements."""

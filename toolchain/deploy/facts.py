@@ -135,7 +135,7 @@ class Ends:
 
 
 def streaming_ends(graph: Graph) -> Ends:
-    """Those of a streaming build: its streams' groups of lanes in words."""
+    """Return the ends of a streaming build: its streams' groups of lanes in words."""
 
     def packing(end: End) -> dict[str, Any]:
         kind = end.stream.type

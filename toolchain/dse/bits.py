@@ -26,7 +26,7 @@ from toolchain.ir.types import Array, QInt, Range
 from toolchain.resources import Resources
 
 Sensitivity = Mapping[str, Mapping[int, float]]
-"""What every layer loses with its weights in so many bits, by its name. Losses of layers add up."""
+"""The loss of every layer, by its name, with its weights in so many bits. Losses of layers add up."""
 
 STEPS = 1_000_000
 """Parts of the loss that is allowed: losses of layers are counted in whole ones, rounded up."""
@@ -139,7 +139,7 @@ def with_bits(graph: Graph, table: Sensitivity, widths: Sequence[int], *, ultra:
 
 
 def _kept(widths: Sequence[int], own: int) -> Sequence[int]:
-    """Of rising ``widths`` those below a layer's ``own``, and the first that is not."""
+    """Return those of rising ``widths`` that are below a layer's ``own``, and the first that is not."""
     below = [bits for bits in widths if bits < own]
     return widths[: len(below) + 1]
 
@@ -168,7 +168,7 @@ class Layered:
     sizes: Mapping[str, int]
 
     def loss(self, bits: Mapping[str, int]) -> float:
-        """That of layers in so many bits."""
+        """Return the loss of layers in so many bits."""
         return sum(self.table[layer][width] for layer, width in bits.items())
 
     def ends(self) -> tuple[float, float]:

@@ -73,7 +73,7 @@ def expand(graph: Graph, *, plain: bool = False, ultra: bool = False) -> Problem
 
 
 def expansion(graph: Graph, *, plain: bool = False, ultra: bool = False) -> Expansion:
-    """What `expand` makes its problem of."""
+    """Prepare the expansion from which `expand` makes its problem."""
     return Expansion(graph, plain, ultra, channel_groups(graph))
 
 
@@ -112,7 +112,7 @@ class Expansion:
         return self.versions[padded]
 
     def paddings(self, names: set[str]) -> list[Padded]:
-        """What can be padded where the values ``names`` are read or written: nothing first."""
+        """Return the groups of channels that can be padded at the values ``names``; the empty choice comes first."""
         groups = sorted(self.groups.of(names) & self.awkward.keys())
         counts = range(len(groups) + 1) if len(groups) <= MOST_APART else (0, len(groups))
         return [chosen for count in counts for chosen in combinations(groups, count)]
@@ -197,7 +197,7 @@ class _Version:
         return join_surplus(self.graph)
 
     def writing(self, writer: str, end: str) -> Iterator[Option]:
-        """Those of the ``writer`` of the value ``end``."""
+        """Yield the options of the ``writer`` of the value ``end``."""
         value = self.values[end]
         maker = self.graph.producers().get(end)
         flat = maker is not None and maker.renames
@@ -207,7 +207,7 @@ class _Version:
             yield Option(lanes, stream_cycles(value, n), writer_cost(value, n), ports, self.padded)
 
     def options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
-        """Those of ``chain``, whose nodes are here those of this version."""
+        """Yield the options of ``chain`` with this version's nodes."""
         for form in self._forms(Chain(chain.name, [self.nodes[node.name] for node in chain.nodes])):
             yield from self._options(form, cut)
 

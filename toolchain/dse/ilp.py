@@ -18,7 +18,7 @@ _TIE = 1 / 16  # weight of the summed shares (at most 4) beside the count of mis
 
 
 class Goal(Enum):
-    """What a program minimises: nothing, the largest share of the budget, or the joints that need converters."""
+    """The quantity that a program minimises: none, the largest share of the budget, or the joints with converters."""
 
     ANY = "any"
     SCARCEST = "scarcest"
@@ -109,7 +109,7 @@ class IntegerProgram:
 
 @dataclass(frozen=True)
 class _Variables:
-    """By decision one variable an option; by joint one a pair of ports, with what its link takes."""
+    """The variables of a program: one an option by decision; one a pair of ports by joint, with its link's cost."""
 
     options: list[list[pulp.LpVariable]]
     links: list[tuple[pulp.LpVariable, Resources, bool]]

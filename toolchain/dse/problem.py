@@ -14,7 +14,7 @@ from toolchain.resources import KINDS, Resources, total
 
 @dataclass(frozen=True, order=True)
 class Port:
-    """How an option meets a stream: elements a word, and words that the stream's FIFO has to hold for its pauses.
+    """The port of an option to a stream: elements a word, and the words that the stream's FIFO holds for its pauses.
 
     ``padded`` names the stream's groups of channels that the option pads: both ends of a stream pad the same. With the
     ``ultra`` of its writer the stream's FIFOs may lie in UltraRAM.
@@ -91,7 +91,7 @@ class Problem:
         return tuple(kind for kind in KINDS if any(getattr(part, kind) for part in parts))
 
     def within(self, cycles: int, *, matched: bool = False) -> Problem:
-        """What takes at most ``cycles`` a frame and is not beaten; a decision may become empty.
+        """Return the problem of the options that take at most ``cycles`` a frame and are not beaten; none may be left.
 
         An option is beaten when another one takes at most the same of everything whatever its neighbours' ports are,
         the dearer links to them included. With ``matched`` it must not need more converters either.
@@ -108,20 +108,20 @@ class Problem:
         return tuple((j, (chosen[j.writer].ports[j.name], chosen[j.reader].ports[j.name])) for j in self.joints)
 
     def legal(self, picked: Sequence[Option]) -> bool:
-        """Whether every joint has a link between the ports of ``picked``."""
+        """Return whether every joint has a link between the ports of ``picked``."""
         return all(pair in joint.links for joint, pair in self.links(picked))
 
     def allowed(self, picked: Sequence[Option]) -> bool:
-        """Whether ``picked`` loses no more than may be lost."""
+        """Return whether ``picked`` loses at most ``most_loss``."""
         return self.most_loss is None or sum(option.loss for option in picked) <= self.most_loss
 
     def used(self, picked: Sequence[Option]) -> Resources:
-        """What ``picked`` takes, links included."""
+        """Return the resources of ``picked``, links included."""
         links = (joint.links[pair].resources for joint, pair in self.links(picked))
         return total((*(option.resources for option in picked), *links))
 
     def least(self) -> Resources:
-        """What every pick takes at least of each resource, links left out."""
+        """Return a lower bound of each resource over all picks, links left out."""
         smallest = (Resources(*map(min, zip(*(o.resources for o in d.options), strict=True))) for d in self.decisions)
         return total(smallest)
 
@@ -199,7 +199,7 @@ def _unbeaten(decision: Decision, sides: Sequence[Side], *, matched: bool) -> tu
 
 
 def _dearer(table: np.ndarray) -> np.ndarray:
-    """By (port, other port): what the other one's links take more, at worst over the neighbour's ports."""
+    """Return by (port, other port) by how much the other's links are dearer, at worst over the neighbour's ports."""
     found = np.empty((len(table), len(table), table.shape[2]))
     for port, row in enumerate(table):
         legal = row[:, 0] < _NEVER  # only pairs that this port can have need to be matched

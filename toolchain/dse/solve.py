@@ -85,7 +85,7 @@ def solve(
 
 
 def fits(problem: Problem, budget: Resources, seconds: float, solver: str = "highs") -> bool:
-    """Whether a selection within ``budget`` was found, at any rate, in ``seconds``."""
+    """Return whether a selection within ``budget``, at any rate, was found in ``seconds``."""
     if not problem.least().fits(budget):
         return False
     program = IntegerProgram(problem.within(problem.cycle_counts()[-1]), budget, available_solver(solver))
@@ -137,7 +137,7 @@ class _Run:
         return (counts[low] if low < len(counts) else None), counts[min(bound, len(counts) - 1)]
 
     def relaxed(self, counts: Sequence[int]) -> int:
-        """How many of the rising ``counts`` not even fractions of options come down to."""
+        """Return how many of the rising ``counts`` of cycles not even fractions of options can meet."""
         low, high = 0, len(counts)
         while low < high:
             middle = (low + high) // 2

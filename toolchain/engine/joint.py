@@ -135,7 +135,7 @@ def _tiled(cut: Cut, losses: Losses, shape: Shape) -> _Tiling | None:
 
 
 def _priced(rows: Sequence[Sequence[tuple[float, float]]], limit: float) -> float:
-    """What no choice of one (cycles, loss) a pass comes below whose losses are at most ``limit``.
+    """Bound from below the cycles of all choices of one (cycles, loss) a pass whose losses are at most ``limit``.
 
     The best Lagrangian bound over the prices of the loss at which a pass changes its choice.
     """
@@ -151,7 +151,7 @@ def _priced(rows: Sequence[Sequence[tuple[float, float]]], limit: float) -> floa
 
 
 def _products(cut: Cut, losses: Losses, shape: Shape, limit: float) -> float:
-    """What no bits within ``limit`` come below by the products of the convolutions alone, whatever tiles they take."""
+    """Bound the cycles from below for all bits within ``limit``, by the products of convolutions in any tiling."""
     rows = []
     for p, known in zip(cut.passes, losses, strict=True):
         s = TiledPass(p, shape, 1, 1)
@@ -403,7 +403,7 @@ def _losses(cut: Cut, sensitivity: Sensitivity, widths: Sequence[int], width: in
 
 
 def _mixed(program: Candidates, picked: Picked, losses: Losses, seconds: float) -> Mixed:
-    """What the program has picked."""
+    """Build the engine that the program has picked."""
     passes = program.cut.passes
     parts = [s.p.conv.parts if s.p.conv is not None else 1 for s in picked.convolution.tiling.schedules]
     engine = built(program.cut, program.options, picked, program.budget, 0.0, seconds)

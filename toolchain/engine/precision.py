@@ -36,7 +36,7 @@ class Mixed:
     loss: float
     cycles: float
     bound: float = 0.0
-    """What no engine and bits that lose no more come below; 0 where nothing is proved."""
+    """The cycles that no engine with bits of no more loss comes below; 0 where nothing is proved."""
 
     @property
     def gap(self) -> float:
@@ -105,7 +105,7 @@ def search_bits(
 
 
 def unbeaten(found: Iterable[Mixed]) -> list[Mixed]:
-    """Those that none beats in cycles and loss, the fastest first."""
+    """Return the results that no other beats in cycles and loss, the fastest first."""
     front: list[Mixed] = []
     for mixed in sorted(found, key=lambda m: (m.cycles, m.loss)):
         if not front or mixed.loss < front[-1].loss:
@@ -139,7 +139,7 @@ def held(cut: Cut, bits: int, widest: int) -> Cut:
 
 
 def parts_for(bits: int, width: int) -> int:
-    """In how many parts an engine of ``width`` bits multiplies symmetric weights of ``bits`` bits."""
+    """Return the number of parts in which an engine of ``width`` bits multiplies symmetric weights of ``bits`` bits."""
     return next(n for n in range(1, 63) if most_of(n, width) >= (1 << (bits - 1)) - 1)
 
 
