@@ -25,7 +25,7 @@ test: $(STAMP) ## the whole test suite
 check: $(STAMP) ## what must hold before a commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy toolchain fpgaflow
+	$(BIN)/mypy toolchain fpgaflow benchmarks
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 format: $(STAMP) ## format Python and C++

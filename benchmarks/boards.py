@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,7 +72,7 @@ def main() -> None:
 
         for board in list_boards():
             search = Search(time_limit=options.time_limit)
-            (found,), spent = timed(lambda search=search, board=board: on_boards(stored, search, [board], silent))
+            (found,), spent = timed(partial(on_boards, stored, search, [board], silent))
             facts = row(network, found) | {"cpu_seconds": round(spent.cpu, 1)}
             if load_board(board).budget.uram:
                 plain = Search(time_limit=options.time_limit, budget={"uram": NONE})

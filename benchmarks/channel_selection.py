@@ -82,7 +82,7 @@ def row(selection: Selection) -> Row:
     structure = structure_of(network, data.shape)
     counts = structure.counts
     lanes = {layer.name: _lanes(layer, counts) for layer in structure.layers}
-    budget = {selection.kind: selection.budget if selection.kind == "macs" else int(selection.budget)}
+    budget: dict[str, Any] = {selection.kind: selection.budget if selection.kind == "macs" else int(selection.budget)}
     program = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, **budget), config.quant)
     folding = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, cycles=1), config.quant)
     greedy, whole = program.objective(program.greedy()), program.objective({})

@@ -212,7 +212,7 @@ def main() -> None:
         if name != "integers":
             part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
     parts.choices["quantize"].add_argument("--epochs", type=int, default=10, help="of a stage")
-    stages = {"type": int, "nargs": 3, "default": [10, 10, 10], "metavar": ("PRUNE", "TUNE", "LAST")}
+    stages: dict[str, Any] = {"type": int, "nargs": 3, "default": [10, 10, 10], "metavar": ("PRUNE", "TUNE", "LAST")}
     parts.choices["prune"].add_argument("--epochs", **stages)
     parts.choices["prune"].add_argument("--shares", type=float, nargs="+", default=list(SHARES))
     parts.add_parser("merge").add_argument("files", type=Path, nargs="+")

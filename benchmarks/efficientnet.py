@@ -14,7 +14,7 @@ import io
 import json
 import os
 import time
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -91,7 +91,7 @@ def row_of(case: Case, count: int) -> Row:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     file = read_qonnx(folder / "model.onnx")
     assert file.encoding is not None
-    integer, spent = timed(lambda: to_integer(file.graph, file.encoding))
+    integer, spent = timed(partial(to_integer, file.graph, file.encoding))
     pixels = images()[0][-case.test :][:count].transpose(0, 2, 3, 1)
     started = time.perf_counter()
     evaluate(integer, encode(integer, pixels))

@@ -41,6 +41,7 @@ from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.ptq import Images, quantize_to
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
+from toolchain.train.inputs import PixelMap
 from toolchain.train.own.trace import Weighted, layer_of
 from toolchain.train.ptq.graph import combined, input_of, layer_graph
 from toolchain.train.ptq.quantize import Bits, layer_moments, operands, quantize, with_quantizers
@@ -69,7 +70,7 @@ Losses = dict[str, dict[int, float]]
 def losses() -> Losses:
     """The squared change of the outputs over their squares with one layer in so many bits, by the layer's name."""
     source = find_source(NAME)
-    assert source.pixels is not None
+    assert isinstance(source.pixels, PixelMap)
     x = torch.from_numpy(source.pixels.apply(images()[0][:MEASURED]))
     graph = layer_graph(source.model, x[:2])
     floats = dict(graph.named_modules())
@@ -224,7 +225,7 @@ def uniform(bits: int) -> Row:
 def point(found: Mapping[str, Any]) -> Row:
     """A point of the front, quantized after training with its bits."""
     source = find_source(NAME)
-    assert source.pixels is not None
+    assert isinstance(source.pixels, PixelMap)
     x = torch.from_numpy(source.pixels.apply(images()[0][:CALIBRATION]))
     step = float(source.pixels.scale[0])
     bits = Bits(8, 8, layers=found["bits"], factors=FACTORS)

@@ -18,6 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,7 +121,7 @@ def main() -> int:
         facts["variant"] = job.variant.name
         graph = job.build()
         try:
-            found, spent = timed(lambda g=graph, v=job.variant: find(g, board, v, arguments.time_limit))
+            found, spent = timed(partial(find, graph, board, job.variant, arguments.time_limit))
         except UserError as error:
             facts["limited_by"] = str(error)
         else:
@@ -135,7 +136,7 @@ def jobs(only: str, ablate: str) -> list[Job]:
     """The searches of networks whose name contains ``only``, ablations of those that contain ``ablate``."""
     chosen = [n for n in NETWORKS if only.lower() in f"{n[0]} W{n[1]}A{n[2]}".lower()]
     found = [Job(*network, ENGINE) for network in chosen]
-    found += [Job(*n[:3], lambda n=n: efficientnet(Case(*n[1:3])), FREE) for n in chosen if n[0] == EFFICIENTNET]
+    found += [Job(*n[:3], partial(efficientnet, Case(*n[1:3])), FREE) for n in chosen if n[0] == EFFICIENTNET]
     ablated = [n for n in chosen if ablate.lower() in f"{n[0]} W{n[1]}A{n[2]}".lower()]
     return found + [Job(*network, variant) for network in ablated for variant in ABLATION]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class Network:
         most = QInt(self.weight_bits, True).max  # weights are symmetric, as Brevitas stores them
         return self.rng.integers(-most, most + 1, shape, dtype=np.int64)
 
-    def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: object) -> Value:
+    def _add(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: Any) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         names = tuple(v.name for v in inputs)
         draft = op(name=name, inputs=names, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from toolchain.train.figures import svg
 
+TAB10 = [colormaps["tab10"](number) for number in range(10)]
+
 BAND = 1.25  # shaded around the diagonal of a scatter plot
 
 
@@ -47,7 +49,7 @@ def points_svg(panels: Sequence[Panel], y_title: str) -> str:
         axes = figure.add_subplot(len(panels), 1, number, xlabel=panel.x_title, ylabel=y_title, yscale="log")
         axes.grid(color="#dddddd")
         axes.set_axisbelow(True)
-        for (name, points), colour in zip(panel.series.items(), ("#9aa2ad", *colormaps["tab10"].colors), strict=False):
+        for (name, points), colour in zip(panel.series.items(), ("#9aa2ad", *TAB10), strict=False):
             axes.plot(*zip(*points, strict=True), color=colour, marker=".", markersize=4, linewidth=1, label=name)
         axes.margins(x=0.01)
         if number == 1:
@@ -90,7 +92,7 @@ def bars_svg(title: str, designs: Sequence[str], metrics: Mapping[str, Sequence[
     """
     figure = Figure((6.8, 0.5 + 0.24 * (len(designs) + 0.7) * len(metrics)), layout="constrained")
     axes = figure.add_subplot()
-    colours = ("#b8bec6", *colormaps["tab10"].colors)
+    colours = ("#b8bec6", *TAB10)
     for index, (name, colour) in enumerate(zip(designs, colours, strict=False)):
         values = [found[index] for found in metrics.values()]
         shares = [found[index][0] / (max(found)[0] or 1) for found in metrics.values()]

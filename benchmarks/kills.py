@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -93,13 +94,14 @@ COLUMNS = {
 
 def network(path: Path) -> None:
     """Two linear layers with quantizers between them."""
-    rng, nodes, constants = np.random.default_rng(1), [], {}
+    rng, nodes = np.random.default_rng(1), list[onnx.NodeProto]()
+    constants: dict[str, np.ndarray] = {}
 
     def quant(x: str, name: str, scale: float) -> str:
         for key, value in (("scale", scale), ("zero", 0.0), ("bits", 4.0)):
-            constants[f"{name}_{key}"] = np.float32(value)
+            constants[f"{name}_{key}"] = np.array(value, dtype=np.float32)
         inputs = [x, *(f"{name}_{key}" for key in ("scale", "zero", "bits"))]
-        more = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND", "domain": "onnx.brevitas"}
+        more: dict[str, Any] = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND", "domain": "onnx.brevitas"}
         nodes.append(helper.make_node("Quant", inputs, [name], f"node_{name}", **more))
         return name
 

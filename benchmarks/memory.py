@@ -22,7 +22,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,7 +60,7 @@ class Unet:
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
         return name
 
-    def add(self, op: str, *inputs: str, domain: str = "", **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A node; its output tensor."""
         name = f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [f"{name}_out"], name, domain=domain, **attributes))
@@ -176,6 +178,10 @@ def measured(tree: Path, arguments: Sequence[str], cache: Path, limit: int, spac
     return Peak(max(peak, largest), largest, run.returncode, time.monotonic() - started, said)
 
 
+def _is_of(network: str, row: Row) -> bool:
+    return bool(row["network"] == network)
+
+
 def main() -> int:
     """Measure, write the rows, print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -227,7 +233,7 @@ def main() -> int:
                 }
             if "baseline" in found:
                 found["this"]["ratio"] = float(found["this"]["peak_mb"] or 0) / float(found["baseline"]["peak_mb"] or 1)
-            MEMORY.replace(list(found.values()), lambda row, network=network: row["network"] == network)
+            MEMORY.replace(list(found.values()), partial(_is_of, network))
             rows += found.values()
     print_rows("Peak memory of an export", rows, COLUMNS)
     return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,14 +50,14 @@ def dst(options: argparse.Namespace) -> None:
                 "epochs": options.epochs,
             }  # fmt: skip
             arguments = (options.network, alpha, seed, options.epochs, options.accelerator, options.fall)
-            measure(key, lambda arguments=arguments: sparse_training.run(*arguments))
+            measure(key, partial(sparse_training.run, *arguments))
 
 
 def budgets(options: argparse.Namespace) -> None:
     """Every method at the same budgets of MACs, from the same float networks."""
     for run in pruned_networks.budgets(options.accelerator, options.seeds):
         if options.only in run.name:
-            measure({"part": "budgets"} | run.key, lambda run=run: _row_or_reason(run, options.runs))
+            measure({"part": "budgets"} | run.key, partial(_row_or_reason, run, options.runs))
 
 
 def _row_or_reason(run: pruned_networks.Pruned, runs: Path) -> Row:
@@ -72,7 +73,7 @@ def combined(options: argparse.Namespace) -> None:
     runs = list(pruned_networks.combined(options.accelerator))
     for run in runs:
         if options.only in run.name:
-            measure({"part": "combined"} | run.key, lambda run=run: pruned_networks.row(run, options.runs))
+            measure({"part": "combined"} | run.key, partial(pruned_networks.row, run, options.runs))
     for data, model in dict.fromkeys((run.data, run.model) for run in runs):
         keys = [{"part": "combined"} | run.key for run in runs if (run.data, run.model) == (data, model)]
         pair = [row for key in keys for row in PRUNING.rows() if key.items() <= row.items()]
@@ -94,7 +95,7 @@ def _bars(pair: Sequence[Row]) -> dict[str, list[tuple[float, str]]]:
 def qcqp(options: argparse.Namespace) -> None:
     """The channel selection on ResNet-20: objective, gap, seconds, cycles predicted and simulated."""
     for selection in channel_selection.selections(options.seconds):
-        measure({"part": "qcqp"} | selection.key, lambda selection=selection: channel_selection.row(selection))
+        measure({"part": "qcqp"} | selection.key, partial(channel_selection.row, selection))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean, pstdev
+from typing import Any
 
 import torch
 
@@ -196,13 +197,19 @@ def board_costs(run: Path, folder: Path, seconds: float = SOLVER_SECONDS) -> Row
     return {"lut": cost.lut, "ff": cost.ff, "dsp": cost.dsp, "bram18": cost.bram18, "fps": rate}
 
 
+def _most_bits_first(setting: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The order of settings in a table: by network, then activations and weights of the most bits first."""
+    return *setting[:2], -setting[SETTING.index("act_bits")], -setting[SETTING.index("weight_bits")]
+
+
 def summarize(rows: list[Row]) -> list[Row]:
     """A row a setting: mean and deviation of its accuracy over the seeds that are there, costs of the first seed."""
     settings: dict[tuple[Cell, ...], list[Row]] = {}
     for row in rows:
         settings.setdefault(tuple(row[key] for key in SETTING), []).append(row)
     summary = []
-    for _, of_setting in sorted(settings.items(), key=lambda item: (*item[0][:2], -item[0][5], -item[0][4])):
+    for setting in sorted(settings, key=_most_bits_first):
+        of_setting = settings[setting]
         found = [float(row["top1"]) for row in of_setting]  # type: ignore[arg-type]
         over_seeds: Row = {"seeds": len(found), "top1": mean(found), "deviation": pstdev(found)}
         summary.append(min(of_setting, key=lambda row: int(row["seed"])) | over_seeds)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 
+from benchmarks.common import Row
 from benchmarks.structures import Network
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
@@ -47,7 +48,7 @@ def run(arguments: list[str]) -> None:
         solver = plan.solver
         assert solver is not None
         padded = " ".join(f"{name}={channels}" for name, channels in getattr(plan, "padded", {}).items())
-        row = {"count": count, "fps": round(plan.clock_mhz * 1e6 / solver.cycles, 1), "cycles": solver.cycles}
+        row: Row = {"count": count, "fps": round(plan.clock_mhz * 1e6 / solver.cycles, 1), "cycles": solver.cycles}
         row |= {"status": solver.status, "limited_by": solver.limited_by, "padded": padded}
         print(json.dumps(row | {"cpu_seconds": round(seconds, 2)}))
         sys.stdout.flush()

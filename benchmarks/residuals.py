@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,7 +102,7 @@ def quantized_operands(path: Path, target: Path) -> Path:
             after = readers[after.output[0]] if after.op_type == "Relu" else after
             for i, name in enumerate(list(node.input)):
                 out = f"{name}_operand"
-                kinds = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+                kinds: dict[str, Any] = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
                 nodes.append(
                     helper.make_node(
                         "Quant", [name, *after.input[1:]], [out], f"{out}_Quant", domain=after.domain, **kinds

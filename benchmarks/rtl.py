@@ -119,7 +119,7 @@ def counted(name: str, graph: Graph, threads: int) -> Iterator[Row]:
         columns = compared(*pairs[-1]) | product_columns(graph, node, streams=True)
         yield {"network": name, "unit": node.name, "op": type(node).__name__, **columns}
     estimate, count = (total(pair[i] for pair in pairs) for i in (0, 1))
-    took = {"designs": len(unlike), "cached": cached, "threads": threads, "peak_mb": round(peak)}
+    took: Row = {"designs": len(unlike), "cached": cached, "threads": threads, "peak_mb": round(peak)}
     took |= {"seconds": round(spent.wall, 1), "cpu_seconds": round(spent.cpu, 1)}
     yield {"network": name, "unit": "all", "units": len(pairs), **compared(estimate, count), **took}
 

@@ -48,7 +48,7 @@ def tau(space: Space, out: Path) -> list[Row]:
     held, real = known.networks[:count], reached[:count]
     other = learn(predictor.features, known.networks[count:], reached[count:])
     print(f"top-1 {min(reached):.4f} to {max(reached):.4f}; cross-validated", predictor.taus, other.taus)
-    found = {
+    found: dict[str, Sequence[float] | np.ndarray] = {
         "shared weights": known.top1[:count],
         f"predictor from {len(reached) - count} on shared weights": predictor.top1(held),
         f"predictor from {len(reached) - count} trained alone": other.top1(held),
@@ -123,7 +123,8 @@ def front(space: Space, out: Path) -> list[Row]:
         for bits in (4, 8):
             own = base.model_copy(update={"bits": BitSpace(weights=(bits,)), "data": space.data, "train": space.train})
             network = network_at(own, largest(own))
-            (top1,), spent = timed(partial(trained, own, [network], out / "hand"))
+            reached, spent = timed(partial(trained, own, [network], out / "hand"))
+            (top1,) = reached
             cycles = Hardware(own, hardware.task, target).prove(network).cycles
             made.append((top1, cycles))
             what = f"by hand: {name}, all weights of {bits} bits, {hardware.fps(cycles):,.0f} fps"

@@ -111,14 +111,14 @@ def _rows(model: str, name: str, batch: int) -> list[Row]:
             if turn >= WARM_UP:
                 times[method, precision].append(spent)
     rows: list[Row] = []
-    for (method, precision), spent in times.items():
-        low, over_float, high = _over(spent, times[FLOAT, precision])
+    for (method, precision), seconds in times.items():
+        low, over_float, high = _over(seconds, times[FLOAT, precision])
         row: Row = {"model": model, "data": name, "batch": batch, "method": method, "threads": 1, "turns": TURNS}
         row |= {"bits": FLOAT_BITS if method == FLOAT else BITS, "precision": str(precision).removeprefix("torch.")}
-        row |= {"ms": round(quantiles(spent)[1], 2), "over_float": over_float}
+        row |= {"ms": round(quantiles(seconds)[1], 2), "over_float": over_float}
         row |= {"over_float_low": low, "over_float_high": high}
-        row["over_brevitas"] = _over(spent, times[BREVITAS, precision])[1]
-        row["over_float32"] = _over(spent, times[method, torch.float32])[1]
+        row["over_brevitas"] = _over(seconds, times[BREVITAS, precision])[1]
+        row["over_float32"] = _over(seconds, times[method, torch.float32])[1]
         rows.append(row)
     return rows
 

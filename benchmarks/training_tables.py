@@ -241,8 +241,10 @@ def _pruned(data: str, model: str, left_out: Sequence[str], costs: Sequence[str]
 
     def text(method: str, share: float) -> str | None:
         row = found.get((method, share))
-        if row is None or "refused" in row:
-            return row and "refused: " + re.sub(r".*: (rank 1) .*", r"\1 takes more", str(row["refused"]))
+        if row is None:
+            return None
+        if "refused" in row:
+            return "refused: " + re.sub(r".*: (rank 1) .*", r"\1 takes more", str(row["refused"]))
         best = max(row["top1"] for row in built[share])
         fps = f", {row['fps']:,.0f}" if len(rates[share]) > 1 else ""
         return marked(f"{100 * row['top1']:.2f} %", bold=row["top1"] == best) + fps

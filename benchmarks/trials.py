@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -113,11 +114,7 @@ def main() -> None:
                 continue
             for architecture in ("streaming", "engine"):
                 folder = Path(name) / f"{model.stem}-{architecture}"
-                found, spent = timed(
-                    lambda model=model, folder=folder, architecture=architecture: trial(
-                        model, folder, architecture, options.images
-                    )
-                )
+                found, spent = timed(partial(trial, model, folder, architecture, options.images))
                 row = {"network": network, "architecture": architecture, **found}
                 TRIALS.record(row | {"cpu_seconds": round(spent.cpu, 1)})
                 print(row, flush=True)

@@ -149,7 +149,8 @@ class Inverted(nn.Module):
             QuantConv2d(inner, outputs, 1, bias=False, **WEIGHTS), nn.BatchNorm2d(outputs), codes(BITS + 1)
         )
         self.added = stride == 1 and inputs == outputs
-        self.operand, self.sum = (codes(BITS + 1), codes(BITS + 1)) if self.added else (None, None)
+        self.operand = codes(BITS + 1) if self.added else None
+        self.sum = codes(BITS + 1) if self.added else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.act(self.excite(self.before(self.norm(self.filter(self.expand(x)))))))

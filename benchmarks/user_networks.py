@@ -14,8 +14,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import fpgaflow
 from benchmarks.common import Row, print_rows, timed
@@ -34,9 +33,9 @@ SECONDS = 180.0
 """The seconds for each call of the solver."""
 
 
-def write_network(name: str, path: Path) -> dict[str, np.ndarray]:
+def write_network(name: str, path: Path) -> dict[str, Any]:
     """Write the network to ``path``; returns the samples and classes that it is tested on where the file names none."""
-    tested: dict[str, np.ndarray] = {}
+    tested: dict[str, Any] = {}
     notes = {INPUT: json.dumps({"pixel": {"scale": ["1/255"], "offset": ["0"]}})}
     if name not in MODELS:
         model, x = seeded(name)
@@ -69,6 +68,7 @@ def network_row(name: str, images: int, folder: Path) -> Row:
         )
     )
     used, found, solver = report.resources, report.verification, report.solver
+    assert found.csim_mismatches is not None
     return {
         "network": name,
         "what": MODELS[name].what if name in MODELS else NETWORKS[name].what,
