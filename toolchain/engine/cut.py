@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -10,10 +10,11 @@ from math import ceil
 import numpy as np
 
 from toolchain.engine.hosts import answer_names
-from toolchain.engine.layers import Bend, Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
-from toolchain.engine.limits import line_bits, too_wide
-from toolchain.engine.lines import lines_of
-from toolchain.engine.shape import BEAT_BITS, LINE_BITS
+from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
+from toolchain.engine.limits import refused, too_wide
+from toolchain.engine.requants import of_channels, requant_of
+from toolchain.engine.shape import BEAT_BITS
+from toolchain.engine.stored_codes import Coder
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
@@ -25,7 +26,7 @@ from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
-from toolchain.ir.types import Array, QInt, Range, Value
+from toolchain.ir.types import Array, Range, Value
 from toolchain.passes.plain_forms import plain_forms
 
 REQUANTIZERS = (MulShift, Threshold)
@@ -102,7 +103,7 @@ class _Cutter:
         answers = tuple(map(self._stored, self.answers))
         for name in {*answers} - {p.result for p in passes}:
             raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
-        found = Cut(tuple(_Coder(self.values, bits).coded(p) for p in passes), self.folded, bits, answers)
+        found = Cut(tuple(Coder(self.values, bits).coded(p) for p in passes), self.folded, bits, answers)
         wide = too_wide(found)
         if wide is not None:
             raise wide
@@ -155,10 +156,10 @@ class _Cutter:
         if requantizer is not None:
             self.done.add(requantizer.name)
         if value.name in self.written:
-            raise _refused(node, "the answer is a joined map")
+            raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
         if requantizer is None and len({part.qint.signed for part in parts}) > 1:
-            raise _refused(node, "some of its inputs are signed, others not")
+            raise refused(node, "some of its inputs are signed, others not")
         a_beat = BEAT_BITS // self._stored_bits()
         counts = [ceil(part.shape[2] / a_beat) * a_beat for part in parts]
         starts = [sum(counts[:i]) for i in range(len(counts))]
@@ -169,7 +170,7 @@ class _Cutter:
             slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
             if requantizer is not None:
                 slot = replace(slot, own=slice(first, first + part.shape[2]))
-                requant = self._requantizer(_of_channels(requantizer, slot.own), part)
+                requant = self._requantizer(of_channels(requantizer, slot.own), part)
                 passes.append(replace(self._copy(node, part), result=value.name, first=requant, slot=slot))
             elif own is not None and self._only_reader(part) is node:
                 passes[own] = replace(passes[own], slot=slot)
@@ -180,7 +181,7 @@ class _Cutter:
     def _upsample(self, node: Upsample, passes: list[Pass]) -> None:
         """Convolutions and joins read every position of the source several times; others read a copy."""
         if any(node.edges):
-            raise _refused(node, "it repeats positions beyond the map's edges")
+            raise refused(node, "it repeats positions beyond the map's edges")
         source, value = node.inputs[0], node.output
         rows, columns = self.repeat.get(source, (1, 1))
         self.alias[value.name] = self._stored(source)
@@ -201,7 +202,7 @@ class _Cutter:
         """A pass that makes ``value`` of what it is an alias of."""
         source = self._stored(value.name)
         if source in self.joined:
-            raise _refused(node, "it reads a joined map, which only convolutions do")
+            raise refused(node, "it reads a joined map, which only convolutions do")
         name, shape = node.origin[0] if node.origin else node.name, value.shape
         return Pass(name, source, value.name, shape, shape, shape, repeat=self.repeat.get(value.name, (1, 1)))
 
@@ -223,7 +224,7 @@ class _Cutter:
             value, first = node.output, self._requantizer(node, source)
         raw = conv is not None and first is None
         if raw and value.name not in self.written:
-            raise _refused(node, UNQUANTIZED)
+            raise refused(node, UNQUANTIZED)
         middle = value.shape
         window, second = None, None
         if not raw:
@@ -232,13 +233,13 @@ class _Cutter:
         if not raw:
             value, merge = self._merge(value, node, alone=conv is None and first is None and window is None)
         if conv is None and first is None and window is None and merge is None:
-            raise _refused(node, "no unit of the engine runs it")
+            raise refused(node, "no unit of the engine runs it")
         stored, spread = self._stored(source.name), None
         if conv is None and source.name not in self.repeat and self.values[stored].shape != source.shape:
-            raise _refused(node, "it reads a flattened map, which only products do")
+            raise refused(node, "it reads a flattened map, which only products do")
         if (join := self.joined.get(stored)) is not None:
             if conv is None:
-                raise _refused(node, "it reads a joined map, which only convolutions do")
+                raise refused(node, "it reads a joined map, which only convolutions do")
             conv, shape, spread = join.spread(conv), (*shape[:2], join.channels), join.places
         return Pass(
             name=node.origin[0] if node.origin else node.name,
@@ -289,7 +290,7 @@ class _Cutter:
         return node.output, self._requantizer(node, value)
 
     def _requantizer(self, node: MulShift | Threshold, value: Value) -> Requant:
-        return _requantizer(node, value, self.ranges[value.name])
+        return requant_of(node, value, self.ranges[value.name])
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
@@ -298,14 +299,14 @@ class _Cutter:
             self.done.add(start.name)
             found, second = self._requant(start.output)
             if second is None:
-                raise _refused(start, UNQUANTIZED)
+                raise refused(start, UNQUANTIZED)
             return found, Sliding("global_sum"), second
         if not isinstance(start, Window):
             return value, None, None
         unit = self._only_reader(start.output)
         if not isinstance(unit, (Depthwise, Pool)):
             if alone:
-                raise _refused(start, "no unit of the engine reduces it")
+                raise refused(start, "no unit of the engine reduces it")
             return value, None, None
         _check_window(start)
         self.done |= {start.name, unit.name}
@@ -316,7 +317,7 @@ class _Cutter:
             return unit.output, sliding, None
         found, second = self._requant(unit.output)
         if second is None:
-            raise _refused(unit, UNQUANTIZED)
+            raise refused(unit, UNQUANTIZED)
         return found, sliding, second
 
     def _pads(self, node: Window) -> tuple[int, int, int, int]:
@@ -339,16 +340,16 @@ class _Cutter:
         producer = self.graph.producers().get(other)
         if producer is not None and producer.name not in self.done:
             if alone:
-                raise _refused(start, "it reads a value of a later node")
+                raise refused(start, "it reads a value of a later node")
             return value, None  # the other branch comes later and takes the sum
         stored = self._stored(other)
         if stored in self.joined or other in self.repeat:
-            raise _refused(start, "it reads a joined map, which only convolutions do")
+            raise refused(start, "it reads a joined map, which only convolutions do")
         self.done.add(start.name)
         found, requant = self._requant(start.output)
         numbers = () if requant is None else (requant.mul, requant.add, *start.multipliers)
         if requant is None or requant.below is not None or any(len({*v.tolist()}) > 1 for v in numbers):
-            raise _refused(start, "its sum has no quantizer common to all channels")
+            raise refused(start, "its sum has no quantizer common to all channels")
         mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
         return found, Merge(stored, main, rest, add, requant.shift, requant.low, requant.high)
@@ -377,102 +378,9 @@ class _Joined:
         return replace(conv, weight=weight)
 
 
-@dataclass(frozen=True)
-class _Coder:
-    """Turns a pass on the graph's own codes into one on stored codes of ``bits`` bits, all unsigned."""
-
-    values: dict[str, Value]
-    bits: int
-
-    def zero(self, signed: bool) -> int:
-        """The stored code of 0."""
-        return 1 << (self.bits - 1) if signed else 0
-
-    def zero_of(self, name: str) -> int:
-        """The stored code of 0 in the value ``name``."""
-        return self.zero(self.values[name].qint.signed)
-
-    def coded(self, p: Pass) -> Pass:
-        """``p`` on stored codes."""
-        zero, conv, first, window, second, merge = self.zero_of(p.source), p.conv, p.first, p.window, p.second, p.merge
-        if conv is not None:
-            sums = conv.weight.reshape(len(conv.weight), -1).sum(axis=1)
-            conv = replace(conv, pad_code=conv.pad_code + zero, correction=-zero * sums)
-            if first is not None:
-                first = self._moved(first, -zero * sums)
-        elif first is not None:
-            first = self._moved(first, np.full(p.shape[2], -zero))
-        if first is not None:
-            zero = self.zero(first.signed)
-        if window is not None:
-            window = replace(window, pad_code=window.pad_code + zero)
-            if second is not None:
-                second = self._moved(second, -zero * _tap_sums(window, p))
-                zero = self.zero(second.signed)
-        if merge is not None:
-            result = self.zero_of(p.result)
-            taken = merge.main * zero + merge.other * self.zero_of(merge.residual)
-            add = merge.add - taken + (result << merge.shift)
-            merge = replace(merge, add=add, low=merge.low + result, high=merge.high + result)
-        return replace(p, conv=conv, first=first, window=window, second=second, merge=merge)
-
-    def _moved(self, requant: Requant, correction: Array) -> Requant:
-        """``requant`` of sums that lack ``correction``, giving stored codes."""
-        zero = self.zero(requant.signed)
-        below, raised = requant.below, zero << requant.shift
-        add = requant.add + requant.mul * correction + raised
-        if below is not None:
-            offset = below.add + below.mul * correction + raised
-            below = Bend(below.mul, offset, below.knee - correction)
-        return replace(requant, add=add, below=below, low=requant.low + zero, high=requant.high + zero)
-
-
-def _of_channels(node: MulShift | Threshold, channels: slice | None) -> MulShift | Threshold:
-    """``node`` of some channels alone."""
-    names = ("mul", "add", "base") if isinstance(node, MulShift) else ("thresholds", "start", "step")
-    found = {name: v if len(v := getattr(node, name)) == 1 else v[channels] for name in names}
-    return replace(node, **found)
-
-
-def _requantizer(node: MulShift | Threshold, value: Value, reach: Range) -> Requant:
-    """``node`` as the unit of the engine that reads ``value``, whose numbers ``reach`` so far."""
-    kind, channels = node.output.qint, value.shape[2:]
-    if isinstance(node, MulShift):
-        _check_lines(node, node.lines, value.qint)
-        mul, add = (np.broadcast_to(np.array(v), channels) for v in zip(*node.lines, strict=True))
-        # the type holds every code, so a clip beyond it never acts, and the pass table need not hold it
-        return Requant(mul, add, node.shift, max(node.low, kind.min), min(node.high, kind.max), kind.signed)
-    lines = lines_of(node, *reach)
-    if lines is None:
-        raise _refused(node, "its thresholds lie on no two lines")
-    _check_lines(node, zip(lines.mul.flat, lines.add.flat, strict=True), value.qint)
-    muls, adds = (np.broadcast_to(v, (2, *channels)) for v in (lines.mul, lines.add))
-    below = None if lines.knee is None else Bend(muls[0], adds[0], np.broadcast_to(lines.knee, channels))
-    return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, kind.signed, below)
-
-
-def _check_lines(node: Node, lines: Iterable[tuple[int, int]], sums: QInt) -> None:
-    bits = line_bits(lines, sums)
-    if bits > LINE_BITS - 2:  # two bits for codes without signs
-        raise _refused(node, f"its products have {bits} bits, {LINE_BITS - 2} are added at once")
-
-
-def _tap_sums(window: Sliding, p: Pass) -> Array:
-    """Return each channel's result, (C,), for a map of ones."""
-    if window.weight is not None:
-        return window.weight.sum(axis=0)
-    taps = p.middle[0] * p.middle[1] if window.mode == "global_sum" else window.kernel**2
-    return np.full(p.out[2], taps, dtype=np.int64)
-
-
 def _check_window(node: Window) -> None:
     if node.kernel[0] != node.kernel[1] or node.stride[0] != node.stride[1] or node.dilation != (1, 1):
-        raise _refused(node, "its kernel or stride is not square, or it is dilated")
-
-
-def _refused(node: Node, why: str) -> UserError:
-    names: Sequence[str] = node.origin or (node.name,)
-    return UserError(f"the engine cannot run it: {why}", where=f"{type(node).__name__} '{names[0]}'")
+        raise refused(node, "its kernel or stride is not square, or it is dilated")
 
 
 def _too_wide(node: Node | None, value: Value) -> UserError:
@@ -480,5 +388,5 @@ def _too_wide(node: Node | None, value: Value) -> UserError:
     return (
         UserError(f"the engine cannot run it: {why}", where=f"input '{value.name}'")
         if node is None
-        else _refused(node, why)
+        else refused(node, why)
     )

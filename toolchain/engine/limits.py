@@ -1,13 +1,20 @@
-"""The check, before any search or packing, that a network fits the engine's number formats."""
+"""The checks, before any search or packing, that the engine runs a network and its number formats hold it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from toolchain.engine.layers import Cut, Pass, Requant
 from toolchain.engine.shape import LINE_BITS, MERGE_BITS, SUM_BITS
 from toolchain.errors import UserError
+from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt
+
+
+def refused(node: Node, why: str) -> UserError:
+    """Return the error of a ``node`` that the engine cannot run."""
+    names: Sequence[str] = node.origin or (node.name,)
+    return UserError(f"the engine cannot run it: {why}", where=f"{type(node).__name__} '{names[0]}'")
 
 
 def line_bits(lines: Iterable[tuple[int, int]], sums: QInt) -> int:
