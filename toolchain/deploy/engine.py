@@ -12,7 +12,6 @@ from toolchain.engine.tables import Located, Program
 from toolchain.flow.engine import MEMORY
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.window import Window
-from toolchain.ir.types import Value
 
 
 def engine_ends(graph: Graph, found: Program) -> Ends:
@@ -22,16 +21,14 @@ def engine_ends(graph: Graph, found: Program) -> Ends:
     addresses = [result.address for result in results]
     image = {"file": MEMORY, "words": len(found.memory), "input": source.address, "outputs": addresses}
     window = _window(graph, found) if found.cut.folded else None
-    given = {"zero": _zero(found, graph.input), "window": window, "sums": None}
+    given = {"zero": found.zero(graph.input), "window": window, "sums": None}
     answers = tuple(_end(found, result, _answer(graph, found, p)) for p, result in zip(passes, results, strict=True))
     return Ends(answer_names(graph), _end(found, source, given), answers, image, found.passes)
 
 
 def _answer(graph: Graph, found: Program, p: Pass) -> dict[str, Any]:
     """Return how the driver makes codes (H, W, C) of ``shape`` from the result of ``p``."""
-    facts = (
-        {"zero": 0, "sums": _sums(found, p)} if p.raw else {"zero": _zero(found, graph.value(p.result)), "sums": None}
-    )
+    facts = {"zero": 0, "sums": _sums(found, p)} if p.raw else {"zero": found.zero(graph.value(p.result)), "sums": None}
     return {**facts, "shape": list(p.out)}
 
 
@@ -43,15 +40,10 @@ def _end(found: Program, located: Located, facts: dict[str, Any]) -> dict[str, A
     return {**packing, "map": {"channels": channels, **facts}}
 
 
-def _zero(found: Program, value: Value) -> int:
-    """The stored code of 0 in ``value``."""
-    return 1 << (found.shape.act_bits - 1) if value.qint.signed else 0
-
-
 def _window(graph: Graph, found: Program) -> dict[str, Any]:
     """The windows of the first layer, which the host lays out."""
     node = next(node for node in graph.nodes if isinstance(node, Window))
-    fill = node.pad_value + _zero(found, graph.input)
+    fill = node.pad_value + found.zero(graph.input)
     kernel, stride, pads, dilation = (list(v) for v in (node.kernel, node.stride, node.pads, node.dilation))
     return {"kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation, "fill": fill}
 

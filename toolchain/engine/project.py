@@ -24,7 +24,6 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array, Value
 
 MEMORY = "memory.bin"
-CORRECTION = "a correction of sums"
 
 
 def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> dict[str, str | bytes]:

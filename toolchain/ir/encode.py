@@ -55,14 +55,6 @@ def values_of(encoding: Encoding, x: Array) -> Array:
         return np.asarray((numbers - mean) / deviation)
 
 
-def numbers_of(encoding: Encoding, values: Array) -> Array:
-    """Numbers (float32) that the host may be given for ``values`` (..., C): `values_of` undone up to rounding."""
-    if encoding.standard is None:
-        return values
-    mean, deviation = (np.array(v, dtype=np.float32) for v in (encoding.standard.mean, encoding.standard.deviation))
-    return np.asarray((values * deviation + mean).astype(np.float32))
-
-
 def host_rule(encoding: Encoding) -> HostRule:
     """The rule of the input's quantizer, or that of the type whose integers are the codes."""
     quantizer, given = encoding.quantizer, encoding.input

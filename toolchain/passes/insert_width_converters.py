@@ -8,7 +8,7 @@ from dataclasses import replace
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.wiring import WidthConvert
-from toolchain.ir.types import Parallelism, Value
+from toolchain.ir.types import Parallelism
 from toolchain.units.converters import converter_steps
 
 
@@ -48,12 +48,3 @@ def _parallelism(node: Node) -> Parallelism:
     if node.parallelism is None:
         raise ValueError(f"node '{node.name}' has no parallelism")
     return node.parallelism
-
-
-def stream_lanes(graph: Graph, value: Value) -> int:
-    """Lanes of the stream that carries ``value`` in a HARDWARE graph: those of its reader or of its producer."""
-    producer = graph.producers().get(value.name)
-    if producer is not None:
-        return _parallelism(producer).lanes_out
-    readers = graph.consumers()[value.name]
-    return _parallelism(readers[0]).lanes_in if readers else 1
