@@ -12,6 +12,7 @@ from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
 from toolchain.dse.expand import chains, expand
 from toolchain.dse.explore import explore, plan_of
+from toolchain.errors import FlowError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.window import Window
@@ -161,9 +162,9 @@ def test_widths_without_integer_ratio_meet_at_their_common_multiple() -> None:
 
 
 def test_passes_refuse_a_graph_without_lanes() -> None:
-    with pytest.raises(ValueError, match="has no parallelism"):
+    with pytest.raises(FlowError, match="has no parallelism"):
         insert_width_converters(mlp(), 1, 1)
-    with pytest.raises(ValueError, match="has no parallelism"):
+    with pytest.raises(FlowError, match="has no parallelism"):
         size_fifos(mlp())
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.graphs import Builder, conv_net, mlp, residual_net, unet
 from tests.passes import token_simulator
+from toolchain.errors import FlowError
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ops.wiring import WidthConvert
@@ -84,5 +85,5 @@ def test_a_converter_takes_the_longer_side() -> None:
 def test_cycles_need_lanes() -> None:
     graph = mlp()
 
-    with pytest.raises(ValueError, match="has no parallelism"):
+    with pytest.raises(FlowError, match="has no parallelism"):
         frame_cycles(graph.nodes[0], graph)

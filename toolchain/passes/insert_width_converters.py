@@ -10,6 +10,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism
 from toolchain.units.converters import converter_steps
+from toolchain.units.order import parallelism
 
 
 def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: Sequence[int]) -> Graph:
@@ -35,16 +36,10 @@ def insert_width_converters(graph: Graph, input_lanes: int, output_lanes: Sequen
         return value.name
 
     for node in graph.nodes:
-        pair = _parallelism(node)
+        pair = parallelism(node)
         inputs = tuple(convert(name, pair.lanes_in) for name in node.inputs)
         nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
         lanes |= {value.name: pair.lanes_out for value in node.outputs}
         ultra |= {value.name: pair.ultra for value in node.outputs}
     ends = [convert(output.value, wanted) for output, wanted in zip(graph.outputs, output_lanes, strict=True)]
     return graph if len(nodes) == len(graph.nodes) else graph.with_nodes(nodes).with_output_values(ends)
-
-
-def _parallelism(node: Node) -> Parallelism:
-    if node.parallelism is None:
-        raise ValueError(f"node '{node.name}' has no parallelism")
-    return node.parallelism

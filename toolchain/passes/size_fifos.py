@@ -27,6 +27,7 @@ from math import ceil
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.order import parallelism
 from toolchain.units.table import schedule, unit_of
 from toolchain.units.totals import graph_cycles
 
@@ -57,7 +58,7 @@ def fifo_depths(graph: Graph) -> dict[str, int]:
         if len(node.inputs) < 2:
             continue
         lags = _lags_from(dominators[node.name], graph, values, pauses)
-        lanes = _lanes(node).lanes_in
+        lanes = parallelism(node).lanes_in
         for i, own in enumerate(node.inputs):
             surplus = ceil((_others_lag(node, i, lags) + _stored(node, i)) * values[own].size / lanes)
             for alias in _aliases(own, producers):
@@ -97,7 +98,7 @@ def _pause_depths(graph: Graph) -> dict[str, int]:
     values, producers = graph.values(), graph.producers()
     depths = dict.fromkeys(values, MIN_DEPTH)
     for node in graph.nodes:
-        readings, writing = schedule(node, values[node.inputs[0]], _lanes(node)).pause_words()
+        readings, writing = schedule(node, values[node.inputs[0]], parallelism(node)).pause_words()
         for name, reading in zip(node.inputs, readings, strict=True):
             for alias in _aliases(name, producers):
                 depths[alias] += reading
@@ -148,15 +149,9 @@ def _lags_from(
         if node.name == start:
             lags |= {value.name: Fraction(0) for value in node.outputs}
         elif before := [values[name] for name in node.inputs if name in lags]:
-            words = 0 if node.renames else _lanes(node).lanes_in
+            words = 0 if node.renames else parallelism(node).lanes_in
             behind = max(lags[x.name] + Fraction((depths[x.name] - MIN_DEPTH) * words, x.size) for x in before)
             if not node.renames:
-                behind += schedule(node, values[node.inputs[0]], _lanes(node)).lag + pipeline
+                behind += schedule(node, values[node.inputs[0]], parallelism(node)).lag + pipeline
             lags |= {value.name: behind for value in node.outputs}
     return lags
-
-
-def _lanes(node: Node) -> Parallelism:
-    if node.parallelism is None:
-        raise ValueError(f"node '{node.name}' has no parallelism")
-    return node.parallelism

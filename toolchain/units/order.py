@@ -15,7 +15,11 @@ from toolchain.ir.types import Array, Parallelism
 
 
 def parallelism(node: Node) -> Parallelism:
-    """The node's parallelism; FlowError when it is not set."""
+    """Return the parallelism of ``node``.
+
+    Raises:
+        FlowError: no plan has set it.
+    """
     if node.parallelism is None:
         raise FlowError(f"node '{node.name}' has no parallelism; apply a plan first")
     return node.parallelism

@@ -25,6 +25,7 @@ from toolchain.units import (
     wiring,
 )
 from toolchain.units.call import Call
+from toolchain.units.order import parallelism
 from toolchain.units.schedule import Iterations, Schedule
 from toolchain.units.unit import Unit, Units
 
@@ -67,11 +68,9 @@ def iterations(node: Node, x: Value, frames: int) -> Iterations:
     """The iterations of ``node`` on input ``x`` over a call of ``frames`` frames.
 
     Raises:
-        ValueError: the node has no parallelism.
+        FlowError: the node has no parallelism.
     """
-    if node.parallelism is None:
-        raise ValueError(f"node '{node.name}' has no parallelism")
-    return schedule(node, x, node.parallelism).over(frames)
+    return schedule(node, x, parallelism(node)).over(frames)
 
 
 def unit_cost(node: Node, x: Value, lanes: Parallelism, *others: Value) -> Resources:

@@ -12,6 +12,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.fabric_costs import AXI_BRAM18, AXI_FF, AXI_LUT, STREAM_LUT, fifo, logic
+from toolchain.units.order import parallelism
 from toolchain.units.table import schedule, unit_cost
 
 
@@ -19,12 +20,10 @@ def frame_cycles(node: Node, graph: Graph, lanes: Parallelism | None = None) -> 
     """Cycles that ``node`` takes for one frame with ``lanes``, or with its own parallelism.
 
     Raises:
-        ValueError: no parallelism is known.
+        FlowError: no parallelism is known.
         TypeError: an operation without a unit.
     """
-    lanes = lanes or node.parallelism
-    if lanes is None:
-        raise ValueError(f"node '{node.name}' has no parallelism")
+    lanes = lanes or parallelism(node)
     return schedule(node, graph.value(node.inputs[0]), lanes).cycles
 
 
@@ -57,12 +56,10 @@ def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resource
     """Resources of ``node`` with ``lanes`` or its own parallelism, and of the streams it writes.
 
     Raises:
-        ValueError: no parallelism is known.
+        FlowError: no parallelism is known.
         TypeError: an operation without a unit.
     """
-    lanes = lanes or node.parallelism
-    if lanes is None:
-        raise ValueError(f"node '{node.name}' has no parallelism")
+    lanes = lanes or parallelism(node)
     first, *others = (graph.value(name) for name in node.inputs)
     unit = unit_cost(node, first, lanes, *others)
     if node.renames:
