@@ -22,7 +22,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.cache import cache_folder, in_use, touch
-from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, run_compiler
+from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, pointer, run_compiler
 
 COUNTERS = (*UNITS, *PORTS, *LOADS)
 MESSAGE_BYTES = 512
@@ -84,10 +84,10 @@ class EngineSim:
         counts = np.zeros((passes, len(COUNTERS)), dtype=np.uint64)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         failed = self._library.fpgaflow_engine_run(
-            ctypes.c_void_p(memory.ctypes.data),
+            pointer(memory),
             ctypes.c_int64(len(memory)),
             passes,
-            ctypes.c_void_p(counts.ctypes.data),
+            pointer(counts),
             message,
             MESSAGE_BYTES,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
+from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.cache import cache_folder, touch
 
@@ -238,6 +240,11 @@ def source_library(source: Path, flags: Sequence[str] = ()) -> Path:
             run_compiler([compiler()[0], *FLAGS, *flags, "-shared", str(source), "-o", str(output)], source.parent)
             os.replace(output, library)
     return library
+
+
+def pointer(array: Array) -> ctypes.c_void_p:
+    """Return the address of the elements of ``array``, as an argument of a library's function."""
+    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _link(objects: Sequence[Path], folder: Path, library: Path) -> None:

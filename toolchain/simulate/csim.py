@@ -15,7 +15,7 @@ from toolchain.hls_templates.generate import driver, ends, top_name, unit_ids
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.simulate.cache import in_use
-from toolchain.simulate.compiler import DRIVER, shared_library
+from toolchain.simulate.compiler import DRIVER, pointer, shared_library
 from toolchain.simulate.footprint import call_bytes, rows_that_fit
 from toolchain.simulate.ports import MESSAGE_BYTES, run_unit
 
@@ -157,7 +157,7 @@ class CSim:
         codes = np.empty((len(images), *self.graph.input.shape), dtype=np.int64)
         for image, code in zip(images, codes, strict=True):
             planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32 if real else np.int64)
-            call(_pointer(planes), _pointer(code))
+            call(pointer(planes), pointer(code))
         return codes
 
     def taps(self, codes: Array, room: int = 1 << 28) -> Iterator[Tap]:
@@ -180,7 +180,7 @@ class CSim:
             self._call(library, codes)
             for row in rows:
                 elements = np.empty(library.fpgaflow_record(row.stream.index, None), dtype=np.int64)
-                library.fpgaflow_record(row.stream.index, _pointer(elements))
+                library.fpgaflow_record(row.stream.index, pointer(elements))
                 yield Tap(row.value, row.rows, row.in_ir_order(self.graph, elements))
 
     def _compiled(self, *, taps: bool = False, bounded: bool = False) -> ctypes.CDLL:
@@ -209,8 +209,8 @@ class CSim:
         """The cycles by unit of a run on the frames of ``given``, which fills ``answers``."""
         counts = np.zeros(len(self._ids), dtype=np.uint64)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        pointers = (ctypes.c_void_p * len(answers))(*map(_pointer, answers))
-        if function(_pointer(given), pointers, len(given), _pointer(counts), message, MESSAGE_BYTES):
+        pointers = (ctypes.c_void_p * len(answers))(*map(pointer, answers))
+        if function(pointer(given), pointers, len(given), pointer(counts), message, MESSAGE_BYTES):
             raise VerificationError(f"the C simulation stopped: {message.value.decode(errors='replace')}")
         return counts
 
@@ -223,10 +223,6 @@ def build(graph: Graph, files: Mapping[str, str], *, jobs: int = 2, frames: int 
         FlowError: a file does not compile.
     """
     return CSim(graph, files, jobs=jobs, frames=frames)
-
-
-def _pointer(array: Array) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -13,7 +13,7 @@ import numpy as np
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.cache import in_use
-from toolchain.simulate.compiler import source_library
+from toolchain.simulate.compiler import pointer, source_library
 
 # Columns of the table of units. First what is given: iterations before the first frame and of a frame, stages of the
 # pipeline, ranges of segments and ports. Then where the unit is: the last iteration, its move of the pipeline and the
@@ -71,15 +71,11 @@ def run(
     if any(table.dtype != np.int64 or not table.flags.c_contiguous for table in tables):
         raise TypeError("the tables are int64 and contiguous")
     verdict: int = _library().fpgaflow_cycles(
-        *(_pointer(units), len(units), _pointer(segments), _pointer(events), _pointer(ports), _pointer(streams)),
-        *(_pointer(times), times.shape[1], _pointer(leaving), leaving.shape[2], _pointer(frames), frames.shape[2]),
-        *(_pointer(rules), _pointer(stack), _pointer(queued)),
+        *(pointer(units), len(units), pointer(segments), pointer(events), pointer(ports), pointer(streams)),
+        *(pointer(times), times.shape[1], pointer(leaving), leaving.shape[2], pointer(frames), frames.shape[2]),
+        *(pointer(rules), pointer(stack), pointer(queued)),
     )
     return verdict
-
-
-def _pointer(table: Array) -> ctypes.c_void_p:
-    return ctypes.c_void_p(table.ctypes.data)
 
 
 @cache

@@ -12,6 +12,7 @@ from toolchain.hls_templates.generate import READ, unit_ids, write_units
 from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
+from toolchain.simulate.compiler import pointer
 from toolchain.units.order import stream_order
 
 MESSAGE_BYTES = 512
@@ -98,9 +99,7 @@ def _call(
     ports = _Ports(*[ctypes.addressof(array) for array in arrays])
     cycles = np.zeros(counters, dtype=np.uint64)
     message = ctypes.create_string_buffer(MESSAGE_BYTES)
-    failed = library.fpgaflow_drive(
-        unit, ctypes.byref(ports), frames, ctypes.c_void_p(cycles.ctypes.data), message, MESSAGE_BYTES
-    )
+    failed = library.fpgaflow_drive(unit, ctypes.byref(ports), frames, pointer(cycles), message, MESSAGE_BYTES)
     if failed:
         raise VerificationError(message.value.decode(errors="replace"))
     return list(written)
