@@ -10,6 +10,7 @@ from toolchain.frontend.linear import emit_affine
 from toolchain.frontend.onnx_file import OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qcdq import narrow_codes
 from toolchain.frontend.reader import Reader
+from toolchain.ir.channels import shrink_rows
 from toolchain.ir.ops.model import Clamp, Curve, LeakyRelu, MultiThreshold, Relu
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Quantizer
@@ -198,7 +199,7 @@ def read_multi_threshold(reader: Reader, node: OnnxNode) -> None:
             inputs=(source.value.name,),
             outputs=(value,),
             origin=(node.own_name,),
-            thresholds=rows[:1] if (rows == rows[0]).all() else rows,
+            thresholds=shrink_rows(rows),
             scale=scale,
             bias=bias,
             tensor=node.outputs[0],

@@ -10,6 +10,7 @@ import numpy as np
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.layout import ANY, CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode
+from toolchain.ir.channels import shrink_rows
 from toolchain.ir.names import CPP_WORDS, Names, identifier
 from toolchain.ir.ops.maps import Transpose
 from toolchain.ir.ops.model import Quantize
@@ -262,4 +263,4 @@ class Reader:
                     )
                 array = first
         vector = np.tile(array.ravel(), layout.heads)
-        return vector[:1] if (vector == vector[0]).all() else vector
+        return shrink_rows(vector)

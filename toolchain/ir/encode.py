@@ -10,6 +10,7 @@ from math import lcm
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.ir.channels import shrink
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.maps import DepthToSpace, Reshape, Slice
 from toolchain.ir.ops.model import Affine, Quantize
@@ -257,12 +258,7 @@ def parted_quantizers(graph: Graph) -> InputType | None:
         tuple(chain.from_iterable(rows * count for rows, count in zip(numbers, sizes, strict=True)))
         for numbers in ([part.scale for part in types], [part.offset for part in types])
     )
-    return InputType(low, high, _one(scale), _one(offset), rounds=True)
-
-
-def _one(numbers: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
-    """One number where all are the same."""
-    return numbers[:1] if len(set(numbers)) == 1 else numbers
+    return InputType(low, high, shrink(scale), shrink(offset), rounds=True)
 
 
 def scaled_quantizer(graph: Graph, name: str = "") -> InputType | None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import FlowError
+from toolchain.ir.channels import shrink_rows
 from toolchain.ir.digits import signed_digits, trailing_zeros
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.model import Quantize
@@ -106,7 +107,7 @@ def combine(node: Quantize, x: Scaled, state: Lowering) -> Term | None:
         return None
     steps = pair_steps(first, pair.beta, ((a.low, a.high), (b.low, b.high)))
     form = _cheapest(pair, steps) if first.codes else _constant(pair)
-    multipliers = tuple(_shared(form.factors[:, i]) for i in (0, 1))
+    multipliers = tuple(shrink_rows(form.factors[:, i]) for i in (0, 1))
     total = state.emit(Add, node, (a, b), node.output.shape, suffix="_sum", multipliers=multipliers)
     code = state.emit(form.node, node, (total,), node.output.shape, **form.facts)
     _prove(state.nodes[-2], state.nodes[-1], pair, steps)
@@ -122,11 +123,6 @@ def _exact(pair: _Pair) -> bool:
     return abs(ratio.numerator) < SMALL and ratio.denominator < SMALL
 
 
-def _shared(values: Array) -> Array:
-    """Return ``values`` (C,) as a single entry where all channels agree."""
-    return values[:1] if (values == values[0]).all() else values
-
-
 def product_cost(factors: Array, bits: int, lut_per_dsp: int) -> int:
     """LUT equivalent of a lane's product of ``bits`` bits with one factor, or one a channel.
 
@@ -135,7 +131,7 @@ def product_cost(factors: Array, bits: int, lut_per_dsp: int) -> int:
     """
     factors = factors >> trailing_zeros(factors)
     digits = max(signed_digits(f) for f in factors[:, None])
-    if len(_shared(np.abs(factors))) == 1:
+    if len(shrink_rows(np.abs(factors))) == 1:
         return max(digits - 1, 0) * (bits + 2)
     wide = QInt.holding(int(factors.min()), int(factors.max())).bits
     tiles = -(-max(bits, wide) // 27) * -(-min(bits, wide) // 18)
@@ -164,7 +160,7 @@ def _by_shift(pair: _Pair, steps: PairSteps) -> _Form | None:
         return None
     factors, add, shift = found
     one, limits = np.ones(1, dtype=np.int64), {"low": pair.first.low, "high": pair.first.high}
-    facts = {"mul": one, "add": _shared(add), "shift": shift, **limits}
+    facts = {"mul": one, "add": shrink_rows(add), "shift": shift, **limits}
     cost = pair.scaling_cost(factors) + pair.requantizer_cost(one, pair.sum_bits(factors))
     return _Form(factors, MulShift, facts, cost)
 
@@ -282,7 +278,7 @@ def _by_ratio(pair: _Pair, steps: PairSteps) -> _Form:
     rows = np.where(steps.reached, least, high)
     size = 2 if first.bipolar else 1
     start = np.array([-1 if first.bipolar else first.low], dtype=np.int64)
-    facts: dict[str, Any] = {"thresholds": _shared(rows), "start": start, "step": np.array([size], dtype=np.int64)}
+    facts: dict[str, Any] = {"thresholds": shrink_rows(rows), "start": start, "step": np.array([size], dtype=np.int64)}
     scaling, channels = pair.scaling_cost(factors), len(rows)
     form = _Form(factors, Threshold, facts, scaling + threshold_cost(rows.shape[1], channels, bits))
     slopes = tuple(_run(first, rows[c], steps.active[c]) for c in range(channels))
@@ -295,7 +291,7 @@ def _by_ratio(pair: _Pair, steps: PairSteps) -> _Form:
     cost = scaling + pair.requantizer_cost(found.mul, bits)
     if cost >= form.cost:
         return form
-    facts = {key: _shared(getattr(found, key)) for key in ("mul", "add", "base")}
+    facts = {key: shrink_rows(getattr(found, key)) for key in ("mul", "add", "base")}
     return _Form(factors, MulShift, {**facts, "shift": found.shift, **limits}, cost)
 
 

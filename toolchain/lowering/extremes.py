@@ -13,13 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.ir.channels import shrink
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import ONE, Add
 from toolchain.ir.ops.model import Quantize, RealExtreme
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Quantizer, Real, Value
-from toolchain.lowering.scaled import Scaled, Term, fractions, settle, shrink, zipped
+from toolchain.lowering.scaled import Scaled, Term, fractions, settle, zipped
 from toolchain.lowering.state import Extreme, Lowering, even, placed, single, where
 
 Requantize = Callable[[Quantize, Lowering, Scaled], Term]

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from toolchain.ir.channels import shrink
 from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.node import Node
-from toolchain.lowering.scaled import Scaled, Term, shrink
+from toolchain.lowering.scaled import Scaled, Term
 from toolchain.lowering.state import Lowering, even, lower_node, merged, single
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.ir.channels import shrink
 from toolchain.ir.ops.maps import DepthToSpace, Reshape
 from toolchain.ir.ops.model import RealConv, RealPool
 from toolchain.ir.ops.node import Node
@@ -17,7 +18,7 @@ from toolchain.ir.ops.pools import GlobalMax, GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
-from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, shrink, zipped
+from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, zipped
 from toolchain.lowering.state import Lowering, even, lower_node, multiples, multiplied, single, uniform, where
 
 MOST_AVERAGES = 1 << 14

@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from toolchain.errors import FlowError, UserError
+from toolchain.ir.channels import shrink_rows
 from toolchain.ir.ops.add import ONE, Add
 from toolchain.ir.ops.model import Quantize, RealAdd, Relu
 from toolchain.ir.ops.node import Node
@@ -142,7 +143,7 @@ def _quantized(node: Quantize, x: RampSum, state: Lowering) -> Scaled:
             shift += numbers is None
         found.append((numbers, shift))
     rows = np.array([[n << (shift - own) for n in numbers] for numbers, own in found], dtype=np.int64)
-    fa, fb, knee, add = (row[:1] if (row == row[0]).all() else row for row in rows.T)
+    fa, fb, knee, add = (shrink_rows(row) for row in rows.T)
     high = int((np.broadcast_to(fa, len(rows)) * a.high + knee).max())
     shape, first = node.output.shape, firsts[0]
     facts = {"shift": 0, "low": 0, "high": max(high, 0)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
+from toolchain.ir.channels import shrink
 from toolchain.ir.ops.maps import DepthToSpace
 from toolchain.ir.types import Value
 
@@ -182,8 +183,3 @@ def settle(x: Scaled) -> Scaled:
     floor = zipped(lambda f, v: None if f is None or f <= v else f, x.floor, low)
     ceiling = zipped(lambda c, v: None if c is None or c >= v else c, x.ceiling, high)
     return replace(x, floor=shrink(floor), ceiling=shrink(ceiling), leak=shrink(leak))
-
-
-def shrink(values: tuple[T, ...]) -> tuple[T, ...]:
-    """Return ``values`` as a single entry where all channels agree."""
-    return values[:1] if len(set(values)) == 1 else values

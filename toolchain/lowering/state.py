@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.ir.channels import shrink
 from toolchain.ir.names import Names
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.maps import DepthToSpace
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import QInt, Value
-from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, shrink, zipped
+from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, zipped
 
 _ANY = QInt(8, False)
 LARGEST = 1 << 62

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from toolchain.ir.channels import shrink_rows
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.multiply import Multiply
@@ -75,7 +76,7 @@ def _table(graph: Graph, source: str, nodes: list[Node]) -> Array | None:
     for node in nodes:
         known[node.output.name] = node.evaluate(*(known[name] for name in node.inputs))
     table = known[nodes[-1].output.name][:, 0, 0].T
-    table = table[:1] if (table == table[0]).all() else table
+    table = shrink_rows(table)
     return np.ascontiguousarray(table) if len(table) * len(codes) * result.bits <= 64 * MOST_LUTS else None
 
 

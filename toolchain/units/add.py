@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolchain.ir.channels import shrink_rows
 from toolchain.ir.digits import signed_digits, trailing_zeros
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
@@ -48,7 +49,7 @@ def scalings(node: Add) -> tuple[Scaling, Scaling]:
 def _scaling(multipliers: Array) -> Scaling:
     shift = trailing_zeros(multipliers)
     factors = multipliers >> shift
-    factors = factors[:1] if (factors == factors[0]).all() else factors
+    factors = shrink_rows(factors)
     return Scaling(factors, shift, QInt.holding(int(factors.min()), int(factors.max())))
 
 
