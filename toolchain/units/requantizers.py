@@ -35,22 +35,11 @@ from toolchain.units.fabric_costs import (
     rom,
 )
 from toolchain.units.lanes import channel_lanes, single_products
-from toolchain.units.schedule import Schedule, word_by_word
-from toolchain.units.unit import Unit, Units
+from toolchain.units.unit import ElementwiseUnit, Units
 
 
-class ThresholdUnit(Unit[Threshold]):
+class ThresholdUnit(ElementwiseUnit[Threshold]):
     """``threshold.hpp``."""
-
-    follows = True
-
-    def options(self, node: Threshold, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
-        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
-
-    def schedule(self, node: Threshold, x: Value, lanes: Parallelism) -> Schedule:
-        """A word in, a word out."""
-        return word_by_word(x.size // lanes.lanes_in)
 
     def cost(self, node: Threshold, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """All comparisons that inputs can reach at once and a count of their results.
@@ -102,19 +91,13 @@ def _span(node: Threshold) -> QInt:
     return QInt.holding(min(*ends, min(ends) * steps, 0), max(*ends, max(ends) * steps, steps))
 
 
-class MulShiftUnit(Unit[MulShift]):
+class MulShiftUnit(ElementwiseUnit[MulShift]):
     """``mul_shift.hpp``."""
-
-    follows = True
 
     def options(self, node: MulShift, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Any lanes of channels, with products in LUTs or on DSP slices."""
         products = single_products(self.operands(node, x))
         return [Parallelism(p, p, n) for p in channel_lanes(x, upstream) for n in products]
-
-    def schedule(self, node: MulShift, x: Value, lanes: Parallelism) -> Schedule:
-        """A word in, a word out."""
-        return word_by_word(x.size // lanes.lanes_in)
 
     def cost(self, node: MulShift, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A multiplier, two additions (offset, rounding) and a clip; what differs by channel has a memory each."""
@@ -164,18 +147,8 @@ class MulShiftUnit(Unit[MulShift]):
         return Call("mul_shift", "mul_shift", constants, types, (mul, add, base), numbers=numbers)
 
 
-class LookupUnit(Unit[Lookup]):
+class LookupUnit(ElementwiseUnit[Lookup]):
     """``lookup.hpp``."""
-
-    follows = True
-
-    def options(self, node: Lookup, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
-        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
-
-    def schedule(self, node: Lookup, x: Value, lanes: Parallelism) -> Schedule:
-        """A word in, a word out."""
-        return word_by_word(x.size // lanes.lanes_in)
 
     def cost(self, node: Lookup, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A memory a lane, with the functions of its channels."""

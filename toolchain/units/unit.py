@@ -13,7 +13,8 @@ from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.resources import Resources
 from toolchain.units.call import Call
 from toolchain.units.fabric import products_per_dsp
-from toolchain.units.schedule import Schedule
+from toolchain.units.lanes import channel_lanes
+from toolchain.units.schedule import Schedule, word_by_word
 
 N = TypeVar("N", bound=Node)
 
@@ -71,6 +72,20 @@ class Unit(ABC, Generic[N]):
         same = lanes.lanes_in == lanes.lanes_out
         found = {"lanes": lanes.lanes_in} if same else {"lanes_in": lanes.lanes_in, "lanes_out": lanes.lanes_out}
         return found | told_products(lanes)
+
+
+class ElementwiseUnit(Unit[N]):
+    """A unit that treats channel by channel, a word a cycle, with the lanes of the stream that it reads."""
+
+    follows = True
+
+    def options(self, node: N, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
+        """Any lanes of channels."""
+        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
+
+    def schedule(self, node: N, x: Value, lanes: Parallelism) -> Schedule:
+        """A word in, a word out."""
+        return word_by_word(x.size // lanes.lanes_in)
 
 
 def told_products(lanes: Parallelism) -> dict[str, int]:

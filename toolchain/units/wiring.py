@@ -9,24 +9,13 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.call import Call, input_type
 from toolchain.units.fabric_costs import STREAM_LUT, logic
-from toolchain.units.lanes import channel_lanes
 from toolchain.units.order import parallelism
-from toolchain.units.schedule import Phase, Schedule, ends, first, word_by_word
-from toolchain.units.unit import Unit, Units
+from toolchain.units.schedule import Phase, Schedule, ends, first
+from toolchain.units.unit import ElementwiseUnit, Unit, Units
 
 
-class ForkUnit(Unit[Fork]):
+class ForkUnit(ElementwiseUnit[Fork]):
     """``elementwise.hpp``."""
-
-    follows = True
-
-    def options(self, node: Fork, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
-        return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
-
-    def schedule(self, node: Fork, x: Value, lanes: Parallelism) -> Schedule:
-        """A word in, its copies out."""
-        return word_by_word(x.size // lanes.lanes_in)
 
     def cost(self, node: Fork, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A handshake."""
