@@ -6,9 +6,10 @@ other units turn into lanes. So the bits of a layer are options of its decision,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +31,30 @@ Sensitivity = Mapping[str, Mapping[int, float]]
 
 STEPS = 1_000_000
 """Parts of the loss that is allowed: losses of layers are counted in whole ones, rounded up."""
+
+
+class Lossy(Protocol):
+    """A choice of bits: what it loses, and the cycles of a frame."""
+
+    @property
+    def loss(self) -> float:
+        """The summed loss of the layers."""
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of a frame."""
+
+
+L = TypeVar("L", bound=Lossy)
+
+
+def unbeaten(found: Iterable[L]) -> list[L]:
+    """Return the choices that none beats in cycles and loss, the fastest first."""
+    front: list[L] = []
+    for each in sorted(found, key=lambda c: (c.cycles, c.loss)):
+        if not front or each.loss < front[-1].loss:
+            front.append(each)
+    return front
 
 
 def nearest(rows: Array, bits: int) -> Array:

@@ -15,12 +15,12 @@ from functools import cached_property
 import numpy as np
 import pulp
 
-from toolchain.dse.bits import Sensitivity
+from toolchain.dse.bits import Sensitivity, unbeaten
 from toolchain.dse.ilp import available_solver
 from toolchain.engine.candidates import Budget, Candidates
 from toolchain.engine.layers import Cut
 from toolchain.engine.options import Choices, ConvolutionOption, Tiling, base_shapes, engine_options
-from toolchain.engine.precision import Mixed, held, parts_for, search_bits, unbeaten
+from toolchain.engine.precision import Mixed, held, parts_for, search_bits
 from toolchain.engine.program import SCALE, Model, Picked, binaries
 from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places, TiledPass, schedule
 from toolchain.engine.search import built

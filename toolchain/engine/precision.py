@@ -7,13 +7,13 @@ takes the engine of each width and chooses the layers that are worth their parts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pulp
 
-from toolchain.dse.bits import Sensitivity, nearest
+from toolchain.dse.bits import Sensitivity, nearest, unbeaten
 from toolchain.dse.ilp import SOLVERS, available_solver
 from toolchain.engine.candidates import Budget, places_of
 from toolchain.engine.layers import Cut, Pass, most_of, narrowed, signed_bits
@@ -102,15 +102,6 @@ def search_bits(
         raise faults[-1]
     front = unbeaten(found)
     return front[:1] if loss is not None else front
-
-
-def unbeaten(found: Iterable[Mixed]) -> list[Mixed]:
-    """Return the results that no other beats in cycles and loss, the fastest first."""
-    front: list[Mixed] = []
-    for mixed in sorted(found, key=lambda m: (m.cycles, m.loss)):
-        if not front or mixed.loss < front[-1].loss:
-            front.append(mixed)
-    return front
 
 
 def _check(cut: Cut, sensitivity: Sensitivity, widths: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.boards import Board
-from toolchain.dse.bits import Chosen, Layered, in_bits, with_bits
+from toolchain.dse.bits import Chosen, Layered, in_bits, unbeaten, with_bits
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.files import write_text
@@ -82,7 +82,7 @@ def search_lane_bits(
     layered = with_bits(hardware_form(graph), own, widths, ultra=board.budget.uram > 0)
     limits = _limits(layered) if loss is None else [loss]
     points = _points(graph, layered, board, clock, limits, search.time_limit / len(limits))
-    front = [replace(p, bits={names[node]: bits for node, bits in p.bits.items()}) for p in _unbeaten(points)]
+    front = [replace(p, bits={names[node]: bits for node, bits in p.bits.items()}) for p in unbeaten(points)]
     rows = [{"fps": clock * 1e6 / p.cycles, "gap": p.gap, "loss": p.loss, "bits": p.bits} for p in front]
     facts = {"architecture": "streaming", "graph": build.network.digest, "losses": told, "sensitivity": losses}
     write_text(build.folder / BITS_FILE, json.dumps(facts | {"front": rows}, indent=1) + "\n")
@@ -130,12 +130,3 @@ def _points(
     if not found:
         raise faults[-1]
     return list(found.values())
-
-
-def _unbeaten(points: Sequence[Point]) -> list[Point]:
-    """Those that none beats in cycles and loss, the fastest first."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cycles, p.loss)):
-        if not front or point.loss < front[-1].loss:
-            front.append(point)
-    return front
