@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from tests.graphs import Builder
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
-from toolchain.ir.types import Parallelism
+from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.size_fifos import size_fifos
@@ -22,7 +24,7 @@ class Target:
     part: str = "xczu3eg-sbva484-1-i"
 
 
-def with_lanes(graph: Graph, lanes: Mapping[str, tuple[int, ...]], depth: int = 2) -> Graph:
+def with_lanes(graph: Graph, lanes: Mapping[str, tuple[Any, ...]], depth: int = 2) -> Graph:
     """``graph`` with the lanes of every node, products a DSP slice included, and one depth for every stream."""
 
     def place(node: Node) -> Node:
@@ -31,6 +33,11 @@ def with_lanes(graph: Graph, lanes: Mapping[str, tuple[int, ...]], depth: int = 
 
     nodes = tuple(place(node) for node in graph.nodes)
     return replace(graph, input=replace(graph.input, depth=depth), nodes=nodes)
+
+
+def laned(b: Builder, output: Value, *lanes: tuple[Any, ...]) -> Graph:
+    """The graph of ``b`` with the lanes of its nodes in their order."""
+    return with_lanes(b.graph(output), {node.name: own for node, own in zip(b.nodes, lanes, strict=True)})
 
 
 def serial(graph: Graph) -> Graph:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 
 import pytest
 
-from tests.conformance import UnitConformance, cases
+from tests.conformance import cases
 from tests.engine.networks import leaky_maps, residual_blocks
 from tests.engine.test_csim import engine_for
 from tests.graphs import Builder, conv_net
+from tests.grids import ALL_GRIDS
 from tests.hardware import Target, serial
 from tests.hls_lint.known import ENDS, ENGINE, UNITS, by_rule
 from tests.hls_templates.test_headers import ENGINE as SHAPE
-from tests.simulate import test_units, test_wide_units
 from toolchain.engine.cut import cut
 from toolchain.engine.generate import generate as generate_engine
 from toolchain.engine.project import project
@@ -26,18 +25,11 @@ from toolchain.ir.graph import Graph
 
 pytestmark = pytest.mark.needs_gxx
 
-GRIDS = [
-    kind
-    for module in (test_units, test_wide_units)
-    for name, kind in inspect.getmembers(module, inspect.isclass)
-    if issubclass(kind, UnitConformance) and name.startswith("Test")
-]
-
 
 @pytest.mark.slow
 def test_the_units_of_the_conformance_grid_break_only_the_known_rules():
     findings = []
-    for grid in GRIDS:
+    for grid in ALL_GRIDS:
         units = [case.placed for case in cases(grid().graphs())]
         entries = [f"{unit.name}_unit" for unit in units]
         findings += lint({**headers(), **unit_sources(units)}, entries).findings

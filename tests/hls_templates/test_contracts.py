@@ -11,14 +11,13 @@ from math import ceil, prod
 
 import pytest
 
-from tests.conformance import UnitConformance, cases
+from tests.conformance import cases
 from tests.graphs import Builder
+from tests.grids import ALL_GRIDS
 from tests.hardware import Target, with_lanes
-from tests.simulate import test_units, test_wide_units
 from toolchain.files import write_files
 from toolchain.hls_templates.generate import PlacedUnit, generate, place_units, unit_sources
 from toolchain.hls_templates.render import headers
-from toolchain.ir.graph import Graph
 from toolchain.simulate import compiler
 
 UNITS = {path: text for path, text in headers().items() if not path.endswith("host.hpp")}
@@ -44,21 +43,7 @@ def documented() -> dict[str, tuple[set[str], set[str]]]:
 @cache
 def emitted() -> list[PlacedUnit]:
     """Every unit of the conformance grid, under names that differ."""
-    grids = {
-        grid
-        for module in (test_units, test_wide_units)
-        for grid in vars(module).values()
-        if isinstance(grid, type) and issubclass(grid, UnitConformance) and "graphs" in vars(grid)
-    }
-    graphs = (graph for grid in sorted(grids, key=lambda g: g.__name__) for graph in _graphs(grid))
-    return [case.placed for case in cases(graphs)]
-
-
-def _graphs(grid: type[UnitConformance]) -> list[Graph]:
-    try:
-        return list(grid().graphs())
-    except NotImplementedError:
-        return []
+    return [case.placed for case in cases(graph for grid in ALL_GRIDS for graph in grid().graphs())]
 
 
 def test_every_config_has_the_fields_that_its_header_lists():

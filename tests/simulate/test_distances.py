@@ -10,6 +10,7 @@ import pytest
 from tests.conformance import FRAMES, Case, cases, compile_cases, in_stream_order, run_case
 from tests.graphs import Builder, random_input
 from tests.hardware import with_lanes
+from tests.simulate import test_product_units as products
 from tests.simulate import test_units as units
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -49,14 +50,14 @@ def run(case: Case, library) -> None:
 def test_accesses_to_a_word_lie_as_far_apart_as_the_header_says(tmp_path):
     graphs = [*windows(), *units.TestWindow().graphs(), *units.TestWindowEdges().graphs()]
     for grid in (
-        units.TestRowConv,
+        products.TestRowConv,
         units.TestRearranged,
         units.TestTranspose,
         units.TestNorm,
         units.TestSoftmax,
         units.TestMatMul,
-        units.TestMatVec,
-        units.TestGroupedMatVec,
+        products.TestMatVec,
+        products.TestGroupedMatVec,
     ):
         graphs += grid().graphs()
     found = cases(iter(graphs))

@@ -14,7 +14,6 @@ import pytest
 from tests.conformance import (
     FRAMES,
     HARDWARE,
-    UnitConformance,
     cases,
     compile_driver,
     cycles_of_call,
@@ -22,8 +21,8 @@ from tests.conformance import (
     write_driver,
 )
 from tests.graphs import conv_net
+from tests.grids import ALL_GRIDS
 from tests.hardware import Target, serial
-from tests.simulate import test_units, test_wide_units
 from toolchain.files import write_files
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.evaluate import evaluate
@@ -38,13 +37,6 @@ OF_UNITS = (*FLAGS, "-fno-sanitize=null,alignment")
 KINDS = [(), (HARDWARE,)]
 EVERY = {(): 1, (HARDWARE,): 8}
 """Which cases of a grid are compiled: those in the types of hardware run whole in the conformance tests."""
-
-GRIDS = [
-    grid
-    for module in (test_units, test_wide_units)
-    for name, grid in vars(module).items()
-    if name.startswith("Test") and issubclass(grid, UnitConformance)
-]
 
 pytestmark = [pytest.mark.needs_gxx, pytest.mark.slow]
 
@@ -62,7 +54,7 @@ def run_clean(command: list[str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["native", "hardware"])
-@pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.__name__)
+@pytest.mark.parametrize("grid", ALL_GRIDS, ids=lambda grid: grid.__name__)
 def test_units_under_the_sanitizers_equal_the_evaluator_in_the_cycles_of_their_schedule(grid, kind, tmp_path):
     found = cases(list(grid().graphs())[:: EVERY[kind]])
     write_driver(found, tmp_path, "sanitized.cpp", filled=bool(kind))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance import DRIVER, UnitConformance, cases, compile_cases
-from tests.simulate import test_units as units
+from tests.simulate import test_product_units as units
 from toolchain.ir.graph import Graph
 
 FLAGS = ("-DFPGAFLOW_HARDWARE", "-DFPGAFLOW_DSP_INTRINSICS", f"-I{DRIVER / 'vendor'}")
