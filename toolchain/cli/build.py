@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from toolchain.flow.build import Build
     from toolchain.flow.options import Check, Search
+    from toolchain.report.data import Report
 
 
 BITS = "Bits of weights"
@@ -101,52 +102,43 @@ def export(
     check = check_of(images, labels, data, count, qonnx_images, threads, memory)
     model = model_file(model)
     from toolchain.flow.build import build_name
-    from toolchain.flow.stages import export as run
 
+    wanted: dict[str, Any] = {"given": stated_input(given, pixel_scale), "rtl": rtl, "overwrite": overwrite}
     if several(board):
         if plan is not None or probe or hls4ml is not None:
             raise UserError(
                 f"--board {board} does not go with --plan, --probe or --backend hls4ml", hint="name one board"
             )
-        folder = out or Path("build") / f"{build_name(model)}-boards"
-        _on_boards(
-            model, folder, search, check, names, given=stated_input(given, pixel_scale), rtl=rtl, overwrite=overwrite
-        )
+        _on_boards(model, out or Path("build") / f"{build_name(model)}-boards", search, check, names, **wanted)
         return
-    folder = out or Path("build") / build_name(model)
+    made = _on_board(model, out or Path("build") / build_name(model), search, check, probe, hls4ml=hls4ml, **wanted)
+    if made.hls4ml is not None and not allow_inexact:
+        from toolchain.flow.hls4ml import demand_exact
+
+        demand_exact(made.hls4ml)
+
+
+def _on_board(model: Path, folder: Path, search: Search, check: Check, probe: bool, **options: Any) -> Report:
+    """The ``export`` for one board, which prints the report; a difference of the simulation is probed."""
+    from toolchain.flow.stages import export as run
 
     try:
         with progress() as bars:
-            summary = run(
-                model,
-                folder,
-                search,
-                check,
-                given=stated_input(given, pixel_scale),
-                hls4ml=hls4ml,
-                rtl=rtl,
-                overwrite=overwrite,
-                progress=bars,
-            )
+            made = run(model, folder, search, check, progress=bars, **options)
     except VerificationError:
         if (folder / "hls").is_dir():
             _show_probe(folder, check)
         raise
     from toolchain.report.terminal import render
 
-    console().print(render(summary))
+    console().print(render(made))
     console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     if probe:
         _show_probe(folder, check)
-    if summary.hls4ml is not None and not allow_inexact:
-        from toolchain.flow.hls4ml import demand_exact
-
-        demand_exact(summary.hls4ml)
+    return made
 
 
-def _on_boards(
-    model: Path, folder: Path, search: Search, check: Check, names: Sequence[str], **options: object
-) -> None:
+def _on_boards(model: Path, folder: Path, search: Search, check: Check, names: Sequence[str], **options: Any) -> None:
     """The ``export`` for several boards: a build on each of ``names`` below ``folder``, and one table."""
     from toolchain.flow.on_boards import export_on_boards
     from toolchain.flow.tables import on_boards_table
@@ -221,12 +213,11 @@ def explore(
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights with it: bits.json."""
     from toolchain.flow.build import build_name, opened
     from toolchain.flow.inputs import stated_input
-    from toolchain.flow.options import planned_board, prepared_board
+    from toolchain.flow.options import prepared_board
     from toolchain.flow.stages import explore as run
     from toolchain.flow.stages import lower as run_lower
     from toolchain.flow.stages import pareto as run_pareto
-    from toolchain.flow.streaming import Streaming
-    from toolchain.flow.tables import front_table, plan_table, rows_lines, solver_lines
+    from toolchain.flow.tables import front_table
 
     folder, model, stated = source, None, stated_input(given, pixel_scale)
     if not (source / "model.json").is_file():
@@ -235,12 +226,8 @@ def explore(
     elif stated is not None:
         raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
     search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
-    if search.clock_auto and (pareto or bits):
-        raise UserError("--clock auto does not go with --pareto or --bits", hint="give the clock in MHz")
-    if costs == "counted" and (pareto or bits):
-        raise UserError(
-            "--costs counted does not go with --pareto or --bits, which estimate", hint="leave one of them out"
-        )
+    if pareto or bits:
+        _demand_estimates(search)
     if architecture is not None and bits is None:
         raise UserError(f"--architecture {architecture} without --bits search", hint="explore plans a streaming design")
     with opened(folder, "explore") as build:
@@ -249,15 +236,34 @@ def explore(
         if bits is not None:
             _search_bits(build, search, (bits, architecture or "engine"), widths, (sensitivity, images), loss)
             return
-        design = run(build, search, overwrite=overwrite).design
-        assert isinstance(design, Streaming)
-        console().print(plan_table(design.hardware, design.plan, planned_board(search, design.name)))
-        for line in (*solver_lines(design.plan), *rows_lines(search, [design.name])):
-            console().print(line, markup=False, soft_wrap=True)
+        _show_plan(run(build, search, overwrite=overwrite), search)
         if pareto:
             console().print(front_table(run_pareto(build, search)))
             console().print(f"Front: {folder / 'pareto.json'}", soft_wrap=True)
     console().print(f"Plan: {folder / 'plan.json'}", soft_wrap=True)
+
+
+def _demand_estimates(search: Search) -> None:
+    """Raise UserError unless ``search`` is of one clock and estimated costs, as a front and bits are."""
+    if search.clock_auto:
+        raise UserError("--clock auto does not go with --pareto or --bits", hint="give the clock in MHz")
+    if search.costs == "counted":
+        raise UserError(
+            "--costs counted does not go with --pareto or --bits, which estimate", hint="leave one of them out"
+        )
+
+
+def _show_plan(build: Build, search: Search) -> None:
+    """Print the plan of an explored ``build``, its solver, and the measured rows that it was made with."""
+    from toolchain.flow.options import planned_board
+    from toolchain.flow.streaming import Streaming
+    from toolchain.flow.tables import plan_table, rows_lines, solver_lines
+
+    design = build.design
+    assert isinstance(design, Streaming)
+    console().print(plan_table(design.hardware, design.plan, planned_board(search, design.name)))
+    for line in (*solver_lines(design.plan), *rows_lines(search, [design.name])):
+        console().print(line, markup=False, soft_wrap=True)
 
 
 def _search_bits(
