@@ -79,7 +79,7 @@ def _cleaned(path: Path, x: np.ndarray) -> tuple[ModelWrapper, dict[str, np.ndar
     return cleaned, {cleaned.graph.input[0].name: x}
 
 
-@pytest.mark.parametrize("rounding", ["UP", "DOWN", "HALF_UP", "HALF_DOWN"])
+@pytest.mark.parametrize("rounding", ["UP", "DOWN", "ROUND_TO_ZERO", "HALF_UP", "HALF_DOWN"])
 def test_other_rounding_modes_run_in_the_qonnx_executor(rounding: str, tmp_path: Path) -> None:
     net = Net((1, 50))
     path = net.save(tmp_path / "net.onnx", net.quant("x", 8, 0.25, rounding_mode=rounding))
@@ -90,6 +90,7 @@ def test_other_rounding_modes_run_in_the_qonnx_executor(rounding: str, tmp_path:
     steps: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "UP": lambda v: np.sign(v) * np.ceil(np.abs(v)),
         "DOWN": np.trunc,
+        "ROUND_TO_ZERO": np.trunc,  # as Brevitas calls it, and the executor does not
         "HALF_UP": lambda v: np.sign(v) * np.floor(np.abs(v) + 0.5),
         "HALF_DOWN": lambda v: np.sign(v) * np.ceil(np.abs(v) - 0.5),
     }

@@ -22,6 +22,8 @@ from toolchain.ir.names import Names
 from toolchain.ir.rounding import Rounding
 
 ROUND_OPS = {Rounding.ROUND: "Round", Rounding.FLOOR: "Floor", Rounding.CEIL: "Ceil"}
+ROUNDED = {"Quant": Rounding.ROUND, "IntQuant": Rounding.ROUND, "Trunc": Rounding.FLOOR}
+"""The rounding mode of a quantizer that names none."""
 MIN_OPSET = 11  # the first with Round, and with Clip's bounds as inputs
 IR_VERSION = 8
 INDEX_OPS = frozenset({"ArgMax", "TopK", "Shape"})
@@ -51,7 +53,7 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
         elif standard and node.is_quant:
             _standard_quant(file, node, constants, builder)
         elif node.is_threshold or node.is_quant:
-            builder.append(_qonnx_node(node))
+            builder.append(_qonnx_node(file, node))
         elif node.op in LINEAR_OPS and not node.domain:
             _in_bytes(file, node, constants, builder)
         else:
@@ -225,15 +227,19 @@ def _drop(proto: onnx.NodeProto, attribute: str) -> None:
     proto.attribute.extend(kept)
 
 
-def _qonnx_node(node: OnnxNode) -> onnx.NodeProto:
-    """A quantizer as the executor takes it, with the attributes that older exports leave out."""
+def _qonnx_node(file: OnnxFile, node: OnnxNode) -> onnx.NodeProto:
+    """A quantizer as the executor takes it: attributes that older exports leave out, rounding modes in its words."""
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
     proto.name, proto.domain = node.name, QUANT_DOMAIN
     if node.op in ("Quant", "IntQuant"):
-        for key, default in (("signed", 1), ("narrow", 0), ("rounding_mode", "ROUND")):
+        for key, default in (("signed", 1), ("narrow", 0)):
             if key not in node.attributes:
                 proto.attribute.append(helper.make_attribute(key, default))
+    if node.op in ROUNDED:
+        _drop(proto, "rounding_mode")
+        mode = rounding_of(file, node, ROUNDED[node.op])
+        proto.attribute.append(helper.make_attribute("rounding_mode", mode.value))
     return proto
 
 
