@@ -7,19 +7,29 @@ with the board's shell in MAIN_FLOW, NITI and USER_NETWORKS, which read them in 
 
 from __future__ import annotations
 
-from benchmarks.schemas.tool import (
-    BITS_FRONT,
-    BOARDS,
-    CASES,
+from benchmarks.schemas.counts import (
     COST_MODEL,
     COUNTED_PLANS,
-    CSIM_SPEED,
-    DEPLOY,
+    FINN_MVU,
+    RTL,
+    UNIT_COUNTS,
+    UNIT_LUTS,
+)
+from benchmarks.schemas.plans import (
+    BITS_FRONT,
+    BOARDS,
     EFFICIENTNET,
     ENGINE,
     EXPLORER,
+    RATES,
+    RESIDUALS,
+    SEARCH,
+)
+from benchmarks.schemas.tool import (
+    CASES,
+    CSIM_SPEED,
+    DEPLOY,
     EXPORT_TIME,
-    FINN_MVU,
     FUZZ,
     FUZZ_CURVES,
     FUZZ_GEOMETRY,
@@ -28,14 +38,8 @@ from benchmarks.schemas.tool import (
     LINT,
     MEMORY,
     MODELS,
-    RATES,
-    RESIDUALS,
-    RTL,
-    SEARCH,
     STATIC_QUANTIZATION,
     TRIALS,
-    UNIT_COUNTS,
-    UNIT_LUTS,
     USER_NETWORKS,
 )
 from benchmarks.schemas.training import CLAIMS, MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION, STEP_TIMES
