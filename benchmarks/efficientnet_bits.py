@@ -209,7 +209,7 @@ def agreement(network: nn.Module, source: Source) -> Row:
 
 
 def uniform(bits: int) -> Row:
-    """All layers in so many bits, and the fastest engine for them."""
+    """Measure the network with all weights in ``bits`` bits, and the fastest engine for it."""
     source, case = find_source(NAME), Case(bits, 8, CALIBRATION, 64, FACTORS)
     saved = torch.load(quantized(case) / "model.pt", weights_only=True)
     graph = layer_graph(source.model, torch.zeros(2, *source.shape))

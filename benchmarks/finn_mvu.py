@@ -72,7 +72,7 @@ def move_function(path: Path) -> None:
 
 
 def compared(bits: int, inputs: int, outputs: int, simd: int, pe: int, paths: list[Path]) -> Row:
-    """Both units of a shape."""
+    """Count FINN's unit and ours for one shape."""
     b = Network((1, 1, inputs), bits, bits, input_bits=bits)
     graph = b.graph("unit", b.matvec(b.input, outputs))
     theirs = finn(graph, simd, pe, paths)

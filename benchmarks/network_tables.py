@@ -230,7 +230,7 @@ COSTS = ("lut", "dsp", "bram18")
 
 
 def engine() -> str:
-    """The engine's accelerators."""
+    """Return the table of the engine's accelerators."""
 
     def line(row: Row) -> tuple[object, ...]:
         same = row.get("agreement")

@@ -79,7 +79,7 @@ def _input(graph: Graph, node: MatVec) -> QInt:
 
 
 def nn2fpga(graph: Graph, board: Board) -> Choice | None:
-    """Its programs: kernels in parallel, the least cycles within 0.8 of the DSPs and the BRAM, then least of both.
+    """Plan by NN2FPGA's programs: kernels in parallel, least cycles within 0.8 of DSPs and BRAM, then least of both.
 
     LUTs and flip-flops are not constrained; while what comes out does not fit, its DSP budget shrinks by a fifth.
     """

@@ -54,7 +54,7 @@ def dst(options: argparse.Namespace) -> None:
 
 
 def budgets(options: argparse.Namespace) -> None:
-    """Every method at the same budgets of MACs, from the same float networks."""
+    """Measure every method at the same budgets of MACs, from the same float networks."""
     for run in pruned_networks.budgets(options.accelerator, options.seeds):
         if options.only in run.name:
             measure({"part": "budgets"} | run.key, partial(_row_or_reason, run, options.runs))

@@ -41,7 +41,7 @@ def point(network: str, count: int) -> tuple[Plan, float]:
 
 
 def run(arguments: list[str]) -> None:
-    """One JSON object a line for each count behind the network's name."""
+    """Print a JSON object a line for each count of channels that follows the network's name."""
     network, *counts = arguments
     for count in map(int, counts):
         plan, seconds = point(network, count)

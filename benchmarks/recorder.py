@@ -40,7 +40,7 @@ class Results:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file of the rows."""
         return self.folder / f"{self.name}.json"
 
     @cached_property

@@ -90,14 +90,14 @@ class Trained:
     """The rows of one network and one schedule, over the seeds."""
 
     def __init__(self, data: str, model: str, epochs: int | None = None) -> None:
-        """Of the usual schedule where ``epochs`` are not given."""
+        """Read the recorded rows of a network; of the usual schedule where ``epochs`` is not given."""
         rows = [row for row in QUANTIZATION.rows() if (row["data"], row["model"]) == (data, model)]
         usual = Counter(row["epochs"] for row in rows).most_common(1)[0][0]
         self.name, self.data, self.epochs = NETWORKS[model], DATA[data], epochs or usual
         self.rows = [row for row in rows if row["epochs"] == self.epochs]
 
     def of(self, method: str, weight: int, act: int, variant: str = "") -> list[Row]:
-        """Those of a method, the first seed first."""
+        """Return the rows of a method at some bits, the first seed first."""
         key = (method, weight, act, variant)
         names = ("method", "weight_bits", "act_bits", "variant")
         return sorted((r for r in self.rows if tuple(r[n] for n in names) == key), key=lambda row: row["seed"])
@@ -109,7 +109,7 @@ class Trained:
 
     @property
     def real(self) -> str:
-        """That of the float network."""
+        """The accuracy of the float network, as text."""
         return self.top1("float", FLOAT_BITS, FLOAT_BITS)
 
 

@@ -91,7 +91,7 @@ class MatrixVector:
 
 
 def matrix_vector_placed(unit: MatrixVector) -> Parts:
-    """Placed LUTs."""
+    """Return the parts of a matrix-vector unit in placed LUTs."""
     simd, pe = unit.lanes
     depth, width = unit.weight_memory
     products = pe * simd - unit.dsp
@@ -111,7 +111,7 @@ def matrix_vector_placed(unit: MatrixVector) -> Parts:
 
 
 def matrix_vector_placed_ff(unit: MatrixVector) -> Parts:
-    """Placed flip-flops."""
+    """Return the parts of a matrix-vector unit in placed flip-flops."""
     simd, pe = unit.lanes
     return {
         "control": 100,

@@ -142,7 +142,7 @@ def _options_first(arguments: list[str]) -> list[str]:
 
 
 def _out_of_memory(error: MemoryError) -> str:
-    """One line: what was asked for, where numpy says it, and what may be had."""
+    """Return one line with the allocation that failed, where numpy tells it, and the process's limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

@@ -33,7 +33,7 @@ def boards_like(incomplete: str) -> list[str]:
 
 
 def several_boards_like(incomplete: str) -> list[str]:
-    """Likewise behind the boards that stand before the last comma; "all" is one."""
+    """Complete the last of several boards with commas between them; "all" is one."""
     from toolchain.boards import ALL_BOARDS, list_boards
 
     before, comma, start = incomplete.rpartition(",")

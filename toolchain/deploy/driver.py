@@ -195,7 +195,7 @@ class Encoder:
         return np.moveaxis(batch, -1, 1 + self.axes.index("C"))
 
     def joined(self, images: Any) -> np.ndarray:
-        """One array of `images`; those of several inputs come as a dictionary by the inputs' names."""
+        """Return `images` as one array; images of several inputs come as a dictionary by the inputs' names."""
         parts = self.facts["joined"]
         if not isinstance(images, dict):
             return np.asarray(images)
@@ -558,7 +558,7 @@ class Accelerator:
         return self.outputs[0].classes(self._answers(images)[0])
 
     def top(self, images: np.ndarray, k: int = 5) -> list:
-        """For each image the `k` best (class name, score), best first."""
+        """Return the `k` best (class name, score) of each image, best first."""
         judge, codes = self._judged(images)
         flat = judge.values(codes).reshape(len(codes), -1)
         best = np.argsort(-flat, axis=1, kind="stable")[:, :k]
@@ -591,7 +591,7 @@ class Accelerator:
         return self._named(self._answers(images))
 
     def _named(self, answers: list) -> Any:
-        """One array an output, by name where there are several."""
+        """Return `answers`, an array an output: alone where there is one output, else by the outputs' names."""
         return answers[0] if len(answers) == 1 else {o.name: found for o, found in zip(self.outputs, answers)}
 
     def _judged(self, images: np.ndarray) -> Any:
@@ -732,7 +732,7 @@ class Accelerator:
 
 
 def measure(network: Accelerator, images: Any, labels: Any, frames: int) -> dict[str, Any]:
-    """Everything that `fpgaflow measure` reads: validation, rates, and the accuracy on `images` where given."""
+    """Return what `fpgaflow measure` reads: validation, rates, and the accuracy on `images` where given."""
     found: dict[str, Any] = {"kind": "board", "design": network.facts["design"], "clock_mhz": network.clock_mhz}
     found["validation"] = network.validate()
     found["benchmark"] = network.benchmark(frames)

@@ -55,7 +55,7 @@ class Buffer(np.ndarray):
         np.asarray(self).reshape(-1).view(np.uint8)[:] = self._span()
 
     def freebuffer(self) -> None:
-        """Nothing: the memory goes with the board."""
+        """Do nothing: the memory goes with the board."""
 
 
 @dataclass

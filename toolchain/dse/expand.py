@@ -95,7 +95,7 @@ class Expansion:
 
     @cached_property
     def awkward(self) -> dict[str, int]:
-        """More channels for the groups whose own few lanes divide."""
+        """The groups that few lanes divide, by name, with the larger counts of channels that more lanes divide."""
         free = {name: count for name, count in self.groups.counts.items() if name not in self.groups.fixed}
         return {name: more for name, count in free.items() if (more := padded_count(count)) > count}
 
@@ -137,7 +137,7 @@ class Expansion:
         return dict(zip((output.value for output in self.graph.outputs), writers(self.graph), strict=True))
 
     def decisions(self) -> tuple[Decision, ...]:
-        """All of them: the reader's first, those of the writers last."""
+        """Return all decisions: the reader's first, those of the writers last."""
         cut = set(self.ends)
         chained = (self._decision(chain, cut) for chain in self.chains)
         return (*chained, *(self._writer(name, end) for end, name in self.written.items()))
@@ -283,7 +283,7 @@ class _Version:
         return -(-self.surplus[node.name, index] // lanes.lanes_in)
 
     def _assignments(self, chain: Chain, values: Mapping[str, Value]) -> Iterator[dict[str, Parallelism]]:
-        """Every legal choice of lanes for the units of ``chain``."""
+        """Yield every legal choice of lanes for the units of ``chain``."""
         if chain.name != READER:
             yield from self._extend(chain.nodes, {}, {}, values)
             return

@@ -141,7 +141,7 @@ def _build(problem: Problem, goal: Goal, budget: Resources | None) -> tuple[pulp
 
 
 def _join(model: pulp.LpProblem, problem: Problem, variables: _Variables) -> None:
-    """One variable a pair of ports: its sums over either side are what the options with that port sum to.
+    """Add a variable for each pair of ports; its sums over either side equal those of the options with that port.
 
     Binary options make them binary: they need no integrality of their own.
     """

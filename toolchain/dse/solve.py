@@ -112,7 +112,7 @@ class _Run:
 
     @property
     def left(self) -> float:
-        """Seconds left."""
+        """Seconds of the time limit that are left."""
         return self.time_limit - (time.monotonic() - self.start)
 
     def program(self, cycles: int) -> IntegerProgram:
@@ -183,7 +183,7 @@ class _Run:
         return self.program(cycles).overshoot(max(self.left, 1.0)) or Resources()
 
     def too_large(self) -> Infeasible:
-        """Not even the slowest, smallest accelerator fits."""
+        """Return the error for a network of which not even the slowest, smallest accelerator fits."""
         over = self.over(self.problem.cycle_counts()[-1])
         if over == Resources():
             what, hint = "the solver found no accelerator in time, nor proved there is none", "give it longer"

@@ -128,7 +128,7 @@ class Candidates:
 
 
 def _placements(lives: Sequence[Lifetime], shape: Shape) -> Iterator[tuple[str, ...]]:
-    """Every set of maps that the banks hold, by every way to put each into one or none."""
+    """Yield the names of maps that banks can hold together, once for each way to put every map into a bank or none."""
     for banks in product((None, 0, 1, 2), repeat=len(lives)):
         placed = [(life, bank) for life, bank in zip(lives, banks, strict=True) if bank is not None]
         fits = all(life.words <= shape.bank_size(bank) for life, bank in placed)

@@ -53,7 +53,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
-    """Every node that the engine cannot run and why."""
+    """Return (where, what) for every node that the engine cannot run."""
     cutter = _Cutter(graph, fuse=True)
     cutter.passes()
     found = cutter.refused
@@ -91,11 +91,11 @@ class _Cutter:
 
     @cached_property
     def ranges(self) -> dict[str, Range]:
-        """See ``value_ranges``."""
+        """The ranges of the graph's values, see ``value_ranges``."""
         return value_ranges(self.graph)
 
     def run(self) -> Cut:
-        """See ``cut``."""
+        """Cut the graph, see ``cut``."""
         passes = self.passes()
         if self.refused:
             raise self.refused[0]

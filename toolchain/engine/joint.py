@@ -387,7 +387,7 @@ class _Units:
 
 
 def _losses(cut: Cut, sensitivity: Sensitivity, widths: Sequence[int], width: int) -> Losses:
-    """See ``Losses``, for an engine of ``width`` bits."""
+    """Return the ``Losses`` of the passes for an engine of ``width`` bits."""
     found: list[dict[int, tuple[int, float]]] = []
     for p in cut.passes:
         if p.conv is None:

@@ -165,7 +165,7 @@ class Pass:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, without padding."""
+        """Multiply-accumulates of the pass, padding not counted."""
         total = self.weights * self.middle[0] * self.middle[1]
         if self.window is not None and self.window.weight is not None:
             total += self.window.weight.size * self.out[0] * self.out[1]
@@ -196,12 +196,12 @@ class Cut:
 
     @property
     def requants(self) -> tuple[Requant, ...]:
-        """Every requantizer."""
+        """The requantizers of all passes."""
         return tuple(r for p in self.passes for r in (p.first, p.second) if r is not None)
 
     @property
     def merges(self) -> tuple[Merge, ...]:
-        """Every sum of branches."""
+        """The sums of branches of all passes."""
         return tuple(p.merge for p in self.passes if p.merge is not None)
 
     @cached_property

@@ -101,7 +101,7 @@ class Tiling:
 
     @cached_property
     def facts(self) -> tuple[int, ...]:
-        """All that the integer program sees of it."""
+        """The numbers of the tiling that the integer program sees."""
         passes = range(len(self.schedules))
         beats = (
             s.beats(Places(False, False, False), self.following(i))["weights"] for i, s in enumerate(self.schedules)

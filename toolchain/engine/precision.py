@@ -135,7 +135,7 @@ def parts_for(bits: int, width: int) -> int:
 
 
 class _Program:
-    """One bit width a layer on one engine: the fewest cycles whose summed loss stays below a limit."""
+    """The choice of bits for every layer on one engine: the fewest cycles whose summed loss stays below a limit."""
 
     def __init__(
         self, cut: Cut, engine: Engine, budget: Budget, sensitivity: Sensitivity, widths: Sequence[int]

@@ -104,7 +104,7 @@ class Model:
                 self.model += pulp.lpSum(bound) <= self._inside(name)
 
     def _maps(self, index: int) -> list[tuple[str, float]]:
-        """Every map of a pass and its cycles on the memory port."""
+        """Return the maps of a pass with the cycles that each takes on the memory port."""
         p = self.program.cut.passes[index]
         source, residual, result = self.program.map_time(index)
         names = [(p.source, source), (p.stored, result)]
@@ -125,7 +125,7 @@ class Model:
         ]
 
     def solve(self, solver: str, seconds: float, limit: float) -> tuple[Picked | None, float]:
-        """See the function of this name."""
+        """Solve the program; see the function of this name."""
         settings = {"msg": False, "threads": 1, "timeLimit": max(seconds, 0.1), "gapRel": 0.0}
         self.model.solve(pulp.getSolver(SOLVERS[solver], **settings))
         if self.model.status == pulp.LpStatusInfeasible:
@@ -151,7 +151,7 @@ class Model:
 
 
 def binaries(name: str, count: int) -> list[pulp.LpVariable]:
-    """So many variables that are 0 or 1."""
+    """Return ``count`` variables that are 0 or 1."""
     return [pulp.LpVariable(f"{name}_{i}", cat=pulp.LpBinary) for i in range(count)]
 
 

@@ -139,7 +139,7 @@ class Shape(Formats):
 
     @property
     def main_outputs(self) -> int:
-        """Outputs whose products are built as ``products_per_dsp`` says."""
+        """The number of outputs whose products are built as ``products_per_dsp`` says."""
         return self.outputs - self.extra_outputs
 
     @property

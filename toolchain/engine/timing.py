@@ -24,7 +24,7 @@ class Timing:
 
     @property
     def cycles(self) -> float:
-        """Cycles in all."""
+        """Cycles of the pass in all."""
         return self.busy + self.idle
 
 
@@ -44,7 +44,7 @@ def idle_cycles(s: TiledPass) -> int:
 
 
 def timings(schedules: Sequence[TiledPass], places: Sequence[Places], bytes_per_cycle: float) -> list[Timing]:
-    """Every pass of a network; the first one's weights come in before it, at the memory's rate."""
+    """Return the passes' timings, and in front of them that of loading the first weights at the memory's rate."""
     following = [*(s.weight_words(0) for s in schedules[1:]), 0]
     found = [pass_timing(s, p, n, bytes_per_cycle) for s, p, n in zip(schedules, places, following, strict=True)]
     words = schedules[0].weight_words(0) * schedules[0].shape.weight_beats

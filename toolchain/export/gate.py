@@ -70,7 +70,7 @@ class _FileQuantizer:
 
 
 def execute(file: ModelWrapper, x: NDArray[np.float32]) -> Tensors:
-    """All tensors of a QONNX graph for the inputs ``x`` (N, ...), by the reference executor, for any N."""
+    """Return all tensors of a QONNX graph for inputs ``x`` (N, ...), by the reference executor, for any N."""
     batched = copy.deepcopy(file).transform(ChangeBatchSize(len(x))).transform(InferShapes())
     tensors: Tensors = execute_onnx(batched, {file.graph.input[0].name: x}, return_full_exec_context=True)
     return tensors
@@ -163,7 +163,7 @@ def _compare_quantizer(
 
 
 def _check_weights(model: nn.Module, file: ModelWrapper) -> None:
-    """Every quantized weight of the file has the model's values, bit for bit, as stored or transposed."""
+    """Check that every quantized weight of the file is the model's bit for bit, as stored or transposed."""
     in_file = _weight_quantizers(file)
     for name, proxy in model.named_modules():
         if not isinstance(proxy, WeightQuantProxyFromInjectorBase) or not proxy.is_quant_enabled:

@@ -20,7 +20,7 @@ WIDE = 1 << 31
 
 
 def read_relu(reader: Reader, node: OnnxNode) -> None:
-    """Relu."""
+    """Read a Relu."""
     source = reader.tensor(node, axes=ACTIVE)
     reader.emit(
         node,

@@ -335,11 +335,11 @@ class _NormError(Node):
         return cls(node=node, values=values.astype(np.float64), **common)
 
     def compute(self, *inputs: Source) -> Source:
-        """All at once."""
+        """Evaluate all frames at once."""
         return self.evaluate(*map(whole, inputs))
 
     def evaluate(self, x: Array) -> Array:
-        """The errors."""
+        """Return the output's errors, relative to float32's, for those of the input, ``x``."""
         if isinstance(self.node, RealSoftmax):
             parts = x.reshape(*x.shape[:3], self.node.heads, -1)
             most = np.broadcast_to(parts.max(axis=-1, keepdims=True), parts.shape).reshape(x.shape)

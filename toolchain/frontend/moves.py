@@ -85,7 +85,7 @@ def _placed(
 
 
 def _whole(positions: int, channels: int, index: Array, order: Array) -> Array:
-    """All channels in one ``order`` at every position."""
+    """Return the index of a move that takes the channels of every position in the one ``order``."""
     return (np.arange(positions)[:, None] * channels + order).reshape(index.shape)
 
 

@@ -18,7 +18,7 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class Piece:
-    """Some nodes of ``whole``: they read ``inputs``, tensors of earlier pieces, and make ``outputs``."""
+    """A part of the model ``whole``: its nodes read ``inputs``, tensors of earlier pieces, and make ``outputs``."""
 
     whole: onnx.ModelProto
     nodes: tuple[onnx.NodeProto, ...]

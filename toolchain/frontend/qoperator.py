@@ -151,7 +151,7 @@ class QOperators:
 
 
 def _content(tensor: TensorProto) -> bytes:
-    """All of ``tensor`` but its name."""
+    """Return ``tensor`` without its name, as bytes: equal constants have equal ones."""
     same = TensorProto()
     same.CopyFrom(tensor)
     same.ClearField("name")

@@ -118,7 +118,7 @@ def _join_positions(reader: Reader, node: OnnxNode, sources: Sequence[Tensor], a
 
 
 def _row_as_channels(reader: Reader, node: OnnxNode, source: Tensor, *, whole: bool) -> Value:
-    """All positions of each row of ``source`` as one, or of the ``whole`` map."""
+    """Make the positions of each row of ``source``, or of the ``whole`` map, channels of one position."""
     (height, width, channels), x = source.value.shape, (source.value.name,)
     if width == 1 and not whole:
         return source.value
@@ -166,7 +166,7 @@ def _emit_space_to_depth(reader: Reader, node: OnnxNode, source: str, layout: La
 
 
 def read_space_to_depth(reader: Reader, node: OnnxNode) -> None:
-    """SpaceToDepth."""
+    """Read a SpaceToDepth."""
     source = in_file_order(reader, node, reader.tensor(node, axes=("NCHW",)))
     (height, width, channels), block = source.value.shape, int(node.attributes.get("blocksize", 0))
     if block < 1 or height % block or width % block:

@@ -79,7 +79,7 @@ class _Unrolling:
         return output
 
     def constant(self, name: str, array: np.ndarray) -> str:
-        """Add an initializer."""
+        """Add ``array`` as an initializer; return its name."""
         name = self.tensors.fresh(name)
         self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
@@ -104,7 +104,7 @@ class _Unrolling:
         return self.node("Unsqueeze", [x, self.constant(f"{name}/axes", np.array([axis]))], name)
 
     def sequence_axis(self, cell: onnx.NodeProto) -> int:
-        """Along which the steps of a cell's input lie."""
+        """Return the axis of the cell's input along which the steps lie."""
         return 1 if cell.input[0] in self.turned else _sequence_axis(cell)
 
     def _turn(self, node: onnx.NodeProto) -> None:
@@ -197,7 +197,7 @@ class _Unrolling:
 
 
 class _Cell:
-    """One QuantLSTMCell and the steps that take its place."""
+    """A QuantLSTMCell, and the steps that take its place."""
 
     def __init__(self, unrolling: _Unrolling, node: onnx.NodeProto, steps: int) -> None:
         self.to, self.proto, self.steps = unrolling, node, steps

@@ -28,7 +28,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_pool(reader: Reader, node: OnnxNode) -> None:
-    """MaxPool or AveragePool."""
+    """Read a MaxPool or an AveragePool."""
     source, padded = map_input(reader, node)
     kernel = tuple(int(k) for k in node.attributes.get("kernel_shape", ()))
     if len(kernel) != len(source.layout.axes) - 2:

@@ -120,7 +120,7 @@ def _dilated(codes: Array, dilation: tuple[int, int]) -> Array:
 def _axes(
     reader: Reader, node: OnnxNode, source: Tensor, kernel: tuple[int, int], stride: tuple[int, int], flat: bool
 ) -> tuple[Axis, Axis]:
-    """Both axes, the pads resolved by the formulas of ONNX."""
+    """Return the rows' axis and the columns', their pads resolved by ONNX's formulas."""
     extra = _numbers(reader, node, "output_padding", flat, 0)
     mode = node.attributes.get("auto_pad", b"NOTSET").decode("utf-8", "replace")
     pads = tuple(int(p) for p in node.attributes.get("pads", (0,) * (2 if flat else 4)))

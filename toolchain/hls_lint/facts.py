@@ -87,7 +87,7 @@ class Loop:
     """Whether the C simulation counts the loop's cycles."""
 
     def pragma(self, name: str) -> Pragma | None:
-        """Its own pragma ``name``."""
+        """Return the loop's own pragma ``name``, if it has one."""
         return next((pragma for pragma in self.pragmas if pragma.name == name), None)
 
     @property
@@ -195,7 +195,7 @@ class Odd(NamedTuple):
 
 @dataclass
 class Facts:
-    """Everything the rules look at."""
+    """The facts of a project that the rules look at."""
 
     top: str
     calls: dict[str, dict[str, Where]] = field(default_factory=dict)

@@ -64,7 +64,7 @@ class Geometry:
         return rows, (self.width + left + right - self.span[1]) // self.stride[1] + 1
 
     def views(self, x: Array) -> Array:
-        """All windows, laid out nowhere: (N, Ho, Wo, kh, kw, C)."""
+        """Return all windows as a view of ``x``: (N, Ho, Wo, kh, kw, C)."""
         return windows(x, self.kernel, self.stride, self.pads, self.dilation, self.fill)
 
     def padded(self, x: Array, block: Block, dtype: DTypeLike) -> Array:
@@ -115,11 +115,11 @@ class Windows:
         return np.ascontiguousarray(view).reshape(*view.shape[:3], -1)
 
     def whole(self) -> Array:
-        """All of them."""
+        """Return all windows, laid out."""
         return self.part((slice(0, len(self.x)), slice(0, self.shape[1])), self.x.dtype)
 
     def largest(self) -> int:
-        """No element is larger in magnitude."""
+        """Return a bound of the elements' magnitudes."""
         return max(magnitude(self.x), abs(int(self.geometry.fill)))
 
 
@@ -134,12 +134,12 @@ def part(source: Source, block: Block, dtype: DTypeLike) -> Array:
 
 
 def whole(source: Source) -> Array:
-    """All of ``source`` as an array (N, H, W, C)."""
+    """Return ``source`` as an array (N, H, W, C)."""
     return source.whole() if isinstance(source, Windows) else source
 
 
 def largest(source: Source) -> int:
-    """No element of an integer ``source`` is larger in magnitude."""
+    """Return a bound of the magnitudes of an integer ``source``."""
     return source.largest() if isinstance(source, Windows) else magnitude(source)
 
 
@@ -149,7 +149,7 @@ def magnitude(x: Array) -> int:
 
 
 def blocks(frames: int, rows: int, row_bytes: int) -> Iterator[Block]:
-    """All frames and rows in parts of about ``BLOCK_BYTES``: several whole frames, or rows of one."""
+    """Yield all frames and rows in parts of about ``BLOCK_BYTES``: several whole frames, or rows of one."""
     together = BLOCK_BYTES // max(row_bytes * rows, 1)
     if together or rows == 1:
         for start in range(0, frames, max(together, 1)):
@@ -163,7 +163,7 @@ def blocks(frames: int, rows: int, row_bytes: int) -> Iterator[Block]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One BLAS thread: on blocks of this size two spend twice the processor time, most of it waiting for each other."""
+    """Keep BLAS to one thread: on blocks of this size two take twice the processor time, most of it waiting."""
     with _libraries().limit(limits=1, user_api="blas"):
         yield
 

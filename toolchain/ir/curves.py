@@ -24,50 +24,50 @@ class Arithmetic(Protocol):
     """The operations besides + - * / that the formulas of the curves need of a kind of number."""
 
     def number(self, value: float) -> Number:
-        """A float as a number of this kind."""
+        """Return a float as a number of this kind."""
 
     def larger(self, a: Number, b: Number) -> Number:
-        """The larger one."""
+        """Return the larger of two numbers."""
 
     def exp(self, x: Number) -> Number:
-        """e to the x."""
+        """Return e to the x."""
 
     def log(self, x: Number) -> Number:
-        """The natural logarithm."""
+        """Return the natural logarithm."""
 
     def tanh(self, x: Number) -> Number:
-        """The hyperbolic tangent."""
+        """Return the hyperbolic tangent."""
 
     def erf(self, x: Number) -> Number:
-        """The error function."""
+        """Return the error function."""
 
 
 class Floats:
-    """Float64 arrays."""
+    """Arithmetic on float64 arrays, elementwise."""
 
     def number(self, value: float) -> Number:
-        """Itself."""
+        """Return ``value`` itself."""
         return value
 
     def larger(self, a: Number, b: Number) -> Number:
-        """Elementwise."""
+        """Return the larger elements."""
         return np.maximum(a, b)
 
     def exp(self, x: Number) -> Number:
-        """Infinity where float64 ends."""
+        """Return e to the x, infinite where float64 overflows."""
         with np.errstate(over="ignore"):
             return np.exp(x)
 
     def log(self, x: Number) -> Number:
-        """Elementwise."""
+        """Return the natural logarithms."""
         return np.log(x)
 
     def tanh(self, x: Number) -> Number:
-        """Elementwise."""
+        """Return the hyperbolic tangents."""
         return np.tanh(x)
 
     def erf(self, x: Number) -> Number:
-        """Elementwise, by the C library."""
+        """Return the error function of the elements, by the C library."""
         return _ERF(x)
 
 
@@ -75,40 +75,40 @@ _ERF = np.vectorize(erf, otypes=[np.float64])
 
 
 class Fractions:
-    """Rational numbers, exact; they have no exp."""
+    """Exact arithmetic on rational numbers; they have no exp."""
 
     def number(self, value: float) -> Number:
-        """The exact value."""
+        """Return the exact value of a float."""
         return Fraction(value)
 
     def larger(self, a: Number, b: Number) -> Number:
-        """The larger one."""
+        """Return the larger of two numbers."""
         return max(a, b)
 
     def exp(self, x: Number) -> Number:
-        """None."""
+        """Raise TypeError: the result is no rational number."""
         raise TypeError("no rational number")
 
     log = tanh = erf = exp
 
 
 class Decimals:
-    """Decimals of the precision of the current context."""
+    """Arithmetic on decimals of the precision of the current context."""
 
     def number(self, value: float) -> Number:
-        """The value, rounded."""
+        """Return ``value``, rounded to the precision."""
         return +Decimal(value)
 
     def larger(self, a: Number, b: Number) -> Number:
-        """The larger one."""
+        """Return the larger of two numbers."""
         return max(Decimal(a), Decimal(b))
 
     def exp(self, x: Number) -> Number:
-        """Correctly rounded."""
+        """Return e to the x, correctly rounded."""
         return x.exp()
 
     def log(self, x: Number) -> Number:
-        """Correctly rounded."""
+        """Return the natural logarithm, correctly rounded."""
         return x.ln()
 
     def tanh(self, x: Number) -> Number:
@@ -117,7 +117,7 @@ class Decimals:
         return ((1 - small) / (1 + small)).copy_sign(x)
 
     def erf(self, x: Number) -> Number:
-        """Its Taylor series, with digits more for what cancels; 1 where no digit is left between."""
+        """Return the Taylor series, with digits more for what cancels; 1 where no digit tells the result from it."""
         context = getcontext()
         digits = context.prec
         if x * x > Decimal("2.4") * (digits + 5):

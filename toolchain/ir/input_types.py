@@ -132,7 +132,7 @@ def _type_text(given: InputType) -> str:
 
 
 def _numbers(values: tuple[Fraction, ...]) -> str:
-    """One a channel; how often where there are more than `MOST_TOLD`."""
+    """Return ``values``, one a channel, as text; runs of equal ones are counted where more than `MOST_TOLD`."""
     if len(values) <= MOST_TOLD:
         return ",".join(map(_number, values))
     return ",".join(f"{sum(1 for _ in same)} x {_number(value)}" for value, same in groupby(values))

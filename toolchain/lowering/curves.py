@@ -57,7 +57,7 @@ def lower_curved(node: Node, state: Lowering) -> None:
 
 
 def unquantized(x: Curved) -> UserError:
-    """Nothing but a quantizer makes integers of ``x``."""
+    """Return the error for a curve whose result no quantizer makes integers of."""
     node = next((n for n in x.nodes if isinstance(n, Curve)), x.nodes[-1])
     what = node.kind if isinstance(node, Curve) else "product with itself"
     return Blamed(f"a {what} whose result is not quantized", node, hint="put an activation quantizer behind it")

@@ -61,7 +61,7 @@ def ramp_sum(node: Node, state: Lowering) -> bool:
 
 
 def unquantized_ramp(x: RampSum) -> UserError:
-    """Nothing but a quantizer of several codes makes integers of ``x``."""
+    """Return the error for a sum with a ReLU whose result no quantizer of several codes makes integers of."""
     return Blamed("a ReLU whose result is not quantized", x.node, hint="put an activation quantizer behind it")
 
 

@@ -55,7 +55,7 @@ Pair = tuple[NodeFacts | None, NodeFacts | None]
 
 
 def _paired(first: Report, second: Report) -> list[Pair]:
-    """Every unit of one build beside that of the other; those of the second alone stand behind their predecessor."""
+    """Pair the units of both builds by name; units of the second build alone stand behind their predecessor."""
     left, right = ({node.name: node for node in report.nodes} for report in (first, second))
     order, at = list(left), 0
     for name in right:
@@ -128,7 +128,7 @@ def _unit(pair: Pair) -> UnitRow:
 
 
 def _beside(first: int | None, second: int | None) -> str:
-    """Both numbers, "-" for the one of a unit that a build has not; one where they agree, none where both are 0."""
+    """Return both numbers as text: "-" for a missing one, one number where they agree, nothing where both are 0."""
     if first == second:
         return f"{first:,}" if first else ""
     return BESIDE.join("-" if count is None else f"{count:,}" for count in (first, second))

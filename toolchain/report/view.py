@@ -162,7 +162,7 @@ class Compared:
 
 
 def compared(report: Report) -> tuple[Compared, ...]:
-    """Everything that was measured beside what was estimated of it."""
+    """Return the measured quantities beside their estimates; empty without a measurement."""
     found = report.measured
     if found is None:
         return ()

@@ -31,7 +31,7 @@ class Timed:
 
     @property
     def waiting(self) -> tuple[Operand, ...]:
-        """Every operand that waits, once."""
+        """The operands that wait, each once."""
         every = [*(o for pair in self.operands for o in pair), *(o for o in self.outputs if o is not None)]
         return tuple(dict.fromkeys(o for o in every if o.waits))
 

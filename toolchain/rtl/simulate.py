@@ -72,7 +72,7 @@ class Deviation:
 
 
 class Standstill(VerificationError):
-    """No word moves any more, behind ``frames`` whole ones."""
+    """The error of a simulation in which no word moves any more, after ``frames`` whole frames."""
 
     def __init__(self, came: str, frames: int) -> None:
         super().__init__(f"the SystemVerilog stands still: {came}")

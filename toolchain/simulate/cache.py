@@ -62,7 +62,7 @@ def touch(path: Path) -> None:
 
 
 def entries() -> list[Entry]:
-    """All that is kept, what was used last first."""
+    """Return all entries of the cache, the most recently used first."""
     found = []
     for part in _PARTS:
         folder = cache_folder() / part

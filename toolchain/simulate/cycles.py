@@ -76,7 +76,7 @@ class Timing:
         return self.frame_ends[-1] - self.frame_ends[-2] if len(self.frame_ends) > 1 else self.frame_ends[-1]
 
     def check(self) -> Timing:
-        """This timing; VerificationError when the units wait for each other."""
+        """Return this timing; raise VerificationError where the units wait for each other."""
         if self.deadlock is not None:
             raise VerificationError(str(self.deadlock))
         return self

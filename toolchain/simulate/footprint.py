@@ -45,7 +45,7 @@ def call_bytes(graph: Graph) -> int:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some ``rows`` of the frame of ``value`` on its ``stream``; ``shape`` is that of the value."""
+    """The ``rows`` of a frame of ``value``, of shape ``shape``, that are recorded together on its ``stream``."""
 
     value: str
     stream: Stream

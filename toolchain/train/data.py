@@ -190,7 +190,7 @@ def load_for(config: DataConfig) -> Dataset:
 
 
 def load_test(name: str, *, root: Path | None = None, reading: Reading = USUAL) -> Part:
-    """Only the test samples, channels first, and their labels.
+    """Load the test samples alone, channels first, and their labels.
 
     Raises:
         UserError: as `load`.

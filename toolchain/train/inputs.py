@@ -73,7 +73,7 @@ def read_map(record: Mapping[str, Any]) -> InputMap:
 
 
 def _row(values: tuple[Any, ...], axes: int, kind: type) -> NDArray[Any]:
-    """One entry a channel, or one for all, along the second of ``axes`` axes."""
+    """Return ``values``, one a channel or one in all, along the second of ``axes`` axes."""
     return np.array([float(v) for v in values], dtype=kind).reshape(1, -1, *(1,) * (axes - 2))
 
 

@@ -263,7 +263,7 @@ class Classifier(L.LightningModule):
         checkpoint["fpgaflow"] = {**kept, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back."""
+        """Restore the accuracies, the seconds and the observations of a checkpoint."""
         saved = checkpoint["fpgaflow"]
         self.float_top1, self.top1, self._seconds_before = saved["float_top1"], saved["top1"], saved["seconds"]
         self.observed = saved.get("observed", {})
@@ -332,5 +332,5 @@ def _rounded(pixels: PixelMap) -> Tensor | None:
 
 
 def _per_channel(values: tuple[Fraction, ...], axes: int) -> Tensor:
-    """One entry a channel, or one for all, of samples of so many ``axes``."""
+    """Return ``values``, one a channel or one in all, shaped for batches of samples of ``axes`` axes."""
     return torch.tensor([float(v) for v in values], dtype=torch.float32).reshape(1, -1, *(1,) * (axes - 1))

@@ -83,7 +83,7 @@ class Call:
 
     @property
     def declared(self) -> dict[str, int | Constant]:
-        """Everything that the Config declares as a constant."""
+        """The numbers that the Config declares as constants."""
         return {**self.constants, **self.numbers}
 
 

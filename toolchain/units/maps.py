@@ -109,7 +109,7 @@ class _SpreadUnit(Unit[S]):
 
 
 class UpsampleUnit(_SpreadUnit[Upsample]):
-    """Every word again and again."""
+    """The unit that repeats every word along rows and columns."""
 
     def options(self, node: Upsample, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Any lanes of channels."""

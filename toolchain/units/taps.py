@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Depthwise | Pool)
 
 
 class _TapUnit(Unit[T]):
-    """Some lanes of channels, one tap or all taps a cycle."""
+    """A unit that reduces windows tap by tap: some lanes of channels, one tap or all taps a cycle."""
 
     reduces_windows = True
 

@@ -36,7 +36,7 @@ def _shared(project: Project) -> Found:
 
 
 def _crowded(region: Region, what: str, uses: Mapping[int, set[str]]) -> Found:
-    """More than one process that reads, or that writes."""
+    """Find what more than one process reads, or more than one writes."""
     for verb, kind in (("read", "load"), ("written", "store")):
         found = sorted(process for process, kinds in uses.items() if kind in kinds)
         if len(found) > 1:

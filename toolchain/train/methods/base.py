@@ -135,7 +135,7 @@ class Serving(Protocol):
     """A function in front of an activation's quantizer that depends on that quantizer."""
 
     def serve(self, quantizer: Any) -> None:
-        """This is the quantizer."""
+        """Take ``quantizer`` as the one that the function depends on."""
 
 
 def activation(function: type[Serving], act_quant: type) -> nn.Module:

@@ -56,7 +56,7 @@ class Nrmf(Method):
         _check(model, context, Budget.share_of(left, self.config), self.config.multiple)
 
     def prepare(self, model: nn.Module, context: Context) -> None:
-        """Nothing is changed before the end."""
+        """Check the budget; the network is changed when the stage ends."""
         self.context = context
         self.budget = Budget.share_of(Size.of_model(model, context.data.shape), self.config)
         _check(model, context, self.budget, self.config.multiple)

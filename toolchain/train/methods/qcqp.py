@@ -61,7 +61,7 @@ class Qcqp(Method):
         return Budget.share_of(left, config).within(left)
 
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
-        """Select and remove."""
+        """Select channels by the program and remove the others."""
         structure = structure_of(model, context.data.shape)
         choice = solve(
             channel_program(model, structure, self.channels, context.config.quant),

@@ -31,12 +31,12 @@ class Slimming(Method):
         return Budget.of(structure, self.config, left).within(left)
 
     def prepare(self, model: nn.Module, context: Context) -> None:
-        """Find the channels."""
+        """Find the groups of channels, and the budget."""
         self.structure = structure_of(model, context.data.shape)
         self.budget = Budget.of(self.structure, self.config)
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """The L1 term."""
+        """Return the L1 norm of the batch norms' scales times ``strength``."""
         return self.config.strength * torch.cat(list(all_scales(model, self.structure, "slimming").values())).sum()
 
     def finalize(self, model: nn.Module) -> list[Edit]:

@@ -59,7 +59,7 @@ class FixedStep(nn.Module):
 
     @property
     def limit(self) -> Tensor:
-        """The outermost mode."""
+        """The value of the outermost mode."""
         return self.step * self.levels.high
 
     @torch.no_grad()

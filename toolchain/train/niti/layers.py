@@ -166,7 +166,7 @@ class ReLU(nn.Module):
     """max(x, 0)."""
 
     def forward(self, x: Block) -> Block:
-        """The positive part."""
+        """Return max(x, 0); the exponent stays."""
         self.y = x.mantissa.clamp(min=0)
         return Block(self.y, x.exponent)
 
@@ -205,7 +205,7 @@ class Flatten(nn.Module):
     """(N, H, W, C) to (N, H * W * C)."""
 
     def forward(self, x: Block) -> Block:
-        """Flat rows."""
+        """Return the samples as flat rows; the exponent stays."""
         self.shape = x.mantissa.shape
         return Block(x.mantissa.flatten(1), x.exponent)
 
@@ -233,11 +233,11 @@ class AvgPool(nn.Module):
         return Block(mantissa, x.exponent - self.halvings + self.shift)
 
     def accumulate(self, x: Tensor) -> Tensor:
-        """The sums, int32."""
+        """Return the sums over all positions, int32."""
         return x.sum((1, 2), keepdim=True, dtype=torch.int32)
 
     def backward(self, error: Tensor) -> Tensor:
-        """Every position has the channel's error; what they share it by is no matter in front of all weights."""
+        """Give every position its channel's error; a common factor does not matter, for no weights come before it."""
         return error.expand(self.shape).contiguous()
 
 

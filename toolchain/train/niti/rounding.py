@@ -28,7 +28,7 @@ def nearest(v: Tensor, shift: int) -> Tensor:
 
 
 def pseudo_stochastic(v: Tensor, shift: int) -> Tensor:
-    """Up where the upper half of f's bits is greater than the lower half, which plays the random number.
+    """Round up where the upper half of f's bits is greater than the lower half, which stands for the random number.
 
     For an odd s the lower half has a bit less and is doubled.
     """
@@ -50,7 +50,7 @@ def pseudo_stochastic(v: Tensor, shift: int) -> Tensor:
 
 
 def stochastic(v: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Up with probability f / 2**s; the random integers come from ``generator``, which lives on the CPU."""
+    """Round up with probability f / 2**s; the random integers come from ``generator``, which lives on the CPU."""
     if shift == 0:
         return v
     v = _wide(v, shift)

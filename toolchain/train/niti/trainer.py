@@ -89,7 +89,7 @@ class IntegerClassifier(Classifier):
         checkpoint["fpgaflow"]["gradients"] = self.model.generator.get_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state of the random integers."""
         super().on_load_checkpoint(checkpoint)
         self.generator.set_state(checkpoint["fpgaflow"]["generator"].cpu())
         self.model.generator.set_state(checkpoint["fpgaflow"]["gradients"].cpu())

@@ -45,7 +45,7 @@ class Moments:
 
     @staticmethod
     def empty(groups: int, columns: int) -> Moments:
-        """No samples yet."""
+        """Return the moments of no samples."""
         vector, matrix = (groups, columns), (groups, columns, columns)
         own, plain, gram, cross = (torch.zeros(shape).double() for shape in (vector, vector, matrix, matrix))
         return Moments(own, plain, gram, cross)
