@@ -148,7 +148,7 @@ def top1(integer: Graph, x: np.ndarray, y: np.ndarray, batch: int = 500) -> dict
     }
 
 
-def built(path: Path, model: ModelFile, x: np.ndarray, seconds: float | None) -> Row:
+def built(path: Path, x: np.ndarray, seconds: float | None) -> Row:
     """Mismatches of the C simulation, from the whole flow, and of the hls4ml project with the plan's reuse factors."""
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "x.npy", x)
@@ -243,7 +243,7 @@ def row_of(case: Case, folder: Path, seconds: float | None) -> Row:
     if seconds is not None:
         row["hls4ml_as_documented"] = hls4ml(path, seconds)
     if case.built:
-        return row | built(path, model, x[:64], seconds)
+        return row | built(path, x[:64], seconds)
     if seconds is not None:
         row |= beside(lambda: unplanned(model, integer, x, seconds))
     return row

@@ -204,7 +204,7 @@ class _Version:
         for n in boundary_options(value, flat=flat):
             ports = {value.name: self._port(value.name, n)}
             lanes = {writer: Parallelism(n, n)}
-            yield Option(lanes, stream_cycles(value, n), writer_cost(value, n), ports, self.padded)
+            yield Option(lanes, stream_cycles(value, n), writer_cost(), ports, self.padded)
 
     def options(self, chain: Chain, cut: set[str]) -> Iterator[Option]:
         """Yield the options of ``chain`` with this version's nodes."""
@@ -255,7 +255,7 @@ class _Version:
             ultra = {self.graph.input.name: False}
             if chain.name == READER:
                 words, value = lanes[READER].lanes_out, self.graph.input
-                parts.append(writer_cost(value, words))  # the reader's unit is the writer's mirror image
+                parts.append(writer_cost())  # the reader's unit is the writer's mirror image
                 slowest, pauses[value.name] = stream_cycles(value, words), 0
                 if value.name in cut:
                     ports[value.name] = self._port(value.name, words)

@@ -341,7 +341,7 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> TiledPass:
     """
     whole = TiledPass(p, shape, 1, 1)
     if p.conv is None:
-        _check(p, shape, whole, shape.words(p.out[2]), "channels", shape.channel_words)
+        _check(p, shape, shape.words(p.out[2]), "channels", shape.channel_words)
         return whole
     least_rows = whole.least_slots * p.shape[1] * whole.blocks
     if least_rows > shape.row_words:
@@ -362,7 +362,7 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> TiledPass:
     return TiledPass(p, shape, groups, ceil(count / groups))
 
 
-def _check(p: Pass, shape: Shape, whole: TiledPass, need: int, what: str, have: int) -> None:
+def _check(p: Pass, shape: Shape, need: int, what: str, have: int) -> None:
     if need > have:
         size = shape.lanes * shape.act_bits // 8
         raise UserError(f"its {what} take {need * size} bytes, the engine holds {have * size}", where=p.name)

@@ -88,7 +88,7 @@ def quantize(
     if not overwrite and out.is_dir() and any(out.iterdir()):
         raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
     dataset = None if data is None else load(data)
-    sample = None if says_its_input(network) else _sample(network, images, labels, dataset, normalize)
+    sample = None if says_its_input(network) else _sample(images, labels, dataset, normalize)
     source = find_source(network, sample, weights=weights, options=options)
     chosen = _images(source, images, labels, dataset or source.data, count)
     with locked(out, "quantize", wait=0), replace_folder(out) as folder:
@@ -97,7 +97,6 @@ def quantize(
 
 
 def _sample(
-    network: str | nn.Module,
     images: Path | Array | None,
     labels: Path | Array | None,
     data: Dataset | None,

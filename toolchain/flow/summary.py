@@ -313,7 +313,7 @@ def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[No
                 "Write",
                 model[unit][0],
                 counted(unit),
-                writer_cost(value, lanes),
+                writer_cost(),
                 parallelism={"lanes": lanes},
                 bits=str(value.type),
                 vectors=simulation.vectors.get(unit),

@@ -58,7 +58,7 @@ class Walk:
         for argument, value in zip(function.get_arguments(), values, strict=False):
             self._bind(argument, value)
         if function.kind == Kind.CONSTRUCTOR:
-            self._members(function, call)
+            self._members(function)
         if body is not None:
             self._body(function, body, call)
         returned = self._returned
@@ -84,7 +84,7 @@ class Walk:
             place = Place(declaration_key(argument), argument.spelling)
             self.state.declare(argument, value._replace(place=place, width=narrow, product="", bound=None))
 
-    def _members(self, constructor: Any, call: Any) -> None:
+    def _members(self, constructor: Any) -> None:
         """The initializers in front of a constructor's body: a member, then its expression."""
         member = None
         for child in constructor.get_children():

@@ -281,7 +281,7 @@ def _by_ratio(pair: _Pair, steps: PairSteps) -> _Form:
     facts: dict[str, Any] = {"thresholds": shrink_rows(rows), "start": start, "step": np.array([size], dtype=np.int64)}
     scaling, channels = pair.scaling_cost(factors), len(rows)
     form = _Form(factors, Threshold, facts, scaling + threshold_cost(rows.shape[1], channels, bits))
-    slopes = tuple(_run(first, rows[c], steps.active[c]) for c in range(channels))
+    slopes = tuple(_run(rows[c], steps.active[c]) for c in range(channels))
     line = Requantizer(slopes, (Fraction(0),) * channels, first.low, first.high, first.rounding, first.bipolar, (), ())
     ends = np.full(channels, start[0]), np.full(channels, size)
     found = to_mul_shift(line, (rows, *ends), low + 1, high - 1, np.where(steps.missed, greatest, low))
@@ -295,7 +295,7 @@ def _by_ratio(pair: _Pair, steps: PairSteps) -> _Form:
     return _Form(factors, MulShift, {**facts, "shift": found.shift, **limits}, cost)
 
 
-def _run(first: Requantizer, thresholds: Array, active: Array) -> Fraction:
+def _run(thresholds: Array, active: Array) -> Fraction:
     """Return the codes per unit of the sum, between the first and the last step that it takes."""
     taken = thresholds[active]
     run = int(taken[-1] - taken[0]) if len(taken) else 0

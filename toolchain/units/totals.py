@@ -77,7 +77,7 @@ def reader_cost(value: Value, lanes: int) -> Resources:
     return total((_AXI, logic(STREAM_LUT), stream_cost(value, lanes)))
 
 
-def writer_cost(value: Value, lanes: int) -> Resources:
+def writer_cost() -> Resources:
     """The unit that writes the accelerator's output to memory."""
     return total((_AXI, logic(STREAM_LUT)))
 
@@ -87,8 +87,7 @@ def graph_cost(graph: Graph) -> Resources:
 
     A Reshape has no stream of its own, so the depth of its output is not counted.
     """
-    written = zip(graph.ends, writer_lanes(graph), strict=True)
-    ends = (reader_cost(graph.input, reader_lanes(graph)), *(writer_cost(value, n) for value, n in written))
+    ends = (reader_cost(graph.input, reader_lanes(graph)), *(writer_cost() for _ in graph.outputs))
     return total((*ends, *(cost(node, graph) for node in graph.nodes)))
 
 
