@@ -155,7 +155,9 @@ def problem(table: Losses, filters: int) -> tuple[Cut, Losses, float]:
     return cut, own, sum(table[layer][filters] for layer in depthwise)
 
 
-def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[dict[str, Any]]:
+def chosen(
+    table: Losses, filters: int, together: bool, seconds: float, choices: Sequence[int] = CHOICES
+) -> list[dict[str, Any]]:
     """The front of bits and engines with depthwise filters of ``filters`` bits: an engine of each width and bits on it,
     or with ``together`` both in one program at the loss of each of those points."""
     cut, own, ground = problem(table, filters)
@@ -170,17 +172,18 @@ def chosen(table: Losses, filters: int, together: bool, seconds: float) -> list[
             "filter_bits": filters, "bits": {layer: mixed.bits[name] for name, layer in zip(names, passes, strict=True)}
             | dict.fromkeys(depthwise, filters),
         }
-        for mixed in find(cut, budget(), own, CHOICES, time_limit=seconds)
+        for mixed in find(cut, budget(), own, choices, time_limit=seconds)
     ]  # fmt: skip
 
 
-def faster(table: Losses, filters: int, fps: float, seconds: float) -> str:
+def faster(table: Losses, filters: int, fps: float, seconds: float, choices: Sequence[int] = CHOICES) -> str:
     """Report whether bits and engine together are faster than ``fps`` at no more loss than all layers in 4 bits."""
     cut, own, ground = problem(table, filters)
     limit = sum(each[4] for each in table.values()) - ground
-    found, bound = faster_jointly(cut, budget(), own, CHOICES, limit, CLOCK_MHZ * 1e6 / fps, time_limit=seconds)
+    found, bound = faster_jointly(cut, budget(), own, choices, limit, CLOCK_MHZ * 1e6 / fps, time_limit=seconds)
     if found is not None:
-        return f"{CLOCK_MHZ * 1e6 / found.cycles:.1f} fps with {list(found.bits.values())}"
+        share = (found.loss + ground) / (limit + ground)
+        return f"{CLOCK_MHZ * 1e6 / found.cycles:.1f} fps, loss {share:.3f}, with {list(found.bits.values())}"
     return f"none found; what is left open takes at least {bound:,.0f} cycles, {CLOCK_MHZ * 1e6 / bound:.1f} fps"
 
 
@@ -260,6 +263,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bits"))
     parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
     parser.add_argument("--filters", type=int, default=4, help="bits of the depthwise filters")
+    parser.add_argument("--choices", type=int, nargs="+", default=CHOICES, help="bits of the layers to choose from")
     parser.add_argument("--fps", type=float, default=326.0, help="that are to be exceeded")
     parser.add_argument("--together", action="store_true", help="bits and engine in one program")
     parser.add_argument("--number", type=int, default=1, help="point that is exported, the fastest is 1")
@@ -278,9 +282,9 @@ def main() -> None:
         losses_of = {layer: {int(b): x for b, x in each.items()} for layer, each in table.items()}
         filters, together = chosen_part.filters, chosen_part.together
         if chosen_part.part == "faster":
-            print(faster(losses_of, filters, chosen_part.fps, chosen_part.seconds))
+            print(faster(losses_of, filters, chosen_part.fps, chosen_part.seconds, chosen_part.choices))
             return
-        points = chosen(losses_of, filters, together, chosen_part.seconds)
+        points = chosen(losses_of, filters, together, chosen_part.seconds, chosen_part.choices)
         for each in points:
             print({k: v for k, v in each.items() if k != "bits"}, list(each["bits"].values()), flush=True)
         name = f"chosen-{filters}{'-together' if together else ''}.json"

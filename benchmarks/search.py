@@ -99,7 +99,7 @@ def learned(space: Space, out: Path) -> tuple[Hardware, Store, Predictor]:
     """The hardware, the store in ``out``, and the predictor behind shared weights and tests that are in it."""
     task = task_of(space)
     hardware = Hardware(space, task, Search(BOARD, time_limit=space.search.seconds))
-    store = Store(out, {"space": json.loads(space.model_dump_json(exclude={"search"})), **hardware.facts()})
+    store = store_in(out, space, hardware)
     shared = SharedTraining(space, task, out).run(lambda *told: print("shared weights", *told, flush=True))
     labels = Labels(space, store, Local(1), Tester(space, task, out), lambda *told: print("tested", *told, flush=True))
     features = Features(space, task, noise_table(shared.cpu(), space))
@@ -108,6 +108,11 @@ def learned(space: Space, out: Path) -> tuple[Hardware, Store, Predictor]:
     print(f"{predictor.name}, tau {tau:.3f} on {count} held-out networks; cross-validated", predictor.taus)
     SEARCH.record(row(space.name, "tau on shared weights, held out", count, tau, "Kendall tau"))
     return hardware, store, predictor
+
+
+def store_in(out: Path, space: Space, hardware: Hardware) -> Store:
+    """The store of a search of ``space`` in ``out``."""
+    return Store(out, {"space": json.loads(space.model_dump_json(exclude={"search"})), **hardware.facts()})
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Parts of the search of networks: what each is worth at as many tested networks, and how many workers it keeps busy.
 
 python -m benchmarks search_parts ablation --out /tmp/a   # hypervolumes without each part; minutes
+python -m benchmarks search_parts ablation --space cifar10-small --samples 10240 4000 --out /tmp/cifar10   # after tau
 python -m benchmarks search_parts models --out /tmp/a     # the models of the predictor, and LightGBM if it is there
 python -m benchmarks search_parts cluster --out /tmp/a    # simulated clusters, from measured times
 """
@@ -11,7 +12,7 @@ import argparse
 import heapq
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.schemas import SEARCH
 from benchmarks.search import COLUMNS, SPACES, learned, row
+from benchmarks.search_real import alone, space_of, trained, volume
 from toolchain.engine.options import Choices
 from toolchain.engine.precision import held
 from toolchain.engine.search import search
@@ -30,31 +32,23 @@ from toolchain.search.hardware import Hardware
 from toolchain.search.labels import Labels
 from toolchain.search.network import Network, drawn, largest, network_at
 from toolchain.search.pool import Local, opened
-from toolchain.search.predictor import kendall
+from toolchain.search.predictor import Predictor, kendall
 from toolchain.search.space import Space, load_space
 from toolchain.search.store import Store
-from toolchain.search.study import Explorer, Seen, unbeaten
+from toolchain.search.study import Accuracy, Explorer, Seen, spread, unbeaten
 from toolchain.search.training import Tester
 
 BUDGET, HELD_OUT = 60, 30
 """Networks that an ablation tests, and others that predictors are ranked on."""
+
+TRAINED = 5
+"""Networks of a front that are trained alone where that takes minutes."""
 
 
 def fixed_engine(hardware: Hardware) -> Shape:
     """256 products a cycle and 144 of filters (16 x 16 and 9 x 16, HAO's ancestor CoDeNet), weights of 4 bits."""
     choices = Choices(lanes=(16,), in_blocks=(1,), out_blocks=(1,), taps=(9,))
     return search(held(hardware.widest, 4, 8), hardware.budget, choices).shape
-
-
-def volume(points: Sequence[tuple[float, float]], reference: tuple[float, float]) -> float:
-    """Area of (top-1, log10 of cycles) that ``points`` beat and that beats ``reference``."""
-    area, (least, most) = 0.0, reference
-    top = least
-    for top1, cycles in sorted(points, key=lambda p: p[1]):
-        if top1 > top and cycles < most:
-            area += (top1 - top) * (np.log10(most) - np.log10(cycles))
-            top = top1
-    return float(area)
 
 
 def models(out: Path) -> list[Row]:
@@ -82,59 +76,114 @@ def small_space() -> Space:
     })  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Ablation:
+    """What fronts of ``hardware.space`` are made of, and how they are judged.
+
+    Attributes:
+        test: the accuracy of a network, in the end that of every network of a front; ``known`` by keys already.
+        looked: what a search without the predictor looks at.
+        drawn: the random networks.
+        points: most networks of a front that are tested.
+    """
+
+    hardware: Hardware
+    predictor: Predictor
+    out: Path
+    test: Callable[[Network], float]
+    looked: Callable[[Network], float]
+    drawn: Sequence[Network]
+    known: dict[str, float]
+    points: int = 1000
+
+    def fronts(self) -> dict[str, Sequence[Seen]]:
+        """The front of all parts, and those without one of them."""
+        space, engines = self.hardware.space, Store(self.out / "engines", {})
+        shapes = Explorer(self.hardware, lambda _: [], engines, Local(1)).engines(0)
+        costs = [self.hardware.cycles(network, shapes) for network in self.drawn]
+        chance = [Seen({}, n, t, c, e) for n, t, (c, e) in zip(self.drawn, self.tested(self.drawn), costs, strict=True)]
+        uniform = space.model_copy(update={"bits": space.bits.model_copy(update={"weights": (4,)})})
+        foreseen = lambda networks: self.predictor.top1(networks).tolist()  # noqa: E731
+        looked = lambda networks: [self.looked(network) for network in networks]  # noqa: E731
+        few = {"trials": len(self.drawn) // 2, "population": 10}
+        fronts = {
+            "all parts": self._searched(space, foreseen, shapes),
+            "random networks": unbeaten(s for s in chance if np.isfinite(s.cycles)),
+            "no predictor": self._searched(space, looked, shapes, **few),
+            "no bits a layer: all of 4": self._searched(uniform, foreseen, shapes),
+            "a fixed engine": self._searched(space, foreseen, [fixed_engine(self.hardware)]),
+        }
+        print({name: len(front) for name, front in fronts.items()}, flush=True)
+        return {name: spread(front, self.points) for name, front in fronts.items()}
+
+    def tested(self, networks: Sequence[Network]) -> list[float]:
+        """Accuracies of networks, each tested once."""
+        for network in networks:
+            if network.key not in self.known:
+                self.known[network.key] = self.test(network)
+        return [self.known[network.key] for network in networks]
+
+    def _searched(self, space: Space, accuracy: Accuracy, engines: Sequence[Shape], **settings: object) -> list[Seen]:
+        changed = space.model_copy(update={"search": space.search.model_copy(update=settings)})
+        with tempfile.TemporaryDirectory() as folder:
+            explorer = Explorer(replace(self.hardware, space=changed), accuracy, Store(Path(folder), {}), Local(1))
+            explorer.round(0, engines)
+            return explorer.front()
+
+
 def ablation(out: Path) -> list[Row]:
     """Hypervolumes of fronts, all from as many tested networks; every network of a front is tested before it counts."""
     space = small_space()
     hardware, store, predictor = learned(space, out)
     labels = Labels(space, store, Local(1), Tester(space, hardware.task, out))
-    tests: dict[str, float] = dict(zip((n.key for n in labels.networks), labels.top1, strict=True))
-
-    def tested(networks: Sequence[Network]) -> list[float]:
-        for network in networks:
-            if network.key not in tests:
-                tests[network.key] = labels.test(network)
-        return [tests[network.key] for network in networks]
-
-    def searched(name: str, space: Space, accuracy: Callable[[Sequence[Network]], list[float]], fixed: bool = False,
-                 **settings: object) -> list[Seen]:  # fmt: skip
-        changed = space.model_copy(update={"search": space.search.model_copy(update=settings)})
-        with tempfile.TemporaryDirectory() as folder:
-            explorer = Explorer(replace(hardware, space=changed), accuracy, Store(Path(folder), {}), Local(1))
-            engines = [fixed_engine(hardware)] if fixed else all_engines
-            explorer.round(0, engines)
-            print(name, len(explorer.front()), "in the front", flush=True)
-            return explorer.front()
-
-    all_engines = Explorer(hardware, lambda _: [], Store(out / "engines", {}), Local(1)).engines(0)
-    foreseen = lambda networks: predictor.top1(networks).tolist()  # noqa: E731
-    rng = np.random.default_rng(1)
+    rng, known = np.random.default_rng(1), dict(zip((n.key for n in labels.networks), labels.top1, strict=True))
     drawn_ones = [network_at(space, drawn(space, rng)) for _ in range(BUDGET)]
-    costs = [hardware.cycles(network, all_engines) for network in drawn_ones]
-    chance = [Seen({}, n, t, c, e) for n, t, (c, e) in zip(drawn_ones, tested(drawn_ones), costs, strict=True)]
-    uniform = space.model_copy(update={"bits": space.bits.model_copy(update={"weights": (4,)})})
-    fronts = {
-        "all parts": searched("all parts", space, foreseen),
-        "random networks": unbeaten(s for s in chance if np.isfinite(s.cycles)),
-        "no predictor": searched("no predictor", space, tested, trials=BUDGET // 2, population=10),
-        "no bits a layer: all of 4": searched("no bits a layer", uniform, foreseen),
-        "a fixed engine": searched("a fixed engine", space, foreseen, fixed=True),
-    }
-    first, real = {}, {}
-    for name, front in fronts.items():
-        first[name] = list(zip(tested([s.network for s in front]), (s.cycles for s in front), strict=True))
-        fixed = name == "a fixed engine"
-        own = [s.cycles if fixed else hardware.prove(s.network).cycles for s in front]
-        real[name] = [(top1, cycles) for (top1, _), cycles in zip(first[name], own, strict=True)]
-        print(name, len(front), flush=True)
-    rows = []
-    for what, found in (("hypervolume on engines of their own", real),
-                        ("hypervolume on the first engines", first)):  # fmt: skip
-        areas = volumes(found)
-        rows += [
-            row(space.name, f"{what}, {name}", len(found[name]), area / areas["all parts"], "of that of all parts")
-            for name, area in areas.items()
+    parts = Ablation(hardware, predictor, out, labels.test, labels.test, drawn_ones, known)
+    fronts = parts.fronts()
+    first = {name: points_of(parts, front) for name, front in fronts.items()}
+    real = {
+        name: [
+            (top1, cycles if name == "a fixed engine" else hardware.prove(seen.network).cycles)
+            for seen, (top1, cycles) in zip(fronts[name], found, strict=True)
         ]
-    return rows
+        for name, found in first.items()
+    }
+    return [
+        *areas_of(space, "hypervolume on engines of their own", real),
+        *areas_of(space, "hypervolume on the first engines", first),
+    ]
+
+
+def ablation_alone(space: Space, out: Path, most: int | None) -> list[Row]:
+    """The same of ``space``: all networks that count are trained alone, the predictor's as well.
+
+    The random ones are those that `search_real tau` held out in ``out``; without the predictor shared weights tell.
+    """
+    space, folder = alone(space, out, most)
+    hardware, store, predictor = learned(space, folder)
+
+    def test(network: Network) -> float:
+        return trained(space, [network], out / "real")[0]
+
+    held = Labels(space, store, Local(1), test).networks[: space.accuracy.held_out]
+    shared = Tester(space, hardware.task, folder)
+    parts = Ablation(hardware, predictor, folder, test, shared, held, {}, points=TRAINED)
+    first = {name: points_of(parts, front) for name, front in parts.fronts().items()}
+    return areas_of(space, "hypervolume of networks trained alone, on the first engines", first)
+
+
+def points_of(parts: Ablation, front: Sequence[Seen]) -> list[tuple[float, float]]:
+    """The tested accuracies and the cycles of a front."""
+    return list(zip(parts.tested([s.network for s in front]), (s.cycles for s in front), strict=True))
+
+
+def areas_of(space: Space, what: str, fronts: Mapping[str, Sequence[tuple[float, float]]]) -> list[Row]:
+    """The hypervolume of every front over that of all parts."""
+    areas = volumes(fronts)
+    return [
+        row(space.name, f"{what}, {name}", len(fronts[name]), area / areas["all parts"], "of that of all parts")
+        for name, area in areas.items()
+    ]
 
 
 def volumes(fronts: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
@@ -256,8 +305,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("models", "ablation", "cluster"))
     parser.add_argument("--out", type=Path, default=Path("search"))
+    parser.add_argument("--space", help="of an ablation by networks trained alone, see search_real")
+    parser.add_argument("--alone", type=int, metavar="COUNT", help="networks that were; all without")
+    parser.add_argument("--samples", type=int, nargs=2, metavar=("TRAINING", "TEST"), help="images; all without")
     chosen = parser.parse_args()
-    rows = {"models": models, "ablation": ablation, "cluster": cluster}[chosen.part](chosen.out)
+    if chosen.part == "ablation" and chosen.space is not None:
+        rows = ablation_alone(space_of(chosen.space, chosen.samples, chosen.out), chosen.out, chosen.alone)
+    else:
+        rows = {"models": models, "ablation": ablation, "cluster": cluster}[chosen.part](chosen.out)
     SEARCH.record(*rows)
     print_rows("Parts of the search of networks", rows, COLUMNS)
 
