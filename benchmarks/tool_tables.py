@@ -64,9 +64,14 @@ def rtl() -> str:
 def search() -> str:
     """The parts of the search of networks, and what it finds in a space whose front is known."""
     return table(("space", "what", "networks", "value"), (
-        (f"`{row['space']}`", row["what"], f"{row['networks']:,}", f"{row['value']:.4g} {row['unit']}")
+        (f"`{row['space']}`", row["what"], f"{row['networks']:,}", f"{_four_digits(row['value'])} {row['unit']}")
         for row in SEARCH.rows()
     ))  # fmt: skip
+
+
+def _four_digits(value: float) -> str:
+    """Four digits, or all in front of the point."""
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:.4g}"
 
 
 def boards() -> str:
