@@ -44,15 +44,14 @@ IMAGES = 360
 
 
 @dataclass(frozen=True)
-class WithShared:
+class WithShared(Features):
     """Networks as rows of numbers, what they reach on shared weights (by key) one of them."""
 
-    features: Features
     reached: Mapping[str, float]
 
     def rows(self, networks: Sequence[Network]) -> Array:
         """(N, features)."""
-        return np.c_[self.features.rows(networks), [self.reached[n.key] for n in networks]]
+        return np.c_[super().rows(networks), [self.reached[n.key] for n in networks]]
 
 
 def tau(space: Space, out: Path, most: int | None) -> list[Row]:
@@ -65,7 +64,8 @@ def tau(space: Space, out: Path, most: int | None) -> list[Row]:
     count = known.held_out
     reached, spent = timed(lambda: trained(space, known.networks[:most], out / "real"))
     held, real = known.networks[:count], reached[:count]
-    both = WithShared(predictor.features, dict(zip((n.key for n in known.networks), known.top1, strict=True)))
+    on_shared = dict(zip((n.key for n in known.networks), known.top1, strict=True))
+    both = WithShared(**vars(predictor.features), reached=on_shared)
     folded = KFold(10, shuffle=True, random_state=0)
     learning, labels = known.networks[count:most], reached[count:]
     rows = predictor.features.rows(known.networks)
@@ -176,7 +176,7 @@ def front(space: Space, out: Path, most: int | None, hand: int) -> list[Row]:
     made = []
     for name, base in list(HAND_MADE.items())[:hand]:
         for bits in (4, 8):
-            facts = {"bits": BitSpace(weights=(bits,)), "data": space.data, "train": space.train}
+            facts: dict[str, object] = {"bits": BitSpace(weights=(bits,)), "data": space.data, "train": space.train}
             if name.startswith("MobileNetV2"):
                 facts["stem_stride"] = space.stem_stride
             own = base.model_copy(update=facts)
