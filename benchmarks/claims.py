@@ -1,6 +1,6 @@
 """The papers' claims from one trained float network: quantized, pruned, trained in integers, under noise.
 
-    python -m benchmarks claims quantize --parent runs/float-resnet8 --seed-list 0 1 2 [--only w2a2]
+    python -m benchmarks claims quantize --parent runs/float-resnet8 --seed-list 0 1 2 [--only w2a2 w3a3]
     python -m benchmarks claims prune --parent runs/float-resnet8 --seed-list 0 1 2 [--shares 0.3] [--epochs 2 3 1]
     python -m benchmarks claims integers --seed-list 0 1 2
     python -m benchmarks claims merge FILE...
@@ -208,7 +208,7 @@ def main() -> None:
         part.add_argument("--seed-list", type=int, nargs="+", default=[0, 1, 2])
         part.add_argument("--out", type=Path, default=CLAIMS.path, help="the file of the rows")
         part.add_argument("--runs", type=Path, default=Path("runs/claims"))
-        part.add_argument("--only", default="", help="names of runs that contain this")
+        part.add_argument("--only", nargs="+", default=[""], help="names of runs that contain one of these")
         if name != "integers":
             part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
     parts.choices["quantize"].add_argument("--epochs", type=int, default=10, help="of a stage")
@@ -225,7 +225,7 @@ def main() -> None:
     for seed in options.seed_list:
         if options.part == "integers":
             for recipe, rounding in product(INTEGERS, ROUNDINGS):
-                if options.only in recipe and not results.has(integer_key(recipe, rounding, seed)):
+                if any(text in recipe for text in options.only) and not results.has(integer_key(recipe, rounding, seed)):
                     results.record(integer_row(recipe, rounding, seed, options.runs))
             continue
         parent = load_config(options.parent / "run.toml")
@@ -233,7 +233,7 @@ def main() -> None:
                  "prune": lambda s: pruned(s, options.epochs, options.shares)}  # fmt: skip
         for claim in makes[options.part](seed):
             key = {"data": parent.data.name, "model": parent.model.label, "epochs": claim.epochs, **asdict(claim)}
-            if options.only in claim.name and not results.has(key):
+            if any(text in claim.name for text in options.only) and not results.has(key):
                 results.record(row_of(claim, options))
                 print(claim.name, results.rows()[-1].get("top1", "refused"), flush=True)
     print_rows("claims", results.rows(), {key: key for key in COLUMNS})
