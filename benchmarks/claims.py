@@ -225,7 +225,9 @@ def main() -> None:
     for seed in options.seed_list:
         if options.part == "integers":
             for recipe, rounding in product(INTEGERS, ROUNDINGS):
-                if any(text in recipe for text in options.only) and not results.has(integer_key(recipe, rounding, seed)):
+                if any(text in recipe for text in options.only) and not results.has(
+                    integer_key(recipe, rounding, seed)
+                ):
                     results.record(integer_row(recipe, rounding, seed, options.runs))
             continue
         parent = load_config(options.parent / "run.toml")

@@ -21,6 +21,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "others": network_tables.others,
     "static_quantization": network_tables.static_quantization,
     "user_networks": network_tables.user_networks,
+    "own_networks": training_tables.own_networks,
     "niti": training_tables.niti,
     "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,

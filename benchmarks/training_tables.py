@@ -6,11 +6,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from statistics import mean, pstdev
+from statistics import mean, pstdev, stdev
 
 from benchmarks.markdown import marked, percent, table
 from benchmarks.recorder import Row
-from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, PRUNING, QUANTIZATION, STEP_TIMES
+from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, OWN_NETWORKS, PRUNING, QUANTIZATION, STEP_TIMES
 from benchmarks.shell import LUT, with_shell
 
 NETWORKS = {"lenet5": "LeNet-5", "resnet8": "ResNet-8", "resnet20": "ResNet-20"}
@@ -32,6 +32,34 @@ def main_flow() -> str:
             *(f"{row[key]:,}" for key in ("fps", *COSTS)),
         )
         for row in MAIN_FLOW.rows() if "csim_top1" in row
+    ))  # fmt: skip
+
+
+def _with_error(shares: Sequence[float]) -> str:
+    """The mean of one value a seed in percent and its standard error, where there are several."""
+    found = [100 * share for share in shares]
+    error = f" +- {stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
+    return f"{mean(found):.2f}{error}"
+
+
+def own_networks() -> str:
+    """Networks of others' making, trained, pruned, quantized and exported."""
+    groups: dict[str, list[Row]] = {}
+    for row in OWN_NETWORKS.rows():
+        groups.setdefault(row["network"], []).append(row)
+    (seeds,) = {len(rows) for rows in groups.values()}
+    head = (f"top-1 % of {seeds} seeds", "of", "data", "pruned by", "float", "pruned", "bits", "quantized",
+            "MACs, weights left %", "C-sim mismatches (samples)", "fps", LUT, "DSP", "BRAM18")  # fmt: skip
+    return table(head, (
+        (
+            f"`{name}`", rows[0]["what"], rows[0]["data"], rows[0]["pruned"],
+            *(_with_error([row[key] for row in rows]) for key in ("float_top1", "pruned_top1")), rows[0]["bits"],
+            _with_error([row["top1"] for row in rows]),
+            ", ".join(f"{100 * mean(row[key] for row in rows):.1f}" for key in ("kept_macs", "kept_params")),
+            f"{sum(row['mismatches'] for row in rows)} ({sum(row['images'] for row in rows):,})",
+            *(f"{rows[0][key]:,.0f}" for key in ("fps", *COSTS)),
+        )
+        for name, rows in groups.items()
     ))  # fmt: skip
 
 
@@ -152,23 +180,29 @@ def soft_quantization() -> str:
 
 
 def from_float() -> str:
-    """ResNet-8 quantized from one long float training: what each method loses."""
-    found = {(row["method"], row["bits"]): row for row in CLAIMS.rows() if row["part"] == "quantize"}
+    """ResNet-8 quantized from one long float training: what each method loses, mean and standard error."""
     methods = {"lsq": "LSQ", "qil": "QIL", "fqconv": "FQ-Conv"}
+    found: dict[tuple[str, int], dict[str, list[Row]]] = {}
+    for row in CLAIMS.rows():
+        if (row["part"], row["model"]) == ("quantize", "resnet8") and row["method"] in methods:
+            found.setdefault((row["bits"], row["epochs"]), {}).setdefault(row["method"], []).append(row)
+    ordered = sorted(found.items(), key=lambda item: (item[0][1], item[0][0]), reverse=True)
 
-    def top1(method: str, bits: str) -> str | None:
-        row = found.get((method, bits))
-        return None if row is None else f"{100 * row['top1']:.2f} ({100 * (row['top1'] - row['float_top1']):+.2f})"
+    def top1(rows: list[Row]) -> str | None:
+        lost = mean(100 * (row["top1"] - row["float_top1"]) for row in rows) if rows else 0.0
+        return f"{_with_error([row['top1'] for row in rows])} ({lost:+.2f})" if rows else None
 
-    every = sorted({bits for method, bits in found if method in methods}, reverse=True)
-    floats = {f"{100 * row['float_top1']:.2f}" for row in found.values()}
-    head = f"top-1 %, in float {', '.join(floats)}"
-    return table((head, *methods.values()), ((bits, *(top1(m, bits) for m in methods)) for bits in every))
+    floats = {f"{100 * row['float_top1']:.2f}" for part in found.values() for rows in part.values() for row in rows}
+    head = (f"top-1 %, in float {', '.join(floats)}", "epochs, seeds", *methods.values())
+    return table(head, (
+        (bits, f"{epochs}, {min(map(len, rows.values()))}", *(top1(rows.get(method, [])) for method in methods))
+        for (bits, epochs), rows in ordered
+    ))  # fmt: skip
 
 
 def pruned_from_float() -> str:
     """ResNet-8 pruned from the same float training, tuned, and quantized: accuracy stage by stage, and the board."""
-    rows = [row for row in CLAIMS.rows() if row["part"] == "prune" and "top1" in row]
+    rows = [row for row in CLAIMS.rows() if (row["part"], row["model"]) == ("prune", "resnet8") and "top1" in row]
     lines = []
     for row in sorted(rows, key=lambda row: -row["top1"]):
         stages = {stage["name"]: stage for stage in json.loads(row["stages"])}

@@ -255,7 +255,34 @@ class RecipeRateRow(Measured):
     high: float
 
 
+class OwnNetworkRow(Measured, Costs):
+    """A network of others' making: accuracy behind every stage on all test samples, the shares that ``pruned`` has left
+    of the whole network, and what the C simulation says of ``images`` and of units driven alone.
+    """
+
+    network: str
+    what: str
+    data: str
+    pruned: str
+    seed: int
+    bits: str
+    epochs: int
+    float_top1: float
+    pruned_top1: float
+    top1: float
+    kept_macs: float
+    kept_params: float
+    train_seconds: float
+    csim_top1: float | None
+    images: int
+    vectors: int
+    mismatches: int
+    ties: int
+    fps: float
+
+
 MAIN_FLOW = Results("main_flow", (MainFlowRow, FloatRunRow), ("name",))
+OWN_NETWORKS = Results("own_networks", (OwnNetworkRow,), ("network", "seed"))
 NITI = Results("niti", (NitiRunRow, NitiExportRow), ("name",))
 PRUNING = Results(
     "pruning",
