@@ -17,8 +17,11 @@ _EVERYWHERE = Places(True, True, True)
 
 @dataclass(frozen=True)
 class _Facts:
-    """All of a pass that its time follows from. Beats are those of maps in memory; ``words`` its result takes in a
-    bank; ``weights`` are memory beats without those of the next pass, whose first tile comes in during ``last``."""
+    """The numbers of a pass that its time follows from.
+
+    Beats are those of maps in memory; its result takes ``words`` in a bank; ``weights`` are memory beats without those
+    of the next pass, whose first tile comes in during ``last``.
+    """
 
     units: int
     tiles: int
@@ -58,13 +61,13 @@ class FixedEngine:
         return inf if facts is None else self._best(cut.passes, facts)
 
     def refusal(self, cut: Cut) -> str:
-        """Why the engine does not run ``cut``; empty where its units do."""
+        """Return why the engine does not run ``cut``; empty where its units do."""
         if cut.act_bits != self.shape.act_bits:
             return f"it stores codes of {self.shape.act_bits} bits"
         return next((f"{p.name}: {f}" for p in cut.passes if isinstance(f := self._facts(p), str)), "")
 
     def facts(self, cut: Cut) -> list[_Facts] | None:
-        """The facts of every pass."""
+        """Return the facts of every pass; None where the engine does not run one."""
         if cut.act_bits != self.shape.act_bits:
             return None
         found = []
@@ -122,7 +125,7 @@ class FixedEngine:
         )
 
     def _best(self, passes: Sequence[Pass], facts: Sequence[_Facts]) -> float:
-        """The fewest cycles over all places of the maps."""
+        """Return the fewest cycles over all places of the maps."""
         beat, wide = BEAT_BYTES / self.rate, self.shape.weight_beats
         last_use: dict[str, int] = {}
         for i, p in enumerate(passes):
@@ -155,7 +158,7 @@ class FixedEngine:
         last_use: dict[str, int],
         beat: float,
     ) -> dict[tuple[tuple[str, int], ...], float]:
-        """The states behind pass ``i``: maps inside that are still read, with their bank, 1 large and 2 small."""
+        """Return the states behind pass ``i``: inner maps that are still read, with their bank, 1 large and 2 small."""
         units, weights = always
         residual = p.merge.residual if p.merge is not None else None
         found: dict[tuple[tuple[str, int], ...], float] = {}
@@ -188,7 +191,7 @@ def _bits(p: Pass) -> int:
 
 
 def _geometry(p: Pass) -> tuple[object, ...]:
-    """What the facts of a pass depend on."""
+    """Return the facts of ``p`` that its cycles depend on: passes with equal ones are timed once."""
     conv, window = p.conv, p.window
     return (
         p.shape, p.middle, p.out, p.raw, p.first is None, p.second is None, p.merge is None,

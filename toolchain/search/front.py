@@ -1,4 +1,4 @@
-"""What a search returns."""
+"""The result of a search: the front of networks with their proofs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolchain.search.network import Network
 
 @dataclass(frozen=True)
 class Point:
-    """A network of the front: its number from 1, what it is foreseen to reach, and the proof of its accelerator."""
+    """A network of the front: its number from 1, its foreseen accuracy, and the proof of its accelerator."""
 
     number: int
     network: Network

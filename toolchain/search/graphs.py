@@ -20,7 +20,7 @@ from toolchain.search.network import Network
 from toolchain.search.passes import Task, cut_of
 
 _FACTOR_BITS = 16
-"""Of every requantizer's factors, whatever the weights' bits; they spread random sums over the codes."""
+"""Bits of every requantizer's factors, whatever the weights' bits; they spread random sums over the codes."""
 
 
 def graph_of(network: Network, task: Task) -> Graph:

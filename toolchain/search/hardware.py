@@ -1,4 +1,4 @@
-"""What networks cost on a board: quickly on engines that are there, and proven by the integer programs."""
+"""Costs of networks on a board: found quickly on given engines, and proven by the integer programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from toolchain.search.passes import Task, cut_of
 from toolchain.search.space import Space
 
 _ABOVE = 1 + 1e-6
-"""Of a limit that a network's own bits reach: losses are counted in parts, rounded up."""
+"""Factor of a limit that a network's own bits reach: losses are counted in parts, rounded up."""
 
 ENGINE_BITS = 8
 """Activations of fewer bits are quantized by thresholds, which the engine does not run."""
@@ -73,7 +73,7 @@ def stored_shape(facts: dict[str, int]) -> Shape:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The board, its clock and budget (``search``), and what the networks of ``space`` are for."""
+    """The board, its clock and budget (``search``), and the task of the networks of ``space``."""
 
     space: Space
     task: Task
@@ -86,7 +86,7 @@ class Hardware:
 
     @cached_property
     def budget(self) -> Budget:
-        """What an engine may take."""
+        """The resources that an engine may take, and the bytes that its memory moves a clock cycle."""
         board = prepared_board(self.search)
         return Budget(board.budget, memory_rate(board, self.clock_mhz))
 
@@ -122,7 +122,7 @@ class Hardware:
         return sum(p.macs for p in cut_of(network, self.task).passes)
 
     def floor(self, network: Network) -> float:
-        """Cycles that no accelerator for ``network`` on the board comes below."""
+        """Return a bound of the cycles of every accelerator for ``network`` on the board from below."""
         if network.architecture == "streaming":
             board = prepared_board(self.search)
             return self.clock_mhz * 1e6 / bound(graph_of(network, self.task), board, self.clock_mhz).fps
@@ -196,7 +196,7 @@ class Hardware:
     def _joint_lanes(
         self, wide: Network, table: Mapping[str, Mapping[int, float]], limit: float, cycles: float
     ) -> dict[str, int] | None:
-        """Bits by layer that lose at most ``limit`` in a streaming design faster than ``cycles``; None without one."""
+        """Return bits by layer that lose at most ``limit``, for a streaming design faster than ``cycles``, if any."""
         graph, budget = hardware_form(graph_of(wide, self.task)), prepared_board(self.search).budget
         products = (node.name for node in graph.nodes if isinstance(node, MatVec))
         names = dict(zip(products, table, strict=True))  # the products stand in the order of the passes
@@ -210,7 +210,7 @@ class Hardware:
         return {names[n]: bits for n, bits in found.bits.items()} if found.solution.cycles < cycles else None
 
     def _roomier(self, shape: Shape) -> Shape:
-        """``shape`` with rows and lines for the largest network, where they fit besides."""
+        """Return ``shape`` with rows and lines for the largest network, where they fit as well."""
         choices = Choices(lanes=(shape.lanes,), channel_words=(shape.channel_words,))
         lines = max((base.line_words for base in base_shapes(self.widest, choices)), default=0)
         rows = row_words(self.widest.passes, shape)
@@ -256,5 +256,5 @@ class Hardware:
         )
 
     def facts(self) -> dict[str, Any]:
-        """What a store's figures belong to."""
+        """The facts that a store's figures depend on: board, clock and budget."""
         return {"board": self.search.board, "clock_mhz": self.clock_mhz, "budget": asdict(self.budget.resources)}

@@ -43,7 +43,7 @@ class Labels:
 
     @property
     def held_out(self) -> int:
-        """The first ones, which the predictor never learns from."""
+        """The first networks, which the predictor never learns from."""
         return self.space.accuracy.held_out
 
     def predictor(self, features: Features) -> Predictor:
@@ -84,7 +84,7 @@ class Labels:
         return [point for point, _ in points[:count]] or [drawn(self.space, rng)]
 
     def _test(self, points: Sequence[dict[str, object]]) -> None:
-        """Test a few at a time: what is told stays when this process dies."""
+        """Test a few networks at a time: results stay when this process dies."""
         step = self.pool.workers
         for start in range(0, len(points), step):
             some = points[start : start + step]

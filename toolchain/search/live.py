@@ -1,4 +1,4 @@
-"""What a terminal shows while a search runs: what is done, the front so far as a plot and a table."""
+"""The terminal during a search: progress, and the front so far as a plot and a table."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def front_plot(front: Sequence[Seen], clock_mhz: float) -> Text:
 
 @contextmanager
 def shown(clock_mhz: float) -> Iterator[Callable[[str, int, int, Sequence[Seen]], None]]:
-    """On the error stream a table and a plot that change; a line a stage where that is no terminal."""
+    """Show a changing table and plot on the error stream; where that is no terminal, a line when a stage is done."""
     if not sys.stderr.isatty():
         yield _lines()
         return
@@ -66,7 +66,7 @@ def shown(clock_mhz: float) -> Iterator[Callable[[str, int, int, Sequence[Seen]]
 
 
 def _lines() -> Callable[[str, int, int, Sequence[Seen]], None]:
-    """Tells what is done once it is, with the seconds that it took."""
+    """Return a function that writes a line when a stage is done, with the seconds that it took."""
     began: dict[str, float] = {}
 
     def tell(what: str, done: int, total: int, front: Sequence[Seen]) -> None:

@@ -28,7 +28,7 @@ _REQUANT = Requant(
 
 @dataclass(frozen=True)
 class Task:
-    """What every network of a space is for: images of ``channels`` x ``size`` pixels in ``input_bits``, ``classes``."""
+    """The task of a space's networks: images of ``channels`` x ``size`` pixels of ``input_bits`` to ``classes``."""
 
     channels: int
     size: tuple[int, int]

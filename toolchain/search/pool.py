@@ -1,4 +1,4 @@
-"""Where work runs: processes of this machine (joblib), or actors of a Ray cluster."""
+"""The workers of a search: processes of this machine (joblib), or actors of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _SECONDS = 5.0
-"""That a cluster may take to answer."""
+"""Seconds that a cluster may take to answer."""
 
 TRIES = 5
-"""How often Ray gives the work of an actor that died to the one that takes its place."""
+"""Times that Ray gives the work of an actor that died to the one that takes its place."""
 
 PARTS = 4
-"""Parts a worker's share of the items is sent in: what is lost with a worker, and how evenly they end."""
+"""Parts in which a worker's items are sent: more of them lose less with a worker that dies, and end more evenly."""
 
 
 class Pool(Protocol):
-    """Runs a function over items, in their order."""
+    """Workers that run a function over items."""
 
     workers: int
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """The results. ``work`` is kept by the workers: what it caches in its module stays there."""
+        """Return the results in the items' order. Workers keep ``work``: what its module caches stays there."""
 
 
 class Local:

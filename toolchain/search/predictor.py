@@ -88,7 +88,7 @@ class Predictor:
     models: Mapping[str, Any]
 
     def top1(self, networks: Sequence[Network]) -> Array:
-        """Foreseen accuracies (N,), from 0 to 1."""
+        """Return foreseen accuracies (N,), from 0 to 1."""
         found: Array = np.clip(self.models[self.name].predict(self.features.rows(networks)), 0.0, 1.0)
         return found
 

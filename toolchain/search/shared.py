@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from toolchain.search.network import Network, largest, network_at
+from toolchain.search.network import Network
 from toolchain.search.passes import Task
 from toolchain.search.space import LAYERS, Space
 from toolchain.train.blocks import block_layers
@@ -183,7 +183,7 @@ class _SliceMaker:
         return f"stage{stage}.{number}.{rest}"
 
     def act(self, name: str, *, signed: bool) -> str:
-        """The same of a quantizer of activations."""
+        """Return the name in the space of a quantizer of activations."""
         return "mean_signed" if name == "mean" and signed else self.place(name)
 
     def conv(
@@ -254,7 +254,7 @@ class _Quantized(nn.Module):
 
 
 def noise_table(shared: SharedWeights, space: Space) -> Mapping[tuple[str, int], float]:
-    """What each layer's shared weights lose in so many bits: the squared error over the squares."""
+    """Return by (layer, bits) the noise of the shared weights: the summed squares of their errors over those of all."""
     found = {}
     with torch.no_grad():
         for slot in (name.removeprefix("bits.") for name in space.axes if name.startswith("bits.")):
@@ -265,8 +265,3 @@ def noise_table(shared: SharedWeights, space: Space) -> Mapping[tuple[str, int],
                 error = weight - shared.step(slot, bits).quantize(weight)[0]
                 found[slot, bits] = float(error.square().sum() / weight.square().sum())
     return found
-
-
-def largest_network(space: Space) -> Network:
-    """The network of the largest values of every axis, on the engine: the shared network's teacher."""
-    return network_at(space, largest(space))

@@ -1,4 +1,4 @@
-"""What may be searched: networks of blocks, the bits of their layers, the architecture; read from TOML."""
+"""The space of a search, read from TOML: networks of blocks, the bits of their layers, the architecture."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class BitSpace(Table):
 
 
 class AccuracyConfig(Table):
-    """How the accuracies are learned: of ``networks`` whose weights come from one shared network.
+    """The learning of accuracies: ``networks`` of which are tested, with weights that come from one shared network.
 
     Attributes:
         epochs: of the shared network; each step trains the largest, the smallest and ``between`` random networks.
@@ -87,7 +87,7 @@ class AccuracyConfig(Table):
 
 
 class SearchConfig(Table):
-    """How long is searched: ``trials`` networks a round, by ``sampler``; ``rounds`` of engines and networks in turn.
+    """The effort of a search: ``rounds`` of engines and networks in turn, ``trials`` networks each by ``sampler``.
 
     ``population`` is NSGA-II's, ``engines`` the most engine shapes that are found a round, ``points`` the most networks
     of the front that are proven, ``seconds`` the time of an integer program.
@@ -125,7 +125,7 @@ class Space(Table):
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """The choices by name; those of blocks that a shallower stage lacks, or of layers, are of no effect."""
+        """The values of every choice by its name; choices that a shallower stage lacks have no effect."""
         found: dict[str, tuple[Any, ...]] = {
             "architecture": self.architecture,
             "size": self.size or (0,),

@@ -92,7 +92,7 @@ class Store:
         return study
 
     def get(self, key: str) -> Any:
-        """What was kept under ``key``; None where nothing was."""
+        """Return the value that was kept under ``key``; None where there is none."""
         return self.proofs.user_attrs.get(key)
 
     def keep(self, key: str, value: Any) -> None:

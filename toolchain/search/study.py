@@ -75,7 +75,7 @@ class Explorer:
 
     @property
     def space(self) -> Space:
-        """What is searched."""
+        """The space that is searched."""
         return self.hardware.space
 
     def run(self) -> list[Found]:
@@ -160,7 +160,7 @@ class Explorer:
         self._complete(study, engines)
 
     def _unseen(self, count: int, seed: int) -> list[dict[str, Any]]:
-        """Points at random of at most so many networks that were not looked at."""
+        """Return at most so many random points whose networks were not looked at."""
         rng = np.random.default_rng((self.space.search.seed, seed))
         found: dict[str, dict[str, Any]] = {}
         for _ in range(_DRAWS * count):
@@ -173,8 +173,10 @@ class Explorer:
         return list(found.values())
 
     def _complete(self, study: optuna.Study, engines: Sequence[Shape]) -> None:
-        """Pareto local search (Paquete, Chiarandini, Stuetzle): the front's unseen neighbours until there are none, and
-        then those that are two steps away."""
+        """Look at the front's unseen neighbours until there are none, and then at those that are two steps away.
+
+        This is Pareto local search (Paquete, Chiarandini, Stuetzle).
+        """
         total = self.space.search.trials
         left = total - self._told(study, NEIGHBOUR)
         asked: set[tuple[str, int]] = set()
@@ -188,7 +190,7 @@ class Explorer:
             self.tell("neighbours", total - left, total, self.front())
 
     def _around(self, asked: set[tuple[str, int]], steps: int) -> list[dict[str, Any]]:
-        """Unseen points so many steps from networks of the front that were not ``asked`` for them."""
+        """Return unseen points so many steps from networks of the front that were not ``asked`` for them."""
         points: dict[str, dict[str, Any]] = {}
         for seen in self.front():
             if (seen.network.key, steps) in asked:
@@ -235,7 +237,7 @@ class Explorer:
         return [self._seen[network.key] for network in networks]
 
     def _recall(self, study: optuna.Study) -> None:
-        """What the study knows already."""
+        """Take over the networks that the study has looked at before."""
         for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
             network = network_at(self.space, trial.params)
             top1, cycles = trial.values
@@ -244,7 +246,7 @@ class Explorer:
             self._seen.setdefault(network.key, seen)
 
     def _told(self, study: optuna.Study, source: str) -> int:
-        """Trials that were chosen by ``source``."""
+        """Return the number of trials that were chosen by ``source``."""
         done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         return sum(1 for trial in done if trial.user_attrs["source"] == source)
 
@@ -262,7 +264,7 @@ class Explorer:
         return kind(population_size=settings.population, seed=seed)
 
     def _constraints(self, seen: Seen) -> dict[str, float]:
-        """What a sampler must bring to zero or below."""
+        """Return the violations that a sampler has to bring to zero or below."""
         return {"unfit": float(not isfinite(seen.cycles)), "short": self.space.search.least_top1 - seen.top1}
 
     @staticmethod
@@ -270,8 +272,10 @@ class Explorer:
         return seen.top1, seen.cycles if isfinite(seen.cycles) else UNFIT
 
     def joint(self, found: Sequence[Found]) -> list[Seen]:
-        """The networks of ``found`` with bits that the program chooses together with engine or lanes, where those are
-        faster and lose no more; what they reach is foreseen as of any other network."""
+        """Return the networks of ``found`` that are faster, and lose no more, in bits chosen with engine or lanes.
+
+        Their accuracy is foreseen like that of any other network.
+        """
         seen: list[Seen] = []
         engines = self.engines(self.space.search.rounds - 1)
         for number, each in enumerate(found, 1):
@@ -341,12 +345,12 @@ class Prover:
 
 
 def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    """Whether (top1, cycles) a is as good as b in both and better in one."""
+    """Return whether (top1, cycles) ``a`` is as good as ``b`` in both and better in one."""
     return a[0] >= b[0] and a[1] <= b[1] and a != b
 
 
 def unbeaten(seen: Iterable[Seen]) -> list[Seen]:
-    """Those that no other beats, the fastest first; of equals the first."""
+    """Return the networks that no other beats, the fastest first; of equals the first."""
     front: list[Seen] = []
     for each in sorted(seen, key=lambda s: (s.cycles, -s.top1)):
         if not front or each.top1 > front[-1].top1:
@@ -355,7 +359,7 @@ def unbeaten(seen: Iterable[Seen]) -> list[Seen]:
 
 
 def spread(items: Sequence[Any], most: int) -> list[Any]:
-    """At most ``most`` of ``items``, both ends among them, at regular distances."""
+    """Return at most ``most`` of ``items``, both ends among them, at regular distances."""
     if len(items) <= most:
         return list(items)
     return [items[i] for i in sorted({round(k * (len(items) - 1) / max(1, most - 1)) for k in range(most)})]

@@ -55,16 +55,16 @@ class Images:
         return input_map(self.data, self.normalize, self.given)
 
     def values(self, samples: Tensor, device: torch.device) -> Tensor:
-        """The network's input of samples as they are stored."""
+        """Return the network's input for samples as they are stored."""
         return torch.from_numpy(self._pixels.apply(samples.numpy())).to(device)
 
     def batches(self, train: TrainConfig, epoch: int, augment: bool | str) -> Batches:
-        """Those to learn from, in the order of an epoch."""
+        """Return the batches to learn from, in the order of an epoch."""
         x, y = torch.from_numpy(self.data.train_x[self.learned]), torch.from_numpy(self.data.train_y[self.learned])
         return Batches(x, y, train.batch_size, seed=train.seed, augment=augmentation(augment), epoch=lambda: epoch)
 
     def test(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Those to test on, in batches."""
+        """Yield the batches to test on."""
         for start in range(0, len(self.tested), _EVALUATION_BATCH):
             some = self.tested[start : start + _EVALUATION_BATCH]
             x = self.values(torch.from_numpy(self.data.train_x[some]), device)
@@ -85,7 +85,7 @@ def images_of(space: Space, size: int) -> Images:
 
 
 def task_of(space: Space) -> Task:
-    """What networks of a space are for."""
+    """Return the task of the networks of ``space``, as its data say."""
     data = images_of(space, 0).data
     channels, height, width = data.shape
     bits = max(1, data.pixel_levels.bit_length()) if space.data.normalize == "unit" else 8
@@ -93,12 +93,12 @@ def task_of(space: Space) -> Task:
 
 
 def device_of(train: TrainConfig) -> torch.device:
-    """Where networks are trained: a GPU where there is one and the space does not ask for the CPU."""
+    """Return the device to train on: a GPU where there is one and the space does not ask for the CPU."""
     return torch.device("cuda" if train.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def optimizer_of(module: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """As runs have it: weight decay on weights alone, quantizers at a rate of their own."""
+    """Make an optimizer like that of a run: weight decay on weights alone, quantizers at a rate of their own."""
     rates = {
         p: layer.rate(train.optimizer)
         for layer in module.modules()
@@ -134,7 +134,7 @@ class SharedTraining:
 
     @property
     def path(self) -> Path:
-        """The checkpoint."""
+        """The file of the checkpoint."""
         return self.folder / SHARED_FILE
 
     def run(self, tell: Tell = lambda *_: None) -> SharedWeights:
@@ -159,8 +159,10 @@ class SharedTraining:
         return float(np.mean(losses))
 
     def _step(self, samples: Tensor, labels: Tensor, rng: np.random.Generator) -> float:
-        """The sandwich rule (Yu and Huang): the largest network learns the labels, the smallest and random ones what it
-        answers."""
+        """Take a step by the sandwich rule (Yu and Huang).
+
+        The largest network learns the labels, the smallest and random ones learn its answers.
+        """
         points = [largest(self.space), smallest(self.space)]
         points += [drawn(self.space, rng) for _ in range(self.space.accuracy.between)]
         self.optimizer.zero_grad()
@@ -185,7 +187,7 @@ class SharedTraining:
         return first
 
     def _at(self, samples: Tensor, size: int) -> Tensor:
-        """The input of samples of the largest resolution, at ``size``."""
+        """Return the network's input for samples of the largest resolution, at ``size``."""
         images = self.images[size]
         if size and samples.shape[-1] != size:
             small = nn.functional.interpolate(samples.float(), (size, size), mode="bilinear", antialias=True)
