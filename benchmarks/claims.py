@@ -55,13 +55,13 @@ class Claim:
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
+        """Name of the run folder."""
         parts = (self.part, self.method, self.bits.lower(), self.budget, f"e{self.epochs}", f"s{self.seed}")
         return "-".join(part.replace(" ", "").replace(",", "-") for part in parts if part)
 
     @property
     def epochs(self) -> int:
-        """Of all stages."""
+        """Epochs of all stages."""
         return sum(stage["epochs"] for stage in self.stages)
 
 
@@ -191,7 +191,7 @@ def integer_row(recipe: str, rounding: str, seed: int, runs: Path) -> Row:
 
 
 def integer_key(recipe: str, rounding: str, seed: int) -> Row:
-    """What tells its row apart."""
+    """Return the columns that tell a row of integer-only training apart."""
     config = load_config(find_config(recipe), INTEGERS[recipe])
     return {
         "part": "integers", "method": f"niti, {rounding}", "bits": "W8A8", "budget": "", "seed": seed,

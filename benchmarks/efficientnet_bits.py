@@ -158,8 +158,11 @@ def problem(table: Losses, filters: int) -> tuple[Cut, Losses, float]:
 def chosen(
     table: Losses, filters: int, together: bool, seconds: float, choices: Sequence[int] = CHOICES
 ) -> list[dict[str, Any]]:
-    """The front of bits and engines with depthwise filters of ``filters`` bits: an engine of each width and bits on it,
-    or with ``together`` both in one program at the loss of each of those points."""
+    """Return the front of bits and engines with depthwise filters of ``filters`` bits.
+
+    For each width of ``choices`` it has an engine and bits on it, or with ``together`` both from one program at the
+    loss of each of those points.
+    """
     cut, own, ground = problem(table, filters)
     passes, depthwise = layers(find_source(NAME))
     whole = sum(each[4] for each in table.values())

@@ -1,4 +1,4 @@
-"""What the eleven abstracts say and can be tested here, in other words, beside the committed figures.
+"""Sentences of the eleven abstracts that can be tested here, in other words, beside the committed figures.
 
 Sentences about ImageNet, other boards and schedules of hundreds of epochs are not here: no machine at hand tests them.
 Where a paper says "without loss" the bounds are 0.5 points at four bits, 1 at three and 2.5 at two.

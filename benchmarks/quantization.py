@@ -77,10 +77,13 @@ VARIANT_EPOCHS = 3  # fewer leave a variant no epoch for each of its stages
 
 @dataclass(frozen=True)
 class Case:
-    """One row. ``variant``: '', 'gradual' (bits fall to the target), 'no batch norm' (gone after the first half),
-    'proximal' (weights are pulled after the step, whatever the learning rate is), 'distilled' (from the float network
-    that it starts from) or 'wide ends' (8 bits for weights of the first and the last layer, as LSQ's paper has them,
-    and for operands of adds)."""
+    """One row of the table.
+
+    ``variant`` is '', 'gradual' (bits fall to the target), 'no batch norm' (gone after the first half), 'proximal'
+    (weights are pulled after the step, whatever the learning rate is), 'distilled' (from the float network that it
+    starts from) or 'wide ends' (8 bits for weights of the first and the last layer, as LSQ's paper has them, and for
+    operands of adds).
+    """
 
     data: str
     model: str

@@ -267,7 +267,7 @@ def rate_of(workers: int, task: Callable[[], float], sent: float, told: float, r
 
 
 def cluster(out: Path) -> list[Row]:
-    """How many networks a second clusters of up to 1,000 workers test, and from where on half of them wait."""
+    """Simulate clusters of up to 1,000 workers: networks tested a second, and from what size on half of them wait."""
     space = small_space()
     hardware, _, _ = learned(space, out)
     test, rng = Tester(space, hardware.task, out), np.random.default_rng(0)

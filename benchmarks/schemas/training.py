@@ -218,8 +218,10 @@ class NoiseRow(Measured):
 
 
 class StepTimeRow(Measured):
-    """Milliseconds of processor time of a training step, medians over the turns; ``over_float`` and its quartiles (low,
-    high) are of the ratios within a turn to the step of the float network at the same precision.
+    """Milliseconds of processor time of a training step, medians over the turns.
+
+    ``over_float`` and its quartiles (low, high) are of the ratios within a turn to the step of the float network at
+    the same precision.
     """
 
     model: str
@@ -239,8 +241,9 @@ class StepTimeRow(Measured):
 
 
 class RecipeRateRow(Measured):
-    """Images a second of processor time that a recipe trains with, batches and augmentation included: median and
-    quartiles (low, high) over its steps.
+    """Images a second of processor time that a recipe trains with, batches and augmentation included.
+
+    The figures are median and quartiles (low, high) over its steps.
     """
 
     recipe: str

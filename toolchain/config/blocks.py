@@ -24,8 +24,11 @@ class Block(Table):
 
 
 class Blocks(Table):
-    """A 3 x 3 convolution to ``stem`` channels, the blocks, a 1 x 1 convolution to ``head`` channels where that is not
-    0, the mean over all positions and a classifier."""
+    """A network of blocks.
+
+    It is a 3 x 3 convolution to ``stem`` channels, the blocks, a 1 x 1 convolution to ``head`` channels where that is
+    not 0, the mean over all positions and a classifier.
+    """
 
     stem: int = Field(ge=1)
     stem_stride: Literal[1, 2] = 1

@@ -68,8 +68,10 @@ class Candidates:
         return start_cycles(tiling, self.budget)
 
     def memory_time(self, c: ConvolutionOption, index: int) -> float:
-        """Cycles that the weights of a pass take on the memory port, and a source that no bank can hold from its second
-        reading on."""
+        """Return the cycles of the memory port for a pass's weights and for reading its source again.
+
+        Only a source that no bank can hold is read again, from its second reading on.
+        """
         s, rate = c.tiling.schedules[index], self.budget.bytes_per_cycle
         again = s.source_groups * (s.reads - 1) if s.p.outside else 0
         return weight_cycles(c.tiling, index, rate) + again * BEAT_BYTES / rate

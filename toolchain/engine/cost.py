@@ -143,8 +143,10 @@ def _slices(shape: Shape) -> Resources:
 
 
 def _waiting(terms: int, chain: int) -> int:
-    """Cycles that the operands of ``terms`` slices in chains wait in flip-flops, all together: a slice holds the second
-    one's itself."""
+    """Return the cycles, all together, that operands of ``terms`` slices in chains wait in flip-flops.
+
+    The second slice of a chain holds its operand itself.
+    """
     full, rest = divmod(terms, chain)
     return full * sum(range(chain - 1)) + sum(range(rest - 1))
 

@@ -1,5 +1,7 @@
-"""A lower bound of a network's cycles on every engine that fits a budget, without a program: what cannot pay is
-dropped before it is solved."""
+"""A lower bound of a network's cycles on every engine that fits a budget, found without a program.
+
+Engines that cannot pay are dropped by it before they are solved.
+"""
 
 from __future__ import annotations
 

@@ -314,8 +314,10 @@ def faster_jointly(
     choices: Choices | None = None,
     time_limit: float = 60.0,
 ) -> tuple[Mixed | None, float]:
-    """The fastest bits and engine that lose at most ``limit`` in less than ``cycles``, None where there are none, and
-    what no others come below; see ``search_jointly``."""
+    """Return the fastest bits and engine that lose at most ``limit`` in less than ``cycles``, and a lower bound.
+
+    The former are None where there are none; no other choice comes below the bound. See ``search_jointly``.
+    """
     assert budget.prefetch, "the program loads weights during the pass before"
     name = available_solver("highs")
     best, below, bound, started = None, cycles, cycles, time.monotonic()

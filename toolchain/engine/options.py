@@ -54,8 +54,11 @@ class Choices:
 
 @dataclass(frozen=True)
 class UnitOption:
-    """A unit of ``shape`` alone: the cycles of every pass and the resources. Units that every engine of the lanes has
-    count with the convolution, and so do the waits of the window unit, which its tiles decide."""
+    """A unit of ``shape`` alone: the cycles of every pass and the resources.
+
+    Units that every engine of the lanes has count with the convolution, and so do the waits of the window unit, which
+    the convolution's tiles decide.
+    """
 
     shape: Shape
     cycles: tuple[int, ...]

@@ -310,8 +310,10 @@ class TiledPass:
 
     @cached_property
     def preload(self) -> int:
-        """Cycles in which the convolution waits for constants: of the first tile for those that take longer than its
-        first rows, of the others for all."""
+        """Cycles in which the convolution waits for constants.
+
+        Of the first tile it waits for those that take longer than its first rows, of the others for all.
+        """
         head = self.head_cycles if self.p.conv is not None else 0
         first, *rest = (sum(self.constant_beats(t)) for t in range(self.tiles))
         return max(0, first - head) + sum(rest)

@@ -194,8 +194,10 @@ def left_out_too(node: OnnxNode) -> bool:
 
 
 def read_softmax(reader: Reader, node: OnnxNode) -> None:
-    """A Softmax at the end of the network, perhaps with quantizers behind it, is left out: they keep the order of the
-    classes."""
+    """Read a Softmax of tokens; one of classes at the end of the network is left out.
+
+    Quantizers behind that one are left out as well, for they keep the order of the classes.
+    """
     source, default = reader.tensor(node, axes=ACTIVE), 1 if reader.file.opset < 13 else -1
     if source.layout.axes in (*TURNED, HEADS):
         _read_shares(reader, node, source, int(node.attributes.get("axis", default)))

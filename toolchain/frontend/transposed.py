@@ -24,8 +24,10 @@ from toolchain.ir.types import Array, QInt
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a transposed convolution: ``taps`` of the convolution, its ``pads``, what is cut off in front, the
-    output's ``size``."""
+    """One axis of a transposed convolution that is computed as a convolution.
+
+    The convolution has ``taps`` and ``pads``; of its output ``start`` positions are cut off in front, ``size`` stay.
+    """
 
     taps: int
     pads: tuple[int, int]

@@ -120,8 +120,10 @@ def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:
 
 
 def _prove(node: Node, steps: CurveSteps) -> None:
-    """Raise FlowError unless ``node`` gives the code of every run of integers at its two ends, between which neither
-    changes."""
+    """Raise FlowError unless ``node`` gives the code of every run of integers.
+
+    It is tried at the two ends of each run; between them neither changes.
+    """
     most = max(len(starts) for starts, _ in steps.runs)
     at = np.full((2, most, len(steps.runs)), steps.high, dtype=np.int64)  # shorter columns repeat their last end
     expected = np.empty_like(at)

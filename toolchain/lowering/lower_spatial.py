@@ -153,8 +153,10 @@ def _scaled(acc: Term, scale: Numbers, offset: Numbers) -> Scaled:
 
 
 def _parts(state: Lowering, x: Scaled) -> list[Scaled]:
-    """``x``, or what a Concat joined to it where a common scale would take wide multipliers: the products of each part
-    are summed then, which takes a multiplier an output instead of wide ones everywhere."""
+    """Return ``x``, or the parts that a Concat joined to it where one scale for all would take wide multipliers.
+
+    The products of the parts are summed then: that takes a multiplier an output instead of wide ones everywhere.
+    """
     term = x.terms[0]
     joined = state.joined.get(term.value.name, ())
     if not joined or max(map(abs, multiples(term.scale)[1])) <= MOST_MULTIPLE:

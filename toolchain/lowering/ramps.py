@@ -74,8 +74,11 @@ def _is_ramp(x: Scaled) -> bool:
 
 @dataclass(frozen=True)
 class _Channel:
-    """A channel: ``knee`` is the least a of the ReLU's line, ``slopes`` those of a and b in codes, ``above`` and
-    ``below`` the steps on either side of the knee, None where no a lies there."""
+    """One channel of the sum of a ReLU's line of a and of a line of b.
+
+    ``knee`` is the least a of the ReLU's line, ``slopes`` are those of a and b in codes, ``above`` and ``below`` the
+    steps on either side of the knee, None where no a lies there.
+    """
 
     knee: int
     slopes: tuple[Fraction, Fraction]

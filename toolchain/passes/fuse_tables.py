@@ -24,8 +24,10 @@ _UNARY = (Lookup, MulShift, Threshold)
 
 
 def fuse_tables(graph: Graph) -> Graph:
-    """``graph`` with a table for every requantized sum or product of functions of one value; the same object when there
-    is none that is small."""
+    """Put a small table in place of every requantized sum or product of functions of one value.
+
+    The same object when there is none.
+    """
     producers, readers = graph.producers(), graph.consumers()
     fused: dict[str, Lookup] = {}
     for node in graph.nodes:
@@ -46,8 +48,10 @@ def fuse_tables(graph: Graph) -> Graph:
 
 
 def _source(join: Add | Multiply, producers: Mapping[str, Node]) -> tuple[str | None, list[Node]]:
-    """The value that both operands of ``join`` are functions of, if there is one, and the nodes that they are made by,
-    in order."""
+    """Return the value that both operands of ``join`` are functions of, and the nodes in between, in order.
+
+    None and no nodes where there is no such value.
+    """
     first, second = ([*_upwards(name, producers)] for name in join.inputs)
     common = next((name for name, _ in first if name in dict(second)), None)
     if common is None or (isinstance(join, Multiply) and join.once):

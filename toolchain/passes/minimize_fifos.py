@@ -13,8 +13,9 @@ from toolchain.simulate.fifos import minimal_depths
 
 
 def minimize_fifos(graph: Graph) -> Graph:
-    """Set the depth of every value of a graph whose parallelism is set to the least that keeps the pace of its slowest
-    unit and cannot deadlock, found from the bounds of ``size_fifos``; the same object when all depths stand.
+    """Set the depth of every value to the least that keeps the pace of the slowest unit and cannot deadlock.
+
+    Parallelism must be set. Depths are found from the bounds of ``size_fifos``; the same object when all stand.
     """
     return with_depths(graph, minimal_depths(graph, fifo_depths(graph)))
 

@@ -95,8 +95,9 @@ def hardware_form(graph: Graph) -> Graph:
 
 
 def to_hardware(graph: Graph, plan: Plan) -> Graph:
-    """The HARDWARE graph of an INTEGER ``graph``: the lanes of ``plan``, one reader a stream, matching widths and sized
-    FIFOs. It computes the same, and is verified.
+    """Make the verified HARDWARE graph of an INTEGER ``graph``; it computes the same.
+
+    It has the lanes of ``plan``, one reader a stream, matching widths and sized FIFOs.
 
     Raises:
         UserError: the plan does not fit the graph.

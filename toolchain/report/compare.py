@@ -36,8 +36,11 @@ class UnitRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``titles`` of the builds, ``rows`` of what they are as wholes, units in the order of their networks, and
-    ``choices`` that differ: a row a unit with its parallelism and its bits."""
+    """Two builds side by side.
+
+    ``titles`` name them, ``rows`` compare them as wholes, ``units`` their units in the order of their networks, and
+    ``choices`` are those that differ: a row a unit with its parallelism and its bits.
+    """
 
     titles: tuple[str, str]
     rows: tuple[Row, ...]

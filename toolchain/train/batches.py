@@ -88,8 +88,10 @@ class Batches:
 
 
 def augmented(x: Tensor, generator: torch.Generator, how: Augmentation, turned: Tensor | None = None) -> Tensor:
-    """Each picture (B, C, H, W) shifted by up to 4 pixels, zeros moving in, and mirrored where ``turned`` (B,) says so,
-    or with probability one half."""
+    """Return pictures (B, C, H, W), each shifted by up to 4 pixels and perhaps mirrored.
+
+    Zeros move in. A picture is mirrored where ``turned`` (B,) says so, or with probability one half.
+    """
     if not how.crop and not how.flip:
         return x
     batch, _, height, width = x.shape

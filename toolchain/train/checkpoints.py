@@ -13,8 +13,10 @@ from toolchain import files
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes by rename in the checkpoints' folder. Lightning's own moves a file from the system's temporary folder,
-    which is copying where that lies on another disk."""
+    """Writes checkpoints by rename in their own folder.
+
+    Lightning's own moves a file from the system's temporary folder, which is copying where that lies on another disk.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path``."""

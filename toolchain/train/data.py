@@ -68,8 +68,11 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings to read a data set's files: axes of ``npy:`` arrays, the columns of ``csv:`` and ``parquet:``, and the
-    rows and columns that pictures are resized to, 0 as they are."""
+    """Settings to read a data set's files.
+
+    They are the axes of ``npy:`` arrays, the columns of ``csv:`` and ``parquet:``, and the rows and columns that
+    pictures are resized to; with 0 pictures stay as they are.
+    """
 
     layout: str | None = None
     label: str = "label"

@@ -1,5 +1,8 @@
-"""A run as a chain of stages: each builds the network anew with its own bits, goes on from the state the one before has
-left, trains it with its methods, and leaves it as it would be deployed."""
+"""A run as a chain of stages.
+
+Each stage builds the network anew with its own bits, goes on from the state that the one before has left, trains it
+with its methods, and leaves it as it would be deployed.
+"""
 
 from __future__ import annotations
 

@@ -182,8 +182,10 @@ def requantizer(bits: int, out_bits: int) -> Resources:
 
 
 def memory(depth: int, width: int, *, ultra: bool = False) -> Resources:
-    """A memory with one write and one read port, in the storage that ``use_lutram`` or, if ``ultra``, ``use_uram``
-    binds it to."""
+    """Return the cost of a memory with one write and one read port.
+
+    Its storage is that to which ``use_lutram`` or, if ``ultra``, ``use_uram`` binds it.
+    """
     if depth <= 1:
         return Resources(ff=width)
     if ultra and use_uram(depth, width):

@@ -148,8 +148,11 @@ def _spread(
     offsets: tuple[int, int],
     edges: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> Call:
-    """The unit that makes ``factors`` positions from each; the next one's channels lie ``steps`` words on, or
-    ``offsets`` lanes. Of those at the ``edges`` it makes more."""
+    """Return the call of the unit that makes ``factors`` positions from each.
+
+    The next position's channels lie ``steps`` words on, or ``offsets`` lanes. Positions at the ``edges`` are made more
+    often.
+    """
     require_order(graph, node, np.arange)
     x, lanes = graph.value(node.inputs[0]), parallelism(node)
     check_unroll(node, lanes.lanes_in)

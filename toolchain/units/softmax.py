@@ -35,8 +35,11 @@ class SoftmaxUnit(Unit[Softmax]):
         return Schedule((Phase(3 * words + DIVIDE_STEPS, (first(words),), leaves),), turns)
 
     def cost(self, node: Softmax, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A comparison, a distance, a table, a product, its rounding and memories a lane; the sum, and a comparison and
-        a subtraction for the quotient."""
+        """Return the cost of the lanes, the sum and the quotient.
+
+        A lane has a comparison, a distance, a table, a product, its rounding and memories, the quotient a comparison
+        and a subtraction.
+        """
         n, entry, kind = lanes.lanes_in, node.fraction + 1, x.qint
         words = x.shape[2] // node.heads // n
         lane = total(

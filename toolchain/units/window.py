@@ -123,8 +123,10 @@ class WindowUnit(Unit[Window]):
 
 
 def _emission(node: Window, x: Value, lanes: Parallelism) -> tuple[int, Runs]:
-    """Cycles in which an output row leaves, and those with a word: all taps in turn, or in parallel all padded columns,
-    with a word where the window meets the stride."""
+    """Return the cycles in which an output row leaves, and those with a word.
+
+    Taps leave in turn; in parallel, every padded column takes a cycle, with a word where the window meets the stride.
+    """
     columns, groups, span = node.output.shape[1], x.shape[2] // lanes.lanes_in, node.extent[1] - 1
     if not is_parallel(node, lanes):
         return columns * groups * node.taps, first(columns * groups * node.taps)

@@ -15,8 +15,11 @@ from toolchain.ir.types import Array, QInt, Range, Shape, Value
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Multiply(Node):
-    """y = a * b, elementwise. ``b``, of type ``factor``, is a map like ``a``, or where ``once`` is set one position,
-    (1, 1, C), that multiplies every position of ``a``."""
+    """The product y = a * b, elementwise.
+
+    ``b``, of type ``factor``, is a map like ``a`` or, where ``once`` is set, one position (1, 1, C) that multiplies
+    every position of ``a``.
+    """
 
     factor: QInt
     once: bool = False

@@ -1,5 +1,6 @@
-"""Fully quantized convolutions (Verhoef et al., FQ-Conv: Fully Quantized Convolution for Efficient and Accurate
-Inference, arXiv 1912.09356): learned clips, batch norms removed, and training with the noise of the hardware.
+"""Fully quantized convolutions: learned clips, batch norms removed, and training with the noise of the hardware.
+
+Verhoef et al., FQ-Conv: Fully Quantized Convolution for Efficient and Accurate Inference, arXiv 1912.09356.
 
 ``Q(x) = e^s round(n clip(x / e^s, b, 1)) / n`` with b = -1 for weights and signed data and b = 0 behind a ReLU, which
 the clip makes redundant; it stays in the file for readers that expect one in front of unsigned codes. The gradients are

@@ -1,5 +1,6 @@
-"""Quantization intervals learned with the task loss (Jung et al., Learning to Quantize Deep Networks by Optimizing
-Quantization Intervals with Task Loss, CVPR 2019).
+"""Quantization intervals learned with the task loss.
+
+Jung et al., Learning to Quantize Deep Networks by Optimizing Quantization Intervals with Task Loss, CVPR 2019.
 
 Magnitudes below an interval become zero, those above it the largest code, and those inside are spread over all codes.
 The paper's transformer ends at 1 and leaves the magnitude to the batch norm that follows. Here it ends at the upper end

@@ -1,5 +1,7 @@
-"""Weights drawn to fixed-point modes while they train in float (Enderich et al., SYMOG: learning symmetric mixture of
-Gaussian modes for improved fixed-point quantization, Neurocomputing 2020) and its precursor SGM (arXiv 1907.07220).
+"""Weights drawn to fixed-point modes while they train in float.
+
+Enderich et al., SYMOG: learning symmetric mixture of Gaussian modes for improved fixed-point quantization,
+Neurocomputing 2020, and its precursor SGM, arXiv 1907.07220.
 
 Each layer has one power-of-two step D, found by a line search over its trained weights, and the modes
 ``D * {-n..n}``, n = 2^(bits-1) - 1. The loss gains ``strength * sum (w - Q(w))^2``, Q(w) the nearest mode taken as a

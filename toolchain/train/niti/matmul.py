@@ -56,8 +56,9 @@ def check_device(device: torch.device) -> None:
 
 
 class Windows:
-    """The k x k windows of maps (N, H, W, C) at every ``stride``-th place, as matrix rows of (row, column, channel)
-    elements, some images at a time.
+    """The k x k windows of maps (N, H, W, C) at every ``stride``-th place as rows of a matrix.
+
+    A row's elements are (row, column, channel); the matrix is made for some images at a time.
 
     Where a row of a window is too short to be copied at once (the first layer of a network on grey images) the matrix
     is gathered tap by tap instead, over all positions of the map; those at the right and lower border hold windows

@@ -229,8 +229,10 @@ def _fit_weights(layer: Any, plain: Weighted, own: Parts, theirs: Parts) -> None
 
 
 def layer_moments(plain: Weighted, own: Iterable[Tensor], theirs: Iterable[Tensor]) -> tuple[Tensor, Moments]:
-    """The weights of ``plain`` (groups, rows, columns) and the moments of its inputs: ``own`` of the quantized network,
-    ``theirs`` of the float one, both in the same parts (N, C, ...)."""
+    """Return the weights of ``plain`` (groups, rows, columns) and the moments of its inputs.
+
+    ``own`` are the inputs in the quantized network, ``theirs`` in the float one, both in the same parts (N, C, ...).
+    """
     groups = 1 if isinstance(plain, nn.Linear) else plain.groups
     weight = plain.weight.reshape(groups, plain.weight.shape[0] // groups, -1)
     moments = Moments.empty(groups, weight.shape[2])
@@ -280,8 +282,11 @@ def _fit_step(layer: Any, before: nn.Module, own: Parts, rounded: Callable[[floa
 
 
 def _plain(added_to: float | None) -> Callable[[float], float]:
-    """Steps of 16 bits. Where the tensor is added to one of the step ``added_to``, the ratio of the two is rounded to
-    four bits, so that the sum is one of small multiples of the codes."""
+    """Return a function that rounds a step to 16 bits.
+
+    Where the tensor is added to one of the step ``added_to``, the ratio of the two is rounded to four bits, so that the
+    sum is one of small multiples of the codes.
+    """
     if added_to is None:
         return lambda step: _rounded(step, _STEP_BITS, down=True)
     return lambda step: added_to * _rounded(step / added_to, _RATIO_BITS)
