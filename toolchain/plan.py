@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from toolchain.errors import UserError
-from toolchain.files import write_text
 from toolchain.records import Record, parse_record
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -102,11 +101,6 @@ def plan_text(plan: Plan) -> str:
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
     return f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n'
-
-
-def save_plan(plan: Plan, path: Path) -> None:
-    """Write ``plan`` to ``path``."""
-    write_text(path, plan_text(plan))
 
 
 def read_plan(path: Path) -> Plan:

@@ -12,11 +12,12 @@ from tests.graphs import conv_net, residual_net
 from toolchain.boards import load_board
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
+from toolchain.files import write_text
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism
 from toolchain.passes.apply_plan import apply_plan, check, load_plan
 from toolchain.passes.insert_forks import insert_forks
-from toolchain.plan import Lanes, Plan, save_plan
+from toolchain.plan import Lanes, Plan, plan_text
 from toolchain.units.table import schedule
 
 GRAPH = insert_forks(residual_net())
@@ -24,13 +25,13 @@ PLAN = explore(GRAPH, load_board("zu3eg"), model="digest")
 
 
 def test_a_plan_reads_back_as_written(tmp_path: Path) -> None:
-    save_plan(PLAN, tmp_path / "plan.json")
+    write_text(tmp_path / "plan.json", plan_text(PLAN))
 
     assert load_plan(tmp_path / "plan.json", GRAPH) == PLAN
 
 
 def test_a_saved_plan_has_one_node_a_line(tmp_path: Path) -> None:
-    save_plan(PLAN, tmp_path / "plan.json")
+    write_text(tmp_path / "plan.json", plan_text(PLAN))
     text = (tmp_path / "plan.json").read_text()
 
     assert '  "matvec1": {"lanes_in": ' in text
@@ -44,7 +45,7 @@ def test_weights_can_be_planned_as_constants(tmp_path: Path) -> None:
     table = plan.model_dump()
     table["nodes"] |= {"window0": {"lanes_in": 2, "lanes_out": 18}}
     table["nodes"]["matvec1"] = {"lanes_in": 18, "lanes_out": 4, "constant": True}
-    save_plan(Plan.model_validate(table), tmp_path / "plan.json")
+    write_text(tmp_path / "plan.json", plan_text(Plan.model_validate(table)))
     loaded = load_plan(tmp_path / "plan.json", graph)
     (node,) = [n for n in apply_plan(graph, loaded).nodes if n.name == "matvec1"]
 

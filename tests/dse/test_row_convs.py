@@ -13,6 +13,7 @@ from toolchain.boards import load_board
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
+from toolchain.files import write_text
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import RowConv
@@ -21,7 +22,7 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.passes.apply_plan import load_plan
 from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.split_row_convs import row_forms
-from toolchain.plan import Lanes, Plan, save_plan
+from toolchain.plan import Lanes, Plan, plan_text
 from toolchain.units.table import options, schedule, unit_cost
 from toolchain.units.totals import graph_cost, graph_cycles
 
@@ -125,7 +126,7 @@ def rows_plan(**changes: int) -> Plan:
 
 def test_a_plan_with_columns_reads_back(tmp_path: Path) -> None:
     """Columns are written where there are several, and products a slice follow from them."""
-    save_plan(rows_plan(), tmp_path / "plan.json")
+    write_text(tmp_path / "plan.json", plan_text(rows_plan()))
     nodes = json.loads((tmp_path / "plan.json").read_text())["nodes"]
     hardware = to_hardware(convolution(), load_plan(tmp_path / "plan.json", convolution()))
 

@@ -18,8 +18,8 @@ import pytest
 
 from tests.onnx_models import Net
 from toolchain.cli import main
-from toolchain.files import digest_bytes
-from toolchain.plan import Plan, read_plan, save_plan
+from toolchain.files import digest_bytes, write_text
+from toolchain.plan import Plan, plan_text, read_plan
 
 COMMANDS = {
     "lower a": ["lower", "a.onnx", "--out", "b"],
@@ -124,8 +124,8 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(0, 0.3, (4, 4)).astype(np.float32))
     call(["explore", "a.onnx", "--out", "first"])
     fastest = read_plan(tmp_path / "first" / "plan.json").model_copy(update={"solver": None, "depths": None})
-    save_plan(fastest, tmp_path / "a.json")
-    save_plan(_slower(fastest), tmp_path / "b.json")
+    write_text(tmp_path / "a.json", plan_text(fastest))
+    write_text(tmp_path / "b.json", plan_text(_slower(fastest)))
     shutil.rmtree(tmp_path / "first")
     return House(tmp_path, call)
 
