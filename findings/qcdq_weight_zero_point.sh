@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # qonnx 1.0.0: QCDQToQuant makes numbers of weights that a file holds as codes: (codes - zero point) x scale, with the
-# subtraction in the codes' own type. So uint8 weights below their zero point wrap round and come out positive, and so do
-# int8 ones whose difference leaves -128..127. No warning; those above the zero point are right. Seen, scale 1: uint8 code 3
-# with zero point 128 is -125 in the file and 127 behind the pass, int8 code -128 with 10 is -138 and 117.
+# subtraction in the codes' own type. So uint8 weights below their zero point wrap round and come out positive, as do
+# int8 ones whose difference leaves -128..127. No warning; those above the zero point are right. Seen, scale 1: uint8
+# code 3 with zero point 128 is -125 in the file and 127 behind the pass, int8 code -128 with 10 is -138 and 117.
 # Exit 0: still so. Exit 1: it has changed.
 set -euo pipefail
 folder=$(mktemp -d)
