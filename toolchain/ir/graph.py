@@ -50,7 +50,7 @@ class Graph:
 
     @property
     def answer(self) -> Output:
-        """The only output."""
+        """The only output of the graph; ValueError if it has several."""
         (output,) = self.outputs
         return output
 
@@ -117,12 +117,12 @@ class Graph:
         return Names([*self.values(), *(node.name for node in self.nodes)])
 
     def with_output_values(self, values: Iterable[str]) -> Graph:
-        """The same graph whose outputs are other ``values``, in the order of the outputs."""
+        """Return the graph with ``values`` as its outputs, in the order of the outputs."""
         pairs = zip(self.outputs, values, strict=True)
         return replace(self, outputs=tuple(replace(output, value=value) for output, value in pairs))
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
-        """The same graph with other nodes."""
+        """Return the graph with other nodes."""
         return replace(self, nodes=tuple(nodes))
 
 

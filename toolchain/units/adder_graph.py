@@ -73,11 +73,11 @@ class AdderGraph:
         return f"x[{number}]" if number < self.inputs else f"s{number - self.inputs}"
 
     def reordered(self, order: Array) -> AdderGraph:
-        """The same graph on inputs of which place i carries what was input ``order[i]``."""
+        """Return the graph on inputs in another order: place i carries what was input ``order[i]``."""
         return self.placed(np.argsort(order).tolist(), self.inputs, 0)
 
     def placed(self, places: Sequence[int], inputs: int, sums: int) -> AdderGraph:
-        """The same graph among ``inputs`` inputs, of which it reads ``places``, its sums numbered behind ``sums``."""
+        """Return the graph on ``places`` of ``inputs`` inputs, with its sums numbered behind ``sums``."""
         place = [*places, *range(inputs + sums, inputs + sums + len(self.sums))]
         moved = (replace(s, left=place[s.left], right=place[s.right]) for s in self.sums)
         outputs = (o if o.source is None else replace(o, source=place[o.source]) for o in self.outputs)

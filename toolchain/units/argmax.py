@@ -17,7 +17,7 @@ class ArgMaxUnit(Unit[ArgMax]):
     """``argmax.hpp``."""
 
     def options(self, node: ArgMax, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
+        """Return all lanes that divide the channels."""
         return [Parallelism(n, 1) for n in divisors(x.shape[2])]
 
     def schedule(self, node: ArgMax, x: Value, lanes: Parallelism) -> Schedule:
@@ -30,7 +30,7 @@ class ArgMaxUnit(Unit[ArgMax]):
         return total((logic(STREAM_LUT), comparator(x.qint.bits) * lanes.lanes_in, choices))
 
     def template(self, node: ArgMax, graph: Graph) -> Call:
-        """No constants."""
+        """Call ``argmax``; it has no tables."""
         shape = channelwise(node, graph)
         types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
         constants = {"channels": shape["channels"], "lanes": shape["lanes"], "last": node.last}

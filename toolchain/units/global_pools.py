@@ -22,7 +22,7 @@ class _GlobalUnit(Unit[G]):
     """Any lanes of channels; the results leave with the last position."""
 
     def options(self, node: G, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
+        """Return the lanes of ``channel_lanes``."""
         return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
 
     def schedule(self, node: G, x: Value, lanes: Parallelism) -> Schedule:
@@ -39,7 +39,7 @@ class GlobalSumUnit(_GlobalUnit[GlobalSum]):
         return total((logic(STREAM_LUT), Resources(lut=bits), _kept(x, lanes, bits)))
 
     def template(self, node: GlobalSum, graph: Graph) -> Call:
-        """No constants."""
+        """Call ``global_sum``; it has no tables."""
         types = {"in_t": input_type(graph, node), "out_t": node.output.qint}
         return Call("global_sum", "global_sum", channelwise(node, graph), types)
 
@@ -54,7 +54,7 @@ class GlobalMaxUnit(_GlobalUnit[GlobalMax]):
         return total((logic(STREAM_LUT), _kept(x, lanes, bits), lane * lanes.lanes_in))
 
     def template(self, node: GlobalMax, graph: Graph) -> Call:
-        """No constants."""
+        """Call ``global_max``; it has no tables."""
         return Call("global_max", "global_max", channelwise(node, graph), {"type": input_type(graph, node)})
 
 

@@ -18,7 +18,7 @@ def writers(graph: Graph) -> tuple[str, ...]:
 
 
 def divisors(number: int) -> list[int]:
-    """Divisors of ``number``, ascending."""
+    """Return the divisors of ``number``, ascending."""
     small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
     return small + [number // d for d in reversed(small) if d * d != number]
 

@@ -64,7 +64,7 @@ class SliceUnit(Unit[Slice]):
         return Schedule((Phase(words, (first(words),), kept),), x.shape[0] * x.shape[1])
 
     def cost(self, node: Slice, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A counter."""
+        """Return the cost of a counter."""
         return logic(STREAM_LUT)
 
     def template(self, node: Slice, graph: Graph) -> Call:
@@ -101,7 +101,7 @@ class _SpreadUnit(Unit[S]):
         return 0, 0
 
     def cost(self, node: S, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """Both rows, and the choice of channels in wider words."""
+        """Return the cost of two rows, and of choosing channels from wider words."""
         bits = x.qint.bits
         chosen = choice(lanes.lanes_in // lanes.lanes_out) * lanes.lanes_out * bits
         rows = memory(2 * row_words(x, lanes.lanes_in), lanes.lanes_in * bits, ultra=lanes.ultra)
@@ -112,15 +112,15 @@ class UpsampleUnit(_SpreadUnit[Upsample]):
     """The unit that repeats every word along rows and columns."""
 
     def options(self, node: Upsample, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
+        """Return all lanes that divide the channels."""
         return [Parallelism(n, n) for n in divisors(x.shape[2])]
 
     def template(self, node: Upsample, graph: Graph) -> Call:
-        """The same channels at every position."""
+        """Call ``spread`` so that it repeats every position with all its channels."""
         return _spread(node, graph, node.factors, (0, 0), (0, 0), node.edges)
 
     def beyond(self, node: Upsample) -> tuple[int, int]:
-        """The edges."""
+        """Return the lines that the edges add before the first row and behind the last."""
         return node.edges[0], node.edges[2]
 
 
@@ -188,7 +188,7 @@ class SpaceToDepthUnit(Unit[SpaceToDepth]):
         return _WINDOW.cost(_blocks(node), x, lanes)
 
     def template(self, node: SpaceToDepth, graph: Graph) -> Call:
-        """The windows."""
+        """Call the window unit on the blocks."""
         return _WINDOW.template(_blocks(node), graph)
 
 
@@ -202,7 +202,7 @@ class CropUnit(Unit[Crop]):
     """``crop.hpp``."""
 
     def options(self, node: Crop, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
+        """Return all lanes that divide the channels."""
         return [Parallelism(n, n) for n in divisors(x.shape[2])]
 
     def schedule(self, node: Crop, x: Value, lanes: Parallelism) -> Schedule:
@@ -242,11 +242,11 @@ class PermuteUnit(Unit[Permute]):
         return [Parallelism(x.shape[2], x.shape[2])]
 
     def schedule(self, node: Permute, x: Value, lanes: Parallelism) -> Schedule:
-        """Word by word."""
+        """Make the schedule that reads and writes a word a cycle."""
         return word_by_word(x.shape[0] * x.shape[1])
 
     def cost(self, node: Permute, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A counter."""
+        """Return the cost of a counter."""
         return logic(STREAM_LUT)
 
     def template(self, node: Permute, graph: Graph) -> Call:
@@ -276,7 +276,7 @@ class TransposeUnit(Unit[Transpose]):
         return total((control(), chosen, memory(2 * x.size // banks, bits) * banks))
 
     def template(self, node: Transpose, graph: Graph) -> Call:
-        """The sizes."""
+        """Call ``transpose`` with the sizes of the map and its banks."""
         require_order(graph, node, np.arange)
         x, lanes = graph.value(node.inputs[0]), parallelism(node)
         banks = lanes.lanes_in * lanes.lanes_out
@@ -300,15 +300,15 @@ class ReshapeUnit(Unit[Reshape]):
         return [Parallelism(n, n) for n in lanes if count % n == 0]
 
     def schedule(self, node: Reshape, x: Value, lanes: Parallelism) -> Schedule:
-        """No cycle."""
+        """Return a schedule without cycles: the stream only gets another name."""
         return Schedule(())
 
     def cost(self, node: Reshape, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """Nothing."""
+        """Return no resources: there is no hardware."""
         return Resources()
 
     def template(self, node: Reshape, graph: Graph) -> Call:
-        """None.
+        """Raise TypeError: there is no C++.
 
         Raises:
             TypeError: always.

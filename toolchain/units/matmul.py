@@ -50,15 +50,15 @@ class MatMulUnit(Unit[MatMul]):
         return total((control(), found, stored, memory(blocks, simd * x.qint.bits) if turns > 1 else Resources()))
 
     def operands(self, node: MatMul, x: Value) -> tuple[QInt, QInt]:
-        """Both inputs."""
+        """Return the types of both inputs."""
         return node.factor, x.qint
 
     def facts(self, node: MatMul, lanes: Parallelism) -> dict[str, int]:
-        """PE and SIMD."""
+        """Return PE, SIMD and the products a DSP slice."""
         return {"PE": lanes.lanes_out, "SIMD": lanes.lanes_in} | told_products(lanes)
 
     def template(self, node: MatMul, graph: Graph) -> Call:
-        """Sizes and types."""
+        """Call ``matmul`` with its sizes and types."""
         require_order(graph, node, np.arange)
         x, lanes = graph.value(node.inputs[0]), parallelism(node)
         kinds, simd, pe = (input_type(graph, node), input_type(graph, node, 1)), lanes.lanes_in, lanes.lanes_out

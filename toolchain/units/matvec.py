@@ -59,7 +59,7 @@ class GroupSteps:
 
     @property
     def cycles(self) -> int:
-        """Cycles of a round."""
+        """The clock cycles of a round."""
         return self.output_blocks * self.input_blocks
 
 
@@ -107,7 +107,7 @@ class _ProductUnit(Unit[P]):
         return total((control(), found * loops.together, weights, kept))
 
     def operands(self, node: P, x: Value) -> tuple[QInt, QInt]:
-        """Weights and inputs."""
+        """Return the types of weights and inputs."""
         return node.weight_type, x.qint
 
     def facts(self, node: P, lanes: Parallelism) -> dict[str, int]:
@@ -178,7 +178,7 @@ class GroupedMatVecUnit(_ProductUnit[GroupedMatVec]):
         return [*found, *([Parallelism(x.shape[2], len(node.weight), constant=True)] if whole else [])]
 
     def template(self, node: GroupedMatVec, graph: Graph) -> Call:
-        """The loops of ``group_steps``."""
+        """Call the unit of the loops of ``group_steps``, or of constants where weights are part of the logic."""
         lanes = parallelism(node)
         if lanes.constant:
             return _constant(node, graph)

@@ -40,11 +40,11 @@ class MultiplyUnit(Unit[Multiply]):
         return total((logic(STREAM_LUT + node.factor.bits * lanes.lanes_in * ceil(kept / SRL_DEPTH)), products))
 
     def operands(self, node: Multiply, x: Value) -> tuple[QInt, QInt] | None:
-        """Both inputs."""
+        """Return the types of both inputs."""
         return node.factor, x.qint
 
     def template(self, node: Multiply, graph: Graph) -> Call:
-        """No constants."""
+        """Call the unit; it has no tables."""
         kinds = input_type(graph, node), input_type(graph, node, 1)
         constants = channelwise(node, graph) | {"dsp": own_slice(node, node.factor, kinds[0])}
         types = {"a_t": kinds[0], "b_t": kinds[1], "out_t": node.output.qint, "product_t": product_type(*kinds)}

@@ -26,7 +26,7 @@ class _Numbers:
 
     @property
     def spread(self) -> int:
-        """The largest V."""
+        """The largest sum of squares V that inputs of the type reach."""
         kind, channels = self.x.qint, self.x.shape[2]
         if self.node.centred:
             return channels**2 * (kind.max - kind.min) ** 2 // 4
@@ -34,12 +34,12 @@ class _Numbers:
 
     @property
     def root_steps(self) -> int:
-        """Bits of the root."""
+        """The steps of the square root: the bits of its largest result."""
         return isqrt((self.spread << 2 * ROOT_FRACTION) + self.node.epsilon).bit_length()
 
     @property
     def divide_steps(self) -> int:
-        """Bits of the quotient."""
+        """The steps of the division: the bits of its largest quotient."""
         return self.node.factor(freedom(self.x.shape[2], centred=self.node.centred)).bit_length()
 
     @property
@@ -73,7 +73,7 @@ class NormUnit(Unit[Norm]):
     """``norm.hpp``."""
 
     def options(self, node: Norm, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
+        """Return all lanes that divide the channels."""
         return [Parallelism(n, n) for n in divisors(x.shape[2])]
 
     def schedule(self, node: Norm, x: Value, lanes: Parallelism) -> Schedule:
@@ -116,7 +116,7 @@ class NormUnit(Unit[Norm]):
         return total((control(), lane * n, sums, bits, memory(x.shape[2] // n, n * kind.bits)))
 
     def template(self, node: Norm, graph: Graph) -> Call:
-        """Steps and types."""
+        """Call ``norm`` with its steps and types."""
         x = graph.value(node.inputs[0])
         found, constants = _Numbers(node, x), channelwise(node, graph)
         words = x.shape[2] // int(constants["lanes"])

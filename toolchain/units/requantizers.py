@@ -42,7 +42,7 @@ class ThresholdUnit(ElementwiseUnit[Threshold]):
     """``threshold.hpp``."""
 
     def cost(self, node: Threshold, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """All comparisons that inputs can reach at once and a count of their results.
+        """Return the cost of all comparisons that inputs can reach at once, and of counting their results.
 
         Thresholds that differ from turn to turn come from a memory; one that does not is part of its comparison.
         """

@@ -29,7 +29,7 @@ class RowSteps:
 
     @property
     def cycles(self) -> int:
-        """Cycles of a step."""
+        """The clock cycles of a step."""
         return self.output_blocks * self.input_blocks
 
 
@@ -130,7 +130,7 @@ class RowConvUnit(Unit[RowConv]):
         )
 
     def completed(self, node: RowConv, x: Value, lanes: Parallelism) -> Parallelism:
-        """All taps of all columns from one slice."""
+        """Return ``lanes`` with all taps of all columns on one slice where they do not say otherwise."""
         return (
             lanes if lanes.products_per_dsp is not None else replace(lanes, products_per_dsp=node.taps * lanes.columns)
         )

@@ -31,7 +31,7 @@ class Runs:
 
     @property
     def words(self) -> int:
-        """Iterations of all runs."""
+        """The number of iterations of all runs."""
         return self.count * self.length
 
     @property
@@ -44,7 +44,7 @@ NEVER = Runs(0, 0, 0)
 
 
 def first(count: int) -> Runs:
-    """The first ``count`` iterations."""
+    """Return the runs that are the first ``count`` iterations."""
     return Runs(0, count)
 
 
@@ -105,7 +105,7 @@ class Schedule:
 
     @property
     def cycles(self) -> int:
-        """Clock cycles a frame."""
+        """The clock cycles of a frame."""
         return self.repeats * _length(self.period)
 
     @property

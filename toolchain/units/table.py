@@ -55,12 +55,12 @@ def unit_of(node: Node) -> Unit[Any]:
 
 
 def options(node: Node, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-    """See ``Unit.options``."""
+    """Return the lanes that the unit of ``node`` may have; see ``Unit.options``."""
     return unit_of(node).options(node, x, upstream)
 
 
 def schedule(node: Node, x: Value, lanes: Parallelism) -> Schedule:
-    """See ``Unit.schedule``."""
+    """Return the schedule of the unit of ``node``; see ``Unit.schedule``."""
     return unit_of(node).schedule(node, x, lanes)
 
 
@@ -74,20 +74,20 @@ def iterations(node: Node, x: Value, frames: int) -> Iterations:
 
 
 def unit_cost(node: Node, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-    """See ``Unit.cost``."""
+    """Return the cost of the unit of ``node``; see ``Unit.cost``."""
     return unit_of(node).cost(node, x, lanes, *others)
 
 
 def completed(node: Node, x: Value, lanes: Parallelism) -> Parallelism:
-    """See ``Unit.completed``."""
+    """Return ``lanes`` with all that they leave to the unit of ``node``; see ``Unit.completed``."""
     return unit_of(node).completed(node, x, lanes)
 
 
 def lane_facts(node: Node) -> dict[str, int]:
-    """See ``Unit.facts``; none without lanes."""
+    """Return the facts of a node's lanes for reports, none without lanes; see ``Unit.facts``."""
     return {} if node.parallelism is None else unit_of(node).facts(node, node.parallelism)
 
 
 def template(node: Node, graph: Graph) -> Call:
-    """See ``Unit.template``."""
+    """Return the call of the unit of ``node``; see ``Unit.template``."""
     return unit_of(node).template(node, graph)

@@ -57,7 +57,7 @@ class DepthwiseUnit(_TapUnit[Depthwise]):
         return total((loops, found, weights * width))
 
     def operands(self, node: Depthwise, x: Value) -> tuple[QInt, QInt]:
-        """Weights and inputs."""
+        """Return the types of weights and inputs."""
         return node.weight_type, x.qint
 
     def template(self, node: Depthwise, graph: Graph) -> Call:
@@ -107,7 +107,7 @@ class PoolUnit(_TapUnit[Pool]):
         return total((logic(STREAM_LUT), tree * lanes.lanes_out))
 
     def template(self, node: Pool, graph: Graph) -> Call:
-        """No constants."""
+        """Call the pool's function; it has no tables."""
         lanes = parallelism(node)
         check_unroll(node, lanes.lanes_in)
         require_order(graph, node, lambda count: window_order(node.taps, count // node.taps, lanes.lanes_out))

@@ -50,7 +50,7 @@ class Unit(ABC, Generic[N]):
 
     @abstractmethod
     def template(self, node: N, graph: Graph) -> Call:
-        """Its call in C++.
+        """Return the unit's call in C++.
 
         Raises:
             UserError: it is beyond what Vitis HLS accepts.
@@ -80,7 +80,7 @@ class ElementwiseUnit(Unit[N]):
     follows = True
 
     def options(self, node: N, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """Any lanes of channels."""
+        """Return the lanes of ``channel_lanes``."""
         return [Parallelism(n, n) for n in channel_lanes(x, upstream)]
 
     def schedule(self, node: N, x: Value, lanes: Parallelism) -> Schedule:

@@ -18,11 +18,11 @@ class ForkUnit(ElementwiseUnit[Fork]):
     """``elementwise.hpp``."""
 
     def cost(self, node: Fork, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """A handshake."""
+        """Return the cost of a handshake."""
         return logic(STREAM_LUT)
 
     def template(self, node: Fork, graph: Graph) -> Call:
-        """No constants."""
+        """Call ``fork``; it has no tables."""
         lanes = parallelism(node).lanes_in
         constants: dict[str, int | bool] = {"words": node.outputs[0].size // lanes, "lanes": lanes}
         return Call("elementwise", "fork", constants, {"in_t": input_type(graph, node)}, variadic="outputs")
@@ -34,7 +34,7 @@ class WidthConvertUnit(Unit[WidthConvert]):
     planned = False
 
     def options(self, node: WidthConvert, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """None of its own: its neighbours' lanes decide."""
+        """Return no lanes: those of the neighbours decide."""
         return []
 
     def schedule(self, node: WidthConvert, x: Value, lanes: Parallelism) -> Schedule:
@@ -52,7 +52,7 @@ class WidthConvertUnit(Unit[WidthConvert]):
         return total((logic(STREAM_LUT), Resources(lut=bits if narrows else 0, ff=bits)))
 
     def template(self, node: WidthConvert, graph: Graph) -> Call:
-        """Both widths."""
+        """Call ``widen`` or ``narrow`` with both widths."""
         lanes = parallelism(node)
         narrow, wide = sorted((lanes.lanes_in, lanes.lanes_out))
         if wide % narrow:

@@ -22,12 +22,12 @@ class Add(Pointwise):
     multipliers: tuple[Array, Array] = (ONE, ONE)
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The sum."""
+        """Add both operands, each times its multiplier."""
         first, second = self.multipliers
         return a * first + b * second
 
     def largest(self, *inputs: Source) -> int:
-        """Both operands at their largest times the largest factor."""
+        """Bound the sum by both operands at their largest times their largest multipliers."""
         return sum(int(np.abs(m).max()) * blocks.largest(s) for m, s in zip(self.multipliers, inputs, strict=True))
 
     def output_range(self, shape: Shape, a: Range, b: Range) -> Range:
@@ -37,6 +37,6 @@ class Add(Pointwise):
         return min(first[0] + second[0] for first, second in ends), max(first[1] + second[1] for first, second in ends)
 
     def check(self, a: Value, b: Value) -> None:
-        """Shapes are equal."""
+        """Check that the shapes of operands and sum are equal, and that a multiplier is one or one a channel."""
         require(a.shape == b.shape == self.output.shape, self.name, "shapes are equal")
         require(one_or_each(a.shape[2], *self.multipliers), self.name, "one entry or one a channel")

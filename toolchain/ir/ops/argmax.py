@@ -18,14 +18,14 @@ class ArgMax(Narrow):
     last: bool = False
 
     def evaluate(self, x: Array) -> Array:
-        """The index, int64."""
+        """Return the index of the largest channel, int64; of equal ones the first, or the last."""
         index = x.shape[3] - 1 - x[..., ::-1].argmax(axis=3) if self.last else x.argmax(axis=3)
         return index[..., None].astype(np.int64)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """Any channel."""
+        """Return the range of an index: any channel."""
         return 0, shape[2] - 1
 
     def check(self, x: Value) -> None:
-        """One position, one index."""
+        """Check that input and output have one position, and the output one channel."""
         require(x.shape[:2] == (1, 1) and self.output.shape == (1, 1, 1), self.name, "takes (1, 1, C)")

@@ -33,11 +33,11 @@ class Reshape(_Moving):
     renames: ClassVar[bool] = True
 
     def evaluate(self, x: Array) -> Array:
-        """The same elements."""
+        """Return the same elements in the shape of the output."""
         return x.reshape(len(x), *self.output.shape)
 
     def check(self, x: Value) -> None:
-        """All elements, and the channels of one position those of whole other ones."""
+        """Check that no element is lost, and that the channels of one side divide those of the other."""
         large, small = (f(self.output.shape[2], x.shape[2]) for f in (max, min))
         require(self.output.size == x.size and large % small == 0, self.name, "joins, parts or keeps positions")
 
@@ -49,7 +49,7 @@ class Concat(_Moving):
     channels: tuple[int, ...]
 
     def evaluate(self, *inputs: Array) -> Array:
-        """All channels."""
+        """Join the channels of all inputs."""
         return np.concatenate(inputs, axis=3)
 
     def output_range(self, shape: Shape, *inputs: Range) -> Range:
@@ -121,7 +121,7 @@ class DepthToSpace(_Moving):
 
     @property
     def parts(self) -> int:
-        """Positions from each one."""
+        """The number of positions that one position becomes."""
         return self.block[0] * self.block[1]
 
     def spread(self, channel: int) -> int:
@@ -201,7 +201,7 @@ class Permute(_Moving):
     order: tuple[int, ...]
 
     def evaluate(self, x: Array) -> Array:
-        """All channels."""
+        """Return the channels in their new order."""
         return x[..., list(self.order)]
 
     def check(self, x: Value) -> None:

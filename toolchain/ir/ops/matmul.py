@@ -42,11 +42,11 @@ class MatMul(Node):
         return self.output.shape[2] // self.heads
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The sums."""
+        """Multiply the operands head by head."""
         return head_products(a, b, self.heads, columns=self.columns)
 
     def compute(self, *inputs: Source) -> Source:
-        """All at once, in the narrowest type that holds the sums."""
+        """Multiply whole maps at once, in the narrowest type that holds the sums."""
         a, b = map(whole, inputs)
         most = blocks.largest(a) * blocks.largest(b) * self.inputs_of(a.shape[1:])
         return self.evaluate(a.astype(kind := narrowest(most)), b.astype(kind))
@@ -66,7 +66,7 @@ class MatMul(Node):
         require(b.type == self.factor, self.name, f"the second operand is {self.factor}")
 
     def operations(self, shape: Shape) -> int:
-        """A product a term."""
+        """Count a product a term."""
         return shape[0] * shape[1] * shape[2] * self.outputs_each
 
 

@@ -62,7 +62,7 @@ class Affine(Pointwise):
     shift: Array
 
     def evaluate(self, x: Array) -> Array:
-        """The line."""
+        """Compute x * scale + shift."""
         return x * self.scale + self.shift
 
 
@@ -71,7 +71,7 @@ class Relu(Pointwise):
     """y = max(x, 0)."""
 
     def evaluate(self, x: Array) -> Array:
-        """The larger one."""
+        """Compute max(x, 0)."""
         return np.maximum(x, 0.0)
 
 
@@ -82,7 +82,7 @@ class LeakyRelu(Pointwise):
     slope: Array
 
     def evaluate(self, x: Array) -> Array:
-        """The bent line."""
+        """Return x, multiplied by the slope where it is negative."""
         return np.where(x >= 0, x, x * self.slope)
 
 
@@ -100,7 +100,7 @@ class Curve(Pointwise):
         return FUNCTIONS[self.kind]
 
     def evaluate(self, x: Array) -> Array:
-        """f of every element."""
+        """Compute f of every element."""
         return self.function.floats(x, self.alpha, self.beta)
 
 
@@ -112,7 +112,7 @@ class Clamp(Pointwise):
     high: float
 
     def evaluate(self, x: Array) -> Array:
-        """The clamped value."""
+        """Clamp x to [low, high]."""
         return np.clip(x, self.low, self.high)
 
 
@@ -205,7 +205,7 @@ class RealAdd(Pointwise):
     """y = a + b of equal shapes."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The sum."""
+        """Add both operands."""
         return a + b
 
 
@@ -225,11 +225,11 @@ class RealMul(Node):
     """y = a * b of equal shapes, or ``b`` is one position, (1, 1, C), that multiplies every one of ``a``."""
 
     def compute(self, *inputs: Source) -> Source:
-        """All at once."""
+        """Multiply whole maps at once."""
         return self.evaluate(*map(whole, inputs))
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The product."""
+        """Multiply both operands."""
         return a * b
 
 
@@ -241,11 +241,11 @@ class RealMatMul(Node):
     columns: bool = False
 
     def compute(self, *inputs: Source) -> Source:
-        """All at once."""
+        """Multiply whole maps at once."""
         return self.evaluate(*map(whole, inputs))
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The sums, in float64."""
+        """Multiply the operands head by head, in float64."""
         return head_products(a, b, self.heads, columns=self.columns)
 
 
@@ -260,7 +260,7 @@ class RealNorm(Pointwise):
     centred: bool = True
 
     def evaluate(self, x: Array) -> Array:
-        """The normalized channels."""
+        """Normalize the channels of every position."""
         apart = x - x.mean(axis=-1, keepdims=True) if self.centred else x
         return np.asarray(apart / np.sqrt((apart * apart).mean(axis=-1, keepdims=True) + self.epsilon))
 
@@ -272,7 +272,7 @@ class RealSoftmax(Pointwise):
     heads: int = 1
 
     def evaluate(self, x: Array) -> Array:
-        """The shares."""
+        """Return the share of each channel in the exponentials of its head."""
         parts = x.reshape(*x.shape[:3], self.heads, -1)
         powers = np.exp(parts - parts.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True)).reshape(x.shape)

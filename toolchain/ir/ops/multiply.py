@@ -25,11 +25,11 @@ class Multiply(Node):
     once: bool = False
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The product."""
+        """Multiply both operands."""
         return a * b
 
     def compute(self, *inputs: Source) -> Source:
-        """All at once, in the narrowest type."""
+        """Multiply whole maps at once, in the narrowest type that holds the products."""
         a, b = map(whole, inputs)
         return np.asarray(np.multiply(a, b, dtype=narrowest(blocks.largest(a) * blocks.largest(b))))
 

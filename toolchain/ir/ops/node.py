@@ -39,7 +39,7 @@ class Node:
 
     @property
     def output(self) -> Value:
-        """The only output."""
+        """The only output of the node; ValueError if it has several."""
         (value,) = self.outputs
         return value
 
@@ -96,7 +96,7 @@ class Narrow(Node):
     tight: ClassVar[bool] = True
 
     def compute(self, *inputs: Source) -> Source:
-        """All at once."""
+        """Evaluate whole maps at once."""
         return self.evaluate(*map(whole, inputs))
 
 
@@ -119,11 +119,11 @@ class Rowwise(Node):
         return np.empty((0, *self.output.shape)) if result is None else result
 
     def largest(self, *inputs: Any, **_: Any) -> int:
-        """No result of integer ``inputs``, arrays or windows, is larger in magnitude."""
+        """Bound the magnitude of the result of integer ``inputs``, which are arrays or windows."""
         return int(np.iinfo(np.int64).max)
 
     def vectors(self, shape: Shape) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return shape[0]
 
 
@@ -132,7 +132,7 @@ class Pointwise(Rowwise):
     """An operation whose output position depends on the same position of its inputs only."""
 
     def vectors(self, shape: Shape) -> int:
-        """Positions."""
+        """Return the number of positions."""
         return shape[0] * shape[1]
 
 

@@ -36,7 +36,7 @@ class Pool(Reduction, Pointwise):
 
     @property
     def selects(self) -> bool:
-        """A maximum does."""
+        """Whether the pool is a maximum, which is one of its inputs."""
         return self.kind == "max"
 
     def taps_of(self, shape: Shape) -> int:
@@ -84,7 +84,7 @@ class GlobalSum(Narrow):
     """Sum over all positions: (H, W, C) -> (1, 1, C)."""
 
     def evaluate(self, x: Array) -> Array:
-        """The sum."""
+        """Add all positions."""
         return x.sum(axis=(1, 2), keepdims=True)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -92,7 +92,7 @@ class GlobalSum(Narrow):
         return _sum_range(x, shape[0] * shape[1])
 
     def check(self, x: Value) -> None:
-        """One position is left."""
+        """Check that one position is left."""
         require(self.output.shape == (1, 1, x.shape[2]), self.name, "output shape")
 
 
@@ -102,15 +102,15 @@ class GlobalMax(Reduction, Narrow):
 
     @property
     def selects(self) -> bool:
-        """Yes."""
+        """True: a maximum is one of its inputs."""
         return True
 
     def taps_of(self, shape: Shape) -> int:
-        """Every position."""
+        """Return the number of positions."""
         return shape[0] * shape[1]
 
     def evaluate(self, x: Array) -> Array:
-        """The maximum."""
+        """Return the largest position of every channel."""
         return x.max(axis=(1, 2), keepdims=True)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -118,7 +118,7 @@ class GlobalMax(Reduction, Narrow):
         return x
 
     def check(self, x: Value) -> None:
-        """One position is left."""
+        """Check that one position is left."""
         require(self.output.shape == (1, 1, x.shape[2]), self.name, "output shape")
 
     def plain(self, x: Value, names: Names) -> tuple[Node, ...]:

@@ -50,7 +50,7 @@ class Product(Pointwise):
         return blocks.largest(x) * self.reach
 
     def operations(self, shape: Shape) -> int:
-        """All weights at every position."""
+        """Count every weight once a position."""
         return shape[0] * shape[1] * int(self.weight.size)
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -107,7 +107,7 @@ class MatVec(_Dense):
         return self.weight
 
     def multiplied(self, work: type[np.number]) -> Callable[[Array], Array]:
-        """One matrix product."""
+        """Return the function that multiplies by all weights at once."""
         weight = self.weight.astype(work).T
         return lambda x: (x.reshape(-1, x.shape[3]) @ weight).reshape(*x.shape[:3], -1)
 
@@ -136,7 +136,7 @@ class GroupedMatVec(_Dense):
 
     @property
     def group_outputs(self) -> int:
-        """Outputs of a group."""
+        """The number of outputs of a group."""
         return len(self.weight) // self.groups
 
     @property
@@ -190,7 +190,7 @@ class Depthwise(Product):
         return self.weight.T
 
     def operations(self, shape: Shape) -> int:
-        """One an element."""
+        """Return 0: there are few operations an element."""
         return 0
 
     def evaluate(self, x: Array) -> Array:
@@ -259,7 +259,7 @@ class RowConv(Product):
         self._check(k, x, (rows, columns + 2 * self.pad - taps + 1, outputs))
 
     def vectors(self, shape: Shape) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return shape[0]
 
 

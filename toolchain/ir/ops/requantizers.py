@@ -111,7 +111,7 @@ class MulShift(Pointwise):
         return np.clip(y, self.low, self.high)
 
     def largest(self, x: Source) -> int:
-        """The wider limit."""
+        """Return the larger magnitude of both limits."""
         return max(abs(self.low), abs(self.high))
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -140,7 +140,7 @@ class Lookup(Pointwise):
     tight: ClassVar[bool] = True
 
     def evaluate(self, x: Array) -> Array:
-        """The entries."""
+        """Look every element up in the table of its channel."""
         return np.asarray(self.table[np.arange(x.shape[-1]) if len(self.table) > 1 else 0, x - self.low])
 
     def largest(self, x: Source) -> int:

@@ -40,11 +40,11 @@ class Softmax(Pointwise):
         return ((entries * factors + (1 << self.shift - 1)) >> self.shift).reshape(x.shape)
 
     def largest(self, x: Source) -> int:
-        """One."""
+        """Return the code of one."""
         return 1 << FRACTION
 
     def output_range(self, shape: Shape, x: Range) -> Range:
-        """Zero to one."""
+        """Return the range from zero to one."""
         return 0, 1 << FRACTION
 
     def check(self, x: Value) -> None:

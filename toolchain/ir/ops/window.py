@@ -40,7 +40,7 @@ class Window(Node):
         return (self.kernel[0] - 1) * self.dilation[0] + 1, (self.kernel[1] - 1) * self.dilation[1] + 1
 
     def evaluate(self, x: Array) -> Array:
-        """Every window laid out."""
+        """Lay every window out, its taps along the channels."""
         view = self._geometry(x).views(x)
         return np.ascontiguousarray(view).reshape(*view.shape[:3], -1)
 

@@ -19,11 +19,11 @@ class _Wiring(Node):
     held: ClassVar[bool] = True
 
     def evaluate(self, x: Array) -> Array:
-        """The input."""
+        """Return the input."""
         return x
 
     def compute(self, *inputs: Source) -> Source:
-        """The input."""
+        """Return the input."""
         return inputs[0]
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -31,7 +31,7 @@ class _Wiring(Node):
         return x
 
     def check(self, x: Value) -> None:
-        """Shapes stay."""
+        """Check that the outputs have the input's shape."""
         for value in self.outputs:
             require(value.shape == x.shape, self.name, "keeps the shape")
 
