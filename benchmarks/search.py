@@ -37,7 +37,7 @@ COLUMNS = {"space": "space", "what": "what", "networks": "networks", "value": "v
 
 
 NOTHING = Spent(0.0, 0.0)
-"""Of a figure that other work gives besides."""
+"""The time of a figure that other work gives besides."""
 
 
 def row(space: str, what: str, networks: int, value: float, unit: str, spent: Spent = NOTHING) -> Row:

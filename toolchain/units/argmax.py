@@ -14,7 +14,7 @@ from toolchain.units.unit import Unit, Units
 
 
 class ArgMaxUnit(Unit[ArgMax]):
-    """``argmax.hpp``."""
+    """The unit in ``argmax.hpp``."""
 
     def options(self, node: ArgMax, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Return all lanes that divide the channels."""

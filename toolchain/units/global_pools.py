@@ -31,7 +31,7 @@ class _GlobalUnit(Unit[G]):
 
 
 class GlobalSumUnit(_GlobalUnit[GlobalSum]):
-    """``global_sum.hpp``."""
+    """The unit in ``global_sum.hpp``."""
 
     def cost(self, node: GlobalSum, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """An adder a lane and the running sums in a shift register."""
@@ -45,7 +45,7 @@ class GlobalSumUnit(_GlobalUnit[GlobalSum]):
 
 
 class GlobalMaxUnit(_GlobalUnit[GlobalMax]):
-    """``global_max.hpp``."""
+    """The unit in ``global_max.hpp``."""
 
     def cost(self, node: GlobalMax, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A comparison a lane, the running maxima in a shift register, and a choice unless there is one a lane."""

@@ -25,7 +25,7 @@ from toolchain.units.window import WindowUnit, row_words
 
 
 class ConcatUnit(Unit[Concat]):
-    """``channels.hpp``."""
+    """The unit in ``channels.hpp``."""
 
     def options(self, node: Concat, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """A word is of one input."""
@@ -38,11 +38,11 @@ class ConcatUnit(Unit[Concat]):
         return Schedule((Phase(sum(words), reads, first(sum(words))),), x.shape[0] * x.shape[1])
 
     def cost(self, node: Concat, x: Value, lanes: Parallelism, *others: Value) -> Resources:
-        """The choice of an input."""
+        """Return the cost of choosing an input."""
         return logic(STREAM_LUT + choice(len(node.channels)) * lanes.lanes_out * node.output.qint.bits)
 
     def template(self, node: Concat, graph: Graph) -> Call:
-        """The words of every input."""
+        """Return the call, with the words of every input."""
         lanes = int(channelwise(node, graph)["lanes"])
         blocks = tuple(channels // lanes for channels in node.channels)
         constants: dict[str, int | bool] = {"positions": positions(graph, node), "total": sum(blocks), "lanes": lanes}
@@ -51,7 +51,7 @@ class ConcatUnit(Unit[Concat]):
 
 
 class SliceUnit(Unit[Slice]):
-    """``channels.hpp``."""
+    """The unit in ``channels.hpp``."""
 
     def options(self, node: Slice, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """A word is kept or dropped as a whole."""
@@ -125,7 +125,7 @@ class UpsampleUnit(_SpreadUnit[Upsample]):
 
 
 class DepthToSpaceUnit(_SpreadUnit[DepthToSpace]):
-    """Words or lanes by position."""
+    """The unit that makes positions of the words, or of the lanes, of each position."""
 
     def options(self, node: DepthToSpace, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Channels that lie side by side go to one position, or those of all positions of the block come at once."""
@@ -199,7 +199,7 @@ def _blocks(node: SpaceToDepth) -> Window:
 
 
 class CropUnit(Unit[Crop]):
-    """``crop.hpp``."""
+    """The unit in ``crop.hpp``."""
 
     def options(self, node: Crop, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Return all lanes that divide the channels."""
@@ -235,10 +235,10 @@ class CropUnit(Unit[Crop]):
 
 
 class PermuteUnit(Unit[Permute]):
-    """``channels.hpp``: wires."""
+    """The unit in ``channels.hpp`` whose channels change places by wires."""
 
     def options(self, node: Permute, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
-        """A position at a time."""
+        """Return lanes for all channels: a position at a time."""
         return [Parallelism(x.shape[2], x.shape[2])]
 
     def schedule(self, node: Permute, x: Value, lanes: Parallelism) -> Schedule:
@@ -250,7 +250,7 @@ class PermuteUnit(Unit[Permute]):
         return logic(STREAM_LUT)
 
     def template(self, node: Permute, graph: Graph) -> Call:
-        """The channel at every place."""
+        """Return the call, with the channel at every place."""
         return Call("channels", "permute", channelwise(node, graph), {"type": input_type(graph, node)},
                     lists={"order": node.order})  # fmt: skip
 

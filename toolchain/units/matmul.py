@@ -19,7 +19,7 @@ from toolchain.units.unit import Unit, Units, told_products
 
 
 class MatMulUnit(Unit[MatMul]):
-    """``matmul.hpp``."""
+    """The unit in ``matmul.hpp``."""
 
     stores = 1
 

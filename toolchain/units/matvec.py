@@ -151,7 +151,7 @@ class MatVecUnit(_ProductUnit[MatVec]):
 
 
 class GroupedMatVecUnit(_ProductUnit[GroupedMatVec]):
-    """``grouped.hpp``, ``constant.hpp``."""
+    """The units in ``grouped.hpp`` and ``constant.hpp``."""
 
     def options(self, node: GroupedMatVec, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Within a group as a matrix-vector product, or several whole groups at once; all of them of constants.

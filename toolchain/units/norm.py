@@ -70,7 +70,7 @@ class _Numbers:
 
 
 class NormUnit(Unit[Norm]):
-    """``norm.hpp``."""
+    """The unit in ``norm.hpp``."""
 
     def options(self, node: Norm, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Return all lanes that divide the channels."""

@@ -39,7 +39,7 @@ from toolchain.units.unit import ElementwiseUnit, Units
 
 
 class ThresholdUnit(ElementwiseUnit[Threshold]):
-    """``threshold.hpp``."""
+    """The unit in ``threshold.hpp``."""
 
     def cost(self, node: Threshold, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """Return the cost of all comparisons that inputs can reach at once, and of counting their results.
@@ -92,7 +92,7 @@ def _span(node: Threshold) -> QInt:
 
 
 class MulShiftUnit(ElementwiseUnit[MulShift]):
-    """``mul_shift.hpp``."""
+    """The unit in ``mul_shift.hpp``."""
 
     def options(self, node: MulShift, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Any lanes of channels, with products in LUTs or on DSP slices."""
@@ -148,7 +148,7 @@ class MulShiftUnit(ElementwiseUnit[MulShift]):
 
 
 class LookupUnit(ElementwiseUnit[Lookup]):
-    """``lookup.hpp``."""
+    """The unit in ``lookup.hpp``."""
 
     def cost(self, node: Lookup, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A memory a lane, with the functions of its channels."""
@@ -157,7 +157,7 @@ class LookupUnit(ElementwiseUnit[Lookup]):
         return total((logic(STREAM_LUT), memory * lanes.lanes_in))
 
     def template(self, node: Lookup, graph: Graph) -> Call:
-        """The functions of every lane."""
+        """Return the call, with the functions of every lane."""
         kind = input_type(graph, node)
         constants = channelwise(node, graph)
         lanes, (functions, entries) = int(constants["lanes"]), node.table.shape

@@ -40,7 +40,7 @@ def row_steps(node: RowConv, lanes: Parallelism) -> RowSteps:
 
 
 class RowConvUnit(Unit[RowConv]):
-    """``row_conv.hpp``."""
+    """The unit in ``row_conv.hpp``."""
 
     def options(self, node: RowConv, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Return lanes with columns that divide a row and fit a DSP slice; the outputs of a step fill whole words."""

@@ -21,7 +21,7 @@ DIVIDE_STEPS = FRACTION + 3
 
 
 class SoftmaxUnit(Unit[Softmax]):
-    """``softmax.hpp``."""
+    """The unit in ``softmax.hpp``."""
 
     def options(self, node: Softmax, x: Value, upstream: Parallelism | None) -> list[Parallelism]:
         """Any lanes of a head's channels."""

@@ -43,7 +43,7 @@ class _TapUnit(Unit[T]):
 
 
 class DepthwiseUnit(_TapUnit[Depthwise]):
-    """``depthwise.hpp``."""
+    """The unit in ``depthwise.hpp``."""
 
     def cost(self, node: Depthwise, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A dot product over the taps a lane, with a weight memory each."""
@@ -93,7 +93,7 @@ class DepthwiseUnit(_TapUnit[Depthwise]):
 
 
 class PoolUnit(_TapUnit[Pool]):
-    """``pool.hpp``."""
+    """The unit in ``pool.hpp``."""
 
     def cost(self, node: Pool, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """A tree over the taps that come at once, a register for the rest; a maximum is a comparison and a choice."""

@@ -32,7 +32,7 @@ def buffer_rows(node: Window, x: Value) -> int:
 
 
 class WindowUnit(Unit[Window]):
-    """``window.hpp``."""
+    """The unit in ``window.hpp``."""
 
     makes_windows = True
 

@@ -15,7 +15,7 @@ from toolchain.units.unit import ElementwiseUnit, Unit, Units
 
 
 class ForkUnit(ElementwiseUnit[Fork]):
-    """``elementwise.hpp``."""
+    """The unit in ``elementwise.hpp``."""
 
     def cost(self, node: Fork, x: Value, lanes: Parallelism, *others: Value) -> Resources:
         """Return the cost of a handshake."""
@@ -29,7 +29,7 @@ class ForkUnit(ElementwiseUnit[Fork]):
 
 
 class WidthConvertUnit(Unit[WidthConvert]):
-    """``elementwise.hpp``."""
+    """The unit in ``elementwise.hpp``."""
 
     planned = False
 

@@ -74,7 +74,7 @@ class Slice(_Moving):
         return x[..., self.start : self.start + self.output.shape[2]]
 
     def check(self, x: Value) -> None:
-        """The input has the channels."""
+        """Check that the input has the channels."""
         require(self.output.shape[:2] == x.shape[:2], self.name, "output shape")
         require(0 <= self.start <= x.shape[2] - self.output.shape[2], self.name, "the input has the channels")
 
@@ -90,7 +90,7 @@ class Upsample(_Moving):
     edges: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def evaluate(self, x: Array) -> Array:
-        """Positions repeated along both axes."""
+        """Return the positions repeated along both axes."""
         for axis in (0, 1):
             times = np.full(x.shape[axis + 1], self.factors[axis])
             times[0] += self.edges[axis]
@@ -186,7 +186,7 @@ class Crop(_Moving):
         return np.ascontiguousarray(x[:, rows, columns])
 
     def check(self, x: Value) -> None:
-        """The input has the positions."""
+        """Check that the input has the positions."""
         require(self.output.shape[2] == x.shape[2], self.name, "output shape")
         for axis in (0, 1):
             last = self.start[axis] + (self.output.shape[axis] - 1) * self.steps[axis]
@@ -205,7 +205,7 @@ class Permute(_Moving):
         return x[..., list(self.order)]
 
     def check(self, x: Value) -> None:
-        """Every channel has a place."""
+        """Check that every channel has a place."""
         require(self.output.shape == x.shape, self.name, "keeps the shape")
         require(sorted(self.order) == list(range(x.shape[2])), self.name, "the order holds every channel once")
 

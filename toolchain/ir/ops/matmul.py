@@ -38,7 +38,7 @@ class MatMul(Node):
 
     @property
     def outputs_each(self) -> int:
-        """Sums a head and position."""
+        """Number of sums a head and position."""
         return self.output.shape[2] // self.heads
 
     def evaluate(self, a: Array, b: Array) -> Array:

@@ -216,7 +216,7 @@ class RealExtreme(Pointwise):
     kind: str
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        """The maximum or the minimum."""
+        """Return the maximum or the minimum of both."""
         return np.maximum(a, b) if self.kind == "max" else np.minimum(a, b)
 
 
@@ -235,7 +235,7 @@ class RealMul(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RealMatMul(Node):
-    """``head_products`` of two values."""
+    """The ``head_products`` of two values."""
 
     heads: int = 1
     columns: bool = False

@@ -46,7 +46,7 @@ class Product(Pointwise):
         return int(np.abs(self.filters).sum(axis=1).max(initial=0))
 
     def largest(self, x: Source) -> int:
-        """The largest input times ``reach``."""
+        """Return the largest input times ``reach``."""
         return blocks.largest(x) * self.reach
 
     def operations(self, shape: Shape) -> int:
@@ -112,7 +112,7 @@ class MatVec(_Dense):
         return lambda x: (x.reshape(-1, x.shape[3]) @ weight).reshape(*x.shape[:3], -1)
 
     def check(self, x: Value) -> None:
-        """The weights fit the channels."""
+        """Check that the weights fit the channels."""
         outputs, k = self.weight.shape
         self._check(k, x, (*x.shape[:2], outputs))
 
@@ -158,7 +158,7 @@ class GroupedMatVec(_Dense):
         return matrix.reshape(outputs, -1)
 
     def multiplied(self, work: type[np.number]) -> Callable[[Array], Array]:
-        """A matrix product a group."""
+        """Return the function that multiplies inputs by the weights, in a matrix product a group."""
         groups, taps, inputs = self.groups, self.taps, self.group_inputs
         stack = self.weight.reshape(groups, self.group_outputs, inputs).astype(work).transpose(0, 2, 1)
 
@@ -194,7 +194,7 @@ class Depthwise(Product):
         return 0
 
     def evaluate(self, x: Array) -> Array:
-        """The sum over the taps."""
+        """Return the sums over the taps."""
         taps, channels = self.weight.shape
         return np.einsum("nhwtc,tc->nhwc", x.reshape(*x.shape[:3], taps, channels), self.weight)
 
@@ -220,7 +220,7 @@ class Depthwise(Product):
         return result
 
     def check(self, x: Value) -> None:
-        """The weights fit the window."""
+        """Check that the weights fit the window."""
         taps, channels = self.weight.shape
         require(x.shape[2] == taps * channels, self.name, "weight fits the window")
         self._check(x.shape[2], x, (*x.shape[:2], channels))
@@ -252,7 +252,7 @@ class RowConv(Product):
         return np.sum(taps, axis=0)
 
     def check(self, x: Value) -> None:
-        """The weights fit the row."""
+        """Check that the weights fit the row."""
         outputs, taps, k = self.weight.shape
         rows, columns, _ = x.shape
         require(self.pad in (0, (taps - 1) / 2), self.name, "the pad is 0 or half of taps - 1")

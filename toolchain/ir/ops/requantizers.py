@@ -40,7 +40,7 @@ class Threshold(Pointwise):
         return np.concatenate([np.zeros((count, 1), dtype=np.int64), sums], axis=1) + self.start[:, None]
 
     def evaluate(self, x: Array) -> Array:
-        """The steps reached, added up."""
+        """Return the sums of the steps that are reached."""
         count = reached(self.thresholds, x)
         if self.step.ndim == 1:
             return self.start + self.step * count
@@ -51,7 +51,7 @@ class Threshold(Pointwise):
         return prod(shape) * self.thresholds.shape[1]
 
     def largest(self, x: Source) -> int:
-        """The level furthest from 0."""
+        """Return the magnitude of the level furthest from 0."""
         return int(np.abs(self.levels).max())
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -144,7 +144,7 @@ class Lookup(Pointwise):
         return np.asarray(self.table[np.arange(x.shape[-1]) if len(self.table) > 1 else 0, x - self.low])
 
     def largest(self, x: Source) -> int:
-        """The entry furthest from 0."""
+        """Return the magnitude of the entry furthest from 0."""
         return int(np.abs(self.table).max())
 
     def output_range(self, shape: Shape, x: Range) -> Range:
@@ -153,7 +153,7 @@ class Lookup(Pointwise):
         return int(entries.min()), int(entries.max())
 
     def check(self, x: Value) -> None:
-        """Every input has its entry."""
+        """Check that every input has an entry."""
         require(self.output.shape == x.shape, self.name, "keeps the shape")
         require(one_or_each(x.shape[2], self.table), self.name, "one table or one a channel")
         inside = self.low <= x.qint.min and x.qint.max < self.low + self.table.shape[1]

@@ -57,7 +57,7 @@ class Window(Node):
         return (min(x[0], self.pad_value), max(x[1], self.pad_value)) if any(self.pads) else x
 
     def check(self, x: Value) -> None:
-        """Every position has its window."""
+        """Check that every position has a window."""
         (h, w, c), (kh, kw), (tall, wide) = x.shape, self.kernel, self.extent
         top, left, bottom, right = self.pads
         require(max(top, bottom) < tall and max(left, right) < wide, self.name, "pads are smaller than the kernel")

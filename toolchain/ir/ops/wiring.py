@@ -13,7 +13,7 @@ from toolchain.ir.types import Array, Range, Shape, Value
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Wiring(Node):
-    """The input as it is."""
+    """An operation that passes its input on as it is."""
 
     moves: ClassVar[bool] = True
     held: ClassVar[bool] = True
