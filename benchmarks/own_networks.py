@@ -29,7 +29,7 @@ from toolchain.train.statistics import macs, parameters
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SECONDS = 30.0
-"""For each call of the solver."""
+"""The seconds for each call of the solver."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ CASES = {
 
 
 def network_row(name: str, seed: int, folder: Path) -> Row:
-    """What became of the network ``name``; data, run and build go to ``folder``."""
+    """Train the network ``name``, export it, and return its row; data, run and build go to ``folder``."""
     case = CASES[name]
     write(folder / "data")
     settings = [setting.format(folder / "data") for setting in case.settings]
@@ -79,6 +79,7 @@ def network_row(name: str, seed: int, folder: Path) -> Row:
     trained = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     stages = {stage["name"]: stage["top1"] for stage in trained["stages"]}
     used, found = report.resources, report.verification
+    assert found.csim_mismatches is not None
     return {
         "network": name, "what": case.what, "data": case.data, "pruned": case.pruned, "seed": seed,
         "bits": f"W{trained['weight_bits']}A{trained['act_bits']}", "epochs": trained["epochs"],

@@ -78,7 +78,7 @@ def small_space() -> Space:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What fronts of ``hardware.space`` are made of, and how they are judged.
+    """The parts that make and judge fronts of ``hardware.space``.
 
     Attributes:
         test: the accuracy of a network, in the end that of every network of a front; ``known`` by keys already.

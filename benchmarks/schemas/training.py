@@ -128,7 +128,7 @@ class PrunedRow(PruningCase, Costs):
 
 
 class RefusedRow(PruningCase):
-    """Why a method cannot meet the budget."""
+    """The reason why a method cannot meet the budget."""
 
     part: Literal["budgets"]
     bits: str

@@ -67,14 +67,14 @@ class Candidates:
         """Cycles in front of the passes: the first weights, and all of them where they do not come in meanwhile."""
         return start_cycles(tiling, self.budget)
 
-    def memory_time(self, c: ConvolutionOption, index: int) -> float:
+    def memory_time(self, convolution: ConvolutionOption, index: int) -> float:
         """Return the cycles of the memory port for a pass's weights and for reading its source again.
 
         Only a source that no bank can hold is read again, from its second reading on.
         """
-        s, rate = c.tiling.schedules[index], self.budget.bytes_per_cycle
+        s, rate = convolution.tiling.schedules[index], self.budget.bytes_per_cycle
         again = s.source_groups * (s.reads - 1) if s.p.outside else 0
-        return weight_cycles(c.tiling, index, rate) + again * BEAT_BYTES / rate
+        return weight_cycles(convolution.tiling, index, rate) + again * BEAT_BYTES / rate
 
     def map_time(self, index: int) -> tuple[float, float, float]:
         """Cycles that source, residual and result of a pass take, each read or written once."""
@@ -99,16 +99,16 @@ class Candidates:
         """The maps that can stay on the chip."""
         return lifetimes(self.cut, self.options.base)
 
-    def cycles_of(self, c: ConvolutionOption, w: UnitOption, inside: frozenset[str]) -> float | None:
+    def cycles_of(self, convolution: ConvolutionOption, window: UnitOption, inside: frozenset[str]) -> float | None:
         """Cycles a frame; None where a map that must stay on the chip does not."""
         rate = self.budget.bytes_per_cycle
         places = [places_of(self.cut, i, inside) for i in range(len(self.cut.passes))]
-        if any(places[i].source for i in c.tiling.source_inside) or any(
-            places[i].result for i in c.tiling.result_inside
+        if any(places[i].source for i in convolution.tiling.source_inside) or any(
+            places[i].result for i in convolution.tiling.result_inside
         ):
             return None
-        schedules = [replace(s, shape=replace(s.shape, taps=w.shape.taps)) for s in c.tiling.schedules]
-        return sum(t.cycles for t in timings(schedules, places, rate)[1:]) + self.start_cycles(c.tiling)
+        schedules = [replace(s, shape=replace(s.shape, taps=window.shape.taps)) for s in convolution.tiling.schedules]
+        return sum(t.cycles for t in timings(schedules, places, rate)[1:]) + self.start_cycles(convolution.tiling)
 
     def brute_force(self) -> float:
         """The fewest cycles of all choices, one after the other; the oracle of small cases."""

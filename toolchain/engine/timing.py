@@ -28,19 +28,19 @@ class Timing:
         return self.busy + self.idle
 
 
-def pass_timing(s: TiledPass, places: Places, following: int, bytes_per_cycle: float) -> Timing:
-    """The time of ``s``: its slowest unit or its memory traffic, the rest runs at the same time."""
-    units = s.cycles(following)
-    moved = sum(s.beats(places, following).values()) * BEAT_BYTES
+def pass_timing(tiled: TiledPass, places: Places, following: int, bytes_per_cycle: float) -> Timing:
+    """The time of ``tiled``: its slowest unit or its memory traffic, the rest runs at the same time."""
+    units = tiled.cycles(following)
+    moved = sum(tiled.beats(places, following).values()) * BEAT_BYTES
     slowest = max(units, key=lambda name: units[name])
     waits = moved / bytes_per_cycle
     limit = MEMORY if waits > units[slowest] else slowest
-    return Timing(s.p.name, max(waits, units[slowest]), idle_cycles(s), limit, moved, s.p.macs)
+    return Timing(tiled.p.name, max(waits, units[slowest]), idle_cycles(tiled), limit, moved, tiled.p.macs)
 
 
-def idle_cycles(s: TiledPass) -> int:
+def idle_cycles(tiled: TiledPass) -> int:
     """Cycles of a pass in which its units do not all run: its start, its constants and its last rows."""
-    return PASS_CYCLES + s.preload + s.drain
+    return PASS_CYCLES + tiled.preload + tiled.drain
 
 
 def timings(schedules: Sequence[TiledPass], places: Sequence[Places], bytes_per_cycle: float) -> list[Timing]:

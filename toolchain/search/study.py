@@ -25,7 +25,7 @@ UNFIT = 1e15
 """Cycles told of a network that no engine runs: a study takes no infinity."""
 
 SAMPLER, RANDOM, NEIGHBOUR = "sampler", "random", "neighbour"
-"""Who chose a trial."""
+"""The choosers of a trial: Optuna's sampler, chance, or a step from a network of the front."""
 
 _DRAWS = 20
 """Draws for a network that was not looked at."""
