@@ -169,7 +169,7 @@ def compared(path: Path, build: Path) -> tuple[bool, str]:
         return False, str(error)
     _, frames = seeded_frames(model, 2)
     images = model.layout.to_ir(frames[:1])
-    if set(model.outputs) != set(expected):  # what the host applies stands between
+    if set(model.outputs) != set(expected):  # operations of the host stand between
         return judged_codes(model, graph, images, "the host's part left out, ")
     codes, count, apart = evaluate(graph, encode(graph, images)), 0, 0.0
     for output, tensor in zip(graph.outputs, model.outputs, strict=True):

@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.recorder import Row
 from toolchain.resources import Resources
 
-MIN_WIDTH = 150  # of a table, where the output is no terminal
+MIN_WIDTH = 150  # columns of a table where the output is no terminal
 
 Cell = str | int | float | bool | None
 T = TypeVar("T")

@@ -36,7 +36,7 @@ from toolchain.train.ptq.quantize import Bits
 from toolchain.train.ptq.source import find_source
 
 NAME = "efficientnet-lite0"
-SEED = 0  # of the order of the images
+SEED = 0  # seed of the order of the images
 COLUMNS = {
     "bits": "bits",
     "calibration_images": "calibrated on",

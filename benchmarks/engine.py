@@ -48,7 +48,7 @@ from toolchain.lowering.pipeline import to_integer
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET, UNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0", "U-net, 256 x 256"
 YOLO = "Tiny YOLOv3, 416 x 416"
-IMAGES = (32, 64, 16)  # that calibrate and judge EfficientNet-Lite0, and bits of its requantizers' factors
+IMAGES = (32, 64, 16)  # images that calibrate and judge EfficientNet-Lite0, and bits of its requantizers' factors
 
 COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant": "variant", "fps": "fps",
            "bound_fps": "bound", "compute_share": "of compute", "memory_share": "of DDR", "limited_by": "limited by",

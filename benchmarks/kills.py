@@ -281,7 +281,7 @@ def measure(name: str, how: str, times: int, seed: int) -> Row:
     with workplace(how) as folder:
         prepare(folder, name)
         if name in BUILD:
-            finished(folder, name, 51)  # so that the one that is timed finds compiled what the ended ones find
+            finished(folder, name, 51)  # the timed run then finds as much compiled as the interrupted ones
         when, process = time.time(), begun(folder, name, 51)
         started = time.monotonic()
         process.join()

@@ -138,7 +138,7 @@ def processes(pid: int) -> list[int]:
         for task in Path(f"/proc/{found[-1]}/task").glob("*/children"):
             try:
                 waiting += map(int, task.read_text().split())
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 continue
     return found
 

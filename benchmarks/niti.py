@@ -36,7 +36,7 @@ from toolchain.train.niti.trainer import IntegerClassifier
 FLOAT = ["train.float=true", "train.optimizer=sgd"]
 FLOAT_RATES = {"cifar10": 0.03}  # better than 0.01, which the others have
 QAT = ["quant.method=lsq", "train.lr=1e-3"]
-QAT_EPOCHS = 1  # its resources are shown, not its accuracy
+QAT_EPOCHS = 1  # only its resources are shown
 _SHORT = ["model.width=0.25", "train.batch_size=128", "train.threads=1"]
 RUNS = {
     "mnist": ("niti-mnist", list[str]()),

@@ -25,8 +25,8 @@ from toolchain.units.fabric import products_per_dsp
 from toolchain.units.totals import graph_cost, graph_cycles
 
 FINN_WORD_BITS = 36  # mvau_wwidth_max: weights that a PE reads a cycle
-FINN_STEP = 1.2  # of the ladder of targets
-NN2FPGA_DSP_SHARE = 0.8  # of the board's slices in its first program
+FINN_STEP = 1.2  # ratio of FINN's neighbouring targets
+NN2FPGA_DSP_SHARE = 0.8  # share of the board's slices in its first program
 
 Choice = tuple[Graph, Resources]
 
@@ -40,7 +40,7 @@ def finn(graph: Graph, board: Board) -> Choice | None:
     while best is None and target <= counts[-1] * FINN_STEP:
         folded = [_fold(d, forked, int(target)) for d in problem.decisions]
         target *= FINN_STEP
-        if total(option.resources for option in folded).fits(board.budget):  # what joins them comes on top
+        if total(option.resources for option in folded).fits(board.budget):  # converters and FIFOs come on top
             choice = built(graph, forked, folded)
             best = choice if choice[1].fits(board.budget) else None
     return best

@@ -26,8 +26,8 @@ from toolchain.units.order import parallelism
 from toolchain.units.table import unit_cost
 from toolchain.units.totals import cost
 
-CONTROL = 100.0  # of the parts' other numbers' size, as in the published fit
-INPUTS = 6  # of a LUT
+CONTROL = 100.0  # scale of the constant column, near the other columns, as in the published fit
+INPUTS = 6  # inputs of a LUT
 
 
 def product_columns(graph: Graph, node: Node, *, streams: bool) -> Row:

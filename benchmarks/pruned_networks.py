@@ -15,7 +15,7 @@ from benchmarks.quantization import CPU, GPU, QONNX_IMAGES, Case, Schedule, boar
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.flow.training import train
 
-SHARES = (0.3, 0.5, 0.1)  # of the MACs that are left
+SHARES = (0.3, 0.5, 0.1)  # shares of the MACs that are left
 NETWORKS = {
     "cpu": [("fashion-mnist", "lenet5"), ("cifar10", "resnet8")],
     "gpu": [("fashion-mnist", "lenet5"), ("cifar10", "vgg-small"), ("cifar10", "resnet20")],
@@ -26,8 +26,8 @@ COMPARED = {0.3: ("transport-4",), 0.5: ("transport-4",)}
 """Variants, at these shares only: `transport` that leaves a multiple of four channels."""
 
 METHODS = ("magnitude", "magnitude-layer", "slimming", "transport", "hfp", "qcqp", "nrmf")
-SELECTION_SECONDS = 30.0  # of the solver of `qcqp`
-EXPLORER_SECONDS = 120.0  # of each call of the explorer's; on a busy machine ten find nothing
+SELECTION_SECONDS = 30.0  # for the solver of `qcqp`
+EXPLORER_SECONDS = 120.0  # for each call of the explorer; on a busy machine ten find nothing
 
 
 @dataclass(frozen=True)

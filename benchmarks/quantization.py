@@ -54,7 +54,7 @@ class Schedule:
     seeds: int
     augment: bool = False
     precision: str = "float32"
-    variants: tuple[str, ...] = ()  # of FQ-Conv, at all bits
+    variants: tuple[str, ...] = ()  # variants of FQ-Conv, at all bits
 
 
 WIDE = "wide ends"
@@ -233,7 +233,7 @@ def write_figures(summary: list[Row]) -> None:
                 for bits in BITS:
                     if row["method"] == "float" or row["act_bits"] == bits:
                         series.setdefault(str(row["method"]), []).append((bits, *point))
-        ordered = {method: series[method] for method in ("float", *METHODS) if method in series}  # so are the colours
+        ordered = {method: series[method] for method in ("float", *METHODS) if method in series}  # as coloured
         figure = lines_svg(ordered, "bits of weights and activations", f"top-1 %, {model} on {data}")
         write_text(FIGURES / f"quantization-{data}-{model}.svg", figure)
 

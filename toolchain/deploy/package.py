@@ -47,7 +47,7 @@ NETWORK, SAMPLES, DRIVER = "network.json", "samples.npz", "accelerator.py"
 SAMPLE_BYTES = 1 << 22
 MOST_SAMPLES = 256
 
-_STAMP = (2000, 1, 1, 0, 0, 0)  # of every file in the archive, so that equal builds have equal archives
+_STAMP = (2000, 1, 1, 0, 0, 0)  # the time of every file in the archive: equal builds have equal archives
 
 
 @dataclass(frozen=True)

@@ -287,7 +287,7 @@ class _Version:
         if chain.name != READER:
             yield from self._extend(chain.nodes, {}, {}, values)
             return
-        flat = bool(chain.nodes) and chain.nodes[0].renames  # its only reader: forks were inserted
+        flat = bool(chain.nodes) and chain.nodes[0].renames  # forks were inserted, so it is the only reader
         for n in boundary_options(self.graph.input, flat=flat):
             lanes = Parallelism(n, n)
             yield from self._extend(chain.nodes, {READER: lanes}, {self.graph.input.name: lanes}, values)

@@ -187,4 +187,4 @@ def _picked(problem: Problem, variables: list[list[pulp.LpVariable]]) -> tuple[O
         if len(ones) != 1:
             return None
         picked.append(ones[0])
-    return tuple(picked) if problem.legal(picked) else None  # what an infeasible program leaves need not be
+    return tuple(picked) if problem.legal(picked) else None  # the values of an infeasible program may be illegal

@@ -160,7 +160,7 @@ class _Run:
         if not gap and matched.picked is not None and not matched.proved:
             gap = _gap(tight.value(matched.picked, Goal.MATCHED), matched.bound)
         elif not gap and matched.picked is None:
-            gap = 1.0  # of the converters nothing is known
+            gap = 1.0  # nothing is known of the least converters
         return self.solution(matched.picked or spared.picked, min(bound, cycles), gap)
 
     def solution(self, picked: tuple[Option, ...], bound: int, gap: float) -> Solution:

@@ -83,7 +83,7 @@ class _Cutter:
         self.values = self.graph.values()
         self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}
-        self.repeat: dict[str, tuple[int, int]] = {}  # of values that are read so from their alias
+        self.repeat: dict[str, tuple[int, int]] = {}  # how often an alias is read, by axis
         self.joined: dict[str, _Joined] = {}
         self.done: set[str] = set()
         self.folded = False
@@ -220,7 +220,7 @@ class _Cutter:
         elif isinstance(node, MatVec):
             shape, conv = self._dense(node)
             value, first = self._requant(node.output)
-        elif isinstance(node, REQUANTIZERS) and source.qint.bits <= WIDEST_CODE:  # of codes, whatever else reads them
+        elif isinstance(node, REQUANTIZERS) and source.qint.bits <= WIDEST_CODE:  # codes, which others may read
             value, first = node.output, self._requantizer(node, source)
         raw = conv is not None and first is None
         if raw and value.name not in self.written:

@@ -111,7 +111,7 @@ def windows_apart(nodes: Sequence[Node], shape: Shape) -> tuple[list[tuple[int, 
         return [], kernel
     if isinstance(window, Window):
         kernel, stride, pads = window.kernel, window.stride, window.pads
-    elif isinstance(unit, MatVec) and unit.weight.shape[1] != shape[2]:  # of a flattened map
+    elif isinstance(unit, MatVec) and unit.weight.shape[1] != shape[2]:  # the product reads a flattened map
         kernel = stride = shape[:2]
     rows, columns = (
         [top for top in range(ceil(pad / s) * s - pad, size, ceil(k / s) * s) if top + k <= size]
@@ -142,7 +142,7 @@ def _compared(simulation: EngineSim, alone: Program, frame: Frame) -> tuple[int,
     found = result_codes(graph, alone, p, memory)
     given = {name: x[None] for name, x in frame.maps.items()}
     start = given.get(graph.input.name, np.full((1, *graph.input.shape), max(0, graph.input.qint.min)))
-    copied = given.get(p.result)  # as a part of a joined map
+    copied = given.get(p.result)  # given where the pass copies a part of a joined map
     made = copied if copied is not None else next(value for _, value in values(graph, start, {p.result}, given))
     expected = made[0] if p.slot is None or p.slot.own is None else made[0][..., p.slot.own]
     wrong = np.argwhere(found != expected)

@@ -136,7 +136,7 @@ def _maps(
     for p, s in zip(cut.passes, schedules, strict=True):
         known = {name for name, _ in found}
         if p.merge is not None and p.merge.residual not in known and placement.get(p.merge.residual) is None:
-            found.append((p.merge.residual, (p.out, s.words_out)))  # of passes that are not part of the program
+            found.append((p.merge.residual, (p.out, s.words_out)))  # the pass that makes it is not in the program
         if p.slot is not None and p.stored not in known:
             found.append((p.stored, ((*p.out[:2], p.slot.channels), s.words_stored)))
         elif p.slot is None and placement.get(p.result) is None:

@@ -153,7 +153,7 @@ class _Comparison:
         """Compare one part of the images with its ``tensors``."""
         inputs = encode(self.integer, images)
         reals = host_values(self.integer, images)
-        given: dict[str, Array] = {}  # what QONNX computed, and its codes
+        given: dict[str, Array] = {}  # QONNX's values, and their codes
         forced: dict[str, Array] = {self.integer.input.name: inputs}
         waiting = Counter(name for sources in self.sources.values() for name in sources)
         codes, mismatches, worst = 0, 0, 0.0
@@ -268,7 +268,7 @@ def _from_tie(quantizer: Quantizer, mine: Array, theirs: Array, value: Array, er
     """Return the distance of ``value`` from the tie between two codes over its error; both are in quantizer steps."""
     position = value + quantizer.zero_point
     tie = (mine + theirs) / 2
-    if quantizer.bipolar:  # whatever its rounding mode
+    if quantizer.bipolar:  # a sign changes at 0 in every rounding mode
         tie = np.zeros(len(mine))
     elif quantizer.rounding is Rounding.FLOOR:
         tie = np.maximum(mine, theirs)

@@ -138,7 +138,7 @@ def _consumed(results: Arrays) -> Iterator[tuple[str, np.ndarray]]:
 def _executor(model: onnx.ModelProto) -> Run:
     """The QONNX executor on ``model``, whose inputs have fixed shapes."""
     names = [output.name for output in model.graph.output]
-    with warnings.catch_warnings():  # it warns of shapes that only appear at run time
+    with warnings.catch_warnings():  # the executor warns of shapes that only appear at run time
         warnings.simplefilter("ignore")
         ready = ModelWrapper(model).transform(InferShapes())
 

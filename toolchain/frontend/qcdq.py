@@ -76,7 +76,7 @@ def _dequantize(reader: Reader, node: OnnxNode) -> None:
     scale = reader.per_channel(node, given.scale, layout, "scale")
     emit_affine(reader, node, shifted(reader, node, found.tensor, shift), scale, np.zeros(1))
     around = reader.padded.get(name)
-    if around is not None:  # what is around the map is a code as well
+    if around is not None:  # the pad around the map is a code as well
         worth = np.unique((around.value + shift) * scale)
         if len(worth) > 1:
             raise reader.file.fault(node, "a Pad of codes whose worth differs by channel", "pad with the zero point")

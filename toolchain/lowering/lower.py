@@ -87,7 +87,7 @@ def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:
 
     Behind a refused node the work goes on as if a quantizer of 8 bits stood there; outputs are judged behind all nodes.
     """
-    state = Lowering(load_board().lut_per_dsp)  # whatever the price, the same nodes are refused
+    state = Lowering(load_board().lut_per_dsp)  # the same nodes are refused at every price
     _, encoding = _start(graph, encoding, state)
     found: dict[str, UserError] = {}
     for node in graph.nodes:

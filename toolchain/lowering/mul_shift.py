@@ -91,7 +91,7 @@ def search_lines(
             if not len(todo):
                 break
             m = _rounded_slopes(slopes, slope, todo, shift) + delta
-            for some in filters:  # what fails on some steps fails on all
+            for some in filters:  # a line that fails on some steps fails on all
                 possible = np.less_equal(*some.limits(todo, m, shift))
                 todo, m = todo[possible], m[possible]
             if not len(todo):

@@ -137,7 +137,7 @@ def _quantized(node: Quantize, x: RampSum, state: Lowering) -> Scaled:
     (a,), (b,) = x.ramp.terms, x.line.terms
     channels, firsts = _channels(node, x)
     shift, found = 0, []
-    for channel in channels:  # what a shift gives a larger one gives too
+    for channel in channels:  # a larger shift is exact wherever a smaller one is
         numbers = None
         while numbers is None:
             if channel.reach(a, b) << shift >= SUMS:

@@ -33,7 +33,7 @@ def recode_signs(graph: Graph) -> Graph:
     if not recoded:
         return graph
     ranges = value_ranges(graph)
-    sums: dict[str, Array] = {}  # of the weights, by the product that has become (w . x + sum) / 2
+    sums: dict[str, Array] = {}  # sums of the weights, by the product that has become (w . x + sum) / 2
     nodes = []
     for node in graph.nodes:
         if isinstance(node, MatVec | GroupedMatVec) and node.inputs[0] in recoded:

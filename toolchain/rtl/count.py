@@ -249,5 +249,5 @@ def _slices(cell: Mapping[str, Any]) -> int:
     if "fpgaflow_dsp_" not in kind:
         return 0
     if "fpgaflow_dsp_product" not in kind:
-        return 1  # what a plan packs or chains fits a slice
+        return 1  # products that a plan packs or chains fit a slice
     return multiplier_slices(len(cell["connections"]["a"]), len(cell["connections"]["b"]))

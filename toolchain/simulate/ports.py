@@ -33,7 +33,7 @@ def element_dtype(kind: QInt) -> np.dtype[np.signedinteger] | np.dtype[np.unsign
     """Return the dtype in which ap_types keep an integer of at most 63 bits: the least of 1, 2, 4 or 8 bytes."""
     size = stored_bytes(kind)
     if size == 8:
-        return np.dtype(np.int64)  # what fills 63 bits at most is the same
+        return np.dtype(np.int64)  # an unsigned one of at most 63 bits fits it as well
     return np.dtype(f"{'i' if kind.signed else 'u'}{size}")
 
 
@@ -60,7 +60,7 @@ def run_unit(library: ctypes.CDLL, graph: Graph, name: str, inputs: Sequence[Arr
     else:
         node = next(node for node in graph.nodes if node.name == name)
         names_in, names_out = node.inputs, tuple(value.name for value in node.outputs)
-    codes = np.dtype(np.int64)  # what the host packs and unpacks
+    codes = np.dtype(np.int64)  # the host packs and unpacks these
     types_in = [codes if name == READ else element_dtype(carried[n].type) for n in names_in]
     types_out = [codes if name in writers else element_dtype(carried[n].type) for n in names_out]
     given = [

@@ -10,7 +10,7 @@ from toolchain.train.shrink import Structure
 
 REACHED = 0.01
 """A budget counts as reached when no more than this share of it is left."""
-_UNUSED = 1e3  # what a share of a budget that is left weighs beside a group's distance from what is wanted, squared
+_UNUSED = 1e3  # weight of a budget's unused share beside a group's squared distance from its wanted count
 _MOVES = 500
 
 Counts = dict[str, int]

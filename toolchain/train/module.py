@@ -71,7 +71,7 @@ class Classifier(L.LightningModule):
         self.methods = nn.ModuleList(methods)
         self.train_x, self.train_y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.test_x, self.test_y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
-        self.held_x, self.held_y = self.test_x, self.test_y  # what the epochs are judged by
+        self.held_x, self.held_y = self.test_x, self.test_y  # the epochs are judged by these samples
         if data.held is not None:
             self.held_x, self.held_y = (torch.from_numpy(part) for part in data.held)
         pixels = input_map(data, config.data.normalize, config.data.input)

@@ -16,7 +16,7 @@ from toolchain.train.blocks import Residual
 from toolchain.train.maker import LayerMaker
 from toolchain.train.shrink import remove_channels
 
-_INNER_BITS = 8  # of the two activations inside a factorized convolution
+_INNER_BITS = 8  # bits of the two activations inside a factorized convolution
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ COUNTING = 1.25  # yosys over parts.plane_dot from 18 terms on; makes it 2 LUTs 
 SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
 LUT_PER_BRAM18 = 163  # 70,560 LUT and 432 BRAM18 of a ZU3EG (AMD DS891)
 COUNTER_LUT = 2.1  # a bit that counts, compares and returns to zero; own counts of serial windows take 1.9 to 2.3
-FRAME_BITS = 16  # of a counter of frames
+FRAME_BITS = 16  # bits of a counter of frames
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT
 
 

@@ -93,7 +93,7 @@ class NormUnit(Unit[Norm]):
             (
                 multiplier(kind, kind),
                 multiplier(types["apart_t"], types["factor_t"], dsp=True),
-                logic(types["apart_t"].bits + types["out_t"].bits),  # what is rounded off takes none
+                logic(types["apart_t"].bits + types["out_t"].bits),  # bits that are rounded off take none
             )
         )
         mean = total(

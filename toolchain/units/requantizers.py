@@ -111,7 +111,7 @@ class MulShiftUnit(ElementwiseUnit[MulShift]):
         trivial, fixed = bool((node.mul == 1).all()), turns == 1 or not (node.mul != node.mul[0]).any()
         dsp = products_per_dsp(lanes, factor, x.qint) > 0
         product = Resources() if trivial else multiplier(factor, x.qint, dsp=dsp)
-        if fixed and not dsp:  # of a lane on average
+        if fixed and not dsp:  # the average cost of a lane
             digits = signed_digits(node.mul) - len(node.mul)
             product = logic(max(digits, 0) * (x.qint.bits + 1) / len(node.mul))
         wide = max(x.qint.bits + (0 if trivial else mul_bits), add_bits)

@@ -27,7 +27,7 @@ from toolchain.train.quantizers import LearnedStep, Levels
 from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight
 
-_FADED = 0.8  # of a stage, when offsets that fade are gone
+_FADED = 0.8  # share of a stage after which fading offsets are gone
 
 
 class Noise(nn.Module):
@@ -135,7 +135,7 @@ class Fqconv(QuantMethod):
         self.config, self._seed = config, 0
         self.steps: Tensor
         self.register_buffer("steps", torch.tensor(0))
-        self.offset_left: Tensor  # of the biases that fade
+        self.offset_left: Tensor  # factor of the biases that fade
         self.register_buffer("offset_left", torch.tensor(1.0, dtype=torch.float64))
         self._fading: list[str] = []
 

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 _TASK = 1.0  # how far a gate goes over the stage when the loss always pulls it like the root mean square of all
 _INTEGRAL = 4.0  # how fast a multiplier grows with the miss of its budget, over that of the direct pull
-_SLOWING = 0.9  # what the gates' rate loses until the allocation ends
+_SLOWING = 0.9  # share of the gates' rate that is lost until the allocation ends
 _GOLDEN = 0.618  # gates of two groups should not close in the same step
 _NEAR = 0.2  # a larger miss does not count for it: the direct pull is on its way
-_REACHED = 0.02  # of a budget that may be left
-_MEMORY = 0.9  # of the running mean square of the gates' gradients
+_REACHED = 0.02  # share of a budget that may be left
+_MEMORY = 0.9  # decay of the running mean square of the gates' gradients
 
 Force = dict[str, Tensor]
 
@@ -69,7 +69,7 @@ class Hfp(Method):
         self.gates: Gates
         self.values = nn.Module()  # a buffer a group
         self.steps = 1
-        self.multipliers: Tensor  # of macs, of params
+        self.multipliers: Tensor  # one for macs, one for params
         self.square: Tensor  # running mean of the squared gradients of the loss
         self.settled: Tensor
         self.register_buffer("multipliers", torch.zeros(2))

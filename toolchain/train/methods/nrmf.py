@@ -24,8 +24,8 @@ from toolchain.train.shrink import Shape, pixels
 from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit, Tucker, can_be_three
 
-_BISECTIONS = 40  # of the energy that meets a budget
-_SWEEPS = 3  # of higher-order orthogonal iteration behind the truncated SVD
+_BISECTIONS = 40  # steps in the search for the energy that meets a budget
+_SWEEPS = 3  # sweeps of higher-order orthogonal iteration after the truncated SVD
 _NOISE_CANDIDATES = 400  # noise variances tried by `vbmf_rank`, evenly on a logarithmic scale
 
 

@@ -36,7 +36,7 @@ from toolchain.units.table import schedule, unit_cost
 
 log = logging.getLogger(__name__)
 
-_ACCUMULATOR = QInt(24, True)  # of the units whose LUTs are counted; the trained weights decide later
+_ACCUMULATOR = QInt(24, True)  # assumed in units whose LUTs are counted; the trained weights decide later
 
 
 class Qcqp(Method):
@@ -162,7 +162,7 @@ def importance(model: nn.Module, structure: Structure, layer: Layer, config: Qcq
         norm = model.get_submodule(layer.norm)
         assert isinstance(norm, Norm) and norm.running_var is not None
         sums *= (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()).abs()[:, None]
-    if layer.groups > 1:  # of fixed channels: what they read does not matter
+    if layer.groups > 1:  # its channels are fixed: the count that it reads does not matter
         sums = torch.nn.functional.pad(sums, (0, columns * (layer.groups - 1)))
     matrix: NDArray[np.float64] = (sums / sums.norm().clamp_min(1e-30)).cpu().numpy()
     return matrix

@@ -54,7 +54,7 @@ class _Transform(torch.autograd.Function):
             base = t.clamp_min(_SMALLEST_BASE)
             slope = slope * gamma * base.pow(gamma - 1)
             to_gamma = (grad * power * high * base.log()).sum_to_size(gamma.shape)
-        end = grad * power  # what the output follows the upper end by
+        end = grad * power  # the gradient of the upper end
         to_low = (end - slope).sum_to_size(low.shape)
         to_width = (end - slope * t).sum_to_size(width.shape)
         return slope * sign, to_low, to_width, to_gamma

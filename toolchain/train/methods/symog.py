@@ -35,9 +35,9 @@ from toolchain.train.structure import Edit, trained_weight
 
 log = logging.getLogger(__name__)
 
-_EXPONENTS = range(-24, 9)  # of the steps that are tried
+_EXPONENTS = range(-24, 9)  # exponents of the steps that are tried
 _PULL = 13.0  # the proximal draw per strength over the stage; with the defaults distances shrink by exp(20) in all
-BINS = 20  # of the histograms, for each distance between two modes
+BINS = 20  # bins of the histograms for each distance between two modes
 
 
 class FixedStep(nn.Module):

@@ -28,7 +28,7 @@ from toolchain.train.structure import Edit
 
 log = logging.getLogger(__name__)
 
-_PAPER_STEPS = 23_000  # of the paper's runs with an epsilon of 1: 120 epochs of CIFAR in batches of 256
+_PAPER_STEPS = 23_000  # steps of the paper's runs with an epsilon of 1: 120 epochs of CIFAR in batches of 256
 _SOFT = 0.01  # mean squared distance of soft masks from hard ones above which a removal is felt
 _SMALLEST_SLOPE = 1e-6  # where all masks are hard, nothing follows
 _FAR = 40.0  # odds at which a mask is hard

@@ -13,7 +13,7 @@ from torch import Tensor
 from toolchain.train.niti.numbers import Block, narrowed
 from toolchain.train.niti.rounding import stochastic
 
-LOG2_E = 47274  # of 2**15
+LOG2_E = 47274  # log2(e) * 2**15
 _POWERS = 10  # binary orders of magnitude below the largest probability that are kept
 _SHARE_BITS, _ERROR_BITS = 11, 7
 _SMALLEST, _LARGEST = -20, 40  # beyond these exponents all logits count as equal, or only the largest counts

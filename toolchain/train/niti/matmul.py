@@ -19,7 +19,7 @@ ACCUMULATOR_LIMIT = MAX_DEPTH * LIMIT**2
 assert ACCUMULATOR_LIMIT < 1 << 30
 _BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}  # windows unfolded at a time; on a CPU they stay in its cache
 _SHORT_RUN = 16  # bytes below which windows are gathered tap by tap
-_CUDA_ROWS, _CUDA_MULTIPLE = 17, 8  # what the int8 kernels of a GPU ask of the sizes
+_CUDA_ROWS, _CUDA_MULTIPLE = 17, 8  # a GPU's int8 kernels want at least so many rows, and multiples of 8
 
 
 def int_mm(a: Tensor, b: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class _Converter:
         """Return whether ``reader`` computes on codes and ``node`` gives none, or none of few bits."""
         layer = layer_of(self.module, reader)
         if not self._computes_on_codes(reader) or isinstance(layer_of(self.module, node), _MOVING):
-            return False  # what moves values has them from a tensor that was seen before
+            return False  # the moved values come from a tensor that was seen before
         return node not in self.codes or (node in self.sums and not isinstance(layer, nn.Linear))
 
     def _computes_on_codes(self, node: fx.Node) -> bool:

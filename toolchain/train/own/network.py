@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 """Shape of a sample: (C, H, W), (C, length) or (features,)."""
-_CLOSE = 1e-4  # of the largest output: means and sums may be taken in another order
+_CLOSE = 1e-4  # share of the largest output: means and sums may be taken in another order
 _BATCH = 2
 
 

@@ -23,7 +23,7 @@ from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
 from toolchain.train.own.twins import KNOWN, NoTwinError, gated, reshaped
 
-_CLOSE = 1e-4  # of the largest output: sums may be taken in another order
+_CLOSE = 1e-4  # share of the largest output: sums may be taken in another order
 _BATCH = 2
 
 

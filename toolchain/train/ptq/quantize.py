@@ -30,7 +30,7 @@ from toolchain.train.quantizers import LearnedStep, least_squares_step, sample
 _MAX_BITS = 8
 _BATCH = 8  # images at a time: the patches of a convolution are its input times the kernel's area
 _STEP_SAMPLES = 1 << 16  # values of a tensor that its step is searched on
-_POSITIONS = 128  # of an image, that the moments of a convolution's input are taken from
+_POSITIONS = 128  # positions of an image from which the moments of a convolution's input are taken
 _RELU6_MAX = 6.0
 _RATIO_BITS, _STEP_BITS = 4, 16  # a step of 16 bits times a ratio of 4 is exact in float32
 _ROOM = 1 << 30  # bytes of the layers' outputs for all images that are kept in memory, the rest in files
@@ -177,7 +177,7 @@ def _walk(
     """
     floats = dict(plain.named_modules())
     last_use = {source: node for node in network.graph.nodes for source in node.all_input_nodes}
-    values: dict[fx.Node, tuple[Parts, Parts]] = {}  # of the quantized and of the float network
+    values: dict[fx.Node, tuple[Parts, Parts]] = {}  # values in the quantized and in the float network
     sizes: dict[fx.Node, int] = {}  # positions of a channel
     for node in network.graph.nodes:
         if node.op == "output":

@@ -164,7 +164,7 @@ def _run(folder: Path) -> Source:
     model, config, data = load_run(folder)
     if not config.train.float:
         raise UserError(f"the network of {folder} is quantized", hint="give a run with train.float = true")
-    text = saved_model(folder).get("input")  # what the data were when it was trained; they may have changed
+    text = saved_model(folder).get("input")  # the run's own record: the data may have changed since
     pixels = read_map(json.loads(text)) if text else input_map(data, config.data.normalize, config.data.input)
     return Source(_name(config), model, data.shape, pixels, data)
 

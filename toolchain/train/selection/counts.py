@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from toolchain.train.selection.program import ChannelProgram, Kept, Weights
 
 _SCALE = 1000.0  # objectives of order 1 would meet the solver's absolute gap too early
-_ROUNDS = 20  # of choosing the channels of one group after the other
+_ROUNDS = 20  # rounds in which the channels of one group after the other are chosen
 
 Counts = dict[int, Any]  # a variable, or 1, a count
 Cell = tuple[int, int, Any]
@@ -91,7 +91,7 @@ def most(layer: Weights) -> NDArray[np.float64]:
     matrix = layer.importance
     if layer.reads is None:
         matrix = matrix.sum(1, keepdims=True)
-    by_output = -np.sort(-matrix, axis=1)  # of each output the largest first
+    by_output = -np.sort(-matrix, axis=1)  # the largest weights of each output first
     outputs = np.cumsum(-np.sort(-np.cumsum(by_output, axis=1), axis=0), axis=0)
     by_input = -np.sort(-matrix, axis=0)
     inputs = np.cumsum(-np.sort(-np.cumsum(by_input, axis=0), axis=1), axis=1)

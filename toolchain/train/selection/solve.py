@@ -11,7 +11,7 @@ from toolchain.train.selection.cpsat import solve as solve_cpsat
 from toolchain.train.selection.highs import solve_highs
 from toolchain.train.selection.program import ChannelProgram, Choice, Kept, counts_of
 
-_COUNTS_SHARE = 0.75  # of the time that the program over counts may take; small ones need next to none
+_COUNTS_SHARE = 0.75  # share of the time for the program over counts; small ones need next to none
 
 
 def solve(program: ChannelProgram, seconds: float, solver: Literal["highs", "cpsat", "greedy"] = "highs") -> Choice:
