@@ -6,25 +6,21 @@ classifiers is known, the rest is refused by its node. The network is compared w
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import nn
 
 from toolchain.errors import UserError
-from toolchain.frontend.constants import Constants
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
-from toolchain.train.own.twins import KNOWN, NoTwinError, gated, reshaped
+from toolchain.train.own.twins import KNOWN
+from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
+from toolchain.train.ptq.onnx_operations import OPERATIONS
 
 _CLOSE = 1e-4  # share of the largest output: sums may be taken in another order
-_BATCH = 2
 
 
 def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
@@ -45,14 +41,34 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         )
     if file.integer is not None:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
-    network = _Builder(file).build()
+    network = _network(file)
     _demand_same(network, file)
     return network, file.shape[1:]
 
 
+def _network(file: OnnxFile) -> nn.Module:
+    build = Builder(file)
+    with torch.no_grad():
+        for node in file.nodes:
+            _visit(build, node)
+    return build.finish()
+
+
+def _visit(build: Builder, node: OnnxNode) -> None:
+    """Add the layers of ``node`` to the network, or its value to the constants."""
+    if node.op == "Shape" and node.input(0) in build.values:
+        build.constants.set(node.outputs[0], np.array(build.values[node.input(0)][1].shape, dtype=np.int64))
+    elif fold(build.constants, node):
+        return
+    elif node.op in OPERATIONS and not node.domain:
+        OPERATIONS[node.op](build, node)
+    else:
+        raise build.file.fault(node, f"{node.op} cannot be quantized after training", f"known: {KNOWN}")
+
+
 def _demand_same(network: nn.Module, file: OnnxFile) -> None:
     """Check that the network computes what onnxruntime does."""
-    x = torch.rand(max(_BATCH, file.shape[0]), *file.shape[1:], generator=torch.Generator().manual_seed(0))
+    x = torch.rand(max(EXAMPLES, file.shape[0]), *file.shape[1:], generator=torch.Generator().manual_seed(0))
     theirs = torch.from_numpy(execute_float(file, x.numpy()))
     with torch.no_grad():
         ours = network(x)
@@ -63,396 +79,3 @@ def _demand_same(network: nn.Module, file: OnnxFile) -> None:
         raise UserError(
             "the network read from it computes something else than onnxruntime", where=file.path.name, hint=hint
         )
-
-
-class _Builder:
-    """Makes a layer of every node; ``values`` has the tensors known so far, with an example of each."""
-
-    def __init__(self, file: OnnxFile) -> None:
-        self.file, self.constants = file, Constants(file)
-        self.root, self.graph = nn.Module(), fx.Graph()
-        self.module = fx.GraphModule(self.root, self.graph)
-        self.values: dict[str, tuple[fx.Node, Tensor]] = {}
-        self.rows: dict[str, tuple[fx.Node, Tensor]] = {}  # signals that the file has as maps of one row
-        self.names: set[str] = set()
-        self.products: dict[str, nn.Linear] = {}  # fully connected layers that a bias may follow, by what they make
-
-    def build(self) -> nn.Module:
-        start = torch.zeros(_BATCH, *self.file.shape[1:])
-        self.values[self.file.input] = self.graph.placeholder("input"), start
-        with torch.no_grad():
-            for node in self.file.nodes:
-                self._visit(node)
-        self.graph.output(self.values[self.file.output][0])
-        self.module.graph = self.graph
-        self.module.recompile()
-        return self.module.eval()
-
-    def _visit(self, node: OnnxNode) -> None:
-        if node.op == "Shape" and node.input(0) in self.values:
-            self.constants.set(node.outputs[0], np.array(self.values[node.input(0)][1].shape, dtype=np.int64))
-        elif fold(self.constants, node):
-            return
-        elif node.op in _OPERATIONS and not node.domain:
-            _OPERATIONS[node.op](self, node)
-        else:
-            raise self.file.fault(node, f"{node.op} cannot be quantized after training", f"known: {KNOWN}")
-
-    def call(self, node: OnnxNode, layers: list[nn.Module], name: str = "") -> None:
-        """Let ``layers``, one after the other, make the node's output."""
-        at, value = self.value(node)
-        self.append(node, layers, at, value, name)
-
-    def append(self, node: OnnxNode, layers: list[nn.Module], at: fx.Node, value: Tensor, name: str = "") -> None:
-        """Let ``layers`` make the node's output of ``at``, whose example is ``value``."""
-        for layer in layers:
-            path = self._name(name or node.name)
-            self.module.add_submodule(path, layer.eval())
-            try:
-                value = layer(value)
-            except RuntimeError as error:
-                raise self.file.fault(
-                    node, f"the layer does not fit its input: {error}", "export the model again"
-                ) from error
-            at = self.graph.call_module(path, (at,))
-        self.values[node.outputs[0]] = at, value
-
-    def value(self, node: OnnxNode, index: int = 0) -> tuple[fx.Node, Tensor]:
-        """A tensor that the node reads, and its example."""
-        if node.input(index) in self.rows:
-            raise self.file.fault(node, "it reads a signal as a map of one row", "reduce the whole row only")
-        if node.input(index) not in self.values:
-            raise self.file.fault(node, f"'{node.input(index)}' is a constant here", "export the model again")
-        return self.values[node.input(index)]
-
-    def constant(self, node: OnnxNode, index: int) -> Tensor | None:
-        """A constant that the node reads; None where there is none."""
-        name = node.input(index)
-        if not name:
-            return None
-        if name not in self.constants:
-            raise self.file.fault(node, f"'{name}' is computed", "give it as a constant")
-        return torch.from_numpy(np.array(self.constants.get(name)))
-
-    def integers(self, node: OnnxNode, key: str, index: int) -> list[int] | None:
-        """An attribute or, in newer files, an input that holds integers."""
-        if key in node.attributes:
-            return [int(value) for value in node.attributes[key]]
-        given = self.constant(node, index)
-        return None if given is None else [int(value) for value in given.flatten()]
-
-    def layer_name(self, node: OnnxNode) -> str:
-        """The name of the weight's layer, where the file tells."""
-        weight = node.input(1)
-        return weight.removesuffix(".weight") if re.fullmatch(r"[A-Za-z0-9_.]+\.weight", weight) else node.name
-
-    def _name(self, wanted: str) -> str:
-        base = re.sub(r"[^0-9A-Za-z_.]|^\.+|\.+$|\.(?=\.)", "_", wanted).strip("_") or "layer"
-        name, count = base, 1
-        while name in self.names or hasattr(self.module, name):
-            count += 1
-            name = f"{base}_{count}"
-        self.names.add(name)
-        return name
-
-
-def _conv(build: _Builder, node: OnnxNode) -> None:
-    weight, bias = build.constant(node, 1), build.constant(node, 2)
-    _, x = build.value(node)
-    if weight is None or weight.dim() not in (3, 4) or weight.dim() != x.dim():
-        raise build.file.fault(node, f"a convolution of {x.dim() - 2} axes", "use Conv1d or Conv2d")
-    axes = weight.dim() - 2
-    stride, dilation = _axes(node, "strides", axes), _axes(node, "dilations", axes)
-    kernel, groups = tuple(weight.shape[2:]), int(node.attributes.get("group", 1))
-    before, after = _pads(node, x, kernel, stride, dilation)
-    layers: list[nn.Module] = []
-    if before != after and axes == 2:
-        layers.append(nn.ZeroPad2d((before[1], after[1], before[0], after[0])))
-        before = (0, 0)
-    elif before != after:
-        raise build.file.fault(node, f"unequal pads {[*before, *after]} of a signal", "pad both ends alike")
-    kind: Any = nn.Conv1d if axes == 1 else nn.Conv2d
-    layer = kind(
-        weight.shape[1] * groups, weight.shape[0], kernel, stride, before, dilation, groups, bias=bias is not None
-    )
-    _fill(layer, weight, bias)
-    build.call(node, [*layers, layer], build.layer_name(node))
-
-
-def _gemm(build: _Builder, node: OnnxNode) -> None:
-    weight, bias = build.constant(node, 1), build.constant(node, 2)
-    if weight is None or weight.dim() != 2 or node.attributes.get("transA", 0):
-        raise build.file.fault(node, "no product of features with constant weights", "use torch.nn.Linear")
-    alpha, beta = (float(node.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
-    weight = alpha * (weight if node.attributes.get("transB", 0) else weight.T)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    _fill(layer, weight, None if bias is None else (beta * bias).flatten().expand(len(weight)))
-    build.call(node, [layer], build.layer_name(node))
-
-
-def _matmul(build: _Builder, node: OnnxNode) -> None:
-    weight = build.constant(node, 1)
-    if weight is None or weight.dim() != 2 or build.value(node)[1].dim() != 2:
-        raise build.file.fault(node, "no product of features with constant weights", "use torch.nn.Linear")
-    layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
-    _fill(layer, weight.T, None)
-    build.call(node, [layer], build.layer_name(node))
-    build.products[node.outputs[0]] = layer
-
-
-def _add(build: _Builder, node: OnnxNode) -> None:
-    tensors = [name for name in node.inputs if name in build.values]
-    if len(tensors) == 1 and tensors[0] in build.products and len(node.inputs) == 2:
-        layer = build.products[tensors[0]]
-        bias = build.constant(node, 1 - list(node.inputs).index(tensors[0]))
-        assert bias is not None
-        layer.bias = nn.Parameter(bias.flatten().float().expand(layer.out_features).clone())
-        at, value = build.values[tensors[0]]
-        build.values[node.outputs[0]] = at, value + layer.bias
-        return
-    examples = [build.values[name][1] for name in tensors]
-    if len(tensors) != len(node.inputs) or len({tuple(example.shape) for example in examples}) != 1:
-        raise build.file.fault(node, "it adds no tensors of one shape", "put constants into the bias of a layer")
-    at, value = build.values[tensors[0]]
-    for name, example in zip(tensors[1:], examples[1:], strict=True):
-        at, value = build.graph.call_function(operator.add, (at, build.values[name][0])), value + example
-    build.values[node.outputs[0]] = at, value
-
-
-def _mul(build: _Builder, node: OnnxNode) -> None:
-    """The product of two tensors; one with its own Sigmoid is a SiLU."""
-    (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
-    for at, gate in ((first, second), (second, first)):
-        if gate.op == "call_module" and gate.args == (at,):
-            layer = gated(build.module.get_submodule(str(gate.target)))
-            if layer is not None:
-                build.append(node, [layer], at, x if at is first else y)
-                return
-    apart = x.shape[2:] != y.shape[2:] and 1 not in (x.shape[2:].numel(), y.shape[2:].numel())
-    if x.shape[:2] != y.shape[:2] or x.dim() != y.dim() or apart:
-        hint = "multiply maps of one shape, or a map and a value a channel"
-        raise build.file.fault(node, f"it multiplies {tuple(x.shape)} and {tuple(y.shape)}", hint)
-    build.values[node.outputs[0]] = build.graph.call_function(operator.mul, (first, second)), x * y
-
-
-def _concat(build: _Builder, node: OnnxNode) -> None:
-    found = [build.value(node, index) for index in range(len(node.inputs))]
-    axis = int(node.attributes.get("axis", 1))
-    if axis % found[0][1].dim() != 1:
-        raise build.file.fault(node, f"it concatenates along axis {axis}", "concatenate channels, axis 1")
-    joined = build.graph.call_function(torch.cat, ([at for at, _ in found], 1))
-    build.values[node.outputs[0]] = joined, torch.cat([value for _, value in found], 1)
-
-
-def _norm(build: _Builder, node: OnnxNode) -> None:
-    _, x = build.value(node)
-    scale, offset, mean, variance = (build.constant(node, index) for index in range(1, 5))
-    if scale is None or offset is None or mean is None or variance is None:
-        raise build.file.fault(node, "a batch norm without its tensors", "export the model again")
-    kind: Any = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
-    layer = kind(len(scale), eps=float(node.attributes.get("epsilon", 1e-5)))
-    _fill(layer, scale, offset)
-    layer.running_mean.copy_(mean)
-    layer.running_var.copy_(variance)
-    build.call(node, [layer], build.layer_name(node))
-
-
-def _clip(build: _Builder, node: OnnxNode) -> None:
-    bounds = [node.attributes.get(key, build.constant(node, index)) for key, index in (("min", 1), ("max", 2))]
-    low, high = (None if bound is None else float(bound) for bound in bounds)
-    if low == 0 and high is None:
-        build.call(node, [nn.ReLU()])
-    elif low is None or high is None:
-        raise build.file.fault(node, "a Clip with one bound", "use Relu, or give both")
-    else:
-        build.call(node, [nn.ReLU6() if (low, high) == (0, 6) else nn.Hardtanh(low, high)])
-
-
-def _hard_sigmoid(build: _Builder, node: OnnxNode) -> None:
-    """PyTorch's has one slope."""
-    alpha, beta = (float(node.attributes.get(key, default)) for key, default in (("alpha", 0.2), ("beta", 0.5)))
-    if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
-        raise build.file.fault(node, f"a HardSigmoid of slope {alpha:g} and offset {beta:g}", "use 1/6 and 1/2")
-    build.call(node, [nn.Hardsigmoid()])
-
-
-def _gelu(build: _Builder, node: OnnxNode) -> None:
-    if node.attributes.get("approximate", b"none") not in (b"none", "none"):
-        raise build.file.fault(node, "a Gelu that is approximated", "use the exact one")
-    build.call(node, [nn.GELU()])
-
-
-def _pool(build: _Builder, node: OnnxNode) -> None:
-    _, x = build.value(node)
-    kernel = tuple(int(value) for value in node.attributes["kernel_shape"])
-    axes = len(kernel)
-    stride, dilation = _axes(node, "strides", axes), _axes(node, "dilations", axes)
-    before, after = _pads(node, x, kernel, stride, dilation)
-    if before != after or axes not in (1, 2):
-        raise build.file.fault(node, f"a pool with the pads {[*before, *after]}", "pad all sides alike")
-    ceil = bool(node.attributes.get("ceil_mode", 0))
-    if node.op == "MaxPool":
-        maximum: Any = nn.MaxPool1d if axes == 1 else nn.MaxPool2d
-        build.call(node, [maximum(kernel, stride, before, dilation, ceil_mode=ceil)])
-        return
-    average: Any = nn.AvgPool1d if axes == 1 else nn.AvgPool2d
-    counted = bool(node.attributes.get("count_include_pad", 0))
-    build.call(node, [average(kernel, stride, before, ceil_mode=ceil, count_include_pad=counted)])
-
-
-def _over_the_map(build: _Builder, node: OnnxNode) -> None:
-    """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax."""
-    row = build.rows.get(node.input(0))
-    at, x = row or build.value(node)
-    rank = x.dim() + (row is not None)
-    positions = list(range(2, rank))
-    axes, kept = positions, True
-    if node.op.startswith("Reduce"):
-        axes = [axis % rank for axis in build.integers(node, "axes", 1) or range(rank)]
-        kept = bool(node.attributes.get("keepdims", 1))
-    if sorted(axes) != positions or x.dim() not in (3, 4):
-        raise build.file.fault(node, f"it reduces the axes {axes}", "reduce the whole map, and nothing else")
-    kinds: dict[str, tuple[Any, Any]] = {
-        "Mean": (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
-        "Max": (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
-    }
-    kind = kinds["Max" if "Max" in node.op else "Mean"][x.dim() - 3]
-    build.append(node, [kind(1), *([] if kept else [nn.Flatten(1)])], at, x)
-    if row is not None and kept:
-        build.rows[node.outputs[0]] = build.values.pop(node.outputs[0])
-
-
-def _reshape(build: _Builder, node: OnnxNode) -> None:
-    _, x = build.value(node)
-    if node.op == "Reshape":
-        wanted = build.integers(node, "shape", 1) or []
-        sizes = [x.shape[axis] if size == 0 and axis < x.dim() else size for axis, size in enumerate(wanted)]
-        if sizes and sizes[0] == 1 == build.file.shape[0]:  # written for a batch of one
-            sizes[0] = _BATCH
-    elif node.op == "Flatten":
-        sizes = [x.shape[0], -1] if node.attributes.get("axis", 1) in (1, 1 - x.dim()) else []
-    else:
-        axes = build.integers(node, "axes", 1)
-        alone = (
-            [axis for axis, size in enumerate(x.shape) if size == 1] if axes is None else [a % x.dim() for a in axes]
-        )
-        sizes = [size for axis, size in enumerate(x.shape) if axis not in alone]
-    try:
-        after = tuple(x.reshape(sizes).shape)
-        layers = reshaped(tuple(x.shape), after)
-    except (RuntimeError, NoTwinError) as error:
-        how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
-        raise build.file.fault(node, f"it reshapes {how}", "flatten to (N, features) only") from error
-    build.call(node, layers)
-
-
-def _unsqueeze(build: _Builder, node: OnnxNode) -> None:
-    """A signal as a map of one row, as which torch's exporter reduces it."""
-    at, x = build.value(node)
-    axes = [axis % (x.dim() + 1) for axis in build.integers(node, "axes", 1) or ()]
-    if x.dim() != 3 or axes != [2]:
-        raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", "flatten to (N, features) only")
-    build.rows[node.outputs[0]] = at, x
-
-
-def _squeeze(build: _Builder, node: OnnxNode) -> None:
-    if node.input(0) not in build.rows:
-        _reshape(build, node)
-        return
-    axes = build.integers(node, "axes", 1)
-    if axes not in ([2], [-2]):
-        raise build.file.fault(node, f"it drops the axes {axes} of a signal in a row", "drop axis 2 only")
-    build.values[node.outputs[0]] = build.rows[node.input(0)]
-
-
-def _pad(build: _Builder, node: OnnxNode) -> None:
-    _, x = build.value(node)
-    pads = build.integers(node, "pads", 1) or []
-    value = node.attributes.get("value", build.constant(node, 2))
-    mode = node.attributes.get("mode", b"constant")
-    outside = [pads[axis] for axis in (0, 1, x.dim(), x.dim() + 1)] if len(pads) == 2 * x.dim() else [1]
-    if (
-        mode not in (b"constant", "constant")
-        or (value is not None and float(value) != 0)
-        or any(outside)
-        or x.dim() != 4
-    ):
-        raise build.file.fault(node, "a Pad that is no zeros around a map", "pad with zeros")
-    build.call(node, [nn.ZeroPad2d((pads[3], pads[7], pads[2], pads[6]))])
-
-
-def _pass(build: _Builder, node: OnnxNode) -> None:
-    build.values[node.outputs[0]] = build.value(node)
-
-
-def _softmax(build: _Builder, node: OnnxNode) -> None:
-    """Leave a softmax at the end to the host, since it changes no class."""
-    if node.outputs[0] != build.file.output:
-        raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
-    _pass(build, node)
-
-
-def _axes(node: OnnxNode, key: str, count: int) -> tuple[int, ...]:
-    return tuple(int(value) for value in node.attributes.get(key, (1,) * count))
-
-
-def _pads(
-    node: OnnxNode, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Zeros in front of and behind each axis of the map."""
-    mode = node.attributes.get("auto_pad", b"NOTSET")
-    mode = mode.decode() if isinstance(mode, bytes) else str(mode)
-    if mode in ("NOTSET", "VALID"):
-        pads = [int(value) for value in node.attributes.get("pads", (0,) * 2 * len(kernel))]
-        return (
-            (tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :])) if mode == "NOTSET" else ((0,) * len(kernel),) * 2
-        )
-    sizes = x.shape[2:]
-    totals = [
-        max(0, (-(-size // step) - 1) * step + (k - 1) * d + 1 - size)
-        for size, k, step, d in zip(sizes, kernel, stride, dilation, strict=True)
-    ]
-    small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
-    return (small, large) if mode == "SAME_UPPER" else (large, small)
-
-
-def _fill(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
-    layer.weight.copy_(weight)
-    if bias is not None:
-        layer.bias.copy_(bias)
-
-
-def _layer(make: Callable[[OnnxNode], nn.Module]) -> Callable[[_Builder, OnnxNode], None]:
-    return lambda build, node: build.call(node, [make(node)])
-
-
-_OPERATIONS: dict[str, Callable[[_Builder, OnnxNode], None]] = {
-    "Conv": _conv,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "Add": _add,
-    "Sum": _add,
-    "Concat": _concat,
-    "BatchNormalization": _norm,
-    "Relu": _layer(lambda node: nn.ReLU()),
-    "LeakyRelu": _layer(lambda node: nn.LeakyReLU(float(node.attributes.get("alpha", 0.01)))),
-    "Sigmoid": _layer(lambda node: nn.Sigmoid()),
-    "Tanh": _layer(lambda node: nn.Tanh()),
-    "Mish": _layer(lambda node: nn.Mish()),
-    "HardSwish": _layer(lambda node: nn.Hardswish()),
-    "Elu": _layer(lambda node: nn.ELU(float(node.attributes.get("alpha", 1.0)))),
-    "Celu": _layer(lambda node: nn.CELU(float(node.attributes.get("alpha", 1.0)))),
-    "HardSigmoid": _hard_sigmoid,
-    "Gelu": _gelu,
-    "Mul": _mul,
-    "Clip": _clip,
-    "MaxPool": _pool,
-    "AveragePool": _pool,
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), _over_the_map),
-    **dict.fromkeys(("Flatten", "Reshape"), _reshape),
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Pad": _pad,
-    **dict.fromkeys(("Dropout", "Identity"), _pass),
-    **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
-}

@@ -1,0 +1,317 @@
+"""The layers of the operations of float ONNX files."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.train.own.twins import KNOWN, NoTwinError, gated, reshaped
+from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
+
+
+def _conv(build: Builder, node: OnnxNode) -> None:
+    weight, bias = build.constant(node, 1), build.constant(node, 2)
+    _, x = build.value(node)
+    if weight is None or weight.dim() not in (3, 4) or weight.dim() != x.dim():
+        raise build.file.fault(node, f"a convolution of {x.dim() - 2} axes", "use Conv1d or Conv2d")
+    axes = weight.dim() - 2
+    stride, dilation = _axes(node, "strides", axes), _axes(node, "dilations", axes)
+    kernel, groups = tuple(weight.shape[2:]), int(node.attributes.get("group", 1))
+    before, after = _pads(node, x, kernel, stride, dilation)
+    layers: list[nn.Module] = []
+    if before != after and axes == 2:
+        layers.append(nn.ZeroPad2d((before[1], after[1], before[0], after[0])))
+        before = (0, 0)
+    elif before != after:
+        raise build.file.fault(node, f"unequal pads {[*before, *after]} of a signal", "pad both ends alike")
+    kind: Any = nn.Conv1d if axes == 1 else nn.Conv2d
+    layer = kind(
+        weight.shape[1] * groups, weight.shape[0], kernel, stride, before, dilation, groups, bias=bias is not None
+    )
+    _fill(layer, weight, bias)
+    build.call(node, [*layers, layer], build.layer_name(node))
+
+
+def _gemm(build: Builder, node: OnnxNode) -> None:
+    weight, bias = build.constant(node, 1), build.constant(node, 2)
+    if weight is None or weight.dim() != 2 or node.attributes.get("transA", 0):
+        raise build.file.fault(node, "no product of features with constant weights", "use torch.nn.Linear")
+    alpha, beta = (float(node.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
+    weight = alpha * (weight if node.attributes.get("transB", 0) else weight.T)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    _fill(layer, weight, None if bias is None else (beta * bias).flatten().expand(len(weight)))
+    build.call(node, [layer], build.layer_name(node))
+
+
+def _matmul(build: Builder, node: OnnxNode) -> None:
+    weight = build.constant(node, 1)
+    if weight is None or weight.dim() != 2 or build.value(node)[1].dim() != 2:
+        raise build.file.fault(node, "no product of features with constant weights", "use torch.nn.Linear")
+    layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
+    _fill(layer, weight.T, None)
+    build.call(node, [layer], build.layer_name(node))
+    build.products[node.outputs[0]] = layer
+
+
+def _add(build: Builder, node: OnnxNode) -> None:
+    tensors = [name for name in node.inputs if name in build.values]
+    if len(tensors) == 1 and tensors[0] in build.products and len(node.inputs) == 2:
+        layer = build.products[tensors[0]]
+        bias = build.constant(node, 1 - list(node.inputs).index(tensors[0]))
+        assert bias is not None
+        layer.bias = nn.Parameter(bias.flatten().float().expand(layer.out_features).clone())
+        at, value = build.values[tensors[0]]
+        build.values[node.outputs[0]] = at, value + layer.bias
+        return
+    examples = [build.values[name][1] for name in tensors]
+    if len(tensors) != len(node.inputs) or len({tuple(example.shape) for example in examples}) != 1:
+        raise build.file.fault(node, "it adds no tensors of one shape", "put constants into the bias of a layer")
+    at, value = build.values[tensors[0]]
+    for name, example in zip(tensors[1:], examples[1:], strict=True):
+        at, value = build.graph.call_function(operator.add, (at, build.values[name][0])), value + example
+    build.values[node.outputs[0]] = at, value
+
+
+def _mul(build: Builder, node: OnnxNode) -> None:
+    """The product of two tensors; one with its own Sigmoid is a SiLU."""
+    (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
+    for at, gate in ((first, second), (second, first)):
+        if gate.op == "call_module" and gate.args == (at,):
+            layer = gated(build.module.get_submodule(str(gate.target)))
+            if layer is not None:
+                build.append(node, [layer], at, x if at is first else y)
+                return
+    apart = x.shape[2:] != y.shape[2:] and 1 not in (x.shape[2:].numel(), y.shape[2:].numel())
+    if x.shape[:2] != y.shape[:2] or x.dim() != y.dim() or apart:
+        hint = "multiply maps of one shape, or a map and a value a channel"
+        raise build.file.fault(node, f"it multiplies {tuple(x.shape)} and {tuple(y.shape)}", hint)
+    build.values[node.outputs[0]] = build.graph.call_function(operator.mul, (first, second)), x * y
+
+
+def _concat(build: Builder, node: OnnxNode) -> None:
+    found = [build.value(node, index) for index in range(len(node.inputs))]
+    axis = int(node.attributes.get("axis", 1))
+    if axis % found[0][1].dim() != 1:
+        raise build.file.fault(node, f"it concatenates along axis {axis}", "concatenate channels, axis 1")
+    joined = build.graph.call_function(torch.cat, ([at for at, _ in found], 1))
+    build.values[node.outputs[0]] = joined, torch.cat([value for _, value in found], 1)
+
+
+def _norm(build: Builder, node: OnnxNode) -> None:
+    _, x = build.value(node)
+    scale, offset, mean, variance = (build.constant(node, index) for index in range(1, 5))
+    if scale is None or offset is None or mean is None or variance is None:
+        raise build.file.fault(node, "a batch norm without its tensors", "export the model again")
+    kind: Any = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
+    layer = kind(len(scale), eps=float(node.attributes.get("epsilon", 1e-5)))
+    _fill(layer, scale, offset)
+    layer.running_mean.copy_(mean)
+    layer.running_var.copy_(variance)
+    build.call(node, [layer], build.layer_name(node))
+
+
+def _clip(build: Builder, node: OnnxNode) -> None:
+    bounds = [node.attributes.get(key, build.constant(node, index)) for key, index in (("min", 1), ("max", 2))]
+    low, high = (None if bound is None else float(bound) for bound in bounds)
+    if low == 0 and high is None:
+        build.call(node, [nn.ReLU()])
+    elif low is None or high is None:
+        raise build.file.fault(node, "a Clip with one bound", "use Relu, or give both")
+    else:
+        build.call(node, [nn.ReLU6() if (low, high) == (0, 6) else nn.Hardtanh(low, high)])
+
+
+def _hard_sigmoid(build: Builder, node: OnnxNode) -> None:
+    """PyTorch's has one slope."""
+    alpha, beta = (float(node.attributes.get(key, default)) for key, default in (("alpha", 0.2), ("beta", 0.5)))
+    if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
+        raise build.file.fault(node, f"a HardSigmoid of slope {alpha:g} and offset {beta:g}", "use 1/6 and 1/2")
+    build.call(node, [nn.Hardsigmoid()])
+
+
+def _gelu(build: Builder, node: OnnxNode) -> None:
+    if node.attributes.get("approximate", b"none") not in (b"none", "none"):
+        raise build.file.fault(node, "a Gelu that is approximated", "use the exact one")
+    build.call(node, [nn.GELU()])
+
+
+def _pool(build: Builder, node: OnnxNode) -> None:
+    _, x = build.value(node)
+    kernel = tuple(int(value) for value in node.attributes["kernel_shape"])
+    axes = len(kernel)
+    stride, dilation = _axes(node, "strides", axes), _axes(node, "dilations", axes)
+    before, after = _pads(node, x, kernel, stride, dilation)
+    if before != after or axes not in (1, 2):
+        raise build.file.fault(node, f"a pool with the pads {[*before, *after]}", "pad all sides alike")
+    ceil = bool(node.attributes.get("ceil_mode", 0))
+    if node.op == "MaxPool":
+        maximum: Any = nn.MaxPool1d if axes == 1 else nn.MaxPool2d
+        build.call(node, [maximum(kernel, stride, before, dilation, ceil_mode=ceil)])
+        return
+    average: Any = nn.AvgPool1d if axes == 1 else nn.AvgPool2d
+    counted = bool(node.attributes.get("count_include_pad", 0))
+    build.call(node, [average(kernel, stride, before, ceil_mode=ceil, count_include_pad=counted)])
+
+
+def _over_the_map(build: Builder, node: OnnxNode) -> None:
+    """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax."""
+    row = build.rows.get(node.input(0))
+    at, x = row or build.value(node)
+    rank = x.dim() + (row is not None)
+    positions = list(range(2, rank))
+    axes, kept = positions, True
+    if node.op.startswith("Reduce"):
+        axes = [axis % rank for axis in build.integers(node, "axes", 1) or range(rank)]
+        kept = bool(node.attributes.get("keepdims", 1))
+    if sorted(axes) != positions or x.dim() not in (3, 4):
+        raise build.file.fault(node, f"it reduces the axes {axes}", "reduce the whole map, and nothing else")
+    kinds: dict[str, tuple[Any, Any]] = {
+        "Mean": (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
+        "Max": (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+    }
+    kind = kinds["Max" if "Max" in node.op else "Mean"][x.dim() - 3]
+    build.append(node, [kind(1), *([] if kept else [nn.Flatten(1)])], at, x)
+    if row is not None and kept:
+        build.rows[node.outputs[0]] = build.values.pop(node.outputs[0])
+
+
+def _reshape(build: Builder, node: OnnxNode) -> None:
+    _, x = build.value(node)
+    if node.op == "Reshape":
+        wanted = build.integers(node, "shape", 1) or []
+        sizes = [x.shape[axis] if size == 0 and axis < x.dim() else size for axis, size in enumerate(wanted)]
+        if sizes and sizes[0] == 1 == build.file.shape[0]:  # written for a batch of one
+            sizes[0] = EXAMPLES
+    elif node.op == "Flatten":
+        sizes = [x.shape[0], -1] if node.attributes.get("axis", 1) in (1, 1 - x.dim()) else []
+    else:
+        axes = build.integers(node, "axes", 1)
+        alone = (
+            [axis for axis, size in enumerate(x.shape) if size == 1] if axes is None else [a % x.dim() for a in axes]
+        )
+        sizes = [size for axis, size in enumerate(x.shape) if axis not in alone]
+    try:
+        after = tuple(x.reshape(sizes).shape)
+        layers = reshaped(tuple(x.shape), after)
+    except (RuntimeError, NoTwinError) as error:
+        how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
+        raise build.file.fault(node, f"it reshapes {how}", "flatten to (N, features) only") from error
+    build.call(node, layers)
+
+
+def _unsqueeze(build: Builder, node: OnnxNode) -> None:
+    """A signal as a map of one row, as which torch's exporter reduces it."""
+    at, x = build.value(node)
+    axes = [axis % (x.dim() + 1) for axis in build.integers(node, "axes", 1) or ()]
+    if x.dim() != 3 or axes != [2]:
+        raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", "flatten to (N, features) only")
+    build.rows[node.outputs[0]] = at, x
+
+
+def _squeeze(build: Builder, node: OnnxNode) -> None:
+    if node.input(0) not in build.rows:
+        _reshape(build, node)
+        return
+    axes = build.integers(node, "axes", 1)
+    if axes not in ([2], [-2]):
+        raise build.file.fault(node, f"it drops the axes {axes} of a signal in a row", "drop axis 2 only")
+    build.values[node.outputs[0]] = build.rows[node.input(0)]
+
+
+def _pad(build: Builder, node: OnnxNode) -> None:
+    _, x = build.value(node)
+    pads = build.integers(node, "pads", 1) or []
+    value = node.attributes.get("value", build.constant(node, 2))
+    mode = node.attributes.get("mode", b"constant")
+    outside = [pads[axis] for axis in (0, 1, x.dim(), x.dim() + 1)] if len(pads) == 2 * x.dim() else [1]
+    if (
+        mode not in (b"constant", "constant")
+        or (value is not None and float(value) != 0)
+        or any(outside)
+        or x.dim() != 4
+    ):
+        raise build.file.fault(node, "a Pad that is no zeros around a map", "pad with zeros")
+    build.call(node, [nn.ZeroPad2d((pads[3], pads[7], pads[2], pads[6]))])
+
+
+def _pass(build: Builder, node: OnnxNode) -> None:
+    build.values[node.outputs[0]] = build.value(node)
+
+
+def _softmax(build: Builder, node: OnnxNode) -> None:
+    """Leave a softmax at the end to the host, since it changes no class."""
+    if node.outputs[0] != build.file.output:
+        raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
+    _pass(build, node)
+
+
+def _axes(node: OnnxNode, key: str, count: int) -> tuple[int, ...]:
+    return tuple(int(value) for value in node.attributes.get(key, (1,) * count))
+
+
+def _pads(
+    node: OnnxNode, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Zeros in front of and behind each axis of the map."""
+    mode = node.attributes.get("auto_pad", b"NOTSET")
+    mode = mode.decode() if isinstance(mode, bytes) else str(mode)
+    if mode in ("NOTSET", "VALID"):
+        pads = [int(value) for value in node.attributes.get("pads", (0,) * 2 * len(kernel))]
+        return (
+            (tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :])) if mode == "NOTSET" else ((0,) * len(kernel),) * 2
+        )
+    sizes = x.shape[2:]
+    totals = [
+        max(0, (-(-size // step) - 1) * step + (k - 1) * d + 1 - size)
+        for size, k, step, d in zip(sizes, kernel, stride, dilation, strict=True)
+    ]
+    small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
+    return (small, large) if mode == "SAME_UPPER" else (large, small)
+
+
+def _fill(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
+    layer.weight.copy_(weight)
+    if bias is not None:
+        layer.bias.copy_(bias)
+
+
+def _layer(make: Callable[[OnnxNode], nn.Module]) -> Callable[[Builder, OnnxNode], None]:
+    return lambda build, node: build.call(node, [make(node)])
+
+
+OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Add": _add,
+    "Sum": _add,
+    "Concat": _concat,
+    "BatchNormalization": _norm,
+    "Relu": _layer(lambda node: nn.ReLU()),
+    "LeakyRelu": _layer(lambda node: nn.LeakyReLU(float(node.attributes.get("alpha", 0.01)))),
+    "Sigmoid": _layer(lambda node: nn.Sigmoid()),
+    "Tanh": _layer(lambda node: nn.Tanh()),
+    "Mish": _layer(lambda node: nn.Mish()),
+    "HardSwish": _layer(lambda node: nn.Hardswish()),
+    "Elu": _layer(lambda node: nn.ELU(float(node.attributes.get("alpha", 1.0)))),
+    "Celu": _layer(lambda node: nn.CELU(float(node.attributes.get("alpha", 1.0)))),
+    "HardSigmoid": _hard_sigmoid,
+    "Gelu": _gelu,
+    "Mul": _mul,
+    "Clip": _clip,
+    "MaxPool": _pool,
+    "AveragePool": _pool,
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), _over_the_map),
+    **dict.fromkeys(("Flatten", "Reshape"), _reshape),
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Pad": _pad,
+    **dict.fromkeys(("Dropout", "Identity"), _pass),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
+}
+"""The operations that are known; each adds its layers to the network."""
