@@ -335,6 +335,21 @@ def test_trunc_behind_an_average_pool(rounding: str, second: bool, tmp_path: Pat
     assert found.mismatches == 0
 
 
+@pytest.mark.parametrize("rounding", ["FLOOR", "ROUND"])
+@pytest.mark.parametrize("bits,kernel,of_sum", [(2, 3, 5), (8, 7, 14)])
+def test_trunc_of_averages_whose_scale_is_a_rounded_quotient(
+    bits: int, kernel: int, of_sum: int, rounding: str, tmp_path: Path
+) -> None:
+    """As Brevitas exports ``TruncAvgPool2d``: scales of 1/9 and 1/49 in float32, of which no average is a multiple."""
+    net = Net((1, 3, 2 * kernel, 2 * kernel), seed=16, domain="qonnx.custom_op.general")
+    x = net.add("AveragePool", net.quant("x", bits, 0.3, signed=0), kernel_shape=[kernel] * 2, strides=[kernel] * 2)
+    scale = 0.3 / kernel**2
+    numbers = [scale, 0.0, float(of_sum), scale * 2 ** (of_sum - bits), float(bits)]
+    x = net.add("Trunc", x, *map(net.const, numbers), domain=net.domain, rounding_mode=rounding, signed=0)
+    found = assert_exact(net.save(tmp_path / "net.onnx", net.linear(net.add("Flatten", x), 12, 3)))
+    assert found.mismatches == 0
+
+
 REFUSED: dict[str, tuple[Build, str]] = {
     "pad that is not folded": (
         lambda net: net.add("Relu", net.add("Pad", net.quant("x"), net.const([0, 0, 1, 1, 0, 0, 1, 1], np.int64))),

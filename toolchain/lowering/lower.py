@@ -261,7 +261,7 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     x = settle(x)
     quantizer = node.quantizer
     if quantizer.grid > 1:
-        _demand_grid(node, x)
+        x = _on_grid(node, x)
     if len(x.terms) > 1:
         total = combine(node, x, state)
         if total is not None:
@@ -280,14 +280,33 @@ def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
     return state.append(found, (term,))
 
 
-def _demand_grid(node: Quantize, x: Scaled) -> None:
-    """A Trunc rounds twice; on multiples of its input scale the first time changes nothing."""
-    numbers = [t.scale for t in x.terms] + [x.offset]
+def _on_grid(node: Quantize, x: Scaled) -> Scaled:
+    """A Trunc rounds twice: ``x`` with the multiples of the input scale that the first time makes of its numbers.
+
+    Averages of nine are no multiples of a float32 ninth, but so near that each rounds to the same multiple as its sum.
+    """
     fine = tuple(s / node.quantizer.grid for s in fractions(node.quantizer.scale))
-    if any((n / s).denominator != 1 for values in numbers for n, s in zipped(lambda a, b: (a, b), values, fine)):
+
+    def nearest(values: Numbers) -> Numbers:
+        return zipped(lambda v, s: round(v / s) * s, values, fine)
+
+    found = replace(
+        x,
+        terms=tuple(replace(t, scale=nearest(t.scale)) for t in x.terms),
+        offset=nearest(x.offset),
+        floor=zipped(lambda v, s: None if v is None else round(v / s) * s, x.floor, fine),
+        ceiling=zipped(lambda v, s: None if v is None else round(v / s) * s, x.ceiling, fine),
+    )
+    moved = zipped(lambda v, w: abs(v - w), x.offset, found.offset)
+    for before, after in zip(x.terms, found.terms, strict=True):
+        error = zipped(lambda v, w: abs(v - w), before.scale, after.scale)
+        largest = max(abs(before.low), abs(before.high))
+        moved = zipped(lambda m, e, c=largest: m + e * c, moved, error)  # type: ignore[misc]
+    if x.bent or any(zipped(lambda m, s: 2 * m >= s, moved, fine)):
         raise UserError(
             "a Trunc of values that are no multiples of its scale", where=where(node), hint="use a Quant node"
         )
+    return found
 
 
 def _codes(quantizer: Quantizer, codes: Term) -> Scaled:
