@@ -97,17 +97,22 @@ def whole(out: Path) -> list[Row]:
 
 def learned(space: Space, out: Path) -> tuple[Hardware, Store, Predictor]:
     """The hardware, the store in ``out``, and the predictor behind shared weights and tests that are in it."""
+    hardware, store, predictor, labels = known(space, out)
+    tau, count = labels.tau(predictor), labels.held_out
+    print(f"{predictor.name}, tau {tau:.3f} on {count} held-out networks; cross-validated", predictor.taus)
+    SEARCH.record(row(space.name, "tau on shared weights, held out", count, tau, "Kendall tau"))
+    return hardware, store, predictor
+
+
+def known(space: Space, out: Path) -> tuple[Hardware, Store, Predictor, Labels]:
+    """The same with the tests, which may be of another kind."""
     task = task_of(space)
     hardware = Hardware(space, task, Search(BOARD, time_limit=space.search.seconds))
     store = store_in(out, space, hardware)
     shared = SharedTraining(space, task, out).run(lambda *told: print("shared weights", *told, flush=True))
     labels = Labels(space, store, Local(1), Tester(space, task, out), lambda *told: print("tested", *told, flush=True))
     features = Features(space, task, noise_table(shared.cpu(), space))
-    predictor = labels.predictor(features)
-    tau, count = labels.tau(predictor), labels.held_out
-    print(f"{predictor.name}, tau {tau:.3f} on {count} held-out networks; cross-validated", predictor.taus)
-    SEARCH.record(row(space.name, "tau on shared weights, held out", count, tau, "Kendall tau"))
-    return hardware, store, predictor
+    return hardware, store, labels.predictor(features), labels
 
 
 def store_in(out: Path, space: Space, hardware: Hardware) -> Store:

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.schemas import SEARCH
-from benchmarks.search import COLUMNS, SPACES, learned, row
+from benchmarks.search import COLUMNS, SPACES, known, learned, row
 from benchmarks.search_real import alone, space_of, trained, volume
 from toolchain.engine.options import Choices
 from toolchain.engine.precision import held
@@ -157,17 +157,16 @@ def ablation(out: Path) -> list[Row]:
 def ablation_alone(space: Space, out: Path, most: int | None) -> list[Row]:
     """The same of ``space``: all networks that count are trained alone, the predictor's as well.
 
-    The random ones are those that `search_real tau` held out in ``out``; without the predictor shared weights tell.
+    The random ones are those that the predictor learns from; without it shared weights tell.
     """
     space, folder = alone(space, out, most)
-    hardware, store, predictor = learned(space, folder)
+    hardware, _, predictor, labels = known(space, folder)
 
     def test(network: Network) -> float:
         return trained(space, [network], out / "real")[0]
 
-    held = Labels(space, store, Local(1), test).networks[: space.accuracy.held_out]
     shared = Tester(space, hardware.task, folder)
-    parts = Ablation(hardware, predictor, folder, test, shared, held, {}, points=TRAINED)
+    parts = Ablation(hardware, predictor, folder, test, shared, labels.networks, {}, points=TRAINED)
     first = {name: points_of(parts, front) for name, front in parts.fronts().items()}
     return areas_of(space, "hypervolume of networks trained alone, on the first engines", first)
 
