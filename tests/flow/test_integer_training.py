@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from toolchain.config.run import RunConfig, dump_toml, find_config, load_config, parse_config
+from toolchain.config.run import NitiConfig, RunConfig, dump_toml, find_config, load_config, parse_config
 from toolchain.errors import UserError, VerificationError
 from toolchain.export.niti import export_frozen
 from toolchain.flow.integer_training import load_integer
@@ -172,22 +173,25 @@ def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: P
     data = load("digits")
     inputs = input_format(data, "unit", "2021")
     x = to_block(torch.from_numpy(data.test_x), torch.from_numpy(inputs.table(16)), inputs.exponent)
-    found = run_frozen(network, shifts, x.mantissa).argmax(1).numpy()
+    found = run_frozen(network, shifts, x).mantissa.argmax(1).numpy()
     assert round(float((found == data.test_y).mean()), 6) == metrics["frozen_top1"]
 
 
 @pytest.mark.parametrize(
-    ("model", "variant", "normalize"),
-    [("cnn", "2020", "unit"), ("cnn", "2021", "unit"), ("cnn", "2020", "standard"), ("cnn", "2021", "standard"),
-     ("resnet8", "2020", "unit"), ("resnet8", "2021", "standard")],
+    ("model", "variant", "normalize", "bias"),
+    [("cnn", "2020", "unit", False), ("cnn", "2021", "unit", True), ("cnn", "2020", "standard", True),
+     ("cnn", "2021", "standard", False), ("resnet8", "2020", "unit", False), ("resnet8", "2021", "standard", True)],
 )  # fmt: skip
 def test_the_exported_file_computes_the_frozen_networks_sums_in_every_executor(
-    model: str, variant: str, normalize: str, tmp_path: Path
+    model: str, variant: str, normalize: str, bias: bool, tmp_path: Path
 ) -> None:
     """The gate compares the lowered file; here the float32 sums of QONNX, exact at these sizes, are equal too."""
     data = load("digits")
-    config = _config(model, niti={"variant": variant}, data={"normalize": normalize})
+    config = _config(model, niti={"variant": variant, "bias": bias}, data={"normalize": normalize})
     network = build_integer(config, data.shape, data.classes)
+    for _, layer in network.weighted():
+        if layer.bias is not None:
+            layer.bias.random_(-127, 128, generator=torch.Generator().manual_seed(len(layer.bias)))
     inputs = input_format(data, normalize, variant)
     table = torch.from_numpy(inputs.table(16))
     images = torch.from_numpy(data.test_x[:20])
@@ -199,9 +203,9 @@ def test_the_exported_file_computes_the_frozen_networks_sums_in_every_executor(
     report = export_frozen(network, shifts, inputs, table, images, path, metadata)
     assert report.mismatches == 0 and report.top1 == 1.0
     values = execute_reference(path, inputs.pixels.apply(data.test_x[:20]))[load_onnx(path).output]
-    fc, exponents = network.weighted()[-1][1], frozen_exponents(network, shifts, inputs.exponent)
-    exponent = exponents["flatten"] + fc.exponent
-    assert np.array_equal(values, run_frozen(network, shifts, x.mantissa).numpy() * 2.0**exponent)
+    sums, last = run_frozen(network, shifts, x), network.weighted()[-1][0]
+    assert sums.exponent == frozen_exponents(network, shifts, inputs.exponent)[last] - shifts[last]
+    assert np.array_equal(values, sums.mantissa.numpy() * 2.0**sums.exponent)
     modes = {a.s for node in onnx.load(path).graph.node for a in node.attribute if a.name == "rounding_mode"}
     assert modes == {b"HALF_UP"}
 
@@ -231,7 +235,9 @@ def test_a_file_that_deviates_is_not_written(tmp_path: Path, monkeypatch: pytest
     images = torch.from_numpy(data.test_x[:8])
     shifts = freeze(network, [to_block(images, table, inputs.exponent)])
     right = run_frozen
-    monkeypatch.setattr("toolchain.export.niti.run_frozen", lambda *args: right(*args) + 1)
+    monkeypatch.setattr(
+        "toolchain.export.niti.run_frozen", lambda *args: replace(right(*args), mantissa=right(*args).mantissa + 1)
+    )
     with pytest.raises(VerificationError, match=r"integer network differs from the trained one on 8 images"):
         export_frozen(network, shifts, inputs, table, images, tmp_path / "m.onnx", {})
     assert not list(tmp_path.iterdir())
@@ -278,4 +284,4 @@ def test_a_float_step_in_a_checked_run_stops_it(tmp_path: Path, monkeypatch: pyt
 def test_a_layer_without_an_integer_form_is_named() -> None:
     layer = torch.nn.Conv2d(4, 4, 3, groups=2, bias=False)
     with pytest.raises(UserError, match=r"no layer for 'conv9' of model 'x' \(Conv2d\)"):
-        integer_layer("x", "conv9", layer, VARIANTS["2021"], torch.Generator(), 0)
+        integer_layer("x", "conv9", layer, variant=VARIANTS["2021"], generator=torch.Generator(), niti=NitiConfig())

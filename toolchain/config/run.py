@@ -161,6 +161,7 @@ class NitiConfig(Table):
     decay_bits: int | None = Field(default=None, ge=1, le=31)  # adds weight * gradient range * 2**-decay_bits; 2020: 15
     gradient_rounding: Literal["pseudo-stochastic", "stochastic", "nearest"] = "pseudo-stochastic"  # others: to compare
     fraction_bits: Literal[0, 8] = 0  # more bits of the weights that updates add up in
+    bias: bool = False  # of every layer with weights, int8
     calibration_images: int = Field(default=1024, ge=1)  # that the exponents are frozen on
     check: bool = False  # assert type and range of every tensor: slow
 

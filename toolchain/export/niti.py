@@ -63,31 +63,44 @@ class _Graph:
         attributes = {"signed": int(signed), "narrow": int(signed), "rounding_mode": "HALF_UP"}
         self.node("Quant", name, *parameters, domain=_DOMAIN, **attributes)
 
-    def conv(self, name: str, layer: Conv) -> None:
-        """A convolution of the current value, not yet quantized."""
-        weight = self.weight(name, _arranged(layer, None), layer.exponent)
+    def conv(self, name: str, layer: Conv, given: int) -> None:
+        """A convolution of the current value, of the exponent ``given``, not yet quantized."""
+        constants = [self.weight(name, _arranged(layer, None), layer.exponent), *self.bias(name, layer, given)]
         window: dict[str, Any] = {
             "kernel_shape": [layer.kernel] * 2,
             "pads": [layer.padding] * 4,
             "strides": [layer.stride] * 2,
         }
-        self.node("Conv", name, weight, **window)
+        self.node("Conv", name, *constants, **window)
+
+    def linear(self, name: str, layer: Linear, given: int, order: tuple[int, ...] | None) -> None:
+        """A product with the current value, of the exponent ``given``, not yet quantized; see `_arranged`."""
+        self.node("MatMul", name, self.weight(name, _arranged(layer, order), layer.exponent))
+        for bias in self.bias(name, layer, given):
+            self.node("Add", f"{name}.add", bias)
+
+    def bias(self, name: str, layer: Linear, given: int) -> list[str]:
+        """The bias of a layer, if it has one, in steps of its accumulators for an input of the exponent ``given``."""
+        if layer.bias is None:
+            return []
+        value = layer.aligned_bias(given).cpu().numpy() * 2.0 ** (given + layer.exponent)
+        return [self.constant(f"{name}.bias", value)]
 
     def relu(self, name: str, exponent: int) -> None:
         """The positive part, quantized."""
         self.node("Relu", name)
         self.quantizer(f"{name}.act_quant", exponent, MANTISSA_BITS, signed=False)
 
-    def block(self, name: str, layer: Residual, exponents: Shifts) -> None:
+    def block(self, name: str, layer: Residual, exponents: Shifts, given: int) -> None:
         """A residual block of the current value: both operands of its sum have one scale."""
-        given, scale = self.value, exponents[f"{name}.operand"]
+        value, scale, inner = self.value, exponents[f"{name}.operand"], exponents[f"{name}.conv1"]
         if layer.shortcut is not None:
-            self.conv(f"{name}.shortcut", layer.shortcut)
+            self.conv(f"{name}.shortcut", layer.shortcut, given)
         self.quantizer(f"{name}.rest", scale, MANTISSA_BITS + 1, signed=True)
-        rest, self.value = self.value, given
-        self.conv(f"{name}.conv1", layer.conv1)
-        self.relu(f"{name}.act1", exponents[f"{name}.conv1"])
-        self.conv(f"{name}.conv2", layer.conv2)
+        rest, self.value = self.value, value
+        self.conv(f"{name}.conv1", layer.conv1, given)
+        self.relu(f"{name}.act1", inner)
+        self.conv(f"{name}.conv2", layer.conv2, inner)
         self.quantizer(f"{name}.branch", scale, MANTISSA_BITS + 1, signed=True)
         self.node("Add", f"{name}.add", rest)
         self.relu(f"{name}.act2", exponents[name])
@@ -110,21 +123,21 @@ def to_model(
     exponents = frozen_exponents(network, shifts, inputs.exponent)
     layers = list(network.named_layers())
     last = network.weighted()[-1][0]
-    order = None
+    order, given = None, inputs.exponent
     for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)], strict=True):
         match layer:
             case Linear():
                 if isinstance(layer, Conv):
-                    graph.conv(name, layer)
+                    graph.conv(name, layer, given)
                 else:
-                    graph.node("MatMul", name, graph.weight(name, _arranged(layer, order), layer.exponent))
+                    graph.linear(name, layer, given, order)
                 order = None
                 if name != last and not isinstance(following, ReLU):
                     graph.quantizer(f"{name}.act_quant", exponents[name], MANTISSA_BITS + 1, signed=True)
             case ReLU():
                 graph.relu(name, exponents[name])
             case Residual():
-                graph.block(name, layer, exponents)
+                graph.block(name, layer, exponents, given)
             case AvgPool():
                 graph.node("GlobalAveragePool", name)
                 graph.quantizer(f"{name}.act_quant", exponents[name], MANTISSA_BITS + 1, signed=True)
@@ -133,6 +146,7 @@ def to_model(
             case Flatten():
                 graph.node("Flatten", name, axis=1)
                 order = tuple(layer.shape[1:])
+        given = exponents.get(name, given)
     classes = network.weighted()[-1][1].weight.shape[0]
     ends = [
         helper.make_tensor_value_info(value, TensorProto.FLOAT, sizes)
@@ -182,7 +196,8 @@ def export_frozen(
         VerificationError: the lowered file differs from the network in any sum of any image, or its float32 execution
             by more than rounding.
     """
-    expected = run_frozen(network, shifts, to_block(images, table, inputs.exponent).mantissa).cpu().numpy()
+    sums = run_frozen(network, shifts, to_block(images, table, inputs.exponent))
+    expected = sums.mantissa.cpu().numpy() * 2.0**sums.exponent
     shape = (images.shape[1], images.shape[2], images.shape[3])
     data = to_model(network, shifts, inputs, shape, metadata).SerializeToString(deterministic=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -193,12 +208,15 @@ def export_frozen(
     return report
 
 
-def _compared(path: Path, pixels: PixelMap, images: NDArray[np.uint8], expected: NDArray[np.int32]) -> Agreement:
+def _compared(path: Path, pixels: PixelMap, images: NDArray[np.uint8], expected: NDArray[np.float64]) -> Agreement:
     """Compare the lowered file with the network's sums, exactly, and then with its own float32 execution."""
     file = read_qonnx(path)
     integer = to_integer(file.graph, Encoding(InputType(0, 255, pixels.scale, pixels.offset)))
-    sums = evaluate(integer, encode(integer, images))[integer.output].reshape(expected.shape)
-    differing = int((sums != expected).any(axis=1).sum())
+    (output,) = integer.outputs
+    assert output.decoding is not None
+    scale, offset = (np.array([float(x) for x in part]) for part in (output.decoding.scale, output.decoding.offset))
+    codes = evaluate(integer, encode(integer, images))[output.value].reshape(expected.shape)
+    differing = int((codes * scale + offset != expected).any(axis=1).sum())  # multiples of powers of two: no rounding
     if differing:
         raise VerificationError(f"the file's integer network differs from the trained one on {differing} images")
     return compare(file, integer, images)

@@ -82,6 +82,7 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
     files.write_bytes(out / "model.pt", buffer.getvalue())
     twin = float_twin(config, data.shape, data.classes).eval()
     weights = [layer.weight for _, layer in network.weighted()]
+    biases = sum(layer.bias.numel() for _, layer in network.weighted() if layer.bias is not None)
     metrics = {
         "data": config.data.name,
         "model": config.model.name,
@@ -92,7 +93,7 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
         "qonnx_top1": qonnx_top1,
         "test_images": len(data.test_x),
         "qonnx_images": min(QONNX_IMAGES, len(data.test_x)),
-        "params": parameters(twin),
+        "params": parameters(twin) + biases,
         "macs": macs(twin, data.shape),
         "weight_bits": MANTISSA_BITS + 1,
         "act_bits": MANTISSA_BITS + 1,

@@ -12,7 +12,7 @@ from toolchain.train.niti.checks import IntegerOnly
 from toolchain.train.niti.layers import VARIANTS, AvgPool, Conv, Flatten, Linear, MaxPool, ReLU, Residual
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT, MAX_DEPTH, Windows, check_device, int_mm
 from toolchain.train.niti.network import build_integer
-from toolchain.train.niti.numbers import Block, add, narrowed, requantize
+from toolchain.train.niti.numbers import Block, add, narrowed, requantize, width
 from toolchain.train.niti.rounding import nearest, pseudo_stochastic
 
 VARIANT = VARIANTS["2021"]
@@ -67,6 +67,26 @@ def test_windows_convolve_and_correlate_exactly_in_blocks_of_any_size(
     assert kernels.grad is not None
     found = windows.weight_gradient(error).view(6, kernel, kernel, channels).permute(0, 3, 1, 2)
     assert torch.equal(found.double(), kernels.grad)
+
+
+@pytest.mark.parametrize("exponent", [-20, -7, 0, 3, 40])
+def test_a_bias_is_the_weights_of_an_input_of_one(exponent: int) -> None:
+    """Its accumulators are those of that input, rounded to their step; its gradient is that of its weights."""
+    plain, layer = (Conv(2, 3, 3, 1, VARIANT, _generator(), bias=bias) for bias in (False, True))
+    assert layer.bias is not None and not layer.bias.any() and plain.bias is None
+    layer.bias.copy_(torch.tensor([-127, 3, 100]))
+    x, error = Block(_mantissas(4, 5, 6, 2), exponent), _mantissas(4, 5, 6, 3, seed=1)
+    found, without = layer.accumulate(x), plain.accumulate(x)
+    steps = layer.bias.double() * 2.0 ** min(-exponent, 15)
+    expected = steps.sign() * (steps.abs() + 0.5).floor()
+    assert found.exponent == without.exponent == exponent + layer.exponent
+    assert torch.equal((found.mantissa - without.mantissa).double(), expected.expand(4, 5, 6, 3))
+    layer.forward(x)
+    layer.backward(error)
+    assert torch.equal(layer.bias_gradient.long(), error.long().sum((0, 1, 2)))
+    before, step = layer.bias.clone(), pseudo_stochastic(layer.bias_gradient, width(layer.bias_gradient) - 2)
+    layer.update(2, None)
+    assert torch.equal(layer.bias.int(), (before - step).clamp(-127, 127)) and int(step.abs().max()) in (3, 4)
 
 
 def test_weight_gradients_over_more_positions_than_int32_allows_are_summed_in_int64(

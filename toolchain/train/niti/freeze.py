@@ -25,47 +25,48 @@ def freeze(network: Network, batches: Iterable[Block]) -> Shifts:
     return shifts
 
 
-def run_frozen(network: Network, shifts: Shifts, x: Tensor) -> Tensor:
-    """Accumulators (N, classes) of the last layer for mantissas (N, H, W, C), int32.
+def run_frozen(network: Network, shifts: Shifts, x: Block) -> Block:
+    """Accumulators (N, classes) of the last layer for a map (N, H, W, C), int32.
 
     Every layer before it rounds to nearest, whatever the network was trained with: it is what a QONNX file can say. The
     last one is not shifted, since the largest of its sums is the answer.
     """
-    last, block = network.weighted()[-1][0], Block(x, 0)
+    last = network.weighted()[-1][0]
     for name, layer in network.named_layers():
         if name == last:
             assert isinstance(layer, Linear)
-            return layer.accumulate(block.mantissa)
-        block = _frozen(name, layer, shifts, block)
+            return layer.accumulate(x)
+        x = _frozen(name, layer, shifts, x)
     raise AssertionError("a network ends with a layer that has weights")
 
 
 def _frozen(name: str, layer: Layer, shifts: Shifts, x: Block) -> Block:
     """The output of a layer in front of the last."""
     match layer:
-        case Linear():
-            return _shifted(layer.accumulate(x.mantissa), x.exponent + layer.exponent, shifts[name])
-        case AvgPool():
-            return _shifted(layer.accumulate(x.mantissa), x.exponent - layer.halvings, shifts[name])
+        case Linear() | AvgPool():
+            return _shifted(layer.accumulate(x), shifts[name])
         case Residual():
             inner = layer.act1(_frozen(f"{name}.conv1", layer.conv1, shifts, x))
-            sums, rest = Block(layer.conv2.accumulate(inner.mantissa), inner.exponent + layer.conv2.exponent), x
+            sums, rest = layer.conv2.accumulate(inner), x
             ends = sums.exponent + shifts[f"{name}.conv2"], x.exponent
             if layer.shortcut is not None:
-                rest = Block(layer.shortcut.accumulate(x.mantissa), x.exponent + layer.shortcut.exponent)
+                rest = layer.shortcut.accumulate(x)
                 ends = ends[0], rest.exponent + shifts[f"{name}.shortcut"]
-            parts = [_shifted(one.mantissa.to(torch.int32), 0, max(ends) - one.exponent) for one in (sums, rest)]
+            parts = [
+                _shifted(Block(one.mantissa.to(torch.int32), one.exponent), max(ends) - one.exponent)
+                for one in (sums, rest)
+            ]
             total = parts[0].mantissa.to(torch.int32) + parts[1].mantissa
-            out: Block = layer.act2(_shifted(total, max(ends), shifts[name]))
+            out: Block = layer.act2(_shifted(Block(total, max(ends)), shifts[name]))
             return out
         case _:
             passed: Block = layer(x)
             return passed
 
 
-def _shifted(sums: Tensor, exponent: int, shift: int) -> Block:
+def _shifted(sums: Block, shift: int) -> Block:
     """Sums as mantissas, rounded to nearest."""
-    return Block(narrowed(nearest(sums, shift)), exponent + shift)
+    return Block(narrowed(nearest(sums.mantissa, shift)), sums.exponent + shift)
 
 
 def frozen_exponents(network: Network, shifts: Shifts, exponent: int) -> Shifts:
@@ -96,6 +97,6 @@ def frozen_top1(network: Network, shifts: Shifts, batches: Iterable[tuple[Block,
     right = total = 0
     with torch.no_grad():
         for x, labels in batches:
-            right += int((run_frozen(network, shifts, x.mantissa).argmax(1) == labels).sum())
+            right += int((run_frozen(network, shifts, x).mantissa.argmax(1) == labels).sum())
             total += len(labels)
     return right / total

@@ -18,6 +18,7 @@ from toolchain.train.niti.numbers import LIMIT, MANTISSA_BITS, Block, add, narro
 from toolchain.train.niti.rounding import Rounding, nearest, pseudo_stochastic
 
 FRACTION_BITS = 8
+_LEFT = 15  # a bias is at most 127 * 2**15 steps of the accumulators, so that sums stay int32
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,36 @@ VARIANTS = {"2020": Variant(pseudo_stochastic, 2), "2021": Variant(nearest, 1)}
 
 
 class Linear(nn.Module):
-    """A fully connected layer without bias: weights (outputs, inputs) in int8 with an exponent that never changes.
+    """A fully connected layer: weights (outputs, inputs) in int8 with an exponent that never changes.
 
     With ``fraction_bits`` the weights are kept in int16 with 8 more bits, and rounded pseudo-stochastically for use.
+    A ``bias`` has the exponent of the weights, begins with zeros, and is to the layer the weights of an input of 1.
     """
 
     weight: Tensor
     master: Tensor | None
+    bias: Tensor | None
     gradient: Tensor  # of the last backward pass
+    bias_gradient: Tensor
     shift: int  # of the last forward pass
     error_shift: int  # of the last backward pass
 
     def __init__(
-        self, inputs: int, outputs: int, variant: Variant, generator: torch.Generator, *, fraction_bits: int = 0
+        self,
+        inputs: int,
+        outputs: int,
+        variant: Variant,
+        generator: torch.Generator,
+        *,
+        fraction_bits: int = 0,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.variant, self.first = variant, False
         mantissa = torch.randint(-LIMIT, LIMIT + 1, (outputs, inputs), generator=generator, dtype=torch.int8)
         self.register_buffer("weight", mantissa)
         self.register_buffer("master", mantissa.to(torch.int16) << FRACTION_BITS if fraction_bits else None)
+        self.register_buffer("bias", torch.zeros(outputs, dtype=torch.int8) if bias else None)
         self.exponent = self._initial_exponent()
 
     def fans(self) -> tuple[int, int]:
@@ -64,22 +76,34 @@ class Linear(nn.Module):
         e = next(e for e in range(-32, 3) if fans * Fraction(4) ** e >= 6)
         return e - MANTISSA_BITS
 
-    def accumulate(self, x: Tensor) -> Tensor:
-        """Accumulators (..., outputs) of the mantissas ``x``."""
+    def accumulate(self, x: Block) -> Block:
+        """Return accumulators (..., outputs), int32, with the bias rounded to their step."""
+        sums, exponent = self._products(x.mantissa), x.exponent + self.exponent
+        if self.bias is not None:
+            sums += self.aligned_bias(x.exponent)
+        return Block(sums, exponent)
+
+    def aligned_bias(self, exponent: int) -> Tensor:
+        """Return the bias in the accumulators of an input of ``exponent``, int32."""
+        assert self.bias is not None
+        bias = self.bias.to(torch.int32)
+        return bias << min(-exponent, _LEFT) if exponent < 0 else nearest(bias, min(exponent, MANTISSA_BITS + 1))
+
+    def _products(self, x: Tensor) -> Tensor:
         return int_mm(x, self.weight.t())
 
     def forward(self, x: Block) -> Block:
         """The output, requantized by the largest accumulator."""
         self.x = x.mantissa
-        variant = self.variant
-        mantissa, self.shift = requantize(
-            self.accumulate(x.mantissa), variant.rounding, shift_of_one=variant.shift_of_one
-        )
-        return Block(mantissa, x.exponent + self.exponent + self.shift)
+        variant, sums = self.variant, self.accumulate(x)
+        mantissa, self.shift = requantize(sums.mantissa, variant.rounding, shift_of_one=variant.shift_of_one)
+        return Block(mantissa, sums.exponent + self.shift)
 
     def backward(self, error: Tensor) -> Tensor:
-        """The error at the input; the gradient stays in the layer."""
+        """The error at the input; the gradients stay in the layer."""
         self.gradient = self._weight_gradient(error)
+        if self.bias is not None:
+            self.bias_gradient = error.flatten(0, -2).sum(0, dtype=torch.int32)
         if self.first:
             return error
         variant = self.variant
@@ -106,7 +130,9 @@ class Linear(nn.Module):
             shift = width(gradient) - decay_bits
             weight = self.weight.to(gradient.dtype)
             gradient = gradient + (weight << shift if shift >= 0 else nearest(weight, -shift))
-        step = self.variant.gradient(gradient, max(width(gradient) - mu, 0))
+        if self.bias is not None:
+            self.bias.copy_(narrowed(self.bias - self._step(self.bias_gradient, mu)))
+        step = self._step(gradient, mu)
         if self.master is None:
             self.weight.copy_(narrowed(self.weight - step))
         else:
@@ -114,9 +140,12 @@ class Linear(nn.Module):
             self.master.copy_((self.master - step).clamp(-limit, limit))
             self.weight.copy_(narrowed(pseudo_stochastic(self.master, FRACTION_BITS)))
 
+    def _step(self, gradient: Tensor, mu: int) -> Tensor:
+        return self.variant.gradient(gradient, max(width(gradient) - mu, 0))
+
 
 class Conv(Linear):
-    """A k x k convolution without bias; a weight's row is in (row, column, channel) order."""
+    """A k x k convolution; a weight's row is in (row, column, channel) order."""
 
     def __init__(
         self,
@@ -129,16 +158,17 @@ class Conv(Linear):
         *,
         stride: int = 1,
         fraction_bits: int = 0,
+        bias: bool = False,
     ) -> None:
         self.inputs, self.kernel, self.padding, self.stride = inputs, kernel, padding, stride
-        super().__init__(kernel * kernel * inputs, outputs, variant, generator, fraction_bits=fraction_bits)
+        taps = kernel * kernel * inputs
+        super().__init__(taps, outputs, variant, generator, fraction_bits=fraction_bits, bias=bias)
 
     def fans(self) -> tuple[int, int]:
         """Inputs of an output and outputs of an input."""
         return self.weight.shape[1], self.weight.shape[0] * self.kernel**2
 
-    def accumulate(self, x: Tensor) -> Tensor:
-        """Accumulators (N, H', W', outputs) of the mantissas ``x``."""
+    def _products(self, x: Tensor) -> Tensor:
         return Windows(x, self.kernel, self.padding, self.stride).times(self.weight)
 
     def _weight_gradient(self, error: Tensor) -> Tensor:
@@ -226,15 +256,13 @@ class AvgPool(nn.Module):
     def forward(self, x: Block) -> Block:
         """(N, H, W, C) to (N, 1, 1, C)."""
         self.shape = x.mantissa.shape
-        variant = self.variant
-        mantissa, self.shift = requantize(
-            self.accumulate(x.mantissa), variant.rounding, shift_of_one=variant.shift_of_one
-        )
-        return Block(mantissa, x.exponent - self.halvings + self.shift)
+        variant, sums = self.variant, self.accumulate(x)
+        mantissa, self.shift = requantize(sums.mantissa, variant.rounding, shift_of_one=variant.shift_of_one)
+        return Block(mantissa, sums.exponent + self.shift)
 
-    def accumulate(self, x: Tensor) -> Tensor:
+    def accumulate(self, x: Block) -> Block:
         """Return the sums over all positions, int32."""
-        return x.sum((1, 2), keepdim=True, dtype=torch.int32)
+        return Block(x.mantissa.sum((1, 2), keepdim=True, dtype=torch.int32), x.exponent - self.halvings)
 
     def backward(self, error: Tensor) -> Tensor:
         """Give every position its channel's error; a common factor does not matter, for no weights come before it."""

@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.config.run import RunConfig
+from toolchain.config.run import NitiConfig, RunConfig
 from toolchain.errors import UserError
 from toolchain.train import blocks
 from toolchain.train.models import Shape, build
@@ -85,11 +86,11 @@ def build_integer(config: RunConfig, shape: Shape, classes: int) -> Network:
         "nearest": nearest,
     }
     variant = replace(VARIANTS[config.niti.variant], gradient=roundings[config.niti.gradient_rounding])
-    bits = config.niti.fraction_bits
+    made = partial(integer_layer, config.model.name, variant=variant, generator=generator, niti=config.niti)
     layers = OrderedDict[str, nn.Module]()
     for name, layer in float_twin(config, shape, classes).named_children():
         if not isinstance(layer, nn.Identity):  # the input of a float network
-            layers[name] = integer_layer(config.model.name, name, layer, variant, generator, bits)
+            layers[name] = made(name, layer)
     return Network(layers, generator)
 
 
@@ -99,7 +100,7 @@ def float_twin(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
 
 
 def integer_layer(
-    model: str, name: str, layer: nn.Module, variant: Variant, generator: torch.Generator, fraction_bits: int
+    model: str, name: str, layer: nn.Module, *, variant: Variant, generator: torch.Generator, niti: NitiConfig
 ) -> Layer:
     """The integer layer of the float ``layer`` called ``name``.
 
@@ -108,21 +109,23 @@ def integer_layer(
     """
 
     def inner(part: str) -> Conv:
-        made = integer_layer(model, f"{name}.{part}", layer.get_submodule(part), variant, generator, fraction_bits)
+        conv = layer.get_submodule(part)
+        made = integer_layer(model, f"{name}.{part}", conv, variant=variant, generator=generator, niti=niti)
         assert isinstance(made, Conv)
         return made
 
+    extra: dict[str, Any] = {"fraction_bits": niti.fraction_bits, "bias": niti.bias}
     match layer:
         case nn.Conv2d(kernel_size=(int() as k, _), padding=(int() as pad, _), groups=1, bias=None) if pad < k:
             (stride, _), sizes = layer.stride, (layer.in_channels, layer.out_channels)
-            return Conv(*sizes, k, pad, variant, generator, stride=stride, fraction_bits=fraction_bits)
+            return Conv(*sizes, k, pad, variant, generator, stride=stride, **extra)
         case blocks.Residual():
             short = None if isinstance(layer.shortcut, nn.Identity) else inner("shortcut.conv")
             return Residual(inner("conv1"), inner("conv2"), short, variant)
         case nn.AvgPool2d(kernel_size=(int() as rows, int() as columns)) if (rows * columns).bit_count() == 1:
             return AvgPool(rows * columns, variant)
         case nn.Linear(bias=None):
-            return Linear(layer.in_features, layer.out_features, variant, generator, fraction_bits=fraction_bits)
+            return Linear(layer.in_features, layer.out_features, variant, generator, **extra)
         case nn.ReLU():
             return ReLU()
         case nn.MaxPool2d(kernel_size=2):
