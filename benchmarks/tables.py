@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import count_tables, network_tables, paper_claims, tool_tables, training_tables
+from benchmarks import converter_table, count_tables, network_tables, paper_claims, tool_tables, training_tables
 from benchmarks.markdown import fill
 from benchmarks.values import VALUES
 
@@ -22,6 +22,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "static_quantization": network_tables.static_quantization,
     "user_networks": network_tables.user_networks,
     "own_networks": training_tables.own_networks,
+    "converters": converter_table.converters,
     "niti": training_tables.niti,
     "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,

@@ -21,6 +21,18 @@ class CaseRow(Measured):
     verdict: Literal["exact", "refused", "WRONG"]
 
 
+class ConverterRow(Measured):
+    """A small ONNX file in one of three tools: whether it takes the file, and whether its values are the executor's."""
+
+    case: str
+    file: str
+    what: str
+    tool: str
+    taken: Literal["yes", "in part", "no"]
+    exact: Literal["yes", "no", ""]
+    found: str
+
+
 class CsimSpeedRow(Measured):
     """A C simulation of a network: how fast, and how near to the QONNX file; ratios are to our own on all threads."""
 
@@ -234,6 +246,7 @@ class UserNetworkRow(Measured, Costs):
 
 
 CASES = Results("cases", (CaseRow,), ("case", "file"))
+CONVERTERS = Results("converters", (ConverterRow,), ("case", "file", "tool"))
 CSIM_SPEED = Results("csim_speed", (CsimSpeedRow,), ("network", "tool", "io", "precision", "threads"))
 DEPLOY = Results("deploy", (DeployRow,), ("bits", "lanes"))
 EXPORT_TIME = Results("export_time", (ExportTimeRow, StageTimeRow), ("network", "what", "commit"))
