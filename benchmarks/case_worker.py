@@ -99,7 +99,7 @@ def _one(convert: Convert, path: Path, folder: Path, seconds: int) -> None:
         with np.load("inputs.npz") as arrays:
             inputs = {name: arrays[name] for name in arrays.files}
         found, left, remark = convert(path, inputs, json.loads(Path("outputs.json").read_text()), folder)
-        np.savez("found.npz", **found)
+        np.savez("found.npz", **found)  # type: ignore[arg-type]
         said = {"left": left, "remark": remark}
     except Exception as error:  # noqa: BLE001  whatever it raises is how it refuses
         traceback.print_exc()

@@ -205,7 +205,7 @@ def theirs(tool: str, python: Path, references: list[Reference], seconds: int) -
         for i, reference in enumerate(references):
             folder = Path(name) / str(i)
             folder.mkdir()
-            np.savez(folder / "inputs.npz", **{name or "x": array for name, array in reference.inputs.items()})
+            np.savez(folder / "inputs.npz", **{name or "x": array for name, array in reference.inputs.items()})  # type: ignore[arg-type]
             (folder / "outputs.json").write_text(json.dumps(list(reference.outputs)))
             work[str(reference.path.resolve())] = (reference, folder)
         todo = [(path, str(folder)) for path, (_, folder) in work.items()]

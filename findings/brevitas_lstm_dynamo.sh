@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brevitas 0.13.4, torch 2.13.0: export_qonnx with the dynamo exporter, which is the default, leaves a QuantLSTM out of the
-# file and ends without an error or a warning of it: the layer behind it reads a tensor that nothing makes. With
-# dynamo=False the file has the node QuantLSTMCell. Seen, an LSTM and a linear layer: nodes Quant, Transpose, MatMul, and
-# onnx.checker refuses the file.
+# file and ends without an error or a warning of it: a constant of zeros stands in its place, and no node reads the
+# input, so every frame gets one answer. With dynamo=False the file has the node QuantLSTMCell. Seen, an LSTM and a linear
+# layer: nodes Quant, Transpose, MatMul; onnx.checker takes the file.
 # Exit 0: still so. Exit 1: it has changed.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -36,21 +36,19 @@ def exported(name, **options):
         warnings.simplefilter("always")
         export_qonnx(network, args=torch.randn(1, 5, 4), export_path=name, **options)
     graph = onnx.load(name).graph
-    made = {tensor.name for tensor in (*graph.input, *graph.initializer)}
-    made |= {tensor for node in graph.node for tensor in node.output}
-    missing = sorted({tensor for node in graph.node for tensor in node.input if tensor} - made)
+    reads = any(graph.input[0].name in node.input for node in graph.node)
     operations = [node.op_type for node in graph.node]
     lost = [str(warning.message) for warning in told if "lstm" in str(warning.message).lower()]
-    print(f"{options}: {operations}, read but not made: {missing}, warnings that name it: {len(lost)}")
-    return operations, missing, lost
+    print(f"{options}: {operations}, the input is read: {reads}, warnings that name it: {len(lost)}")
+    return operations, reads, lost
 
 
 print("brevitas", version("brevitas"), "torch", version("torch"))
 torch.manual_seed(0)
 network = Network().eval()
-operations, missing, lost = exported("default.onnx")
-older, whole, _ = exported("older.onnx", dynamo=False)
-left_out = "QuantLSTMCell" not in operations and missing and not lost
-raise SystemExit(0 if left_out and "QuantLSTMCell" in older and not whole else 1)
+operations, reads, lost = exported("default.onnx")
+older, read, _ = exported("older.onnx", dynamo=False)
+left_out = "QuantLSTMCell" not in operations and not reads and not lost
+raise SystemExit(0 if left_out and "QuantLSTMCell" in older and read else 1)
 PY
 "$folder/venv/bin/python" lstm.py 2>/dev/null | grep -v "torch.onnx"
