@@ -69,15 +69,17 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("without_export")
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_killed_and_resumed_run_ends_with_the_same_bits(optimizer: str, tmp_path: Path) -> None:
-    """Killed in the float phase, at the switch to quantized training, and in the middle of an epoch after it."""
-    config = _config(optimizer=optimizer)
+@pytest.mark.parametrize(("optimizer", "evaluate_every"), [("adam", 1), ("sgd", 4)])
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(optimizer: str, evaluate_every: int, tmp_path: Path) -> None:
+    """Killed in the float phase, at the switch to quantized training, and in the middle of an epoch after it; every
+    epoch that ended is kept, evaluated or not."""
+    config = _config(optimizer=optimizer, evaluate_every=evaluate_every)
     config = config.model_copy(update={"data": config.data.model_copy(update={"augment": True})})
     whole = _weights(train(config, tmp_path / "whole"))
     for epoch, batch in ((1, 0), (2, 0), (3, 7)):
         with pytest.raises(RuntimeError, match="killed"):
             train(config, tmp_path / "parts", resume=True, callbacks=[_Kill(epoch, batch)])
+        assert list((tmp_path / "parts/checkpoints").glob(f"*/epoch-{epoch - 1}.ckpt"))
     resumed = _weights(train(config, tmp_path / "parts", resume=True))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

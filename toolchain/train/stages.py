@@ -296,7 +296,12 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
     train, logs = stage.config.train, out / "logs"
     version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a stage and a resume, so that no log is lost
     folder = _checkpoints(out, stage)
-    checkpoints = ModelCheckpoint(dirpath=folder, filename="epoch-{epoch}", auto_insert_metric_name=False)
+    checkpoints = ModelCheckpoint(
+        dirpath=folder,
+        filename="epoch-{epoch}",
+        auto_insert_metric_name=False,
+        save_on_train_epoch_end=True,  # else no epoch that is not evaluated
+    )
     average = [WeightAverage(train.ema)] if train.ema else []
     lines = [] if sys.stderr.isatty() else [EpochLines(stage.name, sys.stderr)]
     devices: Any = train.devices
