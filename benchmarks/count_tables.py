@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.count_errors import LEAST, summary
 from benchmarks.markdown import table
-from benchmarks.product_counts import fitted_luts
+from benchmarks.part_counts import fitted_luts
 from benchmarks.recorder import Row
 from benchmarks.schemas import COUNTED_PLANS, FINN_MVU, RTL, UNIT_COUNTS
 from benchmarks.tool_tables import SIMULATED
@@ -89,8 +89,8 @@ def _planning(cold: Row | None, warm: Row | None) -> str:
 def counted_units() -> str:
     """Errors of the estimates by kind of unit, of shapes of the grids and in networks, before and after a fit."""
     networks, grid_rows = [row for row in RTL.rows() if "op" in row], UNIT_COUNTS.rows()
-    products = [row for row in (*networks, *grid_rows) if "parts" in row]
-    for row, luts in zip(products, fitted_luts(products), strict=True):
+    told = [row for row in (*networks, *grid_rows) if "parts" in row]
+    for row, luts in zip(told, fitted_luts(told), strict=True):
         row["fitted"] = luts
     grids = [
         line | {"kind": f"{line['kind']}, grids"}

@@ -8,7 +8,7 @@
 A row is a plan: its rate, what it takes by estimates and by counts, both ends included, and, of a plan by counts, the
 time of planning and how many designs yosys counted for it. Counts are cached by digest: a run that was killed goes on,
 and a second run is a warm one. A forecast counts nothing: products with weights in a memory are taken at the fit of
-`benchmarks.product_counts`, others at their estimates times what the counts of their kind in networks are of theirs.
+`benchmarks.part_counts`, others at their estimates times what the counts of their kind in networks are of theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.explorer import networks
-from benchmarks.product_counts import coefficients, product_columns
+from benchmarks.part_counts import coefficients, part_columns
 from benchmarks.rtl import compared
 from benchmarks.schemas import COUNTED_PLANS, RTL, UNIT_COUNTS
 from toolchain.boards import load_board
@@ -28,6 +28,7 @@ from toolchain.dse.counted import Counting, counted_cost
 from toolchain.dse.explore import explore
 from toolchain.flow.build import Build
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.passes.pipeline import to_hardware
 from toolchain.plan import Plan
 from toolchain.simulate.cache import cache_folder
@@ -85,9 +86,9 @@ def _forecast(graph: Graph, plan: Plan) -> Row:
     """LUTs of a plan by fits to the counts that are known."""
     hardware, solver, rows = to_hardware(graph, plan), plan.solver, [row for row in RTL.rows() if "op" in row]
     assert solver is not None
-    weights = coefficients([row for row in (*rows, *UNIT_COUNTS.rows()) if "parts" in row])
+    weights = coefficients([*rows, *UNIT_COUNTS.rows()], MatVec.__name__)
     sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for row in (row for row in rows if "parts" not in row):
+    for row in (row for row in rows if row.get("fit") != MatVec.__name__):
         sums[row["op"]][0] += row["estimated_lut"]
         sums[row["op"]][1] += row["counted_lut"]
     luts = float(graph_cost(hardware).lut)
@@ -96,9 +97,9 @@ def _forecast(graph: Graph, plan: Plan) -> Row:
             continue
         estimate = cost(node, hardware).lut
         estimated, counted = sums[type(node).__name__]
-        found = product_columns(hardware, node, streams=True).get("parts")
+        found = part_columns(hardware, node, streams=True) if isinstance(node, MatVec | GroupedMatVec) else {}
         likely = estimate * counted / estimated if estimated else estimate
-        luts += (sum(weights[name] * part for name, part in found.items()) if found else likely) - estimate
+        luts += (sum(weights[name] * part for name, part in found["parts"].items()) if found else likely) - estimate
     return {
         "fps": round(plan.clock_mhz * 1e6 / solver.cycles, 1),
         "cycles": solver.cycles,

@@ -1,4 +1,4 @@
-"""The parts that a matrix-vector unit's LUTs consist of in SystemVerilog, and their fit to yosys' counts.
+"""The parts that a matrix-vector unit's LUTs consist of in SystemVerilog.
 
 The cost model does not know weights and charges what Vivado placed of published units. Here the parts are those that
 yosys builds: it drops a lane whose weights are all zero, builds equal columns of bits once, makes a table of a product
@@ -7,65 +7,28 @@ whose weight is one of a few words, and additions of one whose weight is a const
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil, log2
 
 import numpy as np
 
-from benchmarks.calibration.fit import solve
-from benchmarks.count_errors import held_out
-from benchmarks.recorder import Row
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import GroupedMatVec, MatVec
 from toolchain.ir.types import Array
 from toolchain.units.cost_model import parts
 from toolchain.units.fabric import counts_bits, product_type, products_per_dsp, stored_weight, use_lutram
 from toolchain.units.matvec import GroupSteps, group_steps
 from toolchain.units.order import parallelism
-from toolchain.units.table import unit_cost
-from toolchain.units.totals import cost
 
 CONTROL = 100.0  # scale of the constant column, near the other columns, as in the published fit
 INPUTS = 6  # inputs of a LUT
 
 
-def product_columns(graph: Graph, node: Node, *, streams: bool) -> Row:
-    """The columns ``folding`` and ``parts`` of a product whose weights lie in a memory; none of another unit.
-
-    Args:
-        streams: whether the count holds the FIFOs that the unit writes.
-    """
-    if not isinstance(node, MatVec | GroupedMatVec) or parallelism(node).constant:
-        return {}
-    lanes, x = parallelism(node), graph.value(node.inputs[0])
+def product_parts(node: MatVec | GroupedMatVec, graph: Graph) -> tuple[str, dict[str, float]]:
+    """The folding in words, and LUTs by part, those of the unit's FIFOs not among them."""
+    lanes, act = parallelism(node), graph.value(node.inputs[0]).qint
     steps = group_steps(node, lanes)
-    found = _parts(node, graph, steps)
-    if streams:
-        found["streams"] = cost(node, graph).lut - unit_cost(node, x, lanes).lut
-    folding = f"{node.weight_type} x {x.qint}, {products_per_dsp(lanes, node.weight_type, x.qint)} a slice, {steps}"
-    return {"folding": folding, "parts": {name: round(float(value), 1) for name, value in found.items() if value}}
-
-
-def fitted_luts(rows: Sequence[Row]) -> list[float]:
-    """LUTs of every row of ``parts`` by a fit to the others, those of its folding left out."""
-    return held_out(*_table(rows), [row["folding"] for row in rows])
-
-
-def coefficients(rows: Sequence[Row]) -> dict[str, float]:
-    """The fit to all ``rows`` of parts."""
-    features, counts = _table(rows)
-    return dict(zip(_names(rows), map(float, solve(features, counts, np.ones(len(rows)))), strict=True))
-
-
-def _names(rows: Sequence[Row]) -> list[str]:
-    return sorted({name for row in rows for name in row["parts"]})
-
-
-def _table(rows: Sequence[Row]) -> tuple[Array, Array]:
-    """The parts of every row and its count."""
-    features = np.array([[row["parts"].get(name, 0.0) for name in _names(rows)] for row in rows])
-    return features, np.array([row["counted_lut"] for row in rows], dtype=float)
+    folding = f"{node.weight_type} x {act}, {products_per_dsp(lanes, node.weight_type, act)} a slice, {steps}"
+    return folding, _parts(node, graph, steps)
 
 
 def _parts(node: MatVec | GroupedMatVec, graph: Graph, steps: GroupSteps) -> dict[str, float]:

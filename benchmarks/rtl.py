@@ -22,7 +22,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.common import Row, print_rows, timed
-from benchmarks.product_counts import product_columns
+from benchmarks.part_counts import part_columns
 from benchmarks.recorder import today
 from benchmarks.schemas import RTL
 from toolchain.errors import UserError
@@ -116,7 +116,7 @@ def counted(name: str, graph: Graph, threads: int) -> Iterator[Row]:
             print(result)
             continue
         pairs.append((cost(node, graph), result))
-        columns = compared(*pairs[-1]) | product_columns(graph, node, streams=True)
+        columns = compared(*pairs[-1]) | part_columns(graph, node, streams=True)
         yield {"network": name, "unit": node.name, "op": type(node).__name__, **columns}
     estimate, count = (total(pair[i] for pair in pairs) for i in (0, 1))
     took: Row = {"designs": len(unlike), "cached": cached, "threads": threads, "peak_mb": round(peak)}

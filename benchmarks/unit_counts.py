@@ -7,8 +7,9 @@ ones than ``--luts`` estimated LUTs are passed over. A unit is counted without i
 run that was killed goes on. A row's estimate is the model's on its date.
 
 The table tells the error of the estimates, and of a constant, estimated LUTs and flip-flops, fitted to the counts of
-the kind's other shapes; of products with weights in a memory, of the parts of `benchmarks.product_counts`. Nothing
-is judged by a fit that has seen its shape. Published rows have no part in it.
+the kind's other shapes; of products with weights in a memory and of requantizers, of the parts of
+`benchmarks.part_counts`, to all other shapes. Nothing is judged by a fit that has seen its shape. Published rows have no
+part in it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from itertools import zip_longest
 
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.count_errors import summary
-from benchmarks.product_counts import product_columns
+from benchmarks.part_counts import part_columns
 from benchmarks.rtl import compared
 from benchmarks.schemas import UNIT_COUNTS
 from tests.grids import GRIDS, units
@@ -68,7 +69,7 @@ def _rows(pairs: Sequence[tuple[Graph, Node]], only_known: bool) -> list[Row]:
             print(result)
             continue
         row: Row = {"kind": kind_of(graph, node), "unit": node.name, "shape": _shape(graph, node)}
-        rows.append(row | compared(_estimate(graph, node), result) | product_columns(graph, node, streams=False))
+        rows.append(row | compared(_estimate(graph, node), result) | part_columns(graph, node, streams=False))
     return rows
 
 
