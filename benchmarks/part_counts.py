@@ -1,7 +1,7 @@
 """The parts of units' LUTs in SystemVerilog, and their fit to yosys' counts.
 
-A kind of unit whose estimates no factor mends is told by what yosys builds of it: products whose weights lie in a memory,
-and requantizers. No plan uses the fits.
+A kind of unit whose estimates no factor mends is told by what yosys builds of it: products whose weights lie in a
+memory, and requantizers. No plan uses the fits.
 """
 
 from __future__ import annotations

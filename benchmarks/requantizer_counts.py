@@ -71,8 +71,8 @@ def _threshold(node: Threshold, x: Value) -> dict[str, float]:
 def _comparison(step: Array, words: int, kind: QInt) -> int:
     """LUTs that compare an input with the numbers of ``step``, of memories of so many unlike words.
 
-    A chain has one LUT for three bits and a wired word, two for three bits of each operand; of six bits in all a table is
-    left.
+    A chain has one LUT for three bits and a wired word, two for three bits of each operand; of six bits in all a table
+    is left.
     """
     if not ((step > kind.min) & (step <= kind.max)).any():
         return 0

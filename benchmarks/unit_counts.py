@@ -8,8 +8,8 @@ run that was killed goes on. A row's estimate is the model's on its date.
 
 The table tells the error of the estimates, and of a constant, estimated LUTs and flip-flops, fitted to the counts of
 the kind's other shapes; of products with weights in a memory and of requantizers, of the parts of
-`benchmarks.part_counts`, to all other shapes. Nothing is judged by a fit that has seen its shape. Published rows have no
-part in it.
+`benchmarks.part_counts`, to all other shapes. Nothing is judged by a fit that has seen its shape. Published rows have
+no part in it.
 """
 
 from __future__ import annotations

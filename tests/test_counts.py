@@ -15,7 +15,6 @@ from tests.hardware import with_lanes
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.ops.requantizers import MulShift, Threshold
-from toolchain.ir.types import QInt, Value
 
 
 def product(weight: np.ndarray, simd: int, pe: int, products: int = 0) -> tuple[Graph, MatVec]:
@@ -66,16 +65,14 @@ def requantizer_parts(graph: Graph, lanes: int) -> dict[str, float]:
 def mul_shift(add: Sequence[int], shift: int) -> Graph:
     b = Builder((2, 2, 8), 10, signed=True)
     numbers = {"mul": np.ones(8, dtype=np.int64), "add": np.array(add), "base": np.zeros(8, dtype=np.int64)}
-    out = Value("out", (2, 2, 8), QInt(4, signed=False))
-    return b.graph(b.append(MulShift("unit", (b.input.name,), (out,), shift=shift, low=0, high=15, **numbers)))
+    return b.graph(b.append(MulShift, (b.input,), b.input.shape, shift=shift, low=0, high=15, **numbers))
 
 
 def threshold(rows: Sequence[Sequence[int]], bits: int) -> Graph:
     b = Builder((2, 2, len(rows)), bits, signed=True)
     ones = np.ones(len(rows), dtype=np.int64)
-    out = Value("out", (2, 2, len(rows)), QInt(2, signed=False))
     numbers = {"thresholds": np.array(rows), "step": ones, "start": 0 * ones}
-    return b.graph(b.append(Threshold("unit", (b.input.name,), (out,), **numbers)))
+    return b.graph(b.append(Threshold, (b.input,), b.input.shape, **numbers))
 
 
 def test_a_requantizer_without_offset_adds_nothing_and_one_without_shift_rounds_nothing() -> None:
@@ -92,7 +89,6 @@ def test_a_narrow_comparison_of_few_turns_is_a_table_and_what_no_input_reaches_i
 
 def test_a_wired_threshold_is_a_lut_for_three_bits_and_equal_columns_of_a_memory_are_one() -> None:
     assert requantizer_parts(threshold([[-5, 0, 3]] * 4, 9), 4)["compare"] == 4 * 3 * 3
-    assert requantizer_parts(threshold([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1], [-2, 0, 2]], 9), 4).keys() >= {"compare"}
     varied = threshold([[5, 5, 5], [6, 6, 6], [5, 5, 5], [6, 6, 6]], 9)
     assert requantizer_parts(varied, 1)["rom"] == 1  # bit 0, and bit 1, its inverse
 

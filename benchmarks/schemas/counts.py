@@ -66,14 +66,15 @@ class Compared(Measured):
     counted_bram18: int
 
 
-class ProductColumns(TypedDict):
-    """The parts by which a product with weights in a memory is fitted; a ``folding`` is left out as a whole."""
+class PartColumns(TypedDict):
+    """The parts by which a unit is fitted to others of the same ``fit``; a ``folding`` is left out as a whole."""
 
+    fit: NotRequired[str]
     folding: NotRequired[str]
     parts: NotRequired[dict[str, float]]
 
 
-class RtlUnitRow(Compared, ProductColumns):
+class RtlUnitRow(Compared, PartColumns):
     """A unit with the streams that it writes."""
 
     network: str
@@ -131,7 +132,7 @@ class ForecastRow(Measured):
     budget_lut: int
 
 
-class UnitCountRow(Compared, ProductColumns):
+class UnitCountRow(Compared, PartColumns):
     """A unit of the conformance grids without its FIFOs, ``shape`` in words."""
 
     kind: str
