@@ -20,9 +20,11 @@ RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
 
 def counts() -> str:
     """All units of a network, estimated and counted, and what the counts took that were not known before."""
-    networks: dict[str, Row] = {}
-    for row in sorted((row for row in RTL.rows() if row["unit"] == "all"), key=lambda row: -row["cached"]):
-        networks[row["network"]] = row
+    rows = [row for row in RTL.rows() if row["unit"] == "all"]
+    networks = {row["network"]: row for row in rows}  # the latest of each
+    for name, latest in networks.items():
+        same = (row for row in rows if row["network"] == name and row["counted_lut"] == latest["counted_lut"])
+        networks[name] = min(same, key=lambda row: row["cached"])
     lines = [
         (SIMULATED[name], networks[name]["units"], *(_pair(networks[name], kind) for kind in RESOURCES),
          _took(networks[name]))
