@@ -176,7 +176,7 @@ def _in_a_terminal(folder: Path, answers: list[str]) -> tuple[str, int]:
         os.execve(sys.executable, [sys.executable, "-c", code], environment)
     shown, left, typed = "", list(answers), ""
     for _ in range(60):
-        if not select.select([terminal], [], [], 1)[0]:
+        if not select.select([terminal], [], [], 5)[0]:
             if typed == INTERRUPT:  # Python loses one that comes between its prompt and its read
                 os.write(terminal, typed.encode())
             continue

@@ -17,12 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
-from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.cache import cache_folder, touch
+
+if TYPE_CHECKING:  # numpy loads slowly, and the doctor asks for the compiler alone
+    from toolchain.ir.types import Array
 
 FLAGS = (
     "-std=c++14",

@@ -25,9 +25,7 @@ struct bfloat16 {
 };
 
 INLINED float wide(float value) { return value; }
-INLINED float wide(bfloat16 value) {
-    return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16);
-}
+INLINED float wide(bfloat16 value) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16); }
 
 // The bits of a float whose upper half is the nearest bfloat16, ties to even; the lower half is any.
 INLINED std::uint32_t nearest(float value) {
@@ -151,24 +149,24 @@ INLINED void gradients(const void* g, const void* x, void* to_x, float* to_scale
 }  // namespace
 
 // y of x, (rows, size) each; a scale a row; slope is null or holds a slope and an offset for all.
-#define QUANTIZE(name, From, To, Work)                                                                                 \
-    EXPORTED void name(const void* x, void* y, std::int64_t rows, std::int64_t size, const float* scale, float low,    \
-                       float high, const float* slope) {                                                               \
-        if (slope == nullptr)                                                                                          \
-            quantize<From, To, Work, false>(x, y, rows, size, scale, low, high, slope);                                \
-        else                                                                                                           \
-            quantize<From, To, Work, true>(x, y, rows, size, scale, low, high, slope);                                 \
+#define QUANTIZE(name, From, To, Work)                                                                              \
+    EXPORTED void name(const void* x, void* y, std::int64_t rows, std::int64_t size, const float* scale, float low, \
+                       float high, const float* slope) {                                                            \
+        if (slope == nullptr)                                                                                       \
+            quantize<From, To, Work, false>(x, y, rows, size, scale, low, high, slope);                             \
+        else                                                                                                        \
+            quantize<From, To, Work, true>(x, y, rows, size, scale, low, high, slope);                              \
     }
 
 // to_x (rows, size), to_scale (rows) and to_slope (as slope) of the gradient g (rows, size) of y.
-#define GRADIENTS(name, From, To, Work)                                                                                \
-    EXPORTED void name(const void* g, const void* x, void* to_x, float* to_scale, std::int64_t rows,                   \
-                       std::int64_t size, const float* scale, float low, float high, const float* slope,               \
-                       float* to_slope) {                                                                              \
-        if (slope == nullptr)                                                                                          \
-            gradients<From, To, Work, false>(g, x, to_x, to_scale, rows, size, scale, low, high, slope, to_slope);     \
-        else                                                                                                           \
-            gradients<From, To, Work, true>(g, x, to_x, to_scale, rows, size, scale, low, high, slope, to_slope);      \
+#define GRADIENTS(name, From, To, Work)                                                                            \
+    EXPORTED void name(const void* g, const void* x, void* to_x, float* to_scale, std::int64_t rows,               \
+                       std::int64_t size, const float* scale, float low, float high, const float* slope,           \
+                       float* to_slope) {                                                                          \
+        if (slope == nullptr)                                                                                      \
+            gradients<From, To, Work, false>(g, x, to_x, to_scale, rows, size, scale, low, high, slope, to_slope); \
+        else                                                                                                       \
+            gradients<From, To, Work, true>(g, x, to_x, to_scale, rows, size, scale, low, high, slope, to_slope);  \
     }
 
 QUANTIZE(fpgaflow_quantize_float32, float, float, float)
