@@ -43,7 +43,7 @@ def _mul_shift(node: MulShift, x: Value) -> dict[str, float]:
     wide = total.bits + (not total.signed)
     quotient = max(wide - node.shift, out + 1)
     ends = (node.low > -(1 << (quotient - 1))) + (node.high < (1 << (quotient - 1)) - 1)
-    found = {"clip": count * (out + ends * max(1, ceil((quotient - 1 - out) / (INPUTS - 1))))}
+    found: dict[str, float] = {"clip": count * (out + ends * max(1, ceil((quotient - 1 - out) / (INPUTS - 1))))}
     if node.add.any() or node.base.any():
         found["sum"] = count * wide
     if node.shift:
