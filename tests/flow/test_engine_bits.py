@@ -16,10 +16,10 @@ from toolchain.engine.cut import cut
 from toolchain.engine.precision import weight_noise
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
-from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
+from toolchain.flow.engine_bits import search_weight_bits
 from toolchain.flow.images import Images
 from toolchain.flow.options import Check, Search
-from toolchain.flow.sensitivity import output_errors
+from toolchain.flow.sensitivity import BITS_FILE, output_errors
 from toolchain.flow.stages import lower
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate

@@ -275,8 +275,9 @@ def _search_bits(
     loss: float | None,
 ) -> None:
     """The ``--bits search`` of ``explore``, ``asked`` with an architecture; ``losses`` are a table or images."""
-    from toolchain.flow.engine_bits import BITS_FILE, search_weight_bits
+    from toolchain.flow.engine_bits import search_weight_bits
     from toolchain.flow.options import parse_widths
+    from toolchain.flow.sensitivity import BITS_FILE
     from toolchain.flow.streaming_bits import search_lane_bits
     from toolchain.flow.tables import bits_table, lane_bits_table
 

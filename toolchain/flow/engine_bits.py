@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,10 @@ from toolchain.engine.candidates import Budget
 from toolchain.engine.cut import cut
 from toolchain.engine.joint import search_front
 from toolchain.engine.precision import Mixed, weight_noise
-from toolchain.files import write_text
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
 from toolchain.flow.options import Search, planned_board
-from toolchain.flow.sensitivity import checked_widths, measured
-
-BITS_FILE = "bits.json"
+from toolchain.flow.sensitivity import checked_widths, measured, write_bits
 
 NOISE = "noise of rounded weights"
 
@@ -61,8 +57,5 @@ def search_weight_bits(
         }
         for m in front
     ]
-    table_text = json.dumps(
-        {"graph": build.network.digest, "losses": told, "sensitivity": losses, "front": rows}, indent=1
-    )
-    write_text(build.folder / BITS_FILE, table_text + "\n")
+    write_bits(build, told, losses, rows)
     return front, clock

@@ -1,4 +1,4 @@
-"""Tables of what layers lose in fewer bits: read from a file, or measured on images."""
+"""Tables of what layers lose in fewer bits, read from a file or measured on images, and the front that they lead to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from toolchain.dse.bits import Sensitivity, nearest
 from toolchain.errors import UserError
+from toolchain.files import write_text
 from toolchain.flow.build import Build
 from toolchain.flow.options import Check
 from toolchain.ir.encode import encode
@@ -20,6 +22,8 @@ from toolchain.ir.ops.products import MatVec
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
 from toolchain.memory import spans
+
+BITS_FILE = "bits.json"
 
 _AT_ONCE = 16
 """Images of which all values are kept while layer after layer is rounded."""
@@ -121,3 +125,9 @@ def read_sensitivity(path: Path) -> dict[str, dict[int, float]]:
     if any(not loss >= 0 for row in table.values() for loss in row.values()):
         raise UserError("a sensitivity table with a negative loss", where=str(path))
     return table
+
+
+def write_bits(build: Build, told: str, losses: Sensitivity, front: Sequence[dict[str, Any]], **facts: str) -> None:
+    """Write bits.json of ``build``: the ``front``, the ``losses`` that it rests on, and what they are of."""
+    found = {**facts, "graph": build.network.digest, "losses": told, "sensitivity": losses, "front": front}
+    write_text(build.folder / BITS_FILE, json.dumps(found, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +12,9 @@ from toolchain.boards import Board
 from toolchain.dse.bits import Chosen, Layered, in_bits, unbeaten, with_bits
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
-from toolchain.files import write_text
 from toolchain.flow.build import Build
-from toolchain.flow.engine_bits import BITS_FILE
 from toolchain.flow.options import Search, planned_board
-from toolchain.flow.sensitivity import checked_widths, measured, output_errors, pass_name
+from toolchain.flow.sensitivity import checked_widths, measured, output_errors, pass_name, write_bits
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.passes.pipeline import hardware_form
@@ -84,8 +81,7 @@ def search_lane_bits(
     points = _points(graph, layered, board, clock, limits, search.time_limit / len(limits))
     front = [replace(p, bits={names[node]: bits for node, bits in p.bits.items()}) for p in unbeaten(points)]
     rows = [{"fps": clock * 1e6 / p.cycles, "gap": p.gap, "loss": p.loss, "bits": p.bits} for p in front]
-    facts = {"architecture": "streaming", "graph": build.network.digest, "losses": told, "sensitivity": losses}
-    write_text(build.folder / BITS_FILE, json.dumps(facts | {"front": rows}, indent=1) + "\n")
+    write_bits(build, told, losses, rows, architecture="streaming")
     return front, clock
 
 
