@@ -19,7 +19,7 @@ from toolchain.flow.build import Build
 from toolchain.flow.engine_bits import search_weight_bits
 from toolchain.flow.images import Images
 from toolchain.flow.options import Check, Search
-from toolchain.flow.sensitivity import BITS_FILE, output_errors
+from toolchain.flow.sensitivity import BITS_FILE, Asked, output_errors
 from toolchain.flow.stages import lower
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
@@ -60,7 +60,7 @@ def test_losses_are_measured_on_the_data_trained_on_where_it_is_at_hand(
         return Images(name, x, None)
 
     monkeypatch.setattr(Build, "images", shown)
-    search_weight_bits(build, Search(time_limit=20.0), (2, 4))
+    search_weight_bits(build, Search(time_limit=20.0), Asked((2, 4)))
     found = json.loads((tmp_path / "b" / BITS_FILE).read_text())
     expected = output_errors(graph, (2, 4), encode(graph, x)) if measured else weight_noise(cut(graph), (2, 4))
     assert found["sensitivity"] == {name: {str(b): loss for b, loss in row.items()} for name, row in expected.items()}

@@ -11,7 +11,7 @@ import pytest
 from tests.flow.test_export import run  # noqa: F401  a fixture
 from tests.onnx_models import conv_bn_relu, flatten_linear
 from toolchain.flow.options import Search
-from toolchain.flow.sensitivity import output_errors
+from toolchain.flow.sensitivity import Asked, output_errors
 from toolchain.flow.stages import lower
 from toolchain.flow.streaming_bits import RANDOM_INPUTS, search_lane_bits
 
@@ -42,7 +42,7 @@ def test_a_front_is_printed_and_written_with_its_proof(run, tmp_path: Path) -> N
 def test_losses_without_data_are_those_on_random_inputs(limit: float | None, tmp_path: Path) -> None:
     """The widest bits lose nothing and end the front; a limit of 0 leaves them alone."""
     build = lower(flatten_linear(tmp_path / "net.onnx"), tmp_path / "b")
-    front, clock = search_lane_bits(build, Search(clock_mhz=100.0, time_limit=20.0), (2, 8), loss=limit)
+    front, clock = search_lane_bits(build, Search(clock_mhz=100.0, time_limit=20.0), Asked((2, 8), loss=limit))
     table = json.loads((tmp_path / "b" / "bits.json").read_text())["sensitivity"]
     x = np.zeros((1, *build.network.graph.input.shape), dtype=np.int64)
     assert clock == 100.0 and set(table) == set(output_errors(build.network.graph, (2,), x))

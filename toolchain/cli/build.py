@@ -277,7 +277,7 @@ def _search_bits(
     """The ``--bits search`` of ``explore``, ``asked`` with an architecture; ``losses`` are a table or images."""
     from toolchain.flow.engine_bits import search_weight_bits
     from toolchain.flow.options import parse_widths
-    from toolchain.flow.sensitivity import BITS_FILE
+    from toolchain.flow.sensitivity import BITS_FILE, Asked
     from toolchain.flow.streaming_bits import search_lane_bits
     from toolchain.flow.tables import bits_table, lane_bits_table
 
@@ -289,12 +289,12 @@ def _search_bits(
     table, images = losses
     if table is not None and images is not None:
         raise UserError("--sensitivity with --images", hint="a table, or images to measure one on")
-    chosen = parse_widths(widths)
+    wanted = Asked(parse_widths(widths), table, images, loss)
     if architecture == "engine":
-        mixed, clock = search_weight_bits(build, search, chosen, table=table, images=images, loss=loss)
+        mixed, clock = search_weight_bits(build, search, wanted)
         console().print(bits_table(mixed, clock))
     else:
-        front, clock = search_lane_bits(build, search, chosen, table=table, images=images, loss=loss)
+        front, clock = search_lane_bits(build, search, wanted)
         console().print(lane_bits_table(front, clock))
     console().print(f"Bits: {build.folder / BITS_FILE}", soft_wrap=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,38 +32,49 @@ IMAGES, DEFAULT_IMAGES = 256, 64
 """Most images that losses are measured on, of the user's and of the data trained on: all run a layer and width."""
 
 
-def checked_widths(widths: Sequence[int]) -> list[int]:
-    """``widths``, rising.
+@dataclass(frozen=True)
+class Asked:
+    """A search of bits: the ``widths`` to choose from, rising, and the most summed ``loss``; without it a whole front.
 
-    Raises:
-        UserError: none, or one that is not 2 to 8.
+    Losses are those of ``table``, JSON of layer, bits, loss; without it, what each layer's bits change of the outputs
+    for 256 of ``images`` (.npy), or for 64 of the data that the network was trained on.
     """
-    bad = [bits for bits in widths if not 2 <= bits <= 8]
-    if bad or not widths:
-        raise UserError(f"weights of {bad[0] if bad else 'no'} bits", hint="give 2 to 8, for example 4,6,8")
-    return sorted(set(widths))
 
+    widths: Sequence[int]
+    table: Path | None = None
+    images: Path | None = None
+    loss: float | None = None
 
-def measured(
-    build: Build, widths: Sequence[int], table: Path | None, images: Path | None
-) -> tuple[Sensitivity, str] | None:
-    """The ``table``, or one from ``images`` or the data trained on, and what it is of; None where no data is at hand.
+    def __post_init__(self) -> None:
+        """Put the widths in order.
 
-    Raises:
-        UserError: ``table`` or ``images`` cannot be read.
-    """
-    if table is not None:
-        return read_sensitivity(table), table.name
-    graph, count = build.network.graph, DEFAULT_IMAGES if images is None else IMAGES
-    try:
-        shown = build.images(Check(images, count=count))
-    except UserError:
-        if images is not None:
-            raise
-        return None  # the data it was trained on is not at hand
-    if shown.random:
-        return None
-    return output_errors(graph, widths, encode(graph, shown.x)), f"{len(shown.x)} images of {shown.name}"
+        Raises:
+            UserError: there are none, or one is not 2 to 8.
+        """
+        bad = [bits for bits in self.widths if not 2 <= bits <= 8]
+        if bad or not self.widths:
+            raise UserError(f"weights of {bad[0] if bad else 'no'} bits", hint="give 2 to 8, for example 4,6,8")
+        object.__setattr__(self, "widths", sorted(set(self.widths)))
+
+    def losses(self, build: Build) -> tuple[Sensitivity, str] | None:
+        """Return the losses for the network of ``build`` and what they are of, or None if no data is at hand.
+
+        Raises:
+            UserError: ``table`` or ``images`` cannot be read.
+        """
+        if self.table is not None:
+            return read_sensitivity(self.table), self.table.name
+        graph, count = build.network.graph, DEFAULT_IMAGES if self.images is None else IMAGES
+        try:
+            shown = build.images(Check(self.images, count=count))
+        except UserError:
+            if self.images is not None:
+                raise
+            return None  # the data it was trained on is not at hand
+        if shown.random:
+            return None
+        told = f"{len(shown.x)} images of {shown.name}"
+        return output_errors(graph, self.widths, encode(graph, shown.x)), told
 
 
 def output_errors(graph: Graph, widths: Sequence[int], codes: Array) -> dict[str, dict[int, float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from toolchain.dse.explore import explore
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.options import Search, planned_board
-from toolchain.flow.sensitivity import checked_widths, measured, output_errors, pass_name, write_bits
+from toolchain.flow.sensitivity import Asked, output_errors, pass_name, write_bits
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import MatVec
 from toolchain.passes.pipeline import hardware_form
@@ -47,37 +46,24 @@ class Point:
         return max(0.0, (self.cycles - self.bound) / self.cycles)
 
 
-def search_lane_bits(
-    build: Build,
-    search: Search,
-    widths: Sequence[int],
-    *,
-    table: Path | None = None,
-    images: Path | None = None,
-    loss: float | None = None,
-) -> tuple[list[Point], float]:
-    """The front of frame time and loss for the network of ``build``, or the fastest within ``loss``; writes bits.json.
+def search_lane_bits(build: Build, search: Search, asked: Asked) -> tuple[list[Point], float]:
+    """Find the front of frame time and loss for the network of ``build`` in streaming units; write bits.json.
 
-    Args:
-        widths: bits to choose from.
-        table: a sensitivity table, JSON of layer, bits, loss.
-        images: without a table, .npy of which 256 images tell what each layer's bits change of the outputs. Without
-            images 64 of the data that the network was trained on do; without those, 64 random inputs.
+    Where no data is at hand, losses are measured on 64 random inputs.
 
     Returns:
-        the front and the clock in MHz.
+        the front, or the fastest within the loss that is ``asked`` for, and the clock in MHz.
 
     Raises:
         UserError: the table is none; nothing fits the board or the loss.
     """
-    widths = checked_widths(widths)
     graph, board = build.network.graph, planned_board(search, "streaming")
     clock = search.clock_mhz or board.clock.default_mhz
-    losses, told = measured(build, widths, table, images) or (_on_random_inputs(graph, widths), RANDOM_INPUTS)
+    losses, told = asked.losses(build) or (_on_random_inputs(graph, asked.widths), RANDOM_INPUTS)
     names = {node.name: pass_name(graph, node) for node in graph.nodes if isinstance(node, MatVec)}
     own = {node: losses.get(name, {}) for node, name in names.items()}
-    layered = with_bits(hardware_form(graph), own, widths, ultra=board.budget.uram > 0)
-    limits = _limits(layered) if loss is None else [loss]
+    layered = with_bits(hardware_form(graph), own, asked.widths, ultra=board.budget.uram > 0)
+    limits = _limits(layered) if asked.loss is None else [asked.loss]
     points = _points(graph, layered, board, clock, limits, search.time_limit / len(limits))
     front = [replace(p, bits={names[node]: bits for node, bits in p.bits.items()}) for p in unbeaten(points)]
     rows = [{"fps": clock * 1e6 / p.cycles, "gap": p.gap, "loss": p.loss, "bits": p.bits} for p in front]
