@@ -24,8 +24,8 @@ from toolchain.train.statistics import named_weighted_layers
 
 PUBLISHED = {
     ("lenet-300-100", 5e-4): "7.87 % kept, best 98.12 % (Fig. 3, 10 runs)",
-    ("lenet-300-100", 1e-3): "2.48 +- 0.21 % kept, best 97.69 +- 0.14 % (Table 1, 5 runs, its alpha not read)",
-    ("lenet-5-caffe", 5e-4): "1.64 +- 0.13 % kept, best 99.11 +- 0.07 % (Table 1, 5 runs, its alpha not read)",
+    ("lenet-300-100", 1e-3): "2.48 ± 0.21 % kept, best 97.69 ± 0.14 % (Table 1, 5 runs, its alpha not read)",
+    ("lenet-5-caffe", 5e-4): "1.64 ± 0.13 % kept, best 99.11 ± 0.07 % (Table 1, 5 runs, its alpha not read)",
 }
 
 _LAST = 5  # epochs that a share of weights is the mean of: after a layer has started over it is large for a while

@@ -38,7 +38,7 @@ def main_flow() -> str:
 def _with_error(shares: Sequence[float]) -> str:
     """The mean of one value a seed in percent and its standard error, where there are several."""
     found = [100 * share for share in shares]
-    error = f" +- {stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
+    error = f" ± {stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
     return f"{mean(found):.2f}{error}"
 
 
@@ -133,7 +133,7 @@ class Trained:
     def top1(self, method: str, weight: int, act: int, variant: str = "") -> str:
         """Mean and deviation over the seeds in percent."""
         found = [100 * row["top1"] for row in self.of(method, weight, act, variant)]
-        return f"{mean(found):.2f}" + (f" +- {pstdev(found):.2f}" if len(found) > 1 else "")
+        return f"{mean(found):.2f}" + (f" ± {pstdev(found):.2f}" if len(found) > 1 else "")
 
     @property
     def real(self) -> str:
@@ -321,7 +321,7 @@ def dst() -> str:
         unread = " (theirs not read)" if "not read" in theirs["where"] else ""
         lines.append((
             f"{names[model]}, alpha {alpha:.0e}{unread}".replace("e-0", "e-"),
-            f"{mean(kept):.2f} +- {pstdev(kept):.2f} %", theirs["kept"], f"{mean(last):.2f} +- {pstdev(last):.2f} %",
+            f"{mean(kept):.2f} ± {pstdev(kept):.2f} %", theirs["kept"], f"{mean(last):.2f} ± {pstdev(last):.2f} %",
             percent(mean(row["best_top1"] for row in rows)), theirs["best"],
         ))  # fmt: skip
     (epochs,) = {row["epochs"] for rows in groups.values() for row in rows}
@@ -365,7 +365,7 @@ def noise() -> str:
 
     def cell(trained: float, level: float) -> str:
         (row,) = [row for row in rows if (row["trained_noise"], row["noise"]) == (trained, level)]
-        return f"{100 * row['top1']:.2f} +- {100 * row['deviation']:.2f}"
+        return f"{100 * row['top1']:.2f} ± {100 * row['deviation']:.2f}"
 
     head = ("FQ-Conv W4A4, LeNet-5, Fashion-MNIST: top-1 % at a noise of", *(f"{level:g} steps" for level in levels))
     return table(head, ((names[t], *(cell(t, level) for level in levels)) for t in names))
