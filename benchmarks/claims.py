@@ -159,8 +159,8 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
     folder = options.parent.resolve()
     parent = load_config(folder / "run.toml")
     key: Row = {name: asdict(claim)[name] for name in ("part", "method", "bits", "budget", "seed")}
-    key |= {"data": parent.data.name, "model": parent.model.label, "epochs": claim.epochs}
-    key["parent"] = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()[:12]
+    key |= {"epochs": claim.epochs} | parent_key(options.parent)
+    key["parent_epochs"] = parent.train.epochs
     config, runs = config_of(claim, parent, folder), options.runs
     try:
         out = train(config, runs / claim.name, resume=True, qonnx_images=QONNX_IMAGES)
@@ -179,6 +179,14 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
     if claim.seed == 0 and found["act_bits"] != FLOAT_BITS:
         row |= board_costs(out, runs / f"{claim.name}-build", EXPLORER_SECONDS)
     return row
+
+
+def parent_key(folder: Path) -> Row:
+    """Return the columns that tell a float network in ``folder`` apart: its data, name and weights."""
+    config, weights = load_config(folder / "run.toml"), (folder / "model.pt").read_bytes()
+    return {
+        "data": config.data.name, "model": config.model.label, "parent": hashlib.sha256(weights).hexdigest()[:12]
+    }  # fmt: skip
 
 
 def integer_row(recipe: str, rounding: str, seed: int, runs: Path) -> Row:
@@ -230,11 +238,11 @@ def main() -> None:
                 ):
                     results.record(integer_row(recipe, rounding, seed, options.runs))
             continue
-        parent = load_config(options.parent / "run.toml")
+        parent = parent_key(options.parent)
         makes = {"quantize": lambda s: quantized(s, options.epochs),
                  "prune": lambda s: pruned(s, options.epochs, options.shares)}  # fmt: skip
         for claim in makes[options.part](seed):
-            key = {"data": parent.data.name, "model": parent.model.label, "epochs": claim.epochs, **asdict(claim)}
+            key = parent | {"epochs": claim.epochs} | asdict(claim)
             if any(text in claim.name for text in options.only) and not results.has(key):
                 results.record(row_of(claim, options))
                 print(claim.name, results.rows()[-1].get("top1", "refused"), flush=True)

@@ -61,11 +61,11 @@ class Tested:
 
     @property
     def rows(self) -> dict[str, list[Row]]:
-        """The rows of every figure, of the longest schedule that all have; nothing where one has none."""
+        """The rows of every figure, of the longest schedule from one float network that all have; else nothing."""
         found = {name: figure.rows for name, figure in self.figures.items()}
-        epochs = set.intersection(*({row.get("epochs") for row in rows} for rows in found.values()))
-        longest = max(epochs, key=lambda count: count or 0, default=None)
-        return {n: [row for row in rows if row.get("epochs") == longest] for n, rows in found.items()} if epochs else {}
+        shared = set.intersection(*(set(map(_schedule, rows)) for rows in found.values()))
+        longest = max(shared, default=None)
+        return {n: [row for row in rows if _schedule(row) == longest] for n, rows in found.items()} if shared else {}
 
     @property
     def made(self) -> bool:
@@ -114,6 +114,11 @@ def claims_table(tested: tuple[Tested, ...]) -> str:
 @cache
 def _rows(results: Results) -> list[Row]:
     return results.rows()
+
+
+def _schedule(row: Row) -> tuple[int, str]:
+    """The epochs of a row and the float network that it started from; nothing where it tells none."""
+    return row.get("epochs") or 0, row.get("parent") or ""
 
 
 def _network(row: Row) -> str:

@@ -60,6 +60,7 @@ class TestedRow(Measured):
     epochs: int
     seed: int
     top1: float
+    parent: str
 
 
 SOME = Results("deploy", (DeployRow,), ("bits", "lanes"))
@@ -147,12 +148,14 @@ def test_all_eleven_papers_are_there_and_a_claim_that_is_not_met_says_why() -> N
     assert all(one.cells()[2] for one in TESTED if one.met is not None)
 
 
-def test_a_verdict_follows_from_the_rows_of_the_longest_schedule_that_all_figures_have(tmp_path: Path) -> None:
-    some = Results("some", (TestedRow,), ("method", "epochs", "seed"), tmp_path)
-    some.replace([
-        MEASURED | {"method": method, "epochs": epochs, "seed": seed, "top1": top1}
-        for method, epochs, seed, top1 in (("a", 2, 0, 0.5), ("a", 2, 1, 0.7), ("a", 9, 0, 0.9), ("b", 2, 0, 0.59))
-    ])  # fmt: skip
+def test_a_verdict_follows_from_the_longest_schedule_from_one_float_network_that_all_figures_have(
+    tmp_path: Path,
+) -> None:
+    some = Results("some", (TestedRow,), ("method", "epochs", "seed", "parent"), tmp_path)
+    runs = [("a", 2, 0, 0.5, "f"), ("a", 2, 1, 0.7, "f"), ("a", 9, 0, 0.9, "f"), ("b", 2, 0, 0.59, "f")]
+    runs += [("a", 2, 0, 0.1, "other"), ("b", 9, 0, 0.95, "other")]
+    names = ("method", "epochs", "seed", "top1", "parent")
+    some.replace([MEASURED | dict(zip(names, run, strict=True)) for run in runs])
     a, b, c = (Figure(some, {"method": method}, column("top1")) for method in "abc")
     claim = Tested("A", "more than b", "{a:.2f}, b {b:.2f}", lambda v: v.a > v.b, {"a": a, "b": b}, "a cause")
     assert claim.cells()[2:] == ("0.60, b 0.59 (2 epochs, one seed)", "yes", "a cause", "`python -m benchmarks deploy`")

@@ -190,6 +190,7 @@ class ClaimRow(Measured, MaybeCosts):
     model: str
     epochs: int
     parent: NotRequired[str]
+    parent_epochs: NotRequired[int]
     refused: NotRequired[str]
     float_top1: NotRequired[float]
     top1: NotRequired[float]
@@ -297,7 +298,9 @@ QUANTIZATION = Results(
     (QuantizationRow,),
     ("data", "model", "method", "variant", "weight_bits", "act_bits", "epochs", "seed"),
 )
-CLAIMS = Results("claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "data", "model", "epochs"))
+CLAIMS = Results(
+    "claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "data", "model", "epochs", "parent")
+)
 NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise", "kind"))
 STEP_TIMES = Results(
     "quantization_steps", (StepTimeRow, RecipeRateRow), ("model", "data", "method", "precision", "recipe")
