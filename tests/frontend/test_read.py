@@ -102,6 +102,16 @@ def test_weight_codes_are_clamped_then_rounded_half_to_even(tmp_path: Path) -> N
     assert conv.bias is None
 
 
+@pytest.mark.parametrize("attributes", [{}, {"transB": 0}, {"transB": 1}])
+def test_weights_are_transposed_only_where_trans_b_is_one(tmp_path: Path, attributes: dict[str, int]) -> None:
+    net = Net((1, 4))
+    x = net.add("Gemm", net.quant("x"), net.quant(net.const(np.triu(np.ones((4, 4)))), 3, 1.0), **attributes)
+    gemm = assert_same_function(net.save(tmp_path / "net.onnx", net.quant(x))).graph.nodes[1]
+    assert isinstance(gemm, RealConv)
+    of_first_output = [1, 1, 1, 1] if attributes.get("transB") else [1, 0, 0, 0]
+    assert gemm.codes[0].reshape(-1).tolist() == of_first_output
+
+
 def test_a_weight_quantizer_shared_by_two_layers(tmp_path: Path) -> None:
     net = Net((1, 4, 5, 5))
     weight = net.weight(4, 4, 3, 3)
