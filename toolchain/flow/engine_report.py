@@ -12,12 +12,12 @@ from toolchain.engine.cost import banks_cost, convolution_cost, engine_cost, fix
 from toolchain.engine.layers import Pass
 from toolchain.engine.timing import Timing, timings
 from toolchain.flow.engine_found import Found
+from toolchain.flow.node_facts import node_facts
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.flow.summary import (
     DEPLOY,
     accuracy_facts,
     input_facts,
-    node_facts,
     output_facts,
     reach_notes,
     usage_facts,

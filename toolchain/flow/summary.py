@@ -11,16 +11,11 @@ from typing import Any
 from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.dse.bound import bound
-from toolchain.flow.pace import model_cycles
+from toolchain.flow.node_facts import unit_facts
 from toolchain.flow.records import ModelRecord, SimulationRecord
-from toolchain.hls_templates.generate import READ, write_units
 from toolchain.ir.encode import host_rule, reached_codes
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
-from toolchain.ir.ops.node import Node
-from toolchain.ir.ops.products import GroupedMatVec, MatVec, Product
-from toolchain.ir.ranges import value_ranges
-from toolchain.ir.types import QInt, Value
 from toolchain.plan import Plan
 from toolchain.report.data import (
     Accuracy,
@@ -34,7 +29,6 @@ from toolchain.report.data import (
     Report,
     ResourceUse,
     SolverFacts,
-    Span,
     Step,
     Training,
     Usage,
@@ -43,9 +37,7 @@ from toolchain.report.data import (
 from toolchain.resources import KINDS, Resources
 from toolchain.simulate.cycles import simulate, steady_interval
 from toolchain.units.limits import MEMORY_BITS
-from toolchain.units.table import lane_facts
-from toolchain.units.totals import cost, graph_cost, graph_cycles, reader_cost, reader_lanes, writer_cost, writer_lanes
-from toolchain.units.zeros import zero_weight_luts
+from toolchain.units.totals import graph_cost, graph_cycles, reader_lanes, writer_lanes
 
 DEPLOY = Step(title="Make scripts to the bitstream and a driver for the board", command="fpgaflow deploy .")
 """The next steps of every build."""
@@ -65,7 +57,7 @@ def make_report(
     interval = steady_interval(graph)
     limit = bound(graph, board, plan.clock_mhz)
     trained = json.loads(metrics.read_text()) if metrics.is_file() else None
-    nodes = _nodes(graph, board, simulation)
+    nodes = unit_facts(graph, board, simulation)
     slowest = max(nodes, key=lambda n: n.cycles)
     return Report(
         name=graph.name,
@@ -236,111 +228,6 @@ def usage_facts(accelerator: Resources, board: Board) -> ResourceUse:
     return ResourceUse(**kinds)
 
 
-def node_facts(name: str, op: str, cycles: int, counted: int | None, cost: Resources, **more: object) -> NodeFacts:
-    """A node; ``more`` are the facts that only some have."""
-    return NodeFacts.model_validate(
-        {
-            "name": name,
-            "op": op,
-            "cycles": cycles,
-            "counted_cycles": counted,
-            "lut": cost.lut,
-            "ff": cost.ff,
-            "dsp": cost.dsp,
-            "bram18": cost.bram18,
-            "uram": cost.uram,
-            "parallelism": {},
-            "origin": [],
-        }
-        | more
-    )
-
-
-def _nodes(graph: Graph, board: Board, simulation: SimulationRecord) -> tuple[NodeFacts, ...]:
-    """Every unit with its streams, the memory ports, and the shell."""
-    values = graph.values()
-    reader, ranges = reader_lanes(graph), value_ranges(graph)
-    model = model_cycles(graph)
-    made_by = {graph.input.name: "input_reader"}
-    for node in graph.nodes:
-        source = made_by[node.inputs[0]] if node.renames else node.name
-        made_by |= dict.fromkeys((value.name for value in node.outputs), source)
-
-    def counted(name: str) -> int | None:
-        """Cycles a frame, less what a unit spends once a call."""
-        if not simulation.images or name not in simulation.cycles:
-            return None
-        return (simulation.cycles[name] - model[name][1] * simulation.calls) // simulation.images
-
-    facts = [
-        node_facts(
-            "input_reader",
-            "Read",
-            model[READ][0],
-            counted(READ),
-            reader_cost(graph.input, reader),
-            parallelism={"lanes": reader},
-            bits=str(graph.input.type),
-            vectors=simulation.vectors.get(READ),
-        )
-    ]
-    for node in graph.nodes:
-        if node.renames:
-            continue
-        facts.append(
-            node_facts(
-                node.name,
-                type(node).__name__,
-                model[node.name][0],
-                counted(node.name),
-                cost(node, graph),
-                parallelism=lane_facts(node),
-                bits=_bits(node, values),
-                vectors=simulation.vectors.get(node.name),
-                zero_weight_luts=_zero_weight_luts(node, values),
-                inputs=[made_by[name] for name in node.inputs],
-                weights=_weights(node),
-                values=_span(*ranges[node.outputs[0].name], node.outputs[0].qint),
-                origin=list(node.origin),
-            )
-        )
-    for output, unit, value, lanes in zip(
-        graph.outputs, write_units(graph), graph.ends, writer_lanes(graph), strict=True
-    ):
-        facts.append(
-            node_facts(
-                "output_writer" if len(graph.outputs) == 1 else f"output_writer_{output.name}",
-                "Write",
-                model[unit][0],
-                counted(unit),
-                writer_cost(),
-                parallelism={"lanes": lanes},
-                bits=str(value.type),
-                vectors=simulation.vectors.get(unit),
-                inputs=[made_by[value.name]],
-            )
-        )
-    facts.append(node_facts("shell", "Shell", 0, None, board.shell.resources))
-    return tuple(facts)
-
-
-def _span(low: int, high: int, given: QInt) -> Span:
-    return Span(low=low, high=high, bits=given.bits, needed=QInt.holding(low, high).bits)
-
-
-def _weights(node: Node) -> Span | None:
-    if not isinstance(node, Product):
-        return None
-    found = _span(int(node.weight.min()), int(node.weight.max()), node.weight_type)
-    return found.model_copy(update={"zeros": float((node.weight == 0).mean())})
-
-
-def _zero_weight_luts(node: Node, values: dict[str, Value]) -> int | None:
-    if not isinstance(node, MatVec | GroupedMatVec) or node.parallelism is None or not node.parallelism.constant:
-        return None
-    return zero_weight_luts(node, values[node.inputs[0]].qint)
-
-
 def _zero_notes(nodes: tuple[NodeFacts, ...]) -> tuple[str, ...]:
     """A note on the LUTs that pruned weights save."""
     saved = {node.name: node.zero_weight_luts for node in nodes if node.zero_weight_luts}
@@ -348,12 +235,6 @@ def _zero_notes(nodes: tuple[NodeFacts, ...]) -> tuple[str, ...]:
         return ()
     units = ", ".join(f"'{name}' {luts:,}" for name, luts in saved.items())
     return (f"LUT saved by zero weights, which units of constant weights leave out: {units}",)
-
-
-def _bits(node: Node, values: dict[str, Value]) -> str:
-    inputs = " + ".join(str(values[name].type) for name in node.inputs)
-    weight = f"{node.weight_type} x " if isinstance(node, Product) else ""
-    return f"{weight}{inputs} -> {node.outputs[0].type}"
 
 
 def _fifos(graph: Graph) -> Fifos:
