@@ -13,7 +13,7 @@ from toolchain.errors import UserError
 from toolchain.train.methods.qil import ActTransform, Interval, WeightTransform, _Transform
 from toolchain.train.models import build, layers_of
 from toolchain.train.module import set_quantized
-from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.quantizers import LearnedStep, Levels, normal_step
 
 
 def _weights(low: float, width: float, bits: int = 3, **config: str) -> tuple[WeightTransform, Interval]:
@@ -66,14 +66,15 @@ def test_the_transformers_gradients_are_those_of_its_formula(gamma: float | None
         assert torch.autograd.gradcheck(lambda e: _Transform.apply(base, low.detach(), width.detach(), e), (g,))  # type: ignore[no-untyped-call]
 
 
-def test_intervals_begin_with_a_dead_zone_and_fewer_bits_widen_it_and_keep_the_upper_end() -> None:
+def test_intervals_begin_with_a_dead_zone_and_fewer_bits_widen_it_and_move_the_upper_end_as_the_best_step() -> None:
     eight, two = (Interval(Levels.weight(bits), (), True, QilConfig()) for bits in (8, 2))
     with torch.no_grad():
         eight.set_step(torch.tensor(0.01))
     assert eight.low.item() == pytest.approx(0.003) and (eight.low + eight.width).item() == pytest.approx(1.27)
     two.load_state_dict(eight.state_dict())
     two.adopt(eight)
-    assert two.low.item() == pytest.approx(0.3 * 1.27) and (two.low + two.width).item() == pytest.approx(1.27)
+    high = 0.01 * normal_step(Levels.weight(2)) / normal_step(Levels.weight(8))
+    assert two.low.item() == pytest.approx(0.3 * high) and (two.low + two.width).item() == pytest.approx(high)
 
 
 def test_codes_are_odd_and_monotone_and_zero_below_the_interval() -> None:

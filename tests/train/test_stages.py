@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from toolchain.flow import training
 from toolchain.flow.training import train
 from toolchain.train.layers import Layers
 from toolchain.train.methods.lsq import Lsq
-from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
 from toolchain.train.runs import load_run
 from toolchain.train.structure import Remove, apply_edits, from_json, to_json
 
@@ -76,12 +77,16 @@ def test_a_run_of_stages_killed_in_its_last_ends_with_the_bits_of_an_uninterrupt
     assert (metrics["epochs"], metrics["weight_bits"], metrics["float_top1"]) == (4, 3, metrics["stages"][0]["top1"])
 
 
-def test_fewer_bits_keep_the_largest_value() -> None:
-    wide = LearnedStep(Levels.weight(8), (), False, True, initial=torch.randn(1000))
-    narrow = LearnedStep(Levels.weight(2), (), False, True)
-    narrow.load_state_dict(wide.state_dict())
-    narrow.adopt(wide)
-    assert (narrow.scale() * 1).item() == pytest.approx((wide.scale() * 127).item(), rel=1e-6)
+@pytest.mark.parametrize(("first", "then"), [(8, 2), (3, 2), (5, 4), (2, 8)])
+def test_a_step_that_is_best_for_normal_weights_is_still_when_the_bits_change(first: int, then: int) -> None:
+    """Within an eighth of an octave, the grid of the search."""
+    weights = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
+    before = LearnedStep(Levels.weight(first), (), False, True, initial=weights)
+    after = LearnedStep(Levels.weight(then), (), False, True)
+    after.load_state_dict(before.state_dict())
+    after.adopt(before)
+    best = least_squares_step(weights, Levels.weight(then), ())
+    assert abs(math.log2(after.scale().item() / best.item())) < 1.01 / 8
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from toolchain.train import kernels
 
 SMALLEST_SCALE = 2.0**-24  # a scale cannot vanish or change sign
 _INIT_SAMPLES = 1 << 16  # elements an initial scale is searched on
+_QUANTILES = 1 << 12  # of the normal distribution
 _INIT_STEPS = 48  # candidates, eight per octave: from max|x| / levels down to 1/60 of it
 ADAM_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ's gradient scale
 
@@ -251,9 +253,9 @@ class LearnedStep(Quantizer):
 
     @torch.no_grad()
     def adopt(self, before: nn.Module) -> None:
-        """Keep the largest value that can be represented when the bits change."""
+        """Change the step as the best one for normal values changes with the bits."""
         assert isinstance(before, LearnedStep)
-        self.step.mul_(before.levels.high / self.levels.high)
+        self.step.mul_(normal_step(self.levels) / normal_step(before.levels))
 
     def rate(self, optimizer: str) -> float:
         """The step's learning rate over that of the weights."""
@@ -274,6 +276,16 @@ def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     if size <= count:
         return x
     return x[..., torch.randint(size, (count,), generator=generator).to(x.device)]
+
+
+@cache
+def normal_step(levels: Levels) -> float:
+    """The step with the least squared error on a standard normal variable, on its magnitude without negative codes.
+
+    Fewer codes reach less far: with the codes -7 to 7 to 2.4, with -1, 0 and 1 to 1.2.
+    """
+    quantiles = torch.special.ndtri((torch.arange(_QUANTILES) + 0.5) / _QUANTILES)
+    return float(least_squares_step(quantiles if levels.signed else quantiles.abs(), levels, ()))
 
 
 def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int, ...]) -> Tensor:

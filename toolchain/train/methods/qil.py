@@ -26,7 +26,7 @@ from toolchain.config.run import QilConfig
 from toolchain.train.methods.base import Granularity, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.methods.lsq import Clamped, Lsq, in_one_pass
-from toolchain.train.quantizers import ADAM_RATE, SMALLEST_SCALE, Levels, Quantizer, round_clamped
+from toolchain.train.quantizers import ADAM_RATE, SMALLEST_SCALE, Levels, Quantizer, normal_step, round_clamped
 
 _PAPER_RATE = 0.01  # learning rate of the intervals over that of the weights, as others report the paper
 _SMALLEST_GAMMA = 0.1
@@ -84,9 +84,11 @@ class Interval(Quantizer):
 
     @torch.no_grad()
     def adopt(self, before: nn.Module) -> None:
-        """Keep the ends, but for a lower one that fewer bits, with longer steps, would begin further up."""
-        high = self.low.abs() + self.width.abs()
-        low = torch.maximum(self.low.abs(), high / self.levels.high * self.first)
+        """Change the ends as the best step for normal values does; the lower one is not below where it would begin."""
+        assert isinstance(before, Interval)
+        ratio = normal_step(self.levels) * self.levels.high / (normal_step(before.levels) * before.levels.high)
+        high = (self.low.abs() + self.width.abs()) * ratio
+        low = torch.maximum(self.low.abs() * ratio, high / self.levels.high * self.first)
         self.low.copy_(low)
         self.width.copy_(high - low)
 
