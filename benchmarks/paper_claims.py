@@ -114,6 +114,7 @@ QUANTIZERS = (
     Tested(
         "FQ-Conv", "a teacher helps", "{f:.2f} %, without {g:.2f} %", lambda v: v.f > v.g,
         {"f": _claim("fqconv, taught by the parent", TOP1, "W2A2"), "g": _claim("fqconv", TOP1, "W2A2")},
+        "by less than seeds differ",
     ),
     Tested(
         "FQ-Conv", "networks stand noise of half a step", "{f:.2f} %, without noise {g:.2f} %",
