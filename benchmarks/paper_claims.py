@@ -148,7 +148,7 @@ QUANTIZERS = (
     Tested(
         "SYMOG", "2-bit weights are almost as accurate as float on a wide network (a point)", "{f:+.2f} points",
         lambda v: v.f >= -1.0, {"f": _claim("symog", bits="W2A32", model="vgg-small")},
-        "a quarter of the width, a short float training",
+        "a quarter of the width, three epochs in float and three of the method",
     ),
     Tested(
         "NITI", "8-bit integers alone train MNIST as float does", "{f:.2f} %, float {g:.2f} %",

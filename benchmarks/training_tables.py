@@ -194,7 +194,7 @@ def from_float() -> str:
         return f"{_with_error([row['top1'] for row in rows])} ({lost:+.2f})" if rows else None
 
     return table(("top-1 %, in float", "bits", "epochs, seeds", *methods.values()), (
-        (about, bits, f"{epochs}, {max(map(len, rows.values()))}", *(top1(rows.get(of, [])) for of in methods))
+        (about, bits, f"{epochs}, {min(map(len, rows.values()))}", *(top1(rows.get(of, [])) for of in methods))
         for (about, bits, epochs), rows in ordered
     ))  # fmt: skip
 
