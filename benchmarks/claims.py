@@ -16,7 +16,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
+import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -89,10 +92,12 @@ def quantized(seed: int, epochs: int) -> Iterator[Claim]:
             "fqconv", 2, 4, f"fqconv, ternary weights, no batch norms, offset {offset}", fqconv={"offset": offset}
         )
         yield replace(of, stages=[*of.stages, bare])
-    for method in ("qil", "fqconv"):  # the last stage of both is as long, and so is what is before it
+    for method in ("qil", "fqconv", "lsq"):  # the last stage of both is as long, and so is what is before it
         yield claim(method, 2, 2, f"{method}, gradual", *(wide(bits) for bits in (5, 4, 3)))
         yield claim(method, 2, 2, f"{method}, direct", more)
     yield replace(claim("fqconv", 2, 2, "fqconv, taught by the parent"), taught=True)
+    for bits in BITS:
+        yield replace(claim("lsq", bits, bits, "lsq, taught by the parent"), taught=True)
     yield claim("lsq", 2, 2, "lsq, wide ends", first_weight_bits=8, last_weight_bits=8, residual_bits=8)
     yield claim("qil", 3, 3, "qil, lower ends start at 0", qil={"start": 0.0})
 
@@ -171,14 +176,38 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
         {"name": s["name"], "epochs": s["epochs"], "trained": s["trained_top1"], "top1": s["top1"], **s["observed"]}
         for s in found["stages"]
     ]
+    devices = {s.get("device", "cpu") for s in found["stages"]}
     row = key | {
         "float_top1": before["top1"], "top1": found["top1"], "stages": json.dumps(stages),
         "macs": round(found["macs"] / before["macs"], 5), "params": round(found["params"] / before["params"], 5),
         "weight_sparsity": round(found["weight_sparsity"], 5), "seconds": found["seconds"],
     }  # fmt: skip
+    if devices != {"cpu"}:
+        row["trained_on"] = ", ".join(sorted(devices))
     if claim.seed == 0 and found["act_bits"] != FLOAT_BITS:
         row |= board_costs(out, runs / f"{claim.name}-build", EXPLORER_SECONDS)
     return row
+
+
+def train_claims(claims: Sequence[tuple[Claim, Path]], runs: Path, lanes: int) -> None:
+    """Train claims, each from the float run beside it, ``lanes`` at a time in processes of their own.
+
+    Many small networks keep one accelerator busy. A run's folder is ``runs``/PARENT/CLAIM; finished ones are left.
+    """
+    with ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("fork")) as pool:
+        waiting = [pool.submit(_trained, claim, folder, runs / folder.name / claim.name) for claim, folder in claims]
+        for done in as_completed(waiting):
+            print(done.result(), flush=True)
+
+
+def _trained(claim: Claim, folder: Path, out: Path) -> str:
+    """Train a claim in a process of its own; return how it ended."""
+    try:
+        train(config_of(claim, load_config(folder / "run.toml"), folder), out, True, qonnx_images=QONNX_IMAGES)
+    except Exception as error:  # noqa: BLE001 # of any kind: the others go on
+        traceback.print_exc()
+        return f"{claim.name}: {error}"
+    return f"{claim.name}: finished"
 
 
 def parent_key(folder: Path) -> Row:

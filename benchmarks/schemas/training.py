@@ -179,7 +179,10 @@ class QuantizationRow(Measured, MaybeCosts):
 
 
 class ClaimRow(Measured, MaybeCosts):
-    """A method from a trained float network, or in integers; ``stages`` is JSON, shares are of the parent's."""
+    """A method from a trained float network, or in integers; ``stages`` is JSON, shares are of the parent's.
+
+    ``trained_on`` is the GPU, where there was one: ``hardware`` then made the row alone.
+    """
 
     part: Literal["quantize", "prune", "integers"]
     method: str
@@ -199,6 +202,7 @@ class ClaimRow(Measured, MaybeCosts):
     params: NotRequired[float]
     weight_sparsity: NotRequired[float]
     seconds: NotRequired[float]
+    trained_on: NotRequired[str]
 
 
 class NoiseRow(Measured):

@@ -19,7 +19,7 @@ from toolchain.train.data import load
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.fqconv import Fqconv, LearnedClip, Noise, fold, noisy
 from toolchain.train.models import build, layers_of
-from toolchain.train.quantizers import Levels
+from toolchain.train.quantizers import Levels, least_squares_step
 from toolchain.train.runs import load_run
 from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Bias, Remove, apply_edits, mask_weight
@@ -94,15 +94,17 @@ def test_gradients_are_those_of_the_clip(signed: bool) -> None:
     assert quantizer.step.grad.item() == pytest.approx((to_s * upstream).sum().item() * scale, rel=1e-6)
 
 
-def test_the_clip_stays_while_the_bits_fall() -> None:
-    before = LearnedClip(Levels.weight(8), (), False, True, initial=torch.randn(1000))
-    clip = before.scale() * 127
-    for bits in (6, 4, 3, 2):
-        after = LearnedClip(Levels.weight(bits), (), False, True)
+@pytest.mark.parametrize(("first", "then"), [(8, 2), (3, 2), (5, 4), (2, 8)])
+def test_a_clip_that_is_best_for_normal_weights_is_still_when_the_bits_change(first: int, then: int) -> None:
+    """Within an eighth of an octave, the grid of the search; a scale a channel moves like one of a tensor."""
+    weights = torch.randn(4, 50_000, generator=torch.Generator().manual_seed(0))
+    for shape in ((), (4, 1)):
+        before = LearnedClip(Levels.weight(first), shape, False, True, initial=weights)
+        after = LearnedClip(Levels.weight(then), shape, False, True)
         after.load_state_dict(before.state_dict())
         after.adopt(before)
-        assert (after.scale() * after.levels.high).item() == pytest.approx(clip.item(), rel=1e-6)
-        before = after
+        octaves = (after.scale() / least_squares_step(weights, Levels.weight(then), shape)).log2()
+        assert octaves.shape == shape and (octaves.abs() < 1.01 / 8).all()
 
 
 def test_no_noise_is_bitwise_nothing_and_noise_is_off_outside_training() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from toolchain.config.run import QuantConfig, RunConfig, parse_config
+from toolchain.config.run import QuantConfig, RunConfig, dump_toml, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
@@ -75,6 +76,35 @@ def test_a_run_of_stages_killed_in_its_last_ends_with_the_bits_of_an_uninterrupt
         ("narrow", 1),
     ]
     assert (metrics["epochs"], metrics["weight_bits"], metrics["float_top1"]) == (4, 3, metrics["stages"][0]["top1"])
+
+
+def test_a_resume_goes_on_behind_the_last_stage_that_ended_whatever_is_left_of_those_before(tmp_path: Path) -> None:
+    out, config = tmp_path / "run", _config(FLOAT, WIDE, NARROW)
+    train(config, out)
+    whole = (out / "model.pt").read_bytes()
+    (out / "model.pt").unlink()
+    for stage in ("float", "wide"):
+        shutil.rmtree(out / "checkpoints" / stage)
+    train(config, out, resume=True, callbacks=[_Kill(5e-3), _Kill(1e-3)])
+    assert (out / "model.pt").read_bytes() == whole
+
+
+def test_more_epochs_of_an_early_stage_train_it_and_those_behind_it(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(_config(FLOAT, NARROW), out)
+    longer = _config(FLOAT | {"epochs": 3}, NARROW)
+    (out / "run.toml").write_text(dump_toml(longer))
+    (out / "model.pt").unlink()
+    train(longer, out, resume=True)
+    train(longer, tmp_path / "whole")
+    stages = [json.loads((run / "metrics.json").read_text())["stages"] for run in (out, tmp_path / "whole")]
+    assert [stage["epochs"] for stage in stages[0]] == [3, 1] == [stage["epochs"] for stage in stages[1]]
+
+
+def test_a_stage_tells_the_device_that_it_was_trained_on(tmp_path: Path) -> None:
+    train(_config(FLOAT, NARROW), tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [stage["device"] for stage in metrics["stages"]] == ["cpu", "cpu"]
 
 
 @pytest.mark.parametrize(("first", "then"), [(8, 2), (3, 2), (5, 4), (2, 8)])

@@ -117,8 +117,8 @@ class Classifier(L.LightningModule):
         """Shuffled batches; the order follows from the seed and the epoch."""
         config = self.config
         return Batches(
-            self.train_x, self.train_y, config.train.batch_size, seed=config.train.seed, augment=self._augment,
-            epoch=lambda: self.first_epoch + self.trainer.current_epoch,
+            *self._near(self.train_x, self.train_y), config.train.batch_size, seed=config.train.seed,
+            augment=self._augment, epoch=lambda: self.first_epoch + self.trainer.current_epoch,
             share=(self.trainer.global_rank, self.trainer.world_size),
         )  # fmt: skip
 
@@ -141,8 +141,15 @@ class Classifier(L.LightningModule):
     def val_dataloader(self) -> Batches:
         """While it is trained the images that are held back, if any; else the test images. Every process runs all."""
         if self.trainer.state.fn == TrainerFn.FITTING:
-            return Batches(self.held_x, self.held_y, _EVALUATION_BATCH)
-        return Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
+            return Batches(*self._near(self.held_x, self.held_y), _EVALUATION_BATCH)
+        return Batches(*self._near(self.test_x, self.test_y), _EVALUATION_BATCH)
+
+    def _near(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples and labels where the model is, if there is room: else every batch would travel."""
+        try:
+            return x.to(self.device), y.to(self.device)
+        except torch.OutOfMemoryError:
+            return x, y
 
     def on_train_epoch_start(self) -> None:
         """Switch the quantizers on when the float phase is over; say whether the epoch's end is evaluated."""

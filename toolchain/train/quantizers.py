@@ -157,6 +157,7 @@ class Quantizer(nn.Module):
     def __init__(self, levels: Levels, is_weight: bool) -> None:
         super().__init__()
         self.levels, self.is_weight, self.widen = levels, is_weight, False
+        self._started = False  # what `ready` says, once it has been asked: an accelerator must be waited for
         self.ready: Tensor
         self.zero: Tensor
         self.bits: Tensor
@@ -196,9 +197,15 @@ class Quantizer(nn.Module):
         kind = x.device.type
         return torch.get_autocast_dtype(kind) if not self.is_weight and torch.is_autocast_enabled(kind) else None
 
+    @property
+    def started(self) -> bool:
+        """Whether a tensor in training has set the scale."""
+        self._started = self._started or bool(self.ready)
+        return self._started
+
     def start(self, x: Tensor) -> None:
         """Set the scale from ``x`` if it is the first in training."""
-        if self.training and not self.ready and x.numel() > 1:  # Brevitas asks for the scale with a single zero
+        if self.training and not self.started and x.numel() > 1:  # Brevitas asks for the scale with a single zero
             self.initialise(x)
             self.ready.fill_(True)
 

@@ -55,7 +55,7 @@ class Trained:
         top1: accuracy on the test images.
         seconds: wall-clock time of all stages so far.
         history: of each stage so far its ``name``, ``epochs``, ``top1``, ``trained_top1``, the accuracy before its
-            methods' last changes, and what they have ``observed`` after its last epoch.
+            methods' last changes, what they have ``observed`` after its last epoch, and the ``device``.
         plain: the network has no quantizers, not even ones that are off.
     """
 
@@ -121,19 +121,26 @@ def run_stages(
         UserError: the loss is not finite, or a method cannot do what it is asked.
         KeyboardInterrupt: the user stopped it.
     """
-    done = given.start
-    for stage in stages(config):
-        finished = _checkpoints(out, stage) / "finished.pt"
-        if resume and finished.is_file():
-            found = _load(finished, stage, data)
-            if found.history[-1]["epochs"] >= stage.config.train.epochs:  # a run may be given more
-                done = found
-                continue
+    chain, done = stages(config), given.start
+    ended = _ended(chain, data, out) if resume else None
+    if ended is not None:
+        chain, done = chain[len(ended.history) :], ended
+    for stage in chain:
         done = _run(stage, done, data, out, given.teacher, resume, callbacks)
         if is_first_process():
-            _save(done, finished)
+            _save(done, _finished(out, stage))
     assert done is not None
     return done
+
+
+def _ended(chain: Sequence[Stage], data: Dataset, out: Path) -> Trained | None:
+    """The network behind the last stage that has ended with all its epochs, as those before it; a run may get more."""
+    for stage in reversed(chain):
+        if _finished(out, stage).is_file():
+            found = _load(_finished(out, stage), stage, data)
+            if all(had["epochs"] >= of.config.train.epochs for had, of in zip(found.history, chain, strict=False)):
+                return found
+    return None
 
 
 def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict[str, torch.Tensor]) -> nn.Module:
@@ -157,6 +164,11 @@ def saved_model(out: Path) -> dict[str, Any]:
         raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
     saved: dict[str, Any] = torch.load(path, weights_only=True)
     return saved
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, else the kind of ``device``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def is_first_process() -> bool:
@@ -204,7 +216,7 @@ def _run(
     set_memory_format(model.cpu().eval(), torch.contiguous_format)
     own = {
         "name": stage.name, "epochs": config.train.epochs, "trained_top1": trained_top1, "top1": module.top1,
-        "observed": module.observed,
+        "observed": module.observed, "device": device_name(trainer.strategy.root_device),
     }  # fmt: skip
     history = [*(before.history if before else []), own]
     return Trained(model, (before.edits if before else []) + edits, float_top1, module.top1, module.seconds, history)
@@ -317,12 +329,16 @@ def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Traine
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        deterministic=True,
+        deterministic="warn",  # pools of users' own networks have no such gradient on a GPU
     )
 
 
 def _checkpoints(out: Path, stage: Stage) -> Path:
     return out / "checkpoints" / stage.name
+
+
+def _finished(out: Path, stage: Stage) -> Path:
+    return _checkpoints(out, stage) / "finished.pt"
 
 
 def _save(done: Trained, path: Path) -> None:

@@ -138,7 +138,7 @@ class KeptZeros(nn.Module):
 
 def mask_weight(layer: nn.Module, mask: Tensor) -> None:
     """Keep the weights of ``layer`` zero where ``mask`` is false from now on."""
-    parametrize.register_parametrization(layer, "weight", KeptZeros(mask))
+    parametrize.register_parametrization(layer, "weight", KeptZeros(mask.to(trained_weight(layer).device)))
 
 
 def trained_weight(layer: nn.Module) -> nn.Parameter:

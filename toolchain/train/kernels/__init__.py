@@ -1,18 +1,23 @@
-"""Quantizers on the CPU in one pass each way, compiled by g++ when they are first used."""
+"""Quantizers in one pass each way: on the CPU compiled by g++ when they are first used, on a GPU by Triton."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from toolchain.errors import FlowError
 from toolchain.simulate.compiler import source_library
+from toolchain.train.kernels.layout import is_dense, layout_of
+
+if TYPE_CHECKING:
+    from toolchain.train.kernels.gpu import GpuKernel
 
 _FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
 _KINDS = {
@@ -57,7 +62,7 @@ class Kernel:
             grad: of any layout.
             x, scale, line: as for ``quantize``.
         """
-        grad = grad.contiguous(memory_format=_layout(x))
+        grad = grad.contiguous(memory_format=layout_of(x))
         to_x, to_scale = torch.empty_like(x), torch.empty(scale.shape)
         to_line = None if line is None else torch.empty(2)
         lines = (None, None) if line is None or to_line is None else (_at(line.contiguous()), _at(to_line))
@@ -68,23 +73,28 @@ class Kernel:
         return to_x, to_scale, to_line
 
 
-def kernel_for(x: Tensor, scale: Tensor, low: float, high: float, result: torch.dtype) -> Kernel | None:
+def kernel_for(x: Tensor, scale: Tensor, low: float, high: float, result: torch.dtype) -> Kernel | GpuKernel | None:
     """The kernel for ``x`` and ``scale`` with the ``result``'s type.
 
-    None where there is none: it takes float32 and bfloat16 on the CPU, dense, whose first axis is the outermost where
-    each row has a scale (not from bfloat16 to bfloat16: tensors of scales make float32), and there must be a g++.
+    None where there is none: it takes float32 and bfloat16, dense, whose first axis is the outermost where each row has
+    a scale, on the CPU with a g++ (not from bfloat16 to bfloat16 with these: tensors of scales make float32), and on a
+    CUDA GPU with Triton (not from bfloat16 to bfloat16).
     """
-    kind = _KINDS.get((x.dtype, result)) if scale.dtype == torch.float32 and x.device.type == "cpu" else None
-    dense = x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
-    if kind == "bfloat16" and scale.dim():
+    kind = _KINDS.get((x.dtype, result)) if scale.dtype == torch.float32 else None
+    if kind is None or not x.numel() or not is_dense(x) or scale.numel() not in (1, x.shape[0] if x.dim() else 1):
         return None
-    if kind is None or not x.numel() or not dense or scale.numel() not in (1, x.shape[0] if x.dim() else 1):
+    if kind == "bfloat16" and (scale.dim() or x.device.type != "cpu"):
         return None
-    return Kernel(kind, scale.numel(), low, high) if _library() is not None else None
+    if x.device.type == "cuda" and _has_triton():
+        from toolchain.train.kernels.gpu import GpuKernel  # imports Triton
+
+        return GpuKernel(result, scale.numel(), low, high)
+    return Kernel(kind, scale.numel(), low, high) if x.device.type == "cpu" and _library() is not None else None
 
 
-def _layout(x: Tensor) -> torch.memory_format:
-    return torch.contiguous_format if x.is_contiguous() else torch.channels_last
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _at(x: Tensor) -> ctypes.c_void_p:

@@ -12,6 +12,7 @@ batch norms are recalled.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from toolchain.config.run import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.methods.lsq import Clamped, in_one_pass
-from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.quantizers import LearnedStep, Levels, normal_step
 from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight
 
@@ -90,8 +91,12 @@ class LearnedClip(LearnedStep):
         """The clip over the largest code."""
         return self.step.exp() / self.levels.high
 
+    @torch.no_grad()
     def adopt(self, before: nn.Module) -> None:
-        """The clip stays as it is when the bits change."""
+        """Change the clip as the one of the best step for normal values changes with the bits."""
+        assert isinstance(before, LearnedClip)
+        now, then = (normal_step(of.levels) * of.levels.high for of in (self, before))
+        self.step.add_(math.log(now / then))
 
     def rate(self, optimizer: str) -> float:
         """A step in the logarithm is a relative change, so the rate is that of the weights."""

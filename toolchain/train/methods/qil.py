@@ -176,7 +176,7 @@ class _Transformed(Clamped):
     def at_once(self, x: Tensor) -> tuple[Tensor, ...]:
         interval = self.tensor_quant
         assert isinstance(interval, Interval)
-        if not interval.ready:
+        if not interval.started:
             interval.start(torch.relu(x))
         return interval.behind(x)
 
