@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -61,11 +62,16 @@ class Tested:
 
     @property
     def rows(self) -> dict[str, list[Row]]:
-        """The rows of every figure, of the longest schedule from one float network that all have; else nothing."""
+        """The rows of every figure, of the longest schedule from one float network that all have; else nothing.
+
+        Of equally long ones it is that with most seeds. All figures are of the same seeds.
+        """
         found = {name: figure.rows for name, figure in self.figures.items()}
-        shared = set.intersection(*(set(map(_schedule, rows)) for rows in found.values()))
-        longest = max(shared, default=None)
-        return {n: [row for row in rows if _schedule(row) == longest] for n, rows in found.items()} if shared else {}
+        shared = set.intersection(*({_made_by(row) for row in rows} for rows in found.values()))
+        schedules = Counter(schedule for schedule, _ in shared)
+        longest = max(schedules, key=lambda of: (of[0], schedules[of], of[1]), default=None)
+        chosen = {made for made in shared if made[0] == longest}
+        return {n: [row for row in rows if _made_by(row) in chosen] for n, rows in found.items()} if shared else {}
 
     @property
     def made(self) -> bool:
@@ -116,9 +122,9 @@ def _rows(results: Results) -> list[Row]:
     return results.rows()
 
 
-def _schedule(row: Row) -> tuple[int, str]:
-    """The epochs of a row and the float network that it started from; nothing where it tells none."""
-    return row.get("epochs") or 0, row.get("parent") or ""
+def _made_by(row: Row) -> tuple[tuple[int, str], Any]:
+    """The epochs of a row and the float network that it started from, then its seed; nothing where it tells none."""
+    return (row.get("epochs") or 0, row.get("parent") or ""), row.get("seed")
 
 
 def _network(row: Row) -> str:

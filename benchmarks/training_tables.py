@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import mean, pstdev, stdev
+from typing import Any
 
 from benchmarks.markdown import marked, percent, table
 from benchmarks.recorder import Row
@@ -180,11 +181,20 @@ def soft_quantization() -> str:
 
 
 def from_float() -> str:
-    """Networks quantized from long float trainings: what each method loses, mean and standard error."""
-    methods = {"lsq": "LSQ", "qil": "QIL", "fqconv": "FQ-Conv"}
+    """Networks quantized from long float trainings: what each method loses, mean and standard error.
+
+    Only the longest schedules of a network are shown.
+    """
+    methods = {
+        "lsq": "LSQ", "lsq, taught by the parent": "LSQ, a teacher", "qil": "QIL", "fqconv": "FQ-Conv"
+    }  # fmt: skip
+    rows = [row for row in CLAIMS.rows() if row["method"] in methods and row["bits"] != "W2A32"]
+    longest: dict[str, int] = {}
+    for row in rows:
+        longest[row["model"]] = max(row["epochs"], longest.get(row["model"], 0))
     found: dict[tuple[str, str, int], dict[str, list[Row]]] = {}
-    for row in CLAIMS.rows():
-        if row["part"] == "quantize" and row["method"] in methods and row["bits"] != "W2A32":
+    for row in rows:
+        if row["epochs"] == longest[row["model"]]:
             about = _float_of(row)
             found.setdefault((about, row["bits"], row["epochs"]), {}).setdefault(row["method"], []).append(row)
     ordered = sorted(found.items(), key=lambda item: (item[0][0], item[0][2], item[0][1]), reverse=True)
@@ -193,8 +203,8 @@ def from_float() -> str:
         lost = mean(100 * (row["top1"] - row["float_top1"]) for row in rows) if rows else 0.0
         return f"{_with_error([row['top1'] for row in rows])} ({lost:+.2f})" if rows else None
 
-    return table(("top-1 %, in float", "bits", "epochs, seeds", *methods.values()), (
-        (about, bits, f"{epochs}, {min(map(len, rows.values()))}", *(top1(rows.get(of, [])) for of in methods))
+    return table(("top-1 %, in float", "bits", "epochs", *methods.values()), (
+        (about, bits, str(epochs), *(top1(rows.get(of, [])) for of in methods))
         for (about, bits, epochs), rows in ordered
     ))  # fmt: skip
 
@@ -206,22 +216,48 @@ def _float_of(row: Row) -> str:
 
 
 def pruned_from_float() -> str:
-    """ResNet-8 pruned from long float trainings, tuned, and quantized: accuracy stage by stage, and the board."""
-    rows = [row for row in CLAIMS.rows() if (row["part"], row["model"]) == ("prune", "resnet8") and "top1" in row]
+    """ResNet-8 pruned from long float trainings, tuned, and quantized: accuracy stage by stage, and the board.
+
+    Accuracies are means over the seeds with their standard errors, the rest is of the first seed. Only the longest
+    schedule of a method and a budget is shown.
+    """
+    longest: dict[tuple[str, str], list[Row]] = {}
+    for row in CLAIMS.rows():
+        if (row["part"], row["model"]) == ("prune", "resnet8") and "top1" in row:
+            rows = longest.setdefault((row["method"], row["budget"]), [])
+            if not rows or row["epochs"] > rows[0]["epochs"]:
+                rows[:] = [row]
+            elif (row["epochs"], row["parent"]) == (rows[0]["epochs"], rows[0]["parent"]):
+                rows.append(row)
     lines = []
-    for row in sorted(rows, key=lambda row: (row["budget"], row["epochs"], row["top1"]), reverse=True):
-        stages = {stage["name"]: stage for stage in json.loads(row["stages"])}
-        epochs = " + ".join(str(stage["epochs"]) for stage in stages.values())
+    for rows in sorted(longest.values(), key=_rank, reverse=True):
+        first = min(rows, key=lambda row: row["seed"])
+        top1 = [_with_error([_stages(row)[name]["top1"] for row in rows]) for name in ("prune", "tune", "last")]
+        board = [f"{with_shell(first)[key]:,.0f}" for key in ("fps", *COSTS)] if "fps" in first else [None] * 4
         lines.append((
-            row["method"], row["budget"] or "its own", f"{percent(row['float_top1'])}, {epochs}",
-            *(percent(stages[name]["top1"]) for name in ("prune", "tune", "last")), percent(row["macs"]),
-            percent(row["params"]), *(f"{with_shell(row)[key]:,.0f}" for key in ("fps", *COSTS)),
+            first["method"], first["budget"] or "its own", f"{percent(first['float_top1'])}, {_epochs_of(first)}",
+            f"{len(rows)}", *top1, percent(first["macs"]), percent(first["params"]), *board,
         ))  # fmt: skip
     head = (
-        "ResNet-8, CIFAR-10", "budget", "float, epochs", "pruned", "tuned", "W4A4", "MACs", "weights",
+        "ResNet-8, CIFAR-10", "budget", "float, epochs", "seeds", "pruned, top-1 %", "tuned", "W4A4", "MACs", "weights",
         "fps", LUT, "DSP", "BRAM18",
     )  # fmt: skip
     return table(head, lines)
+
+
+def _stages(row: Row) -> dict[str, Row]:
+    return {stage["name"]: stage for stage in json.loads(row["stages"])}
+
+
+def _epochs_of(row: Row) -> str:
+    return " + ".join(str(stage["epochs"]) for stage in _stages(row).values())
+
+
+def _rank(rows: list[Row]) -> tuple[Any, ...]:
+    """By budget, length and float network, then by accuracy."""
+    first = rows[0]
+    share = float(first["budget"].partition(" ")[0] or 0)
+    return share, first["epochs"], first["float_top1"], mean(row["top1"] for row in rows)
 
 
 def fqconv() -> str:

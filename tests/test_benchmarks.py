@@ -151,13 +151,14 @@ def test_all_eleven_papers_are_there_and_a_claim_that_is_not_met_says_why() -> N
 def test_a_verdict_follows_from_the_longest_schedule_from_one_float_network_that_all_figures_have(
     tmp_path: Path,
 ) -> None:
+    """Of two as long the one with more seeds."""
     some = Results("some", (TestedRow,), ("method", "epochs", "seed", "parent"), tmp_path)
     runs = [("a", 2, 0, 0.5, "f"), ("a", 2, 1, 0.7, "f"), ("a", 9, 0, 0.9, "f"), ("b", 2, 0, 0.59, "f")]
-    runs += [("a", 2, 0, 0.1, "other"), ("b", 9, 0, 0.95, "other")]
+    runs += [("b", 2, 1, 0.59, "f"), ("a", 2, 0, 0.1, "other"), ("b", 2, 0, 0.2, "other"), ("b", 9, 0, 0.95, "other")]
     names = ("method", "epochs", "seed", "top1", "parent")
     some.replace([MEASURED | dict(zip(names, run, strict=True)) for run in runs])
     a, b, c = (Figure(some, {"method": method}, column("top1")) for method in "abc")
     claim = Tested("A", "more than b", "{a:.2f}, b {b:.2f}", lambda v: v.a > v.b, {"a": a, "b": b}, "a cause")
-    assert claim.cells()[2:] == ("0.60, b 0.59 (2 epochs, one seed)", "yes", "a cause", "`python -m benchmarks deploy`")
+    assert claim.cells()[2:] == ("0.60, b 0.59 (2 epochs, two seeds)", "yes", "a cause", "`python -m benchmarks deploy`")
     assert not replace(claim, figures={"a": b, "b": a}).met
     assert replace(claim, figures={"a": a, "b": c}).cells()[2:5] == ("", "not run", "")

@@ -62,7 +62,7 @@ class Transport(nn.Module):
         """The soft mask (n,) in 0..1 after one step for ``scores`` (n,); its sum is ``kept``, in (0, n)."""
         odds = self.odds + (2 * scores.double() - 1) / self.epsilon
         total = torch.as_tensor(kept, dtype=odds.dtype, device=odds.device)
-        shift = _shift(odds.detach(), float(total))
+        shift = _shift(odds.detach(), float(total.detach()))
         with torch.no_grad():
             mask = torch.sigmoid(odds + shift)
             slope = (mask * (1 - mask)).sum().clamp_min(_SMALLEST_SLOPE)
