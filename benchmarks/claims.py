@@ -7,8 +7,8 @@
 
 Rows go to ``--out`` (results/claims.json). A row that is there is not made again and a run that was killed goes on, so
 a stopped benchmark goes on where it was. Two processes, each with seeds, ``--runs`` and ``--out`` of its own, use two
-cores best; ``merge`` adds the rows of their files. Every run has one thread, the same optimizer and no choice by the
-test images.
+cores best, and ``--lanes`` trains many on one GPU; ``merge`` adds the rows of their files. Every run has one thread,
+the same optimizer and no choice by the test images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +26,7 @@ from typing import Any
 
 from benchmarks.common import print_rows
 from benchmarks.quantization import QONNX_IMAGES, board_costs
-from benchmarks.recorder import Row
+from benchmarks.recorder import Results, Row
 from benchmarks.schemas import CLAIMS
 from toolchain.config.run import FLOAT_BITS, RunConfig, find_config, load_config, parse_config
 from toolchain.errors import UserError
@@ -189,25 +188,25 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
     return row
 
 
-def train_claims(claims: Sequence[tuple[Claim, Path]], runs: Path, lanes: int) -> None:
-    """Train claims, each from the float run beside it, ``lanes`` at a time in processes of their own.
+def train_beside_each_other(claims: Sequence[Claim], options: argparse.Namespace) -> None:
+    """Train claims ``options.lanes`` at a time in processes of their own, which keeps one accelerator busy.
 
-    Many small networks keep one accelerator busy. A run's folder is ``runs``/PARENT/CLAIM; finished ones are left.
+    Their rows are made afterwards, from what has finished.
     """
-    with ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("fork")) as pool:
-        waiting = [pool.submit(_trained, claim, folder, runs / folder.name / claim.name) for claim, folder in claims]
+    with ProcessPoolExecutor(options.lanes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(_trained, claim, options.parent.resolve(), options.runs) for claim in claims]
         for done in as_completed(waiting):
             print(done.result(), flush=True)
 
 
-def _trained(claim: Claim, folder: Path, out: Path) -> str:
+def _trained(claim: Claim, folder: Path, runs: Path) -> str:
     """Train a claim in a process of its own; return how it ended."""
+    config = config_of(claim, load_config(folder / "run.toml"), folder)
     try:
-        train(config_of(claim, load_config(folder / "run.toml"), folder), out, True, qonnx_images=QONNX_IMAGES)
-    except Exception as error:  # noqa: BLE001 # of any kind: the others go on
-        traceback.print_exc()
+        train(config, runs / claim.name, resume=True, qonnx_images=QONNX_IMAGES)
+    except UserError as error:
         return f"{claim.name}: {error}"
-    return f"{claim.name}: finished"
+    return f"{claim.name}: trained"
 
 
 def parent_key(folder: Path) -> Row:
@@ -236,6 +235,28 @@ def integer_key(recipe: str, rounding: str, seed: int) -> Row:
     }  # fmt: skip
 
 
+def _integers(options: argparse.Namespace, results: Results) -> None:
+    """Make the rows that are missing of training in integers."""
+    for seed, recipe, rounding in product(options.seed_list, INTEGERS, ROUNDINGS):
+        wanted = any(text in recipe for text in options.only)
+        if wanted and not results.has(integer_key(recipe, rounding, seed)):
+            results.record(integer_row(recipe, rounding, seed, options.runs))
+
+
+def _missing(options: argparse.Namespace, results: Results) -> list[Claim]:
+    """The claims that are asked for and have no row, seed by seed."""
+    parent = parent_key(options.parent)
+    makes = {"quantize": lambda seed: quantized(seed, options.epochs),
+             "prune": lambda seed: pruned(seed, options.epochs, options.shares)}  # fmt: skip
+    claims = [claim for seed in options.seed_list for claim in makes[options.part](seed)]
+    return [
+        claim
+        for claim in claims
+        if any(text in claim.name for text in options.only)
+        and not results.has(parent | {"epochs": claim.epochs} | asdict(claim))
+    ]
+
+
 def main() -> None:
     """Run what is missing of a part, row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -248,6 +269,7 @@ def main() -> None:
         part.add_argument("--only", nargs="+", default=[""], help="names of runs that contain one of these")
         if name != "integers":
             part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
+            part.add_argument("--lanes", type=int, default=1, help="runs beside each other, for an accelerator")
     parts.choices["quantize"].add_argument("--epochs", type=int, default=10, help="of a stage")
     stages: dict[str, Any] = {"type": int, "nargs": 3, "default": [10, 10, 10], "metavar": ("PRUNE", "TUNE", "LAST")}
     parts.choices["prune"].add_argument("--epochs", **stages)
@@ -259,22 +281,15 @@ def main() -> None:
             CLAIMS.record(*replace(CLAIMS, name=file.stem, folder=file.parent).rows())
         return
     results = replace(CLAIMS, name=options.out.stem, folder=options.out.parent)
-    for seed in options.seed_list:
-        if options.part == "integers":
-            for recipe, rounding in product(INTEGERS, ROUNDINGS):
-                if any(text in recipe for text in options.only) and not results.has(
-                    integer_key(recipe, rounding, seed)
-                ):
-                    results.record(integer_row(recipe, rounding, seed, options.runs))
-            continue
-        parent = parent_key(options.parent)
-        makes = {"quantize": lambda s: quantized(s, options.epochs),
-                 "prune": lambda s: pruned(s, options.epochs, options.shares)}  # fmt: skip
-        for claim in makes[options.part](seed):
-            key = parent | {"epochs": claim.epochs} | asdict(claim)
-            if any(text in claim.name for text in options.only) and not results.has(key):
-                results.record(row_of(claim, options))
-                print(claim.name, results.rows()[-1].get("top1", "refused"), flush=True)
+    if options.part == "integers":
+        _integers(options, results)
+    else:
+        claims = _missing(options, results)
+        if options.lanes > 1:
+            train_beside_each_other(claims, options)
+        for claim in claims:
+            results.record(row_of(claim, options))
+            print(claim.name, results.rows()[-1].get("top1", "refused"), flush=True)
     print_rows("claims", results.rows(), {key: key for key in COLUMNS})
 
 
