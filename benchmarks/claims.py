@@ -35,6 +35,7 @@ from toolchain.flow.training import train
 BITS = (2, 3, 4)
 SHARES = (0.3, 0.1, 0.5)
 HOLISTIC = {0.5: 0.3, 0.3: 0.2, 0.1: 0.1}  # of the weights, beside a share of the MACs: another allocation
+WIDE_ENDS = {"first_weight_bits": 8, "last_weight_bits": 8, "residual_bits": 8}
 EXPLORER_SECONDS = 30.0
 QUANTIZING, PRUNING = 0.02, 0.05  # rates
 ROUNDINGS = ("pseudo-stochastic", "stochastic", "nearest")
@@ -97,7 +98,9 @@ def quantized(seed: int, epochs: int) -> Iterator[Claim]:
     yield replace(claim("fqconv", 2, 2, "fqconv, taught by the parent"), taught=True)
     for bits in BITS:
         yield replace(claim("lsq", bits, bits, "lsq, taught by the parent"), taught=True)
-    yield claim("lsq", 2, 2, "lsq, wide ends", first_weight_bits=8, last_weight_bits=8, residual_bits=8)
+        both = claim("lsq", bits, bits, "lsq, wide ends, taught by the parent", **WIDE_ENDS)
+        yield replace(both, taught=True)
+    yield claim("lsq", 2, 2, "lsq, wide ends", **WIDE_ENDS)
     yield claim("qil", 3, 3, "qil, lower ends start at 0", qil={"start": 0.0})
 
 

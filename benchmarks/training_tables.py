@@ -186,7 +186,8 @@ def from_float() -> str:
     Only the longest schedules of a network are shown.
     """
     methods = {
-        "lsq": "LSQ", "lsq, taught by the parent": "LSQ, a teacher", "qil": "QIL", "fqconv": "FQ-Conv"
+        "lsq": "LSQ", "lsq, taught by the parent": "LSQ, a teacher",
+        "lsq, wide ends, taught by the parent": "and 8 bits at the ends", "qil": "QIL", "fqconv": "FQ-Conv"
     }  # fmt: skip
     rows = [row for row in CLAIMS.rows() if row["method"] in methods and row["bits"] != "W2A32"]
     longest: dict[str, int] = {}
