@@ -96,6 +96,7 @@ def quantized(seed: int, epochs: int) -> Iterator[Claim]:
         yield claim(method, 2, 2, f"{method}, gradual", *(wide(bits) for bits in (5, 4, 3)))
         yield claim(method, 2, 2, f"{method}, direct", more)
     yield replace(claim("fqconv", 2, 2, "fqconv, taught by the parent"), taught=True)
+    yield replace(claim("symog", 2, FLOAT_BITS, "symog, taught by the parent"), taught=True)
     for bits in BITS:
         yield replace(claim("lsq", bits, bits, "lsq, taught by the parent"), taught=True)
         both = claim("lsq", bits, bits, "lsq, wide ends, taught by the parent", **WIDE_ENDS)

@@ -126,6 +126,7 @@ QUANTIZERS = (
         "FQ-Conv", "coming down from more bits helps, the last stages being equal", "{f:.2f} %, direct {g:.2f} %",
         lambda v: v.f > v.g,
         {"f": _claim("fqconv, gradual", TOP1, "W2A2"), "g": _claim("fqconv, direct", TOP1, "W2A2")},
+        "by less than seeds differ",
     ),
     Tested(
         "FQ-Conv", "a teacher helps", "{f:.2f} %, without {g:.2f} %", lambda v: v.f > v.g,
