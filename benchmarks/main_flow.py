@@ -3,7 +3,7 @@
     python -m benchmarks main_flow [--only NAME]... [--runs DIR] [--builds DIR]
 
 A finished run in --runs is not trained again and a killed one is resumed, so the script goes on where it stopped.
-ResNet-8 is quantized from the float network of `float-resnet8.toml` as `benchmarks claims` does it. Every test image
+ResNet-8 and ResNet-20 are quantized from float networks as `benchmarks claims` does it. Every test image
 goes through the C simulation of the generated C++.
 """
 
@@ -55,8 +55,14 @@ RUNS = {
     "tfc-mnist-w2a2": ("tfc-mnist-w2a2", list[str]()),
     **variants("lenet5-fashion-w4a4", "lenet5-fashion", []),
     "resnet8-cifar10-float": ("float-resnet8", ["train.seed=1", "data.augment=true"]),
+    "resnet20-cifar10-float": (
+        "float-resnet20", ["train.epochs=35", "train.label_smoothing=0.0", "train.precision=float32"]
+    ),
+}  # fmt: skip
+FINE_TUNED = {
+    **{f"resnet8-cifar10-w{bits}a{bits}": lsq(bits) for bits in (2, 4, 8)},
+    "resnet20-cifar10-w4a4": lsq(4),
 }
-FINE_TUNED = {f"resnet8-cifar10-w{bits}a{bits}": lsq(bits) for bits in (2, 4, 8)}
 
 
 def trained(name: str, runs: Path) -> Path:

@@ -285,6 +285,7 @@ SUMMARY = {
     "lenet5-fashion-w4a4": "LeNet-5, Fashion-MNIST",
     "resnet8-cifar10-w4a4": "ResNet-8, CIFAR-10",
     "resnet8-cifar10-w8a8": "ResNet-8, CIFAR-10",
+    "resnet20-cifar10-w4a4": "ResNet-20, CIFAR-10",
 }
 
 

@@ -101,6 +101,32 @@ def test_more_epochs_of_an_early_stage_train_it_and_those_behind_it(tmp_path: Pa
     assert [stage["epochs"] for stage in stages[0]] == [3, 1] == [stage["epochs"] for stage in stages[1]]
 
 
+class _Rounding(Callback):
+    """Notes whether convolutions may round what they multiply, by the model's mode."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[bool, bool]] = set()
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        assert isinstance(module.model, nn.Module)
+        self.hook = module.model.register_forward_pre_hook(
+            lambda model, _: self.seen.add((model.training, torch.backends.cudnn.allow_tf32))
+        )
+
+    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        self.hook.remove()
+
+
+def test_accuracy_is_measured_in_float32_where_training_may_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    rounding = _Rounding()
+    train(_config(NARROW), tmp_path / "run", callbacks=[rounding])
+    assert rounding.seen == {(True, True), (False, False)}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_a_stage_tells_the_device_that_it_was_trained_on(tmp_path: Path) -> None:
     train(_config(FLOAT, NARROW), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

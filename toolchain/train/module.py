@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from typing import Any, cast
@@ -210,7 +211,8 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Accuracy on the images of `val_dataloader`, logged for each epoch; nothing is selected by it."""
-        correct = (self(batch[0]).argmax(1) == batch[1]).float().mean()
+        with exact_products():
+            correct = (self(batch[0]).argmax(1) == batch[1]).float().mean()
         self.log("top1", correct, on_epoch=True, prog_bar=True, batch_size=len(batch[1]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
@@ -227,7 +229,8 @@ class Classifier(L.LightningModule):
     def _test_top1(self) -> float:
         """Accuracy on the test images, by hand."""
         batches = Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
-        correct = sum(int((self(x.to(self.device)).argmax(1).cpu() == y).sum()) for x, y in batches)
+        with exact_products():
+            correct = sum(int((self(x.to(self.device)).argmax(1).cpu() == y).sum()) for x, y in batches)
         return round(correct / len(self.test_y), 6)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -274,6 +277,17 @@ class Classifier(L.LightningModule):
         saved = checkpoint["fpgaflow"]
         self.float_top1, self.top1, self._seconds_before = saved["float_top1"], saved["top1"], saved["seconds"]
         self.observed = saved.get("observed", {})
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Convolutions in float32: without it a GPU rounds what they multiply to ten bits (TF32)."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 @torch.no_grad()
