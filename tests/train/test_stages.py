@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from toolchain.config.run import QuantConfig, RunConfig, dump_toml, parse_config
+from toolchain.config.run import QuantConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
@@ -87,18 +87,6 @@ def test_a_resume_goes_on_behind_the_last_stage_that_ended_whatever_is_left_of_t
         shutil.rmtree(out / "checkpoints" / stage)
     train(config, out, resume=True, callbacks=[_Kill(5e-3), _Kill(1e-3)])
     assert (out / "model.pt").read_bytes() == whole
-
-
-def test_more_epochs_of_an_early_stage_train_it_and_those_behind_it(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    train(_config(FLOAT, NARROW), out)
-    longer = _config(FLOAT | {"epochs": 3}, NARROW)
-    (out / "run.toml").write_text(dump_toml(longer))
-    (out / "model.pt").unlink()
-    train(longer, out, resume=True)
-    train(longer, tmp_path / "whole")
-    stages = [json.loads((run / "metrics.json").read_text())["stages"] for run in (out, tmp_path / "whole")]
-    assert [stage["epochs"] for stage in stages[0]] == [3, 1] == [stage["epochs"] for stage in stages[1]]
 
 
 class _Rounding(Callback):

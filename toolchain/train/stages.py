@@ -134,11 +134,11 @@ def run_stages(
 
 
 def _ended(chain: Sequence[Stage], data: Dataset, out: Path) -> Trained | None:
-    """The network behind the last stage that has ended with all its epochs, as those before it; a run may get more."""
+    """The network behind the last stage that has ended with all its epochs; the last one of a run may get more."""
     for stage in reversed(chain):
         if _finished(out, stage).is_file():
             found = _load(_finished(out, stage), stage, data)
-            if all(had["epochs"] >= of.config.train.epochs for had, of in zip(found.history, chain, strict=False)):
+            if found.history[-1]["epochs"] >= stage.config.train.epochs:
                 return found
     return None
 
