@@ -232,7 +232,7 @@ PRUNERS = (
     Tested(
         "QCQP", "better than choosing channels one by one, by accuracy (half a point)", "{f:.2f} %, greedy {g:.2f} %",
         lambda v: v.f > v.g + 0.5, {"f": _pruned("qcqp"), "g": _pruned("qcqp, greedy")},
-        "both keep as many channels in every layer",
+        "both keep as many channels in every layer; seeds differ by a point",
     ),
     *_better(
         "QCQP", "qcqp",
