@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import print_rows
-from benchmarks.quantization import QONNX_IMAGES, board_costs
+from benchmarks.quantization import QONNX_IMAGES, WIDE_ENDS, board_costs
 from benchmarks.recorder import Results, Row
 from benchmarks.schemas import CLAIMS
 from toolchain.config.run import FLOAT_BITS, RunConfig, find_config, load_config, parse_config
@@ -35,7 +35,6 @@ from toolchain.flow.training import train
 BITS = (2, 3, 4)
 SHARES = (0.3, 0.1, 0.5)
 HOLISTIC = {0.5: 0.3, 0.3: 0.2, 0.1: 0.1}  # of the weights, beside a share of the MACs: another allocation
-WIDE_ENDS = {"first_weight_bits": 8, "last_weight_bits": 8, "residual_bits": 8}
 EXPLORER_SECONDS = 30.0
 QUANTIZING, PRUNING = 0.02, 0.05  # rates
 ROUNDINGS = ("pseudo-stochastic", "stochastic", "nearest")

@@ -17,7 +17,7 @@ LOST_AT = {4: 0.5, 3: 1.0, 2: 2.5}
 """Points below float that count as none, by bits."""
 
 NETWORKS = ("resnet8", "resnet20")
-SHORT = "the papers' networks are wider and their schedules ten times as long"
+SHORT = "the papers' networks are wider and their schedules longer"
 EQUAL_EPOCHS = "as many epochs in all leave one or less at the last bits; `claims quantize` compares equal last stages"
 LENET = {"data": "fashion-mnist", "model": "lenet5"}
 MNIST = {"data": "mnist", "model": "lenet5"}
@@ -236,7 +236,7 @@ PRUNERS = (
     ),
     *_better(
         "QCQP", "qcqp",
-        "at 30 and 10 % the first stage, most MACs a weight, goes to the floor of four channels; magnitude keeps eight",
+        "at 30 and 10 % the first stage, most MACs a weight, is at the floor, four channels; magnitude keeps 7, 8",
     ),
     Tested(
         "QCQP", "what a skip supplies, its branch need not", "{f:.2f} %, no branch gone {g:.2f} %",

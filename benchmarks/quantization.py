@@ -58,6 +58,7 @@ class Schedule:
 
 
 WIDE = "wide ends"
+WIDE_ENDS = {"first_weight_bits": 8, "last_weight_bits": 8, "residual_bits": 8}
 CPU = {
     ("fashion-mnist", "lenet5"): Schedule(3, 256, 3e-3, seeds=3),
     ("mnist", "lenet5"): Schedule(2, 256, 3e-3, seeds=3),
@@ -162,7 +163,7 @@ def config_of(case: Case, schedule: Schedule, start: Path | None) -> RunConfig:
         if case.method == "sgm":
             quant["symog"] = {"strength": SGM_STRENGTH}
         if case.variant == WIDE:
-            quant |= {"first_weight_bits": 8, "last_weight_bits": 8, "residual_bits": 8}
+            quant |= WIDE_ENDS
         if case.variant == "proximal":
             quant["symog"] = {"proximal": True}
         table |= {"quant": quant, "stage": stages_of(case)}

@@ -42,6 +42,21 @@ def test_values_and_gradients_are_those_of_the_tensor_operations(
         assert (to_line - expected_to_line).abs().max() <= 1e-6 * (grad.abs() * x.abs().clamp_min(1)).sum()
 
 
+def test_what_is_no_number_stays_none() -> None:
+    x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0] * 8, device="cuda")
+    y, to_x, *_ = results(x, torch.tensor(0.5, device="cuda"), LEVELS[1], torch.ones_like(x))
+    assert y[:4].isnan().tolist() == [True, False, False, False]
+    assert to_x[:4].tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("channels", [False, True])
+def test_maps_of_more_blocks_than_a_grid_has_rows_are_quantized(channels: bool) -> None:
+    """65,536 blocks of 2,048 elements."""
+    x = torch.rand(4 if channels else 1, 2**27 // (4 if channels else 1) + 1, device="cuda")
+    scale = torch.full((4, 1) if channels else (), 0.25, device="cuda")
+    assert torch.equal(kernels.kernel_for(x, scale, 0.0, 3.0, FULL).quantize(x, scale), (x * 4).round().clamp(0, 3) / 4)
+
+
 @pytest.mark.parametrize("recipe", [name for name in recipes() if name.startswith("digits") and name != "digits-niti"])
 def test_every_method_trains_on_the_gpu_and_exports_what_it_has_trained(recipe: str, tmp_path: Path) -> None:
     out = train(load_config(find_config(recipe), ["train.accelerator=cuda"]), tmp_path / "run")

@@ -22,7 +22,7 @@ from toolchain.train.layers import Layers
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
 from toolchain.train.runs import load_run
-from toolchain.train.structure import Remove, apply_edits, from_json, to_json
+from toolchain.train.structure import Remove, apply_edits, from_json, mask_weight, to_json
 
 FLOAT = {"name": "float", "epochs": 2, "quantized": False}
 WIDE = {"name": "wide", "epochs": 1, "weight_bits": 6, "act_bits": 6}
@@ -113,6 +113,13 @@ def test_accuracy_is_measured_in_float32_where_training_may_round(
     train(_config(NARROW), tmp_path / "run", callbacks=[rounding])
     assert rounding.seen == {(True, True), (False, False)}
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_mask_comes_to_the_device_of_its_weight() -> None:
+    """ "meta" stands for a GPU: both refuse products of tensors on two devices."""
+    layer = nn.Linear(3, 2, device="meta")
+    mask_weight(layer, torch.ones(2, 3, dtype=torch.bool))
+    assert layer.weight.device.type == "meta" and layer.weight.shape == (2, 3)
 
 
 def test_a_stage_tells_the_device_that_it_was_trained_on(tmp_path: Path) -> None:

@@ -146,11 +146,10 @@ class Classifier(L.LightningModule):
         return Batches(*self._near(self.test_x, self.test_y), _EVALUATION_BATCH)
 
     def _near(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples and labels where the model is, if there is room: else every batch would travel."""
-        try:
-            return x.to(self.device), y.to(self.device)
-        except torch.OutOfMemoryError:
+        """The samples and labels, on the model's GPU if they take at most half of what is free there."""
+        if self.device.type != "cuda" or 2 * x.nbytes > torch.cuda.mem_get_info(self.device)[0]:
             return x, y
+        return x.to(self.device), y.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Switch the quantizers on when the float phase is over; say whether the epoch's end is evaluated."""

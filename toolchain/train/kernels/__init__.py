@@ -19,6 +19,7 @@ from toolchain.train.kernels.layout import is_dense, layout_of
 if TYPE_CHECKING:
     from toolchain.train.kernels.gpu import GpuKernel
 
+_GPU_ELEMENTS, _GPU_ROWS = 2**31, 2**16  # a kernel's indices have 32 bits, the second axis of its grid 16
 _FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
 _KINDS = {
     (torch.float32, torch.float32): "float32",
@@ -85,7 +86,7 @@ def kernel_for(x: Tensor, scale: Tensor, low: float, high: float, result: torch.
         return None
     if kind == "bfloat16" and (scale.dim() or x.device.type != "cpu"):
         return None
-    if x.device.type == "cuda" and _has_triton():
+    if x.device.type == "cuda" and x.numel() < _GPU_ELEMENTS and scale.numel() < _GPU_ROWS and _has_triton():
         from toolchain.train.kernels.gpu import GpuKernel  # imports Triton
 
         return GpuKernel(result, scale.numel(), low, high)

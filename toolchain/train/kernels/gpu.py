@@ -12,6 +12,7 @@ from torch import Tensor
 from toolchain.train.kernels.layout import layout_of
 
 _BLOCK = 2048  # elements a program
+_NAN_STAYS = tl.constexpr(tl.PropagateNan.ALL)
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class GpuKernel:
             grad.contiguous(memory_format=layout_of(x)), x, to_x, scale, scale if line is None else line.contiguous(),
             sums, x.numel() // self.rows, self.low, self.high, line is not None, _BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
-        return to_x, sums[0].sum(1).reshape(scale.shape), None if line is None else sums[1:].sum((1, 2))
+        return to_x, sums[0].sum(0).reshape(scale.shape), None if line is None else sums[1:].sum((1, 2))
 
     def _grid(self, x: Tensor) -> tuple[int, int]:
-        return self.rows, triton.cdiv(x.numel() // self.rows, _BLOCK)
+        return triton.cdiv(x.numel() // self.rows, _BLOCK), self.rows  # the second has 16 bits
 
 
 @triton.jit
@@ -63,13 +64,14 @@ def _scaled(x, scale, line, lined: tl.constexpr):
 @triton.jit
 def _code(scaled, low, high):
     last_bit = 12582912.0  # 1.5 * 2**23, beside which float32 has no fraction: a sum with it is rounded to even
-    return tl.minimum(tl.maximum(scaled, low), high) + last_bit - last_bit
+    clamped = tl.minimum(tl.maximum(scaled, low, _NAN_STAYS), high, _NAN_STAYS)
+    return clamped + last_bit - last_bit
 
 
 @triton.jit
 def _quantize(x, y, scales, line, size, low, high, lined: tl.constexpr, block: tl.constexpr):
-    row = tl.program_id(0)
-    within = tl.program_id(1) * block + tl.arange(0, block)
+    row = tl.program_id(1)
+    within = tl.program_id(0) * block + tl.arange(0, block)
     at, inside = row * size + within, within < size
     scale = tl.load(scales + row)
     scaled = _scaled(tl.load(x + at, mask=inside, other=0.0).to(tl.float32), scale, line, lined)
@@ -78,14 +80,14 @@ def _quantize(x, y, scales, line, size, low, high, lined: tl.constexpr, block: t
 
 @triton.jit
 def _gradients(grad, x, to_x, scales, line, sums, size, low, high, lined: tl.constexpr, block: tl.constexpr):
-    row, part = tl.program_id(0), tl.program_id(1)
+    part, row = tl.program_id(0), tl.program_id(1)
     within = part * block + tl.arange(0, block)
     at, inside = row * size + within, within < size
     value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     given = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
     scaled = _scaled(value, tl.load(scales + row), line, lined)
-    passed = tl.where((scaled > low) & (scaled < high), given, 0.0)
-    cell, cells = row * tl.num_programs(1) + part, tl.num_programs(0) * tl.num_programs(1)
+    passed = tl.where((scaled <= low) | (scaled >= high), 0.0, given)
+    cell, cells = part * tl.num_programs(1) + row, tl.num_programs(0) * tl.num_programs(1)
     tl.store(sums + cell, tl.sum(given * _code(scaled, low, high) - scaled * passed))
     if lined:
         tl.store(sums + cells + cell, tl.sum(passed * value))
