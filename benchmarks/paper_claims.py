@@ -236,7 +236,7 @@ PRUNERS = (
     ),
     *_better(
         "QCQP", "qcqp",
-        "at 30 and 10 % the first stage, most MACs a weight, is at the floor, four channels; magnitude keeps 7, 8",
+        "at 30 and 10 % the first stage, most MACs a weight, has four channels, the floor, not 7 or 8",
     ),
     Tested(
         "QCQP", "what a skip supplies, its branch need not", "{f:.2f} %, no branch gone {g:.2f} %",
