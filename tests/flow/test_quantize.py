@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from toolchain.cli import app
 from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
+from toolchain.flow.quantize import quantize
 from toolchain.flow.training import train
 from toolchain.train import efficientnet
 from toolchain.train.inputs import FeatureMap
+from toolchain.train.ptq.quantize import Bits
 from toolchain.train.ptq.source import find_source
 
 
@@ -66,6 +70,24 @@ def test_a_float_run_keeps_the_moments_of_what_it_was_trained_on(tmp_path: Path)
     assert isinstance(before, FeatureMap) and before == find_source(str(trained), None).pixels
     np.testing.assert_allclose(before.mean, x.mean(0), rtol=1e-6)
     np.testing.assert_allclose(before.deviation, x.std(0), rtol=1e-6)
+
+
+def test_other_images_of_a_runs_classes_are_matched_by_their_names_and_read_as_the_runs(tmp_path: Path) -> None:
+    """A folder without the first class judges as one with it."""
+    rng = np.random.default_rng(0)
+    for name, classes in (("all", ("ant", "bee", "cat")), ("some", ("bee", "cat"))):
+        for part, kind in product(("train", "test"), classes):
+            (tmp_path / name / part / kind).mkdir(parents=True)
+            for i in range(24):
+                level = 60 * ("ant", "bee", "cat").index(kind) + rng.integers(0, 30, (10, 10), np.uint8)
+                Image.fromarray(level.astype(np.uint8)).save(tmp_path / name / part / kind / f"{i}.png")
+    data = {"name": f"folder:{tmp_path / 'all'}", "size": 8}
+    settings = {"epochs": 20, "batch_size": 16, "lr": 1e-2, "accelerator": "cpu", "float": True}
+    table = {"name": "t", "model": {"name": "cnn", "width": 0.25}, "data": data, "train": settings}
+    trained = train(parse_config(table, where="test"), tmp_path / "run")
+    out = quantize(str(trained), tmp_path / "out", Bits(8, 8), data=f"folder:{tmp_path / 'some'}")
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["float_top1"] > 0.9 and metrics["top1"] > 0.9
 
 
 def _refused(arguments: list[str]) -> str:

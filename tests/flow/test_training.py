@@ -87,6 +87,24 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(optimizer: str, evalua
     assert metrics[0] | {"seconds": 0} == metrics[1] | {"seconds": 0}
 
 
+def test_what_dropout_draws_follows_from_the_seed_and_the_epoch(tmp_path: Path, without_export: None) -> None:
+    """So that a run which was killed between two epochs ends with the bits of an uninterrupted one."""
+    net = tmp_path / "net.py"
+    layers = "nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(144, classes)"
+    net.write_text(f"from torch import nn\n\ndef build(classes):\n    return nn.Sequential({layers})\n")
+    section = {"epochs": 2, "batch_size": 256, "accelerator": "cpu", "threads": 1, "seed": 2**32 - 1}
+    stages = [{"name": "a", "epochs": 2}, {"name": "b", "epochs": 1}]
+    table = {"name": "t", "model": {"name": f"{net}:build"}, "train": section, "stage": stages}
+    config = parse_config(table, where="test")
+    whole = _weights(train(config, tmp_path / "whole"))
+    with pytest.raises(RuntimeError, match="killed"):
+        train(config, tmp_path / "parts", callbacks=[_Kill(1, 0)])
+    resumed = _weights(train(config, tmp_path / "parts", resume=True))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    with pytest.raises(UserError, match=r"^bad value for 'train.seed': Input should be less than 4294967296"):
+        parse_config({**table, "train": {**section, "seed": 2**32}}, where="test")
+
+
 def test_the_digits_recipe_passes_90_percent_in_a_few_epochs_and_leaves_the_whole_run(tmp_path: Path) -> None:
     overrides = ["train.epochs=6", "train.pretrain_epochs=2", "train.threads=1", "train.accelerator=cpu"]
     config = load_config(find_config("digits"), overrides)

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config.run import RunConfig, parse_config
+from toolchain.config.run import DataConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
-from toolchain.train.data import load
+from toolchain.train.data import input_map, load
 from toolchain.train.distill import Teacher
+from toolchain.train.runs import load_run
 
 FIRST = {"name": "first", "epochs": 1}
 
@@ -48,6 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part, x, y in (("train", digits.train_x, digits.train_y), ("test", digits.test_x, digits.test_y)):
         np.save(folder / f"digits_{part}_x.npy", 15 * x)
         np.save(folder / f"digits_{part}_y.npy", y)
+        np.save(folder / f"dark_{part}_x.npy", 4 * x)
+        np.save(folder / f"dark_{part}_y.npy", y)
         np.save(folder / f"noise_{part}_x.npy", random.integers(0, 256, (256, 1, 8, 8)).astype(np.uint8))
         np.save(folder / f"noise_{part}_y.npy", np.zeros(256, np.int64))
         np.save(folder / f"colour_{part}_x.npy", np.zeros((64, 3, 12, 12), np.uint8))
@@ -74,6 +77,20 @@ def test_only_the_quantizers_learn_from_the_teacher_on_images_of_another_data_se
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["float_top1"] == json.loads((folder / "float" / "metrics.json").read_text())["top1"]
     assert metrics["stages"][0]["top1"] > 0.8
+
+
+def test_a_stage_on_other_images_reads_them_as_the_run_does(folder: Path, tmp_path: Path) -> None:
+    """Less the mean and over the deviation of the run's images: the accuracy is that of the network which is saved."""
+    name = f"npy:{folder / 'digits'}"
+    dark = {"name": "dark", "epochs": 1, "data": f"npy:{folder / 'dark'}"}
+    standard = {"data": DataConfig(name=name, normalize="standard")}
+    train(_config(data=name, float=True).model_copy(update=standard), tmp_path / "teacher")
+    config = _config(FIRST, dark, data=name, teacher=str(tmp_path / "teacher")).model_copy(update=standard)
+    model, _, data = load_run(train(config, tmp_path / "run"))
+    x = torch.from_numpy(input_map(data, "standard").apply(data.test_x))
+    with torch.no_grad():
+        right = (model(x).argmax(1).numpy() == data.test_y).mean()
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["top1"] == pytest.approx(right, abs=1e-6)
 
 
 def test_a_stage_on_images_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -117,6 +134,10 @@ def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -
         UserError, match=r"train.start_from is another network: it has a '.*' that this one cannot take"
     ):
         train(_config(FIRST, data=data, width=1.0, start_from=str(folder / "float")), tmp_path / "wider")
+    other = _config(FIRST, data=data, start_from=str(folder / "float"))
+    other = other.model_copy(update={"data": DataConfig(name=data, normalize="standard")})
+    with pytest.raises(UserError, match=r"^train.start_from .* has data.normalize = unit, this run standard; the inp"):
+        train(other, tmp_path / "scaled")
     with pytest.raises(UserError, match=r"^no run at gone$"):
         train(_config(FIRST, data=data, start_from="gone"), tmp_path / "run")
     (tmp_path / "begun").mkdir()

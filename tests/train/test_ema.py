@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,16 @@ def test_a_run_killed_between_two_epochs_ends_with_the_average_of_an_uninterrupt
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+def test_the_average_begins_anew_when_the_quantizers_go_on(tmp_path: Path) -> None:
+    """Scales that nothing had set have no part in it: SYMOG's are powers of two."""
+    config = _config(float=False, epochs=3, pretrain_epochs=1, ema=0.9)
+    quant = config.quant.model_copy(update={"method": "symog", "weight_bits": 2})
+    model, _, _ = load_run(train(config.model_copy(update={"quant": quant}), tmp_path / "run"))
+    state = model.state_dict()
+    steps = [float(state[name]) for name in state if name.endswith("weight_quant.tensor_quant.step")]
+    assert len(steps) == 3 and all(math.frexp(step)[0] == 0.5 for step in steps)
+
+
 def test_the_average_holds_the_network_alone() -> None:
     """No images: what a checkpoint grows by is a second set of weights."""
     module = L.LightningModule()
@@ -99,5 +111,7 @@ def test_epochs_are_judged_by_what_is_held_back_and_the_finished_network_by_the_
     out = train(config, tmp_path / "run", data=data)
     metrics = json.loads((out / "metrics.json").read_text())
     (stage,) = metrics["stages"]
-    assert stage["trained_top1"] > 0.7 and metrics["top1"] == stage["top1"] < 0.2
+    with next((out / "logs").glob("*/metrics.csv")).open() as log:
+        judged = [float(row["top1"]) for row in csv.DictReader(log) if row["top1"]]
+    assert max(judged) > 0.7 and metrics["top1"] == stage["top1"] == stage["trained_top1"] < 0.2
     assert metrics["float_top1"] == pytest.approx(metrics["top1"], abs=1e-4)

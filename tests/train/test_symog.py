@@ -203,6 +203,15 @@ def test_a_run_killed_before_its_weights_were_rounded_rounds_them_when_resumed(t
     assert (tmp_path / "parts" / "modes.svg").read_text() == (tmp_path / "whole" / "modes.svg").read_text()
 
 
+def test_a_run_that_has_finished_goes_on_with_more_epochs_and_a_panel_for_each(tmp_path: Path) -> None:
+    train(_config(act_bits=32), tmp_path / "run")
+    config = _config(act_bits=32)
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"epochs": config.train.epochs + 1})})
+    train(longer, tmp_path / "run", resume=True)
+    moments = longer.train.epochs - longer.train.pretrain_epochs + 1
+    assert f'id="conv1-{moments - 1}"' in (tmp_path / "run" / "modes.svg").read_text()
+
+
 def test_a_channel_cannot_have_a_step_of_its_own() -> None:
     with pytest.raises(
         UserError, match=r"'symog' has one step a layer; set quant.weight_granularity = 'tensor' \[layer"

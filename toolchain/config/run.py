@@ -31,6 +31,9 @@ def _check_act_bits(bits: int) -> int:
 
 
 FLOAT_BITS = 32
+SEEDS = 2**32
+"""Seeds are below it: numpy takes no larger ones."""
+
 ActBits = Annotated[int, AfterValidator(_check_act_bits)]
 
 
@@ -187,7 +190,7 @@ class TrainConfig(Table):
     teacher: str | None = None  # folder of a finished run whose outputs are learned besides the labels
     teacher_weight: Real = Field(default=0.5, ge=0, le=1)  # share of the teacher in the loss
     temperature: Real = Field(default=4.0, gt=0)  # of both softmaxes
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
     float: bool = False  # the same network without quantizers
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: int | Literal["auto"] = 1

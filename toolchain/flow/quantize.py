@@ -78,7 +78,7 @@ def quantize(
         UserError: no such network, no or unfit images, ``out`` holds something.
     """
     from toolchain.flow.ptq import quantize_to
-    from toolchain.train.data import load
+    from toolchain.train.data import load, load_like
     from toolchain.train.ptq.source import find_source, says_its_input
 
     if out.exists() and not out.is_dir():
@@ -87,10 +87,14 @@ def quantize(
         raise UserError(f"{out} holds the float network", hint="give another folder with --out")
     if not overwrite and out.is_dir() and any(out.iterdir()):
         raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
-    dataset = None if data is None else load(data)
-    sample = None if says_its_input(network) else _sample(images, labels, dataset, normalize)
-    source = find_source(network, sample, weights=weights, options=options)
-    chosen = _images(source, images, labels, dataset or source.data, count)
+    if says_its_input(network):
+        source = find_source(str(network), None, weights=weights, options=options)
+        dataset = source.data if data is None else load_like(source.data, data)
+    else:
+        dataset = None if data is None else load(data)
+        sample = _sample(images, labels, dataset, normalize)
+        source = find_source(network, sample, weights=weights, options=options)
+    chosen = _images(source, images, labels, dataset, count)
     with locked(out, "quantize", wait=0), replace_folder(out) as folder:
         quantize_to(folder, source, chosen, bits, memory)
     return out

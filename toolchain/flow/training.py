@@ -142,6 +142,13 @@ def _start(config: RunConfig) -> Trained | None:
     model, edits, other, _ = read_run(folder)
     if not other.train.float:
         raise UserError(f"train.start_from {folder} is quantized", hint="give a run with train.float = true")
+    for name in ("normalize", "input"):
+        theirs, ours = (getattr(table.data, name) or "none" for table in (other, config))
+        if theirs != ours:
+            raise UserError(
+                f"train.start_from {folder} has data.{name} = {theirs}, this run {ours}",
+                hint="the inputs of both are to be the same",
+            )
     top1 = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["top1"]
     return Trained(model, edits, top1, top1, 0.0, [], plain=True)
 

@@ -181,6 +181,22 @@ def load(name: str, *, root: Path | None = None, reading: Reading = USUAL) -> Da
     return Dataset(name, train.x, train.y, test.x, test.y, classes, levels, train.names, reading)
 
 
+def load_like(trained: Dataset | None, name: str) -> Dataset:
+    """The data set ``name``, its files read and its classes numbered as those of ``trained``, if it is known.
+
+    Raises:
+        UserError: as `load` and `matched`.
+    """
+    if trained is None:
+        return load(name)
+    data = load(name, reading=trained.reading)
+    train, test = (
+        matched(Part(x, y, data.names), trained.names, f"data set '{name}'")
+        for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y))
+    )
+    return replace(data, train_y=train.y, test_y=test.y, classes=trained.classes, names=trained.names or data.names)
+
+
 def load_for(config: DataConfig) -> Dataset:
     """The data set of a run file, ``data.validation`` of its training samples held back.
 

@@ -27,6 +27,11 @@ class WeightAverage(Callback):
         self.average: dict[str, Tensor] = {}
         self._swapped = False
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Begin anew when the float phase is over: before it the quantizers' scales are not set."""
+        if trainer.current_epoch == pl_module.config.train.pretrain_epochs:
+            self.steps, self.average = 0, {}
+
     @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         """Take in the weights of the step."""

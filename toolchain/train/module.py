@@ -27,7 +27,7 @@ from toolchain.ir.input_types import parse_input
 from toolchain.train.batches import Batches, augmentation
 from toolchain.train.data import Dataset, input_map
 from toolchain.train.distill import Teacher
-from toolchain.train.inputs import PixelMap
+from toolchain.train.inputs import InputMap, PixelMap
 from toolchain.train.methods.base import Method, OwnRate, Switched
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Classifier(L.LightningModule):
         data: what it is trained and tested on.
         config: the run file with the stage's settings in place.
         methods: prepared for ``model``.
+        pixels: how a sample becomes an input; by default as ``config`` says of ``data``.
         teacher: another network to learn from.
         labelled: whether the training images' labels mean anything; if not, the teacher's outputs alone are learned.
         first_epoch: epochs of the stages before; the order of the images goes on from there.
@@ -61,6 +62,7 @@ class Classifier(L.LightningModule):
         config: RunConfig,
         methods: Sequence[Method] = (),
         *,
+        pixels: InputMap | None = None,
         teacher: Teacher | None = None,
         labelled: bool = True,
         first_epoch: int = 0,
@@ -75,7 +77,7 @@ class Classifier(L.LightningModule):
         self.held_x, self.held_y = self.test_x, self.test_y  # the epochs are judged by these samples
         if data.held is not None:
             self.held_x, self.held_y = (torch.from_numpy(part) for part in data.held)
-        pixels = input_map(data, config.data.normalize, config.data.input)
+        pixels = pixels or input_map(data, config.data.normalize, config.data.input)
         if not isinstance(pixels, PixelMap):  # numbers are mapped once, to values that the network reads as they are
             self.train_x, self.test_x = (torch.from_numpy(pixels.apply(x)) for x in (data.train_x, data.test_x))
             self.held_x = self.test_x if data.held is None else torch.from_numpy(pixels.apply(data.held[0]))
@@ -152,8 +154,14 @@ class Classifier(L.LightningModule):
         return x.to(self.device), y.to(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Switch the quantizers on when the float phase is over; say whether the epoch's end is evaluated."""
+        """Switch the quantizers on when the float phase is over; say whether the epoch's end is evaluated.
+
+        What layers draw at random (Dropout) follows from the seed, the epoch and the process, so that a resumed run
+        draws the same.
+        """
         train = self.config.train
+        drawn = np.random.SeedSequence((train.seed, self.first_epoch + self.current_epoch, self.global_rank))
+        torch.manual_seed(int(drawn.generate_state(1)[0]))
         self.trainer.check_val_every_n_epoch = 1 if evaluated(train, self.current_epoch) else train.epochs + 1
         set_quantized(self.model, self.current_epoch >= train.pretrain_epochs)
         for method in self._methods():
@@ -222,11 +230,13 @@ class Classifier(L.LightningModule):
         if self.trainer.state.fn != TrainerFn.FITTING:  # the finished network
             return
         if self.config.train.float or self.current_epoch < self.config.train.pretrain_epochs:
-            self.float_top1 = self.top1 if self.held_x is self.test_x else self._test_top1()
+            self.float_top1 = self.top1 if self.held_x is self.test_x else self.test_top1()
         log.info("epoch %d of %d: top-1 %.4f", self.current_epoch + 1, self.config.train.epochs, self.top1)
 
-    def _test_top1(self) -> float:
-        """Accuracy on the test images, by hand."""
+    @torch.no_grad()
+    def test_top1(self) -> float:
+        """Accuracy of the network as it is on the test images; leaves it in eval mode."""
+        self.eval()
         batches = Batches(self.test_x, self.test_y, _EVALUATION_BATCH)
         with exact_products():
             correct = sum(int((self(x.to(self.device)).argmax(1).cpu() == y).sum()) for x, y in batches)

@@ -24,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from toolchain import files
-from toolchain.config.run import RunConfig
+from toolchain.config.run import SEEDS, RunConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.chain import Stage, stages
@@ -32,6 +32,7 @@ from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.ema import WeightAverage
+from toolchain.train.inputs import InputMap
 from toolchain.train.lines import EpochLines
 from toolchain.train.methods import stage_methods
 from toolchain.train.methods.base import Adopting, Context, OwnRate
@@ -186,12 +187,13 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> Trained:
     config, images = stage.config, _images(stage, data)
-    L.seed_everything(config.train.seed + stage.index, verbose=False)
+    pixels = input_map(data, config.data.normalize, config.data.input)
+    L.seed_everything((config.train.seed + stage.index) % SEEDS, verbose=False)
     model = build(config, data.shape, data.classes)
     if before is not None:
         _go_on_from(before, model, config)
     elif config.train.whiten:
-        _whiten(model, data, config)
+        _whiten(model, data, pixels)
     float_top1 = before.float_top1 if before else None
     methods, context = stage.methods(), Context(config, images, float_top1, layers_of(config), out, stage.own)
     edits = [edit for method in methods for edit in method.restructure(model, context)]
@@ -200,14 +202,14 @@ def _run(
     if stage.own and stage.own.freeze_weights:
         _freeze_weights(model, stage)
     module = Classifier(
-        model.train(), images, config, methods, teacher=teacher, labelled=images is data,
+        model.train(), images, config, methods, pixels=pixels, teacher=teacher, labelled=images is data,
         first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0,
     )  # fmt: skip
     with quiet_lightning():
         trainer = fitted(module, stage, out, resume, callbacks)
         if stage.pristine and module.float_top1 is not None:
             float_top1 = module.float_top1
-        trained_top1 = module.top1
+        trained_top1 = module.top1 if data.held is None else module.test_top1()
         edits += [edit for method in reversed(methods) for edit in method.finalize(model)]
         set_quantized(model, stage.quantized)
         if stage.quantized and any(method.moves_weights for method in methods):
@@ -253,9 +255,8 @@ def _images(stage: Stage, data: Dataset) -> Dataset:
     return replace(data, train_x=other.train_x, train_y=other.train_y)
 
 
-def _whiten(model: nn.Module, data: Dataset, config: RunConfig) -> None:
+def _whiten(model: nn.Module, data: Dataset, pixels: InputMap) -> None:
     """Begin with whitened directions in the first layer, in place."""
-    pixels = input_map(data, config.data.normalize, config.data.input)
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     whiten(first, torch.from_numpy(pixels.apply(data.train_x[:_WHITENED])))
 

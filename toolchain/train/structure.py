@@ -149,6 +149,30 @@ def trained_weight(layer: nn.Module) -> nn.Parameter:
     return weight
 
 
+def before_last(layer: nn.Module) -> Tensor:
+    """The weight as the last parametrization of ``layer`` takes it, differentiable."""
+    *earlier, _ = parametrizations(layer)
+    value = trained_weight(layer)
+    for parametrization in earlier:
+        value = parametrization(value)
+    return value
+
+
+def mask_instead(layer: nn.Module, mask: Tensor) -> None:
+    """Keep the weights of ``layer`` zero where ``mask`` is false; this takes the place of the last parametrization.
+
+    Nothing is removed: Brevitas makes a quantizer anew whose weight is registered again, and its steps would be lost.
+    """
+    parametrizations(layer)[-1] = KeptZeros(mask.to(trained_weight(layer).device))
+
+
+def parametrizations(layer: nn.Module) -> parametrize.ParametrizationList:
+    """Those of the weight of ``layer``, in the order in which they are applied."""
+    found = layer.parametrizations.weight  # type: ignore[union-attr]
+    assert isinstance(found, parametrize.ParametrizationList)
+    return found
+
+
 def apply_edits(model: nn.Module, edits: Sequence[Edit], make: LayerMaker) -> None:
     """Replay edits on a freshly built network, in place; ``make`` makes what they add.
 

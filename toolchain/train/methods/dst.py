@@ -16,7 +16,7 @@ from toolchain.config.pruning import DstConfig
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.weights import keep_masked
 from toolchain.train.statistics import named_weighted_layers
-from toolchain.train.structure import Edit
+from toolchain.train.structure import Edit, before_last, parametrizations
 
 log = logging.getLogger(__name__)
 
@@ -102,17 +102,17 @@ class Dst(Method):
         terms = [torch.exp(-_thresholds(layer).threshold).sum() for layer in self.layers.values()]
         return self.alpha * torch.stack(terms).sum()
 
+    @torch.no_grad()
     def observe(self, model: nn.Module) -> dict[str, float]:
         """The share of all weights that is alive."""
-        masks = [_thresholds(layer).alive(_raw(layer)) for layer in self.layers.values()]
+        masks = [_thresholds(layer).alive(before_last(layer)) for layer in self.layers.values()]
         return {"dst_kept": sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)}
 
+    @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
         """The dead weights become zeros that stay."""
-        masks = {name: _thresholds(layer).alive(_raw(layer)) for name, layer in self.layers.items()}
-        for layer in self.layers.values():
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-        return keep_masked(model, masks)
+        masks = {name: _thresholds(layer).alive(before_last(layer)) for name, layer in self.layers.items()}
+        return keep_masked(model, masks, instead=True)
 
 
 def keep_ratios(model: nn.Module) -> dict[str, float]:
@@ -121,22 +121,6 @@ def keep_ratios(model: nn.Module) -> dict[str, float]:
 
 
 def _thresholds(layer: nn.Module) -> Thresholds:
-    found = _parametrizations(layer)[-1]
+    found = parametrizations(layer)[-1]
     assert isinstance(found, Thresholds)
-    return found
-
-
-def _raw(layer: nn.Module) -> Tensor:
-    """The weight as the thresholds see it."""
-    weights = _parametrizations(layer)
-    assert isinstance(weights.original, Tensor)
-    value = weights.original.detach()
-    for earlier in list(weights)[:-1]:
-        value = earlier(value)
-    return value
-
-
-def _parametrizations(layer: nn.Module) -> parametrize.ParametrizationList:
-    found = layer.parametrizations.weight  # type: ignore[union-attr]
-    assert isinstance(found, parametrize.ParametrizationList)
     return found

@@ -22,7 +22,7 @@ from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.shrink import Shape, pixels
 from toolchain.train.statistics import named_weighted_layers
-from toolchain.train.structure import Edit, Tucker, can_be_three
+from toolchain.train.structure import Edit, Tucker, can_be_three, trained_weight
 
 _BISECTIONS = 40  # steps in the search for the energy that meets a budget
 _SWEEPS = 3  # sweeps of higher-order orthogonal iteration after the truncated SVD
@@ -72,8 +72,9 @@ class Nrmf(Method):
         """The proximal step of the nuclear norm on both unfoldings, one after the other."""
         if self.config.norm == "nuclear":
             for conv in _kernels(model).values():
+                weight = trained_weight(conv)
                 for axis in (1, 0):
-                    conv.weight.copy_(shrink_singular_values(conv.weight, axis, self.config.strength))
+                    weight.copy_(shrink_singular_values(weight, axis, self.config.strength))
 
     @torch.no_grad()
     def observe(self, model: nn.Module) -> dict[str, float]:
@@ -97,9 +98,8 @@ class Nrmf(Method):
             model.get_submodule(name).to(weight.device)
             factors = tucker(weight, *ranks)
             for part, value in zip(("reduce", "core", "restore"), factors, strict=True):
-                layer = model.get_submodule(f"{name}.{part}")
-                assert isinstance(layer, nn.Conv2d)
-                layer.weight.copy_(value.reshape(layer.weight.shape))
+                kernel = trained_weight(model.get_submodule(f"{name}.{part}"))
+                kernel.copy_(value.reshape(kernel.shape))
             edits.append(edit)
         return edits
 

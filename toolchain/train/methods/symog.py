@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -115,6 +116,14 @@ class Symog(Lsq):
         self.histograms: Tensor
         self.register_buffer("progress", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("histograms", torch.zeros(0, 0, 0, dtype=torch.int64))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """A run that goes on with more epochs has more histograms than its checkpoint."""
+        saved, grown = state_dict[f"{prefix}histograms"], self.histograms.clone()
+        rows = min(len(saved), len(grown))
+        grown[:rows] = saved[:rows]
+        state_dict[f"{prefix}histograms"] = grown
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def refusal(self, bits: int, *, scale: Scale, granularity: Granularity) -> str | None:
         """One step a layer, and one bit has no symmetric modes."""

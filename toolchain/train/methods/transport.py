@@ -24,7 +24,7 @@ from toolchain.train.methods.magnitude import filter_norms
 from toolchain.train.methods.weights import keep_masked
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.statistics import named_weighted_layers
-from toolchain.train.structure import Edit
+from toolchain.train.structure import Edit, before_last, parametrizations
 
 log = logging.getLogger(__name__)
 
@@ -178,9 +178,7 @@ class TransportPruning(Method):
         for handle in self._handles:
             handle.remove()
         if self.gates is None:
-            for layer in self.masked.values():
-                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-            return keep_masked(model, masks)
+            return keep_masked(model, masks, instead=True)
         self.gates.remove()
         return shrink(model, self.structure, {name: mask.nonzero().flatten().tolist() for name, mask in masks.items()})
 
@@ -212,7 +210,7 @@ class TransportPruning(Method):
             self.gates.factors = {name: mask.to(self.scores[undotted(name)].dtype) for name, mask in masks.items()}
             return
         for name, layer in self.masked.items():
-            layer.parametrizations.weight[-1].mask = masks[name]  # type: ignore[index,union-attr]
+            parametrizations(layer)[-1].mask = masks[name]
 
     @property
     def _together(self) -> bool:
@@ -223,7 +221,7 @@ class TransportPruning(Method):
         """The scores by group, or the magnitudes of the weights by layer."""
         if self.gates is not None:
             return {group.name: self.scores[undotted(group.name)] for group in self.structure.free}
-        return {name: _raw(layer).abs() for name, layer in self.masked.items()}
+        return {name: before_last(layer).abs() for name, layer in self.masked.items()}
 
     def _step(self) -> dict[str, Tensor]:
         """The soft masks after one step of every plan."""
@@ -321,9 +319,3 @@ def _share_within(structure: Structure, budget: Budget) -> float:
     if low > 1 - 1e-6:
         raise UserError("the budget prunes nothing", hint="lower it, or leave the method out")
     return low
-
-
-def _raw(layer: nn.Module) -> Tensor:
-    weight = layer.parametrizations.weight.original  # type: ignore[union-attr]
-    assert isinstance(weight, Tensor)
-    return weight

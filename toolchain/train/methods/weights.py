@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.train.budgets import top_indices
-from toolchain.train.structure import Edit, Mask, mask_weight
+from toolchain.train.structure import Edit, Mask, mask_instead, mask_weight
 
 
 def keep_largest_weights(model: nn.Module, scores: Mapping[str, Tensor], share: float, *, uniform: bool) -> list[Edit]:
@@ -28,10 +28,14 @@ def keep_largest_weights(model: nn.Module, scores: Mapping[str, Tensor], share: 
     return keep_masked(model, kept)
 
 
-def keep_masked(model: nn.Module, masks: Mapping[str, Tensor]) -> list[Edit]:
-    """Keep the weights at zero where the masks are false; returns the edits that repeat it."""
+def keep_masked(model: nn.Module, masks: Mapping[str, Tensor], *, instead: bool = False) -> list[Edit]:
+    """Keep the weights at zero where the masks are false; returns the edits that repeat it.
+
+    With ``instead`` the masks take the place of the layers' last parametrizations.
+    """
+    keep = mask_instead if instead else mask_weight
     for name, mask in masks.items():
-        mask_weight(model.get_submodule(name), mask)
+        keep(model.get_submodule(name), mask)
     return [Mask(name) for name in masks]
 
 
