@@ -280,4 +280,9 @@ def _folder(out: str | os.PathLike[str] | None, default: Path) -> Path:
 
 
 def _given(value: PathOrArray | Mapping[str, Array] | None) -> Any:
-    return Path(value) if isinstance(value, str | os.PathLike) else value
+    """A path, arrays by name, or what numpy makes an array of: a list, a tensor."""
+    import numpy as np
+
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    return value if value is None or isinstance(value, Mapping) else np.asarray(value)

@@ -46,6 +46,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}'", hint=hint)
 
 
+def with_article(noun: str) -> str:
+    """``noun`` behind "a" or "an"."""
+    return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message; its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

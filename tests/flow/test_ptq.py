@@ -88,15 +88,46 @@ def _dense() -> nn.Module:
     return _settled(_Dense())
 
 
+class _Head(nn.Module):
+    """A map that is flattened, a product and a sum of a tensor with itself, windows of an adaptive pool."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.act, self.drop, self.pool = nn.Conv2d(3, 4, 3), act, nn.Dropout(), nn.AdaptiveAvgPool2d((3, 2))
+        self.norm, self.fc = nn.utils.weight_norm(nn.Conv2d(4, 4, 1)), nn.Linear(24, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.stem(x))
+        x = self.pool(self.drop(x) + x)
+        return self.fc(self.act(self.norm(x * x)).flatten(1))
+
+
+def _head() -> nn.Module:
+    return _Head(nn.ReLU()).eval()
+
+
+def _smooth_head() -> nn.Module:
+    return _Head(nn.SiLU()).eval()
+
+
+def _tied() -> nn.Module:
+    layers = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(192, 5)]
+    layers[1].weight = layers[0].weight
+    return nn.Sequential(*layers).eval()
+
+
 @pytest.mark.parametrize(
     ("model", "bits", "own_pixels"),
     [
+        (_head, Bits(4, 4), True),
+        (_smooth_head, Bits(8, 8), True),
+        (_tied, Bits(8, 8), True),
         (_resnet, Bits(3, 4, per_channel=False), False),
         (_bottleneck, Bits(8, 8), True),
         (_bottleneck, Bits(8, 8, factors=16), True),
         (_dense, Bits(4, 6), True),
     ],
-    ids=["resnet", "bottleneck", "short factors", "dense"],
+    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense"],
 )
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path
@@ -126,6 +157,23 @@ def test_a_network_of_signals_is_quantized_down_to_its_integers(tmp_path: Path) 
     assert check(tmp_path / "model.onnx").supported
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["agreement"] == 1.0
+
+
+def test_features_behind_a_batch_norm_and_tokens_of_a_signal_are_quantized_down_to_their_integers(
+    tmp_path: Path,
+) -> None:
+    """Real numbers pass a quantizer of the network whatever reads them first."""
+    features = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+    tokens = nn.Sequential(
+        nn.Conv1d(2, 6, 5, 2, 2), nn.ReLU(), nn.Linear(24, 8), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)
+    )
+    for name, model, shape in (("features", features, (6,)), ("tokens", tokens, (2, 48))):
+        x = np.random.default_rng(0).normal(0, 0.5, (40, *shape)).astype(np.float32)
+        model.train()(torch.from_numpy(x))
+        out = tmp_path / name
+        quantize_to(out, Source("net", model.eval(), shape, None), Images("random", x[:32], x[32:]), Bits(6, 8))  # type: ignore[arg-type]
+        assert check(out / "model.onnx").supported
+        assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["agreement"] == 1.0
 
 
 def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path) -> None:
@@ -214,12 +262,15 @@ def test_a_batch_norm_without_a_convolution_of_its_own_stays_and_a_shared_layer_
 
 
 def test_quantizers_stand_where_codes_are_read() -> None:
-    """Unsigned behind a ReLU and what keeps its sign; none behind pixels, a maximum of codes and the last layer."""
+    """Unsigned behind a ReLU and what keeps its sign; none behind pixels, a maximum of codes and the last layer.
+
+    In front of what moves values alone: hardware makes codes where a sum is.
+    """
     pool, head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten()), nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2))
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.MaxPool2d(2), pool, head)
     graph = layer_graph(model, torch.rand(2, *SHAPE))
     found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
-    assert found == {"1": False, "3.1": False, "4.0": True}
+    assert found == {"1": False, "3.0": False, "4.0": True}
     assert next(iter(places(graph, pixels=False))).op == "placeholder"
 
 

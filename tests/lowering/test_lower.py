@@ -15,7 +15,8 @@ from toolchain.ir.encode import decode, encode, predictions
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
-from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.model import LeakyRelu, Quantize
 from toolchain.ir.ops.pools import GlobalMax, GlobalSum
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.ops.requantizers import MulShift
@@ -203,6 +204,17 @@ def test_names_that_lowering_makes_may_be_taken():
     graph = assert_equal_codes(model.with_nodes(replace(n, name=taken.get(n.name, n.name)) for n in model.nodes))
 
     assert {"realconv1_window", "realconv1_window_0", "quantize4_sum_0"} <= {n.name for n in graph.nodes}
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_a_relu_may_be_flattened_before_it_is_quantized(bent):
+    """Channels behind a batch norm take their scales, offsets, clamps and bends along to every position."""
+    b = ModelBuilder((4, 3, 2), 3)
+    x = b.batchnorm(b.conv(b.quant("x", 8, True, scale=0.0078125), 3, 3, pad=1))
+    x = b.add(LeakyRelu, (x,), b.shapes[x], slope=np.array([0.25])) if bent else b.relu(x)
+    b.conv(b.quant(b.flatten(x), 5, bent), 4)
+    graph = assert_equal_codes(b.graph())
+    assert [type(node) for node in graph.nodes].count(Reshape) == 1
 
 
 def test_unquantized_relu_is_refused():

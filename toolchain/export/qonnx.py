@@ -36,6 +36,7 @@ from toolchain.train.data import USUAL, Reading
 from toolchain.train.inputs import InputMap, PixelMap
 
 OPSET = 18
+_REPEAT = "repeat of an input "
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
@@ -145,10 +146,12 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
             external_data=False,
         )
     _name_nodes(raw)
+    _part_repeats(raw)
     wrapped = cleanup_model(ModelWrapper(raw))
     for node in wrapped.graph.node:
         node.name = node.doc_string or node.name
     wrapped = wrapped.transform(GiveReadableTensorNames())
+    _join_repeats(wrapped.model)
     _strip(wrapped.model)
     onnx.helper.set_model_props(wrapped.model, dict(sorted(metadata.items())))
     return wrapped
@@ -166,6 +169,33 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         base = proxy if proxy and node.op_type in QUANT_OPS else ".".join(filter(None, (layer, node.op_type)))
         used[base] = used.get(base, 0) + 1
         node.doc_string = base if used[base] == 1 else f"{base}_{used[base]}"
+
+
+def _part_repeats(model: onnx.ModelProto) -> None:
+    """Let a node that reads a tensor twice read an Identity of it: qonnx 1.0.0 renames the first of the two alone."""
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        for at, name in enumerate(node.input):
+            if name and name in node.input[:at]:
+                again = f"{_REPEAT}{len(nodes)}"
+                nodes.append(onnx.helper.make_node("Identity", [name], [again], doc_string=again))
+                node.input[at] = again
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _join_repeats(model: onnx.ModelProto) -> None:
+    """Take the Identities of `_part_repeats` away again."""
+    parted = {node.output[0]: node.input[0] for node in model.graph.node if node.doc_string.startswith(_REPEAT)}
+    nodes = [node for node in model.graph.node if not node.doc_string.startswith(_REPEAT)]
+    for node in nodes:
+        for at, name in enumerate(node.input):
+            node.input[at] = parted.get(name, name)
+    kept = [value for value in model.graph.value_info if value.name not in parted]
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    model.graph.value_info.extend(kept)
 
 
 def _scope(node: onnx.NodeProto) -> tuple[str, str]:

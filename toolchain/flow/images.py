@@ -89,7 +89,7 @@ def load_images(
         return Images(name, random_inputs(encoding, (count or RANDOM_IMAGES, *layout.shape)), None)
     if not len(found.x):
         raise UserError("no images", where=found.name)
-    y = None if found.y is None else _labels(found, trained)
+    y = None if found.y is None else checked_labels(found, trained)
     some = drawn(len(found.x), DEFAULT_IMAGES if count is None else count, y)
     x = _given(_arranged(found.x[some], layout, found.name), encoding, found.name)
     return Images(found.name, x, None if y is None else y[some])
@@ -128,8 +128,12 @@ def _of_data(name: str, trained: Trained) -> Images:
     return Images(name, found.x, found.y)
 
 
-def _labels(found: Images, trained: Trained) -> Array:
-    """The labels as classes of the network."""
+def checked_labels(found: Images, trained: Trained = Trained()) -> Array:
+    """The labels of ``found``, which has some, as classes of the network.
+
+    Raises:
+        UserError: they are no whole numbers from 0, one an image, or more than the network has classes.
+    """
     y = found.y
     assert y is not None
     if y.shape != (len(found.x),):
@@ -173,12 +177,14 @@ def read_array(path: Path | Array) -> Array:
         UserError: the file cannot be read, or holds something else.
     """
     if isinstance(path, np.ndarray):
+        if not path.ndim:
+            raise UserError("a single number is no array of samples", hint="give an array (N, ...)")
         return path
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r" if path.stat().st_size > MAPPED_BYTES else None)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise UserError(f"{path} is no .npy file of numbers", hint="write it with numpy.save") from error
     if not isinstance(array, np.ndarray) or not array.ndim:
         raise UserError(f"{path} holds no array of samples", hint="give one .npy file")

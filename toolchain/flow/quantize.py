@@ -11,7 +11,8 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.files import replace_folder
-from toolchain.flow.images import load_images, read_array
+from toolchain.flow.images import Images as FlowImages
+from toolchain.flow.images import Trained, checked_labels, load_images, read_array
 from toolchain.frontend.layout import layout_of
 from toolchain.ir.types import UNIT_PIXEL, Array, Encoding
 from toolchain.locks import locked
@@ -77,10 +78,19 @@ def quantize(
     Raises:
         UserError: no such network, no or unfit images, ``out`` holds something.
     """
+    from torch import nn
+
     from toolchain.flow.ptq import quantize_to
     from toolchain.train.data import load, load_like
     from toolchain.train.ptq.source import find_source, says_its_input
 
+    if not isinstance(network, str | nn.Module):
+        what = f"{network.__name__} is a class" if isinstance(network, type) else f"{network!r} is no network"
+        raise UserError(what, hint="give a network, a torch.nn.Module, or the name of one")
+    if count < 1:
+        raise UserError(f"{count} calibration images", hint="give 1 or more")
+    if normalize not in ("unit", "standard"):
+        raise UserError(f"normalize = {normalize!r}", hint="give 'unit' or 'standard'")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file", hint="give a folder with --out")
     if isinstance(network, str) and out.resolve() in (Path(network).resolve(), Path(network).resolve().parent):
@@ -113,12 +123,22 @@ def _sample(
 
     if images is not None:
         x, y = read_array(images), None if labels is None else read_array(labels)
+        if y is not None:
+            y = checked_labels(FlowImages(images.name if isinstance(images, Path) else "given images", x, y))
         pixels = PixelMap((Fraction(1, 255),), (Fraction(0),)) if x.dtype == np.uint8 else None
         return Sample(tuple(x.shape[1:]), None if y is None or not len(y) else int(y.max()) + 1, pixels)
     if data is None:
         raise UserError(_NO_IMAGES, hint="give --images FILE.npy or --data NAME")
     as_it_is = data.real and normalize == "unit"  # numbers that the network reads as they are
     return Sample(data.shape, data.classes, None if as_it_is else input_map(data, normalize))
+
+
+def _outputs(source: Source) -> int:
+    """Classes that a network tells apart."""
+    import torch
+
+    with torch.no_grad():
+        return int(source.model(torch.zeros(1, *source.shape)).shape[1])
 
 
 def _images(
@@ -130,7 +150,11 @@ def _images(
     numbers = isinstance(source.pixels, FeatureMap)
     if images is not None:
         layout = layout_of(source.shape)
-        found = load_images(layout, Encoding(UNIT_PIXEL), images=images, labels=labels, data=None, count=0)
+        trained = Trained(outputs=_outputs(source))
+        pixels = Encoding(UNIT_PIXEL)
+        found = load_images(layout, pixels, images=images, labels=labels, data=None, count=0, trained=trained)
+        if np.issubdtype(found.x.dtype, np.floating) and not np.isfinite(found.x).all():
+            raise UserError("the calibration images hold NaN or infinity", where=found.name)
         if not numbers and found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
             raise UserError("the calibration images are no pixels", where=found.name, hint="give uint8 pixels")
         x, y = layout.from_ir(found.x), found.y

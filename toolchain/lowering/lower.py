@@ -230,19 +230,6 @@ def _(node: RealExtreme, state: Lowering, x: Scaled, y: Scaled) -> Scaled:
 
 
 @lower_node.register
-def _(node: Reshape, state: Lowering, x: Scaled) -> Scaled:
-    x = single(state, node, x)
-    term = x.terms[0]
-    flat = state.emit(Reshape, node, x.terms, node.output.shape)
-    positions = node.output.shape[2] // term.value.shape[2]
-
-    def spread(numbers: Numbers) -> Numbers:
-        return numbers if len(numbers) == 1 else numbers * positions
-
-    return Scaled((Term(flat.value, spread(term.scale), term.low, term.high),), spread(x.offset))
-
-
-@lower_node.register
 def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     """Append the requantizer, then the view of ``x``: behind it channels that make one channel share its scale."""
     quantizer, view = node.quantizer, x.view

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from toolchain.ir.channels import shrink
-from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Slice, SpaceToDepth, Transpose, Upsample
+from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.lowering.scaled import Scaled, Term
 from toolchain.lowering.state import Lowering, even, lower_node, merged, single
@@ -70,12 +70,24 @@ def _(node: Permute, state: Lowering, x: Scaled) -> Scaled:
 
 
 @lower_node.register
+def _(node: Reshape, state: Lowering, x: Scaled) -> Scaled:
+    """Join positions, whose channels keep their numbers, or part them as `Transpose` does."""
+    positions = node.output.shape[2] // x.shape[2]
+    moved = _moved(node, state, x if positions else _alike(node, state, x))
+    return _by_channel(moved, lambda v: v * positions)
+
+
+@lower_node.register
 def _(node: Transpose, state: Lowering, x: Scaled) -> Scaled:
-    """Turn channels into positions. Those share their numbers, so channels of unlike numbers get one unit first."""
+    return _moved(node, state, _alike(node, state, x))
+
+
+def _alike(node: Node, state: Lowering, x: Scaled) -> Scaled:
+    """Return ``x`` with the same numbers for all channels: they become positions, which share theirs."""
     x = merged(state, node, x)
     if max(map(len, (x.terms[0].scale, x.offset, x.floor, x.ceiling, x.knee, x.leak))) > 1:
         x = even(state, node, single(state, node, x))
-    return _moved(node, state, x)
+    return x
 
 
 @lower_node.register

@@ -158,7 +158,7 @@ def test_settings_that_do_not_reach_quantizers_of_ones_own_are_refused(
     ("name", "options", "message"),
     [
         ("Nut", {}, "unknown network 'Nut'; did you mean 'Net'?"),
-        ("constant", {}, "'constant' of FILE is a int; name a class or a function"),
+        ("constant", {}, "'constant' of FILE is an int; name a class or a function"),
         ("Net", {"widht": 3}, "unknown option, an argument of FILE:Net, 'widht'; did you mean 'width'?"),
         ("three", {}, "FILE:three has 3 outputs for 10 classes; let it take the argument classes"),
         ("broken", {}, "FILE:broken raised NameError: name 'undefined' is not defined [mynets.py, line 41]; --debug"),

@@ -25,6 +25,10 @@ class Wrapped(nn.Module):
         self.function = function
         self.conv, self.norm, self.act = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU()
         self.weight = nn.Parameter(torch.rand(4, 4, 1, 1))
+        self.last, self.normed = nn.Linear(8, 8), nn.utils.weight_norm(nn.Conv2d(4, 4, 1))
+        self.same = nn.Conv2d(4, 4, 1)
+        self.same.weight = self.conv.weight
+        self.offset = nn.Parameter(torch.rand(1, 4, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, x)
@@ -79,6 +83,8 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: F.adaptive_avg_pool2d(x, (1, 1)), ["AdaptiveAvgPool2d"]),
         (SIGNAL, lambda m, x: F.adaptive_avg_pool1d(x, 1), ["AdaptiveAvgPool1d"]),
         (MAP, lambda m, x: F.adaptive_max_pool2d(x, 1), ["AdaptiveMaxPool2d"]),
+        (MAP, lambda m, x: F.adaptive_max_pool2d(x, (4, 8)), ["MaxPool2d"]),
+        (SIGNAL, lambda m, x: F.adaptive_avg_pool1d(x, 3), ["AvgPool1d"]),
         (MAP, lambda m, x: x.mean((2, 3)), ["AdaptiveAvgPool2d", "Flatten"]),
         (MAP, lambda m, x: x.mean([-1, -2], keepdim=True), ["AdaptiveAvgPool2d"]),
         (MAP, lambda m, x: torch.mean(x, dim=(2, 3)), ["AdaptiveAvgPool2d", "Flatten"]),
@@ -163,9 +169,17 @@ KNOWN = "known: Conv1d, Conv2d, Linear, "
         (lambda m, x: x[:, ::2], "'getitem' cannot be built", KNOWN),
         (lambda m, x: F.interpolate(x, scale_factor=2), "'interpolate' cannot be built", KNOWN),
         (lambda m, x: x + 1, "adds a constant", "put it into the bias"),
-        (lambda m, x: torch.add(x, m.conv(x), alpha=2), "adds a constant, or a multiple", "put it into the bias"),
+        (lambda m, x: torch.add(x, m.conv(x), alpha=2), "adds a multiple", "put the factor into the weights"),
         (lambda m, x: x + x.mean((2, 3), keepdim=True), "adds tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 1)",
          "add tensors of one shape"),
+        (lambda m, x: x + m.offset, "adds a constant", "put it into the bias"),
+        (lambda m, x: F.avg_pool2d(x, x.size()[2:]), "reads more than one tensor, or a size", "give numbers"),
+        (lambda m, x: F.adaptive_avg_pool2d(x, (3, 8)), "differ in size, from 8 x 8 to 3 x 8", "divide 8 x 8"),
+        (lambda m, x: F.avg_pool2d(x, 2, divisor_override=3), "it divides by another number", "divisor_override"),
+        (lambda m, x: F.pad(x, (0, -1)), "it pads by -1 [layer 'block', pad]", "pads are 0 and more"),
+        (lambda m, x: m.last(x), "a fully connected layer over the last axis of a map, (4, 8, 8)", "1x1 convolution"),
+        (lambda m, x: m.normed(x), "its weight is parametrized", "remove_weight_norm"),
+        (lambda m, x: m.same(m.conv(x)), "it shares its weight with layer 'block.conv'", "a weight of its own"),
         (lambda m, x: torch.cat([x, x], 2), "concatenates along axis 2", "dim=1"),
         (lambda m, x: x.flatten(2), "'flatten' reshapes from (2, 4, 8, 8) to (2, 4, 64); only to (N, -1)",
          "use torch.flatten(x, 1)"),

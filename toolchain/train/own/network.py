@@ -65,13 +65,17 @@ def plain_network(
     Raises:
         UserError: it does not take such inputs, or cannot be built; names the layer.
     """
-    model = model.eval()
-    view = _view(model, shape, classes, reference)
-    example = _example(view)
-    plain = layer_graph(model, example, copies=copies)
+    training = {layer: layer.training for layer in model.modules()}
+    try:
+        view = _view(model.eval(), shape, classes, reference)
+        example = _example(view)
+        plain = layer_graph(model, example, copies=copies)
+        _demand_same(model, plain, example)
+    finally:
+        for layer, mode in training.items():
+            layer.training = mode
     if not any(isinstance(layer, Weighted) for layer in plain.modules()):
         raise UserError(f"{reference} has no convolution and no fully connected layer", hint="nothing to build")
-    _demand_same(model, plain, example)
     _look_from(plain, view, shape)
     return plain
 
@@ -145,6 +149,9 @@ def _demand_same(model: nn.Module, plain: fx.GraphModule, example: Tensor) -> No
     Raises:
         UserError: it does not.
     """
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise UserError(f"'{name}' holds NaN or infinity", where=type(model).__name__, hint="train it again")
     with torch.no_grad():
         theirs, ours = model(example), plain(example)
     if not (theirs - ours).abs().max() <= _CLOSE * theirs.abs().max().clamp_min(1e-6):

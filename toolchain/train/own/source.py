@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from toolchain.errors import UserError, unknown_name
+from toolchain.errors import UserError, first_line, unknown_name, with_article
 from toolchain.files import digest_file
 from toolchain.train.own.record import Record
 
@@ -50,8 +50,10 @@ def find_own(reference: str) -> Own:
             known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
             raise unknown_name("network", part, known) if known else UserError(f"{module_name} defines no '{part}'")
         found = getattr(found, part)
-    if not callable(found):
-        raise UserError(f"'{name}' of {module_name} is a {type(found).__name__}", hint="name a class or a function")
+    if not callable(found) or isinstance(found, nn.Module):
+        raise UserError(
+            f"'{name}' of {module_name} is {with_article(type(found).__name__)}", hint="name a class or a function"
+        )
     file = Path(str(module.__file__))
     return Own(reference, file, digest_file(file), found)
 
@@ -70,13 +72,13 @@ def make(own: Own, shape: tuple[int, ...], classes: int | None, options: Mapping
         raise
     except Exception as error:  # the user's code may raise anything
         raise UserError(
-            f"{own.reference} raised {type(error).__name__}: {error}",
+            f"{own.reference} raised {type(error).__name__}: {first_line(error)}",
             where=_place(error, own.file),
             hint="--debug shows the traceback",
         ) from error
     if not isinstance(model, nn.Module):
         hint = "return a torch.nn.Module"
-        raise UserError(f"{own.reference} gives a {type(model).__name__}, no network", hint=hint)
+        raise UserError(f"{own.reference} gives {with_article(type(model).__name__)}, no network", hint=hint)
     return model
 
 
@@ -147,7 +149,7 @@ def _from_name(name: str, reference: str) -> ModuleType:
 
 def _failed(what: str, error: Exception, file: Path) -> UserError:
     return UserError(
-        f"{what} raised {type(error).__name__} when it was imported: {error}",
+        f"{what} raised {type(error).__name__} when it was imported: {first_line(error)}",
         where=_place(error, file),
         hint="--debug shows the traceback",
     )

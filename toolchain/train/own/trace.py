@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
-from toolchain.errors import UserError, first_line
+from toolchain.errors import UserError, first_line, with_article
 from toolchain.ir.names import Names
-from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, hint_for, reshaped, twins
+from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, has_twin, hint_for, reshaped, twins
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -28,6 +30,7 @@ SMOOTH = (
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, *SMOOTH)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 AVERAGING = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 _LAYERS = (*_WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, nn.Flatten, nn.ZeroPad2d, nn.Identity)
@@ -53,7 +56,10 @@ def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> f
     Raises:
         UserError: an operation that is none of these; names the layer and what to write instead.
     """
-    model = copy.deepcopy(model).eval()
+    made = (vars(layer).get("weight") for layer in model.modules())  # by a hook, and no leaf, which no copy is made of
+    model = copy.deepcopy(model, {id(weight): weight.detach() for weight in made if isinstance(weight, Tensor)}).eval()
+    if copies:
+        _fix_weights(model)
     if isinstance(model, Weighted):
         model = nn.Sequential(OrderedDict(layer=model))
     traced = _traced(model)
@@ -155,6 +161,7 @@ class _Rewriter:
         self.module, self.graph, self.shapes, self.copies = graph, graph.graph, shapes, copies
         self.root = type(model).__name__
         self.called: set[str] = set()
+        self.weights: dict[int, str] = {}  # the first layer that has a tensor
         self.names = Names((name for name, _ in (*model.named_modules(), *model.named_parameters())), first=2)
 
     def rewrite(self) -> None:
@@ -197,11 +204,17 @@ class _Rewriter:
         brevitas = type(layer).__module__.startswith("brevitas.nn")
         if not isinstance(layer, _LAYERS) and not brevitas:
             kind = type(layer).__name__
-            article = "an" if kind[0] in "AEIO" else "a"
-            raise UserError(f"{article} {kind} cannot be built", where=f"layer '{name}'", hint=hint_for(kind))
+            raise UserError(f"{with_article(kind)} cannot be built", where=f"layer '{name}'", hint=hint_for(kind))
         if node not in self.shapes:
             raise UserError("it returns more than one tensor", where=f"layer '{name}'", hint="one tensor alone")
-        _check_layer(name, layer)
+        shape = self.shapes[node.all_input_nodes[0]]
+        where = f"layer '{name}'"
+        _check_layer(where, layer, shape)
+        if isinstance(layer, Weighted) and not brevitas and not self.copies:
+            self._demand_own_weight(name, layer)
+        if isinstance(layer, ADAPTIVE) and set(self.shapes[node][2:]) != {1}:
+            self._replace(node, [_plain_pool(where, layer, shape, self.shapes[node])], "")
+            return
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment] # quantizers are not, so that no difference may hide
         if isinstance(layer, nn.Identity) and not brevitas:
@@ -220,6 +233,16 @@ class _Rewriter:
             self.module.add_submodule(node.target, copy.deepcopy(layer))
         self.called.add(str(node.target))
 
+    def _demand_own_weight(self, name: str, layer: Weighted) -> None:
+        """Refuse a weight that another layer has too: trained with quantizers the two would become different."""
+        other = self.weights.setdefault(id(layer.weight), name)
+        if other != name:
+            raise UserError(
+                f"it shares its weight with layer '{other}', and units do not share weights",
+                where=f"layer '{name}'",
+                hint="give each a weight of its own",
+            )
+
     def _call(self, node: fx.Node) -> None:
         """A function or a method that gives a tensor."""
         if node.target in _ADDS:
@@ -234,12 +257,20 @@ class _Rewriter:
             self._reshape(node)
         else:
             source, args, kwargs = _operands(node)
+            if source is None and has_twin(node.target):
+                hint = "give numbers; the mean of a whole map is x.mean((2, 3))"
+                raise self._fault(node, f"'{_label(node)}' reads more than one tensor, or a size from one", hint)
             try:
                 layers = twins(node.target, args, kwargs, self.shapes.get(source, ())) if source is not None else None
             except NoTwinError as error:
                 raise self._fault(node, f"'{_label(node)}' cannot be built: {error}", hint_for(_label(node))) from error
             if layers is None:
                 raise self._unknown(node)
+            where, before = self._place(node), self.shapes[node.all_input_nodes[0]]
+            for layer in layers:
+                _check_layer(where, layer, before)
+            if isinstance(layers[0], ADAPTIVE) and set(self.shapes[node][2:]) != {1} and len(layers) == 1:
+                layers = [_plain_pool(where, layers[0], before, self.shapes[node])]
             self._replace(node, layers, _label(node))
 
     def _reshape(self, node: fx.Node) -> bool:
@@ -262,8 +293,10 @@ class _Rewriter:
         if len(tensors) == 1 and [v for v in values if isinstance(v, _NO_TENSOR)] in ([0], [0.0]):  # sum() starts so
             self._replace(node, [], "")
             return
-        if len(tensors) != 2 or len(values) != 2:
-            raise self._fault(node, "adds a constant, or a multiple", "put it into the bias of a layer")
+        if len(tensors) == 2 and len(values) != 2:
+            raise self._fault(node, "adds a multiple", "put the factor into the weights of a layer")
+        if len(tensors) != 2 or _holds_parameter(tensors):
+            raise self._fault(node, "adds a constant", "put it into the bias of a layer")
         first, second = (self.shapes.get(tensor) for tensor in tensors)
         if first != second:
             what = f"adds tensors of the shapes {first} and {second}"
@@ -273,7 +306,7 @@ class _Rewriter:
     def _multiply(self, node: fx.Node) -> None:
         values = (*node.args, *node.kwargs.values())
         tensors = [value for value in values if isinstance(value, fx.Node)]
-        if len(tensors) != 2 or len(values) != 2:
+        if len(tensors) != 2 or len(values) != 2 or _holds_parameter(tensors):
             raise self._fault(node, "multiplies by a constant", "put it into the weights of a layer")
         first, second = (self.shapes.get(tensor, ()) for tensor in tensors)
         for source, gate in (tensors, tensors[::-1]):
@@ -315,9 +348,12 @@ class _Rewriter:
         return self._fault(node, f"'{label}' cannot be built", hint_for(label))
 
     def _fault(self, node: fx.Node, what: str, hint: str) -> UserError:
+        return UserError(what, where=self._place(node), hint=hint)
+
+    def _place(self, node: fx.Node) -> str:
+        """What an error calls the place of a call."""
         scope = _scope(node)
-        place = f"layer '{scope}'" if scope else f"forward of {self.root}"
-        return UserError(what, where=f"{place}, {node.name}", hint=hint)
+        return f"layer '{scope}', {node.name}" if scope else f"forward of {self.root}, {node.name}"
 
 
 def _operands(node: fx.Node) -> tuple[fx.Node | None, tuple[Any, ...], dict[str, Any]]:
@@ -327,6 +363,10 @@ def _operands(node: fx.Node) -> tuple[fx.Node | None, tuple[Any, ...], dict[str,
     if len(node.all_input_nodes) != 1 or not isinstance(args[0], fx.Node):
         return None, (), {}
     return args[0], tuple(args[1:]), kwargs
+
+
+def _holds_parameter(tensors: list[fx.Node]) -> bool:
+    return any(tensor.op == "get_attr" for tensor in tensors)
 
 
 def _label(node: fx.Node) -> str:
@@ -344,9 +384,32 @@ def _scope(node: fx.Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-def _check_layer(name: str, layer: nn.Module) -> None:
-    """A layer whose settings a unit can have."""
-    where = f"layer '{name}'"
+def _fix_weights(model: nn.Module) -> None:
+    """Put what a weight or spectral norm makes of a weight in its place: a network that is not trained keeps it."""
+    for layer in model.modules():
+        for hook in list(layer._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):
+                remove_weight_norm(layer, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(layer, hook.name)
+        if isinstance(layer, Weighted) and parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight")
+
+
+def _plain_pool(where: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> nn.Module:
+    """The pool of equal windows that an adaptive one is, from the shape ``before`` to ``after``."""
+    if any(size % count for size, count in zip(before[2:], after[2:], strict=True)):
+        sizes = " x ".join(map(str, before[2:])), " x ".join(map(str, after[2:]))
+        hint = f"let the sizes divide {sizes[0]}, or use a pool with a kernel_size"
+        raise UserError(f"its windows differ in size, from {sizes[0]} to {sizes[1]}", where=where, hint=hint)
+    kernel = tuple(size // count for size, count in zip(before[2:], after[2:], strict=True))
+    kinds: tuple[Any, Any] = (nn.MaxPool1d, nn.MaxPool2d) if isinstance(layer, POOLS) else (nn.AvgPool1d, nn.AvgPool2d)
+    made: nn.Module = kinds[len(kernel) - 1](kernel)
+    return made
+
+
+def _check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
+    """A layer whose settings a unit can have, on an input of ``shape``."""
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         if layer.padding_mode != "zeros":
             raise UserError(f"it pads with '{layer.padding_mode}'", where=where, hint="pad with zeros")
@@ -355,12 +418,26 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and not (layer.affine and layer.track_running_stats):
         hint = "set affine=True and track_running_stats=True"
         raise UserError("a batch norm without scale, offset or statistics", where=where, hint=hint)
-    if isinstance(layer, Weighted) and parametrize.is_parametrized(layer) and type(layer).__module__ != "brevitas.nn":
-        hint = "call torch.nn.utils.parametrize.remove_parametrizations first"
+    own = isinstance(layer, Weighted) and not type(layer).__module__.startswith("brevitas.nn")
+    if own and "weight" not in layer._parameters:
+        parametrized = parametrize.is_parametrized(layer)
+        remover = (
+            "parametrize.remove_parametrizations" if parametrized else "remove_weight_norm or remove_spectral_norm"
+        )
+        hint = f"call torch.nn.utils.{remover} first"
         raise UserError("its weight is parametrized (weight or spectral norm)", where=where, hint=hint)
     if isinstance(layer, nn.GELU) and layer.approximate != "none":
         hint = 'write nn.GELU(), approximate="none"'
         raise UserError(f"a GELU that is approximated by {layer.approximate}", where=where, hint=hint)
+    if getattr(layer, "divisor_override", None) is not None:
+        hint = "leave divisor_override out"
+        raise UserError("it divides by another number than its window has", where=where, hint=hint)
+    if isinstance(layer, nn.ZeroPad2d) and min(layer.padding) < 0:
+        hint = "pads are 0 and more; crop with a convolution or a pool"
+        raise UserError(f"it pads by {min(layer.padding)}", where=where, hint=hint)
+    if isinstance(layer, nn.Linear) and len(shape) > 3:
+        what = f"a fully connected layer over the last axis of a map, {tuple(shape[1:])}"
+        raise UserError(what, where=where, hint="use a 1x1 convolution over channels")
     if isinstance(layer, POOLS) and getattr(layer, "return_indices", False):
         raise UserError("it returns indices", where=where, hint="set return_indices=False")
 

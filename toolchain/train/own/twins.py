@@ -153,6 +153,11 @@ def hint_for(name: str) -> str:
     return _HINTS.get(name.lower().strip("_"), f"known: {KNOWN}")
 
 
+def has_twin(target: Any) -> bool:
+    """Return whether layers do the same as calls of ``target``, for some arguments."""
+    return target in (_METHODS if isinstance(target, str) else _FUNCTIONS) or target in _OVER_THE_MAP
+
+
 def twins(target: Any, args: Sequence[Any], kwargs: dict[str, Any], shape: Sequence[int]) -> list[nn.Module] | None:
     """The layers that a call does the same as, one after the other; None for a call that is none of these.
 

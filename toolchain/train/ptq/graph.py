@@ -73,11 +73,16 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
     found: dict[fx.Node, bool] = {}
     for node in graph.graph.nodes:
         layer = layer_of(graph, node)
+        if node.op == "placeholder" and not pixels:  # numbers, whatever reads them
+            found[node] = True
+            codes.add(node)
         reads_codes = isinstance(layer, _ON_CODES) or node.op == "call_function"
         for source in node.all_input_nodes if reads_codes else ():
-            if source not in codes:
-                found[source] = source not in positive
-                codes.add(source)
+            if source in codes:
+                continue
+            moved, source = _moved(graph, source)
+            found[source] = source not in positive
+            codes |= {source, *moved}
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
         inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
@@ -85,6 +90,15 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
             positive.add(node)
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+
+
+def _moved(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], fx.Node]:
+    """The reshapes that ``node`` ends, and the tensor whose values they move, behind which hardware quantizes."""
+    moved = []
+    while isinstance(layer_of(graph, node), RESHAPING):
+        moved.append(node)
+        node = input_of(node)
+    return moved, node
 
 
 def combined(node: fx.Node, tensors: list[Tensor]) -> Tensor:

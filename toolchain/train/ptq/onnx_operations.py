@@ -13,6 +13,8 @@ from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.train.own.twins import KNOWN, NoTwinError, gated, reshaped
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 
+_SELU = {"alpha": 1.6732632, "gamma": 1.0507010}
+
 
 def _conv(build: Builder, node: OnnxNode) -> None:
     weight, bias = build.constant(node, 1), build.constant(node, 2)
@@ -50,7 +52,7 @@ def _gemm(build: Builder, node: OnnxNode) -> None:
 
 def _matmul(build: Builder, node: OnnxNode) -> None:
     weight = build.constant(node, 1)
-    if weight is None or weight.dim() != 2 or build.value(node)[1].dim() != 2:
+    if weight is None or weight.dim() != 2 or build.value(node)[1].dim() not in (2, 3):
         raise build.file.fault(node, "no product of features with constant weights", "use torch.nn.Linear")
     layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
     _fill(layer, weight.T, None)
@@ -132,6 +134,14 @@ def _hard_sigmoid(build: Builder, node: OnnxNode) -> None:
     if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
         raise build.file.fault(node, f"a HardSigmoid of slope {alpha:g} and offset {beta:g}", "use 1/6 and 1/2")
     build.call(node, [nn.Hardsigmoid()])
+
+
+def _selu(build: Builder, node: OnnxNode) -> None:
+    """PyTorch's has the constants of the paper."""
+    alpha, gamma = (float(node.attributes.get(key, default)) for key, default in _SELU.items())
+    if any(abs(found - default) > 1e-6 for found, default in zip((alpha, gamma), _SELU.values(), strict=True)):
+        raise build.file.fault(node, f"a Selu of alpha {alpha:g} and gamma {gamma:g}", "leave both out")
+    build.call(node, [nn.SELU()])
 
 
 def _gelu(build: Builder, node: OnnxNode) -> None:
@@ -299,6 +309,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Mish": _layer(lambda node: nn.Mish()),
     "HardSwish": _layer(lambda node: nn.Hardswish()),
     "Elu": _layer(lambda node: nn.ELU(float(node.attributes.get("alpha", 1.0)))),
+    "Selu": _selu,
     "Celu": _layer(lambda node: nn.CELU(float(node.attributes.get("alpha", 1.0)))),
     "HardSigmoid": _hard_sigmoid,
     "Gelu": _gelu,

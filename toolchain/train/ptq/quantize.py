@@ -246,7 +246,7 @@ def layer_moments(plain: Weighted, own: Iterable[Tensor], theirs: Iterable[Tenso
 def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     """Return the inputs of ``layer``'s outputs at the positions ``chosen``: (groups, columns, samples)."""
     if isinstance(layer, nn.Linear):
-        return x.t()[None]
+        return x.reshape(-1, x.shape[-1]).t()[None]
     if any(layer.padding):
         x = functional.pad(x, [int(pad) for pad in layer.padding[::-1] for _ in range(2)])
     kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
