@@ -47,7 +47,7 @@ class EngineSim:
     def __init__(self, graph: Graph, found: Program, files: Mapping[str, str] | None = None) -> None:
         self.graph = graph
         self.found = found
-        sources = generate(found.shape, len(found.memory)) if files is None else files
+        sources = generate(found.shape, 0) if files is None else files  # the memory is co-simulation's
         with in_use():
             self._library = ctypes.CDLL(str(library(sources)))
 

@@ -110,7 +110,11 @@ class CurveSteps:
                 self.ties += len(unsure)
                 if self.ties > MOST_TIES:
                     raise TooManyTies
-                low[unsure] = [self._exact(int(row[i]), int(start[i])) for i in unsure]
+                which, at = row[unsure], start[unsure]
+                _, error = self._interval(which, at, at)
+                low[unsure] = [
+                    self._exact(*each) for each in zip(which.tolist(), at.tolist(), error.tolist(), strict=True)
+                ]
                 sure[:] = True
             rows, places, codes = [*rows, row[sure]], [*places, start[sure]], [*codes, low[sure]]
             size = max(size // PARTS, 1)
@@ -165,17 +169,15 @@ class CurveSteps:
         steepest = max(1.0, *(float(v) for v in x.leak)) * 3
         return value, ROUNDOFF * steepest * (np.abs(line) + np.abs(offset) + np.abs(_floats(x.knee, row)))
 
-    def _exact(self, row: int, q: int) -> int:
-        """Return the code of one integer, computed in fractions or to 160 digits."""
+    def _exact(self, row: int, q: int, error: float) -> int:
+        """Return the code of one integer, computed in fractions or to 160 digits; ``error`` is that of float64."""
         if all(node.function.rational for node in self.x.nodes if isinstance(node, Curve)):
             return self._code(self._at(row, q, Fractions()), row)
-        at = np.array([row]), np.array([q])
-        _, (error,) = self._interval(*at, at[1])
         for digits in DIGITS:
             with localcontext() as context:
                 context.prec, context.Emax, context.Emin = digits, MAX_EMAX, MIN_EMIN
                 value = Fraction(self._at(row, q, Decimals()))
-            off = Fraction(float(error)) * (1 << 48) / 10 ** (digits - 3)  # as many times less as the digits are finer
+            off = Fraction(error) * (1 << 48) / 10 ** (digits - 3)  # as many times less as the digits are finer
             low, high = (self._code(value + sign * off, row) for sign in (-1, 1))
             if low == high:
                 return low
