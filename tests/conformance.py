@@ -11,7 +11,7 @@ import ctypes
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -60,10 +60,10 @@ def cycles_of_call(graph: Graph, node: Node, frames: int) -> int:
     return iterations(node, graph.value(node.inputs[0]), frames).count
 
 
-def cases(graphs: Iterator[Graph]) -> list[Case]:
-    """Every unit of ``graphs``, the nodes renamed to be different ones."""
+def cases(graphs: Iterable[Graph], first: int = 0) -> list[Case]:
+    """Every unit of ``graphs``, the nodes renamed to be different ones: by numbers from ``first``."""
     found = []
-    for number, graph in enumerate(graphs):
+    for number, graph in enumerate(graphs, first):
         named = graph.with_nodes(replace(node, name=f"{node.name}_{number}") for node in graph.nodes)
         found += [Case(named, placed) for placed in place_units(named)]
     return found

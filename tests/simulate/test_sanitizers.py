@@ -14,6 +14,7 @@ import pytest
 from tests.conformance import (
     FRAMES,
     HARDWARE,
+    UnitConformance,
     cases,
     compile_driver,
     cycles_of_call,
@@ -38,6 +39,13 @@ KINDS = [(), (HARDWARE,)]
 EVERY = {(): 1, (HARDWARE,): 8}
 """Which cases of a grid are compiled: those in the types of hardware run whole in the conformance tests."""
 
+TOGETHER = 8
+"""Grids in one program of the types of hardware: their few units take as long as the headers."""
+PROGRAMS = [
+    *(((), [grid]) for grid in ALL_GRIDS),
+    *(((HARDWARE,), ALL_GRIDS[at : at + TOGETHER]) for at in range(0, len(ALL_GRIDS), TOGETHER)),
+]
+
 pytestmark = [pytest.mark.needs_gxx, pytest.mark.slow]
 
 
@@ -53,15 +61,20 @@ def run_clean(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["native", "hardware"])
-@pytest.mark.parametrize("grid", ALL_GRIDS, ids=lambda grid: grid.__name__)
-def test_units_under_the_sanitizers_equal_the_evaluator_in_the_cycles_of_their_schedule(grid, kind, tmp_path):
-    found = cases(list(grid().graphs())[:: EVERY[kind]])
+def _name(kind: tuple[str, ...], grids: list[type[UnitConformance]]) -> str:
+    return f"{'hardware' if kind else 'native'}-{grids[0].__name__}"
+
+
+@pytest.mark.parametrize(("kind", "grids"), PROGRAMS, ids=[_name(*program) for program in PROGRAMS])
+def test_units_under_the_sanitizers_equal_the_evaluator_in_the_cycles_of_their_schedule(kind, grids, tmp_path):
+    graphs = [(grid(), graph) for grid in grids for graph in list(grid().graphs())[:: EVERY[kind]]]
+    owned = [(grid, case) for number, (grid, graph) in enumerate(graphs) for case in cases([graph], number)]
+    found = [case for _, case in owned]
     write_driver(found, tmp_path, "sanitized.cpp", filled=bool(kind))
     inputs, expected = [], []
-    for seed, case in enumerate(found):
+    for seed, (grid, case) in enumerate(owned):
         graph = case.graph
-        values = evaluate(graph, grid().inputs(graph, seed), taps=set(graph.values()))
+        values = evaluate(graph, grid.inputs(graph, seed), taps=set(graph.values()))
         inputs += [in_stream_order(graph, name, values[name]) for name in case.placed.node.inputs]
         node = case.placed.node
         expected += [in_stream_order(graph, value.name, values[value.name]) for value in node.outputs]
