@@ -12,6 +12,7 @@ from tests.lowering.test_lower import assert_equal_codes
 from tests.model_graphs import ModelBuilder
 from toolchain.errors import UserError
 from toolchain.ir.curves import FUNCTIONS, Decimals, Floats, Fractions
+from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Clamp, Curve, RealAdd, RealMul
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.requantizers import Lookup, Threshold
@@ -43,6 +44,21 @@ def test_every_code_behind_a_function_of_sums(kind: str) -> None:
 
         graph = assert_equal_codes(b.graph())
         assert any(isinstance(node, Threshold) for node in graph.nodes)
+
+
+def test_a_function_may_be_flattened_before_it_is_quantized_and_not_changed_in_between() -> None:
+    """Codes are made of the map, and then flattened."""
+    b, x = layer(4)
+    flat = b.flatten(b.relu(curve(b, x, "Swish")))
+    b.conv(b.quant(flat, 4, False, scale=0.11), 2)
+    graph = assert_equal_codes(b.graph())
+    kinds = [type(node) for node in graph.nodes]
+    assert kinds.index(Reshape) > min(i for i, kind in enumerate(kinds) if kind in (Threshold, Lookup))
+
+    b, x = layer(4)
+    b.quant(b.relu(b.flatten(curve(b, x, "Swish"))), 4, False, scale=0.11)
+    with pytest.raises(UserError, match="a Swish whose result is not quantized"):
+        to_integer(b.graph())
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)

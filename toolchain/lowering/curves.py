@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.errors import FlowError, UserError
+from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Clamp, Curve, LeakyRelu, Quantize, RealAdd, RealMul, Relu
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import Lookup, Threshold
@@ -48,6 +49,10 @@ def lower_curved(node: Node, state: Lowering) -> None:
     known = [part for part in parts if part is not None]
     if one and isinstance(node, Quantize):
         state.reals[node.output.name] = _quantized(node, known[0], state)
+    elif one and isinstance(node, Reshape) and node.output.shape[:2] == (1, 1):
+        state.curves[node.output.name] = replace(known[0], flat=True)
+    elif any(part.flat for part in known):
+        raise unquantized(known[0])
     elif one and isinstance(node, _STEPS | RealAdd | RealMul):
         roots = {name: root for part in known for name, root in part.roots.items()}
         nodes = dict.fromkeys(n for part in known for n in part.nodes)
@@ -85,15 +90,25 @@ def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
         raise UserError(
             "a Trunc of values that are no multiples of its scale", where=where(node), hint="use a Quant node"
         )
+    if x.flat and len(quantizer.unit) > 1:
+        raise unquantized(x)
     try:
         steps = CurveSteps(x, quantizer)
     except TooManyTies as error:
         raise UserError(str(error), where=where(node), hint="quantize what the function reads") from error
-    value = Value(node.output.name, node.output.shape, quantizer.type)
-    found = _cheaper(steps, node, replace(x.term, value=term.value))
-    found = replace(found, inputs=(term.value.name,), outputs=(value,), origin=node.origin)
+    name, output = node.name, node.output.name
+    if x.flat:
+        name = state.names.fresh(f"{name}_codes")
+        output = state.names.fresh(f"{name}_out")
+    found = replace(
+        _cheaper(steps, node, replace(x.term, value=term.value)),
+        name=name, inputs=(term.value.name,), outputs=(Value(output, term.value.shape, quantizer.type),),
+        origin=node.origin,
+    )  # fmt: skip
     _prove(found, steps)
     codes = state.append(found, (term,))
+    if x.flat:
+        codes = state.emit(Reshape, node, (codes,), node.output.shape)
     unit = fractions(quantizer.unit)
     return Scaled((Term(codes.value, unit, codes.low, codes.high),), tuple(-s * quantizer.zero_point for s in unit))
 
