@@ -33,6 +33,7 @@ from toolchain.train.ptq.rounding import Moments, nearest, round_weights
 from toolchain.train.ptq.source import Source
 from toolchain.train.quantizers import Levels
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # networks that have it are tested
 SHAPE = (3, 8, 8)
 POWERS = [2**k for k in range(12)]
 

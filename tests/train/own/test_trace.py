@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from toolchain.errors import UserError
 from toolchain.train.own.trace import layer_graph, layer_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # networks that have it are tested
 MAP, SIGNAL, ROW = (2, 4, 8, 8), (2, 4, 12), (2, 12)
 
 
