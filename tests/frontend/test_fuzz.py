@@ -29,7 +29,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.passes.pipeline import hardware_form
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32))
 def test_random_networks_are_exact_or_refused(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
