@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
+import fpgaflow
 from toolchain.cli import app
 from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
@@ -121,6 +125,61 @@ def test_what_is_wrong_is_said_before_anything_is_written(run: Path, tmp_path: P
         "weights.pth says nothing about its architecture; name the code too"
     )
     assert not out.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["f.npy", "x.npy"]
+
+
+class _Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.fc = nn.Conv1d(1, 4, 3), nn.SELU(), nn.Linear(6, 3)
+        self.out = nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.fc(self.act(self.conv(x))).flatten(1))
+
+
+X = np.random.default_rng(0).normal(size=(40, 1, 8)).astype(np.float32)
+Y = np.arange(40) % 4
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": np.where(X > 2, np.nan, X)}, "the calibration images hold NaN or infinity [given images]"),
+        ({"images": X, "labels": Y + 1}, "label 4 of image 3: classes are 0 to 3 [given images]"),
+        ({"images": X, "labels": Y.astype(str)},
+         "labels of type <U21 [given images]; give whole numbers, classes from 0"),
+        ({"images": X, "labels": np.int64(3)}, "a single number is no array of samples; give an array (N, ...)"),
+        ({"images": X, "count": 0}, "0 calibration images; give 1 or more"),
+        ({"images": X, "normalize": "foo"}, "normalize = 'foo'; give 'unit' or 'standard'"),
+        ({"images": "empty.npy"}, "empty.npy is no .npy file of numbers; write it with numpy.save"),
+    ],
+)  # fmt: skip
+def test_images_and_labels_that_are_none_are_refused_for_an_onnx_file(
+    given: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.npy").touch()
+    torch.onnx.export(_Net().eval(), (torch.from_numpy(X[:1]),), "net.onnx", input_names=["x"], dynamo=False)
+    with pytest.raises(UserError) as caught:
+        fpgaflow.quantize("net.onnx", out="out", **given)
+    assert str(caught.value) == message and not Path("out").exists()
+
+
+def test_a_list_of_labels_and_a_tensor_of_images_are_taken_and_a_module_keeps_its_mode(tmp_path: Path) -> None:
+    """Tokens and a Selu, of the module as of its ONNX file."""
+    net, file = _Net(), tmp_path / "net.onnx"
+    torch.onnx.export(copy.deepcopy(net).eval(), (torch.from_numpy(X[:1]),), str(file), dynamo=False)
+    for name, network in (("module", net.train()), ("file", file)):
+        found = fpgaflow.quantize(network, images=torch.from_numpy(X), labels=Y.tolist(), count=32, out=tmp_path / name)
+        assert found.agreement is not None and check(found.file).supported
+    assert net.training and net.conv.training
+    for wrong, message in ((nn.Sequential, "Sequential is a class"), (5, "5 is no network")):
+        with pytest.raises(UserError, match=message):
+            fpgaflow.quantize(wrong, images=X, out=tmp_path / "out")  # type: ignore[arg-type]
+    with torch.no_grad():
+        net.conv.weight[0] = torch.nan
+    with pytest.raises(UserError, match="'conv.weight' holds NaN or infinity"):
+        fpgaflow.quantize(net, images=X, out=tmp_path / "out")
 
 
 def test_efficientnet_without_its_weights_or_without_images_is_refused(
