@@ -212,8 +212,9 @@ class _Rewriter:
         _check_layer(where, layer, shape)
         if isinstance(layer, Weighted) and not brevitas and not self.copies:
             self._demand_own_weight(name, layer)
-        if isinstance(layer, ADAPTIVE) and set(self.shapes[node][2:]) != {1}:
-            self._replace(node, [_plain_pool(where, layer, shape, self.shapes[node])], "")
+        plain = _with_equal_windows(where, layer, shape)
+        if plain is not layer:
+            self._replace(node, [plain], "")
             return
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment] # quantizers are not, so that no difference may hide
@@ -269,9 +270,7 @@ class _Rewriter:
             where, before = self._place(node), self.shapes[node.all_input_nodes[0]]
             for layer in layers:
                 _check_layer(where, layer, before)
-            if isinstance(layers[0], ADAPTIVE) and set(self.shapes[node][2:]) != {1} and len(layers) == 1:
-                layers = [_plain_pool(where, layers[0], before, self.shapes[node])]
-            self._replace(node, layers, _label(node))
+            self._replace(node, [_with_equal_windows(where, layer, before) for layer in layers], _label(node))
 
     def _reshape(self, node: fx.Node) -> bool:
         """Let layers stand for a reshape; whether the node is still there, since it is such a layer."""
@@ -396,13 +395,20 @@ def _fix_weights(model: nn.Module) -> None:
             parametrize.remove_parametrizations(layer, "weight")
 
 
-def _plain_pool(where: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> nn.Module:
-    """The pool of equal windows that an adaptive one is, from the shape ``before`` to ``after``."""
-    if any(size % count for size, count in zip(before[2:], after[2:], strict=True)):
-        sizes = " x ".join(map(str, before[2:])), " x ".join(map(str, after[2:]))
-        hint = f"let the sizes divide {sizes[0]}, or use a pool with a kernel_size"
-        raise UserError(f"its windows differ in size, from {sizes[0]} to {sizes[1]}", where=where, hint=hint)
-    kernel = tuple(size // count for size, count in zip(before[2:], after[2:], strict=True))
+def _with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """``layer``; an adaptive pool on an input of ``shape`` that leaves more than one value as the plain pool it is."""
+    sizes = shape[2:]
+    if not isinstance(layer, ADAPTIVE):
+        return layer
+    wanted = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * len(sizes)
+    counts = tuple(size if count is None else count for size, count in zip(sizes, wanted, strict=True))
+    if set(counts) == {1}:
+        return layer
+    if any(size % count for size, count in zip(sizes, counts, strict=True)):
+        before, after = (" x ".join(map(str, each)) for each in (sizes, counts))
+        hint = f"let the sizes divide {before}, or use a pool with a kernel_size"
+        raise UserError(f"its windows differ in size, from {before} to {after}", where=where, hint=hint)
+    kernel = tuple(size // count for size, count in zip(sizes, counts, strict=True))
     kinds: tuple[Any, Any] = (nn.MaxPool1d, nn.MaxPool2d) if isinstance(layer, POOLS) else (nn.AvgPool1d, nn.AvgPool2d)
     made: nn.Module = kinds[len(kernel) - 1](kernel)
     return made
