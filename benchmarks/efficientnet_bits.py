@@ -42,7 +42,8 @@ from toolchain.flow.ptq import Images, quantize_to
 from toolchain.frontend.read import read_qonnx
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.inputs import PixelMap
-from toolchain.train.own.trace import Weighted, layer_of
+from toolchain.train.own.kinds import Weighted
+from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import combined, input_of, layer_graph
 from toolchain.train.ptq.quantize import Bits, layer_moments, operands, quantize, with_quantizers
 from toolchain.train.ptq.rounding import round_weights

@@ -16,7 +16,8 @@ from torch import fx, nn
 
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
-from toolchain.train.own.trace import AVERAGING, DROPOUTS, PATH, POOLS, Weighted, layer_of
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Weighted
+from toolchain.train.own.trace import PATH, layer_of
 
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 _MOVING = (nn.Flatten, *DROPOUTS)

@@ -17,8 +17,9 @@ from toolchain.errors import UserError, first_line
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
 from toolchain.train.own.convert import with_quantizers
+from toolchain.train.own.kinds import Weighted
 from toolchain.train.own.source import find_own, make
-from toolchain.train.own.trace import Weighted, layer_graph
+from toolchain.train.own.trace import layer_graph
 
 log = logging.getLogger(__name__)
 

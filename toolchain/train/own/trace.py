@@ -20,20 +20,9 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from toolchain.errors import UserError, first_line, with_article
 from toolchain.ir.names import Names
+from toolchain.train.own.kinds import LAYERS, WITH_WEIGHTS, Weighted, check_layer, with_equal_windows
 from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, has_twin, hint_for, reshaped, twins
 
-Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
-Norm = nn.BatchNorm1d | nn.BatchNorm2d
-SMOOTH = (
-    nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU,
-)  # fmt: skip
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, *SMOOTH)
-POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
-AVERAGING = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
-ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-_WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-_LAYERS = (*_WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, nn.Flatten, nn.ZeroPad2d, nn.Identity)
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 _MULTIPLIES = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
 _CATS = (torch.cat, torch.concat, torch.concatenate)
@@ -95,7 +84,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether ``m`` is a layer: PyTorch's, Brevitas', or made from these with the same forward."""
-        kinds = [kind for kind in _LAYERS if isinstance(m, kind)]
+        kinds = [kind for kind in LAYERS if isinstance(m, kind)]
         same = any(type(m).forward is kind.forward for kind in kinds)
         brevitas = type(m).__module__.startswith("brevitas.nn")
         return same or brevitas or super().is_leaf_module(m, module_qualified_name)
@@ -202,17 +191,17 @@ class _Rewriter:
         layer, name = layer_of(self.module, node), str(node.target)
         assert layer is not None
         brevitas = type(layer).__module__.startswith("brevitas.nn")
-        if not isinstance(layer, _LAYERS) and not brevitas:
+        if not isinstance(layer, LAYERS) and not brevitas:
             kind = type(layer).__name__
             raise UserError(f"{with_article(kind)} cannot be built", where=f"layer '{name}'", hint=hint_for(kind))
         if node not in self.shapes:
             raise UserError("it returns more than one tensor", where=f"layer '{name}'", hint="one tensor alone")
         shape = self.shapes[node.all_input_nodes[0]]
         where = f"layer '{name}'"
-        _check_layer(where, layer, shape)
+        check_layer(where, layer, shape)
         if isinstance(layer, Weighted) and not brevitas and not self.copies:
             self._demand_own_weight(name, layer)
-        plain = _with_equal_windows(where, layer, shape)
+        plain = with_equal_windows(where, layer, shape)
         if plain is not layer:
             self._replace(node, [plain], "")
             return
@@ -224,7 +213,7 @@ class _Rewriter:
         if isinstance(layer, nn.Flatten) and not self._reshape(node):
             return
         if name in self.called and not brevitas:
-            if isinstance(layer, _WITH_WEIGHTS) and not self.copies:
+            if isinstance(layer, WITH_WEIGHTS) and not self.copies:
                 raise UserError(
                     "it is called twice, and units do not share weights",
                     where=f"layer '{name}'",
@@ -269,8 +258,8 @@ class _Rewriter:
                 raise self._unknown(node)
             where, before = self._place(node), self.shapes[node.all_input_nodes[0]]
             for layer in layers:
-                _check_layer(where, layer, before)
-            self._replace(node, [_with_equal_windows(where, layer, before) for layer in layers], _label(node))
+                check_layer(where, layer, before)
+            self._replace(node, [with_equal_windows(where, layer, before) for layer in layers], _label(node))
 
     def _reshape(self, node: fx.Node) -> bool:
         """Let layers stand for a reshape; whether the node is still there, since it is such a layer."""
@@ -393,65 +382,3 @@ def _fix_weights(model: nn.Module) -> None:
                 remove_spectral_norm(layer, hook.name)
         if isinstance(layer, Weighted) and parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight")
-
-
-def _with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """``layer``; an adaptive pool on an input of ``shape`` that leaves more than one value as the plain pool it is."""
-    sizes = shape[2:]
-    if not isinstance(layer, ADAPTIVE):
-        return layer
-    wanted = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * len(sizes)
-    counts = tuple(size if count is None else count for size, count in zip(sizes, wanted, strict=True))
-    if set(counts) == {1}:
-        return layer
-    if any(size % count for size, count in zip(sizes, counts, strict=True)):
-        before, after = (" x ".join(map(str, each)) for each in (sizes, counts))
-        hint = f"let the sizes divide {before}, or use a pool with a kernel_size"
-        raise UserError(f"its windows differ in size, from {before} to {after}", where=where, hint=hint)
-    kernel = tuple(size // count for size, count in zip(sizes, counts, strict=True))
-    kinds: tuple[Any, Any] = (nn.MaxPool1d, nn.MaxPool2d) if isinstance(layer, POOLS) else (nn.AvgPool1d, nn.AvgPool2d)
-    made: nn.Module = kinds[len(kernel) - 1](kernel)
-    return made
-
-
-def _check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
-    """A layer whose settings a unit can have, on an input of ``shape``."""
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        if layer.padding_mode != "zeros":
-            raise UserError(f"it pads with '{layer.padding_mode}'", where=where, hint="pad with zeros")
-        if isinstance(layer.padding, str):
-            _spell_padding(layer, where)
-    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and not (layer.affine and layer.track_running_stats):
-        hint = "set affine=True and track_running_stats=True"
-        raise UserError("a batch norm without scale, offset or statistics", where=where, hint=hint)
-    own = isinstance(layer, Weighted) and not type(layer).__module__.startswith("brevitas.nn")
-    if own and "weight" not in layer._parameters:
-        parametrized = parametrize.is_parametrized(layer)
-        remover = (
-            "parametrize.remove_parametrizations" if parametrized else "remove_weight_norm or remove_spectral_norm"
-        )
-        hint = f"call torch.nn.utils.{remover} first"
-        raise UserError("its weight is parametrized (weight or spectral norm)", where=where, hint=hint)
-    if isinstance(layer, nn.GELU) and layer.approximate != "none":
-        hint = 'write nn.GELU(), approximate="none"'
-        raise UserError(f"a GELU that is approximated by {layer.approximate}", where=where, hint=hint)
-    if getattr(layer, "divisor_override", None) is not None:
-        hint = "leave divisor_override out"
-        raise UserError("it divides by another number than its window has", where=where, hint=hint)
-    if isinstance(layer, nn.ZeroPad2d) and min(layer.padding) < 0:
-        hint = "pads are 0 and more; crop with a convolution or a pool"
-        raise UserError(f"it pads by {min(layer.padding)}", where=where, hint=hint)
-    if isinstance(layer, nn.Linear) and len(shape) > 3:
-        what = f"a fully connected layer over the last axis of a map, {tuple(shape[1:])}"
-        raise UserError(what, where=where, hint="use a 1x1 convolution over channels")
-    if isinstance(layer, POOLS) and getattr(layer, "return_indices", False):
-        raise UserError("it returns indices", where=where, hint="set return_indices=False")
-
-
-def _spell_padding(layer: nn.Conv1d | nn.Conv2d, where: str) -> None:
-    """Turn the padding "same" or "valid" into numbers, in place."""
-    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    if layer.padding == "same" and any(total % 2 for total in reach):
-        raise UserError("padding='same' of an even kernel", where=where, hint="pad with nn.ZeroPad2d, then padding=0")
-    layer.padding = tuple(total // 2 if layer.padding == "same" else 0 for total in reach)  # type: ignore[assignment]
-    layer._reversed_padding_repeated_twice = [pad for pad in layer.padding[::-1] for _ in range(2)]  # type: ignore[misc]

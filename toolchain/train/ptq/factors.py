@@ -15,7 +15,8 @@ import brevitas.nn as qnn
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.train.own.trace import AVERAGING, Weighted, layer_of
+from toolchain.train.own.kinds import AVERAGING, Weighted
+from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import KEEPING, RESHAPING, input_of
 from toolchain.train.quantizers import LearnedStep
 

@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from toolchain.train.own import trace
-from toolchain.train.own.trace import AVERAGING, DROPOUTS, POOLS, Norm, Weighted, layer_of
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Norm, Weighted
+from toolchain.train.own.trace import layer_of
 
 RELU = (nn.ReLU, nn.ReLU6)
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)

@@ -20,7 +20,8 @@ from torch.nn import functional
 from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
-from toolchain.train.own.trace import Weighted, layer_of
+from toolchain.train.own.kinds import Weighted
+from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
 from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store

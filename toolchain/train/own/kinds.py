@@ -1,0 +1,98 @@
+"""The layers of PyTorch that a network of the user's own may have, and the settings that a unit can have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from toolchain.errors import UserError
+
+Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+SMOOTH = (
+    nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU,
+)  # fmt: skip
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, *SMOOTH)
+POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+AVERAGING = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+_ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, nn.Flatten, nn.ZeroPad2d, nn.Identity)
+
+
+def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
+    """Demand of a layer settings that a unit can have; a padding by name becomes numbers, in place.
+
+    Args:
+        where: what an error calls the place of the layer.
+        layer: any layer of PyTorch or Brevitas.
+        shape: of its input, batch first.
+
+    Raises:
+        UserError: a setting that no unit has.
+    """
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        if layer.padding_mode != "zeros":
+            raise UserError(f"it pads with '{layer.padding_mode}'", where=where, hint="pad with zeros")
+        if isinstance(layer.padding, str):
+            _spell_padding(layer, where)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and not (layer.affine and layer.track_running_stats):
+        hint = "set affine=True and track_running_stats=True"
+        raise UserError("a batch norm without scale, offset or statistics", where=where, hint=hint)
+    own = isinstance(layer, Weighted) and not type(layer).__module__.startswith("brevitas.nn")
+    if own and "weight" not in layer._parameters:
+        parametrized = parametrize.is_parametrized(layer)
+        remover = (
+            "parametrize.remove_parametrizations" if parametrized else "remove_weight_norm or remove_spectral_norm"
+        )
+        hint = f"call torch.nn.utils.{remover} first"
+        raise UserError("its weight is parametrized (weight or spectral norm)", where=where, hint=hint)
+    if isinstance(layer, nn.GELU) and layer.approximate != "none":
+        hint = 'write nn.GELU(), approximate="none"'
+        raise UserError(f"a GELU that is approximated by {layer.approximate}", where=where, hint=hint)
+    if getattr(layer, "divisor_override", None) is not None:
+        hint = "leave divisor_override out"
+        raise UserError("it divides by another number than its window has", where=where, hint=hint)
+    if isinstance(layer, nn.ZeroPad2d) and min(layer.padding) < 0:
+        hint = "pads are 0 and more; crop with a convolution or a pool"
+        raise UserError(f"it pads by {min(layer.padding)}", where=where, hint=hint)
+    if isinstance(layer, nn.Linear) and len(shape) > 3:
+        what = f"a fully connected layer over the last axis of a map, {tuple(shape[1:])}"
+        raise UserError(what, where=where, hint="use a 1x1 convolution over channels")
+    if isinstance(layer, POOLS) and getattr(layer, "return_indices", False):
+        raise UserError("it returns indices", where=where, hint="set return_indices=False")
+
+
+def with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """``layer``; an adaptive pool on an input of ``shape`` that leaves more than one value as the plain pool it is.
+
+    Raises:
+        UserError: an adaptive pool with windows of several sizes.
+    """
+    sizes = shape[2:]
+    if not isinstance(layer, _ADAPTIVE):
+        return layer
+    wanted = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * len(sizes)
+    counts = tuple(size if count is None else count for size, count in zip(sizes, wanted, strict=True))
+    if set(counts) == {1}:
+        return layer
+    if any(size % count for size, count in zip(sizes, counts, strict=True)):
+        before, after = (" x ".join(map(str, each)) for each in (sizes, counts))
+        hint = f"let the sizes divide {before}, or use a pool with a kernel_size"
+        raise UserError(f"its windows differ in size, from {before} to {after}", where=where, hint=hint)
+    kernel = tuple(size // count for size, count in zip(sizes, counts, strict=True))
+    kinds: tuple[Any, Any] = (nn.MaxPool1d, nn.MaxPool2d) if isinstance(layer, POOLS) else (nn.AvgPool1d, nn.AvgPool2d)
+    made: nn.Module = kinds[len(kernel) - 1](kernel)
+    return made
+
+
+def _spell_padding(layer: nn.Conv1d | nn.Conv2d, where: str) -> None:
+    """Turn the padding "same" or "valid" into numbers, in place."""
+    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if layer.padding == "same" and any(total % 2 for total in reach):
+        raise UserError("padding='same' of an even kernel", where=where, hint="pad with nn.ZeroPad2d, then padding=0")
+    layer.padding = tuple(total // 2 if layer.padding == "same" else 0 for total in reach)  # type: ignore[assignment]
+    layer._reversed_padding_repeated_twice = [pad for pad in layer.padding[::-1] for _ in range(2)]  # type: ignore[misc]
