@@ -90,20 +90,28 @@ def walk_cost(count: int, at: int) -> Resources:
 
 
 def convolution_cost(shape: Shape) -> Resources:
-    """Dot products, accumulators, the sums that wait to be sent, the weights of two tiles and the input rows."""
+    """The convolution unit: products and all else beside the weights, and the memory of these."""
+    return products_cost(shape) + weights_cost(shape)
+
+
+def weights_cost(shape: Shape) -> Resources:
+    """The weights of two tiles, the word that is being filled, and the unit's control, which addresses them."""
+    word = shape.inputs * shape.outputs * shape.stored_bits
+    control = _convolution_control(shape.row_words.bit_length(), (2 * shape.tile_depth).bit_length())
+    return total((memory_cost(2 * shape.tile_depth, word, ultra=shape.ultra_weights), Resources(ff=word), control))
+
+
+def products_cost(shape: Shape) -> Resources:
+    """Dot products, accumulators, the sums that wait to be sent and the input rows."""
     code, weight, terms = shape.code, shape.weight, shape.inputs
     dots = _slices(shape) + dot_product(terms, weight.bits, code.bits) * shape.extra_outputs
     held = Resources(
         lut=ceil(selector(shape.out_blocks, shape.lanes * shape.sum_bits)), ff=shape.outputs * shape.sum_bits
     )
-    word = shape.inputs * shape.outputs * shape.stored_bits
-    weights = memory_cost(2 * shape.tile_depth, word, ultra=shape.ultra_weights)
-    weights += Resources(ff=word)  # the word that is being filled
     rows = memory_cost(shape.row_words, shape.lanes * code.bits) * shape.in_blocks
     arriving = Resources(lut=ceil(selector(shape.packed, shape.lanes * code.bits))) * shape.in_blocks
     padded = choices(terms * code.bits)
-    control = _convolution_control(shape.row_words.bit_length(), (2 * shape.tile_depth).bit_length())
-    return total((dots, accumulator(shape.sum_bits) * shape.outputs, held, weights, rows, arriving, padded, control))
+    return total((dots, accumulator(shape.sum_bits) * shape.outputs, held, rows, arriving, padded))
 
 
 @cache

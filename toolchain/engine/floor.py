@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from toolchain.engine.candidates import Budget
-from toolchain.engine.cost import convolution_cost, fixed_cost
+from toolchain.engine.cost import fixed_cost, weights_cost
 from toolchain.engine.layers import Cut
 from toolchain.engine.options import MOST_PRODUCTS, Choices, base_shapes, fabrics, storages
 from toolchain.engine.precision import parts_for
@@ -46,8 +46,9 @@ class Floor:
                 draft = replace(base, in_blocks=a, out_blocks=b, row_words=1, tile_depth=min(choices.tile_depths))
                 if (base.lanes, a, b) in found or not draft.legal() or draft.inputs * draft.outputs > MOST_PRODUCTS:
                     continue
-                built = (each for shape in fabrics(draft, choices) for each in storages(shape, room))
-                if any(convolution_cost(shape).fits(room) for shape in built):
+                memories = [weights_cost(built) for built in storages(draft, room)]
+                found_fabrics = fabrics(draft, luts_multiply=choices.luts_multiply)
+                if any((each.resources + memory).fits(room) for each in found_fabrics for memory in memories):
                     found.add((base.lanes, a, b))
         units = np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
         return cls(budget, least.formats.weight_bits, least.act_bits, units)

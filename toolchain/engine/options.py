@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import product
 from math import ceil
 
 from toolchain.dse.problem import pareto
-from toolchain.engine.cost import bank_cost, banks_cost, convolution_cost, fixed_cost, window_cost
+from toolchain.engine.cost import bank_cost, banks_cost, fixed_cost, products_cost, weights_cost, window_cost
 from toolchain.engine.layers import Cut
 from toolchain.engine.maps import lifetimes
 from toolchain.engine.schedule import Places, TiledPass, row_words, schedule
@@ -223,21 +223,25 @@ def _convolutions(
     faster: Callable[[Tiling], bool],
     scheduled: Callable[[Shape], Tiling | None],
 ) -> list[ConvolutionOption]:
-    found: list[ConvolutionOption] = []
+    found: list[tuple[Fabric, Shape, Tiling, Resources]] = []
     for a, b in product(choices.in_blocks, choices.out_blocks):
         draft = replace(base, in_blocks=a, out_blocks=b)
         if not draft.legal() or draft.inputs * draft.outputs > MOST_PRODUCTS:
             continue
         draft = replace(draft, row_words=row_words(cut.passes, draft))
         tilings = [t for t in _tilings(draft, choices, scheduled) if faster(t)]
-        for shape in fabrics(draft, choices) if tilings else ():
-            for tiling in tilings:
-                for built in storages(replace(shape, tile_depth=tiling.depth), room):
-                    cost = convolution_cost(built)
-                    if cost.fits(room):
-                        found.append(ConvolutionOption(built, tiling.cycles, cost, tiling))
-    rows = [(*o.tiling.facts, *o.resources) for o in found]
-    return [found[i] for i in pareto(rows)]
+        memories = [
+            (tiling, built, weights_cost(built))
+            for tiling in tilings
+            for built in storages(replace(draft, tile_depth=tiling.depth), room)
+        ]
+        for fabric in fabrics(draft, luts_multiply=choices.luts_multiply) if memories else ():
+            for tiling, built, memory in memories:
+                cost = fabric.resources + memory
+                if cost.fits(room):
+                    found.append((fabric, built, tiling, cost))
+    kept = (found[i] for i in pareto([(*tiling.facts, *cost) for _, _, tiling, cost in found]))
+    return [ConvolutionOption(fabric.of(built), tiling.cycles, cost, tiling) for fabric, built, tiling, cost in kept]
 
 
 def storages(shape: Shape, room: Resources) -> list[Shape]:
@@ -263,19 +267,50 @@ def tiled(cut: Cut, shape: Shape) -> Tiling | None:
         return None
 
 
-def fabrics(draft: Shape, choices: Choices) -> list[Shape]:
-    """``draft`` with products on DSP slices as they pack, some or all outputs in LUTs."""
+def tiled_once(cut: Cut) -> Callable[[Shape], Tiling | None]:
+    """`tiled`, once for engines that differ in the buffers of their ports alone."""
+
+    @cache
+    def known(shape: Shape) -> Tiling | None:
+        return tiled(cut, shape)
+
+    return lambda shape: known(replace(shape, bursts_in_luts=False))
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """Products on DSP slices and in LUTs, and what the convolution unit takes with them without its weights."""
+
+    products_per_dsp: int
+    extra_outputs: int
+    resources: Resources
+
+    def of(self, shape: Shape) -> Shape:
+        """``shape`` with these products."""
+        return replace(shape, products_per_dsp=self.products_per_dsp, extra_outputs=self.extra_outputs)
+
+
+def fabrics(draft: Shape, *, luts_multiply: bool) -> tuple[Fabric, ...]:
+    """Products on DSP slices as they pack, some or all outputs in LUTs: those that are worth their cost."""
+    return _fabrics(replace(draft, channel_words=0, line_words=0, tile_depth=0, bursts_in_luts=False), luts_multiply)
+
+
+@lru_cache(1 << 14)
+def _fabrics(draft: Shape, luts_multiply: bool) -> tuple[Fabric, ...]:
+    """`fabrics` of engines that differ in what these do not see."""
     counts = [n for n in (1, *packing(draft.weight, draft.code)) if n <= draft.outputs]
-    found = []
+    kinds = []
     for count in counts:
         least = draft.outputs % count
         step = count * ceil(draft.outputs / count / FABRIC_STEPS)
-        extras = range(least, draft.outputs, step) if choices.luts_multiply else [least] if not least else []
-        found += [replace(draft, products_per_dsp=count, extra_outputs=extra) for extra in extras]
-    if choices.luts_multiply:
-        found.append(replace(draft, products_per_dsp=0))
-    costs = [(0, *convolution_cost(s)) for s in found]
-    return [found[i] for i in pareto(costs)]
+        extras = range(least, draft.outputs, step) if luts_multiply else [least] if not least else []
+        kinds += [(count, extra) for extra in extras]
+    if luts_multiply:
+        kinds.append((0, 0))
+    found = [
+        Fabric(n, extra, products_cost(replace(draft, products_per_dsp=n, extra_outputs=extra))) for n, extra in kinds
+    ]
+    return tuple(found[i] for i in pareto([tuple(fabric.resources) for fabric in found]))
 
 
 def _unbeaten(options: Sequence[UnitOption]) -> list[UnitOption]:

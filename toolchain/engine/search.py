@@ -10,7 +10,7 @@ from toolchain.dse.ilp import available_solver
 from toolchain.engine.candidates import Budget, Candidates, least_cycles, places_of
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.layers import Cut
-from toolchain.engine.options import Choices, EngineOptions, Tiling, base_shapes, engine_options
+from toolchain.engine.options import Choices, EngineOptions, Tiling, base_shapes, engine_options, tiled_once
 from toolchain.engine.program import Picked, solve
 from toolchain.engine.schedule import TiledPass
 from toolchain.engine.shape import Shape
@@ -67,10 +67,10 @@ def search_below(
     """The engine with the fewest cycles a frame; None where none takes less than ``cycles``."""
     choices, name, started = choices or Choices(), available_solver(solver), time.monotonic()
     best: tuple[float, EngineOptions, Picked] | None = None
-    bound = float("inf")
+    bound, scheduled = float("inf"), tiled_once(cut)
     for base in base_shapes(cut, choices):
         limit = best[0] if best is not None else cycles
-        options = engine_options(cut, base, choices, budget.resources, _below(limit, budget))
+        options = engine_options(cut, base, choices, budget.resources, _below(limit, budget), scheduled)
         found, lower = solve(Candidates(cut, options, budget), name, time_limit, limit)
         bound = min(bound, lower)
         if found is not None and found.cycles < limit:
