@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.onnx_models import residual
+from tests.onnx_models import flatten_linear, residual
 from toolchain.errors import UserError, VerificationError
 from toolchain.frontend import agreement
 from toolchain.frontend.agreement import compare
@@ -73,6 +73,23 @@ def test_a_wrong_weight_is_found_in_any_memory(network: tuple[ModelFile, Graph],
 
     with pytest.raises(VerificationError, match=r"^quantizer .* \(ONNX Quant_3\): \d+ codes differ from QONNX"):
         compare(model, wrong, images(wrong), Memory() if room == "all" else Memory(least))
+
+
+@pytest.mark.parametrize("room", ["all", "little"])
+def test_a_wrong_weight_behind_the_last_quantizer_is_found_in_any_memory(tmp_path: Path, room: str) -> None:
+    """One code of the weights that is off by one: the outputs are no codes, and are held to float32's error."""
+    model = read_qonnx(flatten_linear(tmp_path / "net.onnx"))
+    integer = to_integer(model.graph)
+    x = images(integer)
+    assert compare(model, integer, x).output_error < 1e-5
+    last = [node for node in integer.nodes if isinstance(node, MatVec)][-1]
+    weight = last.weight + (np.arange(last.weight.size).reshape(last.weight.shape) == 3)
+    wrong = rewrite_nodes(integer, lambda n: replace(n, weight=weight) if n is last else n)
+    least = RESERVED + agreement._Comparison(model, integer).frame_bytes + 1
+
+    match = r"^output 't14' is up to \S+ times further from QONNX's than float32 rounding reaches$"
+    with pytest.raises(VerificationError, match=match):
+        compare(model, wrong, x, Memory() if room == "all" else Memory(least))
 
 
 def test_less_than_one_image_needs_is_refused(network: tuple[ModelFile, Graph]) -> None:

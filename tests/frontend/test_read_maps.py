@@ -359,6 +359,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         resize(1, 1, 2, 2, mode="linear", coordinate_transformation_mode="align_corners"),
         "a linear Resize of coordinates 'align_corners' ",
     ),
+    "linear by a fraction that gives a whole size": (
+        resize(1, 1, 2.1, 2, mode="linear"),
+        "a linear Resize by 1, 1, 2.1, 2 ",
+    ),
     "channels": (resize(1, 2, 1, 1), r"\(1, 4, 4, 4\) to \[1, 8, 4, 4\] "),
     "smaller": (resize(1, 1, 0.5, 1), r"\(1, 4, 4, 4\) to \[1, 4, 2, 4\] "),
     "fraction": (resize(1, 1, 1.5, 1), r"\(1, 4, 4, 4\) to \[1, 4, 6, 4\] "),

@@ -52,6 +52,9 @@ HELD_BYTES = 4 + 4
 FLOAT32 = 2.0**-24
 """Unit roundoff of float32."""
 
+TINY = float(np.finfo(np.float32).tiny)
+"""The smallest number that float32 has with all its digits."""
+
 
 Coded = Quantize | MultiThreshold
 """Nodes whose outputs are codes."""
@@ -147,7 +150,8 @@ class _Comparison:
             for name in self.sources[node.name]:
                 if last[name] == i:
                     held[name] = 0
-        return max(most, frame_bytes(self.integer) + 4 * 8 * sum(value.size for value in self.integer.ends))
+        tail = frame_bytes(self.model.graph, set(self.model.graph.written), self.coded)
+        return max(most, frame_bytes(self.integer) + tail + 4 * 8 * sum(value.size for value in self.integer.ends))
 
     def run(self, images: Array, tensors: Iterable[tuple[str, Array]]) -> Agreement:
         """Compare one part of the images with its ``tensors``."""
@@ -180,7 +184,10 @@ class _Comparison:
                         forced.pop(source, None)
             if name in self.model.outputs:
                 expected[name] = self.model.output_layout(name).to_ir(tensor)
-        top1, error = self._outputs(inputs, expected, alike, forced)
+        ends = self._ends(inputs, alike, forced)
+        if alike.any():
+            self._judge(ends, expected, alike, reals, given)
+        top1, error = self._outputs(ends, expected)
         return Agreement(len(images), top1, codes, mismatches, worst, error)
 
     def _differences(self, node: Coded, theirs: Array, inputs: Array, forced: dict[str, Array]) -> tuple[Array, Array]:
@@ -190,27 +197,50 @@ class _Comparison:
             ((_, ours),) = values(self.integer, inputs, {node.output.name}, forced)
         return ours != quantizer_codes(node, theirs), ours
 
-    def _outputs(
-        self, inputs: Array, expected: dict[str, Array], alike: Array, forced: dict[str, Array]
-    ) -> tuple[float, float]:
-        """The share of images with equal top-1 in every output, and the largest error of the outputs.
-
-        Where no code differs they follow from the last codes, which are ``forced``; else from the image.
-        """
+    def _ends(self, inputs: Array, alike: Array, forced: dict[str, Array]) -> dict[str, Array]:
+        """The output codes: where no code differs those that follow from the last codes, ``forced``."""
         result = {v.name: np.empty((len(inputs), *v.shape), dtype=np.int64) for v in self.integer.ends}
         for images, given in ((alike, forced), (~alike, {})):
             if images.any():
                 known = {name: codes[images] for name, codes in given.items()}
                 for name, found in values(self.integer, inputs[images], set(result), known):
                     result[name][images] = found
-        same, error = np.ones(len(inputs), dtype=bool), 0.0
+        return result
+
+    def _outputs(self, ours: dict[str, Array], expected: dict[str, Array]) -> tuple[float, float]:
+        """The share of images with equal top-1 in every output, and the largest error of the outputs."""
+        same: Array | bool = True
+        error = 0.0
         for output, name in zip(self.integer.outputs, self.model.outputs, strict=True):
-            ours, theirs = result[output.value], expected[name]
-            flat = theirs.reshape(len(inputs), -1)
+            codes, theirs = ours[output.value], expected[name]
+            flat = theirs.reshape(len(theirs), -1)
             classes = flat.argmax(axis=1) if output.decoding is not None else flat[:, 0]
-            same &= predictions(output, ours) == classes
-            error = max(error, float(np.abs(decode(output, ours) - theirs).max()))
+            same &= predictions(output, codes) == classes
+            error = max(error, float(np.abs(decode(output, codes) - theirs).max()))
         return float(np.mean(same)), error
+
+    def _judge(
+        self,
+        ours: dict[str, Array],
+        expected: dict[str, Array],
+        alike: Array,
+        reals: Array,
+        given: dict[str, Array],
+    ) -> None:
+        """Refuse outputs of the images ``alike`` that are further from QONNX's than float32 rounding reaches."""
+        source, known = reals[alike].astype(np.float64), {name: value[alike] for name, value in given.items()}
+        ends = zip(self.integer.outputs, self.model.graph.outputs, self.model.outputs, strict=True)
+        for output, end, name in ends:
+            if output.decoding is None:
+                continue
+            theirs = expected[name][alike].astype(np.float64)
+            error = _error_bound(self.model.graph, source, known, end.value) + 4 * FLOAT32 * np.abs(theirs) + TINY
+            furthest = float((np.abs(decode(output, ours[output.value][alike]) - theirs) / error).max())
+            if furthest > 1.0:
+                raise VerificationError(
+                    f"output '{output.name}' is up to {furthest:.3g} times further from QONNX's than float32 rounding "
+                    "reaches"
+                )
 
     def _explain(
         self, node: Coded, reals: Array, given: dict[str, Array], theirs: Array, ours: Array, wrong: Array
@@ -250,7 +280,8 @@ def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
         if node.output.name in present:
             nodes += needed(integer, {node.output.name}, present)
         found[node.name] = {name for n in nodes for name in n.inputs if name in coded}
-    found[END] = {name for n in needed(integer, set(integer.written), present) for name in n.inputs if name in coded}
+    ends = needed(integer, set(integer.written), present) + needed(model.graph, set(model.graph.written), coded)
+    found[END] = {name for n in ends for name in n.inputs if name in coded} | coded.intersection(model.graph.written)
     return found
 
 

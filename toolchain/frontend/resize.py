@@ -100,7 +100,11 @@ def _read_linear(reader: Reader, node: OnnxNode, source: Tensor) -> None:
     Every weight is a whole number over a common one, so the integers are exact.
     """
     shape = reader.shape(source)
-    factors = _factors(reader, node, source, _resized(reader, node, shape)[0])
+    sizes, scales = _resized(reader, node, shape)
+    factors = _factors(reader, node, source, sizes)
+    if list(factors.values()) != scales:
+        told = ", ".join(f"{float(scale):.6g}" for scale in scales)
+        raise reader.file.fault(node, f"a linear Resize by {told}", "resize height and width by whole factors")
     default = "asymmetric" if _early(reader, node) else "half_pixel"
     where = text_of(node, "coordinate_transformation_mode", default)
     if where not in LINEAR or node.attributes.get("antialias", 0) or source.onnx_name in reader.integers:
