@@ -180,6 +180,15 @@ def test_average_pools(attributes: dict[str, Any], tmp_path: Path) -> None:
     assert pool.kind == "average"
 
 
+def test_a_weight_that_is_quantized_twice_falls_to_the_executors_side_of_a_tie(tmp_path: Path) -> None:
+    """The second quantizer reads the first one's values in float32, where 31 / 2 steps round down."""
+    step, net = np.float32(0.13102272), Net((1, 1, 3, 3))
+    once = net.quant(net.const(np.full((1, 1, 1, 1), 31 * step)), 7, step)
+    twice = net.quant(once, 7, np.float32(2 * step))
+    conv = assert_same_function(net.save(tmp_path / "net.onnx", net.conv(net.quant("x"), twice))).graph.nodes[-1]
+    assert isinstance(conv, RealConv) and conv.codes.item() == 15
+
+
 def test_flatten_of_a_channels_last_map_keeps_the_order(tmp_path: Path) -> None:
     net = Net((1, 3, 4, 4))
     x = net.add("Transpose", net.quant("x"), perm=[0, 2, 3, 1])

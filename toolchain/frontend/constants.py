@@ -152,7 +152,7 @@ def _parameter(file: OnnxFile, node: OnnxNode, constants: Constants, index: int,
             f"the {what} is {'missing' if not name else 'not a constant'}",
             "export the trained model in eval mode, so that quantizer parameters are constants",
         )
-    array = constants.get(name)
+    array = constants.float32(name)
     if not np.issubdtype(array.dtype, np.number) or not array.size:
         raise file.fault(node, f"the {what} is not a number", "export the model again")
     return array

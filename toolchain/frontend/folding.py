@@ -41,7 +41,7 @@ def fold(constants: Constants, node: OnnxNode) -> bool:
 
 def _quantize(constants: Constants, node: OnnxNode) -> None:
     rule = read_quant(constants.file, node, constants)
-    x = constants.get(node.inputs[0])
+    x = constants.float32(node.inputs[0])
     if not np.isfinite(x).all():
         raise constants.file.fault(node, f"constant '{node.inputs[0]}' holds NaN or infinity", "train the model again")
     if not np.issubdtype(x.dtype, np.floating):
