@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.onnx_models import NETS, Net, flatten_linear, old_style
@@ -227,6 +228,24 @@ def test_a_clip_that_the_quantizer_implies_is_a_relu_or_nothing(tmp_path: Path) 
     x = net.quant(x, 2, 1.0, narrow=1)
     graph = assert_same_function(net.save(tmp_path / "net.onnx", x)).graph
     assert [type(node) for node in graph.nodes] == [Quantize, Relu, Quantize, Quantize]
+
+
+def test_bounds_of_infinity_are_none(tmp_path: Path) -> None:
+    """Those of a Clip, and the value of a Pad in front of a maximum, which is then the pool's own."""
+    net = Net((1, 3, 6, 6))
+    x = net.quant(net.add("Clip", net.quant("x", 8, 0.1), net.const(0.0), net.const(np.inf)), 4, 0.4)
+    x = net.add("Pad", x, net.const([0, 0, 1, 1, 0, 0, 1, 1], np.int64), net.const(-np.inf))
+    x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
+    graph = assert_same_function(net.save(tmp_path / "net.onnx", net.quant(x, 3, 0.5))).graph
+    assert [type(node) for node in graph.nodes] == [Quantize, Relu, Quantize, RealPool, Quantize]
+
+
+def test_a_pad_of_nothing_and_a_cast_of_real_numbers_are_no_nodes(tmp_path: Path) -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.add("Pad", net.quant("x"), net.const([0] * 8, np.int64), net.const(3.0))
+    x = net.quant(net.add("Relu", net.add("Cast", x, to=onnx.TensorProto.FLOAT)))
+    graph = assert_same_function(net.save(tmp_path / "net.onnx", x)).graph
+    assert [type(node) for node in graph.nodes] == [Quantize, Relu, Quantize]
 
 
 @pytest.mark.parametrize("end", ["ArgMax", "TopK"])

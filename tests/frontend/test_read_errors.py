@@ -61,6 +61,15 @@ def test_a_file_without_quantizers(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("op", ["Add", "Max"])
+def test_a_padded_operand_is_named_as_such(op: str, tmp_path: Path) -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.add("Pad", net.quant("x"), net.const([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    assert refusal(net.save(tmp_path / "net.onnx", net.quant(net.add(op, x, net.const(1.0))))) == (
+        f"a Pad in front of it [net.onnx, node '{op}_2' ({op})]; pad only in front of a convolution or a pool"
+    )
+
+
 def test_float_weights(tmp_path: Path) -> None:
     net = Net((1, 3, 5, 5))
     x = net.conv(net.quant("x"), net.const(np.ones((2, 3, 3, 3))))

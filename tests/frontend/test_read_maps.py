@@ -191,7 +191,15 @@ def unet(net: Net) -> str:
     return net.add("Concat", "right", net.quant(net.conv(x, net.weight(2, 2, 1, 1)), 4, 0.2), axis=1)
 
 
+def larger_of_a_clamped_sum(net: Net) -> str:
+    """The scales of the sum differ, and each term has negative ones."""
+    a, b = (net.quant(net.conv(net.quant("x"), net.weight(4, 4, 1, 1)), 4, step) for step in (0.13, 0.31))
+    pool = net.add("MaxPool", net.add("Relu", net.add("Add", a, b)), kernel_shape=[2, 2], strides=[2, 2])
+    return net.quant(pool, 5, 0.2)
+
+
 MAPS: dict[str, Build] = {
+    "MaxPool of a clamped sum": larger_of_a_clamped_sum,
     "Concat of equal scales": equal_scales,
     "Concat of unequal scales in front of a quantizer": unequal_scales_and_a_quantizer,
     "Concat of unequal scales in front of a convolution": unequal_scales_and_a_convolution,

@@ -63,7 +63,7 @@ def read_clip(reader: Reader, node: OnnxNode) -> None:
     known = [r for r in ranges if r is not None]
     needs_low = low > -FLOAT32_MAX and not (quantized and all(low <= r[0] for r in known))
     needs_high = high < FLOAT32_MAX and not (quantized and all(r[1] <= high for r in known))
-    if not low <= high:
+    if not low <= high or low == np.inf or high == -np.inf:
         raise reader.file.fault(node, f"Clip to [{low:g}, {high:g}]", "give a minimum below the maximum")
     if needs_high or (needs_low and low != 0):
         low, high = low if needs_low else -np.inf, high if needs_high else np.inf
@@ -150,7 +150,7 @@ def read_neg(reader: Reader, node: OnnxNode) -> None:
 def _bound(reader: Reader, node: OnnxNode, index: int) -> float:
     key, default = (("min", -np.inf), ("max", np.inf))[index]
     if node.input(index + 1):
-        return reader.number(node, index + 1, f"bound '{key}'")
+        return reader.number(node, index + 1, f"bound '{key}'", infinite=True)
     return float(node.attributes.get(key, default))
 
 

@@ -134,8 +134,11 @@ def shifted(reader: Reader, node: OnnxNode, source: Tensor, shift: np.ndarray) -
 
 
 def read_cast(reader: Reader, node: OnnxNode) -> None:
-    """Cast of codes to float32: the codes, zero point included, as real numbers."""
+    """Cast to float32: of codes, zero point included, as real numbers; of real numbers, which stay as they are."""
     name, kind = node.input(0), int(node.attributes.get("to", 0))
+    if name in reader.tensors and kind == 1:
+        reader.alias(node, reader.tensor(node))
+        return
     if not holds_codes(reader, name) or kind != 1:
         raise unsupported_cast(reader, node)
     found = integers(reader, name)

@@ -36,7 +36,7 @@ def read_arithmetic(reader: Reader, node: OnnxNode) -> None:
     """Add, Sum, Sub, Mul or Div of an activation with a constant, or Add, Sum, Sub or Mul of two activations."""
     if len(node.inputs) != 2:
         raise reader.file.fault(node, f"{len(node.inputs)} operands", "write it with operations of two")
-    active = [index for index in (0, 1) if node.inputs[index] in reader.tensors]
+    active = [index for index in (0, 1) if reader.depends(node.inputs[index])]
     if len(active) == 2:
         _read_add(reader, node)
         return
@@ -98,7 +98,7 @@ def _read_add(reader: Reader, node: OnnxNode) -> None:
 
 def read_extreme(reader: Reader, node: OnnxNode) -> None:
     """Max or Min of two activations, or of an activation and a number."""
-    active = [index for index in range(len(node.inputs)) if node.inputs[index] in reader.tensors]
+    active = [index for index, name in enumerate(node.inputs) if reader.depends(name)]
     if len(node.inputs) != 2 or not active:
         raise reader.file.fault(node, f"{len(node.inputs)} operands", "write it with operations of two")
     if len(active) == 1:

@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.infer_shapes import InferShapes
 
-from toolchain.errors import UserError, unknown_name
+from toolchain.errors import UserError, first_line, unknown_name
 from toolchain.frontend.onnx_file import OnnxFile, load_onnx
 from toolchain.frontend.pieces import Arrays, PieceRunner, Run, cut
 from toolchain.frontend.standard_onnx import NotStandard, folded_model
@@ -59,11 +59,8 @@ def execute_frames(model: onnx.ModelProto, x: np.ndarray) -> Arrays:
     Raises:
         UserError: onnxruntime does not run it.
     """
-    run, (source,) = _onnxruntime(model), [value.name for value in model.graph.input]
-    try:
-        frames = [run({source: x[i : i + 1]}) for i in range(len(x))]
-    except _BATCH_ERRORS as error:
-        raise UserError(f"onnxruntime does not run it: {str(error).splitlines()[0]}") from error
+    run, (source,) = _refusing(_onnxruntime(model)), [value.name for value in model.graph.input]
+    frames = [run({source: x[i : i + 1]}) for i in range(len(x))]
     return {name: np.concatenate([frame[name] for frame in frames]) for name in frames[0]}
 
 
@@ -114,7 +111,7 @@ def execute_in_parts(
     if done == count:
         return
     pieces = cut(folded_model(file, names, standard=standard, batch=1), wanted, room)
-    runner = PieceRunner(pieces, _onnxruntime if standard else _executor)
+    runner = PieceRunner(pieces, lambda piece: _refusing(_onnxruntime(piece) if standard else _executor(piece)))
     for part in spans(count, 1):
         if part.start >= done:
             yield part, runner.tensors(file.input, _checked_input(file, feed(part)), wanted)
@@ -198,9 +195,21 @@ def _in_batches(make: Callable[[int | None], Run], source: str, x: np.ndarray, n
     """Run parts of ``x`` with ``make(None)``; image by image with ``make(1)`` when the graph does not take a batch."""
     whole = _attempt(make(None), source, x, batch) if len(x) > 1 and batch > 1 else None
     if whole is None:
-        single = make(1)
+        single = _refusing(make(1))
         whole = [single({source: x[i : i + 1]}) for i in range(len(x))]
     return {name: np.concatenate([part[name] for part in whole]) for name in names}
+
+
+def _refusing(run: Run) -> Run:
+    """``run``, with a UserError in place of onnxruntime's."""
+
+    def told(inputs: Arrays) -> Arrays:
+        try:
+            return run(inputs)
+        except _BATCH_ERRORS as error:
+            raise UserError(f"onnxruntime does not run it: {first_line(error)}") from error
+
+    return told
 
 
 def _attempt(run: Run, source: str, x: np.ndarray, batch: int) -> list[Arrays] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Tensor
@@ -116,12 +117,7 @@ def _pads(reader: Reader, node: OnnxNode, sizes: Pair, spans: Pair, stride: Pair
     if mode == "VALID":
         return (0, 0), (0, 0)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        total = [
-            max((-(-size // step) - 1) * step + span - size, 0)
-            for size, step, span in zip(sizes, stride, spans, strict=True)
-        ]
-        small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-        return (small, large) if mode == "SAME_UPPER" else (large, small)
+        return same_pads(sizes, spans, stride, upper=mode == "SAME_UPPER")
     if mode != "NOTSET":
         raise reader.file.fault(node, f"auto_pad '{mode}'", "use NOTSET, VALID, SAME_UPPER or SAME_LOWER")
     pads = tuple(int(p) for p in node.attributes.get("pads", (0, 0) if flat else (0, 0, 0, 0)))
@@ -129,6 +125,18 @@ def _pads(reader: Reader, node: OnnxNode, sizes: Pair, spans: Pair, stride: Pair
     if len(pads) != 4:
         raise reader.file.fault(node, f"pads {list(pads)}", "give (top, left, bottom, right)")
     return pads[:2], pads[2:]
+
+
+def same_pads(
+    sizes: Sequence[int], spans: Sequence[int], stride: Sequence[int], *, upper: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pads before and behind each axis under ONNX' auto_pad SAME_UPPER, or SAME_LOWER where not ``upper``."""
+    total = [
+        max((-(-size // step) - 1) * step + span - size, 0)
+        for size, step, span in zip(sizes, stride, spans, strict=True)
+    ]
+    small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    return (small, large) if upper else (large, small)
 
 
 def _ceil_pads(

@@ -164,21 +164,25 @@ class Reader:
         """The tensor's ONNX shape."""
         return tensor.layout.onnx_shape(self.batch)
 
-    def constant(self, node: OnnxNode, index: int, what: str) -> np.ndarray:
-        """Input ``index`` of ``node`` as a finite constant, float64 if it is real."""
+    def depends(self, name: str) -> bool:
+        """Whether the tensor ``name`` depends on the network's input."""
+        return any(name in known for known in (self.tensors, self.padded, self.codes, self.integers))
+
+    def constant(self, node: OnnxNode, index: int, what: str, *, infinite: bool = False) -> np.ndarray:
+        """Input ``index`` of ``node`` as a constant, float64 if it is real; a finite one unless ``infinite``."""
         name = node.input(index)
         if name not in self.constants:
             raise self.file.fault(node, f"the {what} is not a constant", "export the model in eval mode")
         array = self.constants.get(name)
         if np.issubdtype(array.dtype, np.floating):
             array = array.astype(np.float64)
-            if not np.isfinite(array).all():
+            if np.isnan(array).any() or (np.isinf(array).any() and not infinite):
                 raise self.file.fault(node, f"the {what} holds NaN or infinity", "train the model again")
         return array
 
-    def number(self, node: OnnxNode, index: int, what: str) -> float:
-        """Input ``index`` of ``node`` as a single number."""
-        array = self.constant(node, index, what)
+    def number(self, node: OnnxNode, index: int, what: str, *, infinite: bool = False) -> float:
+        """Input ``index`` of ``node`` as a single number, see `constant`."""
+        array = self.constant(node, index, what, infinite=infinite)
         if array.size != 1:
             raise self.file.fault(node, f"the {what} has the shape {array.shape}", "give a single number")
         return float(array.ravel()[0])

@@ -83,7 +83,7 @@ def read_pad(reader: Reader, node: OnnxNode) -> None:
     if node.attributes.get("mode", b"constant") != b"constant":
         raise reader.file.fault(node, "a Pad that copies elements", "use mode='constant'")
     given = reader.constant(node, 1, "pads").ravel().tolist() if node.input(1) else node.attributes.get("pads", ())
-    value = reader.number(node, 2, "value") if node.input(2) else node.attributes.get("value", 0.0)
+    value = reader.number(node, 2, "value", infinite=True) if node.input(2) else node.attributes.get("value", 0.0)
     along = reader.constant(node, 3, "axes").ravel().tolist() if node.input(3) else range(len(axes))
     if len(given) != 2 * len(along) or any(not -len(axes) <= int(a) < len(axes) for a in along):
         raise reader.file.fault(node, f"{len(given)} pads for {len(along)} axes", "export the model again")
@@ -95,6 +95,9 @@ def read_pad(reader: Reader, node: OnnxNode) -> None:
         or any(pads.get(a, (0, 0)) != (0, 0) for a in "NC")
     ):
         raise reader.file.fault(node, f"pads {list(given)}", "add elements around height and width only")
+    if inner is None and not any(given):
+        reader.alias(node, source)
+        return
     if inner and inner.value != value:
         raise reader.file.fault(node, "two Pads of unlike values", "pad once")
     top, bottom = pads.get("H", (0, 0))

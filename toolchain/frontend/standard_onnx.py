@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from toolchain.frontend.codes import MOVERS
 from toolchain.frontend.constants import Constants, read_quant, rounding_of
 from toolchain.frontend.folding import fold
+from toolchain.frontend.geometry import same_pads
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, channel_axis, data_layout
 from toolchain.frontend.qdq_parameters import LINEAR_OPS, code_type
 from toolchain.frontend.qoperator import is_on_codes, zero_point_of
@@ -62,7 +63,7 @@ def folded_model(file: OnnxFile, outputs: Iterable[str], *, standard: bool, batc
     for name in sorted(name for name in read if name in constants and name not in builder.initializers):
         array = constants.get(name)
         builder.initializers[name] = array.astype(np.float32) if name in constants.quantized else array
-    return _model(file, builder, outputs, batch)
+    return _spelled_pads(_model(file, builder, outputs, batch))
 
 
 class _Builder:
@@ -114,6 +115,31 @@ def _model(file: OnnxFile, builder: _Builder, outputs: Iterable[str], batch: int
     for domain in sorted({node.domain for node in builder.nodes if node.domain}):
         opsets.append(helper.make_opsetid(domain, 2 if second and domain == QUANT_DOMAIN else 1))
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _spelled_pads(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with numbers in place of the auto_pad of dilated windows, which onnxruntime does not take."""
+    given = [(node, {a.name: helper.get_attribute_value(a) for a in node.attribute}) for node in model.graph.node]
+    windows = [
+        (node, facts)
+        for node, facts in given
+        if facts.get("auto_pad", b"").startswith(b"SAME") and max(facts.get("dilations", [1])) > 1
+    ]
+    known = onnx.shape_inference.infer_shapes(model).graph if windows else model.graph
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*known.input, *known.value_info, *known.output)
+    }
+    shapes |= {array.name: list(array.dims) for array in known.initializer}
+    for node, facts in windows:
+        sizes, kernel = shapes.get(node.input[0], [])[2:], facts.get("kernel_shape") or shapes[node.input[1]][2:]
+        if sizes:
+            spans = [(k - 1) * d + 1 for k, d in zip(kernel, facts["dilations"], strict=True)]
+            stride, upper = facts.get("strides", [1] * len(sizes)), facts["auto_pad"] == b"SAME_UPPER"
+            before, after = same_pads(sizes, spans, stride, upper=upper)
+            _drop(node, "auto_pad")
+            node.attribute.append(helper.make_attribute("pads", (*before, *after)))
+    return model
 
 
 def _byte(signed: bool) -> int:

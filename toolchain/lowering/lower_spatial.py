@@ -19,7 +19,7 @@ from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
 from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, zipped
-from toolchain.lowering.state import Lowering, even, lower_node, multiples, multiplied, single, uniform, where
+from toolchain.lowering.state import Lowering, even, lower_node, merged, multiples, multiplied, single, uniform, where
 
 MOST_AVERAGES = 1 << 14
 """Numbers of a map whose averages each get a factor of their own."""
@@ -246,7 +246,7 @@ def _by_position(node: RealPool, state: Lowering, sums: Scaled, counts: Array) -
 def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
     """max commutes with a rising clamp; where a scale is negative, the sign moves into the integer first."""
     if len(x.terms) > 1:
-        x = single(state, node, x)
+        x = merged(state, node, x)
     term = x.terms[0]
     if any(s < 0 for s in term.scale):
         signs = [1 if s > 0 else -1 for s in term.scale]
