@@ -9,7 +9,7 @@ from toolchain.boards import Board, load_board
 from toolchain.dse.bound import bound, macs, macs_per_dsp
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
-from toolchain.errors import UserError
+from toolchain.errors import NoRoom, UserError
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware
 from toolchain.units.totals import graph_cost, graph_cycles
@@ -92,6 +92,23 @@ def test_no_plan_beats_the_bound(name: str) -> None:
     assert plan.solver is not None
 
     assert 250e6 / plan.solver.cycles <= bound(graph, BOARD, 250.0).fps
+
+
+def test_no_rate_exceeds_the_memorys() -> None:
+    """A map that one quantizer reads and writes: its unit takes 244,141 frames a second, 32 KB each."""
+    b = Builder((32, 32, 16), 8)
+    graph = b.graph(b.threshold(b.input, 8))
+    plan = explore(graph, BOARD)
+    assert plan.solver is not None
+
+    assert 250e6 / plan.solver.cycles > 4.264e9 / 32768
+    assert plan.solver.limited_by == "memory: 32768 bytes a frame at 4.26 GB/s" and plan.solver.prices == []
+    assert explore(graph, BOARD, target_fps=130_126).solver is not None
+    with pytest.raises(NoRoom) as error:
+        explore(graph, BOARD, target_fps=130_128)
+    assert str(error.value) == (
+        "130,128 fps are more than the memory allows, 32768 bytes a frame at 4.26 GB/s [zu3eg]; 130,126 fps fit"
+    )
 
 
 def test_the_bound_names_its_limit() -> None:

@@ -103,6 +103,25 @@ def test_builds_are_exact(make, run, tmp_path):
 
 
 @pytest.mark.needs_gxx
+def test_a_network_that_the_memory_does_not_feed_runs_at_the_memorys_rate(run, tmp_path):
+    """As fast as the bound says; what the memory keeps up is noted beside it."""
+    net = Net((1, 16, 32, 32))
+    net.save(tmp_path / "net.onnx", net.quant(net.quant("x", 8, 1 / 64), 4, 0.25))
+    code, output, error = run("export", "net.onnx", "--count", "2")
+    report = json.loads((tmp_path / "build" / "net" / "report.json").read_text())
+
+    assert code == 0, error
+    moved = report["estimate"]["bytes_per_frame"]
+    assert report["estimate"]["fps"] == report["bound"]["fps"] == pytest.approx(4.264e9 / moved)
+    assert report["estimate"]["limited_by"] == f"memory: {moved} bytes a frame at 4.26 GB/s"
+    assert 250e6 / report["estimate"]["cycles_per_frame"] > report["bound"]["fps"]
+    note = f"the units take 244,141 fps; the 3.2 GB/s that the memory keeps up are {3.2e9 / moved:,.0f} fps"
+    assert note in report["notes"]
+    code, output, error = run("explore", "net.onnx", "--out", "b")
+    assert code == 0 and f"{4.264e9 / moved:,.0f} fps, 1,024 cycles a frame" in output, error
+
+
+@pytest.mark.needs_gxx
 def test_any_names_build(run, tmp_path):
     """Quotes, comments, spaces, Unicode, C++ keywords, line ends, and names that the tool itself would give."""
     net = Net((1, 2, 4, 4), seed=9)

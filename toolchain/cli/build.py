@@ -262,7 +262,7 @@ def _show_plan(build: Build, search: Search) -> None:
     design = build.design
     assert isinstance(design, Streaming)
     console().print(plan_table(design.hardware, design.plan, planned_board(search, design.name)))
-    for line in (*solver_lines(design.plan), *rows_lines(search, [design.name])):
+    for line in (*solver_lines(design.plan, design.fps), *rows_lines(search, [design.name])):
         console().print(line, markup=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from toolchain.ir.ops.products import Depthwise, GroupedMatVec, Product, RowConv
 from toolchain.ir.types import QInt, Value
 from toolchain.units.adder_graph import adder_graph, in_logic, product_graph
 from toolchain.units.fabric_costs import additions, lut_multiplier
+from toolchain.units.totals import frame_bytes
 
 _DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
 
@@ -33,11 +34,22 @@ def bound(graph: Graph, board: Board, clock_mhz: float) -> Bound:
     cycles = mac_cycles(graph, board)
     moved = _bytes(graph.input) + sum(map(_bytes, graph.ends))
     compute = clock_mhz * 1e6 / cycles if cycles else float("inf")
-    memory = board.bytes_per_second(clock_mhz) / moved
+    rate = board.bytes_per_second(clock_mhz)
+    memory = rate / moved
     if compute <= memory:
         count = sum(macs(graph).values())
         return Bound(compute, f"multipliers: {count / 1e6:.3g} M MAC a frame at {count / cycles:.0f} a cycle")
-    return Bound(memory, f"memory: {moved} bytes a frame at {board.bytes_per_second(clock_mhz) / 1e9:.3g} GB/s")
+    return Bound(memory, _memory(moved, rate))
+
+
+def memory_bound(graph: Graph, board: Board, clock_mhz: float) -> Bound:
+    """The frames per second of the HARDWARE ``graph`` that the memory's peak allows."""
+    moved, rate = frame_bytes(graph), board.bytes_per_second(clock_mhz)
+    return Bound(rate / moved, _memory(moved, rate))
+
+
+def _memory(moved: int, rate: float) -> str:
+    return f"memory: {moved} bytes a frame at {rate / 1e9:.3g} GB/s"
 
 
 def macs(graph: Graph) -> Counter[tuple[int, int]]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from toolchain.boards import Board
-from toolchain.dse.bound import bound
+from toolchain.dse.bound import Bound, bound, memory_bound
 from toolchain.dse.counted import Counting, Counts, counted_cost
 from toolchain.dse.expand import expand
 from toolchain.dse.prices import limits
@@ -52,7 +52,8 @@ def explore(
         counting: plan with what yosys counts of units, see `toolchain.dse.counted`; with estimates without it.
 
     Raises:
-        NoRoom: nothing fits; names the resource that is short, by how much, and the rate that would fit.
+        NoRoom: nothing fits; names the resource that is short, by how much, and the rate that would fit. Or the memory
+            is too slow for the target.
         UserError: a unit that is to be counted has no SystemVerilog, or there is no yosys.
     """
     clock = clock_mhz or board.clock.default_mhz
@@ -73,11 +74,15 @@ def explore(
         if slower is None or target is not None:
             raise _no_room(slower, clock, board)
         found = slower
+    memory = memory_bound(to_hardware(forked, found.plan), board, clock)
+    if target_fps is not None and memory.fps < target_fps:
+        raise _too_fast(target_fps, memory, board)
     record = _record(found, first, target, time.monotonic() - start)
     best = bound(forked, board, clock)
     facts = {"bound_fps": best.fps, "bound_by": best.limited_by}
     if target is None:
-        facts |= search.limits(found)
+        waits = memory.fps < clock * 1e6 / found.cycles
+        facts |= {"limited_by": memory.limited_by} if waits else search.limits(found)
     if counting is not None:
         facts["costs"] = f"counted by {tool()}"
     return found.plan.model_copy(update={"solver": record.model_copy(update=facts)})
@@ -228,6 +233,12 @@ def _in_fps(error: Infeasible, clock_mhz: float, fps: float | None, board: Board
     if error.fitting is not None:
         hint = f"{int(clock_mhz * 1e6 / error.fitting):,} fps fit"
     return NoRoom(what, where=board.name, hint=hint)
+
+
+def _too_fast(fps: float, memory: Bound, board: Board) -> NoRoom:
+    """The units fit, but the memory does not feed them."""
+    what = f"{fps:,.0f} fps are more than the memory allows, {memory.limited_by.removeprefix('memory: ')}"
+    return NoRoom(what, where=board.name, hint=f"{int(memory.fps):,} fps fit")
 
 
 def _no_room(slower: Found | None, clock_mhz: float, board: Board) -> NoRoom:

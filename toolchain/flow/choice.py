@@ -127,7 +127,7 @@ def _engine_instead(network: Stored, search: Search, error: NoRoom, progress: Pr
         raise NoRoom(
             f"{error.what}; engine: {_text(other)}",
             where=error.where,
-            hint=(_smaller(network.graph, search) if advise else "") or error.hint,
+            hint=(_smaller(network.graph, search) if advise and search.target_fps is None else "") or error.hint,
         ) from error
     if search.target_fps is not None and engine.fps < search.target_fps:
         what = f"{error.what}; the engine does {engine.fps:,.0f} fps"

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.boards import load_board
+from toolchain.dse.bound import memory_bound
 from toolchain.dse.counted import Counting
 from toolchain.dse.explore import explore as find_plan
 from toolchain.errors import UserError, VerificationError
@@ -62,8 +63,10 @@ class Streaming:
 
     @property
     def fps(self) -> float:
-        """Frames a second of the slowest unit."""
-        return self.plan.clock_mhz * 1e6 / graph_cycles(self.hardware)
+        """Frames a second of the slowest unit, or of the memory's peak where that is less."""
+        clock = self.plan.clock_mhz
+        memory = memory_bound(self.hardware, load_board(self.plan.board), clock)
+        return min(clock * 1e6 / graph_cycles(self.hardware), memory.fps)
 
     @property
     def clock_mhz(self) -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 from toolchain import __version__
 from toolchain.boards import Board
-from toolchain.dse.bound import bound
+from toolchain.dse.bound import bound, memory_bound
 from toolchain.flow.node_facts import unit_facts
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.ir.encode import host_rule, reached_codes
@@ -36,8 +35,7 @@ from toolchain.report.data import (
 )
 from toolchain.resources import KINDS, Resources
 from toolchain.simulate.cycles import simulate, steady_interval
-from toolchain.units.limits import MEMORY_BITS
-from toolchain.units.totals import graph_cost, graph_cycles, reader_lanes, writer_lanes
+from toolchain.units.totals import frame_bytes, graph_cost, graph_cycles, reader_lanes
 
 DEPLOY = Step(title="Make scripts to the bitstream and a driver for the board", command="fpgaflow deploy .")
 """The next steps of every build."""
@@ -55,7 +53,7 @@ def make_report(
     """The report of the HARDWARE ``graph``; ``metrics`` is the training's metrics.json, used where it exists."""
     clock = plan.clock_mhz * 1e6
     interval = steady_interval(graph)
-    limit = bound(graph, board, plan.clock_mhz)
+    limit, memory = bound(graph, board, plan.clock_mhz), memory_bound(graph, board, plan.clock_mhz)
     trained = json.loads(metrics.read_text()) if metrics.is_file() else None
     nodes = unit_facts(graph, board, simulation)
     slowest = max(nodes, key=lambda n: n.cycles)
@@ -66,11 +64,11 @@ def make_report(
         architecture="streaming",
         clock_mhz=plan.clock_mhz,
         estimate=Estimate(
-            fps=clock / interval,
+            fps=min(clock / interval, memory.fps),
             latency_ms=1e3 * simulate(graph, 1).check().latency_cycles / clock,
             cycles_per_frame=interval,
-            bytes_per_frame=_frame_bytes(graph),
-            limited_by=slowest.name,
+            bytes_per_frame=frame_bytes(graph),
+            limited_by=slowest.name if clock / interval <= memory.fps else memory.limited_by,
         ),
         bound=Bound(fps=limit.fps, limited_by=limit.limited_by),
         resources=usage_facts(graph_cost(graph), board),
@@ -90,6 +88,7 @@ def make_report(
             *output_notes(graph),
             *filter(None, [board.doubt(plan.clock_mhz)]),
             *_pace_notes(interval, graph_cycles(graph), slowest.name),
+            *_memory_notes(clock / interval, board, frame_bytes(graph)),
             *_zero_notes(nodes),
         ),
         next_steps=(
@@ -193,6 +192,15 @@ def _pace_notes(interval: int, slowest: int, name: str) -> tuple[str, ...]:
     return (f"frames take {interval} cycles, {interval - slowest} more than '{name}' needs: FIFOs are too shallow",)
 
 
+def _memory_notes(units: float, board: Board, moved: int) -> tuple[str, ...]:
+    """A note where the memory keeps up fewer frames a second than the ``units`` take."""
+    sustained = board.memory.sustained_bytes_per_second
+    if sustained is None or sustained / moved >= units:
+        return ()
+    rate, limit = f"{sustained / 1e9:.3g} GB/s", f"{sustained / moved:,.0f} fps"
+    return (f"the units take {units:,.0f} fps; the {rate} that the memory keeps up are {limit}",)
+
+
 def _solver(plan: Plan) -> SolverFacts:
     if plan.solver is None:
         return SolverFacts(name="none", status="given by hand", gap=None, seconds=0.0)
@@ -205,16 +213,6 @@ def _training(metrics: dict[str, object] | None) -> Training | None:
         return None
     kept = {key: metrics[key] for key in ("data", "weight_bits", "act_bits", "weight_sparsity")}
     return Training.model_validate({**kept, "methods": metrics["methods"]})
-
-
-def _frame_bytes(graph: Graph) -> int:
-    """Bytes a frame moves over the memory ports, in whole 128-bit words of whole lane groups."""
-    total = 0
-    ends = (graph.input, *graph.ends)
-    for value, lanes in zip(ends, (reader_lanes(graph), *writer_lanes(graph)), strict=True):
-        groups = MEMORY_BITS // (lanes * value.qint.bits)
-        total += ceil(value.size / lanes / groups) * MEMORY_BITS // 8
-    return total
 
 
 def usage_facts(accelerator: Resources, board: Board) -> ResourceUse:

@@ -102,12 +102,11 @@ def plan_table(hardware: Graph, plan: Plan, board: Board) -> FittingTable:
     return table
 
 
-def solver_lines(plan: Plan) -> list[str]:
-    """The explorer's lines about its plan: rate, proof, limits and help; nothing of a hand's."""
+def solver_lines(plan: Plan, rate: float) -> list[str]:
+    """The explorer's lines about its plan of ``rate`` fps: proof, limits and help; nothing of a hand's."""
     solver = plan.solver
     if solver is None:
         return ["A plan by hand: nothing is proved of it."]
-    rate = plan.clock_mhz * 1e6 / solver.cycles
     lines = [
         f"{rate:,.0f} fps, {solver.cycles:,} cycles a frame, {solver.status}, gap {solver.gap:.2%}, "
         f"{solver.seconds:.1f} s ({solver.name})"

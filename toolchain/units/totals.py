@@ -7,11 +7,14 @@ not once per frame, and are counted apart. Resources are those after placement a
 
 from __future__ import annotations
 
+from math import ceil
+
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.fabric_costs import AXI_BRAM18, AXI_FF, AXI_LUT, STREAM_LUT, fifo, logic
+from toolchain.units.limits import MEMORY_BITS
 from toolchain.units.order import parallelism
 from toolchain.units.table import schedule, unit_cost
 
@@ -50,6 +53,16 @@ def writer_lanes(graph: Graph) -> list[int]:
 def stream_cycles(value: Value, lanes: int) -> int:
     """Cycles of the input reader or the output writer: one word of ``lanes`` elements each."""
     return value.size // lanes
+
+
+def frame_bytes(graph: Graph) -> int:
+    """Bytes that a frame of a HARDWARE graph moves over the memory ports, in whole words of whole lane groups."""
+    total_bytes = 0
+    ends = (graph.input, *graph.ends)
+    for value, lanes in zip(ends, (reader_lanes(graph), *writer_lanes(graph)), strict=True):
+        groups = MEMORY_BITS // (lanes * value.qint.bits)
+        total_bytes += ceil(value.size / lanes / groups) * MEMORY_BITS // 8
+    return total_bytes
 
 
 def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resources:
