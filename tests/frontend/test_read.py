@@ -190,6 +190,22 @@ def test_a_weight_that_is_quantized_twice_falls_to_the_executors_side_of_a_tie(t
     assert isinstance(conv, RealConv) and conv.codes.item() == 15
 
 
+def test_weights_that_are_joined_cut_and_picked_keep_the_scale_of_each_channel(tmp_path: Path) -> None:
+    """As layers that are fused or split behind their quantizers have them."""
+    net = Net((1, 6))
+    one, other = (
+        net.quant(net.const(net.rng.normal(0, 0.3, (3, 6))), bits, step) for bits, step in ((4, 0.1), (3, 0.17))
+    )
+    x = net.quant(net.add("Gemm", net.quant("x", 4, 0.31), net.add("Concat", one, other, axis=0), transB=1), 4, 0.173)
+    many = net.quant(net.const(net.rng.normal(0, 0.3, (1, 8, 6))), 4, np.linspace(0.1, 0.2, 8).reshape(1, 8, 1))
+    many = net.add("Reshape", many, net.const([8, 6], np.int64))
+    bounds = (net.const([value], np.int64) for value in (2, 6, 0))
+    x = net.quant(net.add("Gemm", x, net.add("Slice", many, *bounds), transB=1), 4, 0.137)
+    picked = net.add("Gather", many, net.const([7, 0], np.int64), axis=0)
+    picked = net.add("Slice", picked, *(net.const([value], np.int64) for value in (1, 5, 1)))
+    assert_same_function(net.save(tmp_path / "net.onnx", net.add("Gemm", x, picked, transB=1)))
+
+
 def test_flatten_of_a_channels_last_map_keeps_the_order(tmp_path: Path) -> None:
     net = Net((1, 3, 4, 4))
     x = net.add("Transpose", net.quant("x"), perm=[0, 2, 3, 1])

@@ -23,6 +23,9 @@ Reshape Round Shape Sigmoid Sign Size Slice Sqrt Squeeze Sub Sum Tanh Tile Trans
 FOLDABLE = frozenset(_FOLDABLE.split())
 
 
+_MOVING = ("Transpose", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather")
+
+
 def fold(constants: Constants, node: OnnxNode) -> bool:
     """Compute ``node`` when all it reads is constant; False when it is not."""
     if not all(name in constants for name in node.inputs if name) or not (node.inputs or node.op == "Constant"):
@@ -64,7 +67,9 @@ def _quantize(constants: Constants, node: OnnxNode) -> None:
 def _move_codes(constants: Constants, node: OnnxNode) -> bool:
     """Apply a node that only moves elements to codes and scale alike; False when it is none such."""
     source = constants.coded(node.inputs[0]) if node.inputs else None
-    if source is None or node.op not in ("Transpose", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+    if node.op == "Concat":
+        return _join_codes(constants, node)
+    if source is None or node.op not in _MOVING:
         return False
     codes, scale = source.codes, source.scale
     if node.op == "Transpose":
@@ -73,11 +78,33 @@ def _move_codes(constants: Constants, node: OnnxNode) -> bool:
     elif node.op != "Identity":
         full = np.broadcast_to(scale, codes.shape)
         codes = _run(constants, node, codes)
-        scale = _run(constants, node, full) if scale.size > 1 else scale.reshape((1,) * codes.ndim)
+        scale = _alike(_run(constants, node, full)) if scale.size > 1 else scale.reshape((1,) * codes.ndim)
     constants.quantized[node.outputs[0]] = QuantConst(
         codes, scale, source.bits, source.signed, (*source.origin, node.own_name)
     )
     return True
+
+
+def _join_codes(constants: Constants, node: OnnxNode) -> bool:
+    """Concatenate codes and scales; False where a part is no codes."""
+    parts = [part for name in node.inputs if (part := constants.coded(name)) is not None]
+    if len(parts) < len(node.inputs):
+        return False
+    axis, signed = int(node.attributes["axis"]), any(part.signed for part in parts)
+    codes = np.concatenate([part.codes for part in parts], axis)
+    scale = _alike(np.concatenate([np.broadcast_to(part.scale, part.codes.shape) for part in parts], axis))
+    bits = max(part.bits + (signed and not part.signed) for part in parts)
+    origin = (*(name for part in parts for name in part.origin), node.own_name)
+    constants.quantized[node.outputs[0]] = QuantConst(codes, scale, bits, signed, origin)
+    return True
+
+
+def _alike(scale: np.ndarray) -> np.ndarray:
+    """``scale`` with one entry along each axis on which it does not change."""
+    for axis in range(scale.ndim):
+        first = np.split(scale, [1], axis)[0]
+        scale = first if (scale == first).all() else scale
+    return scale
 
 
 def _evaluate(constants: Constants, node: OnnxNode) -> None:
