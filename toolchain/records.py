@@ -11,9 +11,9 @@ from toolchain.errors import UserError, unknown_name
 
 
 class Record(BaseModel):
-    """Base of the checked tables: immutable, no unknown key, no silent conversion."""
+    """Base of the checked tables: immutable, no unknown key, no silent conversion, no infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 R = TypeVar("R", bound=Record)

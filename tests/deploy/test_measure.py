@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,44 @@ def test_a_file_that_is_none_of_this_build_is_refused(change: dict[str, Any], me
         measure(Build(build), [path])
     assert str(error.value) == message.replace("PATH", str(path)).replace("DESIGN", design)
     assert not (build / "measured.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clock_mhz": 0}, "'clock_mhz': Input should be greater than 0, got 0"),
+        ({"validation.top1": 90.0}, "'validation.top1': Input should be less than or equal to 1, got 90.0"),
+        ({"validation.images": 0}, "'validation.images': Input should be greater than 0, got 0"),
+        (
+            {"validation.wrong_codes": -3},
+            "'validation.wrong_codes': Input should be greater than or equal to 0, got -3",
+        ),
+        ({"benchmark.batch": 0}, "'benchmark.batch': Input should be greater than 0, got 0"),
+        ({"benchmark.fps": math.inf}, "'benchmark.fps': Input should be a finite number, got inf"),
+        ({"benchmark.fps": -1.0}, "'benchmark.fps': Input should be greater than 0, got -1.0"),
+        ({"benchmark.latency_ms": math.nan}, "'benchmark.latency_ms': Input should be a finite number, got nan"),
+        ({"timing.wns_ns": math.inf}, "'timing.wns_ns': Input should be a finite number, got inf"),
+        ({"resources.lut": -4}, "'resources.lut': Input should be greater than or equal to 0, got -4"),
+    ],
+)
+def test_a_figure_that_cannot_be_names_the_users_file_and_what_was_measured_before_stays(
+    change: dict[str, Any], message: str, build: Path
+) -> None:
+    files = [_board_file(build), _vivado_file(build)]
+    summary = measure(Build(build), files)
+    before = (build / "measured.json").read_bytes()
+
+    ((place, value),) = change.items()
+    head, _, key = place.rpartition(".")
+    path = files[head in ("timing", "resources")]
+    table = json.loads(path.read_text())
+    (table[head] if head else table)[key] = value
+    path.write_text(json.dumps(table))
+    with pytest.raises(UserError) as error:
+        measure(Build(build), [path])
+    assert str(error.value) == f"bad value for {message} [{path}]"
+    assert (build / "measured.json").read_bytes() == before
+    assert report(Build(build)).measured == summary.measured
 
 
 def test_figures_of_another_accelerator_are_left_out_of_the_report(build: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from toolchain.deploy.package import deployable
 from toolchain.errors import UserError, VerificationError
@@ -15,34 +17,37 @@ from toolchain.flow.records import write_record
 from toolchain.flow.rows import FPS, MeasuredRow, told, with_row, write_rows
 from toolchain.flow.stages import report
 from toolchain.records import Record, parse_record
-from toolchain.report.data import Measured, Report
+from toolchain.report.data import Count, Measured, Report, Share
 from toolchain.resources import KINDS
+
+Some = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Validation(Record):
     """The stored samples on the board."""
 
-    images: int
-    codes: int
-    wrong_codes: int
-    top1: float | None
+    images: Some
+    codes: Some
+    wrong_codes: Count
+    top1: Share | None
 
 
 class Benchmark(Record):
     """Rates on the board: of the accelerator in batches, of one frame, and from images to classes."""
 
-    batch: int
-    frames: int
-    fps: float
-    latency_ms: float
-    end_to_end_fps: float
+    batch: Some
+    frames: Some
+    fps: Positive
+    latency_ms: Positive
+    end_to_end_fps: Positive
 
 
 class Accuracy(Record):
     """The user's own test images on the board."""
 
-    images: int
-    top1: float
+    images: Some
+    top1: Share
 
 
 class BoardFile(Record):
@@ -50,7 +55,7 @@ class BoardFile(Record):
 
     kind: Literal["board"]
     design: str
-    clock_mhz: float
+    clock_mhz: Positive
     validation: Validation
     benchmark: Benchmark
     accuracy: Accuracy | None = None
@@ -71,10 +76,10 @@ class VivadoFile(Record):
     kind: Literal["vivado"]
     design: str
     version: str
-    clock_mhz: float
+    clock_mhz: Positive
     timing: Timing
-    resources: dict[str, int]
-    accelerator: dict[str, int]
+    resources: dict[str, Count]
+    accelerator: dict[str, Count]
 
 
 def read_measurement(path: Path) -> BoardFile | VivadoFile:
@@ -116,7 +121,7 @@ def measure(build: Build, paths: Sequence[Path]) -> Report:
                 hint="give the build that was deployed",
             )
         facts |= _of_board(found) if isinstance(found, BoardFile) else _of_vivado(found)
-    whole = (before or Measured()).model_copy(update=facts)
+    whole = Measured(**((before or Measured()).model_dump() | facts))
     write_record(MeasuredRecord(project=build.project.digest, found=whole), build.folder / RECORD)
     summary = report(build)
     if whole.wrong_codes:

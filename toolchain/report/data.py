@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from toolchain.errors import UserError
 from toolchain.records import Record, parse_record
@@ -19,13 +19,7 @@ Amount = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Facts(Record):
-    """Base of the report's parts: no unknown key, no infinity."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class ModelFacts(Facts):
+class ModelFacts(Record):
     """The trained network as it came in."""
 
     file: str
@@ -34,7 +28,7 @@ class ModelFacts(Facts):
     params: Count
 
 
-class InputFacts(Facts):
+class InputFacts(Record):
     """The host's input for a frame of ``shape`` (H, W, C), and the codes that it makes of it.
 
     ``type`` tells both in words. A number x becomes the code round(clamp((x - mean) / deviation / scale + zero)), all
@@ -51,7 +45,7 @@ class InputFacts(Facts):
     codes: Several[int]
 
 
-class OutputFacts(Facts):
+class OutputFacts(Record):
     """An output of the accelerator: a frame of ``shape`` (H, W, C), codes of ``type``.
 
     The accuracy is that of the ``classifier``.
@@ -63,7 +57,7 @@ class OutputFacts(Facts):
     classifier: bool
 
 
-class Estimate(Facts):
+class Estimate(Record):
     """Rate and latency of the chosen accelerator. ``limited_by``: the node, stream or resource that sets its rate."""
 
     fps: Amount
@@ -73,7 +67,7 @@ class Estimate(Facts):
     limited_by: str = ""
 
 
-class Bound(Facts):
+class Bound(Record):
     """The best any design of this bit width could do on this board.
 
     ``ceilings`` is the frame rate that each resource by itself allows; the lowest of them is ``fps``.
@@ -84,7 +78,7 @@ class Bound(Facts):
     ceilings: dict[str, Amount] = Field(default_factory=dict)
 
 
-class Usage(Facts):
+class Usage(Record):
     """A resource: what the accelerator uses, what it may use, what the device holds."""
 
     used: Count
@@ -92,7 +86,7 @@ class Usage(Facts):
     available: Count
 
 
-class ResourceUse(Facts):
+class ResourceUse(Record):
     """Usage of every resource, in the order that reports show."""
 
     lut: Usage
@@ -109,7 +103,7 @@ class ResourceUse(Facts):
                 yield kind, usage
 
 
-class SolverFacts(Facts):
+class SolverFacts(Record):
     """Facts about the search of the plan; ``gap`` is relative, None without a proven bound."""
 
     name: str
@@ -118,7 +112,7 @@ class SolverFacts(Facts):
     seconds: Amount
 
 
-class Verification(Facts):
+class Verification(Record):
     """Comparisons of the integer network with the QONNX executor and with the C simulation; None: not run.
 
     Beside the images, ``vectors`` drove the units one by one; ``vector_mismatches`` of their answers' codes are wrong.
@@ -137,7 +131,7 @@ class Verification(Facts):
     first_deviation: str | None = None
 
 
-class Hls4ml(Facts):
+class Hls4ml(Record):
     """The project that hls4ml made of the same network, on ``images``: how far it is from the integer network.
 
     Of ``outputs`` values ``mismatches`` round to another code, ``classes`` images have another top-1; ``max_deviation``
@@ -157,7 +151,7 @@ class Hls4ml(Facts):
     simulate_seconds: Amount
 
 
-class Accuracy(Facts):
+class Accuracy(Record):
     """Share of ``images`` whose class the accelerator's network finds.
 
     ``float_top1`` is that of ``float_images`` test images which the run's network found before it was quantized.
@@ -169,7 +163,7 @@ class Accuracy(Facts):
     float_images: Count | None = None
 
 
-class Training(Facts):
+class Training(Record):
     """Training of the network, out of metrics.json."""
 
     data: str
@@ -179,7 +173,7 @@ class Training(Facts):
     weight_sparsity: Share | None = None
 
 
-class Fifos(Facts):
+class Fifos(Record):
     """The streams between the units: how many, their storage in bits, and the deepest in words."""
 
     streams: Count
@@ -187,7 +181,7 @@ class Fifos(Facts):
     deepest: Count
 
 
-class Counts(Facts):
+class Counts(Record):
     """LUTs, flip-flops, DSP48E2 slices, 18 kbit block RAMs and UltraRAMs."""
 
     lut: Count
@@ -197,7 +191,7 @@ class Counts(Facts):
     uram: Count = 0
 
 
-class Counted(Facts):
+class Counted(Record):
     """Resources as ``tool`` counts them in the SystemVerilog of ``units`` units, with the streams that they write.
 
     ``estimated`` and ``counted`` are the sums over these units, ``used`` is that of the whole design with the counts in
@@ -212,7 +206,7 @@ class Counted(Facts):
     failed: dict[str, str] = Field(default_factory=dict)
 
 
-class Span(Facts):
+class Span(Record):
     """Integers from ``low`` to ``high`` in a type of ``bits`` bits, of which ``needed`` hold them all.
 
     ``zeros`` is the share of them that is 0; None where they are not known one by one.
@@ -225,7 +219,7 @@ class Span(Facts):
     zeros: Share | None = None
 
 
-class NodeFacts(Facts):
+class NodeFacts(Record):
     """One unit: ``cycles`` per frame by the model, ``counted_cycles`` by the C simulation (None: not counted).
 
     ``counted`` are the resources of its SystemVerilog beside the estimates ``lut`` to ``uram``; None: not counted.
@@ -255,7 +249,7 @@ class NodeFacts(Facts):
     origin: Several[str]
 
 
-class Measured(Facts):
+class Measured(Record):
     """Measurements of a board and of Vivado's placed design; None: not measured.
 
     ``fps`` are the accelerator's in batches of ``batch`` frames, ``end_to_end_fps`` those of images to classes.
@@ -280,14 +274,14 @@ class Measured(Facts):
     vivado: str = ""
 
 
-class Step(Facts):
+class Step(Record):
     """Something to do next, and the command that does it."""
 
     title: str
     command: str
 
 
-class Report(Facts):
+class Report(Record):
     """Everything a build tells; ``source`` is the digest of the graph file, ``tool`` maps programs to versions.
 
     ``design`` is the digest of the accelerator, which hls/manifest.json and simulation.json carry too.
