@@ -280,6 +280,24 @@ def test_a_plan_by_hand_is_built_but_nothing_is_proved_of_it_and_no_search_repla
     assert run("explore", "b", "--overwrite")[0] == 0 and "250.0" in path.read_text()
 
 
+@pytest.mark.needs_gxx
+@pytest.mark.parametrize("mhz", ["250.0", "200.0"])
+def test_of_a_plan_that_is_given_nothing_is_proved_whether_it_was_changed_or_not(
+    mhz: str, run: Call, tmp_path: Path
+) -> None:
+    """The explorer's own plan carries its proof, which is of no other plan."""
+    assert run("lower", "net.onnx", "--out", "a")[0] == run("explore", "a")[0] == 0
+    found = (tmp_path / "a" / "plan.json").read_text()
+    assert json.loads(found)["solver"]["status"] == "optimal"
+    (tmp_path / "p.json").write_text(found.replace('"clock_mhz": 250.0', f'"clock_mhz": {mhz}'))
+
+    assert run(*EXPORT, "--plan", "p.json")[0] == 0
+    assert json.loads((tmp_path / "b" / "plan.json").read_text())["solver"] is None
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+    assert report["clock_mhz"] == float(mhz)
+    assert report["solver"] == {"name": "none", "status": "given by hand", "gap": None, "seconds": 0.0}
+
+
 @pytest.mark.parametrize("failing", ["write_record", "save"])
 def test_lowering_goes_on_where_it_was_killed(
     failing: str, run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

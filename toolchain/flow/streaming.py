@@ -87,6 +87,8 @@ class Streaming:
     def explore(cls, network: Stored, search: Search, progress: Progress) -> Streaming:
         """The explorer's plan, or the checked plan file of ``search``, with the minimal FIFO depths.
 
+        Of a plan that is given nothing is proved.
+
         Raises:
             NoRoom: nothing fits, or is so fast.
             UserError: the plan file does not fit the network, or it has too many outputs.
@@ -95,7 +97,8 @@ class Streaming:
         demand_ports(graph)
         progress("explore", 0, 1)
         if search.plan is not None:
-            plan = load_plan(search.plan, hardware_form(graph)).model_copy(update={"model": network.digest})
+            given = load_plan(search.plan, hardware_form(graph))
+            plan = given.model_copy(update={"model": network.digest, "solver": None})
         else:
             counting = Counting(progress=lambda done, of: progress("count", done, of))
             plan = find_plan(
