@@ -147,7 +147,7 @@ class Build:
     def source(self) -> ModelFile | None:
         """The QONNX file; None where it is gone or has changed."""
         path, first = Path(self.model.file), self.model.first
-        known = path.is_file() and digest_file(path) == self.model.sha256
+        known = self.model.unchanged
         if first is not None:
             path = self.folder / NETWORK
             known = known and path.is_file() and digest_file(path) == first.network

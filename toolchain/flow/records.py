@@ -11,7 +11,7 @@ from pydantic import Field
 
 from toolchain import __version__
 from toolchain.errors import UserError
-from toolchain.files import write_text
+from toolchain.files import digest_file, write_text
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.several_inputs import Joined
 from toolchain.ir.types import InputType
@@ -125,6 +125,12 @@ class ModelRecord(Record):
     def inputs(self) -> Joined | None:
         """How the frames of the file's several inputs are joined; None where it has one."""
         return None if self.joined is None else self.joined.joined
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file is where it was and still the one that was read."""
+        path = Path(self.file)
+        return path.is_file() and digest_file(path) == self.sha256
 
 
 class BuildRecord(Record):

@@ -24,6 +24,7 @@ from toolchain.flow.pace import wrong_pace
 from toolchain.flow.progress import Progress
 from toolchain.flow.records import ModelRecord, SimulationRecord
 from toolchain.flow.summary import make_report
+from toolchain.flow.trained import trained
 from toolchain.hls_templates.generate import demand_ports, generate
 from toolchain.ir.encode import encode, host_values
 from toolchain.ir.graph import Graph
@@ -188,9 +189,8 @@ class Streaming:
 
     def report(self, model: ModelRecord, simulation: SimulationRecord) -> Report:
         """The facts of the build; those of the training stand beside the model file."""
-        metrics = Path(model.file).with_name("metrics.json")
         board = load_board(self.plan.board)
-        return make_report(self.hardware, self.plan, board, model, simulation, metrics, self.network.digest)
+        return make_report(self.hardware, self.plan, board, model, simulation, trained(model), self.network.digest)
 
 
 def texts(files: Mapping[str, bytes]) -> dict[str, str]:

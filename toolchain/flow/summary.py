@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from toolchain import __version__
 from toolchain.boards import Board
 from toolchain.dse.bound import bound, memory_bound
 from toolchain.flow.node_facts import unit_facts
 from toolchain.flow.records import ModelRecord, SimulationRecord
+from toolchain.flow.trained import Metrics
 from toolchain.ir.encode import host_rule, reached_codes
 from toolchain.ir.graph import Graph
 from toolchain.ir.input_types import input_text
@@ -29,7 +27,6 @@ from toolchain.report.data import (
     ResourceUse,
     SolverFacts,
     Step,
-    Training,
     Usage,
     Verification,
 )
@@ -47,14 +44,13 @@ def make_report(
     board: Board,
     model: ModelRecord,
     simulation: SimulationRecord,
-    metrics: Path,
+    metrics: Metrics | None,
     digest: str,
 ) -> Report:
-    """The report of the HARDWARE ``graph``; ``metrics`` is the training's metrics.json, used where it exists."""
+    """The report of the HARDWARE ``graph``; ``metrics`` are those of the training, where it is known."""
     clock = plan.clock_mhz * 1e6
     interval = steady_interval(graph)
     limit, memory = bound(graph, board, plan.clock_mhz), memory_bound(graph, board, plan.clock_mhz)
-    trained = json.loads(metrics.read_text()) if metrics.is_file() else None
     nodes = unit_facts(graph, board, simulation)
     slowest = max(nodes, key=lambda n: n.cycles)
     return Report(
@@ -74,12 +70,12 @@ def make_report(
         resources=usage_facts(graph_cost(graph), board),
         solver=_solver(plan),
         verification=verification_facts(simulation),
-        accuracy=accuracy_facts(simulation, trained),
+        accuracy=accuracy_facts(simulation, metrics),
         input=input_facts(graph),
         outputs=output_facts(graph),
         classes=graph.classes,
         nodes=nodes,
-        training=_training(trained),
+        training=None if metrics is None else metrics.training,
         fifo=_fifos(graph),
         notes=(
             *model.notes,
@@ -119,14 +115,12 @@ def verification_facts(simulation: SimulationRecord) -> Verification:
     )
 
 
-def accuracy_facts(simulation: SimulationRecord, trained: Mapping[str, Any] | None) -> Accuracy | None:
-    """The accuracy of a build, where the images have classes; ``trained`` is the training's metrics.json."""
+def accuracy_facts(simulation: SimulationRecord, metrics: Metrics | None) -> Accuracy | None:
+    """The accuracy of a build, where the images have classes; ``metrics`` are those of the training."""
     if simulation.top1 is None:
         return None
-    before = (
-        {} if trained is None else {"float_top1": trained["float_top1"], "float_images": trained.get("test_images")}
-    )
-    return Accuracy(top1=simulation.top1, images=simulation.images, **before)
+    top1, images = (None, None) if metrics is None else (metrics.float_top1, metrics.test_images)
+    return Accuracy(top1=simulation.top1, images=simulation.images, float_top1=top1, float_images=images)
 
 
 def input_facts(graph: Graph) -> InputFacts:
@@ -206,13 +200,6 @@ def _solver(plan: Plan) -> SolverFacts:
         return SolverFacts(name="none", status="given by hand", gap=None, seconds=0.0)
     name = ", units ".join(filter(None, (plan.solver.name, plan.solver.costs)))
     return SolverFacts(name=name, status=plan.solver.status, gap=plan.solver.gap, seconds=plan.solver.seconds)
-
-
-def _training(metrics: dict[str, object] | None) -> Training | None:
-    if metrics is None:
-        return None
-    kept = {key: metrics[key] for key in ("data", "weight_bits", "act_bits", "weight_sparsity")}
-    return Training.model_validate({**kept, "methods": metrics["methods"]})
 
 
 def usage_facts(accelerator: Resources, board: Board) -> ResourceUse:
