@@ -191,7 +191,7 @@ def export(
     *,
     out: str | os.PathLike[str] | None = None,
     board: str = "zu3eg",
-    clock_mhz: float | None = None,
+    clock_mhz: float | Literal["auto"] | None = None,
     target_fps: float | None = None,
     budget: Mapping[str, float] | None = None,
     architecture: Literal["auto", "streaming", "engine"] = "auto",
@@ -212,7 +212,7 @@ def export(
         model: a QONNX file, or a run.
         out: the build's folder; build/NAME by default.
         board: see ``fpgaflow boards``.
-        clock_mhz: clock in MHz; the board's own by default.
+        clock_mhz: clock in MHz, the board's own by default; ``"auto"`` by a rule of how full the device is.
         target_fps: frames a second to reach with the least resources; None for the most frames a second.
         budget: shares of resources that a plan may use, e.g. ``{"lut": 0.6}``.
         architecture: one unit a layer, the engine, or the faster that fits.
@@ -236,12 +236,13 @@ def export(
     """
     from toolchain.flow.build import build_name
     from toolchain.flow.inputs import stated_input
-    from toolchain.flow.options import Check, Search, checked_architecture, parse_budget
+    from toolchain.flow.options import Check, Search, checked_architecture, parse_budget, stated_clock
     from toolchain.flow.stages import export as run
 
     shares = parse_budget(f"{kind}={share}" for kind, share in (budget or {}).items())
     found = None if plan is None else Path(plan)
-    search = Search(board, clock_mhz, target_fps, shares, time_limit, found, checked_architecture(architecture))
+    (mhz, auto), kind = stated_clock(clock_mhz), checked_architecture(architecture)
+    search = Search(board, mhz, target_fps, shares, time_limit, found, kind, auto)
     verified = Check(_given(images), _given(labels), data, count or 0, qonnx_images, threads)
     file = _file(model)
     folder = _folder(out, Path("build") / build_name(file))

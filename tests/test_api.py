@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -75,3 +77,38 @@ def test_faults_are_one_line(call: object, message: str) -> None:
     with pytest.raises(fpgaflow.FpgaflowError) as caught:
         call()  # type: ignore[operator]
     assert message.replace("; did", " [the mapping]; did") in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"clock_mhz": -5}, "-5 is no clock; give MHz from 1 to 1000, or auto"),
+        ({"clock_mhz": "fast"}, "fast is no clock; give MHz from 1 to 1000, or auto"),
+        ({"target_fps": 0}, "target_fps is 0; give a number of at least 0.001"),
+        ({"target_fps": math.nan}, "target_fps is nan; give a number of at least 0.001"),
+        ({"target_fps": math.inf}, "target_fps is inf; give a number of at least 0.001"),
+        ({"time_limit": -1}, "time_limit is -1; give a number of at least 0.001"),
+        ({"time_limit": "long"}, "time_limit is long; give a number of at least 0.001"),
+        ({"count": -3}, "count is -3; give a whole number of at least 0"),
+        ({"count": 2.5}, "count is 2.5; give a whole number of at least 0"),
+        ({"qonnx_images": -1}, "qonnx_images is -1; give a whole number of at least 0"),
+        ({"threads": -2}, "threads is -2; give a whole number from 1 to 256"),
+        ({"threads": 1000}, "threads is 1000; give a whole number from 1 to 256"),
+    ],
+)
+def test_numbers_of_an_export_that_cannot_be_are_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(fpgaflow.UserError) as error:
+        fpgaflow.export(tmp_path / "net.onnx", out=tmp_path / "build", **given)
+    assert str(error.value) == message and not (tmp_path / "build").exists()
+
+
+def test_an_export_takes_numpys_numbers_and_a_clock_to_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.onnx").touch()
+    monkeypatch.setattr("toolchain.flow.stages.export", lambda _, __, search, check, **___: (search, check))
+    wide, long, many = np.float32(200), np.float64(5), np.int64(8)
+    given: dict[str, Any] = {"target_fps": wide, "time_limit": long, "count": many, "threads": many}
+    search, check = cast(Any, fpgaflow.export(tmp_path / "net.onnx", clock_mhz="auto", **given))
+    found = (search.target_fps, search.time_limit, check.count, check.threads)
+    assert found == (200.0, 5.0, 8, 8) and [type(number) for number in found] == [float, float, int, int]
+    assert (search.clock_mhz, search.clock_auto) == (None, True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.graphs import conv_net
 from toolchain.boards import load_board
-from toolchain.cli.options import clock_of
 from toolchain.errors import UserError
 from toolchain.flow.choice import choose
 from toolchain.flow.clock import clock_steps
-from toolchain.flow.options import Search
+from toolchain.flow.options import Search, stated_clock
 from toolchain.flow.progress import silent
 from toolchain.ir.store import save
 
@@ -56,8 +57,16 @@ def test_a_plan_has_a_clock(tmp_path: Path) -> None:
         choose(network, Search(plan=tmp_path / "plan.json", clock_auto=True), silent)
 
 
-@pytest.mark.parametrize("text", ["0", "1001", "fast", "", "nan", "-3"])
-def test_what_is_no_clock_is_refused(text: str) -> None:
-    assert clock_of("auto") == (None, True) and clock_of("187.5") == (187.5, False) and clock_of(None) == (None, False)
-    with pytest.raises(UserError, match=r"give MHz from 1 to 1000, or auto$"):
-        clock_of(text)
+@pytest.mark.parametrize("text", ["0", "1001", "fast", "", "nan", "-3", -5.0, math.nan, (200,)])
+def test_what_is_no_clock_is_refused(text: object) -> None:
+    with pytest.raises(UserError) as error:
+        stated_clock(text)
+    assert str(error.value) == f"{text} is no clock; give MHz from 1 to 1000, or auto"
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [(None, (None, False)), ("auto", (None, True)), ("187.5", (187.5, False)), (np.float32(200), (200.0, False))],
+)
+def test_a_clock_is_a_number_its_text_or_auto(stated: object, found: tuple[float | None, bool]) -> None:
+    assert stated_clock(stated) == found and not isinstance(stated_clock(stated)[0], np.generic)

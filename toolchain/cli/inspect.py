@@ -18,7 +18,6 @@ from toolchain.cli.options import (
     PixelOption,
     RowsOption,
     TimeOption,
-    clock_of,
 )
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.runs import model_file
@@ -109,13 +108,13 @@ def boards(
         return
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.on_boards import on_boards
-    from toolchain.flow.options import Search, checked_architecture
+    from toolchain.flow.options import Search, checked_architecture, stated_clock
     from toolchain.flow.rows import read_rows
     from toolchain.flow.tables import on_boards_table, rows_lines
 
     lowered = _lowered(source, stated_input(given, pixel_scale))
     kind = checked_architecture(architecture)
-    mhz, auto = clock_of(clock)
+    mhz, auto = stated_clock(clock)
     search = Search(clock_mhz=mhz, target_fps=target_fps, time_limit=time_limit, architecture=kind, clock_auto=auto)
     search = replace(search, rows=tuple(row for path in rows or () for row in read_rows(path)))
     with progress() as bars:

@@ -193,7 +193,7 @@ def search_of(
 ) -> Search:
     from toolchain.boards import load_board
     from toolchain.errors import UserError
-    from toolchain.flow.options import Search, checked_architecture, checked_costs, parse_budget
+    from toolchain.flow.options import Search, checked_architecture, checked_costs, parse_budget, stated_clock
     from toolchain.flow.rows import read_rows
 
     if rows and plan is not None:
@@ -201,32 +201,13 @@ def search_of(
     if rows and costs == "counted":
         raise UserError("--rows with --costs counted", hint="rows tell how far estimates are off, not counts")
 
-    mhz, auto = clock_of(clock)
+    mhz, auto = stated_clock(clock)
     doubt = "" if mhz is None else load_board(board).doubt(mhz)
     if doubt:
         logging.getLogger(__name__).warning("warning: %s", doubt)
     shares, kind = parse_budget(budget or []), checked_architecture(architecture)
     measured = tuple(row for path in rows or () for row in read_rows(path))
     return Search(board, mhz, fps, shares, seconds, plan, kind, auto, checked_costs(costs, kind, plan), measured)
-
-
-def clock_of(text: str | float | None) -> tuple[float | None, bool]:
-    """The clock in MHz that --clock states, and whether it is to be chosen.
-
-    Raises:
-        UserError: neither a number of 1 to 1000 nor auto.
-    """
-    from toolchain.errors import UserError
-
-    if text is None or text == "auto":
-        return None, text == "auto"
-    try:
-        mhz = float(text)
-    except ValueError:
-        mhz = 0.0
-    if not 1 <= mhz <= 1000:
-        raise UserError(f"--clock {text} is no clock", hint="give MHz from 1 to 1000, or auto")
-    return mhz, False
 
 
 def check_of(

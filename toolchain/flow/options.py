@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf, nan
+from operator import index
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from toolchain.boards import DEFAULT_BOARD, Board, Planning, load_board
 from toolchain.errors import UserError, unknown_name
@@ -20,6 +22,9 @@ ARCHITECTURES = ("streaming", "engine", "auto")
 
 COSTS = ("estimated", "counted")
 """Sources of the units' costs: the cost model, or yosys."""
+
+LEAST_FPS = LEAST_SECONDS = 1e-3
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,16 @@ class Search:
     costs: str = "estimated"
     rows: tuple[MeasuredRow, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Numpy's numbers become Python's.
+
+        Raises:
+            UserError: a number cannot be.
+        """
+        if self.target_fps is not None:
+            object.__setattr__(self, "target_fps", _real("target_fps", self.target_fps, LEAST_FPS))
+        object.__setattr__(self, "time_limit", _real("time_limit", self.time_limit, LEAST_SECONDS))
+
 
 @dataclass(frozen=True)
 class Check:
@@ -57,6 +72,57 @@ class Check:
     qonnx_images: int = 256
     threads: int = 2
     memory: Memory = DEFAULT_MEMORY
+
+    def __post_init__(self) -> None:
+        """Numpy's numbers become Python's.
+
+        Raises:
+            UserError: a number cannot be.
+        """
+        if self.count is not None:
+            object.__setattr__(self, "count", _whole("count", self.count, 0))
+        object.__setattr__(self, "qonnx_images", _whole("qonnx_images", self.qonnx_images, 0))
+        object.__setattr__(self, "threads", _whole("threads", self.threads, 1, MOST_THREADS))
+
+
+def _real(name: str, value: Any, least: float) -> float:
+    """``value`` as a finite number of at least ``least``."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = nan
+    if not least <= found < inf:
+        raise UserError(f"{name} is {value}", hint=f"give a number of at least {least:g}")
+    return found
+
+
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """``value`` as a whole number of [``least``, ``most``]."""
+    try:
+        found = index(value)
+    except TypeError:
+        found = least - 1
+    if found < least or (most is not None and found > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{name} is {value}", hint=f"give a whole number {span}")
+    return found
+
+
+def stated_clock(stated: Any) -> tuple[float | None, bool]:
+    """The clock in MHz that a user states as a number or its text, and whether it is to be chosen, which "auto" says.
+
+    Raises:
+        UserError: neither a number of 1 to 1000 nor auto.
+    """
+    if stated is None or (isinstance(stated, str) and stated == "auto"):
+        return None, stated is not None
+    try:
+        mhz = float(stated)
+    except (TypeError, ValueError):
+        mhz = nan
+    if not 1 <= mhz <= 1000:
+        raise UserError(f"{stated} is no clock", hint="give MHz from 1 to 1000, or auto")
+    return mhz, False
 
 
 @dataclass(frozen=True)
