@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from toolchain.errors import UserError
-from toolchain.records import Record, parse_record
+from toolchain.records import Mhz, Record, parse_record
 
 PositiveInt = Annotated[int, Field(ge=1)]
+Depth = Annotated[int, Field(ge=2)]
 
 
 class Lanes(Record):
@@ -67,12 +68,12 @@ class Plan(Record):
     version: Literal[1] = 1
     model: str = ""
     board: str
-    clock_mhz: Annotated[float, Field(gt=0)]
+    clock_mhz: Mhz
     input_lanes: PositiveInt
     output_lanes: PositiveInt | dict[str, PositiveInt]
     padded: dict[str, PositiveInt] = Field(default_factory=dict)
     nodes: dict[str, Lanes]
-    depths: dict[str, PositiveInt] | None = None
+    depths: dict[str, Depth] | None = None
     solver: SolverRecord | None = None
 
     def lanes_of_outputs(self, names: Sequence[str], *, where: str = "plan") -> list[int]:

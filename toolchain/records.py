@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolchain.errors import UserError, unknown_name
+
+LEAST_MHZ, MOST_MHZ = 1.0, 1000.0
+"""Clocks of a fabric lie between them."""
+
+Mhz = Annotated[float, Field(ge=LEAST_MHZ, le=MOST_MHZ)]
 
 
 class Record(BaseModel):

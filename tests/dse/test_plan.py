@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,9 @@ def changed(**changes: Any) -> dict[str, Any]:
     return table | changes
 
 
+SOLVER = changed()["solver"]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -101,6 +105,23 @@ def changed(**changes: Any) -> dict[str, Any]:
         (
             changed(nodes={"add9": (0, 1)}),
             "bad value for 'nodes.add9.lanes_in': Input should be greater than or equal to 1, got 0 [{}]",
+        ),
+        (
+            changed(depths={"t4": 1}),
+            "bad value for 'depths.t4': Input should be greater than or equal to 2, got 1 [{}]",
+        ),
+        (changed(clock_mhz=math.inf), "bad value for 'clock_mhz': Input should be a finite number, got inf [{}]"),
+        (
+            changed(clock_mhz=1e-300),
+            "bad value for 'clock_mhz': Input should be greater than or equal to 1, got 1e-300 [{}]",
+        ),
+        (
+            changed(clock_mhz=1000.1),
+            "bad value for 'clock_mhz': Input should be less than or equal to 1000, got 1000.1 [{}]",
+        ),
+        (
+            changed(solver=SOLVER | {"gap": math.nan}),
+            "bad value for 'solver.gap': Input should be a finite number, got nan [{}]",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.store import Stored
-from toolchain.records import Record
+from toolchain.records import Mhz, Record
 
 
 class EngineRecord(Record):
@@ -23,7 +23,7 @@ class EngineRecord(Record):
 
     graph: str
     board: str
-    clock_mhz: float
+    clock_mhz: Mhz
     shape: dict[str, int]
     placement: dict[str, int]
     cycles: float

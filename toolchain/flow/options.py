@@ -14,6 +14,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.flow.rows import MeasuredRow, affordable
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory
+from toolchain.records import LEAST_MHZ, MOST_MHZ
 from toolchain.resources import KINDS
 from toolchain.rtl.yosys import demand_yosys
 
@@ -109,10 +110,10 @@ def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def stated_clock(stated: Any) -> tuple[float | None, bool]:
-    """The clock in MHz that a user states as a number or its text, and whether it is to be chosen, which "auto" says.
+    """The clock in MHz that a user states as a number or its text, and whether it is to be chosen, as "auto" asks.
 
     Raises:
-        UserError: neither a number of 1 to 1000 nor auto.
+        UserError: neither a clock of a fabric nor auto.
     """
     if stated is None or (isinstance(stated, str) and stated == "auto"):
         return None, stated is not None
@@ -120,8 +121,8 @@ def stated_clock(stated: Any) -> tuple[float | None, bool]:
         mhz = float(stated)
     except (TypeError, ValueError):
         mhz = nan
-    if not 1 <= mhz <= 1000:
-        raise UserError(f"{stated} is no clock", hint="give MHz from 1 to 1000, or auto")
+    if not LEAST_MHZ <= mhz <= MOST_MHZ:
+        raise UserError(f"{stated} is no clock", hint=f"give MHz from {LEAST_MHZ:g} to {MOST_MHZ:g}, or auto")
     return mhz, False
 
 
