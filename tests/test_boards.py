@@ -108,10 +108,30 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
             "uram = 0",
             "bad value for 'device.uram': write it as { value = NUMBER, source = \"DOCUMENT\" }, got 0 [PATH]",
         ),
+        (
+            "value = 70560, ",
+            "value = 20000000000, ",
+            "bad value for 'device.lut': Input should be less than or equal to 1000000000, got 20000000000 [PATH]",
+        ),
+        (
+            "port_bits = { value = 128",
+            "port_bits = { value = 96",
+            "bad value for 'memory.port_bits': Input should be 32, 64 or 128, got 96 [PATH]",
+        ),
+        (
+            "default_mhz = { value = 250.0",
+            "default_mhz = { value = inf",
+            "bad value for 'clock.default_mhz': Input should be a finite number, got inf [PATH]",
+        ),
+        (
+            "default_mhz = { value = 250.0",
+            "default_mhz = { value = 0.5",
+            "bad value for 'clock.default_mhz': Input should be greater than or equal to 1, got 0.5 [PATH]",
+        ),
     ],
 )
 def test_a_mistake_in_a_board_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    """Misspelt, missing, negative and unsourced entries."""
+    """Misspelt, missing, unsourced and impossible entries."""
     path = edited(tmp_path, old, new)
 
     with pytest.raises(UserError) as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from toolchain.errors import UserError, unknown_name
 from toolchain.paths import data_path
-from toolchain.records import Record, parse_record
+from toolchain.records import Mhz, Record, parse_record
 from toolchain.resources import Resources
 
 
@@ -29,10 +29,15 @@ DEFAULT_BOARD = "zu3eg"
 ALL_BOARDS = "all"
 """Stands for every board that ships with the package, where a command takes several."""
 
-Count = Annotated[int, Field(ge=0), BeforeValidator(_value)]
-Positive = Annotated[int, Field(gt=0), BeforeValidator(_value)]
+MOST = 10**9
+"""More of a resource has no device."""
+
+Count = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(_value)]
+Positive = Annotated[int, Field(gt=0, le=MOST), BeforeValidator(_value)]
 Fraction = Annotated[float, Field(gt=0, le=1), BeforeValidator(_value)]
 Quantity = Annotated[float, Field(gt=0), BeforeValidator(_value)]
+Clocked = Annotated[Mhz, BeforeValidator(_value)]
+PortBits = Annotated[Literal[32, 64, 128], BeforeValidator(_value)]
 
 
 class Device(Record):
@@ -75,14 +80,14 @@ class Memory(Record):
 
     ddr_bytes_per_second: Quantity
     sustained_bytes_per_second: Quantity | None = None
-    port_bits: Positive
+    port_bits: PortBits
     ports: Positive
 
 
 class Clock(Record):
     """Clock of the fabric in MHz."""
 
-    default_mhz: Quantity
+    default_mhz: Clocked
 
 
 class Board(Record):

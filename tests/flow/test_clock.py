@@ -28,6 +28,8 @@ def test_a_fuller_device_is_slower_and_no_clock_is_above_the_boards_own() -> Non
     assert clock_steps(small) == [(250.0, 0.3)]
     slow = wide.model_copy(update={"clock": wide.clock.model_copy(update={"default_mhz": 240.0})})
     assert clock_steps(slow)[0] == (1500 / 7, 0.60)
+    slowest = wide.model_copy(update={"clock": wide.clock.model_copy(update={"default_mhz": 1.0})})
+    assert clock_steps(slowest) == [(1.0, 0.60)]
 
 
 def test_the_clock_is_the_one_at_which_the_network_is_fastest(tmp_path: Path) -> None:

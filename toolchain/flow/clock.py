@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import ceil
 
 from toolchain.boards import Board
+from toolchain.records import LEAST_MHZ
 
 PLL_MHZ = 1500.0
 FILLS = (0.60, 0.72, 1.0)
@@ -20,13 +21,13 @@ FILLS = (0.60, 0.72, 1.0)
 def clock_steps(board: Board) -> list[tuple[float, float]]:
     """Clocks in MHz, descending, and the share of the LUTs that a plan may fill there; none above what the board plans.
 
-    A slower clock that allows no more is left out.
+    A slower clock that allows no more is left out, as is one that is none of a fabric.
     """
     first = ceil(PLL_MHZ / board.clock.default_mhz - 1e-9)
     found: list[tuple[float, float]] = []
     for divisor, fill in enumerate(FILLS, first):
         share = min(fill, board.planning.lut)
-        if not found or share > found[-1][1]:
+        if not found or (share > found[-1][1] and PLL_MHZ / divisor >= LEAST_MHZ):
             found.append((PLL_MHZ / divisor, share))
     return found
 
