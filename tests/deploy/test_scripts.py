@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.placed import facts_of
-from tests.golden_files import assert_golden
+from tests.golden_files import FOLDER, assert_golden
 from tests.graphs import mlp
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
@@ -88,6 +88,18 @@ def test_the_block_design_is_whole(scripts: dict[str, str], options: str, tmp_pa
         "resources": {"lut": 11934, "ff": 15873, "dsp": 24, "bram18": 11},
         "accelerator": {"lut": 7012, "ff": 9120, "dsp": 24, "bram18": 7},
     }
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_memory_port_that_is_narrower_than_the_accelerators_has_a_smartconnect(bits: int, tmp_path: Path) -> None:
+    graph, board = serial(mlp()), load_board("zu3eg")
+    narrow = board.model_copy(update={"memory": board.memory.model_copy(update={"port_bits": bits})})
+    build = Deployable(graph, graph.output, narrow, "NC", facts_of(graph, axes="NC"))
+    done = run_build(tmp_path, str(script_files(build)["build.tcl"]))
+
+    assert done.code == 0, done.error
+    ours = (FOLDER / "deploy/smartconnect.txt").read_text().replace("DATA_WIDTH 128", f"DATA_WIDTH {bits}")
+    assert done.said.replace(str(tmp_path), "ROOT") == ours
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ reset_by accelerator/ap_rst_n registers/aresetn
 connect_bd_intf_net [get_bd_intf_pins ps/M_AXI_HPM0_FPD] [get_bd_intf_pins registers/S00_AXI]
 connect_bd_intf_net [get_bd_intf_pins registers/M00_AXI] [get_bd_intf_pins accelerator/s_axi_control]
 
-# Each master to a memory port of its own: 128 bits on both sides, so nothing need stand between.
+# Each master, of 128 bits, to a memory port of its own: nothing need stand between where that is as wide.
 for {set i 0} {$i < [llength $masters]} {incr i} {
     clocked ps/saxihp${i}_fpd_aclk
     set master [get_bd_intf_pins accelerator/m_axi_[lindex $masters $i]]
     set port [get_bd_intf_pins ps/S_AXI_HP${i}_FPD]
-    if {"smartconnect" in $options} {
+    if {"smartconnect" in $options || 128 != 128} {
         set between [create_bd_cell -type ip -vlnv [newest "xilinx.com:ip:smartconnect:*"] memory_$i]
         set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI 1] $between
         clocked memory_$i/aclk
