@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from toolchain.hls_templates.generate import generate
 from toolchain.ir.encode import answers, encode, random_inputs
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import Decoding
+from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.pipeline import to_hardware
 from toolchain.simulate.csim import build
 
@@ -227,6 +230,32 @@ def test_what_is_wrong_is_said_in_a_line(small: Native) -> None:
     (small.home / "registers").unlink()
     done = start(small)
     assert done.returncode == 2 and "cannot open registers: No such file" in done.stderr
+
+
+def test_the_answers_of_padded_channels_need_no_stack_of_their_size(tmp_path: Path) -> None:
+    """Each code is its channel's number, -1 where a lane carries no channel; the stack holds a third of a frame."""
+    b = Builder((64, 64, 3), 4, signed=True)
+    x = b.matvec(b.input, 5)
+    plain = b.graph(x)
+    told = replace(plain, outputs=(replace(plain.answer, decoding=Decoding((Fraction(1),), (Fraction(0),))),))
+    graph = serial(pad_channels(told, {x.name: 6}))
+    write_files(native_files(facts_of(graph), graph, generate(graph, Target(), 250.0)), tmp_path)
+    (tmp_path / "take.cpp").write_text("""
+        #include "network.hpp"
+        int main() {
+            std::vector<std::uint64_t> memory(2 * network::words[1]);
+            std::vector<std::int64_t> padded(network::Layout1::size), codes(network::answer_codes[0]);
+            for (std::size_t i = 0; i < padded.size(); i++) padded[i] = i % 6 < 5 ? i % 6 : -1;
+            fpgaflow::pack_frame<network::Layout1>(padded.data(), memory.data());
+            network::take(0, memory.data(), codes.data());
+            for (std::size_t i = 0; i < codes.size(); i++) if (codes[i] != std::int64_t(i % 5)) return 1;
+        }""")
+    for command in (
+        ["g++", "-std=c++17", "-O0", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-Ihost", "take.cpp"],
+        ["sh", "-c", "ulimit -s 64 && ./a.out"],
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
