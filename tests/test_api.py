@@ -88,6 +88,7 @@ def test_faults_are_one_line(call: object, message: str) -> None:
         ({"target_fps": math.nan}, "target_fps is nan; give a number of at least 0.001"),
         ({"target_fps": math.inf}, "target_fps is inf; give a number of at least 0.001"),
         ({"time_limit": -1}, "time_limit is -1; give a number of at least 0.001"),
+        ({"time_limit": 10**400}, f"time_limit is {10**400}; give a number of at least 0.001"),
         ({"time_limit": "long"}, "time_limit is long; give a number of at least 0.001"),
         ({"count": -3}, "count is -3; give a whole number of at least 0"),
         ({"count": 2.5}, "count is 2.5; give a whole number of at least 0"),

@@ -90,7 +90,7 @@ def _real(name: str, value: Any, least: float) -> float:
     """``value`` as a finite number of at least ``least``."""
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = nan
     if not least <= found < inf:
         raise UserError(f"{name} is {value}", hint=f"give a number of at least {least:g}")
@@ -119,7 +119,7 @@ def stated_clock(stated: Any) -> tuple[float | None, bool]:
         return None, stated is not None
     try:
         mhz = float(stated)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         mhz = nan
     if not LEAST_MHZ <= mhz <= MOST_MHZ:
         raise UserError(f"{stated} is no clock", hint=f"give MHz from {LEAST_MHZ:g} to {MOST_MHZ:g}, or auto")
