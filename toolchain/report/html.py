@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil, floor, log10
 from typing import Any
 
@@ -139,6 +140,7 @@ def comparison_page(found: Comparison) -> str:
     return _environment().get_template("compare.html.j2").render(found=found)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("toolchain.report", "templates"),
