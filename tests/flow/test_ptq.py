@@ -330,6 +330,30 @@ def test_the_bias_takes_up_the_mean_error() -> None:
         assert off.mean(2).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("offset", "spread", "samples"),
+    [(0.0, 1.0, 1), (0.0, 0.0, 48), (3.0, 0.0, 48), (300.0, 0.05, 48), (1800.0, 0.05, 48), (1e6, 0.05, 48)],
+)
+def test_inputs_that_hardly_vary_are_rounded_without_a_large_error(offset: float, spread: float, samples: int) -> None:
+    """One sample, constants, and features whose spread is lost in float32's square of their mean."""
+    plain = offset + spread * torch.randn(1, 6, samples)
+    own, weight, levels = (plain / 2).round() * 2, torch.randn(1, 4, 6), Levels.weight(4)
+    found = round_weights(weight, _moments(own, plain), levels, per_channel=True)
+    assert (found.weight - weight).abs().max() < 2 * found.step.max() < 1
+    assert (found.weight / found.step[..., None]).round().abs().max() <= levels.high
+
+
+def test_second_moments_that_are_not_positive_are_rounded_to_the_nearest_codes() -> None:
+    """In their group alone; the other one is rounded as it was."""
+    plain, weight, levels = torch.randn(2, 6, 100) @ torch.randn(2, 100, 100), torch.randn(2, 4, 6), Levels.weight(3)
+    moments = _moments(plain, plain)
+    whole = round_weights(weight, moments, levels, per_channel=True)
+    moments.gram[1] = torch.eye(6) - 2
+    found = round_weights(weight, moments, levels, per_channel=True)
+    assert torch.equal(found.weight[0], whole.weight[0])
+    assert torch.allclose(found.weight[1], nearest(weight[1].double(), found.step[1, :, None], levels))
+
+
 @pytest.mark.parametrize(("offset", "direct"), [("0", True), ("-127/128", True), ("-1/3", False), ("1/128", False)])
 def test_pixels_are_read_as_they_are_where_one_of_them_means_zero(offset: str, direct: bool) -> None:
     assert holds_codes(PixelMap((Fraction(1, 128),), (Fraction(offset),))) is direct

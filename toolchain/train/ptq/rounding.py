@@ -23,6 +23,7 @@ FINE_BITS = 7
 _CANDIDATES = tuple(2 ** (-k / 8) for k in range(13))  # steps tried, over the one that reaches the largest weight
 _BLOCK = 64  # columns that are finished before the rest is updated
 _SMALLEST = 2.0**-24
+_NOISE = 2.0**-44  # error of a double's moments around the mean, relative to those around zero
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Moments:
 
     def add(self, own: Tensor, plain: Tensor) -> None:
         """Take in the inputs (groups, columns, samples) of both networks."""
+        own, plain = own.double(), plain.double()
         self.own += own.sum(2)
         self.float += plain.sum(2)
         self.gram += own @ own.transpose(1, 2)
@@ -62,8 +64,14 @@ class Moments:
         """Mean of x', mean of x, G and C."""
         own, plain = self.own / self.samples, self.float / self.samples
         gram = self.gram / self.samples - own[:, :, None] * own[:, None, :]
+        gram = (gram + gram.transpose(1, 2)) / 2
         cross = self.cross / self.samples - plain[:, :, None] * own[:, None, :]
         return own, plain, gram, cross
+
+    def noise(self) -> Tensor:
+        """Bound of what rounding makes of the eigenvalues of G, a group at a time."""
+        largest = self.gram.diagonal(dim1=1, dim2=2).amax(1) / self.samples
+        return _NOISE * self.gram.shape[1] * largest
 
 
 @dataclass(frozen=True)
@@ -79,16 +87,13 @@ def round_weights(weight: Tensor, moments: Moments, levels: Levels, *, per_chann
     """Round ``weight`` (groups, rows, columns) to the codes ``levels``; ``per_channel`` gives each row its own step."""
     weight = weight.double()
     own, plain, gram, cross = moments.centred()
-    columns = weight.shape[2]
     importance = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
     if levels.bits >= FINE_BITS:
         step = _step(weight, importance, levels, per_channel)
         rounded = nearest(weight, step[..., None], levels)
     else:
-        share = DAMPING + columns / moments.samples
-        damping = torch.diag_embed((share * importance.mean(1, keepdim=True)).expand(-1, columns))
-        damped = gram + damping
-        target = torch.linalg.solve(damped, (weight @ (cross + damping)).transpose(1, 2)).transpose(1, 2)
+        damped, crossed = _damped(moments, gram, cross, importance)
+        target = torch.linalg.solve(damped, (weight @ crossed).transpose(1, 2)).transpose(1, 2)
         step = _step(target, importance, levels, per_channel)
         rounded = _round_columns(target, damped, step, levels)
     shift = torch.einsum("grc,gc->gr", weight, plain) - torch.einsum("grc,gc->gr", rounded, own)
@@ -100,6 +105,20 @@ def nearest(x: Tensor, step: Tensor, levels: Levels) -> Tensor:
     if levels.bipolar:
         return torch.where(x >= 0, step, -step)
     return (x / step).clamp(levels.low, levels.high).round() * step
+
+
+def _damped(moments: Moments, gram: Tensor, cross: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
+    """G and C with as much added to both that G has an inverse; G has the diagonal ``importance``.
+
+    A group whose G is none of moments gets a diagonal in place of both, with which rounding is to the nearest.
+    """
+    share = DAMPING + gram.shape[1] / moments.samples
+    size = torch.maximum(share * importance.mean(1), moments.noise())
+    damping = torch.diag_embed(size[:, None].expand_as(importance))
+    damped, crossed = gram + damping, cross + damping
+    unsound = torch.linalg.cholesky_ex(damped).info > 0
+    damped[unsound] = crossed[unsound] = torch.diag_embed(importance[unsound])
+    return damped, crossed
 
 
 def _step(weight: Tensor, importance: Tensor, levels: Levels, per_channel: bool) -> Tensor:
