@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.errors import UserError
@@ -132,6 +133,9 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "reshape": (MAP, lambda f: f.add("Reshape", _ints(f, 0, -1)), ["Flatten"]),
     "squeeze": ((2, 1, 9), lambda f: f.add("Squeeze", _ints(f, 2)), ["Flatten"]),
     "pad": (MAP, lambda f: f.add("Pad", _ints(f, 0, 0, 1, 2, 0, 0, 0, 1)), ["ZeroPad2d"]),
+    "pad, axes": (MAP, lambda f: f.add("Pad", _ints(f, 1, 0, 2, 3), "", _ints(f, 2, -1)), ["ZeroPad2d"]),
+    "bias, one row": (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(1, 5)), ["Linear"]),
+    "bias, one number": (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(1, 1)), ["Linear"]),
     "softmax": (ROW, lambda f: (f.add("Gemm", f.weight(12, 3)), f.add("Identity")), ["Linear"]),
 }
 
@@ -150,6 +154,14 @@ def test_an_operation_becomes_the_layers_that_onnxruntime_agrees_with(name: str,
             layer = layer_of(network, node)  # type: ignore[arg-type]
             kinds.append(type(layer).__name__ if layer is not None else node.target.__name__)
         assert (found, kinds, network.training) == (shape, layers, False)
+
+
+@pytest.mark.parametrize("sizes", [(3, -1), (3, 128), (-1, 128)])
+def test_a_reshape_with_the_files_batch_in_it_is_a_flatten(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    file = File(MAP, 3)
+    file.add("Reshape", _ints(file, *sizes))
+    network, _ = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert [type(layer) for layer in network.children()] == [torch.nn.Flatten]
 
 
 def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
@@ -172,6 +184,15 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
         (SIGNAL, lambda f: f.add("Conv", f.weight(1, 2, 2), auto_pad="SAME_UPPER"), "unequal pads [0, 1] of a signal"),
         (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),
+        (SIGNAL, lambda f: (f.add("MatMul", f.weight(12, 5)), f.add("Add", f.last, f.weight(1, 2, 5))),
+         "it adds no tensors of one shape [float.onnx, node 'add1' (Add)]; put constants into the bias of a layer"),
+        (SIGNAL, lambda f: (f.add("MatMul", f.weight(12, 5)), f.add("Add", f.last, f.weight(2, 1))),
+         "it adds no tensors of one shape [float.onnx, node 'add1' (Add)]; put constants into the bias of a layer"),
+        (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(2, 5)),
+         "a bias of the shape (2, 5) [float.onnx, node 'gemm0' (Gemm)]; give one number an output"),
+        (MAP, lambda f: f.add("Pad", _ints(f, 1, 1), "", _ints(f, 1)), "a Pad that is no zeros around a map"),
+        (MAP, lambda f: f.add("AveragePool", kernel_shape=[2, 2], dilations=[2, 1]),
+         "an average with the dilations [2, 1] [float.onnx, node 'averagepool0' (AveragePool)]; leave dilations out"),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_refused_by_its_node(
@@ -180,5 +201,5 @@ def test_what_is_not_known_is_refused_by_its_node(
     file = File(shape)
     make(file)
     with pytest.raises(UserError) as caught:
-        read_float_onnx(file.save(tmp_path / "float.onnx"))
+        read_float_onnx(file.save(tmp_path / "float.onnx", opset=19))
     assert message in str(caught.value) and "node '" in caught.value.where

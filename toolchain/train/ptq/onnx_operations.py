@@ -46,7 +46,10 @@ def _gemm(build: Builder, node: OnnxNode) -> None:
     alpha, beta = (float(node.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
     weight = alpha * (weight if node.attributes.get("transB", 0) else weight.T)
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    _fill(layer, weight, None if bias is None else (beta * bias).flatten().expand(len(weight)))
+    each = None if bias is None else _bias(beta * bias, len(weight), 2)
+    if bias is not None and each is None:
+        raise build.file.fault(node, f"a bias of the shape {tuple(bias.shape)}", "give one number an output")
+    _fill(layer, weight, each)
     build.call(node, [layer], build.layer_name(node))
 
 
@@ -63,13 +66,14 @@ def _matmul(build: Builder, node: OnnxNode) -> None:
 def _add(build: Builder, node: OnnxNode) -> None:
     tensors = [name for name in node.inputs if name in build.values]
     if len(tensors) == 1 and tensors[0] in build.products and len(node.inputs) == 2:
-        layer = build.products[tensors[0]]
-        bias = build.constant(node, 1 - list(node.inputs).index(tensors[0]))
-        assert bias is not None
-        layer.bias = nn.Parameter(bias.flatten().float().expand(layer.out_features).clone())
-        at, value = build.values[tensors[0]]
-        build.values[node.outputs[0]] = at, value + layer.bias
-        return
+        layer, (at, value) = build.products[tensors[0]], build.values[tensors[0]]
+        constant = build.constant(node, 1 - list(node.inputs).index(tensors[0]))
+        assert constant is not None
+        bias = _bias(constant, layer.out_features, value.dim())
+        if bias is not None:
+            layer.bias = nn.Parameter(bias.float().clone())
+            build.values[node.outputs[0]] = at, value + layer.bias
+            return
     examples = [build.values[name][1] for name in tensors]
     if len(tensors) != len(node.inputs) or len({tuple(example.shape) for example in examples}) != 1:
         raise build.file.fault(node, "it adds no tensors of one shape", "put constants into the bias of a layer")
@@ -163,6 +167,8 @@ def _pool(build: Builder, node: OnnxNode) -> None:
         maximum: Any = nn.MaxPool1d if axes == 1 else nn.MaxPool2d
         build.call(node, [maximum(kernel, stride, before, dilation, ceil_mode=ceil)])
         return
+    if set(dilation) != {1}:
+        raise build.file.fault(node, f"an average with the dilations {[*dilation]}", "leave dilations out")
     average: Any = nn.AvgPool1d if axes == 1 else nn.AvgPool2d
     counted = bool(node.attributes.get("count_include_pad", 0))
     build.call(node, [average(kernel, stride, before, ceil_mode=ceil, count_include_pad=counted)])
@@ -195,7 +201,7 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
     if node.op == "Reshape":
         wanted = build.integers(node, "shape", 1) or []
         sizes = [x.shape[axis] if size == 0 and axis < x.dim() else size for axis, size in enumerate(wanted)]
-        if sizes and sizes[0] == 1 == build.file.shape[0]:  # written for a batch of one
+        if sizes and sizes[0] == build.file.shape[0]:  # written for the file's batch
             sizes[0] = EXAMPLES
     elif node.op == "Flatten":
         sizes = [x.shape[0], -1] if node.attributes.get("axis", 1) in (1, 1 - x.dim()) else []
@@ -235,18 +241,16 @@ def _squeeze(build: Builder, node: OnnxNode) -> None:
 
 def _pad(build: Builder, node: OnnxNode) -> None:
     _, x = build.value(node)
+    given = build.integers(node, "axes", 3)
+    axes = range(x.dim()) if given is None else [axis % x.dim() for axis in given]
     pads = build.integers(node, "pads", 1) or []
     value = node.attributes.get("value", build.constant(node, 2))
     mode = node.attributes.get("mode", b"constant")
-    outside = [pads[axis] for axis in (0, 1, x.dim(), x.dim() + 1)] if len(pads) == 2 * x.dim() else [1]
-    if (
-        mode not in (b"constant", "constant")
-        or (value is not None and float(value) != 0)
-        or any(outside)
-        or x.dim() != 4
-    ):
+    sides = dict(zip(axes, zip(pads, pads[len(axes) :], strict=False), strict=False))
+    around = len(pads) == 2 * len(axes) and x.dim() == 4 and not any(any(sides.get(axis, ())) for axis in (0, 1))
+    if mode not in (b"constant", "constant") or (value is not None and float(value) != 0) or not around:
         raise build.file.fault(node, "a Pad that is no zeros around a map", "pad with zeros")
-    build.call(node, [nn.ZeroPad2d((pads[3], pads[7], pads[2], pads[6]))])
+    build.call(node, [nn.ZeroPad2d((*sides.get(3, (0, 0)), *sides.get(2, (0, 0))))])
 
 
 def _pass(build: Builder, node: OnnxNode) -> None:
@@ -288,6 +292,17 @@ def _fill(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
     layer.weight.copy_(weight)
     if bias is not None:
         layer.bias.copy_(bias)
+
+
+def _bias(constant: Tensor, outputs: int, rank: int) -> Tensor | None:
+    """What is added to each of the ``outputs``, the last axis of ``rank`` axes; None where others have numbers too."""
+    if (
+        constant.dim() > rank
+        or constant.numel() not in (1, *constant.shape[-1:])
+        or constant.numel() not in (1, outputs)
+    ):
+        return None
+    return constant.flatten().expand(outputs)
 
 
 def _layer(make: Callable[[OnnxNode], nn.Module]) -> Callable[[Builder, OnnxNode], None]:
