@@ -104,6 +104,7 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: F.pad(x, (1, 2, 0, 1)), ["ZeroPad2d"]),
         (MAP, lambda m, x: m.conv(x) + x, ["Conv2d", "add"]),
         (MAP, lambda m, x: torch.add(m.conv(x), x), ["Conv2d", "add"]),
+        (MAP, lambda m, x: m.conv(x).add(x, alpha=1), ["Conv2d", "add"]),
         (MAP, lambda m, x: sum([m.conv(x), x]), ["Conv2d", "add"]),
         (MAP, lambda m, x: torch.cat([m.conv(x), x], 1), ["Conv2d", "cat"]),
         (MAP, lambda m, x: torch.cat((x, m.conv(x)), dim=-3), ["Conv2d", "cat"]),

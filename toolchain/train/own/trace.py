@@ -276,7 +276,8 @@ class _Rewriter:
         return True
 
     def _add(self, node: fx.Node) -> None:
-        values = [value for value in (*node.args, *node.kwargs.values()) if value is not None]
+        named = (value for key, value in node.kwargs.items() if (key, value) != ("alpha", 1))
+        values = [value for value in (*node.args, *named) if value is not None]
         tensors = [value for value in values if isinstance(value, fx.Node)]
         if len(tensors) == 1 and [v for v in values if isinstance(v, _NO_TENSOR)] in ([0], [0.0]):  # sum() starts so
             self._replace(node, [], "")
