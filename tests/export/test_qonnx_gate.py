@@ -182,6 +182,29 @@ def test_a_removed_quantizer_is_refused(small: tuple[nn.Module, torch.Tensor, Mo
         check_equal(network, copy, x)
 
 
+def test_layers_that_do_the_same_twice_are_one_in_the_file(tmp_path: Path) -> None:
+    """The exporter merges them with their quantizers; other settings of the second keep both."""
+
+    class Twice(nn.Module):
+        def __init__(self, second: float) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1)
+            act_quant = Lsq().act_quantizer(4, signed=True, scale="float")
+            self.first, self.second = (qnn.QuantIdentity(act_quant=act_quant) for _ in range(2))
+            for quantizer, step in ((self.first, 0.25), (self.second, second)):
+                quantizer.act_quant.fused_activation_quant_proxy.tensor_quant.step.data.fill_(step)
+                quantizer.act_quant.fused_activation_quant_proxy.tensor_quant.ready.fill_(True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            return nn.functional.max_pool2d(self.first(x), 2) + nn.functional.avg_pool2d(self.second(x), 2)
+
+    for step, quantizers in ((0.25, 1), (0.5, 2)):
+        report = export_qonnx(Twice(step).eval(), torch.rand(4, 3, 4, 4), tmp_path / "m.onnx", {})
+        nodes = [node for node in onnx.load(tmp_path / "m.onnx").graph.node if node.op_type == "Quant"]
+        assert report.quantizers == len(nodes) == quantizers
+
+
 def test_a_refused_export_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = _floor_model()
     path = tmp_path / "m.onnx"
