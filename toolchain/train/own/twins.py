@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,16 +17,28 @@ class NoTwinError(ValueError):
     """The call's arguments are such that no layer does the same."""
 
 
-def _clip(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:
-    return nn.ReLU6() if (min_val, max_val) == (0, 6) else nn.Hardtanh(min_val, max_val)
+def clamped(low: float | None, high: float | None) -> nn.Module:
+    """The layer with these bounds; infinity is none, and so is None.
+
+    Raises:
+        NoTwinError: the minimum is not below the maximum.
+    """
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    if not low < high:
+        raise NoTwinError(f"the minimum {low:g} is not below the maximum {high:g}")
+    if low == 0 and high in (6, math.inf):
+        return nn.ReLU() if high > 6 else nn.ReLU6()
+    return nn.Hardtanh(low, high)
+
+
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:
+    return clamped(min_val, max_val)
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:  # torch's own names
-    if min == 0 and max is None:
-        return nn.ReLU()
-    if not isinstance(min, int | float) or not isinstance(max, int | float):
-        raise NoTwinError("one bound only, or one that is a tensor")
-    return _clip(min, max)
+    if any(bound is not None and not isinstance(bound, int | float) for bound in (min, max)):
+        raise NoTwinError("a bound that is a tensor")
+    return clamped(min, max)
 
 
 def _leaky(negative_slope: float = 0.01, inplace: bool = False) -> nn.Module:
@@ -75,7 +88,7 @@ _FUNCTIONS: dict[Any, Make] = {
     torch.relu: nn.ReLU,
     torch.relu_: nn.ReLU,
     F.relu6: _activation(nn.ReLU6),
-    F.hardtanh: _clip,
+    F.hardtanh: _hardtanh,
     F.leaky_relu: _leaky,
     torch.clamp: _clamp,
     torch.clip: _clamp,

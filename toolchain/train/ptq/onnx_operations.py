@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
-from toolchain.train.own.twins import KNOWN, NoTwinError, gated, reshaped
+from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, gated, reshaped
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 
 _SELU = {"alpha": 1.6732632, "gamma": 1.0507010}
@@ -123,13 +123,11 @@ def _norm(build: Builder, node: OnnxNode) -> None:
 
 def _clip(build: Builder, node: OnnxNode) -> None:
     bounds = [node.attributes.get(key, build.constant(node, index)) for key, index in (("min", 1), ("max", 2))]
-    low, high = (None if bound is None else float(bound) for bound in bounds)
-    if low == 0 and high is None:
-        build.call(node, [nn.ReLU()])
-    elif low is None or high is None:
-        raise build.file.fault(node, "a Clip with one bound", "use Relu, or give both")
-    else:
-        build.call(node, [nn.ReLU6() if (low, high) == (0, 6) else nn.Hardtanh(low, high)])
+    try:
+        layer = clamped(*(None if bound is None else float(bound) for bound in bounds))
+    except NoTwinError as error:
+        raise build.file.fault(node, str(error), "give a minimum below the maximum") from error
+    build.call(node, [layer])
 
 
 def _hard_sigmoid(build: Builder, node: OnnxNode) -> None:
