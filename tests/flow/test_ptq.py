@@ -168,7 +168,9 @@ def test_features_behind_a_batch_norm_and_tokens_of_a_signal_are_quantized_down_
     tokens = nn.Sequential(
         nn.Conv1d(2, 6, 5, 2, 2), nn.ReLU(), nn.Linear(24, 8), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)
     )
-    for name, model, shape in (("features", features, (6,)), ("tokens", tokens, (2, 48))):
+    mean = nn.Sequential(nn.Linear(48, 8), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(2, 4))
+    networks = (("features", features, (6,)), ("tokens", tokens, (2, 48)), ("mean of tokens", mean, (2, 48)))
+    for name, model, shape in networks:
         x = np.random.default_rng(0).normal(0, 0.5, (40, *shape)).astype(np.float32)
         model.train()(torch.from_numpy(x))
         out = tmp_path / name

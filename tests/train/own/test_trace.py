@@ -26,7 +26,11 @@ class Wrapped(nn.Module):
         self.function = function
         self.conv, self.norm, self.act = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU()
         self.weight = nn.Parameter(torch.rand(4, 4, 1, 1))
-        self.last, self.normed = nn.Linear(8, 8), nn.utils.weight_norm(nn.Conv2d(4, 4, 1))
+        self.last, self.tokens, self.normed = (
+            nn.Linear(8, 8),
+            nn.Linear(12, 5),
+            nn.utils.weight_norm(nn.Conv2d(4, 4, 1)),
+        )
         self.same = nn.Conv2d(4, 4, 1)
         self.same.weight = self.conv.weight
         self.offset = nn.Parameter(torch.rand(1, 4, 1, 1))
@@ -66,13 +70,13 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: x.relu(), ["ReLU"]),
         (MAP, lambda m, x: x.clamp(min=0), ["ReLU"]),
         (MAP, lambda m, x: x.clamp(0, 6), ["ReLU6"]),
+        (MAP, lambda m, x: x.clamp(0, float("inf")), ["ReLU"]),
+        (MAP, lambda m, x: x.clamp(-float("inf"), 0.5), ["Hardtanh"]),
+        (MAP, lambda m, x: x.clamp(min=-0.5), ["Hardtanh"]),
         (MAP, lambda m, x: F.relu6(x), ["ReLU6"]),
         (MAP, lambda m, x: F.hardtanh(x, -2, 2), ["Hardtanh"]),
         (MAP, lambda m, x: F.leaky_relu(x, 0.25), ["LeakyReLU"]),
         (MAP, lambda m, x: torch.tanh(x.sigmoid()), ["Sigmoid", "Tanh"]),
-        (MAP, lambda m, x: x.clamp(0, float("inf")), ["ReLU"]),
-        (MAP, lambda m, x: x.clamp(-float("inf"), 0.5), ["Hardtanh"]),
-        (MAP, lambda m, x: x.clamp(min=-0.5), ["Hardtanh"]),
         (MAP, lambda m, x: F.hardswish(F.silu(F.gelu(x))), ["GELU", "SiLU", "Hardswish"]),
         (MAP, lambda m, x: F.celu(F.elu(x, 0.5), 0.25), ["ELU", "CELU"]),
         (MAP, lambda m, x: torch.sigmoid(x) * x, ["SiLU"]),
@@ -83,7 +87,12 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: F.max_pool2d(x, 3, stride=2, padding=1), ["MaxPool2d"]),
         (SIGNAL, lambda m, x: F.max_pool1d(x, 3), ["MaxPool1d"]),
         (MAP, lambda m, x: F.avg_pool2d(x, 2), ["AvgPool2d"]),
+        (MAP, lambda m, x: F.avg_pool2d(x, 2, padding=1, ceil_mode=True), ["AvgPool2d"]),
+        (MAP, lambda m, x: F.max_pool2d(x, 3, 2, ceil_mode=True), ["MaxPool2d"]),
         (SIGNAL, lambda m, x: F.avg_pool1d(x, 2), ["AvgPool1d"]),
+        (SIGNAL, lambda m, x: m.tokens(x).mean(2), ["Linear", "AvgPool1d", "Flatten"]),
+        (SIGNAL, lambda m, x: m.tokens(x).amax(2), ["Linear", "MaxPool1d", "Flatten"]),
+        (MAP, lambda m, x: F.pad(x, (1, 2)).mean((2, 3)), ["ZeroPad2d", "AvgPool2d", "Flatten"]),
         (MAP, lambda m, x: F.adaptive_avg_pool2d(x, (1, 1)), ["AdaptiveAvgPool2d"]),
         (SIGNAL, lambda m, x: F.adaptive_avg_pool1d(x, 1), ["AdaptiveAvgPool1d"]),
         (MAP, lambda m, x: F.adaptive_max_pool2d(x, 1), ["AdaptiveMaxPool2d"]),
@@ -181,6 +190,14 @@ KNOWN = "known: Conv1d, Conv2d, Linear, "
         (lambda m, x: F.avg_pool2d(x, x.size()[2:]), "reads more than one tensor, or a size", "give numbers"),
         (lambda m, x: F.adaptive_avg_pool2d(x, (3, 8)), "differ in size, from 8 x 8 to 3 x 8", "divide 8 x 8"),
         (lambda m, x: F.avg_pool2d(x, 2, divisor_override=3), "it divides by another number", "divisor_override"),
+        (lambda m, x: F.avg_pool2d(x, 3, 2, ceil_mode=True),
+         "ceil_mode that adds windows beyond the pads of an average [layer 'block', avg_pool2d]", "ceil_mode=False"),
+        (lambda m, x: F.leaky_relu(x, -0.5),
+         "a slope of -0.5, which makes it fall [layer 'block', leaky_relu]", "give a slope of 0 or more"),
+        (lambda m, x: F.celu(x, -0.5), "a CELU of alpha -0.5 [layer 'block', celu]", "give an alpha above 0"),
+        (lambda m, x: F.elu(x, float("nan")), "an alpha of nan [layer 'block', elu]", "give a finite one"),
+        (lambda m, x: x.clamp(1, 1), "'clamp' cannot be built: the minimum 1 is not below the maximum 1", KNOWN),
+        (lambda m, x: F.pad(x.flatten(1), (0, 1)), "it pads (256,) by (0, 1, 0, 0) [layer 'block', pad]", "of signals"),
         (lambda m, x: F.pad(x, (0, -1)), "it pads by -1 [layer 'block', pad]", "pads are 0 and more"),
         (lambda m, x: m.last(x), "a fully connected layer over the last axis of a map, (4, 8, 8)", "1x1 convolution"),
         (lambda m, x: m.normed(x), "its weight is parametrized", "remove_weight_norm"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 from torch import nn
@@ -56,28 +58,75 @@ def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
     if getattr(layer, "divisor_override", None) is not None:
         hint = "leave divisor_override out"
         raise UserError("it divides by another number than its window has", where=where, hint=hint)
-    if isinstance(layer, nn.ZeroPad2d) and min(layer.padding) < 0:
-        hint = "pads are 0 and more; crop with a convolution or a pool"
-        raise UserError(f"it pads by {min(layer.padding)}", where=where, hint=hint)
+    if isinstance(layer, nn.ZeroPad2d):
+        _check_pad(where, layer, shape)
+    _check_numbers(where, layer)
     if isinstance(layer, nn.Linear) and len(shape) > 3:
         what = f"a fully connected layer over the last axis of a map, {tuple(shape[1:])}"
         raise UserError(what, where=where, hint="use a 1x1 convolution over channels")
     if isinstance(layer, POOLS) and getattr(layer, "return_indices", False):
         raise UserError("it returns indices", where=where, hint="set return_indices=False")
+    if isinstance(layer, AVERAGING) and getattr(layer, "ceil_mode", False) and _adds_windows(layer, shape[2:]):
+        hint = "set ceil_mode=False and pad"
+        raise UserError("ceil_mode that adds windows beyond the pads of an average", where=where, hint=hint)
 
 
-def with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+def _check_pad(where: str, layer: nn.ZeroPad2d, shape: tuple[int, ...]) -> None:
+    if min(layer.padding) < 0:
+        hint = "pads are 0 and more; crop with a convolution or a pool"
+        raise UserError(f"it pads by {min(layer.padding)}", where=where, hint=hint)
+    if len(shape) < 3 or (len(shape) == 3 and any(layer.padding[2:])):
+        hint = "pad the height and width of maps, or the length of signals"
+        raise UserError(f"it pads {tuple(shape[1:])} by {tuple(layer.padding)}", where=where, hint=hint)
+
+
+def _check_numbers(where: str, layer: nn.Module) -> None:
+    """Demand numbers with which an activation rises, or is a function at all."""
+    if isinstance(layer, nn.LeakyReLU) and not 0 <= layer.negative_slope < math.inf:
+        hint = "give a slope of 0 or more"
+        raise UserError(f"a slope of {layer.negative_slope:g}, which makes it fall", where=where, hint=hint)
+    if isinstance(layer, nn.ELU | nn.CELU) and not math.isfinite(layer.alpha):
+        raise UserError(f"an alpha of {layer.alpha:g}", where=where, hint="give a finite one")
+    if isinstance(layer, nn.CELU) and layer.alpha <= 0:
+        raise UserError(f"a CELU of alpha {layer.alpha:g}", where=where, hint="give an alpha above 0")
+
+
+def _adds_windows(pool: Any, sizes: tuple[int, ...]) -> bool:
+    """Return whether ``ceil_mode`` adds windows over a map of ``sizes``."""
+    settings = (pool.kernel_size, pool.stride, pool.padding, getattr(pool, "dilation", 1))
+    every = (_each(setting, len(sizes)) for setting in settings)
+    for size, kernel, stride, pad, dilation in zip(sizes, *every, strict=True):
+        last = size + 2 * pad - dilation * (kernel - 1) - 1  # where the last window may start
+        start = last - last % stride + stride  # of the window behind, which is none where it starts behind the map
+        if last % stride and start < size + pad:
+            return True
+    return False
+
+
+def _each(given: Any, axes: int) -> tuple[Any, ...]:
+    """A setting of a pool as a number an axis."""
+    return tuple(given) if isinstance(given, tuple | list) else (given,) * axes
+
+
+def with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...], *, whole: bool = False) -> nn.Module:
     """``layer``; an adaptive pool on an input of ``shape`` that leaves more than one value as the plain pool it is.
+
+    Where ``whole``, one over the whole map as well. ``ceil_mode`` without effect, which onnxruntime counts otherwise
+    than PyTorch, is left out.
 
     Raises:
         UserError: an adaptive pool with windows of several sizes.
     """
     sizes = shape[2:]
+    if getattr(layer, "ceil_mode", False) and not _adds_windows(layer, sizes):
+        floored = copy.deepcopy(layer)
+        floored.ceil_mode = False  # type: ignore[assignment]
+        return floored
     if not isinstance(layer, _ADAPTIVE):
         return layer
-    wanted = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * len(sizes)
+    wanted = _each(layer.output_size, len(sizes))
     counts = tuple(size if count is None else count for size, count in zip(sizes, wanted, strict=True))
-    if set(counts) == {1}:
+    if set(counts) == {1} and not whole:
         return layer
     if any(size % count for size, count in zip(sizes, counts, strict=True)):
         before, after = (" x ".join(map(str, each)) for each in (sizes, counts))

@@ -150,6 +150,7 @@ class _Rewriter:
         self.module, self.graph, self.shapes, self.copies = graph, graph.graph, shapes, copies
         self.root = type(model).__name__
         self.called: set[str] = set()
+        self.tokens = False  # whether a linear layer over the last axis of a signal was seen
         self.weights: dict[int, str] = {}  # the first layer that has a tensor
         self.names = Names((name for name, _ in (*model.named_modules(), *model.named_parameters())), first=2)
 
@@ -201,7 +202,8 @@ class _Rewriter:
         check_layer(where, layer, shape)
         if isinstance(layer, Weighted) and not brevitas and not self.copies:
             self._demand_own_weight(name, layer)
-        plain = with_equal_windows(where, layer, shape)
+        self.tokens |= isinstance(layer, nn.Linear) and len(shape) == 3
+        plain = with_equal_windows(where, layer, shape, whole=not brevitas and self._is_window(node))
         if plain is not layer:
             self._replace(node, [plain], "")
             return
@@ -259,7 +261,18 @@ class _Rewriter:
             where, before = self._place(node), self.shapes[node.all_input_nodes[0]]
             for layer in layers:
                 check_layer(where, layer, before)
-            self._replace(node, [with_equal_windows(where, layer, before) for layer in layers], _label(node))
+            whole = self._is_window(node)
+            made = [with_equal_windows(where, layer, before, whole=whole) for layer in layers]
+            self._replace(node, made, _label(node))
+
+    def _is_window(self, node: fx.Node) -> bool:
+        """Whether ``node``, if it is a pool of all positions, has to be written as a pool with a window.
+
+        Such a one takes over a pad in front, and torch exports it alike over tokens and over signals.
+        """
+        source = node.all_input_nodes[0]
+        padded = isinstance(layer_of(self.module, source), nn.ZeroPad2d)
+        return padded or (self.tokens and len(self.shapes[source]) == 3)
 
     def _reshape(self, node: fx.Node) -> bool:
         """Let layers stand for a reshape; whether the node is still there, since it is such a layer."""
