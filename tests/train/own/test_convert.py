@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from toolchain.config.run import QuantConfig
+from toolchain.errors import UserError
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
 from toolchain.train.module import set_quantized
@@ -145,3 +146,46 @@ def test_layers_keep_the_weights_and_the_geometry_of_the_float_network(method: s
     with torch.no_grad():
         assert torch.equal(graph.eval()(x), model.eval()(x))
     assert isinstance(graph.get_submodule("0"), qnn.QuantConv2d)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: F.max_pool2d(F.dropout(F.pad(F.relu6(m.a(x)), (1, 1, 1, 1)), training=m.training), 2),
+        lambda m, x: F.avg_pool2d(F.pad(F.pad(m.a(x), (1, 0)), (0, 1)), 3, padding=1),
+        lambda m, x: m.b(F.pad(m.a(x), (1, 1))),
+        lambda m, x: F.pad(m.a(x), (1, 1)).mean((2, 3)),
+        lambda m, x: F.relu(F.pad(m.a(x), (0, 0))),
+    ],
+)
+@pytest.mark.parametrize("quantized", [True, False])
+def test_zeros_are_padded_for_convolutions_averages_and_the_maximum_behind_a_relu(
+    function: Callable[[Net, Tensor], Tensor], quantized: bool
+) -> None:
+    assert any(isinstance(layer, nn.ZeroPad2d) for layer in _converted(function, quantized=quantized).modules())
+
+
+UNREAD = "it pads what no convolution and no pool reads [layer 'pad']; pad only in front of a convolution or a pool"
+BELOW = "it pads the input of a maximum with zeros, behind no ReLU [layer 'pad']; pad in the pool (padding=...), or put"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda m, x: m.b(F.relu(F.pad(m.a(x), (1, 1)))), UNREAD),
+        (lambda m, x: F.pad(m.a(x), (1, 1)) + F.pad(x, (1, 1)), UNREAD),
+        (lambda m, x: F.pad(m.a(x), (1, 1)).flatten(1), UNREAD),
+        (lambda m, x: F.pad(F.relu(m.a(x)), (1, 1)), UNREAD),
+        (lambda m, x: F.max_pool2d(F.pad(m.a(x), (1, 1)), 2), BELOW),
+        (lambda m, x: F.max_pool2d(F.pad(x, (1, 1)), 2), BELOW),
+        (lambda m, x: F.avg_pool2d(F.pad(m.a(x), (1, 1)), 3, 1, 1, count_include_pad=False),
+         "it pads for an average whose own pads do not count [layer 'pad']; set count_include_pad=True, or pad in the"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("quantized", [True, False])
+def test_zeros_that_no_unit_pads_are_refused_before_anything_is_trained(
+    function: Callable[[Net, Tensor], Tensor], message: str, quantized: bool
+) -> None:
+    with pytest.raises(UserError) as caught:
+        _converted(function, quantized=quantized)
+    assert str(caught.value).startswith(message) and "pad" in caught.value.hint

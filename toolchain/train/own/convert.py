@@ -17,6 +17,7 @@ from torch import fx, nn
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
 from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Weighted
+from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, layer_of
 
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
@@ -32,12 +33,16 @@ def with_quantizers(plain: fx.GraphModule, make: Layers, *, codes: bool) -> fx.G
         plain: from `toolchain.train.own.trace.layer_graph`.
         make: makes layers by their paths; its ``first`` and ``last`` layer are set here.
         codes: the input holds codes; else it passes a quantizer first.
+
+    Raises:
+        UserError: a pad of zeros that no unit has; names its layer.
     """
     graph = copy.deepcopy(plain)
     weighted = [str(node.target) for node in graph.graph.nodes if isinstance(layer_of(graph, node), Weighted)]
     if weighted:
         make.first, make.last = weighted[0], weighted[-1]
     _Converter(graph, make).convert(codes)
+    check_pads(graph)
     graph.graph.lint()
     graph.recompile()
     return graph

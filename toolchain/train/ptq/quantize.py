@@ -21,6 +21,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.own.kinds import Weighted
+from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
 from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
@@ -131,6 +132,7 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
     for name in bits.layers:
         if name not in names:
             raise unknown_name("layer", name, names)
+    check_pads(network)
     network.recompile()
     return network.eval()
 
