@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.graphs import random_input
+from tests.graphs import Builder, random_input
 from tests.passes.test_to_hardware import random_plan
 from tests.rtl.test_conformance import check, two_heads
 from toolchain.deploy.facts import register_map
@@ -40,6 +40,17 @@ def test_calls_through_registers_and_bursts_give_the_evaluators_codes_in_the_mod
     check(found, random_input(graph, FRAMES, 1), 1)
     check(found, random_input(graph, 1, 2), 2)
     assert found.first_deviation(random_input(graph, 3, 3), Pauses(200, 200)) is None
+
+
+@pytest.mark.needs_gxx
+def test_an_accelerator_of_one_number_is_waited_for() -> None:
+    """Its units are done in fewer cycles than the memory takes to answer."""
+    b = Builder((1, 1, 1), 4)
+    network = b.graph(b.matvec(b.input, 1))
+    tiny = to_hardware(network, random_plan(network, 1))
+    found = simulated(tiny, generate_rtl(tiny))
+    for frames in (1, 2):
+        check(found, random_input(tiny, frames, frames), frames)
 
 
 @pytest.mark.needs_gxx

@@ -29,6 +29,9 @@ PATIENCE = 4
 """A run has stopped for good when no word moved at either end for so many frames' cycles and those of its own: words
 wait for a burst to be whole."""
 
+ANSWERS = 4096
+"""More cycles than the memory's answers, its pauses and the polls of registers take, however small the network."""
+
 DEADLOCK, BROKEN_RULE = 3, 4
 """The program's exit codes then, and where a port does what none may."""
 
@@ -186,7 +189,8 @@ class RtlSimulation:
         return done.stdout, seconds, self._came(folder, wanted) if done.returncode == DEADLOCK else ""
 
     def _patience(self, frames: int) -> int:
-        return (PATIENCE + frames) * sum(found.frame + found.once for found in Network(self.graph).schedules(1))
+        units = sum(found.frame + found.once for found in Network(self.graph).schedules(1))
+        return ANSWERS + (PATIENCE + frames) * units
 
     def _came(self, folder: Path, wanted: Sequence[int]) -> str:
         got = sum((folder / f"out{number}").stat().st_size for number in range(len(wanted))) * 8 // MEMORY_BITS
