@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.onnx_models import flatten_linear, residual
+from tests.onnx_models import Net, flatten_linear, residual
 from toolchain.errors import UserError, VerificationError
 from toolchain.frontend import agreement
 from toolchain.frontend.agreement import compare
@@ -90,6 +90,17 @@ def test_a_wrong_weight_behind_the_last_quantizer_is_found_in_any_memory(tmp_pat
     match = r"^output 't14' is up to \S+ times further from QONNX's than float32 rounding reaches$"
     with pytest.raises(VerificationError, match=match):
         compare(model, wrong, x, Memory() if room == "all" else Memory(least))
+
+
+def test_a_batch_norm_whose_mean_is_far_from_its_values_agrees(tmp_path: Path) -> None:
+    """Its shift is the small difference of two large numbers, which float32 rounds."""
+    net, one = Net((1, 3, 4, 4)), np.ones(3)
+    given = [net.const(array) for array in (one, 1e5 * one, 1e5 * np.sqrt(0.3) * one, 0.3 * one)]
+    path = net.save(tmp_path / "net.onnx", net.add("BatchNormalization", net.quant("x"), *given, epsilon=0.0))
+    model = read_qonnx(path)
+    integer = to_integer(model.graph)
+    found = compare(model, integer, images(integer))
+    assert found.mismatches == 0 and found.output_error > 1e-4
 
 
 def test_less_than_one_image_needs_is_refused(network: tuple[ModelFile, Graph]) -> None:

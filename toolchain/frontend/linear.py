@@ -192,7 +192,7 @@ def read_batch_norm(reader: Reader, node: OnnxNode) -> None:
     if (spread <= 0).any():
         raise reader.file.fault(node, "a variance is negative or zero", "train the model again")
     scale = gamma / np.sqrt(spread)
-    emit_affine(reader, node, source, scale, beta - mean * scale)
+    emit_affine(reader, node, source, scale, beta - mean * scale, np.abs(beta) + np.abs(mean * scale))
 
 
 def read_layer_norm(reader: Reader, node: OnnxNode) -> None:
@@ -235,8 +235,15 @@ def read_layer_norm(reader: Reader, node: OnnxNode) -> None:
     emit_affine(reader, node, Tensor(value, source.layout, source.onnx_name), gamma, beta)
 
 
-def emit_affine(reader: Reader, node: OnnxNode, source: Tensor, scale: np.ndarray, shift: np.ndarray) -> None:
-    """An Affine node; ``scale`` and ``shift`` are (C,) in ONNX order or (1,) and become float32 numbers."""
+def emit_affine(
+    reader: Reader,
+    node: OnnxNode,
+    source: Tensor,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    summed: np.ndarray | None = None,
+) -> None:
+    """An Affine node; its arrays are (C,) in ONNX order or (1,), and ``scale`` and ``shift`` become float32 numbers."""
     with np.errstate(over="ignore"):
         rounded = [source.layout.permute(a).astype(np.float32).astype(np.float64) for a in (scale, shift)]
     if not all(np.isfinite(a).all() for a in rounded):
@@ -251,6 +258,7 @@ def emit_affine(reader: Reader, node: OnnxNode, source: Tensor, scale: np.ndarra
             origin=(node.own_name,),
             scale=rounded[0],
             shift=rounded[1],
+            summed=None if summed is None else source.layout.permute(summed),
         ),
     )
 

@@ -56,10 +56,14 @@ class RealConv(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine(Pointwise):
-    """y = x * scale + shift, each (C or 1,) float64: BatchNormalization, or Mul/Add/Sub/Div by a constant."""
+    """y = x * scale + shift, each (C or 1,) float64: BatchNormalization, or Mul/Add/Sub/Div by a constant.
+
+    Where ``shift`` is a sum of the file's numbers, ``summed`` (C,) is that of their magnitudes, which float32 rounds.
+    """
 
     scale: Array
     shift: Array
+    summed: Array | None = None
 
     def evaluate(self, x: Array) -> Array:
         """Compute x * scale + shift."""
