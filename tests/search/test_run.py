@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.search.spaces import DIGITS, space
+from toolchain.config.run import load_config
 from toolchain.errors import UserError
 from toolchain.flow.options import Check, Search
 from toolchain.search.hardware import Hardware
 from toolchain.search.network import Network, largest, network_at
 from toolchain.search.pool import Local
 from toolchain.search.run import FRONT_FILE, build_point, search
-from toolchain.search.store import Store
+from toolchain.search.store import STORE_FILE, Store
 from toolchain.search.study import Explorer, Seen
 
 TINY = space(
@@ -85,6 +86,28 @@ def test_a_search_ends_with_a_front_whose_points_are_built_exactly(tmp_path: Pat
     with pytest.raises(UserError, match=rf"^--build 9: the front has the networks 1 to {len(front)}$"):
         build_point(TINY, tmp_path / "s", TARGET, 9, Check(count=4))
     folder = build_point(TINY, tmp_path / "s", TARGET, 1, Check(data="digits", count=16))
+    assert folder == tmp_path / "s" / "builds" / front[0]["key"]
     report = json.loads((folder / "build" / "report.json").read_text())
     assert report["verification"]["csim_mismatches"] == 0 and report["verification"]["images"] == 16
     assert report["architecture"] == "engine" and report["estimate"]["fps"] == pytest.approx(front[0]["fps"], rel=0.05)
+
+
+def test_a_build_is_found_again_when_the_front_is_numbered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another network that gets its number is trained beside it; under its new one it is not trained again."""
+    monkeypatch.setattr("toolchain.search.run.export", lambda *_, **__: None)
+    (tmp_path / STORE_FILE).touch()
+    with pytest.raises(UserError, match=r"^the search in .* has not ended; run it again without --build: it goes on$"):
+        build_point(TINY, tmp_path, TARGET, 1, Check())
+    first, second = largest(TINY), WASTEFUL
+    Store(tmp_path, {}).keep("front", [{"point": first}])
+    folder = build_point(TINY, tmp_path, TARGET, 1, Check())
+    trained = (folder / "run" / "model.pt").stat().st_mtime_ns
+    Store(tmp_path, {}).keep("front", [{"point": second}, {"point": first}])
+    other = build_point(TINY, tmp_path, TARGET, 1, Check())
+    assert build_point(TINY, tmp_path, TARGET, 2, Check()) == folder
+    assert (folder / "run" / "model.pt").stat().st_mtime_ns == trained
+    for built, point in ((folder, first), (other, second)):
+        config = network_at(TINY, point).run(TINY, f"small-{built.name}")
+        assert load_config(built / "run.toml") == load_config(built / "run" / "run.toml") == config

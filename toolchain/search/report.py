@@ -23,6 +23,7 @@ def to_json(result: Result) -> str:
     rows = [
         {
             "number": p.number,
+            "key": p.network.key,
             "architecture": p.network.architecture,
             "network": p.network.text,
             "bits": dict(p.network.bits),

@@ -99,7 +99,8 @@ def build_point(
     """Train, export and simulate the ``number``-th network of the front in ``out``; goes on where it stopped.
 
     Returns:
-        the folder, with ``run`` and ``build`` in it.
+        the network's folder, with ``run`` and ``build`` in it; it is named by the network's key, since a search that
+            goes on numbers its front anew.
 
     Raises:
         UserError: there is no such network.
@@ -117,8 +118,8 @@ def build_point(
             raise UserError(f"--build {number}: the front has the networks 1 to {len(front)}")
     entry = front[number - 1]
     network = network_at(space, entry["point"])
-    folder = out / "builds" / str(number)
-    config = network.run(space, f"{space.name}-{number}")
+    folder = out / "builds" / network.key
+    config = network.run(space, f"{space.name}-{network.key}")
     files.write_text(folder / "run.toml", dump_toml(config))
     train(config, folder / "run", resume=True)
     chosen = Search(**{**vars(target), "architecture": network.architecture})
