@@ -123,3 +123,10 @@ def test_tests_that_were_told_are_not_repeated(tmp_path: Path) -> None:
     assert len(rest) == 24 - 10 and not set(rest) & set(tested)
     assert [n.key for n in labels.networks] == tested + rest
     assert -1 <= labels.tau(predictor) <= 1
+
+
+def test_the_fewest_networks_that_a_space_may_test_are_enough_for_every_round(tmp_path: Path) -> None:
+    fewest = space(accuracy={"networks": 10, "held_out": 4, "rounds": 3})
+    labels = Labels(fewest, Store(tmp_path, {}), Local(1), _reached)
+    predictor = labels.predictor(_features(fewest))
+    assert len(labels.networks) == 10 and np.isfinite(predictor.top1(labels.networks)).all()

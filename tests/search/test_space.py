@@ -26,7 +26,11 @@ from toolchain.search.space import load_space
         ({"stage": [{"kind": "residual", "channels": [8], "expansion": [2]}]}, r"stage.0.expansion of a residual"),
         ({"stage": [{"kind": "inverted", "channels": [8], "kernel": [5, 3]}]}, r"bad value for 'stage.0.kernel'"),
         ({"stage": [{"kind": "inverted", "chanels": [8]}]}, r"unknown key 'stage.0.chanels' \[test\]; did you mean"),
-        ({"accuracy": {"networks": 20, "held_out": 20}}, r"accuracy.held_out = 20 of accuracy.networks = 20 \[test\]"),
+        (
+            {"accuracy": {"networks": 13, "held_out": 8, "rounds": 3}},
+            r"accuracy.networks = 13 are too few for accuracy.held_out = 8 and accuracy.rounds = 3 \[test\]; "
+            r"give 14 or more: the predictor learns from 2 more in each round$",
+        ),
         (
             {"size": [8], "data": {"size": 8}},
             r"data.size does not go with the resolutions of size \[test\]; leave one out",

@@ -44,6 +44,9 @@ WeightBits = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_wei
 ActBits = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_act_bits)]
 Architecture = Literal["engine", "streaming"]
 
+LEAST_LEARNED = 2
+"""Networks that a round adds at least: with fewer the first predictor has nothing to be judged on."""
+
 
 class StageSpace(Table):
     """Blocks of one kind: how many, their kernels and expansions, each its own, and the channels of all of them.
@@ -73,7 +76,8 @@ class AccuracyConfig(Table):
         epochs: of the shared network; each step trains the largest, the smallest and ``between`` random networks.
         tune: epochs that each network trains on alone before it is tested; 0 tests the shared weights.
         networks: tested for the predictor, ``held_out`` of them for its Kendall tau alone.
-        rounds: parts that they are tested in: behind each but the last the predictor chooses what it knows least of.
+        rounds: parts that they are tested in, the others two or more in each: behind each but the last the predictor
+            chooses what it knows least of.
         valid: share of the training images that the shared network does not see and networks are tested on.
     """
 
@@ -188,9 +192,15 @@ def parse_space(table: dict[str, Any], *, where: str) -> Space:
     for i, stage in enumerate(space.stage):
         if stage.kind == "residual" and stage.expansion != (1,):
             raise UserError(f"stage.{i}.expansion of a residual stage", where=where, hint="inverted ones expand")
-    if space.accuracy.held_out >= space.accuracy.networks:
-        what = f"accuracy.held_out = {space.accuracy.held_out} of accuracy.networks = {space.accuracy.networks}"
-        raise UserError(what, where=where, hint="leave some for the predictor to learn from")
+    accuracy = space.accuracy
+    least = accuracy.held_out + LEAST_LEARNED * accuracy.rounds
+    if accuracy.networks < least:
+        others = f"accuracy.held_out = {accuracy.held_out} and accuracy.rounds = {accuracy.rounds}"
+        raise UserError(
+            f"accuracy.networks = {accuracy.networks} are too few for {others}",
+            where=where,
+            hint=f"give {least} or more: the predictor learns from {LEAST_LEARNED} more in each round",
+        )
     if space.size and space.data.size is not None:
         raise UserError("data.size does not go with the resolutions of size", where=where, hint="leave one out")
     if space.architecture == ("engine",) and space.bits.activations != (8,):
