@@ -21,7 +21,7 @@ from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.images import read_samples
 from toolchain.flow.options import Check, Search
-from toolchain.flow.stages import export
+from toolchain.flow.stages import export, lower
 from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.read import read_qonnx
 
@@ -88,6 +88,8 @@ def test_arrays_of_every_input_give_an_exact_build_whose_driver_takes_them_by_na
     np.testing.assert_array_equal(encoder.codes(joined), encoder.codes(samples["images"]))
     with pytest.raises(BoardError, match="arrays of left; the network takes arrays of "):
         encoder.joined({"left": given[next(iter(given))]})
+    with pytest.raises(BoardError, match=r"^images of shape \(0, .*\); the network takes \(frames, "):
+        encoder.codes(encoder.joined(frames(path, 0)))
 
 
 @pytest.mark.parametrize("opset", [11, 13])
@@ -149,3 +151,12 @@ def test_arrays_that_do_not_fit_the_inputs_are_refused_by_name(tmp_path: Path) -
     (tmp_path / "x.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match="is no .npz file of numbers"):
         read_samples(tmp_path / "x.npz", joined)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_file_without_frames_holds_no_images(name: str, tmp_path: Path) -> None:
+    path = NETWORKS[name](tmp_path / "net.onnx")
+    build = lower(path, tmp_path / "build")
+    np.savez(tmp_path / "empty.npz", **frames(path, 0))
+    with pytest.raises(UserError, match=r"^no images \[empty\.npz\]$"):
+        build.images(Check(images=tmp_path / "empty.npz"))

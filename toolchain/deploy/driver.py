@@ -211,7 +211,8 @@ class Encoder:
             raise BoardError("integers for one input and real numbers for another; give float32 values for all")
         if parts["axis"] is not None:
             return np.concatenate(arrays, axis=parts["axis"])
-        flat = [np.moveaxis(array, 1, -1).reshape(len(array), -1) for array in arrays]
+        # no -1: of no frames it is not known
+        flat = [np.moveaxis(array, 1, -1).reshape(len(array), int(np.prod(array.shape[1:]))) for array in arrays]
         return np.concatenate(flat, axis=1)
 
     def _arranged(self, x: np.ndarray) -> np.ndarray:

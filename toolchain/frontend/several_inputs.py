@@ -56,7 +56,9 @@ class Joined:
         parts = [given[name] for name in self.shapes]
         if self.axis is not None:
             return np.concatenate(parts, axis=self.axis)
-        return np.concatenate([np.moveaxis(part, 1, -1).reshape(len(part), -1) for part in parts], axis=1)
+        # no -1: of no frames it is not known
+        flat = [np.moveaxis(part, 1, -1).reshape(len(part), int(np.prod(part.shape[1:]))) for part in parts]
+        return np.concatenate(flat, axis=1)
 
 
 def join_inputs(path: Path, model: onnx.ModelProto, opset: int) -> Joined | None:
