@@ -65,6 +65,13 @@ def test_training_that_stopped_ends_with_the_same_weights(tmp_path: Path) -> Non
         SharedTraining(TINY, DIGITS, tmp_path / "b")
 
 
+@pytest.mark.filterwarnings("error:Converting a tensor")
+def test_the_loss_is_read_without_a_warning_of_torch(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: torch.set_warn_always(False))
+    torch.set_warn_always(True)  # also where a test before has had the warning
+    SharedTraining(TINY, DIGITS, tmp_path).run()
+
+
 def test_shared_weights_learn_and_more_epochs_learn_more(tmp_path: Path) -> None:
     network, found = network_at(TINY, largest(TINY)), []
     train = TINY.train.model_copy(update={"batch_size": 32})

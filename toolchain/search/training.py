@@ -174,7 +174,7 @@ class SharedTraining:
             logits = self.shared.network(network, tuple(x.shape[1:]), self.task.classes)(x)
             if answers is None:
                 loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.space.train.label_smoothing)
-                answers, first = logits.detach().softmax(1), float(loss)
+                answers, first = logits.detach().softmax(1), loss.item()
             else:
                 loss = nn.functional.cross_entropy(logits, answers)
             if not torch.isfinite(loss):
