@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,29 @@ def test_a_cache_that_cannot_be_written_is_read(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "open", denied)
     with cache.in_use():
         assert (folder / "lib" / "a.so").is_file()
+
+
+def test_a_relative_cache_and_one_below_home_are_folders_that_compilers_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compilers work in folders of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for root, expected in (("mine", "mine"), ("~/mine", "home/mine"), ("", "home/.cache/fpgaflow")):
+        monkeypatch.setenv("FPGAFLOW_CACHE", root)
+        assert cache.cache_folder() == tmp_path / expected / "csim"
+
+
+def test_a_cache_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "mine"
+    monkeypatch.setenv("FPGAFLOW_CACHE", str(root))
+    monkeypatch.setattr("sys.argv", ["fpgaflow", "cache", "--clear"])
+    said = f"the cache cannot be made: Not a directory [{root}/csim]; set FPGAFLOW_CACHE to a folder"
+    with pytest.raises(SystemExit, match="^2$"):
+        main()
+    assert capsys.readouterr().err == f"fpgaflow: {said}\n"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"), cache.in_use():
+        raise AssertionError

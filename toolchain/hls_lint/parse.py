@@ -17,7 +17,8 @@ from clang import cindex
 
 from toolchain.errors import FlowError
 from toolchain.files import write_files
-from toolchain.simulate.compiler import ap_types, cache_folder, compiler, digest
+from toolchain.simulate.cache import cache_folder, in_use
+from toolchain.simulate.compiler import ap_types, compiler, digest
 
 INCLUDE = Path(__file__).parent / "include"
 FLAGS = ("-std=c++14", "-DFPGAFLOW_HARDWARE", "-nostdinc", "-Wno-unknown-pragmas")
@@ -64,8 +65,10 @@ def _precompiled() -> Path:
     headers = [*sorted(INCLUDE.iterdir()), *sorted(ap_types().rglob("*.h"))]
     stamps = [f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in headers]
     found = cache_folder() / "lint" / f"{digest([version(), *compiler(), *FLAGS, *_search(), *stamps])}.pch"
-    if not found.exists():
-        found.parent.mkdir(parents=True, exist_ok=True)
+    if found.exists():
+        return found
+    with in_use():
+        found.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=found.parent) as name:
             options = cindex.TranslationUnit.PARSE_INCOMPLETE
             arguments = [*FLAGS, *_search(), "-x", "c++-header"]
@@ -80,7 +83,7 @@ def parsed(files: Mapping[str, str]) -> Iterator[Tree]:
     """The syntax tree of the project ``files`` ({path: text}), valid inside the context.
 
     Raises:
-        UserError: no g++, whose headers clang reads.
+        UserError: no g++, whose headers clang reads, or no cache.
         FlowError: the project is no C++14.
     """
     texts = {path: "" if TABLE.match(path) else text for path, text in files.items()}

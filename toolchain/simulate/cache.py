@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.errors import UserError
 from toolchain.locks import alone, sharing
 from toolchain.memory import parse_size
 
@@ -31,9 +32,9 @@ class Entry:
 
 
 def cache_folder() -> Path:
-    """Return the folder of objects and libraries: FPGAFLOW_CACHE or ~/.cache/fpgaflow."""
-    root = os.environ.get("FPGAFLOW_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "fpgaflow") / "csim"
+    """Return the folder of objects and libraries: FPGAFLOW_CACHE or ~/.cache/fpgaflow; compilers work elsewhere."""
+    root = os.environ.get("FPGAFLOW_CACHE") or "~/.cache/fpgaflow"
+    return Path(os.path.expanduser(root)).absolute() / "csim"
 
 
 def limit() -> int:
@@ -47,7 +48,11 @@ def limit() -> int:
 
 @contextmanager
 def in_use() -> Iterator[None]:
-    """While the block runs nothing is removed; where it added a library, the cache is cut to its limit afterwards."""
+    """While the block runs nothing is removed; where it added a library, the cache is cut to its limit afterwards.
+
+    Raises:
+        UserError: the cache cannot be made.
+    """
     most, before = limit(), _changed()
     with sharing(_lock()):
         yield
@@ -78,6 +83,9 @@ def prune(most: int, *, share: float = 1.0) -> int | None:
 
     What killed compilers left behind goes as well. Returns the bytes that were removed; None, and nothing is removed,
     while others use the cache.
+
+    Raises:
+        UserError: the cache cannot be made.
     """
     with alone(_lock()) as mine:
         if not mine:
@@ -114,4 +122,11 @@ def _changed() -> int:
 
 
 def _lock() -> Path:
-    return cache_folder() / ".lock"
+    """The lock file, whose folder is made."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"the cache cannot be made: {error.strerror}"
+        raise UserError(what, where=str(folder), hint="set FPGAFLOW_CACHE to a folder") from error
+    return folder / ".lock"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from toolchain.errors import FlowError
+from toolchain.simulate.cache import in_use
 from toolchain.simulate.compiler import source_library
 from toolchain.train.kernels.layout import is_dense, layout_of
 
@@ -104,9 +105,10 @@ def _at(x: Tensor) -> ctypes.c_void_p:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The compiled kernels; None without a compiler."""
+    """The compiled kernels; None without a compiler or a cache."""
     try:
-        library = ctypes.CDLL(str(source_library(Path(__file__).with_name("quantize.cpp"), _FLAGS)))
+        with in_use():
+            library = ctypes.CDLL(str(source_library(Path(__file__).with_name("quantize.cpp"), _FLAGS)))
     except FlowError:
         return None
     for kind in _KINDS.values():
