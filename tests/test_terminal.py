@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from toolchain.terminal import WIDTH, console, progress
+from toolchain.train.summary import summary
 
 
 def test_progress_without_a_terminal_is_a_line_a_stage_that_is_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,3 +26,39 @@ def test_what_is_no_terminal_has_120_columns_or_those_that_are_said(monkeypatch:
     assert console().width == WIDTH == 120
     monkeypatch.setenv("COLUMNS", "77")
     assert console().width == 77
+
+
+ODD = "a[v2] [/q] :smile: [red]"
+
+
+def test_texts_are_printed_as_they_are_in_lines_and_in_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(ODD, title=ODD)
+    table.add_row(ODD)
+    console().print(ODD)
+    console().print(table)
+    assert capsys.readouterr().out.count(ODD) == 4
+
+
+def test_the_summary_of_a_run_names_data_and_folder_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("x[red]")
+    folder.mkdir()
+    numbers = dict.fromkeys(("weight_bits", "act_bits", "params", "macs", "epochs", "seconds"), 4)
+    nothing = dict.fromkeys(("top1", "float_top1", "qonnx_top1"))
+    said = {"data": f"npy:{ODD}", "model": "net", **numbers, **nothing}
+    (folder / "metrics.json").write_text(json.dumps(said))
+    console().print(summary(folder))
+    printed = capsys.readouterr().out
+    assert f"npy:{ODD}, 4 epochs, 4 s" in printed and "x[red]" in printed
+
+
+def test_progress_on_a_terminal_names_a_stage_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    with progress() as tell:
+        tell(ODD, 1, 1)
+    assert ODD in capsys.readouterr().err

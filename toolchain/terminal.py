@@ -20,11 +20,11 @@ WIDTH = 120
 
 
 def console() -> Console:
-    """Standard output, without colours of its own making."""
+    """Standard output, without colours of its own making; texts, those of cells too, are no markup."""
     from rich.console import Console
 
     wide = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if wide else WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if wide else WIDTH)
 
 
 @contextmanager
@@ -36,8 +36,8 @@ def progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    name = TextColumn("{task.description:10}", markup=False)
+    with Progress(name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)) as bars:
         tasks = {}
 
         def tell(what: str, done: int, total: int) -> None:

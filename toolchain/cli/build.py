@@ -146,7 +146,7 @@ def _on_boards(model: Path, folder: Path, search: Search, check: Check, names: S
     with progress() as bars:
         found = export_on_boards(model, folder, search, check, names, bars, **options)
     console().print(on_boards_table(found))
-    console().print(f"Verified builds: {folder}/BOARD, each with its report.html", markup=False, soft_wrap=True)
+    console().print(f"Verified builds: {folder}/BOARD, each with its report.html", soft_wrap=True)
 
 
 def lower(
@@ -167,7 +167,7 @@ def lower(
     stated, price = stated_input(given, pixel_scale), load_board(board).lut_per_dsp
     with opened(out or Path("build") / build_name(model), "lower") as build:
         graph = run(model, build.folder, given=stated, lut_per_dsp=price).network.graph
-    console().print(to_text(graph), markup=False, soft_wrap=True)
+    console().print(to_text(graph), soft_wrap=True)
 
 
 def explore(
@@ -263,7 +263,7 @@ def _show_plan(build: Build, search: Search) -> None:
     assert isinstance(design, Streaming)
     console().print(plan_table(design.hardware, design.plan, planned_board(search, design.name)))
     for line in (*solver_lines(design.plan, design.fps), *rows_lines(search, [design.name])):
-        console().print(line, markup=False, soft_wrap=True)
+        console().print(line, soft_wrap=True)
 
 
 def _search_bits(
@@ -351,7 +351,7 @@ def rtl(
     with _opened(folder, "rtl") as build, progress() as bars:
         found = make_rtl(build, build.images(check), jobs=threads, overwrite=overwrite, trace=trace, progress=bars)
     demand_exact(found)
-    console().print(summary(found), markup=False, soft_wrap=True)
+    console().print(summary(found), soft_wrap=True)
 
 
 def count(folder: Folder, threads: ThreadsOption = 2, memory: MemoryOption = "2G") -> None:
@@ -367,7 +367,7 @@ def count(folder: Folder, threads: ThreadsOption = 2, memory: MemoryOption = "2G
     if told is not None and told.counted is not None:
         console().print(count_table(told, told.counted))
     demand_all(found)
-    console().print(summary(build, found), markup=False, soft_wrap=True)
+    console().print(summary(build, found), soft_wrap=True)
 
 
 def report(folder: Folder) -> None:
@@ -398,4 +398,4 @@ def _show_probe(folder: Path, check: Check) -> None:
     with _opened(folder, "probe") as build:
         found = probe_build(build, check)
     console().print(probe_table(found))
-    console().print(found.verdict, markup=False, soft_wrap=True)
+    console().print(found.verdict, soft_wrap=True)

@@ -80,4 +80,4 @@ def measure(
     console().print(render(summary))
     console().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     if rows is not None:
-        console().print(f"Rows: {rows}: {told}", markup=False, soft_wrap=True)
+        console().print(f"Rows: {rows}: {told}", soft_wrap=True)

@@ -45,7 +45,7 @@ def check(
     stated = stated_input(given, pixel_scale)
     found = run(model_file(model), stated)
     console().print(coverage_table(found))
-    console().print(found.verdict, markup=False, soft_wrap=True)
+    console().print(found.verdict, soft_wrap=True)
     if not found.supported:
         raise typer.Exit(UserError.exit_code)
     refused = []
@@ -53,13 +53,13 @@ def check(
         from toolchain.flow.engine import refusals_of
 
         refused += refusals_of(model_file(model), stated)
-        console().print("\n".join(refused) or "the engine runs it", markup=False, soft_wrap=True)
+        console().print("\n".join(refused) or "the engine runs it", soft_wrap=True)
     if rtl:
         from toolchain.flow.rtl import refusals_of as without_rtl
 
         missing = without_rtl(model_file(model), stated)
         told = f"no SystemVerilog yet for {', '.join(missing)}" if missing else "every unit has SystemVerilog"
-        console().print(told, markup=False, soft_wrap=True)
+        console().print(told, soft_wrap=True)
         refused += missing
     if refused:
         raise typer.Exit(UserError.exit_code)
@@ -80,7 +80,7 @@ def lint(
         console().print(distance_table(found))
     if found.findings:
         console().print(finding_table(found))
-    console().print(verdict(found), markup=False, soft_wrap=True)
+    console().print(verdict(found), soft_wrap=True)
     if found.findings:
         raise typer.Exit(VerificationError.exit_code)
 
@@ -121,7 +121,7 @@ def boards(
         found = on_boards(lowered, search, names, bars)
     console().print(on_boards_table(found))
     for line in rows_lines(search, [entry.architecture for entry in found if entry.fps is not None]):
-        console().print(line, markup=False, soft_wrap=True)
+        console().print(line, soft_wrap=True)
 
 
 def compare(
@@ -145,7 +145,7 @@ def compare(
         write_text(html, comparison_page(found))
     console().print(tables(found))
     if html is not None:
-        console().print(f"Page: {html}", markup=False, soft_wrap=True)
+        console().print(f"Page: {html}", soft_wrap=True)
 
 
 def _titles(first: Path, second: Path) -> tuple[str, str]:
@@ -196,7 +196,7 @@ def cache(
     found = entries()
     lines.append(f"{len(found):,} entries, {size(sum(entry.size for entry in found))} of {size(most)} at most")
     lines.append(f"in {cache_folder()}")
-    console().print("; ".join(lines), markup=False, soft_wrap=True)
+    console().print("; ".join(lines), soft_wrap=True)
 
 
 def doctor() -> None:
@@ -205,6 +205,6 @@ def doctor() -> None:
 
     found = examine()
     console().print(table(found))
-    console().print(verdict(found), markup=False, soft_wrap=True)
+    console().print(verdict(found), soft_wrap=True)
     if any(finding.fatal for finding in found):
         raise typer.Exit(UserError.exit_code)

@@ -39,10 +39,10 @@ def init(
     demand_new(folder)
     wishes = _wishes(data, model, weights, acts, board, target_fps)
     start(folder, wishes)
-    console().print(f"Run file: {folder / RUN_FILE}", markup=False, soft_wrap=True)
-    console().print(f"Workflow: {folder / CI_FILE}", markup=False, soft_wrap=True)
+    console().print(f"Run file: {folder / RUN_FILE}", soft_wrap=True)
+    console().print(f"Workflow: {folder / CI_FILE}", soft_wrap=True)
     inside = "" if folder == Path() else f", in {folder}"
-    console().print(f"Next{inside}: fpgaflow train {RUN_FILE}; then: {wishes.export}", markup=False, soft_wrap=True)
+    console().print(f"Next{inside}: fpgaflow train {RUN_FILE}; then: {wishes.export}", soft_wrap=True)
 
 
 def _wishes(

@@ -113,6 +113,4 @@ def quantize(
 
     console().print(summary(folder))
     if ":" in network and weights_file is None:
-        console().print(
-            f"{network} has the weights that its code gives it: --weights-file names trained ones", markup=False
-        )
+        console().print(f"{network} has the weights that its code gives it: --weights-file names trained ones")

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -34,10 +33,9 @@ def coverage_table(found: Coverage) -> Table:
     """One row a node: its status, why, and what would help."""
     table = Table("node", "operation", "status", "reason", "what helps")
     for node in found.nodes:
-        status = f"[{COLOURS[node.status]}]{node.status}[/]"
-        table.add_row(escape(node.name), node.op, status, escape(node.reason), escape(node.hint))
+        table.add_row(node.name, node.op, Text(node.status, COLOURS[node.status]), node.reason, node.hint)
     for note in found.notes:
-        table.add_row("", "", "note", escape(note), "")
+        table.add_row("", "", "note", note, "")
     return table
 
 
@@ -50,7 +48,7 @@ def bits_table(front: Sequence[Mixed], clock_mhz: float) -> Table:
         others = ", ".join(f"{name}={bits}" for name, bits in mixed.bits.items() if bits != own)
         layers = ", ".join(f"{count} x {bits}" for bits, count in sorted(counts.items()))
         rate, gap = f"{clock_mhz * 1e6 / mixed.cycles:.1f}", f"{mixed.gap:.1%}"
-        table.add_row(rate, gap, f"{mixed.loss:.3g}", str(own), layers, escape(others))
+        table.add_row(rate, gap, f"{mixed.loss:.3g}", str(own), layers, others)
     return table
 
 
@@ -62,7 +60,7 @@ def lane_bits_table(front: Sequence[LaneBits], clock_mhz: float) -> Table:
             f"{b}: {', '.join(n for n, own in point.bits.items() if own == b)}" for b in sorted({*point.bits.values()})
         ]
         rate, gap = f"{clock_mhz * 1e6 / point.cycles:,.1f}", f"{point.gap:.1%}"
-        table.add_row(rate, gap, f"{point.loss:.3g}", escape("; ".join(named)))
+        table.add_row(rate, gap, f"{point.loss:.3g}", "; ".join(named))
     return table
 
 
@@ -73,7 +71,7 @@ def probe_table(found: Probe) -> Table:
         counts = ["" if count is None else f"{count:,}" for count in (tap.codes, tap.spread, tap.csim)]
         error = "" if tap.error is None else f"{tap.error:.1e}"
         style = "red" if tap.deviates else None
-        table.add_row(escape(tap.node), tap.op, f"{tap.elements:,}", error, *counts, style=style)
+        table.add_row(tap.node, tap.op, f"{tap.elements:,}", error, *counts, style=style)
     return table
 
 

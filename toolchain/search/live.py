@@ -54,7 +54,7 @@ def shown(clock_mhz: float) -> Iterator[Callable[[str, int, int, Sequence[Seen]]
     if not sys.stderr.isatty():
         yield _lines()
         return
-    with Live(console=Console(stderr=True), refresh_per_second=2, transient=True) as live:
+    with Live(console=Console(stderr=True, markup=False, emoji=False), refresh_per_second=2, transient=True) as live:
 
         def tell(what: str, done: int, total: int, front: Sequence[Seen]) -> None:
             parts: list[Any] = [Text(f"{what} {done:,} of {total:,}")]

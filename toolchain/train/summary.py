@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 _JUDGED = {
     "test": "it was not calibrated on",
@@ -47,7 +48,7 @@ def summary(folder: Path) -> Panel:
     calibrated = metrics.get("calibration_images")
     epochs = f"{metrics['epochs']} epoch{'' if metrics['epochs'] == 1 else 's'}"
     how = epochs if calibrated is None else f"calibrated on {calibrated:,} images"
-    return Panel(grid, title=f"{metrics['data']}, {how}, {metrics['seconds']:.0f} s", expand=False)
+    return Panel(grid, title=Text(f"{metrics['data']}, {how}, {metrics['seconds']:.0f} s"), expand=False)
 
 
 def _percent(share: float) -> str:
