@@ -43,7 +43,7 @@ def test_the_summary_of_a_run_names_data_and_folder_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = Path("x[red]")
+    folder = Path("my x[red]")
     folder.mkdir()
     numbers = dict.fromkeys(("weight_bits", "act_bits", "params", "macs", "epochs", "seconds"), 4)
     nothing = dict.fromkeys(("top1", "float_top1", "qonnx_top1"))
@@ -51,7 +51,7 @@ def test_the_summary_of_a_run_names_data_and_folder_as_they_are(
     (folder / "metrics.json").write_text(json.dumps(said))
     console().print(summary(folder))
     printed = capsys.readouterr().out
-    assert f"npy:{ODD}, 4 epochs, 4 s" in printed and "x[red]" in printed
+    assert f"npy:{ODD}, 4 epochs, 4 s" in printed and "fpgaflow quantize 'my x[red]' --weights 8 --acts 8" in printed
 
 
 def test_progress_on_a_terminal_names_a_stage_as_it_is(

@@ -33,18 +33,19 @@ def test_missing_data_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
 
 def test_an_interrupt_says_how_to_go_on(run, monkeypatch) -> None:  # noqa: F811
     def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt("go on with 'x --resume'")
+        raise KeyboardInterrupt("go on with: x --resume")
 
     monkeypatch.setattr(boards, "list_boards", stopped)
     code, _, error = run("boards")
-    assert (code, one_line(error)) == (130, "interrupted; go on with 'x --resume'")
+    assert (code, one_line(error)) == (130, "interrupted; go on with: x --resume")
 
 
 def test_the_export_of_a_float_run_names_quantize(run, tmp_path: Path) -> None:  # noqa: F811
-    (tmp_path / "runs" / "f").mkdir(parents=True)
-    (tmp_path / "runs" / "f" / "metrics.json").write_text(json.dumps({}))
-    code, _, error = run("export", "runs/f")
-    assert (code, one_line(error)) == (2, "runs/f is a float run; run 'fpgaflow quantize runs/f' first")
+    for name, quoted in (("runs/f", "runs/f"), ("my runs/f", "'my runs/f'")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "metrics.json").write_text(json.dumps({}))
+        code, _, error = run("export", name)
+        assert (code, one_line(error)) == (2, f"{name} is a float run; first: fpgaflow quantize {quoted}")
 
 
 def test_a_clock_beyond_what_is_known_is_doubted(run, caplog, tmp_path: Path) -> None:  # noqa: F811

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from toolchain.boards import load_board
 from toolchain.deploy.package import Deployable, script_files
 from toolchain.files import write_files
 from toolchain.hls_templates.generate import generate
+from toolchain.ir.graph import Graph
 
 STANDINS = Path(__file__).with_name("vivado.tcl")
 DESIGN = "mlp_0123abcd"
@@ -35,12 +36,16 @@ def interpreter() -> list[str]:
     return [found] if found else [sys.executable, "-c", TK]
 
 
+def scripts_of(graph: Graph) -> dict[str, str]:
+    """The scripts of ``graph``."""
+    build = Deployable(graph, graph.output, load_board("zu3eg"), "NC", facts_of(graph, axes="NC"))
+    return {path: str(text) for path, text in script_files(build).items()}
+
+
 @pytest.fixture(scope="module")
 def scripts() -> dict[str, str]:
     """The scripts of a small network."""
-    graph = serial(mlp())
-    build = Deployable(graph, graph.output, load_board("zu3eg"), "NC", facts_of(graph, axes="NC"))
-    return {path: str(text) for path, text in script_files(build).items()}
+    return scripts_of(serial(mlp()))
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,12 @@ def run_build(
 @pytest.mark.parametrize("name", ["build.tcl", "run.sh", "README.md"])
 def test_the_scripts_are_golden(scripts: dict[str, str], name: str) -> None:
     assert_golden(f"deploy/{name}", scripts[name])
+
+
+def test_the_commands_of_the_readme_hold_no_name_that_a_shell_would_part() -> None:
+    readme = scripts_of(replace(serial(mlp()), name="my net; ls"))["README.md"].splitlines()
+    assert readme[0] == "# my net; ls on Ultra96-V2 (Zynq UltraScale+ ZU3EG)"
+    assert {"    scp -r board xilinx@BOARD:my_net_ls", "    cd my_net_ls"} <= set(readme)
 
 
 @pytest.mark.parametrize("options", ["", "part", "smartconnect", "part smartconnect"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from tests.search.spaces import DIGITS, space
 from toolchain.config.run import load_config
 from toolchain.errors import UserError
 from toolchain.flow.options import Check, Search
+from toolchain.search.front import Result
 from toolchain.search.hardware import Hardware
 from toolchain.search.network import Network, largest, network_at
 from toolchain.search.pool import Local
+from toolchain.search.report import to_html
 from toolchain.search.run import FRONT_FILE, build_point, search
 from toolchain.search.store import STORE_FILE, Store
 from toolchain.search.study import Explorer, Seen
@@ -75,6 +78,12 @@ def test_bits_of_a_streaming_design_are_chosen_with_its_lanes() -> None:
 def explorer(hardware: Hardware, store: Store) -> Explorer:
     """One to which all networks are as accurate."""
     return Explorer(hardware, lambda networks: [0.9] * len(networks), store, Local(1), losses=LOSSES)
+
+
+def test_the_page_quotes_the_folder_that_its_command_names() -> None:
+    result = Result((), ((0.9, 1e5),), {"name": "a line", "tau": 0.5, "tested": 4}, 250.0)
+    page = html.unescape(to_html(TINY, result, Path("search/my s")))
+    assert "<code>fpgaflow search 'my s/space.toml' --out 'my s' --build 1</code>" in page
 
 
 def test_a_search_ends_with_a_front_whose_points_are_built_exactly(tmp_path: Path) -> None:

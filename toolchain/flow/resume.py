@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ def resumable(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with 'fpgaflow train {out / 'run.toml'} --out {out} --resume'") from None
+        command = shlex.join(["fpgaflow", "train", str(out / "run.toml"), "--out", str(out), "--resume"])
+        raise KeyboardInterrupt(f"go on with: {command}") from None
 
 
 def demand_resumable(before: RunConfig, now: RunConfig, out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 
 from toolchain.errors import UserError
@@ -23,7 +24,7 @@ def model_file(path: Path) -> Path:
         return path
     if not (path / "model.onnx").is_file():
         if (path / "metrics.json").is_file():
-            raise UserError(f"{path} is a float run", hint=f"run 'fpgaflow quantize {path}' first")
+            raise UserError(f"{path} is a float run", hint=f"first: {shlex.join(['fpgaflow', 'quantize', str(path)])}")
         raise UserError(f"no model.onnx in {path}", hint="give a QONNX file or a finished run's folder")
     what = changed(path)
     if what is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def to_html(space: Space, result: Result, out: Path) -> str:
     loader = PackageLoader("toolchain.search", "templates")
     page = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     rows = [_row(p, result.clock_mhz) for p in result.points]
-    facts: dict[str, Any] = {"space": space, "rows": rows, "result": result, "plot": _plot(result), "folder": out.name}
+    command = shlex.join(["fpgaflow", "search", f"{out.name}/space.toml", "--out", out.name, "--build", "1"])
+    facts: dict[str, Any] = {"space": space, "rows": rows, "result": result, "plot": _plot(result), "command": command}
     return page.get_template("front.html.j2").render(facts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from rich.panel import Panel
@@ -42,9 +43,10 @@ def summary(folder: Path) -> Panel:
     for line in metrics.get("warnings", ()):
         grid.add_row("Warning", line)
     if (folder / "model.onnx").is_file():
-        grid.add_row("Next", f"fpgaflow export {folder}")
+        command = ["export", str(folder)]
     else:
-        grid.add_row("Next", f"fpgaflow quantize {folder} --weights 8 --acts 8")
+        command = ["quantize", str(folder), "--weights", "8", "--acts", "8"]
+    grid.add_row("Next", shlex.join(["fpgaflow", *command]))
     calibrated = metrics.get("calibration_images")
     epochs = f"{metrics['epochs']} epoch{'' if metrics['epochs'] == 1 else 's'}"
     how = epochs if calibrated is None else f"calibrated on {calibrated:,} images"

@@ -6,6 +6,7 @@ classifiers is known, the rest is refused by its node. The network is compared w
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
     """
     file = load_onnx(path, quantized=False)
     if any(node.is_quant or node.op in CODE_OPS for node in file.nodes):
-        raise UserError("the file is quantized already", where=path.name, hint=f"fpgaflow export {path}")
+        raise UserError(
+            "the file is quantized already", where=path.name, hint=shlex.join(["fpgaflow", "export", str(path)])
+        )
     if len(file.outputs) > 1:
         names = ", ".join(f"'{name}'" for name in file.outputs)
         raise UserError(
