@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 from tests.flow.test_export import one_line, run  # noqa: F401  a fixture
 from tests.onnx_models import conv_bn_relu
+from tests.report.examples import example_report
 from toolchain import boards
+from toolchain.report.data import to_json
 
 
 @pytest.mark.parametrize("arguments", [["boards", "--verbose"], ["--verbose", "boards"], ["boards", "--debug"]])
@@ -46,6 +49,40 @@ def test_the_export_of_a_float_run_names_quantize(run, tmp_path: Path) -> None: 
         (tmp_path / name / "metrics.json").write_text(json.dumps({}))
         code, _, error = run("export", name)
         assert (code, one_line(error)) == (2, f"{name} is a float run; first: fpgaflow quantize {quoted}")
+
+
+def test_a_path_that_the_system_does_not_take_is_told_in_a_line(run, tmp_path: Path) -> None:  # noqa: F811
+    net, long = conv_bn_relu(tmp_path / "net.onnx"), "a" * 300
+    (tmp_path / "file").touch()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(to_json(example_report(2)))
+    for arguments, said in (
+        (["compare", "a", "b", "--html", "file/x.html"], "File exists: file"),
+        (["compare", "a", "b", "--html", "file/x/y.html"], "Not a directory: file/x"),
+        (["export", str(net), "--out", long], f"File name too long: {tmp_path}/.{long}.lock"),
+        (["train", "digits", "--out", long], f"File name too long: {long}"),
+    ):
+        code, _, error = run(*arguments)
+        assert (code, one_line(error)) == (2, said)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EPERM, 2), (errno.EISDIR, 2), (errno.ELOOP, 2), (errno.EIO, None)])
+def test_an_error_of_the_system_that_is_none_of_a_path_is_not_hidden(
+    number: int,
+    code: int | None,
+    run,  # noqa: F811
+    monkeypatch,
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, "why", "where")
+
+    monkeypatch.setattr(boards, "list_boards", failing)
+    if code is None:
+        with pytest.raises(OSError, match="why"):
+            run("boards")
+    else:
+        assert run("boards")[::2] == (code, "fpgaflow: why: where\n")
 
 
 def test_a_clock_beyond_what_is_known_is_doubted(run, caplog, tmp_path: Path) -> None:  # noqa: F811

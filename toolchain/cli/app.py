@@ -79,6 +79,13 @@ COMMANDS: Mapping[str, Mapping[Callable[..., None], str]] = {
 """The commands by panel of the help, with an example each."""
 
 
+TOLD = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""What the system says of a path that the user gave, or of its disk; any other error of it is a defect of ours."""
+
+
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     """``command``, whose interrupt is told in a line; typer would say nothing of it."""
 
@@ -130,7 +137,7 @@ def main() -> None:
             raise
         _fail(_out_of_memory(error), UserError.exit_code)
     except OSError as error:
-        if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if debug or error.errno not in TOLD:
             raise
         _fail(f"{error.strerror}: {error.filename or 'while writing'}", UserError.exit_code)
 
