@@ -92,10 +92,29 @@ def test_without_verilator_nothing_is_written(
 
 
 def test_the_engine_has_none(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = str(built.parent / "net.onnx")
-    assert fpgaflow("export", model, "--rtl", "--architecture", "engine", "--out", str(tmp_path / "b")) == 2
-    assert "the engine has no SystemVerilog; give --architecture streaming" in capsys.readouterr().err
+    model, engine = str(built.parent / "net.onnx"), ("--architecture", "engine", "--out", str(tmp_path / "b"))
+    told = "fpgaflow: the engine has no SystemVerilog; export with --architecture streaming\n"
+    assert fpgaflow("export", model, "--rtl", *engine) == 2
+    assert capsys.readouterr().err == told
     assert not (tmp_path / "b").exists()
+    assert fpgaflow("export", model, "--count", "1", *engine) == 0
+    capsys.readouterr()
+    assert fpgaflow("rtl", str(tmp_path / "b")) == 2
+    assert capsys.readouterr().err == told
+
+
+def test_hints_for_a_missing_module_name_no_option_that_the_command_lacks(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generate, "STAGES", {name: count for name, count in STAGES.items() if name != "add"})
+    (node,) = generate.missing_units(Build(build).design.hardware)
+    said = f"fpgaflow: no SystemVerilog yet for {node} (add); "
+    model, out = str(build.parent / "net.onnx"), str(build.parent / "b")
+    assert fpgaflow("export", str(residual(Path(model))), "--rtl", "--count", "1", "--out", out) == 2
+    assert capsys.readouterr().err.endswith(f"{said}leave --rtl out; the C++ has every unit\n")
+    for command in ("rtl", "count"):
+        assert fpgaflow(command, str(build)) == 2
+        assert capsys.readouterr().err.endswith(f"{said}the C++ has every unit\n")
 
 
 def test_a_wrong_constant_is_found_and_its_unit_and_cycle_are_named(built: Path) -> None:

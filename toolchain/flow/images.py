@@ -221,5 +221,5 @@ def _given(x: Array, encoding: Encoding | None, name: str) -> Array:
     raise UserError(
         f"images of {x.dtype}, and the model does not tell what they are worth to its quantizer",
         where=name,
-        hint="give --pixel-scale 1/255 for pixels, or the network's float32 values",
+        hint="export with --pixel-scale 1/255 for pixels, or give the network's float32 values",
     )

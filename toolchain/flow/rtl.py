@@ -60,7 +60,7 @@ def refusals_of(model: Path, given: InputType | None = None) -> list[str]:
 def demand_tools(architecture: str) -> None:
     """Raise UserError where Verilator is missing or the ``architecture`` that is asked for has no SystemVerilog."""
     if architecture == "engine":
-        raise UserError("the engine has no SystemVerilog", hint="give --architecture streaming, or leave --rtl out")
+        raise UserError("the engine has no SystemVerilog", hint="export with --architecture streaming")
     verilator()
 
 

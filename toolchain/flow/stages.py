@@ -88,7 +88,7 @@ def export(
             demand_buildable(build)
         build = explore(build, search, progress=progress)
         if rtl and isinstance(build.design, Streaming):
-            demand_rtl(build.design.hardware)
+            demand_rtl(build.design.hardware, hint="leave --rtl out; the C++ has every unit")
         if search.costs == "counted" and isinstance(build.design, Streaming):
             count_build(build, jobs=check.threads, memory=check.memory.total, progress=progress)
         build = generate(build, progress=progress)

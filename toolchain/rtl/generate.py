@@ -71,7 +71,7 @@ def missing_units(graph: Graph) -> dict[str, str]:
     return {p.node.name: p.unit.function for p in place_units(graph) if not _has_module(p)}
 
 
-def demand_rtl(graph: Graph, hint: str = "leave --rtl out; the C++ has every unit") -> None:
+def demand_rtl(graph: Graph, hint: str = "the C++ has every unit") -> None:
     """Raise UserError where a HARDWARE graph has units without a module; all of them are listed."""
     missing = missing_units(graph)
     if missing:
