@@ -43,6 +43,24 @@ def test_an_interrupt_says_how_to_go_on(run, monkeypatch) -> None:  # noqa: F811
     assert (code, one_line(error)) == (130, "interrupted; go on with: x --resume")
 
 
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        "sys.modules['typer'] = Stop()",
+        "import toolchain.cli; sys.modules['toolchain.cli.app']._program = Stop().stop",
+        "import toolchain.cli; sys.modules['typer._adapters'] = Stop()",
+    ],
+)
+def test_an_interrupt_before_the_command_begins_is_a_line(stopped: str) -> None:
+    """While it is imported, while its options are made, or while typer reads them."""
+    code = (
+        "import sys\nclass Stop:\n    def stop(self, *_): raise KeyboardInterrupt\n    __getattr__ = stop\n"
+        f"sys.argv = ['fpgaflow', 'boards']\n{stopped}\nfrom toolchain.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "fpgaflow: interrupted\n")
+
+
 def test_the_export_of_a_float_run_names_quantize(run, tmp_path: Path) -> None:  # noqa: F811
     for name, quoted in (("runs/f", "runs/f"), ("my runs/f", "'my runs/f'")):
         (tmp_path / name).mkdir(parents=True)

@@ -132,6 +132,10 @@ def main() -> None:
         if debug:
             raise
         _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, SystemExit) as stop:  # an interrupt before the command began, also as typer hands it on
+        if isinstance(stop, SystemExit) and stop.code != Interrupted.exit_code:
+            raise
+        _fail("interrupted", Interrupted.exit_code)
     except MemoryError as error:
         if debug:
             raise
