@@ -13,17 +13,23 @@ namespace simulation {
 
 extern __thread std::uint64_t* counts;  // [pass][counter]
 
+// The passes that this thread has begun.
+inline std::uint64_t& begun() {
+    static thread_local std::uint64_t count = 0;
+    return count;
+}
+
 // The cycle in which each word of a memory was stored last, in this pass.
 struct Stores {
-    const std::uint64_t* pass = nullptr;
+    std::uint64_t pass = 0;
     std::vector<std::uint64_t> cycle;
 };
 
 inline std::uint64_t& stored(const char* memory, std::size_t word) {
     static thread_local std::unordered_map<std::string, Stores> all;
     Stores& stores = all[memory];
-    if (stores.pass != cycles) {
-        stores.pass = cycles;
+    if (stores.pass != begun()) {
+        stores.pass = begun();
         stores.cycle.clear();
     }
     if (word >= stores.cycle.size()) {
@@ -47,7 +53,9 @@ inline void loaded(int unit, const char* memory, std::size_t word, std::uint64_t
 #define FPGAFLOW_LOADED(unit, memory, word, apart) fpgaflow::simulation::loaded(unit, memory, word, apart)
 
 #define FPGAFLOW_BEAT(port) (++fpgaflow::simulation::cycles[port])
-#define FPGAFLOW_PASS(pass) (fpgaflow::simulation::cycles = fpgaflow::simulation::counts + (pass) * engine::counters)
+#define FPGAFLOW_PASS(pass) \
+    (++fpgaflow::simulation::begun(), \
+     fpgaflow::simulation::cycles = fpgaflow::simulation::counts + (pass) * engine::counters)
 #define FPGAFLOW_STATE static thread_local
 
 #endif

@@ -109,6 +109,16 @@ def joined_maps(seed: int = 0, size: int = 12) -> Graph:
     return net.graph(net.matvec(x, 5))
 
 
+def twice_read(seed: int = 0, size: int = 9) -> Graph:
+    """A map beside its own convolution, positions as tokens, and a global sum of a single position."""
+    net = Builder((size, size, 3), 8, seed=seed)
+    x = conv(net, net.input, 12, 3)
+    x = net.mulshift(net.add(conv(net, x, 12, 3), x), 8, per_channel=False)
+    x = net.mulshift(net.matvec(net.reshape(x, (1, size * size, 12)), 10), 8)
+    x = conv(net, conv(net, net.reshape(x, (size, size, 10)), 16, 3, 4), 20, 3, 4)
+    return net.graph(net.matvec(net.mulshift(net.global_sum(x), 8), 7))
+
+
 def two_heads(seed: int = 0, size: int = 12) -> Graph:
     """A detector in small: sums of a coarse map and codes of a fine one, which the coarse one is made of."""
     net = Builder((size, size, 3), 8, seed=seed)

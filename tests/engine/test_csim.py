@@ -7,7 +7,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, joined_maps, leaky_maps, odd_kernels, residual_blocks, two_heads
+from tests.engine.networks import (
+    inverted_residuals,
+    joined_maps,
+    leaky_maps,
+    odd_kernels,
+    residual_blocks,
+    twice_read,
+    two_heads,
+)
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
@@ -15,7 +23,7 @@ from toolchain.engine.layers import Cut, most_of, narrowed, parts_of
 from toolchain.engine.maps import lifetimes
 from toolchain.engine.schedule import row_words
 from toolchain.engine.shape import Shape
-from toolchain.engine.tables import Program, program
+from toolchain.engine.tables import Program, _pairs, program
 from toolchain.errors import VerificationError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -65,6 +73,23 @@ def test_one_binary_runs_networks_of_two_kinds_with_all_maps_in_memory(graph: Gr
     shape = engine_for([cut(each) for each in (*GRAPHS, IDENTITY)], tile_depth=96)
 
     check(graph, program(cut(graph), shape, {}))
+
+
+def test_a_map_beside_its_own_convolution_tokens_and_a_sum_of_one_position_change_no_answer() -> None:
+    """The map lies in memory, where two ports read it; frames follow each other with the same counters."""
+    network = cut(twice_read())
+    shape = engine_for([network], tile_depth=256)
+    twice = [p.source for p in network.passes if p.merge is not None and p.merge.residual == p.source]
+    assert twice and not {*twice} & {life.name for life in lifetimes(network, shape)}
+
+    check(twice_read(), program(network, shape, {}), frames=8)
+
+
+def test_channels_that_fill_a_beat_ask_for_no_offset() -> None:
+    """Half of the shift, which makes up for the offsets of all channels here, is more than the format holds."""
+    shape = replace(engine_for([cut(two_heads())]), shift=10, add_bits=4, mul_shift=0)
+    entries = _pairs(np.ones(3, np.int64), np.full(3, -512), 10, slice(0, 4), shape)
+    assert entries.any() and not entries.reshape(4, -1)[3].any()
 
 
 PLAIN, PACKED = {}, {"products_per_dsp": 2, "extra_outputs": 2}

@@ -128,6 +128,33 @@ def test_a_sum_with_a_factor_a_channel_is_refused(factor: Any) -> None:
     assert found == ([] if np.ndim(factor) == 0 else [expected])
 
 
+def test_maps_that_lie_otherwise_in_memory_are_refused() -> None:
+    """A flattened map beside features, one in a join, features that a window or a product reads as a map."""
+    net = Builder((4, 4, 6), 8)
+    x = net.mulshift(net.matvec(net.input, 6), 8, per_channel=False)
+    flat = net.reshape(x)
+    features = net.mulshift(net.matvec(flat, 96), 8, per_channel=False)
+    added = net.mulshift(net.add(features, flat), 8, per_channel=False)
+    joined = net.concat(flat, features)
+    image = net.reshape(features, (4, 4, 6))
+    heads = (net.matvec(joined, 5), net.matvec(net.window(image, (3, 3)), 5), net.matvec(image, 5))
+    flattened, mapped = "it reads a flattened map, which only products do", "it reads features as a map"
+
+    found = [what.removeprefix("the engine cannot run it: ") for _, what in refusals(net.graph(added, "net", heads))]
+    assert (found.count(flattened), found.count(mapped)) == (3, 1)
+
+
+def test_sums_that_are_an_answer_are_read_by_nothing_else() -> None:
+    """They are stored in 32 bits, which units do not read; the host finds the largest of them."""
+    net = Builder((1, 1, 8), 4)
+    sums = net.matvec(net.input, 6)
+    largest = net.argmax(sums)
+    assert refusals(net.graph(sums, "net", (largest,))) == []
+    answer = net.matvec(sums, 3)
+    refused = [what for _, what in refusals(net.graph(sums, "net", (answer,)))]
+    assert refused[0] == "the engine cannot run it: its sums are not quantized"
+
+
 def test_wide_codes_are_refused() -> None:
     net = Builder((8, 8, 8), 8)
     graph = net.graph(net.matvec(net.mulshift(net.matvec(net.input, 8), 12), 8))

@@ -33,6 +33,8 @@ REQUANTIZERS = (MulShift, Threshold)
 
 UNQUANTIZED = "its sums are not quantized"
 
+RESHAPED = "it reads a flattened map, which only products do"
+
 WIDEST_CODE = 8
 """Bits of the widest stored code."""
 
@@ -116,8 +118,8 @@ class _Cutter:
                 self.refused.append(_too_wide(self.graph.producers().get(value.name), value))
         passes: list[Pass] = []
         for node in self.graph.nodes:
-            if node.name in self.done or (isinstance(node, ArgMax) and node.output.name in self.graph.written):
-                continue  # the host finds the largest
+            if node.name in self.done or self._on_host(node):
+                continue
             self.done.add(node.name)
             if node.renames:
                 self.alias[node.output.name] = self._stored(node.inputs[0])
@@ -203,6 +205,7 @@ class _Cutter:
         source = self._stored(value.name)
         if source in self.joined:
             raise refused(node, "it reads a joined map, which only convolutions do")
+        self._demand_shape(node, value)
         name, shape = node.origin[0] if node.origin else node.name, value.shape
         return Pass(name, source, value.name, shape, shape, shape, repeat=self.repeat.get(value.name, (1, 1)))
 
@@ -223,7 +226,7 @@ class _Cutter:
         elif isinstance(node, REQUANTIZERS) and source.qint.bits <= WIDEST_CODE:  # codes, which others may read
             value, first = node.output, self._requantizer(node, source)
         raw = conv is not None and first is None
-        if raw and value.name not in self.written:
+        if raw and (value.name not in self.written or self._read_inside(value)):
             raise refused(node, UNQUANTIZED)
         middle = value.shape
         window, second = None, None
@@ -235,8 +238,8 @@ class _Cutter:
         if conv is None and first is None and window is None and merge is None:
             raise refused(node, "no unit of the engine runs it")
         stored, spread = self._stored(source.name), None
-        if conv is None and source.name not in self.repeat and self.values[stored].shape != source.shape:
-            raise refused(node, "it reads a flattened map, which only products do")
+        if conv is None:
+            self._demand_shape(node, source)
         if (join := self.joined.get(stored)) is not None:
             if conv is None:
                 raise refused(node, "it reads a joined map, which only convolutions do")
@@ -258,12 +261,29 @@ class _Cutter:
             spread=spread,
         )
 
+    def _demand_shape(self, node: Node, value: Value) -> None:
+        """Demand that the stored map that ``value`` names lies in memory as ``value`` does: with the same channels."""
+        if value.name not in self.repeat and self.values[self._stored(value.name)].shape[2] != value.shape[2]:
+            raise refused(node, RESHAPED)
+
+    def _read_inside(self, value: Value) -> bool:
+        """Return whether a node that the host does not run reads ``value``, also by another name."""
+        return any(
+            self._read_inside(node.output) if node.renames else not self._on_host(node)
+            for node in self.readers.get(value.name, ())
+        )
+
+    def _on_host(self, node: Node) -> bool:
+        """Return whether the host finds the largest."""
+        return isinstance(node, ArgMax) and node.output.name in self.graph.written
+
     def _only_reader(self, value: Value) -> Node | None:
         readers = self.readers[value.name]
         return readers[0] if len(readers) == 1 and value.name not in self.written else None
 
     def _convolution(self, node: Window, product: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         source = self.values[node.inputs[0]]
+        self._demand_shape(node, source)
         alone = source.name == self.graph.input.name and len(self.readers[source.name]) == 1
         if alone and source.shape[2] <= FOLDED_CHANNELS:
             self.folded = True
@@ -276,9 +296,11 @@ class _Cutter:
         """A product at every position; over a flattened map, a convolution as large as the map."""
         source = self.values[node.inputs[0]]
         shape = source.shape if source.name in self.repeat else self.values[self._stored(source.name)].shape
-        if shape == source.shape or shape[:2] == (1, 1):
+        if shape[2] == source.shape[2]:
             weight = node.weight.reshape(len(node.weight), 1, 1, -1)
             return source.shape, Convolution(weight)
+        if source.shape[:2] != (1, 1):
+            raise refused(node, "it reads features as a map")
         return shape, Convolution(node.weight.reshape(len(node.weight), *shape))
 
     def _requant(self, value: Value) -> tuple[Value, Requant | None]:
@@ -345,6 +367,7 @@ class _Cutter:
         stored = self._stored(other)
         if stored in self.joined or other in self.repeat:
             raise refused(start, "it reads a joined map, which only convolutions do")
+        self._demand_shape(start, self.values[other])
         self.done.add(start.name)
         found, requant = self._requant(start.output)
         numbers = () if requant is None else (requant.mul, requant.add, *start.multipliers)

@@ -20,9 +20,13 @@ class Lifetime:
 
 
 def lifetimes(cut: Cut, shape: Shape) -> list[Lifetime]:
-    """The maps that passes hand on; the network's input and answers, and joined maps, always lie in memory."""
+    """The maps that passes hand on; the network's input and answers, and joined maps, always lie in memory.
+
+    So does a map that a pass reads twice: a bank on the chip has one reader.
+    """
     made = {p.result: i for i, p in enumerate(cut.passes) if p.slot is None}
     outside = {p.source for p in cut.passes if p.outside} | {*cut.answers}
+    outside |= {p.source for p in cut.passes if p.merge is not None and p.merge.residual == p.source}
     last: dict[str, int] = {}
     for i, p in enumerate(cut.passes):
         for name in (p.source, *([p.merge.residual] if p.merge is not None else [])):

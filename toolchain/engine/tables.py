@@ -259,7 +259,7 @@ def _entries(requant: Requant, channels: slice, shape: Shape) -> Array:
 def _pairs(mul: Array, add: Array, shift: int, channels: slice, shape: Shape) -> Array:
     raised = shape.shift - shift
     mul = (_slice(mul, channels) << raised) - ((1 << shape.mul_shift) if shape.mul_shift else 0)
-    add = (_slice(add, channels) << raised) + half(shape.shift)
+    add = _slice((add << raised) + half(shape.shift), channels)
     for what, values, bits in (("factor", mul, shape.mul_bits), ("offset", add, shape.add_bits)):
         need = signed_bits([int(values.min()), int(values.max())])
         if need > bits:
