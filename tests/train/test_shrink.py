@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from brevitas.nn import QuantHardTanh, QuantSigmoid
 from torch import nn
 
 from toolchain.config.run import parse_config
@@ -198,6 +199,23 @@ def test_factors_of_a_product_lose_the_same_channels_and_what_a_sigmoid_reads_st
     (group,) = structure_of(Product(nn.Hardswish())).free
     assert (group.size, set(group.gates)) == (4, {"a", "b"})
     assert structure_of(Product(nn.Sigmoid())).free == []
+
+
+@pytest.mark.parametrize(
+    ("function", "free"),
+    [
+        (nn.Hardtanh(0.5, 4), False),
+        (nn.Hardtanh(-4, -0.5), False),
+        (QuantSigmoid(), False),
+        (nn.Hardtanh(0, 4), True),
+        (nn.Hardtanh(-4, 0), True),
+        (nn.ReLU6(), True),
+        (QuantHardTanh(min_val=0.5, max_val=4.0), True),  # its codes reach zero whatever its bounds are
+    ],
+)
+def test_what_a_clamp_without_zero_reads_stays(function: nn.Module, free: bool) -> None:
+    structure = structure_of(nn.Sequential(nn.Conv2d(1, 4, 1), function, nn.Conv2d(4, 2, 1)))
+    assert structure.groups["0"].free == free
 
 
 def test_a_batch_norm_belongs_to_the_layer_in_front_of_it_whatever_was_defined_first() -> None:

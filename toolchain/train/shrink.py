@@ -23,8 +23,6 @@ Weighted = Convolution | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 _JOINS = (operator.add, operator.iadd, torch.add, operator.mul, torch.mul)
 """Sums and products, whose operands lose the same channels."""
-_OF_ZERO = (nn.Sigmoid, nn.Hardsigmoid)
-"""Functions that make something else of a zero."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Group:
         name: the first layer that writes them; "input" for the network's input.
         size: how many there are.
         free: False for the input, the output, what grouped convolutions touch, what is concatenated, and where a batch
-            norm or a Sigmoid makes something else of a zero than the gates do.
+            norm, a Sigmoid or a clamp makes something else of a zero than the gates do.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -289,7 +287,7 @@ class _Trace:
             self.norms.append((space, name))
             if name not in self.gated or module.num_features != self.size[self._root(space)]:
                 self.pinned.add(space)
-        if isinstance(module, _OF_ZERO):
+        if _moves_zero(module):
             self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
@@ -336,6 +334,13 @@ def _traced(model: nn.Module) -> fx.Graph:
         raise UserError(
             f"the network cannot be traced: {first_line(error)}", hint="this network cannot be pruned"
         ) from error
+
+
+def _moves_zero(layer: nn.Module) -> bool:
+    """Return whether ``layer``, or the function inside one of Brevitas, makes something else of a zero."""
+    clamps = [part for part in layer.modules() if isinstance(part, nn.Hardtanh)]
+    sigmoids = any(isinstance(part, nn.Sigmoid | nn.Hardsigmoid) for part in layer.modules())
+    return sigmoids or any(not clamp.min_val <= 0 <= clamp.max_val for clamp in clamps)
 
 
 def norm_behind(model: nn.Module, node: fx.Node) -> str | None:
