@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -163,6 +165,46 @@ def test_what_is_concatenated_stays_and_the_layers_beside_it_can_shrink() -> Non
         gates.remove()
         remove_channels(network, "inner", [0, 2, 3, 5])
         assert torch.allclose(network(x), masked, atol=1e-6)  # float sums in another order
+
+
+def test_a_tensor_that_is_concatenated_with_itself_counts_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.neck, self.last = nn.Conv2d(1, 4, 3), nn.Conv2d(8, 5, 1), nn.Conv2d(5, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.last(self.neck(torch.cat([x, x], 1)))
+
+    network = Twice().eval()
+    structure = structure_of(network, (1, 6, 6))
+    assert {group.name: group.size for group in structure.free} == {"neck": 5}
+    assert structure.macs(structure.counts) == macs(network, (1, 6, 6))
+    assert structure.params(structure.counts) == parameters(network)
+
+
+@pytest.mark.parametrize("join", [operator.add, operator.mul])
+def test_a_tensor_joined_with_itself_loses_its_channels(join: Callable[[Any, Any], torch.Tensor]) -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.last = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.last(join(x, x))
+
+    network, x = Joined().eval(), torch.randn(2, 1, 6, 6)
+    structure = structure_of(network, (1, 6, 6))
+    gates = Gates(network, structure)
+    gates.factors["stem"] = torch.tensor([1.0, 0, 1, 0])
+    with torch.no_grad():
+        masked = network(x)
+        gates.remove()
+        remove_channels(network, "stem", [0, 2])
+        assert torch.allclose(network(x), masked, atol=1e-6)  # float sums in another order
+    assert structure.macs(structure.counts | {"stem": 2}) == macs(network, (1, 6, 6))
 
 
 def test_a_batch_norm_behind_a_pool_is_the_gate_and_one_in_front_of_a_layer_keeps_its_channels() -> None:

@@ -263,7 +263,7 @@ class _Trace:
             self.spaces[node] = self._new("input", _channels_read(self.model))
             self.pinned.add(self.spaces[node])
             return
-        sources = [self.spaces[argument] for argument in node.all_input_nodes]
+        sources = [self.spaces[operand] for operand in _operands(node)]
         if node.op == "output":
             self.pinned.add(sources[0])
         elif node.op == "call_module":
@@ -334,6 +334,13 @@ def _traced(model: nn.Module) -> fx.Graph:
         raise UserError(
             f"the network cannot be traced: {first_line(error)}", hint="this network cannot be pruned"
         ) from error
+
+
+def _operands(node: fx.Node) -> list[fx.Node]:
+    """The tensors that ``node`` reads, one that it reads twice named twice."""
+    found: list[fx.Node] = []
+    fx.node.map_arg((node.args, dict(node.kwargs)), found.append)
+    return found
 
 
 def _moves_zero(layer: nn.Module) -> bool:
