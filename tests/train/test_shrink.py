@@ -260,6 +260,47 @@ def test_what_a_clamp_without_zero_reads_stays(function: nn.Module, free: bool) 
     assert structure.groups["0"].free == free
 
 
+def test_channels_in_front_of_a_linear_layer_over_the_length_of_a_signal_stay_and_its_matrix_counts_once() -> None:
+    network = nn.Sequential(
+        nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Conv1d(6, 5, 3), nn.ReLU(), nn.Linear(8, 7), nn.BatchNorm1d(5),
+        nn.Linear(7, 4), nn.Flatten(), nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 3),
+    ).eval()  # fmt: skip
+    shape = (2, 12)
+    structure = structure_of(network, shape)
+    assert {group.name: group.size for group in structure.free} == {"0": 6, "8": 9}
+    assert structure.macs(structure.counts) == macs(network, shape)
+    assert structure.params(structure.counts) == parameters(network)
+    gates, x = Gates(network, structure), torch.randn(4, *shape)
+    gates.factors |= {"0": torch.tensor([1.0, 0, 1, 1, 0, 0]), "8": torch.tensor([0.0, 1, 1, 0, 0, 0, 0, 0, 1])}
+    with torch.no_grad():
+        masked = network(x)
+        gates.remove()
+        remove_channels(network, "0", [0, 2, 3])
+        remove_channels(network, "8", [1, 2, 8])
+        assert torch.allclose(network(x), masked, atol=1e-6)  # float sums in another order
+    assert structure.macs(structure.counts | {"0": 3, "8": 3}) == macs(network, shape)
+    assert structure.params(structure.counts | {"0": 3, "8": 3}) == parameters(network)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "free"),
+    [
+        ([nn.Linear(6, 5), nn.Conv1d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)], (2, 6), ["1"]),
+        ([nn.Flatten(2), nn.Linear(6, 5), nn.Flatten(), nn.Linear(10, 4), nn.Linear(4, 3)], (2, 1, 6), ["3"]),
+        ([nn.Linear(6, 5), nn.Flatten(), nn.Linear(10, 4), nn.Linear(4, 3)], (2, 6), ["2"]),
+    ],
+)
+def test_a_network_may_begin_over_the_length_of_its_signal(
+    layers: list[nn.Module], shape: tuple[int, ...], free: list[str]
+) -> None:
+    network = nn.Sequential(*layers).eval()
+    structure = structure_of(network, shape)
+    assert structure.groups["input"].size == 2 and [group.name for group in structure.free] == free
+    remove_channels(network, free[0], [0, 3])
+    assert structure.macs(structure.counts | {free[0]: 2}) == macs(network, shape)
+    assert structure.params(structure.counts | {free[0]: 2}) == parameters(network)
+
+
 def test_a_batch_norm_belongs_to_the_layer_in_front_of_it_whatever_was_defined_first() -> None:
     class Unordered(nn.Module):
         def __init__(self) -> None:

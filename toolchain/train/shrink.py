@@ -33,7 +33,8 @@ class Group:
         name: the first layer that writes them; "input" for the network's input.
         size: how many there are.
         free: False for the input, the output, what grouped convolutions touch, what is concatenated, and where a batch
-            norm, a Sigmoid or a clamp makes something else of a zero than the gates do.
+            norm, a Sigmoid, a clamp or a linear layer over the length of a signal makes something else of a zero than
+            the gates do.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -116,7 +117,7 @@ def structure_of(model: nn.Module, shape: Shape | None = None) -> Structure:
     Raises:
         UserError: an operation that channels cannot be followed through.
     """
-    trace = _Trace(model)
+    trace = _Trace(model, shape)
     positions = {name: written for name, (_, written) in pixels(model, shape).items()} if shape else {}
     return trace.structure(positions)
 
@@ -189,11 +190,15 @@ def _replace(module: nn.Module, path: str, value: Tensor) -> None:
 
 
 def pixels(model: nn.Module, shape: Shape) -> dict[str, tuple[int, int]]:
-    """Values a channel that every convolution and fully connected layer reads and writes, for an image of ``shape``."""
+    """Values a channel that every convolution and fully connected layer reads and writes, for an image of ``shape``.
+
+    To a linear layer over the length of a signal the positions are channels.
+    """
     found: dict[str, tuple[int, int]] = {}
 
     def note(name: str, x: Tensor, output: Tensor) -> None:
-        found[name] = x[0, 0].numel(), output[0, 0].numel()
+        axis = -1 if isinstance(model.get_submodule(name), nn.Linear) else 1
+        found[name] = x.numel() // x.shape[axis], output.numel() // output.shape[axis]
 
     hooks = [
         layer.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs[0], output))
@@ -225,8 +230,8 @@ class _Tracer(fx.Tracer):
 class _Trace:
     """Groups as a union-find over the spaces that the layers write."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, shape: Shape | None) -> None:
+        self.model, self.shape = model, shape
         self.parent: list[int] = []
         self.size: list[int] = []
         self.writer: list[str] = []
@@ -236,7 +241,9 @@ class _Trace:
         self.gated: set[str] = set()
         self.layers: list[tuple[str, int | None, int, int, str | None]] = []
         self.spaces: dict[fx.Node, int] = {}
-        for node in _traced(model).nodes:
+        self.graph = _traced(model)
+        self.weighted = {node: layer for node in self.graph.nodes if isinstance(layer := self._layer(node), Weighted)}
+        for node in self.graph.nodes:
             self._visit(node)
 
     def structure(self, positions: Mapping[str, int]) -> Structure:
@@ -260,7 +267,7 @@ class _Trace:
 
     def _visit(self, node: fx.Node) -> None:
         if node.op == "placeholder":
-            self.spaces[node] = self._new("input", _channels_read(self.model))
+            self.spaces[node] = self._new("input", self._channels_read())
             self.pinned.add(self.spaces[node])
             return
         sources = [self.spaces[operand] for operand in _operands(node)]
@@ -291,6 +298,10 @@ class _Trace:
             self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
+        if self._over_length(node):
+            self._add_over_length(name, module.weight)
+            self.pinned.add(space)
+            return space
         depthwise = isinstance(module, Convolution) and 1 < module.groups == module.in_channels == module.out_channels
         written = space if depthwise else self._new(name, module.weight.shape[0])
         if isinstance(module, nn.Linear):
@@ -305,6 +316,43 @@ class _Trace:
         self.gates.append((written, gate))
         self.layers.append((name, None if depthwise else space, written, area, norm))
         return written
+
+    def _layer(self, node: fx.Node) -> nn.Module | None:
+        return self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def _over_length(self, node: fx.Node) -> bool:
+        """Return whether the layer at ``node`` is linear over the length of a signal, (N, channels, length)."""
+        if not isinstance(self._layer(node), nn.Linear):
+            return False
+        while node.op != "placeholder":
+            node = node.all_input_nodes[0]
+            layer = self._layer(node)
+            if isinstance(layer, Convolution):
+                return True
+            if isinstance(layer, nn.Flatten):
+                return layer.start_dim > 1
+        if self.shape is not None:
+            return len(self.shape) > 1
+        return any(isinstance(layer, Convolution) for layer in self.weighted.values())  # none reads a flat input
+
+    def _add_over_length(self, name: str, weight: Tensor) -> None:
+        """Note a linear layer whose inputs and outputs are lengths, which stay; it has one weight for all channels.
+
+        Its bias makes something else of a channel that is zero.
+        """
+        outputs, inputs = weight.shape
+        reads, writes = self._new(f"length of {name}", inputs), self._new(name, outputs)
+        self.pinned |= {reads, writes}
+        self.layers.append((name, reads, writes, 1, None))
+
+    def _channels_read(self) -> int:
+        """Channels of the network's input, as its first layer reads them; a flattened image counts as its pixels."""
+        for layer in self.weighted.values():
+            if isinstance(layer, Convolution):
+                return layer.in_channels
+        node, first = next(iter(self.weighted.items()))
+        assert isinstance(first, nn.Linear)
+        return self.shape[0] if self.shape and self._over_length(node) else first.in_features
 
     def _new(self, writer: str, size: int) -> int:
         self.parent.append(len(self.parent))
@@ -384,9 +432,3 @@ def normalized_layers(model: nn.Module) -> list[tuple[Weighted, str, Norm]]:
             )  # fmt: skip
         found.append((before, str(node.target), layer))
     return found
-
-
-def _channels_read(model: nn.Module) -> int:
-    """Channels of the network's input, as its first layer reads them; a flattened image counts as its pixels."""
-    first = next(layer for layer in model.modules() if isinstance(layer, Weighted))
-    return first.in_features if isinstance(first, nn.Linear) else first.in_channels
