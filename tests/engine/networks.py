@@ -119,6 +119,13 @@ def twice_read(seed: int = 0, size: int = 9) -> Graph:
     return net.graph(net.matvec(net.mulshift(net.global_sum(x), 8), 7))
 
 
+def one_column(seed: int = 0, size: int = 16) -> Graph:
+    """Maps of a single column: what came in last of a row is read first."""
+    net = Builder((size, 1, 6), 8, seed=seed)
+    x = net.mulshift(net.matvec(net.window(net.input, (3, 1), pads=(1, 0, 1, 0)), 8), 8)
+    return net.graph(net.matvec(conv(net, conv(net, x, 12, 1), 8, 1), 5))
+
+
 def two_heads(seed: int = 0, size: int = 12) -> Graph:
     """A detector in small: sums of a coarse map and codes of a fine one, which the coarse one is made of."""
     net = Builder((size, size, 3), 8, seed=seed)

@@ -12,6 +12,7 @@ from tests.engine.networks import (
     joined_maps,
     leaky_maps,
     odd_kernels,
+    one_column,
     residual_blocks,
     twice_read,
     two_heads,
@@ -83,6 +84,14 @@ def test_a_map_beside_its_own_convolution_tokens_and_a_sum_of_one_position_chang
     assert twice and not {*twice} & {life.name for life in lifetimes(network, shape)}
 
     check(twice_read(), program(network, shape, {}), frames=8)
+
+
+def test_rows_of_one_column_come_in_before_they_are_read() -> None:
+    """On an engine that is through with a row in as many cycles as the next one takes to come in."""
+    network = cut(one_column())
+    shape = engine_for([network], lanes=16, in_blocks=1, out_blocks=1, tile_depth=384, entry_bits=64)
+
+    check(one_column(), program(network, shape, {}))
 
 
 def test_channels_that_fill_a_beat_ask_for_no_offset() -> None:

@@ -203,7 +203,8 @@ class TiledPass:
         row = self.p.middle[1] * groups * self.steps
         if not loads:
             return TileKind(0, row, self.p.middle[0] * row + self.shape.out_blocks)
-        row = max(row, self.stride * self.row_groups)
+        alone = self.p.shape[1] == 1  # what came in last is read first
+        row = max(row, self.stride * self.row_groups + alone)
         return TileKind(self.head_cycles, row, self.head_cycles + self.p.middle[0] * row + self.shape.out_blocks)
 
     @cached_property
