@@ -53,7 +53,7 @@ inline void loaded(int unit, const char* memory, std::size_t word, std::uint64_t
 #define FPGAFLOW_LOADED(unit, memory, word, apart) fpgaflow::simulation::loaded(unit, memory, word, apart)
 
 #define FPGAFLOW_BEAT(port) (++fpgaflow::simulation::cycles[port])
-#define FPGAFLOW_PASS(pass) \
+#define FPGAFLOW_PASS(pass)           \
     (++fpgaflow::simulation::begun(), \
      fpgaflow::simulation::cycles = fpgaflow::simulation::counts + (pass) * engine::counters)
 #define FPGAFLOW_STATE static thread_local
