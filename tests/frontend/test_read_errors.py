@@ -70,6 +70,15 @@ def test_a_padded_operand_is_named_as_such(op: str, tmp_path: Path) -> None:
     )
 
 
+def test_weights_that_cannot_be_joined_are_named(tmp_path: Path) -> None:
+    net = Net((1, 6))
+    parts = [net.quant(net.const(np.ones((rows, 6))), 4, 0.5) for rows in (3, 2)]
+    x = net.add("Gemm", net.quant("x"), net.add("Concat", *parts, axis=5), transB=1)
+    said = refusal(net.save(tmp_path / "net.onnx", x))
+    assert said.startswith("this constant cannot be computed: ")
+    assert said.endswith(" [net.onnx, node 'Concat_3' (Concat)]; export the model again")
+
+
 def test_float_weights(tmp_path: Path) -> None:
     net = Net((1, 3, 5, 5))
     x = net.conv(net.quant("x"), net.const(np.ones((2, 3, 3, 3))))

@@ -86,12 +86,15 @@ def _move_codes(constants: Constants, node: OnnxNode) -> bool:
 
 
 def _join_codes(constants: Constants, node: OnnxNode) -> bool:
-    """Concatenate codes and scales; False where a part is no codes."""
+    """Concatenate codes and scales; False where a part is no codes, or they do not fit together."""
     parts = [part for name in node.inputs if (part := constants.coded(name)) is not None]
     if len(parts) < len(node.inputs):
         return False
-    axis, signed = int(node.attributes["axis"]), any(part.signed for part in parts)
-    codes = np.concatenate([part.codes for part in parts], axis)
+    axis, signed = int(node.attributes.get("axis", 1)), any(part.signed for part in parts)
+    try:
+        codes = np.concatenate([part.codes for part in parts], axis)
+    except ValueError:
+        return False
     scale = _alike(np.concatenate([np.broadcast_to(part.scale, part.codes.shape) for part in parts], axis))
     bits = max(part.bits + (signed and not part.signed) for part in parts)
     origin = (*(name for part in parts for name in part.origin), node.own_name)
