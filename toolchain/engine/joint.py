@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pulp
@@ -19,7 +19,7 @@ from toolchain.dse.bits import Sensitivity, unbeaten
 from toolchain.dse.ilp import available_solver
 from toolchain.engine.candidates import Budget, Candidates
 from toolchain.engine.layers import Cut
-from toolchain.engine.options import Choices, ConvolutionOption, Tiling, base_shapes, engine_options
+from toolchain.engine.options import Choices, ConvolutionOption, Tiling, base_shapes, engine_options, once
 from toolchain.engine.precision import Mixed, held, parts_for, search_bits
 from toolchain.engine.program import SCALE, Model, Picked, binaries
 from toolchain.engine.schedule import BEAT_BYTES, PASS_CYCLES, Places, TiledPass, schedule
@@ -363,8 +363,10 @@ class _Units:
     budget: Budget
     limit: float
     cycles: float
-    _known: dict[Shape, _Tiling | None] = field(default_factory=dict)
     _floors: dict[tuple[int, int, int], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tile = once(partial(_tiled, self.cut, self.losses))
 
     def tiled(self, shape: Shape) -> _Tiling | None:
         """The passes on a unit; None where it does not hold one of them or is too slow."""
@@ -373,10 +375,7 @@ class _Units:
             self._floors[unit] = _products(self.cut, self.losses, shape, self.limit)
         if self._floors[unit] >= self.cycles:
             return None
-        key = replace(shape, bursts_in_luts=False)
-        if key not in self._known:
-            self._known[key] = _tiled(self.cut, self.losses, shape)
-        return self._known[key]
+        return self._tile(shape)
 
     def least(self, tiling: Tiling) -> float:
         """The floor of a tiling."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from itertools import product
 from math import ceil
+from typing import TypeVar
 
 from toolchain.dse.problem import pareto
 from toolchain.engine.cost import bank_cost, banks_cost, fixed_cost, products_cost, weights_cost, window_cost
@@ -17,6 +18,8 @@ from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
 from toolchain.resources import Resources
 from toolchain.units.fabric import packing
+
+T = TypeVar("T")
 
 LANES = (32, 16, 8, 4)
 IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -267,13 +270,9 @@ def tiled(cut: Cut, shape: Shape) -> Tiling | None:
         return None
 
 
-def tiled_once(cut: Cut) -> Callable[[Shape], Tiling | None]:
-    """`tiled`, once for engines that differ in the buffers of their ports alone."""
-
-    @cache
-    def known(shape: Shape) -> Tiling | None:
-        return tiled(cut, shape)
-
+def once(tile: Callable[[Shape], T]) -> Callable[[Shape], T]:
+    """``tile``, once for engines that differ in the buffers of their ports alone."""
+    known = cache(tile)
     return lambda shape: known(replace(shape, bursts_in_luts=False))
 
 

@@ -203,7 +203,7 @@ class TiledPass:
         row = self.p.middle[1] * groups * self.steps
         if not loads:
             return TileKind(0, row, self.p.middle[0] * row + self.shape.out_blocks)
-        alone = self.p.shape[1] == 1  # what came in last is read first
+        alone = self.p.shape[0] > self.p.shape[1] == 1  # what came in last is read first
         row = max(row, self.stride * self.row_groups + alone)
         return TileKind(self.head_cycles, row, self.head_cycles + self.p.middle[0] * row + self.shape.out_blocks)
 

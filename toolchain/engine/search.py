@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from toolchain.dse.ilp import available_solver
 from toolchain.engine.candidates import Budget, Candidates, least_cycles, places_of
 from toolchain.engine.cost import engine_cost
 from toolchain.engine.layers import Cut
-from toolchain.engine.options import Choices, EngineOptions, Tiling, base_shapes, engine_options, tiled_once
+from toolchain.engine.options import Choices, EngineOptions, Tiling, base_shapes, engine_options, once, tiled
 from toolchain.engine.program import Picked, solve
 from toolchain.engine.schedule import TiledPass
 from toolchain.engine.shape import Shape
@@ -67,7 +68,7 @@ def search_below(
     """The engine with the fewest cycles a frame; None where none takes less than ``cycles``."""
     choices, name, started = choices or Choices(), available_solver(solver), time.monotonic()
     best: tuple[float, EngineOptions, Picked] | None = None
-    bound, scheduled = float("inf"), tiled_once(cut)
+    bound, scheduled = float("inf"), once(partial(tiled, cut))
     for base in base_shapes(cut, choices):
         limit = best[0] if best is not None else cycles
         options = engine_options(cut, base, choices, budget.resources, _below(limit, budget), scheduled)
