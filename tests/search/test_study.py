@@ -55,7 +55,7 @@ def shape() -> dict[str, int]:
     return shape_facts(search(cut, BUDGET, FEW).shape)
 
 
-def explorer(folder: Path, shape: dict[str, int], **changes: int) -> Explorer:
+def explorer(folder: Path, shape: dict[str, int], **changes: float) -> Explorer:
     """A search whose engine is there."""
     settings = SMALL.model_copy(update={"search": SMALL.search.model_copy(update=changes)})
     store = Store(folder, {"space": "small"})
@@ -130,6 +130,15 @@ def test_networks_below_the_floor_of_a_proven_one_are_not_solved(tmp_path: Path,
     assert [f.seen.network.key for f in found] == [small.key]
     assert searched.store.get(f"proof-{large.key}") is None
     assert found[0].proof.status == "optimal" and found[0].proof.bound <= found[0].proof.cycles
+
+
+def test_a_front_that_is_not_accurate_enough_tells_how_near_it_came(tmp_path: Path, shape: dict[str, int]) -> None:
+    searched = explorer(tmp_path / "a", shape, trials=20, least_top1=0.99)
+    searched.round(0, searched.engines(0))
+    best = max(top1 for top1, _ in searched.looked())
+    reason = rf"reaches search\.least_top1 = 0\.99: the best has {best:.4f}; search longer \(search\.trials\), or ask"
+    with pytest.raises(UserError, match=reason):
+        searched.prove(searched.front())
 
 
 def test_a_damaged_store_is_told_by_its_line(tmp_path: Path, shape: dict[str, int]) -> None:

@@ -296,7 +296,7 @@ class Explorer:
         One whose floor lies above the cycles of a more accurate one that is proven is dropped without being solved.
 
         Raises:
-            UserError: no network fits the board.
+            UserError: no network fits the board, or none is as accurate as ``search.least_top1``.
         """
         found: list[Found] = []
         chosen = sorted(front, key=lambda s: -s.top1)
@@ -311,11 +311,21 @@ class Explorer:
             found.append(Found(seen, Proof.model_validate(kept)))
             self.tell("proofs", number, len(chosen), front)
         if not found:
-            raise UserError("no network that was looked at fits an engine", hint="search longer: search.trials")
+            raise self._nothing()
         rows = [(f, f.seen.top1, f.proof.cycles) for f in found]
         return sorted(
             (f for f, top1, cycles in rows if not any(_beats((t, c), (top1, cycles)) for _, t, c in rows)),
             key=lambda f: f.proof.cycles,
+        )
+
+    def _nothing(self) -> UserError:
+        """The error that tells why the front is empty."""
+        fitting, least = [s.top1 for s in self._seen.values() if isfinite(s.cycles)], self.space.search.least_top1
+        if not fitting:
+            return UserError("no network that was looked at fits an engine", hint="search longer: search.trials")
+        return UserError(
+            f"no network that was looked at reaches search.least_top1 = {least:g}: the best has {max(fitting):.4f}",
+            hint="search longer (search.trials), or ask for less",
         )
 
 
