@@ -45,13 +45,14 @@ RUNS = {
         "niti-mnist",
         ["data.name=fashion-mnist", "niti.fraction_bits=8", "niti.mu=[11, 10, 9, 8]"],
     ),
+    "fashion-mnist-bias": ("niti-mnist", ["data.name=fashion-mnist", "niti.bias=true"]),
     "cifar10": ("niti-cifar10", [*_SHORT, "niti.milestones=[6, 8]"]),
     "cifar10-16": (
         "niti-cifar10",
         [*_SHORT, "niti.fraction_bits=8", "niti.mu=[12, 11, 10]", "niti.milestones=[5, 8]"],
     ),
 }
-"""Recipe and settings: -16 adds weight updates up in 16 bits; CIFAR-10 is narrow and short, for a CPU."""
+"""Recipe and settings: -16 adds weight updates up in 16 bits, -bias gives layers biases; CIFAR-10 is narrow and short."""
 DEFAULT_EPOCHS = {"cifar10": 10, "cifar10-16": 10}
 STEPS = 30
 TRAINING_COLUMNS = {
@@ -168,6 +169,7 @@ def training_row(name: str, epochs: int, runs: Path) -> Row:
         "width": config.model.width,
         "variant": config.niti.variant,
         "fraction_bits": config.niti.fraction_bits,
+        "bias": config.niti.bias,
         "seed": config.train.seed,
         "epochs": epochs,
         "batch": config.train.batch_size,

@@ -20,6 +20,7 @@ from toolchain.train.runs import load_run
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "fqconv-noise.svg"
 KINDS_FIGURE = FIGURE.with_name("fqconv-noise-kinds.svg")
+ALL = "all"
 KINDS = {"weights": "weight_noise", "activations": "act_noise", "sums": "mac_noise"}
 Y_TITLE = "top-1 %, lenet5 W4A4 on fashion-mnist"
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -38,11 +39,10 @@ def measure_noise(runs: Path) -> None:
     rows: list[Row] = []
     for trained in TRAINED:
         model, _, data = load_run(train(_config(trained), runs / f"fqconv-noise-{trained:g}", resume=True))
-        for kind, level in product(("", *KINDS) if not trained else ("",), LEVELS):
+        for kind, level in product((ALL, *KINDS) if not trained else (ALL,), LEVELS):
             found = [_top1(model, data, levels_of(kind, level), seed) for seed in range(SEEDS)]
             row: Row = {"data": data.name, "model": "lenet5", "method": "fqconv", "weight_bits": 4, "act_bits": 4}
-            row |= {"epochs": 2 * EPOCHS, "trained_noise": trained, "noise": level, "seeds": SEEDS}
-            row |= {"kind": kind} if kind else {}
+            row |= {"epochs": 2 * EPOCHS, "trained_noise": trained, "kind": kind, "noise": level, "seeds": SEEDS}
             rows.append(row | {"top1": round(mean(found), 5), "deviation": round(pstdev(found), 5)})
     NOISE.replace(rows)
     draw()
@@ -50,32 +50,22 @@ def measure_noise(runs: Path) -> None:
 
 
 def draw() -> None:
-    """The figure of the rows that are there."""
+    """The figures of the rows that are there."""
     rows = NOISE.rows()
-    of_all = [row for row in rows if "kind" not in row]
-    series = {
-        f"trained with noise of {trained:g}" if trained else "trained without noise": [
-            (row["noise"], 100 * row["top1"], 100 * row["deviation"])
-            for row in of_all
-            if row["trained_noise"] == trained
-        ]
-        for trained in TRAINED
-    }
-    title = "noise on weights, activations and sums, in steps"
-    write_text(FIGURE, lines_svg(series, title, Y_TITLE))
-    kinds = {
-        f"on {kind} alone": [
-            (row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in rows if row.get("kind") == kind
-        ]
-        for kind in KINDS
-    }
-    if all(kinds.values()):
-        write_text(KINDS_FIGURE, lines_svg(kinds, "noise in steps, none in training", Y_TITLE))
+
+    def curve(trained: float, kind: str) -> list[tuple[float, float, float]]:
+        of_curve = [row for row in rows if (row["trained_noise"], row["kind"]) == (trained, kind)]
+        return [(row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in of_curve]
+
+    series = {f"trained with noise of {t:g}" if t else "trained without noise": curve(t, ALL) for t in TRAINED}
+    write_text(FIGURE, lines_svg(series, "noise on weights, activations and sums, in steps", Y_TITLE))
+    kinds = {f"on {kind} alone": curve(0.0, kind) for kind in KINDS}
+    write_text(KINDS_FIGURE, lines_svg(kinds, "noise in steps, none in training", Y_TITLE))
 
 
 def levels_of(kind: str, level: float) -> FqconvConfig:
-    """Noise of ``level`` of one kind, or of all."""
-    return FqconvConfig.model_validate({name: level if kind in ("", shown) else 0.0 for shown, name in KINDS.items()})
+    """Noise of ``level`` on ``kind``, one of `KINDS` or `ALL`."""
+    return FqconvConfig.model_validate({name: level if kind in (ALL, shown) else 0.0 for shown, name in KINDS.items()})
 
 
 def _config(noise: float) -> RunConfig:

@@ -120,8 +120,9 @@ def cases(schedules: dict[tuple[str, str], Schedule], seeds: int) -> Iterator[Ca
             if seed == 0 and epochs >= VARIANT_EPOCHS:
                 yield Case(data, model, "qil", 2, 2, seed, epochs, "gradual")
                 yield Case(data, model, "fqconv", 2, 2, seed, epochs, "gradual")
-                yield Case(data, model, "fqconv", 4, 4, seed, epochs, "no batch norm")
                 yield Case(data, model, "symog", 2, 4, seed, epochs)
+            if epochs >= VARIANT_EPOCHS:
+                yield Case(data, model, "fqconv", 4, 4, seed, epochs, "no batch norm")
 
 
 def stages_of(case: Case) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ from statistics import mean, pstdev, stdev
 from typing import Any
 
 from benchmarks.markdown import marked, percent, table
+from benchmarks.noise_curves import ALL
 from benchmarks.recorder import Row
 from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, OWN_NETWORKS, PRUNING, QUANTIZATION, STEP_TIMES
 from benchmarks.shell import LUT, with_shell
@@ -399,17 +400,24 @@ def qcqp() -> str:
 
 
 def noise() -> str:
-    """FQ-Conv under noise, without and after training with it."""
+    """FQ-Conv under noise: of all kinds, without and after training with it, and of each kind alone."""
     rows = NOISE.rows()
     levels = sorted({row["noise"] for row in rows})
-    names = {0.0: "trained without noise", 0.5: "trained with half a step"}
+    found = {(row["trained_noise"], row["kind"], row["noise"]): row for row in rows}
+    curves = {
+        "trained without noise": (0.0, ALL),
+        "noise on weights alone": (0.0, "weights"),
+        "on activations alone": (0.0, "activations"),
+        "on sums alone": (0.0, "sums"),
+        "trained with half a step": (0.5, ALL),
+    }
 
-    def cell(trained: float, level: float) -> str:
-        (row,) = [row for row in rows if (row["trained_noise"], row["noise"]) == (trained, level)]
+    def cell(trained: float, kind: str, level: float) -> str:
+        row = found[trained, kind, level]
         return f"{100 * row['top1']:.2f} ± {100 * row['deviation']:.2f}"
 
     head = ("FQ-Conv W4A4, LeNet-5, Fashion-MNIST: top-1 % at a noise of", *(f"{level:g} steps" for level in levels))
-    return table(head, ((names[t], *(cell(t, level) for level in levels)) for t in names))
+    return table(head, ((name, *(cell(*curve, level) for level in levels)) for name, curve in curves.items()))
 
 
 def step_times() -> str:

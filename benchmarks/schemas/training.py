@@ -47,6 +47,7 @@ class NitiRunRow(Measured):
     width: float
     variant: str
     fraction_bits: int
+    bias: NotRequired[bool]
     seed: int
     epochs: int
     batch: int
@@ -206,7 +207,7 @@ class ClaimRow(Measured, MaybeCosts):
 
 
 class NoiseRow(Measured):
-    """Accuracy under noise, in steps of the quantizers: mean and deviation over its seeds."""
+    """Accuracy under noise of a kind, in steps of the quantizers: mean and deviation over its seeds."""
 
     data: str
     model: str
@@ -215,8 +216,8 @@ class NoiseRow(Measured):
     act_bits: int
     epochs: int
     trained_noise: float
+    kind: str
     noise: float
-    kind: NotRequired[str]
     seeds: int
     top1: float
     deviation: float
@@ -305,7 +306,7 @@ QUANTIZATION = Results(
 CLAIMS = Results(
     "claims", (ClaimRow,), ("part", "method", "bits", "budget", "seed", "data", "model", "epochs", "parent")
 )
-NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "noise", "kind"))
+NOISE = Results("quantization_noise", (NoiseRow,), ("trained_noise", "kind", "noise"))
 STEP_TIMES = Results(
     "quantization_steps", (StepTimeRow, RecipeRateRow), ("model", "data", "method", "precision", "recipe")
 )
