@@ -52,7 +52,7 @@ RUNS = {
         [*_SHORT, "niti.fraction_bits=8", "niti.mu=[12, 11, 10]", "niti.milestones=[5, 8]"],
     ),
 }
-"""Recipe and settings: -16 adds weight updates up in 16 bits, -bias gives layers biases; CIFAR-10 is narrow and short."""
+"""Recipe and settings: -16 adds weight updates up in 16 bits, -bias gives biases; CIFAR-10 is narrow and short."""
 DEFAULT_EPOCHS = {"cifar10": 10, "cifar10-16": 10}
 STEPS = 30
 TRAINING_COLUMNS = {

@@ -57,6 +57,18 @@ def test_every_output_is_the_executors(tmp_path: Path) -> None:
         np.testing.assert_allclose(values, theirs[tensor], rtol=1e-4, atol=1e-5)
 
 
+def test_outputs_that_depend_on_no_input_are_left_out_and_told(tmp_path: Path) -> None:
+    """As Brevitas' exporter writes them where the last layer returns a QuantTensor: a scale, and computed bits."""
+    net = Net((1, 6), seed=3)
+    values = net.quant(net.quant("x", 4, 0.25), 3, 0.5)
+    scale, bits = net.const(0.5), net.add("Ceil", net.add("Log", net.const(5.0)))
+    with_facts = read_qonnx(net.save(tmp_path / "facts.onnx", values, scale, bits))
+    assert with_facts.outputs == (values,)
+    assert with_facts.notes == (f"outputs that depend on no input are left out: {scale}, {bits}",)
+    plain = read_qonnx(net.save(tmp_path / "plain.onnx", values))
+    assert str(with_facts.graph.nodes) == str(plain.graph.nodes)
+
+
 def test_a_softmax_at_the_end_of_one_head_is_left_out_there(tmp_path: Path) -> None:
     plain, soft = (integer(two_heads(tmp_path / f"{s}.onnx", softmax=s)) for s in (False, True))
     assert [o.decoding for o in soft[1].outputs] == [o.decoding for o in plain[1].outputs]

@@ -104,7 +104,8 @@ class OnnxFile:
 
     ``executed`` are ``nodes`` with the file's own operations in place of what is read instead of them: of those on
     codes, and of norms that are written as several.
-    ``joined`` tells how several inputs became the one that ``model`` has here.
+    ``joined`` tells how several inputs became the one that ``model`` has here. ``fixed`` are the outputs that depend on
+    no input and are left out: scales and bits that Brevitas' exporter writes beside a result.
     ``integer`` is the input's type where it is not float32. ``datatypes`` holds the QONNX datatype that the file notes
     beside a tensor, by the tensor's name.
     """
@@ -123,6 +124,7 @@ class OnnxFile:
     metadata: Mapping[str, str]
     datatypes: Mapping[str, str]
     joined: Joined | None = None
+    fixed: tuple[str, ...] = ()
 
     @property
     def output(self) -> str:
@@ -150,11 +152,12 @@ def checked(path: Path, model: onnx.ModelProto, sha256: str, *, quantized: bool 
     unroll(model, opset)
     initializers = {tensor.name for tensor in model.graph.initializer}
     input_name, shape, integer = _only_input(path, model, initializers)
+    every = _nodes(path, model, opset)
+    fixed = _leave_out_fixed(graph, every, initializers)
     outputs = tuple(output.name for output in graph.output)
     if not outputs or len(set(outputs)) < len(outputs):
         what = "names an output twice" if outputs else "has no output"
         raise UserError(f"the network {what}", where=path.name, hint="export the model again")
-    every = _nodes(path, model, opset)
     _demand_single(path, every, {input_name, *initializers})
     known = {input_name, *initializers}
     read, whole = _in_qdq(path, model, opset, every)
@@ -190,7 +193,23 @@ def checked(path: Path, model: onnx.ModelProto, sha256: str, *, quantized: bool 
         }
         | ({} if integer is None else {input_name: f"{'' if integer.signed else 'U'}INT{integer.bits}"}),
         joined=joined,
+        fixed=fixed,
     )
+
+
+def _leave_out_fixed(graph: onnx.GraphProto, nodes: list[OnnxNode], initializers: set[str]) -> tuple[str, ...]:
+    """Take the outputs that initializers alone make out of ``graph``, unless no other is left; return their names."""
+    known, before = set(initializers), -1
+    while len(known) > before:
+        before = len(known)
+        known.update(name for node in nodes if known.issuperset(filter(None, node.inputs)) for name in node.outputs)
+    fixed = tuple(output.name for output in graph.output if output.name in known)
+    if len(fixed) == len(graph.output):
+        return ()
+    for index in reversed(range(len(graph.output))):
+        if graph.output[index].name in fixed:
+            del graph.output[index]
+    return fixed
 
 
 def _read_bytes(path: Path) -> bytes:

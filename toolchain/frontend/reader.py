@@ -91,7 +91,7 @@ class Reader:
         self.transposed: dict[str, Value] = {}
         self.source: Value
         self.nodes: list[Node] = []
-        self.notes: list[str] = []
+        self.notes = [f"outputs that depend on no input are left out: {', '.join(file.fixed)}"] if file.fixed else []
         self.left_out: set[str] = set()
         self.consumers: dict[str, list[OnnxNode]] = {}
         for node in file.nodes:
