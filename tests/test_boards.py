@@ -56,6 +56,15 @@ def test_the_zu3eg_has_the_data_sheet_totals() -> None:
     assert board.device.uram == 0
 
 
+@pytest.mark.parametrize(("share", "slices"), [(0.7, 252), (0.55, 198), (0.35, 126), (0.699, 251)])
+def test_a_share_that_makes_whole_slices_allows_all_of_them(share: float, slices: int) -> None:
+    """In float64 0.7 * 360 is less than 252."""
+    board = load_board("zu3eg")
+    planning = board.planning.model_copy(update={"dsp": share})
+
+    assert board.model_copy(update={"planning": planning}).budget.dsp == slices
+
+
 def test_a_slice_is_worth_the_luts_that_the_die_has_for_each(tmp_path: Path) -> None:
     """Without a slice it is worth all of them, and never less than one."""
     text = (data_path("boards") / "kv260" / "board.toml").read_text()

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from toolchain.errors import UserError, unknown_name
 from toolchain.paths import data_path
 from toolchain.records import Mhz, Record, parse_record
-from toolchain.resources import Resources
+from toolchain.resources import Resources, whole
 
 
 def _value(entry: Any) -> Any:
@@ -116,11 +116,11 @@ class Board(Record):
         """The resources for an accelerator: the planned fractions, rounded down, less the shell; never below zero."""
         plan = self.planning
         planned = Resources(
-            int(self.device.lut * plan.lut),
-            int(self.device.ff * plan.ff),
-            int(self.device.dsp * plan.dsp),
-            int(self.device.bram18 * plan.bram18),
-            int(self.device.uram * (plan.uram or 0)),
+            whole(self.device.lut * plan.lut),
+            whole(self.device.ff * plan.ff),
+            whole(self.device.dsp * plan.dsp),
+            whole(self.device.bram18 * plan.bram18),
+            whole(self.device.uram * (plan.uram or 0)),
         )
         return (planned - self.shell.resources).at_least(0)
 

@@ -52,8 +52,13 @@ class Resources:
         return max(a / max(b, 1) for a, b in zip(self, budget, strict=True))
 
     def scaled(self, factor: float) -> Resources:
-        """Return every count times ``factor``, rounded down unless the product is a whole number but for rounding."""
-        return Resources(*(int(a * factor + 1e-6) for a in self))
+        """Return every count times ``factor``, rounded down as by ``whole``."""
+        return Resources(*(whole(a * factor) for a in self))
+
+
+def whole(count: float) -> int:
+    """``count`` rounded down; a whole number that a product or quotient of floats misses by rounding is that number."""
+    return int(count + 1e-6)
 
 
 DSP_WIDE, DSP_NARROW = 27, 18

@@ -15,7 +15,7 @@ from statistics import geometric_mean
 
 from toolchain.errors import UserError
 from toolchain.files import write_text
-from toolchain.resources import KINDS, Resources
+from toolchain.resources import KINDS, Resources, whole
 
 FPS = "fps"
 COUNTS = (*KINDS, FPS)
@@ -116,7 +116,7 @@ def factors(rows: Sequence[MeasuredRow], architecture: str) -> dict[str, float]:
 def affordable(budget: Resources, rows: Sequence[MeasuredRow], architecture: str) -> Resources:
     """The estimates that fill ``budget`` where designs take what ``rows`` say, rounded down."""
     known = factors(rows, architecture)
-    return Resources(*(int(count / known.get(kind, 1.0) + 1e-6) for kind, count in zip(KINDS, budget, strict=True)))
+    return Resources(*(whole(count / known.get(kind, 1.0)) for kind, count in zip(KINDS, budget, strict=True)))
 
 
 def told(rows: Sequence[MeasuredRow], architecture: str) -> str:
