@@ -12,6 +12,7 @@ from toolchain.boards import Board, load_board
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.errors import UserError
+from toolchain.flow.tables import plan_table
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.evaluate import evaluate
 from toolchain.passes.apply_plan import check
@@ -72,6 +73,18 @@ def test_ultraram_makes_room_where_block_ram_is_short() -> None:
     assert slower is not None and slower.cycles > plan.solver.cycles
     anywhere = explore(GRAPH, load_board("kv260")).solver
     assert anywhere is not None and anywhere.cycles == plan.solver.cycles
+
+
+def test_the_table_of_a_plan_shows_ultraram_where_there_is_any() -> None:
+    """Of the units, of all together and of the budget."""
+    small = residual_net(size=8, channels=4, blocks=1)
+    plan = explore(small, load_board("zu3eg"))
+    tables = {name: plan_table(to_hardware(small, plan), plan, load_board(name)) for name in ("zu3eg", "kv260")}
+    rows = [row[0] for row in tables["kv260"].rows if row is not None]
+
+    assert [table.headings[-1] for table in tables.values()] == ["BRAM18", "URAM"]
+    assert {len(row) for row in rows} == {len(tables["kv260"].headings)}
+    assert [str(row[-1]) for row in rows[-2:]] == ["0", str(load_board("kv260").budget.uram)]
 
 
 def test_a_plan_with_ultraram_computes_the_same() -> None:

@@ -20,6 +20,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.wiring import Fork
 from toolchain.plan import Plan
 from toolchain.report.fitting import FittingTable
+from toolchain.resources import KINDS, Resources
 from toolchain.units.totals import cost, frame_cycles, graph_cost, graph_cycles
 
 if TYPE_CHECKING:
@@ -78,26 +79,37 @@ def probe_table(found: Probe) -> Table:
 def plan_table(hardware: Graph, plan: Plan, board: Board) -> FittingTable:
     """One row a unit of the plan: lanes, products a DSP slice, cycles and what it takes; below, all and the budget.
 
-    Units that set the pace are bold; a resource beyond its budget is red.
+    Units that set the pace are bold; a resource beyond its budget is red. UltraRAM has a column where there is any.
     """
-    headings = ("unit", "operation", "lanes", "× DSP", "cycles", "LUT", "FF", "DSP", "BRAM18")
+    used, budget, slowest = graph_cost(hardware), board.budget, graph_cycles(hardware)
+    kinds = _shown((used, budget))
+    headings = ("unit", "operation", "lanes", "× DSP", "cycles", *(kind.upper() for kind in kinds))
     table = FittingTable(headings, 4, ("FF", "× DSP", "operation"))
-    slowest = graph_cycles(hardware)
     for node in hardware.nodes:
         if isinstance(node, Fork) or node.renames or node.parallelism is None:
             continue
         lanes, taken = node.parallelism, frame_cycles(node, hardware)
         products = {None: "", 0: "LUTs"}.get(lanes.products_per_dsp, str(lanes.products_per_dsp))
         products = "consts" if lanes.constant else products
-        counts = [f"{n:,}" for n in (taken, *cost(node, hardware))]
+        counts = [f"{n:,}" for n in (taken, *_counts(cost(node, hardware), kinds))]
         operation, width = type(node).__name__, f"{lanes.lanes_in} → {lanes.lanes_out}"
         table.add_row(node.name, operation, width, products, *counts, style="bold" if taken == slowest else None)
-    used, budget = graph_cost(hardware), board.budget
     table.add_section()
-    marked = [Text(f"{n:,}", "red" if n > limit else "") for n, limit in zip(used, budget, strict=True)]
+    totals, limits = (_counts(found, kinds) for found in (used, budget))
+    marked = [Text(f"{n:,}", "red" if n > limit else "") for n, limit in zip(totals, limits, strict=True)]
     table.add_row("all and both ports", "", "", "", f"{slowest:,}", *marked)
-    table.add_row(f"budget, {plan.board}", "", "", "", "", *(f"{n:,}" for n in budget))
+    table.add_row(f"budget, {plan.board}", "", "", "", "", *(f"{n:,}" for n in limits))
     return table
+
+
+def _shown(found: Iterable[Resources]) -> list[str]:
+    """The resources that have a column: UltraRAM, which few boards have, only where there is any."""
+    uram = any(each.uram for each in found)
+    return [kind for kind in KINDS if kind != "uram" or uram]
+
+
+def _counts(found: Resources, kinds: Sequence[str]) -> list[int]:
+    return [getattr(found, kind) for kind in kinds]
 
 
 def solver_lines(plan: Plan, rate: float) -> list[str]:
@@ -125,23 +137,20 @@ def rows_lines(search: Search, architectures: Iterable[str]) -> list[str]:
 
 def front_table(points: Sequence[Point]) -> Table:
     """One row a point of the front, fastest first."""
-    titles = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18"}
-    titles |= {"uram": "URAM"} if any(point.resources.uram for point in points) else {}
-    table = Table("fps", "cycles", *titles.values(), "scarcest", "gap")
+    kinds = _shown(point.resources for point in points)
+    table = Table("fps", "cycles", *(kind.upper() for kind in kinds), "scarcest", "gap")
     for point in points:
-        used = (getattr(point.resources, kind) for kind in titles)
-        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *used)]
+        counts = [f"{n:,}" for n in (round(point.fps), point.cycles, *_counts(point.resources, kinds))]
         table.add_row(*counts, f"{point.share:.0%}", f"{point.gap:.2%}")
     return table
 
 
 def on_boards_table(found: Sequence[OnBoard]) -> FittingTable:
     """The accelerators found: their rates and what they use."""
-    titles = ("LUT", "FF", "DSP", "BRAM18", "URAM")
-    heading = ("Board", "Architecture", "Frames a second", *titles, "MHz", "Plan")
+    heading = ("Board", "Architecture", "Frames a second", *(kind.upper() for kind in KINDS), "MHz", "Plan")
     table = FittingTable(heading, 2, ("FF", "MHz"), "The network on every board: used, and of what a plan may use")
     for entry in found:
-        fps, counts = "does not fit", [""] * len(titles)
+        fps, counts = "does not fit", [""] * len(KINDS)
         if entry.fps is not None and entry.cost is not None:
             fps = f"{entry.fps:,.0f}" if entry.fps >= 10 else f"{entry.fps:.3g}"
             counts = [_of_budget(*pair) for pair in zip(entry.cost, entry.board.budget, strict=True)]
