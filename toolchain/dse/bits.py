@@ -48,6 +48,14 @@ class Lossy(Protocol):
 L = TypeVar("L", bound=Lossy)
 
 
+def demand_losses(table: Sensitivity, layers: Iterable[str], widths: Sequence[int]) -> None:
+    """Raise UserError unless ``table`` has a loss for every layer in each of ``widths`` bits."""
+    for name in layers:
+        if missing := [bits for bits in widths if bits not in table.get(name, {})]:
+            what = f"the sensitivity table has no loss of {', '.join(map(str, missing))} bits for it"
+            raise UserError(what, where=name, hint="a table is JSON: layer, bits, loss")
+
+
 def unbeaten(found: Iterable[L]) -> list[L]:
     """Return the choices that none beats in cycles and loss, the fastest first."""
     front: list[L] = []
@@ -143,10 +151,7 @@ def with_bits(graph: Graph, table: Sensitivity, widths: Sequence[int], *, ultra:
     """
     widths = sorted(widths)
     layers = {node.name: node for node in graph.nodes if isinstance(node, MatVec)}
-    for name in layers:
-        if missing := [bits for bits in widths if bits not in table.get(name, {})]:
-            what = f"the sensitivity table has no loss of {', '.join(map(str, missing))} bits for it"
-            raise UserError(what, where=name, hint="a table is JSON: layer, bits, loss")
+    demand_losses(table, layers, widths)
     every = {bits: expansion(in_bits(graph, dict.fromkeys(layers, bits)), ultra=ultra) for bits in widths}
     options = {bits: {d.name: d.options for d in each.decisions()} for bits, each in every.items()}
     widest = every[widths[-1]]

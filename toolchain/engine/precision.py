@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pulp
 
-from toolchain.dse.bits import Sensitivity, nearest, unbeaten
+from toolchain.dse.bits import Sensitivity, demand_losses, nearest, unbeaten
 from toolchain.dse.ilp import SOLVERS, available_solver
 from toolchain.engine.candidates import Budget, places_of
 from toolchain.engine.layers import Cut, Pass, most_of, narrowed, signed_bits
@@ -86,7 +86,7 @@ def search_bits(
     Raises:
         UserError: the table lacks a layer or a width, or no engine fits.
     """
-    _check(cut, sensitivity, widths)
+    demand_losses(sensitivity, (p.name for p in cut.passes if p.conv is not None), widths)
     found: list[Mixed] = []
     faults: list[UserError] = []
     for width in widths:
@@ -102,16 +102,6 @@ def search_bits(
         raise faults[-1]
     front = unbeaten(found)
     return front[:1] if loss is not None else front
-
-
-def _check(cut: Cut, sensitivity: Sensitivity, widths: Sequence[int]) -> None:
-    for p in cut.passes:
-        if p.conv is not None and any(bits not in sensitivity.get(p.name, {}) for bits in widths):
-            raise UserError(
-                f"the sensitivity table has no loss of {', '.join(map(str, widths))} bits for it",
-                where=p.name,
-                hint="a table is JSON: layer, bits, loss",
-            )
 
 
 def _rounded(cut: Cut, bits: int) -> Cut:
