@@ -18,8 +18,9 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import Lookup, Threshold
 from toolchain.ir.types import Value
 from toolchain.lowering.curve_steps import CurveSteps, TooManyTies
+from toolchain.lowering.definition import value_of
 from toolchain.lowering.requantizer_node import MOST_COMPARATORS, threshold_cost
-from toolchain.lowering.scaled import Scaled, Term, fractions
+from toolchain.lowering.scaled import Scaled, Term
 from toolchain.lowering.state import Blamed, Curved, Lowering, merged, placed, where
 
 TABLE_BITS = 12
@@ -101,7 +102,7 @@ def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
         name = state.names.fresh(f"{name}_codes")
         output = state.names.fresh(f"{name}_out")
     found = replace(
-        _cheaper(steps, node, replace(x.term, value=term.value)),
+        _cheaper(steps, node, term),
         name=name, inputs=(term.value.name,), outputs=(Value(output, term.value.shape, quantizer.type),),
         origin=node.origin,
     )  # fmt: skip
@@ -109,8 +110,7 @@ def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
     codes = state.append(found, (term,))
     if x.flat:
         codes = state.emit(Reshape, node, (codes,), node.output.shape)
-    unit = fractions(quantizer.unit)
-    return Scaled((Term(codes.value, unit, codes.low, codes.high),), tuple(-s * quantizer.zero_point for s in unit))
+    return value_of(quantizer, codes)
 
 
 def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:

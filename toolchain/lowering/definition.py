@@ -1,12 +1,20 @@
-"""The definition of a requantizer: the staircase of a quantizer that reads a scaled integer."""
+"""A quantizer in scaled integers: the staircase from what it reads to its codes, and the real value of these."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from toolchain.ir.types import Quantizer
 from toolchain.lowering.requantize import Requantizer, code_of
-from toolchain.lowering.scaled import Numbers, Scaled, fractions, zipped
+from toolchain.lowering.scaled import Numbers, Scaled, Term, fractions, zipped
+
+
+def value_of(quantizer: Quantizer, codes: Term) -> Scaled:
+    """Return what ``codes`` of ``quantizer`` stand for: (code - zero point) * unit."""
+    unit = fractions(quantizer.unit)
+    offset = tuple(-s * quantizer.zero_point for s in unit)
+    return Scaled((replace(codes, scale=unit),), offset)
 
 
 def make_requantizer(quantizer: Quantizer, scale: Numbers, x: Scaled) -> Requantizer:

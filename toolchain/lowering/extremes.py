@@ -20,7 +20,8 @@ from toolchain.ir.ops.model import Quantize, RealExtreme
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Quantizer, Real, Value
-from toolchain.lowering.scaled import Scaled, Term, fractions, settle, zipped
+from toolchain.lowering.definition import value_of
+from toolchain.lowering.scaled import Scaled, Term, settle, zipped
 from toolchain.lowering.state import Extreme, Lowering, even, placed, single, where
 
 Requantize = Callable[[Quantize, Lowering, Scaled], Term]
@@ -92,7 +93,7 @@ def _codes(node: Quantize, state: Lowering, x: Scaled, requantize: Requantize) -
 
 
 def _are_codes(quantizer: Quantizer, x: Scaled) -> bool:
-    (term,), unit = x.terms, fractions(quantizer.unit)
-    offset = tuple(-s * quantizer.zero_point for s in unit)
-    alike = shrink(term.scale) == shrink(unit) and shrink(x.offset) == shrink(offset)
+    (term,) = x.terms
+    own = value_of(quantizer, term)
+    alike = shrink(term.scale) == shrink(own.terms[0].scale) and shrink(x.offset) == shrink(own.offset)
     return alike and not quantizer.bipolar and quantizer.low <= term.low and term.high <= quantizer.high

@@ -20,11 +20,11 @@ from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Reshape
 from toolchain.ir.ops.model import Affine, Clamp, LeakyRelu, MultiThreshold, Quantize, RealAdd, RealExtreme, Relu
 from toolchain.ir.ops.node import Node
-from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Quantizer, Real, Value
+from toolchain.ir.types import UNIT_PIXEL, Decoding, Encoding, QInt, Real, Value
 from toolchain.lowering import lower_maps, lower_norm, lower_product, lower_softmax, lower_spatial, lower_thresholds  # noqa: F401  they register what they lower
 from toolchain.lowering.add_terms import combine
 from toolchain.lowering.curves import curved, lower_curved, unquantized
-from toolchain.lowering.definition import make_requantizer
+from toolchain.lowering.definition import make_requantizer, value_of
 from toolchain.lowering.extremes import extreme, extreme_codes, waits
 from toolchain.lowering.ramps import ramp_sum, unquantized_ramp
 from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
@@ -116,7 +116,7 @@ def _lower_next(graph: Graph, encoding: Encoding, node: Node, state: Lowering) -
             if curved(node, state):
                 lower_curved(node, state)
             elif isinstance(node, Quantize) and node.inputs[0] in state.extremes:
-                state.reals[node.output.name] = _codes(node.quantizer, extreme_codes(node, state, _requantized))
+                state.reals[node.output.name] = value_of(node.quantizer, extreme_codes(node, state, _requantized))
             else:
                 state.reals[node.output.name] = _lowered(node, state)
         except TooWide as error:
@@ -159,11 +159,9 @@ def _start(graph: Graph, encoding: Encoding, state: Lowering) -> tuple[Value, En
     encoding = replace(encoding, quantizer=encoding.quantizer or input_quantizer(graph))
     quantizer, given = encoding.quantizer, encoding.input
     source = Value(graph.input.name, graph.input.shape, given.type if quantizer is None else quantizer.type)
-    scale, offset = given.scale, given.offset
-    if quantizer is not None:
-        scale = fractions(quantizer.unit)
-        offset = tuple(-s * quantizer.zero_point for s in scale)
-    state.reals[graph.input.name] = Scaled((Term(source, scale, encoding.low, encoding.high),), offset)
+    codes = Term(source, given.scale, encoding.low, encoding.high)
+    value = Scaled((codes,), given.offset) if quantizer is None else value_of(quantizer, codes)
+    state.reals[graph.input.name] = value
     return source, encoding
 
 
@@ -234,13 +232,13 @@ def _(node: Quantize, state: Lowering, x: Scaled) -> Scaled:
     """Append the requantizer, then the view of ``x``: behind it channels that make one channel share its scale."""
     quantizer, view = node.quantizer, x.view
     if view is None:
-        return _codes(quantizer, _requantized(node, state, x))
+        return value_of(quantizer, _requantized(node, state, x))
     name = state.names.fresh(f"{node.name}_codes")
     value = Value(state.names.fresh(f"{name}_out"), x.shape, Real())
     own = replace(quantizer, scale=x.seen(quantizer.scale), step=x.seen(quantizer.step))
     before = replace(node, name=name, outputs=(value,), quantizer=own)
     codes = _requantized(before, state, replace(x, view=None))
-    return _codes(quantizer, rearranged(state, node, view, codes))
+    return value_of(quantizer, rearranged(state, node, view, codes))
 
 
 def _requantized(node: Quantize, state: Lowering, x: Scaled) -> Term:
@@ -294,12 +292,6 @@ def _on_grid(node: Quantize, x: Scaled) -> Scaled:
             "a Trunc of values that are no multiples of its scale", where=where(node), hint="use a Quant node"
         )
     return found
-
-
-def _codes(quantizer: Quantizer, codes: Term) -> Scaled:
-    unit = fractions(quantizer.unit)
-    offset = tuple(-s * quantizer.zero_point for s in unit)
-    return Scaled((Term(codes.value, unit, codes.low, codes.high),), offset)
 
 
 @lower_node.register

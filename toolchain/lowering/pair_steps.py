@@ -15,12 +15,11 @@ from math import ceil, floor, lcm
 
 import numpy as np
 
-from toolchain.ir.types import Array
+from toolchain.ir.types import Array, Range
 from toolchain.lowering.lattice import Point, greatest_corners, least_corners
 from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.scaled import Numbers
 
-Range = tuple[int, int]
 FREE = 1 << 62
 """Beyond every sum: the bound of a side that holds no pair."""
 

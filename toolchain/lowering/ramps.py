@@ -25,7 +25,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.types import Array
 from toolchain.lowering.add_terms import MAX_STEPS, constants_between
-from toolchain.lowering.definition import make_requantizer
+from toolchain.lowering.definition import make_requantizer, value_of
 from toolchain.lowering.pair_steps import PairSteps, pair_steps
 from toolchain.lowering.requantize import Requantizer
 from toolchain.lowering.scaled import Scaled, Term, fractions, settle, zipped
@@ -155,9 +155,7 @@ def _quantized(node: Quantize, x: RampSum, state: Lowering) -> Scaled:
     limits = {"shift": shift, "low": first.low, "high": first.high}
     code = state.emit(MulShift, node, (total,), shape, mul=ONE, add=add, **limits)
     _prove(state.nodes[-3:], channels, a)
-    unit = fractions(node.quantizer.unit)
-    offset = tuple(-s * node.quantizer.zero_point for s in unit)
-    return Scaled((Term(code.value, unit, code.low, code.high),), offset)
+    return value_of(node.quantizer, code)
 
 
 def _channels(node: Quantize, x: RampSum) -> tuple[list[_Channel], list[Requantizer]]:

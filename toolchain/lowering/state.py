@@ -18,11 +18,11 @@ from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.maps import DepthToSpace
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.rules import MOST
 from toolchain.ir.types import QInt, Value
 from toolchain.lowering.scaled import Numbers, Scaled, Term, settle, zipped
 
 _ANY = QInt(8, False)
-LARGEST = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Lowering:
     def append(self, node: Node, inputs: tuple[Term, ...]) -> Term:
         """Append ``node`` with the narrowest output type; returns its output, scale 1."""
         low, high = node.output_range(inputs[0].value.shape, *((t.low, t.high) for t in inputs))
-        if max(-low, high) >= LARGEST:
+        if max(-low, high) >= MOST:
             raise TooWide(
                 "its integers need more than 62 bits",
                 where=where(node),
@@ -138,6 +138,7 @@ def lower_node(node: Node, state: Lowering, *inputs: Scaled) -> Scaled:
 
 
 def where(node: Node) -> str:
+    """Return the place of a fault: the name of ``node``, and those of its ONNX nodes."""
     return f"{node.name}, ONNX {', '.join(node.origin)}" if node.origin else node.name
 
 
@@ -157,7 +158,7 @@ def single(state: Lowering, node: Node, x: Scaled) -> Scaled:
         parts = [even(state, node, Scaled((term,), (Fraction(0),))) for term in x.terms]
         return single(state, node, Scaled(tuple(part.terms[0] for part in parts), x.offset))
     ratio = ratios.pop()
-    if max(abs(ratio.numerator), ratio.denominator) >= LARGEST:
+    if max(abs(ratio.numerator), ratio.denominator) >= MOST:
         raise TooWide(
             "the scales of what it adds share no unit of 62 bits",
             where=where(node),
@@ -217,7 +218,7 @@ def _reach(mul: list[int], add: list[int], largest: int, node: Node, what: str, 
         TooWide: it takes more than 62 bits; ``what`` names the numbers of ``node`` that share no unit.
     """
     reach = max(map(abs, mul)) * largest + max(map(abs, add))
-    if reach >= LARGEST:
+    if reach >= MOST:
         raise TooWide(f"{what} share no unit of 62 bits", where=where(node), hint=hint)
     return reach
 
@@ -263,6 +264,11 @@ def rearranged(state: Lowering, node: Node, view: DepthToSpace, term: Term) -> T
 
 
 def uniform(values: tuple[Any, ...], node: Node, what: str) -> Any:
+    """Return the one entry of ``values``, which is told of all channels.
+
+    Raises:
+        UserError: they have several; ``what`` names the number.
+    """
     values = shrink(values)
     if len(values) > 1:
         raise UserError(f"{what} differs by channel", where=where(node), hint="quantize this tensor with one scale")
