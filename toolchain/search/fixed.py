@@ -132,8 +132,7 @@ class FixedEngine:
             last_use[p.source] = i
             if p.merge is not None:
                 last_use[p.merge.residual] = i
-        loaded = facts[0].first_words * wide
-        begin = max(facts[0].first_words, loaded * beat) + PASS_CYCLES
+        begin = facts[0].first_words * wide * max(1.0, beat) + PASS_CYCLES
         states: dict[tuple[tuple[str, int], ...], float] = {(): begin}
         for i, (p, f) in enumerate(zip(passes, facts, strict=True)):
             following = facts[i + 1].first_words * wide if i + 1 < len(facts) else 0
