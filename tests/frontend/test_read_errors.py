@@ -376,6 +376,12 @@ CASES: dict[str, tuple[Builder, str]] = {
         lambda net: net.add("Trunc", net.quant("x"), *[net.const(1)] * 4, domain="onnx.brevitas"),
         "scale 1, zero point 1, 1 bits, 0 bits less",
     ),
+    "trunc to bits by channel": (
+        lambda net: net.add(
+            "Trunc", net.quant("x"), *map(net.const, (1.0, 0.0, 8.0, [4.0, 6.0])), domain="onnx.brevitas"
+        ),
+        r"the parameter has the shape (2,)",
+    ),
     "channels-last convolution": (
         lambda net: net.conv(net.add("Transpose", net.quant("x"), perm=[0, 2, 3, 1]), net.weight(4, 3, 1, 1)),
         "input 't1' has the axes NHWC, this operation takes NCHW",

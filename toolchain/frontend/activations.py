@@ -214,11 +214,9 @@ def read_trunc(reader: Reader, node: OnnxNode) -> None:
     """
     source = reader.tensor(node)
     second = len(node.inputs) == 6
-    numbers = [float(reader.constant(node, i, "parameter").ravel()[0]) for i in range(1, len(node.inputs))]
-    if len(numbers) not in (4, 5) or any(
-        reader.constant(node, i, "parameter").size != 1 for i in range(1, len(numbers))
-    ):
-        raise reader.file.fault(node, "parameters that are no single numbers", "truncate with one scale a tensor")
+    if len(node.inputs) not in (5, 6):
+        raise reader.file.fault(node, f"{len(node.inputs)} inputs", "export the model again")
+    numbers = [reader.number(node, i, "parameter") for i in range(1, len(node.inputs))]
     scale, zero, bits = numbers[0], numbers[1], numbers[-1]
     valid = scale > 0 and zero == 0 and bits == int(bits) and 1 <= bits <= 32 and (not second or numbers[3] > 0)
     shift = float(np.round(np.log2(numbers[3] / scale))) if second and valid else numbers[2] - bits
