@@ -35,7 +35,27 @@ def test_a_front_is_printed_and_written_with_its_proof(run, tmp_path: Path) -> N
     assert (best["loss"], best["bits"]) == (0.0, {layer: 4})
     assert run(*asked, "table.json", "--widths", "2", "--loss", "0.1")[0] == 2
     assert run("explore", "b", "--bits", "search", "--architecture", "hls")[0] == 2
-    assert run("explore", "b", "--architecture", "engine")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--architecture", "engine"),
+        ("--widths", "2,4"),
+        ("--loss", "0"),
+        ("--sensitivity", "table.json"),
+        ("--images", "x.npy"),
+        ("--bits", "search", "--pareto"),
+        ("--bits", "search", "--plan", "plan.json"),
+        ("--bits", "search", "--target-fps", "100"),
+    ],
+)
+def test_what_the_asked_search_does_not_read_is_refused(given: tuple[str, ...], run, tmp_path: Path) -> None:  # noqa: F811
+    """A limit of the loss without a search of bits is no limit, and a rate beside one is no target."""
+    lower(conv_bn_relu(tmp_path / "net.onnx"), tmp_path / "b")
+    code, _, error = run("explore", "b", *given)
+    assert (code, "bits search" in error) == (2, True)
+    assert not (tmp_path / "b" / "plan.json").exists() and not (tmp_path / "b" / "bits.json").exists()
 
 
 @pytest.mark.parametrize("limit", [None, 0.0])

@@ -43,7 +43,7 @@ from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from toolchain.flow.build import Build
     from toolchain.flow.options import Check, Search
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 
 BITS = "Bits of weights"
+WIDTHS = "4,6,8"
 
 
 def export(
@@ -194,8 +195,9 @@ def explore(
         ),
     ] = None,
     widths: Annotated[
-        str, typer.Option("--widths", rich_help_panel=BITS, help="Bits to choose from, with commas.")
-    ] = "4,6,8",
+        str | None,
+        typer.Option("--widths", rich_help_panel=BITS, help="Bits to choose from, with commas.", show_default=WIDTHS),
+    ] = None,
     sensitivity: Annotated[
         Path | None, typer.Option("--sensitivity", rich_help_panel=BITS, help="JSON: layer, bits, loss.")
     ] = None,
@@ -228,13 +230,18 @@ def explore(
     search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
     if pareto or bits:
         _demand_estimates(search)
-    if architecture is not None and bits is None:
-        raise UserError(f"--architecture {architecture} without --bits search", hint="explore plans a streaming design")
+    if bits is None:
+        of_bits = {"architecture": architecture, "widths": widths, "sensitivity": sensitivity, "images": images}
+        _demand_unset(of_bits | {"loss": loss}, "without --bits search", "explore plans a streaming design")
+    else:
+        of_plan = {"pareto": pareto or None, "plan": plan, "target-fps": target_fps}
+        _demand_unset(of_plan, "with --bits search", "bits.json has the frame rates of its front")
     with opened(folder, "explore") as build:
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)
         if bits is not None:
-            _search_bits(build, search, (bits, architecture or "engine"), widths, (sensitivity, images), loss)
+            chosen = WIDTHS if widths is None else widths
+            _search_bits(build, search, (bits, architecture or "engine"), chosen, (sensitivity, images), loss)
             return
         _show_plan(run(build, search, overwrite=overwrite), search)
         if pareto:
@@ -251,6 +258,13 @@ def _demand_estimates(search: Search) -> None:
         raise UserError(
             "--costs counted does not go with --pareto or --bits, which estimate", hint="leave one of them out"
         )
+
+
+def _demand_unset(options: Mapping[str, object], where: str, hint: str) -> None:
+    """Raise UserError where one of the ``options`` is given, which nothing reads ``where`` it is."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"--{name} {'' if value is True else f'{value} '}{where}", hint=hint)
 
 
 def _show_plan(build: Build, search: Search) -> None:
