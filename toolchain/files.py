@@ -8,9 +8,15 @@ import os
 import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
+
+NO_ARRAYS = (ValueError, SyntaxError, EOFError, RuntimeError, BadZipFile, TokenError, zlib.error)
+"""What numpy raises, beside OSError, for a file that is no .npy or .npz, or a damaged one."""
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's fcntl.h and stdio.h
 

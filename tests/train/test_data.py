@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from toolchain.errors import UserError
+from toolchain.flow.images import read_array
 from toolchain.train import data, places
 from toolchain.train.data_formats import Part, read_cifar_python, read_idx
 from toolchain.train.inputs import FeatureMap, PixelMap, map_record, read_map
@@ -79,6 +80,44 @@ def test_a_short_idx_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(_idx(_pixels(2, 3, 3))[:-1])
     with pytest.raises(UserError, match=r"idx file of 33 bytes does not hold its \(2, 3, 3\)"):
         read_idx(path)
+
+
+def test_a_gzipped_idx_file_whose_deflate_stream_is_broken_is_refused(tmp_path: Path) -> None:
+    """A block of an unknown kind: gzip's own checks are not reached."""
+    packed = bytearray(gzip.compress(_idx(_pixels(2, 3, 3))))
+    packed[10] |= 0b110
+    (tmp_path / "x.gz").write_bytes(packed)
+    with pytest.raises(UserError, match=r"damaged gzip file: .* \[.*x.gz\]"):
+        read_idx(tmp_path / "x.gz")
+
+
+DAMAGED = {
+    "empty": b"",
+    "zip": b"PK\3\4 and no more",
+    "header": b"\x93NUMPY\1\0\x10\0{'descr': '<f4', " + bytes(80),
+}
+"""Files that numpy refuses in ways of its own."""
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_arrays_are_refused(content: bytes, tmp_path: Path) -> None:
+    """Those that are trained on, and those that a build is verified on."""
+    name = _save(tmp_path / "mine", _pixels(4, 2, 6, 6), [0, 1, 2, 1])
+    path = tmp_path / "mine_test_x.npy"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^not a \.npy file of numbers \[.*mine_test_x\.npy\]"):
+        data.load(name)
+    with pytest.raises(UserError, match=r"mine_test_x\.npy is no \.npy file of numbers"):
+        read_array(path)
+
+
+@pytest.mark.parametrize("size", [0, 100, 600])
+def test_a_jpeg_pack_that_is_cut_is_refused(size: int, tmp_path: Path) -> None:
+    _write_pack(tmp_path, "train", [_pixels(32, 32, 3)])
+    (path,) = tmp_path.glob("*.npz")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match=r"^not a JPEG pack: "):
+        data.formats.read_jpeg_pack(path)
 
 
 def test_cifar_binary_and_python_batches_hold_the_same_images(tmp_path: Path) -> None:

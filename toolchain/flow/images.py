@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from toolchain.errors import UserError
+from toolchain.files import NO_ARRAYS
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.several_inputs import Joined
 from toolchain.ir.encode import random_inputs
@@ -161,7 +161,7 @@ def read_samples(images: Path | Array | Mapping[str, Array], joined: Joined | No
                 images = {name: file[name] for name in file.files}
         except OSError as error:
             raise UserError(f"cannot read {images}: {error.strerror or error}") from error
-        except (ValueError, BadZipFile) as error:
+        except NO_ARRAYS as error:
             raise UserError(f"{images} is no .npz file of numbers", hint="write it with numpy.savez") from error
     if not isinstance(images, Mapping):
         return read_array(images)
@@ -184,7 +184,7 @@ def read_array(path: Path | Array) -> Array:
         array = np.load(path, allow_pickle=False, mmap_mode="r" if path.stat().st_size > MAPPED_BYTES else None)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except NO_ARRAYS as error:
         raise UserError(f"{path} is no .npy file of numbers", hint="write it with numpy.save") from error
     if not isinstance(array, np.ndarray) or not array.ndim:
         raise UserError(f"{path} holds no array of samples", hint="give one .npy file")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 
 from toolchain import __version__
 from toolchain.errors import UserError
-from toolchain.files import digest_bytes, write_bytes, write_text
+from toolchain.files import NO_ARRAYS, digest_bytes, write_bytes, write_text
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops import HARDWARE_OPS, MODEL_OPS
 from toolchain.ir.ops.node import Node
@@ -139,7 +137,7 @@ def load(folder: Path) -> Stored:
         return Stored(graph, str(record["digest"]), str(record["source"]))
     except FileNotFoundError as error:
         raise UserError("no such file", where=str(error.filename), hint="run 'fpgaflow lower' first") from error
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, TypeError, *NO_ARRAYS) as error:
         raise UserError(f"damaged graph file: {error}", where=str(path), hint="lower the model again") from error
 
 

@@ -7,6 +7,7 @@ import io
 import math
 import pickle
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import UserError
+from toolchain.files import NO_ARRAYS
 
 Labels = NDArray[np.int64]
 Samples = NDArray[Any]
@@ -35,8 +37,6 @@ class Part:
     features: tuple[str, ...] = ()
 
 
-AXES = ("NC", "NW", "NCW", "NWC", "NHW", "NCHW", "NHWC")
-"""Orders of an array's axes: samples, channels or features, height, width or length."""
 MAX_EXACT = 1 << 24
 """Larger integers are no float32 numbers."""
 
@@ -54,7 +54,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"damaged gzip file: {error}", where=str(path)) from error
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise UserError("not an idx file of unsigned bytes", where=str(path))
@@ -126,15 +126,15 @@ def read_jpeg_pack(path: Path) -> Part:
         with np.load(path) as pack:
             head, body = pack["header"].tobytes(), pack["body"].tobytes()
             at, labels = pack["offset"], pack["label"].astype(np.int64)
-    except (KeyError, ValueError, OSError) as error:
+        images = [np.asarray(Image.open(io.BytesIO(head + body[at[i] : at[i + 1]]))) for i in range(len(labels))]
+        stacked = np.stack(images)
+    except (KeyError, IndexError, OSError, *NO_ARRAYS) as error:
         raise UserError(f"not a JPEG pack: {error}", where=str(path)) from error
-    images = [np.asarray(Image.open(io.BytesIO(head + body[at[i] : at[i + 1]]))) for i in range(len(labels))]
-    stacked = np.stack(images)
     return Part(np.ascontiguousarray(stacked.transpose(0, 3, 1, 2) if stacked.ndim == 4 else stacked[:, None]), labels)
 
 
 def read_npy_pair(samples: Path, labels: Path, layout: str | None) -> Part:
-    """Pixels (uint8) or numbers, and labels (N,), from two .npy files; ``layout`` is one of ``AXES``.
+    """Pixels (uint8) or numbers, and labels (N,), from two .npy files; ``layout`` orders the axes, such as "NHWC".
 
     Raises:
         UserError: no such files, no numbers, labels that are no classes, or axes that only ``layout`` could tell.
@@ -157,7 +157,7 @@ def _load_array(path: Path) -> NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise UserError(f"cannot read the array: {error.strerror or error}", where=str(path)) from error
-    except ValueError as error:
+    except NO_ARRAYS as error:
         raise UserError("not a .npy file of numbers", where=str(path), hint="write it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise UserError("several arrays in one file", where=str(path), hint="give one .npy file each")
