@@ -7,13 +7,14 @@ from itertools import product
 
 import pytest
 
+from tests.engine.brute_force import brute_force
 from tests.engine.test_precision import BUDGET, CHOICES, WIDTHS, mixed_network
 from toolchain.engine.candidates import Budget
 from toolchain.engine.joint import search_front, search_jointly
 from toolchain.engine.layers import Cut
 from toolchain.engine.options import Choices
 from toolchain.engine.precision import held, parts_for, search_bits, weight_noise
-from toolchain.engine.search import brute_force, search
+from toolchain.engine.search import search
 from toolchain.errors import UserError
 from toolchain.resources import Resources
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.engine.brute_force import brute_force
 from tests.engine.networks import inverted_residuals, joined_maps, residual_blocks
 from tests.graphs import Builder
 from toolchain.engine.candidates import Budget
@@ -13,7 +14,7 @@ from toolchain.engine.cost import engine_cost
 from toolchain.engine.cut import cut
 from toolchain.engine.options import Choices
 from toolchain.engine.schedule import Places
-from toolchain.engine.search import brute_force, search
+from toolchain.engine.search import search
 from toolchain.engine.tables import program
 from toolchain.engine.timing import MEMORY
 from toolchain.errors import UserError

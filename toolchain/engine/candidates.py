@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, product
 
 from toolchain.engine.layers import Cut
 from toolchain.engine.maps import Lifetime, lifetimes
@@ -63,10 +61,6 @@ class Candidates:
     options: EngineOptions
     budget: Budget
 
-    def start_cycles(self, tiling: Tiling) -> float:
-        """Cycles in front of the passes: the first weights, and all of them where they do not come in meanwhile."""
-        return start_cycles(tiling, self.budget)
-
     def memory_time(self, convolution: ConvolutionOption, index: int) -> float:
         """Return the cycles of the memory port for a pass's weights and for reading its source again.
 
@@ -108,34 +102,5 @@ class Candidates:
         ):
             return None
         schedules = [replace(s, shape=replace(s.shape, taps=window.shape.taps)) for s in convolution.tiling.schedules]
-        return sum(t.cycles for t in timings(schedules, places, rate)[1:]) + self.start_cycles(convolution.tiling)
-
-    def brute_force(self) -> float:
-        """The fewest cycles of all choices, one after the other; the oracle of small cases."""
-        lives = self.lives()
-        placements = [{frozenset(placed) for placed in _placements(lives, b.shape)} for b in self.options.banks]
-        known: dict[tuple[int, int, frozenset[str]], float] = {}  # fabrics change no cycles
-        best = float("inf")
-        banks = list(zip(self.options.banks, placements, strict=True))
-        for c, w, (b, places) in product(self.options.convolutions, self.options.windows, banks):
-            if not self.fits(c, w, b):
-                continue
-            for placed in places:
-                key = (id(c.tiling), w.shape.taps, placed)
-                if key not in known:
-                    cycles = self.cycles_of(c, w, placed)
-                    known[key] = float("inf") if cycles is None else cycles
-                best = min(best, known[key])
-        return best
-
-
-def _placements(lives: Sequence[Lifetime], shape: Shape) -> Iterator[tuple[str, ...]]:
-    """Yield the names of maps that banks can hold together, once for each way to put every map into a bank or none."""
-    for banks in product((None, 0, 1, 2), repeat=len(lives)):
-        placed = [(life, bank) for life, bank in zip(lives, banks, strict=True) if bank is not None]
-        fits = all(life.words <= shape.bank_size(bank) for life, bank in placed)
-        apart = all(
-            a[1] != b[1] or a[0].last < b[0].first or b[0].last < a[0].first for a, b in combinations(placed, 2)
-        )
-        if fits and apart:
-            yield tuple(life.name for life, _ in placed)
+        passes = timings(schedules, places, rate)[1:]
+        return sum(t.cycles for t in passes) + start_cycles(convolution.tiling, self.budget)

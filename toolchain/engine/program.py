@@ -9,7 +9,7 @@ from typing import TypeVar
 import pulp
 
 from toolchain.dse.ilp import SOLVERS
-from toolchain.engine.candidates import Candidates
+from toolchain.engine.candidates import Candidates, start_cycles
 from toolchain.engine.maps import color
 from toolchain.engine.options import ConvolutionOption, UnitOption
 from toolchain.resources import KINDS
@@ -120,7 +120,7 @@ class Model:
     def _start(self) -> list[tuple[pulp.LpVariable, float]]:
         """Return the terms of the cycles before the first pass, with the constants that the passes wait for."""
         return [
-            (x, (self.program.start_cycles(o.tiling) + o.tiling.preload) * SCALE)
+            (x, (start_cycles(o.tiling, self.program.budget) + o.tiling.preload) * SCALE)
             for x, o in zip(self.c, self.convolutions, strict=True)
         ]
 

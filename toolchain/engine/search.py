@@ -121,10 +121,3 @@ def _least(options: EngineOptions) -> Resources:
     parts = (options.convolutions, options.windows, options.banks)
     least = (Resources(*(min(column) for column in zip(*(o.resources for o in part), strict=True))) for part in parts)
     return total((options.fixed, *least))
-
-
-def brute_force(cut: Cut, budget: Budget, choices: Choices) -> float:
-    """The fewest cycles of every engine and placement of ``choices``: the oracle of ``search`` on small cases."""
-    shapes = base_shapes(cut, choices)
-    found = (Candidates(cut, engine_options(cut, base, choices, budget.resources), budget) for base in shapes)
-    return min((each.brute_force() for each in found), default=float("inf"))
