@@ -16,7 +16,7 @@ from toolchain.errors import UserError
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.execute import execute_qonnx, execute_reference
 from toolchain.frontend.read import read_qonnx
-from toolchain.ir.ops.model import Quantize
+from toolchain.ir.ops.model import Quantize, RealConv
 from toolchain.lowering.pipeline import to_integer
 
 TYPES = {
@@ -69,6 +69,17 @@ def test_the_type_of_the_codes_gives_their_range(name: str, zero: int | None, tm
     )
     quantizer = next(n.quantizer for n in read_qonnx(path).graph.nodes if isinstance(n, Quantize))
     assert (quantizer.low, quantizer.high) == (low - (zero or 0), high - (zero or 0))
+    check(path)
+
+
+def test_weights_beyond_all_codes_become_the_outermost_ones(tmp_path: Path) -> None:
+    """As by onnxruntime, though their number of steps is no int64, or infinity even in float32."""
+    net = Net((1, 1, 2, 2), opset=25)
+    x = coded(net, "x", 0.1, "int8", 0)
+    weight = coded(net, net.const(np.float32([1e20, -1e20, 3e38, -3e38]).reshape(4, 1, 1, 1)), 0.25, "int8", 0)
+    path = net.save(tmp_path / "net.onnx", coded(net, net.conv(x, weight), 0.5, "int8", 0))
+    (conv,) = (node for node in read_qonnx(path).graph.nodes if isinstance(node, RealConv))
+    assert conv.codes.ravel().tolist() == [127, -128, 127, -128]
     check(path)
 
 

@@ -22,7 +22,8 @@ Reshape Round Shape Sigmoid Sign Size Slice Sqrt Squeeze Sub Sum Tanh Tile Trans
 """
 FOLDABLE = frozenset(_FOLDABLE.split())
 
-
+_BEYOND = 2.0**31
+"""Further than any two codes that QuantizeLinear puts out are apart."""
 _MOVING = ("Transpose", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather")
 
 
@@ -137,7 +138,9 @@ def _quantize_linear(constants: Constants, node: OnnxNode) -> np.ndarray:
     if not np.isfinite(x).all():
         raise constants.file.fault(node, f"constant '{node.inputs[0]}' holds NaN or infinity", "train the model again")
     given = parameters(constants.file, node, constants, x.shape)
-    codes = np.rint(x / given.scale).astype(np.int64) + given.zero
+    with np.errstate(over="ignore"):  # infinity is clamped
+        steps = np.clip(x / given.scale, -_BEYOND, _BEYOND)
+    codes = np.rint(steps).astype(np.int64) + given.zero
     bits = max(given.type.bits, 8)  # fewer are kept in a byte, as numpy has no type for them
     return np.clip(codes, given.type.min, given.type.max).astype(f"{'' if given.type.signed else 'u'}int{bits}")
 
