@@ -27,7 +27,6 @@ from benchmarks.schemas import UNIT_LUTS
 from toolchain.rtl import packing
 from toolchain.units.cost_model import parts
 
-HERE = Path(__file__).resolve().parent
 SYNTH = "synth_xilinx -family xcup -flatten -nodsp -noiopad -noclkbuf -top core"
 
 

@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Callback
 from toolchain.config.run import NitiConfig, RunConfig, dump_toml, find_config, load_config, parse_config
 from toolchain.errors import UserError, VerificationError
 from toolchain.export.niti import export_frozen
-from toolchain.flow.integer_training import load_integer
 from toolchain.flow.training import train
 from toolchain.frontend.execute import execute_reference
 from toolchain.frontend.onnx_file import load_onnx
@@ -26,16 +25,17 @@ from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.batches import Batches
-from toolchain.train.data import Dataset, input_map, load
+from toolchain.train.data import Dataset, input_map, load, load_for
 from toolchain.train.niti.checks import IntegerOnly
-from toolchain.train.niti.freeze import freeze, frozen_exponents, run_frozen
+from toolchain.train.niti.freeze import Shifts, freeze, frozen_exponents, run_frozen
 from toolchain.train.niti.inputs import input_format, to_block
 from toolchain.train.niti.layers import VARIANTS, Conv
 from toolchain.train.niti.loss import error
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT
-from toolchain.train.niti.network import build_integer, integer_layer
+from toolchain.train.niti.network import Network, build_integer, integer_layer
 from toolchain.train.niti.numbers import Block
 from toolchain.train.runs import load_run
+from toolchain.train.stages import saved_model
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,16 @@ def _config(model: str = "cnn", width: float = 0.5, **sections: Any) -> RunConfi
     }
     merged = {key: table.get(key, {}) | sections.get(key, {}) for key in {**table, **sections}}
     return parse_config({"name": "t"} | merged, where="test")
+
+
+def _loaded(out: Path) -> tuple[Network, Shifts, RunConfig]:
+    """The network of a run's model.pt, its frozen shifts and its config."""
+    saved = saved_model(out)
+    config = RunConfig.model_validate(json.loads(saved["config"]))
+    data = load_for(config.data)
+    network = build_integer(config, data.shape, data.classes)
+    network.load_state_dict(saved["state_dict"])
+    return network, saved["shifts"], config
 
 
 def _separable() -> Dataset:
@@ -149,7 +159,7 @@ def test_a_residual_network_learns_the_digits_in_integers_alone_and_is_exported(
     config = _config("resnet8", 0.25, train={"epochs": 2, "batch_size": 32})
     metrics = json.loads((train(config, tmp_path / "run") / "metrics.json").read_text())
     assert metrics["top1"] > 0.5 and metrics["qonnx_top1"] == pytest.approx(metrics["frozen_top1"], abs=1e-6)
-    network, shifts, _ = load_integer(tmp_path / "run")
+    network, shifts, _ = _loaded(tmp_path / "run")
     assert {"stage1_1", "stage2_1.shortcut", "stage3_1.conv2", "pool"} <= shifts.keys()
     assert len(network.weighted()) == 1 + 3 * 2 + 2 + 1
 
@@ -168,7 +178,7 @@ def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: P
     assert list(out.glob("logs/part_0/metrics.csv")) and (out / "checkpoints" / "train" / "epoch-4.ckpt").is_file()
     with pytest.raises(UserError, match=r"run holds an integer network"):
         load_run(out)
-    network, shifts, saved = load_integer(out)
+    network, shifts, saved = _loaded(out)
     assert saved == config and all(torch.equal(value, _weights(out)[k]) for k, value in network.state_dict().items())
     data = load("digits")
     inputs = input_format(data, "unit", "2021")

@@ -23,12 +23,12 @@ from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.train.batches import Batches
 from toolchain.train.chain import stages
-from toolchain.train.data import Dataset, load_for
+from toolchain.train.data import Dataset
 from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
-from toolchain.train.niti.network import Network, build_integer, float_twin
+from toolchain.train.niti.network import float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
 from toolchain.train.niti.trainer import IntegerClassifier
-from toolchain.train.stages import fitted, quiet_lightning, saved_model
+from toolchain.train.stages import fitted, quiet_lightning
 from toolchain.train.statistics import macs, parameters
 
 log = logging.getLogger(__name__)
@@ -52,20 +52,6 @@ def train_integer(config: RunConfig, data: Dataset, out: Path, *, resume: bool, 
     with quiet_lightning():
         fitted(module, stage, out, resume, callbacks)
     _write_results(module.cpu(), data, config, out)
-
-
-def load_integer(out: Path) -> tuple[Network, Shifts, RunConfig]:
-    """The trained network of a run's folder, its frozen shifts and its config.
-
-    Raises:
-        UserError: no model.pt.
-    """
-    saved = saved_model(out)
-    config = RunConfig.model_validate(json.loads(saved["config"]))
-    data = load_for(config.data)
-    network = build_integer(config, data.shape, data.classes)
-    network.load_state_dict(saved["state_dict"])
-    return network, saved["shifts"], config
 
 
 def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, out: Path) -> None:

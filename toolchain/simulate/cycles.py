@@ -70,11 +70,6 @@ class Timing:
         """Cycles from the start to the end of the first frame."""
         return self.frame_ends[0]
 
-    @property
-    def interval(self) -> int:
-        """Cycles between the ends of the last two frames."""
-        return self.frame_ends[-1] - self.frame_ends[-2] if len(self.frame_ends) > 1 else self.frame_ends[-1]
-
     def check(self) -> Timing:
         """Return this timing; raise VerificationError where the units wait for each other."""
         if self.deadlock is not None:

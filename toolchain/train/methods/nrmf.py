@@ -114,7 +114,7 @@ class Nrmf(Method):
         shares = {name: (energy_shares(unfolded(w, 1)), energy_shares(unfolded(w, 0))) for name, w in kernels.items()}
 
         def at(energy: float) -> dict[str, tuple[int, int]]:
-            ranks = {name: (_rank(pair[0], energy), _rank(pair[1], energy)) for name, pair in shares.items()}
+            ranks = {name: (energy_rank(a, energy), energy_rank(b, energy)) for name, (a, b) in shares.items()}
             return {name: sizes[name].rounded(pair, multiple) for name, pair in ranks.items()}
 
         rest = _rest(model, self.context.data.shape, sizes)
@@ -230,11 +230,6 @@ def shrink_singular_values(weight: Tensor, axis: int, amount: float) -> Tensor:
     return ((u * (s - amount).clamp_min(0)) @ vh).reshape(moved.shape).movedim(0, axis)
 
 
-def energy_rank(matrix: Tensor, energy: float) -> int:
-    """The least number of eigenvalues of ``M M'``, largest first, that make up the share ``energy`` of their sum."""
-    return _rank(energy_shares(matrix), energy)
-
-
 def energy_shares(matrix: Tensor) -> Tensor:
     """The shares that the largest 1, 2, ... eigenvalues of ``M M'`` above rounding make up of their sum."""
     values = torch.linalg.svdvals(matrix.double()).square()
@@ -242,7 +237,8 @@ def energy_shares(matrix: Tensor) -> Tensor:
     return values.cumsum(0) / values.sum()
 
 
-def _rank(shares: Tensor, energy: float) -> int:
+def energy_rank(shares: Tensor, energy: float) -> int:
+    """The least number of eigenvalues, at least 1, whose ``shares`` (see ``energy_shares``) make up ``energy``."""
     return 1 + int((shares < energy - 1e-12).sum()) if len(shares) else 1
 
 
