@@ -62,6 +62,17 @@ def test_a_target_is_met_with_fewer_resources() -> None:
     assert used[0] < used[1]
 
 
+def test_the_rate_of_a_plan_is_one_that_fits() -> None:
+    """Also at clocks where a quotient of floats is a little less than the plan's cycles."""
+    graph = GRAPHS["conv"]
+    best = explore(graph, BOARD)
+    assert best.solver is not None
+    cycles = best.solver.cycles
+    clock = next(mhz for mhz in range(50, 400) if mhz * 1e6 / (mhz * 1e6 / cycles) < cycles)
+    again = explore(graph, BOARD, clock_mhz=clock, target_fps=clock * 1e6 / cycles)
+    assert again.solver is not None and again.solver.cycles == cycles
+
+
 def test_an_unreachable_rate_names_the_unit_and_what_fits() -> None:
     with pytest.raises(UserError) as error:
         explore(mlp(), BOARD, target_fps=1e9)

@@ -18,7 +18,7 @@ from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.training import train
 from toolchain.train.batches import Batches
-from toolchain.train.budgets import Budget, keep_by_score, keep_uniformly, shrink
+from toolchain.train.budgets import Budget, Size, keep_by_score, keep_uniformly, shrink
 from toolchain.train.chain import untuned
 from toolchain.train.data import load
 from toolchain.train.methods import stage_methods
@@ -163,6 +163,11 @@ def test_hfp_says_which_budget_no_counts_reach(caplog: pytest.LogCaptureFixture)
     method.prepare(network, Context(config, data, None, layers_of(config), Path()))
     method.finalize(network)
     assert "hfp ends at 70 % of its budget of macs: no counts near reach it" in caplog.messages
+
+
+def test_a_share_that_is_a_whole_number_allows_all_of_it() -> None:
+    """The product of the floats is 251.99999999999997."""
+    assert Budget.share_of(Size(360, 1001), MagnitudeConfig(macs=0.7, params=0.7)) == Budget(252, 700)
 
 
 def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:

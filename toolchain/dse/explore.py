@@ -19,7 +19,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Parallelism
 from toolchain.passes.pipeline import hardware_form, to_hardware
 from toolchain.plan import Lanes, Plan, SolverRecord
-from toolchain.resources import Resources
+from toolchain.resources import Resources, whole
 from toolchain.rtl.yosys import tool
 from toolchain.units.lanes import READER, writers
 from toolchain.units.totals import graph_cost, graph_cycles
@@ -57,7 +57,7 @@ def explore(
         UserError: a unit that is to be counted has no SystemVerilog, or there is no yosys.
     """
     clock = clock_mhz or board.clock.default_mhz
-    target = None if target_fps is None else int(clock * 1e6 / target_fps)
+    target = None if target_fps is None else whole(clock * 1e6 / target_fps)
     forked, start = hardware_form(graph), time.monotonic()
     problem = expand(forked, ultra=board.budget.uram > 0)
     search = _Search(forked, problem, board, clock, model, time_limit, solver, target is not None)

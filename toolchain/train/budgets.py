@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from toolchain import resources
 from toolchain.errors import UserError
 from toolchain.train.shrink import Shape, Structure, remove_channels
 from toolchain.train.statistics import macs, parameters
@@ -98,8 +99,8 @@ class Budget:
     def share_of(whole: Size, shares: Shares) -> Budget:
         """Shares of ``whole``, rounded down."""
         return Budget(
-            None if shares.macs is None else int(shares.macs * whole.macs),
-            None if shares.params is None else int(shares.params * whole.params),
+            None if shares.macs is None else resources.whole(shares.macs * whole.macs),
+            None if shares.params is None else resources.whole(shares.params * whole.params),
         )
 
     def within(self, size: Size) -> Size:

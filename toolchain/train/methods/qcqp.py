@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from toolchain import resources
 from toolchain.config.pruning import FOLDED, QcqpConfig
 from toolchain.config.run import QuantConfig
 from toolchain.errors import unknown_name
@@ -113,7 +114,7 @@ def channel_program(
         costs = {x.name: cost_of(x, "memory", config, quant) for x in structure.layers}
         full = structure.counts
         total = sum(costs[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
-        limits.append(Limit("bits of memory", costs, int(config.memory * total)))
+        limits.append(Limit("bits of memory", costs, resources.whole(config.memory * total)))
     free = [group.name for group in structure.free if group.name not in kept_whole]
     hint = "raise the budget" if len(counted) == len(layers) else 'raise the budget, or set qcqp.scope = "all"'
     optional = frozenset(branches(model, structure)) & frozenset(free) if config.blocks else frozenset()
