@@ -47,7 +47,7 @@ def test_frames_take_sums_of_every_pass_to_their_ends(graph: Graph) -> None:
     ranges, seen = value_ranges(graph), 0
     for p in cut(graph).passes:
         frames = [frame for frame in directed_frames(graph, p, ranges) if frame.name == "sums at their ends"]
-        window, *others = nodes = needed(graph, [p.result], list(frames[0].maps))
+        window, *others = nodes = needed(graph.nodes, [p.result], list(frames[0].maps))
         unit = others[0] if others else window
         inside, _ = windows_apart(nodes, graph.value(p.source).shape)  # none in a map smaller than the kernel
         if isinstance(window, Window) and isinstance(unit, MatVec) and inside:

@@ -102,8 +102,8 @@ def test_only_what_is_wanted_is_computed():
     graph = residual_net()
     names = [node.output.name for node in graph.nodes]
 
-    assert [node.output.name for node in needed(graph, [names[2]])] == names[:3]
-    assert [node.output.name for node in needed(graph, [names[2]], {names[1]})] == names[2:3]
+    assert [node.output.name for node in needed(graph.nodes, [names[2]])] == names[:3]
+    assert [node.output.name for node in needed(graph.nodes, [names[2]], {names[1]})] == names[2:3]
     assert [name for name, _ in values(graph, random_input(graph), names[4:6])] == names[4:6]
 
 

@@ -79,7 +79,7 @@ def directed_frames(graph: Graph, p: Pass, ranges: Mapping[str, Range]) -> list[
     ends = [{n: np.full(shapes[n], ranges[n][side ^ i]) for i, n in enumerate(names)} for side in (1, 0)]
     zeros = {n: np.full(shapes[n], min(max(0, ranges[n][0]), ranges[n][1])) for n in names}
     frames = [Frame("largest", ends[0]), Frame("least", ends[1]), Frame("zeros", zeros)]
-    nodes = [node for node in needed(graph, [p.result], names) if not node.renames] if p.macs else []
+    nodes = [node for node in needed(graph.nodes, [p.result], names) if not node.renames] if p.macs else []
     places, kernel = windows_apart(nodes, shapes[p.source])
     count = ceil(LEAST_SUMS / len(places)) if places else 1
     vectors = _sums_at_their_ends(nodes, ranges[p.source], len(places) * count) if places else []

@@ -280,11 +280,11 @@ def quantized_sources(model: ModelFile, integer: Graph) -> dict[str, set[str]]:
     present = coded & integer.values().keys()
     found = {}
     for node in quantizers:
-        nodes = needed(model.graph, {node.inputs[0]}, coded)
+        nodes = needed(model.graph.nodes, {node.inputs[0]}, coded)
         if node.output.name in present:
-            nodes += needed(integer, {node.output.name}, present)
+            nodes += needed(integer.nodes, {node.output.name}, present)
         found[node.name] = {name for n in nodes for name in n.inputs if name in coded}
-    ends = needed(integer, set(integer.written), present) + needed(model.graph, set(model.graph.written), coded)
+    ends = needed(integer.nodes, integer.written, present) + needed(model.graph.nodes, model.graph.written, coded)
     found[END] = {name for n in ends for name in n.inputs if name in coded} | coded.intersection(model.graph.written)
     return found
 
@@ -334,7 +334,7 @@ def _error_bound(graph: Graph, reals: Array, given: dict[str, Array], tap: str) 
     numbers made positive, and the longest sum between two quantizers counts for every value.
     """
     longest = max((n.codes[0].size for n in graph.nodes if isinstance(n, RealConv)), default=1)
-    nodes = needed(graph, {tap}, given)
+    nodes = needed(graph.nodes, {tap}, given)
     norms = [node for node in nodes if isinstance(node, RealNorm | RealSoftmax)]
     shapes = graph.values()
     sums = [node.inputs[0] for node in nodes if isinstance(node, RealNorm | RealSoftmax | RealMatMul)]

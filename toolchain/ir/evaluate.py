@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def values(
     """
     _check_input(graph, x)
     given = given or {}
-    nodes = needed(graph, wanted, given)
+    nodes = needed(graph.nodes, wanted, given)
     last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
     live: dict[str, Source] = {graph.input.name: x}
     if graph.input.name in wanted:
@@ -58,10 +58,10 @@ def values(
         del result
 
 
-def needed(graph: Graph, wanted: Collection[str], given: Container[str] = ()) -> list[Node]:
-    """The nodes that the ``wanted`` values depend on when those in ``given`` are known, in the graph's order."""
+def needed(nodes: Sequence[Node], wanted: Collection[str], given: Container[str] = ()) -> list[Node]:
+    """Those of ``nodes``, in their order, that the ``wanted`` values depend on when those in ``given`` are known."""
     names, found = set(wanted), []
-    for node in reversed(graph.nodes):
+    for node in reversed(nodes):
         if any(value.name in names for value in node.outputs):
             found.append(node)
             names.update(name for name in node.inputs if name not in given)

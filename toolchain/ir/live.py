@@ -21,7 +21,7 @@ def frame_bytes(graph: Graph, wanted: Collection[str] | None = None, given: Cont
 
     Windows are laid out in blocks and take nothing; the ``given`` values are the caller's.
     """
-    nodes = needed(graph, set(graph.written) if wanted is None else wanted, given)
+    nodes = needed(graph.nodes, set(graph.written) if wanted is None else wanted, given)
     last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
     live = {graph.input.name: graph.input.size * WIDE}
     peak = sum(live.values())

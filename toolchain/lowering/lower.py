@@ -7,7 +7,6 @@ becomes the host's decoding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
 from dataclasses import replace
 from fractions import Fraction
 from math import isinf
@@ -15,6 +14,7 @@ from math import isinf
 from toolchain.boards import load_board
 from toolchain.errors import UserError
 from toolchain.ir.encode import input_quantizer
+from toolchain.ir.evaluate import needed
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Reshape
@@ -61,8 +61,8 @@ def lower(graph: Graph, encoding: Encoding = PIXELS, lut_per_dsp: int | None = N
         _lower_next(graph, encoding, node, state)
     ends = {name: _end(graph, name, state) for name in graph.written}
     outputs = tuple(_output(output.name, ends[output.value], state) for output in graph.outputs)
-    nodes = _needed(state.nodes, {output.value for output in outputs})
-    return Graph(graph.name, source, nodes, outputs, encoding)
+    nodes = needed(state.nodes, {output.value for output in outputs})  # convolutions may have read around a Concat
+    return Graph(graph.name, source, tuple(nodes), outputs, encoding)
 
 
 def _output(name: str, end: Scaled, state: Lowering) -> Output:
@@ -70,16 +70,6 @@ def _output(name: str, end: Scaled, state: Lowering) -> Output:
     (term,) = end.terms
     made = next((node for node in state.nodes if node.outputs[0].name == term.value.name), None)
     return Output(name, term.value.name, None if isinstance(made, ArgMax) else Decoding(term.scale, end.offset))
-
-
-def _needed(nodes: Sequence[Node], outputs: Set[str]) -> tuple[Node, ...]:
-    """The nodes that ``outputs`` depend on: convolutions may have read around a Concat."""
-    wanted, found = set(outputs), []
-    for node in reversed(nodes):
-        if any(value.name in wanted for value in node.outputs):
-            wanted.update(node.inputs)
-            found.append(node)
-    return tuple(reversed(found))
 
 
 def refusals(graph: Graph, encoding: Encoding = PIXELS) -> dict[str, UserError]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from toolchain.ir.channels import shrink_rows
+from toolchain.ir.evaluate import needed
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.multiply import Multiply
@@ -44,7 +45,7 @@ def fuse_tables(graph: Graph) -> Graph:
             fused[node.name] = Lookup(table=table, low=graph.value(source).qint.min, **common)  # type: ignore[arg-type]
     if not fused:
         return graph
-    return _read(graph.with_nodes(fused.get(node.name, node) for node in graph.nodes))
+    return graph.with_nodes(needed([fused.get(node.name, node) for node in graph.nodes], graph.written))
 
 
 def _source(join: Add | Multiply, producers: Mapping[str, Node]) -> tuple[str | None, list[Node]]:
@@ -82,14 +83,3 @@ def _table(graph: Graph, source: str, nodes: list[Node]) -> Array | None:
     table = known[nodes[-1].output.name][:, 0, 0].T
     table = shrink_rows(table)
     return np.ascontiguousarray(table) if len(table) * len(codes) * result.bits <= 64 * MOST_LUTS else None
-
-
-def _read(graph: Graph) -> Graph:
-    """``graph`` without nodes that nothing reads."""
-    wanted = {output.value for output in graph.outputs}
-    kept = []
-    for node in reversed(graph.nodes):
-        if any(value.name in wanted for value in node.outputs):
-            kept.append(node)
-            wanted.update(node.inputs)
-    return graph if len(kept) == len(graph.nodes) else graph.with_nodes(reversed(kept))
