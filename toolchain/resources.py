@@ -61,6 +61,9 @@ def whole(count: float) -> int:
     return int(count + 1e-6)
 
 
+LUT_PER_BRAM18 = 163
+"""LUTs that a block RAM is worth where the two are compared: a ZU3EG has 70,560 and 432 (AMD DS891)."""
+
 DSP_WIDE, DSP_NARROW = 27, 18
 """Signed operands of a DSP48E2's multiplier (AMD UG579)."""
 

@@ -22,8 +22,9 @@ from toolchain.ir.verify import Level, verify
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
 from toolchain.passes.pipeline import hardware_form, to_hardware
-from toolchain.passes.size_fifos import MIN_DEPTH, immediate_dominators, size_fifos
+from toolchain.passes.size_fifos import immediate_dominators, size_fifos
 from toolchain.plan import Lanes, Plan
+from toolchain.units.limits import MIN_DEPTH
 from toolchain.units.totals import graph_cycles
 
 GRAPHS = [

@@ -10,11 +10,10 @@ from toolchain.boards import Board
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, Product, RowConv
 from toolchain.ir.types import QInt, Value
+from toolchain.resources import DSP_NARROW, DSP_WIDE
 from toolchain.units.adder_graph import adder_graph, in_logic, product_graph
 from toolchain.units.fabric_costs import additions, lut_multiplier
 from toolchain.units.totals import frame_bytes
-
-_DSP_WIDE, _DSP_NARROW = 27, 18  # multiplier of the DSP48E2, AMD UG579
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,11 @@ def macs_per_dsp(weight_bits: int, act_bits: int) -> int:
     or with the ports exchanged.
     """
     best = 1
-    for n in range(1, _DSP_WIDE + 1):
-        for k in range(1, _DSP_NARROW + 1):
+    for n in range(1, DSP_WIDE + 1):
+        for k in range(1, DSP_NARROW + 1):
             space = weight_bits + act_bits + ceil(log2(min(n, k)))
             for wide, narrow in ((weight_bits, act_bits), (act_bits, weight_bits)):
-                if wide + (n - 1) * space <= _DSP_WIDE and narrow + (k - 1) * space <= _DSP_NARROW:
+                if wide + (n - 1) * space <= DSP_WIDE and narrow + (k - 1) * space <= DSP_NARROW:
                     best = max(best, n * k)
     return best
 

@@ -8,9 +8,8 @@ from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.converters import converter_steps
 from toolchain.units.fabric_costs import fifo
+from toolchain.units.limits import MIN_DEPTH
 from toolchain.units.table import schedule, unit_cost
-
-MIN_DEPTH = 2
 
 
 def stream_fifo(value: Value, lanes: int, pauses: int, *, ultra: bool = False) -> Resources:

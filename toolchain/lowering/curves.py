@@ -22,13 +22,12 @@ from toolchain.lowering.definition import value_of
 from toolchain.lowering.requantizer_node import MOST_COMPARATORS, threshold_cost
 from toolchain.lowering.scaled import Scaled, Term
 from toolchain.lowering.state import Blamed, Curved, Lowering, merged, placed, where
+from toolchain.resources import LUT_PER_BRAM18
 
 TABLE_BITS = 12
 """Widest integer that a table is addressed by: with more, thresholds are cheaper, or nothing is cheap."""
 TABLE_ENTRIES = 1 << 18
 """Most entries of all channels."""
-LUT_PER_BRAM18 = 163
-"""70,560 LUT and 432 BRAM18 of a ZU3EG: what a block RAM is worth when the two ways are compared."""
 _STEPS = Affine | Relu | Clamp | LeakyRelu | Curve
 
 

@@ -27,11 +27,11 @@ from math import ceil
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
+from toolchain.units.limits import MIN_DEPTH
 from toolchain.units.order import parallelism
 from toolchain.units.table import schedule, unit_of
 from toolchain.units.totals import graph_cycles
 
-MIN_DEPTH = 2
 PIPELINE_CYCLES = 32  # in which a word goes through a unit and its FIFO; assumption: no unit takes longer
 
 

@@ -17,6 +17,7 @@ from toolchain.errors import VerificationError
 from toolchain.hls_templates.generate import READ, write_units
 from toolchain.ir.graph import Graph
 from toolchain.simulate import engine
+from toolchain.units.limits import MIN_DEPTH
 from toolchain.units.schedule import Iterations, sends, takes
 from toolchain.units.table import iterations
 from toolchain.units.totals import graph_cycles, reader_lanes, stream_cycles, writer_lanes
@@ -24,7 +25,6 @@ from toolchain.units.totals import graph_cycles, reader_lanes, stream_cycles, wr
 PIPELINE_STAGES = 8
 """Cycles between a read and the write that follows from it: an assumption, HLS decides it."""
 
-MIN_DEPTH = 2
 MOST_FRAMES = 40
 
 

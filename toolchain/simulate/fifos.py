@@ -20,8 +20,9 @@ import numpy as np
 from toolchain.errors import FlowError
 from toolchain.ir.graph import Graph
 from toolchain.resources import Resources
-from toolchain.simulate.cycles import MIN_DEPTH, PIPELINE_STAGES, Network
+from toolchain.simulate.cycles import PIPELINE_STAGES, Network
 from toolchain.units.fabric_costs import fifo
+from toolchain.units.limits import MIN_DEPTH
 
 SMALL_STEPS = (MIN_DEPTH, 16, 32, 64, 128, 256)
 BLOCK_WORDS = 512
@@ -32,7 +33,7 @@ MOST_ITERATIONS = 600_000_000
 """Iterations of units that a search simulates before it keeps what it has: some ten seconds."""
 
 BRAM_LUTS = 100
-"""LUTs that one block RAM is worth when FIFOs are put in order: about what a ZU3EG has of both."""
+"""LUTs that one block RAM is worth when FIFOs are put in order."""
 
 
 def minimal_depths(graph: Graph, bounds: Mapping[str, int], *, stages: int = PIPELINE_STAGES) -> dict[str, int]:

@@ -10,7 +10,7 @@ from functools import cache
 from math import ceil
 
 from toolchain.ir.types import Parallelism, QInt
-from toolchain.resources import Resources, multiplier_slices, total
+from toolchain.resources import LUT_PER_BRAM18, Resources, multiplier_slices, total
 from toolchain.units.adder_graph import AdderGraph
 from toolchain.units.cost_model import parts
 from toolchain.units.cost_model.coefficients import coefficients
@@ -22,7 +22,6 @@ AXI_LUT, AXI_FF, AXI_BRAM18 = 700, 1100, 4  # one 128-bit m_axi adapter with its
 BORROW_LUT = 2  # a borrow of a packed product: its bit, and its share of the count; assumption
 COUNTING = 1.25  # yosys over parts.plane_dot from 18 terms on; makes it 2 LUTs a term, as in published XNOR units
 SUMS_A_STAGE = 2  # additions one behind the other in a clock cycle of 4 ns; assumption
-LUT_PER_BRAM18 = 163  # 70,560 LUT and 432 BRAM18 of a ZU3EG (AMD DS891)
 COUNTER_LUT = 2.1  # a bit that counts, compares and returns to zero; own counts of serial windows take 1.9 to 2.3
 FRAME_BITS = 16  # bits of a counter of frames
 SRL_DEPTH = 32  # AMD UG574: one SRLC32E a LUT

@@ -14,7 +14,7 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.resources import Resources, total
 from toolchain.units.fabric_costs import AXI_BRAM18, AXI_FF, AXI_LUT, STREAM_LUT, fifo, logic
-from toolchain.units.limits import MEMORY_BITS
+from toolchain.units.limits import MEMORY_BITS, MIN_DEPTH
 from toolchain.units.order import parallelism
 from toolchain.units.table import schedule, unit_cost
 
@@ -82,7 +82,7 @@ def cost(node: Node, graph: Graph, lanes: Parallelism | None = None) -> Resource
 
 def stream_cost(value: Value, lanes: int, *, ultra: bool = False) -> Resources:
     """The FIFO that carries ``value``, two words deep unless it says otherwise."""
-    return fifo(value.depth or 2, lanes * value.qint.bits, ultra=ultra)
+    return fifo(value.depth or MIN_DEPTH, lanes * value.qint.bits, ultra=ultra)
 
 
 def reader_cost(value: Value, lanes: int) -> Resources:
