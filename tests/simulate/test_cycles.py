@@ -15,8 +15,8 @@ from toolchain.hls_templates.generate import READ
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.maps import Concat, Reshape
 from toolchain.ir.ops.matmul import MatMul
-from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pipeline import to_hardware
+from toolchain.passes.size_fifos import with_depths
 from toolchain.simulate.cycles import Network, simulate, steady_interval, unit_cycles
 from toolchain.units.schedule import READS, WRITES
 from toolchain.units.table import iterations

@@ -12,9 +12,9 @@ from tests.graphs import Builder, conv_net, gated_net, joined_rows, residual_net
 from tests.passes.test_to_hardware import random_plan
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
-from toolchain.passes.minimize_fifos import minimize_fifos, with_depths
+from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.pipeline import to_hardware
-from toolchain.passes.size_fifos import fifo_depths
+from toolchain.passes.size_fifos import fifo_depths, with_depths
 from toolchain.simulate.cycles import Network, simulate, steady_interval
 from toolchain.simulate.fifos import Sizing, storage_steps
 

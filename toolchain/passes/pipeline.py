@@ -12,11 +12,10 @@ from toolchain.passes.apply_plan import apply_plan, planned_forms
 from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
-from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.recode_signs import recode_signs
 from toolchain.passes.rename_moves import rename_moves
-from toolchain.passes.size_fifos import size_fifos
+from toolchain.passes.size_fifos import size_fifos, with_depths
 from toolchain.plan import Plan
 
 

@@ -24,6 +24,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
+from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
@@ -37,8 +38,27 @@ PIPELINE_CYCLES = 32  # in which a word goes through a unit and its FIFO; assump
 
 def size_fifos(graph: Graph) -> Graph:
     """Set the depth of every value of a graph whose parallelism is set; the same object when all depths stand."""
-    depths = fifo_depths(graph)
-    if all(value.depth == depths[name] for name, value in graph.values().items()):
+    return with_depths(graph, fifo_depths(graph))
+
+
+def with_depths(graph: Graph, depths: Mapping[str, int]) -> Graph:
+    """``graph`` with these depths; the same object when all depths stand.
+
+    Raises:
+        UserError: a value without a depth, or a depth of a value that the graph does not have.
+    """
+    values = graph.values()
+    for name in depths:
+        if name not in values:
+            raise unknown_name("value", name, values)
+    missing = [name for name in values if name not in depths]
+    if missing:
+        raise UserError(
+            f"value '{missing[0]}' has no FIFO depth",
+            where="depths",
+            hint="give every depth, or none to have them found",
+        )
+    if all(value.depth == depths[name] for name, value in values.items()):
         return graph
 
     def sized(value: Value) -> Value:
