@@ -191,6 +191,11 @@ def search_of(
     costs: str = "estimated",
     rows: list[Path] | None = None,
 ) -> Search:
+    """Return the search that a command's options ask for; a clock above the board's own is warned of.
+
+    Raises:
+        UserError: an option has no meaning, or two do not go together.
+    """
     from toolchain.boards import load_board
     from toolchain.errors import UserError
     from toolchain.flow.options import Search, checked_architecture, checked_costs, parse_budget, stated_clock
@@ -219,6 +224,7 @@ def check_of(
     threads: int,
     memory: str,
 ) -> Check:
+    """Return the verification that a command's options ask for; UserError where ``memory`` is no size."""
     from toolchain.flow.options import Check
     from toolchain.memory import parse_memory
 

@@ -101,9 +101,11 @@ class Expansion:
 
     @cached_property
     def versions(self) -> dict[Padded, _Version]:
+        """The versions of the graph made so far."""
         return {}
 
     def version(self, padded: Padded) -> _Version:
+        """Return the version in which the groups ``padded`` are padded; each is made once."""
         if padded not in self.versions:
             counts = {name: self.awkward[name] for name in padded}
             self.versions[padded] = _Version(
@@ -129,6 +131,7 @@ class Expansion:
 
     @cached_property
     def chains(self) -> list[Chain]:
+        """The units of this version by decision, see ``chains``."""
         return chains(self.graph)
 
     @cached_property

@@ -165,7 +165,7 @@ class Pass:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the pass, padding not counted."""
+        """Multiply-accumulates of the pass; those of channels that only fill lanes do not count."""
         total = self.weights * self.middle[0] * self.middle[1]
         if self.window is not None and self.window.weight is not None:
             total += self.window.weight.size * self.out[0] * self.out[1]

@@ -211,7 +211,7 @@ class Shape(Formats):
 
 
 OPTIONAL = ("bends", "ultra_banks", "ultra_weights")
-"""Left out of the facts where it is not so: few networks have leaky ReLUs, most boards no UltraRAM."""
+"""Facts that are left out where they are false or 0: few networks have leaky ReLUs, most boards no UltraRAM."""
 
 
 def shape_facts(shape: Shape) -> dict[str, int]:

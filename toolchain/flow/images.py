@@ -66,10 +66,9 @@ def load_images(
 ) -> Images:
     """``images``, a file or an array, else those of the data set ``data`` or the ``trained`` one, else random numbers.
 
-    ``encoding`` tells the integers that are drawn, and what the host makes of what it is given; None: it is given real
-    numbers, and normal ones are drawn. ``count`` of them are
-    drawn, see ``drawn``; all for 0, and 1000, or 64 random ones, for None. ``joined`` tells how those of several
-    inputs, in a .npz file or a mapping, become one.
+    ``encoding`` tells what the host makes of its input, and the integers of random inputs. With None the host is given
+    real numbers, and random ones are normal. ``count`` images are drawn, see ``drawn``: all for 0; for None 1000, or 64
+    random ones. ``joined`` tells how the arrays of several inputs, in a .npz file or a mapping, become one.
 
     Raises:
         UserError: unreadable files, shapes or classes that do not fit the network, no images.

@@ -204,9 +204,10 @@ class RtlRecord(Record):
 
 
 class CountRecord(Record):
-    """counts.json: LUT, FF, DSP and BRAM18 of the SystemVerilog of accelerator ``design``, counted by ``tool`` by unit.
+    """counts.json: what ``tool`` counts of the SystemVerilog of the accelerator ``design``.
 
-    ``failed`` maps units that could not be counted to the reason.
+    ``counts`` has LUT, FF, DSP, BRAM18 and URAM of every unit by its name; ``failed`` maps units that could not be
+    counted to the reason.
     """
 
     design: str

@@ -42,6 +42,7 @@ class Clamped(nn.Module):
         return self.tensor_quant(x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The quantized activation with its scale, zero point and bit width."""
         return self.at_once(x) if self.training else self.tensor_quant(self.activation_impl(x))
 
 
