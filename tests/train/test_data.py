@@ -180,6 +180,16 @@ def test_jpeg_packs_are_decoded_once_and_then_read_from_the_cache(
     assert np.array_equal(first.train_x, again.train_x) and again.train_y.tolist() == [0, 1, 2]
 
 
+def test_decoded_images_that_are_damaged_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPGAFLOW_CACHE", str(tmp_path / "cache"))
+    for part in ("train", "test"):
+        _write_pack(tmp_path, part, [_pixels(32, 32, 3) for _ in range(3)])
+    first = data.load("cifar10", root=tmp_path)
+    for file in (tmp_path / "cache" / "decoded").iterdir():
+        file.write_bytes(file.read_bytes()[:200])
+    assert np.array_equal(data.load("cifar10", root=tmp_path).train_x, first.train_x)
+
+
 def test_image_folders_give_labels_in_the_order_of_class_names(tmp_path: Path) -> None:
     red = np.zeros((4, 5, 3), np.uint8)
     red[..., 0] = 200

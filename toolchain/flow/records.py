@@ -243,8 +243,10 @@ def read_record(kind: type[R], path: Path, hint: str = "run 'fpgaflow export' ag
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except FileNotFoundError as error:
         raise UserError("no such file", where=str(path), hint=hint) from error
+    except OSError as error:
+        raise UserError(f"cannot read it: {error.strerror}", where=str(path), hint=hint) from error
     except ValueError as error:
         raise UserError(f"not valid JSON: {error}", where=str(path), hint=hint) from error
     if not isinstance(table, dict):

@@ -10,6 +10,7 @@ import logging
 import os
 import tarfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from toolchain.config.run import DataConfig
 from toolchain.errors import UserError, unknown_name
+from toolchain.files import NO_ARRAYS
 from toolchain.ir.input_types import parse_input
 from toolchain.train import data_formats as formats
 from toolchain.train.data_formats import Labels, Part, Samples
@@ -311,7 +313,7 @@ def _decoded_once(pack: Path) -> Part:
     stat = pack.stat()
     images = cache_folder() / "decoded" / f"{pack.stem}-{stat.st_size}-{stat.st_mtime_ns}.npy"
     if images.is_file():
-        with np.load(pack) as arrays:
+        with suppress(*NO_ARRAYS), np.load(pack) as arrays:
             return Part(np.load(images), arrays["label"].astype(np.int64))
     log.info("decoding %s, once", pack)
     decoded = formats.read_jpeg_pack(pack)
