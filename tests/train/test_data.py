@@ -181,7 +181,7 @@ def test_jpeg_packs_are_decoded_once_and_then_read_from_the_cache(
 
 
 def test_decoded_images_that_are_damaged_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FPGAFLOW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
     for part in ("train", "test"):
         _write_pack(tmp_path, part, [_pixels(32, 32, 3) for _ in range(3)])
     first = data.load("cifar10", root=tmp_path)
