@@ -44,6 +44,15 @@ def _in_region(*lines: str) -> Edit:
     return _in_front('    words first("first");', *lines)
 
 
+_GRID = _in_front("void load(", "struct Grid {", "    ap_uint<4> of[2][2];", "};")
+
+
+def _meant(pragma: str, what: str) -> Plant:
+    """A pragma of ``unit`` behind the declarations."""
+    line = f"#pragma HLS {pragma}"
+    return _plant("pragma", line, "unit", what, _GRID, _in_front("unit:", "    Grid grid;", line))
+
+
 LOOP = "for (int n = 0; n < 2 * frames"
 """The pipelined loop of ``unit``."""
 
@@ -357,6 +366,13 @@ CONSTRUCTS = (
     ),
     _plant(
         "dynamic",
+        "ap_uint<4> held[4][frames];",
+        "unit",
+        "'held' is an array with a size that is known at run time only",
+        _declared("ap_uint<4> held[4][frames];"),
+    ),
+    _plant(
+        "dynamic",
         "int (*call)(int)",
         "unit",
         "'call' is a pointer to a function or a pointer",
@@ -389,4 +405,42 @@ CONSTRUCTS = (
     ),
 )
 
-PLANTS = (*CONTROL, *DATAFLOW, *ARITHMETIC, *MEMORY, *CONSTRUCTS)
+PRAGMAS = (
+    _meant("ARRAY_PARTITON variable=sums complete", "there is no pragma ARRAY_PARTITON"),
+    _meant("ARRAY_PARTITION complete dim=1", "ARRAY_PARTITION names no variable"),
+    _meant("ARRAY_PARTITION variable=none complete dim=1", "ARRAY_PARTITION of 'none', which is not known here"),
+    _meant("BIND_STORAGE variable=none type=ram_2p", "BIND_STORAGE of 'none', which is not known here"),
+    _meant("INTERFACE mode=s_axilite port=none", "INTERFACE of 'none', which is not known here"),
+    _meant("BIND_OP variable=beat op=mul impl=dsp", "BIND_OP of 'beat', which is not known here"),
+    _meant("BIND_OP variable=word op=mul impl=dsp", "BIND_OP of 'word', which is not known here"),
+    _meant("ARRAY_PARTITION variable=at complete", "ARRAY_PARTITION of 'at', which is no array"),
+    _meant("ARRAY_PARTITION variable=frames complete", "ARRAY_PARTITION of 'frames', which is no array"),
+    _meant("ARRAY_PARTITION variable=sums complete dim=2", "ARRAY_PARTITION of dimension 2 of 'sums', which has 1"),
+    _meant("ARRAY_RESHAPE variable=kept complete dim = 3", "ARRAY_RESHAPE of dimension 3 of 'kept', which has 1"),
+    _meant(
+        "ARRAY_PARTITION variable=sums complete dim=n",
+        "ARRAY_PARTITION of dimension 'n' of 'sums', which is no number",
+    ),
+    _meant(
+        "ARRAY_PARTITION variable=grid.of complete dim=3", "ARRAY_PARTITION of dimension 3 of 'grid.of', which has 2"
+    ),
+    _meant("ARRAY_PARTITION variable=grid.at complete", "ARRAY_PARTITION of 'grid.at', which is not known here"),
+    _plant(
+        "pragma",
+        "#pragma HLS ARRAY_RESHAPE variable=of complete dim=3",
+        "unit",
+        "ARRAY_RESHAPE of dimension 3 of 'of', which has 2",
+        _GRID,
+        _declared("Grid grid;"),
+        _inside("at = at + first<2>(grid.of);"),
+        _function(
+            "template <int N>",
+            "int first(const ap_uint<4> (&of)[N][N]) {",
+            "#pragma HLS ARRAY_RESHAPE variable=of complete dim=3",
+            "return of[0][0];",
+            "}",
+        ),
+    ),
+)
+
+PLANTS = (*CONTROL, *DATAFLOW, *ARITHMETIC, *MEMORY, *CONSTRUCTS, *PRAGMAS)

@@ -40,6 +40,46 @@ def test_a_fault_of_a_script_is_found_and_nothing_else(rule, path, edit, what):
     assert [tuple(finding) for finding in lint(files).findings] == [(rule, "project", path, what)]
 
 
+def test_pragmas_of_what_is_known_are_no_finding():
+    """Members, tables outside, references, pointers, an inner scope, all dimensions, a pragma of two lines."""
+    files = changed(
+        (
+            "void load(",
+            """\
+template <int N>
+class Held {
+public:
+    int of[2][N];
+    Held() {
+#pragma HLS ARRAY_PARTITION variable=of complete dim=2
+#pragma HLS ARRAY_PARTITION variable = of complete dim = 0
+    }
+};
+template <int N>
+int first(const int (&x)[N], const int y[2][N], const int* z) {
+#pragma HLS ARRAY_PARTITION variable=x \\
+    complete dim=1
+#pragma HLS ARRAY_PARTITION variable=y complete dim=2
+#pragma HLS ARRAY_PARTITION variable=z complete dim=1
+#pragma HLS BIND_STORAGE variable=table type=rom_1p impl=lutram
+#pragma HLS ARRAY_PARTITION variable=table complete
+    if (N > 5) {
+        int never[N][N];
+#pragma HLS ARRAY_PARTITION variable=never complete dim=2
+    }
+    return x[0] + y[0][0] + z[0];
+}
+void load(""",
+        ),
+        (
+            "    ap_uint<4> at = 0;\n",
+            "    ap_uint<4> at = 0;\n    Held<3> held;\n#pragma HLS ARRAY_PARTITION variable=held.of complete dim=1\n",
+        ),
+        ("        at = at + 1;\n", "        at = at + first<3>(held.of[0], held.of, held.of[1]);\n"),
+    )
+    assert lint(files).findings == ()
+
+
 def test_every_rule_has_a_planted_fault():
     assert {plant.rule for plant in PLANTS} | {rule for rule, *_ in SCRIPTS} == {rule.name for rule in RULES}
 

@@ -42,6 +42,7 @@ _NATIVE = {
 }
 _VENDOR = re.compile(r"\bap_(u?)int<(\d+)>$|\bap_int_base<(\d+), (true|false)>$")
 _INTEGER = 1  # CXEval_Int
+ARRAYS = {cindex.TypeKind.CONSTANTARRAY, cindex.TypeKind.VARIABLEARRAY, cindex.TypeKind.INCOMPLETEARRAY}
 
 
 @cache
@@ -134,6 +135,16 @@ def array_sizes(kind: Any) -> tuple[tuple[int, ...], Any]:
         sizes.append(int(plain.element_count))
         plain = plain.element_type
     return tuple(sizes), plain
+
+
+def grows(kind: Any) -> bool:
+    """Return whether a type is an array with a size that is known at run time only."""
+    plain = kind.get_canonical()
+    while plain.kind in ARRAYS:
+        if plain.kind == cindex.TypeKind.VARIABLEARRAY:
+            return True
+        plain = plain.element_type.get_canonical()
+    return False
 
 
 def holds_array(kind: Any) -> bool:

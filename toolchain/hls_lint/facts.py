@@ -225,7 +225,7 @@ class Facts:
     def arrange(self, place: Place, pragma: Pragma) -> None:
         """Note what a pragma makes of the array ``place``."""
         if pragma.name == "ARRAY_PARTITION" and "complete" in {*pragma.flags, pragma.get("type")}:
-            self.split.setdefault(place, set()).add(int(pragma.get("dim", "1")))
+            self.split.setdefault(place, set()).add(pragma.number("dim", 1))
         elif pragma.name == "AGGREGATE":
             self.packed.add(place)
 

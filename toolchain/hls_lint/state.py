@@ -21,6 +21,7 @@ from toolchain.hls_lint.facts import (
     Where,
     Width,
 )
+from toolchain.hls_lint.meant import Meanings
 from toolchain.hls_lint.pragmas import Pragma
 
 
@@ -68,6 +69,7 @@ class State:
     """Arrays that a variable was computed from."""
     alone: dict[int, bool] = field(default_factory=dict)
     """Loops that are all that the loop around them holds."""
+    meanings: Meanings = field(default_factory=Meanings)
     loop_pragmas: dict[tuple[str, int], list[Pragma]] = field(default_factory=dict)
     stack: list[str] = field(default_factory=list)
     ordered: int = 0
@@ -132,10 +134,11 @@ class State:
             if extent.start.line <= pragma.line <= extent.end.line and pragma.get("variable") == member.spelling:
                 self.facts.arrange(place, pragma)
 
-    def odd(self, rule: str, what: str, cursor: Any) -> None:
-        """Note a construct that a rule forbids."""
+    def odd(self, rule: str, what: str, at: Any) -> None:
+        """Note a construct that a rule forbids, at a cursor or a line."""
         if not self.constant:
-            self.facts.odd.append(Odd(rule, what, self.where(cursor), self.unit))
+            where = at if isinstance(at, Where) else self.where(at)
+            self.facts.odd.append(Odd(rule, what, where, self.unit))
 
     def operation(self, sign: str, left: Value, right: Value, power: bool, cursor: Any) -> None:
         """Note a product or a quotient."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from toolchain.hls_lint.clang import Kind, array_sizes, width, word_bits
+from toolchain.hls_lint.clang import Kind, array_sizes, grows, width, word_bits
 from toolchain.hls_lint.state import State
 
 MAX_STREAM_BITS = 4096
@@ -21,6 +21,8 @@ def check_type(state: State, cursor: Any) -> None:
         state.odd("dynamic", f"'{name}' is of a type of the standard library", cursor)
     elif _FUNCTION_POINTER.search(spelling) or spelling.count("*") > 1:
         state.odd("dynamic", f"'{name}' is a pointer to a function or a pointer", cursor)
+    if grows(cursor.type):
+        state.odd("dynamic", f"'{name}' is an array with a size that is known at run time only", cursor)
     found = width(array_sizes(cursor.type)[1])
     if found is not None and found.bits > MAX_INTEGER_BITS:
         state.odd("limits", f"'{name}' has {found.bits} bits, the tool takes {MAX_INTEGER_BITS}", cursor)

@@ -16,7 +16,7 @@ from toolchain.hls_lint.clang import (
     type_width,
 )
 from toolchain.hls_lint.expressions import SUMMED_APART, WRAPPERS, Expressions
-from toolchain.hls_lint.facts import Loop, Place, Region, Width
+from toolchain.hls_lint.facts import Loop, Place, Region, Where, Width
 from toolchain.hls_lint.loops import LOOPS, loops_within, trips
 from toolchain.hls_lint.pragmas import Pragma
 from toolchain.hls_lint.state import State, Value
@@ -122,6 +122,8 @@ class Walk:
         else:
             for child in body.get_children():
                 self.statement(child)
+        for pragma, fault in state.meanings.faults(pragmas, function):
+            state.odd("pragma", fault, Where(state.where(function).path, pragma.line))
         for pragma in pragmas:
             self._place_pragma(pragma, function)
         state.ordered -= ordered

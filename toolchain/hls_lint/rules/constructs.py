@@ -19,8 +19,9 @@ def _noted(name: str) -> Callable[[Project], Found]:
 
 
 SENTENCES = {
-    "dynamic": "No dynamic memory, function pointers, virtual functions, exceptions or types of the standard library.",
+    "dynamic": "No memory of a size of run time, function pointers, virtual functions, exceptions or types of std.",
     "limits": "A stream's word has at most 4,096 bits, an integer 1,024.",
+    "pragma": "Every pragma is one that the tool knows, of a variable that is known and a dimension that it has.",
     "stream": "Streams are only read and written: what else they offer tells one process of another's timing.",
     "part-select": "No bits at a position known at run time only, of a word that iterations share.",
     "split-word": "What a stream carries as one piece is not split.",

@@ -58,7 +58,7 @@ def _distance(project: Project) -> Found:
 def _dependence(loop: Loop, pragma: Pragma, found: tuple[str, int | None] | None) -> Found:
     """A pragma that denies a dependence, or says how far it reaches, is as true as what the simulation checks."""
     between = "inter" in {*pragma.flags, pragma.get("type")}
-    least = int(pragma.get("distance") or (FAR_APART if between else 1))
+    least = pragma.number("distance", FAR_APART if between else 1)
     name = f"DEPENDENCE of '{pragma.get('variable')}'"
     if found is None:
         yield loop.unit, str(loop.where), f"{name}, which is not loaded and stored"
