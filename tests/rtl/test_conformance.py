@@ -14,13 +14,14 @@ import pytest
 from tests.conformance import UnitConformance
 from tests.graphs import Builder, conv_net, gated_net, grouped_net, joined_rows, mlp, random_input, residual_net, unet
 from tests.grids import GRIDS
-from tests.hardware import accelerator
+from tests.hardware import accelerator, laned
 from tests.passes.test_to_hardware import random_plan
 from tests.rtl.together import renamed, simulations
 from toolchain.errors import UserError
 from toolchain.hls_templates.generate import place_units
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.rules import IllFormed
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.minimize_fifos import minimize_fifos
@@ -104,6 +105,16 @@ def test_networks_equal_the_evaluator_in_the_cycles_of_the_simulator() -> None:
     """With the least FIFOs, and of few lanes: a plan that unrolls more has the compiler work for minutes."""
     planned = [minimize_fifos(to_hardware(graph, random_plan(graph, 1, cycles=3000))) for graph in NETWORKS]
     check_together(planned, [random_input(graph, FRAMES, seed) for seed, graph in enumerate(planned)])
+
+
+@pytest.mark.needs_gxx
+@pytest.mark.parametrize(("low", "high"), [(-14, 1), (-3, 60), (-100, 100)])
+def test_ends_of_a_clip_may_be_beyond_all_quotients(low: int, high: int) -> None:
+    """Quotients of 3 bits: an end was cut to them, and -14 became 2."""
+    b = Builder((1, 1, 4), 5)
+    facts = {"mul": np.array([1]), "add": np.array([-4]), "base": np.array([0]), "shift": 4}
+    clipped = b.append(MulShift, (b.input,), b.input.shape, low=low, high=high, **facts)
+    check_together([accelerator(laned(b, clipped, (4, 4)))], [np.arange(32).reshape(8, 1, 1, 4)])
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.__name__)
