@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from tests.graphs import Builder, random_input
+from tests.hardware import accelerator, laned
 from tests.passes.test_to_hardware import random_plan
 from tests.rtl.test_conformance import check, two_heads
 from toolchain.deploy.facts import register_map
 from toolchain.errors import VerificationError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
+from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pipeline import to_hardware
 from toolchain.rtl.generate import FIRST_ARGUMENT, POINTER_BYTES, generate_rtl, rtl_bundles, rtl_top
-from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation
+from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, Standstill
 from toolchain.rtl.verilate import simulation
 
 FRAMES = 150
@@ -51,6 +53,17 @@ def test_an_accelerator_of_one_number_is_waited_for() -> None:
     found = simulated(tiny, generate_rtl(tiny))
     for frames in (1, 2):
         check(found, random_input(tiny, frames, frames), frames)
+
+
+@pytest.mark.needs_gxx
+def test_a_standstill_tells_how_many_words_have_left() -> None:
+    """Halves that are joined one behind the other stand in front of FIFOs of two words."""
+    b = Builder((1, 1, 64), 8)
+    joined = accelerator(laned(b, b.concat(b.input, b.input), (1, 1)))
+    stuck = with_depths(joined, dict.fromkeys(joined.values(), 2))
+    with pytest.raises(Standstill, match=r"^the SystemVerilog stands still: 0 of 16 words have left it$") as error:
+        simulated(stuck, generate_rtl(stuck)).run(random_input(stuck, 2))
+    assert error.value.frames == 0
 
 
 @pytest.mark.needs_gxx

@@ -193,7 +193,9 @@ class RtlSimulation:
         return ANSWERS + (PATIENCE + frames) * units
 
     def _came(self, folder: Path, wanted: Sequence[int]) -> str:
-        got = sum((folder / f"out{number}").stat().st_size for number in range(len(wanted))) * 8 // MEMORY_BITS
+        """How many of the ``wanted`` words have left, which all lie in memory, whatever they are."""
+        lines = (len((folder / f"cycles{number}").read_text().splitlines()) for number in range(len(wanted)))
+        got = sum(min(count, most) for count, most in zip(lines, wanted, strict=True))
         return f"{got} of {sum(wanted)} words have left it"
 
     def _fill(self, text: str) -> dict[str, int]:
@@ -237,7 +239,7 @@ def _numbers(bits: Array, kind: QInt) -> Array:
     weights = 1 << np.arange(kind.bits, dtype=np.int64)
     if kind.signed:
         weights[-1] = -weights[-1]
-    return bits.reshape(*bits.shape[:-1], -1, kind.bits).astype(np.int64) @ weights
+    return bits.reshape(*bits.shape[:-1], bits.shape[-1] // kind.bits, kind.bits).astype(np.int64) @ weights
 
 
 def _deviation(graph: Graph, codes: Array, folder: Path) -> Deviation | None:
