@@ -111,6 +111,10 @@ class Board(Record):
         device = self.device
         return Resources(device.lut, device.ff, device.dsp, device.bram18, device.uram)
 
+    def planned(self, shares: Mapping[str, float]) -> Board:
+        """The board with these ``shares`` for a plan, by resource, in place of its own."""
+        return self.model_copy(update={"planning": self.planning.model_copy(update=dict(shares))})
+
     @property
     def budget(self) -> Resources:
         """The resources for an accelerator: the planned fractions, rounded down, less the shell; never below zero."""

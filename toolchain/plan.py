@@ -39,7 +39,7 @@ class SolverRecord(Record):
 
     ``limited_by`` names the resource or the unit that sets the rate, ``prices`` the gain that more of it would give;
     no design of these bit widths exceeds ``bound_fps`` on the board. ``costs`` is such as "counted by yosys 0.9", and
-    empty for estimates.
+    empty for estimates. ``budget`` has the shares of the device that were asked for in place of the board's.
     """
 
     name: str
@@ -52,6 +52,7 @@ class SolverRecord(Record):
     bound_fps: float | None = None
     bound_by: str = ""
     costs: str = ""
+    budget: dict[str, float] = Field(default_factory=dict)
 
 
 class Plan(Record):
@@ -97,8 +98,9 @@ def plan_text(plan: Plan) -> str:
     del table["nodes"]
     if not plan.padded:
         del table["padded"]
-    if plan.solver is not None and not plan.solver.costs:
-        del table["solver"]["costs"]
+    for key in ("costs", "budget"):
+        if plan.solver is not None and not table["solver"][key]:
+            del table["solver"][key]
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(lanes)}" for name, lanes in nodes.items())
     head = json.dumps(table, indent=1).removesuffix("\n}")
     return f'{head},\n "nodes": {{\n{lines}\n }}\n}}\n'

@@ -144,6 +144,17 @@ def test_a_new_plan_is_reported_and_simulated_only_when_hls_is_its_own(run: Call
 
 
 @pytest.mark.needs_gxx
+@pytest.mark.parametrize("architecture", ["streaming", "engine"])
+def test_the_report_tells_the_budget_that_was_asked_for(architecture: str, run: Call, tmp_path: Path) -> None:
+    shares = ("--budget", "lut=0.65", "--budget", "dsp=0.5")
+    assert run(*EXPORT, "--architecture", architecture, *shares)[0] == 0
+    for _ in range(2):
+        usage = json.loads((tmp_path / "b" / "report.json").read_text())["resources"]
+        assert (usage["lut"]["budget"], usage["dsp"]["budget"]) == (int(0.65 * 70_560), 180)
+        assert run("report", "b")[0] == 0
+
+
+@pytest.mark.needs_gxx
 def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: Call, tmp_path: Path) -> None:
     board = tmp_path / "mine" / "board.toml"
     board.parent.mkdir()

@@ -21,6 +21,7 @@ from toolchain.engine.hosts import answer_names
 from toolchain.engine.layers import Cut, narrowed
 from toolchain.engine.precision import engine_widths, fastest
 from toolchain.engine.project import MEMORY, project
+from toolchain.engine.search import Engine as Result
 from toolchain.engine.search import search_below
 from toolchain.engine.tables import Program
 from toolchain.errors import UserError
@@ -99,7 +100,7 @@ class Engine:
         passes, budget, clock = _task(network, search)
         found = fastest(passes, budget, time_limit=search.time_limit)
         progress("explore", 1, 1)
-        return cls(network, Found(network.graph, record_of(found, network, prepared_board(search).name, clock)))
+        return cls(network, _found(found, network, search, clock))
 
     @classmethod
     def faster(cls, network: Stored, search: Search, fps: float) -> Engine | None:
@@ -113,11 +114,7 @@ class Engine:
         for bits in engine_widths(passes):
             found = search_below(cycles, narrowed(passes, bits), budget, time_limit=search.time_limit) or found
             cycles = cycles if found is None else found.cycles
-        return (
-            None
-            if found is None
-            else cls(network, Found(network.graph, record_of(found, network, prepared_board(search).name, clock)))
-        )
+        return None if found is None else cls(network, _found(found, network, search, clock))
 
     @classmethod
     def read(cls, network: Stored, folder: Path, *, by_hand: bool) -> Engine:
@@ -211,6 +208,11 @@ def _task(network: Stored, search: Search) -> tuple[Cut, Budget, float]:
     board = planned_board(search, Engine.name)
     clock = search.clock_mhz or board.clock.default_mhz
     return cut(network.graph), Budget(board.budget, memory_rate(board, clock)), clock
+
+
+def _found(found: Result, network: Stored, search: Search, clock: float) -> Found:
+    """The engine that ``search`` found for ``network``."""
+    return Found(network.graph, record_of(found, network, prepared_board(search).name, clock, search.budget))
 
 
 def _with_memory(found: Program, content: bytes) -> Program:

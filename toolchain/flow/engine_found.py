@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+
+from pydantic import Field
 
 from toolchain.boards import Board, load_board
 from toolchain.engine.cut import cut
@@ -19,7 +22,10 @@ from toolchain.records import Mhz, Record
 
 
 class EngineRecord(Record):
-    """engine.json: the engine found, where its maps lie, and the proof. ``cycles`` and ``bound`` are a frame's."""
+    """engine.json: the engine found, where its maps lie, and the proof. ``cycles`` and ``bound`` are a frame's.
+
+    ``budget`` has the shares of the device that were asked for in place of the board's.
+    """
 
     graph: str
     board: str
@@ -30,6 +36,7 @@ class EngineRecord(Record):
     bound: float
     seconds: float
     solver: str
+    budget: dict[str, float] = Field(default_factory=dict)
 
     @property
     def gap(self) -> float:
@@ -42,8 +49,10 @@ class EngineRecord(Record):
         return "optimal" if self.gap < 1e-9 else "feasible"
 
 
-def record_of(found: Result, network: Stored, board: str, clock_mhz: float) -> EngineRecord:
-    """The record of what the search found for ``network``."""
+def record_of(
+    found: Result, network: Stored, board: str, clock_mhz: float, budget: Mapping[str, float]
+) -> EngineRecord:
+    """The record of what the search found for ``network``; ``budget`` as `EngineRecord` has it."""
     return EngineRecord(
         graph=network.digest,
         board=board,
@@ -54,6 +63,7 @@ def record_of(found: Result, network: Stored, board: str, clock_mhz: float) -> E
         bound=found.bound,
         seconds=found.seconds,
         solver="highs",
+        budget=dict(budget),
     )
 
 

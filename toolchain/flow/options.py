@@ -153,8 +153,7 @@ def prepared_board(search: Search) -> Board:
     Raises:
         UserError: unknown board.
     """
-    board = load_board(search.board)
-    return board.model_copy(update={"planning": board.planning.model_copy(update=search.budget)})
+    return load_board(search.board).planned(search.budget)
 
 
 def planned_board(search: Search, architecture: str) -> Board:
@@ -172,7 +171,7 @@ def planned_board(search: Search, architecture: str) -> Board:
         for kind in KINDS
         if getattr(most, kind) != getattr(board.budget, kind)
     }
-    return board.model_copy(update={"planning": board.planning.model_copy(update=shares)})
+    return board.planned(shares)
 
 
 def parse_budget(entries: Iterable[str]) -> dict[str, float]:

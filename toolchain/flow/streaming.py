@@ -111,6 +111,8 @@ class Streaming:
                 time_limit=search.time_limit,
                 counting=counting if search.costs == "counted" else None,
             )
+            assert plan.solver is not None
+            plan = plan.model_copy(update={"solver": plan.solver.model_copy(update={"budget": search.budget})})
         progress("explore", 1, 1)
         progress("fifos", 0, 1)
         hardware = to_hardware(graph, plan)
@@ -189,7 +191,8 @@ class Streaming:
 
     def report(self, model: ModelRecord, simulation: SimulationRecord) -> Report:
         """The facts of the build; those of the training stand beside the model file."""
-        board = load_board(self.plan.board)
+        asked = {} if self.plan.solver is None else self.plan.solver.budget
+        board = load_board(self.plan.board).planned(asked)
         return make_report(self.hardware, self.plan, board, model, simulation, trained(model), self.network.digest)
 
 
