@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from tests.graphs import Builder, conv_net, gated_net, joined_rows, residual_net
 from tests.passes.test_to_hardware import random_plan
 from toolchain.errors import UserError
+from toolchain.hls_templates.streams import streams
 from toolchain.ir.graph import Graph
 from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.pipeline import to_hardware
 from toolchain.passes.size_fifos import fifo_depths, with_depths
 from toolchain.simulate.cycles import Network, simulate, steady_interval
 from toolchain.simulate.fifos import Sizing, storage_steps
+from toolchain.units.totals import graph_cost
 
 MANY = 40
 """Frames: units with one iteration a frame have filled pipelines of 32 stages before."""
@@ -124,6 +126,19 @@ def test_steps_are_the_ends_of_what_a_storage_holds() -> None:
     assert storage_steps(17, 8)[:3] == (2, 16, 32)
     assert storage_steps(600, 36)[-2:] == (512, 1024)
     assert storage_steps(1500, 8)[-1] == 2048
+
+
+@pytest.mark.parametrize("deep", ["x", "reshape0_out", "reshape1_out"])
+def test_a_stream_that_reshapes_rename_costs_its_deepest_depth(deep: str) -> None:
+    """The generators build the deepest, whichever name a plan gives it."""
+    b = Builder((2, 2, 4), 8)
+    net = b.graph(b.matvec(b.reshape(b.reshape(b.input, (1, 4, 4))), 2))
+    hardware = to_hardware(net, random_plan(net, 0))
+    sized = with_depths(hardware, dict.fromkeys(hardware.values(), 2) | {deep: 4097})
+    assert {sized.value(name).depth for name in ("x", "reshape0_out", "reshape1_out")} == {4097}
+    assert streams(sized)["x"].depth == 4097
+    assert graph_cost(sized).bram18 > graph_cost(with_depths(sized, dict.fromkeys(sized.values(), 2))).bram18
+    assert with_depths(sized, {value.name: value.depth or 2 for value in sized.values().values()}) is sized
 
 
 def test_a_plan_with_depths_is_taken_as_it_stands() -> None:

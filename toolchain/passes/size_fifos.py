@@ -44,6 +44,8 @@ def size_fifos(graph: Graph) -> Graph:
 def with_depths(graph: Graph, depths: Mapping[str, int]) -> Graph:
     """``graph`` with these depths; the same object when all depths stand.
 
+    What a reshape makes of a value is the same stream: both have the deeper one's depth.
+
     Raises:
         UserError: a value without a depth, or a depth of a value that the graph does not have.
     """
@@ -58,11 +60,16 @@ def with_depths(graph: Graph, depths: Mapping[str, int]) -> Graph:
             where="depths",
             hint="give every depth, or none to have them found",
         )
-    if all(value.depth == depths[name] for name, value in values.items()):
+    deepest = dict(depths)
+    for node in (*reversed(graph.nodes), *graph.nodes):
+        if node.renames:
+            before, after = node.inputs[0], node.output.name
+            deepest[before] = deepest[after] = max(deepest[before], deepest[after])
+    if all(value.depth == deepest[name] for name, value in values.items()):
         return graph
 
     def sized(value: Value) -> Value:
-        return replace(value, depth=depths[value.name])
+        return replace(value, depth=deepest[value.name])
 
     nodes = tuple(replace(node, outputs=tuple(map(sized, node.outputs))) for node in graph.nodes)
     return replace(graph, input=sized(graph.input), nodes=nodes)
