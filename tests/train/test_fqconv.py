@@ -176,11 +176,11 @@ def test_a_noisy_run_that_was_killed_ends_with_the_bits_of_an_uninterrupted_one(
 def test_every_batch_norm_is_paired_with_the_layer_in_front_of_it() -> None:
     model = build(_config("resnet8"), (3, 16, 16), 10)
     names = {layer: name for name, layer in model.named_modules()}
-    pairs = {name: names[layer] for layer, name, _ in normalized_layers(model)}
+    pairs = {name: names[layer] for layer, name, _ in normalized_layers(model, (3, 16, 16))}
     assert pairs["stage2_1.bn2"] == "stage2_1.conv2" and pairs["stage2_1.shortcut.bn"] == "stage2_1.shortcut.conv"
     lenet = build(_config("lenet5"), (1, 28, 28), 10)
     names = {layer: name for name, layer in lenet.named_modules()}
-    assert {n: names[layer] for layer, n, _ in normalized_layers(lenet)}["bn3"] == "fc1"
+    assert {n: names[layer] for layer, n, _ in normalized_layers(lenet, (1, 28, 28))}["bn3"] == "fc1"
 
 
 def _codes(layer: nn.Module) -> Tensor:
@@ -267,5 +267,5 @@ def test_thresholds_of_the_one_multiplier_form_are_the_same_for_all_channels() -
 
 def test_an_edit_of_removed_batch_norms_rebuilds_the_network() -> None:
     model = _warm(_config())
-    apply_edits(model, [Remove(name) for _, name, _ in normalized_layers(model)], layers_of(_config()))
-    assert normalized_layers(model) == []
+    apply_edits(model, [Remove(name) for _, name, _ in normalized_layers(model, (1, 8, 8))], layers_of(_config()))
+    assert normalized_layers(model, (1, 8, 8)) == []

@@ -312,12 +312,28 @@ def test_a_batch_norm_belongs_to_the_layer_in_front_of_it_whatever_was_defined_f
             return self.norm_b(self.b(self.norm_a(self.a(x))))
 
     network = Unordered()
-    assert [(layer, name) for layer, name, _ in normalized_layers(network)] == [
+    assert [(layer, name) for layer, name, _ in normalized_layers(network, (1, 4, 4))] == [
         (network.a, "norm_a"),
         (network.b, "norm_b"),
     ]
     with pytest.raises(UserError, match=r"it does not stand right behind a layer of its own \[batch norm '0'\]"):
-        normalized_layers(nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1)))
+        normalized_layers(nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1)), (1, 4, 4))
+
+
+@pytest.mark.parametrize("length", [6, 5])  # as many outputs as channels, or fewer
+def test_a_batch_norm_behind_a_linear_layer_over_the_length_of_a_signal_is_not_folded(length: int) -> None:
+    network = nn.Sequential(
+        nn.Conv1d(2, 6, 3), nn.BatchNorm1d(6), nn.Linear(8, length), nn.BatchNorm1d(6), nn.Flatten(),
+        nn.Linear(6 * length, 4), nn.BatchNorm1d(4),
+    ).eval()  # fmt: skip
+    assert network(torch.rand(3, 2, 10)).shape == (3, 4)
+    with pytest.raises(UserError) as refusal:
+        normalized_layers(network, (2, 10))
+    assert str(refusal.value) == (
+        "it stands behind '2', whose weights are the same for all channels [batch norm '3']; "
+        "such a batch norm cannot be folded into weights"
+    )
+    assert [name for _, name, _ in normalized_layers(network[4:], (6, length))] == ["6"]
 
 
 def test_a_shortcut_of_other_channels_is_refused() -> None:

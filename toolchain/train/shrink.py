@@ -242,7 +242,7 @@ class _Trace:
         self.layers: list[tuple[str, int | None, int, int, str | None]] = []
         self.spaces: dict[fx.Node, int] = {}
         self.graph = _traced(model)
-        self.weighted = {node: layer for node in self.graph.nodes if isinstance(layer := self._layer(node), Weighted)}
+        self.weighted = {node: layer for node in self.graph.nodes if isinstance(layer := _layer(model, node), Weighted)}
         for node in self.graph.nodes:
             self._visit(node)
 
@@ -298,7 +298,7 @@ class _Trace:
             self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
-        if self._over_length(node):
+        if _over_length(self.model, node, self.shape):
             self._add_over_length(name, module.weight)
             self.pinned.add(space)
             return space
@@ -317,24 +317,6 @@ class _Trace:
         self.layers.append((name, None if depthwise else space, written, area, norm))
         return written
 
-    def _layer(self, node: fx.Node) -> nn.Module | None:
-        return self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-    def _over_length(self, node: fx.Node) -> bool:
-        """Return whether the layer at ``node`` is linear over the length of a signal, (N, channels, length)."""
-        if not isinstance(self._layer(node), nn.Linear):
-            return False
-        while node.op != "placeholder":
-            node = node.all_input_nodes[0]
-            layer = self._layer(node)
-            if isinstance(layer, Convolution):
-                return True
-            if isinstance(layer, nn.Flatten):
-                return layer.start_dim > 1
-        if self.shape is not None:
-            return len(self.shape) > 1
-        return any(isinstance(layer, Convolution) for layer in self.weighted.values())  # none reads a flat input
-
     def _add_over_length(self, name: str, weight: Tensor) -> None:
         """Note a linear layer whose inputs and outputs are lengths, which stay; it has one weight for all channels.
 
@@ -352,7 +334,7 @@ class _Trace:
                 return layer.in_channels
         node, first = next(iter(self.weighted.items()))
         assert isinstance(first, nn.Linear)
-        return self.shape[0] if self.shape and self._over_length(node) else first.in_features
+        return self.shape[0] if self.shape and _over_length(self.model, node, self.shape) else first.in_features
 
     def _new(self, writer: str, size: int) -> int:
         self.parent.append(len(self.parent))
@@ -384,11 +366,32 @@ def _traced(model: nn.Module) -> fx.Graph:
         ) from error
 
 
+def _layer(model: nn.Module, node: fx.Node) -> nn.Module | None:
+    """The layer that ``node`` calls."""
+    return model.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
 def _operands(node: fx.Node) -> list[fx.Node]:
     """The tensors that ``node`` reads, one that it reads twice named twice."""
     found: list[fx.Node] = []
     fx.node.map_arg((node.args, dict(node.kwargs)), found.append)
     return found
+
+
+def _over_length(model: nn.Module, node: fx.Node, shape: Shape | None) -> bool:
+    """Return whether the layer at ``node`` is linear over the length of a signal, (N, channels, length)."""
+    if not isinstance(_layer(model, node), nn.Linear):
+        return False
+    while node.op != "placeholder":
+        node = node.all_input_nodes[0]
+        layer = _layer(model, node)
+        if isinstance(layer, Convolution):
+            return True
+        if isinstance(layer, nn.Flatten):
+            return layer.start_dim > 1
+    if shape is not None:
+        return len(shape) > 1
+    return any(isinstance(layer, Convolution) for layer in model.modules())  # none reads a flat input
 
 
 def _moves_zero(layer: nn.Module) -> bool:
@@ -412,23 +415,25 @@ def norm_behind(model: nn.Module, node: fx.Node) -> str | None:
     return None
 
 
-def normalized_layers(model: nn.Module) -> list[tuple[Weighted, str, Norm]]:
-    """The batch norms by name, each with the layer whose outputs it normalizes.
+def normalized_layers(model: nn.Module, shape: Shape) -> list[tuple[Weighted, str, Norm]]:
+    """The batch norms by name, each with the layer whose outputs it normalizes, for samples of ``shape``.
 
     Raises:
-        UserError: a batch norm that does not stand right behind a layer which nothing else reads.
+        UserError: a batch norm that does not stand right behind a layer which nothing else reads, or behind one that is
+            linear over the length of a signal, whose outputs are no channels.
     """
     found: list[tuple[Weighted, str, Norm]] = []
     for node in _traced(model).nodes:
-        layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        layer = _layer(model, node)
         if not isinstance(layer, Norm):
             continue
         source = node.all_input_nodes[0]
-        before = model.get_submodule(str(source.target)) if source.op == "call_module" else None
+        before = _layer(model, source)
+        where, hint = f"batch norm '{node.target}'", "such a batch norm cannot be folded into weights"
         if not isinstance(before, Weighted) or len(source.users) > 1:
-            raise UserError(
-                "it does not stand right behind a layer of its own", where=f"batch norm '{node.target}'",
-                hint="such a batch norm cannot be folded into weights",
-            )  # fmt: skip
+            raise UserError("it does not stand right behind a layer of its own", where=where, hint=hint)
+        if _over_length(model, source, shape):
+            what = f"it stands behind '{source.target}', whose weights are the same for all channels"
+            raise UserError(what, where=where, hint=hint)
         found.append((before, str(node.target), layer))
     return found

@@ -173,7 +173,7 @@ class Fqconv(QuantMethod):
         """Fold the batch norms into the weights where the stage says so; new biases take the offsets."""
         if context.stage is None or not context.stage.remove_batch_norm:
             return []
-        found = normalized_layers(model)
+        found = normalized_layers(model, context.data.shape)
         names = {layer: name for name, layer in model.named_modules()}
         biases = [Bias(names[layer]) for layer, _, _ in found if layer.bias is None]
         apply_edits(model, biases, context.make)
