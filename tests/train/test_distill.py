@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.config.run import DataConfig, RunConfig, parse_config
+from toolchain.config.run import DataConfig, ModelConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
@@ -130,10 +130,12 @@ def test_a_teacher_of_another_shape_is_refused_before_anything_is_written(folder
 
 def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
     data = f"npy:{folder / 'digits'}"
-    with pytest.raises(
-        UserError, match=r"train.start_from is another network: it has a '.*' that this one cannot take"
-    ):
-        train(_config(FIRST, data=data, width=1.0, start_from=str(folder / "float")), tmp_path / "wider")
+    for name, stages in (("wider", [FIRST]), ("one", [])):
+        with pytest.raises(
+            UserError, match=r"train.start_from is another network: it has a '.*' that this one cannot take"
+        ):
+            train(_config(*stages, data=data, width=1.0, start_from=str(folder / "float")), tmp_path / name)
+        assert not (tmp_path / name).exists()
     other = _config(FIRST, data=data, start_from=str(folder / "float"))
     other = other.model_copy(update={"data": DataConfig(name=data, normalize="standard")})
     with pytest.raises(UserError, match=r"^train.start_from .* has data.normalize = unit, this run standard; the inp"):
@@ -154,8 +156,58 @@ def test_frozen_weights_need_a_method_whose_quantizers_learn(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("later", "method", "message"),
+    [
+        (
+            {"weight_bits": 1},
+            "brevitas",
+            "quant.method = 'brevitas' needs 2 weight bits or more [stage 'later', layer conv1]",
+        ),
+        (
+            {"freeze_weights": True},
+            "brevitas",
+            "stage 'later' freezes the weights, and nothing else learns with quant.method = 'brevitas'",
+        ),
+        (
+            {"data": "npy:{folder}/colour"},
+            "qil",
+            "stage 'later' trains on 'npy:{folder}/colour', images of (3, 12, 12) with 255 levels; "
+            "'npy:{folder}/digits' has (1, 8, 8) with 255",
+        ),
+        ({"data": "mnits"}, "qil", "unknown data set 'mnits'; did you mean 'mnist'?"),
+        (
+            {"remove_batch_norm": True},
+            "fqconv",
+            "it does not stand right behind a layer of its own [stage 'later', batch norm '2']; "
+            "such a batch norm cannot be folded into weights",
+        ),
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_said_before_the_first_one_trains(
+    later: dict[str, Any], method: str, message: str, folder: Path, tmp_path: Path
+) -> None:
+    data = f"npy:{folder / 'digits'}"
+    later = {key: value.format(folder=folder) if key == "data" else value for key, value in later.items()}
+    stages = [FIRST, {"name": "later", "epochs": 1, **later}]
+    config = _config(*stages, data=data, method=method, teacher=str(folder / "float"))
+    if "remove_batch_norm" in later:
+        layers = "nn.Conv2d(1, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, classes)"
+        (tmp_path / "net.py").write_text(f"from torch import nn\ndef net(classes): return nn.Sequential({layers})\n")
+        config = config.model_copy(update={"model": ModelConfig(name=f"{tmp_path / 'net.py'}:net")})
+    with pytest.raises(UserError) as caught:
+        train(config, tmp_path / "run")
+    assert str(caught.value) == message.format(folder=folder)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("stages", "method", "message"),
     [
+        (
+            [{**FIRST, "quantized": False, "freeze_weights": True}, {"name": "last", "epochs": 1}],
+            "qil",
+            "stage 'first' freezes the weights while the quantizers are off: nothing is left to learn [test]",
+        ),
         (
             [{**FIRST, "weight_bits": 4}, {"name": "second", "epochs": 1, "weight_bits": 6}],
             "qil",

@@ -351,6 +351,9 @@ def _check_stages(config: RunConfig, where: str) -> None:
             raise UserError(
                 f"stage '{stage.name}' removes batch norms, which only quantized stages of fqconv do", where=where
             )
+        if stage.freeze_weights and not quantized:
+            what = f"stage '{stage.name}' freezes the weights while the quantizers are off: nothing is left to learn"
+            raise UserError(what, where=where)
         if stage.remove_batch_norm and not index and config.train.start_from is None:
             raise UserError(f"stage '{stage.name}' has no trained batch norms to remove", where=where)
         if stage.data is not None and config.train.teacher is None:

@@ -38,6 +38,7 @@ from toolchain.train.methods import stage_methods
 from toolchain.train.methods.base import Adopting, Context, OwnRate
 from toolchain.train.models import build, layers_of
 from toolchain.train.module import Classifier, set_memory_format, set_quantized
+from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Edit, apply_edits, from_json, to_json
 from toolchain.train.whiten import whiten
 
@@ -83,28 +84,43 @@ class Given:
 
 
 def foresee(config: RunConfig, data: Dataset, out: Path, start: Trained | None) -> None:
-    """Ask the methods of all stages whether they can do what they are asked, before any of them trains.
+    """Ask all stages, and their methods, whether they can do what they are asked, before any of them trains.
 
     What the budgets of the stages before leave is known as bounds only; a later budget that is missed by the rest is
     refused when its stage begins.
 
     Raises:
-        UserError: one cannot.
+        UserError: one cannot, or ``start`` is another network.
     """
-    methods = [(stage, method) for stage in stages(config) if stage.own for method in stage_methods(stage.own)]
-    if not methods:
-        return
-    model = build(methods[0][0].config, data.shape, data.classes)
-    apply_edits(model, start.edits if start else [], layers_of(config))
-    left: Size | None = Size.of_model(model, data.shape)
-    for stage, method in methods:
-        if left is None:
+    left: Size | None = None
+    known = True  # whether a bound can be told
+    for stage in stages(config):
+        with _of_stage(stage):
+            model = build(stage.config, data.shape, data.classes)
+        if start is not None:
+            _go_on_from(start, model, stage.config)
+        if stage.own is None:
             return
-        context = Context(stage.config, data, None, layers_of(stage.config), out, stage.own)
-        try:
-            left = method.foresee(model, context, left)
-        except UserError as error:
-            raise UserError(error.what, where=f"stage '{stage.name}'", hint=error.hint) from error
+        _images(stage, data)
+        if stage.own.freeze_weights:
+            _learned_by_quantizers(model, stage)
+        with _of_stage(stage):
+            if stage.own.remove_batch_norm:
+                normalized_layers(model, data.shape)
+            context = Context(stage.config, data, None, layers_of(stage.config), out, stage.own)
+            for method in stage_methods(stage.own) if known else []:
+                left = method.foresee(model, context, left or Size.of_model(model, data.shape))
+                known = left is not None
+
+
+@contextmanager
+def _of_stage(stage: Stage) -> Iterator[None]:
+    """Name the stage in a UserError of the block."""
+    try:
+        yield
+    except UserError as error:
+        where = ", ".join(filter(None, (f"stage '{stage.name}'", error.where)))
+        raise UserError(error.what, where=where, hint=error.hint) from error
 
 
 def run_stages(
@@ -263,6 +279,18 @@ def _whiten(model: nn.Module, data: Dataset, pixels: InputMap) -> None:
 
 def _freeze_weights(model: nn.Module, stage: Stage) -> None:
     """Leave only the quantizers' parameters to be trained."""
+    own = _learned_by_quantizers(model, stage)
+    model.requires_grad_(False)
+    for parameter in own:
+        parameter.requires_grad_(True)
+
+
+def _learned_by_quantizers(model: nn.Module, stage: Stage) -> list[nn.Parameter]:
+    """The quantizers' parameters.
+
+    Raises:
+        UserError: there are none.
+    """
     own = [
         p
         for layer in model.modules()
@@ -274,9 +302,7 @@ def _freeze_weights(model: nn.Module, stage: Stage) -> None:
             f"stage '{stage.name}' freezes the weights, and nothing else learns with "
             f"quant.method = '{stage.config.quant.method}'"
         )
-    model.requires_grad_(False)
-    for parameter in own:
-        parameter.requires_grad_(True)
+    return own
 
 
 def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
