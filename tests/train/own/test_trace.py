@@ -73,6 +73,8 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: x.clamp(0, float("inf")), ["ReLU"]),
         (MAP, lambda m, x: x.clamp(-float("inf"), 0.5), ["Hardtanh"]),
         (MAP, lambda m, x: x.clamp(min=-0.5), ["Hardtanh"]),
+        (MAP, lambda m, x: torch.clamp_max(x.clamp_min(0), 6).clamp_min_(2.0), ["ReLU", "Hardtanh", "Hardtanh"]),
+        (MAP, lambda m, x: torch.clamp_min(x, min=-1).clamp_max_(max=1).clip_(0), ["Hardtanh", "Hardtanh", "ReLU"]),
         (MAP, lambda m, x: F.relu6(x), ["ReLU6"]),
         (MAP, lambda m, x: F.hardtanh(x, -2, 2), ["Hardtanh"]),
         (MAP, lambda m, x: F.leaky_relu(x, 0.25), ["LeakyReLU"]),

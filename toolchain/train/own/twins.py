@@ -41,6 +41,14 @@ def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:  # 
     return clamped(min, max)
 
 
+def _clamp_min(min: float) -> nn.Module:  # torch's own name, as in the next
+    return _clamp(min=min)
+
+
+def _clamp_max(max: float) -> nn.Module:
+    return _clamp(max=max)
+
+
 def _leaky(negative_slope: float = 0.01, inplace: bool = False) -> nn.Module:
     return nn.LeakyReLU(negative_slope)
 
@@ -92,6 +100,8 @@ _FUNCTIONS: dict[Any, Make] = {
     F.leaky_relu: _leaky,
     torch.clamp: _clamp,
     torch.clip: _clamp,
+    torch.clamp_min: _clamp_min,
+    torch.clamp_max: _clamp_max,
     F.sigmoid: nn.Sigmoid,
     torch.sigmoid: nn.Sigmoid,
     F.tanh: nn.Tanh,
@@ -121,7 +131,9 @@ _FUNCTIONS: dict[Any, Make] = {
 }
 _METHODS: dict[str, Make] = {
     **dict.fromkeys(("relu", "relu_"), nn.ReLU),
-    **dict.fromkeys(("clamp", "clip", "clamp_"), _clamp),
+    **dict.fromkeys(("clamp", "clip", "clamp_", "clip_"), _clamp),
+    **dict.fromkeys(("clamp_min", "clamp_min_"), _clamp_min),
+    **dict.fromkeys(("clamp_max", "clamp_max_"), _clamp_max),
     **dict.fromkeys(("sigmoid", "sigmoid_"), nn.Sigmoid),
     **dict.fromkeys(("tanh", "tanh_"), nn.Tanh),
 }
