@@ -148,6 +148,23 @@ def test_a_padding_by_name_becomes_numbers() -> None:
     assert graph.get_submodule("0").padding == (4, 4)
 
 
+@pytest.mark.parametrize(
+    ("shape", "layer", "padding"),
+    [
+        (SIGNAL, nn.ZeroPad1d((2, 1)), (2, 1, 0, 0)),
+        (SIGNAL, nn.ConstantPad1d(3, 0.0), (3, 3, 0, 0)),
+        (MAP, nn.ConstantPad2d((1, 2, 0, 1), 0), (1, 2, 0, 1)),
+    ],
+)
+def test_every_pad_by_zeros_is_the_pad_that_convolutions_take_over(
+    shape: tuple[int, ...], layer: nn.Module, padding: tuple[int, ...]
+) -> None:
+    x = torch.rand(shape)
+    graph = layer_graph(nn.Sequential(layer), x)
+    found = next(iter(graph.children()))
+    assert isinstance(found, nn.ZeroPad2d) and found.padding == padding and torch.equal(graph(x), layer(x))
+
+
 def test_a_layer_of_a_class_of_ones_own_with_the_forward_of_pytorchs_is_that_layer() -> None:
     class Conv3x3(nn.Conv2d):
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -230,6 +247,7 @@ def test_what_cannot_be_followed_is_refused_with_the_place_and_what_to_write(
         (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; known: "),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),
         (nn.Conv2d(4, 4, 2, padding="same"), "padding='same' of an even kernel [layer '1']"),
+        (nn.ConstantPad2d(1, 0.5), "it pads with 0.5 [layer '1']; pad with zeros"),
         (nn.BatchNorm2d(4, affine=False), "a batch norm without scale, offset or statistics [layer '1']"),
         (nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1)), "its weight is parametrized"),
     ],

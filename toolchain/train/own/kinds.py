@@ -138,10 +138,27 @@ def with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...], *, 
     return made
 
 
+def with_zero_pads(where: str, layer: nn.Module) -> nn.Module:
+    """``layer``; a constant pad, `nn.ZeroPad1d` among them, as the `nn.ZeroPad2d` that it is.
+
+    Raises:
+        UserError: it pads with another number.
+    """
+    if not isinstance(layer, nn.ConstantPad1d | nn.ConstantPad2d) or isinstance(layer, nn.ZeroPad2d):
+        return layer
+    if layer.value:
+        raise UserError(f"it pads with {layer.value:g}", where=where, hint="pad with zeros")
+    return nn.ZeroPad2d((*layer.padding, *(0,) * (4 - len(layer.padding))))  # type: ignore[arg-type]
+
+
 def _spell_padding(layer: nn.Conv1d | nn.Conv2d, where: str) -> None:
     """Turn the padding "same" or "valid" into numbers, in place."""
     reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     if layer.padding == "same" and any(total % 2 for total in reach):
-        raise UserError("padding='same' of an even kernel", where=where, hint="pad with nn.ZeroPad2d, then padding=0")
+        raise UserError(
+            "padding='same' of an even kernel",
+            where=where,
+            hint="pad with nn.ZeroPad1d or nn.ZeroPad2d, then padding=0",
+        )
     layer.padding = tuple(total // 2 if layer.padding == "same" else 0 for total in reach)  # type: ignore[assignment]
     layer._reversed_padding_repeated_twice = [pad for pad in layer.padding[::-1] for _ in range(2)]  # type: ignore[misc]

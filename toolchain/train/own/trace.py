@@ -20,7 +20,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from toolchain.errors import UserError, first_line, with_article
 from toolchain.ir.names import Names
-from toolchain.train.own.kinds import LAYERS, WITH_WEIGHTS, Weighted, check_layer, with_equal_windows
+from toolchain.train.own.kinds import LAYERS, WITH_WEIGHTS, Weighted, check_layer, with_equal_windows, with_zero_pads
 from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, has_twin, hint_for, reshaped, twins
 
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -189,22 +189,22 @@ class _Rewriter:
 
     def _layer(self, node: fx.Node) -> None:
         """A call of a module: check it, drop it, or give it a copy of its own."""
-        layer, name = layer_of(self.module, node), str(node.target)
-        assert layer is not None
+        called, name = layer_of(self.module, node), str(node.target)
+        assert called is not None
+        where, layer = f"layer '{name}'", with_zero_pads(f"layer '{name}'", called)
         brevitas = type(layer).__module__.startswith("brevitas.nn")
         if not isinstance(layer, LAYERS) and not brevitas:
             kind = type(layer).__name__
-            raise UserError(f"{with_article(kind)} cannot be built", where=f"layer '{name}'", hint=hint_for(kind))
+            raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint_for(kind))
         if node not in self.shapes:
-            raise UserError("it returns more than one tensor", where=f"layer '{name}'", hint="one tensor alone")
+            raise UserError("it returns more than one tensor", where=where, hint="one tensor alone")
         shape = self.shapes[node.all_input_nodes[0]]
-        where = f"layer '{name}'"
         check_layer(where, layer, shape)
         if isinstance(layer, Weighted) and not brevitas and not self.copies:
             self._demand_own_weight(name, layer)
         self.tokens |= isinstance(layer, nn.Linear) and len(shape) == 3
         plain = with_equal_windows(where, layer, shape, whole=not brevitas and self._is_window(node))
-        if plain is not layer:
+        if plain is not called:
             self._replace(node, [plain], "")
             return
         if getattr(layer, "inplace", False):
