@@ -6,9 +6,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import brevitas.nn as qnn
 import pytest
 import torch
 from brevitas.nn import QuantHardTanh, QuantSigmoid
+from brevitas.quant import Int8WeightPerChannelFloat, Int8WeightPerChannelFloatMSE
 from torch import nn
 
 from toolchain.config.run import parse_config
@@ -112,6 +114,23 @@ def test_kept_zeros_follow_their_weights() -> None:
     remove_channels(network, "0", [0, 2])
     assert torch.equal(network[2].weight, before[:, [0, 2]])
     assert torch.equal(network[2].parametrizations.weight[0].mask, mask[:, [0, 2]])
+
+
+@pytest.mark.parametrize("quant", [Int8WeightPerChannelFloat, Int8WeightPerChannelFloatMSE])
+def test_scales_that_brevitas_takes_from_each_filter_go_with_it(quant: type) -> None:
+    network = nn.Sequential(
+        qnn.QuantConv2d(1, 6, 3, weight_quant=quant), qnn.QuantConv2d(6, 6, 3, groups=6, weight_quant=quant),
+        nn.Flatten(), qnn.QuantLinear(6 * 16, 5, True, weight_quant=quant), qnn.QuantLinear(5, 2, True),
+    )  # fmt: skip
+    before = {name: network[name].quant_weight() for name in (0, 1, 3)}
+    remove_channels(network, "3", [0, 2, 3])
+    assert torch.equal(network[3].quant_weight().value, before[3].value[[0, 2, 3]])
+    remove_channels(network, "0", [1, 4])
+    for name in (0, 1):
+        weight = network[name].quant_weight()
+        assert torch.equal(weight.value, before[name].value[[1, 4]])
+        assert torch.equal(weight.scale, before[name].scale[[1, 4]])
+    assert network(torch.rand(3, 1, 8, 8)).shape == (3, 2)
 
 
 @pytest.mark.parametrize("kept", [[], [1, 0], [0, 3], [0, 0]])
