@@ -264,6 +264,21 @@ def test_a_batch_norm_without_a_convolution_of_its_own_stays_and_a_shared_layer_
     assert targets == ["input", "0", "1", "2", "1_2", "4", "output"]
 
 
+@pytest.mark.parametrize("length", [6, 5])  # as many outputs as channels, or fewer
+def test_a_batch_norm_behind_a_linear_layer_over_the_length_of_a_signal_stays(length: int) -> None:
+    last = [nn.Flatten(), nn.Linear(6 * length, 4), nn.BatchNorm1d(4)]
+    model = nn.Sequential(nn.Conv1d(2, 6, 3), nn.BatchNorm1d(6), nn.Linear(8, length), nn.BatchNorm1d(6), *last)
+    x = torch.rand(16, 2, 10)
+    for layer in model:
+        if isinstance(layer, nn.BatchNorm1d):
+            nn.init.uniform_(layer.weight, 0.5, 2)
+    model(x)
+    graph = layer_graph(model, x)
+    assert [str(node.target) for node in graph.graph.nodes] == ["input", "0", "2", "3", "4", "5", "output"]
+    with torch.no_grad():
+        assert torch.allclose(graph(x), model.eval()(x), atol=1e-5)
+
+
 def test_quantizers_stand_where_codes_are_read() -> None:
     """Unsigned behind a ReLU and what keeps its sign; none behind pixels, a maximum of codes and the last layer.
 

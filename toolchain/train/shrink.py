@@ -302,7 +302,7 @@ class _Trace:
             self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
-        if _over_length(self.model, node, self.shape):
+        if over_length(self.model, node, self.shape):
             self._add_over_length(name, module.weight)
             self.pinned.add(space)
             return space
@@ -338,7 +338,7 @@ class _Trace:
                 return layer.in_channels
         node, first = next(iter(self.weighted.items()))
         assert isinstance(first, nn.Linear)
-        return self.shape[0] if self.shape and _over_length(self.model, node, self.shape) else first.in_features
+        return self.shape[0] if self.shape and over_length(self.model, node, self.shape) else first.in_features
 
     def _new(self, writer: str, size: int) -> int:
         self.parent.append(len(self.parent))
@@ -382,7 +382,7 @@ def _operands(node: fx.Node) -> list[fx.Node]:
     return found
 
 
-def _over_length(model: nn.Module, node: fx.Node, shape: Shape | None) -> bool:
+def over_length(model: nn.Module, node: fx.Node, shape: Shape | None) -> bool:
     """Return whether the layer at ``node`` is linear over the length of a signal, (N, channels, length)."""
     if not isinstance(_layer(model, node), nn.Linear):
         return False
@@ -436,7 +436,7 @@ def normalized_layers(model: nn.Module, shape: Shape) -> list[tuple[Weighted, st
         where, hint = f"batch norm '{node.target}'", "such a batch norm cannot be folded into weights"
         if not isinstance(before, Weighted) or len(source.users) > 1:
             raise UserError("it does not stand right behind a layer of its own", where=where, hint=hint)
-        if _over_length(model, source, shape):
+        if over_length(model, source, shape):
             what = f"it stands behind '{source.target}', whose weights are the same for all channels"
             raise UserError(what, where=where, hint=hint)
         found.append((before, str(node.target), layer))

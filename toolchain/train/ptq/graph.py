@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from toolchain.train.own import trace
 from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Norm, Weighted
 from toolchain.train.own.trace import layer_of
+from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
@@ -44,7 +45,7 @@ def layer_graph(model: nn.Module, example: Tensor) -> fx.GraphModule:
         if isinstance(layer, DROPOUTS):
             _remove(graph, node)
         elif isinstance(layer, Norm):
-            _fold(graph, node, layer)
+            _fold(graph, node, layer, tuple(example.shape[1:]))
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph
@@ -112,11 +113,15 @@ def _remove(graph: fx.GraphModule, node: fx.Node) -> None:
     graph.graph.erase_node(node)
 
 
-def _fold(graph: fx.GraphModule, node: fx.Node, norm: Norm) -> None:
-    """Fold a batch norm into the layer in front of it, when nothing else reads that layer."""
+def _fold(graph: fx.GraphModule, node: fx.Node, norm: Norm, shape: tuple[int, ...]) -> None:
+    """Fold a batch norm into the layer in front of it, when nothing else reads that layer and it writes channels.
+
+    Args:
+        shape: of the network's input, without the batch.
+    """
     source = input_of(node)
     layer = layer_of(graph, source)
-    if len(source.users) > 1 or not isinstance(layer, Weighted):
+    if len(source.users) > 1 or not isinstance(layer, Weighted) or over_length(graph, source, shape):
         return
     if isinstance(layer, nn.Linear):
         fused: nn.Module = fuse_linear_bn_eval(layer, norm)
