@@ -22,9 +22,10 @@ from toolchain.train.data import load
 from toolchain.train.methods.base import Context
 from toolchain.train.methods.symog import FixedStep, Symog, power_of_two_step
 from toolchain.train.models import build, layers_of
+from toolchain.train.module import set_quantized
 from toolchain.train.quantizers import Levels
 from toolchain.train.runs import load_run
-from toolchain.train.structure import mask_weight
+from toolchain.train.structure import Tucker, apply_edits, mask_weight
 
 WANTED = torch.tensor([0.02, 0.11, 0.13, 0.20, 0.40, -0.13])
 """Optima of a quadratic task; with a step of 1/4 and two bits the nearest modes are 0, 0, 1/4, 1/4, 1/4, -1/4."""
@@ -169,6 +170,26 @@ def test_a_run_leaves_rounded_weights_and_a_figure_with_a_panel_for_each_layer(t
     assert groups >= {
         f"{name}-{moment}" for name in ("conv1", "conv2", "fc") for moment in (0, 1)
     }  # about its one epoch
+
+
+@pytest.mark.parametrize("method", ["symog", "sgm"])
+def test_layers_that_a_factorization_made_are_rounded_too_and_the_figure_has_those_that_stayed(
+    method: str, tmp_path: Path
+) -> None:
+    config = _config(method)
+    model = build(config, (1, 8, 8), 10)
+    soft = Symog(SymogConfig(), clip=method == "symog")
+    soft.prepare(model, Context(config, load("digits"), None, layers_of(config), tmp_path))
+    soft.start_epoch(model, 1, 2)
+    apply_edits(model, [Tucker("conv2", 3, 4)], layers_of(config))
+    soft.finalize(model)
+    set_quantized(model, True)
+    for name in ("conv1", "conv2.reduce", "conv2.core", "conv2.restore", "fc"):
+        layer = model.get_submodule(name)
+        assert torch.equal(layer.weight, layer.quant_weight().value) and layer.weight.any()  # type: ignore[operator]
+    figure = ElementTree.parse(tmp_path / "modes.svg").getroot()
+    groups = {group.get("id") for group in figure.iter("{http://www.w3.org/2000/svg}g")}
+    assert groups >= {"conv1-1", "fc-1"} and "conv2-1" not in groups
 
 
 def test_batch_norms_of_the_rounded_network_have_its_own_statistics(tmp_path: Path) -> None:

@@ -197,11 +197,15 @@ class Symog(Lsq):
         """Round the weights to their modes and leave the figure of how they came there."""
         if not self._ends_soft:
             return []
+        for layer, quantizer in _soft_layers(model):
+            if not quantizer.chosen:  # of a layer that a factorization has made when the stage ended
+                quantizer.choose(layer.weight)
         self._record(model, len(self.histograms) - 1)
-        for name, (layer, quantizer) in zip(self._names, _soft_layers(model), strict=True):
+        names = {layer: name for name, layer in model.named_modules()}
+        for layer, quantizer in _soft_layers(model):
             weight = trained_weight(layer)
             distance = _distance(layer, quantizer)
-            log.info("layer %s: weights within %.3f steps of their modes before rounding", name, distance)
+            log.info("layer %s: weights within %.3f steps of their modes before rounding", names[layer], distance)
             weight.copy_(quantizer.nearest(weight))
         self._write_figure(model)
         return []
@@ -212,23 +216,29 @@ class Symog(Lsq):
 
     def _record(self, model: nn.Module, moment: int) -> None:
         """Count where the weights are between the modes."""
-        for index, (layer, quantizer) in enumerate(_soft_layers(model)):
+        for index, (layer, quantizer) in self._recorded(model).items():
             bins = _bins(quantizer.levels)
             place = (layer.weight.detach() / quantizer.step + quantizer.levels.high + 1) * BINS
             counts = torch.bincount(place.long().clamp_(0, bins - 1).flatten(), minlength=bins)
             self.histograms[moment, index, :bins] = counts.to(self.histograms.device)
 
+    def _recorded(self, model: nn.Module) -> dict[int, tuple[Weighted, FixedStep]]:
+        """The layers that the stage began with and still has, by their places in the histograms."""
+        names = {layer: name for name, layer in model.named_modules()}
+        found = {names[layer]: (layer, quantizer) for layer, quantizer in _soft_layers(model)}
+        return {index: found[name] for index, name in enumerate(self._names) if name in found}
+
     @rank_zero_only
     def _write_figure(self, model: nn.Module) -> None:
         assert self._context is not None
-        widths = [_bins(quantizer.levels) for _, quantizer in _soft_layers(model)]
         layers = {
-            name: self.histograms[:, index, :width].tolist()
-            for index, (name, width) in enumerate(zip(self._names, widths, strict=True))
+            self._names[index]: self.histograms[:, index, : _bins(quantizer.levels)].tolist()
+            for index, (_, quantizer) in self._recorded(model).items()
         }
         stage = self._context.stage
         name = f"modes-{stage.name}.svg" if stage else "modes.svg"
-        files.write_text(self._context.folder / name, histograms_svg(layers, "weight in steps", 1 / BINS))
+        if layers:
+            files.write_text(self._context.folder / name, histograms_svg(layers, "weight in steps", 1 / BINS))
 
 
 def _distance(layer: Weighted, quantizer: FixedStep) -> float:
