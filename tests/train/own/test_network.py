@@ -64,6 +64,14 @@ def nothing():
     return None
 
 constant = 3
+
+def padded(classes, first=(), behind=(), signed=False):
+    kinds = {"pad": nn.ZeroPad2d(1), "pool": nn.MaxPool2d(2), "codes": qnn.QuantIdentity(bit_width=4)}
+    kinds["conv"] = qnn.QuantConv2d(4, 4, 3, weight_bit_width=4)
+    act = qnn.QuantIdentity if signed else qnn.QuantReLU
+    front = [*map(kinds.get, first), qnn.QuantIdentity(), qnn.QuantConv2d(1, 4, 3), act(bit_width=4), nn.ZeroPad2d(1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), qnn.QuantLinear(4, classes, True, weight_bit_width=4)]
+    return nn.Sequential(*front, *map(kinds.get, behind), *head)
 """
 
 
@@ -152,6 +160,33 @@ def test_settings_that_do_not_reach_quantizers_of_ones_own_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         build(_config(f"{file}:Quantized", **sections), (1, 8, 8), 10)
+
+
+_NO_READER = "it pads what no convolution and no pool reads [layer '3']; pad only in front of a convolution or a pool"
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"behind": ["conv"]}, ""),
+        ({"behind": ["pool"]}, ""),
+        ({"first": ["pad"]}, ""),  # the host pads
+        ({"behind": ["codes", "conv"]}, _NO_READER),
+        (
+            {"behind": ["pool"], "signed": True},
+            "it pads the input of a maximum with zeros, behind no ReLU [layer '3']; ",
+        ),
+    ],
+)
+def test_zeros_that_no_unit_pads_are_refused_between_quantizers_of_ones_own(
+    options: dict[str, Any], refusal: str, file: Path
+) -> None:
+    config = _config(f"{file}:padded", options)
+    if not refusal:
+        assert build(config, (1, 8, 8), 10)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+        return
+    with pytest.raises(UserError, match=re.escape(refusal)):
+        build(config, (1, 8, 8), 10)
 
 
 @pytest.mark.parametrize(

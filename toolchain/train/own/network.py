@@ -18,6 +18,7 @@ from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
 from toolchain.train.own.convert import with_quantizers
 from toolchain.train.own.kinds import Weighted
+from toolchain.train.own.pads import check_pads
 from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import layer_graph
 
@@ -203,5 +204,6 @@ def _traced_if_possible(model: nn.Module, shape: Shape, classes: int, reference:
         log.warning("the network can be trained, not pruned: %s", error)
         front = nn.Flatten(2) if len(view) == 2 else nn.Flatten(1)
         return model if len(view) == len(shape) else nn.Sequential(OrderedDict(view=front, network=model))
+    check_pads(graph, host=True)
     _look_from(graph, view, shape)
     return graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import brevitas.nn as qnn
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from torch import fx, nn
 
 from toolchain.errors import UserError
@@ -12,18 +13,19 @@ from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS
 from toolchain.train.own.trace import layer_of
 
 
-def check_pads(network: fx.GraphModule) -> None:
+def check_pads(network: fx.GraphModule, *, host: bool = False) -> None:
     """Demand that what reads a pad of zeros can take it over.
 
     Args:
         network: a graph of layers; with quantizers, or the layers that stand for them in float.
+        host: the host computes what stands in front of the first quantizers, pads among it.
 
     Raises:
         UserError: a pad that nothing takes over; names its layer.
     """
     for node in network.graph.nodes:
         layer = layer_of(network, node)
-        if isinstance(layer, nn.ZeroPad2d) and any(layer.padding):
+        if isinstance(layer, nn.ZeroPad2d) and any(layer.padding) and not (host and _unquantized(network, node)):
             for reader in _readers(network, node):
                 _check_reader(network, node, layer_of(network, reader))
 
@@ -42,6 +44,14 @@ def _check_reader(network: fx.GraphModule, node: fx.Node, reader: nn.Module | No
     if isinstance(reader, AVERAGING) and own and not reader.count_include_pad:
         hint = "set count_include_pad=True, or pad in the pool alone"
         raise UserError("it pads for an average whose own pads do not count", where=where, hint=hint)
+
+
+def _unquantized(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether no quantizer stands in front of ``node``."""
+    own = layer_of(network, node)
+    if own is not None and any(isinstance(part, QuantProxyFromInjector) for part in own.modules()):
+        return False
+    return all(_unquantized(network, source) for source in node.all_input_nodes)
 
 
 def _readers(network: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
