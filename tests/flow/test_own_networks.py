@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.config.run import RunConfig, load_config
+from toolchain.config.run import RunConfig, load_config, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.options import Check, Search
@@ -81,6 +81,20 @@ def test_every_quantizer_trains_an_own_network_through_the_gate(method: str, tmp
         (train(config.model_copy(update={"quant": quant}), tmp_path / "run") / "metrics.json").read_text()
     )
     assert metrics["methods"] == [method, "transport"] and metrics["qonnx_top1"] is not None
+
+
+def test_outputs_that_the_data_name_no_class_for_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 12))\n"
+    )
+    table = {"name": "t", "model": {"name": "net.py:net"}, "train": {"epochs": 1, "accelerator": "cpu"}}
+    with pytest.raises(UserError) as refusal:
+        train(parse_config({**table, "data": {"name": "digits"}}, where="", base=tmp_path), tmp_path / "run")
+    assert str(refusal.value) == (
+        "net.py:net has 12 outputs, and data set 'digits' names 10 classes; "
+        "let it take the argument classes, or set it in [model.options]"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_whose_file_has_changed_is_not_resumed_and_not_loaded(

@@ -100,7 +100,9 @@ def train(
         )
     integer_only = config.quant.method == "niti" and not config.train.float
     # what is wrong with the network is said before anything is written
-    (build_integer if integer_only else build)(config, data.shape, data.classes)
+    network = (build_integer if integer_only else build)(config, data.shape, data.classes)
+    if config.model.own and data.names:
+        _demand_named_outputs(network, data, config.model.label)
     given = Given(_start(config), _teacher(config, data))
     if not integer_only:
         foresee(config, data, out, given.start)
@@ -132,6 +134,17 @@ def _check_computer(config: RunConfig) -> None:
     wanted = config.train.accelerator
     if wanted != "auto" and not any(kind.is_available() for kind in _ACCELERATORS[wanted]):
         raise UserError(f'train.accelerator = "{wanted}": this computer has none', hint='"auto" takes what is there')
+
+
+def _demand_named_outputs(network: torch.nn.Module, data: Dataset, name: str) -> None:
+    """Demand that each output is a class that ``data`` names: the names go into the file, and the driver tells them."""
+    with torch.no_grad():
+        outputs = network.eval()(torch.zeros(1, *data.shape)).shape[1]
+    if outputs != len(data.names):
+        raise UserError(
+            f"{name} has {outputs} outputs, and data set '{data.name}' names {len(data.names)} classes",
+            hint="let it take the argument classes, or set it in [model.options]",
+        )
 
 
 def _start(config: RunConfig) -> Trained | None:
