@@ -64,6 +64,29 @@ def test_a_value_of_the_wrong_type_is_one_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train.devices = 0", "'train.devices': should be 1 or more, or \"auto\", got 0"),
+        ("quant.symog.growth = 701.0", "'quant.symog.growth': Input should be less than or equal to 700, got 701.0"),
+        (
+            "lanes = { conv1 = [0, 1] }",
+            "'stage.0.qcqp.lanes.conv1.0': Input should be greater than or equal to 1, got 0",
+        ),
+        ("turns = { fc = [1, -1] }", "'stage.0.qcqp.turns.fc.1': Input should be greater than or equal to 1, got -1"),
+        (
+            "products_per_dsp = { fc = -1 }",
+            "'stage.0.qcqp.products_per_dsp.fc': Input should be greater than or equal to 0, got -1",
+        ),
+    ],
+)
+def test_a_number_with_which_nothing_can_be_computed_is_refused_where_it_is_written(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    stage = "" if "." in text.partition(" ")[0] else '[[stage]]\nname = "s"\nepochs = 1\n[stage.qcqp]\nmacs = 0.5\n'
+    assert _error(tmp_path, stage + text) == f"bad value for {message} [DIR/run.toml]"
+
+
 def test_an_input_type_is_checked_where_it_is_written(tmp_path: Path) -> None:
     assert load_config(_write(tmp_path, '[data]\ninput = "int8:0.05"\n')).data.input == "int8:0.05"
     message = _error(tmp_path, '[data]\ninput = "int8:x"\n')

@@ -30,11 +30,18 @@ def _check_act_bits(bits: int) -> int:
     return bits
 
 
+def _check_devices(devices: int | str) -> int | str:
+    if isinstance(devices, int) and devices < 1:
+        raise ValueError('should be 1 or more, or "auto"')
+    return devices
+
+
 FLOAT_BITS = 32
 SEEDS = 2**32
 """Seeds are below it: numpy takes no larger ones."""
 
 ActBits = Annotated[int, AfterValidator(_check_act_bits)]
+Devices = Annotated[int | Literal["auto"], AfterValidator(_check_devices)]
 
 
 def _check_input(text: str) -> str:
@@ -133,7 +140,7 @@ class SymogConfig(Table):
     """
 
     strength: Real = Field(default=1e-2, ge=0)
-    growth: Real = Field(default=7.0, ge=0)
+    growth: Real = Field(default=7.0, ge=0, le=700)  # exp of more is no number
     proximal: bool = True
 
 
@@ -193,7 +200,7 @@ class TrainConfig(Table):
     seed: int = Field(default=0, ge=0, lt=SEEDS)
     float: bool = False  # the same network without quantizers
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    devices: int | Literal["auto"] = 1
+    devices: Devices = 1
     threads: int = Field(default=0, ge=0)  # CPU threads; 0 keeps PyTorch's choice
     precision: Literal["float32", "bfloat16"] = "float32"  # of the layers' products while training
 
