@@ -168,7 +168,7 @@ def _slice_layer(module: nn.Module, layer: Layer, rows: Tensor | None, columns: 
         if value.shape != tensor.shape:
             _replace(module, name, value)
     for part in module.modules() if rows is not None else ():
-        scales = getattr(part, "stats_output_shape", ())  # of Brevitas, which takes the scales from the weights
+        scales: Any = getattr(part, "stats_output_shape", ())  # of Brevitas, which takes the scales from the weights
         if len(scales) and scales[0] == outputs:
             part.stats_output_shape = (len(rows), *scales[1:])  # type: ignore[assignment, arg-type]
     kept = (None if columns is None else len(columns), None if rows is None else len(rows))
