@@ -245,6 +245,8 @@ class _Rewriter:
             self._cat(node)
         elif node.target in KEEPING:
             self._replace(node, [], "")
+        elif _label(node) == "sub" and len(node.all_input_nodes) == 1:
+            raise self._fault(node, "subtracts a constant", "put it into the bias of a layer")
         elif node.target in RESHAPING:
             self._reshape(node)
         else:
@@ -280,9 +282,7 @@ class _Rewriter:
         try:
             layers = reshaped(self.shapes[source], self.shapes[node])
         except NoTwinError as error:
-            raise self._fault(
-                node, f"'{_label(node)}' reshapes {error}", "use torch.flatten(x, 1), or x.mean((2, 3))"
-            ) from error
+            raise self._fault(node, f"'{_label(node)}' reshapes {error}", error.hint) from error
         if node.op != "call_module" or not layers:
             self._replace(node, layers, "flatten")
             return False

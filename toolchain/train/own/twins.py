@@ -14,7 +14,11 @@ Make = Callable[..., nn.Module]
 
 
 class NoTwinError(ValueError):
-    """The call's arguments are such that no layer does the same."""
+    """The call's arguments are such that no layer does the same; ``hint`` may say what to write instead."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
 
 
 def clamped(low: float | None, high: float | None) -> nn.Module:
@@ -228,4 +232,7 @@ def reshaped(before: Sequence[int], after: Sequence[int]) -> list[nn.Module]:
         return [nn.Flatten(1)]
     if len(before) == 4 and 1 in before[2:] and tuple(after) == (before[0], before[1], before[2] * before[3]):
         return [nn.Flatten(2)]
-    raise NoTwinError(f"from {tuple(before)} to {tuple(after)}; only to (N, -1)")
+    hint = "use torch.flatten(x, 1), or x.mean((2, 3))" if len(after) < len(before) else hint_for("")
+    if len(before) == 2 and tuple(after) == (*before, 1, 1):
+        hint = "keep a map of one position: x.mean((2, 3), keepdim=True) and 1x1 convolutions"
+    raise NoTwinError(f"from {tuple(before)} to {tuple(after)}; only to (N, -1)", hint)
