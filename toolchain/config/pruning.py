@@ -11,6 +11,7 @@ from toolchain.config.table import Table
 Share = float
 Strength = float
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 
 
 class _Budget(Table):
@@ -107,13 +108,9 @@ class QcqpConfig(Table):
     lut: int | None = Field(default=None, ge=1)  # of all matrix-vector units with their lanes
     dsp: int | None = Field(default=None, ge=0)
     bram18: int | None = Field(default=None, ge=0)
-    lanes: dict[str, tuple[Count, Count]] = Field(
-        default_factory=dict
-    )  # layer: inputs, outputs a cycle; 1, 1 by default
+    lanes: dict[str, tuple[Count, Count]] = Field(default_factory=dict)  # layer: inputs, outputs a cycle; 1, 1 if none
     turns: dict[str, tuple[Count, Count]] = Field(default_factory=dict)  # in place of lanes: steps over inputs, outputs
-    products_per_dsp: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        default_factory=dict
-    )  # layer: as in a plan; 0, in LUTs, by default
+    products_per_dsp: dict[str, Natural] = Field(default_factory=dict)  # layer: as in a plan; 0, in LUTs, if none
     blocks: bool = False  # whether the branch of a residual block may go as a whole
     multiple: int = Field(default=1, ge=1)  # of which a layer keeps a multiple, or all it has
     least: int = Field(default=LEAST, ge=1)  # channels that a layer keeps, or all it has
