@@ -17,13 +17,15 @@ BLOCK = re.compile(r'^```(sh|python|toml)(?: title="([\w.]+)")?\n(.*?)^```$', re
 
 
 def _follow(page: str, run, folder: Path) -> None:  # noqa: F811
-    """Write what has a title, run the Python that is no module to import, and every command of ``page``."""
-    names: dict[str, object] = {}
+    """Write what has a title, run the Python that is no module to import, and every command of ``page``.
+
+    Each piece of Python is a program of its own, as the file is that a reader makes of it.
+    """
     for kind, title, text in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
         if title:
             (folder / title).write_text(text, encoding="utf-8")
         if kind == "python" and title != "net.py":
-            exec(compile(text, title, "exec"), names)
+            exec(compile(text, title, "exec"), {"__name__": "__main__"})
         for line in text.splitlines() if kind == "sh" else ():
             _, *arguments = shlex.split(line)
             code, _, error = run(*arguments)
