@@ -84,7 +84,7 @@ def train(
         out: the run's folder; runs/NAME by default.
         settings: overrides such as ``"train.epochs=5"``.
         resume: go on from the last checkpoint in ``out``.
-        overwrite: remove what is in ``out`` first.
+        overwrite: remove an earlier run in ``out`` first.
 
     Raises:
         UserError: the run file or the data are at fault, or ``out`` holds another run.
@@ -138,7 +138,7 @@ def quantize(
         weights_file: state dict for a network named by its code.
         options: arguments of the function that makes it.
         out: folder to write; runs/NAME-wXaY by default.
-        overwrite: replace what is in ``out``.
+        overwrite: replace an earlier run in ``out``.
 
     Raises:
         UserError: no such network, no or unfit images, or an operation that cannot be quantized.

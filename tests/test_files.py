@@ -79,6 +79,18 @@ def test_what_a_kill_left_behind_is_cleared_and_of_other_folders_kept(tmp_path: 
     assert (tmp_path / "b" / "kept").read_text() == "x"
 
 
+def test_a_folder_is_emptied_where_it_stands_and_what_its_links_lead_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    for path in ("real/a", "real/sub/b", "other/c"):
+        (tmp_path / path).touch()
+    (tmp_path / "real" / "to other").symlink_to(tmp_path / "other")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.empty(tmp_path / "link")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["link", "other", "other/c", "real"]
+
+
 def test_new_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
     create_files({"a.txt": "a", "b/c/d.txt": "d"}, tmp_path)
     assert (tmp_path / "a.txt").read_text() == "a" and (tmp_path / "b" / "c" / "d.txt").read_text() == "d"

@@ -43,6 +43,20 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that it holds; what a link leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def empty(folder: Path) -> None:
+    """Remove all that ``folder`` holds; it stays itself, since it may be a link or where the process runs."""
+    for path in folder.iterdir():
+        remove(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 ``text`` to ``path`` by rename."""
     write_bytes(path, text.encode())

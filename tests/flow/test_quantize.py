@@ -117,6 +117,8 @@ def test_what_is_wrong_is_said_before_anything_is_written(run: Path, tmp_path: P
     assert _refused([str(run), "--out", str(run), "--overwrite"]) == (
         f"{run} holds the float network; give another folder with --out"
     )
+    with pytest.raises(UserError, match=r"^\S+ would be removed, and no run wrote \S+/f\.npy; move it away, or give"):
+        quantize(str(run), tmp_path, Bits(8, 8), overwrite=True)
     assert _refused(["efficientnet-lite1", *to]) == (
         "unknown network 'efficientnet-lite1'; did you mean 'efficientnet-lite0'? "
         "(or the folder of a float run, FILE.onnx, FILE.py:NAME)"

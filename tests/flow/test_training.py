@@ -213,9 +213,30 @@ def test_a_used_folder_is_refused_unless_told(tmp_path: Path) -> None:
     run_file.write_text("".join(line for line in run_file.open() if not line.startswith("optimizer")))  # the default
     train(_config(epochs=1, float=True), out, resume=True)  # finished: what is missing is written again
     assert all(torch.equal(before[name], value) for name, value in _weights(out).items())
-    (out / "stale").touch()
+    (out / "checkpoints" / "stale").touch()
     train(_config(epochs=1, float=True), out, overwrite=True)
-    assert not (out / "stale").exists()
+    assert not (out / "checkpoints" / "stale").exists()
+
+
+@pytest.mark.usefixtures("without_export")
+def test_a_run_replaces_another_run_alone_and_leaves_the_folder_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder may be a link, or where the command runs."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "thesis.tex").write_text("years of work")
+    (tmp_path / "link").symlink_to(project)
+    monkeypatch.chdir(project)
+    for out in (Path(), tmp_path / "link"):
+        with pytest.raises(UserError, match=r"^\S+ would be removed, and no run wrote \S*thesis\.tex; move it"):
+            train(_config(epochs=1, float=True), out, overwrite=True)
+    assert [path.name for path in project.iterdir()] == ["thesis.tex"]
+    (project / "thesis.tex").unlink()
+    for out in (Path(), tmp_path / "link", Path()):
+        (project / "checkpoints" / "stale").mkdir(parents=True)
+        train(_config(epochs=1, float=True), out, overwrite=True)
+        assert (project / "metrics.json").is_file() and not (project / "checkpoints" / "stale").exists()
 
 
 @pytest.mark.usefixtures("without_export")

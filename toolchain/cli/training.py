@@ -77,7 +77,7 @@ def quantize(
         int | None, typer.Option("--factor-bits", rich_help_panel=BITS, help="Bits of requantizers' factors, 8 to 24.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="runs/NAME-wXaY")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is there first.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run.")] = False,
     memory: MemoryOption = "2G",
 ) -> None:
     """Quantize a trained float network without training it, and export it as QONNX."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from toolchain.errors import UserError, unknown_name
-from toolchain.files import digest_file, replace_folder
+from toolchain.files import digest_file, remove, replace_folder
 from toolchain.flow.architecture import Architecture
 from toolchain.flow.choice import ARCHITECTURES
 from toolchain.flow.first import run_first
@@ -196,7 +195,7 @@ def opened(folder: Path, command: str) -> Iterator[Build]:
     with locked(folder, command):
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name.startswith(UNFINISHED) and not path.name.endswith(".old"):  # that may be all there is
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
         yield Build(folder)
 
 

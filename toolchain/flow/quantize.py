@@ -13,6 +13,7 @@ from toolchain.errors import UserError
 from toolchain.files import replace_folder
 from toolchain.flow.images import Images as FlowImages
 from toolchain.flow.images import Trained, checked_labels, load_images, read_array
+from toolchain.flow.runs import demand_run
 from toolchain.frontend.layout import layout_of
 from toolchain.ir.types import UNIT_PIXEL, Array, Encoding
 from toolchain.locks import locked
@@ -72,7 +73,7 @@ def quantize(
         count: calibration images at most.
         weights: state dict for a network of one's own.
         options: arguments of the function that makes it.
-        overwrite: replace what is in ``out``.
+        overwrite: replace an earlier run in ``out``.
         memory: what it may take; layers' outputs that do not fit lie in temporary files.
 
     Raises:
@@ -97,6 +98,8 @@ def quantize(
         raise UserError(f"{out} holds the float network", hint="give another folder with --out")
     if not overwrite and out.is_dir() and any(out.iterdir()):
         raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
+    if out.is_dir():
+        demand_run(out)
     if says_its_input(network):
         source = find_source(str(network), None, weights=weights, options=options)
         dataset = source.data if data is None else load_like(source.data, data)

@@ -1,4 +1,4 @@
-"""The file that a run has left, and whether the run is still what it was."""
+"""The files that a run leaves, and whether the run is still what it was."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import shlex
 from pathlib import Path
 
 from toolchain.errors import UserError
+from toolchain.train.own.record import FILE as NETWORK_FILE
 from toolchain.train.own.record import changed
+
+RUN_FILES = ("run.toml", NETWORK_FILE, "model.onnx", "model.pt", "metrics.json", "checkpoints", "logs")
+"""What `train` and `quantize` write into a run's folder."""
 
 log = logging.getLogger(__name__)
 
@@ -30,3 +34,13 @@ def model_file(path: Path) -> Path:
     if what is not None:
         log.warning("%s; model.onnx is the network as it was trained", what)
     return path / "model.onnx"
+
+
+def demand_run(out: Path) -> None:
+    """Raise UserError where the folder ``out`` holds what no run writes, and would be lost with it."""
+    unfinished = tuple(f".{name}." for name in RUN_FILES)  # see `toolchain.files`
+    for path in sorted(out.iterdir()):
+        if path.name not in RUN_FILES and not path.name.startswith(unfinished):
+            raise UserError(
+                f"{out} would be removed, and no run wrote {path}", hint="move it away, or give another --out"
+            )

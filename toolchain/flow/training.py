@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,6 +24,7 @@ from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
 from toolchain.flow.resume import demand_resumable, is_finished, resumable
+from toolchain.flow.runs import demand_run
 from toolchain.locks import locked
 from toolchain.train.chain import stages, untuned
 from toolchain.train.data import Dataset, input_map, load_for
@@ -71,7 +71,7 @@ def train(
         out: the run's folder.
         resume: go on from the last checkpoint in ``out``; a run without one starts over, and one that has finished is
             left as it is, or exported again where one of its files is missing.
-        overwrite: remove what is in ``out`` first.
+        overwrite: remove an earlier run in ``out`` first.
         data: the data set of the run file, where it is loaded already.
         callbacks: more Lightning callbacks.
         qonnx_images: test images the reference executor's accuracy is measured on.
@@ -182,7 +182,8 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     run_file = out / "run.toml"
     text = dump_toml(config)
     if overwrite and out.exists():
-        shutil.rmtree(out)
+        demand_run(out)
+        files.empty(out)
     elif resume and run_file.is_file():
         demand_resumable(load_config(run_file), config, out)
     elif not resume and out.exists() and any(out.iterdir()):

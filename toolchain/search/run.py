@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +133,7 @@ def _alone(out: Path, overwrite: bool) -> Iterator[None]:
         raise UserError(f"{out} is a file", hint="give a folder with --out")
     with locked(out, "search", wait=0):
         if overwrite and (out / STORE_FILE).is_file():
-            shutil.rmtree(out)
+            files.empty(out)
         elif out.is_dir() and any(out.iterdir()) and not (out / STORE_FILE).is_file():
             raise UserError(f"the folder {out} holds something else", hint="give another --out")
         yield

@@ -11,7 +11,7 @@ from toolchain import files
 from toolchain.errors import UserError
 from toolchain.files import digest_file
 
-_FILE = "network.json"  # in a run's folder
+FILE = "network.json"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Keep it with the run in ``folder``."""
-        files.write_text(folder / _FILE, json.dumps(asdict(self), indent=2) + "\n")
+        files.write_text(folder / FILE, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def changed(folder: Path) -> str | None:
     """Return what has changed in the network of the run in ``folder`` since it began, or None."""
-    path = folder / _FILE
+    path = folder / FILE
     if not path.is_file():
         return None
     kept = Record(**json.loads(path.read_text(encoding="utf-8")))
