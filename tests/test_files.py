@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchain import files
+from toolchain.errors import UserError
 from toolchain.files import create_files, replace_folder, write_bytes, write_files
 
 
@@ -63,6 +64,19 @@ def test_a_folder_is_replaced_whole_or_not_at_all(
 
     assert [path.name for path in real.iterdir()] == ["second"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"] and link.is_symlink()
+
+
+def test_the_folder_that_the_process_runs_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b" / "hls").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "b" / "hls")
+    for target in ("", ".."):
+        message = r"^/\S+ is replaced as a whole, and the command runs in it; run it from another folder$"
+        with pytest.raises(UserError, match=message), replace_folder(Path(target)):
+            pass
+    monkeypatch.chdir(tmp_path / "b")
+    with replace_folder(Path("hls")) as folder:
+        (folder / "new").touch()
+    assert [path.name for path in Path("hls").iterdir()] == ["new"]
 
 
 def test_what_a_kill_left_behind_is_cleared_and_of_other_folders_kept(tmp_path: Path) -> None:

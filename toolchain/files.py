@@ -18,6 +18,8 @@ from zipfile import BadZipFile
 NO_ARRAYS = (ValueError, SyntaxError, EOFError, RuntimeError, BadZipFile, TokenError, zlib.error)
 """What numpy raises, beside OSError, for a file that is no .npy or .npz, or a damaged one."""
 
+from toolchain.errors import UserError
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's fcntl.h and stdio.h
 
 
@@ -102,8 +104,14 @@ def replace_folder(target: Path) -> Iterator[Path]:
     Where the file system can exchange two folders, a kill at any moment leaves the old ``target`` or the new one whole;
     elsewhere the next call for ``target`` puts the old one back. Leftovers of killed calls are removed, so callers keep
     each other out (``toolchain.locks``).
+
+    Raises:
+        UserError: the process runs in ``target``, which would be gone below its feet.
     """
     target = target.resolve()  # the other end of a link is replaced, not the link
+    if Path.cwd().is_relative_to(target):
+        what = f"{target} is replaced as a whole, and the command runs in it"
+        raise UserError(what, hint="run it from another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     old = target.with_name(f".{target.name}.old")
     if old.is_dir() and not target.exists():
