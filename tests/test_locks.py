@@ -85,7 +85,10 @@ def test_four_processes_never_meet(tmp_path: Path) -> None:
 
 def test_where_no_folder_can_stand_one_line_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to("loop")
     for folder, line in (
+        (tmp_path / "loop", f"the link {tmp_path}/loop leads to itself; give another folder"),
+        (Path("/proc/b"), "nothing can be made in /proc; give another folder"),
         (tmp_path / "file" / "b", f"{tmp_path}/file is no folder; give another one"),
         (tmp_path / "file" / "b" / "c", f"{tmp_path}/file/b is no folder; give another one"),
         (Path("/"), "/ is no folder of its own; give one below it"),

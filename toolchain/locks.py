@@ -38,11 +38,13 @@ def locked(folder: Path, command: str, *, wait: float = WAIT) -> Iterator[None]:
     Raises:
         UserError: another process has held it all that time, and the line names it; or no folder can stand there.
     """
-    folder = folder.resolve()
     try:
+        folder = folder.resolve()
         folder.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"{error.filename} is no folder", hint="give another one") from error
+    except RuntimeError as error:  # of Python before 3.13
+        raise UserError(f"the link {folder} leads to itself", hint="give another folder") from error
     if not folder.name:
         raise UserError(f"{folder} is no folder of its own", hint="give one below it")
     path = folder.with_name(f".{folder.name}.lock")
@@ -91,7 +93,10 @@ def _taken(path: Path, folder: Path, wait: float) -> int:
     """The open and locked file at ``path``."""
     end, told = time.monotonic() + wait, False
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError as error:
+            raise UserError(f"nothing can be made in {folder.parent}", hint="give another folder") from error
         got = try_lock(handle)
         if got and _is(handle, path):
             return handle

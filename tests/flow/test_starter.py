@@ -132,6 +132,11 @@ def test_nothing_is_overwritten_and_nothing_half_written(taken: str, run, tmp_pa
     assert run("init", taken)[0] == 2
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(run) -> None:  # noqa: F811
+    code, _, error = run("init", "/proc/new")
+    assert (code, one_line(error)) == (2, "nothing can be made at /proc/new; name another folder")
+
+
 def test_text_of_every_kind_reaches_the_files_as_it_is(tmp_path: Path) -> None:
     board = tmp_path / "my $(touch x) 'board' \"b\" # : {}"
     board.mkdir()

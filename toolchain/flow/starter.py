@@ -190,6 +190,8 @@ def start(folder: Path, wishes: Wishes) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         where = Path(error.filename2 or error.filename or folder)
         raise UserError(f"{where} is there already", hint="move it away, or name another folder") from error
+    except FileNotFoundError as error:
+        raise UserError(f"nothing can be made at {error.filename}", hint="name another folder") from error
 
 
 def starting_files(wishes: Wishes, base: Path = Path()) -> dict[str, str]:
