@@ -85,6 +85,24 @@ def test_a_path_that_the_system_does_not_take_is_told_in_a_line(run, tmp_path: P
         assert (code, one_line(error)) == (2, said)
 
 
+def test_a_shell_that_closed_the_output_gets_the_exit_code(tmp_path: Path) -> None:
+    code = "from toolchain.cli import main; main()"
+    for command, wanted in (("boards >&-", 0), ("boards --board nowhere 2>&-", 2)):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$0" -c "$1" {command}', sys.executable, code], capture_output=True, cwd=tmp_path
+        )
+        assert (done.returncode, done.stderr) == (wanted, b"")
+
+
+def test_a_command_in_a_folder_that_is_gone_is_told(run, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, error = run("boards")
+    monkeypatch.chdir(tmp_path)
+    assert (code, one_line(error)) == (2, "the folder that the command runs in is gone; go to another one")
+
+
 @pytest.mark.parametrize(("number", "code"), [(errno.EPERM, 2), (errno.EISDIR, 2), (errno.ELOOP, 2), (errno.EIO, None)])
 def test_an_error_of_the_system_that_is_none_of_a_path_is_not_hidden(
     number: int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, wraps
@@ -124,8 +125,15 @@ def _kind(annotation: Any) -> str:
 
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the shell: 'fpgaflow boards >&-'
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     arguments = _options_first(sys.argv[1:])
     debug = "--debug" in arguments
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        _fail("the folder that the command runs in is gone; go to another one", UserError.exit_code)
     try:
         _program()(arguments, standalone_mode=True)
     except FlowError as error:
