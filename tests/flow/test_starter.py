@@ -210,13 +210,16 @@ def test_what_pip_installs_elsewhere_is_the_commit_or_the_release(monkeypatch) -
             return self.told
 
     git = '{"url": "https://host/f.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}'
+    git_form = "fpgaflow @ git+https://host/f.git@abc"
     for told, wanted in (
-        (git, "fpgaflow @ git+https://host/f.git@abc"),
+        (git, git_form),
         ('{"url": "file:///home/me/f", "dir_info": {"editable": true}}', "fpgaflow==0.1.0"),
         (None, "fpgaflow==0.1.0"),
     ):
         monkeypatch.setattr(metadata, "distribution", lambda _, told=told: Installed(told))
         assert installable() == wanted
+        # the line above it tells what to write, as long as no index has a release
+        assert ("no index has a release yet" in starting_files(Wishes())[CI_FILE]) == (wanted != git_form)
 
 
 def test_names_of_runs_are_of_letters_digits_and_hyphens() -> None:
