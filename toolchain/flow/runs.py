@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import shlex
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from toolchain.errors import UserError
 from toolchain.train.own.record import FILE as NETWORK_FILE
 from toolchain.train.own.record import changed
 
-RUN_FILES = ("run.toml", NETWORK_FILE, "model.onnx", "model.pt", "metrics.json", "checkpoints", "logs")
-"""What `train` and `quantize` write into a run's folder."""
+RUN_FILES = ("run.toml", NETWORK_FILE, "model.onnx", "model.pt", "metrics.json", "checkpoints", "logs", "modes*.svg")
+"""What `train` and `quantize` write into a run's folder, as patterns; the figures are those of symog and sgm."""
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,9 @@ def model_file(path: Path) -> Path:
 
 def demand_run(out: Path) -> None:
     """Raise UserError where the folder ``out`` holds what no run writes, and would be lost with it."""
-    unfinished = tuple(f".{name}." for name in RUN_FILES)  # see `toolchain.files`
+    written = (*RUN_FILES, *(f".{name}.*" for name in RUN_FILES))  # and what a kill leaves, see `toolchain.files`
     for path in sorted(out.iterdir()):
-        if path.name not in RUN_FILES and not path.name.startswith(unfinished):
+        if not any(fnmatchcase(path.name, name) for name in written):
             raise UserError(
                 f"{out} would be removed, and no run wrote {path}", hint="move it away, or give another --out"
             )
