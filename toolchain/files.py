@@ -15,10 +15,10 @@ from pathlib import Path
 from tokenize import TokenError
 from zipfile import BadZipFile
 
+from toolchain.errors import UserError
+
 NO_ARRAYS = (ValueError, SyntaxError, EOFError, RuntimeError, BadZipFile, TokenError, zlib.error)
 """What numpy raises, beside OSError, for a file that is no .npy or .npz, or a damaged one."""
-
-from toolchain.errors import UserError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's fcntl.h and stdio.h
 
