@@ -117,7 +117,6 @@ QUANTIZERS = (
     Tested(
         "FQ-Conv", "batch norms can go", "{f:.2f} %, with them {g:.2f} %", lambda v: v.f >= v.g - 0.5,
         {"f": _trained("fqconv", 4, 4, "no batch norm", **LENET), "g": _trained("fqconv", 4, 4, **LENET)},
-        "one epoch with them, two without: the rows are older than the offset that is kept",
     ),
     Tested(
         "FQ-Conv", "coming down from more bits helps", "{f:.2f} %, direct {g:.2f} %", lambda v: v.f > v.g,
