@@ -8,6 +8,7 @@ from tests.hls_lint.clean import FILES, TOP, changed, line_of
 from tests.hls_lint.plants import LOOP, PLANTS
 from toolchain.errors import FlowError, UserError
 from toolchain.hls_lint.lint import RULES, lint
+from toolchain.hls_lint.pragmas import read_pragmas
 
 pytestmark = pytest.mark.needs_gxx
 
@@ -78,6 +79,26 @@ void load(""",
         ("        at = at + 1;\n", "        at = at + first<3>(held.of[0], held.of, held.of[1]);\n"),
     )
     assert lint(files).findings == ()
+
+
+def test_pragmas_are_read_where_the_tool_reads_them():
+    """As an operator too, whose line may hold another; in no comment, but in a line with a string like one."""
+    text = """\
+#pragma HLS PIPELINE II=1 // and no more
+/* #pragma HLS DATAFLOW
+#pragma HLS DATAFLOW
+*/ // _Pragma("HLS DATAFLOW")
+_Pragma("HLS UNROLL factor = 2") _Pragma("HLS INLINE off") /* _Pragma("HLS DATAFLOW") */
+const char* text = "/*"; char quote = '"'; int million = 1'000'000; //"
+#pragma HLS STREAM variable=s /* words */ depth=4
+"""
+    found = [(p.name, p.options, sorted(p.flags), p.line) for p in read_pragmas(text)]
+    assert found == [
+        ("PIPELINE", (("ii", "1"),), [], 1),
+        ("UNROLL", (("factor", "2"),), [], 5),
+        ("INLINE", (), ["off"], 5),
+        ("STREAM", (("variable", "s"), ("depth", "4")), [], 7),
+    ]
 
 
 def test_every_rule_has_a_planted_fault():

@@ -7,12 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _PRAGMA = re.compile(r"^\s*#\s*pragma\s+HLS\s+(\w+)(.*)$")
+_OPERATOR = re.compile(r'\b_Pragma\s*\(\s*"\s*HLS\s+(\w+)([^"]*)"\s*\)')
+_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|(?<!\w)\'(?:\\.|[^\'\\\n])*\'|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _EQUALS = re.compile(r"\s*=\s*")
 
 
 @dataclass(frozen=True)
 class Pragma:
-    """One ``#pragma HLS NAME key=value flag``; names and values as written, keys and flags in lower case."""
+    """One ``#pragma HLS NAME key=value flag``, or ``_Pragma("HLS NAME ...")`` where it is no macro's.
+
+    Names and values are as written, keys and flags in lower case.
+    """
 
     name: str
     options: tuple[tuple[str, str], ...]
@@ -30,19 +35,31 @@ class Pragma:
 
 
 def read_pragmas(text: str) -> list[Pragma]:
-    """All HLS pragmas of ``text`` in order."""
-    return list(_read(text.splitlines()))
+    """All HLS pragmas of ``text`` in order, those in comments left out."""
+    return list(_read(_COMMENT.sub(_blank, text).splitlines()))
+
+
+def _blank(found: re.Match[str]) -> str:
+    """A string as it is, a comment as the lines that it takes."""
+    text = found.group()
+    return text if text[0] in "\"'" else " " + "\n" * text.count("\n")
 
 
 def _read(lines: Sequence[str]) -> Iterable[Pragma]:
     for number, line in enumerate(lines, 1):
+        for name, text in _OPERATOR.findall(line):
+            yield _pragma(name, text, number)
         found = _PRAGMA.match(line)
         if found is None:
             continue
         rest, after = found.group(2), number
         while rest.endswith("\\") and after < len(lines):
             rest, after = f"{rest[:-1]} {lines[after]}", after + 1
-        words = _EQUALS.sub("=", rest.split("//")[0]).split()
-        options = tuple((k.lower(), v) for k, v in (word.split("=", 1) for word in words if "=" in word))
-        flags = frozenset(word.lower() for word in words if "=" not in word)
-        yield Pragma(found.group(1).upper(), options, flags, number)
+        yield _pragma(found.group(1), rest, number)
+
+
+def _pragma(name: str, text: str, line: int) -> Pragma:
+    words = _EQUALS.sub("=", text).split()
+    options = tuple((k.lower(), v) for k, v in (word.split("=", 1) for word in words if "=" in word))
+    flags = frozenset(word.lower() for word in words if "=" not in word)
+    return Pragma(name.upper(), options, flags, line)
