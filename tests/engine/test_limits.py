@@ -61,6 +61,17 @@ def test_a_sum_of_branches_with_wide_factors_names_its_pass() -> None:
     assert error.hint == "give both branches one scale"
 
 
+def test_a_sum_of_branches_with_a_wide_offset_names_the_offset() -> None:
+    """One of 50 bits is raised to the shift of the other sum, whose own factors have 2 bits."""
+    b = Builder((4, 4, 8), 4)
+    x = b.mulshift(b.conv(b.input, 8), 4)
+    for add, shift in ((1 << 48, 9), (0, 24)):
+        x = b.mulshift(b.add(x, b.mulshift(b.conv(x, 8), 4), (1, 1)), 4, per_channel=False)
+        b.nodes[-1] = replace(b.nodes[-1], mul=np.array([1]), add=np.array([add]), shift=shift, base=np.array([0]))
+    error = refused(b.graph(b.mulshift(b.conv(x, 8), 4)))
+    assert error.what.endswith("its sum of branches takes an offset of 65 bits, 62 are added at once")
+
+
 def test_a_number_too_large_for_the_pass_table_names_its_pass_and_field() -> None:
     graph = residual_blocks()
     shape = engine_for([cut(graph)])

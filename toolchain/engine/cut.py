@@ -103,8 +103,10 @@ class _Cutter:
             raise self.refused[0]
         bits = self._stored_bits()
         answers = tuple(map(self._stored, self.answers))
-        for name in {*answers} - {p.result for p in passes}:
-            raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
+        made = {p.result for p in passes}
+        for name in answers:
+            if name not in made:
+                raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
         found = Cut(tuple(Coder(self.values, bits).coded(p) for p in passes), self.folded, bits, answers)
         wide = too_wide(found)
         if wide is not None:
@@ -365,7 +367,7 @@ class _Cutter:
                 raise refused(start, "it reads a value of a later node")
             return value, None  # the other branch comes later and takes the sum
         stored = self._stored(other)
-        if stored in self.joined or other in self.repeat:
+        if stored in self.joined:
             raise refused(start, "it reads a joined map, which only convolutions do")
         self._demand_shape(start, self.values[other])
         self.done.add(start.name)

@@ -45,10 +45,12 @@ def too_wide(cut: Cut) -> UserError | None:
             hint="use fewer bits, or 'fpgaflow quantize --factor-bits', or architecture streaming",
         )
     if need.merge_bits > MERGE_BITS or need.merge_add_bits > LINE_BITS:
+        offset = f"an offset of {need.merge_add_bits} bits, {LINE_BITS} are added at once"
+        factors = f"factors of {need.merge_bits} bits, {MERGE_BITS} are stored"
         merges = [p for p in cut.passes if p.merge is not None]
         return UserError(
-            f"the engine cannot run it: its sum of branches takes factors of {need.merge_bits} bits, "
-            f"{MERGE_BITS} are stored",
+            "the engine cannot run it: its sum of branches takes "
+            + (factors if need.merge_bits > MERGE_BITS else offset),
             where=max(merges, key=lambda p: p.merge.shift if p.merge else 0).name,
             hint="give both branches one scale",
         )
