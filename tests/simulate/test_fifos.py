@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.graphs import Builder, conv_net, gated_net, joined_rows, residual_net
+from tests.hardware import serial
 from tests.passes.test_to_hardware import random_plan
 from toolchain.errors import UserError
 from toolchain.hls_templates.streams import streams
 from toolchain.ir.graph import Graph
 from toolchain.passes.minimize_fifos import minimize_fifos
 from toolchain.passes.pipeline import to_hardware
-from toolchain.passes.size_fifos import fifo_depths, with_depths
+from toolchain.passes.size_fifos import fifo_depths, size_fifos, with_depths
 from toolchain.simulate.cycles import Network, simulate, steady_interval
 from toolchain.simulate.fifos import Sizing, storage_steps
 from toolchain.units.totals import graph_cost
@@ -49,6 +50,16 @@ def test_branches_of_any_delay_keep_the_pace_and_never_deadlock(left, right, siz
         assert steady_interval(sized, stages=deep) == Network(sized).bound
     for deep in (1, stages, 32):
         assert simulate(sized, MANY, stages=deep).deadlock is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 240), (2, 3, 100)])
+def test_a_word_read_in_turn_finds_its_position_in_front_of_the_join(shape: tuple[int, int, int]) -> None:
+    """Both inputs are of one fork, which sends the words of one while the join reads the other's."""
+    b = Builder(shape, 3)
+    sized = size_fifos(serial(b.graph(b.concat(b.threshold(b.input, 3), b.input, b.input))))
+
+    for stages in (1, 8, 32):
+        assert simulate(sized, MANY, stages=stages).deadlock is None
 
 
 WAITING = [joined_rows(7, 5, 5), joined_rows(4, 4, 2), joined_rows(6, 3, 4), gated_net(size=6), gated_net(size=12)]

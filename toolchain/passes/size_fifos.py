@@ -13,8 +13,9 @@ deliver a fraction y on branch B, D has to send at most y + lag(B). Meanwhile br
 the join has consumed only y of its output; in the worst case A swallows nothing early, so the surplus lag(B) has to
 stand in front of the join. A FIFO of ceil(lag(B) * words of A a frame) more words on A takes it, and D is never blocked
 by A while B starves. The same holds with A and B exchanged, and with the largest of the other lags where more than two
-branches meet. A Concat consumes its inputs in turns: what comes on one meanwhile is its pause. A unit that stores a
-frame of B before it reads any of A adds that frame. A pipeline holds nothing back: it empties itself.
+branches meet. A Concat consumes its inputs in turns: D sends a whole position of A before the first word of B's is
+read, so that B's has to stand there, of which its pause holds a part. A unit that stores a frame of B before it reads
+any of A adds that frame. A pipeline holds nothing back: it empties itself.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from math import ceil
 
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.maps import Concat
 from toolchain.ir.ops.node import Node
 from toolchain.ir.types import Parallelism, Value
 from toolchain.units.limits import MIN_DEPTH
@@ -88,6 +90,7 @@ def fifo_depths(graph: Graph) -> dict[str, int]:
         lanes = parallelism(node).lanes_in
         for i, own in enumerate(node.inputs):
             surplus = ceil((_others_lag(node, i, lags) + _stored(node, i)) * values[own].size / lanes)
+            surplus += _unread(node, i, values)
             for alias in _aliases(own, producers):
                 depths[alias] += surplus
     return depths
@@ -113,6 +116,15 @@ def join_surplus(graph: Graph) -> dict[tuple[str, int], int]:
 def _stored(node: Node, index: int) -> int:
     """Frames of another input that ``node`` reads before any word of the one of ``index``."""
     return int(unit_of(node).stores not in (None, index))
+
+
+def _unread(node: Node, index: int, values: Mapping[str, Value]) -> int:
+    """Words of a position that wait while a Concat reads those of the inputs in front, beyond its pause."""
+    if not isinstance(node, Concat) or index == 0:
+        return 0
+    lanes = parallelism(node)
+    pause = schedule(node, values[node.inputs[0]], lanes).pause_words()[0][index]
+    return node.channels[index] // lanes.lanes_in - pause
 
 
 def _others_lag(node: Node, index: int, lags: Mapping[str, Fraction]) -> Fraction:
