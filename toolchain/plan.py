@@ -13,7 +13,10 @@ from toolchain.errors import UserError
 from toolchain.records import Mhz, Record, parse_record
 
 PositiveInt = Annotated[int, Field(ge=1)]
-Depth = Annotated[int, Field(ge=2)]
+MOST_DEPTH = 1 << 26
+"""More words, of a single bit even, no board's memories hold: a ZCU104 has 40 Mbit of them (AMD DS891)."""
+
+Depth = Annotated[int, Field(ge=2, le=MOST_DEPTH)]
 
 
 class Lanes(Record):

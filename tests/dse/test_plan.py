@@ -110,6 +110,10 @@ SOLVER = changed()["solver"]
             changed(depths={"t4": 1}),
             "bad value for 'depths.t4': Input should be greater than or equal to 2, got 1 [{}]",
         ),
+        (
+            changed(depths={"t4": 10**12}),
+            f"bad value for 'depths.t4': Input should be less than or equal to 67108864, got {10**12} [{{}}]",
+        ),
         (changed(clock_mhz=math.inf), "bad value for 'clock_mhz': Input should be a finite number, got inf [{}]"),
         (
             changed(clock_mhz=1e-300),
