@@ -154,6 +154,15 @@ def test_the_report_tells_the_budget_that_was_asked_for(architecture: str, run: 
         assert run("report", "b")[0] == 0
 
 
+def test_a_budget_may_leave_out_a_resource(run: Call, tmp_path: Path) -> None:
+    """Products then are made of LUTs."""
+    assert run("lower", "net.onnx", "--out", "b")[0] == 0
+    assert run("explore", "b", "--budget", "dsp=0")[0] == 0
+    plan = json.loads((tmp_path / "b" / "plan.json").read_text())
+    assert plan["solver"]["budget"] == {"dsp": 0.0}
+    assert {node.get("products_per_dsp", 0) for node in plan["nodes"].values()} == {0}
+
+
 @pytest.mark.needs_gxx
 def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: Call, tmp_path: Path) -> None:
     board = tmp_path / "mine" / "board.toml"

@@ -178,7 +178,7 @@ def test_lower_prints_the_integer_network(model, run, tmp_path):
         (["export", "net.onnx", "--data", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (
             ["export", "net.onnx", "--budget", "lut=2"],
-            "--budget lut=2: the share must lie above 0 and at most at 1; write lut=0.7",
+            "--budget lut=2: the share must lie from 0 to 1; write lut=0.7",
         ),
         (["export", "net.onnx", "--budget", "luts=0.5"], "unknown resource 'luts'; did you mean 'lut'?"),
         (

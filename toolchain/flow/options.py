@@ -178,7 +178,7 @@ def parse_budget(entries: Iterable[str]) -> dict[str, float]:
     """``["lut=0.7"]`` as ``{"lut": 0.7}``: shares of the device that a plan may use.
 
     Raises:
-        UserError: no such resource, or no share between 0 and 1.
+        UserError: no such resource, or no share from 0 to 1.
     """
     budget = {}
     for entry in entries:
@@ -189,8 +189,8 @@ def parse_budget(entries: Iterable[str]) -> dict[str, float]:
             share = float(text)
         except ValueError:
             share = -1.0
-        if not 0.0 < share <= 1.0:
-            raise UserError(f"--budget {entry}: the share must lie above 0 and at most at 1", hint=f"write {kind}=0.7")
+        if not 0.0 <= share <= 1.0:
+            raise UserError(f"--budget {entry}: the share must lie from 0 to 1", hint=f"write {kind}=0.7")
         budget[kind] = share
     return budget
 
