@@ -119,7 +119,8 @@ def test_a_network_too_large_names_what_is_short() -> None:
         solve(chain(), Resources(15, 100, 10, 10))
 
     assert str(error.value) == (
-        "the network does not fit: 5 lut short (20 needed, 15 there); use fewer bits, prune it, or take a larger board"
+        "the network does not fit: 5 lut short (20 needed, 15 beside the shell); use fewer bits, prune it, or take a "
+        "larger board"
     )
 
 
@@ -128,8 +129,8 @@ def test_a_target_too_fast_says_what_is_short_and_what_fits() -> None:
         solve(chain(), Resources(150, 100, 25, 10), target_cycles=20)
 
     assert str(error.value) == (
-        "20 cycles a frame do not fit: 50 lut short (200 needed, 150 there), 15 dsp short (40 needed, 25 there); "
-        "80 cycles a frame fit"
+        "20 cycles a frame do not fit: 50 lut short (200 needed, 150 beside the shell), 15 dsp short (40 needed, "
+        "25 beside the shell); 80 cycles a frame fit"
     )
     assert error.value.fitting == 80
 

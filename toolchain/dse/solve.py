@@ -215,9 +215,11 @@ def _gap(value: float, bound: float) -> float:
 
 
 def describe(over: Resources, budget: Resources) -> str:
-    """The resources that are short, such as "120 lut short (40920 needed, 40800 there)"."""
+    """The resources that are short, such as "120 lut short (40920 needed, 40800 beside the shell)"."""
     rows = zip(KINDS, over, budget, strict=True)
     texts = [
-        f"{short} {kind} short ({short + there} needed, {there} there)" for kind, short, there in rows if short > 0
+        f"{short} {kind} short ({short + there} needed, {there} beside the shell)"
+        for kind, short, there in rows
+        if short > 0
     ]
     return ", ".join(texts)
