@@ -119,6 +119,13 @@ def twice_read(seed: int = 0, size: int = 9) -> Graph:
     return net.graph(net.matvec(net.mulshift(net.global_sum(x), 8), 7))
 
 
+def wide_pads(seed: int = 0) -> Graph:
+    """Convolutions whose first rows lie in the pads, of one row and of two, and some of their columns."""
+    net = Builder((3, 5, 6), 8, signed=True, seed=seed)
+    x = net.mulshift(net.matvec(net.window(net.input, (1, 3), pads=(2, 4, 0, 1)), 8), 8)
+    return net.graph(net.matvec(net.window(x, (2, 1), stride=(2, 1), dilation=(2, 1), pads=(7, 1, 5, 0)), 6))
+
+
 def one_column(seed: int = 0, size: int = 16) -> Graph:
     """Maps of a single column: what came in last of a row is read first."""
     net = Builder((size, 1, 6), 8, seed=seed)

@@ -16,6 +16,7 @@ from tests.engine.networks import (
     residual_blocks,
     twice_read,
     two_heads,
+    wide_pads,
 )
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
@@ -92,6 +93,13 @@ def test_rows_of_one_column_come_in_before_they_are_read() -> None:
     shape = engine_for([network], lanes=16, in_blocks=1, out_blocks=1, tile_depth=384, entry_bits=64)
 
     check(one_column(), program(network, shape, {}))
+
+
+def test_rows_of_pads_alone_wait_for_no_row() -> None:
+    network = cut(wide_pads())
+    shape = engine_for([network], tile_depth=64)
+
+    check(wide_pads(), program(network, shape, {}))
 
 
 def test_channels_that_fill_a_beat_ask_for_no_offset() -> None:

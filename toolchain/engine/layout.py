@@ -71,11 +71,11 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
         | _unsigned(fold=fold, steps=fold, head=count)
         | _unsigned(row_step=count, first_row_step=count, last_row_step=count)
         | _unsigned(busy=count, first_busy=count, last_busy=count)
-        | _unsigned(rows=size, columns=size, row_words=words, first_rows=size, reach=size)
+        | _unsigned(rows=size, columns=size, row_words=words, first_rows=size)
         | _unsigned(out_rows=size, out_columns=size, blocks=words, pad=code)
         | _unsigned(kernel_rows=kernel, kernel_columns=kernel, stride_rows=kernel, stride_columns=kernel)
         | _unsigned(dilation_rows=kernel, dilation_columns=kernel)
-        | _signed(first_row=size + 1, first_column=size + 1, first_offset=row + 2)
+        | _signed(reach=size + 2, first_row=size + 1, first_column=size + 1, first_offset=row + 2)
         | _unsigned(buffer_words=row, first_row_at=row, output_row_step=row, kernel_row_step=row)
         | _unsigned(output_column_step=row, kernel_column_step=row),
         "Requantize": tiles | _unsigned(identity=1, raw=1, count=count, last_count=count)

@@ -155,7 +155,7 @@ class TiledPass:
     def first_rows(self) -> int:
         """Rows that the first output row waits for."""
         top = self.p.conv.pads[0] if self.p.conv is not None else 0
-        return min(self.p.shape[0], self.span - top)
+        return min(self.p.shape[0], max(0, self.span - top))
 
     @property
     def row_groups(self) -> int:

@@ -406,7 +406,8 @@ convolve_tiles:
                 continue;
             }
             if (in_step == 0) {
-                arriving.limit = y == p.out_rows - 1 || reach > p.rows ? p.rows : reach;
+                const bool all = y == p.out_rows - 1 || reach > p.rows;
+                arriving.limit = all ? int(p.rows) : reach < 0 ? 0 : int(reach);
             }
             if (x < p.out_columns && step < p.fold) {
                 const bool inside = tap.inside(p);
