@@ -14,7 +14,7 @@ import pytest
 from toolchain.errors import FlowError
 from toolchain.resources import Resources
 from toolchain.rtl import count as counting
-from toolchain.rtl.count import Design, count, counted, fifo, known
+from toolchain.rtl.count import Design, cached, count, counted, fifo, known
 from toolchain.rtl.generate import PACKAGE, used_modules
 from toolchain.rtl.yosys import netlists
 from toolchain.units.call import impl
@@ -139,3 +139,12 @@ def test_what_fails_is_named_and_the_rest_is_kept(monkeypatch: pytest.MonkeyPatc
     assert seen == [(0, 2), (1, 2), (1, 2)]
     assert found.pop(right.digest) == known(right) == Resources(lut=12, ff=12)
     assert str(found.pop(broken.digest)).startswith("yosys failed on broken: ") and not found
+
+
+def test_a_damaged_count_is_counted_again() -> None:
+    broken = design("damaged", f"{SUM}// of this test alone\n")
+    counts = count(broken)
+    for text in ("", "[12, 1", "12"):
+        cached(broken).write_text(text)
+        assert known(broken) is None
+    assert count(broken) == known(broken) == counts

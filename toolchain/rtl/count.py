@@ -110,11 +110,11 @@ def count(design: Design, memory: int = MEMORY) -> Resources:
 
 
 def known(design: Design) -> Resources | None:
-    """Return the resources of ``design`` that the cache holds, or None."""
+    """Return the resources of ``design`` that the cache holds, or None; a damaged file holds none."""
     path = cached(design)
     try:
         found = Resources(*json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return None
     touch(path)
     return found
