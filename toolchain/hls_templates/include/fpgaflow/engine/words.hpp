@@ -61,8 +61,6 @@ constexpr int words_a_beat() {
 template <class Shape>
 using Group = Lanes<Code<Shape>, words_a_beat<Shape>() * Shape::lanes>;
 
-constexpr int larger(int a, int b) { return a < b ? b : a; }
-
 // The words of a map tile by tile: of every position those of the tile's channels, then a jump to the next position.
 // Facts: tiles; words of a position in a tile; count, all of them; jump; tile_step, from a tile's first word to the next
 // one's; of the last tile last_words, last_count, last_jump. Nothing is multiplied: `at` is counted up.
