@@ -40,8 +40,21 @@ def parse_record(model: type[R], table: Mapping[str, Any], *, where: str) -> R:
             raise UserError(wrong.what, where=where, hint=wrong.hint) from error
         if first["type"] == "missing":
             raise UserError(f"key '{key}' is missing", where=where) from error
-        message = first["msg"].removeprefix("Value error, ")
+        key = _written(table, first["loc"])
+        tried = [e["msg"].removeprefix("Value error, ") for e in error.errors() if _written(table, e["loc"]) == key]
+        message = ", or ".join([tried[0], *(other.removeprefix("Input ") for other in tried[1:])])
         raise UserError(f"bad value for '{key}': {message}, got {first['input']!r}", where=where) from error
+
+
+def _written(table: Mapping[str, Any], path: Sequence[int | str]) -> str:
+    """Dotted name of the key in ``table`` where ``path`` ends, without the types that pydantic has tried there."""
+    at: Any = table
+    parts = []
+    for part in path:
+        if (isinstance(at, Mapping) and part in at) or (isinstance(at, Sequence) and isinstance(part, int)):
+            at = at[part]  # type: ignore[index]
+            parts.append(str(part))
+    return ".".join(parts)
 
 
 def _siblings(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

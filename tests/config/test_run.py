@@ -68,6 +68,11 @@ def test_a_value_of_the_wrong_type_is_one_line(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("train.devices = 0", "'train.devices': should be 1 or more, or \"auto\", got 0"),
+        (
+            'train.devices = "all"',
+            "'train.devices': Input should be a valid integer, unable to parse string as an integer, or should be "
+            "'auto', got 'all'",
+        ),
         ("quant.symog.growth = 701.0", "'quant.symog.growth': Input should be less than or equal to 700, got 701.0"),
         (
             "lanes = { conv1 = [0, 1] }",
