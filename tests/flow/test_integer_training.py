@@ -187,6 +187,41 @@ def test_a_run_learns_the_digits_and_leaves_the_folder_of_other_runs(tmp_path: P
     assert round(float((found == data.test_y).mean()), 6) == metrics["frozen_top1"]
 
 
+def test_the_accuracy_of_a_run_is_that_on_the_test_images_and_epochs_are_judged_by_the_ones_held_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every second epoch is, and the last. The tests' labels are wrong, which tells the two sets apart."""
+    data = _separable()
+    data = replace(data, test_x=data.test_x[:96], test_y=1 - data.test_y[:96], held=(data.test_x, data.test_y))
+    config = _config(train={"epochs": 5, "batch_size": 64, "evaluate_every": 2, "accelerator": "cpu"})
+    with caplog.at_level("INFO", logger="toolchain.train.module"):
+        train(config, tmp_path / "run", data=data)
+
+    judged = [line.getMessage() for line in caplog.records if line.name == "toolchain.train.module"]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert judged[1:] == ["epoch 4 of 5: top-1 1.0000", "epoch 5 of 5: top-1 1.0000"] and len(judged) == 3
+    assert (metrics["top1"], metrics["stages"][0]["top1"], metrics["test_images"]) == (0.0, 0.0, 96)
+
+
+def test_exponents_are_frozen_on_images_of_every_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the data are sorted by class, as folders of pictures are."""
+    data, seen = _separable(), list[torch.Tensor]()
+    order = np.argsort(data.train_y, kind="stable")
+    data = replace(data, train_x=data.train_x[order], train_y=data.train_y[order])
+
+    def freeze_and_note(network: Network, batches: Any) -> Shifts:
+        blocks = list(batches)
+        seen.extend(block.mantissa for block in blocks)
+        return freeze(network, blocks)
+
+    monkeypatch.setattr("toolchain.flow.integer_training.freeze", freeze_and_note)
+    train(_config(niti={"calibration_images": 8}, train={"epochs": 3, "batch_size": 64}), tmp_path / "run", data=data)
+
+    (pixels,) = seen
+    right_is_brighter = pixels[:, :, 4:].int().sum((1, 2, 3)) > pixels[:, :, :4].int().sum((1, 2, 3))
+    assert int(right_is_brighter.sum()) == 4
+
+
 @pytest.mark.parametrize(
     ("model", "variant", "normalize", "bias"),
     [("cnn", "2020", "unit", False), ("cnn", "2021", "unit", True), ("cnn", "2020", "standard", True),

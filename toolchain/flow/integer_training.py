@@ -51,13 +51,15 @@ def train_integer(config: RunConfig, data: Dataset, out: Path, *, resume: bool, 
     module = IntegerClassifier(data, config)
     with quiet_lightning():
         fitted(module, stage, out, resume, callbacks)
+    if data.held is not None:  # the epochs were judged by these
+        module.top1 = module.test_top1()
     _write_results(module.cpu(), data, config, out)
 
 
 def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, out: Path) -> None:
     """Freeze, export through the gate, then write the model and the metrics."""
     network = module.model
-    calibration = module.train_x[: config.niti.calibration_images]
+    calibration = module.train_x[drawn(len(data.train_x), config.niti.calibration_images, data.train_y)]
     shifts = freeze(network, (module.input(x) for x in calibration.split(config.train.batch_size)))
     top1 = frozen_top1(network, shifts, _test_batches(module))
     log.info("frozen exponents: top-1 %.4f, shifts %s", top1, shifts)

@@ -162,10 +162,15 @@ class Classifier(L.LightningModule):
         train = self.config.train
         drawn = np.random.SeedSequence((train.seed, self.first_epoch + self.current_epoch, self.global_rank))
         torch.manual_seed(int(drawn.generate_state(1)[0]))
-        self.trainer.check_val_every_n_epoch = 1 if evaluated(train, self.current_epoch) else train.epochs + 1
+        self.evaluate_if_due()
         set_quantized(self.model, self.current_epoch >= train.pretrain_epochs)
         for method in self._methods():
             method.start_epoch(self.model, self.current_epoch, train.epochs)
+
+    def evaluate_if_due(self) -> None:
+        """Let the trainer evaluate at the end of the epoch, or not."""
+        train = self.config.train
+        self.trainer.check_val_every_n_epoch = 1 if evaluated(train, self.current_epoch) else train.epochs + 1
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch and the methods' penalties; stops the run when it is not finite."""

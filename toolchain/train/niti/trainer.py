@@ -63,7 +63,8 @@ class IntegerClassifier(Classifier):
         check_device(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Set the learning rate of the epoch."""
+        """Set the learning rate of the epoch; say whether its end is evaluated."""
+        self.evaluate_if_due()
         niti = self.config.niti
         phase = sum(self.current_epoch >= milestone for milestone in niti.milestones)
         self.optimizers().param_groups[0]["mu"] = niti.mu[phase]  # type: ignore[union-attr]
