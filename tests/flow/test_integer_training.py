@@ -310,6 +310,9 @@ def test_settings_that_integer_training_cannot_follow_are_refused(tmp_path: Path
     for override, message in (
         ("quant.act_bits=4", 'quant.act_bits = 4 does not fit quant.method = "niti" [*]; set quant.act_bits = 8'),
         ("model.plain=false", 'model.plain = false does not fit quant.method = "niti" [*]; set model.plain = true'),
+        ("train.whiten=true", 'train.whiten = true does not fit quant.method = "niti" [*]; set train.whiten = false'),
+        ("train.teacher=runs/a", 'train.teacher = "runs/a" does not fit quant.method = "niti" [*]; leave it out'),
+        ("train.start_from=runs/a", 'train.start_from = "runs/a" does not fit quant.method = "niti" [*]; leave it out'),
         ("niti.milestones=[5]", "niti.mu = [1, 0, -1, -2] and niti.milestones = [5] do not fit [*]; give one mu more "
                                 "than milestones, which rise"),
     ):  # fmt: skip

@@ -68,6 +68,18 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_keys_without_effect_are_told_when_the_run_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "run_stages", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config(nesterov=True), tmp_path / "run")
+    assert caplog.messages == ['without effect in this run: train.nesterov (goes with optimizer = "sgd")']
+
+
 @pytest.mark.usefixtures("without_export")
 @pytest.mark.parametrize(("optimizer", "evaluate_every"), [("adam", 1), ("sgd", 4)])
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(optimizer: str, evaluate_every: int, tmp_path: Path) -> None:

@@ -400,12 +400,15 @@ def _check_niti(config: RunConfig, where: str) -> None:
         "train.precision": (config.train.precision, "float32"),
         "model.plain": (config.model.plain, True),
         "train.ema": (config.train.ema, 0.0),
+        "train.whiten": (config.train.whiten, False),
+        "train.start_from": (config.train.start_from, None),
+        "train.teacher": (config.train.teacher, None),
     }
     if config.data.input is not None:
         raise UserError('data.input does not fit quant.method = "niti"', where=where, hint="it has a format of its own")
     for key, (given, value) in needed.items():
         if given != value:
-            hint = f"set {key} = {json.dumps(value)}"
+            hint = "leave it out" if value is None else f"set {key} = {json.dumps(value)}"
             raise UserError(f'{key} = {json.dumps(given)} does not fit quant.method = "niti"', where=where, hint=hint)
 
 

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from toolchain import __version__, files
 from toolchain.config.pruning import PruningStage
 from toolchain.config.run import RunConfig, dump_toml, load_config
+from toolchain.config.unused import without_effect
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
 from toolchain.export.qonnx import export_qonnx, input_metadata
@@ -113,7 +114,7 @@ def train(
         if resume and is_finished(config, out):
             log.info("the run in %s has finished", out)
             return out
-        for line in untuned(config):
+        for line in filter(None, [without_effect(config), *untuned(config)]):
             log.warning("%s", line)
         if integer_only:
             train_integer(config, data, out, resume=resume, callbacks=callbacks)
