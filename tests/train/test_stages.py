@@ -18,10 +18,14 @@ from toolchain.config.run import QuantConfig, RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
+from toolchain.train.batches import Batches
+from toolchain.train.data import load
 from toolchain.train.layers import Layers
+from toolchain.train.methods.base import Context
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
 from toolchain.train.runs import load_run
+from toolchain.train.stages import run_stages
 from toolchain.train.structure import Remove, apply_edits, from_json, mask_weight, to_json
 
 FLOAT = {"name": "float", "epochs": 2, "quantized": False}
@@ -46,6 +50,27 @@ def _config(*stages: dict[str, Any]) -> RunConfig:
         "stage": list(stages),
     }
     return parse_config(table, where="test")
+
+
+@pytest.mark.parametrize("devices", [1, 2, 5, 100])
+def test_methods_are_told_as_many_steps_as_the_optimizer_takes_in_each_of_several_processes(
+    devices: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the pull of symog, the entropy of transport and the gates of hfp would go a part of their ways."""
+    told: list[int] = []
+
+    def prepare(self: Lsq, model: nn.Module, context: Context) -> None:
+        told.append(context.steps)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lsq, "prepare", prepare)
+    config, data = _config(FLOAT, NARROW), load("digits")
+    config = config.model_copy(update={"train": config.train.model_copy(update={"devices": devices})})
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(config, data, tmp_path)
+
+    x, y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    assert told == [2 * len(Batches(x, y, 64, seed=0, share=(0, devices)))]
 
 
 class _Kill(Callback):

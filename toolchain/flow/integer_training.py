@@ -28,7 +28,7 @@ from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
 from toolchain.train.niti.trainer import IntegerClassifier
-from toolchain.train.stages import fitted, quiet_lightning
+from toolchain.train.stages import fit, quiet_lightning, trainer_of
 from toolchain.train.statistics import macs, parameters
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def train_integer(config: RunConfig, data: Dataset, out: Path, *, resume: bool, 
     L.seed_everything(config.train.seed, verbose=False)
     module = IntegerClassifier(data, config)
     with quiet_lightning():
-        fitted(module, stage, out, resume, callbacks)
+        fit(trainer_of(stage, out, callbacks), module, stage, out, resume)
     if data.held is not None:  # the epochs were judged by these
         module.top1 = module.test_top1()
     _write_results(module.cpu(), data, config, out)

@@ -211,7 +211,10 @@ def _run(
     elif config.train.whiten:
         _whiten(model, data, pixels)
     float_top1 = before.float_top1 if before else None
-    methods, context = stage.methods(), Context(config, images, float_top1, layers_of(config), out, stage.own)
+    with quiet_lightning():
+        trainer = trainer_of(stage, out, callbacks)
+    methods, make = stage.methods(), layers_of(config)
+    context = Context(config, images, float_top1, make, out, stage.own, trainer.world_size)
     edits = [edit for method in methods for edit in method.restructure(model, context)]
     for method in methods:
         method.prepare(model, context)
@@ -222,7 +225,7 @@ def _run(
         first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0,
     )  # fmt: skip
     with quiet_lightning():
-        trainer = fitted(module, stage, out, resume, callbacks)
+        fit(trainer, module, stage, out, resume)
         if stage.pristine and module.float_top1 is not None:
             float_top1 = module.float_top1
         trained_top1 = module.top1 if data.held is None else module.test_top1()
@@ -240,22 +243,18 @@ def _run(
     return Trained(model, (before.edits if before else []) + edits, float_top1, module.top1, module.seconds, history)
 
 
-def fitted(
-    module: L.LightningModule, stage: Stage, out: Path, resume: bool, callbacks: Sequence[Callback]
-) -> L.Trainer:
-    """Train ``module`` for the epochs of ``stage``, from its last checkpoint on ``resume``; returns what trained it.
+def fit(trainer: L.Trainer, module: L.LightningModule, stage: Stage, out: Path, resume: bool) -> None:
+    """Train ``module`` for the epochs of ``stage``, from its last checkpoint on ``resume``.
 
     Raises:
         KeyboardInterrupt: the user stopped it.
     """
-    trainer = _trainer(stage, out, callbacks)
     try:
         trainer.fit(module, ckpt_path=last_checkpoint(_checkpoints(out, stage)) if resume else None)
     except SystemExit:  # how Lightning ends after an interrupt
         raise KeyboardInterrupt from None
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return trainer
 
 
 def _images(stage: Stage, data: Dataset) -> Dataset:
@@ -331,7 +330,8 @@ def _start_from(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
     model.load_state_dict({**own, **known})
 
 
-def _trainer(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:
+def trainer_of(stage: Stage, out: Path, callbacks: Sequence[Callback]) -> L.Trainer:
+    """What trains a stage, with its devices, logs and checkpoints."""
     train, logs = stage.config.train, out / "logs"
     version = f"part_{sum(1 for _ in logs.glob('part_*'))}"  # one part a stage and a resume, so that no log is lost
     folder = _checkpoints(out, stage)

@@ -35,6 +35,7 @@ class Context:
         make: makes layers as the stage's network has them.
         folder: the run's; a method may leave figures there.
         stage: what the run file says about the stage; None for a run without stages.
+        processes: those that train together, each of which takes its share of the batches.
     """
 
     config: RunConfig
@@ -43,12 +44,13 @@ class Context:
     make: LayerMaker
     folder: Path
     stage: StageConfig | None = None
+    processes: int = 1
 
     @property
     def steps(self) -> int:
         """Steps of the optimizer in the stage."""
         train = self.config.train
-        return train.epochs * max(1, len(self.data.train_x) // train.batch_size)
+        return train.epochs * max(1, len(self.data.train_x) // train.batch_size // self.processes)
 
 
 class Method(nn.Module):
