@@ -34,6 +34,14 @@ def test_missing_data_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
     assert one_line(done.stderr) == "cannot read the array: No such file or directory [nowhere_train_x.npy]"
 
 
+def test_of_processes_that_train_together_the_first_alone_tells_the_results(run, monkeypatch, tmp_path) -> None:  # noqa: F811
+    """It writes them when the others may have ended."""
+    monkeypatch.setattr("toolchain.flow.training.train", lambda *_, **__: tmp_path / "unwritten")
+    monkeypatch.setattr("toolchain.train.stages.is_first_process", lambda: False)
+    code, output, error = run("train", "digits")
+    assert (code, output, error) == (0, "", "")
+
+
 def test_an_interrupt_says_how_to_go_on(run, monkeypatch) -> None:  # noqa: F811
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt("go on with: x --resume")

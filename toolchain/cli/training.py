@@ -30,9 +30,11 @@ def train(
     from toolchain.flow.training import train as run_training
 
     folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite, data=data)
+    from toolchain.train.stages import is_first_process
     from toolchain.train.summary import summary
 
-    console().print(summary(folder))
+    if is_first_process():  # which alone has written the metrics
+        console().print(summary(folder))
 
 
 def quantize(

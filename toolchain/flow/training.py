@@ -114,7 +114,8 @@ def train(
         if resume and is_finished(config, out):
             log.info("the run in %s has finished", out)
             return out
-        for line in filter(None, [without_effect(config), *untuned(config)]):
+        told = [without_effect(config), *untuned(config)] if first else []
+        for line in filter(None, told):
             log.warning("%s", line)
         if integer_only:
             train_integer(config, data, out, resume=resume, callbacks=callbacks)
