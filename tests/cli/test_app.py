@@ -134,3 +134,31 @@ def test_a_clock_beyond_what_is_known_is_doubted(run, caplog, tmp_path: Path) ->
     assert run("explore", "net.onnx", "--clock", "250")[0] == 0 and not caplog.records
     assert run("explore", "net.onnx", "--clock", "600")[0] == 0
     assert "600 MHz is not known to be reached on zu3eg: 250 MHz is, reached in HLS" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["boards", "--target-fps", "100"],
+         "--target-fps 100.0 without a network; name a build, a QONNX file or a training run"),
+        (["boards", "--rows", "mine.json"],
+         "--rows mine.json without a network; name a build, a QONNX file or a training run"),
+        (["deploy", "build", "--try", "--images", "x.npy"],
+         "--images x.npy with --try; deploy writes the samples that --try takes"),
+        (["deploy", "build", "--try", "--overwrite"],
+         "--overwrite with --try; deploy writes the samples that --try takes"),
+    ],
+)  # fmt: skip
+def test_an_option_that_the_command_would_not_read_is_refused(arguments: list[str], message: str, run) -> None:  # noqa: F811
+    code, _, error = run(*arguments)
+    assert (code, one_line(error)) == (2, message)
+
+
+def test_boards_refuses_another_input_type_for_a_build(run, tmp_path: Path) -> None:  # noqa: F811
+    """Its network has one; an ONNX file can be given another."""
+    model = conv_bn_relu(tmp_path / "m.onnx")
+    assert run("lower", str(model), "--out", "mine", "--pixel-scale", "1/255")[0] == 0
+    code, _, error = run("boards", "mine", "--board", "zu3eg", "--input", "int8:0.5")
+    assert (code, one_line(error)) == (
+        2, "mine is a build, whose input has its type; give the QONNX file with another"
+    )  # fmt: skip

@@ -36,6 +36,8 @@ from toolchain.cli.options import (
     ThreadsOption,
     TimeOption,
     check_of,
+    demand_no_input,
+    demand_unset,
     search_of,
 )
 from toolchain.errors import UserError, VerificationError
@@ -43,7 +45,7 @@ from toolchain.flow.runs import model_file
 from toolchain.terminal import console, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from toolchain.flow.build import Build
     from toolchain.flow.options import Check, Search
@@ -225,17 +227,17 @@ def explore(
     if not (source / "model.json").is_file():
         model = model_file(source)
         folder = out or Path("build") / build_name(model)
-    elif stated is not None:
-        raise UserError(f"{source} is a build, whose input has its type", hint="explore the QONNX file with another")
+    else:
+        demand_no_input(source, stated)
     search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
     if pareto or bits:
         _demand_estimates(search)
     if bits is None:
         of_bits = {"architecture": architecture, "widths": widths, "sensitivity": sensitivity, "images": images}
-        _demand_unset(of_bits | {"loss": loss}, "without --bits search", "explore plans a streaming design")
+        demand_unset(of_bits | {"loss": loss}, "without --bits search", "explore plans a streaming design")
     else:
         of_plan = {"pareto": pareto or None, "plan": plan, "target-fps": target_fps}
-        _demand_unset(of_plan, "with --bits search", "bits.json has the frame rates of its front")
+        demand_unset(of_plan, "with --bits search", "bits.json has the frame rates of its front")
     with opened(folder, "explore") as build:
         if model is not None:
             build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)
@@ -258,13 +260,6 @@ def _demand_estimates(search: Search) -> None:
         raise UserError(
             "--costs counted does not go with --pareto or --bits, which estimate", hint="leave one of them out"
         )
-
-
-def _demand_unset(options: Mapping[str, object], where: str, hint: str) -> None:
-    """Raise UserError where one of the ``options`` is given, which nothing reads ``where`` it is."""
-    for name, value in options.items():
-        if value is not None:
-            raise UserError(f"--{name} {'' if value is True else f'{value} '}{where}", hint=hint)
 
 
 def _show_plan(build: Build, search: Search) -> None:

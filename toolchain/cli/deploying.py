@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli.options import DataOption, Folder, ImagesOption, LabelsOption, check_of
+from toolchain.cli.options import DataOption, Folder, ImagesOption, LabelsOption, check_of, demand_unset
 from toolchain.errors import UserError
 from toolchain.terminal import console, progress
 
@@ -25,6 +25,8 @@ def deploy(
     if rtl and not trial:
         raise UserError("--rtl goes with --try only", hint="'fpgaflow rtl' writes and simulates the SystemVerilog")
     if trial:
+        given = {"images": images, "labels": labels, "data": data, "overwrite": overwrite or None}
+        demand_unset(given, "with --try", "deploy writes the samples that --try takes")
         _try(folder, rtl)
         return
     from toolchain.deploy.package import ARCHIVE

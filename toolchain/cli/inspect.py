@@ -18,6 +18,8 @@ from toolchain.cli.options import (
     PixelOption,
     RowsOption,
     TimeOption,
+    demand_no_input,
+    demand_unset,
 )
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.runs import model_file
@@ -104,6 +106,9 @@ def boards(
 
     names = named_boards(board)
     if source is None:
+        of_network = {"clock": clock, "target-fps": target_fps, "rows": rows[0] if rows else None}
+        of_network |= {"pixel-scale": pixel_scale, "input": given}
+        demand_unset(of_network, "without a network", "name a build, a QONNX file or a training run")
         console().print(boards_table([load_board(name) for name in names]))
         return
     from toolchain.flow.inputs import stated_input
@@ -165,6 +170,7 @@ def _lowered(source: Path, given: InputType | None) -> Callable[[int], Stored]:
     from toolchain.flow.stages import lower
 
     if (source / "graph.json").is_file():
+        demand_no_input(source, given)
         network = Build(source).network
         return lambda _: network
 

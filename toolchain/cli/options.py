@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from toolchain.flow.options import Check, Search
+    from toolchain.ir.types import InputType
 
 ACCELERATOR, NUMBERS, CHECKING = "Accelerator", "Input of the network", "Verification"
 """Panels of the help that several commands have."""
@@ -178,6 +179,23 @@ BackendOption = Annotated[
 ]
 MemoryOption = Annotated[str, _panel(CHECKING, "--memory", help="Memory to work in, e.g. 4G.")]
 ThreadsOption = Annotated[int, _panel(CHECKING, "--threads", min=1, max=256, help="Threads to work with.")]
+
+
+def demand_unset(options: Mapping[str, object], where: str, hint: str) -> None:
+    """Raise UserError where one of the ``options`` is given, which nothing reads ``where`` it is."""
+    from toolchain.errors import UserError
+
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"--{name} {'' if value is True else f'{value} '}{where}", hint=hint)
+
+
+def demand_no_input(build: Path, given: InputType | None) -> None:
+    """Raise UserError where an input type is ``given`` for a build, which has its own."""
+    from toolchain.errors import UserError
+
+    if given is not None:
+        raise UserError(f"{build} is a build, whose input has its type", hint="give the QONNX file with another")
 
 
 def search_of(
