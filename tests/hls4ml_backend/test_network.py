@@ -105,6 +105,11 @@ def test_types_that_hls4ml_cuts_short_are_stated(tmp_path: Path) -> None:
     assert average_precisions(graph) == {graph.nodes[-1].name: "fixed<8,4>"}
     assert input_precision(to_integer(graph)) == "fixed<10,4>"
 
+    net = Net((1, 2, 4, 4), seed=1)  # of two channels the finer one says how many
+    x = net.quant(net.add("Relu", net.quant("x", 8, 1 / 64)), 4, np.array([[[0.5]], [[0.0625]]]), signed=0)
+    graph = graph_of(net, net.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), tmp_path / "c.onnx")
+    assert average_precisions(graph) == {graph.nodes[-1].name: "fixed<11,5>"}
+
     net = Net((1, 2, 4, 4), seed=1)
     pixels = graph_of(net, net.quant(net.conv("x", net.weight(2, 2, 1, 1)), 4, 0.25), tmp_path / "b.onnx")
     assert input_precision(to_integer(pixels)) == "fixed<27,3>"

@@ -60,7 +60,8 @@ def average_precisions(model: Graph) -> dict[str, str]:
             made = producers.get(made.inputs[0])
         if isinstance(made, Quantize):
             halvings = ceil(log2(node.kernel[0] * node.kernel[1]))
-            found[node.name] = fixed_point(_reach(made.quantizer), _fraction_bits(max(made.quantizer.unit)) + halvings)
+            fraction = max(map(_fraction_bits, made.quantizer.unit))
+            found[node.name] = fixed_point(_reach(made.quantizer), fraction + halvings)
     return found
 
 
