@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from docgen.code import messages
 from docgen.flow import FIGURE, flow_svg
 from docgen.hooks import shown
 from docgen.pages import PARTS, ROOT, part
+from docgen.records import _comments, _models
 from toolchain.boards import load_board
+from toolchain.config.run import RunConfig
 
 DOCS = ROOT / "docs"
 README_BYTES = 8192
@@ -109,3 +112,12 @@ def test_messages_are_quoted_as_the_code_words_them() -> None:
 
 def test_the_picture_of_the_flow_is_drawn_by_its_script() -> None:
     assert FIGURE.read_text(encoding="utf-8") == flow_svg()
+
+
+def test_no_comment_behind_a_key_is_lost_in_the_tables() -> None:
+    """They are read line by line: behind a field of several lines none is found."""
+    for model, _, _ in _models(RunConfig, "toml"):
+        told = _comments(model)
+        for key in model.model_fields:
+            field = re.search(rf"^    {key}: .*\(\n(?:     .*\n)*", inspect.getsource(model), re.MULTILINE)
+            assert key in told or field is None or "  # " not in field[0], f"{model.__name__}.{key}"

@@ -117,9 +117,7 @@ class QcqpConfig(Table):
     seconds: Strength = Field(default=60.0, gt=0)  # for the solver
     solver: Literal["highs", "cpsat", "greedy"] = "highs"  # cpsat: pip install 'fpgaflow[cpsat]'; greedy: to compare
     scope: Literal["convolutions", "all"] = "convolutions"  # layers that count and shrink; the authors': convolutions
-    importance: Literal["folded", "weights"] = (
-        "folded"  # |weights| times their batch norm's factor; the authors': without
-    )
+    importance: Literal["folded", "weights"] = "folded"  # times the batch norm's factor; the authors': weights alone
     granularity: Literal["channel", "position"] = "channel"  # position: then each filter loses positions of its kernel
     gamma: Share = Field(default=0.7, gt=0, le=1)  # of "position": channels are chosen for the budget over gamma
 
