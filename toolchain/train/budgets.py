@@ -110,14 +110,6 @@ class Budget:
             size.params if self.params is None else min(size.params, self.params),
         )
 
-    def between(self, whole: Size, progress: float) -> Budget:
-        """Return the budget between ``whole`` at a progress of 0 and this one at 1; missing limits stay missing."""
-        return replace(
-            self,
-            macs=None if self.macs is None else round(whole.macs + progress * (self.macs - whole.macs)),
-            params=None if self.params is None else round(whole.params + progress * (self.params - whole.params)),
-        )
-
     def floor(self, size: int) -> int:
         """The fewest channels that a group of ``size`` keeps."""
         return min(size, ceil(max(self.least, self.multiple) / self.multiple) * self.multiple)
