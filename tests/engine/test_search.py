@@ -110,7 +110,7 @@ def test_nothing_fits_the_budget() -> None:
         search(cut(short(0)), Budget(Resources(1000, 1000, 0, 0), 12.8), TINY)
 
     assert str(failure.value) == (
-        "no engine for this network fits the budget: it takes 9,765 lut (8,765 too many), 18,452 ff (17,452 too many), "
+        "no engine for this network fits the budget: it takes 9,765 lut (8,765 too many), 18,456 ff (17,456 too many), "
         "16 dsp (16 too many), 11 bram18 (11 too many); take a larger board or fewer bits"
     )
 
