@@ -257,7 +257,8 @@ def test_unit_that_reads_too_little_stops_the_run_with_the_stream_named(small):
         build(graph, changed).run(random_input(graph, 1))
 
 
-def test_error_in_a_unit_shows_the_first_lines_and_leaves_nothing_behind(small):
+def test_error_in_a_unit_shows_the_first_lines_and_leaves_nothing_behind(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("FPGAFLOW_CACHE", str(tmp_path))  # other tests build in the common one meanwhile
     graph, _ = small
     files = project(graph)
     broken = files | {"src/units/matvec1.cpp": "int f() { return missing; }\n"}
