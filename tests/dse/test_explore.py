@@ -87,7 +87,8 @@ def test_a_rate_beyond_the_budget_names_the_resource() -> None:
     best = explore(graph, BOARD)
     assert best.solver is not None
 
-    with pytest.raises(UserError, match=r"fps do not fit: \d+ lut short \(\d+ needed, 40803 beside the shell\).* fps fit"):
+    reason = r"fps do not fit: \d+ lut short \(\d+ needed, 40803 beside the shell\).* fps fit"
+    with pytest.raises(UserError, match=reason):
         explore(graph, BOARD, target_fps=1.3 * 250e6 / best.solver.cycles)
 
 
