@@ -13,8 +13,8 @@ from toolchain.deploy.facts import register_map
 from toolchain.errors import VerificationError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
-from toolchain.passes.minimize_fifos import with_depths
 from toolchain.passes.pipeline import to_hardware
+from toolchain.passes.size_fifos import with_depths
 from toolchain.rtl.generate import FIRST_ARGUMENT, POINTER_BYTES, generate_rtl, rtl_bundles, rtl_top
 from toolchain.rtl.simulate import NO_PAUSES, Pauses, RtlSimulation, Standstill
 from toolchain.rtl.verilate import simulation
