@@ -49,6 +49,19 @@ def test_it_names_the_node_that_the_export_names_first(tmp_path: Path) -> None:
     assert [n.name for n in check(path).nodes if n.status == "refused"] == ["unquantized", "reading"]
 
 
+def test_it_names_the_maker_of_an_output_whose_channels_are_put_in_order(tmp_path: Path) -> None:
+    """The node that puts them in order is the last one that is made, not the last node's of the file."""
+    net = Net((1, 4, 4, 4))
+    x = net.add("Reshape", net.quant("x", 4), net.const([1, 2, 2, 4, 4], np.int64))
+    x = net.add("Reshape", net.add("Transpose", x, perm=[0, 2, 1, 3, 4]), net.const([1, 4, 4, 4], np.int64))
+    x = net.add("MaxPool", net.add("Relu", x), kernel_shape=[2, 2], name="pool")
+    path = net.save(tmp_path / "net.onnx", net.conv(net.quant(x), net.weight(4, 4, 1, 1), name="last"), x)
+    fault = demand_one_verdict(path)
+
+    assert fault is not None and fault.what == "a ReLU whose result is not quantized"
+    assert [n.name for n in check(path).nodes if n.status == "refused"] == ["pool"]
+
+
 def test_a_relu_in_front_of_a_refused_node_is_not_blamed(tmp_path: Path) -> None:
     net = Net((1, 3, 6, 6))
     x = net.add("Sinh", net.add("Relu", net.quant("x")), name="bad")

@@ -218,9 +218,11 @@ def judge(file: OnnxFile, given: InputType | None = None) -> Coverage:
             makers[made.name] = at if node.own_name in made.origin else places.get(made.origin[-1], at)
     first = next((node for node in nodes if node.status == REFUSED), None)
     graph = Graph("part", value, tuple(reader.nodes), ()) if first else whole_graph(reader, value)[0]
+    for made in graph.nodes:  # outputs may take nodes more
+        makers.setdefault(made.name, places.get(made.origin[-1], len(nodes) - 1))
     encoding, notes = _encoding(file, layout, graph, given, whole=first is None)
     for name, fault in refusals(graph, encoding).items():
-        index = makers.get(name, len(nodes) - 1)  # the graph's output may take a node more
+        index = makers[name]
         old = nodes[index]
         if old.status != REFUSED:
             nodes[index] = NodeStatus(old.name, old.op, REFUSED, fault.what, fault.hint)
