@@ -69,6 +69,7 @@ NITI_NAMES = {
     "mnist": "LeNet-5 (20-50-500), MNIST",
     "fashion-mnist": "the same, Fashion-MNIST",
     "fashion-mnist-16": "Fashion-MNIST, weights added up in 16 bits",
+    "fashion-mnist-bias": "Fashion-MNIST, layers with biases",
     "cifar10": "VGG-Small, a quarter of its width, CIFAR-10",
     "cifar10-16": "the same, weights added up in 16 bits",
 }
