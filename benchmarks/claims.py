@@ -1,6 +1,6 @@
 """The papers' claims from one trained float network: quantized, pruned, trained in integers, under noise.
 
-    python -m benchmarks claims quantize --parent runs/float-resnet8 --seed-list 0 1 2 [--only w2a2 w3a3]
+    python -m benchmarks claims quantize --parent runs/float-resnet8 --seed-list 0 1 2 [--only w2a2] [--teacher RUN]
     python -m benchmarks claims prune --parent runs/float-resnet8 --seed-list 0 1 2 [--shares 0.3] [--epochs 2 3 1]
     python -m benchmarks claims integers --seed-list 0 1 2
     python -m benchmarks claims merge FILE...
@@ -44,7 +44,7 @@ COLUMNS = ("part", "model", "method", "bits", "budget", "seed", "epochs", "float
 
 @dataclass(frozen=True)
 class Claim:
-    """A run. ``method`` names what is compared, ``stages`` are those of its run file."""
+    """A run. ``method`` names what is compared, ``stages`` are those of its run file, ``teacher`` a float run."""
 
     part: str
     method: str
@@ -53,7 +53,7 @@ class Claim:
     stages: list[dict[str, Any]]
     quant: dict[str, Any] = field(default_factory=dict)
     budget: str = ""
-    taught: bool = False
+    teacher: Path | None = None
 
     @property
     def name(self) -> str:
@@ -67,8 +67,15 @@ class Claim:
         return sum(stage["epochs"] for stage in self.stages)
 
 
-def quantized(seed: int, epochs: int) -> Iterator[Claim]:
-    """Three methods at three widths, then what each abstract claims besides."""
+def quantized(seed: int, epochs: int, parent: Path, teacher: Path | None = None) -> Iterator[Claim]:
+    """Three methods at three widths, then what each abstract claims besides.
+
+    ``teacher`` is a float run that teaches in place of ``parent``.
+    """
+    by = load_config(teacher / "run.toml").model.label if teacher else "the parent"
+
+    def taught(claim: Claim) -> Claim:
+        return replace(claim, method=f"{claim.method}, taught by {by}", teacher=teacher or parent)
 
     def claim(method: str, weights: int, acts: int, label: str = "", *before: dict[str, Any], **quant: Any) -> Claim:
         last = {"name": "last", "epochs": epochs}
@@ -94,12 +101,11 @@ def quantized(seed: int, epochs: int) -> Iterator[Claim]:
     for method in ("qil", "fqconv", "lsq"):  # the last stage of both is as long, and so is what is before it
         yield claim(method, 2, 2, f"{method}, gradual", *(wide(bits) for bits in (5, 4, 3)))
         yield claim(method, 2, 2, f"{method}, direct", more)
-    yield replace(claim("fqconv", 2, 2, "fqconv, taught by the parent"), taught=True)
-    yield replace(claim("symog", 2, FLOAT_BITS, "symog, taught by the parent"), taught=True)
+    yield taught(claim("fqconv", 2, 2))
+    yield taught(claim("symog", 2, FLOAT_BITS))
     for bits in BITS:
-        yield replace(claim("lsq", bits, bits, "lsq, taught by the parent"), taught=True)
-        both = claim("lsq", bits, bits, "lsq, wide ends, taught by the parent", **WIDE_ENDS)
-        yield replace(both, taught=True)
+        yield taught(claim("lsq", bits, bits))
+        yield taught(claim("lsq", bits, bits, "lsq, wide ends", **WIDE_ENDS))
     yield claim("lsq", 2, 2, "lsq, wide ends", **WIDE_ENDS)
     yield claim("qil", 3, 3, "qil, lower ends start at 0", qil={"start": 0.0})
 
@@ -152,8 +158,8 @@ def config_of(claim: Claim, parent: RunConfig, folder: Path) -> RunConfig:
         "label_smoothing": parent.train.label_smoothing, "precision": parent.train.precision, "threads": 1,
         "evaluate_every": 1000, "seed": claim.seed, "start_from": str(folder),
     }  # fmt: skip
-    if claim.taught:
-        training["teacher"] = str(folder)
+    if claim.teacher:
+        training["teacher"] = str(claim.teacher)
     table = {
         "name": claim.name, "data": parent.data.model_dump(exclude_none=True), "quant": claim.quant,
         "model": parent.model.model_dump(), "train": training, "stage": claim.stages,
@@ -167,7 +173,7 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
     parent = load_config(folder / "run.toml")
     key: Row = {name: asdict(claim)[name] for name in ("part", "method", "bits", "budget", "seed")}
     key |= {"epochs": claim.epochs} | parent_key(options.parent)
-    key["parent_epochs"] = parent.train.epochs
+    key["parent_epochs"] = float_epochs(folder)
     config, runs = config_of(claim, parent, folder), options.runs
     try:
         out = train(config, runs / claim.name, resume=True, qonnx_images=QONNX_IMAGES)
@@ -212,6 +218,12 @@ def _trained(claim: Claim, folder: Path, runs: Path) -> str:
     return f"{claim.name}: trained"
 
 
+def float_epochs(folder: Path) -> int:
+    """Return the epochs behind a float run: its own and those of the runs that it started from."""
+    training = load_config(folder / "run.toml").train
+    return training.epochs + (float_epochs(Path(training.start_from)) if training.start_from else 0)
+
+
 def parent_key(folder: Path) -> Row:
     """Return the columns that tell a float network in ``folder`` apart: its data, name and weights."""
     config, weights = load_config(folder / "run.toml"), (folder / "model.pt").read_bytes()
@@ -249,7 +261,7 @@ def _integers(options: argparse.Namespace, results: Results) -> None:
 def _missing(options: argparse.Namespace, results: Results) -> list[Claim]:
     """The claims that are asked for and have no row, seed by seed."""
     parent = parent_key(options.parent)
-    makes = {"quantize": lambda seed: quantized(seed, options.epochs),
+    makes = {"quantize": lambda seed: quantized(seed, options.epochs, options.parent.resolve(), options.teacher),
              "prune": lambda seed: pruned(seed, options.epochs, options.shares)}  # fmt: skip
     claims = [claim for seed in options.seed_list for claim in makes[options.part](seed)]
     return [
@@ -274,6 +286,9 @@ def main() -> None:
             part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
             part.add_argument("--lanes", type=int, default=1, help="runs beside each other, for an accelerator")
     parts.choices["quantize"].add_argument("--epochs", type=int, default=10, help="of a stage")
+    parts.choices["quantize"].add_argument(
+        "--teacher", type=lambda text: Path(text).resolve(), help="a float run that teaches, not the parent"
+    )
     stages: dict[str, Any] = {"type": int, "nargs": 3, "default": [10, 10, 10], "metavar": ("PRUNE", "TUNE", "LAST")}
     parts.choices["prune"].add_argument("--epochs", **stages)
     parts.choices["prune"].add_argument("--shares", type=float, nargs="+", default=list(SHARES))

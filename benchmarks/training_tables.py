@@ -185,21 +185,18 @@ def soft_quantization() -> str:
 def from_float() -> str:
     """Networks quantized from long float trainings: what each method loses, mean and standard error.
 
-    Only the longest schedules of a network are shown.
+    Only schedules of ten epochs and more are shown.
     """
     methods = {
-        "lsq": "LSQ", "lsq, taught by the parent": "LSQ, a teacher",
-        "lsq, wide ends, taught by the parent": "and 8 bits at the ends", "qil": "QIL", "fqconv": "FQ-Conv"
+        "lsq": "LSQ", "lsq, taught": "LSQ, a teacher", "lsq, wide ends, taught": "and 8 bits at the ends",
+        "qil": "QIL", "fqconv": "FQ-Conv"
     }  # fmt: skip
-    rows = [row for row in CLAIMS.rows() if row["method"] in methods and row["bits"] != "W2A32"]
-    longest: dict[str, int] = {}
-    for row in rows:
-        longest[row["model"]] = max(row["epochs"], longest.get(row["model"], 0))
     found: dict[tuple[str, str, int], dict[str, list[Row]]] = {}
-    for row in rows:
-        if row["epochs"] == longest[row["model"]]:
-            about = _float_of(row)
-            found.setdefault((about, row["bits"], row["epochs"]), {}).setdefault(row["method"], []).append(row)
+    for row in CLAIMS.rows():
+        method, _, teacher = row["method"].partition(" by ")
+        if method in methods and row["bits"] != "W2A32" and row["epochs"] >= 10:
+            about = _float_of(row) + (f", taught by {NETWORKS[teacher]}" if teacher in NETWORKS else "")
+            found.setdefault((about, row["bits"], row["epochs"]), {}).setdefault(method, []).append(row)
     ordered = sorted(found.items(), key=lambda item: (item[0][0], item[0][2], item[0][1]), reverse=True)
 
     def top1(rows: list[Row]) -> str | None:

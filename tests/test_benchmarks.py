@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import HERE, names
-from benchmarks.claims import config_of, pruned, quantized
+from benchmarks.claims import config_of, float_epochs, pruned, quantized
 from benchmarks.evidence import Figure, Tested, column
 from benchmarks.markdown import filled, named, table, without
 from benchmarks.paper_claims import TESTED
@@ -22,7 +22,7 @@ from benchmarks.schemas.tool import DeployRow
 from benchmarks.shell import with_shell
 from benchmarks.tables import TABLES, generated, texts
 from benchmarks.values import VALUES
-from toolchain.config.run import find_config, load_config
+from toolchain.config.run import dump_toml, find_config, load_config
 
 
 def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
@@ -132,7 +132,7 @@ def test_luts_are_told_with_the_shell_of_the_board() -> None:
 def test_every_claim_is_a_run_file_of_its_own_from_the_same_parent(tmp_path: Path) -> None:
     """With one optimizer, and stages whose bits fall; gradual and direct are as long before the last stage as in it."""
     parent = load_config(find_config("float-resnet8"))
-    claims = [*quantized(0, 10), *pruned(0, (10, 10, 10), [0.3])]
+    claims = [*quantized(0, 10, tmp_path), *pruned(0, (10, 10, 10), [0.3])]
     configs = [config_of(claim, parent, tmp_path) for claim in claims]
     assert len({config.name for config in configs}) == len(configs)
     assert {(config.train.optimizer, config.model.name, config.data.augment) for config in configs} == {
@@ -140,6 +140,19 @@ def test_every_claim_is_a_run_file_of_its_own_from_the_same_parent(tmp_path: Pat
     }
     lengths = {claim.method: (claim.epochs, claim.stages[-1]["epochs"]) for claim in claims if "qil," in claim.method}
     assert lengths["qil, gradual"] == lengths["qil, direct"] == (16, 10)
+
+
+def test_a_teacher_is_named_in_the_methods_it_teaches_and_epochs_behind_a_float_add_up(tmp_path: Path) -> None:
+    """A float run that started from another one has the epochs of both behind it."""
+    for name, settings in {"first": [], "second": [f'train.start_from="{tmp_path / "first"}"']}.items():
+        (tmp_path / name).mkdir()
+        config = load_config(find_config("float-resnet8"), [*settings, "train.epochs=7"])
+        (tmp_path / name / "run.toml").write_text(dump_toml(config))
+    assert [float_epochs(tmp_path / name) for name in ("first", "second")] == [7, 14]
+    claims = list(quantized(0, 10, tmp_path / "second", tmp_path / "first"))
+    teachers = {claim.method: config_of(claim, config, tmp_path / "second").train.teacher for claim in claims}
+    assert teachers["lsq"] is None
+    assert teachers["lsq, taught by resnet8"] == str(tmp_path / "first")
 
 
 def test_all_eleven_papers_are_there_and_a_claim_that_is_not_met_says_why() -> None:
