@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, stdev
 from typing import TypeVar
 
 from rich.console import Console
@@ -44,6 +44,11 @@ def costs(found: Resources) -> Row:
 def middle(runs: Sequence[Spent]) -> Spent:
     """The medians of several runs."""
     return Spent(median(run.wall for run in runs), median(run.cpu for run in runs))
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Return the standard error of a mean of independent values, 0 of a single one."""
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def print_rows(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> None:

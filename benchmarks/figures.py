@@ -25,11 +25,11 @@ class Point(NamedTuple):
 
 
 def lines_svg(series: Mapping[str, Sequence[tuple[float, float, float]]], x_title: str, y_title: str) -> str:
-    """One line a series of (x, y, deviation of y), a tick at every x, and a legend to the right."""
+    """One line a series of (x, y, error of y), a tick at every x, and a legend to the right."""
     figure, axes = _axes((6.8, 3.9), x_title, y_title)
     for name, points in series.items():
-        xs, ys, deviations = zip(*sorted(points), strict=True)
-        axes.errorbar(xs, ys, deviations, marker="o", markersize=4, capsize=3, linewidth=1.3, label=name)
+        xs, ys, errors = zip(*sorted(points), strict=True)
+        axes.errorbar(xs, ys, errors, marker="o", markersize=4, capsize=3, linewidth=1.3, label=name)
     axes.set_xticks(sorted({x for points in series.values() for x, *_ in points}))
     figure.legend(loc="outside right upper", frameon=False)
     return svg(figure)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean
 
 import torch
 
-from benchmarks.common import Row, print_rows
+from benchmarks.common import Row, print_rows, standard_error
 from benchmarks.figures import lines_svg
 from benchmarks.schemas import NOISE
 from toolchain.config.run import FqconvConfig, RunConfig, parse_config
@@ -43,10 +43,10 @@ def measure_noise(runs: Path) -> None:
             found = [_top1(model, data, levels_of(kind, level), seed) for seed in range(SEEDS)]
             row: Row = {"data": data.name, "model": "lenet5", "method": "fqconv", "weight_bits": 4, "act_bits": 4}
             row |= {"epochs": 2 * EPOCHS, "trained_noise": trained, "kind": kind, "noise": level, "seeds": SEEDS}
-            rows.append(row | {"top1": round(mean(found), 5), "deviation": round(pstdev(found), 5)})
+            rows.append(row | {"top1": round(mean(found), 5), "error": round(standard_error(found), 5)})
     NOISE.replace(rows)
     draw()
-    print_rows("noise", rows, {key: key for key in ("trained_noise", "noise", "top1", "deviation")})
+    print_rows("noise", rows, {key: key for key in ("trained_noise", "noise", "top1", "error")})
 
 
 def draw() -> None:
@@ -55,7 +55,7 @@ def draw() -> None:
 
     def curve(trained: float, kind: str) -> list[tuple[float, float, float]]:
         of_curve = [row for row in rows if (row["trained_noise"], row["kind"]) == (trained, kind)]
-        return [(row["noise"], 100 * row["top1"], 100 * row["deviation"]) for row in of_curve]
+        return [(row["noise"], 100 * row["top1"], 100 * row["error"]) for row in of_curve]
 
     series = {f"trained with noise of {t:g}" if t else "trained without noise": curve(t, ALL) for t in TRAINED}
     write_text(FIGURE, lines_svg(series, "noise on weights, activations and sums, in steps", Y_TITLE))

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean
 from typing import Any
 
 import torch
 
-from benchmarks.common import Cell, Row, print_rows
+from benchmarks.common import Cell, Row, print_rows, standard_error
 from benchmarks.figures import lines_svg
 from benchmarks.noise_curves import measure_noise
 from benchmarks.schemas import QUANTIZATION
@@ -208,7 +208,7 @@ def _most_bits_first(setting: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def summarize(rows: list[Row]) -> list[Row]:
-    """A row a setting: mean and deviation of its accuracy over the seeds that are there, costs of the first seed."""
+    """A row a setting: the mean accuracy of the seeds that are there, its standard error, costs of the first seed."""
     settings: dict[tuple[Cell, ...], list[Row]] = {}
     for row in rows:
         settings.setdefault(tuple(row[key] for key in SETTING), []).append(row)
@@ -216,7 +216,7 @@ def summarize(rows: list[Row]) -> list[Row]:
     for setting in sorted(settings, key=_most_bits_first):
         of_setting = settings[setting]
         found = [float(row["top1"]) for row in of_setting]  # type: ignore[arg-type]
-        over_seeds: Row = {"seeds": len(found), "top1": mean(found), "deviation": pstdev(found)}
+        over_seeds: Row = {"seeds": len(found), "top1": mean(found), "error": standard_error(found)}
         summary.append(min(of_setting, key=lambda row: int(row["seed"])) | over_seeds)  # type: ignore[arg-type]
     return summary
 
@@ -231,7 +231,7 @@ def write_figures(summary: list[Row]) -> None:
             if row["epochs"] != epochs:
                 continue
             if row["method"] in ("float", *METHODS):
-                point = 100 * float(row["top1"]), 100 * float(row["deviation"])  # type: ignore[arg-type]
+                point = 100 * float(row["top1"]), 100 * float(row["error"])  # type: ignore[arg-type]
                 for bits in BITS:
                     if row["method"] == "float" or row["act_bits"] == bits:
                         series.setdefault(str(row["method"]), []).append((bits, *point))
@@ -269,7 +269,7 @@ def main() -> None:
         print(case.name, row["top1"], flush=True)
     summary = summarize(QUANTIZATION.rows())
     write_figures(summary)
-    columns = (*SETTING, "seeds", "top1", "deviation", "lut", "dsp", "bram18", "fps")
+    columns = (*SETTING, "seeds", "top1", "error", "lut", "dsp", "bram18", "fps")
     print_rows("quantization", summary, {key: key for key in columns})
 
 

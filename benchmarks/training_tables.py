@@ -6,9 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from statistics import mean, pstdev, stdev
+from statistics import mean
 from typing import Any
 
+from benchmarks.common import standard_error
 from benchmarks.markdown import marked, percent, table
 from benchmarks.noise_curves import ALL
 from benchmarks.recorder import Row
@@ -40,7 +41,7 @@ def main_flow() -> str:
 def _with_error(shares: Sequence[float]) -> str:
     """The mean of one value a seed in percent and its standard error, where there are several."""
     found = [100 * share for share in shares]
-    error = f" ± {stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
+    error = f" ± {standard_error(found):.2f}" if len(found) > 1 else ""
     return f"{mean(found):.2f}{error}"
 
 
@@ -134,9 +135,8 @@ class Trained:
         return sorted((r for r in self.rows if tuple(r[n] for n in names) == key), key=lambda row: row["seed"])
 
     def top1(self, method: str, weight: int, act: int, variant: str = "") -> str:
-        """Mean and deviation over the seeds in percent."""
-        found = [100 * row["top1"] for row in self.of(method, weight, act, variant)]
-        return f"{mean(found):.2f}" + (f" ± {pstdev(found):.2f}" if len(found) > 1 else "")
+        """Mean over the seeds in percent and its standard error."""
+        return _with_error([row["top1"] for row in self.of(method, weight, act, variant)])
 
     @property
     def real(self) -> str:
@@ -357,11 +357,11 @@ def dst() -> str:
     for (model, alpha), rows in groups.items():
         theirs = re.fullmatch(r"(?P<kept>.+?) kept, best (?P<best>.+?) \((?P<where>.+)\)", str(rows[0]["published"]))
         assert theirs is not None
-        kept, last = ([100 * row[key] for row in rows] for key in ("kept_share", "top1"))
+        kept, last = (_with_error([row[key] for row in rows]) for key in ("kept_share", "top1"))
         unread = " (theirs not read)" if "not read" in theirs["where"] else ""
         lines.append((
             f"{names[model]}, alpha {alpha:.0e}{unread}".replace("e-0", "e-"),
-            f"{mean(kept):.2f} ± {pstdev(kept):.2f} %", theirs["kept"], f"{mean(last):.2f} ± {pstdev(last):.2f} %",
+            f"{kept} %", theirs["kept"], f"{last} %",
             percent(mean(row["best_top1"] for row in rows)), theirs["best"],
         ))  # fmt: skip
     (epochs,) = {row["epochs"] for rows in groups.values() for row in rows}
@@ -412,7 +412,7 @@ def noise() -> str:
 
     def cell(trained: float, kind: str, level: float) -> str:
         row = found[trained, kind, level]
-        return f"{100 * row['top1']:.2f} ± {100 * row['deviation']:.2f}"
+        return f"{100 * row['top1']:.2f} ± {100 * row['error']:.2f}"
 
     head = ("FQ-Conv W4A4, LeNet-5, Fashion-MNIST: top-1 % at a noise of", *(f"{level:g} steps" for level in levels))
     return table(head, ((name, *(cell(*curve, level) for level in levels)) for name, curve in curves.items()))

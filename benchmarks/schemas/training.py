@@ -207,7 +207,7 @@ class ClaimRow(Measured, MaybeCosts):
 
 
 class NoiseRow(Measured):
-    """Accuracy under noise of a kind, in steps of the quantizers: mean and deviation over its seeds."""
+    """Accuracy under noise of a kind, in steps of the quantizers: mean over its seeds and standard error."""
 
     data: str
     model: str
@@ -220,7 +220,7 @@ class NoiseRow(Measured):
     noise: float
     seeds: int
     top1: float
-    deviation: float
+    error: float
 
 
 class StepTimeRow(Measured):
