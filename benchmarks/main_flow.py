@@ -54,10 +54,11 @@ def lsq(bits: int) -> Claim:
 RUNS = {
     "tfc-mnist-w2a2": ("tfc-mnist-w2a2", list[str]()),
     **variants("lenet5-fashion-w4a4", "lenet5-fashion", []),
-    "resnet8-cifar10-float": ("float-resnet8", ["train.seed=1", "data.augment=true"]),
-    "resnet20-cifar10-float": (
-        "float-resnet20", ["train.epochs=35", "train.label_smoothing=0.0", "train.precision=float32"]
+    "resnet8-cifar10-float": (
+        "float-resnet8", ["train.seed=1", "data.augment=true", "train.epochs=80", "train.weight_decay=5e-4",
+                          "train.label_smoothing=0.1", "train.precision=bfloat16"]
     ),
+    "resnet20-cifar10-float": ("float-resnet20", ["train.epochs=35"]),
 }  # fmt: skip
 FINE_TUNED = {
     **{f"resnet8-cifar10-w{bits}a{bits}": lsq(bits) for bits in (2, 4, 8)},
