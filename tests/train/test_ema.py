@@ -17,6 +17,7 @@ from toolchain.config.run import RunConfig, parse_config
 from toolchain.flow.training import train
 from toolchain.train.data import load_for
 from toolchain.train.ema import WeightAverage
+from toolchain.train.methods.symog import Symog
 from toolchain.train.runs import load_run
 
 
@@ -26,17 +27,19 @@ def _config(**train: Any) -> RunConfig:
 
 
 class _Watch(Callback):
-    """Notes the last parameter of every step, and what is evaluated."""
+    """Notes the last bias of every step, and that and the last weights of what is evaluated."""
 
     def __init__(self) -> None:
         self.steps: list[torch.Tensor] = []
         self.evaluated: list[torch.Tensor] = []
+        self.averages: list[torch.Tensor] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         self.steps.append(pl_module.model.fc.bias.detach().clone())
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.evaluated.append(pl_module.model.fc.bias.detach().clone())
+        self.averages.append(pl_module.model.fc.weight.detach().clone())
 
 
 class _Kill(Callback):
@@ -70,6 +73,27 @@ def test_a_run_killed_between_two_epochs_ends_with_the_average_of_an_uninterrupt
     train(_config(), tmp_path / "parts", resume=True)
     states = [load_run(tmp_path / run)[0].state_dict() for run in ("whole", "parts")]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_average_takes_in_what_a_method_leaves_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SYMOG draws and clips weights after the optimizer's step."""
+    left: list[tuple[float, torch.Tensor]] = []
+    draw = Symog.after_step
+
+    def after_step(method: Symog, model: Any, progress: float) -> None:
+        draw(method, model, progress)
+        left.append((progress, model.fc.weight.detach().clone()))
+
+    monkeypatch.setattr(Symog, "after_step", after_step)
+    config = _config(float=False, epochs=1, ema=0.9)
+    quant = config.quant.model_copy(update={"method": "symog", "weight_bits": 2})
+    watch = _Watch()
+    train(config.model_copy(update={"quant": quant}), tmp_path / "run", callbacks=[watch])
+    assert [progress for progress, _ in left] == [(step + 1) / len(left) for step in range(len(left))]
+    average = left[0][1]
+    for t, (_, weights) in enumerate(left[1:], 1):
+        average = average.lerp(weights, 1 - min(0.9, (1 + t) / (10 + t)))
+    assert torch.equal(watch.averages[0], average)
 
 
 def test_the_average_begins_anew_when_the_quantizers_go_on(tmp_path: Path) -> None:

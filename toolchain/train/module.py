@@ -196,9 +196,10 @@ class Classifier(L.LightningModule):
         self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """The optimizer has stepped."""
-        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the methods change the weights: the average takes in what they leave."""
+        super().optimizer_step(*args, **kwargs)
+        progress = (self.global_step + 1) / max(1, int(self.trainer.estimated_stepping_batches))  # counted afterwards
         for method in self._methods():
             method.after_step(self.model, progress)
 
