@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import brevitas.nn as qnn
 import pytest
 import torch
+from brevitas.inject.enum import ScalingImplType
+from brevitas.quant import Int8WeightPerChannelFloat
 from torch import nn
 
+from toolchain.config.pruning import DstConfig
 from toolchain.config.run import RunConfig, TrainConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.train.data import load
-from toolchain.train.module import evaluated, rate_factor
+from toolchain.train.methods.dst import Dst
+from toolchain.train.module import Classifier, evaluated, rate_factor
 from toolchain.train.stages import run_stages
 from toolchain.train.whiten import whiten
 
@@ -31,6 +37,30 @@ def test_one_cycle_goes_up_to_the_rate_and_down_to_nothing_on_two_lines() -> Non
     assert [rate_factor(train, p) for p in (0, 0.125, 0.25, 0.625, 1)] == [0, 0.5, 1, 0.5, 0]
     assert rate_factor(TrainConfig(schedule="constant"), 0.9) == 1
     assert [rate_factor(TrainConfig(), p) for p in (0, 1)] == [1, 0]
+
+
+class _PerChannel(Int8WeightPerChannelFloat):  # type: ignore[misc] # Brevitas is not typed
+    scaling_impl_type = ScalingImplType.PARAMETER_FROM_STATS
+
+
+def test_weights_and_thresholds_decay_and_no_scale_does() -> None:
+    """The thresholds of DST do in its authors' code; a scale a channel has as many axes as the weight."""
+    network = nn.Sequential(qnn.QuantConv2d(1, 4, 3, weight_quant=_PerChannel), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    method = Dst(DstConfig())
+    method.prepare(network, None)  # type: ignore[arg-type] # it asks nothing
+    config = parse_config({"name": "t", "train": {"weight_decay": 0.1}}, where="test")
+    module = Classifier(network, load("digits"), config, [method])
+    module._trainer = SimpleNamespace(estimated_stepping_batches=1)  # type: ignore[assignment]
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    decay = {names[p].removeprefix("model."): group["weight_decay"] for group in groups for p in group["params"]}
+    thresholds = [name for name in decay if name.endswith("threshold")]
+    weights = [name for name in decay if name.endswith("original")]
+    assert len(thresholds) == len(weights) == 2 and all(decay[name] == 0.1 for name in (*thresholds, *weights))
+    rest = {name: value for name, value in decay.items() if name not in (*thresholds, *weights)}
+    assert rest == dict.fromkeys(
+        ["0.bias", "0.weight_quant.tensor_quant.scaling_impl.value", "1.weight", "1.bias", "2.bias"], 0.0
+    )
 
 
 def test_every_third_epoch_and_the_ends_of_both_phases_are_evaluated() -> None:

@@ -249,7 +249,7 @@ class Classifier(L.LightningModule):
         return round(correct / len(self.test_y), 6)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam or SGD; weight decay on weights only; the rate follows ``rate_factor`` over all steps."""
+        """Adam or SGD; weight decay on weights, and DST's thresholds; ``rate_factor`` over all steps is the rate's."""
         train = self.config.train
         rates = {
             p: layer.rate(train.optimizer)
@@ -259,9 +259,11 @@ class Classifier(L.LightningModule):
         }
         trained = [p for p in self.parameters() if p.requires_grad]
         rest = [p for p in trained if p not in rates]
+        scales = _own_scales(self.model)
+        decayed = [p for p in rest if p.dim() > 1 and p not in scales]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in rest if p.dim() > 1], "weight_decay": train.weight_decay},
-            {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": train.weight_decay},
+            {"params": [p for p in rest if p.dim() <= 1 or p in scales], "weight_decay": 0.0},
         ]
         for rate in sorted(set(rates.values())):
             own = [p for p in trained if rates.get(p) == rate]
@@ -349,6 +351,14 @@ def set_quantized(model: nn.Module, on: bool) -> None:
             layer.disable_quant = not on
         elif isinstance(layer, Switched):
             layer.switch(on)
+
+
+def _own_scales(model: nn.Module) -> set[nn.Parameter]:
+    """The parameters that Brevitas' quantizers alone hold: scales, one a channel too."""
+    proxies = [part for part in model.modules() if isinstance(part, QuantProxyFromInjector)]
+    inside = {part for proxy in proxies for part in proxy.modules()}
+    others = {p for part in model.modules() if part not in inside for p in part.parameters(recurse=False)}
+    return {p for part in inside for p in part.parameters(recurse=False)} - others
 
 
 def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:

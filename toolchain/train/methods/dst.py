@@ -1,5 +1,7 @@
 """Dynamic Sparse Training (Liu et al., ICLR 2020): a trainable threshold an output unit decides which weights live.
 
+Their optimizer holds the thresholds beside the weights, so that weight decay draws them to zero too: here as well.
+
 Source: the authors' code, compared function by function.
 """
 
