@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import brevitas.nn as qnn
+import numpy as np
 import pytest
 import torch
 from brevitas.inject.enum import ScalingImplType
@@ -102,3 +104,17 @@ def test_whitened_outputs_have_no_covariance_and_come_in_pairs() -> None:
 def test_a_network_that_begins_with_no_convolution_is_not_whitened() -> None:
     with pytest.raises(UserError, match="train.whiten needs a network that begins with a convolution"):
         whiten(nn.Linear(4, 4), torch.zeros(1, 4, 1, 1))
+
+
+def test_a_whitened_beginning_follows_from_images_of_all_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of a folder come class by class; those of each class have one shade here."""
+    data = load("digits")
+    labels = np.repeat(np.arange(10), 300)
+    shades = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (3000, 1, 8, 8))
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr("toolchain.train.stages.whiten", lambda _, images: seen.append(images[:, 0, 0, 0]))
+    run_stages(_config(epochs=1, whiten=True), replace(data, train_x=shades.copy(), train_y=labels), tmp_path)
+    shades_seen, counts = seen[0].unique(return_counts=True)
+    assert len(seen[0]) == 2000 and len(shades_seen) == 10 and counts.min() > 150

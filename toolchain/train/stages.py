@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -42,7 +43,7 @@ from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Edit, apply_edits, from_json, to_json
 from toolchain.train.whiten import whiten
 
-_WHITENED = 2000  # images
+_WHITENED, _WHITENED_SEED = 2000, 0  # images, and the seed of their draw
 _LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
 
@@ -271,9 +272,10 @@ def _images(stage: Stage, data: Dataset) -> Dataset:
 
 
 def _whiten(model: nn.Module, data: Dataset, pixels: InputMap) -> None:
-    """Begin with whitened directions in the first layer, in place."""
+    """Begin with whitened directions in the first layer, in place, of images of all classes, the same in every run."""
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
-    whiten(first, torch.from_numpy(pixels.apply(data.train_x[:_WHITENED])))
+    some = np.random.RandomState(_WHITENED_SEED).permutation(len(data.train_x))[:_WHITENED]
+    whiten(first, torch.from_numpy(pixels.apply(data.train_x[some])))
 
 
 def _freeze_weights(model: nn.Module, stage: Stage) -> None:
