@@ -245,8 +245,9 @@ class _Trace:
         self.gated: set[str] = set()
         self.layers: list[tuple[str, int | None, int, int, str | None]] = []
         self.spaces: dict[fx.Node, int] = {}
-        self.graph = _traced(model)
-        self.weighted = {node: layer for node in self.graph.nodes if isinstance(layer := _layer(model, node), Weighted)}
+        self.graph = traced(model)
+        found = {node: layer_at(model, node) for node in self.graph.nodes}
+        self.weighted = {node: layer for node, layer in found.items() if isinstance(layer, Weighted)}
         for node in self.graph.nodes:
             self._visit(node)
 
@@ -361,7 +362,12 @@ class _Trace:
         self.parent[second] = first
 
 
-def _traced(model: nn.Module) -> fx.Graph:
+def traced(model: nn.Module) -> fx.Graph:
+    """The operations of ``model``, whose layers are calls of modules.
+
+    Raises:
+        UserError: it cannot be traced.
+    """
     try:
         return _Tracer().trace(model)
     except Exception as error:  # the forward of a network may raise anything
@@ -370,7 +376,7 @@ def _traced(model: nn.Module) -> fx.Graph:
         ) from error
 
 
-def _layer(model: nn.Module, node: fx.Node) -> nn.Module | None:
+def layer_at(model: nn.Module, node: fx.Node) -> nn.Module | None:
     """The layer that ``node`` calls."""
     return model.get_submodule(str(node.target)) if node.op == "call_module" else None
 
@@ -384,11 +390,11 @@ def _operands(node: fx.Node) -> list[fx.Node]:
 
 def over_length(model: nn.Module, node: fx.Node, shape: Shape | None) -> bool:
     """Return whether the layer at ``node`` is linear over the length of a signal, (N, channels, length)."""
-    if not isinstance(_layer(model, node), nn.Linear):
+    if not isinstance(layer_at(model, node), nn.Linear):
         return False
     while node.op != "placeholder":
         node = node.all_input_nodes[0]
-        layer = _layer(model, node)
+        layer = layer_at(model, node)
         if isinstance(layer, Convolution):
             return True
         if isinstance(layer, nn.Flatten):
@@ -427,12 +433,12 @@ def normalized_layers(model: nn.Module, shape: Shape) -> list[tuple[Weighted, st
             linear over the length of a signal, whose outputs are no channels.
     """
     found: list[tuple[Weighted, str, Norm]] = []
-    for node in _traced(model).nodes:
-        layer = _layer(model, node)
+    for node in traced(model).nodes:
+        layer = layer_at(model, node)
         if not isinstance(layer, Norm):
             continue
         source = node.all_input_nodes[0]
-        before = _layer(model, source)
+        before = layer_at(model, source)
         where, hint = f"batch norm '{node.target}'", "such a batch norm cannot be folded into weights"
         if not isinstance(before, Weighted) or len(source.users) > 1:
             raise UserError("it does not stand right behind a layer of its own", where=where, hint=hint)

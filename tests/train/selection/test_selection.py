@@ -20,6 +20,7 @@ from toolchain.errors import UserError
 from toolchain.train.budgets import shrink
 from toolchain.train.data import load
 from toolchain.train.methods.base import Context
+from toolchain.train.methods.layer_bits import LayerBits, layer_bits
 from toolchain.train.methods.qcqp import Qcqp, channel_program, importance, unit_costs
 from toolchain.train.models import build, layers_of
 from toolchain.train.selection.counts import best_channels, most, solve_counts
@@ -231,7 +232,7 @@ def test_a_network_is_selected_within_any_budget(budget: dict[str, Any], spent: 
     """The kept counts meet the budget, and every kept channel has weights in and out: no inactive weight."""
     network = build(parse_config({"name": "t", "model": {"name": "cnn", "width": 0.4}}, where="test"), (1, 8, 8), 10)
     structure = structure_of(network, (1, 8, 8))
-    program = channel_program(network, structure, QcqpConfig(seconds=20.0, least=1, **budget), QuantConfig())
+    program = channel_program(network, structure, QcqpConfig(seconds=20.0, least=1, **budget), _bits(network))
     kept = solve(program, 20.0).kept
     counts = {name: len(indices) for name, indices in kept.items()}
     assert program.fits(counts) and sum(counts.values()) < 6 + 13 and all(counts.values())
@@ -244,21 +245,21 @@ def test_a_network_is_selected_within_any_budget(budget: dict[str, Any], spent: 
 
 def test_cycles_of_full_lanes_are_the_exact_product() -> None:
     layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
-    cost = unit_costs(layer, "cycles", QcqpConfig(cycles=1, lanes={"conv": (4, 2)}), QuantConfig())
+    cost = unit_costs(layer, "cycles", QcqpConfig(cycles=1, lanes={"conv": (4, 2)}), LayerBits(4, 4, 4))
     assert cost(8, 6) == 16 * 9 * (8 // 4) * (6 // 2) and cost(7, 5) == cost(8, 6)
 
 
 def test_with_fixed_turns_the_cycles_stay_and_the_slices_are_the_product_of_the_channels() -> None:
     layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
     config = QcqpConfig(cycles=1, turns={"conv": (9, 2)}, products_per_dsp={"conv": 1})
-    slices, steps = (unit_costs(layer, kind, config, QuantConfig()) for kind in ("dsp", "cycles"))
+    slices, steps = (unit_costs(layer, kind, config, LayerBits(4, 4, 4)) for kind in ("dsp", "cycles"))
     assert [slices(n, m) for n, m in ((8, 6), (4, 6), (8, 4))] == [8 * 3, 4 * 3, 8 * 2]
     assert steps(8, 6) == steps(4, 2) == 16 * 9 * 2
 
 
 def test_block_rams_of_the_weights_fall_with_the_channels() -> None:
     layer = Layer("conv", "a", "b", area=9, positions=16, bias=False)
-    cost = unit_costs(layer, "bram18", QcqpConfig(bram18=1), QuantConfig())
+    cost = unit_costs(layer, "bram18", QcqpConfig(bram18=1), LayerBits(4, 4, 4))
     assert 0 < cost(128, 128) < cost(256, 128) < cost(256, 256)
 
 
@@ -301,11 +302,42 @@ def test_positions_meet_the_budget_of_weights_and_share_it_with_the_channels() -
         QcqpConfig(macs=0.5, granularity="position")
 
 
+@pytest.mark.parametrize("quantized", [True, False])
+def test_every_layer_counts_with_its_own_bits(quantized: bool) -> None:
+    """Of the run file, whether the network has quantizers yet or not; the first layer reads the pixels' five."""
+    table = {
+        "name": "t",
+        "model": {"name": "cnn"},
+        "train": {"float": not quantized},
+        "quant": {"first_weight_bits": 8, "layers": {"conv2": {"weight_bits": 2}, "act1": {"act_bits": 3}}},
+    }
+    config = parse_config(table, where="test")
+    network = build(config, (1, 8, 8), 10)
+    bits = layer_bits(network, config.quant, 5)
+    assert bits == {"conv1": LayerBits(8, 5, 3), "conv2": LayerBits(2, 3, 4), "fc": LayerBits(4, 4, 4)}
+    structure = structure_of(network, (1, 8, 8))
+    program = channel_program(network, structure, QcqpConfig(memory=0.5), bits)
+    memory = [8 * 9 * 16 + 3 * 64 * 16, 2 * 9 * 16 * 32 + 4 * 16 * 32, 4 * 128 * 10 + 4 * 10]
+    costs = program.limits[0].costs
+    assert [costs["conv1"](1, 16), costs["conv2"](16, 32), costs["fc"](32, 10)] == memory
+
+
+def test_an_operand_of_a_sum_has_the_bits_of_its_quantizer() -> None:
+    config = parse_config({"name": "t", "model": {"name": "resnet8"}, "quant": {"residual_bits": 7}}, where="test")
+    bits = layer_bits(build(config, (3, 32, 32), 10), config.quant, 8)
+    assert bits["stage2_1.conv1"] == LayerBits(4, 4, 4)
+    assert bits["stage2_1.conv2"] == bits["stage2_1.shortcut.conv"] == LayerBits(4, 4, 7)
+
+
 def test_lanes_of_an_unknown_layer_are_refused() -> None:
     network = build(parse_config({"name": "t"}, where="test"), (1, 8, 8), 10)
     with pytest.raises(UserError, match="unknown layer in lanes 'conv3'; did you mean 'conv2'"):
         config = QcqpConfig(cycles=10, lanes={"conv3": (1, 1)})
-        channel_program(network, structure_of(network, (1, 8, 8)), config, QuantConfig())
+        channel_program(network, structure_of(network, (1, 8, 8)), config, _bits(network))
+
+
+def _bits(model: nn.Module) -> dict[str, LayerBits]:
+    return layer_bits(model, QuantConfig(), 4)
 
 
 def _trained_lenet() -> nn.Module:
@@ -318,16 +350,17 @@ def _trained_lenet() -> nn.Module:
 
 def test_the_objective_counts_convolutions_and_only_their_channels_go() -> None:
     """Fully connected layers take of the budget, so that few channels of convolutions can be all that is left over."""
-    model, quant = _trained_lenet(), QuantConfig()
+    model = _trained_lenet()
+    bits = _bits(model)
     structure = structure_of(model, (1, 28, 28))
-    program = channel_program(model, structure, QcqpConfig(macs=0.5), quant)
+    program = channel_program(model, structure, QcqpConfig(macs=0.5), bits)
     importances = {layer.name: layer.importance.sum() for layer in program.layers}
     assert set(program.free) == {"conv1", "conv2"}
     assert {name for name, total in importances.items() if total} == {"conv1", "conv2"}
-    whole = channel_program(model, structure, QcqpConfig(macs=0.5, scope="all"), quant)
+    whole = channel_program(model, structure, QcqpConfig(macs=0.5, scope="all"), bits)
     assert len(whole.free) == 4 and all(layer.importance.sum() > 0 for layer in whole.layers)
     with pytest.raises(UserError, match='or set qcqp.scope = "all"'):
-        channel_program(model, structure, QcqpConfig(macs=0.05, least=1), quant).check()
+        channel_program(model, structure, QcqpConfig(macs=0.05, least=1), bits).check()
 
 
 def test_folded_importance_does_not_depend_on_the_arbitrary_scale_of_a_filter_in_front_of_a_batch_norm() -> None:
@@ -350,6 +383,6 @@ def test_folded_importance_does_not_depend_on_the_arbitrary_scale_of_a_filter_in
 @pytest.mark.parametrize("share", [0.4, 0.6])
 def test_the_optimum_is_worth_more_than_the_greedy_selection_by_the_same_importance(share: float) -> None:
     model = _trained_lenet()
-    program = channel_program(model, structure_of(model, (1, 28, 28)), QcqpConfig(macs=share), QuantConfig())
+    program = channel_program(model, structure_of(model, (1, 28, 28)), QcqpConfig(macs=share), _bits(model))
     best, greedy = (solve(program, 60.0, solver) for solver in ("highs", "greedy"))
     assert best.objective >= greedy.objective and best.gap < 1e-3 and greedy.kept == program.greedy()

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from toolchain import resources
 from toolchain.config.pruning import FOLDED, QcqpConfig
-from toolchain.config.run import QuantConfig
 from toolchain.errors import unknown_name
+from toolchain.ir.input_types import parse_input
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.train.blocks import Residual
 from toolchain.train.budgets import Budget, Size, shrink
 from toolchain.train.methods.base import Context, Method
+from toolchain.train.methods.layer_bits import LayerBits, layer_bits
 from toolchain.train.methods.positions import keep_positions
 from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weights
 from toolchain.train.selection.solve import solve
@@ -58,14 +59,14 @@ class Qcqp(Method):
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
         """Check that the fewest channels a group meet the budgets."""
         config, structure = self.channels, structure_of(model, context.data.shape)
-        channel_program(model, structure, config, context.config.quant, left).check()
+        channel_program(model, structure, config, _bits(model, context), left).check()
         return Budget.share_of(left, config).within(left)
 
     def restructure(self, model: nn.Module, context: Context) -> list[Edit]:
         """Select channels by the program and remove the others."""
         structure = structure_of(model, context.data.shape)
         choice = solve(
-            channel_program(model, structure, self.channels, context.config.quant),
+            channel_program(model, structure, self.channels, _bits(model, context)),
             self.config.seconds,
             self.config.solver,
         )
@@ -83,10 +84,25 @@ class Qcqp(Method):
         return edits
 
 
+def _bits(model: nn.Module, context: Context) -> dict[str, LayerBits]:
+    given, levels = context.config.data.input, context.data.pixel_levels
+    inputs = parse_input(given).type.bits if given is not None else max(1, levels.bit_length())
+    return layer_bits(model, context.config.quant, inputs)
+
+
 def channel_program(
-    model: nn.Module, structure: Structure, config: QcqpConfig, quant: QuantConfig, whole: Size | None = None
+    model: nn.Module,
+    structure: Structure,
+    config: QcqpConfig,
+    bits: Mapping[str, LayerBits],
+    whole: Size | None = None,
 ) -> ChannelProgram:
-    """The selection problem of a network; shares are those of ``whole``, by default of the network.
+    """The selection problem of a network.
+
+    Args:
+        model, structure, config: the network, its channels, and the budgets.
+        bits: of its layers.
+        whole: what shares are of; the network by default.
 
     Raises:
         UserError: lanes, turns or products for a layer that the network has not.
@@ -105,16 +121,15 @@ def channel_program(
     budget = Budget.share_of(whole or Size.of(structure), config)
     bounds = [("macs", budget.macs), ("params", budget.params)]
     bounds += [(kind, getattr(config, kind)) for kind in FOLDED]
-    limits = [
-        Limit(kind, {x.name: cost_of(x, kind, config, quant) for x in structure.layers}, bound, each=kind == "cycles")
-        for kind, bound in bounds
-        if bound is not None
-    ]
+
+    def costs(kind: str) -> dict[str, Cost]:
+        return {x.name: cost_of(x, kind, config, bits[x.name]) for x in structure.layers}
+
+    limits = [Limit(kind, costs(kind), bound, each=kind == "cycles") for kind, bound in bounds if bound is not None]
     if config.memory is not None:
-        costs = {x.name: cost_of(x, "memory", config, quant) for x in structure.layers}
-        full = structure.counts
-        total = sum(costs[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
-        limits.append(Limit("bits of memory", costs, resources.whole(config.memory * total)))
+        each, full = costs("memory"), structure.counts
+        total = sum(each[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
+        limits.append(Limit("bits of memory", each, resources.whole(config.memory * total)))
     free = [group.name for group in structure.free if group.name not in kept_whole]
     hint = "raise the budget" if len(counted) == len(layers) else 'raise the budget, or set qcqp.scope = "all"'
     optional = frozenset(branches(model, structure)) & frozenset(free) if config.blocks else frozenset()
@@ -134,16 +149,16 @@ def counted_layers(model: nn.Module, structure: Structure, config: QcqpConfig) -
     return convolutions if convolutions and config.scope == "convolutions" else {x.name for x in structure.layers}
 
 
-def cost_of(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:
+def cost_of(layer: Layer, kind: str, config: QcqpConfig, bits: LayerBits) -> Cost:
     """Return a layer's cost in a budget as a function of (channels read, channels written)."""
     if kind in FOLDED:
-        return unit_costs(layer, kind, config, quant)
+        return unit_costs(layer, kind, config, bits)
 
     def cost(reads: int, writes: int) -> int:
         counts: Mapping[str, int] = {layer.writes: writes} | ({} if layer.reads is None else {layer.reads: reads})
         if kind == "memory":
-            written = layer.positions * writes * quant.act_bits
-            return int(layer.area * layer.pairs(counts)) * quant.weight_bits + written
+            written = layer.positions * writes * bits.writes
+            return int(layer.area * layer.pairs(counts)) * bits.weights + written
         return int(getattr(layer, kind)(counts))
 
     return cost
@@ -169,7 +184,7 @@ def importance(model: nn.Module, structure: Structure, layer: Layer, config: Qcq
     return matrix
 
 
-def unit_costs(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) -> Cost:
+def unit_costs(layer: Layer, kind: str, config: QcqpConfig, bits: LayerBits) -> Cost:
     """Cycles a frame or a resource of a layer's matrix-vector unit, of (channels read, channels written).
 
     With fixed lanes fewer channels take fewer cycles, with fixed turns fewer lanes. Channels that do not fill the last
@@ -187,9 +202,9 @@ def unit_costs(layer: Layer, kind: str, config: QcqpConfig, quant: QuantConfig) 
             together = simd // layer.area if simd % layer.area == 0 else simd  # channels of all taps, or of one
             inputs, outputs = -(-reads // together) * together * layer.area, -(-writes // pe) * pe
         unit = Parallelism(simd, pe, packing)
-        x = Value("x", (layer.positions, 1, inputs), QInt(quant.act_bits, False))
+        x = Value("x", (layer.positions, 1, inputs), QInt(bits.reads, False))
         y = Value("y", (layer.positions, 1, outputs), _ACCUMULATOR)
-        weight_type = QInt(max(2, quant.weight_bits), True)
+        weight_type = QInt(max(2, bits.weights), True)
         weight = np.zeros((outputs, inputs), dtype=np.int64)
         node = MatVec(name=layer.name, inputs=("x",), outputs=(y,), weight=weight, weight_type=weight_type)
         return schedule(node, x, unit).cycles if kind == "cycles" else int(getattr(unit_cost(node, x, unit), kind))
