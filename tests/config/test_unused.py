@@ -14,6 +14,10 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.tom
 _STAGES = [{"name": "a", "epochs": 1, "quantized": False}, {"name": "b", "epochs": 1}]
 
 
+def _pruning(**tables: Any) -> dict[str, Any]:
+    return {"stage": [_STAGES[0], _STAGES[1] | tables]}
+
+
 def _line(**sections: Any) -> str | None:
     return without_effect(parse_config({"name": "t"} | sections, where="test"))
 
@@ -36,6 +40,33 @@ def _line(**sections: Any) -> str | None:
         ({"data": {"label": "kind"}}, "data.label (goes with csv: and parquet: data)"),
         ({"stage": [_STAGES[0], _STAGES[1] | {"momentum": 0.5}]}, 'stage.1.momentum (goes with optimizer = "sgd")'),
         ({"stage": [_STAGES[0] | {"act_bits": 8}, _STAGES[1]]}, "stage.0.act_bits (goes with quantized = true)"),
+        ({"train": {"whiten": True, "start_from": "runs/a"}}, "train.whiten (goes with no train.start_from)"),
+        (
+            {"quant": {"method": "fqconv", "fqconv": {"offset": "faded"}}},
+            "quant.fqconv.offset (goes with a stage with remove_batch_norm)",
+        ),
+        (
+            _pruning(magnitude={"params": 0.5, "granularity": "weight", "least": 8}),
+            'stage.1.magnitude.least (goes with granularity = "filter")',
+        ),
+        (
+            _pruning(transport={"params": 0.5, "granularity": "weight", "strength": 2.0, "scope": "layer"}),
+            'stage.1.transport.strength (goes with granularity = "filter")',
+        ),
+        (
+            _pruning(transport={"macs": 0.5, "strength": 2.0, "scope": "layer"}),
+            'stage.1.transport.strength (goes with scope = "global" or "network")',
+        ),
+        (
+            _pruning(qcqp={"macs": 0.5, "gamma": 0.5, "lanes": {"conv1": [1, 1]}}),
+            'stage.1.qcqp.gamma (goes with granularity = "position"), '
+            "stage.1.qcqp.lanes (goes with a budget of cycles, lut, dsp, bram18)",
+        ),
+        (
+            _pruning(qcqp={"macs": 0.5, "solver": "greedy", "seconds": 5.0}),
+            'stage.1.qcqp.seconds (goes with solver = "highs" or "cpsat")',
+        ),
+        (_pruning(nrmf={"ranks": "vbmf", "energy": 0.9}), 'stage.1.nrmf.energy (goes with ranks = "energy")'),
         (
             {
                 "model": {"plain": True},
@@ -61,6 +92,12 @@ def test_a_key_that_nothing_reads_is_named_with_what_it_goes_with(sections: dict
         {"quant": {"input_bits": 4}, "data": {"normalize": "standard"}},
         {"quant": {"method": "niti", "scale": "pot"}, "train": {"float": True, "lr": 0.1}, "niti": {"bias": True}},
         {"data": {"name": "npy:digits", "layout": "NHWC"}},
+        _pruning(qcqp={"params": 0.5, "granularity": "position", "gamma": 0.5, "solver": "greedy", "seconds": 5.0}),
+        _pruning(qcqp={"lut": 500, "lanes": {"conv1": [1, 1]}, "seconds": 5.0}),
+        _pruning(transport={"macs": 0.5, "strength": 2.0, "scope": "network", "least": 8}),
+        _pruning(nrmf={"energy": 0.9}),
+        {"quant": {"method": "fqconv", "fqconv": {"offset": "faded"}},
+         "stage": [_STAGES[0], _STAGES[1], {"name": "c", "epochs": 1, "remove_batch_norm": True}]},
         {"train": {"teacher": "runs/teacher"}, "data": {"layout": "NHWC"}, "stage": [{**_STAGES[1], "data": "npy:x"}]},
     ],
 )  # fmt: skip

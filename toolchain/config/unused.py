@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 
+from toolchain.config.pruning import FOLDED, PruningStage
 from toolchain.config.run import RunConfig
 
 _SGD = 'optimizer = "sgd"'
@@ -27,6 +29,7 @@ def without_effect(config: RunConfig) -> str | None:
             found.append(f"stage.{at}.momentum (goes with {_SGD})")
         bits = () if stage.quantized else ("weight_bits", "act_bits")
         found += [f"stage.{at}.{key} (goes with quantized = true)" for key in bits if getattr(stage, key) is not None]
+        found += [f"stage.{at}.{name}" for name in _idle_pruning(stage)]
     return f"without effect in this run: {', '.join(found)}" if found else None
 
 
@@ -44,9 +47,14 @@ def _idle(config: RunConfig) -> dict[str, tuple[str, ...]]:
         _SGD: ("sgd" in optimizers, ("train.momentum", "train.nesterov")),
         'schedule = "one-cycle"': ("one-cycle" in schedules, ("train.warm_up",)),
         "train.teacher": (train.teacher is not None, ("train.teacher_weight", "train.temperature")),
+        "no train.start_from": (train.start_from is None, ("train.whiten",)),
         "a run without [[stage]]": (not config.stage, ("train.epochs",)),
         'quant.method = "qil"': (quant.method == "qil", ("quant.qil",)),
         'quant.method = "fqconv"': (quant.method == "fqconv", ("quant.fqconv",)),
+        "a stage with remove_batch_norm": (
+            quant.method != "fqconv" or any(stage.remove_batch_norm for stage in config.stage),
+            ("quant.fqconv.offset",),
+        ),
         'quant.method = "symog" or "sgm"': (quant.method in ("symog", "sgm"), ("quant.symog",)),
         'quant.method = "niti"': (quant.method == "niti", ("niti",)),
         _NITI: (not integer, tuple(f"train.{key}" for key in descent) + tuple(f"quant.{key}" for key in places)),
@@ -55,6 +63,34 @@ def _idle(config: RunConfig) -> dict[str, tuple[str, ...]]:
         "csv: and parquet: data": (bool(kinds & {"csv", "parquet"}), ("data.label",)),
     }
     return {partner: keys for partner, (there, keys) in rules.items() if not there}
+
+
+def _idle_pruning(stage: PruningStage) -> Iterator[str]:
+    """The keys of a stage's table that are not as by default and that nothing reads, each with what it goes with."""
+
+    def has(table: str, key: str, *values: str) -> bool:
+        return getattr(getattr(stage, table), key, None) in values
+
+    filters = 'granularity = "filter"'
+    folded = any(getattr(stage.qcqp, kind, None) is not None for kind in FOLDED)
+    shared = has("transport", "granularity", "filter") and has("transport", "scope", "layer")
+    timed = has("qcqp", "solver", "highs", "cpsat") or has("qcqp", "granularity", "position")
+    rules: list[tuple[str, str, bool, tuple[str, ...]]] = [
+        ("magnitude", filters, has("magnitude", "granularity", "filter"), ("least",)),
+        ("transport", filters, has("transport", "granularity", "filter"), ("least", "strength")),
+        ("transport", 'scope = "global" or "network"', not shared, ("strength",)),
+        ("qcqp", 'granularity = "position"', has("qcqp", "granularity", "position"), ("gamma",)),
+        ("qcqp", f"a budget of {', '.join(FOLDED)}", folded, ("lanes", "turns", "products_per_dsp")),
+        ("qcqp", 'solver = "highs" or "cpsat"', timed, ("seconds",)),
+        ("nrmf", 'ranks = "energy"', has("nrmf", "ranks", "energy"), ("energy",)),
+    ]
+    for name, partner, there, keys in rules:
+        table = getattr(stage, name)
+        if table is None or there:
+            continue
+        for key in keys:
+            if getattr(table, key) != type(table).model_fields[key].get_default(call_default_factory=True):
+                yield f"{name}.{key} (goes with {partner})"
 
 
 def _value(config: RunConfig, key: str) -> object:
