@@ -15,7 +15,7 @@ from toolchain.config.run import DataConfig, ModelConfig, RunConfig, parse_confi
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
-from toolchain.train.data import input_map, load
+from toolchain.train.data import Dataset, input_map, load, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.runs import load_run
 
@@ -91,6 +91,22 @@ def test_a_stage_on_other_images_reads_them_as_the_run_does(folder: Path, tmp_pa
     with torch.no_grad():
         right = (model(x).argmax(1).numpy() == data.test_y).mean()
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["top1"] == pytest.approx(right, abs=1e-6)
+
+
+def test_images_of_several_stages_are_loaded_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(config: DataConfig) -> Dataset:
+        loaded.append(config.name)
+        return load_for(config)
+
+    monkeypatch.setattr("toolchain.train.stages.load_for", load)
+    other = f"npy:{folder / 'noise'}"
+    stages = [{"name": name, "epochs": 1, "data": other} for name in ("one", "two")]
+    train(_config(*stages, data=f"npy:{folder / 'digits'}", teacher=str(folder / "float")), tmp_path / "run")
+    assert loaded == [other]
 
 
 def test_a_stage_on_images_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -104,9 +104,8 @@ def train(
     network = (build_integer if integer_only else build)(config, data.shape, data.classes)
     if config.model.own and data.names:
         _demand_named_outputs(network, data, config.model.label)
-    given = Given(_start(config), _teacher(config, data))
-    if not integer_only:
-        foresee(config, data, out, given.start)
+    start, teacher = _start(config), _teacher(config, data)
+    given = Given(start, teacher, {} if integer_only else foresee(config, data, out, start))
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
     with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
         if first:

@@ -10,11 +10,11 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -33,10 +33,11 @@ from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.ema import WeightAverage
+from toolchain.train.frozen import freeze_weights, learned_by_quantizers
 from toolchain.train.inputs import InputMap
 from toolchain.train.lines import EpochLines
 from toolchain.train.methods import stage_methods
-from toolchain.train.methods.base import Adopting, Context, OwnRate
+from toolchain.train.methods.base import Adopting, Context
 from toolchain.train.models import build, layers_of
 from toolchain.train.module import Classifier, set_memory_format, set_quantized
 from toolchain.train.shrink import normalized_layers
@@ -78,21 +79,27 @@ class Given:
     Args:
         start: the float network whose weights are the first; None for random ones.
         teacher: the network to learn from.
+        data: the data sets of stages that have their own, by name, as far as they are loaded.
     """
 
     start: Trained | None = None
     teacher: Teacher | None = None
+    data: Mapping[str, Dataset] = field(default_factory=dict)
 
 
-def foresee(config: RunConfig, data: Dataset, out: Path, start: Trained | None) -> None:
+def foresee(config: RunConfig, data: Dataset, out: Path, start: Trained | None) -> dict[str, Dataset]:
     """Ask all stages, and their methods, whether they can do what they are asked, before any of them trains.
 
     What the budgets of the stages before leave is known as bounds only; a later budget that is missed by the rest is
     refused when its stage begins.
 
+    Returns:
+        the data sets of stages that have their own, by name.
+
     Raises:
         UserError: one cannot, or ``start`` is another network.
     """
+    others: dict[str, Dataset] = {}
     left: Size | None = None
     known = True  # whether a bound can be told
     for stage in stages(config):
@@ -101,10 +108,12 @@ def foresee(config: RunConfig, data: Dataset, out: Path, start: Trained | None) 
         if start is not None:
             _go_on_from(start, model, stage.config)
         if stage.own is None:
-            return
-        _images(stage, data)
+            return others
+        images = _images(stage, data, others)
+        if stage.own.data is not None:
+            others[stage.own.data] = images
         if stage.own.freeze_weights:
-            _learned_by_quantizers(model, stage)
+            learned_by_quantizers(model, stage)
         with _of_stage(stage):
             if stage.own.remove_batch_norm:
                 normalized_layers(model, data.shape)
@@ -112,6 +121,7 @@ def foresee(config: RunConfig, data: Dataset, out: Path, start: Trained | None) 
             for method in stage_methods(stage.own) if known else []:
                 left = method.foresee(model, context, left or Size.of_model(model, data.shape))
                 known = left is not None
+    return others
 
 
 @contextmanager
@@ -144,7 +154,7 @@ def run_stages(
     if ended is not None:
         chain, done = chain[len(ended.history) :], ended
     for stage in chain:
-        done = _run(stage, done, data, out, given.teacher, resume, callbacks)
+        done = _run(stage, done, data, out, given, resume, callbacks)
         if is_first_process():
             _save(done, _finished(out, stage))
     assert done is not None
@@ -199,11 +209,11 @@ def _run(
     before: Trained | None,
     data: Dataset,
     out: Path,
-    teacher: Teacher | None,
+    given: Given,
     resume: bool,
     callbacks: Sequence[Callback],
 ) -> Trained:
-    config, images = stage.config, _images(stage, data)
+    config, images = stage.config, _images(stage, data, given.data)
     pixels = input_map(data, config.data.normalize, config.data.input)
     L.seed_everything((config.train.seed + stage.index) % SEEDS, verbose=False)
     model = build(config, data.shape, data.classes)
@@ -220,9 +230,9 @@ def _run(
     for method in methods:
         method.prepare(model, context)
     if stage.own and stage.own.freeze_weights:
-        _freeze_weights(model, stage)
+        freeze_weights(model, stage)
     module = Classifier(
-        model.train(), images, config, methods, pixels=pixels, teacher=teacher, labelled=images is data,
+        model.train(), images, config, methods, pixels=pixels, teacher=given.teacher, labelled=images is data,
         first_epoch=stage.first_epoch, seconds=before.seconds if before else 0.0,
     )  # fmt: skip
     with quiet_lightning():
@@ -258,10 +268,17 @@ def fit(trainer: L.Trainer, module: L.LightningModule, stage: Stage, out: Path, 
         raise KeyboardInterrupt
 
 
-def _images(stage: Stage, data: Dataset) -> Dataset:
-    """The run's data, or with the training images of the stage's own, whose labels are of no use."""
+def _images(stage: Stage, data: Dataset, known: Mapping[str, Dataset]) -> Dataset:
+    """The run's data, or with the training images of the stage's own, whose labels are of no use.
+
+    Args:
+        stage, data: the stage, and the run's data.
+        known: what this function has returned for other stages, by the name of their data.
+    """
     if stage.own is None or stage.own.data is None:
         return data
+    if stage.own.data in known:
+        return known[stage.own.data]
     other = load_for(stage.config.data.model_copy(update={"name": stage.own.data}))
     if (other.shape, other.pixel_levels) != (data.shape, data.pixel_levels):
         raise UserError(
@@ -276,34 +293,6 @@ def _whiten(model: nn.Module, data: Dataset, pixels: InputMap) -> None:
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     some = np.random.RandomState(_WHITENED_SEED).permutation(len(data.train_x))[:_WHITENED]
     whiten(first, torch.from_numpy(pixels.apply(data.train_x[some])))
-
-
-def _freeze_weights(model: nn.Module, stage: Stage) -> None:
-    """Leave only the quantizers' parameters to be trained."""
-    own = _learned_by_quantizers(model, stage)
-    model.requires_grad_(False)
-    for parameter in own:
-        parameter.requires_grad_(True)
-
-
-def _learned_by_quantizers(model: nn.Module, stage: Stage) -> list[nn.Parameter]:
-    """The quantizers' parameters.
-
-    Raises:
-        UserError: there are none.
-    """
-    own = [
-        p
-        for layer in model.modules()
-        if isinstance(layer, OwnRate)
-        for p in cast(nn.Module, layer).parameters(recurse=False)
-    ]
-    if not own:
-        raise UserError(
-            f"stage '{stage.name}' freezes the weights, and nothing else learns with "
-            f"quant.method = '{stage.config.quant.method}'"
-        )
-    return own
 
 
 def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
