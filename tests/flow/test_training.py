@@ -253,6 +253,32 @@ def test_a_run_replaces_another_run_alone_and_leaves_the_folder_itself(
 
 
 @pytest.mark.usefixtures("without_export")
+@pytest.mark.parametrize(
+    "text", ['# mine\nname = "t"\n', 'name = "t"\n\n[train]\nepochs = 1\nfloat = true\n', "[train"]
+)
+def test_a_run_file_of_the_users_own_is_not_replaced(tmp_path: Path, text: str) -> None:
+    """It may stand where the run is to be: a resume leaves it as it is, and nothing else begins."""
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(text)
+    message = r"run.toml would be replaced, and no run wrote it as it is; move it away, or give another --out"
+    with pytest.raises(UserError, match=message):
+        train(_config(epochs=1, float=True), tmp_path, overwrite=True)
+    assert run_file.read_text() == text and len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.mark.usefixtures("without_export")
+def test_a_resume_leaves_a_run_file_that_says_the_same(tmp_path: Path) -> None:
+    out = train(_config(epochs=1, float=True), tmp_path / "run")
+    text = "# mine\n" + (out / "run.toml").read_text()
+    (out / "run.toml").write_text(text)
+    (out / "metrics.json").unlink()
+    train(_config(epochs=1, float=True), out, resume=True)
+    with pytest.raises(UserError, match=r"run.toml would be replaced"):
+        train(_config(epochs=2, float=True), out, resume=True)
+    assert (out / "run.toml").read_text() == text
+
+
+@pytest.mark.usefixtures("without_export")
 def test_a_finished_run_goes_on_with_more_epochs_and_not_with_fewer(tmp_path: Path) -> None:
     """The first epochs are not run again; without a falling rate the end is that of a run of as many epochs at once."""
     settings = {"pretrain_epochs": 0, "schedule": "constant"}

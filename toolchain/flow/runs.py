@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import shlex
+import tomllib
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+from toolchain.config.run import RunConfig
+from toolchain.config.toml import to_toml
 from toolchain.errors import UserError
 from toolchain.train.own.record import FILE as NETWORK_FILE
 from toolchain.train.own.record import changed
@@ -45,3 +50,28 @@ def demand_run(out: Path) -> None:
             raise UserError(
                 f"{out} would be removed, and no run wrote {path}", hint="move it away, or give another --out"
             )
+    demand_written(out)
+
+
+def demand_written(out: Path) -> None:
+    """Raise UserError where the run.toml in the folder ``out`` is the user's own, which would be replaced.
+
+    A run writes every value, and no comments; earlier versions had fewer keys.
+    """
+    path = out / "run.toml"
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    with suppress(ValueError):  # no TOML, or a key that is none
+        table = tomllib.loads(text)
+        resolved = RunConfig.model_validate(table).model_dump(exclude_none=True)
+        if to_toml(table) == text and 2 * _values(table) > _values(resolved):
+            return
+    raise UserError(
+        f"{path} would be replaced, and no run wrote it as it is", hint="move it away, or give another --out"
+    )
+
+
+def _values(table: Any) -> int:
+    """The number of values in a table and the tables inside."""
+    return sum(map(_values, table.values())) if isinstance(table, dict) else 1

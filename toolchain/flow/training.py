@@ -25,7 +25,7 @@ from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
 from toolchain.flow.resume import demand_resumable, is_finished, resumable
-from toolchain.flow.runs import demand_run
+from toolchain.flow.runs import demand_run, demand_written
 from toolchain.locks import locked
 from toolchain.train.chain import stages, untuned
 from toolchain.train.data import Dataset, input_map, load_for
@@ -181,18 +181,23 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     """Make the folder and write the resolved run file; refuses to mix two runs."""
     files.remove_leftovers(out)
     run_file = out / "run.toml"
-    text = dump_toml(config)
+    replaced = True
     if overwrite and out.exists():
         demand_run(out)
         files.empty(out)
     elif resume and run_file.is_file():
-        demand_resumable(load_config(run_file), config, out)
+        before = load_config(run_file)
+        demand_resumable(before, config, out)
+        replaced = before != config
+        if replaced:
+            demand_written(out)
     elif not resume and out.exists() and any(out.iterdir()):
         raise UserError(f"the run folder {out} is not empty", hint="use --resume, --overwrite or another --out")
     if config.model.own:
         demand_unchanged(out)
         record(find_own(config.model.name), config.model.options).write(out)
-    files.write_text(run_file, text)
+    if replaced:
+        files.write_text(run_file, dump_toml(config))
 
 
 def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, qonnx_images: int) -> None:
