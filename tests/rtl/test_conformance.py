@@ -117,6 +117,16 @@ def test_ends_of_a_clip_may_be_beyond_all_quotients(low: int, high: int) -> None
     check_together([accelerator(laned(b, clipped, (4, 4)))], [np.arange(32).reshape(8, 1, 1, 4)])
 
 
+@pytest.mark.needs_gxx
+def test_a_quotient_may_have_more_bits_than_the_ends_of_a_clip() -> None:
+    """70 bits where the ends have 64: Verilator refused the project."""
+    b = Builder((1, 1, 4), 20, signed=True)
+    facts = {"mul": np.array([1 << 50]), "add": np.array([0]), "base": np.array([0]), "shift": 0}
+    clipped = b.append(MulShift, (b.input,), b.input.shape, low=-128, high=100, **facts)
+    inputs = np.array([0, 1, -1, 2, -(1 << 19), (1 << 19) - 1, -2, 3]).reshape(2, 1, 1, 4)
+    check_together([accelerator(laned(b, clipped, (4, 4)))], [inputs])
+
+
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.__name__)
 def test_every_unit_has_a_module_that_knows_all_its_parameters(grid: type[UnitConformance]) -> None:
     texts = "".join(modules().values())

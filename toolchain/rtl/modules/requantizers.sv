@@ -258,10 +258,10 @@ module fpgaflow_mul_shift #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam WIDE = SUM_BITS + (SUM_SIGNED != 0 ? 0 : 1);  // a signed number that holds every sum
     localparam QUOTIENT = WIDE - SHIFT > OUT_BITS ? WIDE - SHIFT : OUT_BITS + 1;
-    // an end of the clip that a quotient cannot have is beyond all of them
-    localparam signed [63:0] TOP = (64'd1 << (QUOTIENT - 1)) - 64'd1, NEAR = LOW < -TOP ? -TOP - 64'd1 : LOW;
-    localparam signed [63:0] FAR = HIGH > TOP ? TOP : HIGH;
-    localparam signed [QUOTIENT-1:0] LEAST = NEAR[QUOTIENT-1:0], MOST = FAR[QUOTIENT-1:0];
+    // an end of the clip that a quotient cannot have is beyond all of them; ends have 64 bits, quotients perhaps more
+    localparam signed [63:0] TOP = (64'd1 << (QUOTIENT < 64 ? QUOTIENT - 1 : 63)) - 64'd1;
+    localparam signed [63:0] NEAR = LOW < -TOP ? -TOP - 64'd1 : LOW, FAR = HIGH > TOP ? TOP : HIGH;
+    localparam signed [QUOTIENT-1:0] LEAST = NEAR, MOST = FAR;
     localparam signed [WIDE-1:0] BELOW_HALF = SHIFT == 0 ? 0 : (64'd1 << (SHIFT > 0 ? SHIFT - 1 : 0)) - 64'd1;
     wire step, works, block_last, block_ends, last;
     wire [BITS-1:0] block, block_later;
