@@ -12,7 +12,7 @@ from tests.graphs import Builder
 from tests.hardware import laned, with_lanes
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.pools import GlobalMax
-from toolchain.ir.ops.requantizers import Threshold
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.wiring import Fork, WidthConvert
 from toolchain.ir.types import QInt, Value
 
@@ -354,3 +354,6 @@ class TestMulShift(UnitConformance):
             factors = np.array([mul])
             b.nodes[0] = replace(b.nodes[0], shift=shift, mul=factors, add=np.array([(1 << shift) // 2]))
             yield laned(b, x, (2, 2))
+        b = Builder((1, 1, 2), 4)  # numerators below half a unit: sums of as many bits as are shifted out
+        none = {"mul": np.array([3]), "add": np.array([1]), "shift": 8, "low": 0, "high": 3}
+        yield laned(b, b.append(MulShift, (b.input,), b.input.shape, **none), (1, 1))

@@ -132,6 +132,7 @@ class MulShiftUnit(ElementwiseUnit[MulShift]):
         base, base_sizes = per_channel("base", node.base, lanes)
         low, high = node.line_range(kind.min, kind.max)
         half = (1 << node.shift) // 2
+        sums = QInt.holding(min(low, node.low, 0), max(high, node.high, 0) + half)
         constants |= {"dsp": own_slice(node, mul.type, kind), "shift": node.shift}
         numbers = {"low": among(node.low, node.high), "high": among(node.high, node.low)}
         types = {
@@ -141,7 +142,7 @@ class MulShiftUnit(ElementwiseUnit[MulShift]):
             "add_t": add.type,
             "base_t": base.type,
             "product_t": product_type(mul.type, kind),
-            "sum_t": QInt.holding(min(low, node.low, 0), max(high, node.high, 0) + half),
+            "sum_t": sums if sums.bits > node.shift else QInt(node.shift + 1, sums.signed),
         }
         constants |= mul_sizes | add_sizes | base_sizes
         return Call("mul_shift", "mul_shift", constants, types, (mul, add, base), numbers=numbers)
