@@ -68,8 +68,8 @@ def _rows(pairs: Sequence[tuple[Graph, Node]], only_known: bool) -> list[Row]:
         if isinstance(result, str):
             print(result)
             continue
-        row: Row = {"kind": kind_of(graph, node), "unit": node.name, "shape": _shape(graph, node)}
-        rows.append(row | compared(_estimate(graph, node), result) | part_columns(graph, node, streams=False))
+        row: Row = {"kind": kind_of(graph, node), "unit": node.name, "shape": shape_of(graph, node)}
+        rows.append(row | compared(estimate(graph, node), result) | part_columns(graph, node, streams=False))
     return rows
 
 
@@ -79,7 +79,7 @@ def _chosen(each: int, most: int, kinds: Sequence[str] | None = None) -> list[tu
     by_kind: defaultdict[str, list[tuple[Graph, Node]]] = defaultdict(list)
     for graph in graphs:
         for node in () if missing_units(graph) else graph.nodes:
-            if node.parallelism and not node.renames and _estimate(graph, node).lut <= most:
+            if node.parallelism and not node.renames and estimate(graph, node).lut <= most:
                 by_kind[kind_of(graph, node)].append((graph, node))
     by_kind = defaultdict(list, {kind: by_kind[kind] for kind in by_kind if not kinds or kind in kinds})
     for kind, found in by_kind.items():
@@ -91,14 +91,14 @@ def _chosen(each: int, most: int, kinds: Sequence[str] | None = None) -> list[tu
 
 def _other_lanes(found: Sequence[tuple[Graph, Node]], most: int) -> Iterator[tuple[Graph, Node]]:
     """The nodes of ``found`` in turn with lanes that none of them has, from the most lanes down."""
-    taken = {_shape(graph, node) for graph, node in found}
+    taken = {shape_of(graph, node) for graph, node in found}
     choices = [list(reversed(options(node, graph.value(node.inputs[0]), None))) for graph, node in found]
     for number, turn in enumerate(zip_longest(*choices)):
         for (graph, node), lanes in zip(found, turn, strict=True):
             changed = replace(node, name=f"{node.name}_{number}", parallelism=lanes)
             other = graph.with_nodes(changed if each is node else each for each in graph.nodes)
-            if lanes and _shape(other, changed) not in taken and _estimate(other, changed).lut <= most:
-                taken.add(_shape(other, changed))
+            if lanes and shape_of(other, changed) not in taken and estimate(other, changed).lut <= most:
+                taken.add(shape_of(other, changed))
                 yield other, changed
 
 
@@ -115,7 +115,8 @@ def kind_of(graph: Graph, node: Node) -> str:
     return name if products is None else f"{name}, {('LUT', 'slices')[products] if products < 2 else 'packed'}"
 
 
-def _estimate(graph: Graph, node: Node) -> Resources:
+def estimate(graph: Graph, node: Node) -> Resources:
+    """The model's resources of the unit without its FIFOs."""
     first, *others = (graph.value(name) for name in node.inputs)
     assert node.parallelism is not None
     return unit_cost(node, first, node.parallelism, *others)
@@ -125,7 +126,7 @@ def _design(graph: Graph, node: Node) -> Design:
     return designs(graph)[node.name][0]
 
 
-def _shape(graph: Graph, node: Node) -> str:
+def shape_of(graph: Graph, node: Node) -> str:
     """The input, the output and the lanes."""
     first, output = graph.value(node.inputs[0]), node.outputs[0]
     assert node.parallelism is not None
