@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.passes.token_simulator import Deadlock, frame_ends
 from toolchain.boards import load_board
 from toolchain.dse.expand import chains, expand
 from toolchain.dse.explore import explore, plan_of
+from toolchain.dse.problem import Decision
 from toolchain.errors import FlowError
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
@@ -39,12 +41,18 @@ GRAPHS = [
 ]
 
 
+@cache
+def _expanded(graph: Graph) -> tuple[Graph, tuple[Decision, ...]]:
+    """The graph that plans are made for, and its decisions: the same for all plans of a graph."""
+    whole = hardware_form(graph)
+    return whole, expand(whole).decisions
+
+
 def random_plan(graph: Graph, seed: int, cycles: int = 600, *, padded: bool = False) -> Plan:
     """Any legal lanes of at most about ``cycles`` a frame, fitting a board or not; some channels may be ``padded``."""
     rng = random.Random(seed)
     lanes: dict[str, Parallelism] = {}
-    whole = hardware_form(graph)
-    decisions = expand(whole).decisions
+    whole, decisions = _expanded(graph)
     forms = [{tuple(sorted(option.padded)) for option in decision.options} for decision in decisions]
     groups = sorted({name for form in forms for names in form for name in names})
     chosen = {name for name in groups if padded and rng.random() < 0.7}
