@@ -9,13 +9,14 @@ import pytest
 
 from tests.engine.networks import residual_blocks
 from tests.engine.test_csim import engine_for
+from tests.golden_files import assert_golden
 from toolchain.engine.cost import AXI_DIRECTIONS, engine_cost, fixed_cost, in_uram, memory_cost
 from toolchain.engine.cut import cut
 from toolchain.engine.generate import generate
 from toolchain.engine.layout import MEMBERS, structs
 from toolchain.engine.shape import Shape
 from toolchain.hls_templates.render import headers
-from toolchain.resources import Resources, multiplier_slices
+from toolchain.resources import KINDS, Resources, multiplier_slices
 from toolchain.units.fabric_costs import AXI_BRAM18
 
 HOST = "include/fpgaflow/engine/host.hpp"
@@ -78,6 +79,34 @@ def test_every_array_of_the_dataflow_region_has_one_reader_and_one_writer() -> N
     assert [users.pop(f"bank_{i}") for i in range(3)] == [["serve", "write_result"]] * 3
     assert all(len(units) == 1 for units in users.values()), users
     assert len([unit for unit, given in calls if "_facts" in given]) == len(MEMBERS) == len(calls)
+
+
+VARIANTS: dict[str, dict[str, int]] = {
+    "a product a slice": {},
+    "products in LUTs": {"products_per_dsp": 0},
+    "two products a slice": {"products_per_dsp": 2, "out_blocks": 4},
+    "more outputs in LUTs": {"extra_outputs": 4, "out_blocks": 3},
+    "wide words": {"lanes": 16, "taps": 9, "row_words": 5000},
+    "filters on slices": {"filter_dsp_lanes": 4, "taps": 5},
+    "lines that bend, positions that repeat": {"bends": True, "repeats": True},
+    "raised factors": {"mul_shift": 17, "mul_bits": 22, "add_bits": 50},
+    "narrow factors of branches": {"merge_bits": 4},
+    "wide sums of branches": {"merge_bits": 20, "merge_add_bits": 40},
+    "neither filters nor maxima": {"filters": False, "pools": False, "kernel": 1},
+    "bursts in LUTs": {"bursts_in_luts": True},
+    "maps in block RAM": {"bank_words": 20000, "small_words": 3000},
+    "maps in UltraRAM": {"bank_words": 20000, "ultra_banks": True},
+    "weights in UltraRAM": {"tile_depth": 4096, "ultra_weights": True},
+}
+
+
+def test_the_costs_of_engines_are_golden() -> None:
+    """Engines that differ from the first one in what a part depends on."""
+    lines = []
+    for name, facts in VARIANTS.items():
+        found = zip(KINDS, engine_cost(replace(shape(), **facts)), strict=True)
+        lines.append(f"{name}: {', '.join(f'{count} {kind}' for kind, count in found if count)}\n")
+    assert_golden("engine/costs.txt", "".join(lines))
 
 
 def test_the_table_entry_and_what_the_processes_keep_of_it_are_flip_flops() -> None:
