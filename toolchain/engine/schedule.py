@@ -359,8 +359,11 @@ def schedule(p: Pass, shape: Shape, *, aligned: bool) -> TiledPass:
         step = shape.packed // gcd(shape.packed, shape.out_blocks)
     groups = min(count, most // step * step) if most < count else count
     if groups < 1:
+        least = min(step, count)
+        if whole.fold * least <= shape.tile_depth:
+            _check(p, shape, least * shape.out_blocks, "channels", shape.channel_words)
         word = shape.inputs * shape.outputs * shape.weight_bits
-        need, have = (n * word // 8 for n in (whole.fold * min(step, count), shape.tile_depth))
+        need, have = (n * word // 8 for n in (whole.fold * least, shape.tile_depth))
         raise UserError(f"a weight tile takes {need} bytes, the weight memory holds {have}", where=p.name)
     return TiledPass(p, shape, groups, ceil(count / groups))
 
