@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from toolchain.engine.cut import cut, refusals
 from toolchain.engine.tables import pack, unpack
 from toolchain.errors import UserError
 from toolchain.ir.ops.pools import GlobalSum
+from toolchain.ir.types import Value
 
 
 def test_an_inverted_residual_is_two_passes() -> None:
@@ -142,6 +144,62 @@ def test_maps_that_lie_otherwise_in_memory_are_refused() -> None:
 
     found = [what.removeprefix("the engine cannot run it: ") for _, what in refusals(net.graph(added, "net", heads))]
     assert (found.count(flattened), found.count(mapped)) == (3, 1)
+
+
+def _maps(net: Builder) -> tuple[Value, Value]:
+    """Two maps of eight channels, the second one made of the first."""
+    x = net.mulshift(net.conv(net.input, 8), 8)
+    return x, net.mulshift(net.conv(x, 8), 8)
+
+
+def _halved(net: Builder, x: Value) -> Value:
+    return net.matvec(net.pool(net.window(x, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4), 5)
+
+
+def _joined_with_signs(net: Builder) -> Value:
+    x, _ = _maps(net)
+    return net.matvec(net.concat(x, net.mulshift(net.conv(x, 8), 8, signed=True)), 5)
+
+
+def _joined_and_added(net: Builder) -> Value:
+    both = net.concat(*_maps(net))
+    return net.matvec(net.mulshift(net.add(net.mulshift(net.conv(both, 16), 8), both), 8, per_channel=False), 5)
+
+
+def _read_twice(net: Builder) -> Value:
+    window = net.window(_maps(net)[0])
+    both = net.mulshift(net.depthwise(window, 9), 8), net.mulshift(net.matvec(window, 8), 8)
+    return net.matvec(net.mulshift(net.add(*both), 8, per_channel=False), 5)
+
+
+JOINED = "it reads a joined map, which only convolutions do"
+
+
+@pytest.mark.parametrize(
+    ("network", "op", "why"),
+    [
+        (lambda net: net.concat(*_maps(net)), "Concat", "the answer is a joined map"),
+        (_joined_with_signs, "Concat", "some of its inputs are signed, others not"),
+        (lambda net: _halved(net, net.concat(*_maps(net))), "Window", JOINED),
+        (lambda net: _halved(net, net.upsample(net.concat(*_maps(net)))), "Upsample", JOINED),
+        (_joined_and_added, "Add", JOINED),
+        (
+            lambda net: net.matvec(net.upsample(_maps(net)[0], edges=(1, 0, 0, 1)), 5), "Upsample",
+            "it repeats positions beyond the map's edges",
+        ),
+        (_read_twice, "Window", "no unit of the engine reduces it"),
+        (lambda net: net.matvec(net.global_sum(_maps(net)[0]), 5), "GlobalSum", "its sums are not quantized"),
+        (
+            lambda net: net.matvec(net.depthwise(net.window(_maps(net)[0]), 9), 5), "Depthwise",
+            "its sums are not quantized",
+        ),
+        (lambda net: net.reshape(net.input), "", "no pass makes its answer 'x'"),
+    ],
+)  # fmt: skip
+def test_what_no_unit_runs_is_refused_with_the_reason(network: Callable[[Builder], Value], op: str, why: str) -> None:
+    net = Builder((8, 8, 8), 8)
+    where, what = refusals(net.graph(network(net)))[0]
+    assert (where.split("'")[0].strip(), what) == (op, f"the engine cannot run it: {why}")
 
 
 def test_sums_that_are_an_answer_are_read_by_nothing_else() -> None:
