@@ -316,6 +316,18 @@ def test_a_flattened_map_as_output(tmp_path: Path) -> None:
 
 
 Builder = Callable[[Net], str]
+
+
+def _more(net: Net, output: str, *others: str) -> str:
+    """``output``, of a last node that has ``others`` too."""
+    net.nodes[-1].output.extend(others)
+    return output
+
+
+def _around(net: Net) -> str:
+    return net.const([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+
+
 CASES: dict[str, tuple[Builder, str]] = {
     "inverted clip": (
         lambda net: net.add("Clip", net.quant("x"), net.const(6.0), net.const(0.0)),
@@ -400,6 +412,44 @@ CASES: dict[str, tuple[Builder, str]] = {
     "huge pads": (lambda net: net.conv(net.quant("x"), net.weight(2, 2, 3, 3), pads=[10**9] * 4), "pads [1000000000,"),
     "few pads": (lambda net: net.add("Pad", net.quant("x"), net.const([1, 1], np.int64)), "2 pads for 4 axes"),
     "rounding": (lambda net: net.quant("x", rounding_mode="SOMEHOW"), "rounding mode 'SOMEHOW'"),
+    "a single code": (
+        lambda net: net.quant("x", 1, signed=0, narrow=1),
+        "an unsigned narrow quantizer of 1 bit has no code but 0",
+    ),
+    "zero point of 25 bits": (lambda net: net.quant("x", 4, 0.1, 1 << 24), "a zero point of 1.67772e+07"),
+    "zero points a channel": (
+        lambda net: net.add("QuantizeLinear", "x", net.const([0.1] * 2), net.const([0, 1], np.int8), axis=1),
+        "the zero point differs between channels",
+    ),
+    "turned Gemm": (
+        lambda net: net.add("Gemm", net.add("Flatten", net.quant("x")), net.weight(5, 18), transA=1, transB=1),
+        "transA=1",
+    ),
+    "two Pads": (
+        lambda net: net.conv(
+            net.add("Pad", net.add("Pad", net.quant("x"), _around(net)), _around(net), net.const(1.0)),
+            net.weight(4, 2, 3, 3),
+        ),
+        "two Pads of unlike values",
+    ),
+    "training": (
+        lambda net: _more(net, net.batch_norm(net.quant("x"), 2), "m", "v"),
+        "batch normalization in training mode",
+    ),
+    "places of maxima": (
+        lambda net: _more(net, net.add("MaxPool", net.quant("x"), kernel_shape=[2, 2]), "i"),
+        "the indices of MaxPool are used",
+    ),
+    "values of TopK": (
+        lambda net: _more(net, net.add("TopK", net.add("Flatten", net.quant("x")), net.const([1], np.int64)), "i"),
+        "the values of TopK are used",
+    ),
+    "means of a norm": (
+        lambda net: _more(
+            net, net.add("LayerNormalization", net.add("Flatten", net.quant("x")), net.const(np.ones(18)), axis=-1), "m"
+        ),
+        "its mean and deviation are used",
+    ),
 }
 
 
