@@ -12,7 +12,7 @@ from tests.model_graphs import pixels, random_model
 from toolchain.errors import UserError
 from toolchain.ir.encode import decode, encode
 from toolchain.ir.evaluate import evaluate
-from toolchain.ir.store import load, save
+from toolchain.ir.store import FORMAT, load, save
 from toolchain.ir.text import to_text
 from toolchain.lowering.pipeline import to_integer
 
@@ -64,7 +64,18 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "weights", "torn", "empty", "field", "format", "edited"])
+DAMAGES = {
+    "truncate": "damaged graph file: ",
+    "weights": "weights.npz does not belong to graph.json [",
+    "torn": "damaged graph file: ",
+    "empty": "damaged graph file: ",
+    "field": "damaged graph file: ",
+    "format": f"graph of format 99, this version reads {FORMAT} [",
+    "edited": "graph.json is not as it was written [",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_are_refused(graph, tmp_path, damage):
     """A cut file, foreign, torn or empty weights, an unknown field, another format, an edit: one clear line each."""
     save(graph, tmp_path)
@@ -87,5 +98,7 @@ def test_damaged_files_are_refused(graph, tmp_path, damage):
             record["name"] = "another"
         path.write_text(json.dumps(record))
 
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as error:
         load(tmp_path)
+    assert str(error.value).startswith(DAMAGES[damage])
+    assert str(error.value).endswith(f" [{path}]; lower the model again")

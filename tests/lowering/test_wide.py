@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +18,14 @@ from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding, InputType, QInt, Value
 from toolchain.lowering.pipeline import to_integer
-from toolchain.lowering.requantize import Requantizer, definition, to_threshold
-from toolchain.lowering.requantizer_node import TooManyCodes, requantizer_node
+from toolchain.lowering.requantize import Requantizer, definition, definitions, to_threshold
+from toolchain.lowering.requantizer_node import (
+    TooManyCodes,
+    cheaper,
+    mul_shift_cost,
+    requantizer_node,
+    threshold_cost,
+)
 
 DEVIATIONS = np.float64(np.float32([0.229, 0.224, 0.225]))
 
@@ -97,6 +104,43 @@ def test_no_quantizer_of_more_than_12_bits_becomes_comparators():
     for bits, kind in ((12, MulShift), (13, MulShift), (2, Threshold)):
         requantizer = random_line(2, 2, 1 << 20, QInt(bits, False))
         assert isinstance(node_of(requantizer, -(1 << 20), 1 << 20), kind)
+
+
+@pytest.mark.parametrize(("high", "kind"), [(4095, Threshold), (4096, None)])
+def test_a_bent_staircase_of_4095_steps_is_compared_and_one_of_more_is_refused(high: int, kind: type | None) -> None:
+    """As many comparators as a loop that Vitis HLS unrolls, here and where the steps are given."""
+    line, limits = ((Fraction(1, 3),), (Fraction(0),)), ((0,), (high,))
+    bent = Requantizer(*line, 0, high, Rounding.ROUND, False, *limits, bends=((Fraction(10), Fraction(1, 7)),))
+    low, end = -300, 3 * high + 100
+    rows = to_threshold(bent, low, end)
+    common = {"name": "q", "inputs": ("x",), "outputs": (Value("y", (1, 1, 1), QInt(13, False)),)}
+    exact = partial(definitions, bent)
+    if kind is not None:
+        node = node_of(bent, low, end)
+        assert isinstance(node, kind)
+        given = cheaper(bent, rows, low, end, 15, exact, lut_per_dsp=196, **common)
+        assert isinstance(given, kind) and given.thresholds.tolist() == node.thresholds.tolist()
+        return
+    with pytest.raises(TooManyCodes, match="^13 bits behind a leaky ReLU take 4096 comparators a channel$") as error:
+        node_of(bent, low, end)
+    assert error.value.bits == 8
+    with pytest.raises(TooManyCodes, match="^4096 thresholds a channel that lie on no line take as many comparators$"):
+        cheaper(bent, rows, low, end, 15, exact, lut_per_dsp=196, **common)
+
+
+def test_a_comparator_costs_a_lut_a_bit_and_its_table_another_for_64_channels() -> None:
+    assert [threshold_cost(15, channels, 12) for channels in (1, 2, 64, 65)] == [180, 360, 360, 540]
+
+
+@pytest.mark.parametrize(
+    ("mul", "input_bits", "luts"),
+    [([8, 8], 12, 12 + 5 + 8), ([-8, 8], 12, 12 + 5 + 8), ([0], 12, 12 + 1 + 8), ([5], 12, 196 + 12 + 4 + 8),
+     ([4, 8], 12, 196 + 12 + 5 + 8), ([5], 28, 2 * 196 + 28 + 4 + 8)],
+)  # fmt: skip
+def test_a_multiplier_costs_its_slices_and_one_that_only_shifts_none(
+    mul: list[int], input_bits: int, luts: int
+) -> None:
+    assert mul_shift_cost(np.array(mul), input_bits, 4, 196) == luts
 
 
 def test_unlike_deviations_of_the_pixels_are_exact_within_62_bits():
