@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,3 +166,8 @@ def _integer(file: OnnxFile, node: OnnxNode, array: np.ndarray, what: str) -> in
     if (array != first).any():
         raise file.fault(node, f"the {what} differs between channels", f"use one {what} a tensor")
     return int(first)
+
+
+def asked_sizes(node: OnnxNode, shape: Sequence[int]) -> np.ndarray:
+    """What a Shape node makes of a tensor of ``shape``: its sizes, those from ``start`` to ``end`` where it says so."""
+    return np.asarray(shape, dtype=np.int64)[int(node.attributes.get("start", 0)) : node.attributes.get("end")]

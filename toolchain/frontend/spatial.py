@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from toolchain.frontend.constants import asked_sizes
 from toolchain.frontend.geometry import map_input, window_of
 from toolchain.frontend.layout import (
     ACTIVE,
@@ -294,6 +295,4 @@ def read_transpose(reader: Reader, node: OnnxNode) -> None:
 
 def read_shape(reader: Reader, node: OnnxNode) -> None:
     """Shape of an activation: a constant, since every frame has the same."""
-    shape = _shape(reader, node)
-    start, end = int(node.attributes.get("start", 0)), int(node.attributes.get("end", len(shape)))
-    reader.constants.set(node.outputs[0], np.asarray(shape[start:end], dtype=np.int64))
+    reader.constants.set(node.outputs[0], asked_sizes(node, _shape(reader, node)))

@@ -170,6 +170,16 @@ def test_a_reshape_with_the_files_batch_in_it_is_a_flatten(sizes: tuple[int, ...
     assert [type(layer) for layer in network.children()] == [torch.nn.Flatten]
 
 
+def test_a_reshape_to_a_part_of_the_shape_reads_that_part(tmp_path: Path) -> None:
+    """As of ``x.reshape(x.shape[0], -1)`` from opset 15 on."""
+    file = File(MAP)
+    x = file.add("Relu")
+    batch = file.add("Shape", x, start=0, end=1)
+    file.add("Reshape", x, file.add("Concat", batch, _ints(file, -1), axis=0))
+    network, _ = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert [type(layer) for layer in network.children()] == [torch.nn.ReLU, torch.nn.Flatten]
+
+
 def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
     file = File(ROW)
     file.add("Gemm", file.weight(12, 3))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from toolchain.errors import UserError
+from toolchain.frontend.constants import asked_sizes
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
@@ -60,7 +60,7 @@ def _network(file: OnnxFile) -> nn.Module:
 def _visit(build: Builder, node: OnnxNode) -> None:
     """Add the layers of ``node`` to the network, or its value to the constants."""
     if node.op == "Shape" and node.input(0) in build.values:
-        build.constants.set(node.outputs[0], np.array(build.values[node.input(0)][1].shape, dtype=np.int64))
+        build.constants.set(node.outputs[0], asked_sizes(node, build.values[node.input(0)][1].shape))
     elif fold(build.constants, node):
         return
     elif node.op in OPERATIONS and not node.domain:
