@@ -26,11 +26,9 @@ def _conv(build: Builder, node: OnnxNode) -> None:
     kernel, groups = tuple(weight.shape[2:]), int(node.attributes.get("group", 1))
     before, after = _pads(node, x, kernel, stride, dilation)
     layers: list[nn.Module] = []
-    if before != after and axes == 2:
-        layers.append(nn.ZeroPad2d((before[1], after[1], before[0], after[0])))
-        before = (0, 0)
-    elif before != after:
-        raise build.file.fault(node, f"unequal pads {[*before, *after]} of a signal", "pad both ends alike")
+    if before != after:
+        layers.append(_zeros(list(zip(before, after, strict=True))))
+        before = (0,) * axes
     kind: Any = nn.Conv1d if axes == 1 else nn.Conv2d
     layer = kind(
         weight.shape[1] * groups, weight.shape[0], kernel, stride, before, dilation, groups, bias=bias is not None
@@ -245,10 +243,14 @@ def _pad(build: Builder, node: OnnxNode) -> None:
     value = node.attributes.get("value", build.constant(node, 2))
     mode = node.attributes.get("mode", b"constant")
     sides = dict(zip(axes, zip(pads, pads[len(axes) :], strict=False), strict=False))
-    around = len(pads) == 2 * len(axes) and x.dim() == 4 and not any(any(sides.get(axis, ())) for axis in (0, 1))
+    if len(pads) == 2 * len(axes) and not any(pads):
+        _pass(build, node)
+        return
+    around = len(pads) == 2 * len(axes) and x.dim() in (3, 4) and not any(any(sides.get(axis, ())) for axis in (0, 1))
     if mode not in (b"constant", "constant") or (value is not None and float(value) != 0) or not around:
-        raise build.file.fault(node, "a Pad that is no zeros around a map", "pad with zeros")
-    build.call(node, [nn.ZeroPad2d((*sides.get(3, (0, 0)), *sides.get(2, (0, 0))))])
+        hint = "pad with zeros, the height and width of maps or the length of signals"
+        raise build.file.fault(node, "a Pad that is no zeros around a map or a signal", hint)
+    build.call(node, [_zeros([sides.get(axis, (0, 0)) for axis in range(2, x.dim())])])
 
 
 def _pass(build: Builder, node: OnnxNode) -> None:
@@ -284,6 +286,12 @@ def _pads(
     ]
     small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
     return (small, large) if mode == "SAME_UPPER" else (large, small)
+
+
+def _zeros(sides: list[tuple[int, int]]) -> nn.Module:
+    """Zeros in front of and behind each axis of a map or a signal."""
+    last, height = sides[-1], sides[0] if len(sides) == 2 else (0, 0)
+    return nn.ZeroPad2d((*last, *height))
 
 
 def _fill(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
