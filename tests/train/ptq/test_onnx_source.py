@@ -78,6 +78,12 @@ def _dense(file: File) -> None:
     file.add("Add", file.last, file.weight(5))
 
 
+def _biases(file: File) -> None:
+    """A product that is read more than once: neither constant is its bias."""
+    product = file.add("MatMul", file.weight(12, 5))
+    file.add("Add", file.add("Add", product, file.weight(5)), file.add("Add", product, file.weight(5)))
+
+
 def _excite(file: File) -> None:
     start = file.add("Conv", file.weight(2, 2, 1, 1))
     file.add("GlobalAveragePool")
@@ -99,6 +105,75 @@ def _silu(file: File) -> None:
     start = file.add("Conv", file.weight(2, 2, 1, 1))
     file.add("Sigmoid")
     file.add("Mul", file.last, start)
+
+
+def _number(file: File, value: float) -> str:
+    return file.constant(np.float32(value))
+
+
+def _written_gelu(file: File, first: bool = False) -> None:
+    """As torch writes it below opset 20, and as tf2onnx does, which halves the input first."""
+    x = file.add("Conv", file.weight(2, 2, 1, 1))
+    half = file.add("Mul", x, _number(file, 0.5)) if first else x
+    file.add("Div", x, _number(file, 2**0.5))
+    file.add("Erf")
+    file.add("Add", file.last, _number(file, 1))
+    file.add("Mul", half, file.last)
+    if not first:
+        file.add("Mul", file.last, _number(file, 0.5))
+
+
+def _written_mish(file: File) -> None:
+    x = file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("Softplus")
+    file.add("Tanh")
+    file.add("Mul", x, file.last)
+
+
+def _written_hardswish(file: File, first: bool = False) -> None:
+    """``x * relu6(x + 3) / 6``, and with the sixth taken first."""
+    x = file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("Add", x, _number(file, 3))
+    file.add("Clip", file.last, _number(file, 0), _number(file, 6))
+    if first:
+        file.add("Mul", file.last, _number(file, 1 / 6))
+    file.add("Mul", x, file.last)
+    if not first:
+        file.add("Div", file.last, _number(file, 6))
+
+
+def _written_gate(file: File) -> None:
+    """A hard sigmoid of one tensor times another, and what is read twice."""
+    x = file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("GlobalAveragePool")
+    file.add("Add", file.last, _number(file, 3))
+    file.add("Clip", file.last, _number(file, 0), _number(file, 6))
+    gate = file.add("Div", file.last, _number(file, 6))
+    file.add("Mul", x, gate)
+    file.add("Add", file.last, file.add("Mul", x, gate))
+
+
+def _bounds(file: File) -> None:
+    """``clamp(-1, 6)`` and ``clamp(min=0)``, as torch's newer exporter writes them."""
+    file.add("Max", _number(file, -1))
+    file.add("Min", _number(file, 6))
+    file.add("Conv", file.weight(2, 2, 1, 1))
+    file.add("Max", file.last, _number(file, 0))
+
+
+def _channels(file: File) -> None:
+    """Numbers of the pixels' channels in front, as of Keras and of torchvision's moments."""
+    file.add("Mul", _number(file, 1 / 255))
+    file.add("Sub", file.last, file.weight(2, 1, 1))
+    file.add("Div", file.last, file.weight(1, 2, 1, 1))
+    file.add("Conv", file.weight(2, 2, 1, 1))
+
+
+def _halved(file: File) -> None:
+    """A function of a halved tensor, which is no layer."""
+    file.add("Mul", _number(file, 0.5))
+    file.add("Relu")
+    file.add("Sub", _number(file, 1), file.last)
 
 
 CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
@@ -145,6 +220,17 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "causal": (SIGNAL, lambda f: f.add("Conv", f.weight(3, 2, 3), pads=[4, 0], dilations=[2]), ["ZeroPad2d", "Conv1d"]),
     "bias, one row": (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(1, 5)), ["Linear"]),
     "bias, one number": (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(1, 1)), ["Linear"]),
+    "gelu, written": (MAP, _written_gelu, ["Conv2d", "GELU"]),
+    "gelu, halved first": (MAP, lambda f: _written_gelu(f, first=True), ["Conv2d", "GELU"]),
+    "mish, written": (MAP, _written_mish, ["Conv2d", "Mish"]),
+    "hard swish, written": (MAP, _written_hardswish, ["Conv2d", "Hardswish"]),
+    "hard swish, a sixth first": (MAP, lambda f: _written_hardswish(f, first=True), ["Conv2d", "Hardswish"]),
+    "gate, written": (MAP, _written_gate, ["Conv2d", "AdaptiveAvgPool2d", "Hardsigmoid", "mul", "mul", "add"]),
+    "bounds": (MAP, _bounds, ["Hardtanh", "Conv2d", "ReLU"]),
+    "one slope": (MAP, lambda f: f.add("PRelu", f.constant(np.float32([[[0.25]]]))), ["LeakyReLU"]),
+    "channels": (MAP, _channels, ["BatchNorm2d", "BatchNorm2d", "BatchNorm2d", "Conv2d"]),
+    "halved": (MAP, _halved, ["BatchNorm2d", "ReLU", "BatchNorm2d"]),
+    "bias, twice": (ROW, _biases, ["Linear", "BatchNorm1d", "BatchNorm1d", "add"]),
     "softmax": (ROW, lambda f: (f.add("Gemm", f.weight(12, 3)), f.add("Identity")), ["Linear"]),
 }
 
@@ -195,7 +281,13 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
     ("shape", "make", "message"),
     [
         (MAP, lambda f: f.add("Softplus"), "Softplus cannot be quantized after training [float.onnx, node 'sof"),
-        (MAP, lambda f: f.add("Add", f.weight(1)), "it adds no tensors of one shape"),
+        (MAP, lambda f: f.add("Add", f.weight(8)),
+         "it adds a constant of the shape (8,) [float.onnx, node 'add0' (Add)]; give one number a channel, or put it "
+         "into the bias of a layer"),
+        (MAP, lambda f: f.add("Div", _number(f, 1), f.add("Relu")), "it divides a constant"),
+        (MAP, lambda f: f.add("Sub", f.add("Relu"), f.add("Tanh", f.last)),
+         "it subtracts tensors [float.onnx, node 'sub2' (Sub)]; fold the sign into the weights of the layer before"),
+        (MAP, lambda f: f.add("Mul", f.weight(2, 8, 8)), "it multiplies by a constant of the shape (2, 8, 8)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
         (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),
         (SIGNAL, lambda f: f.add("Unsqueeze", _ints(f, 1)), "it adds the axes [1] to (2, "),
@@ -203,9 +295,7 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
         (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),
         (SIGNAL, lambda f: (f.add("MatMul", f.weight(12, 5)), f.add("Add", f.last, f.weight(1, 2, 5))),
-         "it adds no tensors of one shape [float.onnx, node 'add1' (Add)]; put constants into the bias of a layer"),
-        (SIGNAL, lambda f: (f.add("MatMul", f.weight(12, 5)), f.add("Add", f.last, f.weight(2, 1))),
-         "it adds no tensors of one shape [float.onnx, node 'add1' (Add)]; put constants into the bias of a layer"),
+         "it adds a constant of the shape (1, 2, 5) [float.onnx, node 'add1' (Add)]; give one number a channel, or"),
         (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(2, 5)),
          "a bias of the shape (2, 5) [float.onnx, node 'gemm0' (Gemm)]; give one number an output"),
         (MAP, lambda f: f.add("Clip", f.constant(np.float32(1)), f.constant(np.float32(0))),

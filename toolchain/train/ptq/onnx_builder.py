@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
+from toolchain.train.own.twins import hint_for
+from toolchain.train.ptq.curves import Curve, follow
 
 EXAMPLES = 2
 """Samples in the example of every tensor."""
 
 
 class Builder:
-    """A network under construction; ``values`` has the tensors known so far, with an example of each."""
+    """A network under construction; ``values`` has the tensors known so far, with an example of each.
 
-    def __init__(self, file: OnnxFile) -> None:
-        self.file, self.constants = file, Constants(file)
+    ``curves`` has those that are functions of another one, whose layer is not known yet. ``operations`` add the layers
+    of a node to the network.
+    """
+
+    def __init__(self, file: OnnxFile, operations: Mapping[str, Callable[[Builder, OnnxNode], None]]) -> None:
+        self.file, self.constants, self.operations = file, Constants(file), operations
+        self.curves: dict[str, Curve] = {}
         self.root, self.graph = nn.Module(), fx.Graph()
         self.module = fx.GraphModule(self.root, self.graph)
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
@@ -31,10 +40,36 @@ class Builder:
 
     def finish(self) -> nn.Module:
         """Return the network in eval mode, whose output is the file's."""
-        self.graph.output(self.values[self.file.output][0])
+        if self.file.output in self.constants or self.file.output in self.rows:
+            what = "does not depend on the input" if self.file.output in self.constants else "is a map of one row"
+            raise UserError(
+                f"the output '{self.file.output}' {what}", where=self.file.path.name, hint="export it again"
+            )
+        self.graph.output(self.tensor(self.file.output)[0])
         self.module.graph = self.graph
         self.module.recompile()
         return self.module.eval()
+
+    def add(self, node: OnnxNode) -> None:
+        """Add the layers of ``node`` to the network, or note it as a part of a function that is not whole yet."""
+        tensors = [name for name in node.inputs if name in self.values]
+        most = min((self.values[name][1].dim() for name in tensors), default=1)
+        constants = {name: self.constants.get(name) for name in node.inputs if name in self.constants}
+        numbers = {name: value for name, value in constants.items() if value.size == 1 and value.ndim <= most}
+        start = bool(constants) if node.op in ("Add", "Sub", "Mul", "Div") else node.op not in self.operations
+        bias = any(name in self.products for name in tensors)
+        if len(numbers) == len(constants):
+            curve = follow(node, self.file.opset, self.curves, numbers, start=start and not bias)
+            if curve is not None:
+                self.curves[node.outputs[0]] = curve
+                return
+        self._demand(node)
+
+    def _demand(self, node: OnnxNode) -> None:
+        """Add the layers of ``node``, which is of an operation that has some."""
+        if node.op not in self.operations or node.domain:
+            raise self.file.fault(node, f"{node.op} cannot be quantized after training", hint_for(node.op))
+        self.operations[node.op](self, node)
 
     def call(self, node: OnnxNode, layers: list[nn.Module], name: str = "") -> None:
         """Let ``layers``, one after the other, make the node's output."""
@@ -59,9 +94,25 @@ class Builder:
         """A tensor that the node reads, and its example."""
         if node.input(index) in self.rows:
             raise self.file.fault(node, "it reads a signal as a map of one row", "reduce the whole row only")
-        if node.input(index) not in self.values:
-            raise self.file.fault(node, f"'{node.input(index)}' is a constant here", "export the model again")
-        return self.values[node.input(index)]
+        if node.input(index) in self.constants:
+            raise self.file.fault(node, f"'{node.input(index)}' is a constant here", "let it read tensors alone")
+        return self.tensor(node.input(index))
+
+    def tensor(self, name: str) -> tuple[fx.Node, Tensor]:
+        """The tensor ``name``, which is no constant, and its example; layers make it where it was a function only."""
+        if name in self.curves:
+            curve = self.curves.pop(name)
+            at, value = self.tensor(curve.source)
+            layer = curve.layer(value)
+            if layer is None:
+                self._demand(curve.node)
+            else:
+                self.append(curve.node, [layer], at, value)
+        return self.values[name]
+
+    def readers(self, name: str) -> int:
+        """How often a tensor is read, as an output of the network too."""
+        return sum(node.inputs.count(name) for node in self.file.nodes) + (name == self.file.output)
 
     def constant(self, node: OnnxNode, index: int) -> Tensor | None:
         """A constant that the node reads; None where there is none."""

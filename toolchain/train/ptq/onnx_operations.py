@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
-from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, gated, reshaped
+from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, reshaped
+from toolchain.train.ptq import onnx_arithmetic as arithmetic
+from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 
 _SELU = {"alpha": 1.6732632, "gamma": 1.0507010}
@@ -44,7 +45,7 @@ def _gemm(build: Builder, node: OnnxNode) -> None:
     alpha, beta = (float(node.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
     weight = alpha * (weight if node.attributes.get("transB", 0) else weight.T)
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    each = None if bias is None else _bias(beta * bias, len(weight), 2)
+    each = None if bias is None else bias_of(beta * bias, len(weight), 2)
     if bias is not None and each is None:
         raise build.file.fault(node, f"a bias of the shape {tuple(bias.shape)}", "give one number an output")
     _fill(layer, weight, each)
@@ -58,43 +59,8 @@ def _matmul(build: Builder, node: OnnxNode) -> None:
     layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
     _fill(layer, weight.T, None)
     build.call(node, [layer], build.layer_name(node))
-    build.products[node.outputs[0]] = layer
-
-
-def _add(build: Builder, node: OnnxNode) -> None:
-    tensors = [name for name in node.inputs if name in build.values]
-    if len(tensors) == 1 and tensors[0] in build.products and len(node.inputs) == 2:
-        layer, (at, value) = build.products[tensors[0]], build.values[tensors[0]]
-        constant = build.constant(node, 1 - list(node.inputs).index(tensors[0]))
-        assert constant is not None
-        bias = _bias(constant, layer.out_features, value.dim())
-        if bias is not None:
-            layer.bias = nn.Parameter(bias.float().clone())
-            build.values[node.outputs[0]] = at, value + layer.bias
-            return
-    examples = [build.values[name][1] for name in tensors]
-    if len(tensors) != len(node.inputs) or len({tuple(example.shape) for example in examples}) != 1:
-        raise build.file.fault(node, "it adds no tensors of one shape", "put constants into the bias of a layer")
-    at, value = build.values[tensors[0]]
-    for name, example in zip(tensors[1:], examples[1:], strict=True):
-        at, value = build.graph.call_function(operator.add, (at, build.values[name][0])), value + example
-    build.values[node.outputs[0]] = at, value
-
-
-def _mul(build: Builder, node: OnnxNode) -> None:
-    """The product of two tensors; one with its own Sigmoid is a SiLU."""
-    (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
-    for at, gate in ((first, second), (second, first)):
-        if gate.op == "call_module" and gate.args == (at,):
-            layer = gated(build.module.get_submodule(str(gate.target)))
-            if layer is not None:
-                build.append(node, [layer], at, x if at is first else y)
-                return
-    apart = x.shape[2:] != y.shape[2:] and 1 not in (x.shape[2:].numel(), y.shape[2:].numel())
-    if x.shape[:2] != y.shape[:2] or x.dim() != y.dim() or apart:
-        hint = "multiply maps of one shape, or a map and a value a channel"
-        raise build.file.fault(node, f"it multiplies {tuple(x.shape)} and {tuple(y.shape)}", hint)
-    build.values[node.outputs[0]] = build.graph.call_function(operator.mul, (first, second)), x * y
+    if build.readers(node.outputs[0]) == 1:
+        build.products[node.outputs[0]] = layer
 
 
 def _concat(build: Builder, node: OnnxNode) -> None:
@@ -300,17 +266,6 @@ def _fill(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
         layer.bias.copy_(bias)
 
 
-def _bias(constant: Tensor, outputs: int, rank: int) -> Tensor | None:
-    """What is added to each of the ``outputs``, the last axis of ``rank`` axes; None where others have numbers too."""
-    if (
-        constant.dim() > rank
-        or constant.numel() not in (1, *constant.shape[-1:])
-        or constant.numel() not in (1, outputs)
-    ):
-        return None
-    return constant.flatten().expand(outputs)
-
-
 def _layer(make: Callable[[OnnxNode], nn.Module]) -> Callable[[Builder, OnnxNode], None]:
     return lambda build, node: build.call(node, [make(node)])
 
@@ -319,8 +274,10 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Conv": _conv,
     "Gemm": _gemm,
     "MatMul": _matmul,
-    "Add": _add,
-    "Sum": _add,
+    "Add": arithmetic.add,
+    "Sum": arithmetic.add,
+    "Sub": arithmetic.subtract,
+    "Div": arithmetic.divide,
     "Concat": _concat,
     "BatchNormalization": _norm,
     "Relu": _layer(lambda node: nn.ReLU()),
@@ -334,7 +291,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Celu": _layer(lambda node: nn.CELU(float(node.attributes.get("alpha", 1.0)))),
     "HardSigmoid": _hard_sigmoid,
     "Gelu": _gelu,
-    "Mul": _mul,
+    "Mul": arithmetic.multiply,
     "Clip": _clip,
     "MaxPool": _pool,
     "AveragePool": _pool,

@@ -17,7 +17,6 @@ from toolchain.frontend.constants import asked_sizes
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
-from toolchain.train.own.twins import KNOWN
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 from toolchain.train.ptq.onnx_operations import OPERATIONS
 
@@ -50,23 +49,19 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _network(file: OnnxFile) -> nn.Module:
-    build = Builder(file)
+    build = Builder(file, OPERATIONS)
     with torch.no_grad():
         for node in file.nodes:
             _visit(build, node)
-    return build.finish()
+        return build.finish()
 
 
 def _visit(build: Builder, node: OnnxNode) -> None:
     """Add the layers of ``node`` to the network, or its value to the constants."""
-    if node.op == "Shape" and node.input(0) in build.values:
-        build.constants.set(node.outputs[0], asked_sizes(node, build.values[node.input(0)][1].shape))
-    elif fold(build.constants, node):
-        return
-    elif node.op in OPERATIONS and not node.domain:
-        OPERATIONS[node.op](build, node)
-    else:
-        raise build.file.fault(node, f"{node.op} cannot be quantized after training", f"known: {KNOWN}")
+    if node.op == "Shape" and node.input(0) not in build.constants:
+        build.constants.set(node.outputs[0], asked_sizes(node, build.value(node)[1].shape))
+    elif not fold(build.constants, node):
+        build.add(node)
 
 
 def _demand_same(network: nn.Module, file: OnnxFile) -> None:

@@ -1,0 +1,106 @@
+"""Sums, differences, products and quotients of float ONNX files, of tensors or of a tensor and a constant."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.train.own.twins import KNOWN, gated, hint_for
+from toolchain.train.ptq.curves import scaled
+from toolchain.train.ptq.onnx_builder import Builder
+
+
+def add(build: Builder, node: OnnxNode) -> None:
+    """A sum of tensors of one shape, or of a tensor and a constant."""
+    tensors = [index for index, name in enumerate(node.inputs) if name not in build.constants]
+    if len(tensors) == 1 and len(node.inputs) == 2:
+        _with_constant(build, node)
+        return
+    found = [build.value(node, index) for index in tensors]
+    if len(tensors) != len(node.inputs) or len({tuple(example.shape) for _, example in found}) != 1:
+        raise build.file.fault(node, "it adds no tensors of one shape", "put constants into the bias of a layer")
+    at, value = found[0]
+    for other, example in found[1:]:
+        at, value = build.graph.call_function(operator.add, (at, other)), value + example
+    build.values[node.outputs[0]] = at, value
+
+
+def _with_constant(build: Builder, node: OnnxNode) -> None:
+    """A tensor and a constant: the bias of the layer in front, or a batch norm."""
+    first = node.input(0) in build.constants
+    at, x = build.value(node, int(first))
+    constant = build.constant(node, 1 - int(first))
+    assert constant is not None
+    layer = build.products.get(node.input(int(first)))
+    bias = bias_of(constant, layer.out_features, x.dim()) if layer is not None and node.op == "Add" else None
+    if layer is not None and bias is not None:
+        layer.bias = nn.Parameter(bias.float().clone())
+        build.values[node.outputs[0]] = at, x + layer.bias
+        return
+    one, zero = torch.ones(()), torch.zeros(())
+    each = _each_channel(constant.float(), x)
+    if each is None or (node.op == "Div" and first):
+        how, where = {
+            "Add": ("adds", "bias"), "Sub": ("subtracts", "bias"), "Mul": ("multiplies by", "weights")
+        }.get(node.op, ("divides by", "weights"))  # fmt: skip
+        what = f"it {how} a constant of the shape {tuple(constant.shape)}" if each is None else "it divides a constant"
+        raise build.file.fault(node, what, f"give one number a channel, or put it into the {where} of a layer")
+    scale, offset = {
+        "Add": (one, each), "Sub": (-one, each) if first else (one, -each), "Mul": (each, zero), "Div": (1 / each, zero)
+    }[node.op]  # fmt: skip
+    build.append(node, [scaled(x, scale, offset)], at, x)
+
+
+def _each_channel(constant: Tensor, x: Tensor) -> Tensor | None:
+    """A constant as one number for each channel of ``x``; None where others have numbers too."""
+    shape = (1,) * (x.dim() - constant.dim()) + tuple(constant.shape)
+    if len(shape) > x.dim() or any(size != 1 for axis, size in enumerate(shape) if axis != 1):
+        return None
+    return constant.flatten().expand(x.shape[1]) if shape[1] in (1, x.shape[1]) else None
+
+
+def subtract(build: Builder, node: OnnxNode) -> None:
+    """A difference of a tensor and a constant."""
+    if not any(name in build.constants for name in node.inputs):
+        raise build.file.fault(node, "it subtracts tensors", hint_for("sub"))
+    _with_constant(build, node)
+
+
+def divide(build: Builder, node: OnnxNode) -> None:
+    """A tensor over a constant."""
+    if not any(name in build.constants for name in node.inputs):
+        raise build.file.fault(node, "it divides tensors", f"known: {KNOWN}")
+    _with_constant(build, node)
+
+
+def multiply(build: Builder, node: OnnxNode) -> None:
+    """The product of two tensors; one with its own Sigmoid is a SiLU."""
+    if any(name in build.constants for name in node.inputs):
+        _with_constant(build, node)
+        return
+    (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
+    for at, gate in ((first, second), (second, first)):
+        if gate.op == "call_module" and gate.args == (at,):
+            layer = gated(build.module.get_submodule(str(gate.target)))
+            if layer is not None:
+                build.append(node, [layer], at, x if at is first else y)
+                return
+    apart = x.shape[2:] != y.shape[2:] and 1 not in (x.shape[2:].numel(), y.shape[2:].numel())
+    if x.shape[:2] != y.shape[:2] or x.dim() != y.dim() or apart:
+        hint = "multiply maps of one shape, or a map and a value a channel"
+        raise build.file.fault(node, f"it multiplies {tuple(x.shape)} and {tuple(y.shape)}", hint)
+    build.values[node.outputs[0]] = build.graph.call_function(operator.mul, (first, second)), x * y
+
+
+def bias_of(constant: Tensor, outputs: int, rank: int) -> Tensor | None:
+    """What is added to each of the ``outputs``, the last axis of ``rank`` axes; None where others have numbers too."""
+    if (
+        constant.dim() > rank
+        or constant.numel() not in (1, *constant.shape[-1:])
+        or constant.numel() not in (1, outputs)
+    ):
+        return None
+    return constant.flatten().expand(outputs)
