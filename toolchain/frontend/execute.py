@@ -23,6 +23,8 @@ from toolchain.memory import spans
 _SESSION_ERRORS = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.NotImplemented, ort_errors.InvalidArgument)
 _BATCH_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException)
 
+_LEAVE_OUT, _AGAIN = "--qonnx-images 0 leaves the comparison with it out", "export the model again"
+
 
 def execute_qonnx(path: Path, x: np.ndarray, taps: Sequence[str] = (), *, batch: int = 64) -> Arrays:
     """Run the QONNX file on ``x`` (N, ...) in ONNX order; the outputs and the tensors named ``taps`` by ONNX name.
@@ -50,7 +52,7 @@ def execute_float(file: OnnxFile, x: np.ndarray) -> np.ndarray:
     Raises:
         UserError: onnxruntime does not take the file.
     """
-    return _in_batches(lambda _: _onnxruntime(file.model), file.input, x, [file.output], len(x))[file.output]
+    return _in_batches(lambda _: _onnxruntime(file.model, _AGAIN), file.input, x, [file.output], len(x))[file.output]
 
 
 def execute_frames(model: onnx.ModelProto, x: np.ndarray) -> Arrays:
@@ -59,7 +61,7 @@ def execute_frames(model: onnx.ModelProto, x: np.ndarray) -> Arrays:
     Raises:
         UserError: onnxruntime does not run it.
     """
-    run, (source,) = _refusing(_onnxruntime(model)), [value.name for value in model.graph.input]
+    run, (source,) = _refusing(_onnxruntime(model, _AGAIN)), [value.name for value in model.graph.input]
     frames = [run({source: x[i : i + 1]}) for i in range(len(x))]
     return {name: np.concatenate([frame[name] for frame in frames]) for name in frames[0]}
 
@@ -171,7 +173,7 @@ def _with_input(file: OnnxFile, taps: Sequence[str], x: np.ndarray, results: Arr
     return results | {file.input: x} if file.input in taps else results
 
 
-def _onnxruntime(model: onnx.ModelProto) -> Run:
+def _onnxruntime(model: onnx.ModelProto, hint: str = _LEAVE_OUT) -> Run:
     options = onnxruntime.SessionOptions()
     # fused or re-laid-out kernels add up in another order than the reference executor's single nodes
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -183,10 +185,7 @@ def _onnxruntime(model: onnx.ModelProto) -> Run:
             model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except _SESSION_ERRORS as error:
-        raise UserError(
-            f"onnxruntime does not run the file: {str(error).splitlines()[0]}",
-            hint="--qonnx-images 0 leaves the comparison with it out",
-        ) from error
+        raise UserError(f"onnxruntime does not run the file: {str(error).splitlines()[0]}", hint=hint) from error
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 

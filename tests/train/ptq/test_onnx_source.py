@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,8 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "pad, a signal": (SIGNAL, lambda f: f.add("Pad", _ints(f, 0, 0, 2, 0, 0, 1)), ["ZeroPad2d"]),
     "pad, nothing": (SIGNAL, lambda f: (f.add("Pad", _ints(f, *[0] * 6)), f.add("Relu")), ["ReLU"]),
     "causal": (SIGNAL, lambda f: f.add("Conv", f.weight(3, 2, 3), pads=[4, 0], dilations=[2]), ["ZeroPad2d", "Conv1d"]),
+    "casts": (MAP, lambda f: (f.add("Cast", to=TensorProto.DOUBLE), f.add("Cast", to=TensorProto.FLOAT)), []),
+    "dropout": (MAP, lambda f: f.add("Dropout", _number(f, 0.5), f.constant(np.array(False))), []),
     "bias, one row": (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(1, 5)), ["Linear"]),
     "bias, one number": (ROW, lambda f: f.add("Gemm", f.weight(12, 5), f.weight(1, 1)), ["Linear"]),
     "gelu, written": (MAP, _written_gelu, ["Conv2d", "GELU"]),
@@ -300,6 +303,18 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
          "a bias of the shape (2, 5) [float.onnx, node 'gemm0' (Gemm)]; give one number an output"),
         (MAP, lambda f: f.add("Clip", f.constant(np.float32(1)), f.constant(np.float32(0))),
          "the minimum 1 is not below the maximum 0 [float.onnx, node 'clip0' (Clip)]; give a minimum below"),
+        (MAP, lambda f: f.add("Cast", to=TensorProto.FLOAT16),
+         "it casts to float16 [float.onnx, node 'cast0' (Cast)]; export the network in float32"),
+        (MAP, lambda f: f.add("Dropout", _number(f, 0.5), f.constant(np.array(True))),
+         "a dropout in training mode [float.onnx, node 'dropout0' (Dropout)]; export the network in eval mode"),
+        (MAP, lambda f: f.add("BatchNormalization", *[f.weight(2)] * 4, training_mode=1),
+         "a batch norm in training mode [float.onnx, node 'batchnormalization0' (BatchNormalization)]; export the net"),
+        (MAP, lambda f: f.add("BatchNormalization", *[f.weight(2, 8, 8)] * 4),
+         "a batch norm of the shape (2, 8, 8) [float.onnx, node 'batchnormalization0' (BatchNormalization)]; give one"),
+        (ROW, lambda f: f.add("Reshape", _ints(f, -1, 12, 1, 1)),
+         "it reshapes from (2, 12) to (2, 12, 1, 1); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; keep a"),
+        (ROW, lambda f: f.add("Unsqueeze", _ints(f, 2, 3)),
+         "it adds the axes [2, 3] to (2, 12) [float.onnx, node 'unsqueeze0' (Unsqueeze)]; keep a map of one position"),
         (MAP, lambda f: f.add("Pad", _ints(f, 1, 1), "", _ints(f, 1)), "a Pad that is no zeros around a map or"),
         (MAP, lambda f: f.add("AveragePool", kernel_shape=[2, 2], dilations=[2, 1]),
          "an average with the dilations [2, 1] [float.onnx, node 'averagepool0' (AveragePool)]; leave dilations out"),
@@ -313,3 +328,33 @@ def test_what_is_not_known_is_refused_by_its_node(
     with pytest.raises(UserError) as caught:
         read_float_onnx(file.save(tmp_path / "float.onnx", opset=19))
     assert message in str(caught.value) and "node '" in caught.value.where
+
+
+def _infinite(file: File) -> None:
+    file.add("Conv", file.constant(np.full((2, 2, 1, 1), np.inf, dtype=np.float32)))
+
+
+def _fixed(file: File) -> None:
+    file.nodes.append(helper.make_node("Identity", [file.weight(3)], ["fixed"]))
+    file.last = "fixed"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_infinite, "the network gives NaN or infinity for random inputs [float.onnx]; train it again"),
+        (_fixed, "the output 'fixed' does not depend on the input [float.onnx]; export it again"),
+    ],
+)
+def test_a_network_without_a_result_is_refused(make: Any, message: str, tmp_path: Path) -> None:
+    file = File(MAP)
+    make(file)
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        read_float_onnx(file.save(tmp_path / "float.onnx"))
+
+
+def test_a_file_that_onnxruntime_does_not_take_is_to_be_exported_again(tmp_path: Path) -> None:
+    file = File(MAP)
+    file.add("Conv", file.weight(2, 2, 1, 1), pads=[-1, 0, 0, 0])
+    with pytest.raises(UserError, match=r"^onnxruntime does not run the file: .*; export the model again$"):
+        read_float_onnx(file.save(tmp_path / "float.onnx"))

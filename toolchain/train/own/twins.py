@@ -156,6 +156,8 @@ RESHAPING = frozenset(
 KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
 """Calls that change no value."""
 
+ONE_POSITION = "keep a map of one position: x.mean((2, 3), keepdim=True) and 1x1 convolutions"
+"""What to write in place of features that become a map again."""
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
 _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
@@ -234,5 +236,5 @@ def reshaped(before: Sequence[int], after: Sequence[int]) -> list[nn.Module]:
         return [nn.Flatten(2)]
     hint = "use torch.flatten(x, 1), or x.mean((2, 3))" if len(after) < len(before) else hint_for("")
     if len(before) == 2 and tuple(after) == (*before, 1, 1):
-        hint = "keep a map of one position: x.mean((2, 3), keepdim=True) and 1x1 convolutions"
+        hint = ONE_POSITION
     raise NoTwinError(f"from {tuple(before)} to {tuple(after)}; only to (N, -1)", hint)

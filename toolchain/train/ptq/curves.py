@@ -48,7 +48,7 @@ class Curve:
             return scaled(x, torch.tensor(slope), torch.tensor(offset))
         low, high = float(self.values[0]), float(self.values[-1])
         low, high = -np.inf if low <= -_FAR else low, np.inf if high >= _FAR else high
-        known = [kind() for kind in _LAYERS]
+        known: list[nn.Module] = [kind() for kind in _LAYERS]
         known += [nn.LeakyReLU(-float(self.values[GRID == -1][0]))]
         known += [clamped(low, high)] if low < high else []
         return next((layer for layer in known if self._is(layer)), None)

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
-from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, reshaped
+from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 
+_EVAL = "export the network in eval mode"
 _SELU = {"alpha": 1.6732632, "gamma": 1.0507010}
 
 
@@ -77,6 +79,11 @@ def _norm(build: Builder, node: OnnxNode) -> None:
     scale, offset, mean, variance = (build.constant(node, index) for index in range(1, 5))
     if scale is None or offset is None or mean is None or variance is None:
         raise build.file.fault(node, "a batch norm without its tensors", "export the model again")
+    if node.attributes.get("training_mode", 0):
+        raise build.file.fault(node, "a batch norm in training mode", _EVAL)
+    if any(tensor.shape != x.shape[1:2] for tensor in (scale, offset, mean, variance)):
+        hint = "give one number a channel"
+        raise build.file.fault(node, f"a batch norm of the shape {tuple(scale.shape)}", hint)
     kind: Any = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
     layer = kind(len(scale), eps=float(node.attributes.get("epsilon", 1e-5)))
     _fill(layer, scale, offset)
@@ -178,16 +185,19 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
         layers = reshaped(tuple(x.shape), after)
     except (RuntimeError, NoTwinError) as error:
         how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
-        raise build.file.fault(node, f"it reshapes {how}", "flatten to (N, features) only") from error
+        hint = ONE_POSITION if x.dim() == 2 else "flatten to (N, features) only"
+        raise build.file.fault(node, f"it reshapes {how}", hint) from error
     build.call(node, layers)
 
 
 def _unsqueeze(build: Builder, node: OnnxNode) -> None:
     """A signal as a map of one row, as which torch's exporter reduces it."""
     at, x = build.value(node)
-    axes = [axis % (x.dim() + 1) for axis in build.integers(node, "axes", 1) or ()]
+    given = build.integers(node, "axes", 1) or []
+    axes = [axis % (x.dim() + len(given)) for axis in given]
     if x.dim() != 3 or axes != [2]:
-        raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", "flatten to (N, features) only")
+        hint = ONE_POSITION if x.dim() == 2 else "flatten to (N, features) only"
+        raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", hint)
     build.rows[node.outputs[0]] = at, x
 
 
@@ -221,6 +231,21 @@ def _pad(build: Builder, node: OnnxNode) -> None:
 
 def _pass(build: Builder, node: OnnxNode) -> None:
     build.values[node.outputs[0]] = build.value(node)
+
+
+def _dropout(build: Builder, node: OnnxNode) -> None:
+    training = build.constant(node, 2)
+    if training is not None and bool(training):
+        raise build.file.fault(node, "a dropout in training mode", _EVAL)
+    _pass(build, node)
+
+
+def _cast(build: Builder, node: OnnxNode) -> None:
+    """Between float types that hold every float32."""
+    if node.attributes.get("to") not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        kind = TensorProto.DataType.Name(node.attributes.get("to", TensorProto.UNDEFINED)).lower()
+        raise build.file.fault(node, f"it casts to {kind}", "export the network in float32")
+    _pass(build, node)
 
 
 def _softmax(build: Builder, node: OnnxNode) -> None:
@@ -300,7 +325,9 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Pad": _pad,
-    **dict.fromkeys(("Dropout", "Identity"), _pass),
+    "Identity": _pass,
+    "Dropout": _dropout,
+    "Cast": _cast,
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
 }
 """The operations that are known; each adds its layers to the network."""

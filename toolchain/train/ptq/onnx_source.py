@@ -68,6 +68,9 @@ def _demand_same(network: nn.Module, file: OnnxFile) -> None:
     """Check that the network computes what onnxruntime does."""
     x = torch.rand(max(EXAMPLES, file.shape[0]), *file.shape[1:], generator=torch.Generator().manual_seed(0))
     theirs = torch.from_numpy(execute_float(file, x.numpy()))
+    if not theirs.isfinite().all():
+        what = "the network gives NaN or infinity for random inputs"
+        raise UserError(what, where=file.path.name, hint="train it again")
     with torch.no_grad():
         ours = network(x)
         last = next(node.op for node in file.nodes if file.output in node.outputs)
