@@ -29,6 +29,7 @@ from toolchain.plan import Lanes, Plan
 from toolchain.simulate.cycles import steady_interval
 from toolchain.train.budgets import shrink
 from toolchain.train.data import Dataset, input_map, load
+from toolchain.train.methods.layer_bits import layer_bits
 from toolchain.train.methods.qcqp import channel_program
 from toolchain.train.models import build
 from toolchain.train.selection.program import ChannelProgram, Choice
@@ -80,11 +81,11 @@ def row(selection: Selection) -> Row:
     config, data = parse_config(CONFIG, where="benchmark"), load("cifar10")
     network = _network(config, data)
     structure = structure_of(network, data.shape)
-    counts = structure.counts
+    counts, bits = structure.counts, layer_bits(network, config.quant, data.pixel_levels.bit_length())
     lanes = {layer.name: _lanes(layer, counts) for layer in structure.layers}
     budget: dict[str, Any] = {selection.kind: selection.budget if selection.kind == "macs" else int(selection.budget)}
-    program = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, **budget), config.quant)
-    folding = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, cycles=1), config.quant)
+    program = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, **budget), bits)
+    folding = channel_program(network, structure, QcqpConfig(lanes=lanes, **OLD, cycles=1), bits)
     greedy, whole = program.objective(program.greedy()), program.objective({})
     choice = solve(program, selection.seconds, selection.solver)
     kept = {name: len(indices) for name, indices in choice.kept.items()}

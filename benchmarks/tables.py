@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization": training_tables.quantization,
     "soft_quantization": training_tables.soft_quantization,
     "from_float": training_tables.from_float,
+    "bit_targets": training_tables.bit_targets,
     "fqconv": training_tables.fqconv,
     "noise": training_tables.noise,
     "step_times": training_tables.step_times,

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -182,31 +183,61 @@ def soft_quantization() -> str:
     ))  # fmt: skip
 
 
+FROM_FLOAT = {
+    "lsq": "LSQ", "lsq, taught": "LSQ, a teacher", "lsq, wide ends, taught": "and 8 bits at the ends", "qil": "QIL",
+    "fqconv": "FQ-Conv",
+}  # fmt: skip
+TARGETS = {"W4A4": 0.5, "W3A3": 1.0, "W2A2": 2.5}
+"""Points below the float network that quantization may cost."""
+
+
 def from_float() -> str:
     """Networks quantized from long float trainings: what each method loses, mean and standard error.
 
     Only schedules of ten epochs and more are shown.
     """
-    methods = {
-        "lsq": "LSQ", "lsq, taught": "LSQ, a teacher", "lsq, wide ends, taught": "and 8 bits at the ends",
-        "qil": "QIL", "fqconv": "FQ-Conv"
-    }  # fmt: skip
-    found: dict[tuple[str, str, int], dict[str, list[Row]]] = {}
-    for row in CLAIMS.rows():
-        method, _, teacher = row["method"].partition(" by ")
-        if method in methods and row["bits"] != "W2A32" and row["epochs"] >= 10:
-            about = _float_of(row) + (f", taught by {NETWORKS[teacher]}" if teacher in NETWORKS else "")
-            found.setdefault((about, row["bits"], row["epochs"]), {}).setdefault(method, []).append(row)
-    ordered = sorted(found.items(), key=lambda item: (item[0][0], item[0][2], item[0][1]), reverse=True)
+    found = _from_float()
+    ordered = sorted({of[:-1] for of in found}, key=lambda of: (of[0], of[2], of[1]), reverse=True)
 
     def top1(rows: list[Row]) -> str | None:
-        lost = mean(100 * (row["top1"] - row["float_top1"]) for row in rows) if rows else 0.0
-        return f"{_with_error([row['top1'] for row in rows])} ({lost:+.2f})" if rows else None
+        return f"{_with_error([row['top1'] for row in rows])} ({-_lost(rows):+.2f})" if rows else None
 
-    return table(("top-1 %, in float", "bits", "epochs", *methods.values()), (
-        (about, bits, str(epochs), *(top1(rows.get(of, [])) for of in methods))
-        for (about, bits, epochs), rows in ordered
+    return table(("top-1 %, in float", "bits", "epochs", *FROM_FLOAT.values()), (
+        (about, bits, str(epochs), *(top1(found.get((about, bits, epochs, of), [])) for of in FROM_FLOAT))
+        for about, bits, epochs in ordered
     ))  # fmt: skip
+
+
+def bit_targets() -> str:
+    """What quantization costs the networks of `from_float` at most, and the least that it was found to cost."""
+    lines = []
+    for model, (bits, target) in product(("resnet8", "resnet20"), TARGETS.items()):
+        fit = [(of, rows) for of, rows in _from_float().items() if (rows[0]["model"], of[1]) == (model, bits)]
+        (about, _, epochs, method), rows = min(fit, key=lambda item: _lost(item[1]))
+        how = FROM_FLOAT[method].replace("and 8", "LSQ, a teacher, 8")
+        seeds = f"{len(rows)} seed{'s' if len(rows) > 1 else ''}"
+        lines.append((
+            NETWORKS[model], bits, target, f"{_lost(rows):.2f}", "yes" if _lost(rows) <= target else "no", how,
+            about.removeprefix(f"{NETWORKS[model]}, "), f"{epochs}, {seeds}",
+        ))  # fmt: skip
+    head = ("network", "bits", "points, at most", "the least here", "met", "with", "in float, %", "epochs")
+    return table(head, lines)
+
+
+def _from_float() -> dict[tuple[str, str, int, str], list[Row]]:
+    """The seeds of each (float network, bits, epochs, method) of `from_float`."""
+    found: dict[tuple[str, str, int, str], list[Row]] = {}
+    for row in CLAIMS.rows():
+        method, _, teacher = row["method"].partition(" by ")
+        if method in FROM_FLOAT and row["bits"] in TARGETS and row["epochs"] >= 10:
+            about = _float_of(row) + (f", taught by {NETWORKS[teacher]}" if teacher in NETWORKS else "")
+            found.setdefault((about, row["bits"], row["epochs"], method), []).append(row)
+    return found
+
+
+def _lost(rows: Sequence[Row]) -> float:
+    """Points below the float network, the mean over seeds."""
+    return mean(100 * (row["float_top1"] - row["top1"]) for row in rows)
 
 
 def _float_of(row: Row) -> str:
