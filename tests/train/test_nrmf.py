@@ -25,6 +25,7 @@ from toolchain.train.methods.nrmf import (
     vbmf_rank,
 )
 from toolchain.train.models import build, layers_of
+from toolchain.train.quantizers import Levels, least_squares_step
 from toolchain.train.statistics import macs, parameters
 from toolchain.train.structure import Tucker, apply_edits
 
@@ -149,3 +150,17 @@ def test_a_network_of_low_rank_is_replaced_by_a_smaller_one_with_the_same_logits
     again.load_state_dict(network.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(x), after)
+
+
+def test_the_steps_of_the_three_convolutions_are_those_of_their_weights() -> None:
+    """Not of the random ones that they were made with, which a resumed run would draw anew."""
+    config, data = parse_config({"name": "t"}, where="t"), load("digits")
+    network = build(config, data.shape, data.classes)
+    with torch.no_grad():
+        network.conv2.weight.copy_(_low_rank(32, 16, 3, 4))
+    method = Nrmf(NrmfConfig())
+    method.prepare(network, Context(config, data, None, layers_of(config), Path()))
+    assert method.finalize(network) == [Tucker("conv2", 3, 4)]
+    for layer in (network.conv2.reduce, network.conv2.core, network.conv2.restore):
+        step = layer.weight_quant.tensor_quant.step
+        assert torch.equal(step, least_squares_step(layer.weight, Levels.weight(4), ()))

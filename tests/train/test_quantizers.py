@@ -114,6 +114,13 @@ def test_an_activation_step_is_set_by_the_first_training_batch_only() -> None:
     assert 0.04 < scale < 0.08 and act.act_quant.scale().item() == scale
 
 
+def test_the_step_of_a_single_weight_is_set_by_it_in_training() -> None:
+    """As of the first of three convolutions that stand for one over a grey picture."""
+    quantizer = LearnedStep(Levels.weight(4), (), False, True, initial=torch.tensor([[0.01]]))
+    quantizer.train()(torch.tensor([[7.0]]))
+    assert quantizer.ready and quantizer.step.item() == 1.0
+
+
 def test_an_unsigned_quantizer_is_its_own_relu() -> None:
     """Its first step, its values and both gradients are those behind a ReLU, and it is one while it is off."""
     x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))

@@ -205,7 +205,8 @@ class Quantizer(nn.Module):
 
     def start(self, x: Tensor) -> None:
         """Set the scale from ``x`` if it is the first in training."""
-        if self.training and not self.started and x.numel() > 1:  # Brevitas asks for the scale with a single zero
+        asked = not self.is_weight and x.numel() == 1  # Brevitas asks for an activation's scale with a single zero
+        if self.training and not self.started and not asked:
             self.initialise(x)
             self.ready.fill_(True)
 

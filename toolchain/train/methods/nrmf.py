@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from toolchain.config.pruning import NrmfConfig
 from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
+from toolchain.train.quantizers import Quantizer
 from toolchain.train.shrink import Shape, pixels
 from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit, Tucker, can_be_three, trained_weight
@@ -98,8 +99,12 @@ class Nrmf(Method):
             model.get_submodule(name).to(weight.device)
             factors = tucker(weight, *ranks)
             for part, value in zip(("reduce", "core", "restore"), factors, strict=True):
-                kernel = trained_weight(model.get_submodule(f"{name}.{part}"))
+                layer = model.get_submodule(f"{name}.{part}")
+                kernel = trained_weight(layer)
                 kernel.copy_(value.reshape(kernel.shape))
+                quantizer = getattr(getattr(layer, "weight_quant", None), "tensor_quant", None)
+                if isinstance(quantizer, Quantizer):
+                    quantizer.initialise(kernel)
             edits.append(edit)
         return edits
 
