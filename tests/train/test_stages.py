@@ -114,6 +114,34 @@ def test_a_resume_goes_on_behind_the_last_stage_that_ended_whatever_is_left_of_t
     assert (out / "model.pt").read_bytes() == whole
 
 
+class _KillBehind(Callback):
+    """Ends a run without warning when a stage of a quantized one's bits has saved its last epoch."""
+
+    def __init__(self, quantized: bool) -> None:
+        self.quantized = quantized
+
+    def on_fit_end(self, trainer: L.Trainer, module: Any) -> None:
+        if (module.config.train.pretrain_epochs == 0) == self.quantized:
+            raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_stage_resumed_behind_its_last_epoch_tells_the_accuracy_before_its_end(
+    tmp_path: Path, quantized: bool
+) -> None:
+    """Of the float network, or of SYMOG's weights before they are rounded; on the test images, others being held."""
+    config = _config(FLOAT, {"name": "soft", "epochs": 1})
+    quant = {"method": "symog", "weight_bits": 2, "act_bits": 3, "symog": {"strength": 0.0}}
+    tables = config.model_dump(exclude_none=True) | {"quant": quant, "data": {"validation": 0.2}}
+    config = parse_config(tables, where="test")
+    train(config, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        train(config, tmp_path / "parts", callbacks=[_KillBehind(quantized)])
+    train(config, tmp_path / "parts", resume=True)
+    whole, parts = (json.loads((tmp_path / run / "metrics.json").read_text())["stages"] for run in ("whole", "parts"))
+    assert whole == parts and whole[1]["trained_top1"] != whole[1]["top1"]
+
+
 class _Rounding(Callback):
     """Notes whether convolutions may round what they multiply, by the model's mode."""
 

@@ -92,6 +92,7 @@ class Classifier(L.LightningModule):
         self.float_top1: float | None = None
         self.top1 = math.nan
         self.observed: dict[str, float] = {}
+        self._begun = False  # whether an epoch has
         self._augment = augmentation(config.data.augment)
         self._seconds_before, self._started = seconds, time.monotonic()
         self._spatial = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
@@ -163,9 +164,18 @@ class Classifier(L.LightningModule):
         drawn = np.random.SeedSequence((train.seed, self.first_epoch + self.current_epoch, self.global_rank))
         torch.manual_seed(int(drawn.generate_state(1)[0]))
         self.evaluate_if_due()
-        set_quantized(self.model, self.current_epoch >= train.pretrain_epochs)
+        self._begin(self.current_epoch)
+
+    def on_fit_end(self) -> None:
+        """A resume behind the last epoch has begun none: leave the network as in that one."""
+        if not self._begun:
+            self._begin(self.config.train.epochs - 1)
+
+    def _begin(self, epoch: int) -> None:
+        train, self._begun = self.config.train, True
+        set_quantized(self.model, epoch >= train.pretrain_epochs)
         for method in self._methods():
-            method.start_epoch(self.model, self.current_epoch, train.epochs)
+            method.start_epoch(self.model, epoch, train.epochs)
 
     def evaluate_if_due(self) -> None:
         """Let the trainer evaluate at the end of the epoch, or not."""

@@ -159,7 +159,8 @@ class Symog(Lsq):
             if not quantizer.chosen:
                 quantizer.choose(layer.weight)
             layer.weight_quant.disable_quant = True  # type: ignore[union-attr]
-        self._record(model, epoch - self._first_epoch)
+        if not self.histograms[epoch - self._first_epoch].any():  # as in an epoch that has ended and was saved
+            self._record(model, epoch - self._first_epoch)
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """The squared distances from the modes times the present strength."""
