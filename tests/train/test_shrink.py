@@ -157,6 +157,14 @@ def test_an_operation_that_channels_cannot_be_followed_through_is_named() -> Non
         structure_of(Scaled())
 
 
+def test_a_layer_that_is_called_twice_is_named() -> None:
+    """Its inputs are its outputs: the channels of the two would have to go together."""
+    layer = nn.Conv2d(4, 4, 3, padding=1)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), layer, nn.ReLU(), layer, nn.Flatten(), nn.Linear(144, 2))
+    with pytest.raises(UserError, match="channels cannot be followed through '1', which is called twice; this network"):
+        structure_of(network, (1, 8, 8))
+
+
 class _Dense(nn.Module):
     """A block whose input and output stand side by side, normalized together, in front of a bottleneck."""
 

@@ -303,6 +303,11 @@ class _Trace:
             self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space
+        if any(name == other for other, *_ in self.layers):
+            raise UserError(
+                f"channels cannot be followed through '{name}', which is called twice",
+                hint="this network cannot be pruned; make two layers",
+            )
         if over_length(self.model, node, self.shape):
             self._add_over_length(name, module.weight)
             self.pinned.add(space)
