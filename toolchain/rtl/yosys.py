@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
+from toolchain.programs import run_program
 from toolchain.rtl.generate import PACKAGE
 
 SYNTHESIS = "synth_xilinx -family xcup -flatten -nodsp -uram -noiopad -noclkbuf -top all"
@@ -79,10 +81,8 @@ def netlists(
     with tempfile.TemporaryDirectory(prefix="fpgaflow-yosys-") as name:
         folder = Path(name)
         write_files(texts, folder)
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN, str(SECONDS), str(memory)],
-            cwd=folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        command = [sys.executable, "-c", _RUN, str(SECONDS), str(memory)]
+        done = run_program(command, folder, {**os.environ, "TMPDIR": name})  # where it leaves what it did not end
         if done.returncode != 0 or not (folder / "netlist.json").is_file():
             raise FlowError(_reason(done, folder / "log", memory))
         return dict(json.loads((folder / "netlist.json").read_text(encoding="utf-8"))["modules"])

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
 from toolchain.paths import data_path
+from toolchain.programs import run_program, threads
 from toolchain.simulate.cache import cache_folder, touch
 
 if TYPE_CHECKING:  # numpy loads slowly, and the doctor asks for the compiler alone
@@ -122,7 +122,7 @@ def shared_library(
         write_files(files, folder)
         prefix = _prefix(sim, flags)
         tasks = [replace(task, flags=(*task.flags, *flags)) for task in _tasks(files, called, prefix, taps)]
-        with ThreadPoolExecutor(jobs) as pool:
+        with threads(jobs) as pool:
             objects = list(pool.map(lambda task: _object(folder, prefix, task), tasks))
         _link(objects, folder, library)
     return library
@@ -259,7 +259,7 @@ def _link(objects: Sequence[Path], folder: Path, library: Path) -> None:
 
 def run_compiler(command: list[str], folder: Path) -> None:
     """Run a compiler's ``command`` in ``folder``; FlowError with its first errors when it fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = run_program(command, folder)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
         raise FlowError("the simulation does not compile:\n" + "\n".join(lines[:ERROR_LINES]))
