@@ -69,6 +69,16 @@ def test_an_interrupt_before_the_command_begins_is_a_line(stopped: str) -> None:
     assert (done.returncode, done.stderr) == (130, "fpgaflow: interrupted\n")
 
 
+def test_a_command_that_is_asked_to_end_is_interrupted() -> None:
+    code = (
+        "import os, signal, sys\nfrom toolchain import boards\nfrom toolchain.cli import main\n"
+        "boards.list_boards = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.argv = ['fpgaflow', 'boards']\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "fpgaflow: interrupted\n")
+
+
 def test_the_export_of_a_float_run_names_quantize(run, tmp_path: Path) -> None:  # noqa: F811
     for name, quoted in (("runs/f", "runs/f"), ("my runs/f", "'my runs/f'")):
         (tmp_path / name).mkdir(parents=True)

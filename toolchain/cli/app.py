@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, wraps
@@ -128,6 +129,8 @@ def main() -> None:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the shell: 'fpgaflow boards >&-'
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # else children and temporary folders would stay
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _options_first(sys.argv[1:])
     debug = "--debug" in arguments
     try:
