@@ -302,7 +302,7 @@ def test_a_missing_compiler_is_told_before_any_work(model, run, tmp_path, monkey
     compiler.compiler.cache_clear()
 
     assert code == 2
-    assert one_line(error).startswith("the C simulation needs g++; install it")
+    assert one_line(error).startswith("the C simulation needs g++, and CXX is 'no-such-compiler', which is no C++")
     assert not (tmp_path / "build").exists()
 
 

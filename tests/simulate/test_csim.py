@@ -278,13 +278,35 @@ def test_only_changed_units_are_compiled_again(small):
     assert len(set((cache_folder() / "obj").iterdir()) - objects) <= 1
 
 
+@pytest.mark.parametrize("name", ["no-such-compiler", "/bin/false", "/bin/true", "/bin/echo", "g++ -m64"])
+def test_a_program_that_is_no_compiler_is_refused(name, monkeypatch):
+    monkeypatch.setenv("CXX", name)
+    compiler.compiler.cache_clear()
+    told = f"the C simulation needs g++, and CXX is '{name}', which is no C++ compiler; set it to the path of one"
+    with pytest.raises(UserError, match=f"^{re.escape(told)}"):
+        compiler.compiler()
+    monkeypatch.undo()
+    compiler.compiler.cache_clear()
+
+
 def test_missing_compiler_is_the_users_to_install(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
     compiler.compiler.cache_clear()
     with pytest.raises(UserError, match=r"^the C simulation needs g\+\+; install it"):
         compiler.compiler()
     monkeypatch.undo()
     compiler.compiler.cache_clear()
+
+
+@pytest.mark.needs_gxx
+def test_an_empty_cxx_names_no_compiler(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    compiler.compiler.cache_clear()
+    usual = compiler.compiler()
+    monkeypatch.setenv("CXX", "")
+    compiler.compiler.cache_clear()
+    assert compiler.compiler() == usual
 
 
 HOST_INPUTS = {

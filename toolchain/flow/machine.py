@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ def _compiler() -> Finding:
                 return Finding("C++ compiler", f"{version}: a program gives a wrong answer", use, remedy, False, True)
     except UserError:
         return Finding("C++ compiler", "", use, remedy, good=False, required=True)
-    except (FlowError, OSError, subprocess.CalledProcessError) as error:
+    except (FlowError, OSError) as error:
         return Finding("C++ compiler", " ".join(str(error).split()), use, remedy, good=False, required=True)
     return Finding("C++ compiler", f"{version}, compiles", use, remedy, required=True)
 

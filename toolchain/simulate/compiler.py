@@ -71,12 +71,27 @@ def ap_types() -> Path:
 
 @cache
 def compiler() -> tuple[str, str]:
-    """Path and version of g++; UserError when there is none."""
-    path = shutil.which(os.environ.get("CXX", "g++"))
-    if path is None:
-        raise UserError("the C simulation needs g++", hint="install it (apt install g++), or set CXX to a compiler")
-    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    return path, version.splitlines()[0]
+    """Path and version of g++, or of the compiler that CXX names.
+
+    Raises:
+        UserError: there is none.
+    """
+    named = os.environ.get("CXX")
+    path = shutil.which(named or "g++")
+    if path is not None and "__cplusplus" in _said([path, "-dM", "-E", "-x", "c++", "/dev/null"]):
+        return path, _said([path, "--version"]).partition("\n")[0]
+    if named:
+        what = f"the C simulation needs g++, and CXX is '{named}', which is no C++ compiler"
+        raise UserError(what, hint="set it to the path of one, without options, or unset it")
+    raise UserError("the C simulation needs g++", hint="install it (apt install g++), or set CXX to a compiler")
+
+
+def _said(command: Sequence[str]) -> str:
+    """The output of ``command``; nothing where it is no program."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout
+    except OSError:
+        return ""
 
 
 def digest(parts: Sequence[str]) -> str:
