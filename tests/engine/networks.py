@@ -126,6 +126,13 @@ def wide_pads(seed: int = 0) -> Graph:
     return net.graph(net.matvec(net.window(x, (2, 1), stride=(2, 1), dilation=(2, 1), pads=(7, 1, 5, 0)), 6))
 
 
+def few_columns(seed: int = 0) -> Graph:
+    """A kernel of one code whose columns are far apart."""
+    net = Builder((15, 15, 16), 8, seed=seed)
+    x = conv(net, net.input, 16, 1)
+    return net.graph(net.matvec(net.window(x, (1, 1), stride=(8, 8), pads=(0, 0, 0, 0)), 4))
+
+
 def one_column(seed: int = 0, size: int = 16) -> Graph:
     """Maps of a single column: what came in last of a row is read first."""
     net = Builder((size, 1, 6), 8, seed=seed)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.networks import (
+    few_columns,
     inverted_residuals,
     joined_maps,
     leaky_maps,
@@ -18,7 +19,7 @@ from tests.engine.networks import (
     two_heads,
     wide_pads,
 )
-from toolchain.engine import csim
+from toolchain.engine import csim, layout
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
 from toolchain.engine.layers import Cut, most_of, narrowed, parts_of
@@ -131,6 +132,17 @@ def test_the_hardwares_own_types_change_no_answer(graph: Graph, packed: dict[str
     cuts = [cut(each) for each in SMALL] if graph in SMALL else [network]
 
     check(graph, program(network, engine_for(cuts, tile_depth=96, **packed), {}), frames=1)
+
+
+def test_rows_may_come_in_for_longer_than_columns_are_counted(monkeypatch) -> None:
+    """Eight rows come in in 120 cycles, 8 of which compute; columns are counted to 16 here, else to 65,536."""
+    monkeypatch.setattr(csim, "OPTIONS", (*csim.OPTIONS, "-O0", "-DFPGAFLOW_HARDWARE"))
+    monkeypatch.setattr(layout, "SIZE_BITS", 4)
+    graph = few_columns()
+    network = cut(graph)
+    shape = engine_for([network], out_blocks=1, tile_depth=61)  # of no other test: the layout of a table is kept
+
+    check(graph, program(network, shape, {}), frames=1)
 
 
 @pytest.mark.parametrize("graph", GRAPHS[::2])

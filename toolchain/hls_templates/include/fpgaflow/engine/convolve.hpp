@@ -409,7 +409,8 @@ convolve_tiles:
                 const bool all = y == p.out_rows - 1 || reach > p.rows;
                 arriving.limit = all ? int(p.rows) : reach < 0 ? 0 : int(reach);
             }
-            if (x < p.out_columns && step < p.fold) {
+            const bool computes = x < p.out_columns;
+            if (computes && step < p.fold) {
                 const bool inside = tap.inside(p);
                 const int at = inside ? int(tap.row_at + tap.offset) : 0;
                 const int word = (half ? Shape::tile_depth : 0) + int(weight_at);
@@ -457,7 +458,7 @@ convolve_tiles:
                     group_at = 0;
                     words_left = plan.words;
                     weight_at = 0;
-                    x++;
+                    x = computes ? decltype(x)(x + 1) : x;  // behind the last column a row may wait for any time
                     tap.next_column(p);
                 }
             }
