@@ -101,6 +101,18 @@ const char* text = "/*"; char quote = '"'; int million = 1'000'000; //"
     ]
 
 
+def test_pragmas_that_the_preprocessor_leaves_out_count_for_nothing():
+    """Neither as a fault nor as what a loop asks for."""
+    wrong = "#pragma HLS ARRAY_PARTITION variable=gone complete\n"
+    left_out = f"#if 0\n{wrong}#endif\n#ifdef FPGAFLOW_HARDWARE\n#else\n{wrong}#endif\n"
+    assert lint(changed(("    ap_uint<4> at = 0;\n", f"{left_out}    ap_uint<4> at = 0;\n"))).findings == ()
+
+    loop = "    for (int n = 0; n < 2 * frames; n++) {\n"
+    pragma = "#pragma HLS PIPELINE II=1 style=flp\n"
+    gone, left_out = (lint(changed((loop + pragma, loop + text))) for text in ("", f"#if 0\n{pragma}#endif\n"))
+    assert [(f.rule, f.what) for f in left_out.findings] == [(f.rule, f.what) for f in gone.findings] != []
+
+
 def test_every_rule_has_a_planted_fault():
     assert {plant.rule for plant in PLANTS} | {rule for rule, *_ in SCRIPTS} == {rule.name for rule in RULES}
 

@@ -58,7 +58,27 @@ def _library() -> Any:
         getattr(library, name).argtypes = [Cursor]
     library.clang_Cursor_getVarDeclInitializer.argtypes = [Cursor]
     library.clang_Cursor_getVarDeclInitializer.restype = Cursor
+    library.clang_getSkippedRanges.argtypes = [cindex.TranslationUnit, cindex.File]
+    library.clang_getSkippedRanges.restype = ctypes.POINTER(_Ranges)
+    library.clang_disposeSourceRangeList.argtypes = [ctypes.POINTER(_Ranges)]
     return library
+
+
+class _Ranges(ctypes.Structure):
+    _fields_ = (("count", ctypes.c_uint), ("ranges", ctypes.POINTER(cindex.SourceRange)))
+
+
+def skipped_lines(unit: Any, path: str) -> set[int]:
+    """Lines of the file ``path`` that the preprocessor leaves out; ``unit`` was parsed with a record of it."""
+    file = _library().clang_getFile(unit, path)
+    if not file:
+        return set()  # it is not included
+    found = _library().clang_getSkippedRanges(unit, cindex.File(file))
+    try:
+        ranges = (found.contents.ranges[i] for i in range(found.contents.count))
+        return {line for part in ranges for line in range(part.start.line, part.end.line + 1)}
+    finally:
+        _library().clang_disposeSourceRangeList(found)
 
 
 def evaluate(cursor: Any) -> int | None:

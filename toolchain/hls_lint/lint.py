@@ -51,8 +51,9 @@ def lint(files: Mapping[str, str], entries: Sequence[str] = ()) -> Report:
     names = list(entries) or [_top(files)]
     facts = Facts(names[0])
     with parsed(files) as tree:
-        pragmas = {path: read_pragmas(text) for path, text in tree.texts.items() if path.startswith(("src", "include"))}
-        lines = {path: tree.texts[path].splitlines() for path in pragmas}
+        read = [path for path in tree.texts if path.startswith(("src", "include"))]
+        pragmas = {path: read_pragmas(tree.compiled(path)) for path in read}
+        lines = {path: tree.texts[path].splitlines() for path in read}
         state = State(tree.root, lines, pragmas, facts)
         for name in names:
             function = tree.functions.get(name)

@@ -17,6 +17,7 @@ from clang import cindex
 
 from toolchain.errors import FlowError
 from toolchain.files import write_files
+from toolchain.hls_lint.clang import skipped_lines
 from toolchain.simulate.cache import cache_folder, in_use
 from toolchain.simulate.compiler import ap_types, compiler, digest
 
@@ -40,6 +41,12 @@ class Tree:
         """The definitions of the functions outside all namespaces by name."""
         found = (c for c in self.unit.cursor.get_children() if c.kind == cindex.CursorKind.FUNCTION_DECL)
         return {c.spelling: c for c in found if c.is_definition()}
+
+    def compiled(self, path: str) -> str:
+        """The text of a file, the lines blank that the preprocessor leaves out."""
+        skipped = skipped_lines(self.unit, f"{self.root}/{path}")
+        lines = self.texts[path].splitlines()
+        return "\n".join("" if number in skipped else line for number, line in enumerate(lines, 1))
 
 
 @cache
@@ -104,5 +111,6 @@ def parsed(files: Mapping[str, str]) -> Iterator[Tree]:
 def _parse(root: str, *prefix: str) -> tuple[Any, list[Any]]:
     """The tree and the errors in it."""
     arguments = [*FLAGS, f"-I{root}/include", f"-I{root}/src", *prefix, *_search()]
-    unit = cindex.Index.create().parse(f"{root}/{MAIN}", args=arguments)
+    record = cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD
+    unit = cindex.Index.create().parse(f"{root}/{MAIN}", args=arguments, options=record)
     return unit, [d for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
