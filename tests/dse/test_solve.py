@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
+from dataclasses import replace
 
+import pulp
 import pytest
 
-from toolchain.dse.ilp import IntegerProgram, Selection
+from toolchain.dse.ilp import Goal, IntegerProgram, Selection
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Decision, Joint, Link, Option, Port, Problem, pareto, prune
-from toolchain.dse.solve import Infeasible, solve
+from toolchain.dse.solve import Infeasible, least_bound, solve
 from toolchain.errors import UserError
 from toolchain.ir.types import Parallelism
 from toolchain.resources import Resources
@@ -148,6 +151,68 @@ def test_a_solver_out_of_time_is_not_a_network_that_does_not_fit(monkeypatch: py
         solve(chain(), Resources(500, 500, 50, 10))
 
     assert str(error.value) == "the solver found no accelerator in time, nor proved there is none; give it longer"
+
+
+def late(monkeypatch: pytest.MonkeyPatch, wanted: Goal, answer: Callable[[Selection], Selection]) -> None:
+    """The solver runs out of time where ``wanted`` is asked, with ``answer`` of what it would have found."""
+    select = IntegerProgram.select
+
+    def selected(program: IntegerProgram, goal: Goal, seconds: float) -> Selection:
+        found = select(program, goal, seconds)
+        return answer(found) if goal is wanted else found
+
+    monkeypatch.setattr(IntegerProgram, "select", selected)
+
+
+@pytest.mark.parametrize(
+    ("goal", "answer", "cycles", "gap"),
+    [
+        (Goal.SCARCEST, lambda found: replace(found, proved=False, bound=found.bound / 4), 20, 0.75),
+        (Goal.MATCHED, lambda found: replace(found, proved=False, bound=found.bound / 2), 20, 0.5),
+        (Goal.MATCHED, lambda found: Selection(None, proved=False), 20, 1.0),
+        (Goal.MATCHED, lambda found: found, 20, 0.0),
+    ],
+)
+def test_what_is_not_proved_is_feasible_and_its_gap_is_told(
+    goal: Goal,
+    answer: Callable[[Selection], Selection],
+    cycles: int,
+    gap: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late(monkeypatch, goal, answer)
+    for target in (None, cycles):
+        found = solve(chain(), Resources(500, 500, 80, 10), target_cycles=target)
+        assert (found.cycles, found.cycles_bound, found.gap) == (cycles, cycles, gap)
+        assert found.status == ("feasible" if gap else "optimal")
+
+
+def test_cycles_that_were_not_refuted_are_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast units were not found in time; the slow ones are told with the cycles that may still be reached."""
+    fast = chain().cycle_counts()[0]
+
+    def none_fast(found: Selection) -> Selection:
+        quick = found.picked is not None and all(option.cycles == fast for option in found.picked)
+        return Selection(None, proved=False) if quick else found
+
+    late(monkeypatch, Goal.ANY, none_fast)
+    found = solve(chain(), Resources(500, 500, 50, 10))
+    assert (found.cycles, found.cycles_bound, found.gap, found.status) == (80, 20, 0.75, "feasible")
+    assert solve(chain(), Resources(500, 500, 50, 10), target_cycles=80).status == "optimal"
+
+
+def test_a_relaxation_that_was_not_finished_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a mere tolerance: what no selection reaches is told by an infeasible program alone."""
+    room, none = Resources(500, 500, 50, 10), Resources(15, 100, 10, 10)
+    assert [least_bound(chain(), budget) for budget in (room, none)] == [20, 80]
+
+    def stopped(model: pulp.LpProblem, *_: object) -> None:
+        model.status, model.sol_status = pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
+
+    monkeypatch.setattr(pulp.LpProblem, "solve", stopped)
+    assert [least_bound(chain(), budget) for budget in (room, none)] == [20, 20]
+    program = IntegerProgram(chain(), room, "highs")
+    assert [program.relaxed(goal) for goal in Goal] == [0.0, 0.0, 0.0]
 
 
 def test_an_unknown_solver_is_named() -> None:

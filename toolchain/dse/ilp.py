@@ -83,14 +83,17 @@ class IntegerProgram:
         return used.scarcest(self.budget)
 
     def relaxed(self, goal: Goal) -> float | None:
-        """Lower bound of ``goal`` with fractions of options allowed; None: not even those fit."""
+        """Lower bound of ``goal`` with fractions of options allowed; None: not even those fit.
+
+        It is 0 where the solver ran out of time, which proves nothing.
+        """
         if any(not decision.options for decision in self.problem.decisions):
             return None
         model, _ = _build(self.problem, goal, self.budget)
         model.solve(_solver(self.solver, 60.0, mip=False))
-        if model.status != pulp.LpStatusOptimal:
+        if model.status == pulp.LpStatusInfeasible:
             return None
-        return float(pulp.value(model.objective) or 0.0) / _SCALE
+        return float(pulp.value(model.objective) or 0.0) / _SCALE if model.sol_status == pulp.LpSolutionOptimal else 0.0
 
     def overshoot(self, seconds: float, kinds: Sequence[str] = KINDS) -> Resources | None:
         """The least violation of the budget in ``kinds``, summed as shares of it; None: it takes other resources."""
