@@ -74,7 +74,7 @@ def solve(
         Infeasible: nothing fits; names the resources that are short, by how much, and the cycles that would fit.
         UserError: unknown solver.
     """
-    run = _Run(problem, budget, available_solver(solver), time.monotonic(), time_limit, target_cycles)
+    run = _Run(problem, budget, available_solver(solver), time.monotonic(), time_limit)
     if target_cycles is None:
         cycles, bound = run.least_cycles()
         if cycles is None:
@@ -108,7 +108,6 @@ class _Run:
     solver: str
     start: float
     time_limit: float
-    asked: int | None = None
 
     @property
     def left(self) -> float:
@@ -165,7 +164,7 @@ class _Run:
 
     def solution(self, picked: tuple[Option, ...], bound: int, gap: float) -> Solution:
         cycles = self.problem.slowest(picked)
-        if bound < cycles and self.asked is None:
+        if bound < cycles:
             gap = _gap(cycles, bound)
         return Solution(
             chosen={d.name: option for d, option in zip(self.problem.decisions, picked, strict=True)},
