@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from tests.graphs import Builder, conv_net, mlp, residual_net
 from toolchain.boards import Board, load_board
-from toolchain.dse.bound import bound, macs, macs_per_dsp
+from toolchain.dse.bound import bound, mac_cycles, macs, macs_per_dsp
 from toolchain.dse.expand import expand
 from toolchain.dse.explore import explore
 from toolchain.errors import NoRoom, UserError
+from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware
 from toolchain.units.totals import graph_cost, graph_cycles
@@ -127,6 +131,33 @@ def test_the_bound_names_its_limit() -> None:
 
 def test_macs_are_counted_by_bit_width() -> None:
     assert macs(mlp((16, 12, 8, 4), bits=2)) == {(2, 2): 16 * 12 + 12 * 8 + 8 * 4}
+
+
+def test_the_least_cycles_are_those_of_a_device_that_multiplies_everywhere() -> None:
+    """Of 8 x 8 bits a slice of 360 takes two and 74.88 LUTs one: 64 pairs of bits at 1.17. Signs have a bit.
+
+    Weights of one digit are wiring in logic, which takes a LUT at least; a filter is not built so.
+    """
+    b = Builder((8, 8, 4), 8)
+    b.depthwise(b.window(b.input), 9, 8)
+    (_, filters) = b.nodes
+    assert isinstance(filters, Depthwise)
+    shifts = replace(filters, weight=np.full((9, 4), 8))
+    eight_bits = 8 * 8 * 36 / (360 * 2 + 70_560 / 74.88)
+    for node in (filters, shifts):
+        assert mac_cycles(b.graph(node.output).with_nodes([b.nodes[0], node]), BOARD) == eight_bits
+
+    b = Builder((1, 1, 96), 8)
+    b.matvec(b.input, 96, 8)
+    (dense,) = b.nodes
+    assert isinstance(dense, MatVec)
+    graph = b.graph(dense.output)
+    dense_cycles = 96 * 96 / (360 * 2 + 70_560 / 74.88)
+    assert mac_cycles(graph, BOARD) == dense_cycles
+    one = replace(dense, weight=4 * np.eye(96, dtype=np.int64))
+    assert mac_cycles(graph.with_nodes([one]), BOARD) == 96 * 96 / (360 * 2 + 70_560 * 96 * 96)
+    signs = replace(dense, weight=np.where(dense.weight < 0, -1, 1))
+    assert mac_cycles(graph.with_nodes([signs]), BOARD) == 96 * 96 / (360 * macs_per_dsp(1, 8) + 70_560 / 9.36)
 
 
 @pytest.mark.parametrize(("bits", "products"), [(2, 15), (3, 8), (4, 6), (5, 6), (6, 2), (8, 2)])
