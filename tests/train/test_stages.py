@@ -114,6 +114,20 @@ def test_a_resume_goes_on_behind_the_last_stage_that_ended_whatever_is_left_of_t
     assert (out / "model.pt").read_bytes() == whole
 
 
+@pytest.mark.parametrize("method", ["lsq", "qil", "fqconv", "symog", "brevitas"])
+def test_float_activations_are_quantized_by_a_later_stage(tmp_path: Path, method: str) -> None:
+    """What learns their steps is new there; weights, and theirs, go on."""
+    config = _config({**WIDE, "act_bits": 32, "weight_bits": 3}, NARROW)
+    config = config.model_copy(update={"quant": config.quant.model_copy(update={"method": method})})
+    out = train(config, tmp_path / "run")
+    first, last = (
+        torch.load(out / "checkpoints" / name / "finished.pt", weights_only=True)["state_dict"]
+        for name in ("wide", "narrow")
+    )
+    assert first.keys() < last.keys() and all(".act_quant." in name for name in last.keys() - first.keys())
+    assert json.loads((out / "metrics.json").read_text())["top1"] > 0.3
+
+
 class _KillBehind(Callback):
     """Ends a run without warning when a stage of a quantized one's bits has saved its last epoch."""
 

@@ -296,15 +296,19 @@ def _whiten(model: nn.Module, data: Dataset, pixels: InputMap) -> None:
 
 
 def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
-    """Give a new network the structure and the state of the one before, in place."""
+    """Give a new network the structure and the state of the one before, in place.
+
+    Quantizers that the one before has not, its activations being float, stay as they are made.
+    """
     apply_edits(model, before.edits, layers_of(config))
     if before.plain:
         _start_from(before.model.state_dict(), model)
         return
-    model.load_state_dict(before.model.state_dict())
+    model.load_state_dict({**model.state_dict(), **before.model.state_dict()})
+    known = dict(before.model.named_modules())
     for name, layer in model.named_modules():
-        if isinstance(layer, Adopting):
-            layer.adopt(before.model.get_submodule(name))
+        if isinstance(layer, Adopting) and name in known:
+            layer.adopt(known[name])
 
 
 def _start_from(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
