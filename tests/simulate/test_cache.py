@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fill(folder: Path) -> None:
     """Six entries of 1 MB, one of them a folder, used one after the other; and what a killed compiler left behind."""
-    for i, name in enumerate(("lib/a.so", "obj/b.o", "sim/c/prefix.hpp", "lib/d.so", "lib/e.so", "obj/f.o")):
+    for i, name in enumerate(("lib/a.so", "lint/b.pch", "sim/c/prefix.hpp", "lib/d.so", "lib/e.so", "obj/f.o")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(10**6 if "c/" not in name else 10**6 - (folder / "sim" / "c").stat().st_size))
         os.utime(folder / "sim" / "c" if "c/" in name else folder / name, (i, i))
@@ -35,13 +35,13 @@ def fill(folder: Path) -> None:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for part in ("lib", "obj", "sim") for path in (folder / part).iterdir()}
+    return {path.name for part in ("lib", "obj", "sim", "lint") for path in (folder / part).iterdir()}
 
 
 def test_what_was_used_longest_ago_goes_first(folder: Path) -> None:
     fill(folder)
     cache.touch(folder / "lib" / "a.so")
-    assert [entry.path.name for entry in cache.entries()] == ["a.so", "f.o", "e.so", "d.so", "c", "b.o"]
+    assert [entry.path.name for entry in cache.entries()] == ["a.so", "f.o", "e.so", "d.so", "c", "b.pch"]
     assert {entry.size for entry in cache.entries()} == {10**6}
     assert cache.prune(3 * 10**6) == 3 * 10**6
     assert names(folder) == {"a.so", "f.o", "e.so"} and not (folder / "build-xyz").exists()

@@ -18,7 +18,7 @@ from clang import cindex
 from toolchain.errors import FlowError
 from toolchain.files import write_files
 from toolchain.hls_lint.clang import skipped_lines
-from toolchain.simulate.cache import cache_folder, in_use
+from toolchain.simulate.cache import cache_folder, in_use, touch
 from toolchain.simulate.compiler import ap_types, compiler, digest
 
 INCLUDE = Path(__file__).parent / "include"
@@ -73,10 +73,11 @@ def _precompiled() -> Path:
     stamps = [f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in headers]
     found = cache_folder() / "lint" / f"{digest([version(), *compiler(), *FLAGS, *_search(), *stamps])}.pch"
     if found.exists():
+        touch(found)
         return found
     with in_use():
         found.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=found.parent) as name:
+        with tempfile.TemporaryDirectory(dir=found.parent, prefix="lint-") as name:
             options = cindex.TranslationUnit.PARSE_INCOMPLETE
             arguments = [*FLAGS, *_search(), "-x", "c++-header"]
             unit = cindex.Index.create().parse(str(INCLUDE / PREFIX), args=arguments, options=options)

@@ -19,12 +19,12 @@ LIMIT = "2G"
 KEPT = 0.75
 """Share of the limit that stays when it was exceeded, so that the next file does not exceed it again."""
 
-_PARTS = ("lib", "obj", "sim")
+_PARTS = ("lib", "obj", "sim", "lint")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A library, an object or a folder of headers, its bytes, and when it was last used."""
+    """A library, an object, headers or a folder of them, its bytes, and when it was last used."""
 
     path: Path
     size: int
