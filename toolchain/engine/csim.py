@@ -21,7 +21,7 @@ from toolchain.files import write_files
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
-from toolchain.simulate.cache import cache_folder, in_use, touch
+from toolchain.simulate.cache import cache_folder, held, in_use
 from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, pointer, run_compiler
 
 COUNTERS = (*UNITS, *PORTS, *LOADS)
@@ -123,8 +123,7 @@ def library(files: Mapping[str, str]) -> Path:
         ]
     )
     target = cache_folder() / "lib" / f"{identity}.so"
-    if target.exists():
-        touch(target)
+    if held(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="engine-") as name:

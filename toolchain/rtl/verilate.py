@@ -12,7 +12,7 @@ from toolchain.errors import FlowError, UserError
 from toolchain.files import write_files
 from toolchain.paths import data_path
 from toolchain.programs import run_program, threads
-from toolchain.simulate.cache import cache_folder, in_use, touch
+from toolchain.simulate.cache import cache_folder, held, in_use
 from toolchain.simulate.compiler import compiler, digest, run_compiler
 
 CHECKS = (
@@ -74,8 +74,7 @@ def _simulation(files: Mapping[str, str], top: str, ports: int, jobs: int, flags
     identity = [str(root), *compiler(), *CHECKS, *flags, top, *parts]
     identity += [path.read_text(encoding="utf-8") for path in (harness, home / "harness.hpp")]
     target = cache_folder() / "lib" / f"{digest(identity)}.run"
-    if target.exists():
-        touch(target)
+    if held(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
@@ -126,12 +125,11 @@ def _runtime(root: Path, source: str) -> Path:
     """The object of a file of Verilator's own, the same for every project."""
     path = root / "include" / source
     target = cache_folder() / "obj" / f"{digest([*compiler(), *FLAGS, str(path), path.read_text()])}.o"
-    if not target.exists():
+    if not held(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="verilator-") as name:
             output = Path(name) / target.name
             include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
             run_compiler([compiler()[0], *FLAGS, *include, "-c", str(path), "-o", str(output)], path.parent)
             os.replace(output, target)
-    touch(target)
     return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ LIMIT = "2G"
 
 KEPT = 0.75
 """Share of the limit that stays when it was exceeded, so that the next file does not exceed it again."""
+
+_ELF = struct.Struct("<40xQ10xHH2x")
+"""The header of a 64-bit file: where the table of sections begins, bytes of an entry, entries."""
 
 _PARTS = ("lib", "obj", "sim", "lint")
 
@@ -58,6 +62,27 @@ def in_use() -> Iterator[None]:
         yield
     if _changed() != before:
         prune(most, share=KEPT)
+
+
+def held(path: Path) -> bool:
+    """Whether the cache holds the object, library or program ``path`` whole; then it is noted as used."""
+    if not _whole(path):
+        return False
+    touch(path)
+    return True
+
+
+def _whole(path: Path) -> bool:
+    """Whether ``path`` is an ELF file that reaches to its end, where the table of its sections stands."""
+    try:
+        with path.open("rb") as file:
+            start, size = file.read(_ELF.size), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return False
+    if len(start) < _ELF.size or not start.startswith(b"\x7fELF"):
+        return False
+    table, entry, count = _ELF.unpack(start)
+    return bool(0 < table <= size - entry * count)
 
 
 def touch(path: Path) -> None:

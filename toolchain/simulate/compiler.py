@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.errors import FlowError, UserError
-from toolchain.files import write_files
+from toolchain.files import write_files, write_text
 from toolchain.paths import data_path
 from toolchain.programs import run_program, threads
-from toolchain.simulate.cache import cache_folder, touch
+from toolchain.simulate.cache import cache_folder, held, touch
 
 if TYPE_CHECKING:  # numpy loads slowly, and the doctor asks for the compiler alone
     from toolchain.ir.types import Array
@@ -128,8 +128,7 @@ def shared_library(
     called = (f"-DFPGAFLOW_TOP={top}", f"-DFPGAFLOW_OUTPUTS(X)={''.join(f'X({name}) ' for name in outputs)}")
     identity = [*_tools(), *called, str(taps), *flags, *_flat(files), *_flat(sim)]
     library = cache_folder() / "lib" / f"{digest(identity)}.so"
-    if library.exists():
-        touch(library)
+    if held(library):
         return library
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
@@ -190,7 +189,7 @@ def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
     """
     folder = cache_folder() / "sim" / digest([*_tools(), *flags, *_flat(sim)])
     folder.parent.mkdir(parents=True, exist_ok=True)
-    header = folder / "prefix.hpp.gch"
+    header, length = folder / "prefix.hpp.gch", folder / "prefix.size"  # g++ takes half a header for a whole one
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
             new = Path(name) / "sim"
@@ -199,13 +198,17 @@ def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
                 new.rename(folder)
         return folder
     touch(folder)
-    if not header.exists():
+    if any(not (folder / path).is_file() or (folder / path).read_text(encoding="utf-8") != sim[path] for path in sim):
+        write_files(sim, folder)
+    if not (length.exists() and header.exists() and length.read_text() == str(header.stat().st_size)):
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
             system = ["-I.", "-isystem", str(ap_types())]
             output = Path(name) / header.name
             command = [*FLAGS, *flags, *system, "-x", "c++-header", "prefix.hpp", "-o", str(output)]
             run_compiler([compiler()[0], *command], folder)
+            length.unlink(missing_ok=True)
             os.replace(output, header)
+            write_text(length, str(header.stat().st_size))
     return folder
 
 
@@ -223,8 +226,7 @@ def _object(folder: Path, prefix: Path, task: _Task) -> Path:
     """The object of a task, from the cache when everything it depends on is as it was."""
     identity = digest([*_tools(), *task.flags, *task.depends])
     target = cache_folder() / "obj" / f"{identity}.o"
-    if target.exists():
-        touch(target)
+    if held(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     together = folder / f"{identity}.cpp"
@@ -249,9 +251,7 @@ def source_library(source: Path, flags: Sequence[str] = ()) -> Path:
     """
     text = source.read_text(encoding="utf-8")
     library = cache_folder() / "lib" / f"{digest([*compiler(), *FLAGS, *flags, text])}.so"
-    if library.exists():
-        touch(library)
-    else:
+    if not held(library):
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent, prefix="source-") as name:
             output = Path(name) / library.name
