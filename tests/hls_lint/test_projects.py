@@ -14,6 +14,7 @@ from tests.grids import ALL_GRIDS
 from tests.hardware import Target, serial
 from tests.hls_lint.known import ENDS, ENGINE, UNITS, by_rule
 from tests.hls_templates.test_headers import ENGINE as SHAPE
+from tests.simulate.test_product_units import long_planes
 from toolchain.engine.cut import cut
 from toolchain.engine.generate import generate as generate_engine
 from toolchain.engine.project import project
@@ -35,6 +36,12 @@ def test_the_units_of_the_conformance_grid_break_only_the_known_rules():
         entries = [f"{unit.name}_unit" for unit in units]
         findings += lint({**headers(), **unit_sources(units)}, entries).findings
     assert by_rule(findings) == UNITS
+
+
+def test_bit_planes_are_cut_into_integers_that_the_tool_takes() -> None:
+    """One of 1,100 bits was refused by the rule of limits."""
+    (unit,) = [case.placed for case in cases([long_planes()])]
+    assert lint({**headers(), **unit_sources([unit])}, [f"{unit.name}_unit"]).findings == ()
 
 
 def four_heads() -> Graph:

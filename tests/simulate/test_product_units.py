@@ -94,6 +94,12 @@ class TestPackedMatVec(UnitConformance):
             yield laned(b, b.matvec(b.input, 2 * products, weight_bits), (simd, groups * products, products))
 
 
+def long_planes() -> Graph:
+    """Bit planes of more bits than an integer of Vitis HLS has."""
+    b = Builder((1, 1, 1100), 1)
+    return laned(b, b.matvec(b.input, 2, 2), (1100, 1))
+
+
 class TestNarrowMatVec(UnitConformance):
     """Weights of -1 and +1 on any input, and bit planes of inputs of one bit, in words short and long."""
 
@@ -108,6 +114,7 @@ class TestNarrowMatVec(UnitConformance):
         for weight_bits, signed, simd in ((2, False, 2), (2, True, 7), (1, False, 112)):
             b = Builder((2, 2, 112), 1, signed=signed)
             yield laned(b, b.matvec(b.input, 4, weight_bits), (simd, 1))
+        yield long_planes()
 
 
 def _sums(weight: np.ndarray, x: Value) -> QInt:

@@ -1,7 +1,7 @@
 """Limits of Vitis HLS, of FIFOs and of the memory ports."""
 
 MAX_STREAM_BITS = 4096
-"""Widest stream that Vitis HLS accepts (AMD UG1399): the widest ap_uint by default."""
+"""Widest stream that Vitis HLS accepts."""
 
 MAX_UNROLL = 4096
 """Most parts that Vitis HLS splits an array or a loop into."""

@@ -15,6 +15,7 @@ struct BitPlanes {
     typedef Exact<typename Config::in_t> value_t;
     typedef Exact<typename Config::out_t> sum_t;
     static constexpr int simd = Config::simd;
+    static constexpr int part = smaller(simd, widest_integer);  // of a plane
 
     template <class T>
     static constexpr bool negative(int plane) {
@@ -29,15 +30,20 @@ struct BitPlanes {
 #pragma HLS UNROLL
             for (int j = 0; j < Bits<typename Config::in_t>::width; j++) {
 #pragma HLS UNROLL
-                ap_uint<simd> weight_plane, value_plane;
-                for (int l = 0; l < simd; l++) {
-#pragma HLS UNROLL
-                    weight_plane[l] = weight[l][i];
-                    value_plane[l] = block[l][j];
-                }
-                const sum_t part = sum_t(common_ones<simd>(weight_plane, value_plane)) << (i + j);
                 const bool minus = negative<typename Config::weight_t>(i) != negative<typename Config::in_t>(j);
-                sum = minus ? sum_t(sum - part) : sum_t(sum + part);
+                for (int first = 0; first < simd; first += part) {
+#pragma HLS UNROLL
+                    ap_uint<part> weight_plane = 0, value_plane = 0;
+                    for (int l = 0; l < part; l++) {
+#pragma HLS UNROLL
+                        if (first + l < simd) {
+                            weight_plane[l] = weight[first + l][i];
+                            value_plane[l] = block[first + l][j];
+                        }
+                    }
+                    const sum_t common = sum_t(common_ones<part>(weight_plane, value_plane)) << (i + j);
+                    sum = minus ? sum_t(sum - common) : sum_t(sum + common);
+                }
             }
         }
 #else

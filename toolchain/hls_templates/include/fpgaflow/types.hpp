@@ -35,6 +35,9 @@
 
 namespace fpgaflow {
 
+// Bits of the widest ap_uint that Vitis HLS takes unless AP_INT_MAX_W says otherwise (AMD UG1399).
+constexpr int widest_integer = 1024;
+
 // N consecutive channels of one position: what a stream carries each clock cycle.
 template <class T, int N>
 struct Lanes {
