@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -253,16 +252,6 @@ def test_a_network_without_its_batch_norms_is_the_one_with_them_but_for_the_weig
     apply_edits(again, edits, layers_of(config))
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.eval()(x), model(x))
-
-
-def test_thresholds_of_the_one_multiplier_form_are_the_same_for_all_channels() -> None:
-    """t_k = ceil((k - 1/2) / M) separates the codes of every integer sum; exact fractions."""
-    multiplier, high = Fraction(7, 64), 15
-    thresholds = [-((-(2 * k - 1) * 64) // (2 * 7)) for k in range(1, high + 1)]
-    for total in range(-300, 600):
-        code = min(high, max(0, round(multiplier * total)))
-        tie = (multiplier * total - Fraction(1, 2)).denominator == 1
-        assert tie or sum(total >= t for t in thresholds) == code
 
 
 def test_an_edit_of_removed_batch_norms_rebuilds_the_network() -> None:
