@@ -98,6 +98,27 @@ def test_halves_go_to_even():
         assert node.evaluate(ties).ravel().tolist() == [-2, 0, 0, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("slope", "offset", "shift"), [("3", "0", 0), ("-1", "5", 0), ("5/2", "0", 1), ("1/4", "1/8", 3), ("3/8", "0", 3)]
+)
+def test_the_shift_is_the_smallest(slope, offset, shift):
+    """None for integers; that of a dyadic line, whose ties leave it no other."""
+    requantizer = make([slope], [offset], -128, 127)
+    rows = to_threshold(requantizer, -600, 600)
+    found = to_mul_shift(requantizer, rows, -600, 600)
+    assert (found.mul[0], found.shift) == (Fraction(slope) * 2**shift, shift)
+
+
+def test_a_line_far_from_zero_at_zero_is_compared():
+    """Its code at 0 would be beyond 2**50, where float64 counts no halves."""
+    far = 1 << 15
+    requantizer = make([1 << 40], [-far << 40], 0, 7)
+    assert to_mul_shift(requantizer, to_threshold(requantizer, far - 9, far + 9), far - 9, far + 9) is None
+    node = requantizer_node(requantizer, far - 9, far + 9, 17, lut_per_dsp=0, **COMMON)
+
+    np.testing.assert_array_equal(run(node, far - 9, far + 9, 1), everywhere(requantizer, far - 9, far + 9))
+
+
 def test_zero_slope_is_a_constant():
     """A channel whose BatchNorm scale is zero gives the code of its offset for every input."""
     requantizer = make(["0", "1"], ["5/2", "0"], 0, 15)
