@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from tests.graphs import Builder, conv_net, mlp, residual_net
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import bound, mac_cycles, macs, macs_per_dsp
 from toolchain.dse.expand import expand
-from toolchain.dse.explore import explore
+from toolchain.dse.explore import _Search, explore
+from toolchain.dse.problem import Problem
 from toolchain.errors import NoRoom, UserError
 from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.passes.insert_forks import insert_forks
@@ -95,6 +98,34 @@ def test_a_rate_beyond_the_budget_names_the_resource() -> None:
 def test_a_network_without_room_names_the_resource() -> None:
     with pytest.raises(UserError, match=r"the network does not fit: \d+ lut short"):
         explore(GRAPHS["residual"], shrunk(0.05))
+
+
+def test_the_least_slower_count_of_cycles_that_fits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is among any number of counts; nothing where none fits."""
+    graph = mlp()
+    for size in range(1, 12):
+        counts = list(range(100, 100 + size))
+        problem = SimpleNamespace(cycle_counts=lambda counts=counts: [7, 50, *counts])
+        search = _Search(graph, cast(Problem, problem), BOARD, 250.0, "", 60.0, "highs", spares=False)
+        for least in (*counts, 200):
+            monkeypatch.setattr(_Search, "fit", lambda _, cycles, least=least: cycles if cycles >= least else None)
+            assert search.fit_slower(50) == (least if least < 200 else None)
+
+
+@pytest.mark.parametrize(
+    ("target", "fits", "hint"),
+    [(None, 10**9, "use fewer bits, or take a larger board"), (10_000_000, 40, "6,250,000 fps fit")],
+)
+def test_what_fits_but_for_the_streams_between_says_so(
+    target: float | None, fits: int, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plans of 40 cycles and more fit, at 250 MHz, or none."""
+    monkeypatch.setattr(_Search, "fit", lambda _, cycles, first=None: None)
+    slower = SimpleNamespace(cycles=fits)
+    monkeypatch.setattr(_Search, "fit_slower", lambda *_: None if fits == 10**9 else slower)
+    with pytest.raises(NoRoom) as error:
+        explore(mlp(), BOARD, target_fps=target)
+    assert str(error.value) == (f"the units fit, but not with the converters and FIFOs between them [zu3eg]; {hint}")
 
 
 @pytest.mark.parametrize("name", GRAPHS)
