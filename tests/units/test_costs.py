@@ -11,17 +11,26 @@ import pytest
 
 from benchmarks.unit_counts import estimate, kind_of, shape_of
 from tests.golden_files import assert_golden
-from tests.graphs import Builder
+from tests.graphs import Builder, conv_net
 from tests.grids import GRIDS, units
+from tests.hardware import serial
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.wiring import WidthConvert
 from toolchain.ir.types import Parallelism, QInt, Value
-from toolchain.resources import KINDS
-from toolchain.units.fabric_costs import STREAM_LUT, banks, delay, rom
+from toolchain.resources import KINDS, Resources, total
+from toolchain.units.fabric_costs import STREAM_LUT, banks, delay, fifo, rom
 from toolchain.units.table import unit_cost
-from toolchain.units.totals import frame_cycles
+from toolchain.units.totals import (
+    cost,
+    frame_bytes,
+    frame_cycles,
+    graph_cost,
+    graph_cycles,
+    reader_cost,
+    writer_cost,
+)
 
 COUNTS = Path(__file__).parents[2] / "benchmarks" / "results" / "unit_counts.json"
 MOST_OFF = {"Window, serial": 12, "Window, parallel": 15, "WidthConvert": 12, "Fork": 12, "Slice": 12, "RowConv": 15}
@@ -121,3 +130,22 @@ def test_short_waits_are_registers_and_longer_ones_shift_registers() -> None:
     assert [(delay(n, 10).lut, delay(n, 10).ff) for n in (0, 1, 2, 3, 16, 17, 33)] == [
         (0, 0), (0, 10), (0, 20), (5, 0), (5, 0), (10, 0), (20, 0)
     ]  # fmt: skip
+
+
+def test_a_stream_is_registers_shift_registers_lutram_or_block_ram() -> None:
+    """36 bits at the ends of what each holds: LUTs, flip-flops, block RAMs."""
+    found = {depth: fifo(depth, 36) for depth in (2, 3, 16, 17, 32, 33, 64, 65, 512, 513)}
+    assert {depth: (one.lut, one.ff, one.bram18) for depth, one in found.items()} == {
+        2: (22, 72, 0), 3: (30, 42, 0), 16: (30, 42, 0), 17: (48, 42, 0), 32: (48, 42, 0), 33: (72, 60, 0),
+        64: (76, 64, 0), 65: (28, 64, 1), 512: (40, 76, 1), 513: (40, 76, 2),
+    }  # fmt: skip
+    assert fifo(8192, 144, ultra=True) == Resources(lut=56, ff=200, uram=4)
+
+
+def test_a_graph_takes_its_units_their_streams_the_reader_and_the_writer() -> None:
+    graph = serial(conv_net(size=4))
+    parts = [cost(node, graph) for node in graph.nodes]
+    ends = Resources(lut=760, ff=1168, bram18=4), Resources(lut=752, ff=1152, bram18=4)
+    assert (reader_cost(graph.input, 1), writer_cost()) == ends
+    assert graph_cost(graph) == total((*parts, *ends)) == Resources(lut=3421, ff=4212, dsp=2, bram18=8)
+    assert (graph_cycles(graph), frame_bytes(graph)) == (1152, 48)
