@@ -117,10 +117,13 @@ def chain() -> Problem:
     return Problem(tuple(Decision(n, options[n]) for n in names))
 
 
-def test_a_network_too_large_names_what_is_short() -> None:
+@pytest.mark.parametrize("target", [None, 20, 10])
+def test_a_network_too_large_names_what_is_short(target: int | None) -> None:
+    """At any rate."""
     with pytest.raises(Infeasible) as error:
-        solve(chain(), Resources(15, 100, 10, 10))
+        solve(chain(), Resources(15, 100, 10, 10), target_cycles=target)
 
+    assert (error.value.cycles, error.value.fitting) == (None, None)
     assert str(error.value) == (
         "the network does not fit: 5 lut short (20 needed, 15 beside the shell); use fewer bits, prune it, or take a "
         "larger board"
