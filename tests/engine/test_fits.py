@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, joined_maps, leaky_maps, residual_blocks
+from tests.engine.networks import (
+    inverted_residuals,
+    joined_maps,
+    leaky_maps,
+    odd_kernels,
+    residual_blocks,
+    twice_read,
+)
 from tests.engine.test_csim import engine_for
+from tests.golden_files import assert_golden
 from toolchain.engine.cut import cut
-from toolchain.engine.layers import Cut
+from toolchain.engine.layers import Cut, signed_bits
 from toolchain.engine.shape import Shape
 from toolchain.engine.tables import pack, program, unpack
 from toolchain.errors import UserError
@@ -76,6 +84,19 @@ def test_a_unit_that_the_engine_lacks_is_missed_by_networks_that_need_it(
     assert refused(found, replace(engine_for([found]), **{unit: False})) == (
         "the network does not fit the engine: the engine was built for other layers; build one for this network"
     )
+
+
+def test_formats_of_networks_are_golden() -> None:
+    """The widths of every number of an engine, and its features."""
+    networks = (inverted_residuals, residual_blocks, joined_maps, leaky_maps, odd_kernels, twice_read)
+    found = {network.__name__: asdict(cut(network()).formats) for network in networks}
+    lines = [f"{name}: {', '.join(f'{k} {int(v)}' for k, v in facts.items() if v)}\n" for name, facts in found.items()]
+    assert_golden("engine/formats.txt", "".join(lines))
+
+
+def test_a_signed_number_has_a_bit_more_than_its_magnitude_but_for_a_power_of_two_below_zero() -> None:
+    given = ([], [0], [1], [-1], [2], [-2], [-3], [127], [128], [-128], [-129], [-4, 9])
+    assert [signed_bits(values) for values in given] == [2, 2, 2, 2, 3, 2, 3, 8, 9, 8, 9, 5]
 
 
 @pytest.mark.parametrize(("width", "what"), [("mul_bits", "factor"), ("add_bits", "offset")])
