@@ -77,6 +77,13 @@ def test_every_multiplication_of_the_graph_is_in_a_pass() -> None:
     assert sum(p.macs for p in cut(graph).passes) == expected
 
 
+@pytest.mark.parametrize(("bits", "stored"), [((4, 4), 4), ((3, 4), 4), ((4, 5), 8), ((5, 4), 8), ((8, 3), 8)])
+def test_codes_of_up_to_four_bits_are_stored_in_four(bits: tuple[int, int], stored: int) -> None:
+    """Where all are so narrow, the input's and those of the requantizers."""
+    net = Builder((8, 8, 8), bits[0])
+    assert cut(net.graph(net.matvec(net.mulshift(net.matvec(net.input, 8), bits[1]), 5))).act_bits == stored
+
+
 def test_a_grouped_convolution_is_a_dense_one() -> None:
     """The engine's units read all channels; weights outside the groups are zeros."""
     net = Builder((8, 8, 8), 4)
