@@ -17,6 +17,7 @@ from toolchain.frontend.execute import execute_in_parts, execute_qonnx
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.graph import Graph, rewrite_nodes
+from toolchain.ir.ops.model import Quantize
 from toolchain.ir.ops.products import MatVec
 from toolchain.lowering.pipeline import to_integer
 from toolchain.memory import RESERVED, Memory
@@ -49,6 +50,17 @@ def test_pieces_of_a_file_give_the_tensors_of_the_whole(network: tuple[ModelFile
                 np.testing.assert_array_equal(found[name], expected[name][part])
             done.append(part)
         assert sum(part.stop - part.start for part in done) == len(x)
+
+
+def test_a_quantizer_of_which_only_the_shape_is_read_is_none_of_the_networks(tmp_path: Path) -> None:
+    """As onnxruntime's QOperator files hold beside a reshape of codes."""
+    net = Net(("N", 2, 4, 4))
+    conv = net.conv(net.quant("x", 8), net.weight(3, 2, 1, 1))
+    real, shape = net.quant(conv, 4), net.add("Shape", net.quant(conv, 8))
+    model = read_qonnx(net.save(tmp_path / "net.onnx", net.add("Reshape", real, shape)))
+    integer = to_integer(model.graph)
+    assert [node.tensor for node in model.graph.nodes if isinstance(node, Quantize)] == ["t0", real]
+    assert compare(model, integer, images(integer)).mismatches == 0
 
 
 def test_memory_changes_nothing_of_the_answer(network: tuple[ModelFile, Graph]) -> None:

@@ -22,6 +22,7 @@ from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.several_inputs import Joined
 from toolchain.frontend.unsupported import why_not
 from toolchain.frontend.written_norms import RMS
+from toolchain.ir.evaluate import needed
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.names import Names
 from toolchain.ir.ops.model import RealConv
@@ -203,7 +204,8 @@ def whole_graph(reader: Reader, source: Value) -> tuple[Graph, list[Tensor]]:
         Output(names.fresh(ir_name(name, "out")), tensor.value.name)
         for name, tensor in zip(file.outputs, tensors, strict=True)
     )
-    return Graph(ir_name(file.path.stem, "net"), source, tuple(reader.nodes), outputs), tensors
+    nodes = needed(reader.nodes, {output.value for output in outputs})  # others tell a shape and no more
+    return Graph(ir_name(file.path.stem, "net"), source, tuple(nodes), outputs), tensors
 
 
 def _output(reader: Reader, name: str) -> Tensor:
