@@ -183,6 +183,7 @@ def _unused(module: nn.Module, x: Tensor) -> Tensor:
 
 
 KNOWN = "known: Conv1d, Conv2d, Linear, "
+ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 
 
 @pytest.mark.parametrize(
@@ -197,10 +198,13 @@ KNOWN = "known: Conv1d, Conv2d, Linear, "
         (lambda m, x: x * F.adaptive_avg_pool2d(x, (1, 8)),
          "multiplies tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 8)", "a map and a value a channel"),
         (lambda m, x: F.log_softmax(x, 1), "'log_softmax' cannot be built", "return the logits"),
-        (lambda m, x: x.permute(0, 2, 3, 1), "'permute' cannot be built", KNOWN),
-        (lambda m, x: x.chunk(2, 1)[0], "'getitem' cannot be built", KNOWN),
-        (lambda m, x: x[:, ::2], "'getitem' cannot be built", KNOWN),
-        (lambda m, x: F.interpolate(x, scale_factor=2), "'interpolate' cannot be built", KNOWN),
+        (lambda m, x: x.permute(0, 2, 3, 1), "'permute' cannot be built", ELSEWHERE),
+        (lambda m, x: x.chunk(2, 1)[0], "'getitem' cannot be built", ELSEWHERE),
+        (lambda m, x: x[:, ::2], "'getitem' cannot be built", ELSEWHERE),
+        (lambda m, x: F.interpolate(x, scale_factor=2), "'interpolate' cannot be built", ELSEWHERE),
+        (lambda m, x: F.conv_transpose2d(x, m.weight), "'conv_transpose2d' cannot be built", ELSEWHERE),
+        (lambda m, x: x * F.relu6(x + 3) / 6, "adds a constant [layer 'block', add]", "is F.hardsigmoid(x)"),
+        (lambda m, x: (x + m.conv(x)) / 2, "'truediv' cannot be built", "put the factor into the weights of a layer"),
         (lambda m, x: x + 1, "adds a constant", "put it into the bias"),
         (lambda m, x: torch.add(x, m.conv(x), alpha=2), "adds a multiple", "put the factor into the weights"),
         (lambda m, x: x + x.mean((2, 3), keepdim=True), "adds tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 1)",
@@ -250,6 +254,7 @@ def test_what_cannot_be_followed_is_refused_with_the_place_and_what_to_write(
     [
         (nn.Softplus(), "a Softplus cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
         (nn.GELU("tanh"), "a GELU that is approximated by tanh [layer '1']; write nn.GELU()"),
+        (nn.Upsample(scale_factor=2), f"an Upsample cannot be built [layer '1']; {ELSEWHERE}"),
         (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; known: "),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),
         (nn.Conv2d(4, 4, 2, padding="same"), "padding='same' of an even kernel [layer '1']"),

@@ -298,7 +298,8 @@ class _Rewriter:
         if len(tensors) == 2 and len(values) != 2:
             raise self._fault(node, "adds a multiple", "put the factor into the weights of a layer")
         if len(tensors) != 2 or _holds_parameter(tensors):
-            raise self._fault(node, "adds a constant", "put it into the bias of a layer")
+            hint = "put it into the bias of a layer; relu6(x + 3) / 6 is F.hardsigmoid(x)"
+            raise self._fault(node, "adds a constant", hint)
         first, second = (self.shapes.get(tensor) for tensor in tensors)
         if first != second:
             what = f"adds tensors of the shapes {first} and {second}"

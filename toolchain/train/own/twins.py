@@ -161,11 +161,19 @@ ONE_POSITION = "keep a map of one position: x.mean((2, 3), keepdim=True) and 1x1
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
 _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
+_ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
+_BUILT_ELSEWHERE = """
+channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d
+depthtospace gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle prelu resize slice split
+transpose upsample
+"""
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm"), _WEIGHTS),
     **dict.fromkeys(("softmax", "log_softmax", "logsoftmax"), _LOGITS),
     **dict.fromkeys(("softplus", "softsign", "gelu", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
     "sub": "fold the sign into the weights of the layer before, and add",
+    **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
+    **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),
 }
 KNOWN = (
     "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, Hardtanh, smooth functions such as SiLU, max and "
