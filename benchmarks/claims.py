@@ -190,6 +190,8 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
         "macs": round(found["macs"] / before["macs"], 5), "params": round(found["params"] / before["params"], 5),
         "weight_sparsity": round(found["weight_sparsity"], 5), "seconds": found["seconds"],
     }  # fmt: skip
+    if claim.teacher and claim.teacher != folder:
+        row["teacher_top1"] = json.loads((claim.teacher / "metrics.json").read_text(encoding="utf-8"))["top1"]
     if devices != {"cpu"}:
         row["trained_on"] = ", ".join(sorted(devices))
     if claim.seed == 0 and found["act_bits"] != FLOAT_BITS:

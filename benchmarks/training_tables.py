@@ -230,7 +230,9 @@ def _from_float() -> dict[tuple[str, str, int, str], list[Row]]:
     for row in CLAIMS.rows():
         method, _, teacher = row["method"].partition(" by ")
         if method in FROM_FLOAT and row["bits"] in TARGETS and row["epochs"] >= 10:
-            about = _float_of(row) + (f", taught by {NETWORKS[teacher]}" if teacher in NETWORKS else "")
+            about = _float_of(row)
+            if "teacher_top1" in row:
+                about += f", taught by {NETWORKS[teacher]} of {100 * row['teacher_top1']:.2f}"
             found.setdefault((about, row["bits"], row["epochs"], method), []).append(row)
     return found
 

@@ -182,7 +182,8 @@ class QuantizationRow(Measured, MaybeCosts):
 class ClaimRow(Measured, MaybeCosts):
     """A method from a trained float network, or in integers; ``stages`` is JSON, shares are of the parent's.
 
-    ``trained_on`` is the GPU, where there was one: ``hardware`` then made the row alone.
+    ``teacher_top1`` is that of a teacher that is not the parent. ``trained_on`` is the GPU, where there was one:
+    ``hardware`` then made the row alone.
     """
 
     part: Literal["quantize", "prune", "integers"]
@@ -195,6 +196,7 @@ class ClaimRow(Measured, MaybeCosts):
     epochs: int
     parent: NotRequired[str]
     parent_epochs: NotRequired[int]
+    teacher_top1: NotRequired[float]
     refused: NotRequired[str]
     float_top1: NotRequired[float]
     top1: NotRequired[float]
