@@ -10,10 +10,11 @@ from dataclasses import replace
 import pulp
 import pytest
 
+from toolchain.dse import ilp
 from toolchain.dse.ilp import Goal, IntegerProgram, Selection
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Decision, Joint, Link, Option, Port, Problem, pareto, prune
-from toolchain.dse.solve import Infeasible, least_bound, solve
+from toolchain.dse.solve import Infeasible, fits, least_bound, solve
 from toolchain.errors import UserError
 from toolchain.ir.types import Parallelism
 from toolchain.resources import Resources
@@ -216,6 +217,29 @@ def test_a_relaxation_that_was_not_finished_proves_nothing(monkeypatch: pytest.M
     assert [least_bound(chain(), budget) for budget in (room, none)] == [20, 20]
     program = IntegerProgram(chain(), room, "highs")
     assert [program.relaxed(goal) for goal in Goal] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_a_selection_that_fits_within_the_solvers_tolerance_alone_is_none(
+    goal: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One LUT too many, or a loss too many: not taken, and no proof that there is none."""
+    monkeypatch.setattr(ilp, "_picked", lambda problem, _: tuple(d.options[-1] for d in problem.decisions))
+    problem, room = chain(), Resources(200, 100, 40, 4)
+    large = tuple(d.options[-1] for d in problem.decisions)
+    assert IntegerProgram(problem, room, "highs").select(goal, 10).picked == large
+    assert IntegerProgram(problem, replace(room, lut=199), "highs").select(goal, 10) == Selection(None, proved=False)
+    lossy = tuple(replace(d, options=tuple(replace(o, loss=1) for o in d.options)) for d in problem.decisions)
+    for most, taken in ((2, True), (1, False)):
+        found = IntegerProgram(replace(problem, decisions=lossy, most_loss=most), room, "highs").select(goal, 10)
+        assert (found.picked is not None) == taken
+
+
+def test_what_fits_at_any_rate_is_told() -> None:
+    """Where even the least of all options together does not, no program is asked."""
+    assert [fits(chain(), Resources(lut, 50, 2, 2), 10) for lut in (20, 19)] == [True, False]
+    problem = replace(chain(), decisions=(*chain().decisions, Decision("c", chain().decisions[0].options[1:])))
+    assert [fits(problem, Resources(lut, 999, 99, 99), 10) for lut in (120, 119)] == [True, False]
 
 
 def test_an_unknown_solver_is_named() -> None:
