@@ -13,12 +13,15 @@ from tests.graphs import Builder, conv_net, mlp, residual_net
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import bound, mac_cycles, macs, macs_per_dsp
 from toolchain.dse.expand import expand
-from toolchain.dse.explore import _Search, explore
+from toolchain.dse.explore import Found, _record, _reserve, _Search, explore
 from toolchain.dse.problem import Problem
+from toolchain.dse.solve import Solution
 from toolchain.errors import NoRoom, UserError
 from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.pipeline import to_hardware
+from toolchain.plan import Plan
+from toolchain.resources import Resources
 from toolchain.units.totals import graph_cost, graph_cycles
 
 BOARD = load_board("zu3eg")
@@ -110,6 +113,28 @@ def test_the_least_slower_count_of_cycles_that_fits_is_found(monkeypatch: pytest
         for least in (*counts, 200):
             monkeypatch.setattr(_Search, "fit", lambda _, cycles, least=least: cycles if cycles >= least else None)
             assert search.fit_slower(50) == (least if least < 200 else None)
+
+
+@pytest.mark.parametrize(
+    ("target", "cycles", "bound", "own", "gap"),
+    [(None, 50, 40, 0.0, 0.2), (None, 40, 40, 0.0, 0.0), (None, 40, 40, 0.5, 0.5), (60, 50, 40, 0.0, 0.0),
+     (60, 50, 50, 0.25, 0.25)],
+)  # fmt: skip
+def test_a_plan_is_optimal_where_its_cycles_are_the_first_rounds_bound(
+    target: int | None, cycles: int, bound: int, own: float, gap: float
+) -> None:
+    """Or, with a target, where its resources are proved."""
+    solution = SimpleNamespace(gap=own, solver="highs")
+    found = Found(cast(Plan, None), cast(Solution, solution), cycles, Resources())
+    record = _record(found, cast(Solution, SimpleNamespace(cycles_bound=bound)), target, 1.5)
+    assert (record.gap, record.status) == (gap, "feasible" if gap else "optimal")
+    assert (record.cycles, record.seconds, record.name) == (cycles, 1.5, "highs")
+
+
+def test_what_was_exceeded_is_kept_free_by_one_more_at_least() -> None:
+    """Of LUTs more than the plan took beyond the program's, of slices what it took; nothing of what fitted."""
+    extra, over = Resources(lut=3, ff=9, dsp=7), Resources(lut=1, dsp=2)
+    assert _reserve(Resources(lut=5, ff=4), extra, over) == Resources(lut=6, ff=4, dsp=7)
 
 
 @pytest.mark.parametrize(
