@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from tests.lowering.test_lower import assert_equal_codes
 from tests.model_graphs import ModelBuilder
 from toolchain.errors import UserError
+from toolchain.ir.ops.model import RealConv
+from toolchain.ir.ops.requantizers import MulShift
 from toolchain.lowering.pipeline import to_integer
 
 
@@ -26,6 +31,20 @@ def block(seed: int, *, relu: bool = True, bits: int = 4, other: bool = True) ->
 def test_every_code_of_a_sum_with_a_relu_that_is_not_quantized(seed: int, relu: bool) -> None:
     """Scales and offsets a channel, knees inside and outside the range, with and without a ReLU behind the sum."""
     assert_equal_codes(block(seed, relu=relu, bits=3 + seed % 4).graph(), count=20)
+
+
+@pytest.mark.parametrize("biases", [(-50.0, 0.1, 7.0), (-50.0, -40.0, -30.0)])
+def test_channels_whose_relu_never_opens_or_always_is_open(biases: tuple[float, ...]) -> None:
+    """The factor of the ReLU's line is 0 where it gives 0 for every input."""
+    b = block(2, bits=6)
+    conv = b.nodes[1]
+    assert isinstance(conv, RealConv)
+    b.nodes[1] = replace(conv, bias=np.array(biases))
+    graph = assert_equal_codes(b.graph(), count=20)
+    (ramp,) = (node for node in graph.nodes if node.name.endswith("_relu"))
+    assert isinstance(ramp, MulShift)
+    factors = np.broadcast_to(ramp.mul, 3).tolist()
+    assert [factor == 0 for factor in factors] == [bias < -20 for bias in biases]
 
 
 def test_the_other_branch_may_be_the_quantized_relu_itself() -> None:
