@@ -123,6 +123,15 @@ def test_ties_of_dyadic_scales_round_half_to_even():
     assert_exact(x, quantizer, lowered(x, quantizer))
 
 
+@pytest.mark.parametrize("limits", [(0, 0), (2, 2), (-9, -9)])
+def test_a_sum_of_which_one_code_is_reached_is_that_code(limits):
+    """Clamped to one value, within the codes or beyond them."""
+    x = sum_of(((0.13,), (0.029, -0.041)), ((0, 15), (-60, 70)), (0.2, -0.4), floor=limits[0], ceiling=limits[1])
+    quantizer = Quantizer((0.3,), 0, -4, 3)
+
+    assert_exact(x, quantizer, lowered(x, quantizer))
+
+
 def basic_block(channels: int, bits: int, reach: int) -> Scaled:
     """The operands of a ResNet's sum: codes of one scale, and accumulators of a scale a channel, some falling."""
     rng = np.random.default_rng(channels)

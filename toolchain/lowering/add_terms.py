@@ -106,7 +106,7 @@ def combine(node: Quantize, x: Scaled, state: Lowering) -> Term | None:
     if _exact(pair) or len(first.codes) * channels > MAX_STEPS or sum(r.bit_length() for r in pair.reach) > WIDEST:
         return None
     steps = pair_steps(first, pair.beta, ((a.low, a.high), (b.low, b.high)))
-    form = _cheapest(pair, steps) if first.codes else _constant(pair)
+    form = _cheapest(pair, steps)
     multipliers = tuple(shrink_rows(form.factors[:, i]) for i in (0, 1))
     total = state.emit(Add, node, (a, b), node.output.shape, suffix="_sum", multipliers=multipliers)
     code = state.emit(form.node, node, (total,), node.output.shape, **form.facts)
@@ -141,13 +141,6 @@ def product_cost(factors: Array, bits: int, lut_per_dsp: int) -> int:
 def _cheapest(pair: _Pair, steps: PairSteps) -> _Form:
     by_ratio, by_shift = _by_ratio(pair, steps), _by_shift(pair, steps)
     return by_shift if by_shift is not None and by_shift.cost <= by_ratio.cost else by_ratio
-
-
-def _constant(pair: _Pair) -> _Form:
-    """Return the form of a quantized sum that has a single code: factors of 0, clipped to that code."""
-    numbers = {key: np.full(1, n, dtype=np.int64) for key, n in (("mul", 1), ("add", 0))}
-    limits = {"shift": 0, "low": pair.first.low, "high": pair.first.high}
-    return _Form(np.zeros((len(pair.beta), 2), dtype=np.int64), MulShift, numbers | limits, 0)
 
 
 def _by_shift(pair: _Pair, steps: PairSteps) -> _Form | None:

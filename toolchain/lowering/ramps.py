@@ -167,7 +167,7 @@ def _channels(node: Quantize, x: RampSum) -> tuple[list[_Channel], list[Requanti
     firsts = [make_requantizer(node.quantizer, scale, line) for line in lines]
     beta = zipped(lambda s, t: s / t, b.scale, fractions(node.quantizer.scale))
     count = max(len(beta), *(len(first.slope) for first in firsts))
-    if len(firsts[0].codes) * count > MAX_STEPS or not firsts[0].codes:
+    if len(firsts[0].codes) * count > MAX_STEPS:
         raise unquantized_ramp(x)
 
     def entry(values: Sequence[T], c: int) -> T:
