@@ -220,6 +220,23 @@ def test_sums_that_are_an_answer_are_read_by_nothing_else() -> None:
     assert refused[0] == "the engine cannot run it: its sums are not quantized"
 
 
+@pytest.mark.parametrize("read", ["requantizer", "product", "sum"])
+def test_a_class_that_is_read_inside_is_no_work_of_the_host(read: str) -> None:
+    """The engine has no index of the largest to read, be it an answer too."""
+    net = Builder((1, 1, 8), 4)
+    largest = net.argmax(net.mulshift(net.matvec(net.input, 6), 8))
+    readers = {
+        "requantizer": lambda: net.mulshift(largest, 4),
+        "product": lambda: net.matvec(largest, 4),
+        "sum": lambda: net.mulshift(net.add(largest, largest), 4, per_channel=False),
+    }
+    assert refusals(net.graph(largest)) == []
+    assert refusals(net.graph(largest, "net", (readers[read](),)))[0] == (
+        "ArgMax 'onnx_argmax2'",
+        "the engine cannot run it: no unit of the engine runs it",
+    )
+
+
 def test_wide_codes_are_refused() -> None:
     net = Builder((8, 8, 8), 8)
     graph = net.graph(net.matvec(net.mulshift(net.matvec(net.input, 8), 12), 8))

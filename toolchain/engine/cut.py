@@ -276,8 +276,9 @@ class _Cutter:
         )
 
     def _on_host(self, node: Node) -> bool:
-        """Return whether the host finds the largest."""
-        return isinstance(node, ArgMax) and node.output.name in self.graph.written
+        """Return whether the host finds the largest, which then no other node reads."""
+        written = isinstance(node, ArgMax) and node.output.name in self.graph.written
+        return written and not self._read_inside(node.output)
 
     def _only_reader(self, value: Value) -> Node | None:
         readers = self.readers[value.name]
@@ -363,8 +364,6 @@ class _Cutter:
         other = start.inputs[1 - place]
         producer = self.graph.producers().get(other)
         if producer is not None and producer.name not in self.done:
-            if alone:
-                raise refused(start, "it reads a value of a later node")
             return value, None  # the other branch comes later and takes the sum
         stored = self._stored(other)
         if stored in self.joined:
