@@ -103,7 +103,8 @@ def test_thresholds_that_are_no_lines_are_refused() -> None:
         cut(graph)
 
     assert str(failure.value) == (
-        "the engine cannot run it: its thresholds lie on no two lines [Threshold 'onnx_threshold1']"
+        "the engine cannot run it: its thresholds lie on no two lines [Threshold 'onnx_threshold1']; take a function "
+        "of one line or two, as ReLU"
     )
     assert refusals(graph)[0] == (failure.value.where, failure.value.what)
 
@@ -234,6 +235,18 @@ def test_a_class_that_is_read_inside_is_no_work_of_the_host(read: str) -> None:
     assert refusals(net.graph(largest, "net", (readers[read](),)))[0] == (
         "ArgMax 'onnx_argmax2'",
         "the engine cannot run it: no unit of the engine runs it",
+    )
+
+
+def test_an_average_that_a_product_reads_as_a_sum_is_refused_with_what_to_write() -> None:
+    """As `train` leaves it in front of a fully connected layer."""
+    net = Builder((4, 4, 8), 4)
+    with pytest.raises(UserError) as failure:
+        cut(net.graph(net.matvec(net.global_sum(net.mulshift(net.matvec(net.input, 8), 4)), 3)))
+
+    assert str(failure.value) == (
+        "the engine cannot run it: its sums are not quantized [GlobalSum 'onnx_globalsum2']; put a quantizer behind "
+        "it; train has one where a 1x1 convolution, not a fully connected layer, reads it"
     )
 
 

@@ -33,6 +33,8 @@ REQUANTIZERS = (MulShift, Threshold)
 
 UNQUANTIZED = "its sums are not quantized"
 
+_AVERAGE = "put a quantizer behind it; train has one where a 1x1 convolution, not a fully connected layer, reads it"
+
 RESHAPED = "it reads a flattened map, which only products do"
 
 WIDEST_CODE = 8
@@ -324,7 +326,7 @@ class _Cutter:
             self.done.add(start.name)
             found, second = self._requant(start.output)
             if second is None:
-                raise refused(start, UNQUANTIZED)
+                raise refused(start, UNQUANTIZED, _AVERAGE)
             return found, Sliding("global_sum"), second
         if not isinstance(start, Window):
             return value, None, None

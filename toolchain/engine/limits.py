@@ -11,10 +11,10 @@ from toolchain.ir.ops.node import Node
 from toolchain.ir.types import QInt
 
 
-def refused(node: Node, why: str) -> UserError:
+def refused(node: Node, why: str, hint: str = "") -> UserError:
     """Return the error of a ``node`` that the engine cannot run."""
     names: Sequence[str] = node.origin or (node.name,)
-    return UserError(f"the engine cannot run it: {why}", where=f"{type(node).__name__} '{names[0]}'")
+    return UserError(f"the engine cannot run it: {why}", where=f"{type(node).__name__} '{names[0]}'", hint=hint)
 
 
 def line_bits(lines: Iterable[tuple[int, int]], sums: QInt) -> int:
