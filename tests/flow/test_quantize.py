@@ -167,6 +167,15 @@ def test_images_and_labels_that_are_none_are_refused_for_an_onnx_file(
     assert str(caught.value) == message and not Path("out").exists()
 
 
+def test_an_onnx_file_without_weights_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "net.onnx"
+    torch.onnx.export(nn.ReLU().eval(), (torch.from_numpy(X[:1]),), str(file), input_names=["x"], dynamo=False)
+    with pytest.raises(
+        UserError, match=r"^net\.onnx has no convolution and no fully connected layer; nothing to build$"
+    ):
+        fpgaflow.quantize(file, images=X, out=tmp_path / "out")
+
+
 def test_a_list_of_labels_and_a_tensor_of_images_are_taken_and_a_module_keeps_its_mode(tmp_path: Path) -> None:
     """Tokens and a Selu, of the module as of its ONNX file."""
     net, file = _Net(), tmp_path / "net.onnx"

@@ -76,10 +76,15 @@ def plain_network(
     finally:
         for layer, mode in training.items():
             layer.training = mode
-    if not any(isinstance(layer, Weighted) for layer in plain.modules()):
-        raise UserError(f"{reference} has no convolution and no fully connected layer", hint="nothing to build")
+    demand_weights(plain, reference)
     _look_from(plain, view, shape)
     return plain
+
+
+def demand_weights(network: nn.Module, name: str) -> None:
+    """Raise UserError where ``network``, called ``name``, has no layer with weights."""
+    if not any(isinstance(layer, Weighted) for layer in network.modules()):
+        raise UserError(f"{name} has no convolution and no fully connected layer", hint="nothing to build")
 
 
 def has_quantizers(model: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.data import Dataset, input_map
 from toolchain.train.inputs import InputMap, read_map
-from toolchain.train.own.network import Shape, has_quantizers, plain_network
+from toolchain.train.own.network import Shape, demand_weights, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
 from toolchain.train.ptq.onnx_source import read_float_onnx
 from toolchain.train.runs import load_run
@@ -118,6 +118,7 @@ def _onnx(path: Path, sample: Sample) -> Source:
     if prod(shape) != prod(sample.shape):
         what = f"samples of shape {sample.shape} do not fit the network's input {shape}"
         raise UserError(what, where=path.name)
+    demand_weights(model, path.name)
     return Source(path.stem, model, shape, sample.pixels)
 
 
