@@ -163,6 +163,20 @@ def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -
         train(_config(FIRST, data=data, start_from=str(tmp_path / "begun")), tmp_path / "run")
 
 
+@pytest.mark.parametrize("method", ["lsq", "qil"])
+def test_a_start_keeps_its_zeros(folder: Path, tmp_path: Path, method: str) -> None:
+    """Those of two methods, with a transformer of the weights in front of them and without."""
+    digits = f"npy:{folder / 'digits'}"
+    weights = {"granularity": "weight", "params": 0.6}
+    pruned = [FIRST | {"magnitude": weights}, {"name": "second", "epochs": 1, "magnitude": weights | {"params": 0.3}}]
+    start, _, _ = load_run(train(_config(*pruned, data=digits, float=True), tmp_path / "start"))
+    config = _config(data=digits, method=method, start_from=str(tmp_path / "start"))
+    model, _, _ = load_run(train(config, tmp_path / "run"))
+    for name in ("conv1", "conv2", "fc"):
+        zero = start.get_submodule(name).weight == 0
+        assert zero.any() and model.get_submodule(name).weight[zero].eq(0).all()
+
+
 def test_frozen_weights_need_a_method_whose_quantizers_learn(tmp_path: Path) -> None:
     config = _config({**FIRST, "freeze_weights": True}, data="digits", method="brevitas")
     with pytest.raises(

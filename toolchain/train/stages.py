@@ -312,11 +312,16 @@ def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
 
 
 def _start_from(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
-    """Load what a network without quantizers has into one with quantizers, which stay as they are made."""
+    """Load what a network without quantizers has into one with quantizers, which stay as they are made.
+
+    Masks go in their order: behind a transformer of the weights they have other numbers.
+    """
     own = model.state_dict()
     shadows = {
         name: name if name in weights else name.replace(".parametrizations.weight.original", ".weight") for name in own
     }
+    masks = ([name for name in state if name.endswith(".mask")] for state in (own, weights))
+    shadows |= dict(zip(*masks, strict=False))
     known = {name: weights[plain] for name, plain in shadows.items() if plain in weights}
     other = sorted(weights.keys() - {shadows[name] for name in known})
     other += [plain for name, plain in shadows.items() if name in known and own[name].shape != weights[plain].shape]
