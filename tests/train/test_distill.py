@@ -259,6 +259,24 @@ def test_what_a_later_stage_cannot_do_is_said_before_the_first_one_trains(
             "stage 'bare' has no trained batch norms to remove [test]",
         ),
         (
+            [FIRST, {"name": "still", "epochs": 1, "freeze_weights": True, "dst": {}}],
+            "lsq",
+            "stage 'still' freezes the weights, and dst goes by what is learned with them [test]; give it a stage of "
+            "its own",
+        ),
+        *(
+            (
+                [FIRST, *rest],
+                "fqconv",
+                f"stage '{rest[-1]['name']}' prunes with hfp by the batch norms that stage 'bare' removes [test]; "
+                "prune before, or with magnitude, transport or qcqp",
+            )
+            for rest in (
+                [{"name": "bare", "epochs": 1, "remove_batch_norm": True, "hfp": {"macs": 0.5}}],
+                [{"name": "bare", "epochs": 1, "remove_batch_norm": True}, FIRST | {"name": "b", "hfp": {"macs": 0.5}}],
+            )
+        ),
+        (
             [{**FIRST, "data": "mnist"}],
             "qil",
             "stage 'first' trains on 'mnist', whose labels mean nothing to this network [test]; "

@@ -151,6 +151,13 @@ class NrmfConfig(Table):
         return self
 
 
+BY_NORMS = ("slimming", "hfp")
+"""Tables that prune by batch norms."""
+
+LEARNING = ("slimming", "dst", "nrmf")
+"""Tables whose terms in the loss move the weights, the batch norms' scales or thresholds of the weights."""
+
+
 class PruningStage(Table):
     """The tables of a ``[[stage]]`` that prune or factorize, one at most in a stage."""
 

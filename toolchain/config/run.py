@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from toolchain.config.blocks import Blocks
-from toolchain.config.pruning import PruningStage
+from toolchain.config.pruning import BY_NORMS, LEARNING, PruningStage
 from toolchain.config.table import Table
 from toolchain.config.toml import overridden, to_toml
 from toolchain.errors import UserError, unknown_name
@@ -361,6 +361,7 @@ def _check_stages(config: RunConfig, where: str) -> None:
         if stage.freeze_weights and not quantized:
             what = f"stage '{stage.name}' freezes the weights while the quantizers are off: nothing is left to learn"
             raise UserError(what, where=where)
+        _check_pruning(config, index, where)
         if stage.remove_batch_norm and not index and config.train.start_from is None:
             raise UserError(f"stage '{stage.name}' has no trained batch norms to remove", where=where)
         if stage.data is not None and config.train.teacher is None:
@@ -369,6 +370,19 @@ def _check_stages(config: RunConfig, where: str) -> None:
                 where=where,
                 hint="give a train.teacher to learn from",
             )
+
+
+def _check_pruning(config: RunConfig, index: int, where: str) -> None:
+    """A stage prunes by something that is there and learns."""
+    stage = config.stage[index]
+    given = [name for name in PruningStage.model_fields if getattr(stage, name) is not None]
+    for name in set(given) & set(LEARNING) if stage.freeze_weights else ():
+        what = f"stage '{stage.name}' freezes the weights, and {name} goes by what is learned with them"
+        raise UserError(what, where=where, hint="give it a stage of its own")
+    for bare in (other for other in config.stage[: index + 1] if other.remove_batch_norm):
+        for name in set(given) & set(BY_NORMS):
+            what = f"stage '{stage.name}' prunes with {name} by the batch norms that stage '{bare.name}' removes"
+            raise UserError(what, where=where, hint="prune before, or with magnitude, transport or qcqp")
 
 
 def _check_falling(config: RunConfig, kind: str, where: str) -> None:
