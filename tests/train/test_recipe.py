@@ -17,7 +17,7 @@ from torch import nn
 from toolchain.config.pruning import DstConfig
 from toolchain.config.run import RunConfig, TrainConfig, parse_config
 from toolchain.errors import UserError
-from toolchain.train.data import load
+from toolchain.train.data import Dataset, input_map, load
 from toolchain.train.methods.dst import Dst
 from toolchain.train.module import Classifier, evaluated, rate_factor
 from toolchain.train.stages import run_stages
@@ -104,6 +104,26 @@ def test_whitened_outputs_have_no_covariance_and_come_in_pairs() -> None:
 def test_a_network_that_begins_with_no_convolution_is_not_whitened() -> None:
     with pytest.raises(UserError, match="train.whiten needs a network that begins with a convolution"):
         whiten(nn.Linear(4, 4), torch.zeros(1, 4, 1, 1))
+
+
+def test_a_signal_is_whitened_as_the_first_convolution_reads_it(tmp_path: Path) -> None:
+    """In one row; the directions are those of the standardized numbers, whatever the input's quantizer begins with."""
+    torch.manual_seed(0)
+    x = (torch.randn(300, 2, 16) @ torch.randn(16, 16)).numpy()
+    data = Dataset("signals", x, np.arange(300) % 3, x, np.arange(300) % 3, 3, 0)
+    table = {
+        "name": "t",
+        "data": {"normalize": "standard"},
+        "model": {"name": "cnn1d"},
+        "train": {"epochs": 1, "lr": 1e-30, "whiten": True, "accelerator": "cpu", "batch_size": 64},
+    }
+    config = parse_config(table, where="test")
+    weight = run_stages(config, data, tmp_path).model.get_submodule("conv1").weight
+    expected = nn.Conv2d(2, 16, (1, 5), bias=False)
+    whiten(expected, torch.from_numpy(input_map(data, "standard").apply(x))[:, :, None])
+    assert isinstance(weight, torch.Tensor)
+    cosines = nn.functional.cosine_similarity(weight.flatten(1), expected.weight.flatten(1))
+    torch.testing.assert_close(cosines.abs(), torch.ones(16))
 
 
 def test_a_whitened_beginning_follows_from_images_of_all_classes(

@@ -42,7 +42,7 @@ from toolchain.train.models import build, layers_of
 from toolchain.train.module import Classifier, set_memory_format, set_quantized
 from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Edit, apply_edits, from_json, to_json
-from toolchain.train.whiten import whiten
+from toolchain.train.whiten import first_layer, whiten
 
 _WHITENED, _WHITENED_SEED = 2000, 0  # images, and the seed of their draw
 _LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -290,16 +290,15 @@ def _images(stage: Stage, data: Dataset, known: Mapping[str, Dataset]) -> Datase
 
 def _whiten(model: nn.Module, data: Dataset, pixels: InputMap) -> None:
     """Begin with whitened directions in the first layer, in place, of images of all classes, the same in every run."""
-    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     some = np.random.RandomState(_WHITENED_SEED).permutation(len(data.train_x))[:_WHITENED]
-    whiten(first, torch.from_numpy(pixels.apply(data.train_x[some])))
+    set_quantized(model, False)  # that of the input has no step yet
+    first, read = first_layer(model, torch.from_numpy(pixels.apply(data.train_x[some])))
+    set_quantized(model, True)
+    whiten(first, read)
 
 
 def _go_on_from(before: Trained, model: nn.Module, config: RunConfig) -> None:
-    """Give a new network the structure and the state of the one before, in place.
-
-    Quantizers that the one before has not, its activations being float, stay as they are made.
-    """
+    """Give a new network the structure and state of the one before, in place; quantizers that it lacks stay as made."""
     apply_edits(model, before.edits, layers_of(config))
     if before.plain:
         _start_from(before.model.state_dict(), model)

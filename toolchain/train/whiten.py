@@ -6,10 +6,36 @@ weights of a layer that is there anyway: nothing is added to the network, and it
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import UserError
+from toolchain.train.statistics import weighted_layers
+
+
+class _Reached(Exception):
+    """The first layer is called."""
+
+
+@torch.no_grad()
+def first_layer(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """The convolution or fully connected layer of ``model`` that is called first, and what it reads of ``images``."""
+    found: list[tuple[nn.Module, Tensor]] = []
+
+    def stop(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append((layer, inputs[0]))
+        raise _Reached
+
+    hooks = [layer.register_forward_pre_hook(stop) for layer in weighted_layers(model)]
+    try:
+        with suppress(_Reached):
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0]
 
 
 @torch.no_grad()
