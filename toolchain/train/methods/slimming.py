@@ -14,7 +14,10 @@ from toolchain.train.structure import Edit
 
 
 class Slimming(Method):
-    """``strength`` times the sum of |scale| in the loss; the removal when the stage ends meets the budget."""
+    """``strength`` times the sum of |scale| in the loss; the removal when the stage ends meets the budget.
+
+    A channel that a residual add joins counts once, with the mean of its batch norms' |scales|.
+    """
 
     removes_at_end = True
 
@@ -36,7 +39,7 @@ class Slimming(Method):
         self.budget = Budget.of(self.structure, self.config)
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """Return the L1 norm of the batch norms' scales times ``strength``."""
+        """Return the L1 norm of the channels' scales times ``strength``."""
         return self.config.strength * torch.cat(list(all_scales(model, self.structure, "slimming").values())).sum()
 
     def finalize(self, model: nn.Module) -> list[Edit]:
