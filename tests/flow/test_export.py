@@ -183,7 +183,7 @@ def test_lower_prints_the_integer_network(model, run, tmp_path):
         (["export", "net.onnx", "--budget", "luts=0.5"], "unknown resource 'luts'; did you mean 'lut'?"),
         (
             ["export", "net.onnx", "--pixel-scale", "1/0"],
-            "--pixel-scale 1/0 is no positive fraction; write 1/255 or 0.0039",
+            "--pixel-scale 1/0 is no positive fraction within float32; write 1/255 or 0.0039",
         ),
         (["export", "net.onnx", "--images", "gone.npy"], "cannot read gone.npy: No such file or directory"),
         (

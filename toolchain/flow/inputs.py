@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 from toolchain.errors import UserError
 from toolchain.frontend.metadata import fits
 from toolchain.frontend.read import ModelFile
 from toolchain.ir.encode import input_quantizer, parted_quantizers, scaled_quantizer
 from toolchain.ir.graph import Graph
-from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, noted_input, parse_input
+from toolchain.ir.input_types import MAX_INPUT_BITS, input_text, noted_input, parse_input, parse_scale
 from toolchain.ir.types import Encoding, InputType
 
 
@@ -29,12 +28,10 @@ def stated_input(text: str | None, pixel_scale: str | None) -> InputType | None:
     if pixel_scale is None:
         return None
     try:
-        value = Fraction(pixel_scale)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if value <= 0:
-        raise UserError(f"--pixel-scale {pixel_scale} is no positive fraction", hint="write 1/255 or 0.0039")
-    return InputType(0, 255, (value,))
+        return InputType(0, 255, (parse_scale(pixel_scale),))
+    except ValueError as error:
+        what = f"--pixel-scale {pixel_scale} is no positive fraction within float32"
+        raise UserError(what, hint="write 1/255 or 0.0039") from error
 
 
 def chosen_encoding(file: ModelFile, stated: InputType | None) -> tuple[Encoding, list[str]]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby
+from math import inf
 
 import numpy as np
 
@@ -55,6 +56,20 @@ def noted_input(name: str) -> InputType | None:
     return InputType(found.low, found.high, (found.step,), bipolar=found.bipolar)
 
 
+def parse_scale(text: str) -> Fraction:
+    """``"1/255"`` or ``"0.05"``: a scale that float32 can hold, in which networks compute.
+
+    Raises:
+        ValueError: it is no number, or none that can be.
+    """
+    if not all(0 < float(part) < inf for part in text.split("/")):  # fractions of 10**8 digits take minutes
+        raise ValueError(text)
+    scale, reach = Fraction(text), np.finfo(np.float32)
+    if not Fraction(float(reach.tiny)) <= scale <= Fraction(float(reach.max)):
+        raise ValueError(text)
+    return scale
+
+
 def parse_input(text: str) -> InputType:
     """``"int8:0.05:-3"`` as the type whose code -3 stands for 0 and whose codes are 0.05 apart; floats are rounded.
 
@@ -78,11 +93,11 @@ def parse_input(text: str) -> InputType:
     if len(rest) > 1 and found.bipolar:
         raise UserError(f"'{text}': a zero point of {name}", hint="-1 and +1 have none")
     try:
-        scale = tuple(Fraction(part.strip()) for part in rest[0].split(",")) if rest else given.scale
+        scale = tuple(parse_scale(part.strip()) for part in rest[0].split(",")) if rest else given.scale
         zero = int(rest[1]) if len(rest) > 1 else 0
-    except (ValueError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise wrong from error
-    if min(scale) <= 0 or abs(zero) >= 1 << MAX_INPUT_BITS:
+    if abs(zero) >= 1 << MAX_INPUT_BITS:
         raise wrong
     return replace(given, scale=scale, offset=tuple(-zero * s for s in scale) if zero else given.offset, rounds=True)
 
