@@ -103,6 +103,7 @@ def test_the_commands_of_the_workflow_train_export_and_verify(run, tmp_path: Pat
             "model 'cnn1d' does not take the samples of digits; cnn, tfc, lenet300, vgg-small, resnet8, resnet20 do",
         ),
         (["--board", "zu3"], "unknown board 'zu3'; did you mean 'zu3eg'?"),
+        (["--target-fps", "1e999"], "--target-fps inf; give a number; without it there are as many as fit"),
         (["--data", "folder:a\nb"], "data 'folder:a\\nb' has characters that no file of a workflow can hold"),
         (["--board", "${{ x }}"], "board '${{ x }}' has characters that no file of a workflow can hold"),
     ],

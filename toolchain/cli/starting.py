@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -57,6 +58,8 @@ def _wishes(
     from toolchain.boards import list_boards
     from toolchain.flow.starter import SOURCES, Wishes, check_board, check_model, source_of
 
+    if target_fps == inf:  # which the type of the option lets pass
+        raise UserError("--target-fps inf", hint="give a number; without it there are as many as fit")
     ask = _questions() if sys.stdin.isatty() and sys.stdout.isatty() else lambda _, usual, __: usual
     usual = Wishes()
 
