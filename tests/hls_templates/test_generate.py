@@ -125,6 +125,14 @@ def test_reshape_is_a_renamed_stream():
     assert reshape.name not in unit_ids(graph)
 
 
+def test_a_network_that_only_renames_reads_and_writes_the_lanes_of_its_plan():
+    """It read one element a cycle where the model counted a word of lanes."""
+    b = Builder((2, 2, 4), 4)
+    graph = b.graph(b.reshape(b.input))
+    (stream,) = {id(s): s for s in streams(with_lanes(graph, {"reshape0": (4, 4)})).values()}.values()
+    assert stream.lanes == 4
+
+
 def test_names_that_cpp_reserves_are_changed():
     graph = tiny()
     renamed = [replace(node, name=name) for node, name in zip(graph.nodes, ("switch", "input", "Input"), strict=True)]

@@ -13,6 +13,7 @@ from toolchain.ir.types import Array, QInt, Value
 from toolchain.units.call import impl
 from toolchain.units.limits import MAX_STREAM_BITS
 from toolchain.units.order import parallelism, stream_order
+from toolchain.units.totals import reader_lanes
 
 SRL_DEPTH = 32
 """A FIFO of at most this depth is built from shift-register LUTs."""
@@ -61,7 +62,7 @@ def streams(graph: Graph) -> dict[str, Stream]:
         carried = tuple(name for name, r in source.items() if r == root)
         value = graph.value(root)
         depth = max(graph.value(name).depth or 2 for name in carried)
-        lanes, maker = _lanes(graph, root, carried), graph.producers().get(root)
+        lanes, maker = _lanes(graph, root), graph.producers().get(root)
         ultra = maker is not None and parallelism(maker).ultra
         stream = Stream(names[root], index, carried, value.qint, lanes, depth, value.size, ultra)
         _check_width(graph, stream)
@@ -69,14 +70,9 @@ def streams(graph: Graph) -> dict[str, Stream]:
     return found
 
 
-def _lanes(graph: Graph, root: str, carried: tuple[str, ...]) -> int:
+def _lanes(graph: Graph, root: str) -> int:
     producer = graph.producers().get(root)
-    if producer is not None:
-        return parallelism(producer).lanes_out
-    for node in graph.nodes:
-        if not node.renames and set(carried) & set(node.inputs):
-            return parallelism(node).lanes_in
-    return 1
+    return parallelism(producer).lanes_out if producer is not None else reader_lanes(graph)
 
 
 def _check_width(graph: Graph, stream: Stream) -> None:
