@@ -52,6 +52,15 @@ def test_a_float_network_has_no_file_and_says_what_makes_one(tmp_path: Path) -> 
     assert small.top1 is None and small.agreement is not None and small.metrics["agreement_images"] == 20
 
 
+def test_a_run_that_is_to_go_on_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("")
+    with pytest.raises(
+        fpgaflow.UserError, match=r"^--resume with --overwrite; go on with the earlier run, or remove it$"
+    ):
+        fpgaflow.train("digits", out=tmp_path, resume=True, overwrite=True)
+    assert (tmp_path / "run.toml").exists()
+
+
 def test_no_count_is_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts, file = [], tmp_path / "net.onnx"
     file.touch()

@@ -86,6 +86,8 @@ def train(
         KeyboardInterrupt: the user stopped it; says how to go on.
         VerificationError: the exported file does not compute what the model computes.
     """
+    if resume and overwrite:
+        raise UserError("--resume with --overwrite", hint="go on with the earlier run, or remove it")
     if out.is_file():
         raise UserError(f"{out} is a file", hint="give a folder with --out")
     _check_computer(config)
