@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from toolchain.search.shared import SharedWeights
 from toolchain.search.space import Space
 from toolchain.train.batches import Batches, augmentation
 from toolchain.train.data import Dataset, input_map, load_for
-from toolchain.train.methods.base import OwnRate
 from toolchain.train.module import rate_factor
+from toolchain.train.optimizer import optimizer_of
 
 log = logging.getLogger(__name__)
 
@@ -95,27 +95,6 @@ def task_of(space: Space) -> Task:
 def device_of(train: TrainConfig) -> torch.device:
     """Return the device to train on: a GPU where there is one and the space does not ask for the CPU."""
     return torch.device("cuda" if train.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def optimizer_of(module: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """Make an optimizer like that of a run: weight decay on weights alone, quantizers at a rate of their own."""
-    rates = {
-        p: layer.rate(train.optimizer)
-        for layer in module.modules()
-        if isinstance(layer, OwnRate)
-        for p in cast(nn.Module, layer).parameters(recurse=False)
-    }
-    rest = [p for p in module.parameters() if p not in rates]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in rest if p.dim() > 1], "weight_decay": train.weight_decay},
-        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    for rate in sorted(set(rates.values())):
-        own = [p for p in rates if rates[p] == rate]
-        groups.append({"params": own, "weight_decay": 0.0, "lr": train.lr * rate})
-    if train.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=train.lr)
-    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov)
 
 
 class SharedTraining:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -28,7 +28,8 @@ from toolchain.train.batches import Batches, augmentation
 from toolchain.train.data import Dataset, input_map
 from toolchain.train.distill import Teacher
 from toolchain.train.inputs import InputMap, PixelMap
-from toolchain.train.methods.base import Method, OwnRate, Switched
+from toolchain.train.methods.base import Method, Switched
+from toolchain.train.optimizer import optimizer_of
 
 log = logging.getLogger(__name__)
 
@@ -259,32 +260,8 @@ class Classifier(L.LightningModule):
         return round(correct / len(self.test_y), 6)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam or SGD; weight decay on weights, and DST's thresholds; ``rate_factor`` over all steps is the rate's."""
-        train = self.config.train
-        rates = {
-            p: layer.rate(train.optimizer)
-            for layer in self.modules()
-            if isinstance(layer, OwnRate)
-            for p in cast(nn.Module, layer).parameters(recurse=False)
-        }
-        trained = [p for p in self.parameters() if p.requires_grad]
-        rest = [p for p in trained if p not in rates]
-        scales = _own_scales(self.model)
-        decayed = [p for p in rest if p.dim() > 1 and p not in scales]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": train.weight_decay},
-            {"params": [p for p in rest if p.dim() <= 1 or p in scales], "weight_decay": 0.0},
-        ]
-        for rate in sorted(set(rates.values())):
-            own = [p for p in trained if rates.get(p) == rate]
-            groups.append({"params": own, "weight_decay": 0.0, "lr": train.lr * rate})
-        optimizer: torch.optim.Optimizer
-        if train.optimizer == "adam":
-            optimizer = torch.optim.AdamW(groups, lr=train.lr, fused=True)
-        else:
-            optimizer = torch.optim.SGD(
-                groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov, fused=True
-            )
+        """``optimizer_of`` the network; its rates follow ``rate_factor`` over all steps."""
+        optimizer, train = optimizer_of(self, self.config.train), self.config.train
         total = max(1, int(self.trainer.estimated_stepping_batches))
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(train, step / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
@@ -361,14 +338,6 @@ def set_quantized(model: nn.Module, on: bool) -> None:
             layer.disable_quant = not on
         elif isinstance(layer, Switched):
             layer.switch(on)
-
-
-def _own_scales(model: nn.Module) -> set[nn.Parameter]:
-    """The parameters that Brevitas' quantizers alone hold: scales, one a channel too."""
-    proxies = [part for part in model.modules() if isinstance(part, QuantProxyFromInjector)]
-    inside = {part for proxy in proxies for part in proxy.modules()}
-    others = {p for part in model.modules() if part not in inside for p in part.parameters(recurse=False)}
-    return {p for part in inside for p in part.parameters(recurse=False)} - others
 
 
 def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:
