@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fpgaflow.arguments import typed
 from toolchain import __version__
 from toolchain.errors import FlowError as FpgaflowError
 from toolchain.errors import UserError, VerificationError
@@ -69,6 +70,7 @@ class Network:
         return model_file(self.folder)
 
 
+@typed
 def train(
     config: str | os.PathLike[str] | Mapping[str, Any],
     *,
@@ -103,6 +105,7 @@ def train(
     return _network(run_training(run, _folder(out, Path("runs") / run.name), resume, overwrite=overwrite))
 
 
+@typed
 def quantize(
     network: str | os.PathLike[str] | Network | nn.Module,
     *,
@@ -167,6 +170,7 @@ def quantize(
     return _network(folder)
 
 
+@typed
 def check(model: str | os.PathLike[str] | Network, *, input: str | None = None) -> Coverage:
     """Judge every node of a QONNX file before any work: supported, folded or refused, and why.
 
@@ -186,6 +190,7 @@ def check(model: str | os.PathLike[str] | Network, *, input: str | None = None) 
     return run(_file(model), stated_input(input, None))
 
 
+@typed
 def export(
     model: str | os.PathLike[str] | Network,
     *,

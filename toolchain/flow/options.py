@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf, nan
-from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,14 +47,12 @@ class Search:
     rows: tuple[MeasuredRow, ...] = ()
 
     def __post_init__(self) -> None:
-        """Numpy's numbers become Python's.
-
-        Raises:
-            UserError: a number cannot be.
-        """
-        if self.target_fps is not None:
-            object.__setattr__(self, "target_fps", _real("target_fps", self.target_fps, LEAST_FPS))
-        object.__setattr__(self, "time_limit", _real("time_limit", self.time_limit, LEAST_SECONDS))
+        """Raise UserError where a number cannot be."""
+        for name, value, least in (
+            ("target_fps", self.target_fps, LEAST_FPS), ("time_limit", self.time_limit, LEAST_SECONDS)
+        ):  # fmt: skip
+            if value is not None and not least <= value < inf:
+                raise UserError(f"{name} is {value}", hint=f"give a number of at least {least:g}")
 
 
 @dataclass(frozen=True)
@@ -75,38 +72,12 @@ class Check:
     memory: Memory = DEFAULT_MEMORY
 
     def __post_init__(self) -> None:
-        """Numpy's numbers become Python's.
-
-        Raises:
-            UserError: a number cannot be.
-        """
-        if self.count is not None:
-            object.__setattr__(self, "count", _whole("count", self.count, 0))
-        object.__setattr__(self, "qonnx_images", _whole("qonnx_images", self.qonnx_images, 0))
-        object.__setattr__(self, "threads", _whole("threads", self.threads, 1, MOST_THREADS))
-
-
-def _real(name: str, value: Any, least: float) -> float:
-    """``value`` as a finite number of at least ``least``."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = nan
-    if not least <= found < inf:
-        raise UserError(f"{name} is {value}", hint=f"give a number of at least {least:g}")
-    return found
-
-
-def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """``value`` as a whole number of [``least``, ``most``]."""
-    try:
-        found = index(value)
-    except TypeError:
-        found = least - 1
-    if found < least or (most is not None and found > most):
-        span = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise UserError(f"{name} is {value}", hint=f"give a whole number {span}")
-    return found
+        """Raise UserError where a number cannot be."""
+        for name, value in (("count", self.count), ("qonnx_images", self.qonnx_images)):
+            if value is not None and value < 0:
+                raise UserError(f"{name} is {value}", hint="give a whole number of at least 0")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise UserError(f"threads is {self.threads}", hint=f"give a whole number from 1 to {MOST_THREADS}")
 
 
 def stated_clock(stated: Any) -> tuple[float | None, bool]:

@@ -13,7 +13,7 @@ from toolchain.train.methods.base import OwnRate
 
 
 def optimizer_of(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or SGD for what learns in ``model``: weights decay, and DST's thresholds; quantizers have their own rates."""
+    """Adam or SGD for what learns in ``model``: weights and DST's thresholds decay, quantizers have their own rates."""
     rates = {
         p: layer.rate(train.optimizer)
         for layer in model.modules()
