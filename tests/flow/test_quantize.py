@@ -152,7 +152,7 @@ Y = np.arange(40) % 4
          "labels of type <U21 [given images]; give whole numbers, classes from 0"),
         ({"images": X, "labels": np.int64(3)}, "a single number is no array of samples; give an array (N, ...)"),
         ({"images": X, "count": 0}, "0 calibration images; give 1 or more"),
-        ({"images": X, "normalize": "foo"}, "normalize = 'foo'; give 'unit' or 'standard'"),
+        ({"images": X, "normalize": "foo"}, "quantize(normalize=...) is 'foo'; it takes Literal['unit', 'standard']"),
         ({"images": "empty.npy"}, "empty.npy is no .npy file of numbers; write it with numpy.save"),
     ],
 )  # fmt: skip

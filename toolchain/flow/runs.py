@@ -10,8 +10,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from toolchain.config.run import RunConfig
-from toolchain.config.toml import to_toml
 from toolchain.errors import UserError
 from toolchain.train.own.record import FILE as NETWORK_FILE
 from toolchain.train.own.record import changed
@@ -61,6 +59,9 @@ def demand_written(out: Path) -> None:
     path = out / "run.toml"
     if not path.is_file():
         return
+    from toolchain.config.run import RunConfig  # loads numpy, and the command line loads this module
+    from toolchain.config.toml import to_toml
+
     text = path.read_text(encoding="utf-8", errors="replace")
     with suppress(ValueError):  # no TOML, or a key that is none
         table = tomllib.loads(text)

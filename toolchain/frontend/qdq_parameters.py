@@ -49,14 +49,14 @@ def code_type(file: OnnxFile, node: OnnxNode, zero: np.ndarray | None) -> QInt:
 
     ``saturate`` rules only floats of 8 bits, which are refused.
     """
-    stated = _type_attribute(node, "output_dtype")
+    stated = type_attribute(node, "output_dtype")
     name = "uint8" if zero is None else zero.dtype.name
     if node.op == "DequantizeLinear":
         if stated not in ("", "float"):
             raise file.fault(node, f"an output of type {stated}", "dequantize to float32")
     else:
-        if _type_attribute(node, "precision") not in ("", "float"):
-            raise file.fault(node, f"a division in {_type_attribute(node, 'precision')}", "leave 'precision' out")
+        if type_attribute(node, "precision") not in ("", "float"):
+            raise file.fault(node, f"a division in {type_attribute(node, 'precision')}", "leave 'precision' out")
         if stated and zero is not None and stated != name:
             raise file.fault(node, f"output_dtype {stated} and a zero point of type {name}", "export the model again")
         name = stated if stated and zero is None else name
@@ -66,8 +66,8 @@ def code_type(file: OnnxFile, node: OnnxNode, zero: np.ndarray | None) -> QInt:
     return QInt(int(found[2]), not found[1])
 
 
-def _type_attribute(node: OnnxNode, key: str) -> str:
-    """The element type that the attribute ``key`` names, "" when it names none."""
+def type_attribute(node: OnnxNode, key: str) -> str:
+    """Return the element type that the attribute ``key`` names, "" where it names none."""
     value = int(node.attributes.get(key, 0))
     return str(TensorProto.DataType.Name(value)).lower() if value in TensorProto.DataType.values() and value else ""
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnx import TensorProto
 from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.qdq_parameters import type_attribute
 from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
 from toolchain.train.ptq.onnx_arithmetic import bias_of
@@ -242,9 +242,9 @@ def _dropout(build: Builder, node: OnnxNode) -> None:
 
 def _cast(build: Builder, node: OnnxNode) -> None:
     """Between float types that hold every float32."""
-    if node.attributes.get("to") not in (TensorProto.FLOAT, TensorProto.DOUBLE):
-        kind = TensorProto.DataType.Name(node.attributes.get("to", TensorProto.UNDEFINED)).lower()
-        raise build.file.fault(node, f"it casts to {kind}", "export the network in float32")
+    kind = type_attribute(node, "to")
+    if kind not in ("float", "double"):
+        raise build.file.fault(node, f"it casts to {kind or 'no known type'}", "export the network in float32")
     _pass(build, node)
 
 
