@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ def known(design: Design) -> Resources | None:
     """Return the resources of ``design`` that the cache holds, or None; a damaged file holds none."""
     path = cached(design)
     try:
-        found = Resources(*json.loads(path.read_text(encoding="utf-8")))
+        lut, ff, dsp, bram18, uram = map(index, json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     touch(path)
-    return found
+    return Resources(lut, ff, dsp, bram18, uram)
 
 
 def cached(design: Design) -> Path:
