@@ -23,7 +23,7 @@ from toolchain.units.call import Constant, Table
 from toolchain.units.limits import MEMORY_BITS
 
 PACKAGE = "toolchain.rtl"
-MODULES = {"matvec_grouped": "matvec", "matvec_grouped_narrow": "matvec_narrow"}
+MODULES = dict.fromkeys(("matvec_grouped", "matvec_narrow", "matvec_grouped_narrow"), "matvec")
 """Modules of functions that share one with another function."""
 
 FRAME_BITS = 16

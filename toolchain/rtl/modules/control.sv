@@ -73,6 +73,41 @@ module fpgaflow_counter #(
     endgenerate
 endmodule
 
+// A loop over OUTER times INNER iterations, as `fpgaflow_control` runs it: `inner` and `outer` count those that worked.
+module fpgaflow_loop #(
+    parameter STAGES = 1,
+    parameter FRAME_BITS = 16,
+    parameter INNER = 1,
+    parameter OUTER = 1,
+    parameter INNER_BITS = INNER > 1 ? $clog2(INNER) : 1,
+    parameter OUTER_BITS = OUTER > 1 ? $clog2(OUTER) : 1
+) (
+    input wire clk,
+    input wire reset,
+    input wire start,
+    input wire [FRAME_BITS-1:0] frames,
+    input wire missing,
+    input wire writes,
+    input wire ready,
+    output wire busy,
+    output wire step,
+    output wire works,
+    output wire valid,
+    output wire [INNER_BITS-1:0] inner,
+    output wire inner_last,
+    output wire [OUTER_BITS-1:0] outer,
+    output wire outer_last
+);
+    wire inner_ends;
+    fpgaflow_counter #(.N(INNER)) inner_counter (
+        .clk(clk), .reset(start), .count(works), .at(inner), .last(inner_last), .ends(inner_ends));
+    fpgaflow_counter #(.N(OUTER)) outer_counter (
+        .clk(clk), .reset(start), .count(inner_ends), .at(outer), .last(outer_last), .ends());
+    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(missing), .writes(writes),
+        .ends(inner_last && outer_last), .ready(ready), .busy(busy), .step(step), .works(works), .valid(valid));
+endmodule
+
 // A word that moves through DEPTH registers, one each step.
 module fpgaflow_delay #(
     parameter BITS = 1,

@@ -104,18 +104,15 @@ module fpgaflow_scaled_add #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block;
     reg [LANES*(A_BITS+B_BITS)-1:0] word;
     assign in_ready = {2{works}};
     always @(posedge clk) if (step) word <= in_data;
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(&in_valid)), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(block), .inner_last(),
+        .outer(), .outer_last());
     genvar l;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane
@@ -216,20 +213,16 @@ module fpgaflow_multiply_all #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
-    wire step, count, block_last, block_ends, last;
+    wire step, count;
     wire [BITS-1:0] position;
     wire [LANES*B_BITS-1:0] oldest;
     wire reads = position == 0;
     wire [LANES*B_BITS-1:0] factor = reads ? in_data[LANES*A_BITS +: LANES*B_BITS] : oldest;
     assign in_ready = {count && reads, count};
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(count), .at(), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) positions (
-        .clk(clk), .reset(start), .count(block_ends), .at(position), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames),
-        .missing(!in_valid[0] || (reads && !in_valid[1])), .writes(1'b1), .ends(block_last && last),
-        .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid[0] || (reads && !in_valid[1])),
+        .writes(1'b1), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid), .inner(),
+        .inner_last(), .outer(position), .outer_last());
     fpgaflow_delay #(.BITS(LANES*B_BITS), .DEPTH(BLOCKS)) kept (.clk(clk), .step(count), .x(factor), .y(oldest));
     fpgaflow_products #(.LANES(LANES), .DSP(DSP), .A_BITS(A_BITS), .A_SIGNED(A_SIGNED), .B_BITS(B_BITS),
                         .B_SIGNED(B_SIGNED), .PRODUCT_BITS(PRODUCT_BITS), .PRODUCT_SIGNED(PRODUCT_SIGNED),
@@ -295,16 +288,13 @@ module fpgaflow_widen #(
 );
     localparam RATIO = LANES_OUT / LANES_IN, NARROW = LANES_IN * IN_BITS, WIDE = LANES_OUT * IN_BITS;
     reg [WIDE-1:0] held;
-    wire step, works, full, word_ends, ends;
+    wire step, works, full;
     assign in_ready = works;
     assign out_data = held;
-    fpgaflow_counter #(.N(RATIO)) part (
-        .clk(clk), .reset(start), .count(works), .at(), .last(full), .ends(word_ends));
-    fpgaflow_counter #(.N(WORDS / RATIO)) word (
-        .clk(clk), .reset(start), .count(word_ends), .at(), .last(ends), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(full),
-        .ends(full && ends), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(RATIO), .OUTER(WORDS / RATIO)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(full), .ready(out_ready),
+        .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(), .inner_last(full), .outer(),
+        .outer_last());
     always @(posedge clk) if (works) held <= {in_data, held[WIDE-1:NARROW]};
 endmodule
 
@@ -332,18 +322,15 @@ module fpgaflow_narrow #(
 );
     localparam RATIO = LANES_IN / LANES_OUT, NARROW = LANES_OUT * IN_BITS, WIDE = LANES_IN * IN_BITS;
     reg [WIDE-1:0] held;
-    wire step, works, part_last, part_ends, ends;
+    wire step, works;
     wire [(RATIO > 1 ? $clog2(RATIO) : 1)-1:0] at;
     wire reads = at == 0;
     assign in_ready = works && reads;
     assign out_data = held[NARROW-1:0];
-    fpgaflow_counter #(.N(RATIO)) part (
-        .clk(clk), .reset(start), .count(works), .at(at), .last(part_last), .ends(part_ends));
-    fpgaflow_counter #(.N(WORDS / RATIO)) word (
-        .clk(clk), .reset(start), .count(part_ends), .at(), .last(ends), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(RATIO), .OUTER(WORDS / RATIO)) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(1'b1),
-        .ends(part_last && ends), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(at), .inner_last(),
+        .outer(), .outer_last());
     always @(posedge clk) if (works) held <= reads ? in_data : held >> NARROW;
 endmodule
 

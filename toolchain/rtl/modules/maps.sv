@@ -45,20 +45,17 @@ module fpgaflow_concat #(
     endfunction
 
     localparam BITS = TOTAL > 1 ? $clog2(TOTAL) : 1, W = LANES * OUT_BITS;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block;
     wire [STREAMS-1:0] turn;
     wire [STREAMS*W-1:0] wide;
     reg [W-1:0] word, chosen;
     assign in_ready = {STREAMS{works}} & turn;
     assign out_data = word;
-    fpgaflow_counter #(.N(TOTAL)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(TOTAL), .OUTER(POSITIONS)) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!(|(in_valid & turn))), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(block), .inner_last(),
+        .outer(), .outer_last());
     genvar s, l;
     generate
         for (s = 0; s < STREAMS; s = s + 1) begin : stream
@@ -104,19 +101,15 @@ module fpgaflow_slice #(
     input wire out_ready
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = works;
     assign out_data = word;
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid),
-        .writes(block >= FIRST && block < LAST), .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step),
-        .works(works), .valid(out_valid));
+        .writes(block >= FIRST && block < LAST), .ready(out_ready), .busy(busy), .step(step), .works(works),
+        .valid(out_valid), .inner(block), .inner_last(), .outer(), .outer_last());
     always @(posedge clk) if (step) word <= in_data;
 endmodule
 

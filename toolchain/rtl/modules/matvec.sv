@@ -40,7 +40,7 @@ module fpgaflow_matvec_loop #(
     localparam IN_BLOCKS = INPUTS / SIMD, OUT_BLOCKS = OUTPUTS / PE, FOLDS = ROUNDS * IN_BLOCKS * OUT_BLOCKS;
     localparam I_BITS = IN_BLOCKS > 1 ? $clog2(IN_BLOCKS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
     localparam J_BITS = OUT_BLOCKS > 1 ? $clog2(OUT_BLOCKS) : 1;
-    wire count, i_last, i_ends, fold_last, fold_ends, last;
+    wire count, i_last, i_ends;
     wire [I_BITS-1:0] i;
     wire [J_BITS-1:0] j;
     wire [F_BITS-1:0] fold;
@@ -50,13 +50,10 @@ module fpgaflow_matvec_loop #(
         .clk(clk), .reset(start), .count(count), .at(i), .last(i_last), .ends(i_ends));
     fpgaflow_counter #(.N(OUT_BLOCKS)) j_counter (
         .clk(clk), .reset(start), .count(i_ends), .at(j), .last(), .ends());
-    fpgaflow_counter #(.N(FOLDS)) fold_counter (
-        .clk(clk), .reset(start), .count(count), .at(fold), .last(fold_last), .ends(fold_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(fold_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(FOLDS), .OUTER(POSITIONS)) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(i_last),
-        .ends(fold_last && last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid), .inner(fold), .inner_last(),
+        .outer(), .outer_last());
 
     wire [F_BITS-1:0] fold_1;
     fpgaflow_delay #(.BITS(F_BITS), .DEPTH(1)) fold_delay (.clk(clk), .step(step), .x(fold), .y(fold_1));
@@ -96,7 +93,7 @@ module fpgaflow_matvec_loop #(
 endmodule
 
 // Products of all channels, or by group: TOGETHER groups at once, in ROUNDS. A word holds LANES channels of each group,
-// the groups side by side, for one tap after the other.
+// the groups side by side, for one tap after the other. With PLANES, weights of few bits: see fpgaflow_narrow_dots.
 module fpgaflow_matvec #(
     parameter STAGES = 1,
     parameter FRAME_BITS = 16,
@@ -110,6 +107,8 @@ module fpgaflow_matvec #(
     parameter LANES = SIMD,
     parameter PRODUCTS_PER_DSP = 0,
     parameter LANE_BITS = 1,
+    parameter PLANES = -1,
+    parameter SIGNS = 0,
     parameter [32*(PRODUCTS_PER_DSP > 1 ? PRODUCTS_PER_DSP : 1)-1:0] OFFSETS = 0,
     parameter IN_BITS = 1,
     parameter IN_SIGNED = 0,
@@ -160,7 +159,13 @@ module fpgaflow_matvec #(
                 assign own[l*IN_BITS +: IN_BITS] =
                     values[((l/LANES*TOGETHER+g)*LANES+l%LANES)*IN_BITS +: IN_BITS];
             end
-            if (PRODUCTS_PER_DSP > 1) begin : packed_products
+            if (PLANES >= 0) begin : narrow_products
+                fpgaflow_narrow_dots #(
+                    .SIMD(TERMS), .PE(OWN), .PLANES(PLANES), .SIGNS(SIGNS), .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED),
+                    .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .OUT_BITS(OUT_BITS)) products (
+                    .clk(clk), .step(step), .weights(own_weights), .values(own),
+                    .dots(dots[g*OWN*OUT_BITS +: OWN*OUT_BITS]));
+            end else if (PRODUCTS_PER_DSP > 1) begin : packed_products
                 fpgaflow_packed_dots #(
                     .SIMD(TERMS), .PE(OWN), .COUNT(PRODUCTS_PER_DSP), .OFFSETS(OFFSETS), .LANE_BITS(LANE_BITS),
                     .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED), .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED),
@@ -175,72 +180,6 @@ module fpgaflow_matvec #(
                     .clk(clk), .step(step), .weights(own_weights), .values(own),
                     .dots(dots[g*OWN*OUT_BITS +: OWN*OUT_BITS]));
             end
-        end
-    endgenerate
-endmodule
-
-// Weights of few bits, see fpgaflow_narrow_dots.
-module fpgaflow_matvec_narrow #(
-    parameter STAGES = 1,
-    parameter FRAME_BITS = 16,
-    parameter POSITIONS = 1,
-    parameter INPUTS = 1,
-    parameter OUTPUTS = 1,
-    parameter SIMD = 1,
-    parameter PE = 1,
-    parameter ROUNDS = 1,
-    parameter TOGETHER = 1,
-    parameter LANES = SIMD,
-    parameter PLANES = 0,
-    parameter SIGNS = 0,
-    parameter IN_BITS = 1,
-    parameter IN_SIGNED = 0,
-    parameter OUT_BITS = 1,
-    parameter OUT_SIGNED = 0,
-    parameter WEIGHT_BITS = 1,
-    parameter WEIGHT_SIGNED = 0,
-    parameter WEIGHT_FILE = "",
-    parameter WEIGHT_STYLE = "",
-    parameter VECTOR_STYLE = ""
-) (
-    input wire clk,
-    input wire reset,
-    input wire start,
-    input wire [FRAME_BITS-1:0] frames,
-    output wire busy,
-    input wire [SIMD*IN_BITS-1:0] in_data,
-    input wire in_valid,
-    output wire in_ready,
-    output wire [PE*OUT_BITS-1:0] out_data,
-    output wire out_valid,
-    input wire out_ready
-);
-    localparam TERMS = SIMD / TOGETHER, OWN = PE / TOGETHER;  // of a group
-    wire step;
-    wire [PE*TERMS*WEIGHT_BITS-1:0] weights;
-    wire [SIMD*IN_BITS-1:0] values;
-    wire [PE*OUT_BITS-1:0] dots;
-    fpgaflow_matvec_loop #(
-        .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .POSITIONS(POSITIONS), .INPUTS(INPUTS), .OUTPUTS(OUTPUTS),
-        .SIMD(SIMD), .PE(PE), .ROUNDS(ROUNDS), .TERMS(TERMS), .IN_BITS(IN_BITS), .OUT_BITS(OUT_BITS),
-        .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_FILE(WEIGHT_FILE), .WEIGHT_STYLE(WEIGHT_STYLE), .VECTOR_STYLE(VECTOR_STYLE)) units (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .busy(busy), .in_data(in_data), .in_valid(in_valid),
-        .in_ready(in_ready), .out_data(out_data), .out_valid(out_valid), .out_ready(out_ready), .step(step),
-        .weights(weights), .values(values), .dots(dots));
-    genvar g, l;
-    generate
-        for (g = 0; g < TOGETHER; g = g + 1) begin : group
-            wire [TERMS*IN_BITS-1:0] own;
-            wire [OWN*TERMS*WEIGHT_BITS-1:0] own_weights = weights[g*OWN*TERMS*WEIGHT_BITS +: OWN*TERMS*WEIGHT_BITS];
-            for (l = 0; l < TERMS; l = l + 1) begin : term
-                assign own[l*IN_BITS +: IN_BITS] =
-                    values[((l/LANES*TOGETHER+g)*LANES+l%LANES)*IN_BITS +: IN_BITS];
-            end
-            fpgaflow_narrow_dots #(
-                .SIMD(TERMS), .PE(OWN), .PLANES(PLANES), .SIGNS(SIGNS), .IN_BITS(IN_BITS), .IN_SIGNED(IN_SIGNED),
-                .WEIGHT_BITS(WEIGHT_BITS), .WEIGHT_SIGNED(WEIGHT_SIGNED), .OUT_BITS(OUT_BITS)) products (
-                .clk(clk), .step(step), .weights(own_weights), .values(own),
-                .dots(dots[g*OWN*OUT_BITS +: OWN*OUT_BITS]));
         end
     endgenerate
 endmodule

@@ -60,20 +60,17 @@ module fpgaflow_norm #(
     localparam CYCLES = LEAVES + WORDS, C_BITS = $clog2(CYCLES), BITS = WORDS > 1 ? $clog2(WORDS) : 1;
     localparam SUMMED = STAGES - 7;  // steps from a word to the sums before it, which need one more
     localparam KNOWN = STAGES - 3;  // steps to the cycle of a root, of a quotient, of a distance
-    wire step, count, cycle_last, cycle_ends, last;
+    wire step, count;
     wire [C_BITS-1:0] cycle;
     wire [BITS-1:0] word;
     wire reads = cycle < WORDS, leaves = cycle >= LEAVES;
     assign in_ready = count && reads;
-    fpgaflow_counter #(.N(CYCLES)) cycles (
-        .clk(clk), .reset(start), .count(count), .at(cycle), .last(cycle_last), .ends(cycle_ends));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(CYCLES), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(leaves),
+        .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid), .inner(cycle), .inner_last(),
+        .outer(), .outer_last());
     fpgaflow_counter #(.N(WORDS)) words (
         .clk(clk), .reset(start), .count(count && (reads || leaves)), .at(word), .last(), .ends());
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(cycle_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(leaves),
-        .ends(cycle_last && last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
     wire takes, begins, starts, roots, opens, divides;
     fpgaflow_delay #(.BITS(2), .DEPTH(SUMMED)) sum_flags (
         .clk(clk), .step(step), .x({in_ready, word == 0}), .y({takes, begins}));

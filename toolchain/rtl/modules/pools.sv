@@ -29,18 +29,15 @@ module fpgaflow_pool #(
     input wire out_ready
 );
     localparam STEPS = TAPS / PARALLEL, BITS = STEPS > 1 ? $clog2(STEPS) : 1;
-    wire step, works, tap_last, tap_ends, last, adds, begins;
+    wire step, works, tap_last, adds, begins;
     wire [BITS-1:0] tap;
     reg [PARALLEL*LANES*IN_BITS-1:0] word;
     assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
-    fpgaflow_counter #(.N(STEPS)) taps (
-        .clk(clk), .reset(start), .count(works), .at(tap), .last(tap_last), .ends(tap_ends));
-    fpgaflow_counter #(.N(POSITIONS*(CHANNELS/LANES))) block (
-        .clk(clk), .reset(start), .count(tap_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(STEPS), .OUTER(POSITIONS*(CHANNELS/LANES))) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(tap_last),
-        .ends(tap_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(tap),
+        .inner_last(tap_last), .outer(), .outer_last());
     fpgaflow_delay #(.BITS(2), .DEPTH(STAGES-1)) flags (
         .clk(clk), .step(step), .x({works, tap == 0}), .y({adds, begins}));
     genvar l, p;
@@ -185,18 +182,15 @@ module fpgaflow_global_loop #(
     output wire [OUT_BITS-1:0] earlier
 );
     localparam AT_BITS = POSITIONS > 1 ? $clog2(POSITIONS) : 1;
-    wire step, works, block_last, block_ends, last;
+    wire step, works, last;
     wire [AT_BITS-1:0] position;
     reg taken;
     assign in_ready = works;
     assign moves = step && taken;
-    fpgaflow_counter #(.N(BLOCKS)) block (
-        .clk(clk), .reset(start), .count(works), .at(), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) positions (
-        .clk(clk), .reset(start), .count(block_ends), .at(position), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(last),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(last), .ready(out_ready),
+        .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(), .inner_last(), .outer(position),
+        .outer_last(last));
     always @(posedge clk) begin
         if (reset) taken <= 1'b0;
         else if (step) taken <= works;
@@ -243,7 +237,7 @@ module fpgaflow_depthwise #(
 );
     localparam STEPS = TAPS / PARALLEL, FOLDS = STEPS * (CHANNELS / LANES);
     localparam BITS = STEPS > 1 ? $clog2(STEPS) : 1, F_BITS = FOLDS > 1 ? $clog2(FOLDS) : 1;
-    wire step, works, tap_last, fold_last, fold_ends, last, adds, begins;
+    wire step, works, tap_last, adds, begins;
     wire [BITS-1:0] tap;
     wire [F_BITS-1:0] fold;
     reg [PARALLEL*LANES*IN_BITS-1:0] word;
@@ -251,13 +245,10 @@ module fpgaflow_depthwise #(
     always @(posedge clk) if (step) word <= in_data;
     fpgaflow_counter #(.N(STEPS)) taps (
         .clk(clk), .reset(start), .count(works), .at(tap), .last(tap_last), .ends());
-    fpgaflow_counter #(.N(FOLDS)) folds (
-        .clk(clk), .reset(start), .count(works), .at(fold), .last(fold_last), .ends(fold_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(fold_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(FOLDS), .OUTER(POSITIONS)) loop (
         .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(tap_last),
-        .ends(fold_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+        .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(fold), .inner_last(),
+        .outer(), .outer_last());
     fpgaflow_delay #(.BITS(2), .DEPTH(STAGES-1)) flags (
         .clk(clk), .step(step), .x({works, tap == 0}), .y({adds, begins}));
     genvar l, p;

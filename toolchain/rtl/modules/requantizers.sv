@@ -51,18 +51,15 @@ module fpgaflow_threshold #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
     localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ready(out_ready),
+        .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(block), .inner_last(), .outer(),
+        .outer_last());
     // starts and sizes are read for the last step
     fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES - 2)) later (.clk(clk), .step(step), .x(block), .y(block_later));
 
@@ -153,18 +150,15 @@ module fpgaflow_staircase #(
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam S = IN_SIGNED != 0, ST = THRESHOLD_SIGNED != 0;
     localparam IN = IN_BITS + (S ? 0 : 1), BOUND = THRESHOLD_BITS + (ST ? 0 : 1), WIDE = IN > BOUND ? IN : BOUND;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ready(out_ready),
+        .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(block), .inner_last(), .outer(),
+        .outer_last());
     // starts are read for the last step
     fpgaflow_delay #(.BITS(BITS), .DEPTH(STAGES - 2)) later (.clk(clk), .step(step), .x(block), .y(block_later));
 
@@ -263,18 +257,15 @@ module fpgaflow_mul_shift #(
     localparam signed [63:0] NEAR = LOW < -TOP ? -TOP - 64'd1 : LOW, FAR = HIGH > TOP ? TOP : HIGH;
     localparam signed [QUOTIENT-1:0] LEAST = NEAR, MOST = FAR;
     localparam signed [WIDE-1:0] BELOW_HALF = SHIFT == 0 ? 0 : (64'd1 << (SHIFT > 0 ? SHIFT - 1 : 0)) - 64'd1;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block, block_later;
     reg [LANES*IN_BITS-1:0] word;
     assign in_ready = works;
     always @(posedge clk) if (step) word <= in_data;
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ready(out_ready),
+        .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(block), .inner_last(), .outer(),
+        .outer_last());
     fpgaflow_delay #(.BITS(BITS), .DEPTH(1)) later (.clk(clk), .step(step), .x(block), .y(block_later));
 
     genvar l;
@@ -349,7 +340,7 @@ module fpgaflow_lookup #(
 );
     localparam BLOCKS = CHANNELS / LANES, BITS = BLOCKS > 1 ? $clog2(BLOCKS) : 1;
     localparam DEPTH = TABLE_BLOCKS * ENTRIES, AT_BITS = DEPTH > 1 ? $clog2(DEPTH) : 1, WIDE = AT_BITS + IN_BITS + 2;
-    wire step, works, block_last, block_ends, last;
+    wire step, works;
     wire [BITS-1:0] block;
     reg [BITS-1:0] block_1;
     reg [LANES*IN_BITS-1:0] word;
@@ -359,13 +350,10 @@ module fpgaflow_lookup #(
         word <= in_data;
         block_1 <= block;
     end
-    fpgaflow_counter #(.N(BLOCKS)) blocks (
-        .clk(clk), .reset(start), .count(works), .at(block), .last(block_last), .ends(block_ends));
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(block_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1),
-        .ends(block_last && last), .ready(out_ready), .busy(busy), .step(step), .works(works), .valid(out_valid));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(BLOCKS), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(!in_valid), .writes(1'b1), .ready(out_ready),
+        .busy(busy), .step(step), .works(works), .valid(out_valid), .inner(block), .inner_last(), .outer(),
+        .outer_last());
     genvar l;
     generate
         for (l = 0; l < LANES; l = l + 1) begin : lane

@@ -50,20 +50,17 @@ module fpgaflow_softmax #(
     localparam AT_BITS = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
     localparam TREE = (STAGES - 7) / 2;  // steps of a comparison, and of a sum
     localparam FOUND = TREE + 3, SUMMED = FOUND + TREE;  // steps to the cycle of an entry, of a bit of the quotient
-    wire step, count, cycle_last, cycle_ends, last;
+    wire step, count;
     wire [C_BITS-1:0] cycle;
     wire [BITS-1:0] word;
     wire reads = cycle < WORDS, finds = cycle >= WORDS && cycle < 2 * WORDS, leaves = cycle >= LEAVES;
     assign in_ready = count && reads;
-    fpgaflow_counter #(.N(CYCLES)) cycles (
-        .clk(clk), .reset(start), .count(count), .at(cycle), .last(cycle_last), .ends(cycle_ends));
+    fpgaflow_loop #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .INNER(CYCLES), .OUTER(POSITIONS)) loop (
+        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(leaves),
+        .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid), .inner(cycle), .inner_last(),
+        .outer(), .outer_last());
     fpgaflow_counter #(.N(WORDS)) words (
         .clk(clk), .reset(start), .count(count && (reads || finds || leaves)), .at(word), .last(), .ends());
-    fpgaflow_counter #(.N(POSITIONS)) position (
-        .clk(clk), .reset(start), .count(cycle_ends), .at(), .last(last), .ends());
-    fpgaflow_control #(.STAGES(STAGES), .FRAME_BITS(FRAME_BITS)) control (
-        .clk(clk), .reset(reset), .start(start), .frames(frames), .missing(reads && !in_valid), .writes(leaves),
-        .ends(cycle_last && last), .ready(out_ready), .busy(busy), .step(step), .works(count), .valid(out_valid));
 
     // The largest channel.
     wire compares, compares_first;
