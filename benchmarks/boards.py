@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.schemas import BOARDS
-from toolchain.boards import list_boards, load_board
+from toolchain.boards import Board, list_boards, load_board
 from toolchain.flow.on_boards import OnBoard, on_boards
 from toolchain.flow.options import Search
 from toolchain.flow.progress import silent
@@ -47,11 +47,11 @@ def row(network: str, found: OnBoard) -> Row:
     return facts | costs | {"fps": round(found.fps, 1)}
 
 
-def lowered(file: str, lut_per_dsp: int) -> Stored:
-    """The integer network of ``file``."""
+def lowered(file: str, board: Board) -> Stored:
+    """The integer network of ``file`` for ``board``."""
     path = Path(os.environ["FPGAFLOW_DATA"]) / "models" / file
     with TemporaryDirectory(prefix="fpgaflow-") as folder:
-        return lower(path, Path(folder) / "build", lut_per_dsp=lut_per_dsp).network
+        return lower(path, Path(folder) / "build", board=board).network
 
 
 def main() -> None:
@@ -65,10 +65,10 @@ def main() -> None:
             continue
         known: dict[int, Stored] = {}
 
-        def stored(ratio: int, file: str = file, known: dict[int, Stored] = known) -> Stored:
-            if ratio not in known:
-                known[ratio] = lowered(file, ratio)
-            return known[ratio]
+        def stored(board: Board, file: str = file, known: dict[int, Stored] = known) -> Stored:
+            if board.lut_per_dsp not in known:
+                known[board.lut_per_dsp] = lowered(file, board)
+            return known[board.lut_per_dsp]
 
         for board in list_boards():
             search = Search(time_limit=options.time_limit)

@@ -163,6 +163,20 @@ def test_a_budget_may_leave_out_a_resource(run: Call, tmp_path: Path) -> None:
     assert {node.get("products_per_dsp", 0) for node in plan["nodes"].values()} == {0}
 
 
+def test_a_build_is_explored_for_its_own_board(run: Call, tmp_path: Path) -> None:
+    """That of the lowering, then that of the plan, unless another one is named."""
+
+    def board(*arguments: str) -> str:
+        assert run("explore", "b", *arguments)[0] == 0
+        return str(json.loads((tmp_path / "b" / "plan.json").read_text())["board"])
+
+    assert run("lower", "net.onnx", "--out", "b", "--board", "kv260")[0] == 0
+    assert [board(), board("--board", "zcu104"), board()] == ["kv260", "zcu104", "zcu104"]
+    assert run("lower", "net.onnx", "--out", "b")[0] == 0, "at another price of a slice the plan may be stale"
+    (tmp_path / "b" / "plan.json").unlink()
+    assert board() == "zu3eg"
+
+
 @pytest.mark.needs_gxx
 def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: Call, tmp_path: Path) -> None:
     board = tmp_path / "mine" / "board.toml"

@@ -16,6 +16,7 @@ from toolchain.cli.options import (
     BoardName,
     BoardNames,
     BudgetOption,
+    BuildBoardName,
     CostsOption,
     CountOption,
     DataOption,
@@ -167,16 +168,16 @@ def lower(
     from toolchain.flow.stages import lower as run
     from toolchain.ir.text import to_text
 
-    stated, price = stated_input(given, pixel_scale), load_board(board).lut_per_dsp
+    stated, wanted = stated_input(given, pixel_scale), load_board(board)
     with opened(out or Path("build") / build_name(model), "lower") as build:
-        graph = run(model, build.folder, given=stated, lut_per_dsp=price).network.graph
+        graph = run(model, build.folder, given=stated, board=wanted).network.graph
     console().print(to_text(graph), soft_wrap=True)
 
 
 def explore(
     source: Annotated[Path, typer.Argument(help="Build folder, QONNX file, or the folder of a training run.")],
     out: Out = None,
-    board: BoardName = "zu3eg",
+    board: BuildBoardName = None,
     clock: AutoClockOption = None,
     target_fps: FpsOption = None,
     budget: BudgetOption = None,
@@ -215,7 +216,8 @@ def explore(
     overwrite: Overwrite = False,
 ) -> None:
     """Choose the parallelism of every unit: plan.json. With --bits search, bits of weights with it: bits.json."""
-    from toolchain.flow.build import build_name, opened
+    from toolchain.boards import DEFAULT_BOARD
+    from toolchain.flow.build import Build, build_name, opened
     from toolchain.flow.inputs import stated_input
     from toolchain.flow.options import prepared_board
     from toolchain.flow.stages import explore as run
@@ -229,7 +231,8 @@ def explore(
         folder = out or Path("build") / build_name(model)
     else:
         demand_no_input(source, stated)
-    search = search_of(board, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
+        board = board or Build(source).board
+    search = search_of(board or DEFAULT_BOARD, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
     if pareto or bits:
         _demand_estimates(search)
     if bits is None:
@@ -240,7 +243,7 @@ def explore(
         demand_unset(of_plan, "with --bits search", "bits.json has the frame rates of its front")
     with opened(folder, "explore") as build:
         if model is not None:
-            build = run_lower(model, folder, given=stated, lut_per_dsp=prepared_board(search).lut_per_dsp)
+            build = run_lower(model, folder, given=stated, board=prepared_board(search))
         if bits is not None:
             chosen = WIDTHS if widths is None else widths
             _search_bits(build, search, (bits, architecture or "engine"), chosen, (sensitivity, images), loss)

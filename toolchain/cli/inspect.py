@@ -28,6 +28,7 @@ from toolchain.terminal import console, progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from toolchain.boards import Board
     from toolchain.ir.store import Stored
     from toolchain.ir.types import InputType
 
@@ -161,9 +162,8 @@ def _titles(first: Path, second: Path) -> tuple[str, str]:
     return str(first), str(second)
 
 
-def _lowered(source: Path, given: InputType | None) -> Callable[[int], Stored]:
-    """The integer network of the file ``source`` for a ratio of LUTs to DSP slices; that of a build is as it is."""
-    from functools import cache
+def _lowered(source: Path, given: InputType | None) -> Callable[[Board], Stored]:
+    """The integer network of the file ``source`` for a board, one for all of a price; that of a build is as it is."""
     from tempfile import TemporaryDirectory
 
     from toolchain.flow.build import Build
@@ -174,10 +174,14 @@ def _lowered(source: Path, given: InputType | None) -> Callable[[int], Stored]:
         network = Build(source).network
         return lambda _: network
 
-    @cache
-    def lowered(lut_per_dsp: int) -> Stored:
-        with TemporaryDirectory(prefix="fpgaflow-") as folder:
-            return lower(model_file(source), Path(folder) / "build", given=given, lut_per_dsp=lut_per_dsp).network
+    found: dict[int, Stored] = {}
+
+    def lowered(board: Board) -> Stored:
+        if board.lut_per_dsp not in found:
+            with TemporaryDirectory(prefix="fpgaflow-") as folder:
+                build = lower(model_file(source), Path(folder) / "build", given=given, board=board)
+                found[board.lut_per_dsp] = build.network
+        return found[board.lut_per_dsp]
 
     return lowered
 

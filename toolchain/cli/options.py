@@ -71,6 +71,16 @@ BoardName = Annotated[
         autocompletion=boards_like,
     ),
 ]
+BuildBoardName = Annotated[
+    str | None,
+    _panel(
+        ACCELERATOR,
+        "--board",
+        help="Board, see 'fpgaflow boards'; or a folder with a board.toml.",
+        show_default="the build's, else zu3eg",
+        autocompletion=boards_like,
+    ),
+]
 BoardNames = Annotated[
     str,
     _panel(

@@ -51,6 +51,10 @@ class Architecture(Protocol):
         """Frames a second by the model."""
 
     @property
+    def board(self) -> str:
+        """The name of the board it is for."""
+
+    @property
     def clock_mhz(self) -> float:
         """The clock it is for."""
 

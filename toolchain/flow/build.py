@@ -86,6 +86,14 @@ class Build:
             raise unknown_name("architecture", self.record.architecture, ARCHITECTURES)
         return kind.read(network, self.folder, by_hand=self.folder / kind.file in self.foreign_plans())
 
+    @property
+    def board(self) -> str:
+        """The board of the accelerator; where there is none yet, or one of another network, that of the lowering."""
+        try:
+            return self.design.board
+        except UserError:
+            return self.model.board
+
     @cached_property
     def project(self) -> Project:
         """The files of hls/."""

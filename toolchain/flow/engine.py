@@ -73,6 +73,11 @@ class Engine:
         return self.found.record.clock_mhz * 1e6 / self.found.record.cycles
 
     @property
+    def board(self) -> str:
+        """The record's board."""
+        return self.found.record.board
+
+    @property
     def clock_mhz(self) -> float:
         """The record's clock."""
         return self.found.record.clock_mhz

@@ -36,19 +36,18 @@ class OnBoard:
 
 
 def on_boards(
-    lowered: Callable[[int], Stored], search: Search, names: Sequence[str], progress: Progress
+    lowered: Callable[[Board], Stored], search: Search, names: Sequence[str], progress: Progress
 ) -> list[OnBoard]:
     """The accelerators found by ``search`` on the boards ``names``, each at its own clock unless ``search`` states one.
 
-    ``lowered`` gives the integer network where a DSP slice is worth so many LUTs.
+    ``lowered`` gives the integer network for a board.
 
     Raises:
         UserError: a board is unknown.
     """
 
     def find(here: Search) -> Architecture:
-        network = lowered(prepared_board(here).lut_per_dsp)
-        return choose(network, here, _untold, advise=False).design
+        return choose(lowered(prepared_board(here)), here, _untold, advise=False).design
 
     return _on_each(search, names, find, progress)
 

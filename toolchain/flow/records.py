@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from toolchain import __version__
+from toolchain.boards import DEFAULT_BOARD
 from toolchain.errors import UserError
 from toolchain.files import digest_file, write_text
 from toolchain.frontend.layout import Layout
@@ -103,7 +104,7 @@ class ModelRecord(Record):
 
     ``data`` is what it was trained on, ``reading`` how such files are read. ``joined`` is of a file of several inputs,
     ``host`` of one whose end is left to the host; the accelerator computes the tensors ``ends`` where those are not the
-    file's outputs.
+    file's outputs. ``board`` is the one that it was lowered for.
     """
 
     file: str
@@ -119,6 +120,7 @@ class ModelRecord(Record):
     ends: list[str] = Field(default_factory=list)
     host: HostRecord | None = None
     first: FirstRecord | None = None
+    board: str = DEFAULT_BOARD
     fpgaflow: str = __version__
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx
 
+from toolchain.boards import Board, load_board
 from toolchain.dse.front import Point, front
 from toolchain.errors import UserError
 from toolchain.files import digest_bytes, write_text
@@ -82,7 +83,7 @@ def export(
         search = replace(search, architecture="streaming")
     failed = found = None
     with locked(out, "export"), staged(out, overwrite=overwrite) as folder:
-        build = lower(model, folder, given=given, lut_per_dsp=board.lut_per_dsp, progress=progress)
+        build = lower(model, folder, given=given, board=board, progress=progress)
         images = build.images(check)  # before the long work
         if hls4ml is not None:
             demand_buildable(build)
@@ -116,20 +117,21 @@ def lower(
     folder: Path,
     *,
     given: InputType | None = None,
-    lut_per_dsp: int | None = None,
+    board: Board | None = None,
     progress: Progress = silent,
 ) -> Build:
     """Write model.json, graph.json and weights.npz: the integer network equal to the QONNX file.
 
-    ``given`` is what the network's input holds, where the file does not tell it, or to say otherwise. ``lut_per_dsp``
-    is the board's, see `toolchain.lowering.lower.lower`.
+    ``given`` is what the network's input holds, where the file does not tell it, or to say otherwise. ``board``, the
+    usual one by default, tells what a DSP slice is worth, see `toolchain.lowering.lower.lower`.
 
     Raises:
         UserError: the file cannot be lowered, or ``folder`` holds something else than a build.
     """
     demand_build(folder)
     progress("lower", 0, 1)
-    mapped = _mapped(model, given, lut_per_dsp)
+    board = board or load_board()
+    mapped = _mapped(model, given, board.lut_per_dsp)
     file, encoding, integer = mapped.file, mapped.encoding, mapped.graph
     host, rest = host_part(mapped.whole, file, integer)
     graph = replace(integer, classes=file.classes)
@@ -150,6 +152,7 @@ def lower(
         ends=list(mapped.ends),
         host=host,
         first=mapped.first,
+        board=board.name,
     )
     write_record(record, folder / "model.json")  # first: it is what a build is known by, also after a kill
     write_part(mapped.front, folder / FIRST)
@@ -178,7 +181,7 @@ class _Mapped:
     network: onnx.ModelProto | None = None
 
 
-def _mapped(model: Path, given: InputType | None, lut_per_dsp: int | None) -> _Mapped:
+def _mapped(model: Path, given: InputType | None, lut_per_dsp: int) -> _Mapped:
     """``model`` as far as the accelerator computes it, and its integer network."""
 
     def lowered(whole: OnnxFile, stated: InputType | None, ends: tuple[str, ...] = ()) -> _Mapped:

@@ -70,6 +70,11 @@ class Streaming:
         return min(clock * 1e6 / graph_cycles(self.hardware), memory.fps)
 
     @property
+    def board(self) -> str:
+        """The plan's board."""
+        return self.plan.board
+
+    @property
     def clock_mhz(self) -> float:
         """The plan's clock."""
         return self.plan.clock_mhz
