@@ -177,6 +177,31 @@ def test_a_build_is_explored_for_its_own_board(run: Call, tmp_path: Path) -> Non
     assert board() == "zu3eg"
 
 
+def test_a_plan_that_is_given_is_held_against_its_own_board_and_nothing_is_asked_of_it(
+    run: Call, tmp_path: Path
+) -> None:
+    assert run("explore", "net.onnx", "--out", "a", "--board", "kv260")[0] == 0
+    (tmp_path / "p.json").write_bytes((tmp_path / "a" / "plan.json").read_bytes())
+    for source in ("net.onnx", "b"):
+        code, output, _ = run("explore", source, *(["--out", "b"] if source == "net.onnx" else []), "--plan", "p.json")
+        assert code == 0 and "budget, kv260" in output and "71,984" in output
+    assert json.loads((tmp_path / "b" / "model.json").read_text())["board"] == "kv260"
+
+    for option, value in (("--clock", "100"), ("--target-fps", "9"), ("--budget", "lut=0.5")):
+        for command in ("explore", "export"):
+            code, _, error = run(command, "net.onnx", "--plan", "p.json", option, value)
+            assert (code, error) == (2, f"{option} does not go with a plan; a plan that is given is taken as it is")
+    code, _, error = run("export", "net.onnx", "--plan", "p.json", "--board", "zcu104")
+    hint = 'leave --board out, or change "board" in the plan'
+    assert (code, error) == (2, f"the plan is for the board kv260, --board says zcu104 [p.json]; {hint}")
+
+
+def test_a_build_is_explored_where_it_stands(run: Call, tmp_path: Path) -> None:
+    assert run("lower", "net.onnx", "--out", "b")[0] == 0
+    code, _, error = run("explore", "b", "--out", "c")
+    assert (code, error) == (2, "--out c with the build b; it is explored where it stands")
+
+
 @pytest.mark.needs_gxx
 def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: Call, tmp_path: Path) -> None:
     board = tmp_path / "mine" / "board.toml"

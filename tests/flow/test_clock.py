@@ -55,7 +55,7 @@ def test_a_target_is_met_at_the_highest_clock(tmp_path: Path) -> None:
 
 def test_a_plan_has_a_clock(tmp_path: Path) -> None:
     network = save(conv_net(), tmp_path, source_digest="0")
-    with pytest.raises(UserError, match=r"^--clock auto does not go with a plan; the plan tells its clock$"):
+    with pytest.raises(UserError, match=r"^--clock does not go with a plan; a plan that is given is taken as it is$"):
         choose(network, Search(plan=tmp_path / "plan.json", clock_auto=True), silent)
 
 

@@ -231,7 +231,8 @@ def explore(
         folder = out or Path("build") / build_name(model)
     else:
         demand_no_input(source, stated)
-        board = board or Build(source).board
+        demand_unset({"out": out}, f"with the build {source}", "it is explored where it stands")
+        board = board or (Build(source).board if plan is None else None)
     search = search_of(board or DEFAULT_BOARD, clock, target_fps, budget, plan, time_limit, "streaming", costs, rows)
     if pareto or bits:
         _demand_estimates(search)

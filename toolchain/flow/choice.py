@@ -78,11 +78,8 @@ def _clocked(network: Stored, search: Search, progress: Progress, *, advise: boo
     """The fastest of what fits at each clock; at a target rate, what meets it at the highest clock.
 
     Raises:
-        UserError: a plan is given, which has a clock.
         NoRoom: nothing fits at any clock.
     """
-    if search.plan is not None:
-        raise UserError("--clock auto does not go with a plan", hint="the plan tells its clock")
     best: Choice | None = None
     steps = clock_steps(prepared_board(search))
     for mhz, share in steps:

@@ -13,6 +13,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.flow.rows import MeasuredRow, affordable
 from toolchain.ir.types import Array
 from toolchain.memory import DEFAULT_MEMORY, Memory
+from toolchain.plan import read_plan
 from toolchain.records import LEAST_MHZ, MOST_MHZ
 from toolchain.resources import KINDS
 from toolchain.rtl.yosys import demand_yosys
@@ -47,7 +48,12 @@ class Search:
     rows: tuple[MeasuredRow, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise UserError where a number cannot be."""
+        """Raise UserError where a number cannot be, or would be read by nobody."""
+        if self.plan is not None:
+            clock = "auto" if self.clock_auto else self.clock_mhz
+            for name, value in (("clock", clock), ("target-fps", self.target_fps), ("budget", self.budget or None)):
+                if value is not None:
+                    raise UserError(f"--{name} does not go with a plan", hint="a plan that is given is taken as it is")
         for name, value, least in (
             ("target_fps", self.target_fps, LEAST_FPS), ("time_limit", self.time_limit, LEAST_SECONDS)
         ):  # fmt: skip
@@ -119,12 +125,19 @@ def uses_hls4ml(backend: str) -> bool:
 
 
 def prepared_board(search: Search) -> Board:
-    """The board of ``search`` with its budget.
+    """The board of ``search``, which is its plan's where it has one, with its budget.
 
     Raises:
-        UserError: unknown board.
+        UserError: unknown board, or another one than the plan's.
     """
-    return load_board(search.board).planned(search.budget)
+    board = load_board(search.board)
+    if search.plan is not None:
+        own = load_board(read_plan(search.plan).board)
+        if own.name != board.name != DEFAULT_BOARD:
+            what = f"the plan is for the board {own.name}, --board says {search.board}"
+            raise UserError(what, where=str(search.plan), hint='leave --board out, or change "board" in the plan')
+        board = own
+    return board.planned(search.budget)
 
 
 def planned_board(search: Search, architecture: str) -> Board:
