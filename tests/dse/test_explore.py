@@ -116,19 +116,47 @@ def test_the_least_slower_count_of_cycles_that_fits_is_found(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("target", "cycles", "bound", "own", "gap"),
-    [(None, 50, 40, 0.0, 0.2), (None, 40, 40, 0.0, 0.0), (None, 40, 40, 0.5, 0.5), (60, 50, 40, 0.0, 0.0),
-     (60, 50, 50, 0.25, 0.25)],
-)  # fmt: skip
+    ("cycles", "bound", "own", "gap"), [(50, 40, 0.0, 0.2), (40, 40, 0.0, 0.0), (40, 40, 0.5, 0.5)]
+)
 def test_a_plan_is_optimal_where_its_cycles_are_the_first_rounds_bound(
-    target: int | None, cycles: int, bound: int, own: float, gap: float
+    cycles: int, bound: int, own: float, gap: float
 ) -> None:
-    """Or, with a target, where its resources are proved."""
     solution = SimpleNamespace(gap=own, solver="highs")
     found = Found(cast(Plan, None), cast(Solution, solution), cycles, Resources())
-    record = _record(found, cast(Solution, SimpleNamespace(cycles_bound=bound)), target, 1.5)
+    record = _record(found, cast(Solution, SimpleNamespace(cycles_bound=bound)), None, 1.5)
     assert (record.gap, record.status) == (gap, "feasible" if gap else "optimal")
     assert (record.cycles, record.seconds, record.name) == (cycles, 1.5, "highs")
+
+
+@pytest.mark.parametrize(
+    ("dsp", "least", "own", "gap"), [(4, 0.4, 0.0, 0.0), (5, 0.4, 0.0, 0.2), (5, 0.4, 0.1, 0.2), (4, 0.4, 0.1, 0.1)]
+)
+def test_a_plan_of_a_rate_is_optimal_where_it_takes_the_least_share_that_the_first_round_proves(
+    dsp: int, least: float, own: float, gap: float
+) -> None:
+    """Of the whole budget, whatever a later round kept free and whatever it proved of the rest."""
+    solution = SimpleNamespace(gap=own, solver="highs", resources=Resources(dsp=dsp))
+    found = Found(cast(Plan, None), cast(Solution, solution), 50, Resources(dsp=3))
+    record = _record(found, cast(Solution, SimpleNamespace(share_bound=least)), Resources(dsp=10), 1.5)
+    assert (record.gap, record.status) == (pytest.approx(gap), "feasible" if gap else "optimal")
+
+
+def test_a_plan_that_has_to_keep_room_free_is_not_called_the_least_of_the_whole_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where FIFOs take the slice that the first round's plan leaves none of, the next plan has more LUTs for it."""
+    graph, board, cycles = GRAPHS["conv"], shrunk(0.2), 336
+    first = explore(graph, board, target_fps=250e6 / cycles)
+    least = graph_cost(to_hardware(graph, first))
+    waiting = Resources(dsp=board.budget.dsp - least.dsp + 1)
+    monkeypatch.setattr(_Search, "used", lambda _, hardware: graph_cost(hardware) + waiting)
+    plan = explore(graph, board, target_fps=250e6 / cycles)
+
+    found = graph_cost(to_hardware(graph, plan))
+    shares = [each.scarcest(board.budget) for each in (least, found)]
+    assert first.solver is not None and plan.solver is not None and shares[0] < shares[1]
+    assert (first.solver.status, first.solver.gap) == ("optimal", 0.0)
+    assert (plan.solver.status, plan.solver.gap) == ("feasible", (shares[1] - shares[0]) / shares[1])
 
 
 def test_what_was_exceeded_is_kept_free_by_one_more_at_least() -> None:

@@ -13,7 +13,7 @@ from toolchain.dse.counted import Counting, Counts, counted_cost
 from toolchain.dse.expand import expand
 from toolchain.dse.prices import limits
 from toolchain.dse.problem import Option, Problem
-from toolchain.dse.solve import Infeasible, Solution, solve
+from toolchain.dse.solve import Infeasible, Solution, relative_gap, solve
 from toolchain.errors import NoRoom
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Parallelism
@@ -43,7 +43,8 @@ def explore(
 
     The integer program charges units, converters and FIFOs; the words that wait in front of a join it estimates from
     below. Where the difference pushes a plan over the budget, the program is solved again with that much less, then
-    for the next larger cycle counts; its first least cycles bound every plan's, and the gap is measured against them.
+    for the next larger cycle counts. What the first program proves, of the whole budget, bounds every plan: the gap is
+    measured against its least cycles, at ``target_fps`` against its least share of the scarcest resource.
 
     Args:
         clock_mhz: clock of the fabric; the board's default without one.
@@ -77,7 +78,7 @@ def explore(
     memory = memory_bound(to_hardware(forked, found.plan), board, clock)
     if target_fps is not None and memory.fps < target_fps:
         raise _too_fast(target_fps, memory, board)
-    record = _record(found, first, target, time.monotonic() - start)
+    record = _record(found, first, None if target is None else board.budget, time.monotonic() - start)
     best = bound(forked, board, clock)
     facts = {"bound_fps": best.fps, "bound_by": best.limited_by}
     if target is None:
@@ -207,11 +208,13 @@ def plan_of(
     )
 
 
-def _record(found: Found, first: Solution, target: int | None, seconds: float) -> SolverRecord:
-    """The proof: without a target of the cycles against the first round's, with one of the resources."""
+def _record(found: Found, first: Solution, spared: Resources | None, seconds: float) -> SolverRecord:
+    """The proof against the first round: of the cycles, or of the share of a budget that was to be ``spared``."""
     gap = found.solution.gap
-    if target is None and found.cycles > first.cycles_bound:
-        gap = (found.cycles - first.cycles_bound) / found.cycles
+    if spared is not None:
+        gap = max(0.0, relative_gap(found.solution.resources.scarcest(spared), first.share_bound)) or gap
+    elif found.cycles > first.cycles_bound:
+        gap = relative_gap(found.cycles, first.cycles_bound)
     status = "optimal" if gap == 0.0 else "feasible"
     return SolverRecord(name=found.solution.solver, status=status, gap=gap, seconds=seconds, cycles=found.cycles)
 

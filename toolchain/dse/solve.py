@@ -18,8 +18,9 @@ class Solution:
     """The chosen options by decision and the proof.
 
     ``status`` is "optimal" or, when the time ran out, "feasible". ``cycles`` a frame; ``cycles_bound`` is proved: no
-    selection within the budget takes fewer (of the target, when one was given). ``gap`` is relative: of the cycles
-    if they are not proved, else of the scarcest resource's share, else of the converters.
+    selection within the budget takes fewer (of the target, when one was given); nor does any within these cycles take
+    less than ``share_bound`` of the scarcest resource's budget. ``gap`` is relative: of the cycles if they are not
+    proved, else of the scarcest resource's share, else of the converters.
     """
 
     chosen: Mapping[str, Option]
@@ -29,6 +30,7 @@ class Solution:
     mismatches: int
     status: str
     gap: float
+    share_bound: float
     seconds: float
     solver: str
 
@@ -155,17 +157,17 @@ class _Run:
         used = program.value(spared.picked, Goal.SCARCEST)
         tight = IntegerProgram(self.problem.within(cycles, matched=True), self.budget.scaled(used), self.solver)
         matched = tight.select(Goal.MATCHED, self.left)
-        gap = 0.0 if spared.proved else _gap(used, spared.bound)
+        gap = 0.0 if spared.proved else relative_gap(used, spared.bound)
         if not gap and matched.picked is not None and not matched.proved:
-            gap = _gap(tight.value(matched.picked, Goal.MATCHED), matched.bound)
+            gap = relative_gap(tight.value(matched.picked, Goal.MATCHED), matched.bound)
         elif not gap and matched.picked is None:
             gap = 1.0  # nothing is known of the least converters
-        return self.solution(matched.picked or spared.picked, min(bound, cycles), gap)
+        return self.solution(matched.picked or spared.picked, min(bound, cycles), gap, spared.bound)
 
-    def solution(self, picked: tuple[Option, ...], bound: int, gap: float) -> Solution:
+    def solution(self, picked: tuple[Option, ...], bound: int, gap: float, share_bound: float) -> Solution:
         cycles = self.problem.slowest(picked)
         if bound < cycles:
-            gap = _gap(cycles, bound)
+            gap = relative_gap(cycles, bound)
         return Solution(
             chosen={d.name: option for d, option in zip(self.problem.decisions, picked, strict=True)},
             cycles=cycles,
@@ -174,6 +176,7 @@ class _Run:
             mismatches=self.problem.mismatches(picked),
             status="optimal" if gap == 0.0 else "feasible",
             gap=gap,
+            share_bound=share_bound,
             seconds=time.monotonic() - self.start,
             solver=self.solver,
         )
@@ -209,7 +212,8 @@ class _Run:
         return Infeasible(what, cycles=cycles, fitting=fitting, over=over, hint=hint)
 
 
-def _gap(value: float, bound: float) -> float:
+def relative_gap(value: float, bound: float) -> float:
+    """The part of ``value`` that is above a lower ``bound``."""
     return (value - bound) / value if value > 0 else 0.0
 
 
