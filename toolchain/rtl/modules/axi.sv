@@ -141,7 +141,7 @@ module fpgaflow_burst #(
 endmodule
 
 // The registers that Vitis HLS gives a function with POINTERS pointers and a count (AMD UG1399), and the calls: `begins`
-// starts the masters, `done` ends the call. A call of no frames ends at once.
+// starts the masters, `done` ends the call. A call of no frames or less ends at once.
 module fpgaflow_registers #(
     parameter POINTERS = 2,
     parameter ADDRESS_BITS = 6
@@ -187,7 +187,7 @@ module fpgaflow_registers #(
     assign w_ready = !have_data;
     assign ar_ready = !r_valid;
     assign interrupt = enable && pending != 0;
-    assign count = arguments[32*(WORDS-1) +: 32];
+    assign count = arguments[32*WORDS-1] ? 32'd0 : arguments[32*(WORDS-1) +: 32];  // a signed number, as in the C++
     always @(posedge clk) begin
         if (reset) begin
             {have_address, have_data, b_valid, r_valid} <= 4'd0;
