@@ -85,7 +85,9 @@ def test_no_compiler_or_one_that_makes_nothing_is_fatal(cxx: str, run, monkeypat
     monkeypatch.setenv("CXX", cxx)
     code, output, _ = run("doctor")
     assert code == 2 and output.endswith("required and not there: C++ compiler\n")
-    assert _of(examine(), "C++ compiler").remedy == "apt install g++, or set CXX"
+    told = _of(examine(), "C++ compiler")
+    assert told.remedy == "apt install g++, or set CXX"
+    assert told.found == f"the C simulation needs g++, and CXX is '{cxx}', which is no C++ compiler"
 
 
 def test_data_are_found_in_the_folder_of_the_variable_and_a_wrong_one_is_told(tmp_path: Path, monkeypatch) -> None:

@@ -37,7 +37,7 @@ def simulated(graph: Graph, files: dict[str, str]) -> RtlSimulation:
 
 @pytest.mark.needs_gxx
 def test_calls_through_registers_and_bursts_give_the_evaluators_codes_in_the_models_cycles(graph: Graph) -> None:
-    """Where the channels pause also calls of no frame, of less than none, two by auto restart, and interrupts: see sim/rtl/axi.cpp."""
+    """Where the channels pause also some of no frame or less, two by auto restart, interrupts: see sim/rtl/axi.cpp."""
     found = simulated(graph, generate_rtl(graph))
     check(found, random_input(graph, FRAMES, 1), 1)
     check(found, random_input(graph, 1, 2), 2)

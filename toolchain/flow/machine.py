@@ -112,8 +112,8 @@ def _compiler() -> Finding:
             run_compiler([path, *FLAGS, "-shared", "next.cpp", "-o", "next.so"], folder)
             if ctypes.CDLL(str(folder / "next.so")).next(41) != 42:
                 return Finding("C++ compiler", f"{version}: a program gives a wrong answer", use, remedy, False, True)
-    except UserError:
-        return Finding("C++ compiler", "", use, remedy, good=False, required=True)
+    except UserError as error:  # a compiler that CXX names is there, or told
+        return Finding("C++ compiler", error.what if os.environ.get("CXX") else "", use, remedy, False, True)
     except (FlowError, OSError) as error:
         return Finding("C++ compiler", " ".join(str(error).split()), use, remedy, good=False, required=True)
     return Finding("C++ compiler", f"{version}, compiles", use, remedy, required=True)
