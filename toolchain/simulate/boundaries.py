@@ -77,12 +77,14 @@ def _(node: GroupedMatVec, shape: Shape, ranges: Sequence[Range], room: int) -> 
 
 @boundary_vectors.register
 def _(node: RowConv, shape: Shape, ranges: Sequence[Range], room: int) -> list[Group]:
-    # a row is the filter again and again: every result `taps` further on is its sum
+    # a row is the filter again and again: every result `taps` further on is its sum. In a narrower row each result is
+    # of other taps, and has rows of its own
     outputs, taps, inputs = node.weight.shape
-    group = _dot_ends(node.weight.reshape(outputs, -1), ranges[0], room)
+    first = [0] if shape[1] >= taps else [node.pad - column for column in range(node.output.shape[1])]
+    group = _dot_ends(node.weight.reshape(outputs, -1), ranges[0], room // len(first))
     filters = group.vectors[0].reshape(-1, taps, inputs)
-    rows = filters[:, np.arange(shape[1]) % taps]
-    return [Group(group.name, (rows.reshape(len(rows), -1),))]
+    rows = np.stack([filters[:, (np.arange(shape[1]) + tap) % taps] for tap in first], axis=1)
+    return [Group(group.name, (rows.reshape(-1, shape[1] * inputs),))]
 
 
 @boundary_vectors.register
