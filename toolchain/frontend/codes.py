@@ -15,7 +15,7 @@ from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
 from toolchain.frontend.moves import materialized
 from toolchain.frontend.onnx_file import OnnxNode
-from toolchain.frontend.reader import Codes, Integers, Reader
+from toolchain.frontend.reader import Codes, Integers, Moved, Reader
 from toolchain.ir.ops.model import Affine
 from toolchain.ir.types import Quantizer
 
@@ -107,14 +107,54 @@ def _source(reader: Reader, name: str) -> Integers:
 def settle(reader: Reader, node: OnnxNode, names: Iterable[str]) -> None:
     """Make values of the moved tensors among ``names``, for ``node``."""
     for name in names:
-        moved = reader.moved.pop(name, None)
-        if moved is None:
-            continue
-        tensor = materialized(reader, node, name, moved)
-        if moved.integers is None:
-            reader.tensors[name] = tensor
-        else:
-            reader.integers[name] = replace(moved.integers, tensor=tensor)
+        moved = reader.moved.get(name)
+        if moved is not None and not _settled(reader, node, name, moved):
+            shape, before = (reader.batch, *moved.index.shape), reader.shape(moved.source)
+            axes = moved.source.layout.axes
+            raise reader.file.fault(
+                node,
+                f"it reads '{name}' of shape {shape}, whose elements are moved from {before} ({axes})",
+                "reshape and transpose to shuffle channels, or to exchange channels and blocks of positions",
+            )
+
+
+def _settled(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> bool:
+    """Make a value of the ``moved`` tensor ``name``, for ``node``, where the move has a form; return whether it has."""
+    tensor = materialized(reader, node, name, moved)
+    if tensor is None:
+        return False
+    _define(reader, name, tensor, moved.integers)
+    del reader.moved[name]
+    return True
+
+
+def _define(reader: Reader, name: str, tensor: Tensor, integers: Integers | None) -> None:
+    """Let ``name`` be ``tensor``, of real numbers or of codes like ``integers``."""
+    if integers is None:
+        reader.tensors[name] = tensor
+    else:
+        reader.integers[name] = replace(integers, tensor=tensor)
+
+
+def read_before_move(reader: Reader, node: OnnxNode, read: Callable[[Reader, OnnxNode], None]) -> bool:
+    """``read`` a ``node`` that treats all numbers alike in front of the move that makes its input.
+
+    Return whether it was; it is not where its input is no moved tensor, or one that has a form.
+    """
+    name, result = node.inputs[0], node.outputs[0]
+    moved = reader.moved.get(name)
+    if moved is None or _settled(reader, node, name, moved):
+        return False
+    _define(reader, name, moved.source, moved.integers)
+    try:
+        read(reader, node)
+    finally:
+        (reader.tensors if moved.integers is None else reader.integers).pop(name)  # type: ignore[attr-defined]
+    found = integers(reader, result) if holds_codes(reader, result) else None
+    source = reader.tensors.pop(result) if found is None else reader.integers.pop(result).tensor
+    reader.codes.pop(result, None)
+    reader.moved[result] = Moved(source, moved.index, found)
+    return True
 
 
 def shifted(reader: Reader, node: OnnxNode, source: Tensor, shift: np.ndarray) -> Tensor:

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from toolchain.frontend.layout import ACTIVE, CHANNELS_FIRST, CHANNELS_LAST, HEADS, TURNED, Layout, Tensor, elements
+from toolchain.frontend.layout import (
+    ACTIVE,
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    HEADS,
+    MOVED,
+    TURNED,
+    Layout,
+    Tensor,
+    elements,
+)
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Moved, Reader
 from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, SpaceToDepth
@@ -34,23 +44,19 @@ def move(reader: Reader, node: OnnxNode, moved: Moved, index: Array) -> None:
     reader.moved[node.outputs[0]] = Moved(moved.source, index, moved.integers)
 
 
-def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Tensor:
-    """The ``moved`` tensor ``name``, which ``node`` reads, as a value of the IR.
-
-    Raises:
-        UserError: it is another move than those that have a form.
-    """
+def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Tensor | None:
+    """The ``moved`` tensor ``name``, which ``node`` reads, as a value of the IR; None for a move without a form."""
     for layout in _layouts(moved):
         index = layout.to_ir(moved.index[None])[0]
         found = _placed(reader, node, moved.source, layout, index)
         if found is not None:
             return Tensor(*found, name)
-    shape, before = (reader.batch, *moved.index.shape), reader.shape(moved.source)
-    raise reader.file.fault(
-        node,
-        f"it reads '{name}' of shape {shape}, whose elements are moved from {before} ({moved.source.layout.axes})",
-        "reshape and transpose to shuffle channels, or to exchange channels and blocks of positions",
-    )
+    return None
+
+
+def moved_layout(moved: Moved) -> Layout:
+    """Where the numbers of a moved tensor lie in the value of its source."""
+    return Layout(MOVED, moved.source.value.shape, tuple(np.argsort(moved.index, axis=None).tolist()))
 
 
 def _layouts(moved: Moved) -> Iterator[Layout]:

@@ -11,12 +11,21 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange, resize, spatial, transposed
-from toolchain.frontend.codes import MOVERS, holds_codes, integers, read_cast, read_moved, settle, shifted
+from toolchain.frontend.codes import (
+    MOVERS,
+    holds_codes,
+    integers,
+    read_before_move,
+    read_cast,
+    read_moved,
+    settle,
+    shifted,
+)
 from toolchain.frontend.folding import fold
 from toolchain.frontend.host_part import ending_at
 from toolchain.frontend.layout import CHANNELS_LAST, HEADS, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
-from toolchain.frontend.moves import in_file_order
+from toolchain.frontend.moves import in_file_order, moved_layout
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.several_inputs import Joined
@@ -25,7 +34,7 @@ from toolchain.frontend.written_norms import RMS
 from toolchain.ir.evaluate import needed
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.names import Names
-from toolchain.ir.ops.model import RealConv
+from toolchain.ir.ops.model import MultiThreshold, Quantize, RealConv
 from toolchain.ir.types import Array, Encoding, Value
 
 _ANY_ORDER = """
@@ -35,6 +44,9 @@ Sub Upsample
 ANY_ORDER = frozenset(_ANY_ORDER.split()) | activations.CURVES.keys()
 """Operations that work on maps whatever the order of their axes."""
 CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
+_EACH_NUMBER = "Cast Clip DequantizeLinear HardSigmoid Identity LeakyRelu Neg PRelu QuantizeLinear Relu"
+EACH_NUMBER = frozenset(_EACH_NUMBER.split()) | activations.CURVES.keys()
+"""Operations that do the same to every number of one tensor, where what they read beside it is one number."""
 RESHAPES = frozenset({"Flatten", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
 """Operations that take tensors of any rank, moved and not yet read."""
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -161,14 +173,19 @@ def read_file(file: OnnxFile, outputs: Sequence[str] = ()) -> ModelFile:
             read_node(reader, node)
     graph, ends = whole_graph(reader, value)
     codes = {name: found.tensor for name, found in reader.integers.items()}
+    named = {node.tensor for node in graph.nodes if isinstance(node, Quantize | MultiThreshold)}
+    moved = {name: found for name, found in reader.moved.items() if name in named}
+    before = {name: Tensor(found.source.value, moved_layout(found), name) for name, found in moved.items()}
+    tensors = reader.tensors | codes | before
+    zeros = reader.integers | {name: found.integers for name, found in moved.items() if found.integers}
     return ModelFile(
         path=file.path,
         sha256=file.sha256,
         graph=graph,
         layout=layout,
-        layouts={name: tensor.layout for name, tensor in (reader.tensors | codes).items()},
-        values={name: tensor.value.name for name, tensor in (reader.tensors | codes).items()},
-        zeros={name: found.zero_point for name, found in reader.integers.items()},
+        layouts={name: tensor.layout for name, tensor in tensors.items()},
+        values={name: tensor.value.name for name, tensor in tensors.items()},
+        zeros={name: found.zero_point for name, found in zeros.items()},
         outputs=tuple(output.onnx_name for output in ends),
         params=count_params(graph),
         macs=count_macs(graph),
@@ -296,7 +313,21 @@ def read_node(reader: Reader, node: OnnxNode) -> None:
         reader.leave_out(node)
         return
     if node.op not in RESHAPES and not (node.op == "MatMul" and all(map(reader.active, node.inputs))):
+        if _alike(reader, node) and read_before_move(reader, node, _read_settled):
+            return
         settle(reader, node, node.inputs)
+    _read_settled(reader, node)
+
+
+def _alike(reader: Reader, node: OnnxNode) -> bool:
+    """Return whether ``node`` does the same to every number of its first input."""
+    others = [name for name in node.inputs[1:] if name]
+    single = all(name in reader.constants and reader.constants.get(name).size == 1 for name in others)
+    return single and (node.is_quant or node.op in EACH_NUMBER)
+
+
+def _read_settled(reader: Reader, node: OnnxNode) -> None:
+    """Append the IR nodes of ``node``, whose inputs have a form."""
     if node.is_quant:
         (activations.read_trunc if node.op == "Trunc" else elementwise.read_quantizer)(reader, node)
         return
