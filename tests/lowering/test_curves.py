@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from tests.lowering.test_lower import assert_equal_codes
 from tests.model_graphs import ModelBuilder
 from toolchain.errors import UserError
 from toolchain.ir.curves import FUNCTIONS, Decimals, Floats, Fractions
-from toolchain.ir.ops.maps import Reshape
-from toolchain.ir.ops.model import Affine, Clamp, Curve, RealAdd, RealMul
+from toolchain.ir.ops.maps import Crop, Permute, Reshape, Slice, SpaceToDepth, Upsample
+from toolchain.ir.ops.model import Affine, Clamp, Curve, Quantize, RealAdd, RealMul
 from toolchain.ir.ops.multiply import Multiply
+from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import Lookup, Threshold
+from toolchain.ir.types import Quantizer
 from toolchain.lowering.pipeline import to_integer
 
 PARAMETERS = {"Elu": (1.0, 0.0), "Celu": (1.5, 0.0), "Selu": (1.6732632, 1.050701), "Swish": (1.702, 0.0)}
@@ -46,14 +49,45 @@ def test_every_code_behind_a_function_of_sums(kind: str) -> None:
         assert any(isinstance(node, Threshold) for node in graph.nodes)
 
 
-def test_a_function_may_be_flattened_before_it_is_quantized_and_not_changed_in_between() -> None:
-    """Codes are made of the map, and then flattened."""
+MOVES: dict[type[Node], tuple[tuple[int, int, int], dict[str, Any]]] = {
+    Reshape: ((1, 1, 12), {}),
+    Slice: ((2, 2, 2), {"start": 1}),
+    Crop: ((2, 1, 3), {"start": (0, 1), "steps": (1, 1)}),
+    SpaceToDepth: ((1, 1, 12), {"block": (2, 2)}),
+    Permute: ((2, 2, 3), {"order": (2, 0, 1)}),
+    Upsample: ((4, 2, 3), {"factors": (2, 1)}),
+}
+
+
+@pytest.mark.parametrize("kind", MOVES)
+def test_codes_are_made_of_a_function_before_its_numbers_are_moved(kind: type[Node]) -> None:
+    shape, facts = MOVES[kind]
+    for twice in (False, True):
+        b, x = layer(4)
+        x = b.add(kind, (b.relu(curve(b, x, "Swish")),), shape, **facts)
+        if twice:
+            x = b.flatten(x)
+        b.conv(b.quant(x, 4, False, scale=0.11), 2)
+        kinds = [type(node) for node in assert_equal_codes(b.graph()).nodes]
+        made = next(i for i, found in enumerate(kinds) if found in (Threshold, Lookup))
+        assert kinds[made + 1] is kind and (kinds[made + 2] is Reshape) == twice
+
+
+def test_a_function_split_in_two_has_a_quantizer_for_each_part() -> None:
     b, x = layer(4)
-    flat = b.flatten(b.relu(curve(b, x, "Swish")))
-    b.conv(b.quant(flat, 4, False, scale=0.11), 2)
-    graph = assert_equal_codes(b.graph())
-    kinds = [type(node) for node in graph.nodes]
-    assert kinds.index(Reshape) > min(i for i, kind in enumerate(kinds) if kind in (Threshold, Lookup))
+    y = curve(b, x, "Tanh")
+    parts = [b.add(Slice, (y,), (2, 2, count), start=start) for start, count in ((0, 2), (2, 1))]
+    codes = [b.quant(part, 4, True, scale) for part, scale in zip(parts, (0.11, 0.23), strict=True)]
+    b.sum(*(b.quant(b.conv(part, 2), 4, True, 0.5) for part in codes))
+    assert_equal_codes(b.graph())
+
+
+def test_a_moved_function_is_not_changed_and_has_one_scale() -> None:
+    b, x = layer(4)
+    y = b.flatten(curve(b, x, "Swish"))
+    b.add(Quantize, (y,), b.shapes[y], quantizer=Quantizer((0.1, *[0.2] * 11), 0, 0, 15), tensor=y)
+    with pytest.raises(UserError, match="a Swish whose numbers are moved in front of a quantizer with several scales"):
+        to_integer(b.graph())
 
     b, x = layer(4)
     b.quant(b.relu(b.flatten(curve(b, x, "Swish"))), 4, False, scale=0.11)

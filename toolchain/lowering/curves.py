@@ -3,6 +3,7 @@
 Sigmoid, SiLU and their like are followed as functions of the integer that they read until a quantizer makes codes of
 them. Values lie in intervals: of a cell of integers that all of them surely give one code it is that one; other cells
 are cut, down to single integers, and what float64 does not decide there is computed in fractions or to 160 digits.
+What moves such values in front of their quantizer moves its codes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.errors import FlowError, UserError
-from toolchain.ir.ops.maps import Reshape
+from toolchain.ir.ops.maps import Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.model import Affine, Clamp, Curve, LeakyRelu, Quantize, RealAdd, RealMul, Relu
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.requantizers import Lookup, Threshold
@@ -21,13 +22,14 @@ from toolchain.lowering.curve_steps import CurveSteps, TooManyTies
 from toolchain.lowering.definition import value_of
 from toolchain.lowering.requantizer_node import MOST_COMPARATORS, threshold_cost
 from toolchain.lowering.scaled import Scaled, Term
-from toolchain.lowering.state import Blamed, Curved, Lowering, merged, placed, where
+from toolchain.lowering.state import Blamed, Curved, Lowering, lower_node, merged, placed, where
 from toolchain.resources import LUT_PER_BRAM18
 
 TABLE_BITS = 12
 """Widest integer that a table is addressed by: with more, thresholds are cheaper, or nothing is cheap."""
 TABLE_ENTRIES = 1 << 18
 """Most entries of all channels."""
+_MOVES = Crop | DepthToSpace | Permute | Reshape | Slice | SpaceToDepth | Transpose | Upsample
 _STEPS = Affine | Relu | Clamp | LeakyRelu | Curve
 
 
@@ -49,9 +51,9 @@ def lower_curved(node: Node, state: Lowering) -> None:
     known = [part for part in parts if part is not None]
     if one and isinstance(node, Quantize):
         state.reals[node.output.name] = _quantized(node, known[0], state)
-    elif one and isinstance(node, Reshape) and node.output.shape[:2] == (1, 1):
-        state.curves[node.output.name] = replace(known[0], flat=True)
-    elif any(part.flat for part in known):
+    elif one and isinstance(node, _MOVES):
+        state.curves[node.output.name] = replace(known[0], moves=(*known[0].moves, node))
+    elif any(part.moves for part in known):
         raise unquantized(known[0])
     elif one and isinstance(node, _STEPS | RealAdd | RealMul):
         roots = {name: root for part in known for name, root in part.roots.items()}
@@ -63,9 +65,14 @@ def lower_curved(node: Node, state: Lowering) -> None:
 
 def unquantized(x: Curved) -> UserError:
     """Return the error for a curve whose result no quantizer makes integers of."""
-    node = next((n for n in x.nodes if isinstance(n, Curve)), x.nodes[-1])
-    what = node.kind if isinstance(node, Curve) else "product with itself"
+    node, what = _named(x)
     return Blamed(f"a {what} whose result is not quantized", node, hint="put an activation quantizer behind it")
+
+
+def _named(x: Curved) -> tuple[Node, str]:
+    """The node to blame for the curve ``x``, and what it is called."""
+    node = next((n for n in x.nodes if isinstance(n, Curve)), x.nodes[-1])
+    return node, node.kind if isinstance(node, Curve) else "product with itself"
 
 
 def _alone(x: Scaled) -> bool:
@@ -90,14 +97,16 @@ def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
         raise UserError(
             "a Trunc of values that are no multiples of its scale", where=where(node), hint="use a Quant node"
         )
-    if x.flat and len(quantizer.unit) > 1:
-        raise unquantized(x)
+    if x.moves and len(quantizer.unit) > 1:
+        blamed, what = _named(x)
+        what = f"a {what} whose numbers are moved in front of a quantizer with several scales"
+        raise Blamed(what, blamed, hint="put the quantizer directly behind it, or give it one scale")
     try:
         steps = CurveSteps(x, quantizer)
     except TooManyTies as error:
         raise UserError(str(error), where=where(node), hint="quantize what the function reads") from error
     name, output = node.name, node.output.name
-    if x.flat:
+    if x.moves:
         name = state.names.fresh(f"{name}_codes")
         output = state.names.fresh(f"{name}_out")
     found = replace(
@@ -106,10 +115,12 @@ def _quantized(node: Quantize, x: Curved, state: Lowering) -> Scaled:
         origin=node.origin,
     )  # fmt: skip
     _prove(found, steps)
-    codes = state.append(found, (term,))
-    if x.flat:
-        codes = state.emit(Reshape, node, (codes,), node.output.shape)
-    return value_of(quantizer, codes)
+    value = value_of(quantizer, state.append(found, (term,)))
+    for move in x.moves:
+        if move is x.moves[-1]:
+            move = replace(move, name=node.name, outputs=(replace(move.output, name=node.output.name),))
+        value = lower_node(move, state, value)
+    return value
 
 
 def _cheaper(steps: CurveSteps, node: Quantize, term: Term) -> Node:

@@ -30,13 +30,13 @@ class Curved:
     """A real value that is a function of one integer a channel.
 
     ``nodes``, of MODEL level and in order, compute it from ``roots``: values by name, all of the same single term.
-    ``flat``: it is flattened then, which is still to come.
+    ``moves``, of MODEL level too, then move its numbers, which is still to come.
     """
 
     roots: Mapping[str, Scaled]
     nodes: tuple[Node, ...]
     output: str
-    flat: bool = False
+    moves: tuple[Node, ...] = ()
 
     @property
     def term(self) -> Term:
