@@ -402,6 +402,12 @@ CASES: dict[str, tuple[Builder, str]] = {
         lambda net: net.add("TopK", net.add("Flatten", net.quant("x")), net.const([2], np.int64)),
         "the top 2 classes",
     ),
+    "smallest class": (
+        lambda net: _more(
+            net, net.add("TopK", net.add("Flatten", net.quant("x")), net.const([1], np.int64), largest=0), "i"
+        ),
+        "the classes of the smallest values",
+    ),
     "mean of channels": (lambda net: net.add("ReduceMean", net.quant("x"), axes=[1]), "a mean over the axes [1]"),
     "empty weight": (
         lambda net: net.conv(net.quant("x"), net.quant(net.const(np.zeros((0, 2, 1, 1))))),

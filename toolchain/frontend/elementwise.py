@@ -250,8 +250,10 @@ def read_topk(reader: Reader, node: OnnxNode) -> None:
     k = node.attributes.get("k")
     if k is None:
         k = reader.number(node, 1, "k")
-    if int(k) != 1 or not node.attributes.get("largest", 1):
-        raise reader.file.fault(node, f"the top {int(k)} classes", "use k=1, largest=1, or take the logits")
+    largest = bool(node.attributes.get("largest", 1))
+    if int(k) != 1 or not largest:
+        what = f"the top {int(k)} classes" if largest else "the classes of the smallest values"
+        raise reader.file.fault(node, what, "use k=1, largest=1, or take the logits")
     if node.outputs[0] in reader.file.outputs or reader.consumers.get(node.outputs[0]):
         raise reader.file.fault(node, "the values of TopK are used", "use the indices only, or take the logits")
     _emit_argmax(reader, node, _classes(reader, node, reader.tensor(node), -1), 1)
