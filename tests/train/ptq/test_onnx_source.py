@@ -131,11 +131,16 @@ def _written_mish(file: File) -> None:
     file.add("Mul", x, file.last)
 
 
+def _relu6_of_three_more(file: File, x: str) -> str:
+    """``relu6(x + 3)``."""
+    file.add("Add", x, _number(file, 3))
+    return file.add("Clip", file.last, _number(file, 0), _number(file, 6))
+
+
 def _written_hardswish(file: File, first: bool = False) -> None:
     """``x * relu6(x + 3) / 6``, and with the sixth taken first."""
     x = file.add("Conv", file.weight(2, 2, 1, 1))
-    file.add("Add", x, _number(file, 3))
-    file.add("Clip", file.last, _number(file, 0), _number(file, 6))
+    _relu6_of_three_more(file, x)
     if first:
         file.add("Mul", file.last, _number(file, 1 / 6))
     file.add("Mul", x, file.last)
@@ -146,10 +151,7 @@ def _written_hardswish(file: File, first: bool = False) -> None:
 def _written_gate(file: File) -> None:
     """A hard sigmoid of one tensor times another, and what is read twice."""
     x = file.add("Conv", file.weight(2, 2, 1, 1))
-    file.add("GlobalAveragePool")
-    file.add("Add", file.last, _number(file, 3))
-    file.add("Clip", file.last, _number(file, 0), _number(file, 6))
-    gate = file.add("Div", file.last, _number(file, 6))
+    gate = file.add("Div", _relu6_of_three_more(file, file.add("GlobalAveragePool")), _number(file, 6))
     file.add("Mul", x, gate)
     file.add("Add", file.last, file.add("Mul", x, gate))
 
