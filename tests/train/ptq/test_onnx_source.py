@@ -156,6 +156,10 @@ def _written_gate(file: File) -> None:
     file.add("Add", file.last, file.add("Mul", x, gate))
 
 
+def _same_pool(file: File, op: str, mode: str, kernel: int, stride: int, **attributes: Any) -> None:
+    file.add(op, kernel_shape=[kernel] * 2, strides=[stride] * 2, auto_pad=mode, **attributes)
+
+
 def _bounds(file: File) -> None:
     """``clamp(-1, 6)`` and ``clamp(min=0)``, as torch's newer exporter writes them."""
     file.add("Max", _number(file, -1))
@@ -206,16 +210,54 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     ),
     "leaky": (MAP, lambda f: f.add("LeakyRelu", alpha=0.25), ["LeakyReLU"]),
     "max": (MAP, lambda f: f.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), ["MaxPool2d"]),
+    "max, same upper": (MAP, lambda f: _same_pool(f, "MaxPool", "SAME_UPPER", 3, 2), ["MaxPool2d"]),
+    "max, same lower": (MAP, lambda f: _same_pool(f, "MaxPool", "SAME_LOWER", 3, 2), ["MaxPool2d"]),
+    "max, same, odd": ((2, 7, 9), lambda f: _same_pool(f, "MaxPool", "SAME_UPPER", 2, 2), ["MaxPool2d"]),
+    "max, unequal, a signal": (
+        SIGNAL,
+        lambda f: f.add("MaxPool", kernel_shape=[4], strides=[3], pads=[1, 2]),
+        ["MaxPool1d"],
+    ),
+    "max, unequal, behind a ReLU": (
+        MAP,
+        lambda f: (f.add("Relu"), _same_pool(f, "MaxPool", "SAME_UPPER", 2, 1)),
+        ["ReLU", "ZeroPad2d", "MaxPool2d"],
+    ),
+    "average, unequal": (
+        MAP,
+        lambda f: _same_pool(f, "AveragePool", "SAME_UPPER", 3, 2, count_include_pad=1),
+        ["ZeroPad2d", "AvgPool2d"],
+    ),
     "average": (MAP, lambda f: f.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), ["AvgPool2d"]),
     "average, pads out": (MAP, lambda f: f.add("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]), ["AvgPool2d"]),
     "global": (MAP, lambda f: (f.add("GlobalAveragePool"), f.add("Flatten")), ["AdaptiveAvgPool2d", "Flatten"]),
     "global max": (MAP, lambda f: f.add("GlobalMaxPool"), ["AdaptiveMaxPool2d"]),
     "mean": (MAP, lambda f: f.add("ReduceMean", _ints(f, 2, 3), keepdims=0), ["AdaptiveAvgPool2d", "Flatten"]),
+    "mean, rows first": (
+        MAP,
+        lambda f: (f.add("ReduceMean", _ints(f, 2)), f.add("ReduceMean", _ints(f, 3)), f.add("Flatten")),
+        ["AdaptiveAvgPool2d", "Flatten"],
+    ),
+    "mean, columns first": (
+        MAP,
+        lambda f: [f.add("ReduceMean", _ints(f, -1), keepdims=0) for _ in range(2)],
+        ["AdaptiveAvgPool2d", "Flatten"],
+    ),
+    "max, one axis kept": (
+        MAP,
+        lambda f: (f.add("ReduceMax", _ints(f, 3)), f.add("ReduceMax", _ints(f, 2), keepdims=0)),
+        ["AdaptiveMaxPool2d", "Flatten"],
+    ),
     "mean1d": (SIGNAL, lambda f: f.add("ReduceMean", _ints(f, -1)), ["AdaptiveAvgPool1d"]),
     "row": (SIGNAL, _row, ["AdaptiveAvgPool1d", "Flatten"]),
     "row, flattened": (SIGNAL, lambda f: _row(f, keepdims=0), ["AdaptiveAvgPool1d", "Flatten"]),
     "reshape": (MAP, lambda f: f.add("Reshape", _ints(f, 0, -1)), ["Flatten"]),
     "squeeze": ((2, 1, 9), lambda f: f.add("Squeeze", _ints(f, 2)), ["Flatten"]),
+    "squeeze, all axes": (
+        MAP,
+        lambda f: (f.add("GlobalAveragePool"), f.add("Squeeze")),
+        ["AdaptiveAvgPool2d", "Flatten"],
+    ),
     "pad": (MAP, lambda f: f.add("Pad", _ints(f, 0, 0, 1, 2, 0, 0, 0, 1)), ["ZeroPad2d"]),
     "pad, axes": (MAP, lambda f: f.add("Pad", _ints(f, 1, 0, 2, 3), "", _ints(f, 2, -1)), ["ZeroPad2d"]),
     "pad, a signal": (SIGNAL, lambda f: f.add("Pad", _ints(f, 0, 0, 2, 0, 0, 1)), ["ZeroPad2d"]),
@@ -295,6 +337,16 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Mul", f.weight(2, 8, 8)), "it multiplies by a constant of the shape (2, 8, 8)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
         (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),
+        (MAP, lambda f: (f.add("ReduceMean", _ints(f, 2)), f.add("ReduceMax", _ints(f, 3))),
+         "it reduces the axes [2] [float.onnx, node 'reducemean0' (ReduceMean)]; reduce the whole map, and nothing"),
+        (MAP, lambda f: (f.add("ReduceMean", _ints(f, 3)), f.add("Relu")),
+         "it reduces the axes [3] [float.onnx, node 'reducemean0' (ReduceMean)]; reduce the whole map, and nothing"),
+        (MAP, lambda f: _same_pool(f, "MaxPool", "SAME_UPPER", 2, 1),
+         "a maximum with the pads [0, 0, 1, 1] over numbers that may be negative [float.onnx, node 'maxpool0' (MaxPool)"
+         "]; pad all sides alike, or put it behind a ReLU"),
+        (MAP, lambda f: _same_pool(f, "AveragePool", "SAME_UPPER", 3, 2),
+         "an average with the pads [0, 0, 1, 1], which do not count [float.onnx, node 'averagepool0' (AveragePool)]; "
+         "pad all sides alike, or set count_include_pad=1"),
         (SIGNAL, lambda f: f.add("Unsqueeze", _ints(f, 1)), "it adds the axes [1] to (2, "),
         (SIGNAL, lambda f: (f.add("Unsqueeze", _ints(f, 2)), f.add("Relu")), "it reads a signal as a map of one row"),
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),

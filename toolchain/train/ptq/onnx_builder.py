@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,25 @@ from toolchain.train.ptq.curves import Curve, follow
 
 EXAMPLES = 2
 """Samples in the example of every tensor."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """The mean or the largest of a map ``x`` by ``node`` over one of its axes, ``reduced``, and not yet over the other.
+
+    ``axes`` are those of the map that the tensor has, in their order.
+    """
+
+    node: OnnxNode
+    at: fx.Node
+    x: Tensor
+    axes: tuple[int, ...]
+    reduced: tuple[int, ...]
+
+    def fault(self, file: OnnxFile) -> UserError:
+        """The error where something else reads it."""
+        what = f"it reduces the axes {[*self.reduced]}"
+        return file.fault(self.node, what, "reduce the whole map, and nothing else")
 
 
 class Builder:
@@ -33,6 +53,7 @@ class Builder:
         self.module = fx.GraphModule(self.root, self.graph)
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
         self.rows: dict[str, tuple[fx.Node, Tensor]] = {}  # signals that the file has as maps of one row
+        self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
         self.names: set[str] = set()
         self.products: dict[str, nn.Linear] = {}  # fully connected layers that a bias may follow, by what they make
         start = torch.zeros(EXAMPLES, *file.shape[1:])
@@ -100,6 +121,8 @@ class Builder:
 
     def tensor(self, name: str) -> tuple[fx.Node, Tensor]:
         """The tensor ``name``, which is no constant, and its example; layers make it where it was a function only."""
+        if name in self.halves:
+            raise self.halves[name].fault(self.file)
         if name in self.curves:
             curve = self.curves.pop(name)
             at, value = self.tensor(curve.source)

@@ -14,6 +14,7 @@ from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped,
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
+from toolchain.train.ptq.onnx_pools import axes_of, over_the_map, pads_of, pool, zeros
 
 _EVAL = "export the network in eval mode"
 _SELU = {"alpha": 1.6732632, "gamma": 1.0507010}
@@ -25,12 +26,12 @@ def _conv(build: Builder, node: OnnxNode) -> None:
     if weight is None or weight.dim() not in (3, 4) or weight.dim() != x.dim():
         raise build.file.fault(node, f"a convolution of {x.dim() - 2} axes", "use Conv1d or Conv2d")
     axes = weight.dim() - 2
-    stride, dilation = _axes(node, "strides", axes), _axes(node, "dilations", axes)
+    stride, dilation = axes_of(node, "strides", axes), axes_of(node, "dilations", axes)
     kernel, groups = tuple(weight.shape[2:]), int(node.attributes.get("group", 1))
-    before, after = _pads(node, x, kernel, stride, dilation)
+    before, after = pads_of(node, x, kernel, stride, dilation)
     layers: list[nn.Module] = []
     if before != after:
-        layers.append(_zeros(list(zip(before, after, strict=True))))
+        layers.append(zeros(list(zip(before, after, strict=True))))
         before = (0,) * axes
     kind: Any = nn.Conv1d if axes == 1 else nn.Conv2d
     layer = kind(
@@ -123,48 +124,6 @@ def _gelu(build: Builder, node: OnnxNode) -> None:
     build.call(node, [nn.GELU()])
 
 
-def _pool(build: Builder, node: OnnxNode) -> None:
-    _, x = build.value(node)
-    kernel = tuple(int(value) for value in node.attributes["kernel_shape"])
-    axes = len(kernel)
-    stride, dilation = _axes(node, "strides", axes), _axes(node, "dilations", axes)
-    before, after = _pads(node, x, kernel, stride, dilation)
-    if before != after or axes not in (1, 2):
-        raise build.file.fault(node, f"a pool with the pads {[*before, *after]}", "pad all sides alike")
-    ceil = bool(node.attributes.get("ceil_mode", 0))
-    if node.op == "MaxPool":
-        maximum: Any = nn.MaxPool1d if axes == 1 else nn.MaxPool2d
-        build.call(node, [maximum(kernel, stride, before, dilation, ceil_mode=ceil)])
-        return
-    if set(dilation) != {1}:
-        raise build.file.fault(node, f"an average with the dilations {[*dilation]}", "leave dilations out")
-    average: Any = nn.AvgPool1d if axes == 1 else nn.AvgPool2d
-    counted = bool(node.attributes.get("count_include_pad", 0))
-    build.call(node, [average(kernel, stride, before, ceil_mode=ceil, count_include_pad=counted)])
-
-
-def _over_the_map(build: Builder, node: OnnxNode) -> None:
-    """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax."""
-    row = build.rows.get(node.input(0))
-    at, x = row or build.value(node)
-    rank = x.dim() + (row is not None)
-    positions = list(range(2, rank))
-    axes, kept = positions, True
-    if node.op.startswith("Reduce"):
-        axes = [axis % rank for axis in build.integers(node, "axes", 1) or range(rank)]
-        kept = bool(node.attributes.get("keepdims", 1))
-    if sorted(axes) != positions or x.dim() not in (3, 4):
-        raise build.file.fault(node, f"it reduces the axes {axes}", "reduce the whole map, and nothing else")
-    kinds: dict[str, tuple[Any, Any]] = {
-        "Mean": (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
-        "Max": (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
-    }
-    kind = kinds["Max" if "Max" in node.op else "Mean"][x.dim() - 3]
-    build.append(node, [kind(1), *([] if kept else [nn.Flatten(1)])], at, x)
-    if row is not None and kept:
-        build.rows[node.outputs[0]] = build.values.pop(node.outputs[0])
-
-
 def _reshape(build: Builder, node: OnnxNode) -> None:
     _, x = build.value(node)
     if node.op == "Reshape":
@@ -226,7 +185,7 @@ def _pad(build: Builder, node: OnnxNode) -> None:
     if mode not in (b"constant", "constant") or (value is not None and float(value) != 0) or not around:
         hint = "pad with zeros, the height and width of maps or the length of signals"
         raise build.file.fault(node, "a Pad that is no zeros around a map or a signal", hint)
-    build.call(node, [_zeros([sides.get(axis, (0, 0)) for axis in range(2, x.dim())])])
+    build.call(node, [zeros([sides.get(axis, (0, 0)) for axis in range(2, x.dim())])])
 
 
 def _pass(build: Builder, node: OnnxNode) -> None:
@@ -253,36 +212,6 @@ def _softmax(build: Builder, node: OnnxNode) -> None:
     if node.outputs[0] != build.file.output:
         raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
     _pass(build, node)
-
-
-def _axes(node: OnnxNode, key: str, count: int) -> tuple[int, ...]:
-    return tuple(int(value) for value in node.attributes.get(key, (1,) * count))
-
-
-def _pads(
-    node: OnnxNode, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Zeros in front of and behind each axis of the map."""
-    mode = node.attributes.get("auto_pad", b"NOTSET")
-    mode = mode.decode() if isinstance(mode, bytes) else str(mode)
-    if mode in ("NOTSET", "VALID"):
-        pads = [int(value) for value in node.attributes.get("pads", (0,) * 2 * len(kernel))]
-        return (
-            (tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :])) if mode == "NOTSET" else ((0,) * len(kernel),) * 2
-        )
-    sizes = x.shape[2:]
-    totals = [
-        max(0, (-(-size // step) - 1) * step + (k - 1) * d + 1 - size)
-        for size, k, step, d in zip(sizes, kernel, stride, dilation, strict=True)
-    ]
-    small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
-    return (small, large) if mode == "SAME_UPPER" else (large, small)
-
-
-def _zeros(sides: list[tuple[int, int]]) -> nn.Module:
-    """Zeros in front of and behind each axis of a map or a signal."""
-    last, height = sides[-1], sides[0] if len(sides) == 2 else (0, 0)
-    return nn.ZeroPad2d((*last, *height))
 
 
 def _fill(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
@@ -318,9 +247,9 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Gelu": _gelu,
     "Mul": arithmetic.multiply,
     "Clip": _clip,
-    "MaxPool": _pool,
-    "AveragePool": _pool,
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), _over_the_map),
+    "MaxPool": pool,
+    "AveragePool": pool,
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), over_the_map),
     **dict.fromkeys(("Flatten", "Reshape"), _reshape),
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
