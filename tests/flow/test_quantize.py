@@ -22,6 +22,7 @@ from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.quantize import quantize
 from toolchain.flow.training import train
+from toolchain.frontend.read import read_qonnx
 from toolchain.train import efficientnet
 from toolchain.train.inputs import FeatureMap
 from toolchain.train.ptq.quantize import Bits
@@ -92,6 +93,7 @@ def test_other_images_of_a_runs_classes_are_matched_by_their_names_and_read_as_t
     out = quantize(str(trained), tmp_path / "out", Bits(8, 8), data=f"folder:{tmp_path / 'some'}")
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["float_top1"] > 0.9 and metrics["top1"] > 0.9
+    assert read_qonnx(out / "model.onnx").data == f"folder:{tmp_path / 'some'}"
 
 
 def _refused(arguments: list[str]) -> str:

@@ -22,6 +22,7 @@ from toolchain.errors import UserError
 from toolchain.flow.options import Check, Search
 from toolchain.flow.quantize import default_folder, quantize
 from toolchain.flow.stages import export
+from toolchain.frontend.read import read_qonnx
 from toolchain.train.ptq.quantize import Bits
 from toolchain.train.summary import summary
 
@@ -148,6 +149,19 @@ def test_without_further_images_the_calibration_images_judge_and_are_said(
     assert "of 240 images it was calibrated on, there being no others: lower --count" in text
     assert re.search(r"Cost +[+-]\d\.\d\d points of top-1, both on these 240 images", text)
     assert metrics["float_top1"] > 0.9
+
+
+def test_images_of_a_file_are_no_data_set_that_the_export_would_look_for(
+    trained: tuple[Residual, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    model, x, _ = trained
+    for part in ("train", "test"):
+        np.save(tmp_path / f"d_{part}_x.npy", x)
+        np.save(tmp_path / f"d_{part}_y.npy", np.arange(len(x)) % 4)
+    of_data = quantize(model, tmp_path / "data", Bits(8, 8), data=f"npy:{tmp_path / 'd'}", count=16)
+    of_file = quantize(model, tmp_path / "file", Bits(8, 8), images=tmp_path / "d_test_x.npy", count=16)
+    named = [read_qonnx(out / "model.onnx").data for out in (of_data, of_file)]
+    assert named == [f"npy:{tmp_path / 'd'}", None]
 
 
 def test_input_values_in_float_pass_a_quantizer_of_the_networks_own(

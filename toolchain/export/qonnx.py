@@ -79,13 +79,13 @@ class _Manager(QONNXDynamoManager):  # type: ignore[misc] # Brevitas is not type
 
 
 def input_metadata(
-    pixels: InputMap, data: str, classes: Sequence[str] = (), reading: Reading = USUAL
+    pixels: InputMap, data: str | None, classes: Sequence[str] = (), reading: Reading = USUAL
 ) -> dict[str, str]:
     """The metadata that tells how a pixel (exact fractions) or a number (float32) becomes the ONNX input.
 
     Args:
         pixels: the map from pixel or number to input value, and the type that the host rounds it to.
-        data: name of the data set, as `toolchain.train.data.load` takes it.
+        data: name of the data set, as `toolchain.train.data.load` takes it; None for no data set.
         classes: their names, in the order of the outputs; may be unknown.
         reading: how files of the data set are read.
     """
@@ -96,7 +96,9 @@ def input_metadata(
         entry = {"standard": {"mean": list(pixels.mean), "deviation": list(pixels.deviation)}}
     if pixels.given is not None:
         entry["type"] = pixels.given
-    found = {DATA: data, INPUT: json.dumps(entry)}
+    found = {INPUT: json.dumps(entry)}
+    if data is not None:
+        found[DATA] = data
     if classes:
         found[CLASSES] = json.dumps(list(classes))
     if reading != USUAL:

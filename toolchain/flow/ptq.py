@@ -48,12 +48,14 @@ class Images:
         calibration: what steps, weights and biases are fitted to.
         test: other images; may be none.
         labels: the classes of the test images, or of the others where there are none; None where nobody knows.
+        data: the data set that they are of, as `toolchain.train.data.load` takes it; None where they are of none.
     """
 
     name: str
     calibration: Pixels
     test: Pixels
     labels: Labels | None = None
+    data: str | None = None
 
 
 def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: Memory = DEFAULT_MEMORY) -> Path:
@@ -76,7 +78,7 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: M
     if pixels is not None:
         data = source.data
         named = (data.names, data.reading) if data is not None else ()
-        metadata |= input_metadata(pixels, images.name, *named)
+        metadata |= input_metadata(pixels, images.data or (data.name if data is not None else None), *named)
     path = out / "model.onnx"
     few = max(2, min(_GATE_IMAGES, _GATE_VALUES // calibration[0].numel()))
     report = export_qonnx(network, calibration[:few], path, metadata)

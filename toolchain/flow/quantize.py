@@ -175,4 +175,4 @@ def _images(
         raise UserError(what, where=data.name)
     train, test = (x.reshape(len(x), *source.shape) for x in (data.train_x, data.test_x))
     order = np.random.default_rng(SEED).permutation(len(train))[:count]
-    return Images(data.name, train[order], test, data.test_y)
+    return Images(data.name, train[order], test, data.test_y, data.name)
