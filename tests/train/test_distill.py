@@ -18,6 +18,7 @@ from toolchain.flow.training import train
 from toolchain.train.data import Dataset, input_map, load, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.runs import load_run
+from toolchain.train.stages import foresee
 
 FIRST = {"name": "first", "epochs": 1}
 
@@ -98,15 +99,41 @@ def test_images_of_several_stages_are_loaded_once(
 ) -> None:
     loaded: list[str] = []
 
-    def load(config: DataConfig) -> Dataset:
+    def load(config: DataConfig, features: tuple[str, ...]) -> Dataset:
         loaded.append(config.name)
-        return load_for(config)
+        return load_for(config, features)
 
     monkeypatch.setattr("toolchain.train.stages.load_for", load)
     other = f"npy:{folder / 'noise'}"
     stages = [{"name": name, "epochs": 1, "data": other} for name in ("one", "two")]
     train(_config(*stages, data=f"npy:{folder / 'digits'}", teacher=str(folder / "float")), tmp_path / "run")
     assert loaded == [other]
+
+
+@pytest.mark.parametrize(("name", "images"), [("noise", 256), ("digits", 1150)])
+def test_a_stage_on_other_images_takes_all_of_them_and_none_that_the_run_holds_back(
+    name: str, images: int, folder: Path
+) -> None:
+    data = f"npy:{folder / 'digits'}"
+    config = _config({**FIRST, "data": f"npy:{folder / name}"}, data=data, teacher=str(folder / "float"))
+    config = config.model_copy(update={"data": DataConfig(name=data, validation=0.2)})
+    held = load_for(config.data)
+    others = foresee(config, held, folder, None)[f"npy:{folder / name}"]
+    assert (len(held.train_x), len(others.train_x)) == (1150, images)
+
+
+def test_a_stage_on_another_table_reads_its_columns_in_the_order_of_the_run(tmp_path: Path) -> None:
+    for name, columns in (("one", ["a", "b", "label"]), ("other", ["b", "label", "a"])):
+        for part in ("train", "test"):
+            rows = [{"a": f"{n}", "b": f"{n + 100}", "label": f"{n % 2}"} for n in range(8)]
+            lines = [columns, *([row[column] for column in columns] for row in rows)]
+            (tmp_path / f"{name}_{part}.csv").write_text("\n".join(map(",".join, lines)))
+    one, other = (f"csv:{tmp_path / name}" for name in ("one", "other"))
+    config = _config({**FIRST, "data": other}, data=one, teacher="any", width=1.0)
+    update = {"data": DataConfig(name=one, input="int8:1"), "model": ModelConfig(name="tfc")}
+    config = config.model_copy(update=update)
+    data = load_for(config.data)
+    assert np.array_equal(foresee(config, data, tmp_path, None)[other].train_x, data.train_x)
 
 
 def test_a_stage_on_images_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:

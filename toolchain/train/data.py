@@ -199,13 +199,17 @@ def load_like(trained: Dataset | None, name: str) -> Dataset:
     return replace(data, train_y=train.y, test_y=test.y, classes=trained.classes, names=trained.names or data.names)
 
 
-def load_for(config: DataConfig) -> Dataset:
+def load_for(config: DataConfig, features: tuple[str, ...] = ()) -> Dataset:
     """The data set of a run file, ``data.validation`` of its training samples held back.
+
+    Args:
+        config: the run file's.
+        features: the columns to take of a table, in this order; by default all.
 
     Raises:
         UserError: as `load` and `Dataset.holding`.
     """
-    reading = Reading(config.layout, config.label, size=config.size or 0)
+    reading = Reading(config.layout, config.label, features, config.size or 0)
     data = load(config.name, root=Path(config.root) if config.root else None, reading=reading)
     return data.holding(config.validation)
 

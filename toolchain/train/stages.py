@@ -279,7 +279,9 @@ def _images(stage: Stage, data: Dataset, known: Mapping[str, Dataset]) -> Datase
         return data
     if stage.own.data in known:
         return known[stage.own.data]
-    other = load_for(stage.config.data.model_copy(update={"name": stage.own.data}))
+    changed = {"name": stage.own.data, "validation": 0.0}  # nothing is judged by the others' images
+    same = stage.own.data == stage.config.data.name
+    other = data if same else load_for(stage.config.data.model_copy(update=changed), data.reading.features)
     if (other.shape, other.pixel_levels) != (data.shape, data.pixel_levels):
         raise UserError(
             f"stage '{stage.name}' trains on '{other.name}', images of {other.shape} with {other.pixel_levels} levels; "
