@@ -207,6 +207,26 @@ def test_batch_norms_of_the_rounded_network_have_its_own_statistics(tmp_path: Pa
     assert norm.num_batches_tracked == len(found)
 
 
+@pytest.mark.parametrize("method", ["symog", "sgm"])
+def test_frozen_weights_are_quantized_where_they_are_and_not_drawn(method: str, tmp_path: Path) -> None:
+    table = _config(method).model_dump(exclude_none=True)
+    table["train"]["pretrain_epochs"] = 0
+    table["stage"] = [
+        {"name": "float", "epochs": 1, "quantized": False},
+        {"name": "frozen", "epochs": 1, "freeze_weights": True},
+    ]
+    out = train(parse_config(table, where="test"), tmp_path / "run")
+    before, after = (
+        torch.load(out / "checkpoints" / stage / "finished.pt", weights_only=True)["state_dict"]
+        for stage in ("float", "frozen")
+    )
+    for layer in ("conv1", "conv2", "fc"):
+        assert torch.equal(after[f"{layer}.weight"], before[f"{layer}.weight"])
+        assert after[f"{layer}.weight_quant.tensor_quant.chosen"]
+    stage = json.loads((out / "metrics.json").read_text())["stages"][1]
+    assert stage["trained_top1"] == stage["top1"]
+
+
 class _Kill(Callback):
     """Ends a run without warning when its last epoch is over."""
 

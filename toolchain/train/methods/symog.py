@@ -111,7 +111,7 @@ class Symog(Lsq):
         self._first_epoch, self._start, self._pull = 0, 0.0, 0.0
         self._names: list[str] = []
         self._context: Context | None = None
-        self._soft = self._ends_soft = False
+        self._soft = self._ends_soft = self._frozen = False
         self.progress: Tensor
         self.histograms: Tensor
         self.register_buffer("progress", torch.tensor(0.0, dtype=torch.float64))
@@ -140,25 +140,29 @@ class Symog(Lsq):
         """Size the histograms: one for each quantized epoch's start, and the last before the weights are rounded."""
         train = context.config.train
         self._context = context
+        self._frozen = bool(context.stage and context.stage.freeze_weights)
+        if self._frozen:
+            self.moves_weights = False
         self._first_epoch, self._start = train.pretrain_epochs, train.pretrain_epochs / train.epochs
         self._pull = _PULL / max(1.0, (1 - self._start) * context.steps)
         layers = list(_soft_layers(model))
         names = {layer: name for name, layer in model.named_modules()}
         self._names = [names[layer] for layer, _ in layers]
-        self._ends_soft = bool(self._names) and self._start < 1
+        self._ends_soft = bool(self._names) and self._start < 1 and not self._frozen
         bins = max((_bins(quantizer.levels) for _, quantizer in layers), default=0)
         moments = max(0, train.epochs - train.pretrain_epochs) + 1
         self.histograms = torch.zeros(moments, len(layers), bins, dtype=torch.int64)
 
     def start_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
-        """Choose the steps when the float phase is over, and keep the weights soft."""
-        self._soft = epoch >= self._first_epoch and bool(self._names)  # a float network has no modes
-        if not self._soft:
-            return
-        for layer, quantizer in _soft_layers(model):
+        """Choose the steps when the float phase is over, and keep the weights soft, unless they are frozen."""
+        modes = epoch >= self._first_epoch and bool(self._names)  # a float network has none
+        self._soft = modes and not self._frozen
+        for layer, quantizer in _soft_layers(model) if modes else ():
             if not quantizer.chosen:
                 quantizer.choose(layer.weight)
-            layer.weight_quant.disable_quant = True  # type: ignore[union-attr]
+            layer.weight_quant.disable_quant = self._soft  # type: ignore[union-attr]
+        if not self._soft:
+            return
         if not self.histograms[epoch - self._first_epoch].any():  # as in an epoch that has ended and was saved
             self._record(model, epoch - self._first_epoch)
 
