@@ -34,8 +34,7 @@ from toolchain.train.niti.loss import error
 from toolchain.train.niti.matmul import ACCUMULATOR_LIMIT
 from toolchain.train.niti.network import Network, build_integer, integer_layer
 from toolchain.train.niti.numbers import Block
-from toolchain.train.runs import load_run
-from toolchain.train.stages import saved_model
+from toolchain.train.runs import load_run, saved_model
 
 
 @pytest.fixture(autouse=True)

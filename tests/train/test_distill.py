@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,37 @@ def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -
     (tmp_path / "begun").mkdir()
     with pytest.raises(UserError, match=r"no trained model at .*/begun/model.pt; the run has not finished"):
         train(_config(FIRST, data=data, start_from=str(tmp_path / "begun")), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metrics.json", None, "no {folder}/metrics.json; the run has not finished; resume it"),
+        ("metrics.json", b"{", "{folder}/metrics.json is damaged; remove it, and resume the run"),
+        ("metrics.json", b"{}", "no run wrote {folder}/metrics.json; remove it, and resume the run"),
+        ("model.pt", b"PK", "no run wrote {folder}/model.pt, or it is damaged; give the folder of a run"),
+    ],
+)
+def test_a_start_from_a_run_that_was_killed_or_damaged_is_refused(
+    file: str, content: bytes | None, message: str, folder: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(folder / "float", start)
+    if content is None:
+        (start / file).unlink()
+    else:
+        (start / file).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        train(_config(FIRST, data=f"npy:{folder / 'digits'}", start_from=str(start)), tmp_path / "run")
+    assert str(caught.value) == message.format(folder=start)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["start_from", "teacher"])
+def test_a_state_dict_is_no_run(key: str, tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"^no run wrote .*/model.pt; give the folder of a run$"):
+        train(_config(FIRST, data="digits", **{key: str(tmp_path)}), tmp_path / "run")
 
 
 @pytest.mark.parametrize("method", ["lsq", "qil"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.chain import stages
+from toolchain.train.runs import saved_metrics
 
 
 @contextmanager
@@ -45,8 +45,7 @@ def is_finished(config: RunConfig, out: Path) -> bool:
     names = ("model.pt", "metrics.json") if config.train.float else ("model.onnx", "model.pt", "metrics.json")
     if not all((out / name).is_file() for name in names):
         return False
-    trained = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["epochs"]
-    return bool(trained == sum(stage.config.train.epochs for stage in stages(config)))
+    return bool(saved_metrics(out)["epochs"] == sum(stage.config.train.epochs for stage in stages(config)))
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

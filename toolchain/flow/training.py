@@ -36,7 +36,7 @@ from toolchain.train.niti.network import build_integer
 from toolchain.train.own.network import bits_in_use, brings_quantizers
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
-from toolchain.train.runs import load_run, read_run
+from toolchain.train.runs import load_run, read_run, saved_metrics
 from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import to_json
@@ -165,7 +165,7 @@ def _start(config: RunConfig) -> Trained | None:
                 f"train.start_from {folder} has data.{name} = {theirs}, this run {ours}",
                 hint="the inputs of both are to be the same",
             )
-    top1 = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["top1"]
+    top1 = saved_metrics(folder)["top1"]
     return Trained(model, edits, top1, top1, 0.0, [], plain=True)
 
 

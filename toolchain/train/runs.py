@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from toolchain.config.run import RunConfig
@@ -12,8 +15,11 @@ from toolchain.errors import UserError
 from toolchain.train.chain import stages
 from toolchain.train.data import Dataset, load_for
 from toolchain.train.own.record import demand_unchanged
-from toolchain.train.stages import rebuilt, saved_model
+from toolchain.train.stages import rebuilt
 from toolchain.train.structure import Edit, from_json
+
+_KINDS = {"edits", "ptq", "shifts"}  # keys of model.pt of a training, a quantization, an integer training
+_RESUME = "the run has not finished; resume it"
 
 
 def load_run(out: Path) -> tuple[nn.Module, RunConfig, Dataset]:
@@ -36,3 +42,41 @@ def read_run(out: Path) -> tuple[nn.Module, list[Edit], RunConfig, Dataset]:
     demand_unchanged(out)
     data = load_for(config.data)
     return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data
+
+
+def saved_model(out: Path) -> dict[str, Any]:
+    """Return the content of model.pt in a run's folder: tensors and text, nothing that is executed.
+
+    Raises:
+        UserError: there is none, or it is not what a run writes.
+    """
+    if not out.is_dir():
+        raise UserError(f"no run at {out}")
+    path = out / "model.pt"
+    if not path.is_file():
+        raise UserError(f"no trained model at {path}", hint=_RESUME)
+    try:
+        saved = torch.load(path, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"no run wrote {path}, or it is damaged", hint="give the folder of a run") from error
+    if not isinstance(saved, dict) or not saved.keys() & _KINDS:
+        raise UserError(f"no run wrote {path}", hint="give the folder of a run")
+    return saved
+
+
+def saved_metrics(out: Path) -> dict[str, Any]:
+    """Return the content of metrics.json in a run's folder, which is the last file that a run writes.
+
+    Raises:
+        UserError: there is none, or it is not what a run writes.
+    """
+    path = out / "metrics.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"no {path}", hint=_RESUME) from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged", hint="remove it, and resume the run") from error
+    if not isinstance(saved, dict) or not {"top1", "epochs"} <= saved.keys():
+        raise UserError(f"no run wrote {path}", hint="remove it, and resume the run")
+    return saved

@@ -179,21 +179,6 @@ def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict
     return model.eval()
 
 
-def saved_model(out: Path) -> dict[str, Any]:
-    """Return the content of model.pt in a run's folder: tensors and text, nothing that is executed.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not out.is_dir():
-        raise UserError(f"no run at {out}")
-    path = out / "model.pt"
-    if not path.is_file():
-        raise UserError(f"no trained model at {path}", hint="the run has not finished; resume it")
-    saved: dict[str, Any] = torch.load(path, weights_only=True)
-    return saved
-
-
 def device_name(device: torch.device) -> str:
     """The model of a GPU, else the kind of ``device``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -21,8 +21,7 @@ from toolchain.train.inputs import InputMap, read_map
 from toolchain.train.own.network import Shape, demand_weights, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
 from toolchain.train.ptq.onnx_source import read_float_onnx
-from toolchain.train.runs import load_run
-from toolchain.train.stages import saved_model
+from toolchain.train.runs import load_run, saved_model
 
 NAMED = ("efficientnet-lite0",)
 _NAMED_TENSORS = 3  # in a message
