@@ -69,6 +69,33 @@ def test_ranks_are_multiples_or_all_there_are_also_under_a_budget(table: dict[st
     assert ranks(24)["conv2"] == (24, 24)
 
 
+class _Twice(nn.Module):
+    """A kernel of full rank that is called twice, as is a layer of Brevitas in a network of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice = nn.Conv2d(1, 16, 1, bias=False), nn.Conv2d(16, 16, 3, padding=1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, 16, H, W)."""
+        return self.twice(self.twice(self.first(x)))  # type: ignore[no-any-return]
+
+
+def test_a_budget_counts_every_call_of_a_kernel() -> None:
+    """Ranks are the largest that meet it: one more of either breaks it."""
+    torch.manual_seed(0)
+    config, data, model = parse_config({"name": "t", "train": {"float": True}}, where="t"), load("digits"), _Twice()
+    method = Nrmf(NrmfConfig(energy=1.0, macs=0.5))
+    method.prepare(model, Context(config, data, None, layers_of(config), Path()))
+    before = macs(model.eval(), data.shape)
+    edit = method.finalize(model)[0]
+    assert isinstance(edit, Tucker)
+    assert before == 64 * (16 + 2 * 16 * 16 * 9)
+    taken = 64 * (16 + 2 * tucker_weights((16, 16, 3, 3), edit.rank_in, edit.rank_out))
+    assert macs(model, data.shape) == taken <= before // 2
+    assert 64 * (16 + 2 * tucker_weights((16, 16, 3, 3), edit.rank_in + 1, edit.rank_out + 1)) > before // 2
+
+
 @pytest.mark.parametrize(("sizes", "thousands"), TABLE)
 def test_the_published_layer_table_follows_from_the_ranks(sizes: tuple[int, int, int, int], thousands: float) -> None:
     inputs, outputs, rank_in, rank_out = sizes

@@ -196,13 +196,14 @@ def _replace(module: nn.Module, path: str, value: Tensor) -> None:
 def pixels(model: nn.Module, shape: Shape) -> dict[str, tuple[int, int]]:
     """Values a channel that every convolution and fully connected layer reads and writes, for an image of ``shape``.
 
-    To a linear layer over the length of a signal the positions are channels.
+    Those of all calls together. To a linear layer over the length of a signal the positions are channels.
     """
     found: dict[str, tuple[int, int]] = {}
 
     def note(name: str, x: Tensor, output: Tensor) -> None:
         axis = -1 if isinstance(model.get_submodule(name), nn.Linear) else 1
-        found[name] = x.numel() // x.shape[axis], output.numel() // output.shape[axis]
+        read, written = found.get(name, (0, 0))
+        found[name] = read + x.numel() // x.shape[axis], written + output.numel() // output.shape[axis]
 
     hooks = [
         layer.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs[0], output))
