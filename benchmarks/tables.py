@@ -1,4 +1,4 @@
-"""The tables and figures of the README and of the docs, from the results files.
+"""The tables, values and a figure of the README and of the docs, from the results files.
 
 python -m benchmarks tables            # write them between <!-- table NAME --> or <!-- value NAME --> and <!-- end -->
 python -m benchmarks tables --print    # print all of them
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import converter_table, count_tables, network_tables, paper_claims, tool_tables, training_tables
+from benchmarks.front_figure import FIGURE, front_svg
 from benchmarks.markdown import fill
 from benchmarks.values import VALUES
+from toolchain.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES: dict[str, Callable[[], str]] = {
@@ -80,6 +82,7 @@ def main() -> None:
     for path in texts():
         if fill(path, tables):
             print(f"{path.relative_to(ROOT)} is written anew")
+    write_text(FIGURE, front_svg())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.__main__ import HERE, names
 from benchmarks.claims import config_of, float_epochs, pruned, quantized
 from benchmarks.evidence import Figure, Tested, column
+from benchmarks.front_figure import FIGURE, front, front_svg, trained
 from benchmarks.markdown import filled, named, table, without
 from benchmarks.paper_claims import TESTED
 from benchmarks.recorder import FOLDER, Results, Row, today
@@ -109,6 +110,16 @@ def test_the_figures_of_the_texts_are_those_of_the_results_files() -> None:
     assert sorted(name for name in shown if name in TABLES) == sorted(TABLES)
     assert {name for name in shown if name not in TABLES} == set(VALUES)
     assert not TABLES.keys() & VALUES.keys()
+
+
+def test_the_front_of_the_trained_networks_is_what_none_of_them_beats_and_is_drawn_anew() -> None:
+    points = trained()
+    best = front(points)
+    for point in points:
+        better = [p for p in points if p.fps >= point.fps and p.top1 >= point.top1 and p[:2] != point[:2]]
+        assert (point in best) == (not better)
+    assert [point.top1 for point in best] == sorted(point.top1 for point in best)
+    assert FIGURE.read_text(encoding="utf-8") == front_svg(), "run 'python -m benchmarks tables'"
 
 
 def test_only_what_stands_between_the_comments_is_written() -> None:
