@@ -23,10 +23,11 @@ from toolchain.frontend.codes import (
 )
 from toolchain.frontend.folding import fold
 from toolchain.frontend.host_part import ending_at
-from toolchain.frontend.layout import CHANNELS_LAST, HEADS, Layout, Tensor
+from toolchain.frontend.input_order import first_orders
+from toolchain.frontend.layout import HEADS, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
 from toolchain.frontend.moves import in_file_order, moved_layout
-from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, data_layout, load_onnx
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.several_inputs import Joined
 from toolchain.frontend.unsupported import why_not
@@ -37,12 +38,6 @@ from toolchain.ir.names import Names
 from toolchain.ir.ops.model import MultiThreshold, Quantize, RealConv
 from toolchain.ir.types import Array, Encoding, Value
 
-_ANY_ORDER = """
-Add Cast Clip Concat DequantizeLinear Div HardSigmoid Identity LeakyRelu Mul Neg QuantizeLinear Relu Resize Slice Split
-Sub Upsample
-"""
-ANY_ORDER = frozenset(_ANY_ORDER.split()) | activations.CURVES.keys()
-"""Operations that work on maps whatever the order of their axes."""
 CHANNELS_LAST_OPS = frozenset({"BatchNormalization", "Conv", "MaxPool"})
 _EACH_NUMBER = "Cast Clip DequantizeLinear HardSigmoid Identity LeakyRelu Neg PRelu QuantizeLinear Relu"
 EACH_NUMBER = frozenset(_EACH_NUMBER.split()) | activations.CURVES.keys()
@@ -273,38 +268,12 @@ def input_layout(reader: Reader) -> Layout:
             hint="export with an input (N, features) or (N, channels, height, width)",
         )
     spatial_axes = "HW"[3 - len(shape) :]
-    if _orders(reader) == {True}:
+    if first_orders(file, reader.constants) == {True}:
         sizes, axes = shape, f"N{spatial_axes}C"
     else:
         sizes, axes = (*shape[1:], shape[0]), f"NC{spatial_axes}"
     height = sizes[0] if len(sizes) == 3 else 1
     return Layout(axes, (height, sizes[-2], sizes[-1]))
-
-
-def _orders(reader: Reader) -> set[bool]:
-    """Return, for each of the first layers that the input reaches and that tell, whether it reads channels last."""
-    last = reader.file.shape[1:]
-    first_perm = [0, len(last), *range(1, len(last))]
-    found: set[bool] = set()
-    names, seen = [reader.file.input], {reader.file.input}
-    while names:
-        for node in reader.consumers.get(names.pop(), []):
-            if node.domain == CHANNELS_LAST_DOMAIN or node.op == "MatMul":
-                found.add(True)
-            elif node.op == "Transpose":
-                found.add(list(node.attributes.get("perm", ())) == first_perm)
-            elif (
-                node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in reader.constants
-            ):  # how Keras files transpose
-                found.add(tuple(reader.constants.get(node.inputs[1])[1:]) == (1, *last[:-1]))
-            elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
-                found.add(True)
-            elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:
-                names += [name for name in node.outputs if name not in seen]
-                seen.update(node.outputs)
-            else:
-                found.add(False)
-    return found
 
 
 def read_node(reader: Reader, node: OnnxNode) -> None:

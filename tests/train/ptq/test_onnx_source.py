@@ -193,7 +193,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "norm": (MAP, _norm, ["BatchNorm2d"]),
     "residual": (MAP, _residual, ["Conv2d", "ReLU", "Conv2d", "add"]),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Hardsigmoid", "mul"]),
-    "silu": (MAP, _silu, ["Conv2d", "Sigmoid", "SiLU"]),
+    "silu": (MAP, _silu, ["Conv2d", "SiLU"]),
     "smooth": (
         MAP,
         lambda f: (f.add("HardSwish"), f.add("Elu", alpha=0.5), f.add("Tanh")),
@@ -270,6 +270,20 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "gelu, written": (MAP, _written_gelu, ["Conv2d", "GELU"]),
     "gelu, halved first": (MAP, lambda f: _written_gelu(f, first=True), ["Conv2d", "GELU"]),
     "mish, written": (MAP, _written_mish, ["Conv2d", "Mish"]),
+    "a position again": (
+        MAP,
+        lambda f: (
+            f.add("ReduceMean", _ints(f, 2, 3), keepdims=0),
+            f.add("Unsqueeze", _ints(f, -1, -2)),
+            f.add("Relu"),
+        ),
+        ["AdaptiveAvgPool2d", "ReLU"],
+    ),
+    "a position again, reshaped": (
+        MAP,
+        lambda f: (f.add("GlobalMaxPool"), f.add("Flatten"), f.add("Reshape", _ints(f, 0, 2, 1, 1))),
+        ["AdaptiveMaxPool2d"],
+    ),
     "hard swish, written": (MAP, _written_hardswish, ["Conv2d", "Hardswish"]),
     "hard swish, a sixth first": (MAP, lambda f: _written_hardswish(f, first=True), ["Conv2d", "Hardswish"]),
     "gate, written": (MAP, _written_gate, ["Conv2d", "AdaptiveAvgPool2d", "Hardsigmoid", "mul", "mul", "add"]),

@@ -83,8 +83,8 @@ def multiply(build: Builder, node: OnnxNode) -> None:
         return
     (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
     for at, gate in ((first, second), (second, first)):
-        if gate.op == "call_module" and gate.args == (at,):
-            layer = gated(build.module.get_submodule(str(gate.target)))
+        if gate.args == (at,):
+            layer = gated(build.layer(gate))
             if layer is not None:
                 build.append(node, [layer], at, x if at is first else y)
                 return

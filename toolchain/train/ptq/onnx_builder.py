@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +43,12 @@ class Builder:
     """A network under construction; ``values`` has the tensors known so far, with an example of each.
 
     ``curves`` has those that are functions of another one, whose layer is not known yet. ``operations`` add the layers
-    of a node to the network.
+    of a node to the network. ``shape`` is that of a sample, channels first.
     """
 
-    def __init__(self, file: OnnxFile, operations: Mapping[str, Callable[[Builder, OnnxNode], None]]) -> None:
+    def __init__(
+        self, file: OnnxFile, operations: Mapping[str, Callable[[Builder, OnnxNode], None]], shape: Sequence[int]
+    ) -> None:
         self.file, self.constants, self.operations = file, Constants(file), operations
         self.curves: dict[str, Curve] = {}
         self.root, self.graph = nn.Module(), fx.Graph()
@@ -56,7 +58,7 @@ class Builder:
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
         self.names: set[str] = set()
         self.products: dict[str, nn.Linear] = {}  # fully connected layers that a bias may follow, by what they make
-        start = torch.zeros(EXAMPLES, *file.shape[1:])
+        start = torch.zeros(EXAMPLES, *shape)
         self.values[file.input] = self.graph.placeholder("input"), start
 
     def finish(self) -> nn.Module:
@@ -67,7 +69,9 @@ class Builder:
                 f"the output '{self.file.output}' {what}", where=self.file.path.name, hint="export it again"
             )
         self.graph.output(self.tensor(self.file.output)[0])
+        self.graph.eliminate_dead_code()  # flattens that were taken back
         self.module.graph = self.graph
+        self.module.delete_all_unused_submodules()
         self.module.recompile()
         return self.module.eval()
 
@@ -132,6 +136,25 @@ class Builder:
             else:
                 self.append(curve.node, [layer], at, value)
         return self.values[name]
+
+    def unflatten(self, node: OnnxNode, shape: Sequence[int]) -> bool:
+        """Let the node's output be the map of one position that it makes of features; return whether they were that.
+
+        ``shape`` is that of the output: the pool's behind which the features are flattened.
+        """
+        at, value = self.value(node)
+        layers = [self.layer(at), self.layer(at.args[0] if at.args else None)]
+        if tuple(shape) != (*value.shape, *[1] * (len(shape) - 2)) or not isinstance(layers[0], nn.Flatten):
+            return False
+        kinds = {3: (nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d), 4: (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)}
+        if not isinstance(layers[1], kinds.get(len(shape), ())):
+            return False
+        self.values[node.outputs[0]] = at.args[0], value.reshape(*shape)  # type: ignore[assignment]
+        return True
+
+    def layer(self, at: object) -> nn.Module | None:
+        """The layer that a node of the network calls; None where it calls none."""
+        return self.module.get_submodule(str(at.target)) if isinstance(at, fx.Node) and at.op == "call_module" else None
 
     def readers(self, name: str) -> int:
         """How often a tensor is read, as an output of the network too."""

@@ -141,6 +141,8 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
         sizes = [size for axis, size in enumerate(x.shape) if axis not in alone]
     try:
         after = tuple(x.reshape(sizes).shape)
+        if build.unflatten(node, after):
+            return
         layers = reshaped(tuple(x.shape), after)
     except (RuntimeError, NoTwinError) as error:
         how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
@@ -153,7 +155,9 @@ def _unsqueeze(build: Builder, node: OnnxNode) -> None:
     """A signal as a map of one row, as which torch's exporter reduces it."""
     at, x = build.value(node)
     given = build.integers(node, "axes", 1) or []
-    axes = [axis % (x.dim() + len(given)) for axis in given]
+    axes = sorted(axis % (x.dim() + len(given)) for axis in given)
+    if x.dim() == 2 and axes == [*range(2, 2 + len(given))] and build.unflatten(node, (*x.shape, *[1] * len(given))):
+        return
     if x.dim() != 3 or axes != [2]:
         hint = ONE_POSITION if x.dim() == 2 else "flatten to (N, features) only"
         raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", hint)

@@ -59,8 +59,7 @@ def _unequal_maximum(
             plain.ceil_mode = ceil
             if [*plain(x).shape[2:]] == sizes:
                 return [plain]
-    positive = at.op == "call_module" and isinstance(build.module.get_submodule(str(at.target)), POSITIVE)
-    if not positive:
+    if not isinstance(build.layer(at), POSITIVE):
         what = f"a maximum with the pads {[*before, *after]} over numbers that may be negative"
         raise build.file.fault(node, what, "pad all sides alike, or put it behind a ReLU")
     plain.padding, plain.ceil_mode = (0,) * len(before), bool(node.attributes.get("ceil_mode", 0))

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from toolchain.errors import UserError
-from toolchain.frontend.constants import asked_sizes
+from toolchain.frontend.constants import Constants, asked_sizes
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
+from toolchain.frontend.input_order import first_orders
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 from toolchain.train.ptq.onnx_operations import OPERATIONS
+from toolchain.train.ptq.onnx_turned import Turned, first, in_file_order
 
 _CLOSE = 1e-4  # share of the largest output: sums may be taken in another order
 
@@ -43,38 +45,46 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         )
     if file.integer is not None:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
-    network = _network(file)
-    _demand_same(network, file)
-    return network, file.shape[1:]
+    last = len(file.shape) > 3 and first_orders(file, Constants(file)) == {True}
+    shape = first(file.shape[1:], last=last)
+    network = _network(file, shape, last)
+    _demand_same(network, file, shape, last)
+    return network, shape
 
 
-def _network(file: OnnxFile) -> nn.Module:
-    build = Builder(file, OPERATIONS)
+def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> nn.Module:
+    build = Builder(file, OPERATIONS, shape)
+    turned = Turned(build, last=last)
     with torch.no_grad():
         for node in file.nodes:
-            _visit(build, node)
+            _visit(build, turned, node)
+        if file.output in turned.flat or file.output in turned.last:
+            what = f"the output '{file.output}' has its channels last"
+            raise UserError(what, where=file.path.name, hint="transpose it to (N, channels, ...)")
         return build.finish()
 
 
-def _visit(build: Builder, node: OnnxNode) -> None:
+def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
     """Add the layers of ``node`` to the network, or its value to the constants."""
     if node.op == "Shape" and node.input(0) not in build.constants:
-        build.constants.set(node.outputs[0], asked_sizes(node, build.value(node)[1].shape))
+        build.constants.set(node.outputs[0], asked_sizes(node, turned.shape(node)))
     elif not fold(build.constants, node):
-        build.add(node)
+        read = turned.read(node)
+        if read is not None:
+            build.add(read)
 
 
-def _demand_same(network: nn.Module, file: OnnxFile) -> None:
+def _demand_same(network: nn.Module, file: OnnxFile, shape: tuple[int, ...], last: bool) -> None:
     """Check that the network computes what onnxruntime does."""
-    x = torch.rand(max(EXAMPLES, file.shape[0]), *file.shape[1:], generator=torch.Generator().manual_seed(0))
-    theirs = torch.from_numpy(execute_float(file, x.numpy()))
+    x = torch.rand(max(EXAMPLES, file.shape[0]), *shape, generator=torch.Generator().manual_seed(0))
+    theirs = torch.from_numpy(execute_float(file, in_file_order(x, last=last).numpy()))
     if not theirs.isfinite().all():
         what = "the network gives NaN or infinity for random inputs"
         raise UserError(what, where=file.path.name, hint="train it again")
     with torch.no_grad():
         ours = network(x)
-        last = next(node.op for node in file.nodes if file.output in node.outputs)
-        ours = ours.softmax(1) if last == "Softmax" else ours.log_softmax(1) if last == "LogSoftmax" else ours
+        end = next(node.op for node in file.nodes if file.output in node.outputs)
+        ours = ours.softmax(1) if end == "Softmax" else ours.log_softmax(1) if end == "LogSoftmax" else ours
     if file.shape[0] == 1 and theirs.shape == ours.flatten(0, 1).shape:  # a Squeeze without axes drops the batch too
         theirs = theirs.reshape(ours.shape)
     if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= _CLOSE * theirs.abs().max().clamp_min(1e-6):

@@ -1,0 +1,147 @@
+"""Float ONNX files with channels last, as tf2onnx writes Keras' networks: what onnxruntime computes, or a refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train.ptq.test_onnx_source import File, _ints, _number
+from toolchain.errors import UserError
+from toolchain.train.ptq.onnx_source import read_float_onnx
+
+FIRST, LAST = [0, 3, 1, 2], [0, 2, 3, 1]
+MAP, GREY = (8, 6, 3), (8, 6, 1)
+
+
+def _conv(file: File, outputs: int = 4, inputs: int = 3) -> str:
+    """A convolution between Transposes."""
+    file.add("Transpose", perm=FIRST)
+    file.add("Conv", file.weight(outputs, inputs, 3, 3), auto_pad="SAME_UPPER")
+    return file.add("Transpose", perm=LAST)
+
+
+def _classifier(file: File) -> None:
+    """Moments of the pixels, convolutions behind one Transpose, and a flatten behind another."""
+    file.add("Mul", _number(file, 1 / 255))
+    file.add("Sub", file.last, file.weight(3))
+    file.add("Transpose", perm=FIRST)
+    file.add("Conv", file.weight(4, 3, 3, 3), file.weight(4), auto_pad="SAME_UPPER")
+    file.add("Relu")
+    file.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER")
+    file.add("Transpose", perm=LAST)
+    file.add("Relu", file.add("Reshape", _ints(file, -1, 48)))
+    file.add("MatMul", file.weight(48, 5))
+    file.add("Softmax", file.add("Add", file.last, file.weight(5)))
+
+
+def _grey(file: File) -> None:
+    """Reshapes of a single channel that are Transposes."""
+    file.add("Reshape", _ints(file, -1, 1, 8, 6))
+    file.add("Conv", file.weight(1, 1, 3, 3), auto_pad="SAME_UPPER")
+    file.add("Relu", file.add("Reshape", _ints(file, 0, 8, 6, 1)))
+    file.add("Gemm", file.add("Flatten"), file.weight(5, 48), transB=1)
+
+
+def _blocks(file: File) -> None:
+    """Every layer has its Transposes; sums, joins, pads, biases and a mean have channels last."""
+    _conv(file)
+    first = file.add("Relu", file.add("Add", file.last, file.weight(4)))
+    second = file.add("Mul", _conv(file, inputs=4), file.weight(1, 1, 4))
+    joined = file.add("Concat", file.add("Add", first, second), second, axis=3)
+    file.add("Pad", joined, _ints(file, 0, 1, 0, 0, 0, 0, 2, 0))
+    file.add("Transpose", perm=FIRST)
+    file.add("Transpose", file.add("AveragePool", kernel_shape=[2, 2]), perm=LAST)
+    file.add("ReduceMean", _ints(file, 1, -2), keepdims=0)
+    file.add("Gemm", file.weight(8, 3))
+
+
+def _excite(file: File) -> None:
+    x = _conv(file)
+    file.add("ReduceMean", _ints(file, 1, 2))
+    file.add("Squeeze", _ints(file, 1, 2))
+    file.add("Reshape", _ints(file, -1, 1, 1, 4))
+    gate = file.add("Sigmoid", _conv(file, inputs=4))
+    file.add("Transpose", file.add("Mul", x, gate), perm=FIRST)
+
+
+def _written_silu(file: File) -> None:
+    x = _conv(file)
+    file.add("Mul", x, file.add("Sigmoid"))
+    file.add("ReduceMax", _ints(file, 1), keepdims=0)
+    file.add("ReduceMax", _ints(file, 1), keepdims=0)
+
+
+CONV = ["Conv2d"]
+CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
+    "a classifier": (
+        MAP, _classifier, ["BatchNorm2d", "BatchNorm2d", "Conv2d", "ReLU", "MaxPool2d", "Flatten", "ReLU", "Linear"]
+    ),
+    "grey pictures": (GREY, _grey, ["Conv2d", "ReLU", "Flatten", "Linear"]),
+    "blocks": (
+        MAP,
+        _blocks,
+        ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ZeroPad2d", "AvgPool2d", "AdaptiveAvgPool2d",
+         "Flatten", "Linear"],
+    ),
+    "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Sigmoid"]),
+    "a SiLU over rows, then columns": (MAP, _written_silu, ["Conv2d", "SiLU", "AdaptiveMaxPool2d", "Flatten"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_with_channels_last_is_a_network_with_channels_first(name: str, tmp_path: Path) -> None:
+    """Reading compares both on random inputs."""
+    shape, make, layers = CASES[name]
+    for batch in ("N", 1, 3):
+        file = File(shape, batch)
+        make(file)
+        network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
+        assert found == (shape[2], *shape[:2])
+        assert [type(layer).__name__ for layer in network.children()] == layers
+
+
+def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path: Path) -> None:
+    file = File((2, 8, 8))
+    file.add("Transpose", perm=LAST)
+    file.add("Relu", file.add("Add", file.last, file.weight(2)))
+    file.add("Reshape", file.add("Transpose", perm=FIRST), _ints(file, 0, -1))
+    network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert found == (2, 8, 8)
+    assert [type(layer) for layer in network.children()] == [torch.nn.BatchNorm2d, torch.nn.ReLU, torch.nn.Flatten]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: f.add("Relu", f.add("Transpose", perm=[0, 1, 3, 2])),
+         "it transposes (2, 8, 6, 3) by [0, 1, 3, 2] [float.onnx, node 'transpose0' (Transpose)]; move channels to the "
+         "end and back only"),
+        (lambda f: (_conv(f), f.add("MaxPool", kernel_shape=[2, 2])),
+         "a MaxPool of a map with its channels last [float.onnx, node 'maxpool3' (MaxPool)]; transpose it to (N, "
+         "channels, ...) in front"),
+        (lambda f: (_conv(f), f.add("Reshape", _ints(f, 0, 48, 4)), f.add("Relu")),
+         "it reshapes a map with its channels last, (2, 8, 6, 4) [float.onnx, node 'reshape3' (Reshape)]; flatten to"),
+        (lambda f: (_conv(f), f.add("Flatten"), f.add("Add", f.last, f.weight(192))),
+         "it reads a map that is flattened with its channels last [float.onnx, node 'add4' (Add)]; let a fully"),
+        (_conv, "the output 't2' has its channels last [float.onnx]; transpose it to (N, channels, ...)"),
+        (lambda f: (_conv(f), f.add("Flatten")), "the output 't3' has its channels last [float.onnx]; transpose"),
+    ],
+)  # fmt: skip
+def test_what_has_no_form_with_channels_first_is_refused_by_its_node(make: Any, message: str, tmp_path: Path) -> None:
+    file = File(MAP)
+    make(file)
+    with pytest.raises(UserError) as caught:
+        read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert message in str(caught.value)
+
+
+def test_maps_of_both_orders_are_not_added(tmp_path: Path) -> None:
+    file = File((3, 3, 3))
+    x = file.add("Transpose", perm=FIRST)
+    file.add("Conv", file.weight(3, 3, 1, 1))
+    file.add("Add", x, file.add("Transpose", perm=LAST))
+    with pytest.raises(UserError, match="^it reads maps of both orders of the axes"):
+        read_float_onnx(file.save(tmp_path / "float.onnx"))

@@ -1,0 +1,193 @@
+"""Maps of float ONNX files whose channels come last, as Keras' exporters have them: read as if they came first.
+
+PyTorch's layers take (N, C, ...), and so is every tensor of the network. Nodes that read one which the file has as
+(N, ..., C) get their axes and constants moved; a Transpose between the two orders is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import torch
+
+from toolchain.frontend.input_order import ANY_ORDER
+from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.ir.types import Array
+from toolchain.train.ptq.curves import FOLLOWED
+from toolchain.train.ptq.onnx_builder import Builder
+
+_HINT = "transpose it to (N, channels, ...) in front"
+_ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample"}) | {"Dropout", "Softmax", "Sum"}
+"""Operations on single numbers: they work in any order of the axes."""
+
+
+class Turned:
+    """Which tensors of ``build`` the file has in another order.
+
+    Args:
+        build: the network under construction.
+        last: the input has its channels last.
+    """
+
+    def __init__(self, build: Builder, *, last: bool) -> None:
+        self.build = build
+        self.last: dict[str, int] = {build.file.input: len(build.file.shape)} if last else {}  # and their ranks
+        self.flat: dict[str, Array] = {}  # flattened ones: for each feature of the file, the network's
+
+    def read(self, node: OnnxNode) -> OnnxNode | None:
+        """``node`` as it is on tensors with channels first; None where nothing is left to do."""
+        if node.op == "Transpose" and node.inputs[0] not in self.build.constants:
+            self._transpose(node)
+            return None
+        if node.op == "Reshape" and self._renames(node):
+            return None
+        if any(name in self.flat for name in node.inputs):
+            return self._flat(node)
+        if node.op == "Reshape" and not any(name in self.last for name in node.inputs):
+            return self._position(node)
+        if any(name in self.last for name in node.inputs):
+            return self._turned(node)
+        return node
+
+    def shape(self, node: OnnxNode) -> tuple[int, ...]:
+        """The shape that the file gives the first tensor that ``node`` reads."""
+        shape = tuple(self.build.value(node)[1].shape)
+        return (shape[0], *shape[2:], shape[1]) if node.inputs[0] in self.last else shape
+
+    def _transpose(self, node: OnnxNode) -> None:
+        """Between the two orders, which is another view of the tensor."""
+        name, rank = node.inputs[0], len(self.shape(node))
+        given = [int(axis) for axis in node.attributes.get("perm", reversed(range(rank)))]
+        to_last, to_first = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
+        alike = given == list(range(rank))
+        if rank < 3 or name in self.flat or not (alike or given == (to_first if name in self.last else to_last)):
+            what = f"it transposes {self.shape(node)} by {given}"
+            raise self.build.file.fault(node, what, "move channels to the end and back only")
+        self._view(node, rank if alike == (name in self.last) else 0)
+
+    def _view(self, node: OnnxNode, last: int) -> None:
+        """The output of ``node`` is what it reads; its channels are the last of ``last`` axes, or the first."""
+        name = node.outputs[0]
+        self.build.values[name] = self.build.value(node)
+        if last:
+            self.last[name] = last
+
+    def _renames(self, node: OnnxNode) -> bool:
+        """Return whether a Reshape is such a Transpose, of a map of one channel or position, as Keras files have it."""
+        source = node.inputs[0]
+        if source in self.build.constants or source in self.build.rows or source in self.flat:
+            return False
+        wanted, before = self.build.integers(node, "shape", 1) or [], self.shape(node)
+        if len(wanted) != len(before) or len(before) < 3:
+            return False
+        batch, channels, *sizes = self.build.value(node)[1].shape
+        after = (batch, channels, *sizes) if source in self.last else (batch, *sizes, channels)
+        fits = all(n in (-1, 0, m) or (axis == 0 and n == self.build.file.shape[0])
+                   for axis, (n, m) in enumerate(zip(wanted, after, strict=True)))  # fmt: skip
+        if 1 not in (channels, prod(sizes)) or not fits or before == after:
+            return False
+        self._view(node, 0 if source in self.last else len(before))
+        return True
+
+    def _position(self, node: OnnxNode) -> OnnxNode:
+        """A Reshape of features; to a map of one position with the channels last, it is that to one with them first."""
+        wanted = self.build.integers(node, "shape", 1) or []
+        if len(wanted) < 3 or self.build.value(node)[1].dim() != 2 or {*wanted[1:-1]} != {1}:
+            return node
+        self.last[node.outputs[0]] = len(wanted)
+        return replace(node, attributes={"shape": [wanted[0], wanted[-1], *wanted[1:-1]]})
+
+    def _flat(self, node: OnnxNode) -> OnnxNode:
+        """``node`` on features that the file has in another order: a fully connected layer, or one number at a time."""
+        name = node.inputs[0]
+        single = all(
+            self.build.constants.get(other).size == 1 for other in node.inputs[1:] if other in self.build.constants
+        )
+        if node.op in _ALIKE and single and len(node.inputs) - (node.inputs[-1] in self.build.constants) == 1:
+            self.flat[node.outputs[0]] = self.flat[name]
+            return node
+        weight = self.build.constant(node, 1) if node.op in ("Gemm", "MatMul") and name in self.flat else None
+        if weight is None or weight.dim() != 2 or node.attributes.get("transA", 0):
+            what = "it reads a map that is flattened with its channels last"
+            raise self.build.file.fault(node, what, "let a fully connected layer read it")
+        axis = 1 if node.attributes.get("transB", 0) else 0
+        moved = np.take(weight.numpy(), np.argsort(self.flat[name]), axis=axis)
+        return replace(node, inputs=(name, self._constant(node.inputs[1], moved), *node.inputs[2:]))
+
+    def _turned(self, node: OnnxNode) -> OnnxNode | None:
+        """``node``, which reads tensors with channels last, with its axes and constants moved."""
+        build = self.build
+        rank = max(self.last[other] for other in node.inputs if other in self.last)
+        axes = [0, *range(2, rank), 1]  # of the network's tensor, for each of the file's
+        tensors = [other for other in node.inputs if other and other not in build.constants]
+        if any(other not in self.last for other in tensors):
+            raise build.file.fault(node, "it reads maps of both orders of the axes", _HINT)
+        attributes, inputs = dict(node.attributes), list(node.inputs)
+        if node.op in _ALIKE:
+            inputs = [self._beside(other, rank) if other in build.constants else other for other in inputs]
+        elif node.op == "Concat":
+            attributes["axis"] = axes[int(node.attributes.get("axis", 1)) % rank]
+        elif node.op in ("ReduceMean", "ReduceMax"):
+            given = build.integers(node, "axes", 1) or range(rank)
+            attributes["axes"] = [axes[axis % rank] for axis in given]
+            if not node.attributes.get("keepdims", 1):
+                rank -= len(set(attributes["axes"]))
+        elif node.op == "Pad":
+            given = build.integers(node, "axes", 3) or range(rank)
+            attributes["axes"] = [axes[axis % rank] for axis in given]
+        elif node.op in ("Flatten", "Reshape", "Squeeze"):
+            return self._flattened(node)
+        else:
+            raise build.file.fault(node, f"a {node.op} of a map with its channels last", _HINT)
+        if rank > 2:
+            self.last[node.outputs[0]] = rank
+        return replace(node, attributes=attributes, inputs=tuple(inputs))
+
+    def _flattened(self, node: OnnxNode) -> OnnxNode:
+        """A flatten of a map, whose numbers lie in another order then."""
+        build, name = self.build, node.inputs[0]
+        batch, *sizes, channels = self.shape(node)
+        if node.op == "Reshape":
+            given = build.integers(node, "shape", 1) or []
+            flat = len(given) == 2 and given[1] in (-1, prod(sizes) * channels)
+        elif node.op == "Flatten":
+            flat = int(node.attributes.get("axis", 1)) in (1, 1 - self.last[name])
+        else:
+            dropped = {
+                axis % self.last[name] for axis in build.integers(node, "axes", 1) or range(1, self.last[name] - 1)
+            }
+            flat = dropped == set(range(1, self.last[name] - 1)) and set(sizes) == {1}
+        if not flat:
+            what = f"it reshapes a map with its channels last, {(batch, *sizes, channels)}"
+            raise build.file.fault(node, what, "flatten to (N, features) only")
+        order = np.arange(prod(sizes) * channels).reshape(channels, *sizes)
+        if 1 not in (channels, prod(sizes)):
+            self.flat[node.outputs[0]] = np.moveaxis(order, 0, -1).ravel()
+        return replace(node, op="Flatten", attributes={}, inputs=(name,))
+
+    def _beside(self, name: str, rank: int) -> str:
+        """The constant ``name`` that stands beside a tensor of ``rank`` axes, its channels first."""
+        array = self.build.constants.get(name)
+        if array.size == 1 or array.ndim > rank:
+            return name
+        return self._constant(name, np.moveaxis(array.reshape((1,) * (rank - array.ndim) + array.shape), -1, 1))
+
+    def _constant(self, name: str, array: Array) -> str:
+        """The name of ``array``, a form of the constant ``name``."""
+        while name in self.build.constants:
+            name += "'"
+        self.build.constants.set(name, array)
+        return name
+
+
+def first(shape: Sequence[int], *, last: bool) -> tuple[int, ...]:
+    """The ``shape`` of a sample with its channels first; they are ``last``, or first already."""
+    return (shape[-1], *shape[:-1]) if last else tuple(shape)
+
+
+def in_file_order(x: torch.Tensor, *, last: bool) -> torch.Tensor:
+    """A batch ``x`` with its channels first as the file has it."""
+    return x.movedim(1, -1) if last else x
