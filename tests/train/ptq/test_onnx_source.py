@@ -350,6 +350,9 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
          "it subtracts tensors [float.onnx, node 'sub2' (Sub)]; fold the sign into the weights of the layer before"),
         (MAP, lambda f: f.add("Mul", f.weight(2, 8, 8)), "it multiplies by a constant of the shape (2, 8, 8)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
+        (MAP, lambda f: f.add("Reshape", _ints(f, 0, 2, 1, 8, 8)),
+         "it reshapes from (2, 2, 8, 8) to (2, 2, 1, 8, 8); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; "
+         "export builds it in a network that is quantized elsewhere"),
         (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),
         (MAP, lambda f: (f.add("ReduceMean", _ints(f, 2)), f.add("ReduceMax", _ints(f, 3))),
          "it reduces the axes [2] [float.onnx, node 'reducemean0' (ReduceMean)]; reduce the whole map, and nothing"),

@@ -122,6 +122,8 @@ def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path:
         (lambda f: (_conv(f), f.add("MaxPool", kernel_shape=[2, 2])),
          "a MaxPool of a map with its channels last [float.onnx, node 'maxpool3' (MaxPool)]; transpose it to (N, "
          "channels, ...) in front"),
+        (lambda f: (_conv(f), f.add("LayerNormalization", f.weight(4))),
+         "LayerNormalization cannot be quantized after training [float.onnx, node 'layernormalization3' (LayerNor"),
         (lambda f: (_conv(f), f.add("Reshape", _ints(f, 0, 48, 4)), f.add("Relu")),
          "it reshapes a map with its channels last, (2, 8, 6, 4) [float.onnx, node 'reshape3' (Reshape)]; flatten to"),
         (lambda f: (_conv(f), f.add("Flatten"), f.add("Add", f.last, f.weight(192))),

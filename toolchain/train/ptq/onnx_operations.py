@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.qdq_parameters import type_attribute
-from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped, reshaped
+from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped, hint_for, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
@@ -147,6 +147,7 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
     except (RuntimeError, NoTwinError) as error:
         how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
         hint = ONE_POSITION if x.dim() == 2 else "flatten to (N, features) only"
+        hint = hint_for("channel_shuffle") if len(sizes) > x.dim() > 2 else hint
         raise build.file.fault(node, f"it reshapes {how}", hint) from error
     build.call(node, layers)
 

@@ -140,6 +140,8 @@ class Turned:
             attributes["axes"] = [axes[axis % rank] for axis in given]
         elif node.op in ("Flatten", "Reshape", "Squeeze"):
             return self._flattened(node)
+        elif node.op not in build.operations:
+            return node
         else:
             raise build.file.fault(node, f"a {node.op} of a map with its channels last", _HINT)
         if rank > 2:
