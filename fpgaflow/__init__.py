@@ -133,7 +133,8 @@ def quantize(
         bits: bits of single layers' weights, by the layer's name.
         per_channel: one weight scale for each output channel; else one for each layer.
         factor_bits: bits of the requantizers' factors, 8 to 24; None leaves the scales free.
-        images: (N, C, ...), uint8 pixels or float32 input values; ``count`` of them calibrate, the rest judge.
+        images: (N, C, ...), float32 input values, or uint8 pixels, which are divided by 255 unless the network does so
+            itself; ``count`` of them calibrate, the rest judge.
         labels: integer classes (N,) of ``images``, from 0.
         data: data set that calibrates and judges instead; a run's own by default.
         normalize: ``"unit"`` or ``"standard"`` pixels of ``data``, for a network that does not say it.

@@ -178,6 +178,35 @@ def test_an_onnx_file_without_weights_is_refused(tmp_path: Path) -> None:
         fpgaflow.quantize(file, images=X, out=tmp_path / "out")
 
 
+class _Scaled(nn.Module):
+    """A network that makes small numbers of its input itself, if ``by`` is a deviation of pixels."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.by, self.conv, self.fc = by, nn.Conv2d(3, 4, 3), nn.Linear(144, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x / self.by - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)) * 2
+        return self.fc(self.conv(x).relu().flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("by", "worth"), [(255.0, 1.0), (100.0, 1.0), (1.0, 1 / 255)])
+def test_pixels_are_not_divided_by_255_twice(
+    by: float, worth: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The float network is as accurate as it is on what it was made for."""
+    x, net, file = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8)), _Scaled(by).eval(), tmp_path / "net.onnx"
+    given = (torch.from_numpy(x) * worth).float()
+    torch.onnx.export(net, (given[:1],), str(file), input_names=["x"], dynamo=False)
+    labels = net(given).argmax(1).numpy()
+    assert len(np.unique(labels)) > 1
+    found = fpgaflow.quantize(file, images=x.astype(np.uint8), labels=labels, count=20, out=tmp_path / "out")
+    assert found.float_top1 == 1.0
+    told = f"net.onnx multiplies its input by {2 / by:.4g} itself: pixels are its input as they are, not over 255"
+    assert (told in caplog.text) == (worth == 1)
+
+
 def test_a_list_of_labels_and_a_tensor_of_images_are_taken_and_a_module_keeps_its_mode(tmp_path: Path) -> None:
     """Tokens and a Selu, of the module as of its ONNX file."""
     net, file = _Net(), tmp_path / "net.onnx"

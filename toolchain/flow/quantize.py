@@ -65,8 +65,8 @@ def quantize(
             or a network.
         out: folder to write.
         bits: of weights and activations.
-        images: .npy file or array (N, C, ...), uint8 pixels or float32 input values; ``count`` of them calibrate, the
-            rest judge.
+        images: .npy file or array (N, C, ...), float32 input values or uint8 pixels, which are divided by 255 unless
+            the network does so itself; ``count`` of them calibrate, the rest judge.
         labels: classes of ``images``.
         data: data set whose training images calibrate and whose test images judge; a run's own by default.
         normalize: of ``data``, for a network that does not say it, as in a run file.

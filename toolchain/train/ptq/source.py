@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.data import Dataset, input_map
-from toolchain.train.inputs import InputMap, read_map
+from toolchain.train.inputs import InputMap, PixelMap, read_map
+from toolchain.train.own.kinds import Norm
 from toolchain.train.own.network import Shape, demand_weights, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
+from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.onnx_source import read_float_onnx
 from toolchain.train.runs import load_run, saved_model
 
 NAMED = ("efficientnet-lite0",)
 _NAMED_TENSORS = 3  # in a message
+_LEAST_DEVIATION = 1 / 6  # of pixels, over the largest: a network that divides by more takes the pixels themselves
 _OTHER_OPTIONS = "give the options that the network was trained with"
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,38 @@ def _onnx(path: Path, sample: Sample) -> Source:
         what = f"samples of shape {sample.shape} do not fit the network's input {shape}"
         raise UserError(what, where=path.name)
     demand_weights(model, path.name)
-    return Source(path.stem, model, shape, sample.pixels)
+    return Source(path.stem, model, shape, _not_twice(model, sample.pixels, path.name))
+
+
+def _not_twice(network: nn.Module, pixels: InputMap | None, name: str) -> InputMap | None:
+    """``pixels``, or the pixels themselves where they would be divided by 255 and ``network`` does so itself."""
+    if not isinstance(pixels, PixelMap) or not isinstance(network, fx.GraphModule):
+        return pixels
+    factor = _first_factor(network)
+    unit = Fraction(pixels.scale[0])
+    if (pixels.scale, pixels.offset, pixels.given) != ((unit,), (Fraction(0),), None):
+        return pixels
+    if not 0 < factor <= unit / Fraction(_LEAST_DEVIATION):
+        return pixels
+    log.warning(
+        "%s multiplies its input by %.4g itself: pixels are its input as they are, not over %s; give values in float32 "
+        "where it reads others", name, factor, 1 / unit,
+    )  # fmt: skip
+    return PixelMap((Fraction(1),), (Fraction(0),))
+
+
+def _first_factor(network: fx.GraphModule) -> float:
+    """The largest factor of a channel that the batch norms right behind the input multiply it by; 1 without any."""
+    factor = torch.ones(())
+    node = next(node for node in network.graph.nodes if node.op == "placeholder")
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        layer = layer_of(network, node)
+        if not isinstance(layer, Norm):
+            break
+        assert layer.running_var is not None
+        factor = factor * layer.weight.detach().abs() / (layer.running_var + layer.eps).sqrt()
+    return float(factor.max())
 
 
 def _own(network: str | nn.Module, sample: Sample, weights: Path | None, options: Mapping[str, Any]) -> Source:
@@ -133,7 +172,7 @@ def _own(network: str | nn.Module, sample: Sample, weights: Path | None, options
     if weights is not None:
         _load_weights(model, weights)
     plain = plain_network(model, sample.shape, sample.classes or 1, name, copies=True)
-    return Source(name, plain, sample.shape, sample.pixels)
+    return Source(name, plain, sample.shape, _not_twice(plain, sample.pixels, name))
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
