@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -44,8 +46,26 @@ class Local:
         from joblib import Parallel, delayed
 
         chunks = [list(items[i :: self.workers]) for i in range(min(self.workers, len(items)))]
-        done = Parallel(n_jobs=self.workers)(delayed(_each)(work, chunk) for chunk in chunks)
-        return _woven(done, len(items))
+        calls = (delayed(_each)(work, chunk) for chunk in chunks)
+        with _undisturbed():
+            begun = Parallel(n_jobs=self.workers, return_as="generator")(calls)
+        return _woven(list(begun), len(items))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let processes that start in the block leave Ctrl-C, which a terminal sends to all, to this one.
+
+    Only the main thread can; elsewhere they are as ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # kept by what they execute, unlike a handler
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:

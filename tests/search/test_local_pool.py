@@ -1,0 +1,47 @@
+"""Workers of a search on this machine, and Ctrl-C, which a terminal sends to them too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from toolchain.search.pool import Local
+
+
+def ignores_interrupts(_: int) -> bool:
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def waits(mark: Path) -> int:
+    """Note that the work has begun, and take long."""
+    mark.touch()
+    time.sleep(60)
+    return 0
+
+
+def test_workers_leave_an_interrupt_to_the_process_that_started_them(tmp_path: Path) -> None:
+    """Else each of them tells a traceback of what it was just importing."""
+    before, pool = signal.getsignal(signal.SIGINT), Local(2)
+    assert pool.map(ignores_interrupts, [0, 1]) == [True, True]
+    assert signal.getsignal(signal.SIGINT) == before
+    marks = [tmp_path / name for name in "ab"]
+
+    def interrupt() -> None:
+        while not all(mark.exists() for mark in marks):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pool.map(waits, marks)
+    assert time.monotonic() - started < 30
+
+
+def test_results_stand_in_the_order_of_their_items() -> None:
+    assert Local(2).map(abs, [-3, 2, -1, 0, -5]) == [3, 2, 1, 0, 5]
