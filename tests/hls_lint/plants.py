@@ -339,6 +339,14 @@ MEMORY = (
         _inside("held[1] = held[0];", "held[0] = word;"),
     ),
     _plant(
+        "parts",
+        "ap_uint<4> many[65][64];",
+        "unit",
+        "'many' is split into 4,160 parts",
+        _declared("ap_uint<4> many[65][64];", "#pragma HLS ARRAY_PARTITION variable=many complete dim=0"),
+        _inside("many[1][1] = word.v[0];"),
+    ),
+    _plant(
         "split-word",
         "void unit(",
         "unit",

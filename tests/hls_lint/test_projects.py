@@ -11,7 +11,7 @@ from tests.engine.networks import leaky_maps, residual_blocks
 from tests.engine.test_csim import engine_for
 from tests.graphs import Builder, conv_net
 from tests.grids import ALL_GRIDS
-from tests.hardware import Target, serial
+from tests.hardware import Target, laned, serial
 from tests.hls_lint.known import ENDS, ENGINE, UNITS, by_rule
 from tests.hls_templates.test_headers import ENGINE as SHAPE
 from tests.simulate.test_product_units import long_planes
@@ -42,6 +42,14 @@ def test_bit_planes_are_cut_into_integers_that_the_tool_takes() -> None:
     """One of 1,100 bits was refused by the rule of limits."""
     (unit,) = [case.placed for case in cases([long_planes()])]
     assert lint({**headers(), **unit_sources([unit])}, [f"{unit.name}_unit"]).findings == ()
+
+
+def test_delay_lines_are_no_arrays_of_more_parts_than_the_tool_makes() -> None:
+    """Those of 5,000 words, and six of 16 words of 64 elements."""
+    b, c = Builder((1, 2, 5000), 4), Builder((4, 4, 1024), 4)
+    graphs = [laned(b, b.global_sum(b.input), (1, 1)), laned(c, c.window(c.input), (64, 576))]
+    units = [case.placed for case in cases(graphs)]
+    assert lint({**headers(), **unit_sources(units)}, [f"{unit.name}_unit" for unit in units]).findings == ()
 
 
 def four_heads() -> Graph:

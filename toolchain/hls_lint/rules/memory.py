@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from toolchain.hls_lint.facts import Loop, Place
 from toolchain.hls_lint.findings import Project, Rule
 from toolchain.hls_lint.pragmas import Pragma
+from toolchain.units.limits import MAX_UNROLL
 
 Found = Iterator[tuple[str, str, str]]
 
@@ -73,6 +75,16 @@ def _inner(project: Project) -> Found:
             yield array.unit, str(array.where), f"'{place}' is split, the arrays in its elements are not"
 
 
+def _parts(project: Project) -> Found:
+    for place, dims in project.facts.split.items():
+        array = project.facts.arrays.get(place)
+        if array is None:
+            continue
+        parts = prod(size for d, size in enumerate(array.sizes, 1) if 0 in dims or d in dims)
+        if parts > MAX_UNROLL:
+            yield array.unit, str(array.where), f"'{place}' is split into {parts:,} parts"
+
+
 RULES = (
     Rule(
         "distance",
@@ -80,4 +92,5 @@ RULES = (
         _distance,
     ),
     Rule("inner-array", "An array that is split into registers holds no arrays that are not.", _inner),
+    Rule("parts", "An array is split into 4,096 parts at most.", _parts),
 )

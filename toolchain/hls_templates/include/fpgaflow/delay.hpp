@@ -7,9 +7,12 @@
 namespace fpgaflow {
 
 // `Lines` lines of words of N elements, each `Depth` words long. The elements stand in one array, not in structs within
-// arrays within structs, so that the pragma reaches every one of them.
+// arrays within structs, so that the pragma reaches every one of them. HLS splits an array into `most_parts` at most:
+// what has more elements is a line behind a line.
 #ifdef FPGAFLOW_HARDWARE
-template <class T, int N, int Depth, int Lines = 1>
+constexpr int most_parts = 4096;
+
+template <class T, int N, int Depth, int Lines = 1, bool Whole = Depth == 1 || Lines * Depth * N <= most_parts>
 class Delay {
 public:
     Delay() {
@@ -40,6 +43,28 @@ public:
 
 private:
     T items[Lines][Depth][N];
+};
+
+template <class T, int N, int Depth, int Lines>
+class Delay<T, N, Depth, Lines, false> {
+public:
+    Delay() {
+#pragma HLS INLINE
+    }
+    Lanes<T, N> oldest(int line = 0) const {
+#pragma HLS INLINE
+        return rest.oldest(line);
+    }
+    void push(const Lanes<T, N>& word, int line = 0) {
+#pragma HLS INLINE
+        rest.push(first.oldest(line), line);
+        first.push(word, line);
+    }
+
+private:
+    static constexpr int part = Lines * N < most_parts ? most_parts / (Lines * N) : 1;
+    Delay<T, N, part, Lines> first;
+    Delay<T, N, Depth - part, Lines> rest;
 };
 #else
 template <class T, int N, int Depth, int Lines = 1>
