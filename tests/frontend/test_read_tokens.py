@@ -290,7 +290,44 @@ STEPS: tuple[Callable[[Net, str], str], ...] = (
 )
 
 
+def rows(net: Net, x: str, *, relu: bool = False, back: bool = True) -> str:
+    """A linear layer as onnxruntime's optimizer writes it: a Gemm of the tokens, which are its first axis."""
+    codes = net.const(0.1), net.const(3, np.uint8)
+    x = net.add("Reshape", x, net.const([TOKENS, -1], np.int64))
+    x = net.add("DequantizeLinear", net.add("QuantizeLinear", x, *codes), *codes)
+    weight = net.quant(net.const(net.rng.normal(0, 0.4, (5, FEATURES))), 4, net.rng.uniform(0.05, 0.2, (5, 1)))
+    x = net.add("Gemm", x, weight, net.const(net.rng.normal(0, 0.5, 5)), transB=1)
+    x = net.quant(net.add("Relu", x) if relu else x, 5, 0.3)
+    return net.add("Reshape", x, net.const([1, TOKENS, 5], np.int64)) if back else x
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_tokens_are_a_gemms_first_axis_where_the_batch_is_one(relu: bool, tmp_path: Path) -> None:
+    net = Net((1, TOKENS, FEATURES), seed=46, opset=17)
+    path = net.save(tmp_path / "net.onnx", dense(net, rows(net, net.quant("x", 6, 0.1), relu=relu), 5, 3))
+    assert_exact(path)
+    assert demand_one_verdict(path) is None
+
+
+def test_positions_of_a_map_are_a_gemms_first_axis(tmp_path: Path) -> None:
+    """As in ConvNeXt, whose maps have channels last there."""
+    net = Net((1, FEATURES, 3, 2), seed=47, opset=17)
+    x = net.quant(net.conv(net.quant("x", 6, 0.1), net.weight(4, 4, 1, 1)), 5, 0.2)
+    x = rows(net, net.add("Transpose", x, perm=[0, 2, 3, 1]))
+    x = net.add("Reshape", x, net.const([1, 3, 2, 5], np.int64))
+    x = net.conv(net.add("Transpose", x, perm=[0, 3, 1, 2]), net.weight(3, 5, 3, 3), pads=[1] * 4)
+    assert_exact(net.save(tmp_path / "net.onnx", net.quant(x, 5, 0.3)))
+
+
 REFUSED: dict[str, tuple[Build, str]] = {
+    "rows": (
+        lambda net, x: net.add("Softmax", rows(net, x, back=False)),
+        "it reads 't10', whose first axis has positions",
+    ),
+    "rows at the end": (
+        lambda net, x: rows(net, x, back=False),
+        "the output 't10' has positions as its first axis",
+    ),
     "an offset without a mean": (
         lambda net, x: rms_norm(net, net.add("Add", x, net.const(0.75))),
         "the mean square of 4 integers of ",

@@ -52,7 +52,7 @@ class Layout:
             return array.reshape(-1, self.heads, w, c // self.heads).transpose(0, 2, 1, 3).reshape(-1, h, w, c)
         if self.axes == MOVED:
             return array.reshape(-1, h * w * c)[:, list(self.order)].reshape(-1, h, w, c)
-        batch = array.reshape(len(array), *self.onnx_shape(1)[1:])
+        batch = array.reshape(-1, *self.onnx_shape(1)[1:])
         batch = np.moveaxis(batch, self.channel_axis, -1).reshape(-1, h, w, c)
         return batch[..., list(self.order)] if self.order else batch
 

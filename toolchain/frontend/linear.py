@@ -70,14 +70,15 @@ def read_conv(reader: Reader, node: OnnxNode) -> None:
 
 
 def read_gemm(reader: Reader, node: OnnxNode) -> None:
-    """Gemm of a (N, F) tensor: alpha * x @ W + beta * bias."""
+    """Gemm of a (N, F) tensor, or of the positions of a frame: alpha * x @ W + beta * bias."""
     if node.attributes.get("transA", 0):
         raise reader.file.fault(node, "transA=1", "give the activations as (N, features)")
     alpha, beta = (float(node.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
     if not (np.isfinite([alpha, beta]).all() and alpha > 0):
         raise reader.file.fault(node, f"alpha={alpha:g}, beta={beta:g}", "use alpha=1 and beta=1")
     output_axis = 0 if node.attributes.get("transB", 0) else 1
-    _linear(reader, node, reader.tensor(node, axes=("NC",)), output_axis, alpha, beta)
+    axes = ("NWC",) if node.input(0) in reader.rows else ("NC",)
+    _linear(reader, node, reader.tensor(node, axes=axes), output_axis, alpha, beta)
 
 
 def read_matmul(reader: Reader, node: OnnxNode) -> None:

@@ -44,6 +44,7 @@ EACH_NUMBER = frozenset(_EACH_NUMBER.split()) | activations.CURVES.keys()
 """Operations that do the same to every number of one tensor, where what they read beside it is one number."""
 RESHAPES = frozenset({"Flatten", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
 """Operations that take tensors of any rank, moved and not yet read."""
+AFTER_ROWS = "reshape it to (1, positions, features) behind the Gemm"
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Add": elementwise.read_arithmetic,
@@ -211,6 +212,10 @@ def whole_graph(reader: Reader, source: Value) -> tuple[Graph, list[Tensor]]:
     Codes are put out as they are. Raises UserError where an output cannot be put out.
     """
     file, names = reader.file, Names(first=2, any_case=True)
+    if rows := [name for name in file.outputs if name in reader.rows]:
+        raise UserError(
+            f"the output '{rows[0]}' has positions as its first axis", where=file.path.name, hint=AFTER_ROWS
+        )
     tensors = [_output(reader, name) for name in file.outputs]
     outputs = tuple(
         Output(names.fresh(ir_name(name, "out")), tensor.value.name)
@@ -278,6 +283,15 @@ def input_layout(reader: Reader) -> Layout:
 
 def read_node(reader: Reader, node: OnnxNode) -> None:
     """Append the IR nodes of ``node``, which depends on the input; UserError when it cannot be built."""
+    rows = [name for name in node.inputs if name in reader.rows]
+    if rows and node.op not in ("Gemm", "Reshape") and not _alike(reader, node):
+        raise reader.file.fault(node, f"it reads '{rows[0]}', whose first axis has positions", AFTER_ROWS)
+    _read_node(reader, node)
+    if rows and node.op != "Reshape":
+        reader.rows.update(node.outputs)
+
+
+def _read_node(reader: Reader, node: OnnxNode) -> None:
     if node.inputs[0] in reader.left_out and elementwise.left_out_too(node):
         reader.leave_out(node)
         return

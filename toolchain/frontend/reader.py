@@ -89,6 +89,8 @@ class Reader:
         self.moved: dict[str, Moved] = {}
         self.ordered: dict[tuple[str, tuple[int, ...]], Value] = {}
         self.transposed: dict[str, Value] = {}
+        self.rows: set[str] = set()
+        """Tensors (positions, features) of a file of batch 1, which have the axes (1, positions, features) here."""
         self.source: Value
         self.nodes: list[Node] = []
         self.notes = [f"outputs that depend on no input are left out: {', '.join(file.fixed)}"] if file.fixed else []

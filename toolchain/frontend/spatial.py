@@ -227,6 +227,9 @@ def _shape(reader: Reader, node: OnnxNode) -> tuple[int, ...]:
 def _view(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> None:
     """The elements of input 0 in their ONNX order as ``shape``."""
     old = _shape(reader, node)
+    if reader.file.shape[0] == 1 and len(old) > 2 and len(shape) == 2 and shape[0] != 1 and shape[1] == old[-1]:
+        reader.rows.add(node.outputs[0])
+        shape = (1, *shape)
     if len(shape) < 2 or shape[0] != reader.batch or math.prod(shape) != math.prod(old):
         raise reader.file.fault(
             node,
