@@ -292,6 +292,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "channels": (MAP, _channels, ["BatchNorm2d", "BatchNorm2d", "BatchNorm2d", "Conv2d"]),
     "halved": (MAP, _halved, ["BatchNorm2d", "ReLU", "BatchNorm2d"]),
     "bias, twice": (ROW, _biases, ["Linear", "BatchNorm1d", "BatchNorm1d", "add"]),
+    "hard sigmoid of another slope": (MAP, lambda f: f.add("HardSigmoid"), ["BatchNorm2d", "Hardtanh"]),
     "softmax": (ROW, lambda f: (f.add("Gemm", f.weight(12, 3)), f.add("Identity")), ["Linear"]),
 }
 
@@ -330,12 +331,20 @@ def test_a_reshape_to_a_part_of_the_shape_reads_that_part(tmp_path: Path) -> Non
     assert [type(layer) for layer in network.children()] == [torch.nn.ReLU, torch.nn.Flatten]
 
 
-def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
+    """Also in front of views there."""
     file = File(ROW)
     file.add("Gemm", file.weight(12, 3))
-    file.add("Softmax")
+    file.add(op)
     network, _ = read_float_onnx(file.save(tmp_path / "float.onnx"))
     assert [str(node.target) for node in network.graph.nodes] == ["input", "gemm0", "output"]  # type: ignore[union-attr]
+    file = File(MAP)
+    file.add("GlobalAveragePool")
+    file.add(op, axis=1)
+    file.add("Identity", file.add("Flatten"))
+    network, _ = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert [type(layer) for layer in network.children()] == [torch.nn.AdaptiveAvgPool2d, torch.nn.Flatten]
 
 
 @pytest.mark.parametrize(
@@ -353,6 +362,9 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 2, 1, 8, 8)),
          "it reshapes from (2, 2, 8, 8) to (2, 2, 1, 8, 8); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; "
          "export builds it in a network that is quantized elsewhere"),
+        (MAP, lambda f: f.add("Flatten", axis=2), "it reshapes from (2, 2, 8, 8) to (4, 64); only to"),
+        (ROW, lambda f: f.add("ArgMax", axis=1),
+         "ArgMax cannot be quantized after training [float.onnx, node 'argmax0' (ArgMax)]; return the logits"),
         (MAP, lambda f: f.add("ReduceMean", _ints(f, 1)), "it reduces the axes [1]"),
         (MAP, lambda f: (f.add("ReduceMean", _ints(f, 2)), f.add("ReduceMax", _ints(f, 3))),
          "it reduces the axes [2] [float.onnx, node 'reducemean0' (ReduceMean)]; reduce the whole map, and nothing"),

@@ -169,7 +169,7 @@ transpose upsample
 """
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm"), _WEIGHTS),
-    **dict.fromkeys(("softmax", "log_softmax", "logsoftmax"), _LOGITS),
+    **dict.fromkeys(("softmax", "log_softmax", "logsoftmax", "argmax", "topk"), _LOGITS),
     **dict.fromkeys(("softplus", "softsign", "gelu", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
     "sub": "fold the sign into the weights of the layer before, and add",
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),

@@ -56,6 +56,7 @@ class Builder:
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
         self.rows: dict[str, tuple[fx.Node, Tensor]] = {}  # signals that the file has as maps of one row
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
+        self.left_out = ""  # the operation of a softmax that the host applies
         self.names: set[str] = set()
         self.products: dict[str, nn.Linear] = {}  # fully connected layers that a bias may follow, by what they make
         start = torch.zeros(EXAMPLES, *shape)

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from toolchain.frontend.host_part import VIEWS
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.qdq_parameters import type_attribute
 from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped, hint_for, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
+from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 from toolchain.train.ptq.onnx_pools import axes_of, over_the_map, pads_of, pool, zeros
@@ -103,10 +105,12 @@ def _clip(build: Builder, node: OnnxNode) -> None:
 
 
 def _hard_sigmoid(build: Builder, node: OnnxNode) -> None:
-    """PyTorch's has one slope."""
+    """PyTorch's has one slope; of others, such as Keras', it is a line that is clamped."""
     alpha, beta = (float(node.attributes.get(key, default)) for key, default in (("alpha", 0.2), ("beta", 0.5)))
     if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
-        raise build.file.fault(node, f"a HardSigmoid of slope {alpha:g} and offset {beta:g}", "use 1/6 and 1/2")
+        line = scaled(build.value(node)[1], torch.tensor(alpha), torch.tensor(beta))
+        build.call(node, [line, clamped(0, 1)])
+        return
     build.call(node, [nn.Hardsigmoid()])
 
 
@@ -132,7 +136,7 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
         if sizes and sizes[0] == build.file.shape[0]:  # written for the file's batch
             sizes[0] = EXAMPLES
     elif node.op == "Flatten":
-        sizes = [x.shape[0], -1] if node.attributes.get("axis", 1) in (1, 1 - x.dim()) else []
+        sizes = [x.shape[: int(node.attributes.get("axis", 1))].numel(), -1]
     else:
         axes = build.integers(node, "axes", 1)
         alone = (
@@ -213,9 +217,14 @@ def _cast(build: Builder, node: OnnxNode) -> None:
 
 
 def _softmax(build: Builder, node: OnnxNode) -> None:
-    """Leave a softmax at the end to the host, since it changes no class."""
-    if node.outputs[0] != build.file.output:
-        raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
+    """Leave a softmax at the end, or in front of views there, to the host, since it changes no class."""
+    name = node.outputs[0]
+    while name != build.file.output:
+        readers = [reader for reader in build.file.nodes if name in reader.inputs]
+        if len(readers) != 1 or readers[0].op not in VIEWS:
+            raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
+        name = readers[0].outputs[0]
+    build.left_out = node.op
     _pass(build, node)
 
 

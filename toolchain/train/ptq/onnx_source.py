@@ -47,12 +47,13 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
     last = len(file.shape) > 3 and first_orders(file, Constants(file)) == {True}
     shape = first(file.shape[1:], last=last)
-    network = _network(file, shape, last)
-    _demand_same(network, file, shape, last)
+    network, softmax = _network(file, shape, last)
+    _demand_same(network, softmax, file, shape, last)
     return network, shape
 
 
-def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> nn.Module:
+def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> tuple[nn.Module, str]:
+    """The network, and the operation of a softmax that it leaves out."""
     build = Builder(file, OPERATIONS, shape)
     turned = Turned(build, last=last)
     with torch.no_grad():
@@ -61,7 +62,7 @@ def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> nn.Module:
         if file.output in turned.flat or file.output in turned.last:
             what = f"the output '{file.output}' has its channels last"
             raise UserError(what, where=file.path.name, hint="transpose it to (N, channels, ...)")
-        return build.finish()
+        return build.finish(), build.left_out
 
 
 def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
@@ -74,8 +75,8 @@ def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
             build.add(read)
 
 
-def _demand_same(network: nn.Module, file: OnnxFile, shape: tuple[int, ...], last: bool) -> None:
-    """Check that the network computes what onnxruntime does."""
+def _demand_same(network: nn.Module, softmax: str, file: OnnxFile, shape: tuple[int, ...], last: bool) -> None:
+    """Check that the network, and the ``softmax`` behind it, compute what onnxruntime does."""
     x = torch.rand(max(EXAMPLES, file.shape[0]), *shape, generator=torch.Generator().manual_seed(0))
     theirs = torch.from_numpy(execute_float(file, in_file_order(x, last=last).numpy()))
     if not theirs.isfinite().all():
@@ -83,8 +84,7 @@ def _demand_same(network: nn.Module, file: OnnxFile, shape: tuple[int, ...], las
         raise UserError(what, where=file.path.name, hint="train it again")
     with torch.no_grad():
         ours = network(x)
-        end = next(node.op for node in file.nodes if file.output in node.outputs)
-        ours = ours.softmax(1) if end == "Softmax" else ours.log_softmax(1) if end == "LogSoftmax" else ours
+        ours = ours.softmax(1) if softmax == "Softmax" else ours.log_softmax(1) if softmax == "LogSoftmax" else ours
     if file.shape[0] == 1 and theirs.shape == ours.flatten(0, 1).shape:  # a Squeeze without axes drops the batch too
         theirs = theirs.reshape(ours.shape)
     if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= _CLOSE * theirs.abs().max().clamp_min(1e-6):

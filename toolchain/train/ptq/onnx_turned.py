@@ -63,7 +63,8 @@ class Turned:
         given = [int(axis) for axis in node.attributes.get("perm", reversed(range(rank)))]
         to_last, to_first = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
         alike = given == list(range(rank))
-        if rank < 3 or name in self.flat or not (alike or given == (to_first if name in self.last else to_last)):
+        known = alike or (rank > 2 and given == (to_first if name in self.last else to_last))
+        if name in self.flat or not known:
             what = f"it transposes {self.shape(node)} by {given}"
             raise self.build.file.fault(node, what, "move channels to the end and back only")
         self._view(node, rank if alike == (name in self.last) else 0)
