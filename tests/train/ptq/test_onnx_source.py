@@ -376,7 +376,8 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
         (MAP, lambda f: _same_pool(f, "AveragePool", "SAME_UPPER", 3, 2),
          "an average with the pads [0, 0, 1, 1], which do not count [float.onnx, node 'averagepool0' (AveragePool)]; "
          "pad all sides alike, or set count_include_pad=1"),
-        (SIGNAL, lambda f: f.add("Unsqueeze", _ints(f, 1)), "it adds the axes [1] to (2, "),
+        (SIGNAL, lambda f: f.add("Unsqueeze", _ints(f, 1)), "it adds the axes [1] to (2, 2, 12) [float.onnx, node "
+         "'unsqueeze0' (Unsqueeze)]; keep signals (N, channels, length) and maps as they are"),
         (SIGNAL, lambda f: (f.add("Unsqueeze", _ints(f, 2)), f.add("Relu")), "it reads a signal as a map of one row"),
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
         (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),

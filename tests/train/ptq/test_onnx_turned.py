@@ -58,6 +58,14 @@ def _blocks(file: File) -> None:
     file.add("Gemm", file.weight(8, 3))
 
 
+def _dense(file: File) -> None:
+    """A fully connected layer at every position."""
+    _conv(file)
+    file.add("MatMul", file.weight(4, 6))
+    file.add("Relu", file.add("Add", file.last, file.weight(6)))
+    file.add("ReduceMean", _ints(file, 1, 2), keepdims=0)
+
+
 def _excite(file: File) -> None:
     x = _conv(file)
     file.add("ReduceMean", _ints(file, 1, 2))
@@ -74,7 +82,6 @@ def _written_silu(file: File) -> None:
     file.add("ReduceMax", _ints(file, 1), keepdims=0)
 
 
-CONV = ["Conv2d"]
 CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "a classifier": (
         MAP, _classifier, ["BatchNorm2d", "BatchNorm2d", "Conv2d", "ReLU", "MaxPool2d", "Flatten", "ReLU", "Linear"]
@@ -85,6 +92,9 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         _blocks,
         ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ZeroPad2d", "AvgPool2d", "AdaptiveAvgPool2d",
          "Flatten", "Linear"],
+    ),
+    "products of the channels": (
+        MAP, _dense, ["Conv2d", "Conv2d", "BatchNorm2d", "ReLU", "AdaptiveAvgPool2d", "Flatten"]
     ),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Sigmoid"]),
     "a SiLU over rows, then columns": (MAP, _written_silu, ["Conv2d", "SiLU", "AdaptiveMaxPool2d", "Flatten"]),
@@ -101,6 +111,19 @@ def test_a_file_with_channels_last_is_a_network_with_channels_first(name: str, t
         network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
         assert found == (shape[2], *shape[:2])
         assert [type(layer).__name__ for layer in network.children()] == layers
+
+
+def test_a_signal_that_is_transposed_at_once_has_its_channels_last(tmp_path: Path) -> None:
+    """(N, steps, features), as of torch's ``self.conv(x.transpose(1, 2))``."""
+    file = File((12, 2))
+    file.add("Transpose", perm=[0, 2, 1])
+    file.add("Conv", file.weight(3, 2, 5))
+    file.add("Transpose", perm=[0, 2, 1])
+    file.add("Gemm", file.add("Flatten", file.add("Relu")), file.weight(24, 4))
+    network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert found == (2, 12)
+    kinds = [torch.nn.Conv1d, torch.nn.ReLU, torch.nn.Flatten, torch.nn.Linear]
+    assert [type(layer) for layer in network.children()] == kinds
 
 
 def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path: Path) -> None:

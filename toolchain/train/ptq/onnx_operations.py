@@ -164,7 +164,7 @@ def _unsqueeze(build: Builder, node: OnnxNode) -> None:
     if x.dim() == 2 and axes == [*range(2, 2 + len(given))] and build.unflatten(node, (*x.shape, *[1] * len(given))):
         return
     if x.dim() != 3 or axes != [2]:
-        hint = ONE_POSITION if x.dim() == 2 else "flatten to (N, features) only"
+        hint = ONE_POSITION if x.dim() == 2 else "keep signals (N, channels, length) and maps as they are"
         raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", hint)
     build.rows[node.outputs[0]] = at, x
 

@@ -45,11 +45,17 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         )
     if file.integer is not None:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
-    last = len(file.shape) > 3 and first_orders(file, Constants(file)) == {True}
+    last = _channels_last(file)
     shape = first(file.shape[1:], last=last)
     network, softmax = _network(file, shape, last)
     _demand_same(network, softmax, file, shape, last)
     return network, shape
+
+
+def _channels_last(file: OnnxFile) -> bool:
+    """Return whether the input is a map, or a signal that is transposed at once, with its channels last."""
+    turned = all(node.op == "Transpose" for node in file.nodes if file.input in node.inputs)
+    return (len(file.shape) == 4 or turned) and first_orders(file, Constants(file)) == {True}
 
 
 def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> tuple[nn.Module, str]:

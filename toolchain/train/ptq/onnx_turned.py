@@ -139,6 +139,10 @@ class Turned:
         elif node.op == "Pad":
             given = build.integers(node, "axes", 3) or range(rank)
             attributes["axes"] = [axes[axis % rank] for axis in given]
+        elif node.op == "MatMul" and (weight := build.constant(node, 1)) is not None and weight.dim() == 2:
+            kernel = weight.numpy().T.reshape(*weight.T.shape, *[1] * (rank - 2))
+            self.last[node.outputs[0]] = rank
+            return replace(node, op="Conv", inputs=(node.inputs[0], self._constant(node.inputs[1], kernel)))
         elif node.op in ("Flatten", "Reshape", "Squeeze"):
             return self._flattened(node)
         elif node.op not in build.operations:
