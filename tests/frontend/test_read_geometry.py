@@ -150,7 +150,16 @@ def linear(*factors: int, **attributes: Any) -> Build:
     return build
 
 
+def expanded(net: Net) -> str:
+    """A gate of one position that is expanded to the map which it multiplies, as by torch's ``expand_as``."""
+    x = net.quant(net.conv(net.quant("x", 6, 0.1), net.weight(4, 4, 1, 1)), 4, 0.2)
+    gate = net.quant(net.add("Sigmoid", net.quant(net.add("GlobalAveragePool", x), 6, 0.05)), 6, 1 / 64, signed=0)
+    gate = net.quant(net.add("Expand", gate, ints(net, 1, 4, 6, 6)), 6, 1 / 64, signed=0)
+    return end(net, net.add("Mul", net.add("Expand", x, ints(net, 6, 6)), gate), 4)
+
+
 MOVES: dict[str, Build] = {
+    "a position expanded": expanded,
     "linear by 2": linear(2, 2),
     "linear by 3 and 2": linear(3, 2, coordinate_transformation_mode="pytorch_half_pixel"),
     "linear columns by 4": linear(1, 4),
@@ -325,6 +334,12 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "five axes": (
         lambda net: net.add("Softmax", net.add("Reshape", net.quant("x"), ints(net, 1, 2, 2, 6, 6)), name="up"),
         "it reads 't1' of shape (1, 2, 2, 6, 6), whose elements are moved from (1, 4, 6, 6) (NCHW)",
+    ),
+    "expanded rows": (
+        lambda net: net.add(
+            "Expand", net.add("MaxPool", net.quant("x"), kernel_shape=[1, 6]), ints(net, 6, 6), name="up"
+        ),
+        "(1, 4, 6, 1) to (6, 6)",
     ),
     "codes": (
         lambda net: net.add(

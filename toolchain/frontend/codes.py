@@ -23,6 +23,7 @@ MOVERS = frozenset(
     {
         "Concat",
         "DepthToSpace",
+        "Expand",
         "Flatten",
         "Gather",
         "Identity",

@@ -60,6 +60,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "DequantizeLinear": qcdq.read_dequantize_linear,
     "Div": elementwise.read_arithmetic,
     "Dropout": elementwise.read_identity,
+    "Expand": resize.read_expand,
     "Flatten": spatial.read_flatten,
     "Gather": rearrange.read_gather,
     "Gemm": linear.read_gemm,

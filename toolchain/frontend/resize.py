@@ -209,3 +209,26 @@ def _sources(reader: Reader, node: OnnxNode, old: int, new: int, scale: Fraction
             node, f"coordinates '{where}' with nearest_mode '{rounding}'", f"use one of {', '.join(transforms)}"
         )
     return [min(max(rounds[rounding](transforms[where](i)), 0), old - 1) for i in range(new)]
+
+
+def read_expand(reader: Reader, node: OnnxNode) -> None:
+    """Expand of one position to a map, as of squeeze and excite; of what has the shape already."""
+    source = reader.tensor(node)
+    given = [int(size) for size in reader.constant(node, 1, "shape").ravel()]
+    shape = reader.shape(source)
+    wanted = tuple(max(pair) for pair in zip(shape, [1] * (len(shape) - len(given)) + given, strict=False))
+    if wanted == shape:
+        reader.alias(node, source)
+        return
+    sizes = dict(zip(source.layout.axes, wanted, strict=True))
+    factors = (sizes.get("H", 1), sizes.get("W", 1))
+    channels = source.value.shape[2]
+    if len(given) > len(shape) or source.value.shape[:2] != (1, 1) or (sizes["N"], sizes["C"]) != (shape[0], channels):
+        raise reader.file.fault(node, f"{shape} to {tuple(given)}", "expand one position to a map of as many channels")
+    reader.emit(
+        node,
+        Layout(source.layout.axes, (*factors, channels), source.layout.order),
+        lambda name, value: Upsample(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), factors=factors
+        ),
+    )

@@ -102,6 +102,12 @@ def _row(file: File, keepdims: int = 1) -> None:
         file.add("Flatten")
 
 
+def _expanded(file: File) -> None:
+    x = file.add("Relu")
+    file.add("Sigmoid", file.add("ReduceMean", _ints(file, 2, 3)))
+    file.add("Mul", x, file.add("Expand", file.last, _ints(file, 1, 2, 8, 8)))
+
+
 def _silu(file: File) -> None:
     start = file.add("Conv", file.weight(2, 2, 1, 1))
     file.add("Sigmoid")
@@ -193,6 +199,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "norm": (MAP, _norm, ["BatchNorm2d"]),
     "residual": (MAP, _residual, ["Conv2d", "ReLU", "Conv2d", "add"]),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Hardsigmoid", "mul"]),
+    "a gate expanded": (MAP, _expanded, ["ReLU", "AdaptiveAvgPool2d", "Sigmoid", "mul"]),
     "silu": (MAP, _silu, ["Conv2d", "SiLU"]),
     "smooth": (
         MAP,
@@ -362,6 +369,8 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 2, 1, 8, 8)),
          "it reshapes from (2, 2, 8, 8) to (2, 2, 1, 8, 8); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; "
          "export builds it in a network that is quantized elsewhere"),
+        (MAP, lambda f: (f.add("GlobalAveragePool"), f.add("Expand", _ints(f, 1, 2, 8, 8)), f.add("Relu")),
+         "it repeats something else than one position for a product [float.onnx, node 'expand1' (Expand)]; export"),
         (MAP, lambda f: f.add("Flatten", axis=2), "it reshapes from (2, 2, 8, 8) to (4, 64); only to"),
         (ROW, lambda f: f.add("ArgMax", axis=1),
          "ArgMax cannot be quantized after training [float.onnx, node 'argmax0' (ArgMax)]; return the logits"),

@@ -164,8 +164,8 @@ _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hards
 _ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 _BUILT_ELSEWHERE = """
 channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d
-depthtospace gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle prelu resize slice split
-transpose upsample
+depthtospace expand gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle prelu resize slice
+split transpose upsample
 """
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm"), _WEIGHTS),

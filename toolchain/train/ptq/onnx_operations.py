@@ -201,6 +201,15 @@ def _pass(build: Builder, node: OnnxNode) -> None:
     build.values[node.outputs[0]] = build.value(node)
 
 
+def _expand(build: Builder, node: OnnxNode) -> None:
+    """Of one position, which a product repeats by itself."""
+    readers = {reader.op for reader in build.file.nodes if node.outputs[0] in reader.inputs}
+    if build.value(node)[1].shape[2:].numel() != 1 or readers != {"Mul"}:
+        what = "it repeats something else than one position for a product"
+        raise build.file.fault(node, what, hint_for("expand"))
+    _pass(build, node)
+
+
 def _dropout(build: Builder, node: OnnxNode) -> None:
     training = build.constant(node, 2)
     if training is not None and bool(training):
@@ -268,6 +277,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Pad": _pad,
+    "Expand": _expand,
     "Identity": _pass,
     "Dropout": _dropout,
     "Cast": _cast,
