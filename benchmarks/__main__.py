@@ -7,6 +7,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from toolchain.errors import FlowError
+
 HERE = Path(__file__).parent
 
 
@@ -24,7 +26,12 @@ def main() -> None:
         width = max(map(len, known))
         sys.exit("\n".join(["python -m benchmarks NAME", *(f"  {n:{width}}  {text}" for n, text in known.items())]))
     del sys.argv[0]
-    runpy.run_module(f"benchmarks.{sys.argv[0]}", run_name="__main__", alter_sys=True)
+    name = sys.argv[0]
+    try:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)
+    except FlowError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import print_rows
+from benchmarks.common import finished_run, print_rows
 from benchmarks.quantization import QONNX_IMAGES, WIDE_ENDS, board_costs
 from benchmarks.recorder import Results, Row
 from benchmarks.schemas import CLAIMS
@@ -285,11 +285,11 @@ def main() -> None:
         part.add_argument("--runs", type=Path, default=Path("runs/claims"))
         part.add_argument("--only", nargs="+", default=[""], help="names of runs that contain one of these")
         if name != "integers":
-            part.add_argument("--parent", type=Path, required=True, help="folder of a finished float run")
+            part.add_argument("--parent", type=finished_run, required=True, help="folder of a finished float run")
             part.add_argument("--lanes", type=int, default=1, help="runs beside each other, for an accelerator")
     parts.choices["quantize"].add_argument("--epochs", type=int, default=10, help="of a stage")
     parts.choices["quantize"].add_argument(
-        "--teacher", type=lambda text: Path(text).resolve(), help="a float run that teaches, not the parent"
+        "--teacher", type=lambda text: finished_run(text).resolve(), help="a float run that teaches, not the parent"
     )
     stages: dict[str, Any] = {"type": int, "nargs": 3, "default": [10, 10, 10], "metavar": ("PRUNE", "TUNE", "LAST")}
     parts.choices["prune"].add_argument("--epochs", **stages)

@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, stdev
 from typing import TypeVar
 
@@ -27,6 +28,19 @@ class Spent:
 
     wall: float
     cpu: float
+
+
+def finished_run(text: str) -> Path:
+    """The folder that a user named, as an argument's type.
+
+    Raises:
+        UserError: it holds no finished run.
+    """
+    from toolchain.train.runs import saved_metrics, saved_model  # torch, which few benchmarks need
+
+    saved_model(Path(text))
+    saved_metrics(Path(text))
+    return Path(text)
 
 
 def timed(call: Callable[[], T]) -> tuple[T, Spent]:

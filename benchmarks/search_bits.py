@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from benchmarks.common import Row, Spent, print_rows, timed
+from benchmarks.common import Row, Spent, finished_run, print_rows, timed
 from benchmarks.schemas import SEARCH
 from benchmarks.search import BOARD, COLUMNS, row
 from toolchain.boards import load_board
@@ -312,7 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("joint", "streaming", "proxy"))
     parser.add_argument("--out", type=Path, default=Path("run"), help="folder of the proxy's network")
-    parser.add_argument("--parent", type=Path, help="folder of a float run that is quantized after training")
+    parser.add_argument("--parent", type=finished_run, help="folder of a float run that is quantized after training")
     parser.add_argument("--seconds", type=float, default=60.0, help="of an integer program")
     chosen = parser.parse_args()
     if chosen.part in ("joint", "streaming"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import HERE, names
+from benchmarks.__main__ import HERE, main, names
 from benchmarks.claims import config_of, float_epochs, pruned, quantized
 from benchmarks.evidence import Figure, Tested, column
 from benchmarks.front_figure import FIGURE, front, front_svg, trained
@@ -29,6 +29,16 @@ from toolchain.config.run import dump_toml, find_config, load_config
 def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
     assert {"cost_model", "engine", "export_time", "models"} <= set(names())
     assert [name for name, text in names().items() if not text.endswith((".", ":"))] == []
+
+
+@pytest.mark.parametrize("option", ["--parent", "--teacher"])
+def test_a_folder_without_a_run_is_told_in_a_line(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "claims", "quantize", option, f"{tmp_path / 'gone'}"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert (caught.value.code, capsys.readouterr().err) == (2, f"claims: no run at {tmp_path / 'gone'}\n")
 
 
 def test_a_benchmark_starts_by_its_name_and_takes_its_own_options() -> None:

@@ -50,9 +50,7 @@ def saved_model(out: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is not what a run writes.
     """
-    if not out.is_dir():
-        raise UserError(f"no run at {out}")
-    path = out / "model.pt"
+    path = _of_run(out) / "model.pt"
     if not path.is_file():
         raise UserError(f"no trained model at {path}", hint=_RESUME)
     try:
@@ -70,7 +68,7 @@ def saved_metrics(out: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is not what a run writes.
     """
-    path = out / "metrics.json"
+    path = _of_run(out) / "metrics.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -80,3 +78,10 @@ def saved_metrics(out: Path) -> dict[str, Any]:
     if not isinstance(saved, dict) or not {"top1", "epochs"} <= saved.keys():
         raise UserError(f"no run wrote {path}", hint="remove it, and resume the run")
     return saved
+
+
+def _of_run(out: Path) -> Path:
+    """The folder ``out``, which is there."""
+    if not out.is_dir():
+        raise UserError(f"no run at {out}")
+    return out
