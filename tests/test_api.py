@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fpgaflow
+from toolchain.errors import NoRoom, UserError, VerificationError
 from toolchain.report.data import Report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,11 +55,38 @@ def test_a_float_network_has_no_file_and_says_what_makes_one(tmp_path: Path) -> 
 
 def test_a_run_that_is_to_go_on_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("")
-    with pytest.raises(
-        fpgaflow.UserError, match=r"^--resume with --overwrite; go on with the earlier run, or remove it$"
-    ):
+    with pytest.raises(fpgaflow.UserError, match=r"^resume with overwrite; go on with the earlier run, or remove it$"):
         fpgaflow.train("digits", out=tmp_path, resume=True, overwrite=True)
     assert (tmp_path / "run.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (UserError("a", hint="use --overwrite or another --out"), "a; use overwrite or another out"),
+        (UserError("--budget lut=2: too much", where="--memory"), "budget lut=2: too much [--memory]"),
+        (
+            NoRoom("x", hint="give --pixel-scale 1/255, --input int8:0.05 or --clock auto"),
+            "x; give input uint8:1/255, input int8:0.05 or clock_mhz auto",
+        ),
+        (
+            UserError("x", hint="first: fpgaflow quantize a --out b; or fpgaflow rtl --overwrite, not --qonnx-images"),
+            "x; first: fpgaflow quantize a --out b; or fpgaflow rtl --overwrite, not qonnx_images",
+        ),
+        (VerificationError("wrong with --threads"), "wrong with threads"),
+    ],
+)
+def test_faults_name_arguments_where_the_command_line_has_options(
+    said: fpgaflow.FpgaflowError, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*_: object, **__: object) -> None:
+        raise said
+
+    monkeypatch.setattr("toolchain.flow.stages.export", export)
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(type(said)) as caught:
+        fpgaflow.export(tmp_path / "net.onnx")
+    assert caught.value is said and str(said) == told
 
 
 def test_no_count_is_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
