@@ -31,6 +31,7 @@ def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
     assert [name for name, text in names().items() if not text.endswith((".", ":"))] == []
 
 
+@pytest.mark.filterwarnings("ignore:'benchmarks.claims' found in sys.modules")
 @pytest.mark.parametrize("option", ["--parent", "--teacher"])
 def test_a_folder_without_a_run_is_told_in_a_line(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
