@@ -306,6 +306,28 @@ def test_codes_moved_to_five_axes_are_quantized_anew_in_front_of_the_move(tmp_pa
     assert_exact(net.save(tmp_path / "net.onnx", end(net, x, 8)))
 
 
+@pytest.mark.parametrize("scale", [0.05, np.linspace(0.03, 0.06, 4)], ids=["one scale", "a scale a channel"])
+def test_a_quantizer_behind_a_pad_with_zeros_goes_in_front_of_it(scale: Any, tmp_path: Path) -> None:
+    """As onnxruntime writes it, of what is quantized already and of what is not."""
+    net = Net((1, 4, 6, 5), seed=38)
+    x = net.add(
+        "Pad", net.add("Relu", net.conv(pair(net, "x"), net.weight(4, 4, 1, 1))), ints(net, 0, 0, 1, 0, 0, 0, 2, 1)
+    )
+    given = net.const(scale), net.const(np.full(np.shape(scale), 3), np.uint8)
+    x = net.add("DequantizeLinear", net.add("QuantizeLinear", x, *given), *given)
+    x = net.add("Pad", pair(net, net.conv(x, net.weight(4, 4, 3, 3))), ints(net, 0, 0, 0, 1, 0, 0, 0, 1))
+    path = net.save(tmp_path / "net.onnx", pair(net, net.conv(pair(net, x), net.weight(3, 4, 3, 3))))
+    assert_exact(path)
+    assert demand_one_verdict(path) is None
+
+
+def test_a_quantizer_behind_a_pad_with_another_number_is_refused(tmp_path: Path) -> None:
+    net = Net((1, 4, 6, 5), seed=39)
+    x = net.add("Pad", net.quant("x"), ints(net, 0, 0, 1, 0, 0, 0, 2, 1), net.const(0.5))
+    fault = demand_one_verdict(net.save(tmp_path / "net.onnx", net.conv(pair(net, x), net.weight(4, 4, 1, 1))))
+    assert fault is not None and fault.what == "a Pad in front of it"
+
+
 def test_a_quantizer_of_several_scales_on_five_axes_is_refused(tmp_path: Path) -> None:
     net = Net((1, 4, 6, 6), seed=37)
     x = net.add("Reshape", net.quant("x"), ints(net, 1, 2, 2, 6, 6))

@@ -158,6 +158,27 @@ def read_before_move(reader: Reader, node: OnnxNode, read: Callable[[Reader, Onn
     return True
 
 
+def read_before_pad(reader: Reader, node: OnnxNode, read: Callable[[Reader, OnnxNode], None]) -> bool:
+    """``read`` a QuantizeLinear ``node`` in front of the Pad with zeros, which have a code, that makes its input.
+
+    Return whether it was that.
+    """
+    name, result = node.inputs[0], node.outputs[0]
+    around = reader.padded.get(name)
+    if node.op != "QuantizeLinear" or around is None or around.value or name in reader.integers:
+        return False
+    reader.tensors[name] = reader.padded.pop(name).source
+    try:
+        read(reader, node)
+    finally:
+        del reader.tensors[name]
+        reader.padded[name] = around
+    found = integers(reader, result)
+    del reader.codes[result]
+    reader.padded[result] = replace(around, source=found.tensor)
+    return True
+
+
 def shifted(reader: Reader, node: OnnxNode, source: Tensor, shift: np.ndarray) -> Tensor:
     """``source`` plus the integers ``shift``, (C,) in ONNX order or (1,); itself where they are 0."""
     if not shift.any():

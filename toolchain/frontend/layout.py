@@ -14,7 +14,7 @@ ANY = (*CHANNELS_FIRST, *CHANNELS_LAST, "NC")
 HEADS = "NGWC"
 """Tokens by head: the value has the features of one head behind those of another."""
 MOVED = "N*"
-"""All numbers of a frame in any order: the value's number k is the tensor's number ``order[k]``."""
+"""Numbers of a frame in any order: the value's number k is the tensor's number ``order[k]``."""
 ACTIVE = (*ANY, HEADS)
 TURNED = {"NCW": "NWC", "NWC": "NCW"}
 """The other view of a tensor of three axes: what its second and its third one are."""
@@ -51,7 +51,7 @@ class Layout:
         if self.axes == HEADS:
             return array.reshape(-1, self.heads, w, c // self.heads).transpose(0, 2, 1, 3).reshape(-1, h, w, c)
         if self.axes == MOVED:
-            return array.reshape(-1, h * w * c)[:, list(self.order)].reshape(-1, h, w, c)
+            return array.reshape(len(array), -1)[:, list(self.order)].reshape(-1, h, w, c)
         batch = array.reshape(-1, *self.onnx_shape(1)[1:])
         batch = np.moveaxis(batch, self.channel_axis, -1).reshape(-1, h, w, c)
         return batch[..., list(self.order)] if self.order else batch

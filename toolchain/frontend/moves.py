@@ -22,7 +22,7 @@ from toolchain.frontend.layout import (
     elements,
 )
 from toolchain.frontend.onnx_file import OnnxNode
-from toolchain.frontend.reader import Moved, Reader
+from toolchain.frontend.reader import Moved, Padded, Reader
 from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, SpaceToDepth
 from toolchain.ir.types import Array, Shape, Value
 
@@ -57,6 +57,19 @@ def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Ten
 def moved_layout(moved: Moved) -> Layout:
     """Where the numbers of a moved tensor lie in the value of its source."""
     return Layout(MOVED, moved.source.value.shape, tuple(np.argsort(moved.index, axis=None).tolist()))
+
+
+def padded_layout(padded: Padded) -> Layout:
+    """Where the numbers inside the pads lie in the value of their source."""
+    layout = padded.source.layout
+    top, left, bottom, right = padded.pads
+    sides = {"H": (top, bottom), "W": (left, right)}
+    around = [sides.get(axis, (0, 0)) for axis in layout.axes[1:]]
+    inner = layout.onnx_shape(1)[1:]
+    sizes = [size + sum(pads) for size, pads in zip(inner, around, strict=True)]
+    index = np.arange(np.prod(sizes)).reshape(sizes)
+    index = index[tuple(slice(before, before + size) for size, (before, _) in zip(inner, around, strict=True))]
+    return Layout(MOVED, layout.shape, tuple(layout.to_ir(index[None]).ravel().tolist()))
 
 
 def _layouts(moved: Moved) -> Iterator[Layout]:

@@ -16,6 +16,7 @@ from toolchain.frontend.codes import (
     holds_codes,
     integers,
     read_before_move,
+    read_before_pad,
     read_cast,
     read_moved,
     settle,
@@ -26,7 +27,7 @@ from toolchain.frontend.host_part import ending_at
 from toolchain.frontend.input_order import first_orders
 from toolchain.frontend.layout import HEADS, Layout, Tensor
 from toolchain.frontend.metadata import DATA, classes_of, encoding_of, reading_of
-from toolchain.frontend.moves import in_file_order, moved_layout
+from toolchain.frontend.moves import in_file_order, moved_layout, padded_layout
 from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxFile, OnnxNode, load_onnx
 from toolchain.frontend.reader import Reader, ir_name
 from toolchain.frontend.several_inputs import Joined
@@ -173,6 +174,8 @@ def read_file(file: OnnxFile, outputs: Sequence[str] = ()) -> ModelFile:
     named = {node.tensor for node in graph.nodes if isinstance(node, Quantize | MultiThreshold)}
     moved = {name: found for name, found in reader.moved.items() if name in named}
     before = {name: Tensor(found.source.value, moved_layout(found), name) for name, found in moved.items()}
+    padded = {name: found for name, found in reader.padded.items() if name in named}
+    before |= {name: Tensor(found.source.value, padded_layout(found), name) for name, found in padded.items()}
     tensors = reader.tensors | codes | before
     zeros = reader.integers | {name: found.integers for name, found in moved.items() if found.integers}
     return ModelFile(
@@ -298,6 +301,8 @@ def _read_node(reader: Reader, node: OnnxNode) -> None:
         return
     if node.op not in RESHAPES and not (node.op == "MatMul" and all(map(reader.active, node.inputs))):
         if _alike(reader, node) and read_before_move(reader, node, _read_settled):
+            return
+        if read_before_pad(reader, node, _read_settled):
             return
         settle(reader, node, node.inputs)
     _read_settled(reader, node)
