@@ -207,6 +207,16 @@ def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path)
     assert short < 2 * free
 
 
+@pytest.mark.parametrize(("largest", "step"), [(1.0, 3 / 256), (0.75, 3 / 512), (1.2, 3 / 256), (6.0, 3 / 64)])
+def test_a_step_that_gives_short_factors_does_not_clip_for_a_finer_grid(largest: float, step: float) -> None:
+    """127 of 3 / 512 are 0.74: what is above would be cut off for half the rounding errors."""
+    x = torch.linspace(-largest, largest, 400).reshape(40, 10)
+    torch.manual_seed(0)
+    network = quantize(nn.Sequential(nn.Linear(10, 4)), x, Bits(8, 8, factors=16), pixels=False)
+    found = [layer.act_quant.scale().item() for name, layer in network.named_children() if name.endswith("_codes")]
+    assert found == [step]
+
+
 @pytest.mark.parametrize("bits", [7, 25])
 def test_factors_of_other_bits_are_refused(bits: int) -> None:
     with pytest.raises(UserError, match=f"^{bits} bits for factors; give 8 to 24$"):

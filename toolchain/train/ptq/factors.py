@@ -27,9 +27,10 @@ Steps = Mapping[fx.Node, float]
 """The steps of pixels and of the tensors that quantizers put out."""
 
 
-def regular_step(step: float) -> float:
-    """The 3 * 2**k next to ``step``, by their ratio."""
-    return math.ldexp(_MANTISSA, round(math.log2(step / _MANTISSA)))
+def regular_steps(step: float) -> tuple[float, float]:
+    """The 3 * 2**k below ``step``, which may clip much, and the one above, which is coarse."""
+    exponent = math.floor(math.log2(step / _MANTISSA))
+    return math.ldexp(_MANTISSA, exponent), math.ldexp(_MANTISSA, exponent + 1)
 
 
 def mean_step(step: float, step_in: float, positions: int) -> float:

@@ -23,10 +23,10 @@ from toolchain.train.methods.lsq import Lsq
 from toolchain.train.own.kinds import Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import layer_of
-from toolchain.train.ptq.factors import averaged, mean_step, regular_step, shorten_factors, step_into
+from toolchain.train.ptq.factors import averaged, mean_step, regular_steps, shorten_factors, step_into
 from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store
-from toolchain.train.ptq.rounding import Moments, round_weights
+from toolchain.train.ptq.rounding import Moments, nearest, round_weights
 from toolchain.train.quantizers import LearnedStep, least_squares_step, sample
 
 _MAX_BITS = 8
@@ -199,8 +199,8 @@ def _walk(
             if isinstance(before, Weighted):
                 _fit_weights(layer, before, own, theirs)
             elif isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity):
-                rounded = _short(network, node, steps, sizes) if short else _plain(_added_to(node, steps))
-                steps[node] = _fit_step(layer, before, own, rounded)
+                allowed = _short(network, node, steps, sizes) if short else _plain(_added_to(node, steps))
+                steps[node] = _fit_step(layer, before, own, allowed)
             values[node] = store.keep(map(layer, own)), store.keep(map(before, theirs))
         sizes[node] = values[node][0][0].shape[2:].numel()
         for source in node.all_input_nodes:
@@ -266,10 +266,10 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
 
 
-def _fit_step(layer: Any, before: nn.Module, own: Parts, rounded: Callable[[float], float]) -> float:
-    """Set the step of an activation quantizer to that with the least squared error, ``rounded``; returns it.
+def _fit_step(layer: Any, before: nn.Module, own: Parts, allowed: Callable[[float], Sequence[float]]) -> float:
+    """Set the step of an activation quantizer to that with the least squared error; returns it.
 
-    It stays below what a ReLU6 in front bounds.
+    That of all steps, below what a ReLU6 in front bounds, tells which ones are ``allowed``; the best of these is taken.
     """
     quantizer = _step_of(layer.act_quant.fused_activation_quant_proxy)
     generator = torch.Generator().manual_seed(0)
@@ -278,33 +278,35 @@ def _fit_step(layer: Any, before: nn.Module, own: Parts, rounded: Callable[[floa
     step = float(least_squares_step(values[:_STEP_SAMPLES], quantizer.levels, ()))
     if isinstance(before, nn.ReLU6):
         step = min(step, _RELU6_MAX / quantizer.levels.high)
-    step = rounded(step)
+    choices = allowed(step)
+    errors = [float((values - nearest(values, torch.tensor(s), quantizer.levels)).square().sum()) for s in choices]
+    step = choices[errors.index(min(errors))]
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
     return step
 
 
-def _plain(added_to: float | None) -> Callable[[float], float]:
+def _plain(added_to: float | None) -> Callable[[float], Sequence[float]]:
     """Return a function that rounds a step to 16 bits.
 
     Where the tensor is added to one of the step ``added_to``, the ratio of the two is rounded to four bits, so that the
     sum is one of small multiples of the codes.
     """
     if added_to is None:
-        return lambda step: _rounded(step, _STEP_BITS, down=True)
-    return lambda step: added_to * _rounded(step / added_to, _RATIO_BITS)
+        return lambda step: [_rounded(step, _STEP_BITS, down=True)]
+    return lambda step: [added_to * _rounded(step / added_to, _RATIO_BITS)]
 
 
 def _short(
     network: fx.GraphModule, node: fx.Node, steps: Mapping[fx.Node, float], sizes: Mapping[fx.Node, int]
-) -> Callable[[float], float]:
+) -> Callable[[float], Sequence[float]]:
     """Steps that give short factors, see `toolchain.train.ptq.factors`."""
     pool = averaged(network, node)
     step_in = step_into(network, pool, steps) if pool is not None else None
     if pool is None or step_in is None:
-        return regular_step
+        return regular_steps
     positions = sizes[input_of(pool)] // sizes[pool]
-    return lambda step: mean_step(step, step_in, positions)
+    return lambda step: [mean_step(step, step_in, positions)]
 
 
 def _added_to(node: fx.Node, steps: Mapping[fx.Node, float]) -> float | None:
