@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from toolchain.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -17,6 +20,18 @@ def data_path(name: str) -> Path:
         if (root / name).exists():
             return root / name
     raise FileNotFoundError(f"no data '{name}' beside or inside {_PACKAGE}")
+
+
+def in_home(path: str) -> Path:
+    """``path``, whose ``~`` is the user's home.
+
+    Raises:
+        UserError: nobody knows it, as in a container that runs as a user without a name.
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise UserError(f"nobody knows what home {path} is in", hint="set HOME to a folder")
+    return Path(found)
 
 
 def checkout() -> Path | None:

@@ -12,7 +12,9 @@ import pytest
 
 from toolchain.cli import main
 from toolchain.errors import UserError
+from toolchain.flow.machine import examine
 from toolchain.simulate import cache
+from toolchain.train import places
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -135,3 +137,18 @@ def test_a_cache_that_cannot_be_made_is_named(
     assert capsys.readouterr().err == f"fpgaflow: {said}\n"
     with pytest.raises(UserError, match=f"^{re.escape(said)}$"), cache.in_use():
         raise AssertionError
+
+
+def test_a_user_whose_home_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A container's user without a name: a folder called ~ appeared where the command ran."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "FPGAFLOW_CACHE", "XDG_CACHE_HOME", places.DATA_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987654321)
+    with pytest.raises(UserError, match=r"^nobody knows what home ~/\.cache/fpgaflow is in; set HOME to a folder$"):
+        cache.cache_folder()
+    with pytest.raises(UserError, match=r"^nobody knows what home ~/\.cache is in; set HOME to a folder$"):
+        places.cache_folder()
+    assert places.searched(tmp_path) == [tmp_path]
+    (found,) = [each for each in examine() if each.thing == "cache"]
+    assert found.fatal and found.found == "nobody knows what home ~/.cache/fpgaflow is in"

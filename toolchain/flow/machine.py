@@ -126,12 +126,14 @@ def _machine() -> Iterator[Finding]:
     yield Finding("memory", found, f"export: --memory is {usual} by default", remedy, total >= LEAST, required=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Finding("cores", f"{cores}", "--threads", required=True)
-    cache = cache_folder()
     try:
+        cache = cache_folder()
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
             pass
         found, good = f"{cache}, {size(shutil.disk_usage(cache).free)} free", True
+    except UserError as error:
+        found, good = error.what, False
     except OSError as error:
         found, good = f"{cache}: {error.strerror}", False
     yield Finding("cache", found, "compiled simulations", "set FPGAFLOW_CACHE to a folder", good, required=True)

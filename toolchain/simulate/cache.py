@@ -14,6 +14,7 @@ from pathlib import Path
 from toolchain.errors import UserError
 from toolchain.locks import alone, sharing
 from toolchain.memory import parse_size
+from toolchain.paths import in_home
 
 LIMIT = "2G"
 """Size of all files unless FPGAFLOW_CACHE_SIZE is set. A file of LeNet-5 has 1 MB, a precompiled header 60 MB."""
@@ -37,9 +38,12 @@ class Entry:
 
 
 def cache_folder() -> Path:
-    """Return the folder of objects and libraries: FPGAFLOW_CACHE or ~/.cache/fpgaflow; compilers work elsewhere."""
-    root = os.environ.get("FPGAFLOW_CACHE") or "~/.cache/fpgaflow"
-    return Path(os.path.expanduser(root)).absolute() / "csim"
+    """Return the folder of objects and libraries: FPGAFLOW_CACHE or ~/.cache/fpgaflow; compilers work elsewhere.
+
+    Raises:
+        UserError: it lies in a home that nobody knows.
+    """
+    return in_home(os.environ.get("FPGAFLOW_CACHE") or "~/.cache/fpgaflow").absolute() / "csim"
 
 
 def limit() -> int:

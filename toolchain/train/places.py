@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from toolchain.errors import UserError
+from toolchain.paths import in_home
 
 DATA_VARIABLE = "FPGAFLOW_DATA"
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -17,14 +21,20 @@ CIFAR_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["te
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloads and decoded images."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpgaflow"
+    """Return the folder of downloads and decoded images.
+
+    Raises:
+        UserError: it lies in a home that nobody knows.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or in_home("~/.cache")) / "fpgaflow"
 
 
 def searched(root: Path | None = None) -> list[Path]:
     """The folders that exist of ``root``, that of FPGAFLOW_DATA and the cache, in the order they are searched."""
     variable = os.environ.get(DATA_VARIABLE)
-    folders = [root, Path(variable) if variable else None, cache_folder()]
+    folders = [root, Path(variable) if variable else None]
+    with suppress(UserError):  # without a home there is no cache either
+        folders.append(cache_folder())
     return [folder for folder in folders if folder is not None and folder.is_dir()]
 
 
