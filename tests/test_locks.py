@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -103,3 +104,16 @@ def test_links_lead_to_the_same_lock(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "b")
     with locked(tmp_path / "link", "export"), pytest.raises(UserError), locked(tmp_path / "b", "export", wait=0):
         raise AssertionError("both are in")
+
+
+def test_a_full_disk_keeps_nobody_from_locking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command writes then fails with the file's name; the lock's failure had none."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    said = pytest.raises(UserError, match=r"/b is in use by another process; ")
+    with locked(tmp_path / "b", "export"), said, locked(tmp_path / "b", "explore", wait=0.0):
+        pass
+    assert [*tmp_path.iterdir()] == []

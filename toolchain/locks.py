@@ -50,8 +50,9 @@ def locked(folder: Path, command: str, *, wait: float = WAIT) -> Iterator[None]:
     path = folder.with_name(f".{folder.name}.lock")
     handle = _taken(path, folder, wait)
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(_holder(command)).encode(), 0)
+        with suppress(OSError):  # on a full disk nobody is told who holds it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(_holder(command)).encode(), 0)
         yield
     finally:
         with suppress(FileNotFoundError):

@@ -19,6 +19,12 @@ WIDTH = 120
 """Columns of what is no terminal: a file, a pipe, the log of a CI."""
 
 
+def without_width() -> None:
+    """Forget a width of no columns, which the environment of what is no terminal may tell: nothing would be shown."""
+    if not os.environ.get("COLUMNS", "1").strip("0"):
+        del os.environ["COLUMNS"]
+
+
 def console() -> Console:
     """Standard output, without colours of its own making; texts, those of cells too, are no markup."""
     from rich.console import Console

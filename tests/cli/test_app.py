@@ -172,3 +172,11 @@ def test_boards_refuses_another_input_type_for_a_build(run, tmp_path: Path) -> N
     assert (code, one_line(error)) == (
         2, "mine is a build, whose input has its type; give the QONNX file with another"
     )  # fmt: skip
+
+
+def test_a_width_of_no_columns_is_none(run, monkeypatch) -> None:  # noqa: F811
+    """Tables of empty lines came, with exit code 0."""
+    for columns in ("0", "00", ""):
+        monkeypatch.setenv("COLUMNS", columns)
+        code, output, _ = run("boards")
+        assert code == 0 and "zu3eg" in output

@@ -22,6 +22,7 @@ from toolchain.cli.searching import search
 from toolchain.cli.starting import init
 from toolchain.cli.training import quantize, train
 from toolchain.errors import FlowError, Interrupted, UserError
+from toolchain.terminal import without_width
 
 app = typer.Typer(
     help="Quantized neural networks to verified Vitis HLS accelerators.",
@@ -131,6 +132,7 @@ def main() -> None:
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # else children and temporary folders would stay
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    without_width()
     arguments = _options_first(sys.argv[1:])
     debug = "--debug" in arguments
     try:
