@@ -369,7 +369,10 @@ CASES: dict[str, tuple[Builder, str]] = {
         lambda net: net.add("Transpose", net.quant("x"), perm=[0, 1, 3, 2]),
         "it reads 't1' of shape (1, 2, 3, 3), whose elements are moved from (1, 2, 3, 3) (NCHW) ",
     ),
-    "batch": (lambda net: net.add("Transpose", net.quant("x"), perm=[1, 0, 2, 3]), "perm=[1, 0, 2, 3] of a tensor"),
+    "batch": (
+        lambda net: net.add("Transpose", net.quant("x"), perm=[1, 0, 2, 3]),
+        "it reads 't1' of shape (2, 1, 3, 3), whose elements are moved from (1, 2, 3, 3) (NCHW)",
+    ),
     "reshape": (
         lambda net: net.add("Reshape", net.quant("x"), net.const([2, 9], np.int64)),
         "(1, 2, 3, 3) to (2, 9) changes more than the shape of a frame",

@@ -13,7 +13,7 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
-from toolchain.frontend.moves import materialized
+from toolchain.frontend.moves import by_head, materialized, moved_shape
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Codes, Integers, Moved, Reader
 from toolchain.ir.ops.model import Affine
@@ -41,6 +41,7 @@ MOVERS = frozenset(
     }
 )
 """Operations that only move elements, or pick the largest."""
+_FORMS = "reshape and transpose to shuffle channels, or to exchange channels and blocks of positions"
 
 
 def holds_codes(reader: Reader, name: str) -> bool:
@@ -105,17 +106,23 @@ def _source(reader: Reader, name: str) -> Integers:
     return integers(reader, name) if moved is None or moved.integers is None else moved.integers
 
 
+def holds_move(reader: Reader, node: OnnxNode) -> bool:
+    """Return whether ``node`` reads a moved tensor without a form first; one that has a form becomes a value."""
+    moved = reader.moved.get(node.inputs[0])
+    return moved is not None and not _settled(reader, node, node.inputs[0], moved)
+
+
 def settle(reader: Reader, node: OnnxNode, names: Iterable[str]) -> None:
     """Make values of the moved tensors among ``names``, for ``node``."""
     for name in names:
         moved = reader.moved.get(name)
         if moved is not None and not _settled(reader, node, name, moved):
-            shape, before = (reader.batch, *moved.index.shape), reader.shape(moved.source)
+            shape, before = moved_shape(reader, moved), reader.shape(moved.source)
             axes = moved.source.layout.axes
             raise reader.file.fault(
                 node,
                 f"it reads '{name}' of shape {shape}, whose elements are moved from {before} ({axes})",
-                "reshape and transpose to shuffle channels, or to exchange channels and blocks of positions",
+                "the batch stays the first axis" if moved.turned else _FORMS,
             )
 
 
@@ -144,7 +151,7 @@ def read_before_move(reader: Reader, node: OnnxNode, read: Callable[[Reader, Onn
     """
     name, result = node.inputs[0], node.outputs[0]
     moved = reader.moved.get(name)
-    if moved is None or _settled(reader, node, name, moved):
+    if moved is None or (not by_head(moved) and _settled(reader, node, name, moved)):
         return False
     _define(reader, name, moved.source, moved.integers)
     try:
@@ -154,7 +161,7 @@ def read_before_move(reader: Reader, node: OnnxNode, read: Callable[[Reader, Onn
     found = integers(reader, result) if holds_codes(reader, result) else None
     source = reader.tensors.pop(result) if found is None else reader.integers.pop(result).tensor
     reader.codes.pop(result, None)
-    reader.moved[result] = Moved(source, moved.index, found)
+    reader.moved[result] = replace(moved, source=source, integers=found)
     return True
 
 

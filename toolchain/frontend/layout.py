@@ -51,7 +51,8 @@ class Layout:
         if self.axes == HEADS:
             return array.reshape(-1, self.heads, w, c // self.heads).transpose(0, 2, 1, 3).reshape(-1, h, w, c)
         if self.axes == MOVED:
-            return array.reshape(len(array), -1)[:, list(self.order)].reshape(-1, h, w, c)
+            size = len(self.order) if len(self.order) > max(self.order) else array[0].size  # the latter has more
+            return array.reshape(-1, size)[:, list(self.order)].reshape(-1, h, w, c)
         batch = array.reshape(-1, *self.onnx_shape(1)[1:])
         batch = np.moveaxis(batch, self.channel_axis, -1).reshape(-1, h, w, c)
         return batch[..., list(self.order)] if self.order else batch

@@ -23,7 +23,7 @@ from toolchain.frontend.layout import (
 )
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Moved, Padded, Reader
-from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, SpaceToDepth
+from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, Slice, SpaceToDepth
 from toolchain.ir.types import Array, Shape, Value
 
 ORDERS = {2: ("NC",), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
@@ -39,13 +39,53 @@ def index_of(reader: Reader, node: OnnxNode, index: int = 0) -> Moved:
     return Moved(source, elements(source.layout))
 
 
-def move(reader: Reader, node: OnnxNode, moved: Moved, index: Array) -> None:
-    """The output of ``node`` are the elements ``index`` of the source of ``moved``, until something reads it."""
-    reader.moved[node.outputs[0]] = Moved(moved.source, index, moved.integers)
+def move(reader: Reader, node: OnnxNode, moved: Moved, whole: Array, output: int = 0) -> None:
+    """An output of ``node`` are the elements ``whole`` of the source of ``moved``, until something reads it.
+
+    ``whole`` has an axis for the batch: the first, unless that has other elements.
+    """
+    turned = len(whole) > 1
+    reader.moved[node.outputs[output]] = Moved(moved.source, whole if turned else whole[0], moved.integers, turned)
+
+
+def by_head(moved: Moved) -> bool:
+    """Return whether these are tokens whose features are parted, as in heads, which products read as they are."""
+    return moved.index.ndim == 3 and moved.source.layout.axes in (*TURNED, HEADS)
+
+
+def moved_shape(reader: Reader, moved: Moved) -> tuple[int, ...]:
+    """The ONNX shape of a moved tensor."""
+    return tuple(moved.index.shape) if moved.turned else (reader.batch, *moved.index.shape)
+
+
+def picked(reader: Reader, node: OnnxNode, moved: Moved, whole: Array) -> tuple[Moved, Array] | None:
+    """A source of the elements ``whole`` of ``moved`` alone, and where they are in it.
+
+    None unless they are all of some consecutive channels of its source.
+    """
+    source = moved.source
+    height, width, channels = source.value.shape
+    low, count = int((whole % channels).min()), len(np.unique(whole % channels))
+    every = np.arange(height * width)[:, None] * channels + np.arange(low, low + count)
+    if source.layout.order or source.layout.axes == HEADS or not np.array_equal(np.sort(whole, None), every.ravel()):
+        return None
+    layout = Layout(source.layout.axes, (height, width, count))
+    value = reader.emit(
+        node,
+        layout,
+        lambda name, value: Slice(
+            name=name, inputs=(source.value.name,), outputs=(value,), origin=(node.own_name,), start=low
+        ),
+        define=False,
+    )
+    part = Moved(Tensor(value, layout, source.onnx_name), moved.index, moved.integers)
+    return part, whole // channels * count + whole % channels - low
 
 
 def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Tensor | None:
     """The ``moved`` tensor ``name``, which ``node`` reads, as a value of the IR; None for a move without a form."""
+    if moved.turned:
+        return None
     for layout in _layouts(moved):
         index = layout.to_ir(moved.index[None])[0]
         found = _placed(reader, node, moved.source, layout, index)

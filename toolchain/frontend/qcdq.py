@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.frontend.codes import quantizer_of, shifted
-from toolchain.frontend.layout import Tensor
+from toolchain.frontend.layout import ACTIVE, Tensor
 from toolchain.frontend.linear import emit_affine
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.qdq_parameters import parameters
@@ -20,7 +20,7 @@ from toolchain.frontend.reader import Codes, Reader
 
 def read_quantize_linear(reader: Reader, node: OnnxNode) -> None:
     """QuantizeLinear of an activation: remembered until DequantizeLinear gives its codes their value."""
-    source = reader.tensor(node)
+    source = reader.tensor(node, axes=ACTIVE)
     given = parameters(reader.file, node, reader.constants, reader.shape(source))
     if (given.zero != given.zero.flat[0]).any():
         raise reader.file.fault(node, "the zero point differs between channels", "use one zero point a tensor")

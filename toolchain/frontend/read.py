@@ -14,6 +14,7 @@ from toolchain.frontend import activations, elementwise, linear, qcdq, rearrange
 from toolchain.frontend.codes import (
     MOVERS,
     holds_codes,
+    holds_move,
     integers,
     read_before_move,
     read_before_pad,
@@ -46,6 +47,7 @@ EACH_NUMBER = frozenset(_EACH_NUMBER.split()) | activations.CURVES.keys()
 RESHAPES = frozenset({"Flatten", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
 """Operations that take tensors of any rank, moved and not yet read."""
 AFTER_ROWS = "reshape it to (1, positions, features) behind the Gemm"
+PICKS = frozenset({"Gather", "Split"})
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Add": elementwise.read_arithmetic,
@@ -301,6 +303,8 @@ def _read_node(reader: Reader, node: OnnxNode) -> None:
         return
     if node.op not in RESHAPES and not (node.op == "MatMul" and all(map(reader.active, node.inputs))):
         if _alike(reader, node) and read_before_move(reader, node, _read_settled):
+            return
+        if node.op in PICKS and holds_move(reader, node) and rearrange.read_pick(reader, node):
             return
         if read_before_pad(reader, node, _read_settled):
             return

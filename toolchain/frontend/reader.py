@@ -61,12 +61,19 @@ class Integers:
 class Moved:
     """A tensor that nothing has read yet: the elements of a frame are those of the stream of ``source`` at ``index``.
 
-    ``integers`` tells the type of codes, where it holds such.
+    ``integers`` tells the type of codes, where it holds such. ``turned``: the batch, of one frame, has an axis in it,
+    which is not the first.
     """
 
     source: Tensor
     index: np.ndarray
     integers: Integers | None = None
+    turned: bool = False
+
+    @property
+    def whole(self) -> np.ndarray:
+        """The index with an axis for the batch."""
+        return self.index if self.turned else self.index[None]
 
 
 def ir_name(text: str, prefix: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.frontend.constant_tokens import with_constant_tokens
 from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, TURNED, Layout, Tensor, elements
-from toolchain.frontend.moves import in_file_order
+from toolchain.frontend.moves import in_file_order, move, moved_shape, picked
 from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.frontend.reader import Moved, Reader
 from toolchain.ir.ops.maps import Concat, Crop, DepthToSpace, Reshape, Slice, SpaceToDepth
@@ -198,7 +198,17 @@ def read_split(reader: Reader, node: OnnxNode) -> None:
     if not -rank <= axis < rank or axis % rank == 0:
         raise reader.file.fault(node, f"{node.op} along axis {axis} of {rank}", "split channels, rows or columns")
     axis %= rank
-    size, count = reader.shape(source)[axis], len(node.outputs)
+    sizes = _sizes(reader, node, reader.shape(source)[axis], source.layout.axes[axis])
+    start = 0
+    for i, (name, part) in enumerate(zip(node.outputs, sizes, strict=True)):
+        if name and (reader.consumers.get(name) or name in reader.file.outputs):
+            _pick(reader, node, source, {source.layout.axes[axis]: range(start, start + part)}, output=i)
+        start += part
+
+
+def _sizes(reader: Reader, node: OnnxNode, size: int, along: str) -> list[int]:
+    """The sizes of the parts of a Split of ``size`` elements."""
+    count = len(node.outputs)
     sizes = [int(n) for n in node.attributes.get("split", ())]
     if node.input(1):
         sizes = [int(n) for n in reader.constant(node, 1, "split").ravel()]
@@ -206,13 +216,39 @@ def read_split(reader: Reader, node: OnnxNode) -> None:
         part = ceil(size / count)
         sizes = [min(part, size - i * part) for i in range(count)]
     if len(sizes) != count or sum(sizes) != size or min(sizes) < 1:
-        name = {"C": "channels", "H": "rows", "W": "columns"}[source.layout.axes[axis]]
+        name = {"C": "channels", "H": "rows", "W": "columns"}.get(along, "elements")
         raise reader.file.fault(node, f"{size} {name} in parts of {sizes}", f"give every part some {name}")
-    start = 0
-    for i, (name, part) in enumerate(zip(node.outputs, sizes, strict=True)):
-        if name and (reader.consumers.get(name) or name in reader.file.outputs):
-            _pick(reader, node, source, {source.layout.axes[axis]: range(start, start + part)}, output=i)
-        start += part
+    return sizes
+
+
+def read_pick(reader: Reader, node: OnnxNode) -> bool:
+    """Split and Gather of a moved tensor without a form, as of queries, keys and values; return whether it is one.
+
+    The parts are consecutive channels of what was moved.
+    """
+    moved = reader.moved[node.inputs[0]]
+    shape = moved_shape(reader, moved)
+    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    if axis == 0 and not moved.turned:
+        return False
+    if node.op == "Split":
+        ends = np.cumsum(_sizes(reader, node, shape[axis], ""))
+        parts = [part for part in np.split(np.arange(shape[axis]), ends[:-1])]
+    else:
+        parts = [reader.constant(node, 1, "indices").astype(np.int64)]
+    found = []
+    for i, (name, part) in enumerate(zip(node.outputs, parts, strict=True)):
+        if not name or not (reader.consumers.get(name) or name in reader.file.outputs):
+            continue
+        if part.ndim > 1 or not ((-shape[axis] <= part) & (part < shape[axis])).all():
+            return False
+        of_channels = picked(reader, node, moved, moved.whole.take(part, axis))
+        if of_channels is None:
+            return False
+        found.append((i, *of_channels))
+    for i, source, whole in found:
+        move(reader, node, source, whole, i)
+    return True
 
 
 def read_slice(reader: Reader, node: OnnxNode) -> None:

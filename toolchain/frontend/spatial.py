@@ -19,7 +19,7 @@ from toolchain.frontend.layout import (
     Tensor,
     flattened,
 )
-from toolchain.frontend.moves import index_of, move
+from toolchain.frontend.moves import by_head, index_of, move, moved_shape
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Padded, Reader
 from toolchain.ir.ops.maps import Reshape
@@ -221,16 +221,19 @@ def _axes(reader: Reader, node: OnnxNode) -> list[int]:
 def _shape(reader: Reader, node: OnnxNode) -> tuple[int, ...]:
     """The ONNX shape of input 0, of whatever rank it is."""
     moved = reader.moved.get(node.input(0))
-    return reader.shape(reader.tensor(node, axes=ACTIVE)) if moved is None else (reader.batch, *moved.index.shape)
+    return reader.shape(reader.tensor(node, axes=ACTIVE)) if moved is None else moved_shape(reader, moved)
 
 
 def _view(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> None:
     """The elements of input 0 in their ONNX order as ``shape``."""
     old = _shape(reader, node)
-    if reader.file.shape[0] == 1 and len(old) > 2 and len(shape) == 2 and shape[0] != 1 and shape[1] == old[-1]:
+    moved = reader.moved.get(node.input(0))
+    tokens = len(old) > 2 and len(shape) == 2 and (shape[1] == old[-1] or (moved is not None and by_head(moved)))
+    if reader.file.shape[0] == old[0] == 1 and tokens and shape[0] != 1:
         reader.rows.add(node.outputs[0])
         shape = (1, *shape)
-    if len(shape) < 2 or shape[0] != reader.batch or math.prod(shape) != math.prod(old):
+    turned = moved is not None and moved.turned
+    if len(shape) < 2 or (shape[0] != reader.batch and not turned) or math.prod(shape) != math.prod(old):
         raise reader.file.fault(
             node,
             f"{old} to {shape} changes more than the shape of a frame",
@@ -238,7 +241,7 @@ def _view(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> None:
         )
     if node.input(0) in reader.moved or not _renamed(reader, node, reader.tensor(node, axes=ACTIVE), shape):
         moved = index_of(reader, node)
-        move(reader, node, moved, moved.index.reshape(shape[1:]))
+        move(reader, node, moved, moved.whole.reshape(shape if turned else (1, *shape[1:])))
 
 
 def _renamed(reader: Reader, node: OnnxNode, source: Tensor, shape: tuple[int, ...]) -> bool:
@@ -275,7 +278,7 @@ def read_transpose(reader: Reader, node: OnnxNode) -> None:
     """Transpose of the axes of a frame; a channels-last stream is the same for NCHW and NHWC."""
     shape = _shape(reader, node)
     perm = [int(p) for p in node.attributes.get("perm", range(len(shape))[::-1])]
-    if sorted(perm) != list(range(len(shape))) or perm[0] != 0:
+    if sorted(perm) != list(range(len(shape))) or (perm[0] != 0 and reader.file.shape[0] != 1):
         raise reader.file.fault(node, f"perm={perm} of a tensor {shape}", "the batch stays the first axis")
     if node.input(0) not in reader.moved:
         source = reader.tensor(node, axes=ACTIVE)
@@ -293,7 +296,7 @@ def read_transpose(reader: Reader, node: OnnxNode) -> None:
             reader.alias(node, source, Layout(moved_axes, source.layout.shape, source.layout.order))
             return
     moved = index_of(reader, node)
-    move(reader, node, moved, moved.index.transpose([p - 1 for p in perm[1:]]))
+    move(reader, node, moved, moved.whole.transpose(perm))
 
 
 def read_shape(reader: Reader, node: OnnxNode) -> None:

@@ -21,7 +21,7 @@ def read_head_products(reader: Reader, node: OnnxNode) -> None:
     fits = (
         a.index.ndim == b.index.ndim in (2, 3) and left.shape[0] == right.shape[0] and left.shape[2] == right.shape[1]
     )
-    if not fits or a.integers or b.integers:
+    if not fits or a.integers or b.integers or a.turned or b.turned:
         raise reader.file.fault(
             node, f"the product of {shapes[0]} and {shapes[1]}", "both need as many heads, and the terms of a sum"
         )
