@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from fractions import Fraction
 from pathlib import Path
 
@@ -215,6 +216,14 @@ def test_a_step_that_gives_short_factors_does_not_clip_for_a_finer_grid(largest:
     network = quantize(nn.Sequential(nn.Linear(10, 4)), x, Bits(8, 8, factors=16), pixels=False)
     found = [layer.act_quant.scale().item() for name, layer in network.named_children() if name.endswith("_codes")]
     assert found == [step]
+
+
+def test_quantizers_take_no_name_that_a_layer_has() -> None:
+    torch.manual_seed(0)
+    layers = {"act": nn.Sigmoid(), "act_codes": nn.Linear(6, 4)}
+    network = quantize(nn.Sequential(OrderedDict(layers)), torch.rand(40, 6), Bits(8, 8), pixels=False)
+    found = dict(network.named_children())
+    assert isinstance(found["act_codes"], nn.Linear) and not isinstance(found["act_codes_2"], nn.Linear)
 
 
 @pytest.mark.parametrize("bits", [7, 25])

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from toolchain.errors import UserError, unknown_name
+from toolchain.ir.names import Names
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.own.kinds import Weighted
@@ -139,7 +140,8 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
 
 def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits: Bits) -> str:
     """Put a quantizer behind ``node``; returns its name."""
-    name = f"{node.target if node.op == 'call_module' else node.name}_codes"
+    taken = Names((name for name, _ in network.named_modules()), first=2)
+    name = taken.fresh(f"{node.target if node.op == 'call_module' else node.name}_codes")
     width = bits.input if node.op == "placeholder" else bits.act(name, signed=signed)
     act_quant = Lsq().act_quantizer(width, signed=signed, scale="float")
     network.add_submodule(name, qnn.QuantIdentity(act_quant=act_quant))
