@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from toolchain.config.run import DataConfig, ModelConfig, RunConfig, parse_confi
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.flow.training import train
-from toolchain.train.data import Dataset, input_map, load, load_for
-from toolchain.train.distill import Teacher
+from toolchain.train.data import Dataset, Reading, input_map, load, load_for
+from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.runs import load_run
 from toolchain.train.stages import foresee
 
@@ -170,6 +171,29 @@ def test_a_teacher_of_another_shape_is_refused_before_anything_is_written(folder
     assert str(caught.value).startswith("the teacher takes images of (1, 8, 8) and knows 10 classes, 'npy:")
     assert "has (3, 12, 12) and 5 [train.teacher " in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"names": ("a", "b")},
+            "classes are others, or in another order: it has 'b' where 'tables' has 'a' [train.teach",
+        ),
+        (
+            {"reading": Reading(features=("x", "y"))},
+            "columns are others, or in another order: it has 'y' where 'tables'",
+        ),
+    ],
+)
+def test_a_teacher_of_other_classes_or_columns_is_refused(change: dict[str, Any], message: str) -> None:
+    x, y = np.zeros((4, 2), np.float32), np.arange(4) % 2
+    taught = Dataset("tables", x, y, x, y, 2, 0, ("b", "a"), Reading(features=("y", "x")))
+    config = _config(data="digits")
+    check_teacher(config, taught, config, taught)
+    with pytest.raises(UserError) as caught:
+        check_teacher(config, replace(taught, **change), config, taught)
+    assert str(caught.value).startswith(f"the teacher's {message}")
 
 
 def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -60,6 +60,17 @@ def check_teacher(config: RunConfig, data: Dataset, teacher: RunConfig, taught: 
             f"'{data.name}' has {data.shape} and {data.classes}",
             where=where,
         )
+    for what, theirs, ours in (
+        ("classes", taught.names, data.names),
+        ("columns", taught.reading.features, data.reading.features),
+    ):
+        if theirs and ours and theirs != ours:
+            first = next(pair for pair in zip(theirs, ours, strict=True) if pair[0] != pair[1])
+            raise UserError(
+                f"the teacher's {what} are others, or in another order: it has '{first[0]}' where '{data.name}' has "
+                f"'{first[1]}'",
+                where=where,
+            )
     if teacher.data.normalize != config.data.normalize or taught.pixel_levels != data.pixel_levels:
         raise UserError(
             f"the teacher's pixels are '{teacher.data.normalize}' of {taught.pixel_levels} levels, "
