@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.cleanup import cleanup_model
 
 from tests.onnx_models import NETS, Net, conv_bn_relu, flatten_linear
+from toolchain.deploy import driver
 from toolchain.errors import UserError
 from toolchain.frontend import execute
 from toolchain.frontend.execute import execute_qonnx, execute_reference
@@ -182,3 +185,27 @@ def test_keyword_spotting_predictions_equal_the_published_ones() -> None:
     (logits,) = execute_qonnx(folder / "models" / "kws_w3a3_mlperf_tiny_v0.7.onnx", x).values()
     # one sample has two classes with the same logit, hence not argmax
     np.testing.assert_array_equal(logits[np.arange(1000), fields["golden_pred"]], logits.max(axis=1))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import toolchain.frontend.execute",
+        "import runpy, sys; runpy.run_path(sys.argv[2])['onnx_session'](sys.argv[1])",
+    ],
+    ids=["fpgaflow", "the driver on the board"],
+)
+def test_onnxruntime_tells_its_maker_of_no_model(code: str, tmp_path: Path) -> None:
+    """Else its import numbers this machine in a file, outside of a CI."""
+    path, home = tmp_path / "net.onnx", tmp_path / "home"
+    plain = onnx.helper.make_node("Relu", ["x"], ["y"])
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 3, 8, 8)) for name in "xy"]
+    graph = onnx.helper.make_graph([plain], "net", ends[:1], ends[1:])
+    versions = {"opset_imports": [onnx.helper.make_opsetid("", 17)], "ir_version": 9}
+    onnx.save(onnx.helper.make_model(graph, **versions), path)
+    home.mkdir()
+    usual = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")}
+    known = usual | {"HOME": str(home), "TMPDIR": str(home)}
+    command = [sys.executable, "-W", "ignore", "-c", code, str(path), str(Path(driver.__file__))]
+    subprocess.run(command, check=True, env=known, cwd=Path(__file__).parents[2])
+    assert not [*home.glob(".ses"), *home.glob(".cache/Microsoft")]
