@@ -299,16 +299,17 @@ def test_a_batch_norm_behind_a_linear_layer_over_the_length_of_a_signal_stays(le
 
 
 def test_quantizers_stand_where_codes_are_read() -> None:
-    """Unsigned behind a ReLU and what keeps its sign; none behind pixels, a maximum of codes and the last layer.
+    """Unsigned behind what is never negative, not behind pixels, a maximum of codes and the last layer.
 
     In front of what moves values alone: hardware makes codes where a sum is.
     """
     pool, head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten()), nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2))
-    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.MaxPool2d(2), pool, head)
-    graph = layer_graph(model, torch.rand(2, *SHAPE))
-    found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
-    assert found == {"1": False, "3.0": False, "4.0": True}
-    assert next(iter(places(graph, pixels=False))).op == "placeholder"
+    for clamp, signed in ((nn.ReLU(), False), (nn.Hardtanh(0, 1), False), (nn.Hardtanh(-1, 1), True)):
+        model = nn.Sequential(nn.Conv2d(3, 3, 1), clamp, nn.MaxPool2d(2), pool, head)
+        graph = layer_graph(model, torch.rand(2, *SHAPE))
+        found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
+        assert found == {"1": signed, "3.0": signed, "4.0": True}
+        assert next(iter(places(graph, pixels=False))).op == "placeholder"
 
 
 def test_steps_of_what_is_added_are_in_a_ratio_of_four_bits() -> None:

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Weighted
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Weighted, is_positive
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, layer_of
 
@@ -83,7 +83,7 @@ class _Converter:
             for other in joined[1:]:
                 self.parent[self._root(other)] = self._root(joined[0])
         inherits = isinstance(layer, (*_KEEPING, *AVERAGING)) or node.op == "call_function"
-        if _is_positive(layer) or (inherits and all(source in self.positive for source in sources)):
+        if is_positive(layer) or (inherits and all(source in self.positive for source in sources)):
             self.positive.add(node)
 
     def _convert(self, node: fx.Node, *, joined: bool) -> None:
@@ -184,9 +184,3 @@ class _Converter:
 def _is_join(node: fx.Node) -> bool:
     """Return whether ``node`` needs one scale for all that it reads: it is a sum or a concatenation."""
     return node.op == "call_function" and node.target is not operator.mul
-
-
-def _is_positive(layer: nn.Module | None) -> bool:
-    return isinstance(layer, nn.ReLU | nn.Sigmoid | nn.Hardsigmoid) or (
-        isinstance(layer, nn.Hardtanh) and layer.min_val >= 0
-    )  # ReLU6 is a Hardtanh

@@ -25,6 +25,12 @@ WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, nn.Flatten, nn.ZeroPad2d, nn.Identity)
 
 
+def is_positive(layer: nn.Module | None) -> bool:
+    """Return whether the output of ``layer`` is never negative; ReLU6 is a Hardtanh."""
+    known = isinstance(layer, nn.ReLU | nn.Sigmoid | nn.Hardsigmoid)
+    return known or (isinstance(layer, nn.Hardtanh) and layer.min_val >= 0)
+
+
 def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
     """Demand of a layer settings that a unit can have; a padding by name becomes numbers, in place.
 

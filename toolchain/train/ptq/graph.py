@@ -13,15 +13,13 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from toolchain.train.own import trace
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Norm, Weighted
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Norm, Weighted, is_positive
 from toolchain.train.own.trace import layer_of
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 """Layers that read codes."""
-POSITIVE = (*RELU, nn.Sigmoid, nn.Hardsigmoid)
-"""Layers whose output is never negative."""
 RESHAPING = (nn.Flatten, nn.Identity)
 KEEPING = (*POOLS, nn.ZeroPad2d, *RESHAPING)
 """Layers whose output holds values of their input."""
@@ -88,7 +86,7 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
         inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
-        if isinstance(layer, POSITIVE) or (inherits and all(source in positive for source in node.all_input_nodes)):
+        if is_positive(layer) or (inherits and all(source in positive for source in node.all_input_nodes)):
             positive.add(node)
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))

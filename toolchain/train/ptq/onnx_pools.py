@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.train.own.kinds import is_positive
 from toolchain.train.own.twins import reshaped
-from toolchain.train.ptq.graph import POSITIVE
 from toolchain.train.ptq.onnx_builder import Builder, Half
 
 
@@ -59,7 +59,7 @@ def _unequal_maximum(
             plain.ceil_mode = ceil
             if [*plain(x).shape[2:]] == sizes:
                 return [plain]
-    if not isinstance(build.layer(at), POSITIVE):
+    if not is_positive(build.layer(at)):
         what = f"a maximum with the pads {[*before, *after]} over numbers that may be negative"
         raise build.file.fault(node, what, "pad all sides alike, or put it behind a ReLU")
     plain.padding, plain.ceil_mode = (0,) * len(before), bool(node.attributes.get("ceil_mode", 0))
