@@ -39,7 +39,7 @@ def build(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     assert isinstance(design, Streaming)
     parts = [part for several in designs(design.hardware).values() for part in several]
     for number, part in enumerate(parts, 1):
-        write_text(cached(part), json.dumps([100 * number, number, number % 2, number % 3]))
+        write_text(cached(part), json.dumps([100 * number, number, number % 2, number % 3, 0]))
     return Path(shutil.copytree(exported, tmp_path / "build"))
 
 

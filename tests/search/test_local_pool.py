@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +26,17 @@ def waits(mark: Path) -> int:
     return 0
 
 
-def test_workers_leave_an_interrupt_to_the_process_that_started_them(tmp_path: Path) -> None:
+@pytest.fixture
+def before() -> Iterator[Any]:
+    """Python's own handler of Ctrl-C, which a process that a shell starts in the background does not get."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, earlier)
+
+
+def test_workers_leave_an_interrupt_to_the_process_that_started_them(before: Any, tmp_path: Path) -> None:
     """Else each of them tells a traceback of what it was just importing."""
-    before, pool = signal.getsignal(signal.SIGINT), Local(2)
+    pool = Local(2)
     assert pool.map(ignores_interrupts, [0, 1]) == [True, True]
     assert signal.getsignal(signal.SIGINT) == before
     marks = [tmp_path / name for name in "ab"]
