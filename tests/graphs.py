@@ -135,6 +135,11 @@ class Builder:
         add = self.rng.integers(-(1 << shift), 1 << shift, rows, dtype=np.int64)
         return self.append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
 
+    def unchanged(self, x: Value) -> Value:
+        """The codes of ``x`` once more, as a quantizer of their own scale gives them."""
+        mul, add = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        return self.append(MulShift, (x,), x.shape, mul=mul, add=add, shift=0, low=x.qint.min, high=x.qint.max)
+
     def add(self, a: Value, b: Value, multipliers: tuple[Any, Any] = (1, 1)) -> Value:
         """The sum of two values, each times a factor or one a channel."""
         arrays = tuple(np.array(m, dtype=np.int64).reshape(-1) for m in multipliers)

@@ -9,6 +9,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.rules import IllFormed
 from toolchain.ir.verify import Level, verify
 from toolchain.passes.apply_plan import apply_plan, planned_forms
+from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
@@ -29,12 +30,14 @@ class GraphPass:
 
 
 FORM = (
-    GraphPass("fuse_tables", "first: of what is left fewer values are forked", fuse_tables),
+    GraphPass("drop_identities", "first: of what is left fewer values are forked", drop_identities),
+    GraphPass("fuse_tables", "before forks for the same reason, and behind what would part its operands", fuse_tables),
     GraphPass("rename_moves", "before forks and plans, which are of units", rename_moves),
     GraphPass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
     GraphPass("insert_forks", "before any plan, which names forks", insert_forks),
 )
-"""The passes that bring a graph to the form of the units: functions as tables, signs as bits, one reader a stream."""
+"""The passes that bring a graph to the form of the units: no requantizer without effect, functions as tables, signs as
+bits, one reader a stream."""
 
 
 def planned(plan: Plan) -> tuple[GraphPass, ...]:
