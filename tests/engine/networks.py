@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.graphs import Builder
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.requantizers import Threshold
+from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.types import QInt, Value
 
 
@@ -46,6 +46,27 @@ def leaky_maps(seed: int = 0, size: int = 10) -> Graph:
     z = stairs(net, net.matvec(y, 20), 4, falls=True)
     x = conv(net, net.concat(z, conv(net, x, 9, 1)), 16, 3, 2)
     return net.graph(net.matvec(stairs(net, net.matvec(x, 24), 6, leak=4), 5))
+
+
+def shifted(net: Builder, x: Value, low: int, *, shift: int = 16, per_channel: bool = True) -> Value:
+    """256 codes from ``low`` on, as a zero point of ``-low`` gives them."""
+    rows, unit = (x.shape[2] if per_channel else 1), (255 << shift) // (x.qint.max // 6)
+    mul = net.rng.integers(unit // 2, unit + 1, rows) | 1
+    add = net.rng.integers(-(1 << shift), 1 << shift, rows)
+    return net.append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=low, high=low + 255)
+
+
+def zero_points(seed: int = 0, size: int = 9) -> Graph:
+    """Codes with zero points of their own, odd ones too: convolved, filtered, pooled with pads, added, averaged."""
+    net = Builder((size, size, 6), 8, signed=True, seed=seed)
+    x = shifted(net, net.matvec(net.window(net.input), 12), -101)
+    y = shifted(net, net.depthwise(net.window(x), 9), -37)
+    y = shifted(net, net.matvec(net.window(y), 12), -60)
+    x = shifted(net, net.add(x, y, (5, 3)), -131, shift=9, per_channel=False)
+    x = net.pool(net.window(x, (3, 3), stride=(2, 2), pad_value=-256), 9)
+    both = net.concat(x, net.pool(net.window(x, (1, 1), pads=(0, 0, 0, 0)), 1))
+    x = shifted(net, net.global_sum(shifted(net, net.matvec(both, 20), -3)), -77)
+    return net.graph(shifted(net, net.matvec(x, 10), -115))
 
 
 def inverted_residuals(seed: int = 0, size: int = 12, kernel: int = 3) -> Graph:

@@ -18,6 +18,7 @@ from tests.engine.networks import (
     twice_read,
     two_heads,
     wide_pads,
+    zero_points,
 )
 from toolchain.engine import csim, layout
 from toolchain.engine.csim import EngineSim
@@ -86,6 +87,15 @@ def test_a_map_beside_its_own_convolution_tokens_and_a_sum_of_one_position_chang
     assert twice and not {*twice} & {life.name for life in lifetimes(network, shape)}
 
     check(twice_read(), program(network, shape, {}), frames=8)
+
+
+def test_zero_points_that_are_no_half_of_the_range_change_no_answer() -> None:
+    """Nor do the pads of a maximum, which lie below all codes."""
+    network = cut(zero_points())
+    assert [network.zeros[p.stored] for p in network.passes][:3] == [101, 37, 131]
+    shape = engine_for([network], tile_depth=256)
+
+    check(zero_points(), program(network, shape, {}))
 
 
 def test_rows_of_one_column_come_in_before_they_are_read() -> None:

@@ -187,7 +187,7 @@ JOINED = "it reads a joined map, which only convolutions do"
     ("network", "op", "why"),
     [
         (lambda net: net.concat(*_maps(net)), "Concat", "the answer is a joined map"),
-        (_joined_with_signs, "Concat", "some of its inputs are signed, others not"),
+        (_joined_with_signs, "Concat", "the zero points of its inputs differ, or some are signed and others not"),
         (lambda net: _halved(net, net.concat(*_maps(net))), "Window", JOINED),
         (lambda net: _halved(net, net.upsample(net.concat(*_maps(net)))), "Upsample", JOINED),
         (_joined_and_added, "Add", JOINED),

@@ -21,14 +21,14 @@ def engine_ends(graph: Graph, found: Program) -> Ends:
     addresses = [result.address for result in results]
     image = {"file": MEMORY, "words": len(found.memory), "input": source.address, "outputs": addresses}
     window = _window(graph, found) if found.cut.folded else None
-    given = {"zero": found.zero(graph.input), "window": window, "sums": None}
+    given = {"zero": found.zero(graph.input.name), "window": window, "sums": None}
     answers = tuple(_end(found, result, _answer(graph, found, p)) for p, result in zip(passes, results, strict=True))
     return Ends(answer_names(graph), _end(found, source, given), answers, image, found.passes)
 
 
 def _answer(graph: Graph, found: Program, p: Pass) -> dict[str, Any]:
     """Return how the driver makes codes (H, W, C) of ``shape`` from the result of ``p``."""
-    facts = {"zero": 0, "sums": _sums(found, p)} if p.raw else {"zero": found.zero(graph.value(p.result)), "sums": None}
+    facts = {"zero": 0, "sums": _sums(found, p)} if p.raw else {"zero": found.zero(p.stored), "sums": None}
     return {**facts, "shape": list(p.out)}
 
 
@@ -43,7 +43,7 @@ def _end(found: Program, located: Located, facts: dict[str, Any]) -> dict[str, A
 def _window(graph: Graph, found: Program) -> dict[str, Any]:
     """The windows of the first layer, which the host lays out."""
     node = next(node for node in graph.nodes if isinstance(node, Window))
-    fill = node.pad_value + found.zero(graph.input)
+    fill = node.pad_value + found.zero(graph.input.name)
     kernel, stride, pads, dilation = (list(v) for v in (node.kernel, node.stride, node.pads, node.dilation))
     return {"kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation, "fill": fill}
 

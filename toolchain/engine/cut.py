@@ -12,9 +12,9 @@ import numpy as np
 from toolchain.engine.hosts import answer_names
 from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import refused, too_wide
-from toolchain.engine.requants import of_channels, requant_of
+from toolchain.engine.requants import of_channels, requant_of, untied, untied_sum
 from toolchain.engine.shape import BEAT_BITS
-from toolchain.engine.stored_codes import Coder
+from toolchain.engine.stored_codes import Coder, stored_zero
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
@@ -27,6 +27,7 @@ from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Array, Range, Value
+from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.plain_forms import plain_forms
 
 REQUANTIZERS = (MulShift, Threshold)
@@ -34,6 +35,8 @@ REQUANTIZERS = (MulShift, Threshold)
 UNQUANTIZED = "its sums are not quantized"
 
 _AVERAGE = "put a quantizer behind it; train has one where a 1x1 convolution, not a fully connected layer, reads it"
+
+_OF_ONE_QUANTIZER = "its sum has no quantizer common to all channels"
 
 RESHAPED = "it reads a flattened map, which only products do"
 
@@ -81,7 +84,7 @@ class _Cutter:
     fuse: bool
 
     def __post_init__(self) -> None:
-        self.graph = plain_forms(self.graph)
+        self.graph = plain_forms(drop_identities(self.graph))
         self.answers = answer_names(self.graph)
         self.written = {*self.answers, *self.graph.written, *_renamed(self.graph, self.answers)}
         self.values = self.graph.values()
@@ -103,13 +106,13 @@ class _Cutter:
         passes = self.passes()
         if self.refused:
             raise self.refused[0]
-        bits = self._stored_bits()
         answers = tuple(map(self._stored, self.answers))
         made = {p.result for p in passes}
         for name in answers:
             if name not in made:
                 raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
-        found = Cut(tuple(Coder(self.values, bits).coded(p) for p in passes), self.folded, bits, answers)
+        zeros = {self.graph.input.name: self._zero(self.graph.input)}
+        found = Cut(tuple(map(Coder(zeros).coded, passes)), self.folded, self.bits, answers, zeros)
         wide = too_wide(found)
         if wide is not None:
             raise wide
@@ -118,7 +121,7 @@ class _Cutter:
     def passes(self) -> list[Pass]:
         """The passes on the graph's own codes; what has none is in ``refused``."""
         for value in self._codes():
-            if value.qint.bits > WIDEST_CODE:
+            if not self._fits(value, WIDEST_CODE):
                 self.refused.append(_too_wide(self.graph.producers().get(value.name), value))
         passes: list[Pass] = []
         for node in self.graph.nodes:
@@ -143,9 +146,18 @@ class _Cutter:
         """The values that are stored."""
         return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, REQUANTIZERS))]
 
-    def _stored_bits(self) -> int:
+    @cached_property
+    def bits(self) -> int:
         """Bits of a stored code: words fill memory beats."""
-        return 4 if max(value.qint.bits for value in self._codes()) <= 4 else WIDEST_CODE
+        return 4 if all(self._fits(value, 4) for value in self._codes()) else WIDEST_CODE
+
+    def _fits(self, value: Value, bits: int) -> bool:
+        """Return whether codes of ``bits`` bits hold ``value``."""
+        return stored_zero(value.qint, self.ranges[value.name], bits) is not None
+
+    def _zero(self, value: Value) -> int:
+        """The stored code of 0 in ``value``; of one that is refused, 0."""
+        return stored_zero(value.qint, self.ranges[value.name], self.bits) or 0
 
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
@@ -164,9 +176,9 @@ class _Cutter:
         if value.name in self.written:
             raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
-        if requantizer is None and len({part.qint.signed for part in parts}) > 1:
-            raise refused(node, "some of its inputs are signed, others not")
-        a_beat = BEAT_BITS // self._stored_bits()
+        if requantizer is None and len({*map(self._zero, parts)}) > 1:
+            raise refused(node, "the zero points of its inputs differ, or some are signed and others not")
+        a_beat = BEAT_BITS // self.bits
         counts = [ceil(part.shape[2] / a_beat) * a_beat for part in parts]
         starts = [sum(counts[:i]) for i in range(len(counts))]
         places = [np.arange(part.shape[2]) + start for part, start in zip(parts, starts, strict=True)]
@@ -176,7 +188,7 @@ class _Cutter:
             slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
             if requantizer is not None:
                 slot = replace(slot, own=slice(first, first + part.shape[2]))
-                requant = self._requantizer(of_channels(requantizer, slot.own), part)
+                requant = self._untied(of_channels(requantizer, slot.own), part)
                 passes.append(replace(self._copy(node, part), result=value.name, first=requant, slot=slot))
             elif own is not None and self._only_reader(part) is node:
                 passes[own] = replace(passes[own], slot=slot)
@@ -227,8 +239,8 @@ class _Cutter:
         elif isinstance(node, MatVec):
             shape, conv = self._dense(node)
             value, first = self._requant(node.output)
-        elif isinstance(node, REQUANTIZERS) and source.qint.bits <= WIDEST_CODE:  # codes, which others may read
-            value, first = node.output, self._requantizer(node, source)
+        elif isinstance(node, REQUANTIZERS) and self._fits(source, WIDEST_CODE):  # codes, which others may read
+            value, first = node.output, self._untied(node, source)
         raw = conv is not None and first is None
         if raw and (value.name not in self.written or self._read_inside(value)):
             raise refused(node, UNQUANTIZED)
@@ -314,10 +326,16 @@ class _Cutter:
         if not isinstance(node, REQUANTIZERS):
             return value, None
         self.done.add(node.name)
-        return node.output, self._requantizer(node, value)
+        return node.output, self._untied(node, value)
 
     def _requantizer(self, node: MulShift | Threshold, value: Value) -> Requant:
-        return requant_of(node, value, self.ranges[value.name])
+        kind, codes = node.output.qint, self.ranges[node.output.name]
+        if kind.bits <= self.bits:
+            codes = kind.min, kind.max
+        return requant_of(node, value, self.ranges[value.name], self._zero(node.output), codes)
+
+    def _untied(self, node: MulShift | Threshold, value: Value) -> Requant:
+        return untied(node, self._requantizer(node, value), self.ranges[value.name])
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
@@ -372,13 +390,18 @@ class _Cutter:
             raise refused(start, "it reads a joined map, which only convolutions do")
         self._demand_shape(start, self.values[other])
         self.done.add(start.name)
-        found, requant = self._requant(start.output)
-        numbers = () if requant is None else (requant.mul, requant.add, *start.multipliers)
-        if requant is None or requant.below is not None or any(len({*v.tolist()}) > 1 for v in numbers):
-            raise refused(start, "its sum has no quantizer common to all channels")
+        quantizer = self._only_reader(start.output)
+        if not isinstance(quantizer, REQUANTIZERS):
+            raise refused(start, _OF_ONE_QUANTIZER)
+        self.done.add(quantizer.name)
+        requant = self._requantizer(quantizer, start.output)
+        numbers = (requant.mul, requant.add, *start.multipliers)
+        if requant.below is not None or any(len({*v.tolist()}) > 1 for v in numbers):
+            raise refused(start, _OF_ONE_QUANTIZER)
         mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
-        return found, Merge(stored, main, rest, add, requant.shift, requant.low, requant.high)
+        merge = Merge(stored, main, rest, add, requant.shift, requant.low, requant.high, requant.zero)
+        return quantizer.output, untied_sum(start, merge, self.ranges[own], self.ranges[other])
 
 
 def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:

@@ -159,7 +159,7 @@ def _with_maps(graph: Graph, alone: Program, frame: Frame) -> Array:
         if alone.cut.folded and name == p.source:
             beats = input_beats(graph, alone, codes)
         else:
-            stored = codes + alone.zero(graph.value(name))
+            stored = codes + alone.zero(name)
             if p.spread is not None and name == p.source:
                 stored = _spread(stored, p.spread, p.shape[2])
             beats = map_beats(stored, alone.shape)

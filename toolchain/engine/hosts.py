@@ -23,7 +23,7 @@ def answer_names(graph: Graph) -> tuple[str, ...]:
 
 def input_beats(graph: Graph, found: Program, codes: Array) -> Array:
     """The input map (beats, 2) of one frame of input ``codes`` (H, W, C)."""
-    zero = found.zero(graph.input)
+    zero = found.zero(graph.input.name)
     stored = codes + zero
     if found.cut.folded:
         node = next(n for n in graph.nodes if isinstance(n, Window))
@@ -56,7 +56,7 @@ def result_codes(graph: Graph, found: Program, last: Pass, memory: Array) -> Arr
     if last.slot is not None:
         codes = codes[..., last.slot.start : last.slot.start + last.out[2]]
     if not last.raw:
-        return codes - found.zero(graph.value(last.result))
+        return codes - found.zero(last.stored)
     digits = codes.reshape(*codes.shape[:2], -1, shape.digits, shape.lanes)
     weights = 1 << (shape.act_bits * np.arange(shape.digits))
     sums = (digits * weights[:, None]).sum(axis=3) - (1 << (SUM_BITS - 1))

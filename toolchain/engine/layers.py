@@ -1,13 +1,14 @@
 """A pass of the engine: what its chain of units computes once, in unsigned codes.
 
-Signed codes are stored with half their range added, so that every operand of a product is unsigned. The requantizers'
-offsets take it back: exactly, since half a range is even and keeps the halves that round to even where they are.
+Signed codes are stored with half their range added, so that every operand of a product is unsigned; codes with a zero
+point of their own, with that. The requantizers' offsets take it back: exactly, since half a range is even and keeps the
+halves that round to even where they are, and what rounds a half has no odd zero point (``requants.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +32,7 @@ class Bend:
 class Requant:
     """code = clip(round_half_even((sum * mul + add) / 2**shift), low, high); ``mul`` and ``add`` are (C,).
 
-    ``signed`` tells whether the graph's own codes can be negative. ``below``: sums below a knee have another line.
+    ``zero`` is the stored code of the graph's own 0. ``below``: sums below a knee have another line.
     """
 
     mul: Array
@@ -39,7 +40,7 @@ class Requant:
     shift: int
     low: int
     high: int
-    signed: bool
+    zero: int
     below: Bend | None = None
 
     @property
@@ -93,7 +94,7 @@ class Sliding:
 
 @dataclass(frozen=True)
 class Merge:
-    """code = clip(round_half_even((main * own + residual * other + add) / 2**shift), low, high)."""
+    """code = clip(round_half_even((main * own + residual * other + add) / 2**shift), low, high); ``zero`` as above."""
 
     residual: str
     main: int
@@ -102,6 +103,7 @@ class Merge:
     shift: int
     low: int
     high: int
+    zero: int
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ class Pass:
 class Cut:
     """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``.
 
-    ``answers``: the results that the host reads, one an output of the network.
+    ``answers``: the results that the host reads, one an output of the network. ``zeros``: the stored code of 0 in the
+    graph's input and every stored map.
     ``weight_bits``: of an engine narrower than some weights, which then are multiplied in parts. ``within``: formats
     that an engine is to have at least, so that it runs other networks too; those of weights are the network's own.
     """
@@ -185,6 +188,7 @@ class Cut:
     folded: bool
     act_bits: int
     answers: tuple[str, ...] = ()
+    zeros: Mapping[str, int] = field(default_factory=dict)
     weight_bits: int | None = None
     within: Formats | None = None
 

@@ -67,7 +67,7 @@ def project(graph: Graph, found: Program, board: Target, clock_mhz: float) -> di
 def _input_facts(graph: Graph, found: Program) -> dict[str, int]:
     """Return how the codes of a frame lie in memory, in the terms of ``host.hpp``."""
     height, width, channels = graph.input.shape
-    first, zero = found.cut.passes[0], found.zero(graph.input)
+    first, zero = found.cut.passes[0], found.zero(graph.input.name)
     located = found.maps[first.source]
     facts = {
         "height": height, "width": width, "channels": channels, "kernel_rows": 1, "kernel_columns": 1, "stride_rows": 1,
@@ -111,7 +111,7 @@ def _answers(graph: Graph, found: Program) -> tuple[_Answer, ...]:
         height, width, channels = p.out
         facts = {
             "height": height, "width": width, "channels": channels, "lanes": shape.lanes,
-            "position_words": located.words, "bits": shape.act_bits, "zero": found.zero(graph.value(p.result)),
+            "position_words": located.words, "bits": shape.act_bits, "zero": found.zero(p.stored),
             "digits": shape.digits if p.raw else 1, "address": located.address,
             "last_of_equals": isinstance(end, ArgMax) and end.last,
         }  # fmt: skip

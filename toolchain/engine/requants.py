@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import gcd
 
 import numpy as np
 
-from toolchain.engine.layers import Bend, Requant
+from toolchain.engine.layers import Bend, Merge, Requant
 from toolchain.engine.limits import line_bits, refused
 from toolchain.engine.lines import lines_of
 from toolchain.engine.shape import LINE_BITS
@@ -23,25 +24,92 @@ def of_channels(node: MulShift | Threshold, channels: slice | None) -> MulShift 
     return replace(node, **found)
 
 
-def requant_of(node: MulShift | Threshold, value: Value, reach: Range) -> Requant:
+def requant_of(node: MulShift | Threshold, value: Value, reach: Range, zero: int, codes: Range) -> Requant:
     """Return ``node`` as the engine's requantizer of ``value``, whose numbers lie in ``reach``.
+
+    It gives ``codes``, whose 0 is stored as ``zero``.
 
     Raises:
         UserError: its thresholds lie on no two lines, or its products are too wide.
     """
-    kind, channels = node.output.qint, value.shape[2:]
+    channels, (least, most) = value.shape[2:], codes
     if isinstance(node, MulShift):
         _check_lines(node, node.lines, value.qint)
         mul, add = (np.broadcast_to(np.array(v), channels) for v in zip(*node.lines, strict=True))
-        # the type holds every code, so a clip beyond it never acts, and the pass table need not hold it
-        return Requant(mul, add, node.shift, max(node.low, kind.min), min(node.high, kind.max), kind.signed)
+        # a clip beyond all codes never acts, and the pass table need not hold it
+        return Requant(mul, add, node.shift, max(node.low, least), min(node.high, most), zero)
     lines = lines_of(node, *reach)
     if lines is None:
         raise refused(node, "its thresholds lie on no two lines", "take a function of one line or two, as ReLU")
     _check_lines(node, zip(lines.mul.flat, lines.add.flat, strict=True), value.qint)
     muls, adds = (np.broadcast_to(v, (2, *channels)) for v in (lines.mul, lines.add))
     below = None if lines.knee is None else Bend(muls[0], adds[0], np.broadcast_to(lines.knee, channels))
-    return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, kind.signed, below)
+    return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, zero, below)
+
+
+def untied(node: Node, requant: Requant, reach: Range) -> Requant:
+    """Return ``requant`` of sums in ``reach`` with a rounding that is right once an odd zero point is added.
+
+    The engine rounds halves to even stored codes, which are odd ones of the graph then. Twice the factors leave a step
+    between numerators, which takes the halves of a channel to the code that they belong to. Raises UserError where they
+    belong to codes above and below.
+    """
+    if requant.zero % 2 == 0:
+        return requant
+    codes = requant.low, requant.high
+
+    def moved(mul: int, add: int) -> int:
+        return _step(node, _halves(mul, add, requant.shift, codes, reach))
+
+    steps = [np.array([*map(moved, mul.tolist(), add.tolist())]) for mul, add in requant.lines]
+    if not any(step.any() for step in steps):
+        return requant
+    (mul, add), *others = ((2 * mul, 2 * add + step) for (mul, add), step in zip(requant.lines, steps, strict=True))
+    below = requant.below and Bend(*others[0], requant.below.knee)
+    return replace(requant, mul=mul, add=add, shift=requant.shift + 1, below=below)
+
+
+def untied_sum(node: Node, merge: Merge, own: Range, residual: Range) -> Merge:
+    """Return ``merge`` of codes in ``own`` and ``residual`` as ``untied`` returns a requantizer."""
+    if merge.zero % 2 == 0:
+        return merge
+    codes, offsets = (merge.low, merge.high), (merge.other * x + merge.add for x in range(residual[0], residual[1] + 1))
+    step = _step(node, {bit for offset in offsets for bit in _halves(merge.main, offset, merge.shift, codes, own)})
+    if step == 0:
+        return merge
+    main, other, add = 2 * merge.main, 2 * merge.other, 2 * merge.add + step
+    return replace(merge, main=main, other=other, add=add, shift=merge.shift + 1)
+
+
+def _step(node: Node, halves: set[int]) -> int:
+    """Return what takes ``halves`` above odd codes up, and those above even codes down; 0 where there are none."""
+    if len(halves) > 1:
+        why = "it rounds halves to even codes, which are stored as odd ones: their zero point is odd"
+        raise refused(node, why, "quantize symmetrically, or take scales that are no powers of two")
+    return sum(1 if odd else -1 for odd in halves)
+
+
+def _halves(factor: int, offset: int, shift: int, codes: Range, reach: Range) -> set[int]:
+    """Return the last bits of the codes n with (factor * x + offset) / 2**shift = n + 1/2 at an x in ``reach``.
+
+    Both n and n + 1 are in ``codes``: elsewhere the clip decides.
+    """
+    unit, (low, high), (first, last) = 1 << shift, codes, reach
+    if shift == 0:
+        return set()
+    period = 1
+    if factor == 0:
+        last = first
+    else:
+        ends = sorted(((code << shift) - offset) // factor for code in codes)
+        first, last = max(first, ends[0]), min(last, ends[1] + 1)
+        common, rest = gcd(factor, unit), unit // 2 - offset
+        if rest % common:
+            return set()
+        period = unit // common
+        first += (rest // common * pow(factor // common, -1, period) - first) % period
+    numerators = (factor * x + offset for x in range(first, last + 1, period))
+    return {n & 1 for v in numerators if v % unit == unit // 2 and low <= (n := v >> shift) < high}
 
 
 def _check_lines(node: Node, lines: Iterable[tuple[int, int]], sums: QInt) -> None:

@@ -14,7 +14,7 @@ from toolchain.engine.layout import table_entry
 from toolchain.engine.schedule import Placement, Places, TiledPass, schedule
 from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
 from toolchain.errors import UserError
-from toolchain.ir.types import Array, Value
+from toolchain.ir.types import Array
 from toolchain.units.fabric import tap_digits
 
 
@@ -46,9 +46,9 @@ class Program:
         """Entries of the table."""
         return len(self.schedules) + 1
 
-    def zero(self, value: Value) -> int:
-        """The stored code of 0 in ``value``."""
-        return 1 << (self.shape.act_bits - 1) if value.qint.signed else 0
+    def zero(self, name: str) -> int:
+        """The stored code of 0 in the graph's input or the stored map ``name``."""
+        return self.cut.zeros[name]
 
     def following(self, index: int) -> int:
         """Weight words that pass ``index`` loads for its successor."""
