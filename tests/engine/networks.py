@@ -130,6 +130,25 @@ def joined_maps(seed: int = 0, size: int = 12) -> Graph:
     return net.graph(net.matvec(x, 5))
 
 
+def reduced_joins(seed: int = 0, size: int = 7) -> Graph:
+    """Joined maps that are pooled, filtered, quantized again, enlarged and joined once more, as dense blocks do.
+
+    Parts fill no memory beat, so something lies between them.
+    """
+    net = Builder((size, size, 5), 8, seed=seed)
+    x = conv(net, net.input, 12, 3)
+    both = net.concat(conv(net, x, 9, 1), conv(net, x, 7, 3))
+    low = net.pool(net.window(both, (3, 3), stride=(2, 2)), 9)
+    dense = net.concat(low, conv(net, low, 5, 3))
+    dense = net.concat(dense, stairs(net, net.matvec(dense, 6), 8), net.mulshift(dense, 8))
+    mean = net.mulshift(net.pool(net.window(dense, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4, "sum"), 8)
+    wide = net.upsample(net.concat(depthwise(net, dense, 3), net.mulshift(dense, 8)))
+    bent = stairs(net, net.depthwise(net.window(net.pool(net.window(wide, (2, 2), pads=(0, 0, 0, 0)), 4)), 9), 8, leak=3)
+    x = conv(net, net.concat(conv(net, bent, 10, 3, 4), mean), 16, 1)
+    x = net.concat(net.mulshift(net.global_sum(bent), 8), net.mulshift(net.global_sum(x), 8))
+    return net.graph(net.matvec(x, 6))
+
+
 def twice_read(seed: int = 0, size: int = 9) -> Graph:
     """A map beside its own convolution, positions as tokens, and a global sum of a single position."""
     net = Builder((size, size, 3), 8, seed=seed)

@@ -14,6 +14,7 @@ from tests.engine.networks import (
     leaky_maps,
     odd_kernels,
     one_column,
+    reduced_joins,
     residual_blocks,
     twice_read,
     two_heads,
@@ -224,6 +225,19 @@ def test_joined_and_repeated_maps(facts: dict[str, int]) -> None:
     assert {p.repeat for p in network.passes} == {(1, 1), (2, 2), (4, 4)}
     assert {(s.reads > 1) for s in found.schedules if s.p.outside} >= {"bank_words" not in facts}
     check(graph, found)
+
+
+@pytest.mark.parametrize("tile_depth", [256, 512])
+def test_what_works_channel_by_channel_reads_joined_maps(tile_depth: int) -> None:
+    """What lies between the parts is worked on too, and changes no answer."""
+    network = cut(reduced_joins())
+    found = program(network, engine_for([network], tile_depth=tile_depth), {})
+    wide = [p for p in network.passes if p.kept is not None]
+
+    assert {p.window.mode if p.window else None for p in wide} == {"largest", "sum_of", "filter", "global_sum", None}
+    assert {p.slot is None for p in wide} == {False, True}
+    assert all(len(p.kept) < p.out[2] for p in wide)
+    check(reduced_joins(), found)
 
 
 @pytest.mark.parametrize("tile_depth", [48, 512])

@@ -10,6 +10,7 @@ from math import ceil
 import numpy as np
 
 from toolchain.engine.hosts import answer_names
+from toolchain.engine.joined import Joined
 from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import refused, too_wide
 from toolchain.engine.requants import of_channels, requant_of, untied, untied_sum
@@ -26,7 +27,7 @@ from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
-from toolchain.ir.types import Array, Range, Value
+from toolchain.ir.types import Range, Value
 from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.plain_forms import plain_forms
 
@@ -37,6 +38,8 @@ UNQUANTIZED = "its sums are not quantized"
 _AVERAGE = "put a quantizer behind it; train has one where a 1x1 convolution, not a fully connected layer, reads it"
 
 _OF_ONE_QUANTIZER = "its sum has no quantizer common to all channels"
+
+ADDED = "it adds a joined map"
 
 RESHAPED = "it reads a flattened map, which only products do"
 
@@ -91,7 +94,7 @@ class _Cutter:
         self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}
         self.repeat: dict[str, tuple[int, int]] = {}  # how often an alias is read, by axis
-        self.joined: dict[str, _Joined] = {}
+        self.joined: dict[str, Joined] = {}
         self.done: set[str] = set()
         self.folded = False
         self.refused: list[UserError] = []
@@ -176,20 +179,21 @@ class _Cutter:
         if value.name in self.written:
             raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
+        within = [self.joined.get(self._stored(part.name)) or Joined.alone(part) for part in parts]
         if requantizer is None and len({*map(self._zero, parts)}) > 1:
             raise refused(node, "the zero points of its inputs differ, or some are signed and others not")
         a_beat = BEAT_BITS // self.bits
-        counts = [ceil(part.shape[2] / a_beat) * a_beat for part in parts]
+        counts = [ceil(part.channels / a_beat) * a_beat for part in within]
         starts = [sum(counts[:i]) for i in range(len(counts))]
-        places = [np.arange(part.shape[2]) + start for part, start in zip(parts, starts, strict=True)]
-        self.joined[value.name] = _Joined(np.concatenate(places), sum(counts))
+        places = [part.places + start for part, start in zip(within, starts, strict=True)]
+        self.joined[value.name] = Joined(np.concatenate(places), sum(counts))
         made, first = {p.result: i for i, p in enumerate(passes) if p.slot is None}, 0
         for part, start in zip(parts, starts, strict=True):
             slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
             if requantizer is not None:
                 slot = replace(slot, own=slice(first, first + part.shape[2]))
                 requant = self._untied(of_channels(requantizer, slot.own), part)
-                passes.append(replace(self._copy(node, part), result=value.name, first=requant, slot=slot))
+                passes.append(replace(self._copy(node, part, requant), result=value.name, slot=slot))
             elif own is not None and self._only_reader(part) is node:
                 passes[own] = replace(passes[own], slot=slot)
             else:
@@ -206,6 +210,7 @@ class _Cutter:
         self.repeat[value.name] = (rows * node.factors[0], columns * node.factors[1])
         if value.name in self.written or not all(self._convolves(r) for r in self.readers[value.name]):
             passes.append(self._copy(node, value))
+            self._keep(node, value, self.joined.get(self.alias[value.name]))
             del self.alias[value.name], self.repeat[value.name]
 
     def _convolves(self, reader: Node) -> bool:
@@ -216,14 +221,21 @@ class _Cutter:
             isinstance(reader, Upsample) and all(map(self._convolves, self.readers[reader.output.name]))
         )
 
-    def _copy(self, node: Node, value: Value) -> Pass:
-        """A pass that makes ``value`` of what it is an alias of."""
+    def _copy(self, node: Node, value: Value, requant: Requant | None = None) -> Pass:
+        """A pass that makes ``value`` of what it is an alias of, with a requantizer or without."""
         source = self._stored(value.name)
-        if source in self.joined:
-            raise refused(node, "it reads a joined map, which only convolutions do")
         self._demand_shape(node, value)
         name, shape = node.origin[0] if node.origin else node.name, value.shape
-        return Pass(name, source, value.name, shape, shape, shape, repeat=self.repeat.get(value.name, (1, 1)))
+        repeat, join = self.repeat.get(value.name, (1, 1)), self.joined.get(source)
+        p = Pass(name, source, value.name, shape, shape, shape, first=requant, repeat=repeat)
+        return p if join is None else join.widened(p)
+
+    def _keep(self, node: Node, value: Value, join: Joined | None) -> None:
+        """Note that ``value``, made by a pass of ``node``, has the channels of ``join`` where it has them."""
+        if join is not None:
+            if value.name in self.written:
+                raise refused(node, "the answer is made of a joined map, channel by channel")
+            self.joined[value.name] = join
 
     def _pass(self, node: Node) -> Pass:
         """The pass that begins with ``node``, which is not done yet."""
@@ -253,14 +265,12 @@ class _Cutter:
             value, merge = self._merge(value, node, alone=conv is None and first is None and window is None)
         if conv is None and first is None and window is None and merge is None:
             raise refused(node, "no unit of the engine runs it")
-        stored, spread = self._stored(source.name), None
+        stored = self._stored(source.name)
+        join = self.joined.get(stored)
         if conv is None:
             self._demand_shape(node, source)
-        if (join := self.joined.get(stored)) is not None:
-            if conv is None:
-                raise refused(node, "it reads a joined map, which only convolutions do")
-            conv, shape, spread = join.spread(conv), (*shape[:2], join.channels), join.places
-        return Pass(
+            self._keep(node, value, join)
+        found = Pass(
             name=node.origin[0] if node.origin else node.name,
             source=stored,
             result=value.name,
@@ -274,8 +284,12 @@ class _Cutter:
             merge=merge,
             raw=raw,
             repeat=self.repeat.get(source.name, (1, 1)),
-            spread=spread,
         )
+        if join is None:
+            return found
+        if conv is None and merge is not None:
+            raise refused(node, ADDED)
+        return join.convolved(found, conv) if conv is not None else join.widened(found)
 
     def _demand_shape(self, node: Node, value: Value) -> None:
         """Demand that the stored map that ``value`` names lies in memory as ``value`` does: with the same channels."""
@@ -387,7 +401,7 @@ class _Cutter:
             return value, None  # the other branch comes later and takes the sum
         stored = self._stored(other)
         if stored in self.joined:
-            raise refused(start, "it reads a joined map, which only convolutions do")
+            raise refused(start, ADDED)
         self._demand_shape(start, self.values[other])
         self.done.add(start.name)
         quantizer = self._only_reader(start.output)
@@ -411,20 +425,6 @@ def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:
         while (node := makers.get(name)) is not None and node.renames:
             name = node.inputs[0]
             yield name
-
-
-@dataclass(frozen=True, eq=False)
-class _Joined:
-    """The places of a map's channels in a joined map: ``places`` (C,) among its ``channels``."""
-
-    places: Array
-    channels: int
-
-    def spread(self, conv: Convolution) -> Convolution:
-        """``conv`` with weights of zero for what lies in between."""
-        weight = np.zeros((*conv.weight.shape[:3], self.channels), dtype=np.int64)
-        weight[..., self.places] = conv.weight
-        return replace(conv, weight=weight)
 
 
 def _check_window(node: Window) -> None:

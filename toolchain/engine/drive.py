@@ -16,6 +16,7 @@ import numpy as np
 
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.hosts import input_beats, map_beats, result_codes
+from toolchain.engine.joined import spread
 from toolchain.engine.layers import Pass
 from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError, VerificationError
@@ -161,15 +162,8 @@ def _with_maps(graph: Graph, alone: Program, frame: Frame) -> Array:
         else:
             stored = codes + alone.zero(name)
             if p.spread is not None and name == p.source:
-                stored = _spread(stored, p.spread, p.shape[2])
+                stored = spread(stored, p.spread, p.shape[2])
             beats = map_beats(stored, alone.shape)
         start = alone.maps[name].address
         memory[start : start + len(beats)] = beats
     return memory
-
-
-def _spread(codes: Array, places: Array, channels: int) -> Array:
-    """Codes (H, W, C) at their ``places`` (C,) among the ``channels`` of a joined map."""
-    found = np.zeros((*codes.shape[:2], channels), dtype=np.int64)
-    found[..., places] = codes
-    return found

@@ -55,6 +55,8 @@ def result_codes(graph: Graph, found: Program, last: Pass, memory: Array) -> Arr
     codes = map_codes(memory, found.maps[last.stored], shape)
     if last.slot is not None:
         codes = codes[..., last.slot.start : last.slot.start + last.out[2]]
+    if last.kept is not None:
+        codes = codes[..., last.kept]
     if not last.raw:
         return codes - found.zero(last.stored)
     digits = codes.reshape(*codes.shape[:2], -1, shape.digits, shape.lanes)

@@ -126,6 +126,7 @@ class Pass:
     ``raw``: the result is the convolution's sums themselves. ``shape`` is the source's as the engine sees it, every
     position read ``repeat`` times along both axes, ``middle`` the convolution's result and ``out`` the pass's; all
     (H, W, C). ``slot``: the result is a part of a joined map. ``spread`` (C,): places of a joined source's channels.
+    ``kept``: the same of the result, where the pass works on every channel of such a source alone.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Pass:
     repeat: tuple[int, int] = (1, 1)
     slot: Slot | None = None
     spread: Array | None = None
+    kept: Array | None = None
 
     @property
     def stored(self) -> str:
@@ -170,7 +172,8 @@ class Pass:
         """Multiply-accumulates of the pass; those of channels that only fill lanes do not count."""
         total = self.weights * self.middle[0] * self.middle[1]
         if self.window is not None and self.window.weight is not None:
-            total += self.window.weight.size * self.out[0] * self.out[1]
+            channels = self.out[2] if self.kept is None else len(self.kept)
+            total += len(self.window.weight) * channels * self.out[0] * self.out[1]
         return total
 
 
