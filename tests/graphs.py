@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,13 @@ class Builder:
         mul = self.rng.integers(max(1, unit // 2), unit + 1, rows, dtype=np.int64)
         add = self.rng.integers(-(1 << shift), 1 << shift, rows, dtype=np.int64)
         return self.append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=kind.min, high=kind.max)
+
+    def again(self, x: Value) -> Value:
+        """What the node that makes ``x`` makes, by another node of the same numbers."""
+        made = next(node for node in self.nodes if node.output is x)
+        name = f"again{len(self.nodes)}"
+        self.nodes.append(replace(made, name=name, outputs=(replace(x, name=f"{name}_out"),)))
+        return self.nodes[-1].output
 
     def unchanged(self, x: Value) -> Value:
         """The codes of ``x`` once more, as a quantizer of their own scale gives them."""

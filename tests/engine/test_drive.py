@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, joined_maps, residual_blocks
+from tests.engine.networks import conv, inverted_residuals, joined_maps, residual_blocks
 from tests.engine.test_csim import engine_for
+from tests.graphs import Builder
 from toolchain.engine import csim
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
@@ -38,6 +39,20 @@ def test_every_pass_alone_equals_its_nodes(graph: Graph) -> None:
 
     assert (driven.mismatches, driven.deviation) == (0, "")
     assert driven.vectors.keys() == {p.result for p in found.cut.passes}
+    assert min(driven.vectors.values()) >= 4
+
+
+@pytest.mark.needs_gxx
+def test_passes_of_what_was_merged_are_driven_as_they_are_built() -> None:
+    """Two equal requantizers of one convolution are one, and its codes are quantized to what they are."""
+    net = Builder((6, 6, 5), 8, signed=True)
+    x = conv(net, net.input, 12, 3)
+    same = net.unchanged(net.again(x))
+    graph = net.graph(net.matvec(net.concat(net.pool(net.window(same), 9), x), 4))
+    network = cut(graph)
+    driven = drive_passes(EngineSim(graph, program(network, engine_for([network], tile_depth=96), {})))
+
+    assert (driven.mismatches, len(network.passes)) == (0, 4)
     assert min(driven.vectors.values()) >= 4
 
 

@@ -32,14 +32,15 @@ def steps(graph: Graph, plan: Plan) -> Iterator[tuple[GraphPass, Graph, Graph]]:
 
 
 def small() -> tuple[Graph, Plan]:
-    """Codes that stay as they are, a table, signs that become bits, a residual that is forked, padding, a row
-    convolution, two converters, rows that become positions."""
+    """Codes that stay as they are, one requantizer twice, a table, signs that become bits, a residual that is forked,
+    padding, a row convolution, two converters, rows that become positions."""
     b = Builder((4, 4, 2), 8, signed=True)
     x = sign(b, b.matvec(b.input, 4))
     x = b.threshold(b.matvec(b.window(x, pads=(0, 0, 0, 0)), 4), 2)
     x = b.threshold(b.matvec(b.add(x, b.threshold(b.matvec(x, 4), 2)), 3), 2)
     x = b.mulshift(b.multiply(x, b.lookup(x, 3, signed=True)), 4, per_channel=False)
-    graph = b.graph(b.space_to_depth(b.unchanged(b.matvec(x, 6)), (1, 2)))
+    x = b.mulshift(b.unchanged(b.matvec(x, 6)), 4)
+    graph = b.graph(b.space_to_depth(b.add(x, b.again(x)), (1, 2)))
     lanes = {
         "matvec0": Lanes(lanes_in=2, lanes_out=4),
         "window2": Lanes(lanes_in=4, lanes_out=12),
@@ -48,6 +49,7 @@ def small() -> tuple[Graph, Plan]:
         "add7": Lanes(lanes_in=2, lanes_out=2),
         "matvec8": Lanes(lanes_in=4, lanes_out=2),
         "matvec13": Lanes(lanes_in=4, lanes_out=3),
+        "add17": Lanes(lanes_in=3, lanes_out=3),
     }
     padded = {"matvec8_out": 4}
     return graph, Plan(board="zu3eg", clock_mhz=250.0, input_lanes=2, output_lanes=3, padded=padded, nodes=lanes)
@@ -82,7 +84,7 @@ def test_a_pass_that_breaks_a_rule_is_named_with_those_before_it(monkeypatch: py
 
     with pytest.raises(IllFormed) as error:
         hardware_form(small()[0])
-    before = "drop_identities, fuse_tables, rename_moves, recode_signs, insert_forks"
+    before = "drop_identities, merge_requantizers, fuse_tables, rename_moves, recode_signs, insert_forks"
     assert str(error.value) == f"in the pass forget, behind {before}: nothing: output is defined"
 
 

@@ -29,6 +29,7 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Range, Value
 from toolchain.passes.drop_identities import drop_identities
+from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.plain_forms import plain_forms
 
 REQUANTIZERS = (MulShift, Threshold)
@@ -62,6 +63,11 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
     return _Cutter(graph, fuse).run()
 
 
+def engine_form(graph: Graph) -> Graph:
+    """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
+    return plain_forms(merge_requantizers(drop_identities(graph)))
+
+
 def refusals(graph: Graph) -> list[tuple[str, str]]:
     """Return (where, what) for every node that the engine cannot run."""
     cutter = _Cutter(graph, fuse=True)
@@ -87,7 +93,7 @@ class _Cutter:
     fuse: bool
 
     def __post_init__(self) -> None:
-        self.graph = plain_forms(drop_identities(self.graph))
+        self.graph = engine_form(self.graph)
         self.answers = answer_names(self.graph)
         self.written = {*self.answers, *self.graph.written, *_renamed(self.graph, self.answers)}
         self.values = self.graph.values()

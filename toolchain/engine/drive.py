@@ -15,6 +15,7 @@ from math import ceil
 import numpy as np
 
 from toolchain.engine.csim import EngineSim
+from toolchain.engine.cut import engine_form
 from toolchain.engine.hosts import input_beats, map_beats, result_codes
 from toolchain.engine.joined import spread
 from toolchain.engine.layers import Pass
@@ -50,13 +51,14 @@ def drive_passes(simulation: EngineSim, *, threads: int = 2) -> Driven:
     A pass is named by the value it makes, a frame is a vector. A pass that does not fit with its result in memory sees
     none.
     """
-    graph, ranges = simulation.graph, value_ranges(simulation.graph)
+    graph = engine_form(simulation.graph)
+    ranges = value_ranges(graph)
     vectors, mismatches, first = dict[str, int](), 0, ""
     with ThreadPoolExecutor(threads) as pool:
         for index, p in enumerate(simulation.found.cut.passes):
             alone = pass_alone(simulation.found, index)
             frames = directed_frames(graph, p, ranges) if alone is not None else []
-            for wrong, where in pool.map(lambda frame, a=alone: _compared(simulation, a, frame), frames):
+            for wrong, where in pool.map(lambda frame, a=alone: _compared(simulation, graph, a, frame), frames):
                 mismatches += wrong
                 first = first or where
             vectors[p.result] = vectors.get(p.result, 0) + len(frames)
@@ -131,9 +133,9 @@ def _sums_at_their_ends(nodes: Sequence[Node], r: Range, room: int) -> list[Arra
     return [vector for group in boundary_vectors(unit, shape, [r], room) for vector in group.vectors[0]]
 
 
-def _compared(simulation: EngineSim, alone: Program, frame: Frame) -> tuple[int, str]:
+def _compared(simulation: EngineSim, graph: Graph, alone: Program, frame: Frame) -> tuple[int, str]:
     """Run a pass alone on ``frame``; return the number of wrong codes, and the first of them in words."""
-    (p,), graph = alone.cut.passes, simulation.graph
+    (p,) = alone.cut.passes
     where = f"pass '{p.name}' alone on maps '{frame.name}'"
     try:
         memory = _with_maps(graph, alone, frame)

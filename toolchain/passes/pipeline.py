@@ -13,6 +13,7 @@ from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.insert_forks import insert_forks
 from toolchain.passes.insert_width_converters import insert_width_converters
+from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.pad_channels import pad_channels
 from toolchain.passes.recode_signs import recode_signs
 from toolchain.passes.rename_moves import rename_moves
@@ -31,13 +32,14 @@ class GraphPass:
 
 FORM = (
     GraphPass("drop_identities", "first: of what is left fewer values are forked", drop_identities),
+    GraphPass("merge_requantizers", "behind what makes their inputs one, before forks of those", merge_requantizers),
     GraphPass("fuse_tables", "before forks for the same reason, and behind what would part its operands", fuse_tables),
     GraphPass("rename_moves", "before forks and plans, which are of units", rename_moves),
     GraphPass("recode_signs", "before forks, which part a value from the products that read it", recode_signs),
     GraphPass("insert_forks", "before any plan, which names forks", insert_forks),
 )
-"""The passes that bring a graph to the form of the units: no requantizer without effect, functions as tables, signs as
-bits, one reader a stream."""
+"""The passes that bring a graph to the form of the units: no requantizer without effect or twice, functions as tables,
+signs as bits, one reader a stream."""
 
 
 def planned(plan: Plan) -> tuple[GraphPass, ...]:
