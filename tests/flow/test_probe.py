@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.frontend.test_qoperator import CodedNet, conv
 from tests.onnx_models import conv_bn_relu, residual
 from toolchain.flow.probe import Probe, probe
 from toolchain.flow.tables import probe_table
@@ -47,6 +48,18 @@ def test_a_wrong_weight_is_found_behind_it(tmp_path: Path) -> None:
     assert found.verdict.endswith("(ONNX Quant_3)")
     last = found.taps[-1]
     assert (last.codes, bool(last.spread)) == (0, True)
+
+
+def test_operators_on_codes_have_no_real_results_to_compare(tmp_path: Path) -> None:
+    """The file's convolution puts codes out; those are compared."""
+    net = CodedNet(np.uint8, dyadic=False)
+    model = read_qonnx(net.end(tmp_path / "net.onnx", *conv(net)))
+    integer = to_integer(model.graph)
+    found = probe(model, integer, images(integer))
+
+    assert found.first is None
+    assert [tap.error for tap in found.taps if tap.op == "RealConv"] == [None]
+    assert [tap.codes for tap in found.taps if tap.op == "Quantize"] == [0, 0]
 
 
 def test_a_probe_in_little_memory_finds_the_same(tmp_path: Path) -> None:

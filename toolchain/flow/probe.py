@@ -8,7 +8,7 @@ where it arises; ``spread`` counts what has differed since the input.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from math import isfinite, prod
 
@@ -20,6 +20,7 @@ from toolchain.flow.progress import silent
 from toolchain.flow.streaming import Streaming
 from toolchain.frontend.agreement import Coded, quantized_sources, quantizer_codes
 from toolchain.frontend.execute import execute_in_parts
+from toolchain.frontend.onnx_file import load_onnx
 from toolchain.frontend.read import ModelFile
 from toolchain.ir.blocks import magnitude, narrowest
 from toolchain.ir.encode import encode, host_values
@@ -109,8 +110,9 @@ def probe_build(build: Build, check: Check) -> Probe:
 def _model_taps(model: ModelFile, integer: Graph, images: Array, memory: Memory) -> list[Tap]:
     """Taps of the MODEL graph's nodes against the QONNX file and the integer graph."""
     tallies = {node.name: _Tally() for node in model.graph.nodes}
+    executed = {name for node in load_onnx(model.path).executed for name in node.outputs}
     for frame in spans(len(images), 1):
-        _compare_frame(model, integer, images[frame], memory, tallies)
+        _compare_frame(model, integer, images[frame], memory, tallies, executed)
     found = []
     for node in model.graph.nodes:
         tally = tallies[node.name]
@@ -162,14 +164,19 @@ class _Pulled:
         return self._early.pop(name)
 
 
-def _compare_frame(model: ModelFile, integer: Graph, image: Array, memory: Memory, tallies: dict[str, _Tally]) -> None:
-    """Run one ``image`` (1, H, W, C) through all graphs at once, node after node, and add to the ``tallies``."""
+def _compare_frame(
+    model: ModelFile, integer: Graph, image: Array, memory: Memory, tallies: dict[str, _Tally], executed: Set[str]
+) -> None:
+    """Run one ``image`` (1, H, W, C) through all graphs at once, node after node, and add to the ``tallies``.
+
+    Of the QONNX file's tensors those in ``executed`` are computed: operators on codes give no real numbers.
+    """
     graph = model.graph
     onnx_names: dict[str, str] = {}
     for onnx_name, value in model.values.items():
         onnx_names.setdefault(value, onnx_name)
     producers = graph.producers()
-    names = {name: onnx_names[name] for name in producers if name in onnx_names}
+    names = {name: onnx_names[name] for name in producers if onnx_names.get(name) in executed}
     sizes = {name: prod(model.layouts[name].shape) for name in names.values()}
     reals, inputs = host_values(integer, image), encode(integer, image)
     pixels = model.layout.from_ir(reals)
