@@ -102,14 +102,17 @@ def static_quantization() -> str:
     """Files of onnxruntime's static quantization, by format and types."""
     groups: dict[tuple[str, str], list[Row]] = {}
     counts = ("codes", "ties", "csim_mismatches", "outputs_apart", "ort_default_apart")
+    on_engine = "C-sim mismatches on the engine (networks)"
     for row in STATIC_QUANTIZATION.rows():
         groups.setdefault((row["format"], row["types"]), []).append(row)
     totals = {key: {name: sum(row[name] for row in rows) for name in counts} for key, rows in groups.items()}
+    ran = {key: [row["engine_mismatches"] for row in rows if not row["engine_refused"]] for key, rows in groups.items()}
     head = ("format", "activations and weights", "networks", "codes that differ from onnxruntime's, all at a tie",
-            "C-sim mismatches", "outputs that differ", "outputs that its defaults change")  # fmt: skip
+            "C-sim mismatches", on_engine, "outputs that differ", "outputs that its defaults change")  # fmt: skip
     return table(head, (
         (f"`{kind}`", types, len(groups[kind, types]), f"{found['ties']} of {found['codes']:,}",
-         found["csim_mismatches"], found["outputs_apart"], found["ort_default_apart"])
+         found["csim_mismatches"], f"{sum(ran[kind, types])} ({len(ran[kind, types])})", found["outputs_apart"],
+         found["ort_default_apart"])
         for (kind, types), found in totals.items()
     ))  # fmt: skip
 

@@ -5,8 +5,8 @@
 Six small networks, seeded, are quantized as Q/DQ and as QOperator, a scale a channel, with uint8 or int8 activations
 and int8 weights. A row a file: codes of the integer network that differ from onnxruntime's run of the unmodified file
 without graph optimizations (all of them at float32's ties, else the run fails), values of the whole network's output
-that differ from it, those that the C simulation gets wrong, and values that onnxruntime itself changes with its default
-optimizations.
+that differ from it, those that the C simulations of both architectures get wrong, or why the engine does not run it,
+and values that onnxruntime itself changes with its default optimizations.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from benchmarks.common import print_rows, timed
 from benchmarks.recorder import Row
 from benchmarks.schemas import STATIC_QUANTIZATION
+from toolchain.engine.cut import refusals
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.frontend.agreement import compare
@@ -46,6 +48,8 @@ COLUMNS = {
     "outputs": "outputs",
     "outputs_apart": "apart",
     "csim_mismatches": "C-sim",
+    "engine_mismatches": "engine",
+    "engine_refused": "refused",
     "ort_default_apart": "by ORT's defaults",
     "fps": "fps",
     "seconds": "s",
@@ -257,7 +261,12 @@ def row_of(path: Path, images: int) -> Row:
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "x.npy", values)
         check = Check(images=Path(name) / "x.npy", qonnx_images=0, count=0)
-        report, spent = timed(lambda: export(path, Path(name) / "build", Search(time_limit=60), check))
+        search = Search(time_limit=60, architecture="streaming")
+        report, spent = timed(lambda: export(path, Path(name) / "build", search, check))
+        refused, mismatches = "; ".join(f"{where}: {why}" for where, why in refusals(integer)), None
+        if not refused:
+            engine = export(path, Path(name) / "engine", replace(search, architecture="engine"), check)
+            mismatches = engine.verification.csim_mismatches
     return {
         "operations": " ".join(sorted({node.op_type for node in onnx.load(path).graph.node} - {"Constant"})),
         "images": images,
@@ -267,6 +276,8 @@ def row_of(path: Path, images: int) -> Row:
         "outputs": theirs.size,
         "outputs_apart": int((np.abs(ours - theirs) > 1e-6 * size).sum()),
         "csim_mismatches": report.verification.csim_mismatches,
+        "engine_mismatches": mismatches,
+        "engine_refused": refused,
         "ort_default_apart": int((np.abs(fused - theirs) > 1e-6 * size).sum()),
         "fps": round(report.estimate.fps),
         "seconds": round(spent.cpu, 1),
@@ -274,7 +285,7 @@ def row_of(path: Path, images: int) -> Row:
 
 
 def main() -> int:
-    """Run the networks, write the rows; 1 where the C simulation is wrong."""
+    """Run the networks, write the rows; 1 where a C simulation is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--images", type=int, default=64)
@@ -288,7 +299,7 @@ def main() -> int:
                 print(*(str(rows[-1][key]) for key in COLUMNS), sep=" | ", flush=True)
     STATIC_QUANTIZATION.record(*rows)
     print_rows("onnxruntime's static quantization", rows, COLUMNS)
-    return int(any(row["csim_mismatches"] for row in rows))
+    return int(any(row["csim_mismatches"] or row["engine_mismatches"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -200,7 +200,10 @@ class ModelRow(Measured):
 
 
 class StaticQuantizationRow(Measured):
-    """A float network quantized by onnxruntime: codes and values that differ from its own run of the file."""
+    """A float network quantized by onnxruntime: codes and values that differ from its own run of the file.
+
+    Wrong answers of the C simulation and of the engine's; ``engine_refused`` tells why the engine does not run it.
+    """
 
     network: str
     format: Literal["QDQ", "QOperator"]
@@ -213,6 +216,8 @@ class StaticQuantizationRow(Measured):
     outputs: int
     outputs_apart: int
     csim_mismatches: int
+    engine_mismatches: int | None
+    engine_refused: str
     ort_default_apart: int
     fps: int
     seconds: float
