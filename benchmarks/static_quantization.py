@@ -2,7 +2,7 @@
 
     python -m benchmarks static_quantization [--only NAME ...] [--images N]
 
-Six small networks, seeded, are quantized as Q/DQ and as QOperator, a scale a channel, with uint8 or int8 activations
+Seven small networks, seeded, are quantized as Q/DQ and as QOperator, a scale a channel, with uint8 or int8 activations
 and int8 weights. A row a file: codes of the integer network that differ from onnxruntime's run of the unmodified file
 without graph optimizations (all of them at float32's ties, else the run fails), values of the whole network's output
 that differ from it, those that the C simulations of both architectures get wrong, or why the engine does not run it,
@@ -182,6 +182,23 @@ def branches() -> FloatNet:
     return net
 
 
+def dense() -> FloatNet:
+    """Dense blocks, whose layers read all maps before them, a transition and maxima of joined maps."""
+    net = FloatNet(3, 16, 16, seed=7)
+    net.add("Relu", net.conv(6))
+    for _ in range(2):
+        for _ in range(3):
+            start, before = net.x, net.channels
+            new = net.add("Relu", net.conv(5))
+            net.channels = before + 5
+            net.add("Concat", start, new, axis=1)
+        net.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+        net.add("Relu", net.conv(net.channels // 2, 1))
+        net.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
+    net.classify()
+    return net
+
+
 def segmenter() -> FloatNet:
     """A U-net: down, up by nearest neighbours, joined with what was left above; a map of classes."""
     net = FloatNet(3, 16, 16, seed=5)
@@ -209,7 +226,7 @@ def signals() -> FloatNet:
 
 
 NETWORKS: dict[str, Callable[[], FloatNet]] = {
-    made.__name__: made for made in (plain, residual, mobile, branches, segmenter, signals)
+    made.__name__: made for made in (plain, residual, mobile, branches, dense, segmenter, signals)
 }
 
 

@@ -61,6 +61,22 @@ def test_an_output_that_changes_nothing_is_the_value_in_front() -> None:
     assert drop_identities(graph) is graph
 
 
+def test_the_sum_of_one_position_is_the_position() -> None:
+    b = Builder((2, 2, 3), 4, signed=True)
+    x = b.global_sum(b.mulshift(b.global_sum(b.input), 4))
+    dropped = verify(drop_identities(b.graph(b.matvec(x, 2))), Level.INTEGER)
+    assert kinds(dropped) == ["GlobalSum", "MulShift", "MatVec"]
+
+
+def test_of_codes_what_reads_sums_stays() -> None:
+    """Also where a maximum of them is between; the requantizer of its codes goes."""
+    b = Builder((4, 4, 2), 2)
+    x = b.unchanged(b.pool(b.window(b.global_sum(b.input), (1, 1), pads=(0, 0, 0, 0)), 1))
+    graph = b.graph(b.matvec(b.unchanged(x), 2))
+    assert kinds(drop_identities(graph, of_codes=True)) == ["GlobalSum", "Window", "Pool", "MulShift", "MatVec"]
+    assert kinds(drop_identities(graph)) == ["GlobalSum", "Window", "Pool", "MatVec"]
+
+
 def test_one_code_that_changes_or_another_type_keeps_it() -> None:
     """A table that differs in the middle of one channel; a clip; codes of a wider type."""
     b = Builder((2, 2, 3), 4)

@@ -65,7 +65,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 def engine_form(graph: Graph) -> Graph:
     """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
-    return plain_forms(merge_requantizers(drop_identities(graph)))
+    return plain_forms(merge_requantizers(drop_identities(graph, of_codes=True)))
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
