@@ -216,6 +216,33 @@ def test_a_start_from_another_network_is_refused(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("b,a", "it has 'a' where 'csv:{folder}/mine' has 'b'"),
+        ("a,b,c", "it has nothing where 'csv:{folder}/mine' has 'c'"),
+    ],
+)
+def test_a_start_from_a_table_of_other_columns_is_refused(columns: str, message: str, tmp_path: Path) -> None:
+    for name, features in (("theirs", "a,b"), ("mine", columns)):
+        row = ",".join(["0.5"] * len(features.split(",")))
+        for part in ("train", "test"):
+            (tmp_path / f"{name}_{part}.csv").write_text(f"{features},label\n" + f"{row},0\n{row},1\n" * 4)
+
+    def config(name: str, **section: Any) -> RunConfig:
+        table = {"name": f"csv:{tmp_path / name}", "normalize": "standard"}
+        plain = _config(data="digits", **section)
+        return plain.model_copy(update={"data": DataConfig(**table), "model": ModelConfig(name="tfc", width=0.25)})
+
+    start = train(config("theirs", float=True), tmp_path / "start")
+    assert train(config("theirs", start_from=str(start)), tmp_path / "same").is_dir()
+    with pytest.raises(UserError) as caught:
+        train(config("mine", start_from=str(start)), tmp_path / "run")
+    what = "the start's columns are others, or in another order: "
+    assert str(caught.value) == f"{what}{message.format(folder=tmp_path)} [train.start_from {start}]"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("metrics.json", None, "no {folder}/metrics.json; the run has not finished; resume it"),

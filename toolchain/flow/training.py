@@ -28,7 +28,7 @@ from toolchain.flow.resume import demand_resumable, is_finished, resumable
 from toolchain.flow.runs import demand_run, demand_written
 from toolchain.locks import locked
 from toolchain.train.chain import stages, untuned
-from toolchain.train.data import Dataset, input_map, load_for
+from toolchain.train.data import Dataset, demand_same, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.inputs import map_record
 from toolchain.train.models import build
@@ -106,7 +106,7 @@ def train(
     network = (build_integer if integer_only else build)(config, data.shape, data.classes)
     if config.model.own and data.names:
         _demand_named_outputs(network, data, config.model.label)
-    start, teacher = _start(config), _teacher(config, data)
+    start, teacher = _start(config, data), _teacher(config, data)
     given = Given(start, teacher, {} if integer_only else foresee(config, data, out, start))
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
     with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
@@ -150,12 +150,12 @@ def _demand_named_outputs(network: torch.nn.Module, data: Dataset, name: str) ->
         )
 
 
-def _start(config: RunConfig) -> Trained | None:
+def _start(config: RunConfig, data: Dataset) -> Trained | None:
     """The network of ``train.start_from``."""
     if config.train.start_from is None:
         return None
     folder = Path(config.train.start_from)
-    model, edits, other, _ = read_run(folder)
+    model, edits, other, learned = read_run(folder)
     if not other.train.float:
         raise UserError(f"train.start_from {folder} is quantized", hint="give a run with train.float = true")
     for name in ("normalize", "input"):
@@ -165,6 +165,8 @@ def _start(config: RunConfig) -> Trained | None:
                 f"train.start_from {folder} has data.{name} = {theirs}, this run {ours}",
                 hint="the inputs of both are to be the same",
             )
+    where = f"train.start_from {folder}"
+    demand_same("the start's columns", learned.reading.features, data.reading.features, data.name, where)
     top1 = saved_metrics(folder)["top1"]
     return Trained(model, edits, top1, top1, 0.0, [], plain=True)
 

@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,26 @@ def matched(part: Part, names: tuple[str, ...], where: str) -> Part:
         raise UserError(f"class '{unknown[0]}' is none of the classes that are trained: {shown}", where=where)
     numbers = np.array([names.index(name) if name in names else -1 for name in part.names], dtype=np.int64)
     return replace(part, y=numbers[part.y], names=names)
+
+
+def demand_same(whose: str, theirs: tuple[str, ...], ours: tuple[str, ...], name: str, where: str) -> None:
+    """Demand that another run has the classes or the columns of the data set ``name``, in one order.
+
+    Args:
+        whose: what they are, and of which run.
+        theirs, ours: their names; empty where nothing names them.
+        name: of the data set that has ``ours``.
+        where: named in the error.
+
+    Raises:
+        UserError: they are others.
+    """
+    if not theirs or not ours or theirs == ours:
+        return
+    first = next(pair for pair in zip_longest(theirs, ours) if pair[0] != pair[1])
+    has, other = (f"'{column}'" if column is not None else "nothing" for column in first)
+    what = f"{whose} are others, or in another order: it has {has} where '{name}' has {other}"
+    raise UserError(what, where=where)
 
 
 def _load_part(name: str, part: str, root: Path | None, reading: Reading) -> Part:

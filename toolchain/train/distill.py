@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
-from toolchain.train.data import Dataset
+from toolchain.train.data import Dataset, demand_same
 
 
 class Teacher:
@@ -60,17 +60,8 @@ def check_teacher(config: RunConfig, data: Dataset, teacher: RunConfig, taught: 
             f"'{data.name}' has {data.shape} and {data.classes}",
             where=where,
         )
-    for what, theirs, ours in (
-        ("classes", taught.names, data.names),
-        ("columns", taught.reading.features, data.reading.features),
-    ):
-        if theirs and ours and theirs != ours:
-            first = next(pair for pair in zip(theirs, ours, strict=True) if pair[0] != pair[1])
-            raise UserError(
-                f"the teacher's {what} are others, or in another order: it has '{first[0]}' where '{data.name}' has "
-                f"'{first[1]}'",
-                where=where,
-            )
+    demand_same("the teacher's classes", taught.names, data.names, data.name, where)
+    demand_same("the teacher's columns", taught.reading.features, data.reading.features, data.name, where)
     if teacher.data.normalize != config.data.normalize or taught.pixel_levels != data.pixel_levels:
         raise UserError(
             f"the teacher's pixels are '{teacher.data.normalize}' of {taught.pixel_levels} levels, "
