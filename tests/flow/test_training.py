@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from toolchain import files
 from toolchain.config.run import RunConfig, find_config, load_config, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
@@ -27,7 +28,7 @@ from toolchain.locks import locked
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.data import input_map
 from toolchain.train.module import Classifier
-from toolchain.train.runs import load_run
+from toolchain.train.runs import load_run, saved_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -316,6 +317,35 @@ def test_a_finished_run_that_is_resumed_keeps_its_files(tmp_path: Path) -> None:
     (out / "metrics.json").unlink()
     train(config, out, resume=True)
     assert json.loads((out / "metrics.json").read_text()) == metrics
+
+
+@pytest.mark.parametrize(("method", "last"), [("lsq", "model.pt"), ("niti", "model.onnx")])
+def test_a_longer_resume_that_is_killed_leaves_no_metrics_of_fewer_epochs(
+    method: str, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a file of more epochs is there, the metrics of the files before are not."""
+
+    def run(epochs: int) -> RunConfig:
+        if method == "lsq":
+            return _config(epochs=epochs, pretrain_epochs=0, float=True)
+        integers = {"method": "niti", "weight_bits": 8, "act_bits": 8}
+        model = {"name": "cnn", "width": 0.25, "plain": True}
+        table = {"name": "t", "model": model, "quant": integers, "train": {"batch_size": 128, "epochs": epochs}}
+        return parse_config(table, where="test")
+
+    out = train(run(1), tmp_path / "run")
+    write = files.write_bytes
+
+    def killed(path: Path, data: bytes) -> None:
+        write(path, data)
+        if path.name == last:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(files, "write_bytes", killed)
+        train(run(2), out, resume=True)
+    with pytest.raises(UserError, match=r"^no .*metrics.json; the run has not finished; resume it$"):
+        saved_metrics(out)
 
 
 def test_what_this_computer_lacks_is_told_before_anything_is_written(tmp_path: Path) -> None:

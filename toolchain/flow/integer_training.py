@@ -28,6 +28,7 @@ from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
 from toolchain.train.niti.trainer import IntegerClassifier
+from toolchain.train.runs import METRICS_FILE
 from toolchain.train.stages import fit, quiet_lightning, trainer_of
 from toolchain.train.statistics import macs, parameters
 
@@ -59,6 +60,7 @@ def train_integer(config: RunConfig, data: Dataset, out: Path, *, resume: bool, 
 def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, out: Path) -> None:
     """Freeze, export through the gate, then write the model and the metrics."""
     network = module.model
+    (out / METRICS_FILE).unlink(missing_ok=True)  # of fewer epochs: a kill leaves none beside files of more
     calibration = module.train_x[drawn(len(data.train_x), config.niti.calibration_images, data.train_y)]
     shifts = freeze(network, (module.input(x) for x in calibration.split(config.train.batch_size)))
     top1 = frozen_top1(network, shifts, _test_batches(module))
@@ -91,7 +93,7 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
         "stages": [{"name": "train", "epochs": config.train.epochs, "top1": module.top1}],
         "warnings": [],
     }
-    files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    files.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
 
 
 def _test_batches(module: IntegerClassifier) -> Iterator[tuple[Block, Tensor]]:

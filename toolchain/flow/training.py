@@ -36,7 +36,7 @@ from toolchain.train.niti.network import build_integer
 from toolchain.train.own.network import bits_in_use, brings_quantizers
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
-from toolchain.train.runs import load_run, read_run, saved_metrics
+from toolchain.train.runs import METRICS_FILE, load_run, read_run, saved_metrics
 from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import to_json
@@ -207,6 +207,7 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
 def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, qonnx_images: int) -> None:
     """Export through the gate, then write the model and the metrics."""
     model, last = done.model, stages(config)[-1].config
+    (out / METRICS_FILE).unlink(missing_ok=True)  # of fewer epochs: a kill leaves none beside files of more
     qonnx_top1 = None if config.train.float else _export(model, data, config, out, qonnx_images)
     buffer = io.BytesIO()
     saved = {"config": config.model_dump_json(), "edits": to_json(done.edits), "state_dict": model.state_dict()}
@@ -237,7 +238,7 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
         "stages": done.history,
         "warnings": untuned(config),
     }
-    files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    files.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
 
 
 def methods_of(config: RunConfig) -> list[str]:

@@ -18,6 +18,9 @@ from toolchain.train.own.record import demand_unchanged
 from toolchain.train.stages import rebuilt
 from toolchain.train.structure import Edit, from_json
 
+METRICS_FILE = "metrics.json"
+"""The last file that a run writes: what stands beside it is of as many epochs."""
+
 _KINDS = {"edits", "ptq", "shifts"}  # keys of model.pt of a training, a quantization, an integer training
 _RESUME = "the run has not finished; resume it"
 
@@ -68,7 +71,7 @@ def saved_metrics(out: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is not what a run writes.
     """
-    path = _of_run(out) / "metrics.json"
+    path = _of_run(out) / METRICS_FILE
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
