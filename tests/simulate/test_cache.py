@@ -130,11 +130,12 @@ def test_a_cache_that_cannot_be_made_is_named(
     (tmp_path / "file").touch()
     root = tmp_path / "file" / "mine"
     monkeypatch.setenv("FPGAFLOW_CACHE", str(root))
-    monkeypatch.setattr("sys.argv", ["fpgaflow", "cache", "--clear"])
     said = f"the cache cannot be made: Not a directory [{root}/csim]; set FPGAFLOW_CACHE to a folder"
-    with pytest.raises(SystemExit, match="^2$"):
-        main()
-    assert capsys.readouterr().err == f"fpgaflow: {said}\n"
+    for arguments in ([], ["--clear"]):
+        monkeypatch.setattr("sys.argv", ["fpgaflow", "cache", *arguments])
+        with pytest.raises(SystemExit, match="^2$"):
+            main()
+        assert capsys.readouterr().err == f"fpgaflow: {said}\n"
     with pytest.raises(UserError, match=f"^{re.escape(said)}$"), cache.in_use():
         raise AssertionError
 

@@ -99,10 +99,20 @@ def touch(path: Path) -> None:
 
 
 def entries() -> list[Entry]:
-    """Return all entries of the cache, the most recently used first."""
-    found = []
+    """Return all entries of the cache, the most recently used first.
+
+    Raises:
+        UserError: a file stands in its place.
+    """
+    found, root = [], cache_folder()
+    try:
+        os.scandir(root).close()
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise _none(root, error) from error
     for part in _PARTS:
-        folder = cache_folder() / part
+        folder = root / part
         for path in folder.iterdir() if folder.is_dir() else ():
             with suppress(FileNotFoundError):
                 files = [path, *path.rglob("*")] if path.is_dir() else [path]
@@ -159,6 +169,11 @@ def _lock() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = f"the cache cannot be made: {error.strerror}"
-        raise UserError(what, where=str(folder), hint="set FPGAFLOW_CACHE to a folder") from error
+        raise _none(folder, error) from error
     return folder / ".lock"
+
+
+def _none(folder: Path, error: OSError) -> UserError:
+    """The error where the cache cannot be ``folder``."""
+    what = f"the cache cannot be made: {error.strerror}"
+    return UserError(what, where=str(folder), hint="set FPGAFLOW_CACHE to a folder")
