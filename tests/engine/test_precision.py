@@ -86,9 +86,12 @@ def test_an_engine_narrower_than_some_layers_is_tried() -> None:
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    path.write_text(json.dumps({"a": {"4": -1.0}}))
-    with pytest.raises(UserError, match="a sensitivity table with a negative loss"):
-        read_sensitivity(path)
+    for loss in (-1.0, float("nan"), float("inf")):
+        path.write_text(json.dumps({"a": {"4": loss}}))
+        with pytest.raises(
+            UserError, match=f"^a sensitivity table whose loss of 'a' in 4 bits is {loss} .*; losses are "
+        ):
+            read_sensitivity(path)
     path.write_text("[1]")
     with pytest.raises(UserError, match="no sensitivity table"):
         read_sensitivity(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +127,18 @@ def read_sensitivity(path: Path) -> dict[str, dict[int, float]]:
     """A sensitivity table.
 
     Raises:
-        UserError: it is no JSON object of layers, bits and losses of at least 0.
+        UserError: it is no JSON object of layers, bits and losses, which are finite and at least 0.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         table = {str(layer): {int(b): float(loss) for b, loss in row.items()} for layer, row in found.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"no sensitivity table: {error}", where=str(path)) from error
-    if any(not loss >= 0 for row in table.values() for loss in row.values()):
-        raise UserError("a sensitivity table with a negative loss", where=str(path))
+    for layer, row in table.items():
+        for bits, loss in row.items():
+            if not 0 <= loss < inf:
+                what = f"a sensitivity table whose loss of '{layer}' in {bits} bits is {loss}"
+                raise UserError(what, where=str(path), hint="losses are numbers of at least 0")
     return table
 
 
