@@ -6,17 +6,19 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
 from toolchain.search.pool import Local
 
 
 def ignores_interrupts(_: int) -> bool:
-    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def waits(mark: Path) -> int:
@@ -51,6 +53,21 @@ def test_workers_leave_an_interrupt_to_the_process_that_started_them(before: Any
     with pytest.raises(KeyboardInterrupt):
         pool.map(waits, marks)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.usefixtures("before")
+def test_an_interrupt_while_workers_start_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parallel, marks = joblib.Parallel, [tmp_path / name for name in "ab"]
+
+    def interrupted(**options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return parallel(**options)
+
+    monkeypatch.setattr(joblib, "Parallel", interrupted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            Local(2).map(waits, marks)
 
 
 def test_results_stand_in_the_order_of_their_items() -> None:

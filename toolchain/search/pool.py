@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Protocol, TypeVar
 
 from toolchain.errors import UserError, first_line
@@ -47,25 +47,29 @@ class Local:
 
         chunks = [list(items[i :: self.workers]) for i in range(min(self.workers, len(items)))]
         calls = (delayed(_each)(work, chunk) for chunk in chunks)
-        with _undisturbed():
-            begun = Parallel(n_jobs=self.workers, return_as="generator")(calls)
-        return _woven(list(begun), len(items))
+        begun: Any = None
+        try:
+            with _undisturbed():
+                begun = Parallel(n_jobs=self.workers, return_as="generator")(calls)
+            return _woven(list(begun), len(items))
+        except KeyboardInterrupt as stop:
+            if begun is not None:
+                begun.throw(stop)  # left alone it warns of results that nobody reads
+            raise
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let processes that start in the block leave Ctrl-C, which a terminal sends to all, to this one.
 
-    Only the main thread can; elsewhere they are as ever.
+    One that comes meanwhile waits for the end of the block.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # kept by what they execute, unlike a handler
+    ensure_running()  # which joblib does too, and before Python 3.12 ends by letting Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # kept by what they execute, unlike a handler
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
