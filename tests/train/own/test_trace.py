@@ -250,6 +250,28 @@ def test_what_cannot_be_followed_is_refused_with_the_place_and_what_to_write(
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: m.conv(x / 255),
+        lambda m, x: m.conv(x.float().div(255.0)),
+        lambda m, x: m.conv(x * (1 / 255)),
+        lambda m, x: m.conv(x - 127),
+        lambda m, x: m.conv((x - m.offset) / m.offset),
+    ],
+)
+def test_a_network_that_scales_its_input_is_told_what_the_run_does(function: Callable[..., Tensor]) -> None:
+    """Division by 255 in weights would be the second one."""
+    with pytest.raises(UserError) as caught:
+        layer_graph(Outer(function), torch.rand(MAP))
+    assert caught.value.hint.endswith(
+        ", or leave it out: pixels come over their largest value, numbers as data.normalize says"
+    )
+    with pytest.raises(UserError) as caught:
+        layer_graph(Outer(lambda m, x: m.conv(x) / 255), torch.rand(MAP))
+    assert caught.value.hint == "put the factor into the weights of a layer"
+
+
+@pytest.mark.parametrize(
     ("layer", "message"),
     [
         (nn.Softplus(), "a Softplus cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),

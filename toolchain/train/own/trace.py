@@ -26,6 +26,8 @@ from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, ha
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 _MULTIPLIES = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
 _CATS = (torch.cat, torch.concat, torch.concatenate)
+_SCALES = ("add", "iadd", "sub", "isub", "subtract", "mul", "imul", "multiply", "div", "truediv", "divide")
+"""What a network does that scales its input itself."""
 _NO_TENSOR = (int, float, bool)
 PATH = "path"
 """Key of a node's ``meta``: what a sum, product or concatenation is called, like a layer of its module."""
@@ -351,6 +353,8 @@ class _Rewriter:
         return self._fault(node, f"'{label}' cannot be built", hint_for(label))
 
     def _fault(self, node: fx.Node, what: str, hint: str) -> UserError:
+        if _label(node) in _SCALES and [n.op for n in node.all_input_nodes if n.op != "get_attr"] == ["placeholder"]:
+            hint += ", or leave it out: pixels come over their largest value, numbers as data.normalize says"
         return UserError(what, where=self._place(node), hint=hint)
 
     def _place(self, node: fx.Node) -> str:
