@@ -20,7 +20,7 @@ T = TypeVar("T")
 _LATER = {name: Any for name in ("Array", "PathOrArray", "Report", "Coverage")} | {"nn": SimpleNamespace(Module=Any)}
 """Types of numpy, torch and of results: what has them is asked where it is used, since their import takes long."""
 _COMMAND_OR_OPTION = re.compile(r"fpgaflow [a-z][^;,]*|(?<![\w-])--([a-z][a-z-]*[a-z])")
-_OTHERWISE = {"--pixel-scale 1/255": "--input uint8:1/255", "--clock": "--clock-mhz"}
+_OTHERWISE = {"--pixel-scale 1/255": "--input uint8:1/255", "--clock": "--clock-mhz", "--set": "--settings"}
 """Options that no argument is called like, as those that say the same."""
 
 

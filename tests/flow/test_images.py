@@ -50,6 +50,11 @@ def _folder(path: Path, classes: str) -> str:
     return f"folder:{path}"
 
 
+def test_images_and_a_data_set_are_not_both_taken() -> None:
+    with pytest.raises(UserError, match=r"^--images with --data; give one of them$"):
+        load_images(LAYOUT, PIXELS, images=np.zeros((1, 1, 8, 8)), labels=None, data="digits", count=1)
+
+
 def test_a_folder_of_some_classes_is_matched_by_name(tmp_path: Path) -> None:
     found = _load(data=_folder(tmp_path, "bd"), trained=Trained(classes=("a", "b", "c", "d"), outputs=4))
     assert sorted(found.y.tolist()) == [1, 1, 1, 3, 3, 3]  # type: ignore[union-attr]

@@ -116,6 +116,12 @@ def test_what_is_wrong_is_said_before_anything_is_written(run: Path, tmp_path: P
     assert _refused([str(run), "--images", str(tmp_path / "f.npy"), *to]) == (
         "the calibration images are no pixels [f.npy]; give uint8 pixels"
     )
+    assert _refused([str(run), "--images", str(tmp_path / "x.npy"), "--data", "digits", *to]) == (
+        "--images with --data; give one of them"
+    )
+    assert _refused([str(run), "--data", "digits", "--normalize", "standard", *to]) == (
+        f"--normalize standard of {run}; it says what pixels of --data are to a network that does not say it"
+    )
     assert _refused([str(run), "--out", str(run), "--overwrite"]) == (
         f"{run} holds the float network; give another folder with --out"
     )
@@ -155,6 +161,9 @@ Y = np.arange(40) % 4
         ({"images": X, "labels": np.int64(3)}, "a single number is no array of samples; give an array (N, ...)"),
         ({"images": X, "count": 0}, "0 calibration images; give 1 or more"),
         ({"images": X, "normalize": "foo"}, "quantize(normalize=...) is 'foo'; it takes Literal['unit', 'standard']"),
+        ({"images": X, "data": "digits"}, "images with data; give one of them"),
+        ({"images": X, "normalize": "standard"},
+         "normalize standard without data; it says what pixels of data are to a network that does not say it"),
         ({"images": "empty.npy"}, "empty.npy is no .npy file of numbers; write it with numpy.save"),
     ],
 )  # fmt: skip

@@ -73,6 +73,7 @@ def load_images(
     Raises:
         UserError: unreadable files, shapes or classes that do not fit the network, no images.
     """
+    demand_one_source(images, data)
     if images is not None:
         x, y = read_samples(images, joined), None if labels is None else read_array(labels)
         found = Images(images.name if isinstance(images, Path) else "given images", x, y)
@@ -92,6 +93,12 @@ def load_images(
     some = drawn(len(found.x), DEFAULT_IMAGES if count is None else count, y)
     x = _given(_arranged(found.x[some], layout, found.name), encoding, found.name)
     return Images(found.name, x, None if y is None else y[some])
+
+
+def demand_one_source(images: object, data: str | None) -> None:
+    """Raise UserError where images are given and a data set too: one would be ignored."""
+    if images is not None and data is not None:
+        raise UserError("--images with --data", hint="give one of them")
 
 
 def drawn(number: int, count: int, labels: Array | None = None) -> Array | slice:

@@ -12,7 +12,7 @@ import numpy as np
 from toolchain.errors import UserError
 from toolchain.files import replace_folder
 from toolchain.flow.images import Images as FlowImages
-from toolchain.flow.images import Trained, checked_labels, load_images, read_array
+from toolchain.flow.images import Trained, checked_labels, demand_one_source, load_images, read_array
 from toolchain.flow.runs import demand_run
 from toolchain.frontend.layout import layout_of
 from toolchain.ir.types import UNIT_PIXEL, Array, Encoding
@@ -92,6 +92,10 @@ def quantize(
         raise UserError(f"{count} calibration images", hint="give 1 or more")
     if normalize not in ("unit", "standard"):
         raise UserError(f"normalize = {normalize!r}", hint="give 'unit' or 'standard'")
+    demand_one_source(images, data)
+    if normalize != "unit" and (data is None or says_its_input(network)):
+        what = f"--normalize {normalize} without --data" if data is None else f"--normalize {normalize} of {network}"
+        raise UserError(what, hint="it says what pixels of --data are to a network that does not say it")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file", hint="give a folder with --out")
     if isinstance(network, str) and out.resolve() in (Path(network).resolve(), Path(network).resolve().parent):
