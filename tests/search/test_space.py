@@ -37,6 +37,7 @@ from toolchain.search.space import load_space
         ),
         ({"architecture": ["systolic"]}, r"bad value for 'architecture.0': Input should be 'engine' or 'streaming'"),
         ({"bits": {"activations": [4, 8]}}, r"bits.activations of 4 on the engine: their quantizers are thresholds"),
+        ({"search": {"seed": 2**32}}, r"bad value for 'search.seed': Input should be less than 4294967296"),
         ({"train": {"float": True}}, r"train.float of a space of bits \[test\]"),
     ],
 )

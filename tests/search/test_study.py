@@ -55,7 +55,7 @@ def shape() -> dict[str, int]:
     return shape_facts(search(cut, BUDGET, FEW).shape)
 
 
-def explorer(folder: Path, shape: dict[str, int], **changes: float) -> Explorer:
+def explorer(folder: Path, shape: dict[str, int], **changes: float | str) -> Explorer:
     """A search whose engine is there."""
     settings = SMALL.model_copy(update={"search": SMALL.search.model_copy(update=changes)})
     store = Store(folder, {"space": "small"})
@@ -78,6 +78,12 @@ def test_the_whole_front_of_500_networks_is_found_at_half_their_cost(tmp_path: P
     assert len(networks) > 400 and searched.evaluated < len(networks) / 2
     assert told(searched.front()) == told(unbeaten(every))
     assert len(searched.front()) > 5
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random"])
+def test_the_largest_seed_has_others_behind_it(sampler: str, tmp_path: Path, shape: dict[str, int]) -> None:
+    """A round that goes on draws with a seed that is larger by the trials that were told."""
+    explorer(tmp_path / "a", shape, seed=2**32 - 1, sampler=sampler)._sampler(10)
 
 
 def test_a_search_that_dies_goes_on_with_all_that_was_told(tmp_path: Path, shape: dict[str, int]) -> None:

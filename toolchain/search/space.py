@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from toolchain.config.run import DataConfig, TrainConfig
+from toolchain.config.run import SEEDS, DataConfig, TrainConfig
 from toolchain.config.table import Table
 from toolchain.errors import UserError
 from toolchain.records import parse_record
@@ -105,7 +105,7 @@ class SearchConfig(Table):
     points: int = Field(default=16, ge=1)
     seconds: float = Field(default=30.0, gt=0)
     least_top1: float = Field(default=0.0, ge=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
 
 
 class Space(Table):

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
+from toolchain.config.run import SEEDS
 from toolchain.engine.shape import Shape
 from toolchain.errors import UserError
 from toolchain.search.hardware import Hardware, Proof, stored_shape
@@ -255,7 +256,7 @@ class Explorer:
 
     def _sampler(self, done: int) -> optuna.samplers.BaseSampler:
         settings = self.space.search
-        seed = settings.seed + done  # one that goes on draws others than it began with
+        seed = (settings.seed + done) % SEEDS  # one that goes on draws others than it began with
         if settings.sampler == "random":
             return RandomSampler(seed=seed)
         if settings.sampler == "tpe":
