@@ -348,6 +348,51 @@ def test_a_longer_resume_that_is_killed_leaves_no_metrics_of_fewer_epochs(
         saved_metrics(out)
 
 
+def _table(prefix: Path, columns: str, classes: str, shift: int = 0) -> RunConfig:
+    """A run of float layers on a table of one row a class."""
+    rows = "".join(f"{i + shift},{i},{name}\n" for i, name in enumerate(classes))
+    for part in ("train", "test"):
+        prefix.with_name(f"{prefix.name}_{part}.csv").write_text(f"{columns},label\n{rows}")
+    train_section = {"epochs": 1, "batch_size": 2, "float": True, "accelerator": "cpu"}
+    data = {"name": f"csv:{prefix}", "normalize": "standard"}
+    model = {"name": "tfc", "width": 0.25}
+    return parse_config({"name": "t", "data": data, "model": model, "train": train_section}, where="test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "alike"),
+    [
+        ({"classes": "xyz"}, "data set '{name}' has changed: samples of (2,) in 2 classes before, samples of (2,) in 3 "
+         "classes now [{out}]; put the files back as they were, or train anew with --overwrite", False),
+        ({"columns": "b,a"},
+         "the run's columns are others, or in another order: it has 'a' where '{name}' has 'b' [{out}]", False),
+        ({"classes": "xz"},
+         "the run's classes are others, or in another order: it has 'y' where '{name}' has 'z' [{out}]", False),
+        ({"shift": 1}, "the samples of data set '{name}' have changed since the run began [{out}]; put the files back "
+         "as they were, or train anew with --overwrite", True),
+    ],
+)  # fmt: skip
+def test_a_run_does_not_go_on_with_other_data(
+    change: dict[str, Any], message: str, alike: bool, tmp_path: Path
+) -> None:
+    """Other samples of the same kind may calibrate its network."""
+    usual = {"columns": "a,b", "classes": "xy"}
+    out = train(_table(tmp_path / "d", **usual), tmp_path / "run")
+    told = message.format(name=f"csv:{tmp_path / 'd'}", out=out)
+    config = _table(tmp_path / "d", **(usual | change))
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 2})})
+    before = (out / "run.toml").read_bytes()
+    with pytest.raises(UserError) as caught:
+        train(longer, out, resume=True)
+    assert str(caught.value) == told and (out / "run.toml").read_bytes() == before
+    if alike:
+        load_run(out)
+        return
+    with pytest.raises(UserError) as caught:
+        load_run(out)
+    assert str(caught.value) == told
+
+
 def test_what_this_computer_lacks_is_told_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train.threads = 100000 on \d+ processors; 0 keeps PyTorch's choice"):
         train(_config(threads=100_000), tmp_path / "run")

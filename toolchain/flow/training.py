@@ -27,6 +27,7 @@ from toolchain.flow.integer_training import train_integer
 from toolchain.flow.resume import demand_resumable, is_finished, resumable
 from toolchain.flow.runs import demand_run, demand_written
 from toolchain.locks import locked
+from toolchain.train import data_record
 from toolchain.train.chain import stages, untuned
 from toolchain.train.data import Dataset, demand_same, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
@@ -111,7 +112,7 @@ def train(
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
     with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
         if first:
-            _prepare_folder(config, out, resume, overwrite)
+            _prepare_folder(config, data, out, resume, overwrite)
         if resume and is_finished(config, out):
             log.info("the run in %s has finished", out)
             return out
@@ -181,7 +182,7 @@ def _teacher(config: RunConfig, data: Dataset) -> Teacher | None:
     return Teacher(model, train.teacher_weight, train.temperature)
 
 
-def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool) -> None:
+def _prepare_folder(config: RunConfig, data: Dataset, out: Path, resume: bool, overwrite: bool) -> None:
     """Make the folder and write the resolved run file; refuses to mix two runs."""
     files.remove_leftovers(out)
     run_file = out / "run.toml"
@@ -192,6 +193,7 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     elif resume and run_file.is_file():
         before = load_config(run_file)
         demand_resumable(before, config, out)
+        data_record.demand_unchanged(data, out)
         replaced = before != config
         if replaced:
             demand_written(out)
@@ -200,6 +202,7 @@ def _prepare_folder(config: RunConfig, out: Path, resume: bool, overwrite: bool)
     if config.model.own:
         demand_unchanged(out)
         record(find_own(config.model.name), config.model.options).write(out)
+    data_record.note(data, out)
     if replaced:
         files.write_text(run_file, dump_toml(config))
 

@@ -14,6 +14,7 @@ from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.chain import stages
 from toolchain.train.data import Dataset, load_for
+from toolchain.train.data_record import demand_alike
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.stages import rebuilt
 from toolchain.train.structure import Edit, from_json
@@ -29,7 +30,7 @@ def load_run(out: Path) -> tuple[nn.Module, RunConfig, Dataset]:
     """The trained network of a run's folder in eval mode, its config and its data.
 
     Raises:
-        UserError: no model.pt, or one that does not fit its config.
+        UserError: no model.pt, one that does not fit its config, or data that are others now.
     """
     model, _, config, data = read_run(out)
     return model, config, data
@@ -44,6 +45,7 @@ def read_run(out: Path) -> tuple[nn.Module, list[Edit], RunConfig, Dataset]:
     config, edits = RunConfig.model_validate(json.loads(saved["config"])), from_json(saved["edits"])
     demand_unchanged(out)
     data = load_for(config.data)
+    demand_alike(data, out)
     return rebuilt(stages(config)[-1].config, data, edits, saved["state_dict"]), edits, config, data
 
 

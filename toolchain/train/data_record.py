@@ -1,0 +1,73 @@
+"""What a run notes of its data, and the tests that they are still what it was trained on."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain import files
+from toolchain.errors import UserError
+from toolchain.train.data import Dataset, demand_same
+
+_FILE = Path("checkpoints") / "data.json"  # in a run's folder
+_HINT = "put the files back as they were, or train anew with --overwrite"
+
+
+def note(data: Dataset, folder: Path) -> None:
+    """Keep with the run in ``folder`` what it is trained on."""
+    facts = _facts(data)
+    if facts != _noted(folder):
+        files.write_text(folder / _FILE, json.dumps(facts) + "\n")
+
+
+def demand_alike(data: Dataset, folder: Path) -> None:
+    """Check that ``data`` has the shape, the classes and the columns that the run in ``folder`` was trained on.
+
+    Raises:
+        UserError: others; the network does not fit them.
+    """
+    before, now = _noted(folder), _facts(data)
+    if before is None:
+        return
+    if any(before[key] != now[key] for key in ("shape", "classes")):
+        had, has = (f"samples of {tuple(facts['shape'])} in {facts['classes']} classes" for facts in (before, now))
+        raise UserError(f"data set '{data.name}' has changed: {had} before, {has} now", where=str(folder), hint=_HINT)
+    for kind in ("names", "columns"):
+        whose = "the run's classes" if kind == "names" else "the run's columns"
+        demand_same(whose, tuple(before[kind]), tuple(now[kind]), data.name, str(folder))
+
+
+def demand_unchanged(data: Dataset, folder: Path) -> None:
+    """Check that ``data`` are what the run in ``folder`` began with, sample by sample.
+
+    Raises:
+        UserError: they are not.
+    """
+    demand_alike(data, folder)
+    if _noted(folder) not in (None, _facts(data)):
+        what = f"the samples of data set '{data.name}' have changed since the run began"
+        raise UserError(what, where=str(folder), hint=_HINT)
+
+
+def _noted(folder: Path) -> dict[str, Any] | None:
+    """The facts of the data of the run in ``folder``; None of one that noted none."""
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _facts(data: Dataset) -> dict[str, Any]:
+    arrays = (data.train_x, data.train_y, data.test_x, data.test_y)
+    return {
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "names": list(data.names),
+        "columns": list(data.reading.features),
+        "samples": [zlib.crc32(np.ascontiguousarray(array).data) for array in arrays],
+    }
