@@ -124,7 +124,10 @@ class Layers:
         bias: bool,
         weights: nn.Module | None = None,
     ) -> nn.Module:
-        """The plain layer, or the quantized one as the method completes it; with the ``weights`` of another."""
+        """The plain layer, or the quantized one as the method completes it; with the ``weights`` of another.
+
+        What is frozen there stays frozen.
+        """
         quant, override = self.quant, self._layer(name)
         if not self.quantized:
             return plain(*shape, bias=bias)
@@ -139,7 +142,7 @@ class Layers:
         if weights is not None:
             with torch.no_grad():
                 for parameter, value in weights.named_parameters():
-                    layer.get_parameter(parameter).copy_(value)
+                    layer.get_parameter(parameter).copy_(value).requires_grad_(value.requires_grad)
         self.method.attach(layer, bits)
         return layer
 

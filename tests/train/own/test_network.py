@@ -65,6 +65,11 @@ def nothing():
 
 constant = 3
 
+def frozen(classes, layers=1):
+    net = mlp(classes, features=64)
+    net[0].requires_grad_(False)
+    return net if layers == 1 else net.requires_grad_(False)
+
 def padded(classes, first=(), behind=(), signed=False):
     kinds = {"pad": nn.ZeroPad2d(1), "pool": nn.MaxPool2d(2), "codes": qnn.QuantIdentity(bit_width=4)}
     kinds["conv"] = qnn.QuantConv2d(4, 4, 3, weight_bit_width=4)
@@ -138,6 +143,25 @@ def test_a_float_run_has_the_names_and_weights_of_the_quantized_one(file: Path) 
         torch.manual_seed(0)
         states.append(build(_config(f"{file}:Net", train={"float": plain}), (1, 8, 8), 4).state_dict())
     assert set(states[0]) <= set(states[1]) and all(torch.equal(states[1][name], states[0][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("method", ["lsq", "qil", "fqconv", "symog", "brevitas"])
+def test_what_the_user_has_frozen_stays_frozen_behind_quantizers(file: Path, method: str) -> None:
+    model = build(_config(f"{file}:frozen", quant={"method": method}), (64,), 10)
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    layers = {name for name in learning if "quant" not in name}
+    weight = "3.parametrizations.weight.original" if method == "qil" else "3.weight"
+    assert {weight, "3.bias", "1.weight", "1.bias"} == layers
+
+
+def test_a_network_of_which_nothing_learns_is_refused_in_float(file: Path) -> None:
+    all_frozen = {"layers": 2}
+    build(_config(f"{file}:frozen", all_frozen), (64,), 10)
+    for section in ({"float": True}, {"pretrain_epochs": 1}):
+        with pytest.raises(
+            UserError, match=r"^all parameters of .*:frozen are frozen .*, and nothing learns in float;"
+        ):
+            build(_config(f"{file}:frozen", all_frozen, train=section), (64,), 10)
 
 
 def test_a_network_of_brevitas_layers_keeps_its_quantizers_and_its_channels_can_be_followed(file: Path) -> None:

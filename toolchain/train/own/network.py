@@ -45,6 +45,10 @@ def build_own(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
         _check_quantized(config, own.reference)
         return _traced_if_possible(model.eval(), shape, classes, own.reference).train()
     plain = plain_network(model, shape, classes, own.reference)
+    in_float = config.train.float or config.train.pretrain_epochs > 0
+    if in_float and not any(parameter.requires_grad for parameter in plain.parameters()):
+        what = f"all parameters of {own.reference} are frozen (requires_grad), and nothing learns in float"
+        raise UserError(what, hint="let a layer learn, or leave float epochs out: the quantizers learn")
     layers = Layers(config.quant, quant_method(config.quant), not config.train.float, first="", last="")
     codes = config.data.normalize == "unit" or config.data.input is not None
     network = with_quantizers(plain, layers, codes=codes)
