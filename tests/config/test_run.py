@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from toolchain.config.run import RunConfig, dump_toml, find_config, load_config, recipes
+from toolchain.config.run import RunConfig, dump_toml, find_config, load_config, parse_config, recipes
 from toolchain.errors import UserError
 
 
@@ -133,6 +135,23 @@ def test_the_resolved_file_reads_back_to_an_equal_config(tmp_path: Path) -> None
         }
     )
     assert load_config(_write(tmp_path, dump_toml(config))) == config
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"größe": 3, "dot.ted": {"straße": "ß"}},
+        {"mixed": [1, {"kernel": 3, "at.first": True}, [{"x": 0.5}], []]},
+        {"tables": [{"kernel": 3}, {"inner": [{"a": 1}]}]},
+        {"ends": [math.inf, -math.inf]},
+    ],
+)
+def test_options_of_an_own_network_read_back(options: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "net.py").touch()
+    table = {"name": "t", "model": {"name": "net.py:Net", "options": options}}
+    config = parse_config(table, where="test", base=tmp_path)
+    (tmp_path / "run.toml").write_text(dump_toml(config), encoding="utf-8")
+    assert load_config(tmp_path / "run.toml") == config
 
 
 @pytest.mark.parametrize("recipe", recipes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,10 +23,10 @@ def _toml_lines(table: dict[str, Any], path: list[str]) -> list[str]:
     """The lines of a table: its values first, then the tables and the lists of tables in it."""
     lines, inner = [], []
     for key, value in table.items():
-        here = [*path, key if key.isidentifier() else json.dumps(key)]
+        here = [*path, _toml_key(key)]
         if isinstance(value, dict):
             inner += ["", f"[{'.'.join(here)}]", *_toml_lines(value, here)]
-        elif isinstance(value, tuple | list) and value and isinstance(value[0], dict):
+        elif isinstance(value, tuple | list) and value and all(isinstance(entry, dict) for entry in value):
             for entry in value:
                 inner += ["", f"[[{'.'.join(here)}]]", *_toml_lines(entry, here)]
         elif value != ():
@@ -33,8 +34,19 @@ def _toml_lines(table: dict[str, Any], path: list[str]) -> list[str]:
     return lines + inner
 
 
-def _toml_value(value: str | int | float | bool | list[Any] | tuple[Any, ...]) -> str:
-    """A value in TOML; JSON's spelling of strings, numbers, booleans and lists of them is valid TOML."""
+def _toml_key(key: str) -> str:
+    """A key of a table, in quotes where it is no bare one, which has ASCII letters alone."""
+    return key if key.isascii() and key.isidentifier() else json.dumps(key, ensure_ascii=False)
+
+
+def _toml_value(value: Any) -> str:
+    """A value in TOML; JSON's spelling of strings, finite numbers and booleans is valid TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf, -inf, nan
     return json.dumps(value, ensure_ascii=False)
 
 
