@@ -180,6 +180,20 @@ def test_jpeg_packs_are_decoded_once_and_then_read_from_the_cache(
     assert np.array_equal(first.train_x, again.train_x) and again.train_y.tolist() == [0, 1, 2]
 
 
+def test_decoded_images_of_a_pack_that_was_written_again_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a pack of the same name elsewhere stay."""
+    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    for turn in range(3):
+        for root in (tmp_path / "a", tmp_path / "b"):
+            root.mkdir(exist_ok=True)
+            for part in ("train", "test"):
+                _write_pack(root, part, [_pixels(32, 32, 3) for _ in range(2 + turn)])
+            assert len(data.load("cifar10", root=root).test_x) == 2 + turn
+    assert len(list((tmp_path / "cache" / "decoded").iterdir())) == 4
+
+
 def test_decoded_images_that_are_damaged_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
     for part in ("train", "test"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -334,11 +335,14 @@ def _load_cifar(part: str, folders: list[Path]) -> Part:
 
 
 def _decoded_once(pack: Path) -> Part:
-    """The images of a JPEG pack; decoded on first use and kept in the cache under the pack's size and time."""
-    stat = pack.stat()
-    images = cache_folder() / "decoded" / f"{pack.stem}-{stat.st_size}-{stat.st_mtime_ns}.npy"
+    """The images of a JPEG pack; decoded on first use and kept in the cache under the pack's path, size and time.
+
+    Those of the same path that had another size or time go.
+    """
+    stat, place = pack.stat(), f"{zlib.crc32(os.fsencode(pack.resolve())):08x}"
+    images = cache_folder() / "decoded" / f"{place}-{stat.st_size}-{stat.st_mtime_ns}.npy"
     if images.is_file():
-        with suppress(*NO_ARRAYS), np.load(pack) as arrays:
+        with suppress(*NO_ARRAYS, FileNotFoundError), np.load(pack) as arrays:
             return Part(np.load(images), arrays["label"].astype(np.int64))
     log.info("decoding %s, once", pack)
     decoded = formats.read_jpeg_pack(pack)
@@ -347,6 +351,9 @@ def _decoded_once(pack: Path) -> Part:
         partial = images.with_suffix(f".{os.getpid()}.npy")
         np.save(partial, decoded.x)
         partial.replace(images)
+        for other in images.parent.glob(f"{place}-*"):
+            if not other.name.startswith(images.stem):  # which another process may be writing too
+                other.unlink(missing_ok=True)
     except OSError as error:
         log.warning("the decoded images are not kept: %s", error)
     return decoded
