@@ -112,6 +112,26 @@ def _smooth_head() -> nn.Module:
     return _Head(nn.SiLU()).eval()
 
 
+class _Excited(nn.Module):
+    """A squeeze-and-excite block with fully connected layers, as SENet writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1)
+        self.down, self.up, self.fc = nn.Linear(8, 2), nn.Linear(2, 8), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(self.stem(x))
+        batch, channels, _, _ = x.size()
+        y = functional.relu(self.down(self.pool(x).view(batch, channels)))
+        x = x * torch.sigmoid(self.up(y)).view(batch, channels, 1, 1).expand_as(x)
+        return self.fc(torch.flatten(self.pool(x), 1))
+
+
+def _excited() -> nn.Module:
+    return _Excited().eval()
+
+
 def _tied() -> nn.Module:
     layers = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(192, 5)]
     layers[1].weight = layers[0].weight
@@ -128,8 +148,9 @@ def _tied() -> nn.Module:
         (_bottleneck, Bits(8, 8), True),
         (_bottleneck, Bits(8, 8, factors=16), True),
         (_dense, Bits(4, 6), True),
+        (_excited, Bits(4, 6), True),
     ],
-    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense"],
+    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited"],
 )
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path

@@ -34,6 +34,7 @@ class Wrapped(nn.Module):
         self.same = nn.Conv2d(4, 4, 1)
         self.same.weight = self.conv.weight
         self.offset = nn.Parameter(torch.rand(1, 4, 1, 1))
+        self.one = nn.Unflatten(1, (12, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, x)
@@ -85,6 +86,10 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: x * F.hardsigmoid(x), ["Hardswish"]),
         (MAP, lambda m, x: m.conv(x) * x, ["Conv2d", "mul"]),
         (MAP, lambda m, x: x * m.conv(x.mean((2, 3), keepdim=True)), ["AdaptiveAvgPool2d", "Conv2d", "mul"]),
+        (MAP, lambda m, x: x * x.mean((2, 3)).view(2, 4, 1, 1), ["AdaptiveAvgPool2d", "Flatten", "Unflatten", "mul"]),
+        (ROW, lambda m, x: x.unsqueeze(-1).unsqueeze(-1).flatten(1), ["Unflatten", "Unflatten", "Flatten"]),
+        (ROW, lambda m, x: m.one(x[:, :, None].flatten(1)), ["Unflatten", "Flatten", "Unflatten"]),
+        (MAP, lambda m, x: x.mean((2, 3), keepdim=True).expand_as(x) * x, ["AdaptiveAvgPool2d", "mul"]),
         (MAP, lambda m, x: F.max_pool2d(x, 2), ["MaxPool2d"]),
         (MAP, lambda m, x: F.max_pool2d(x, 3, stride=2, padding=1), ["MaxPool2d"]),
         (SIGNAL, lambda m, x: F.max_pool1d(x, 3), ["MaxPool1d"]),
@@ -228,8 +233,9 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
         (lambda m, x: torch.cat([x, x], 2), "concatenates along axis 2", "dim=1"),
         (lambda m, x: x.flatten(2), "'flatten' reshapes from (2, 4, 8, 8) to (2, 4, 64); only to (N, -1)",
          "use torch.flatten(x, 1)"),
-        (lambda m, x: x * x.mean((2, 3)).view(2, 4, 1, 1),
-         "'view' reshapes from (2, 4) to (2, 4, 1, 1); only to (N, -1)", "keep a map of one position: x.mean((2, 3)"),
+        (lambda m, x: x.mean((2, 3), keepdim=True).expand_as(x) + x, "'expand_as' cannot be built", KNOWN),
+        (lambda m, x: x.mean((2, 3)).view(2, 2, 2),
+         "'view' reshapes from (2, 4) to (2, 2, 2); only to (N, -1)", KNOWN),
         (lambda m, x: x.view(2, 2, 2, 8, 8).transpose(1, 2).reshape(2, 4, 8, 8),
          "'view' reshapes from (2, 4, 8, 8) to (2, 2, 2, 8, 8); only to (N, -1)", KNOWN),
         (lambda m, x: (x - 0.5), "subtracts a constant [layer 'block', sub]", "put it into the bias of a layer"),

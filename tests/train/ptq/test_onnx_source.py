@@ -108,6 +108,14 @@ def _expanded(file: File) -> None:
     file.add("Mul", x, file.add("Expand", file.last, _ints(file, 1, 2, 8, 8)))
 
 
+def _gate_of_features(file: File) -> None:
+    """Squeeze and excite with fully connected layers."""
+    file.add("Flatten", file.add("GlobalAveragePool"))
+    file.add("Gemm", file.weight(2, 2), file.weight(2))
+    file.add("Sigmoid")
+    file.add("Mul", "x", file.add("Reshape", file.last, _ints(file, -1, 2, 1, 1)))
+
+
 def _silu(file: File) -> None:
     start = file.add("Conv", file.weight(2, 2, 1, 1))
     file.add("Sigmoid")
@@ -200,6 +208,16 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "residual": (MAP, _residual, ["Conv2d", "ReLU", "Conv2d", "add"]),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Hardsigmoid", "mul"]),
     "a gate expanded": (MAP, _expanded, ["ReLU", "AdaptiveAvgPool2d", "Sigmoid", "mul"]),
+    "features as a map": (
+        MAP,
+        _gate_of_features,
+        ["AdaptiveAvgPool2d", "Flatten", "Linear", "Sigmoid", "Unflatten", "mul"],
+    ),
+    "features as a map, by two": (
+        ROW,
+        lambda f: [f.add("Unsqueeze", _ints(f, -1)) for _ in range(2)],
+        ["Unflatten", "Unflatten"],
+    ),
     "silu": (MAP, _silu, ["Conv2d", "SiLU"]),
     "smooth": (
         MAP,
@@ -404,10 +422,10 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
          "a batch norm in training mode [float.onnx, node 'batchnormalization0' (BatchNormalization)]; export the net"),
         (MAP, lambda f: f.add("BatchNormalization", *[f.weight(2, 8, 8)] * 4),
          "a batch norm of the shape (2, 8, 8) [float.onnx, node 'batchnormalization0' (BatchNormalization)]; give one"),
-        (ROW, lambda f: f.add("Reshape", _ints(f, -1, 12, 1, 1)),
-         "it reshapes from (2, 12) to (2, 12, 1, 1); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; keep a"),
-        (ROW, lambda f: f.add("Unsqueeze", _ints(f, 2, 3)),
-         "it adds the axes [2, 3] to (2, 12) [float.onnx, node 'unsqueeze0' (Unsqueeze)]; keep a map of one position"),
+        (ROW, lambda f: f.add("Reshape", _ints(f, -1, 3, 4)),
+         "it reshapes from (2, 12) to (2, 3, 4); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; flatten to"),
+        (ROW, lambda f: (f.add("Unsqueeze", _ints(f, 1)), f.add("Conv", f.weight(2, 1, 3))),
+         "it adds the axes [1] to (2, 12) [float.onnx, node 'unsqueeze0' (Unsqueeze)]; keep signals (N, channels, "),
         (MAP, lambda f: f.add("Pad", _ints(f, 1, 1), "", _ints(f, 1)), "a Pad that is no zeros around a map or"),
         (MAP, lambda f: f.add("AveragePool", kernel_shape=[2, 2], dilations=[2, 1]),
          "an average with the dilations [2, 1] [float.onnx, node 'averagepool0' (AveragePool)]; leave dilations out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,18 @@ def _excite(file: File) -> None:
     file.add("Transpose", file.add("Mul", x, gate), perm=FIRST)
 
 
+def _excite_features(file: File, *, at_once: bool) -> None:
+    """With Dense layers, whose result Keras reshapes, or unsqueezes axis after axis."""
+    x = _conv(file)
+    file.add("ReduceMean", _ints(file, 1, 2), keepdims=0)
+    file.add("Sigmoid", file.add("Gemm", file.weight(4, 4), file.weight(4)))
+    if at_once:
+        file.add("Reshape", _ints(file, -1, 1, 1, 4))
+    else:
+        file.add("Unsqueeze", file.add("Unsqueeze", _ints(file, 1)), _ints(file, 1))
+    file.add("ReduceMean", file.add("Mul", x, file.last), _ints(file, 1, 2), keepdims=0)
+
+
 def _written_silu(file: File) -> None:
     x = _conv(file)
     file.add("Mul", x, file.add("Sigmoid"))
@@ -97,6 +110,13 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         MAP, _dense, ["Conv2d", "Conv2d", "BatchNorm2d", "ReLU", "AdaptiveAvgPool2d", "Flatten"]
     ),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Sigmoid"]),
+    **{
+        f"squeeze and excite, features, {how}": (
+            MAP, partial(_excite_features, at_once=at_once),
+            ["Conv2d", "AdaptiveAvgPool2d", "Flatten", "Linear", "Sigmoid", *kinds, "AdaptiveAvgPool2d", "Flatten"],
+        )
+        for how, at_once, kinds in (("reshaped", True, ["Unflatten"]), ("unsqueezed", False, ["Unflatten"] * 2))
+    },
     "a SiLU over rows, then columns": (MAP, _written_silu, ["Conv2d", "SiLU", "AdaptiveMaxPool2d", "Flatten"]),
 }  # fmt: skip
 

@@ -16,12 +16,12 @@ from torch import fx, nn
 
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS, Weighted, is_positive
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, Weighted, is_positive
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, layer_of
 
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
-_MOVING = (nn.Flatten, *DROPOUTS)
+_MOVING = (*FLATTENS, *DROPOUTS)
 _KEEPING = (*POOLS, nn.ZeroPad2d, *_MOVING)
 """Layers whose output holds values of their input."""
 

@@ -20,7 +20,15 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from toolchain.errors import UserError, first_line, with_article
 from toolchain.ir.names import Names
-from toolchain.train.own.kinds import LAYERS, WITH_WEIGHTS, Weighted, check_layer, with_equal_windows, with_zero_pads
+from toolchain.train.own.kinds import (
+    FLATTENS,
+    LAYERS,
+    WITH_WEIGHTS,
+    Weighted,
+    check_layer,
+    with_equal_windows,
+    with_zero_pads,
+)
 from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, has_twin, hint_for, reshaped, twins
 
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -214,7 +222,7 @@ class _Rewriter:
         if isinstance(layer, nn.Identity) and not brevitas:
             self._replace(node, [], "")
             return
-        if isinstance(layer, nn.Flatten) and not self._reshape(node):
+        if isinstance(layer, FLATTENS) and not self._reshape(node):
             return
         if name in self.called and not brevitas:
             if isinstance(layer, WITH_WEIGHTS) and not self.copies:
@@ -249,8 +257,10 @@ class _Rewriter:
             self._replace(node, [], "")
         elif _label(node) == "sub" and len(node.all_input_nodes) == 1:
             raise self._fault(node, "subtracts a constant", "put it into the bias of a layer")
-        elif node.target in RESHAPING:
+        elif node.target in RESHAPING or _adds_axes(node):
             self._reshape(node)
+        elif node.target in ("expand", "expand_as") and self._repeats_a_position(node):
+            self._replace(node, [], "")
         else:
             source, args, kwargs = _operands(node)
             if source is None and has_twin(node.target):
@@ -285,10 +295,16 @@ class _Rewriter:
             layers = reshaped(self.shapes[source], self.shapes[node])
         except NoTwinError as error:
             raise self._fault(node, f"'{_label(node)}' reshapes {error}", error.hint) from error
-        if node.op != "call_module" or not layers:
+        if not isinstance(layer_of(self.module, node), nn.Flatten) or not layers:
             self._replace(node, layers, "flatten")
             return False
         return True
+
+    def _repeats_a_position(self, node: fx.Node) -> bool:
+        """Return whether ``node`` repeats one position for products alone, which do so by themselves."""
+        before, after = self.shapes[node.args[0]], self.shapes[node]  # type: ignore[index]
+        one = len(before) == len(after) > 2 and {*before[2:]} == {1} and before[:2] == after[:2]
+        return one and all(user.target in _MULTIPLIES for user in node.users)
 
     def _add(self, node: fx.Node) -> None:
         named = (value for key, value in node.kwargs.items() if (key, value) != ("alpha", 1))
@@ -370,6 +386,12 @@ def _operands(node: fx.Node) -> tuple[fx.Node | None, tuple[Any, ...], dict[str,
     if len(node.all_input_nodes) != 1 or not isinstance(args[0], fx.Node):
         return None, (), {}
     return args[0], tuple(args[1:]), kwargs
+
+
+def _adds_axes(node: fx.Node) -> bool:
+    """Return whether ``node`` indexes a tensor by ``:`` and None alone, which adds axes of size 1."""
+    index = node.args[1] if node.target is operator.getitem else None
+    return isinstance(index, tuple) and all(part is None or part == slice(None) for part in index)
 
 
 def _holds_parameter(tensors: list[fx.Node]) -> bool:

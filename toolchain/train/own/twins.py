@@ -156,8 +156,6 @@ RESHAPING = frozenset(
 KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
 """Calls that change no value."""
 
-ONE_POSITION = "keep a map of one position: x.mean((2, 3), keepdim=True) and 1x1 convolutions"
-"""What to write in place of features that become a map again."""
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
 _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
@@ -234,7 +232,7 @@ def reshaped(before: Sequence[int], after: Sequence[int]) -> list[nn.Module]:
     """The layers that do what a reshape of ``before`` to ``after`` does, both with the batch first.
 
     Raises:
-        NoTwinError: it is no flattening.
+        NoTwinError: it is no flattening, and no map of one position that is made of features.
     """
     if tuple(before) == tuple(after):
         return []
@@ -242,7 +240,8 @@ def reshaped(before: Sequence[int], after: Sequence[int]) -> list[nn.Module]:
         return [nn.Flatten(1)]
     if len(before) == 4 and 1 in before[2:] and tuple(after) == (before[0], before[1], before[2] * before[3]):
         return [nn.Flatten(2)]
+    ones = (1,) * (len(after) - len(before))
+    if ones and {*before[2:]} <= {1} and tuple(after) == (*before, *ones) and len(after) in (3, 4):
+        return [nn.Unflatten(len(before) - 1, (-1, *ones))]  # one position
     hint = "use torch.flatten(x, 1), or x.mean((2, 3))" if len(after) < len(before) else hint_for("")
-    if len(before) == 2 and tuple(after) == (*before, 1, 1):
-        hint = ONE_POSITION
     raise NoTwinError(f"from {tuple(before)} to {tuple(after)}; only to (N, -1)", hint)

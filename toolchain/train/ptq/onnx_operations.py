@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toolchain.frontend.host_part import VIEWS
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.qdq_parameters import type_attribute
-from toolchain.train.own.twins import KNOWN, ONE_POSITION, NoTwinError, clamped, hint_for, reshaped
+from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, hint_for, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
 from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_arithmetic import bias_of
@@ -150,21 +150,23 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
         layers = reshaped(tuple(x.shape), after)
     except (RuntimeError, NoTwinError) as error:
         how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
-        hint = ONE_POSITION if x.dim() == 2 else "flatten to (N, features) only"
-        hint = hint_for("channel_shuffle") if len(sizes) > x.dim() > 2 else hint
+        hint = hint_for("channel_shuffle") if len(sizes) > x.dim() > 2 else "flatten to (N, features) only"
         raise build.file.fault(node, f"it reshapes {how}", hint) from error
     build.call(node, layers)
 
 
 def _unsqueeze(build: Builder, node: OnnxNode) -> None:
-    """A signal as a map of one row, as which torch's exporter reduces it."""
+    """Features as a map of one position, or a signal as one of one row, as which torch's exporter reduces it."""
     at, x = build.value(node)
     given = build.integers(node, "axes", 1) or []
     axes = sorted(axis % (x.dim() + len(given)) for axis in given)
-    if x.dim() == 2 and axes == [*range(2, 2 + len(given))] and build.unflatten(node, (*x.shape, *[1] * len(given))):
+    if {*x.shape[2:]} <= {1} and axes == [*range(x.dim(), x.dim() + len(axes))] and x.dim() + len(axes) < 5:
+        after = (*x.shape, *[1] * len(axes))
+        if x.dim() > 2 or not build.unflatten(node, after):
+            build.call(node, reshaped(tuple(x.shape), after))
         return
     if x.dim() != 3 or axes != [2]:
-        hint = ONE_POSITION if x.dim() == 2 else "keep signals (N, channels, length) and maps as they are"
+        hint = "keep signals (N, channels, length) and maps as they are"
         raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", hint)
     build.rows[node.outputs[0]] = at, x
 

@@ -20,6 +20,7 @@ from toolchain.train.ptq.curves import FOLLOWED
 from toolchain.train.ptq.onnx_builder import Builder
 
 _HINT = "transpose it to (N, channels, ...) in front"
+_WINDOWS = frozenset(["AveragePool", "Conv", "MaxPool"])
 _ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample"}) | {"Dropout", "Softmax", "Sum"}
 """Operations on single numbers: they work in any order of the axes."""
 
@@ -46,7 +47,7 @@ class Turned:
             return None
         if any(name in self.flat for name in node.inputs):
             return self._flat(node)
-        if node.op == "Reshape" and not any(name in self.last for name in node.inputs):
+        if node.op in ("Reshape", "Unsqueeze") and not any(name in self.last for name in node.inputs):
             return self._position(node)
         if any(name in self.last for name in node.inputs):
             return self._turned(node)
@@ -95,11 +96,26 @@ class Turned:
 
     def _position(self, node: OnnxNode) -> OnnxNode:
         """A Reshape of features; to a map of one position with the channels last, it is that to one with them first."""
-        wanted = self.build.integers(node, "shape", 1) or []
-        if len(wanted) < 3 or self.build.value(node)[1].dim() != 2 or {*wanted[1:-1]} != {1}:
+        if self.build.value(node)[1].dim() != 2 or self._over_length(node):
+            return node
+        wanted = self._wanted(node)
+        if len(wanted) < 3 or {*wanted[1:-1]} != {1}:
             return node
         self.last[node.outputs[0]] = len(wanted)
-        return replace(node, attributes={"shape": [wanted[0], wanted[-1], *wanted[1:-1]]})
+        return replace(node, op="Reshape", attributes={"shape": [wanted[0], wanted[-1], *wanted[1:-1]]})
+
+    def _wanted(self, node: OnnxNode) -> list[int]:
+        """The shape that a Reshape or an Unsqueeze gives what it reads."""
+        if node.op == "Reshape":
+            return self.build.integers(node, "shape", 1) or []
+        sizes, given = iter(self.shape(node)), self.build.integers(node, "axes", 1) or []
+        rank = len(self.shape(node)) + len(given)
+        return [1 if axis in {a % rank for a in given} else next(sizes) for axis in range(rank)]
+
+    def _over_length(self, node: OnnxNode) -> bool:
+        """Return whether a layer takes the features that ``node`` unsqueezes for the numbers of a signal."""
+        readers = [other for other in self.build.file.nodes if node.outputs[0] in other.inputs]
+        return node.op == "Unsqueeze" and any(other.op in _WINDOWS or self._over_length(other) for other in readers)
 
     def _flat(self, node: OnnxNode) -> OnnxNode:
         """``node`` on features that the file has in another order: a fully connected layer, or one number at a time."""
@@ -145,6 +161,9 @@ class Turned:
             return replace(node, op="Conv", inputs=(node.inputs[0], self._constant(node.inputs[1], kernel)))
         elif node.op in ("Flatten", "Reshape", "Squeeze"):
             return self._flattened(node)
+        elif node.op == "Unsqueeze" and {*(wanted := self._wanted(node))[1:-1]} == {1}:
+            self.last[node.outputs[0]] = len(wanted)
+            return replace(node, op="Reshape", attributes={"shape": [wanted[0], wanted[-1], *wanted[1:-1]]})
         elif node.op not in build.operations:
             return node
         else:
