@@ -132,6 +132,13 @@ def _excited() -> nn.Module:
     return _Excited().eval()
 
 
+def _slopes() -> nn.Module:
+    act = nn.PReLU(4)
+    with torch.no_grad():
+        act.weight.copy_(torch.tensor([0.0, 0.1, 0.75, 1.5]))
+    return _Head(act).eval()
+
+
 def _tied() -> nn.Module:
     layers = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(192, 5)]
     layers[1].weight = layers[0].weight
@@ -149,8 +156,9 @@ def _tied() -> nn.Module:
         (_bottleneck, Bits(8, 8, factors=16), True),
         (_dense, Bits(4, 6), True),
         (_excited, Bits(4, 6), True),
+        (_slopes, Bits(6, 6), True),
     ],
-    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited"],
+    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited", "slopes"],
 )
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path

@@ -279,10 +279,12 @@ def test_factors_of_a_product_lose_the_same_channels_and_what_a_sigmoid_reads_st
         (nn.Hardtanh(0, 4), True),
         (nn.Hardtanh(-4, 0), True),
         (nn.ReLU6(), True),
+        (nn.PReLU(), True),
+        (nn.PReLU(4), False),
         (QuantHardTanh(min_val=0.5, max_val=4.0), True),  # its codes reach zero whatever its bounds are
     ],
 )
-def test_what_a_clamp_without_zero_reads_stays(function: nn.Module, free: bool) -> None:
+def test_what_a_clamp_without_zero_or_slopes_of_the_channels_read_stays(function: nn.Module, free: bool) -> None:
     structure = structure_of(nn.Sequential(nn.Conv2d(1, 4, 1), function, nn.Conv2d(4, 2, 1)))
     assert structure.groups["0"].free == free
 

@@ -32,9 +32,9 @@ class Group:
     Args:
         name: the first layer that writes them; "input" for the network's input.
         size: how many there are.
-        free: False for the input, the output, what grouped convolutions touch, what is concatenated, and where a batch
-            norm, a Sigmoid, a clamp or a linear layer over the length of a signal makes something else of a zero than
-            the gates do.
+        free: False for the input, the output, what grouped convolutions touch, what is concatenated, what a PReLU
+            with a slope a channel reads, and where a batch norm, a Sigmoid, a clamp or a linear layer over the length
+            of a signal makes something else of a zero than the gates do.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -300,7 +300,7 @@ class _Trace:
             self.norms.append((space, name))
             if name not in self.gated or module.num_features != self.size[self._root(space)]:
                 self.pinned.add(space)
-        if _moves_zero(module):
+        if _moves_zero(module) or (isinstance(module, nn.PReLU) and module.num_parameters > 1):
             self.pinned.add(space)
         if not isinstance(module, Weighted):
             return space

@@ -34,6 +34,7 @@ class Wrapped(nn.Module):
         self.same = nn.Conv2d(4, 4, 1)
         self.same.weight = self.conv.weight
         self.offset = nn.Parameter(torch.rand(1, 4, 1, 1))
+        self.slopes = nn.PReLU(4)
         self.one = nn.Unflatten(1, (12, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,6 +80,7 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: F.relu6(x), ["ReLU6"]),
         (MAP, lambda m, x: F.hardtanh(x, -2, 2), ["Hardtanh"]),
         (MAP, lambda m, x: F.leaky_relu(x, 0.25), ["LeakyReLU"]),
+        (MAP, lambda m, x: m.slopes(x), ["PReLU"]),
         (MAP, lambda m, x: torch.tanh(x.sigmoid()), ["Sigmoid", "Tanh"]),
         (MAP, lambda m, x: F.hardswish(F.silu(F.gelu(x))), ["GELU", "SiLU", "Hardswish"]),
         (MAP, lambda m, x: F.celu(F.elu(x, 0.5), 0.25), ["ELU", "CELU"]),
@@ -182,6 +184,13 @@ def _branching(module: nn.Module, x: Tensor) -> Tensor:
     return x if x.sum() > 0 else -x
 
 
+def _falling() -> nn.Module:
+    layer = nn.PReLU(4)
+    with torch.no_grad():
+        layer.weight[2] = -0.5
+    return layer
+
+
 def _unused(module: nn.Module, x: Tensor) -> Tensor:
     F.relu(x, inplace=True)
     return x
@@ -222,6 +231,8 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
          "ceil_mode that adds windows beyond the pads of an average [layer 'block', avg_pool2d]", "ceil_mode=False"),
         (lambda m, x: F.leaky_relu(x, -0.5),
          "a slope of -0.5, which makes it fall [layer 'block', leaky_relu]", "give a slope of 0 or more"),
+        (lambda m, x: F.prelu(x, m.slopes.weight), "'prelu' cannot be built", "make it a layer"),
+        (lambda m, x: m.slopes(m.slopes(x)), "it is called twice, and units do not share weights", "make two layers"),
         (lambda m, x: F.celu(x, -0.5), "a CELU of alpha -0.5 [layer 'block', celu]", "give an alpha above 0"),
         (lambda m, x: F.elu(x, float("nan")), "an alpha of nan [layer 'block', elu]", "give a finite one"),
         (lambda m, x: x.clamp(1, 1), "'clamp' cannot be built: the minimum 1 is not below the maximum 1", KNOWN),
@@ -282,6 +293,7 @@ def test_a_network_that_scales_its_input_is_told_what_the_run_does(function: Cal
     [
         (nn.Softplus(), "a Softplus cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
         (nn.GELU("tanh"), "a GELU that is approximated by tanh [layer '1']; write nn.GELU()"),
+        (_falling(), "a slope of -0.5, which makes it fall [layer '1']; give a slope of 0 or more"),
         (nn.Upsample(scale_factor=2), f"an Upsample cannot be built [layer '1']; {ELSEWHERE}"),
         (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; known: "),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),

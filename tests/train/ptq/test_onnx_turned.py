@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,16 @@ def _excite_features(file: File, *, at_once: bool) -> None:
     file.add("ReduceMean", file.add("Mul", x, file.last), _ints(file, 1, 2), keepdims=0)
 
 
+def _written_prelu(file: File, *slopes: float) -> None:
+    """Keras' PReLU, as tf2onnx writes it: relu(x) - slopes * relu(-x)."""
+    x = _conv(file)
+    positive = file.add("Relu")
+    file.add("Relu", file.add("Neg", x))
+    file.add("Mul", file.last, file.constant(-np.float32(slopes)))
+    file.add("Flatten", file.add("Add", positive, file.last))
+    file.add("Gemm", file.weight(192, 3))
+
+
 def _written_silu(file: File) -> None:
     x = _conv(file)
     file.add("Mul", x, file.add("Sigmoid"))
@@ -117,6 +128,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         )
         for how, at_once, kinds in (("reshaped", True, ["Unflatten"]), ("unsqueezed", False, ["Unflatten"] * 2))
     },
+    "a slope a channel": (MAP, lambda f: _written_prelu(f, 0, 0.5, 1, 2), ["Conv2d", "PReLU", "Flatten", "Linear"]),
     "a SiLU over rows, then columns": (MAP, _written_silu, ["Conv2d", "SiLU", "AdaptiveMaxPool2d", "Flatten"]),
 }  # fmt: skip
 

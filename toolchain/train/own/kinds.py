@@ -16,12 +16,12 @@ Norm = nn.BatchNorm1d | nn.BatchNorm2d
 SMOOTH = (
     nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU,
 )  # fmt: skip
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, *SMOOTH)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, *SMOOTH)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 AVERAGING = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
 LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
@@ -89,9 +89,11 @@ def _check_pad(where: str, layer: nn.ZeroPad2d, shape: tuple[int, ...]) -> None:
 
 def _check_numbers(where: str, layer: nn.Module) -> None:
     """Demand numbers with which an activation rises, or is a function at all."""
-    if isinstance(layer, nn.LeakyReLU) and not 0 <= layer.negative_slope < math.inf:
-        hint = "give a slope of 0 or more"
-        raise UserError(f"a slope of {layer.negative_slope:g}, which makes it fall", where=where, hint=hint)
+    if isinstance(layer, nn.LeakyReLU | nn.PReLU):
+        slopes = [layer.negative_slope] if isinstance(layer, nn.LeakyReLU) else layer.weight.tolist()
+        if not all(0 <= slope < math.inf for slope in slopes):
+            hint = "give a slope of 0 or more"
+            raise UserError(f"a slope of {min(slopes):g}, which makes it fall", where=where, hint=hint)
     if isinstance(layer, nn.ELU | nn.CELU) and not math.isfinite(layer.alpha):
         raise UserError(f"an alpha of {layer.alpha:g}", where=where, hint="give a finite one")
     if isinstance(layer, nn.CELU) and layer.alpha <= 0:

@@ -156,17 +156,17 @@ RESHAPING = frozenset(
 KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
 """Calls that change no value."""
 
-_WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d), which holds its weights"
+_WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.PReLU), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
 _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
 _ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 _BUILT_ELSEWHERE = """
 channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d
-depthtospace expand gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle prelu resize slice
-split transpose upsample
+depthtospace expand gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle resize slice split
+transpose upsample
 """
 _HINTS: dict[str, str] = {
-    **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm"), _WEIGHTS),
+    **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm", "prelu"), _WEIGHTS),
     **dict.fromkeys(("softmax", "log_softmax", "logsoftmax", "argmax", "topk"), _LOGITS),
     **dict.fromkeys(("softplus", "softsign", "gelu", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
     "sub": "fold the sign into the weights of the layer before, and add",
@@ -174,8 +174,9 @@ _HINTS: dict[str, str] = {
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),
 }
 KNOWN = (
-    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, Hardtanh, smooth functions such as SiLU, max and "
-    "average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, as layers or as functions"
+    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, PReLU, Hardtanh, smooth functions such as SiLU, "
+    "max and average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, as layers or as "
+    "functions"
 )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.train.own.kinds import Norm
 from toolchain.train.own.twins import KNOWN, gated, hint_for
 from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_builder import Builder
@@ -22,10 +24,50 @@ def add(build: Builder, node: OnnxNode) -> None:
     found = [build.value(node, index) for index in tensors]
     if len(tensors) != len(node.inputs) or len({tuple(example.shape) for _, example in found}) != 1:
         raise build.file.fault(node, "it adds no tensors of one shape", "put constants into the bias of a layer")
+    if len(found) == 2 and _written_prelu(build, node, *(at for at, _ in found)):
+        return
     at, value = found[0]
     for other, example in found[1:]:
         at, value = build.graph.call_function(operator.add, (at, other)), value + example
     build.values[node.outputs[0]] = at, value
+
+
+def prelu(build: Builder, node: OnnxNode) -> None:
+    """A PRelu with one slope, or one a channel."""
+    at, x = build.value(node)
+    slope = build.constant(node, 1)
+    each = None if slope is None else each_channel(slope.float(), x)
+    if slope is None or each is None:
+        what = "a PRelu without slopes" if slope is None else f"a PRelu with slopes of the shape {tuple(slope.shape)}"
+        raise build.file.fault(node, what, "give one slope a channel, shared over the positions")
+    build.append(node, [_prelu_of(each) if slope.numel() > 1 else nn.LeakyReLU(float(slope))], at, x)
+
+
+def _prelu_of(slopes: Tensor) -> nn.Module:
+    layer = nn.PReLU(len(slopes))
+    layer.weight.copy_(slopes)
+    return layer
+
+
+def _written_prelu(build: Builder, node: OnnxNode, first: fx.Node, second: fx.Node) -> bool:
+    """Make a PReLU of ``relu(x) + slopes * relu(-x)``, as tf2onnx writes Keras'; return whether it was one."""
+    for positive, negative in ((first, second), (second, first)):
+        slopes, folded = _factors(build, negative)
+        if isinstance(build.layer(folded), nn.ReLU) and isinstance(build.layer(positive), nn.ReLU):
+            signs, source = _factors(build, folded.args[0])
+            if signs is not None and slopes is not None and (signs == -1).all() and positive.args == (source,):
+                build.append(node, [_prelu_of(-slopes)], source, torch.zeros_like(build.value(node)[1]))
+                return True
+    return False
+
+
+def _factors(build: Builder, at: Any) -> tuple[Tensor | None, Any]:
+    """What ``at`` multiplies a tensor by, and that tensor; None and ``at`` where it does something else."""
+    layer = build.layer(at)
+    if isinstance(layer, Norm) and layer.running_mean is not None and layer.running_var is not None:
+        only = not layer.bias.any() and not layer.running_mean.any() and (layer.running_var + layer.eps == 1).all()
+        return (layer.weight, at.args[0]) if only else (None, at)
+    return None, at
 
 
 def _with_constant(build: Builder, node: OnnxNode) -> None:
@@ -41,7 +83,7 @@ def _with_constant(build: Builder, node: OnnxNode) -> None:
         build.values[node.outputs[0]] = at, x + layer.bias
         return
     one, zero = torch.ones(()), torch.zeros(())
-    each = _each_channel(constant.float(), x)
+    each = each_channel(constant.float(), x)
     if each is None or (node.op == "Div" and first):
         how, where = {
             "Add": ("adds", "bias"), "Sub": ("subtracts", "bias"), "Mul": ("multiplies by", "weights")
@@ -54,7 +96,7 @@ def _with_constant(build: Builder, node: OnnxNode) -> None:
     build.append(node, [scaled(x, scale, offset)], at, x)
 
 
-def _each_channel(constant: Tensor, x: Tensor) -> Tensor | None:
+def each_channel(constant: Tensor, x: Tensor) -> Tensor | None:
     """A constant as one number for each channel of ``x``; None where others have numbers too."""
     shape = (1,) * (x.dim() - constant.dim()) + tuple(constant.shape)
     if len(shape) > x.dim() or any(size != 1 for axis, size in enumerate(shape) if axis != 1):

@@ -261,6 +261,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "BatchNormalization": _norm,
     "Relu": _layer(lambda node: nn.ReLU()),
     "LeakyRelu": _layer(lambda node: nn.LeakyReLU(float(node.attributes.get("alpha", 0.01)))),
+    "PRelu": arithmetic.prelu,
     "Sigmoid": _layer(lambda node: nn.Sigmoid()),
     "Tanh": _layer(lambda node: nn.Tanh()),
     "Mish": _layer(lambda node: nn.Mish()),
