@@ -15,10 +15,14 @@ ANY_ORDER = frozenset(_ANY_ORDER.split()) | CURVES.keys()
 """Operations that work on maps whatever the order of their axes."""
 
 
-def first_orders(file: OnnxFile, constants: Constants) -> set[bool]:
-    """Return, for each of the first layers that the input reaches and that tell, whether it reads channels last."""
+def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = False) -> set[bool]:
+    """Return, for each of the first layers that the input reaches and that tell, whether it reads channels last.
+
+    Where ``transposed``, a signal is only where a Transpose of it, or of a map of one row made of it, says so.
+    """
     last = file.shape[1:]
     first_perm = [0, len(last), *range(1, len(last))]
+    rows: set[str] = set()  # signals as maps of one row, as Keras files have them
     consumers: dict[str, list[OnnxNode]] = {}
     for node in file.nodes:
         for name in node.inputs:
@@ -27,12 +31,19 @@ def first_orders(file: OnnxFile, constants: Constants) -> set[bool]:
     names, seen = [file.input], {file.input}
     while names:
         for node in consumers.get(names.pop(), []):
-            if node.domain == CHANNELS_LAST_DOMAIN or node.op == "MatMul":
+            if node.op == "MatMul":
+                found.add(not transposed or len(last) > 2)
+            elif node.domain == CHANNELS_LAST_DOMAIN:
                 found.add(True)
             elif node.op == "Transpose":
-                found.add(list(node.attributes.get("perm", ())) == first_perm)
+                perm = [0, 3, 1, 2] if node.inputs[0] in rows else first_perm
+                found.add(list(node.attributes.get("perm", ())) == perm)
             elif node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in constants:  # how Keras files transpose
-                found.add(tuple(constants.get(node.inputs[1])[1:]) == (1, *last[:-1]))
+                sizes = (1, *last[:-1]) if node.inputs[0] in rows else last[:-1]
+                found.add(tuple(constants.get(node.inputs[1])[1:]) == (1, *sizes))
+            elif node.op == "Unsqueeze" and transposed and len(last) == 2 and _axes(node, constants) in ([1], [-3]):
+                names += node.outputs
+                rows.update(node.outputs)
             elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
                 found.add(True)
             elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:
@@ -41,3 +52,9 @@ def first_orders(file: OnnxFile, constants: Constants) -> set[bool]:
             else:
                 found.add(False)
     return found
+
+
+def _axes(node: OnnxNode, constants: Constants) -> list[int]:
+    """The axes that an Unsqueeze adds, an attribute or an input."""
+    given = node.attributes.get("axes", constants.get(node.input(1)) if node.input(1) in constants else ())
+    return [int(axis) for axis in given]

@@ -406,7 +406,8 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
          "pad all sides alike, or set count_include_pad=1"),
         (SIGNAL, lambda f: f.add("Unsqueeze", _ints(f, 1)), "it adds the axes [1] to (2, 2, 12) [float.onnx, node "
          "'unsqueeze0' (Unsqueeze)]; keep signals (N, channels, length) and maps as they are"),
-        (SIGNAL, lambda f: (f.add("Unsqueeze", _ints(f, 2)), f.add("Relu")), "it reads a signal as a map of one row"),
+        (SIGNAL, lambda f: (f.add("Unsqueeze", _ints(f, 2)), f.add("DepthToSpace", blocksize=1)),
+         "it reads a signal as a map of one row"),
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
         (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),
         (SIGNAL, lambda f: (f.add("MatMul", f.weight(12, 5)), f.add("Add", f.last, f.weight(1, 2, 5))),

@@ -158,6 +158,70 @@ def test_a_signal_that_is_transposed_at_once_has_its_channels_last(tmp_path: Pat
     assert [type(layer) for layer in network.children()] == kinds
 
 
+def _row(file: File) -> None:
+    """Layers of signals, as tf2onnx writes Keras': each is a layer of maps of one row."""
+    file.add("Transpose", file.add("Unsqueeze", _ints(file, -3)), perm=FIRST)
+    file.add("Conv", file.weight(4, 2, 1, 5), pads=[0, 1, 0, 2], strides=[1, 2], kernel_shape=[1, 5])
+    first = file.add("Relu", file.add("Add", file.add("Squeeze", _ints(file, 2)), file.weight(1, 4, 1)))
+    file.add("MaxPool", file.add("Unsqueeze", _ints(file, 2)), kernel_shape=[1, 3], strides=[1, 1], pads=[0, 1, 0, 1])
+    second = file.add("Elu", file.add("Squeeze", _ints(file, -2)))
+    file.add("Concat", file.add("Add", first, second), second, axis=1)
+    file.add("Unsqueeze", file.add("Pad", file.last, _ints(file, 0, 0, 2, 0, 0, 0)), _ints(file, 2))
+    file.add("Conv", file.weight(6, 8, 1, 3))
+    file.add("Mul", file.last, file.weight(1, 6, 1, 1))
+    file.add("Pad", file.last, _ints(file, 0, 0, 0, 1, 0, 0, 0, 0))
+    file.add("AveragePool", kernel_shape=[1, 2], strides=[1, 2])
+    file.add("Squeeze", file.add("GlobalMaxPool"), _ints(file, 2, 3))
+    file.add("Gemm", file.weight(6, 3))
+
+
+def _row_of_one_channel(file: File) -> None:
+    """The Transpose is a Reshape; numbers in front of it, and a mean over the length of the row alone."""
+    file.add("Mul", _number(file, 0.5))
+    file.add("Unsqueeze", file.add("Add", file.last, file.weight(1)), _ints(file, 1))
+    file.add("Reshape", _ints(file, -1, 1, 1, 12))
+    file.add("Transpose", file.add("Conv", file.weight(3, 1, 1, 3), file.weight(3), auto_pad="SAME_UPPER"), perm=LAST)
+    file.add("Squeeze", file.add("ReduceMean", _ints(file, 2)), _ints(file, 1, 2))
+    file.add("Gemm", file.weight(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("channels", "make", "layers"),
+    [
+        (2, _row, ["ZeroPad2d", "Conv1d", "BatchNorm1d", "ReLU", "MaxPool1d", "ELU", "ZeroPad2d", "Conv1d",
+                   "BatchNorm1d", "ZeroPad2d", "AvgPool1d", "AdaptiveMaxPool1d", "Flatten", "Linear"]),
+        (1, _row_of_one_channel, ["BatchNorm1d", "Conv1d", "AdaptiveAvgPool1d", "Flatten", "Linear"]),
+    ],
+)  # fmt: skip
+def test_maps_of_one_row_are_signals(channels: int, make: Any, layers: list[str], tmp_path: Path) -> None:
+    """tf2onnx writes Keras' layers of signals so."""
+    for batch in ("N", 1, 3):
+        file = File((12, channels), batch)
+        make(file)
+        network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
+        assert found == (channels, 12)
+        assert [type(layer).__name__ for layer in network.children()] == layers
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f: f.add("Conv", f.weight(2, 2, 3, 3), pads=[1, 1, 1, 1]),
+        lambda f: f.add("MaxPool", kernel_shape=[1, 2], pads=[1, 0, 0, 0]),
+        lambda f: f.add("Pad", _ints(f, 0, 0, 1, 0, 0, 0, 0, 0)),
+        lambda f: f.add("Concat", f.last, f.last, axis=2),
+        lambda f: f.add("Add", f.last, f.weight(2, 1)),
+        lambda f: f.add("Reshape", f.last, _ints(f, -1, 2, 3, 4)),
+    ],
+)
+def test_what_leaves_the_row_is_refused(make: Any, tmp_path: Path) -> None:
+    file = File((2, 12))
+    file.add("Unsqueeze", file.add("Conv", file.weight(2, 2, 1)), _ints(file, 2))
+    make(file)
+    with pytest.raises(UserError, match=r"^it reads a signal as a map of one row \[.*\]; use layers of signals"):
+        read_float_onnx(file.save(tmp_path / "float.onnx"))
+
+
 def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path: Path) -> None:
     file = File((2, 8, 8))
     file.add("Transpose", perm=LAST)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.folding import run_node
+from toolchain.frontend.input_order import ANY_ORDER
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.ir.types import Array
 from toolchain.train.own.twins import clamped
@@ -24,6 +25,8 @@ GRID = np.concatenate([[-_FAR], np.linspace(-_NEAR, _NEAR, 1025), [_FAR]]).astyp
 _FOLLOWED = "Abs Add Clip Div Erf Exp Max Min Mul Neg PRelu Pow Relu Sigmoid Softplus Sub Tanh"
 FOLLOWED = frozenset(_FOLLOWED.split())
 """Operations on each number of a tensor alone, where what they read beside it is one number."""
+ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample"}) | {"Dropout", "Softmax", "Sum"}
+"""Operations on single numbers: they work in any order of the axes."""
 _CLOSE = 1e-5
 _LAYERS = (
     nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU,

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
+from toolchain.ir.types import Array
 from toolchain.train.own.twins import hint_for
 from toolchain.train.ptq.curves import Curve, follow
 
@@ -54,7 +55,7 @@ class Builder:
         self.root, self.graph = nn.Module(), fx.Graph()
         self.module = fx.GraphModule(self.root, self.graph)
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
-        self.rows: dict[str, tuple[fx.Node, Tensor]] = {}  # signals that the file has as maps of one row
+        self.rows: set[str] = set()  # signals that the file has as maps of one row
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
         self.left_out = ""  # the operation of a softmax that the host applies
         self.names: set[str] = set()
@@ -118,8 +119,6 @@ class Builder:
 
     def value(self, node: OnnxNode, index: int = 0) -> tuple[fx.Node, Tensor]:
         """A tensor that the node reads, and its example."""
-        if node.input(index) in self.rows:
-            raise self.file.fault(node, "it reads a signal as a map of one row", "reduce the whole row only")
         if node.input(index) in self.constants:
             raise self.file.fault(node, f"'{node.input(index)}' is a constant here", "let it read tensors alone")
         return self.tensor(node.input(index))
@@ -169,6 +168,13 @@ class Builder:
         if name not in self.constants:
             raise self.file.fault(node, f"'{name}' is computed", "give it as a constant")
         return torch.from_numpy(np.array(self.constants.get(name)))
+
+    def form(self, name: str, array: Array) -> str:
+        """The name of ``array``, a form of the constant ``name``."""
+        while name in self.constants:
+            name += "'"
+        self.constants.set(name, array)
+        return name
 
     def integers(self, node: OnnxNode, key: str, index: int) -> list[int] | None:
         """An attribute or, in newer files, an input that holds integers."""

@@ -156,29 +156,17 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
 
 
 def _unsqueeze(build: Builder, node: OnnxNode) -> None:
-    """Features as a map of one position, or a signal as one of one row, as which torch's exporter reduces it."""
-    at, x = build.value(node)
+    """Features as a map of one position."""
+    _, x = build.value(node)
     given = build.integers(node, "axes", 1) or []
     axes = sorted(axis % (x.dim() + len(given)) for axis in given)
-    if {*x.shape[2:]} <= {1} and axes == [*range(x.dim(), x.dim() + len(axes))] and x.dim() + len(axes) < 5:
+    if {*x.shape[2:]} <= {1} and axes[:1] >= [2] and x.dim() + len(axes) < 5:
         after = (*x.shape, *[1] * len(axes))
         if x.dim() > 2 or not build.unflatten(node, after):
             build.call(node, reshaped(tuple(x.shape), after))
         return
-    if x.dim() != 3 or axes != [2]:
-        hint = "keep signals (N, channels, length) and maps as they are"
-        raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", hint)
-    build.rows[node.outputs[0]] = at, x
-
-
-def _squeeze(build: Builder, node: OnnxNode) -> None:
-    if node.input(0) not in build.rows:
-        _reshape(build, node)
-        return
-    axes = build.integers(node, "axes", 1)
-    if axes not in ([2], [-2]):
-        raise build.file.fault(node, f"it drops the axes {axes} of a signal in a row", "drop axis 2 only")
-    build.values[node.outputs[0]] = build.rows[node.input(0)]
+    hint = "keep signals (N, channels, length) and maps as they are"
+    raise build.file.fault(node, f"it adds the axes {axes} to {tuple(x.shape)}", hint)
 
 
 def _pad(build: Builder, node: OnnxNode) -> None:
@@ -276,8 +264,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "MaxPool": pool,
     "AveragePool": pool,
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), over_the_map),
-    **dict.fromkeys(("Flatten", "Reshape"), _reshape),
-    "Squeeze": _squeeze,
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _reshape),
     "Unsqueeze": _unsqueeze,
     "Pad": _pad,
     "Expand": _expand,

@@ -68,19 +68,19 @@ def _unequal_maximum(
 
 def over_the_map(build: Builder, node: OnnxNode) -> None:
     """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax, also over one axis after the other."""
-    row, half = build.rows.get(node.input(0)), build.halves.get(node.input(0))
+    row, half = node.input(0) in build.rows, build.halves.get(node.input(0))
     if half is not None and half.node.op != node.op:
         raise half.fault(build.file)
-    at, x = row or (half and (half.at, half.x)) or build.value(node)
-    axes = list(half.axes) if half else list(range(x.dim() + (row is not None)))  # of the map, as they are left
-    reduced, kept, positions = axes[2:], True, list(range(2, x.dim() + (row is not None)))
+    at, x = (half.at, half.x) if half else build.value(node)
+    axes = list(half.axes) if half else list(range(x.dim() + row))  # of the map, as they are left
+    reduced, kept, positions = axes[2:], True, list(range(2, x.dim() + row))
     if node.op.startswith("Reduce"):
         given = build.integers(node, "axes", 1) or range(len(axes))
         reduced = sorted(axes[axis % len(axes)] for axis in given)
         kept = bool(node.attributes.get("keepdims", 1))
     left = axes if kept else [axis for axis in axes if axis not in reduced]
-    done = sorted({*reduced, *(half.reduced if half else ())})
-    if row is None and x.dim() == 4 and len(done) == 1 and done[0] in positions:
+    done = sorted({*reduced, *(half.reduced if half else ()), *([2] if row else ())})
+    if x.dim() == 4 and len(done) == 1 and done[0] in positions:
         build.halves[node.outputs[0]] = Half(node, at, x, tuple(left), tuple(done))
         return
     if done != positions or x.dim() not in (3, 4):
@@ -91,10 +91,10 @@ def over_the_map(build: Builder, node: OnnxNode) -> None:
     }
     kind = kinds["Max" if "Max" in node.op else "Mean"][x.dim() - 3]
     ones = (1,) * (x.dim() - 2)
-    after = ones if row is not None and kept else (1,) * (len(left) - 2)
+    after = ones if row and kept else (1,) * (len(left) - 2)
     build.append(node, [kind(1), *reshaped((*x.shape[:2], *ones), (*x.shape[:2], *after))], at, x)
-    if row is not None and kept:
-        build.rows[node.outputs[0]] = build.values.pop(node.outputs[0])
+    if row and kept:
+        build.rows.add(node.outputs[0])
 
 
 def axes_of(node: OnnxNode, key: str, count: int) -> tuple[int, ...]:

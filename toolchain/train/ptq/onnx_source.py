@@ -20,6 +20,7 @@ from toolchain.frontend.input_order import first_orders
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
 from toolchain.train.ptq.onnx_operations import OPERATIONS
+from toolchain.train.ptq.onnx_rows import as_of_a_signal
 from toolchain.train.ptq.onnx_turned import Turned, first, in_file_order
 
 _CLOSE = 1e-4  # share of the largest output: sums may be taken in another order
@@ -53,9 +54,8 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _channels_last(file: OnnxFile) -> bool:
-    """Return whether the input is a map, or a signal that is transposed at once, with its channels last."""
-    turned = all(node.op == "Transpose" for node in file.nodes if file.input in node.inputs)
-    return (len(file.shape) == 4 or turned) and first_orders(file, Constants(file)) == {True}
+    """Return whether the input has its channels last: a map, or a signal that is transposed before a layer reads it."""
+    return first_orders(file, Constants(file), transposed=True) == {True}
 
 
 def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> tuple[nn.Module, str]:
@@ -78,7 +78,7 @@ def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
     elif not fold(build.constants, node):
         read = turned.read(node)
         if read is not None:
-            build.add(read)
+            build.add(as_of_a_signal(build, read) if build.rows.intersection(read.inputs) else read)
 
 
 def _demand_same(network: nn.Module, softmax: str, file: OnnxFile, shape: tuple[int, ...], last: bool) -> None:

@@ -13,16 +13,14 @@ from math import prod
 import numpy as np
 import torch
 
-from toolchain.frontend.input_order import ANY_ORDER
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.ir.types import Array
-from toolchain.train.ptq.curves import FOLLOWED
+from toolchain.train.ptq.curves import ALIKE
 from toolchain.train.ptq.onnx_builder import Builder
 
 _HINT = "transpose it to (N, channels, ...) in front"
+_ROW_OPS = ("Squeeze", "Unsqueeze")
 _WINDOWS = frozenset(["AveragePool", "Conv", "MaxPool"])
-_ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample"}) | {"Dropout", "Softmax", "Sum"}
-"""Operations on single numbers: they work in any order of the axes."""
 
 
 class Turned:
@@ -43,7 +41,7 @@ class Turned:
         if node.op == "Transpose" and node.inputs[0] not in self.build.constants:
             self._transpose(node)
             return None
-        if node.op == "Reshape" and self._renames(node):
+        if (node.op == "Reshape" and self._renames(node)) or (node.op in _ROW_OPS and self._row(node)):
             return None
         if any(name in self.flat for name in node.inputs):
             return self._flat(node)
@@ -55,8 +53,10 @@ class Turned:
 
     def shape(self, node: OnnxNode) -> tuple[int, ...]:
         """The shape that the file gives the first tensor that ``node`` reads."""
-        shape = tuple(self.build.value(node)[1].shape)
-        return (shape[0], *shape[2:], shape[1]) if node.inputs[0] in self.last else shape
+        batch, *rest = self.build.value(node)[1].shape
+        if node.inputs[0] in self.build.rows:
+            rest.insert(1, 1)
+        return (batch, *rest[1:], rest[0]) if node.inputs[0] in self.last else (batch, *rest)
 
     def _transpose(self, node: OnnxNode) -> None:
         """Between the two orders, which is another view of the tensor."""
@@ -74,18 +74,37 @@ class Turned:
         """The output of ``node`` is what it reads; its channels are the last of ``last`` axes, or the first."""
         name = node.outputs[0]
         self.build.values[name] = self.build.value(node)
+        if node.inputs[0] in self.build.rows:
+            self.build.rows.add(name)
         if last:
             self.last[name] = last
+
+    def _row(self, node: OnnxNode) -> bool:
+        """Return whether ``node`` makes a map of one row of a signal, or a signal of such a map: another view of it."""
+        name, build = node.inputs[0], self.build
+        if name in build.constants or name in self.flat or name in build.halves:
+            return False
+        sizes, row, last = self.shape(node), name in build.rows, name in self.last
+        given = [axis % 4 for axis in build.integers(node, "axes", 1) or ()]
+        position = {*(sizes[1:-1] if last else sizes[2:])} == {1}
+        known = row and len(sizes) == 4 if node.op == "Squeeze" else not row and not position and len(sizes) == 3
+        if not known or given != [1 if last else 2]:
+            return False
+        self._view(node, 0)
+        if last:
+            self.last[node.outputs[0]] = len(sizes) + (1 if node.op == "Unsqueeze" else -1)
+        (build.rows.discard if row else build.rows.add)(node.outputs[0])
+        return True
 
     def _renames(self, node: OnnxNode) -> bool:
         """Return whether a Reshape is such a Transpose, of a map of one channel or position, as Keras files have it."""
         source = node.inputs[0]
-        if source in self.build.constants or source in self.build.rows or source in self.flat:
+        if source in self.build.constants or source in self.flat:
             return False
         wanted, before = self.build.integers(node, "shape", 1) or [], self.shape(node)
         if len(wanted) != len(before) or len(before) < 3:
             return False
-        batch, channels, *sizes = self.build.value(node)[1].shape
+        batch, channels, *sizes = (before[0], before[-1], *before[1:-1]) if source in self.last else before
         after = (batch, channels, *sizes) if source in self.last else (batch, *sizes, channels)
         fits = all(n in (-1, 0, m) or (axis == 0 and n == self.build.file.shape[0])
                    for axis, (n, m) in enumerate(zip(wanted, after, strict=True)))  # fmt: skip
@@ -123,7 +142,7 @@ class Turned:
         single = all(
             self.build.constants.get(other).size == 1 for other in node.inputs[1:] if other in self.build.constants
         )
-        if node.op in _ALIKE and single and len(node.inputs) - (node.inputs[-1] in self.build.constants) == 1:
+        if node.op in ALIKE and single and len(node.inputs) - (node.inputs[-1] in self.build.constants) == 1:
             self.flat[node.outputs[0]] = self.flat[name]
             return node
         weight = self.build.constant(node, 1) if node.op in ("Gemm", "MatMul") and name in self.flat else None
@@ -132,7 +151,7 @@ class Turned:
             raise self.build.file.fault(node, what, "let a fully connected layer read it")
         axis = 1 if node.attributes.get("transB", 0) else 0
         moved = np.take(weight.numpy(), np.argsort(self.flat[name]), axis=axis)
-        return replace(node, inputs=(name, self._constant(node.inputs[1], moved), *node.inputs[2:]))
+        return replace(node, inputs=(name, self.build.form(node.inputs[1], moved), *node.inputs[2:]))
 
     def _turned(self, node: OnnxNode) -> OnnxNode | None:
         """``node``, which reads tensors with channels last, with its axes and constants moved."""
@@ -143,7 +162,7 @@ class Turned:
         if any(other not in self.last for other in tensors):
             raise build.file.fault(node, "it reads maps of both orders of the axes", _HINT)
         attributes, inputs = dict(node.attributes), list(node.inputs)
-        if node.op in _ALIKE:
+        if node.op in ALIKE:
             inputs = [self._beside(other, rank) if other in build.constants else other for other in inputs]
         elif node.op == "Concat":
             attributes["axis"] = axes[int(node.attributes.get("axis", 1)) % rank]
@@ -158,7 +177,7 @@ class Turned:
         elif node.op == "MatMul" and (weight := build.constant(node, 1)) is not None and weight.dim() == 2:
             kernel = weight.numpy().T.reshape(*weight.T.shape, *[1] * (rank - 2))
             self.last[node.outputs[0]] = rank
-            return replace(node, op="Conv", inputs=(node.inputs[0], self._constant(node.inputs[1], kernel)))
+            return replace(node, op="Conv", inputs=(node.inputs[0], self.build.form(node.inputs[1], kernel)))
         elif node.op in ("Flatten", "Reshape", "Squeeze"):
             return self._flattened(node)
         elif node.op == "Unsqueeze" and {*(wanted := self._wanted(node))[1:-1]} == {1}:
@@ -199,14 +218,7 @@ class Turned:
         array = self.build.constants.get(name)
         if array.size == 1 or array.ndim > rank:
             return name
-        return self._constant(name, np.moveaxis(array.reshape((1,) * (rank - array.ndim) + array.shape), -1, 1))
-
-    def _constant(self, name: str, array: Array) -> str:
-        """The name of ``array``, a form of the constant ``name``."""
-        while name in self.build.constants:
-            name += "'"
-        self.build.constants.set(name, array)
-        return name
+        return self.build.form(name, np.moveaxis(array.reshape((1,) * (rank - array.ndim) + array.shape), -1, 1))
 
 
 def first(shape: Sequence[int], *, last: bool) -> tuple[int, ...]:
