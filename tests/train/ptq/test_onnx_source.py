@@ -182,6 +182,12 @@ def _bounds(file: File) -> None:
     file.add("Max", file.last, _number(file, 0))
 
 
+def _bounds_of_four_axes(file: File) -> None:
+    """``clip(x, 0, 4)``, as tf2onnx writes it."""
+    file.add("Min", file.constant(np.full((1, 1, 1, 1), 4, np.float32)))
+    file.add("Max", file.constant(np.zeros((1, 1, 1, 1), np.float32)))
+
+
 def _channels(file: File) -> None:
     """Numbers of the pixels' channels in front, as of Keras and of torchvision's moments."""
     file.add("Mul", _number(file, 1 / 255))
@@ -313,6 +319,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "hard swish, a sixth first": (MAP, lambda f: _written_hardswish(f, first=True), ["Conv2d", "Hardswish"]),
     "gate, written": (MAP, _written_gate, ["Conv2d", "AdaptiveAvgPool2d", "Hardsigmoid", "mul", "mul", "add"]),
     "bounds": (MAP, _bounds, ["Hardtanh", "Conv2d", "ReLU"]),
+    "bounds, of four axes": (MAP, _bounds_of_four_axes, ["Hardtanh"]),
     "a slope a channel": (MAP, lambda f: f.add("PRelu", f.constant(np.float32([[[0.25]], [[2]]]))), ["PReLU"]),
     "one slope": (MAP, lambda f: f.add("PRelu", f.constant(np.float32([[[0.25]]]))), ["LeakyReLU"]),
     "channels": (MAP, _channels, ["BatchNorm2d", "BatchNorm2d", "BatchNorm2d", "Conv2d"]),

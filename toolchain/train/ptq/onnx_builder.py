@@ -80,7 +80,8 @@ class Builder:
     def add(self, node: OnnxNode) -> None:
         """Add the layers of ``node`` to the network, or note it as a part of a function that is not whole yet."""
         tensors = [name for name in node.inputs if name in self.values]
-        most = min((self.values[name][1].dim() for name in tensors), default=1)
+        sources = [*tensors, *(self.curves[name].source for name in node.inputs if name in self.curves)]
+        most = min((self.values[name][1].dim() for name in sources), default=1)
         constants = {name: self.constants.get(name) for name in node.inputs if name in self.constants}
         numbers = {name: value for name, value in constants.items() if value.size == 1 and value.ndim <= most}
         start = bool(constants) if node.op in ("Add", "Sub", "Mul", "Div") else node.op not in self.operations
