@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 from toolchain.frontend.activations import CURVES
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.layout import CHANNELS_LAST
@@ -18,7 +21,8 @@ ANY_ORDER = frozenset(_ANY_ORDER.split()) | CURVES.keys()
 def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = False) -> set[bool]:
     """Return, for each of the first layers that the input reaches and that tell, whether it reads channels last.
 
-    Where ``transposed``, a signal is only where a Transpose of it, or of a map of one row made of it, says so.
+    Where ``transposed``, a signal is only where a Transpose of it, or of a map of one row made of it, or a list of its
+    positions says so.
     """
     last = file.shape[1:]
     first_perm = [0, len(last), *range(1, len(last))]
@@ -38,6 +42,8 @@ def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = Fal
             elif node.op == "Transpose":
                 perm = [0, 3, 1, 2] if node.inputs[0] in rows else first_perm
                 found.add(list(node.attributes.get("perm", ())) == perm)
+            elif node.op == "Reshape" and transposed and _lists(node, last, constants):
+                found.add(True)
             elif node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in constants:  # how Keras files transpose
                 sizes = (1, *last[:-1]) if node.inputs[0] in rows else last[:-1]
                 found.add(tuple(constants.get(node.inputs[1])[1:]) == (1, *sizes))
@@ -49,9 +55,15 @@ def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = Fal
             elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:
                 names += [name for name in node.outputs if name not in seen]
                 seen.update(node.outputs)
-            else:
+            elif node.op != "Shape" or not transposed:
                 found.add(False)
     return found
+
+
+def _lists(node: OnnxNode, sample: Sequence[int], constants: Constants) -> bool:
+    """Return whether a Reshape lists all positions of maps or signals of the shape ``sample``, their channels last."""
+    name = node.input(1)
+    return name in constants and tuple(constants.get(name)[1:]) == (sample[-1],) and prod(sample[:-1]) > 1
 
 
 def _axes(node: OnnxNode, constants: Constants) -> list[int]:

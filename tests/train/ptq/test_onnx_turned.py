@@ -68,6 +68,24 @@ def _dense(file: File) -> None:
     file.add("ReduceMean", _ints(file, 1, 2), keepdims=0)
 
 
+def _listed(file: File) -> None:
+    """Dense layers at every position, as Keras writes them: over a list of all positions."""
+    start = _conv(file)
+    file.add("MatMul", file.add("Reshape", _ints(file, -1, 4)), file.weight(4, 6))
+    file.add("Relu", file.add("Add", file.last, file.weight(6)))
+    file.add("Gemm", file.weight(4, 6), file.weight(4), transB=1, alpha=0.5, beta=2.0)
+    file.add("Add", file.add("Reshape", file.last, _ints(file, -1, 8, 6, 4)), start)
+    file.add("ReduceMean", _ints(file, 1, 2), keepdims=0)
+
+
+def _flat_numbers(file: File) -> None:
+    """Numbers for each feature of a flattened map."""
+    _conv(file)
+    file.add("Mul", file.add("Flatten"), file.weight(192))
+    file.add("Relu", file.add("Sub", file.weight(1, 192), file.last))
+    file.add("Gemm", file.weight(192, 5))
+
+
 def _excite(file: File) -> None:
     x = _conv(file)
     file.add("ReduceMean", _ints(file, 1, 2))
@@ -120,6 +138,12 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "products of the channels": (
         MAP, _dense, ["Conv2d", "Conv2d", "BatchNorm2d", "ReLU", "AdaptiveAvgPool2d", "Flatten"]
     ),
+    "products of the channels of listed positions": (
+        MAP, _listed, ["Conv2d", "Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "AdaptiveAvgPool2d", "Flatten"]
+    ),
+    "numbers of a flattened map": (
+        MAP, _flat_numbers, ["Conv2d", "Flatten", "BatchNorm1d", "BatchNorm1d", "ReLU", "Linear"]
+    ),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Sigmoid"]),
     **{
         f"squeeze and excite, features, {how}": (
@@ -155,6 +179,18 @@ def test_a_signal_that_is_transposed_at_once_has_its_channels_last(tmp_path: Pat
     network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
     assert found == (2, 12)
     kinds = [torch.nn.Conv1d, torch.nn.ReLU, torch.nn.Flatten, torch.nn.Linear]
+    assert [type(layer) for layer in network.children()] == kinds
+
+
+def test_a_signal_whose_positions_are_listed_at_once_has_its_channels_last(tmp_path: Path) -> None:
+    """Keras' Dense as the first layer over a signal (N, steps, features)."""
+    file = File((12, 2))
+    file.add("MatMul", file.add("Reshape", _ints(file, -1, 2)), file.weight(2, 4))
+    file.add("Relu", file.add("Reshape", file.last, _ints(file, -1, 12, 4)))
+    file.add("ReduceMean", _ints(file, 1), keepdims=0)
+    network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    assert found == (2, 12)
+    kinds = [torch.nn.Conv1d, torch.nn.ReLU, torch.nn.AdaptiveAvgPool1d, torch.nn.Flatten]
     assert [type(layer) for layer in network.children()] == kinds
 
 
@@ -245,8 +281,10 @@ def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path:
          "LayerNormalization cannot be quantized after training [float.onnx, node 'layernormalization3' (LayerNor"),
         (lambda f: (_conv(f), f.add("Reshape", _ints(f, 0, 48, 4)), f.add("Relu")),
          "it reshapes a map with its channels last, (2, 8, 6, 4) [float.onnx, node 'reshape3' (Reshape)]; flatten to"),
-        (lambda f: (_conv(f), f.add("Flatten"), f.add("Add", f.last, f.weight(192))),
+        (lambda f: (_conv(f), f.add("Flatten"), f.add("Add", f.last, f.last)),
          "it reads a map that is flattened with its channels last [float.onnx, node 'add4' (Add)]; let a fully"),
+        (lambda f: (_conv(f), f.add("Reshape", _ints(f, -1, 4)), f.add("ReduceMean", _ints(f, 1))),
+         "it reads a list of a map's positions [float.onnx, node 'reducemean4' (ReduceMean)]; let a fully connected"),
         (_conv, "the output 't2' has its channels last [float.onnx]; transpose it to (N, channels, ...)"),
         (lambda f: (_conv(f), f.add("Flatten")), "the output 't3' has its channels last [float.onnx]; transpose"),
     ],

@@ -16,6 +16,7 @@ import torch
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.ir.types import Array
 from toolchain.train.ptq.curves import ALIKE
+from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import Builder
 
 _HINT = "transpose it to (N, channels, ...) in front"
@@ -34,6 +35,7 @@ class Turned:
     def __init__(self, build: Builder, *, last: bool) -> None:
         self.build = build
         self.last: dict[str, int] = {build.file.input: len(build.file.shape)} if last else {}  # and their ranks
+        self.listed: set[str] = set()  # of ``last``, those that the file has as a list of positions (N * positions, C)
         self.flat: dict[str, Array] = {}  # flattened ones: for each feature of the file, the network's
 
     def read(self, node: OnnxNode) -> OnnxNode | None:
@@ -45,6 +47,8 @@ class Turned:
             return None
         if any(name in self.flat for name in node.inputs):
             return self._flat(node)
+        if node.op == "Reshape" and self._lists(node):
+            return None
         if node.op in ("Reshape", "Unsqueeze") and not any(name in self.last for name in node.inputs):
             return self._position(node)
         if any(name in self.last for name in node.inputs):
@@ -53,6 +57,11 @@ class Turned:
 
     def shape(self, node: OnnxNode) -> tuple[int, ...]:
         """The shape that the file gives the first tensor that ``node`` reads."""
+        shape = self._map(node)
+        return (prod(shape[:-1]), shape[-1]) if node.inputs[0] in self.listed else shape
+
+    def _map(self, node: OnnxNode) -> tuple[int, ...]:
+        """The same; of a list of positions that of the map."""
         batch, *rest = self.build.value(node)[1].shape
         if node.inputs[0] in self.build.rows:
             rest.insert(1, 1)
@@ -113,6 +122,23 @@ class Turned:
         self._view(node, 0 if source in self.last else len(before))
         return True
 
+    def _lists(self, node: OnnxNode) -> bool:
+        """Return whether a Reshape lists the positions of a map, or makes it a map again, as around Keras' Dense."""
+        name = node.inputs[0]
+        if name not in self.last or name in self.build.rows:
+            return False
+        wanted, (batch, *sizes, channels) = self.build.integers(node, "shape", 1) or [], self._map(node)
+        batches = {-1, self.build.file.shape[0], batch}
+        if name in self.listed:
+            if len(wanted) != self.last[name] or wanted[0] not in batches or wanted[1:] != [*sizes, channels]:
+                return False
+        elif prod(sizes) == 1 or wanted[1:] != [channels] or wanted[0] not in {n * prod(sizes) for n in batches} | {-1}:
+            return False
+        else:
+            self.listed.add(node.outputs[0])
+        self._view(node, self.last[name])
+        return True
+
     def _position(self, node: OnnxNode) -> OnnxNode:
         """A Reshape of features; to a map of one position with the channels last, it is that to one with them first."""
         if self.build.value(node)[1].dim() != 2 or self._over_length(node):
@@ -138,13 +164,11 @@ class Turned:
 
     def _flat(self, node: OnnxNode) -> OnnxNode:
         """``node`` on features that the file has in another order: a fully connected layer, or one number at a time."""
-        name = node.inputs[0]
-        single = all(
-            self.build.constants.get(other).size == 1 for other in node.inputs[1:] if other in self.build.constants
-        )
-        if node.op in ALIKE and single and len(node.inputs) - (node.inputs[-1] in self.build.constants) == 1:
+        tensors = [other for other in node.inputs if other and other not in self.build.constants]
+        name = tensors[0]
+        if node.op in ALIKE and len(tensors) == 1:
             self.flat[node.outputs[0]] = self.flat[name]
-            return node
+            return replace(node, inputs=tuple(self._beside_flat(other, self.flat[name]) for other in node.inputs))
         weight = self.build.constant(node, 1) if node.op in ("Gemm", "MatMul") and name in self.flat else None
         if weight is None or weight.dim() != 2 or node.attributes.get("transA", 0):
             what = "it reads a map that is flattened with its channels last"
@@ -153,14 +177,25 @@ class Turned:
         moved = np.take(weight.numpy(), np.argsort(self.flat[name]), axis=axis)
         return replace(node, inputs=(name, self.build.form(node.inputs[1], moved), *node.inputs[2:]))
 
+    def _beside_flat(self, name: str, order: Array) -> str:
+        """What stands beside features in the file's ``order`` as it stands beside the network's."""
+        if name not in self.build.constants or self.build.constants.get(name).shape[-1:] != order.shape:
+            return name
+        return self.build.form(name, self.build.constants.get(name).take(np.argsort(order), axis=-1))
+
     def _turned(self, node: OnnxNode) -> OnnxNode | None:
         """``node``, which reads tensors with channels last, with its axes and constants moved."""
         build = self.build
         rank = max(self.last[other] for other in node.inputs if other in self.last)
         axes = [0, *range(2, rank), 1]  # of the network's tensor, for each of the file's
         tensors = [other for other in node.inputs if other and other not in build.constants]
-        if any(other not in self.last for other in tensors):
+        if any(other not in self.last or (other in self.listed) != (tensors[0] in self.listed) for other in tensors):
             raise build.file.fault(node, "it reads maps of both orders of the axes", _HINT)
+        if tensors[0] in self.listed:
+            if node.op not in ALIKE | {"Gemm", "MatMul"}:
+                what = "it reads a list of a map's positions"
+                raise build.file.fault(node, what, "let a fully connected layer read it")
+            self.listed.add(node.outputs[0])
         attributes, inputs = dict(node.attributes), list(node.inputs)
         if node.op in ALIKE:
             inputs = [self._beside(other, rank) if other in build.constants else other for other in inputs]
@@ -174,10 +209,9 @@ class Turned:
         elif node.op == "Pad":
             given = build.integers(node, "axes", 3) or range(rank)
             attributes["axes"] = [axes[axis % rank] for axis in given]
-        elif node.op == "MatMul" and (weight := build.constant(node, 1)) is not None and weight.dim() == 2:
-            kernel = weight.numpy().T.reshape(*weight.T.shape, *[1] * (rank - 2))
+        elif node.op in ("Gemm", "MatMul") and (weight := build.constant(node, 1)) is not None and weight.dim() == 2:
             self.last[node.outputs[0]] = rank
-            return replace(node, op="Conv", inputs=(node.inputs[0], self.build.form(node.inputs[1], kernel)))
+            return self._product(node, rank, weight)
         elif node.op in ("Flatten", "Reshape", "Squeeze"):
             return self._flattened(node)
         elif node.op == "Unsqueeze" and {*(wanted := self._wanted(node))[1:-1]} == {1}:
@@ -190,6 +224,20 @@ class Turned:
         if rank > 2:
             self.last[node.outputs[0]] = rank
         return replace(node, attributes=attributes, inputs=tuple(inputs))
+
+    def _product(self, node: OnnxNode, rank: int, weight: torch.Tensor) -> OnnxNode:
+        """A fully connected layer at every position of a map with ``rank`` axes: a convolution."""
+        build, attributes = self.build, node.attributes
+        alpha, beta = (float(attributes.get(key, 1.0)) for key in ("alpha", "beta"))
+        weight = alpha * (weight if attributes.get("transB", 0) else weight.T)
+        inputs = [node.inputs[0], build.form(node.inputs[1], weight.reshape(*weight.shape, *[1] * (rank - 2)).numpy())]
+        bias = build.constant(node, 2)
+        if bias is not None:
+            each = bias_of(beta * bias, len(weight), 2)
+            if each is None:
+                raise build.file.fault(node, f"a bias of the shape {tuple(bias.shape)}", "give one number an output")
+            inputs.append(build.form(node.inputs[2], each.numpy()))
+        return replace(node, op="Conv", inputs=tuple(inputs), attributes={})
 
     def _flattened(self, node: OnnxNode) -> OnnxNode:
         """A flatten of a map, whose numbers lie in another order then."""
