@@ -132,6 +132,10 @@ def _excited() -> nn.Module:
     return _Excited().eval()
 
 
+def _tanh_head() -> nn.Module:
+    return _Head(nn.GELU("tanh")).eval()
+
+
 def _slopes() -> nn.Module:
     act = nn.PReLU(4)
     with torch.no_grad():
@@ -157,8 +161,9 @@ def _tied() -> nn.Module:
         (_dense, Bits(4, 6), True),
         (_excited, Bits(4, 6), True),
         (_slopes, Bits(6, 6), True),
+        (_tanh_head, Bits(6, 6), True),
     ],
-    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited", "slopes"],
+    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited", "slopes", "tanh"],
 )
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path

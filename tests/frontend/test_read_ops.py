@@ -98,6 +98,16 @@ def leaky(net: Net) -> str:
     return net.quant(net.batch_norm(net.add("PRelu", x, slope), 5), 8, 0.05)
 
 
+def gelu_by_tanh(net: Net) -> str:
+    """As torch writes it below opset 20, and the square of codes."""
+    x = net.conv(net.quant("x", 6, 0.1), net.weight(5, 4, 3, 3))
+    cube = net.add("Mul", net.add("Pow", x, net.const(3.0)), net.const(0.044715))
+    inner = net.add("Mul", net.add("Add", x, cube), net.const((2 / np.pi) ** 0.5))
+    gate = net.add("Add", net.add("Tanh", inner), net.const(1.0))
+    x = net.quant(net.add("Mul", net.add("Mul", x, net.const(0.5)), gate), 6, 0.05)
+    return net.quant(net.add("Pow", x, net.const(2.0)), 5, 0.07, signed=0)
+
+
 def relu6(net: Net) -> str:
     x = net.conv(net.quant("x", 6, 0.1), net.weight(5, 4, 3, 3))
     x = net.quant(net.add("Clip", net.batch_norm(x, 5), net.const(0.0), net.const(0.6)), 4, 0.05, signed=0)
@@ -167,6 +177,7 @@ MAPS: dict[str, Build] = {
     "the larger and the smaller of two": extremes,
     "averages whose pads do not count": average_of_the_map_alone,
     "LeakyRelu and PRelu": leaky,
+    "GELU by tanh, and a square": gelu_by_tanh,
     "Clip inside the range": relu6,
     "bias quantizers, scalar and single biases": bias_quantizers,
     "Quant of Quant": quant_of_quant,

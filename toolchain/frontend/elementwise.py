@@ -179,6 +179,24 @@ def _read_product(reader: Reader, node: OnnxNode) -> None:
     )
 
 
+def read_power(reader: Reader, node: OnnxNode) -> None:
+    """The square or the cube of an activation, as GELU's tanh is written: its products with itself."""
+    exponent = reader.number(node, 1, "exponent")
+    if exponent not in (2, 3):
+        raise reader.file.fault(node, f"a power of {exponent:g}", "only squares and cubes can be built")
+    source = reader.tensor(node, 0, ACTIVE)
+    power = source.value
+    for count in range(2, int(exponent) + 1):
+        power = reader.emit(
+            node,
+            source.layout,
+            lambda name, value, power=power: RealMul(  # type: ignore[misc]
+                name=name, inputs=(power.name, source.value.name), outputs=(value,), origin=(node.own_name,)
+            ),
+            define=count == exponent,
+        )
+
+
 def read_identity(reader: Reader, node: OnnxNode) -> None:
     """Identity, and Dropout outside of training."""
     reader.alias(node, reader.tensor(node))

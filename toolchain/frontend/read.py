@@ -82,6 +82,7 @@ HANDLERS: Mapping[str, Callable[[Reader, OnnxNode], None]] = {
     "Neg": activations.read_neg,
     "PRelu": activations.read_leaky_relu,
     "Pad": spatial.read_pad,
+    "Pow": elementwise.read_power,
     "QuantizeLinear": qcdq.read_quantize_linear,
     "ReduceMax": spatial.read_reduction,
     "ReduceMean": spatial.read_reduction,

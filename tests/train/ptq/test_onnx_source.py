@@ -452,6 +452,14 @@ def test_what_is_not_known_is_refused_by_its_node(
     assert message in str(caught.value) and "node '" in caught.value.where
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_both_gelus_of_opset_20_are_read(approximate: str, tmp_path: Path) -> None:
+    file = File(MAP)
+    file.add("Gelu", approximate=approximate)
+    network, _ = read_float_onnx(file.save(tmp_path / "float.onnx", opset=20))
+    assert [(type(layer), layer.approximate) for layer in network.children()] == [(torch.nn.GELU, approximate)]
+
+
 def _infinite(file: File) -> None:
     file.add("Conv", file.constant(np.full((2, 2, 1, 1), np.inf, dtype=np.float32)))
 

@@ -107,6 +107,17 @@ def _excite_features(file: File, *, at_once: bool) -> None:
     file.add("ReduceMean", file.add("Mul", x, file.last), _ints(file, 1, 2), keepdims=0)
 
 
+def _written_gelu(file: File) -> None:
+    """Keras' GELU by tanh: tf2onnx puts Transposes around its cube."""
+    file.add("Transpose", perm=FIRST)
+    x = file.add("Conv", file.weight(4, 3, 1, 1))
+    file.add("Pow", file.add("Transpose", perm=LAST), _number(file, 3))
+    file.add("Transpose", file.add("Mul", file.last, _number(file, 0.044715)), perm=FIRST)
+    file.add("Mul", file.add("Add", x, file.last), _number(file, (2 / np.pi) ** 0.5))
+    gate = file.add("Add", file.add("Tanh"), file.constant(np.ones((1, 1, 1, 1), np.float32)))
+    file.add("Mul", file.add("Mul", x, _number(file, 0.5)), gate)
+
+
 def _written_prelu(file: File, *slopes: float) -> None:
     """Keras' PReLU, as tf2onnx writes it: relu(x) - slopes * relu(-x)."""
     x = _conv(file)
@@ -152,6 +163,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         )
         for how, at_once, kinds in (("reshaped", True, ["Unflatten"]), ("unsqueezed", False, ["Unflatten"] * 2))
     },
+    "a GELU by tanh": (MAP, _written_gelu, ["Conv2d", "GELU"]),
     "a slope a channel": (MAP, lambda f: _written_prelu(f, 0, 0.5, 1, 2), ["Conv2d", "PReLU", "Flatten", "Linear"]),
     "a SiLU over rows, then columns": (MAP, _written_silu, ["Conv2d", "SiLU", "AdaptiveMaxPool2d", "Flatten"]),
 }  # fmt: skip

@@ -59,9 +59,6 @@ def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
         )
         hint = f"call torch.nn.utils.{remover} first"
         raise UserError("its weight is parametrized (weight or spectral norm)", where=where, hint=hint)
-    if isinstance(layer, nn.GELU) and layer.approximate != "none":
-        hint = 'write nn.GELU(), approximate="none"'
-        raise UserError(f"a GELU that is approximated by {layer.approximate}", where=where, hint=hint)
     if getattr(layer, "divisor_override", None) is not None:
         hint = "leave divisor_override out"
         raise UserError("it divides by another number than its window has", where=where, hint=hint)

@@ -69,12 +69,6 @@ def _celu(alpha: float = 1.0, inplace: bool = False) -> nn.Module:
     return nn.CELU(alpha)
 
 
-def _gelu(approximate: str = "none") -> nn.Module:
-    if approximate != "none":
-        raise NoTwinError(f"it is approximated by {approximate}")
-    return nn.GELU()
-
-
 def _dropout(kind: Make) -> Make:
     return lambda p=0.5, training=True, inplace=False: kind(p)
 
@@ -114,7 +108,7 @@ _FUNCTIONS: dict[Any, Make] = {
     F.mish: _activation(nn.Mish),
     F.hardswish: _activation(nn.Hardswish),
     F.hardsigmoid: _activation(nn.Hardsigmoid),
-    F.gelu: _gelu,
+    F.gelu: nn.GELU,
     F.elu: _elu,
     F.celu: _celu,
     F.selu: _activation(nn.SELU),
@@ -158,7 +152,7 @@ KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
 
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.PReLU), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
-_SMOOTH = "use Sigmoid, Tanh, SiLU, GELU without approximation, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
+_SMOOTH = "use Sigmoid, Tanh, SiLU, GELU, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
 _ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 _BUILT_ELSEWHERE = """
 channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d
@@ -168,7 +162,7 @@ transpose upsample
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm", "prelu"), _WEIGHTS),
     **dict.fromkeys(("softmax", "log_softmax", "logsoftmax", "argmax", "topk"), _LOGITS),
-    **dict.fromkeys(("softplus", "softsign", "gelu", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
+    **dict.fromkeys(("softplus", "softsign", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
     "sub": "fold the sign into the weights of the layer before, and add",
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),

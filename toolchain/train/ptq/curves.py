@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample
 """Operations on single numbers: they work in any order of the axes."""
 _CLOSE = 1e-5
 _LAYERS = (
-    nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU,
+    nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, partial(nn.GELU, "tanh"), nn.Mish, nn.Hardswish,
+    nn.Hardsigmoid, nn.ELU, nn.SELU,
 )  # fmt: skip
 
 
@@ -61,7 +63,13 @@ class Curve:
 
 
 def follow(
-    node: OnnxNode, opset: int, known: Mapping[str, Curve], numbers: Mapping[str, Array], *, start: bool
+    node: OnnxNode,
+    opset: int,
+    known: Mapping[str, Curve],
+    numbers: Mapping[str, Array],
+    views: Mapping[str, str],
+    *,
+    start: bool,
 ) -> Curve | None:
     """``node`` as a function of one tensor; None where it reads two, or where nothing is known that it continues.
 
@@ -70,10 +78,11 @@ def follow(
         opset: of its file.
         known: the functions so far, by what they make.
         numbers: constants of one number.
+        views: tensors with the numbers of others, by name.
         start: a function may begin with the node.
     """
     read = [name for name in node.inputs if name and name not in numbers]
-    sources = {known[name].source if name in known else name for name in read}
+    sources = {known[name].source if name in known else views.get(name, name) for name in read}
     if node.domain or node.op not in FOLLOWED or len(sources) != 1 or not (start or known.keys() & set(read)):
         return None
     values = {name: known[name].values if name in known else GRID for name in read}

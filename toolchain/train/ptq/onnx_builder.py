@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Builder:
         self.module = fx.GraphModule(self.root, self.graph)
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
         self.rows: set[str] = set()  # signals that the file has as maps of one row
+        self.views: dict[str, str] = {}  # tensors that are others in another order of the file's axes
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
         self.left_out = ""  # the operation of a softmax that the host applies
         self.names: set[str] = set()
@@ -87,7 +88,7 @@ class Builder:
         start = bool(constants) if node.op in ("Add", "Sub", "Mul", "Div") else node.op not in self.operations
         bias = any(name in self.products for name in tensors)
         if len(numbers) == len(constants):
-            curve = follow(node, self.file.opset, self.curves, numbers, start=start and not bias)
+            curve = follow(node, self.file.opset, self.curves, numbers, self.views, start=start and not bias)
             if curve is not None:
                 self.curves[node.outputs[0]] = curve
                 return
@@ -137,6 +138,15 @@ class Builder:
             else:
                 self.append(curve.node, [layer], at, value)
         return self.values[name]
+
+    def view(self, name: str, source: str) -> None:
+        """Let the tensor ``name`` be ``source``, in whatever order of the axes the file has them."""
+        if source in self.curves:
+            curve = self.curves[source]
+            self.curves[name] = replace(curve, node=replace(curve.node, outputs=(name,)))
+        else:
+            self.values[name] = self.tensor(source)
+            self.views[name] = self.views.get(source, source)
 
     def unflatten(self, node: OnnxNode, shape: Sequence[int]) -> bool:
         """Let the node's output be the map of one position that it makes of features; return whether they were that.

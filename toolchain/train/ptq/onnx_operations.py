@@ -123,9 +123,7 @@ def _selu(build: Builder, node: OnnxNode) -> None:
 
 
 def _gelu(build: Builder, node: OnnxNode) -> None:
-    if node.attributes.get("approximate", b"none") not in (b"none", "none"):
-        raise build.file.fault(node, "a Gelu that is approximated", "use the exact one")
-    build.call(node, [nn.GELU()])
+    build.call(node, [nn.GELU("tanh" if node.attributes.get("approximate") in (b"tanh", "tanh") else "none")])
 
 
 def _reshape(build: Builder, node: OnnxNode) -> None:

@@ -62,7 +62,8 @@ class Turned:
 
     def _map(self, node: OnnxNode) -> tuple[int, ...]:
         """The same; of a list of positions that of the map."""
-        batch, *rest = self.build.value(node)[1].shape
+        curve = self.build.curves.get(node.inputs[0])
+        batch, *rest = (self.build.value(node) if curve is None else self.build.tensor(curve.source))[1].shape
         if node.inputs[0] in self.build.rows:
             rest.insert(1, 1)
         return (batch, *rest[1:], rest[0]) if node.inputs[0] in self.last else (batch, *rest)
@@ -82,7 +83,7 @@ class Turned:
     def _view(self, node: OnnxNode, last: int) -> None:
         """The output of ``node`` is what it reads; its channels are the last of ``last`` axes, or the first."""
         name = node.outputs[0]
-        self.build.values[name] = self.build.value(node)
+        self.build.view(name, node.inputs[0])
         if node.inputs[0] in self.build.rows:
             self.build.rows.add(name)
         if last:
@@ -141,7 +142,7 @@ class Turned:
 
     def _position(self, node: OnnxNode) -> OnnxNode:
         """A Reshape of features; to a map of one position with the channels last, it is that to one with them first."""
-        if self.build.value(node)[1].dim() != 2 or self._over_length(node):
+        if len(self.shape(node)) != 2 or self._over_length(node):
             return node
         wanted = self._wanted(node)
         if len(wanted) < 3 or {*wanted[1:-1]} != {1}:
