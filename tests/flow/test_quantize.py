@@ -22,6 +22,7 @@ from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.quantize import quantize
 from toolchain.flow.training import train
+from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.read import read_qonnx
 from toolchain.train import efficientnet
 from toolchain.train.inputs import FeatureMap
@@ -185,6 +186,33 @@ def test_an_onnx_file_without_weights_is_refused(tmp_path: Path) -> None:
         UserError, match=r"^net\.onnx has no convolution and no fully connected layer; nothing to build$"
     ):
         fpgaflow.quantize(file, images=X, out=tmp_path / "out")
+
+
+def test_images_that_fit_in_either_order_are_read_as_the_file_has_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """(N, 8 steps, 8 features): both files are the same network on the same signals."""
+
+    class Turn(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.transpose(1, 2)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(8, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 4)).eval()
+    x = np.random.default_rng(0).normal(size=(40, 8, 8)).astype(np.float32)
+    found = []
+    turned = nn.Sequential(Turn(), net).eval()
+    for name, model, given in (("first", net, x), ("last", turned, np.ascontiguousarray(x.swapaxes(1, 2)))):
+        file = tmp_path / f"{name}.onnx"
+        torch.onnx.export(model, (torch.from_numpy(given[:1]),), str(file), input_names=["x"], dynamo=False)
+        fpgaflow.quantize(file, images=given, count=32, out=tmp_path / name)
+        (output,) = execute_qonnx(tmp_path / name / "model.onnx", x).values()
+        found.append(output)
+    assert np.array_equal(*found)
+    assert [record.message for record in caplog.records if "either order" in record.message] == [
+        "images of shape (8, 8) fit last in either order of the axes: their channels come last here, as in the file, "
+        "and first in images for the quantized network"
+    ]
 
 
 class _Scaled(nn.Module):

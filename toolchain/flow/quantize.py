@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from toolchain.train.data import Dataset
     from toolchain.train.ptq.quantize import Bits
     from toolchain.train.ptq.source import Sample, Source
+
+log = logging.getLogger(__name__)
 
 _NO_IMAGES = "no calibration images"
 SEED = 0  # of the choice of calibration images from a training set
@@ -165,6 +168,12 @@ def _images(
         if not numbers and found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
             raise UserError("the calibration images are no pixels", where=found.name, hint="give uint8 pixels")
         x, y = layout.from_ir(found.x), found.y
+        if source.turned:
+            log.warning(
+                "images of shape %s fit %s in either order of the axes: their channels come last here, as in the file, "
+                "and first in images for the quantized network", source.shape, source.name,
+            )  # fmt: skip
+            x = np.moveaxis(x, -1, 1)
         order = np.random.default_rng(SEED).permutation(len(x))  # the classes of a file may be sorted
         some, rest = order[:count], order[count:]
         return Images(found.name, x[some], x[rest], None if y is None else y[rest if len(rest) else some])

@@ -53,6 +53,11 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
     return network, shape
 
 
+def has_channels_last(path: Path) -> bool:
+    """Return whether the input of a float ONNX file has its channels last."""
+    return _channels_last(load_onnx(path, quantized=False))
+
+
 def _channels_last(file: OnnxFile) -> bool:
     """Return whether the input has its channels last: a map, or a signal that is transposed before a layer reads it."""
     return first_orders(file, Constants(file), transposed=True) == {True}

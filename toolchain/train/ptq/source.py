@@ -24,7 +24,7 @@ from toolchain.train.own.kinds import Norm
 from toolchain.train.own.network import Shape, demand_weights, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import layer_of
-from toolchain.train.ptq.onnx_source import read_float_onnx
+from toolchain.train.ptq.onnx_source import has_channels_last, read_float_onnx
 from toolchain.train.runs import load_run, saved_model
 
 NAMED = ("efficientnet-lite0",)
@@ -46,6 +46,7 @@ class Source:
         shape: of a sample, (C, H, W) of an image.
         pixels: how a pixel or a number becomes an input value; None when nobody has said.
         data: what a run was trained on.
+        turned: samples of ``shape`` have their channels last, which shapes alone do not tell.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     shape: Shape
     pixels: InputMap | None
     data: Dataset | None = None
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _onnx(path: Path, sample: Sample) -> Source:
         what = f"samples of shape {sample.shape} do not fit the network's input {shape}"
         raise UserError(what, where=path.name)
     demand_weights(model, path.name)
-    return Source(path.stem, model, shape, _not_twice(model, sample.pixels, path.name))
+    turned = len(shape) > 1 and len({*shape}) == 1 and has_channels_last(path)
+    return Source(path.stem, model, shape, _not_twice(model, sample.pixels, path.name), turned=turned)
 
 
 def _not_twice(network: nn.Module, pixels: InputMap | None, name: str) -> InputMap | None:
