@@ -26,6 +26,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
+from toolchain.train.own.kinds import ChannelNorm
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import layer_graph, places
 from toolchain.train.ptq.parts import Store
@@ -136,6 +137,10 @@ def _tanh_head() -> nn.Module:
     return _Head(nn.GELU("tanh")).eval()
 
 
+def _normed() -> nn.Module:
+    return _Head(ChannelNorm(4)).eval()
+
+
 def _slopes() -> nn.Module:
     act = nn.PReLU(4)
     with torch.no_grad():
@@ -162,9 +167,13 @@ def _tied() -> nn.Module:
         (_excited, Bits(4, 6), True),
         (_slopes, Bits(6, 6), True),
         (_tanh_head, Bits(6, 6), True),
+        (_normed, Bits(6, 6), True),
     ],
-    ids=["head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited", "slopes", "tanh"],
-)
+    ids=[
+        "head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited", "slopes", "tanh",
+        "norm",
+    ],
+)  # fmt: skip
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     model, bits: Bits, own_pixels: bool, tmp_path: Path
 ) -> None:

@@ -116,6 +116,20 @@ def _gate_of_features(file: File) -> None:
     file.add("Mul", "x", file.add("Reshape", file.last, _ints(file, -1, 2, 1, 1)))
 
 
+def _strided(file: File) -> None:
+    """``as_strided`` of a mean, as torch's newer exporter writes AdaptiveAvgPool2d of a map that was permuted."""
+    file.add("ReduceMean", _ints(file, -1, -2))
+    batch = file.input.type.tensor_type.shape.dim[0].dim_value or 1
+    if file.input.type.tensor_type.shape.dim[0].dim_param:
+        size = file.add("Gather", file.add("Shape", "t0"), file.constant(np.array(0)), axis=0)
+        file.add("Range", file.constant(np.array(0)), size, file.constant(np.array(1)))
+        file.add("Reshape", file.add("Mul", file.last, _ints(file, 2)), _ints(file, -1, 1, 1, 1))
+        places = file.add("Add", file.last, file.constant(np.arange(2).reshape(1, 2, 1, 1)))
+    else:
+        places = file.constant(np.arange(2 * batch).reshape(batch, 2, 1, 1))
+    file.add("Gather", file.add("Reshape", "t0", _ints(file, -1)), places, axis=0)
+
+
 def _silu(file: File) -> None:
     start = file.add("Conv", file.weight(2, 2, 1, 1))
     file.add("Sigmoid")
@@ -214,6 +228,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "residual": (MAP, _residual, ["Conv2d", "ReLU", "Conv2d", "add"]),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Hardsigmoid", "mul"]),
     "a gate expanded": (MAP, _expanded, ["ReLU", "AdaptiveAvgPool2d", "Sigmoid", "mul"]),
+    "a pool with strides": (MAP, _strided, ["AdaptiveAvgPool2d"]),
     "features as a map": (
         MAP,
         _gate_of_features,
@@ -435,6 +450,10 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
          "it reshapes from (2, 12) to (2, 3, 4); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; flatten to"),
         (ROW, lambda f: (f.add("Unsqueeze", _ints(f, 1)), f.add("Conv", f.weight(2, 1, 3))),
          "it adds the axes [1] to (2, 12) [float.onnx, node 'unsqueeze0' (Unsqueeze)]; keep signals (N, channels, "),
+        (SIGNAL, lambda f: f.add("LayerNormalization", f.weight(12)),
+         "a norm of the axes from 2 on of (2, 2, 12) [float.onnx, node 'layernormalization0' (LayerNormalization)]; "),
+        (MAP, lambda f: f.add("Gather", f.add("Reshape", _ints(f, -1)), _ints(f, 1, 0)),
+         "Gather cannot be quantized after training [float.onnx, node 'gather1' (Gather)]; export builds it in a netw"),
         (MAP, lambda f: f.add("PRelu", f.weight(2, 8, 8)),
          "a PRelu with slopes of the shape (2, 8, 8) [float.onnx, node 'prelu0' (PRelu)]; give one slope a channel, "),
         (MAP, lambda f: f.add("Pad", _ints(f, 1, 1), "", _ints(f, 1)), "a Pad that is no zeros around a map or"),

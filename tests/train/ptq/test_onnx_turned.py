@@ -86,6 +86,27 @@ def _flat_numbers(file: File) -> None:
     file.add("Gemm", file.weight(192, 5))
 
 
+def _convnext(file: File) -> None:
+    """A block of ConvNeXt, as torch's exporters write it."""
+    start = _conv(file)
+    file.add("LayerNormalization", start, file.weight(4), file.weight(4), axis=-1, epsilon=1e-6)
+    file.add("Add", file.add("MatMul", file.last, file.weight(4, 8)), file.weight(8))
+    file.add("MatMul", file.add("Relu"), file.weight(8, 4))
+    file.add("Add", start, file.add("Mul", file.last, file.weight(4)))
+    file.add("ReduceMean", _ints(file, 1, 2), keepdims=0)
+    file.add("Gemm", file.add("LayerNormalization", file.weight(4)), file.weight(4, 5))
+
+
+def _written_norm(file: File) -> None:
+    """A norm of the channels in front, with a Sqrt and a quotient."""
+    file.add("Transpose", perm=FIRST)
+    x = file.add("Conv", file.weight(4, 3, 1, 1))
+    apart = file.add("Sub", x, file.add("ReduceMean", _ints(file, 1)))
+    file.add("ReduceMean", file.add("Pow", apart, _number(file, 2)), _ints(file, 1))
+    file.add("Div", apart, file.add("Sqrt", file.add("Add", file.last, _number(file, 1e-6))))
+    file.add("Add", file.add("Mul", file.last, file.weight(4, 1, 1)), file.weight(4, 1, 1))
+
+
 def _excite(file: File) -> None:
     x = _conv(file)
     file.add("ReduceMean", _ints(file, 1, 2))
@@ -155,6 +176,13 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "numbers of a flattened map": (
         MAP, _flat_numbers, ["Conv2d", "Flatten", "BatchNorm1d", "BatchNorm1d", "ReLU", "Linear"]
     ),
+    "norms of the channels": (
+        MAP,
+        _convnext,
+        ["Conv2d", "ChannelNorm", "Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "AdaptiveAvgPool2d",
+         "Flatten", "ChannelNorm", "Linear"],
+    ),
+    "a written norm of the channels": (MAP, _written_norm, ["Conv2d", "ChannelNorm", "BatchNorm2d", "BatchNorm2d"]),
     "squeeze and excite": (MAP, _excite, ["Conv2d", "AdaptiveAvgPool2d", "Conv2d", "Sigmoid"]),
     **{
         f"squeeze and excite, features, {how}": (
@@ -289,8 +317,8 @@ def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path:
         (lambda f: (_conv(f), f.add("MaxPool", kernel_shape=[2, 2])),
          "a MaxPool of a map with its channels last [float.onnx, node 'maxpool3' (MaxPool)]; transpose it to (N, "
          "channels, ...) in front"),
-        (lambda f: (_conv(f), f.add("LayerNormalization", f.weight(4))),
-         "LayerNormalization cannot be quantized after training [float.onnx, node 'layernormalization3' (LayerNor"),
+        (lambda f: (_conv(f), f.add("LayerNormalization", f.weight(6, 4), axis=2)),
+         "a LayerNormalization of a map with its channels last [float.onnx, node 'layernormalization3' (LayerNor"),
         (lambda f: (_conv(f), f.add("Reshape", _ints(f, 0, 48, 4)), f.add("Relu")),
          "it reshapes a map with its channels last, (2, 8, 6, 4) [float.onnx, node 'reshape3' (Reshape)]; flatten to"),
         (lambda f: (_conv(f), f.add("Flatten"), f.add("Add", f.last, f.last)),

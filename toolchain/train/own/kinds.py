@@ -6,10 +6,19 @@ import copy
 import math
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError
+
+
+class ChannelNorm(nn.LayerNorm):
+    """A layer norm over the channels of features, a signal or a map, (N, C, ...)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Norm the channels of every position."""
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
 
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -23,7 +32,7 @@ _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, n
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
-LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
+LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
 
 def is_positive(layer: nn.Module | None) -> bool:

@@ -13,12 +13,12 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from toolchain.train.own import trace
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, Norm, Weighted, is_positive
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, ChannelNorm, Norm, Weighted, is_positive
 from toolchain.train.own.trace import layer_of
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
-_ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
+_ON_CODES = (ChannelNorm, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 """Layers that read codes."""
 RESHAPING = (*FLATTENS, nn.Identity)
 KEEPING = (*POOLS, nn.ZeroPad2d, *RESHAPING)

@@ -57,6 +57,7 @@ class Builder:
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
         self.rows: set[str] = set()  # signals that the file has as maps of one row
         self.views: dict[str, str] = {}  # tensors that are others in another order of the file's axes
+        self.listed: set[str] = set()  # tensors that the file has as a list of all numbers, which Gathers alone read
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
         self.left_out = ""  # the operation of a softmax that the host applies
         self.names: set[str] = set()

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from toolchain.frontend.host_part import VIEWS
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.qdq_parameters import type_attribute
+from toolchain.frontend.written_norms import ALONE
+from toolchain.train.own.kinds import ChannelNorm
 from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, hint_for, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
 from toolchain.train.ptq.curves import scaled
@@ -95,6 +97,21 @@ def _norm(build: Builder, node: OnnxNode) -> None:
     build.call(node, [layer], build.layer_name(node))
 
 
+def _layer_norm(build: Builder, node: OnnxNode) -> None:
+    """Over the channels; of maps only where `Turned` or the reader of written norms says that they are the axis."""
+    _, x = build.value(node)
+    axis = int(node.attributes.get("axis", -1)) % x.dim()
+    scale, offset = build.constant(node, 1), build.constant(node, 2)
+    if axis != 1 or not (x.dim() == 2 or node.attributes.get(ALONE)):
+        hint = "norm the channels: x.permute(0, 2, 3, 1), a LayerNorm of them, and back"
+        raise build.file.fault(node, f"a norm of the axes from {axis} on of {tuple(x.shape)}", hint)
+    layer = ChannelNorm(x.shape[1], eps=float(node.attributes.get("epsilon", 1e-5)))
+    for own, given in ((layer.weight, scale), (layer.bias, offset)):
+        if given is not None:
+            own.copy_(given.flatten())
+    build.call(node, [layer], build.layer_name(node))
+
+
 def _clip(build: Builder, node: OnnxNode) -> None:
     bounds = [node.attributes.get(key, build.constant(node, index)) for key, index in (("min", 1), ("max", 2))]
     try:
@@ -130,6 +147,10 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
     _, x = build.value(node)
     if node.op == "Reshape":
         wanted = build.integers(node, "shape", 1) or []
+        if wanted == [-1] and {other.op for other in build.file.nodes if node.outputs[0] in other.inputs} == {"Gather"}:
+            build.view(node.outputs[0], node.input(0))
+            build.listed.add(node.outputs[0])
+            return
         sizes = [x.shape[axis] if size == 0 and axis < x.dim() else size for axis, size in enumerate(wanted)]
         if sizes and sizes[0] == build.file.shape[0]:  # written for the file's batch
             sizes[0] = EXAMPLES
@@ -151,6 +172,15 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
         hint = hint_for("channel_shuffle") if len(sizes) > x.dim() > 2 else "flatten to (N, features) only"
         raise build.file.fault(node, f"it reshapes {how}", hint) from error
     build.call(node, layers)
+
+
+def _gather(build: Builder, node: OnnxNode) -> None:
+    """Of all numbers of a tensor in their order and its shape, as torch's exporter writes a pool that is permuted."""
+    (_, x), places = build.value(node), build.constant(node, 1)
+    listed = node.input(0) in build.listed and places is not None and places.shape[1:] == x.shape[1:]
+    if not listed or not torch.equal(places.flatten(), torch.arange(places.numel())):  # type: ignore[union-attr]
+        raise build.file.fault(node, f"{node.op} cannot be quantized after training", hint_for(node.op))
+    build.view(node.outputs[0], node.input(0))
 
 
 def _unsqueeze(build: Builder, node: OnnxNode) -> None:
@@ -245,6 +275,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Div": arithmetic.divide,
     "Concat": _concat,
     "BatchNormalization": _norm,
+    "LayerNormalization": _layer_norm,
     "Relu": _layer(lambda node: nn.ReLU()),
     "LeakyRelu": _layer(lambda node: nn.LeakyReLU(float(node.attributes.get("alpha", 0.01)))),
     "PRelu": arithmetic.prelu,
@@ -264,6 +295,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), over_the_map),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _reshape),
     "Unsqueeze": _unsqueeze,
+    "Gather": _gather,
     "Pad": _pad,
     "Expand": _expand,
     "Identity": _pass,

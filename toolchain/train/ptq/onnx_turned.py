@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.written_norms import ALONE
 from toolchain.ir.types import Array
 from toolchain.train.ptq.curves import ALIKE
 from toolchain.train.ptq.onnx_arithmetic import bias_of
@@ -207,6 +208,8 @@ class Turned:
             attributes["axes"] = [axes[axis % rank] for axis in given]
             if not node.attributes.get("keepdims", 1):
                 rank -= len(set(attributes["axes"]))
+        elif node.op == "LayerNormalization" and int(node.attributes.get("axis", -1)) % rank == rank - 1:
+            attributes |= {"axis": 1, ALONE: 1}
         elif node.op == "Pad":
             given = build.integers(node, "axes", 3) or range(rank)
             attributes["axes"] = [axes[axis % rank] for axis in given]
