@@ -131,7 +131,7 @@ def joined_maps(seed: int = 0, size: int = 12) -> Graph:
 
 
 def reduced_joins(seed: int = 0, size: int = 7) -> Graph:
-    """Joined maps that are pooled, filtered, quantized again, enlarged and joined once more, as dense blocks do.
+    """Joined maps that are pooled, filtered, added, quantized again, enlarged and joined once more, as dense blocks do.
 
     Parts fill no memory beat, so something lies between them.
     """
@@ -139,8 +139,11 @@ def reduced_joins(seed: int = 0, size: int = 7) -> Graph:
     x = conv(net, net.input, 12, 3)
     both = net.concat(conv(net, x, 9, 1), conv(net, x, 7, 3))
     low = net.pool(net.window(both, (3, 3), stride=(2, 2)), 9)
+    low = net.mulshift(net.add(conv(net, low, 16, 3), low), 8, per_channel=False)
     dense = net.concat(low, conv(net, low, 5, 3))
     dense = net.concat(dense, stairs(net, net.matvec(dense, 6), 8), net.mulshift(dense, 8))
+    small = net.pool(net.window(dense), 9)
+    dense = net.mulshift(net.add(dense, small), 8, per_channel=False)
     mean = net.mulshift(net.pool(net.window(dense, (2, 2), stride=(2, 2), pads=(0, 0, 0, 0)), 4, "sum"), 8)
     wide = net.upsample(net.concat(depthwise(net, dense, 3), net.mulshift(dense, 8)))
     wide = net.pool(net.window(wide, (2, 2), pads=(0, 0, 0, 0)), 4)

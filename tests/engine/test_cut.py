@@ -171,7 +171,9 @@ def _joined_with_signs(net: Builder) -> Value:
 
 def _joined_and_added(net: Builder) -> Value:
     both = net.concat(*_maps(net))
-    return net.matvec(net.mulshift(net.add(net.mulshift(net.conv(both, 16), 8), both), 8, per_channel=False), 5)
+    alone = net.mulshift(net.conv(net.input, 16), 8)
+    x = net.mulshift(net.add(both, net.pool(net.window(alone), 9)), 8, per_channel=False)
+    return net.matvec(net.mulshift(net.add(x, alone), 8, per_channel=False), 5)
 
 
 def _read_twice(net: Builder) -> Value:
@@ -189,7 +191,7 @@ def _read_twice(net: Builder) -> Value:
             lambda net: net.upsample(net.concat(*_maps(net))), "Upsample",
             "the answer is made of a joined map, channel by channel",
         ),
-        (_joined_and_added, "Add", "it adds a joined map"),
+        (_joined_and_added, "Window", "it adds maps of which one is joined, or both in unlike parts"),
         (
             lambda net: net.matvec(net.upsample(_maps(net)[0], edges=(1, 0, 0, 1)), 5), "Upsample",
             "it repeats positions beyond the map's edges",

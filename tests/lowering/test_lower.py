@@ -21,6 +21,7 @@ from toolchain.ir.ops.pools import GlobalMax, GlobalSum
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec
 from toolchain.ir.ops.requantizers import MulShift
 from toolchain.ir.quantize import quantize
+from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Quantizer
 from toolchain.lowering.pipeline import to_integer
 
@@ -86,6 +87,18 @@ def test_padded_max_pool_ignores_the_padding():
     b.pool(b.quant(b.conv(x, 3, 1), 4, True), "max", 3, 2, 1)
 
     assert_equal_codes(b.graph())
+
+
+def test_a_padded_maximum_has_the_range_of_its_codes():
+    """The pad is the least code, not that of the type, so that nothing behind it is planned for what never comes."""
+    b = ModelBuilder((6, 6, 2), 3)
+    x = b.quant("x", 8, False, scale=0.0078125)
+    codes = b.quant(b.conv(x, 3, 1), 8, False, zero_point=100)
+    b.pool(codes, "max", 3, 2, 1)
+    graph = assert_equal_codes(b.graph())
+
+    ranges = value_ranges(graph)
+    assert ranges[graph.output] == ranges[codes] != (graph.value(codes).qint.min, graph.value(codes).qint.max)
 
 
 def test_a_maximum_over_the_map_needs_no_window():

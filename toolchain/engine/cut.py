@@ -40,7 +40,7 @@ _AVERAGE = "put a quantizer behind it; train has one where a 1x1 convolution, no
 
 _OF_ONE_QUANTIZER = "its sum has no quantizer common to all channels"
 
-ADDED = "it adds a joined map"
+ADDED = "it adds maps of which one is joined, or both in unlike parts"
 
 RESHAPED = "it reads a flattened map, which only products do"
 
@@ -272,10 +272,12 @@ class _Cutter:
         if conv is None and first is None and window is None and merge is None:
             raise refused(node, "no unit of the engine runs it")
         stored = self._stored(source.name)
-        join = self.joined.get(stored)
+        join, added = self.joined.get(stored), None if merge is None else self.joined.get(merge.residual)
         if conv is None:
             self._demand_shape(node, source)
-            self._keep(node, value, join)
+            if merge is not None and not (join is added is None or (join is not None and join.is_like(added))):
+                raise refused(node, ADDED)
+        self._keep(node, value, join if conv is None else added)
         found = Pass(
             name=node.origin[0] if node.origin else node.name,
             source=stored,
@@ -291,11 +293,10 @@ class _Cutter:
             raw=raw,
             repeat=self.repeat.get(source.name, (1, 1)),
         )
-        if join is None:
-            return found
-        if conv is None and merge is not None:
-            raise refused(node, ADDED)
-        return join.convolved(found, conv) if conv is not None else join.widened(found)
+        if conv is None:
+            return found if join is None else join.widened(found)
+        found = found if join is None else join.convolved(found, conv)
+        return found if added is None else added.fanned(found)
 
     def _demand_shape(self, node: Node, value: Value) -> None:
         """Demand that the stored map that ``value`` names lies in memory as ``value`` does: with the same channels."""
@@ -406,8 +407,6 @@ class _Cutter:
         if producer is not None and producer.name not in self.done:
             return value, None  # the other branch comes later and takes the sum
         stored = self._stored(other)
-        if stored in self.joined:
-            raise refused(start, ADDED)
         self._demand_shape(start, self.values[other])
         self.done.add(start.name)
         quantizer = self._only_reader(start.output)

@@ -165,6 +165,8 @@ def _with_maps(graph: Graph, alone: Program, frame: Frame) -> Array:
             stored = codes + alone.zero(name)
             if p.spread is not None and name == p.source:
                 stored = spread(stored, p.spread, p.shape[2])
+            elif p.kept is not None and name != p.source:  # what is added has the places of the result
+                stored = spread(stored, p.kept, p.out[2])
             beats = map_beats(stored, alone.shape)
         start = alone.maps[name].address
         memory[start : start + len(beats)] = beats

@@ -29,13 +29,27 @@ class Joined:
 
     def widened(self, p: Pass) -> Pass:
         """``p``, which makes a channel of every one alone, for what lies in between too; that means nothing."""
-        shape, middle, out = ((*size[:2], self.channels) for size in (p.shape, p.middle, p.out))
+        return replace(self._behind(p), shape=(*p.shape[:2], self.channels), spread=self.places)
+
+    def fanned(self, p: Pass) -> Pass:
+        """``p`` with outputs of a convolution at the places of the map that is added to them."""
+        assert p.conv is not None
+        weight = np.zeros((self.channels, *p.conv.weight.shape[1:]), dtype=np.int64)
+        weight[self.places] = p.conv.weight
+        return replace(self._behind(p), conv=replace(p.conv, weight=weight))
+
+    def is_like(self, other: Joined | None) -> bool:
+        """Whether the channels of ``other`` have the same places."""
+        return other is not None and self.channels == other.channels and np.array_equal(self.places, other.places)
+
+    def _behind(self, p: Pass) -> Pass:
+        """What ``p`` does behind a convolution, on all channels."""
+        middle, out = ((*size[:2], self.channels) for size in (p.middle, p.out))
         window = p.window
         if window is not None and window.weight is not None:
             window = replace(window, weight=spread(window.weight, self.places, self.channels))
         first, second = self._requant(p.first), self._requant(p.second)
-        wide = replace(p, shape=shape, middle=middle, out=out, first=first, window=window, second=second)
-        return replace(wide, spread=self.places, kept=self.places)
+        return replace(p, middle=middle, out=out, first=first, window=window, second=second, kept=self.places)
 
     def _requant(self, requant: Requant | None) -> Requant | None:
         if requant is None:

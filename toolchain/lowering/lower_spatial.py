@@ -256,7 +256,7 @@ def _max_pool(node: RealPool, state: Lowering, x: Scaled) -> Scaled:
     if node.kernel == term.value.shape[:2] and not any(node.pads):
         out = state.emit(GlobalMax, node, (term,), node.output.shape)
     else:
-        window, _ = _window(state, node, Scaled((term,), x.offset), node.kernel, term.value.qint.min)
+        window, _ = _window(state, node, Scaled((term,), x.offset), node.kernel, term.low)
         taps = node.kernel[0] * node.kernel[1]
         out = state.emit(Pool, node, (window,), node.output.shape, kind="max", taps=taps)
     return replace(x, terms=(Term(out.value, term.scale, out.low, out.high),))
