@@ -242,6 +242,8 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
         (lambda m, x: m.normed(x), "its weight is parametrized", "remove_weight_norm"),
         (lambda m, x: m.same(m.conv(x)), "it shares its weight with layer 'block.conv'", "a weight of its own"),
         (lambda m, x: torch.cat([x, x], 2), "concatenates along axis 2", "dim=1"),
+        (lambda m, x: torch.cat(x.split(2, 1), 1), "'split' cannot be built [layer 'block', split]", ELSEWHERE),
+        (lambda m, x: torch.cat(torch.chunk(x, 2, 1), 1), "'chunk' cannot be built [layer 'block', chunk]", ELSEWHERE),
         (lambda m, x: x.flatten(2), "'flatten' reshapes from (2, 4, 8, 8) to (2, 4, 64); only to (N, -1)",
          "use torch.flatten(x, 1)"),
         (lambda m, x: x.mean((2, 3), keepdim=True).expand_as(x) + x, "'expand_as' cannot be built", KNOWN),

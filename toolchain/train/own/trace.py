@@ -345,6 +345,8 @@ class _Rewriter:
         given = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
         tensors, axis = given.get("tensors"), given.get("dim", 0)
         rank = len(self.shapes[node])
+        if isinstance(tensors, fx.Node):  # parts of a tensor, all at once
+            raise self._unknown(tensors)
         if not isinstance(tensors, list | tuple) or not isinstance(axis, int) or axis % rank != 1:
             raise self._fault(node, f"concatenates along axis {axis}", "concatenate over channels, dim=1")
         node.target, node.args, node.kwargs = torch.cat, (list(tensors), 1), {}
