@@ -85,7 +85,7 @@ def _step(node: Node, halves: set[int]) -> int:
     """Return what takes ``halves`` above odd codes up, and those above even codes down; 0 where there are none."""
     if len(halves) > 1:
         why = "it rounds halves to even codes, which are stored as odd ones: their zero point is odd"
-        raise refused(node, why, "quantize symmetrically, or take scales that are no powers of two")
+        raise refused(node, why, "quantize symmetrically, or give it a scale of its own")
     return sum(1 if odd else -1 for odd in halves)
 
 
