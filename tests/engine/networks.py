@@ -56,8 +56,16 @@ def shifted(net: Builder, x: Value, low: int, *, shift: int = 16, per_channel: b
     return net.append(MulShift, (x,), x.shape, mul=mul, add=add, shift=shift, low=low, high=low + 255)
 
 
+def averaged(net: Builder, x: Value) -> Value:
+    """Means of two by two in the scale and with the zero point of ``x``, whose halves are rounded to even codes."""
+    sums = net.pool(net.window(x, (2, 2), pads=(1, 1, 0, 0)), 4, "sum")
+    facts = {"mul": np.array([1]), "add": np.array([0]), "shift": 2, "low": -91, "high": 164}
+    return net.append(MulShift, (sums,), x.shape, **facts)
+
+
 def zero_points(seed: int = 0, size: int = 9) -> Graph:
-    """Codes with zero points of their own, odd ones too: convolved, filtered, pooled with pads, added, averaged."""
+    """Codes with zero points of their own, odd ones too: convolved, filtered, pooled with pads, added, averaged,
+    and stored negated where an average keeps the scale."""
     net = Builder((size, size, 6), 8, signed=True, seed=seed)
     x = shifted(net, net.matvec(net.window(net.input), 12), -101)
     y = shifted(net, net.depthwise(net.window(x), 9), -37)
@@ -65,7 +73,12 @@ def zero_points(seed: int = 0, size: int = 9) -> Graph:
     x = shifted(net, net.add(x, y, (5, 3)), -131, shift=9, per_channel=False)
     x = net.pool(net.window(x, (3, 3), stride=(2, 2), pad_value=-256), 9)
     both = net.concat(x, net.pool(net.window(x, (1, 1), pads=(0, 0, 0, 0)), 1))
-    x = shifted(net, net.global_sum(shifted(net, net.matvec(both, 20), -3)), -77)
+    x = shifted(net, net.matvec(both, 20), -3)
+    x = conv(net, averaged(net, averaged(net, shifted(net, net.matvec(x, 11), -91))), 12, 3)
+    y = shifted(net, net.matvec(x, 12), -55)
+    y = averaged(net, shifted(net, net.add(y, x), -55, shift=1, per_channel=False))
+    y = shifted(net, net.depthwise(net.window(y), 9), -53)
+    x = shifted(net, net.global_sum(shifted(net, net.add(y, x), -57, shift=9, per_channel=False)), -77)
     return net.graph(shifted(net, net.matvec(x, 10), -115))
 
 

@@ -93,7 +93,8 @@ def test_a_map_beside_its_own_convolution_tokens_and_a_sum_of_one_position_chang
 def test_zero_points_that_are_no_half_of_the_range_change_no_answer() -> None:
     """Nor do the pads of a maximum, which lie below all codes."""
     network = cut(zero_points())
-    assert [network.zeros[p.stored] for p in network.passes][:3] == [101, 37, 131]
+    assert [network.forms[p.stored].zero for p in network.passes][:3] == [101, 37, 131]
+    assert sum(form.sign < 0 for form in network.forms.values()) >= 2
     shape = engine_for([network], tile_depth=256)
 
     check(zero_points(), program(network, shape, {}))

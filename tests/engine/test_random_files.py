@@ -43,6 +43,6 @@ def test_random_networks_that_onnxruntime_quantized_run_on_one_engine(tmp_path: 
         for output, answer in zip(graph.outputs, simulation.run(codes).answers, strict=True):
             np.testing.assert_array_equal(answer, expected[output.value])
         assert drive_passes(simulation).mismatches == 0
-        odd += any(zero % 2 for zero in network.zeros.values())
+        odd += any(form.zero % 2 for form in network.forms.values())
         joined += any(p.kept is not None for p in network.passes)
     assert min(odd, joined) > 1

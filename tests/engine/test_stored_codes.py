@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.graphs import Builder
-from toolchain.engine.layers import Bend, Merge, Pass, Requant
+from toolchain.engine.layers import Bend, Merge, Pass, Requant, Stored
 from toolchain.engine.requants import untied, untied_sum
 from toolchain.engine.stored_codes import Coder, stored_zero
 from toolchain.errors import UserError
@@ -56,58 +56,64 @@ def requantized(requant: Requant, x: Array) -> Array:
 
 
 @pytest.mark.parametrize("bent", [False, True])
-def test_requantizers_with_odd_zero_points_round_every_sum_as_before_or_are_refused(bent: bool) -> None:
-    """Every sum of 400 random requantizers: those that are refused, that are changed, and that have no halves."""
+@pytest.mark.parametrize("negatable", [False, True])
+def test_requantizers_with_odd_zero_points_round_every_sum_as_before(bent: bool, negatable: bool) -> None:
+    """Every sum of 400 random requantizers: as they were, changed, and refused or with negated codes."""
     rng, reach = random.Random(1), (-900, 900)
     x = np.arange(reach[0], reach[1] + 1)[:, None]
-    seen = {"refused": 0, "changed": 0, "as it was": 0}
+    seen = {"refused": 0, "negated": 0, "changed": 0, "as it was": 0}
     for _ in range(400):
         shift, zero = rng.randrange(0, 11), 2 * rng.randrange(0, 20) + 1
-        mul, add = (
-            np.array([rng.randrange(-m, m + 1) for _ in "ab"]) for m in (1 << shift >> rng.randrange(2, 7), 300)
-        )
+        steepest = 1 << shift >> rng.randrange(2, 7)
+        mul, add = (np.array([rng.randrange(-most, most + 1) for _ in "ab"]) for most in (steepest, 300))
         below = Bend(-(mul // 2), add // 3, np.array([-40, 25])) if bent else None
-        own = Requant(mul, add, shift, -zero, rng.randrange(0, 40), zero, below)
+        own = Requant(mul, add, shift, -zero, rng.randrange(0, 40), Stored(zero), below)
         try:
-            found = untied(any_node(), own, reach)
+            found = untied(any_node(), own, reach, Stored(255 - zero, -1) if negatable else None)
         except UserError as error:
             assert "zero point is odd" in str(error)
             seen["refused"] += 1
             continue
-        stored = Coder({"x": 0}).coded(Pass("p", "x", "y", (1, 1, 2), (1, 1, 2), (1, 1, 2), first=found)).first
+        coder = Coder({"x": Stored(0)})
+        stored = coder.coded(Pass("p", "x", "y", (1, 1, 2), (1, 1, 2), (1, 1, 2), first=found)).first
         assert stored is not None
-        np.testing.assert_array_equal(requantized(stored, x), requantized(own, x) + zero)
-        seen["as it was" if found is own else "changed"] += 1
+        np.testing.assert_array_equal(coder.forms["y"].codes(requantized(stored, x)), requantized(own, x))
+        seen["as it was" if found is own else "negated" if found.form.sign < 0 else "changed"] += 1
+    assert seen.pop("refused" if negatable else "negated") == 0
     assert min(seen.values()) > 20
 
 
-def test_sums_of_branches_do_as_well() -> None:
+@pytest.mark.parametrize("negatable", [False, True])
+def test_sums_of_branches_do_as_well(negatable: bool) -> None:
+    """Also of codes that are stored negated."""
     rng, ends = random.Random(2), ((-20, 30), (0, 40))
     a, b = np.arange(-20, 31)[:, None], np.arange(41)
-    seen = {"refused": 0, "changed": 0, "as it was": 0}
+    seen = {"refused": 0, "negated": 0, "changed": 0, "as it was": 0}
     for _ in range(300):
         shift, zero = rng.randrange(0, 14), 2 * rng.randrange(0, 20) + 1
         main, other, add = (rng.randrange(-m, m + 1) for m in (1 << shift, 1 << shift, 300))
-        own = Merge("b", main, other, add, shift, -zero, rng.randrange(0, 40), zero)
+        own = Merge("b", main, other, add, shift, -zero, rng.randrange(0, 40), Stored(zero))
         try:
-            found = untied_sum(any_node(), own, *ends)
+            found = untied_sum(any_node(), own, *ends, Stored(255 - zero, -1) if negatable else None)
         except UserError as error:
             assert "zero point is odd" in str(error)
             seen["refused"] += 1
             continue
-        first = Pass("p", "a", "y", (1, 1, 1), (1, 1, 1), (1, 1, 1), merge=found)
-        stored = Coder({"a": 20, "b": 2}).coded(first).merge
+        forms = {"a": rng.choice([Stored(20), Stored(40, -1)]), "b": rng.choice([Stored(2), Stored(50, -1)])}
+        coder = Coder(dict(forms))
+        stored = coder.coded(Pass("p", "a", "y", (1, 1, 1), (1, 1, 1), (1, 1, 1), merge=found)).merge
         assert stored is not None
-        sums = stored.main * (a + 20) + stored.other * (b + 2) + stored.add
-        expected = code(main * a + other * b + add, shift, own.low, own.high) + zero
-        np.testing.assert_array_equal(code(sums, stored.shift, stored.low, stored.high), expected)
-        seen["as it was" if found is own else "changed"] += 1
+        sums = stored.main * forms["a"].of(a) + stored.other * forms["b"].of(b) + stored.add
+        codes = coder.forms["y"].codes(code(sums, stored.shift, stored.low, stored.high))
+        np.testing.assert_array_equal(codes, code(main * a + other * b + add, shift, own.low, own.high))
+        seen["as it was" if found is own else "negated" if found.form.sign < 0 else "changed"] += 1
+    assert seen.pop("refused" if negatable else "negated") == 0
     assert min(seen.values()) > 20
 
 
 def test_an_even_zero_point_leaves_halves_as_they_are() -> None:
     """1/2, 3/2, 5/2 belong to 0, 2, 2."""
-    own = Requant(np.array([1]), np.array([0]), 1, -4, 4, 4)
-    assert untied(any_node(), own, (-9, 9)) is own
+    own = Requant(np.array([1]), np.array([0]), 1, -4, 4, Stored(4))
+    assert untied(any_node(), own, (-9, 9), None) is own
     with pytest.raises(UserError, match="zero point is odd"):
-        untied(any_node(), replace(own, zero=5), (-9, 9))
+        untied(any_node(), replace(own, form=Stored(5)), (-9, 9), None)

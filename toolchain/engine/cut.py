@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.engine.hosts import answer_names
 from toolchain.engine.joined import Joined
-from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
+from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot, Stored
 from toolchain.engine.limits import refused, too_wide
 from toolchain.engine.requants import of_channels, requant_of, untied, untied_sum
 from toolchain.engine.shape import BEAT_BITS
@@ -120,8 +120,8 @@ class _Cutter:
         for name in answers:
             if name not in made:
                 raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
-        zeros = {self.graph.input.name: self._zero(self.graph.input)}
-        found = Cut(tuple(map(Coder(zeros).coded, passes)), self.folded, self.bits, answers, zeros)
+        forms = {self.graph.input.name: self._form(self.graph.input)}
+        found = Cut(tuple(map(Coder(forms).coded, passes)), self.folded, self.bits, answers, forms)
         wide = too_wide(found)
         if wide is not None:
             raise wide
@@ -164,9 +164,22 @@ class _Cutter:
         """Return whether codes of ``bits`` bits hold ``value``."""
         return stored_zero(value.qint, self.ranges[value.name], bits) is not None
 
-    def _zero(self, value: Value) -> int:
-        """The stored code of 0 in ``value``; of one that is refused, 0."""
-        return stored_zero(value.qint, self.ranges[value.name], self.bits) or 0
+    def _form(self, value: Value) -> Stored:
+        """How ``value`` is stored; of one that is refused, anyhow."""
+        return Stored(stored_zero(value.qint, self.ranges[value.name], self.bits) or 0)
+
+    def _other_form(self, value: Value) -> Stored | None:
+        """How ``value`` may be stored instead, the largest code as 0; None where a reader takes no negated codes."""
+        readers = self.readers[value.name]
+        if value.name in self.written or not all(map(self._takes_negated, readers)):
+            return None
+        return Stored((1 << self.bits) - 1 - self._form(value).zero, -1)
+
+    def _takes_negated(self, reader: Node) -> bool:
+        """Return whether ``reader`` adds up what it reads: then its factors take the sign."""
+        if isinstance(reader, Window):
+            return not any(isinstance(r, Pool) and r.kind == "max" for r in self.readers[reader.output.name])
+        return isinstance(reader, MatVec | GlobalSum | Add | MulShift)
 
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
@@ -186,7 +199,7 @@ class _Cutter:
             raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
         within = [self.joined.get(self._stored(part.name)) or Joined.alone(part) for part in parts]
-        if requantizer is None and len({*map(self._zero, parts)}) > 1:
+        if requantizer is None and len({*map(self._form, parts)}) > 1:
             raise refused(node, "the zero points of its inputs differ, or some are signed and others not")
         a_beat = BEAT_BITS // self.bits
         counts = [ceil(part.channels / a_beat) * a_beat for part in within]
@@ -198,7 +211,8 @@ class _Cutter:
             slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
             if requantizer is not None:
                 slot = replace(slot, own=slice(first, first + part.shape[2]))
-                requant = self._untied(of_channels(requantizer, slot.own), part)
+                requant = self._requantizer(of_channels(requantizer, slot.own), part)
+                requant = untied(node, requant, self.ranges[part.name], None)  # all parts have one form
                 passes.append(replace(self._copy(node, part, requant), result=value.name, slot=slot))
             elif own is not None and self._only_reader(part) is node:
                 passes[own] = replace(passes[own], slot=slot)
@@ -353,10 +367,10 @@ class _Cutter:
         kind, codes = node.output.qint, self.ranges[node.output.name]
         if kind.bits <= self.bits:
             codes = kind.min, kind.max
-        return requant_of(node, value, self.ranges[value.name], self._zero(node.output), codes)
+        return requant_of(node, value, self.ranges[value.name], self._form(node.output), codes)
 
     def _untied(self, node: MulShift | Threshold, value: Value) -> Requant:
-        return untied(node, self._requantizer(node, value), self.ranges[value.name])
+        return untied(node, self._requantizer(node, value), self.ranges[value.name], self._other_form(node.output))
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
@@ -419,8 +433,9 @@ class _Cutter:
             raise refused(start, _OF_ONE_QUANTIZER)
         mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
-        merge = Merge(stored, main, rest, add, requant.shift, requant.low, requant.high, requant.zero)
-        return quantizer.output, untied_sum(start, merge, self.ranges[own], self.ranges[other])
+        merge = Merge(stored, main, rest, add, requant.shift, requant.low, requant.high, requant.form)
+        form = self._other_form(quantizer.output)
+        return quantizer.output, untied_sum(start, merge, self.ranges[own], self.ranges[other], form)
 
 
 def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:

@@ -162,7 +162,7 @@ def _with_maps(graph: Graph, alone: Program, frame: Frame) -> Array:
         if alone.cut.folded and name == p.source:
             beats = input_beats(graph, alone, codes)
         else:
-            stored = codes + alone.zero(name)
+            stored = alone.cut.forms[name].of(codes)
             if p.spread is not None and name == p.source:
                 stored = spread(stored, p.spread, p.shape[2])
             elif p.kept is not None and name != p.source:  # what is added has the places of the result

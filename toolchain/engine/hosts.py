@@ -58,7 +58,7 @@ def result_codes(graph: Graph, found: Program, last: Pass, memory: Array) -> Arr
     if last.kept is not None:
         codes = codes[..., last.kept]
     if not last.raw:
-        return codes - found.zero(last.stored)
+        return found.cut.forms[last.stored].codes(codes)
     digits = codes.reshape(*codes.shape[:2], -1, shape.digits, shape.lanes)
     weights = 1 << (shape.act_bits * np.arange(shape.digits))
     sums = (digits * weights[:, None]).sum(axis=3) - (1 << (SUM_BITS - 1))

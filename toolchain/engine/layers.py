@@ -1,8 +1,8 @@
 """A pass of the engine: what its chain of units computes once, in unsigned codes.
 
 Signed codes are stored with half their range added, so that every operand of a product is unsigned; codes with a zero
-point of their own, with that. The requantizers' offsets take it back: exactly, since half a range is even and keeps the
-halves that round to even where they are, and what rounds a half has no odd zero point (``requants.py``).
+point of their own, with that, or negated. The requantizers' offsets take it back: exactly, since half a range is even and
+keeps the halves that round to even where they are, and what rounds a half has no odd zero point (``requants.py``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,24 @@ from toolchain.engine.shape import Formats
 from toolchain.ir.ops.products import dot_bounds
 from toolchain.ir.types import Array
 from toolchain.resources import DSP_NARROW
+
+Codes = TypeVar("Codes", int, Array)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a code c is stored: as ``zero + sign * c``; ``sign`` is 1 or -1."""
+
+    zero: int
+    sign: int = 1
+
+    def of(self, codes: Codes) -> Codes:
+        """The stored form of ``codes``."""
+        return self.zero + self.sign * codes
+
+    def codes(self, stored: Array) -> Array:
+        """The codes that are ``stored``."""
+        return self.sign * (stored - self.zero)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +51,7 @@ class Bend:
 class Requant:
     """code = clip(round_half_even((sum * mul + add) / 2**shift), low, high); ``mul`` and ``add`` are (C,).
 
-    ``zero`` is the stored code of the graph's own 0. ``below``: sums below a knee have another line.
+    ``form``: how the codes are to be stored. ``below``: sums below a knee have another line.
     """
 
     mul: Array
@@ -40,7 +59,7 @@ class Requant:
     shift: int
     low: int
     high: int
-    zero: int
+    form: Stored
     below: Bend | None = None
 
     @property
@@ -94,7 +113,7 @@ class Sliding:
 
 @dataclass(frozen=True)
 class Merge:
-    """code = clip(round_half_even((main * own + residual * other + add) / 2**shift), low, high); ``zero`` as above."""
+    """code = clip(round_half_even((main * own + residual * other + add) / 2**shift), low, high); ``form`` as above."""
 
     residual: str
     main: int
@@ -103,7 +122,7 @@ class Merge:
     shift: int
     low: int
     high: int
-    zero: int
+    form: Stored
 
 
 @dataclass(frozen=True)
@@ -181,8 +200,8 @@ class Pass:
 class Cut:
     """A network as passes. ``folded``: the host lays the input's windows out, see ``cut``.
 
-    ``answers``: the results that the host reads, one an output of the network. ``zeros``: the stored code of 0 in the
-    graph's input and every stored map.
+    ``answers``: the results that the host reads, one an output of the network. ``forms``: how codes are stored in
+    the graph's input and every stored map.
     ``weight_bits``: of an engine narrower than some weights, which then are multiplied in parts. ``within``: formats
     that an engine is to have at least, so that it runs other networks too; those of weights are the network's own.
     """
@@ -191,7 +210,7 @@ class Cut:
     folded: bool
     act_bits: int
     answers: tuple[str, ...] = ()
-    zeros: Mapping[str, int] = field(default_factory=dict)
+    forms: Mapping[str, Stored] = field(default_factory=dict)
     weight_bits: int | None = None
     within: Formats | None = None
 

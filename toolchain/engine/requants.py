@@ -8,7 +8,7 @@ from math import gcd
 
 import numpy as np
 
-from toolchain.engine.layers import Bend, Merge, Requant
+from toolchain.engine.layers import Bend, Merge, Requant, Stored
 from toolchain.engine.limits import line_bits, refused
 from toolchain.engine.lines import lines_of
 from toolchain.engine.shape import LINE_BITS
@@ -24,10 +24,10 @@ def of_channels(node: MulShift | Threshold, channels: slice | None) -> MulShift 
     return replace(node, **found)
 
 
-def requant_of(node: MulShift | Threshold, value: Value, reach: Range, zero: int, codes: Range) -> Requant:
+def requant_of(node: MulShift | Threshold, value: Value, reach: Range, form: Stored, codes: Range) -> Requant:
     """Return ``node`` as the engine's requantizer of ``value``, whose numbers lie in ``reach``.
 
-    It gives ``codes``, whose 0 is stored as ``zero``.
+    It gives ``codes``, which are stored in ``form``.
 
     Raises:
         UserError: its thresholds lie on no two lines, or its products are too wide.
@@ -37,31 +37,33 @@ def requant_of(node: MulShift | Threshold, value: Value, reach: Range, zero: int
         _check_lines(node, node.lines, value.qint)
         mul, add = (np.broadcast_to(np.array(v), channels) for v in zip(*node.lines, strict=True))
         # a clip beyond all codes never acts, and the pass table need not hold it
-        return Requant(mul, add, node.shift, max(node.low, least), min(node.high, most), zero)
+        return Requant(mul, add, node.shift, max(node.low, least), min(node.high, most), form)
     lines = lines_of(node, *reach)
     if lines is None:
         raise refused(node, "its thresholds lie on no two lines", "take a function of one line or two, as ReLU")
     _check_lines(node, zip(lines.mul.flat, lines.add.flat, strict=True), value.qint)
     muls, adds = (np.broadcast_to(v, (2, *channels)) for v in (lines.mul, lines.add))
     below = None if lines.knee is None else Bend(muls[0], adds[0], np.broadcast_to(lines.knee, channels))
-    return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, zero, below)
+    return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, form, below)
 
 
-def untied(node: Node, requant: Requant, reach: Range) -> Requant:
+def untied(node: Node, requant: Requant, reach: Range, other: Stored | None) -> Requant:
     """Return ``requant`` of sums in ``reach`` with a rounding that is right once an odd zero point is added.
 
     The engine rounds halves to even stored codes, which are odd ones of the graph then. Twice the factors leave a step
-    between numerators, which takes the halves of a channel to the code that they belong to. Raises UserError where they
-    belong to codes above and below.
+    between numerators, which takes the halves of a channel to the code that they belong to. Where they belong to codes
+    above and below, the ``other`` form is taken, whose zero point is even; UserError where there is none.
     """
-    if requant.zero % 2 == 0:
+    if requant.form.zero % 2 == 0:
         return requant
     codes = requant.low, requant.high
-
-    def moved(mul: int, add: int) -> int:
-        return _step(node, _halves(mul, add, requant.shift, codes, reach))
-
-    steps = [np.array([*map(moved, mul.tolist(), add.tolist())]) for mul, add in requant.lines]
+    halves = [
+        [_halves(m, a, requant.shift, codes, reach) for m, a in zip(mul.tolist(), add.tolist(), strict=True)]
+        for mul, add in requant.lines
+    ]
+    if any(len(channel) > 1 for line in halves for channel in line):
+        return replace(requant, form=_demanded(node, other))
+    steps = [np.array([*map(_step, line)]) for line in halves]
     if not any(step.any() for step in steps):
         return requant
     (mul, add), *others = ((2 * mul, 2 * add + step) for (mul, add), step in zip(requant.lines, steps, strict=True))
@@ -69,23 +71,29 @@ def untied(node: Node, requant: Requant, reach: Range) -> Requant:
     return replace(requant, mul=mul, add=add, shift=requant.shift + 1, below=below)
 
 
-def untied_sum(node: Node, merge: Merge, own: Range, residual: Range) -> Merge:
+def untied_sum(node: Node, merge: Merge, own: Range, residual: Range, other: Stored | None) -> Merge:
     """Return ``merge`` of codes in ``own`` and ``residual`` as ``untied`` returns a requantizer."""
-    if merge.zero % 2 == 0:
+    if merge.form.zero % 2 == 0:
         return merge
     codes, offsets = (merge.low, merge.high), (merge.other * x + merge.add for x in range(residual[0], residual[1] + 1))
-    step = _step(node, {bit for offset in offsets for bit in _halves(merge.main, offset, merge.shift, codes, own)})
-    if step == 0:
-        return merge
-    main, other, add = 2 * merge.main, 2 * merge.other, 2 * merge.add + step
-    return replace(merge, main=main, other=other, add=add, shift=merge.shift + 1)
-
-
-def _step(node: Node, halves: set[int]) -> int:
-    """Return what takes ``halves`` above odd codes up, and those above even codes down; 0 where there are none."""
+    halves = {bit for offset in offsets for bit in _halves(merge.main, offset, merge.shift, codes, own)}
     if len(halves) > 1:
+        return replace(merge, form=_demanded(node, other))
+    if not halves:
+        return merge
+    add = 2 * merge.add + _step(halves)
+    return replace(merge, main=2 * merge.main, other=2 * merge.other, add=add, shift=merge.shift + 1)
+
+
+def _demanded(node: Node, form: Stored | None) -> Stored:
+    if form is None:
         why = "it rounds halves to even codes, which are stored as odd ones: their zero point is odd"
         raise refused(node, why, "quantize symmetrically, or give it a scale of its own")
+    return form
+
+
+def _step(halves: set[int]) -> int:
+    """Return what takes ``halves`` above odd codes up, or those above even codes down; 0 where there are none."""
     return sum(1 if odd else -1 for odd in halves)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolchain.engine.layers import Bend, Pass, Requant, Sliding
+from toolchain.engine.layers import Bend, Merge, Pass, Requant, Sliding, Stored
 from toolchain.ir.types import Array, QInt, Range
 
 
@@ -29,49 +29,74 @@ def stored_zero(kind: QInt, reach: Range, bits: int) -> int | None:
 class Coder:
     """Turns passes on the graph's own codes, in their order, into passes on stored codes, all unsigned.
 
-    ``zeros``: the stored code of 0 in the graph's input, and in every map that was made so far.
+    ``forms``: how codes are stored in the graph's input, and in every map that was made so far.
     """
 
-    zeros: dict[str, int]
+    forms: dict[str, Stored]
 
     def coded(self, p: Pass) -> Pass:
         """``p`` on stored codes."""
-        zero, conv, first, window, second, merge = self.zeros[p.source], p.conv, p.first, p.window, p.second, p.merge
+        form, conv, first, window, second, merge = self.forms[p.source], p.conv, p.first, p.window, p.second, p.merge
         if conv is not None:
-            sums = conv.weight.reshape(len(conv.weight), -1).sum(axis=1)
-            conv = replace(conv, pad_code=conv.pad_code + zero, correction=-zero * sums)
+            weight = form.sign * conv.weight
+            correction = -form.zero * weight.reshape(len(weight), -1).sum(axis=1)
+            conv = replace(conv, weight=weight, pad_code=form.of(conv.pad_code), correction=correction)
             if first is not None:
-                first = _moved(first, -zero * sums)
+                first = _moved(first, correction)
         elif first is not None:
-            first = _moved(first, np.full(p.shape[2], -zero))
+            first = _moved(_scaled(first, form.sign), np.full(p.shape[2], -form.zero))
         if first is not None:
-            zero = first.zero
+            form = first.form
         if window is not None:
-            pad_code = window.pad_code + zero
+            pad_code = form.of(window.pad_code)
             if window.mode == "largest":
                 pad_code = max(0, pad_code)  # what lies below all codes
             window = replace(window, pad_code=pad_code)
+            if window.weight is not None:
+                window = replace(window, weight=form.sign * window.weight)
             if second is not None:
-                second = _moved(second, -zero * _tap_sums(window, p))
-                zero = second.zero
+                second = second if window.weight is not None else _scaled(second, form.sign)
+                second = _moved(second, -form.zero * _tap_sums(window, p))
+                form = second.form
         if merge is not None:
-            taken = merge.main * zero + merge.other * self.zeros[merge.residual]
-            zero = merge.zero
-            add = merge.add - taken + (zero << merge.shift)
-            merge = replace(merge, add=add, low=merge.low + zero, high=merge.high + zero)
-        self.zeros[p.result] = self.zeros[p.stored] = 0 if p.raw else zero
+            merge = _summed(merge, form, self.forms[merge.residual])
+            form = merge.form
+        self.forms[p.result] = self.forms[p.stored] = Stored(0) if p.raw else form
         return replace(p, conv=conv, first=first, window=window, second=second, merge=merge)
+
+
+def _scaled(requant: Requant, sign: int) -> Requant:
+    """``requant`` of sums that have the other sign where ``sign`` is -1."""
+    if sign == 1:
+        return requant
+    assert requant.below is None
+    return replace(requant, mul=-requant.mul)
 
 
 def _moved(requant: Requant, correction: Array) -> Requant:
     """``requant`` of sums that lack ``correction``, giving stored codes."""
-    below, zero = requant.below, requant.zero
-    raised = zero << requant.shift
-    add = requant.add + requant.mul * correction + raised
+    below, form = requant.below, requant.form
+    raised = form.zero << requant.shift
+    lines = ((form.sign * mul, form.sign * (add + mul * correction) + raised) for mul, add in requant.lines)
+    (mul, add), *others = lines
     if below is not None:
-        offset = below.add + below.mul * correction + raised
-        below = Bend(below.mul, offset, below.knee - correction)
-    return replace(requant, add=add, below=below, low=requant.low + zero, high=requant.high + zero)
+        below = Bend(*others[0], below.knee - correction)
+    low, high = _ends(form, requant.low, requant.high)
+    return replace(requant, mul=mul, add=add, below=below, low=low, high=high)
+
+
+def _summed(merge: Merge, own: Stored, residual: Stored) -> Merge:
+    """``merge`` of the pass's codes in the form ``own`` and the residual's, giving stored codes."""
+    main, other, form = merge.main * own.sign, merge.other * residual.sign, merge.form
+    add = form.sign * (merge.add - main * own.zero - other * residual.zero) + (form.zero << merge.shift)
+    low, high = _ends(form, merge.low, merge.high)
+    return replace(merge, main=form.sign * main, other=form.sign * other, add=add, low=low, high=high)
+
+
+def _ends(form: Stored, low: int, high: int) -> tuple[int, int]:
+    """The least and the largest stored code of the codes from ``low`` to ``high``."""
+    least, most = sorted((form.of(low), form.of(high)))
+    return least, most
 
 
 def _tap_sums(window: Sliding, p: Pass) -> Array:

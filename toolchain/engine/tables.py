@@ -48,7 +48,7 @@ class Program:
 
     def zero(self, name: str) -> int:
         """The stored code of 0 in the graph's input or the stored map ``name``."""
-        return self.cut.zeros[name]
+        return self.cut.forms[name].zero
 
     def following(self, index: int) -> int:
         """Weight words that pass ``index`` loads for its successor."""

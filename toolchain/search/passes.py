@@ -12,7 +12,7 @@ import numpy as np
 
 from toolchain.config.blocks import Block
 from toolchain.engine.cut import FOLDED_CHANNELS, WIDEST_CODE
-from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding
+from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Stored
 from toolchain.search.network import Network
 
 FACTOR_BITS, OFFSET_BITS, SHIFT = 28, 38, 27
@@ -21,7 +21,9 @@ FACTOR_BITS, OFFSET_BITS, SHIFT = 28, 38, 27
 MERGE_FACTOR, MERGE_SHIFT = (1 << 21) - 1, 20
 """Factors of a sum of branches; the same assumption."""
 
-_REQUANT = Requant(np.array([(1 << (FACTOR_BITS - 1)) - 1]), np.array([(1 << (OFFSET_BITS - 2)) - 1]), SHIFT, 0, 255, 0)
+_REQUANT = Requant(
+    np.array([(1 << (FACTOR_BITS - 1)) - 1]), np.array([(1 << (OFFSET_BITS - 2)) - 1]), SHIFT, 0, 255, Stored(0)
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class _Build:
         )
 
     def _merge(self, name: str, residual: str) -> str:
-        merge = Merge(residual, MERGE_FACTOR, MERGE_FACTOR, 0, MERGE_SHIFT, 0, 255, 0)
+        merge = Merge(residual, MERGE_FACTOR, MERGE_FACTOR, 0, MERGE_SHIFT, 0, 255, Stored(0))
         self.passes[-1] = replace(self.passes[-1], result=name, merge=merge)
         return name
 
