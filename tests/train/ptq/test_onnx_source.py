@@ -279,6 +279,12 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "global": (MAP, lambda f: (f.add("GlobalAveragePool"), f.add("Flatten")), ["AdaptiveAvgPool2d", "Flatten"]),
     "global max": (MAP, lambda f: f.add("GlobalMaxPool"), ["AdaptiveMaxPool2d"]),
     "mean": (MAP, lambda f: f.add("ReduceMean", _ints(f, 2, 3), keepdims=0), ["AdaptiveAvgPool2d", "Flatten"]),
+    "sum": (
+        MAP,
+        lambda f: f.add("ReduceSum", _ints(f, 2, 3), keepdims=0),
+        ["AdaptiveAvgPool2d", "Flatten", "BatchNorm1d"],
+    ),
+    "sum of a signal": (SIGNAL, lambda f: f.add("ReduceSum", _ints(f, -1)), ["AdaptiveAvgPool1d", "BatchNorm1d"]),
     "mean, rows first": (
         MAP,
         lambda f: (f.add("ReduceMean", _ints(f, 2)), f.add("ReduceMean", _ints(f, 3)), f.add("Flatten")),

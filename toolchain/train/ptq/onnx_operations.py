@@ -292,7 +292,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Clip": _clip,
     "MaxPool": pool,
     "AveragePool": pool,
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), over_the_map),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"), over_the_map),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _reshape),
     "Unsqueeze": _unsqueeze,
     "Gather": _gather,

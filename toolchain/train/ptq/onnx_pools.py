@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.train.own.kinds import is_positive
 from toolchain.train.own.twins import reshaped
+from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_builder import Builder, Half
 
 
@@ -67,7 +69,10 @@ def _unequal_maximum(
 
 
 def over_the_map(build: Builder, node: OnnxNode) -> None:
-    """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax, also over one axis after the other."""
+    """GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax, ReduceSum, also over one axis after the other.
+
+    A sum is a mean times the positions.
+    """
     row, half = node.input(0) in build.rows, build.halves.get(node.input(0))
     if half is not None and half.node.op != node.op:
         raise half.fault(build.file)
@@ -92,7 +97,11 @@ def over_the_map(build: Builder, node: OnnxNode) -> None:
     kind = kinds["Max" if "Max" in node.op else "Mean"][x.dim() - 3]
     ones = (1,) * (x.dim() - 2)
     after = ones if row and kept else (1,) * (len(left) - 2)
-    build.append(node, [kind(1), *reshaped((*x.shape[:2], *ones), (*x.shape[:2], *after))], at, x)
+    layers = [kind(1), *reshaped((*x.shape[:2], *ones), (*x.shape[:2], *after))]
+    if node.op == "ReduceSum":
+        count = torch.tensor(float(x.shape[2:].numel()))
+        layers.append(scaled(torch.zeros(*x.shape[:2], *after), count, torch.zeros(())))
+    build.append(node, layers, at, x)
     if row and kept:
         build.rows.add(node.outputs[0])
 

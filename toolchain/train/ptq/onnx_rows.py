@@ -14,7 +14,7 @@ from toolchain.train.ptq.onnx_builder import Builder
 
 _ROW = 2  # axis of the row in (N, C, 1, length)
 _WINDOWS = frozenset(["AveragePool", "Conv", "MaxPool"])
-_REDUCING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean"])
+_REDUCING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"])
 
 
 def as_of_a_signal(build: Builder, node: OnnxNode) -> OnnxNode:

@@ -203,7 +203,7 @@ class Turned:
             inputs = [self._beside(other, rank) if other in build.constants else other for other in inputs]
         elif node.op == "Concat":
             attributes["axis"] = axes[int(node.attributes.get("axis", 1)) % rank]
-        elif node.op in ("ReduceMean", "ReduceMax"):
+        elif node.op in ("ReduceMax", "ReduceMean", "ReduceSum"):
             given = build.integers(node, "axes", 1) or range(rank)
             attributes["axes"] = [axes[axis % rank] for axis in given]
             if not node.attributes.get("keepdims", 1):
