@@ -1,8 +1,8 @@
 """A pass of the engine: what its chain of units computes once, in unsigned codes.
 
 Signed codes are stored with half their range added, so that every operand of a product is unsigned; codes with a zero
-point of their own, with that, or negated. The requantizers' offsets take it back: exactly, since half a range is even and
-keeps the halves that round to even where they are, and what rounds a half has no odd zero point (``requants.py``).
+point of their own, with that, or negated. The requantizers' offsets take it back: exactly, since half a range is even
+and keeps the halves that round to even where they are, and what rounds a half has no odd zero point (``requants.py``).
 """
 
 from __future__ import annotations
