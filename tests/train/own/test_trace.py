@@ -318,6 +318,18 @@ def test_a_second_input_is_refused() -> None:
         layer_graph(Two(), torch.rand(MAP))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda m, x: x * 2, lambda m, x: x + 1, lambda m, x: x - 1, lambda m, x: x / 2, lambda m, x: x.transpose(1, 2)],
+)
+def test_what_is_read_of_files_alone_is_said_where_no_network_is_trained(function: Callable[..., Tensor]) -> None:
+    for copies in (True, False):
+        with pytest.raises(UserError) as caught:
+            layer_graph(Wrapped(function), torch.rand(MAP), copies=copies)
+        hint = "; or export it by torch.onnx and quantize that file, of which more is read"
+        assert caught.value.hint.endswith(hint) == copies
+
+
 def test_layers_with_weights_that_are_called_twice_become_two_where_copies_are_asked_for() -> None:
     def function(module: nn.Module, x: Tensor) -> Tensor:
         return module.conv(module.conv(x))  # type: ignore[operator]

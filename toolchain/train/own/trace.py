@@ -14,12 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
 from toolchain.errors import UserError, first_line, with_article
 from toolchain.ir.names import Names
+from toolchain.train.own.fixed_weights import fix_weights
 from toolchain.train.own.kinds import (
     FLATTENS,
     LAYERS,
@@ -29,7 +27,18 @@ from toolchain.train.own.kinds import (
     with_equal_windows,
     with_zero_pads,
 )
-from toolchain.train.own.twins import KEEPING, RESHAPING, NoTwinError, gated, has_twin, hint_for, reshaped, twins
+from toolchain.train.own.twins import (
+    KEEPING,
+    OR_ITS_FILE,
+    READ_OF_FILES,
+    RESHAPING,
+    NoTwinError,
+    gated,
+    has_twin,
+    hint_for,
+    reshaped,
+    twins,
+)
 
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 _MULTIPLIES = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
@@ -58,7 +67,7 @@ def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> f
     made = (vars(layer).get("weight") for layer in model.modules())  # by a hook, and no leaf, which no copy is made of
     model = copy.deepcopy(model, {id(weight): weight.detach() for weight in made if isinstance(weight, Tensor)}).eval()
     if copies:
-        _fix_weights(model)
+        fix_weights(model)
     if isinstance(model, Weighted):
         model = nn.Sequential(OrderedDict(layer=model))
     traced = _traced(model)
@@ -205,7 +214,8 @@ class _Rewriter:
         brevitas = type(layer).__module__.startswith("brevitas.nn")
         if not isinstance(layer, LAYERS) and not brevitas:
             kind = type(layer).__name__
-            raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint_for(kind))
+            hint = f"{hint_for(kind)}{OR_ITS_FILE if self.copies and kind == 'LayerNorm' else ''}"
+            raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint)
         if node not in self.shapes:
             raise UserError("it returns more than one tensor", where=where, hint="one tensor alone")
         shape = self.shapes[node.all_input_nodes[0]]
@@ -256,7 +266,7 @@ class _Rewriter:
         elif node.target in KEEPING:
             self._replace(node, [], "")
         elif _label(node) == "sub" and len(node.all_input_nodes) == 1:
-            raise self._fault(node, "subtracts a constant", "put it into the bias of a layer")
+            raise self._fault(node, "subtracts a constant", "put it into the bias of a layer", file=True)
         elif node.target in RESHAPING or _adds_axes(node):
             self._reshape(node)
         elif node.target in ("expand", "expand_as") and self._repeats_a_position(node):
@@ -269,7 +279,9 @@ class _Rewriter:
             try:
                 layers = twins(node.target, args, kwargs, self.shapes.get(source, ())) if source is not None else None
             except NoTwinError as error:
-                raise self._fault(node, f"'{_label(node)}' cannot be built: {error}", hint_for(_label(node))) from error
+                label = _label(node)
+                what = f"'{label}' cannot be built: {error}"
+                raise self._fault(node, what, hint_for(label), file=label in READ_OF_FILES) from error
             if layers is None:
                 raise self._unknown(node)
             where, before = self._place(node), self.shapes[node.all_input_nodes[0]]
@@ -317,7 +329,7 @@ class _Rewriter:
             raise self._fault(node, "adds a multiple", "put the factor into the weights of a layer")
         if len(tensors) != 2 or _holds_parameter(tensors):
             hint = "put it into the bias of a layer; relu6(x + 3) / 6 is F.hardsigmoid(x)"
-            raise self._fault(node, "adds a constant", hint)
+            raise self._fault(node, "adds a constant", hint, file=True)
         first, second = (self.shapes.get(tensor) for tensor in tensors)
         if first != second:
             what = f"adds tensors of the shapes {first} and {second}"
@@ -328,7 +340,7 @@ class _Rewriter:
         values = (*node.args, *node.kwargs.values())
         tensors = [value for value in values if isinstance(value, fx.Node)]
         if len(tensors) != 2 or len(values) != 2 or _holds_parameter(tensors):
-            raise self._fault(node, "multiplies by a constant", "put it into the weights of a layer")
+            raise self._fault(node, "multiplies by a constant", "put it into the weights of a layer", file=True)
         first, second = (self.shapes.get(tensor, ()) for tensor in tensors)
         for source, gate in (tensors, tensors[::-1]):
             layer = gated(layer_of(self.module, gate)) if gate.all_input_nodes == [source] else None
@@ -368,12 +380,13 @@ class _Rewriter:
 
     def _unknown(self, node: fx.Node) -> UserError:
         label = _label(node)
-        return self._fault(node, f"'{label}' cannot be built", hint_for(label))
+        return self._fault(node, f"'{label}' cannot be built", hint_for(label), file=label in READ_OF_FILES)
 
-    def _fault(self, node: fx.Node, what: str, hint: str) -> UserError:
+    def _fault(self, node: fx.Node, what: str, hint: str, *, file: bool = False) -> UserError:
+        """The error at ``node``; ``file`` tells that it is read where an ONNX file has it, which can be quantized."""
         if _label(node) in _SCALES and [n.op for n in node.all_input_nodes if n.op != "get_attr"] == ["placeholder"]:
             hint += ", or leave it out: pixels come over their largest value, numbers as data.normalize says"
-        return UserError(what, where=self._place(node), hint=hint)
+        return UserError(what, where=self._place(node), hint=f"{hint}{OR_ITS_FILE}" if file and self.copies else hint)
 
     def _place(self, node: fx.Node) -> str:
         """What an error calls the place of a call."""
@@ -413,15 +426,3 @@ def _scope(node: fx.Node) -> str:
         return str(node.target)
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return str(stack[-1][0]) if stack else ""
-
-
-def _fix_weights(model: nn.Module) -> None:
-    """Put what a weight or spectral norm makes of a weight in its place: a network that is not trained keeps it."""
-    for layer in model.modules():
-        for hook in list(layer._forward_pre_hooks.values()):
-            if isinstance(hook, WeightNorm):
-                remove_weight_norm(layer, hook.name)
-            elif isinstance(hook, SpectralNorm):
-                remove_spectral_norm(layer, hook.name)
-        if isinstance(layer, Weighted) and parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight")

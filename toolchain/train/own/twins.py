@@ -167,6 +167,9 @@ _HINTS: dict[str, str] = {
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),
 }
+READ_OF_FILES = frozenset(["layer_norm", "mean", "permute", "sum", "transpose", "truediv"])
+"""Calls that `toolchain.train.ptq.onnx_source` may read where an ONNX file has them, in norms of the channels say."""
+OR_ITS_FILE = "; or export it by torch.onnx and quantize that file, of which more is read"
 KNOWN = (
     "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, PReLU, Hardtanh, smooth functions such as SiLU, "
     "max and average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, as layers or as "
