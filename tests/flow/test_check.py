@@ -117,3 +117,13 @@ def test_mobilenet_is_supported() -> None:
         pytest.skip("set FPGAFLOW_DATA to a folder with models/mobilenet_v2_a8w6b32.onnx")
 
     assert check(path).supported
+
+
+def test_a_power_of_the_input_is_left_to_the_host(tmp_path: Path) -> None:
+    """As of a power spectrum: between layers a square is built."""
+    net = Net((1, 3, 6, 6))
+    x = net.quant(net.add("Pow", "x", net.const(2.0)), 8, 0.05)
+    x = net.quant(net.add("Pow", net.conv(x, net.weight(4, 3, 3, 3)), net.const(2.0)), 6, 0.2)
+    found = check(net.save(tmp_path / "net.onnx", x))
+    powers = [node for node in found.nodes if node.op == "Pow"]
+    assert found.supported and [node.status == "host" for node in powers] == [True, False]

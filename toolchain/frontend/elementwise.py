@@ -185,6 +185,8 @@ def read_power(reader: Reader, node: OnnxNode) -> None:
     if exponent not in (2, 3):
         raise reader.file.fault(node, f"a power of {exponent:g}", "only squares and cubes can be built")
     source = reader.tensor(node, 0, ACTIVE)
+    if not _behind_a_layer(reader, source):  # the host computes it
+        raise reader.file.fault(node, "a power of the network's input", "put a quantizer in front of it")
     power = source.value
     for count in range(2, int(exponent) + 1):
         power = reader.emit(
@@ -195,6 +197,18 @@ def read_power(reader: Reader, node: OnnxNode) -> None:
             ),
             define=count == exponent,
         )
+
+
+def _behind_a_layer(reader: Reader, source: Tensor) -> bool:
+    """Return whether a quantizer or a layer stands somewhere in front of ``source``, not sums and products alone."""
+    makers = {value.name: made for made in reader.nodes for value in made.outputs}
+    names = [source.value.name]
+    while names:
+        made = makers.get(names.pop())
+        if made is not None and not isinstance(made, Affine | Clamp | RealAdd | RealMul):
+            return True
+        names += made.inputs if made is not None else ()
+    return False
 
 
 def read_identity(reader: Reader, node: OnnxNode) -> None:
