@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import onnx
+
 _STATIC = "quantize statically: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
 _QDQ = "write QuantizeLinear and DequantizeLinear: onnxruntime's quantize_static(quant_format=QuantFormat.QDQ)"
 _VENDOR = "export with the standard operations: quant_format=QuantFormat.QDQ of the same tool"
@@ -42,9 +44,19 @@ def quantized_otherwise(op: str, domain: str) -> tuple[str, str] | None:
     return None
 
 
+def unknown_to_onnx(op: str, domain: str) -> tuple[str, str] | None:
+    """Return the fault of an operation that ONNX lacks and its remedy, or None if it has ``op``.
+
+    tf2onnx writes what it has no handler for under TensorFlow's name.
+    """
+    if domain or onnx.defs.has(op):
+        return None
+    return f"{op} is no operation of ONNX", "the converter did not know it and said so in its log: write it otherwise"
+
+
 def why_not(op: str, domain: str, supported: str) -> tuple[str, str]:
     """Return why the operation cannot be built, and a remedy; ``supported`` lists the operations that can."""
     where = f" of domain '{domain}'" if domain else ""
     hint = HINTS.get(op, "") if not domain or domain == QONNX else ""
     plain = f"the operation {op}{where} is not supported", hint or f"supported: {supported}"
-    return quantized_otherwise(op, domain) or plain
+    return quantized_otherwise(op, domain) or unknown_to_onnx(op, domain) or plain

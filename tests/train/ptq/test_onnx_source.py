@@ -405,6 +405,7 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
     ("shape", "make", "message"),
     [
         (MAP, lambda f: f.add("Softplus"), "Softplus cannot be quantized after training [float.onnx, node 'sof"),
+        (MAP, lambda f: f.add("Erfc"), "Erfc is no operation of ONNX [float.onnx, node 'erfc0' (Erfc)]; the converter"),
         (MAP, lambda f: f.add("Add", f.weight(8)),
          "it adds a constant of the shape (8,) [float.onnx, node 'add0' (Add)]; give one number a channel, or put it "
          "into the bias of a layer"),

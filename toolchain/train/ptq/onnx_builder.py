@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants
 from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
+from toolchain.frontend.unsupported import unknown_to_onnx
 from toolchain.ir.types import Array
 from toolchain.train.own.twins import hint_for
 from toolchain.train.ptq.curves import Curve, follow
@@ -98,7 +99,8 @@ class Builder:
     def _demand(self, node: OnnxNode) -> None:
         """Add the layers of ``node``, which is of an operation that has some."""
         if node.op not in self.operations or node.domain:
-            raise self.file.fault(node, f"{node.op} cannot be quantized after training", hint_for(node.op))
+            plain = f"{node.op} cannot be quantized after training", hint_for(node.op)
+            raise self.file.fault(node, *(unknown_to_onnx(node.op, node.domain) or plain))
         self.operations[node.op](self, node)
 
     def call(self, node: OnnxNode, layers: list[nn.Module], name: str = "") -> None:
