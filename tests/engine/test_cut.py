@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.engine.networks import inverted_residuals, residual_blocks
+from tests.engine.networks import averaged, inverted_residuals, residual_blocks, shifted, stairs
 from tests.graphs import Builder
 from toolchain.engine.cut import cut, refusals
 from toolchain.engine.tables import pack, unpack
@@ -220,6 +220,22 @@ def test_sums_that_are_an_answer_are_read_by_nothing_else() -> None:
     answer = net.matvec(sums, 3)
     refused = [what for _, what in refusals(net.graph(sums, "net", (answer,)))]
     assert refused[0] == "the engine cannot run it: its sums are not quantized"
+
+
+def test_averages_of_odd_zero_points_are_not_read_by_what_has_no_sign() -> None:
+    """A maximum of them, or a bend behind their sum, has no factor to take the sign of negated codes."""
+    odd = "it rounds halves to even codes, which are stored as odd ones: their zero point is odd"
+    for reader in ("product", "maximum", "bend", "answer"):
+        net = Builder((6, 6, 8), 8)
+        x = averaged(net, shifted(net, net.matvec(net.input, 8), -91))
+        if reader == "maximum":
+            x = net.pool(net.window(x, (2, 2), pads=(0, 0, 0, 0)), 4)
+        elif reader == "bend":
+            x = stairs(net, net.global_sum(x), 8, leak=3)
+        graph = net.graph(x if reader == "answer" else net.matvec(x, 5))
+        assert [what for _, what in refusals(graph)] == (
+            [] if reader == "product" else [f"the engine cannot run it: {odd}"]
+        )
 
 
 @pytest.mark.parametrize("read", ["requantizer", "product", "sum"])

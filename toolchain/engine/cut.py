@@ -176,10 +176,12 @@ class _Cutter:
         return Stored((1 << self.bits) - 1 - self._form(value).zero, -1)
 
     def _takes_negated(self, reader: Node) -> bool:
-        """Return whether ``reader`` adds up what it reads: then its factors take the sign."""
+        """Return whether ``reader`` has factors that take the sign: its own, or those of a line behind its sum."""
         if isinstance(reader, Window):
-            return not any(isinstance(r, Pool) and r.kind == "max" for r in self.readers[reader.output.name])
-        return isinstance(reader, MatVec | GlobalSum | Add | MulShift)
+            return all(map(self._takes_negated, self.readers[reader.output.name]))
+        if isinstance(reader, GlobalSum) or (isinstance(reader, Pool) and reader.kind == "sum"):
+            return isinstance(self._only_reader(reader.output), MulShift)
+        return isinstance(reader, MatVec | Depthwise | Add | MulShift)
 
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
