@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from toolchain.ir.names import Names
@@ -120,6 +120,17 @@ class Graph:
         """Return the graph with ``values`` as its outputs, in the order of the outputs."""
         pairs = zip(self.outputs, values, strict=True)
         return replace(self, outputs=tuple(replace(output, value=value) for output, value in pairs))
+
+    def with_source(self, source: Mapping[str, str]) -> Graph:
+        """Return the graph without the nodes that make the values in ``source``, whose readers read what it gives.
+
+        That is no value in ``source`` itself. The same object where ``source`` is empty.
+        """
+        if not source:
+            return self
+        kept = (node for node in self.nodes if node.outputs[0].name not in source)
+        read = (replace(node, inputs=tuple(source.get(name, name) for name in node.inputs)) for node in kept)
+        return self.with_nodes(read).with_output_values(source.get(o.value, o.value) for o in self.outputs)
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """Return the graph with other nodes."""

@@ -6,8 +6,6 @@ by the scale that they have.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from toolchain.ir.graph import Graph
@@ -16,9 +14,12 @@ from toolchain.ir.ops.pools import GlobalSum
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Range, Value
+from toolchain.memory import spans
 
 MOST_CODES = 1 << 16
 """Inputs that a requantizer is tried on, in a channel."""
+AT_ONCE = 1 << 10
+"""Of those, so many at a time: in thousands of channels all take gigabytes."""
 
 _REQUANTIZERS = (Lookup, MulShift, Threshold)
 
@@ -31,21 +32,16 @@ def drop_identities(graph: Graph, *, of_codes: bool = False) -> Graph:
     """
     values, ranges = graph.values(), value_ranges(graph)
     source: dict[str, str] = {}
-    kept: list[Node] = []
     codes = {graph.input.name}
     for node in graph.nodes:
-        read = replace(node, inputs=tuple(source.get(name, name) for name in node.inputs))
-        x, output = values[read.inputs[0]], node.outputs[0].name
+        inputs = [source.get(name, name) for name in node.inputs]
+        x, output = values[inputs[0]], node.outputs[0].name
         alone = output in graph.written and x is graph.input
-        if _is_identity(read, x, ranges[x.name]) and not alone and (x.name in codes or not of_codes):
+        if _is_identity(node, x, ranges[x.name]) and not alone and (x.name in codes or not of_codes):
             source[output] = x.name
-            continue
-        kept.append(read)
-        if isinstance(read, _REQUANTIZERS) or (read.selects and codes.issuperset(read.inputs)):
-            codes.update(value.name for value in read.outputs)
-    if not source:
-        return graph
-    return graph.with_nodes(kept).with_output_values(source.get(o.value, o.value) for o in graph.outputs)
+        elif isinstance(node, _REQUANTIZERS) or (node.selects and codes.issuperset(inputs)):
+            codes.update(value.name for value in node.outputs)
+    return graph.with_source(source)
 
 
 def _is_identity(node: Node, x: Value, inside: Range) -> bool:
@@ -57,8 +53,10 @@ def _is_identity(node: Node, x: Value, inside: Range) -> bool:
     low, high = inside
     if not isinstance(node, _REQUANTIZERS) or high - low >= MOST_CODES:
         return False
-    for codes in (np.array([low, high]), np.arange(low, high + 1)):  # most differ at an end
-        tried = np.broadcast_to(codes.reshape(-1, 1, 1, 1), (len(codes), 1, 1, x.shape[2]))
+    codes = np.arange(low, high + 1)
+    ends = slice(None, None, max(high - low, 1))  # where most differ
+    for part in (ends, *spans(len(codes), AT_ONCE)):
+        tried = np.broadcast_to(codes[part].reshape(-1, 1, 1, 1), (len(codes[part]), 1, 1, x.shape[2]))
         if not np.array_equal(node.evaluate(tried), tried):
             return False
     return True

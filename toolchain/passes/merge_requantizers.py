@@ -6,7 +6,7 @@ for each get a quantizer of their own.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 
@@ -18,25 +18,20 @@ from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 def merge_requantizers(graph: Graph) -> Graph:
     """``graph`` with one requantizer of a value where several have the same numbers; the same object without any."""
     source: dict[str, str] = {}
-    kept: list[Node] = []
-    of: dict[str, list[Node]] = {}
+    seen: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        read = replace(node, inputs=tuple(source.get(name, name) for name in node.inputs))
-        if isinstance(read, MulShift | Threshold | Lookup):
-            before = of.setdefault(read.inputs[0], [])
-            first = next((other for other in before if _equal(other, read)), None)
-            if first is not None:
-                source[read.output.name] = first.output.name
-                continue
-            before.append(read)
-        kept.append(read)
-    if not source:
-        return graph
-    return graph.with_nodes(kept).with_output_values(source.get(o.value, o.value) for o in graph.outputs)
+        if isinstance(node, MulShift | Threshold | Lookup):
+            before = seen.setdefault(source.get(node.inputs[0], node.inputs[0]), [])
+            first = next((other for other in before if _equal(other, node)), None)
+            if first is None:
+                before.append(node)
+            else:
+                source[node.output.name] = first.output.name
+    return graph.with_source(source)
 
 
 def _equal(a: Node, b: Node) -> bool:
-    """Return whether ``a`` and ``b``, of one input, are the same but for their names."""
-    told = [f.name for f in fields(a) if f.name not in ("name", "outputs", "origin")]
+    """Return whether ``a`` and ``b``, which read one value, are the same but for names."""
+    told = [f.name for f in fields(a) if f.name not in ("name", "inputs", "outputs", "origin")]
     same = type(a) is type(b) and a.outputs[0].type == b.outputs[0].type
     return same and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in told)
