@@ -14,7 +14,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.types import QInt, Value
 from toolchain.ir.verify import Level, verify
-from toolchain.passes.drop_identities import drop_identities
+from toolchain.passes.drop_identities import AT_ONCE, drop_identities
 
 
 def thresholds(b: Builder, x: Value) -> Value:
@@ -75,6 +75,18 @@ def test_of_codes_what_reads_sums_stays() -> None:
     graph = b.graph(b.matvec(b.unchanged(x), 2))
     assert kinds(drop_identities(graph, of_codes=True)) == ["GlobalSum", "Window", "Pool", "MulShift", "MatVec"]
     assert kinds(drop_identities(graph)) == ["GlobalSum", "Window", "Pool", "MatVec"]
+
+
+def test_wide_codes_are_all_tried() -> None:
+    """They are tried in parts; one that changes lies in the third."""
+    b = Builder((2, 2, 3), 12, signed=True)
+    rows = np.arange(-2048, 2048)[None].repeat(3, axis=0)
+    assert 2 * AT_ONCE < 3000 < 3 * AT_ONCE
+    for changed in (0, 1):
+        rows[2, 3000] += changed
+        x = b.append(Lookup, (b.input,), b.input.shape, table=rows.copy(), low=-2048)
+        graph = b.graph(b.matvec(x, 2))
+        assert len(drop_identities(graph).nodes) == len(graph.nodes) - 1
 
 
 def test_one_code_that_changes_or_another_type_keeps_it() -> None:
