@@ -54,8 +54,10 @@ def _network(rng: random.Random, seed: int) -> FloatNet:
 
 
 def _bend(net: FloatNet, rng: random.Random) -> None:
-    kind = rng.choice(["Relu", "Relu", "LeakyRelu", "Clip", ""])
-    if kind == "Clip":
+    kind = rng.choice(["Relu", "Relu", "LeakyRelu", "Clip", "SiLU", ""])
+    if kind == "SiLU":
+        net.add("Mul", net.x, net.add("Sigmoid"))
+    elif kind == "Clip":
         net.add("Clip", net.x, net.const(np.float32(0)), net.const(np.float32(rng.choice([1, 6]))))
     elif kind:
         net.add(kind, **({"alpha": 0.1} if kind == "LeakyRelu" else {}))

@@ -48,6 +48,26 @@ def leaky_maps(seed: int = 0, size: int = 10) -> Graph:
     return net.graph(net.matvec(stairs(net, net.matvec(x, 24), 6, leak=4), 5))
 
 
+def curved_maps(seed: int = 0, size: int = 9) -> Graph:
+    """Functions of one code behind a convolution, a filter, a sum of branches, an input, a joined map; of codes with
+    an odd zero point, thresholds that turn; a maximum of them."""
+    net = Builder((size, size, 3), 8, seed=seed)
+
+    def curve(x: Value, *, signed: bool = False) -> Value:
+        return net.lookup(x, 8, signed=signed, per_channel=False)
+
+    x = curve(conv(net, curve(net.input), 12, 3, signed=True))
+    y = curve(depthwise(net, curve(conv(net, x, 48, 3)), 3), signed=True)
+    y = curve(shifted(net, net.matvec(y, 12), -101), signed=True)
+    x = curve(net.mulshift(net.add(x, y), 8, per_channel=False))
+    x = net.pool(net.window(x, (3, 3), stride=(2, 2)), 9)
+    x = conv(net, curve(net.concat(conv(net, x, 10, 1), conv(net, x, 9, 3))), 16, 3)
+    steps = net.rng.choice((-1, 1), (1, 40))
+    facts = {"thresholds": np.sort(net.rng.integers(1, x.qint.max, (1, 40))), "start": np.array([50]), "step": steps}
+    x = net.append(Threshold, (x,), x.shape, **facts)
+    return net.graph(curve(net.mulshift(net.matvec(x, 10), 8, signed=True)))
+
+
 def shifted(net: Builder, x: Value, low: int, *, shift: int = 16, per_channel: bool = True) -> Value:
     """256 codes from ``low`` on, as a zero point of ``-low`` gives them."""
     rows, unit = (x.shape[2] if per_channel else 1), (255 << shift) // (x.qint.max // 6)

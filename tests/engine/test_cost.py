@@ -22,7 +22,7 @@ from toolchain.units.fabric_costs import AXI_BRAM18
 HOST = "include/fpgaflow/engine/host.hpp"
 OPERAND = r"[\w.:]+(?:<[^<>;]*>)?(?:::\w+)*(?:\([^()]*\))?"
 CONSTANT = re.compile(
-    r"(\d+|.*::.*|packed|taps|steps|a_beat|codes_a_beat|words_a_beat<\w+>\(\)|shell|k|w|b|d|e|i|s|l|o)$"
+    r"(\d+|.*::.*|packed|taps|steps|a_beat|codes_a_beat|curve_codes|words_a_beat<\w+>\(\)|shell|k|w|b|d|e|i|s|l|o)$"
 )
 """Numbers, members of types, constants of a unit by name, and counters of loops that are unrolled."""
 
@@ -70,7 +70,7 @@ def test_every_direction_of_a_memory_port_has_a_burst_buffer() -> None:
 def test_every_array_of_the_dataflow_region_has_one_reader_and_one_writer() -> None:
     """A bank is read by an earlier process than the one that writes it; all others belong to one process."""
     top = generate(shape(), 1)["src/top.cpp"]
-    body = top[top.index("    engine::load(") : top.index("// `source` and `result` share")]
+    body = top[top.index("    engine::load<") : top.index("// `source` and `result` share")]
     calls = re.findall(r"engine::(\w+)[^;(]*\(([^;]*)\);", body)
     users = {name: [unit for unit, given in calls if re.search(rf"\b{name}\b", given)] for name in (
         "bank_0", "bank_1", "bank_2", "rows", "main", "extra", "first_entries", "second_entries", "window_memory"
@@ -89,6 +89,8 @@ VARIANTS: dict[str, dict[str, int]] = {
     "wide words": {"lanes": 16, "taps": 9, "row_words": 5000},
     "filters on slices": {"filter_dsp_lanes": 4, "taps": 5},
     "lines that bend, positions that repeat": {"bends": True, "repeats": True},
+    "tables of codes": {"curves": True},
+    "tables of narrow codes": {"curves": True, "act_bits": 4},
     "raised factors": {"mul_shift": 17, "mul_bits": 22, "add_bits": 50},
     "narrow factors of branches": {"merge_bits": 4},
     "wide sums of branches": {"merge_bits": 20, "merge_add_bits": 40},

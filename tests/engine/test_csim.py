@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.networks import (
+    curved_maps,
     few_columns,
     inverted_residuals,
     joined_maps,
@@ -21,6 +22,7 @@ from tests.engine.networks import (
     wide_pads,
     zero_points,
 )
+from tests.graphs import Builder
 from toolchain.engine import csim, layout
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
@@ -90,6 +92,30 @@ def test_a_map_beside_its_own_convolution_tokens_and_a_sum_of_one_position_chang
     check(twice_read(), program(network, shape, {}), frames=8)
 
 
+@pytest.mark.parametrize("tile_depth", [40, 512])
+def test_functions_of_one_code_change_no_answer(tile_depth: int) -> None:
+    """In tables that come in once a pass, however many tiles it has."""
+    graph = curved_maps()
+    network = cut(graph)
+    found = program(network, engine_for([network], tile_depth=tile_depth), {})
+    tables = [(p.first is not None and p.first.curve is not None, p.second is not None and p.second.curve is not None)
+              for p in network.passes]  # fmt: skip
+
+    assert {*tables} == {(False, False), (True, False), (True, True)}
+    assert {s.tiles > 1 for s in found.schedules if s.p.first and s.p.first.curve} >= {tile_depth == 40}
+    check(graph, found)
+
+
+def test_a_table_of_narrow_codes_fills_half_a_beat() -> None:
+    net = Builder((6, 6, 8), 4)
+    codes = net.mulshift(net.matvec(net.window(net.input), 16), 4, signed=True)
+    graph = net.graph(net.matvec(net.lookup(codes, 4, per_channel=False), 12))
+    network = cut(graph)
+    assert network.act_bits == 4
+
+    check(graph, program(network, engine_for([network], tile_depth=256), {}))
+
+
 def test_zero_points_that_are_no_half_of_the_range_change_no_answer() -> None:
     """Nor do the pads of a maximum, which lie below all codes."""
     network = cut(zero_points())
@@ -135,6 +161,7 @@ SMALL = (GRAPHS[0], GRAPHS[2], joined_maps(size=8), two_heads())
         (SMALL[2], PACKED),
         (SMALL[3], PLAIN),
         (leaky_maps(), PLAIN),
+        (curved_maps(), PLAIN),
     ],
 )
 def test_the_hardwares_own_types_change_no_answer(graph: Graph, packed: dict[str, int], monkeypatch) -> None:

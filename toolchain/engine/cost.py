@@ -6,7 +6,7 @@ from functools import cache
 from math import ceil
 
 from toolchain.engine.layout import ADDRESS_BITS, COUNT_BITS, KERNEL_BITS, MEMBERS, SIZE_BITS, WORD_BITS, structs
-from toolchain.engine.shape import BEAT_BITS, LONGEST_CHAIN, Shape
+from toolchain.engine.shape import BEAT_BITS, CURVE_CODES, LONGEST_CHAIN, Shape
 from toolchain.ir.types import QInt
 from toolchain.resources import Resources, total
 from toolchain.units.cost_model import parts
@@ -243,6 +243,11 @@ def fixed_cost(shape: Shape) -> Resources:
         constants += memory_cost(shape.channel_words, shape.lanes * line)
         constants += memory_cost(shape.channel_words, shape.lanes * knee) + Resources(ff=2)
         constants += (logic(parts.comparator(knee)) + choices(line)) * shape.lanes
+    if shape.curves:  # a table a lane, of whose word one code is chosen; the beat that is split into words
+        word = CURVE_CODES * shape.act_bits
+        lane = lutram_cost(shape.curve_words, word) + logic(selector(CURVE_CODES, shape.act_bits))
+        split = Resources(lut=ceil(selector(BEAT_BITS // word, word)), ff=BEAT_BITS)
+        constants += lane * shape.lanes + split + counters(shape.act_bits) + Resources(ff=1)
     loops = (control() + counters(COUNT_BITS, WORD_BITS, WORD_BITS, WORD_BITS, 4) + choices(COUNT_BITS, WORD_BITS)) * 2
     buffer = lutram_cost(shape.burst_words, BEAT_BITS) if shape.bursts_in_luts else Resources(bram18=AXI_BRAM18)
     axi = (Resources(lut=AXI_LUT, ff=AXI_FF) + buffer) * AXI_DIRECTIONS

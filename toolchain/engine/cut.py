@@ -11,8 +11,9 @@ import numpy as np
 
 from toolchain.engine.hosts import answer_names
 from toolchain.engine.joined import Joined
-from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot, Stored
+from toolchain.engine.layers import Convolution, Curve, Cut, Merge, Pass, Requant, Sliding, Slot, Stored
 from toolchain.engine.limits import refused, too_wide
+from toolchain.engine.lines import lines_of
 from toolchain.engine.requants import of_channels, requant_of, untied, untied_sum
 from toolchain.engine.shape import BEAT_BITS
 from toolchain.engine.stored_codes import Coder, stored_zero
@@ -24,15 +25,18 @@ from toolchain.ir.ops.maps import Concat, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
 from toolchain.ir.types import Range, Value
 from toolchain.passes.drop_identities import drop_identities
+from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.plain_forms import plain_forms
 
 REQUANTIZERS = (MulShift, Threshold)
+
+CODERS = (*REQUANTIZERS, Lookup)
 
 UNQUANTIZED = "its sums are not quantized"
 
@@ -65,7 +69,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 def engine_form(graph: Graph) -> Graph:
     """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
-    return plain_forms(merge_requantizers(drop_identities(graph, of_codes=True)))
+    return plain_forms(fuse_tables(merge_requantizers(drop_identities(graph, of_codes=True))))
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
@@ -153,7 +157,7 @@ class _Cutter:
 
     def _codes(self) -> list[Value]:
         """The values that are stored."""
-        return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, REQUANTIZERS))]
+        return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, CODERS))]
 
     @cached_property
     def bits(self) -> int:
@@ -181,7 +185,7 @@ class _Cutter:
             return all(map(self._takes_negated, self.readers[reader.output.name]))
         if isinstance(reader, GlobalSum) or (isinstance(reader, Pool) and reader.kind == "sum"):
             return isinstance(self._only_reader(reader.output), MulShift)
-        return isinstance(reader, MatVec | Depthwise | Add | MulShift)
+        return isinstance(reader, MatVec | Depthwise | Add | MulShift | Lookup)
 
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
@@ -193,7 +197,9 @@ class _Cutter:
         written.
         """
         after = self._only_reader(node.output)
-        requantizer = after if isinstance(after, REQUANTIZERS) else None
+        requantizer = None
+        if isinstance(after, REQUANTIZERS) and self._curve(after, node.output) is None:
+            requantizer = after
         value = node.output if requantizer is None else requantizer.output
         if requantizer is not None:
             self.done.add(requantizer.name)
@@ -273,8 +279,8 @@ class _Cutter:
         elif isinstance(node, MatVec):
             shape, conv = self._dense(node)
             value, first = self._requant(node.output)
-        elif isinstance(node, REQUANTIZERS) and self._fits(source, WIDEST_CODE):  # codes, which others may read
-            value, first = node.output, self._untied(node, source)
+        elif isinstance(node, CODERS) and self._fits(source, WIDEST_CODE):  # codes, which others may read
+            value, first = self._coded(node, source)
         raw = conv is not None and first is None
         if raw and (value.name not in self.written or self._read_inside(value)):
             raise refused(node, UNQUANTIZED)
@@ -358,12 +364,41 @@ class _Cutter:
         return shape, Convolution(node.weight.reshape(len(node.weight), *shape))
 
     def _requant(self, value: Value) -> tuple[Value, Requant | None]:
-        """The requantizer that alone reads ``value``, taken, or nothing."""
+        """The requantizer that alone reads ``value``, taken, and what leaves it; or nothing."""
         node = self._only_reader(value)
-        if not isinstance(node, REQUANTIZERS):
+        if not isinstance(node, CODERS):
             return value, None
         self.done.add(node.name)
-        return node.output, self._untied(node, value)
+        return self._coded(node, value)
+
+    def _coded(self, node: MulShift | Threshold | Lookup, value: Value) -> tuple[Value, Requant]:
+        """``node`` as a requantizer of ``value``, with the table that alone reads its codes; and what leaves it."""
+        curve = self._curve(node, value)
+        if curve is not None:
+            ones, (low, high) = np.ones(value.shape[2], dtype=np.int64), self.ranges[value.name]
+            return node.output, Requant(ones, 0 * ones, 0, low, high, self._form(value), curve=curve)
+        if isinstance(node, Lookup):
+            raise refused(node, f"its table has {node.table.shape[1]} codes, {1 << WIDEST_CODE} are stored")
+        requant, made = self._untied(node, value), node.output
+        after = self._only_reader(made)
+        curve = None if after is None else self._curve(after, made)
+        if after is None or curve is None:
+            return made, requant
+        self.done.add(after.name)
+        return after.output, replace(requant, curve=curve)
+
+    def _curve(self, node: Node, value: Value) -> Curve | None:
+        """What ``node`` makes of codes ``value``, as a table; None where it is a line or two, or no codes are given."""
+        low, high = self.ranges[value.name]
+        if not isinstance(node, Lookup | Threshold) or not self._fits(value, self.bits):
+            return None
+        if isinstance(node, Threshold) and lines_of(node, low, high) is not None:
+            return None
+        codes = np.arange(low, high + 1).reshape(-1, 1).repeat(value.shape[2], axis=1)
+        found = node.evaluate(codes)
+        if (found != found[:, :1]).any():
+            raise refused(node, "its table is another one in each channel", "give all channels one scale")
+        return Curve(found[:, 0], low, self._form(node.output))
 
     def _requantizer(self, node: MulShift | Threshold, value: Value) -> Requant:
         kind, codes = node.output.qint, self.ranges[node.output.name]

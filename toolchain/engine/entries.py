@@ -120,6 +120,7 @@ def _load(s: TiledPass, following: int, at: Addresses) -> dict[str, int]:
         "next_weights": at.next_weights,
         **dict(zip(names, s.constant_beats(0), strict=True)),
         **dict(last),
+        **{f"{name}_curve": beats for name, beats in s.curve_beats.items()},
         **_next_weights(s, following),
     }
 
@@ -216,7 +217,8 @@ def _requantize(s: TiledPass, requant: Requant | None, positions: int) -> dict[s
     if requant is None:
         return facts | {"identity": 1}
     bent = {"bent": 1} if requant.below is not None else {}
-    return facts | bent | {"lowest": requant.low, "highest": requant.high}
+    curved = {"curved": 1} if requant.curve is not None else {}
+    return facts | bent | curved | {"lowest": requant.low, "highest": requant.high}
 
 
 def _merge(s: TiledPass) -> dict[str, int]:

@@ -48,10 +48,28 @@ class Bend:
 
 
 @dataclass(frozen=True, eq=False)
+class Curve:
+    """A function of one code, for all channels: ``codes[i]`` is that of ``least + i``; they are stored in ``form``.
+
+    Of stored codes, ``least`` is 0 and ``codes`` are stored ones too.
+    """
+
+    codes: Array
+    least: int
+    form: Stored
+
+    def of_stored(self, form: Stored, highest: int) -> Curve:
+        """The same of codes in ``form``, whose largest is ``highest``."""
+        codes = np.clip(form.codes(np.arange(highest + 1)) - self.least, 0, len(self.codes) - 1)
+        return Curve(self.form.of(self.codes[codes]), 0, self.form)
+
+
+@dataclass(frozen=True, eq=False)
 class Requant:
     """code = clip(round_half_even((sum * mul + add) / 2**shift), low, high); ``mul`` and ``add`` are (C,).
 
-    ``form``: how the codes are to be stored. ``below``: sums below a knee have another line.
+    ``form``: how the codes are to be stored. ``below``: sums below a knee have another line. ``curve``: what leaves is
+    this function of the codes.
     """
 
     mul: Array
@@ -61,6 +79,12 @@ class Requant:
     high: int
     form: Stored
     below: Bend | None = None
+    curve: Curve | None = None
+
+    @property
+    def result_form(self) -> Stored:
+        """How the codes that leave are to be stored."""
+        return self.form if self.curve is None else self.curve.form
 
     @property
     def lines(self) -> tuple[tuple[Array, Array], ...]:
@@ -277,6 +301,7 @@ class Cut:
             pools=any(w.mode == "largest" for w in windows),
             repeats=any(p.repeat != (1, 1) for p in self.passes),
             bends=any(r.below is not None for r in self.requants),
+            curves=any(r.curve is not None for r in self.requants),
         )
 
     def _convolution_ends(self) -> list[int]:

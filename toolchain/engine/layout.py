@@ -56,13 +56,14 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
     bank, row = shape.bank_words.bit_length(), shape.row_words.bit_length()
     fold = max(shape.tile_depth, shape.out_blocks).bit_length()
     constants = (shape.channel_words * max(shape.bent_beats, shape.kernel**2)).bit_length()
-    taps = (shape.kernel**2).bit_length()
+    taps, curve = (shape.kernel**2).bit_length(), shape.curve_beats.bit_length()
     tiles = _unsigned(tiles=words)
     next_weights = _unsigned(tile_beats=count, last_beats=count, next_beats=count)
     return {
         "Load": tiles | _unsigned(constants=address, weights=address, next_weights=address) | next_weights
         | _unsigned(first=constants, filters=constants, second=constants)
-        | _unsigned(last_first=constants, last_filters=constants, last_second=constants),
+        | _unsigned(last_first=constants, last_filters=constants, last_second=constants)
+        | (_unsigned(first_curve=curve, second_curve=curve) if shape.curves else {}),
         "Serve": _unsigned(residual=1) | _walk(bank, bank),
         "Source": _unsigned(in_memory=1, bank=2, address=address, turns=words, groups=count)
         | (_unsigned(span=count, columns=size, row_copies=kernel, column_copies=kernel) if shape.repeats else {}),
@@ -80,7 +81,7 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
         | _unsigned(output_column_step=row, kernel_column_step=row),
         "Requantize": tiles | _unsigned(identity=1, raw=1, count=count, last_count=count)
         | _unsigned(words=words, last_words=words, lowest=code, highest=code)
-        | (_unsigned(bent=1) if shape.bends else {}),
+        | (_unsigned(bent=1) if shape.bends else {}) | (_unsigned(curved=1) if shape.curves else {}),
         "Window": tiles | _unsigned(mode=3, count=count, last_count=count, words=words, last_words=words)
         | _unsigned(positions=count, taps=taps, steps=taps, rows=size, columns=size, width=size)
         | _signed(first_row=size + 1, first_column=size + 1, first_row_phase=kernel + 1)

@@ -40,7 +40,8 @@ def requant_of(node: MulShift | Threshold, value: Value, reach: Range, form: Sto
         return Requant(mul, add, node.shift, max(node.low, least), min(node.high, most), form)
     lines = lines_of(node, *reach)
     if lines is None:
-        raise refused(node, "its thresholds lie on no two lines", "take a function of one line or two, as ReLU")
+        hint = "quantize in front of the function too, or take one of a line or two, as ReLU"
+        raise refused(node, "its thresholds lie on no two lines", hint)
     _check_lines(node, zip(lines.mul.flat, lines.add.flat, strict=True), value.qint)
     muls, adds = (np.broadcast_to(v, (2, *channels)) for v in (lines.mul, lines.add))
     below = None if lines.knee is None else Bend(muls[0], adds[0], np.broadcast_to(lines.knee, channels))

@@ -240,6 +240,17 @@ class TiledPass:
         return self.shape.entry_beats if requant.below is None else self.shape.bent_beats
 
     @property
+    def curve_beats(self) -> dict[str, int]:
+        """Beats of the tables of both requantizers, in front of all constants; none of one without a table."""
+        requants = {"first": self.p.first, "second": self.p.second}
+        return {name: self.shape.curve_beats for name, r in requants.items() if r is not None and r.curve is not None}
+
+    @property
+    def curve_cycles(self) -> int:
+        """Cycles in which these tables come in."""
+        return len(self.curve_beats) * self.shape.curve_words
+
+    @property
     def tap_steps(self) -> int:
         """Cycles in which the window unit reduces a window."""
         return 1 if self.p.window is None else max(1, ceil(self.p.window.kernel**2 / self.shape.taps))
@@ -292,7 +303,7 @@ class TiledPass:
         source = 0 if places.source else self.source_groups * self.reads
         residual = self.p.merge is not None and not places.residual
         return {
-            "constants": sum(sum(self.constant_beats(t)) for t in range(self.tiles)),
+            "constants": self.curve_cycles + sum(sum(self.constant_beats(t)) for t in range(self.tiles)),
             "banks": source + self.positions * self.words_out * residual,
         }
 
@@ -300,7 +311,7 @@ class TiledPass:
         """Memory beats of the pass by ``PORTS``, its table entry among the weights."""
         packed = self.shape.packed
         result = self.positions * self.words_out * self.turns
-        constants = sum(sum(self.constant_beats(t)) for t in range(self.tiles))
+        constants = sum(self.curve_beats.values()) + sum(sum(self.constant_beats(t)) for t in range(self.tiles))
         weights = sum(self.next_words(t, following) for t in range(self.tiles)) * self.shape.weight_beats
         return {
             "weights": TABLE_BEATS + constants + weights,
@@ -317,7 +328,7 @@ class TiledPass:
         """
         head = self.head_cycles if self.p.conv is not None else 0
         first, *rest = (sum(self.constant_beats(t)) for t in range(self.tiles))
-        return max(0, first - head) + sum(rest)
+        return max(0, self.curve_cycles + first - head) + sum(rest)
 
     @cached_property
     def drain(self) -> int:

@@ -31,6 +31,9 @@ TABLE_BEATS = 20
 BANKS = 3
 """Banks of maps on the chip, the first one large: source, residual and result of a pass are in different ones."""
 
+CURVE_CODES = 4
+"""Codes in a word of a requantizer's table: a LUT chooses one of four."""
+
 MODES = ("pass_on", "filter", "largest", "sum_of", "global_sum")
 """The modes of the window unit, in the order of the C++ enumeration."""
 
@@ -49,7 +52,8 @@ class Formats:
         merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
         filters: whether the window unit multiplies, ``pools`` whether it finds maxima, ``repeats`` whether positions of
-            a source are read several times, ``bends`` whether requantizers have a second line.
+            a source are read several times, ``bends`` whether requantizers have a second line, ``curves`` whether
+            tables of codes.
     """
 
     act_bits: int
@@ -71,6 +75,7 @@ class Formats:
     pools: bool
     repeats: bool = False
     bends: bool = False
+    curves: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,16 @@ class Shape(Formats):
         return 3 * self.entry_beats if self.bends else self.entry_beats
 
     @property
+    def curve_words(self) -> int:
+        """Words of a requantizer's table, of ``CURVE_CODES`` each: it takes as many cycles to come in."""
+        return (1 << self.act_bits) // CURVE_CODES
+
+    @property
+    def curve_beats(self) -> int:
+        """Memory beats of a requantizer's table."""
+        return ceil(self.act_bits * (1 << self.act_bits) / BEAT_BITS)
+
+    @property
     def digits(self) -> int:
         """Codes that a sum without a quantizer is stored in."""
         return SUM_BITS // self.act_bits
@@ -210,8 +225,8 @@ class Shape(Formats):
         )
 
 
-OPTIONAL = ("bends", "ultra_banks", "ultra_weights")
-"""Facts that are left out where they are false or 0: few networks have leaky ReLUs, most boards no UltraRAM."""
+OPTIONAL = ("bends", "curves", "ultra_banks", "ultra_weights")
+"""Facts that are left out where they are false or 0: few networks bend or have SiLUs, most boards no UltraRAM."""
 
 
 def shape_facts(shape: Shape) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Coder:
         elif first is not None:
             first = _moved(_scaled(first, form.sign), np.full(p.shape[2], -form.zero))
         if first is not None:
-            form = first.form
+            form = first.result_form
         if window is not None:
             pad_code = form.of(window.pad_code)
             if window.mode == "largest":
@@ -57,7 +57,7 @@ class Coder:
             if second is not None:
                 second = second if window.weight is not None else _scaled(second, form.sign)
                 second = _moved(second, -form.zero * _tap_sums(window, p))
-                form = second.form
+                form = second.result_form
         if merge is not None:
             merge = _summed(merge, form, self.forms[merge.residual])
             form = merge.form
@@ -82,7 +82,8 @@ def _moved(requant: Requant, correction: Array) -> Requant:
     if below is not None:
         below = Bend(*others[0], below.knee - correction)
     low, high = _ends(form, requant.low, requant.high)
-    return replace(requant, mul=mul, add=add, below=below, low=low, high=high)
+    curve = None if requant.curve is None else requant.curve.of_stored(form, high)
+    return replace(requant, mul=mul, add=add, below=below, low=low, high=high, curve=curve)
 
 
 def _summed(merge: Merge, own: Stored, residual: Stored) -> Merge:

@@ -9,7 +9,7 @@ from math import ceil, isqrt
 import numpy as np
 
 from toolchain.engine.entries import Addresses, null_facts, pass_facts
-from toolchain.engine.layers import Cut, Requant, half, parts_of, signed_bits
+from toolchain.engine.layers import Curve, Cut, Requant, half, parts_of, signed_bits
 from toolchain.engine.layout import table_entry
 from toolchain.engine.schedule import Placement, Places, TiledPass, schedule
 from toolchain.engine.shape import BEAT_BITS, TABLE_BEATS, Shape
@@ -120,7 +120,7 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
         )
         if getattr(need, what) > getattr(shape, what)
     ]
-    kinds = ("filters", "pools", "repeats", "bends")
+    kinds = ("filters", "pools", "repeats", "bends", "curves")
     if shape.act_bits != need.act_bits or any(getattr(need, k) and not getattr(shape, k) for k in kinds):
         short.append("the engine was built for other layers")
     if short:
@@ -214,8 +214,9 @@ def _weight_image(s: TiledPass) -> Array:
 
 
 def _constant_image(s: TiledPass) -> Array:
-    """Tile by tile the first requantizer's entries, the filters and the second requantizer's."""
-    parts = []
+    """Both requantizers' tables, then tile by tile the first one's entries, the filters and the second one's."""
+    curves = (r.curve for r in (s.p.first, s.p.second) if r is not None and r.curve is not None)
+    parts = [_table(curve, s.shape) for curve in curves]
     for tile in range(s.tiles):
         start = tile * s.tile_words * s.shape.lanes
         channels = slice(start, start + s.words_of(tile) * s.shape.lanes)
@@ -226,6 +227,13 @@ def _constant_image(s: TiledPass) -> Array:
         if s.p.second is not None:
             parts.append(_entries(s.p.second, channels, s.shape))
     return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.uint64)
+
+
+def _table(curve: Curve, shape: Shape) -> Array:
+    """Beats of a requantizer's table: a code for each stored code."""
+    table = np.zeros(shape.curve_beats * BEAT_BITS // shape.act_bits, dtype=np.int64)
+    table[: len(curve.codes)] = curve.codes
+    return pack(table.reshape(shape.curve_beats, -1), shape.act_bits)
 
 
 def _slice(values: Array, channels: slice) -> Array:

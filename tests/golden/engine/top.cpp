@@ -97,7 +97,7 @@ static void run_pass(const engine::Load load_facts, const engine::Serve serve_0_
     hls::stream<engine::Codes<S>> output("output");
 #pragma HLS STREAM variable=output depth=16
 
-    engine::load(load_facts, weights, conv_weights, first_constants, filters, second_constants);
+    engine::load<S>(load_facts, weights, conv_weights, first_constants, filters, second_constants);
     engine::serve<S, S::bank_words>(serve_0_facts, bank_0, source_0, other_0);
     engine::serve<S, S::small_words>(serve_1_facts, bank_1, source_1, other_1);
     engine::serve<S, S::small_words>(serve_2_facts, bank_2, source_2, other_2);

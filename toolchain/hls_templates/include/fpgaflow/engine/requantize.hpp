@@ -1,5 +1,5 @@
 // Sums to codes by multiply, add and shift, the constants a channel, loaded before each tile. Behind a leaky ReLU, sums
-// below a knee have constants of their own.
+// below a knee have constants of their own. A table may follow: a function of the code, such as SiLU.
 #ifndef FPGAFLOW_ENGINE_REQUANTIZE_HPP
 #define FPGAFLOW_ENGINE_REQUANTIZE_HPP
 
@@ -19,11 +19,26 @@ constexpr int knee_bits() {
 template <class Shape>
 using Knee = Exact<ap_int<knee_bits<Shape>()>>;
 
-// A requantizer's constants, word by word of channels.
+// Codes in a word of a table: a LUT chooses one of four.
+constexpr int curve_codes = 4;
+
+// A function of a code, for every lane. The engine that needs none has a bit that nobody uses.
+template <class Shape, bool Curves = Shape::curves>
+struct Curve {
+    ap_uint<1> unused;
+};
+
+template <class Shape>
+struct Curve<Shape, true> {
+    Code<Shape> codes[Shape::lanes][(1 << Shape::act_bits) / curve_codes][curve_codes];
+};
+
+// A requantizer's constants, word by word of channels, and its function of a code.
 template <class Shape, bool Bends = Shape::bends>
 struct Entries {
     Mul<Shape> mul[Shape::channel_words][Shape::lanes];
     Add<Shape> add[Shape::channel_words][Shape::lanes];
+    Curve<Shape> curve;
 };
 
 // With the line of sums below a knee.
@@ -32,6 +47,7 @@ struct Entries<Shape, true> {
     Mul<Shape> mul[Shape::channel_words][Shape::lanes], mul_below[Shape::channel_words][Shape::lanes];
     Add<Shape> add[Shape::channel_words][Shape::lanes], add_below[Shape::channel_words][Shape::lanes];
     Knee<Shape> knee[Shape::channel_words][Shape::lanes];
+    Curve<Shape> curve;
 };
 
 // In how many parts the constants of a word come in: a line, the one below the knee, the knee.
@@ -140,6 +156,60 @@ load_entries_loop:
     }
 }
 
+template <class Shape>
+bool has_curve(const Requantize&, const Curve<Shape, false>&) {
+#pragma HLS INLINE
+    return false;
+}
+
+template <class Shape, class Facts>
+bool has_curve(const Facts& p, const Curve<Shape, true>&) {
+#pragma HLS INLINE
+    return p.curved;
+}
+
+template <class Shape>
+void load_curve(hls::stream<word128>&, Curve<Shape, false>&) {
+#pragma HLS INLINE
+}
+
+// The table comes in once a pass, a word a cycle, the same one for every lane.
+template <class Shape>
+void load_curve(hls::stream<word128>& constants, Curve<Shape, true>& curve) {
+#pragma HLS INLINE
+    constexpr int words = (1 << Shape::act_bits) / curve_codes, a_beat = 128 / (curve_codes * Shape::act_bits);
+    Beat beat = word128(0);
+load_curve_loop:
+    for (Index<words> w = 0; w < words; w++) {
+#pragma HLS PIPELINE II=1 style=flp
+        FPGAFLOW_CYCLE(constants_unit);
+        const int place = w % a_beat;
+        if (place == 0) {
+            beat = constants.read();
+        }
+        for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+            for (int c = 0; c < curve_codes; c++) {
+#pragma HLS UNROLL
+                const int low = (place * curve_codes + c) * Shape::act_bits;
+                curve.codes[l][w][c] = static_cast<Code<Shape>>(bits_of<Shape::act_bits>(beat, low));
+            }
+        }
+    }
+}
+
+template <class Shape>
+Code<Shape> curve_of(const Curve<Shape, false>&, bool, int, const Code<Shape>& code) {
+#pragma HLS INLINE
+    return code;
+}
+
+template <class Shape>
+Code<Shape> curve_of(const Curve<Shape, true>& curve, bool curved, int l, const Code<Shape>& code) {
+#pragma HLS INLINE
+    return curved ? curve.codes[l][code / curve_codes][code % curve_codes] : code;
+}
+
 // Digit `turn` of a sum that leaves without a quantizer, half its range added: one of constant parts.
 template <class Shape, class Value>
 Code<Shape> digit_of(Value sum, int turn) {
@@ -166,6 +236,10 @@ void requantize(const Requantize p, hls::stream<Lanes<Exact<ap_int<SumBits>>, Sh
     const turn_t turns = p.raw ? digits : 1;
     const Code<Shape> low = p.lowest, high = p.highest;
     const part_t parts = parts_of(p, entries);
+    const bool curved = has_curve(p, entries.curve);
+    if (curved) {
+        load_curve(constants, entries.curve);
+    }
 requantize_tiles:
     for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
         const bool last = tile == p.tiles - 1;
@@ -201,7 +275,7 @@ requantize_tiles:
                         offset += line_t(sum) * (line_t(1) << Shape::mul_shift);
                     }
                     const line_t line = static_cast<line_t>(line_t(product) + offset);
-                    codes.v[l] = scaled<Shape::shift>(line, low, high);
+                    codes.v[l] = curve_of(entries.curve, curved, l, scaled<Shape::shift>(line, low, high));
                 }
             }
             out.write(codes);

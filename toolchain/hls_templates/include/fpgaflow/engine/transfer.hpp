@@ -242,10 +242,36 @@ forward_beats:
     }
 }
 
-// For every tile its constants, then the weights of the tile that follows: of this pass, or of the next one.
-inline void load(const Load p, const word128* memory, hls::stream<word128>& weights, hls::stream<word128>& first,
-                 hls::stream<word128>& filters, hls::stream<word128>& second) {
-    auto constant = p.constants, weight = p.weights;
+// The requantizers' tables, where the engine has room for some.
+template <bool Curves>
+struct Tables {
+    template <class Address>
+    static Address load(const Load&, const word128*, Address at, hls::stream<word128>&, hls::stream<word128>&) {
+#pragma HLS INLINE
+        return at;
+    }
+};
+
+template <>
+struct Tables<true> {
+    template <class Facts, class Address>
+    static Address load(const Facts& p, const word128* memory, Address at, hls::stream<word128>& first,
+                        hls::stream<word128>& second) {
+#pragma HLS INLINE
+        forward(memory, at, p.first_curve, first);
+        at += p.first_curve;
+        forward(memory, at, p.second_curve, second);
+        at += p.second_curve;
+        return at;
+    }
+};
+
+// In front of all the requantizers' tables. For every tile its constants, then the weights of the tile that follows: of this pass, or of the next one.
+template <class Shape>
+void load(const Load p, const word128* memory, hls::stream<word128>& weights, hls::stream<word128>& first,
+          hls::stream<word128>& filters, hls::stream<word128>& second) {
+    auto constant = Tables<Shape::curves>::load(p, memory, p.constants, first, second);
+    auto weight = p.weights;
 load_tiles:
     for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
         const bool last = tile == p.tiles - 1, next_is_last = tile + 1 == p.tiles - 1;
