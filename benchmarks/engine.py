@@ -7,7 +7,7 @@
 Rates are estimates at 250 MHz with the memory bandwidth that the board's file gives. MobileNetV2 is the quantized file
 below FPGAFLOW_DATA/models (its weights rounded to 4 bits for W4A8). EfficientNet-Lite0 has its real weights, quantized
 after training by benchmarks/efficientnet.py on first use, with factors of 16 bits and, for comparison, free ones.
-ResNet-18, the U-net and Tiny YOLOv3 have seeded weights, so that only their shapes and number formats count.
+ResNet-18, the U-net, Tiny YOLOv3 and YOLOv5n have seeded weights, so that only their shapes and number formats count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import schemas
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.efficientnet import Case, images, quantized
-from benchmarks.engine_networks import resnet18, tiny_yolo, unet, with_weights_of
+from benchmarks.engine_networks import resnet18, tiny_yolo, unet, with_weights_of, yolov5n
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import mac_cycles
 from toolchain.engine.candidates import Budget
@@ -47,7 +47,7 @@ from toolchain.lowering.pipeline import to_integer
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET, UNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0", "U-net, 256 x 256"
-YOLO = "Tiny YOLOv3, 416 x 416"
+YOLO, YOLOV5N = "Tiny YOLOv3, 416 x 416", "YOLOv5n, 320 x 320"
 IMAGES = (32, 64, 16)  # images that calibrate and judge EfficientNet-Lite0, and bits of its requantizers' factors
 
 COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant": "variant", "fps": "fps",
@@ -67,6 +67,7 @@ NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("ResNet-18", 4, 4, lambda: resnet18(4, 4)),
     (UNET, 8, 8, lambda: unet(8, 8)),
     (YOLO, 8, 8, lambda: tiny_yolo(8, 8)),
+    (YOLOV5N, 8, 8, lambda: yolov5n(8, 8)),
 )
 
 ALL = Choices()
@@ -108,7 +109,7 @@ def main() -> int:
     """Search, write the rows, print them; rows of other networks stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--simulate", type=int, default=0, metavar="IMAGES", help="of MobileNetV2, the U-net and YOLO, random ones"
+        "--simulate", type=int, default=0, metavar="IMAGES", help="of MobileNetV2, the U-net and both YOLO, random ones"
     )
     parser.add_argument("--images", type=int, default=0, help="of EfficientNet-Lite0, simulated")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds for each call of the solver")
@@ -154,7 +155,7 @@ def shown(job: Job, graph: Graph, found: Engine, random: int, photographs: int) 
         if photographs:
             pixels = images()[0][-case.test :][:photographs].transpose(0, 2, 3, 1)
             facts |= simulated(graph, found, encode(graph, pixels))
-    elif random and job.network in ("MobileNetV2", UNET, YOLO):
+    elif random and job.network in ("MobileNetV2", UNET, YOLO, YOLOV5N):
         kind = graph.input.qint
         codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (random, *graph.input.shape))
         facts |= simulated(graph, found, codes)

@@ -17,7 +17,7 @@ from toolchain.ir.ops.maps import Concat, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
-from toolchain.ir.ops.requantizers import MulShift, Threshold
+from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.ops.window import Window
 from toolchain.ir.rounding import Rounding
 from toolchain.ir.types import Encoding, InputType, QInt, Value
@@ -33,6 +33,12 @@ RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))
 
 YOLO, YOLO_BOXES = (16, 32, 64, 128, 256), 255
 """Channels of Tiny YOLOv3 down to its finer head, and of each head (Redmon and Farhadi, yolov3-tiny.cfg)."""
+
+YOLOV5N = ((32, 1), (64, 2), (128, 3), (256, 1))
+"""Channels of the stages of YOLOv5n, each at half the size, and how many sums of branches are in their blocks."""
+
+SILU_STEP, SILU_CODES = 16, (-10, 245)
+"""What SiLU reads is a code / 16; its codes count from a zero point of 10."""
 
 UNET, UNET_BACK = (16, 24, 32, 48), (28, 24, 16)
 """Channels of a U-net on the way down and back."""
@@ -65,6 +71,14 @@ class Network:
         """A convolution, a leaky ReLU and its quantizer."""
         taps = self.window(x, kernel, 1)
         return self.leaky(self.product(taps, outputs), taps.shape[2])
+
+    def silu_conv(self, x: Value, outputs: int, kernel: int = 1, stride: int = 1) -> Value:
+        """A convolution, its quantizer, SiLU and its quantizer, as post-training quantization has them."""
+        x = self.conv(x, outputs, kernel, stride, signed=True)
+        real = np.arange(x.qint.min, x.qint.max + 1) / SILU_STEP
+        codes = np.rint(real / (1 + np.exp(-real)) * SILU_CODES[1] / (x.qint.max / SILU_STEP))
+        table = np.clip(codes, *SILU_CODES).astype(np.int64)[None]
+        return self._add(Lookup, (x,), x.shape, table=table, low=x.qint.min)
 
     def window(self, x: Value, kernel: int, stride: int) -> Value:
         """A padded sliding window; nothing for 1 x 1 at stride 1."""
@@ -115,25 +129,26 @@ class Network:
         facts = {"mul": np.array([int(2**SHIFT_BITS / parts)]), "add": np.array([0]), "shift": SHIFT_BITS}
         return self._add(MulShift, (x,), x.shape, **facts, low=kind.min, high=kind.max)
 
-    def sum(self, a: Value, b: Value, *, signed: bool = False) -> Value:
-        """The sum of two branches of one scale and its quantizer, of the double one."""
-        kind, total = QInt(self.act_bits, signed), self._add(Add, (a, b), a.shape)
-        facts = {"mul": np.array([1]), "add": np.array([0]), "shift": 1, "low": kind.min, "high": kind.max}
+    def sum(self, a: Value, b: Value, codes: tuple[int, int] | None = None) -> Value:
+        """The sum of two branches of one scale and its quantizer, of the double one: to ``codes``, or unsigned ones."""
+        kind, total = QInt(self.act_bits, False), self._add(Add, (a, b), a.shape)
+        low, high = codes or (kind.min, kind.max)
+        facts = {"mul": np.array([1]), "add": np.array([0]), "shift": 1, "low": low, "high": high}
         return self._add(MulShift, (total,), a.shape, **facts)
 
-    def pool(self, x: Value, kernel: int = 3) -> Value:
-        """A maximum over a kernel at stride 2."""
-        window = self.window(x, kernel, 2)
+    def pool(self, x: Value, kernel: int = 3, stride: int = 2) -> Value:
+        """A maximum over a kernel."""
+        window = self.window(x, kernel, stride)
         return self._add(Pool, (window,), (*window.shape[:2], x.shape[2]), kind="max", taps=kernel**2)
 
     def upsample(self, x: Value) -> Value:
         """Every position twice along both axes."""
         return self._add(Upsample, (x,), (2 * x.shape[0], 2 * x.shape[1], x.shape[2]), factors=(2, 2))
 
-    def join(self, a: Value, b: Value) -> Value:
-        """The channels of both."""
-        channels = (a.shape[2], b.shape[2])
-        return self._add(Concat, (a, b), (*a.shape[:2], sum(channels)), channels=channels)
+    def join(self, *parts: Value) -> Value:
+        """The channels of all."""
+        channels = tuple(part.shape[2] for part in parts)
+        return self._add(Concat, parts, (*parts[0].shape[:2], sum(channels)), channels=channels)
 
     def classes(self, x: Value, count: int = 1000) -> Value:
         """The mean over all positions and the logits."""
@@ -196,6 +211,35 @@ def tiny_yolo(weight_bits: int, act_bits: int, size: int = 416) -> Graph:
     large = net.product(net.leaky_conv(coarse, 512), YOLO_BOXES)
     x = net.join(net.upsample(net.leaky_conv(coarse, 128, 1)), fine)
     return net.graph(large, net.product(net.leaky_conv(x, 256), YOLO_BOXES))
+
+
+def yolov5n(weight_bits: int, act_bits: int, size: int = 320) -> Graph:
+    """YOLOv5n with SiLU, its pooled pyramid and three heads of 255 channels."""
+    net = Network(f"yolov5n-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
+
+    def block(x: Value, channels: int, pairs: int = 1, *, sums: bool = False) -> Value:
+        side, x = net.silu_conv(x, channels // 2), net.silu_conv(x, channels // 2)
+        for _ in range(pairs):
+            y = net.silu_conv(net.silu_conv(x, channels // 2), channels // 2, 3)
+            x = net.sum(x, y, SILU_CODES) if sums else y
+        return net.silu_conv(net.join(x, side), channels)
+
+    x, maps = net.silu_conv(net.input, 16, 6, 2), []
+    for channels, pairs in YOLOV5N:
+        x = block(net.silu_conv(x, channels, 3, 2), channels, pairs, sums=True)
+        maps.append(x)
+    pooled = [net.silu_conv(x, 128)]
+    for _ in range(3):
+        pooled.append(net.pool(pooled[-1], 5, 1))
+    x, ways = net.silu_conv(net.join(*pooled), 256), []
+    for skip in (maps[2], maps[1]):
+        ways.append(net.silu_conv(x, skip.shape[2]))
+        x = block(net.join(net.upsample(ways[-1]), skip), skip.shape[2])
+    heads = [x]
+    for way in reversed(ways):
+        x = block(net.join(net.silu_conv(x, way.shape[2], 3, 2), way), 2 * way.shape[2])
+        heads.append(x)
+    return net.graph(*(net.product(head, YOLO_BOXES) for head in heads))
 
 
 def with_weights_of(graph: Graph, bits: int) -> Graph:

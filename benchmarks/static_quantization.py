@@ -2,7 +2,7 @@
 
     python -m benchmarks static_quantization [--only NAME ...] [--images N]
 
-Seven small networks, seeded, are quantized as Q/DQ and as QOperator, a scale a channel, with uint8 or int8 activations
+Eight small networks, seeded, are quantized as Q/DQ and as QOperator, a scale a channel, with uint8 or int8 activations
 and int8 weights. A row a file: codes of the integer network that differ from onnxruntime's run of the unmodified file
 without graph optimizations (all of them at float32's ties, else the run fails), values of the whole network's output
 that differ from it, those that the C simulations of both architectures get wrong, or why the engine does not run it,
@@ -199,6 +199,38 @@ def dense() -> FloatNet:
     return net
 
 
+def detector() -> FloatNet:
+    """A detector with SiLU: cross-stage blocks with a sum of branches, a coarse map joined with a finer one."""
+    net = FloatNet(3, 16, 16, seed=8)
+
+    def silu(channels: int, kernel: int = 3, stride: int = 1) -> str:
+        return net.add("Mul", net.conv(channels, kernel, stride), net.add("Sigmoid"))
+
+    def block(channels: int) -> str:
+        """Half of the channels through two more convolutions, whose result is added, and joined with the others."""
+        start, before = net.x, net.channels
+        side = silu(channels // 2, 1)
+        net.x, net.channels = start, before
+        inner = silu(channels // 2, 1)
+        silu(channels // 2, 1)
+        net.add("Concat", net.add("Add", inner, silu(channels // 2)), side, axis=1)
+        net.channels = channels
+        return silu(channels, 1)
+
+    silu(8)
+    silu(12, 3, 2)
+    fine = block(12)
+    silu(16, 3, 2)
+    sizes = net.const(np.array([1, 1, 2, 2], dtype=np.float32))
+    up = net.add("Resize", net.x, "", sizes, mode="nearest", nearest_mode="floor",
+                 coordinate_transformation_mode="asymmetric")  # fmt: skip
+    net.add("Concat", up, fine, axis=1)
+    net.channels += 12
+    block(12)
+    net.conv(18, 1)
+    return net
+
+
 def segmenter() -> FloatNet:
     """A U-net: down, up by nearest neighbours, joined with what was left above; a map of classes."""
     net = FloatNet(3, 16, 16, seed=5)
@@ -226,7 +258,7 @@ def signals() -> FloatNet:
 
 
 NETWORKS: dict[str, Callable[[], FloatNet]] = {
-    made.__name__: made for made in (plain, residual, mobile, branches, dense, segmenter, signals)
+    made.__name__: made for made in (plain, residual, mobile, branches, dense, detector, segmenter, signals)
 }
 
 
