@@ -114,6 +114,7 @@ def quantize(
     bits: Mapping[str, int] | None = None,
     per_channel: bool = True,
     factor_bits: int | None = None,
+    tables: bool = True,
     images: PathOrArray | None = None,
     labels: PathOrArray | None = None,
     data: str | None = None,
@@ -133,6 +134,8 @@ def quantize(
         bits: bits of single layers' weights, by the layer's name.
         per_channel: one weight scale for each output channel; else one for each layer.
         factor_bits: bits of the requantizers' factors, 8 to 24; None leaves the scales free.
+        tables: quantize in front of smooth functions such as SiLU too, which makes tables of codes of them, as engines
+            have; else they are functions of the sums, with a rounding less and many more thresholds.
         images: (N, C, ...), float32 input values, or uint8 pixels, which are divided by 255 unless the network does so
             itself; ``count`` of them calibrate, the rest judge.
         labels: integer classes (N,) of ``images``, from 0.
@@ -152,7 +155,7 @@ def quantize(
     from toolchain.flow.quantize import quantize as run
     from toolchain.train.ptq.quantize import Bits
 
-    chosen = Bits(weights, acts, dict(bits or {}), per_channel=per_channel, factors=factor_bits)
+    chosen = Bits(weights, acts, dict(bits or {}), per_channel=per_channel, factors=factor_bits, tables=tables)
     named = network.folder if isinstance(network, Network) else network
     source = os.fspath(named) if isinstance(named, str | os.PathLike) else named
     folder = run(

@@ -104,7 +104,7 @@ def test_thresholds_that_are_no_lines_are_refused() -> None:
 
     assert str(failure.value) == (
         "the engine cannot run it: its thresholds lie on no two lines [Threshold 'onnx_threshold1']; quantize in "
-        "front of the function too, or take one of a line or two, as ReLU"
+        "front of the function too, as 'fpgaflow quantize' does, or take ReLU"
     )
     assert refusals(graph)[0] == (failure.value.where, failure.value.what)
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from toolchain.config.run import parse_config
+from toolchain.engine.cut import refusals
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
 from toolchain.flow.ptq import Images, holds_codes, quantize_to
@@ -21,7 +22,8 @@ from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
 from toolchain.ir.ops.pools import GlobalSum
 from toolchain.ir.ops.products import Depthwise, MatVec
-from toolchain.ir.ops.requantizers import MulShift
+from toolchain.ir.ops.requantizers import Lookup, MulShift
+from toolchain.ir.types import QInt
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.inputs import PixelMap
@@ -159,6 +161,7 @@ def _tied() -> nn.Module:
     [
         (_head, Bits(4, 4), True),
         (_smooth_head, Bits(8, 8), True),
+        (_smooth_head, Bits(8, 8, tables=False), True),
         (_tied, Bits(8, 8), True),
         (_resnet, Bits(3, 4, per_channel=False), False),
         (_bottleneck, Bits(8, 8), True),
@@ -170,8 +173,8 @@ def _tied() -> nn.Module:
         (_normed, Bits(6, 6), True),
     ],
     ids=[
-        "head", "smooth head", "tied", "resnet", "bottleneck", "short factors", "dense", "excited", "slopes", "tanh",
-        "norm",
+        "head", "smooth head", "curves of sums", "tied", "resnet", "bottleneck", "short factors", "dense", "excited",
+        "slopes", "tanh", "norm",
     ],
 )  # fmt: skip
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
@@ -353,6 +356,20 @@ def test_quantizers_stand_where_codes_are_read() -> None:
         found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
         assert found == {"1": signed, "3.0": signed, "4.0": True}
         assert next(iter(places(graph, pixels=False))).op == "placeholder"
+
+
+def test_smooth_functions_read_codes_of_eight_bits_so_that_an_engine_runs_them(tmp_path: Path) -> None:
+    """Without tables they are functions of a convolution's sums, for which an engine has no unit."""
+    images = Images("random", _pixels(24), _pixels(4))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Conv2d(4, 6, 3), nn.Tanh(), nn.Flatten(), nn.Linear(96, 5))
+    for tables in (True, False):
+        bits = Bits(4, 4, tables=tables)
+        quantize_to(tmp_path / str(tables), Source("net", model.eval(), SHAPE, PIXELS), images, bits)
+        graph = to_integer(read_qonnx(tmp_path / str(tables) / "model.onnx").graph)
+        found = [graph.value(node.inputs[0]).qint for node in graph.nodes if isinstance(node, Lookup)]
+
+        assert (refusals(graph) == []) is tables
+        assert found == [QInt(8, True)] * (2 if tables else 0)
 
 
 def test_steps_of_what_is_added_are_in_a_ratio_of_four_bits() -> None:

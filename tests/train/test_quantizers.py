@@ -75,6 +75,19 @@ def test_the_initial_step_is_the_best_of_its_grid() -> None:
     assert least_squares_step(x, levels, (4, 1)).shape == (4, 1)
 
 
+def test_the_initial_step_in_front_of_a_function_is_the_best_behind_it() -> None:
+    """A sigmoid is flat where its input is large: these values need no codes of their own."""
+    torch.manual_seed(0)
+    x, levels = 10 * torch.randn(4000), Levels.activation(6, signed=True)
+
+    def error(step: torch.Tensor) -> torch.Tensor:
+        return (x.sigmoid() - ((x / step).clamp(-32, 31).round() * step).sigmoid()).square().sum()
+
+    alone, found = (least_squares_step(x, levels, (), *seen) for seen in ((), (torch.sigmoid,)))
+    assert found < alone / 2 and error(found) < error(alone) / 4
+    assert all(error(found) <= error(found * 2 ** (k / 8)) for k in (-2, -1, 1, 2))
+
+
 def test_the_initial_step_is_that_of_whole_images_and_not_of_a_few_of_their_columns() -> None:
     """Zero padding makes the first columns of feature maps smaller than the rest."""
     torch.manual_seed(0)

@@ -78,6 +78,9 @@ def quantize(
     factors: Annotated[
         int | None, typer.Option("--factor-bits", rich_help_panel=BITS, help="Bits of requantizers' factors, 8 to 24.")
     ] = None,
+    no_tables: Annotated[
+        bool, typer.Option("--no-tables", rich_help_panel=BITS, help="No quantizer in front of SiLU and the like.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="runs/NAME-wXaY")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run.")] = False,
     memory: MemoryOption = "2G",
@@ -95,7 +98,7 @@ def quantize(
     from toolchain.flow.quantize import quantize as run
     from toolchain.train.ptq.quantize import Bits
 
-    bits = Bits(weights, acts, own, per_channel=not per_tensor, factors=factors)
+    bits = Bits(weights, acts, own, per_channel=not per_tensor, factors=factors, tables=not no_tables)
     out = out or default_folder(network, bits)
     folder = run(
         network,

@@ -40,7 +40,7 @@ def requant_of(node: MulShift | Threshold, value: Value, reach: Range, form: Sto
         return Requant(mul, add, node.shift, max(node.low, least), min(node.high, most), form)
     lines = lines_of(node, *reach)
     if lines is None:
-        hint = "quantize in front of the function too, or take one of a line or two, as ReLU"
+        hint = "quantize in front of the function too, as 'fpgaflow quantize' does, or take ReLU"
         raise refused(node, "its thresholds lie on no two lines", hint)
     _check_lines(node, zip(lines.mul.flat, lines.add.flat, strict=True), value.qint)
     muls, adds = (np.broadcast_to(v, (2, *channels)) for v in (lines.mul, lines.add))

@@ -7,6 +7,7 @@ gradient does: a value outside the range gets none.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -296,13 +297,19 @@ def normal_step(levels: Levels) -> float:
     return float(least_squares_step(quantiles if levels.signed else quantiles.abs(), levels, ()))
 
 
-def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int, ...]) -> Tensor:
+def least_squares_step(
+    x: Tensor,
+    levels: Levels,
+    shape: torch.Size | tuple[int, ...],
+    seen: Callable[[Tensor], Tensor] = lambda values: values,
+) -> Tensor:
     """The step with the least squared quantization error on ``x``, of the given shape.
 
     Args:
         x: the tensor; the first axis is the output channel when ``shape`` has more than one element.
         levels: the integer codes.
         shape: () or (out, 1, ...).
+        seen: the error is that of this function of the values.
     """
     rows = x.detach().reshape(shape[0] if len(shape) else 1, -1)
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))  # in bfloat16 many candidates have equal errors
@@ -312,10 +319,10 @@ def least_squares_step(x: Tensor, levels: Levels, shape: torch.Size | tuple[int,
     rows = rows if levels.signed else rows.clamp_min(0)
     largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(SMALLEST_SCALE)
     best_step = largest / levels.high
-    best_error = torch.full_like(largest, torch.inf)
+    best_error, wanted = torch.full_like(largest, torch.inf), seen(rows)
     for k in range(_INIT_STEPS):
         step = (largest / levels.high * 2 ** (-k / 8)).unsqueeze(1)
-        error = (rows - (rows / step).clamp(levels.low, levels.high).round() * step).square().sum(1)
+        error = (wanted - seen((rows / step).clamp(levels.low, levels.high).round() * step)).square().sum(1)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_step = torch.where(better, step.squeeze(1), best_step)

@@ -13,7 +13,17 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from toolchain.train.own import trace
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, ChannelNorm, Norm, Weighted, is_positive
+from toolchain.train.own.kinds import (
+    AVERAGING,
+    DROPOUTS,
+    FLATTENS,
+    POOLS,
+    SMOOTH,
+    ChannelNorm,
+    Norm,
+    Weighted,
+    is_positive,
+)
 from toolchain.train.own.trace import layer_of
 from toolchain.train.shrink import over_length
 
@@ -61,13 +71,15 @@ def is_sum(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is operator.add
 
 
-def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
+def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.Node, bool]:
     """The nodes behind which a quantizer is needed, in order, and whether it is signed.
 
     Args:
         graph: from `layer_graph`.
         pixels: the input holds pixels, which are codes.
+        tables: smooth functions read codes too.
     """
+    on_codes = (*_ON_CODES, *SMOOTH) if tables else _ON_CODES
     codes: set[fx.Node] = set()
     positive: set[fx.Node] = set()
     found: dict[fx.Node, bool] = {}
@@ -76,7 +88,7 @@ def places(graph: fx.GraphModule, pixels: bool) -> dict[fx.Node, bool]:
         if node.op == "placeholder" and not pixels:  # numbers, whatever reads them
             found[node] = True
             codes.add(node)
-        reads_codes = isinstance(layer, _ON_CODES) or node.op == "call_function"
+        reads_codes = isinstance(layer, on_codes) or node.op == "call_function"
         for source in node.all_input_nodes if reads_codes else ():
             if source in codes:
                 continue

@@ -21,7 +21,7 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.ir.names import Names
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
-from toolchain.train.own.kinds import Weighted
+from toolchain.train.own.kinds import SMOOTH, Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.factors import averaged, mean_step, regular_steps, shorten_factors, step_into
@@ -49,6 +49,7 @@ class Bits:
         per_channel: each output channel has its own weight step; else a layer has one.
         input: of an input that does not hold pixels.
         factors: of the factors of all requantizers, see `toolchain.train.ptq.factors`; None leaves the steps free.
+        tables: quantize in front of smooth functions such as SiLU too: each is a table of codes, which engines have.
 
     Raises:
         UserError: bits out of 1..8, of factors out of 8..24.
@@ -60,6 +61,7 @@ class Bits:
     per_channel: bool = True
     input: int = _MAX_BITS
     factors: int | None = None
+    tables: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -114,7 +116,7 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
 
     A ReLU takes in the quantizer behind it; other quantizers are layers of their own, named after what they quantize.
     """
-    signs = {node.name: signed for node, signed in places(plain, pixels).items()}
+    signs = {node.name: signed for node, signed in places(plain, pixels, bits.tables).items()}
     network = copy.deepcopy(plain)
     names = set()
     for node in list(network.graph.nodes):
@@ -142,7 +144,12 @@ def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits
     """Put a quantizer behind ``node``; returns its name."""
     taken = Names((name for name, _ in network.named_modules()), first=2)
     name = taken.fresh(f"{node.target if node.op == 'call_module' else node.name}_codes")
-    width = bits.input if node.op == "placeholder" else bits.act(name, signed=signed)
+    if node.op == "placeholder":
+        width = bits.input
+    elif _curve_of(network, node) is not None:
+        width = bits.layers.get(name, _MAX_BITS)  # a table's input costs little: its results have the bits
+    else:
+        width = bits.act(name, signed=signed)
     act_quant = Lsq().act_quantizer(width, signed=signed, scale="float")
     network.add_submodule(name, qnn.QuantIdentity(act_quant=act_quant))
     with network.graph.inserting_after(node):
@@ -202,7 +209,7 @@ def _walk(
                 _fit_weights(layer, before, own, theirs)
             elif isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity):
                 allowed = _short(network, node, steps, sizes) if short else _plain(_added_to(node, steps))
-                steps[node] = _fit_step(layer, before, own, allowed)
+                steps[node] = _fit_step(layer, before, own, allowed, _curve_of(network, node) or nn.Identity())
             values[node] = store.keep(map(layer, own)), store.keep(map(before, theirs))
         sizes[node] = values[node][0][0].shape[2:].numel()
         for source in node.all_input_nodes:
@@ -268,8 +275,16 @@ def _patches(layer: Weighted, x: Tensor, chosen: Tensor) -> Tensor:
     return patches.permute(1, 3, 4, 0, 2).reshape(layer.groups, -1, len(x) * len(at))
 
 
-def _fit_step(layer: Any, before: nn.Module, own: Parts, allowed: Callable[[float], Sequence[float]]) -> float:
-    """Set the step of an activation quantizer to that with the least squared error; returns it.
+def _curve_of(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """Return the smooth function that alone reads ``node``, or None."""
+    layers = [layer_of(network, user) for user in node.users]
+    return layers[0] if len(layers) == 1 and isinstance(layers[0], SMOOTH) else None
+
+
+def _fit_step(
+    layer: Any, before: nn.Module, own: Parts, allowed: Callable[[float], Sequence[float]], seen: nn.Module
+) -> float:
+    """Set the step of an activation quantizer to that with the least squared error behind ``seen``; returns it.
 
     That of all steps, below what a ReLU6 in front bounds, tells which ones are ``allowed``; the best of these is taken.
     """
@@ -277,11 +292,12 @@ def _fit_step(layer: Any, before: nn.Module, own: Parts, allowed: Callable[[floa
     generator = torch.Generator().manual_seed(0)
     each = -(-_STEP_SAMPLES // len(own))
     values = torch.cat([sample(before(part).flatten(), each, generator) for part in own])
-    step = float(least_squares_step(values[:_STEP_SAMPLES], quantizer.levels, ()))
+    step = float(least_squares_step(values[:_STEP_SAMPLES], quantizer.levels, (), seen))
     if isinstance(before, nn.ReLU6):
         step = min(step, _RELU6_MAX / quantizer.levels.high)
     choices = allowed(step)
-    errors = [float((values - nearest(values, torch.tensor(s), quantizer.levels)).square().sum()) for s in choices]
+    rounded = (nearest(values, torch.tensor(s), quantizer.levels) for s in choices)
+    errors = [float((seen(values) - seen(codes)).square().sum()) for codes in rounded]
     step = choices[errors.index(min(errors))]
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
