@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from toolchain.errors import UserError
 from toolchain.files import remove_leftovers
-from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, same_network
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_and_nothing_else(
@@ -60,3 +62,13 @@ def test_what_killed_writes_left_goes_and_other_hidden_files_stay(tmp_path: Path
     remove_leftovers(tmp_path)
 
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [".gitignore", "model.pt"]
+
+
+def test_a_state_of_another_network_is_told_in_one_line_and_other_errors_pass() -> None:
+    state = nn.Linear(2, 3).state_dict()
+    for other, named in ((nn.Linear(2, 4), "weight"), (nn.BatchNorm1d(3), "running_mean")):
+        message = f"^its network is another one than was trained: '{named}' differs; use"
+        with pytest.raises(UserError, match=message), same_network():
+            other.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="^of its own$"), same_network():
+        raise RuntimeError("of its own")

@@ -29,7 +29,7 @@ from toolchain.config.run import SEEDS, RunConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.chain import Stage, stages
-from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, same_network
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.ema import WeightAverage
@@ -175,7 +175,8 @@ def rebuilt(config: RunConfig, data: Dataset, edits: Sequence[Edit], state: dict
     """The network that ``config`` describes, with ``edits`` replayed and ``state`` in it, in eval mode."""
     model = build(config, data.shape, data.classes)
     apply_edits(model, edits, layers_of(config))
-    model.load_state_dict(state)
+    with same_network():
+        model.load_state_dict(state)
     return model.eval()
 
 
@@ -246,7 +247,8 @@ def fit(trainer: L.Trainer, module: L.LightningModule, stage: Stage, out: Path, 
         KeyboardInterrupt: the user stopped it.
     """
     try:
-        trainer.fit(module, ckpt_path=last_checkpoint(_checkpoints(out, stage)) if resume else None)
+        with same_network():
+            trainer.fit(module, ckpt_path=last_checkpoint(_checkpoints(out, stage)) if resume else None)
     except SystemExit:  # how Lightning ends after an interrupt
         raise KeyboardInterrupt from None
     if trainer.interrupted:

@@ -81,13 +81,13 @@ def _calls(graph: fx.GraphModule) -> list[str]:
         # averages of codes stay sums in front of a fully connected layer, not in front of a convolution
         (lambda m, x: m.fc(F.relu(m.a(x)).mean((2, 3))), ["a", "relu+", "mean", "flatten", "fc"]),
         (lambda m, x: m.b(F.avg_pool2d(F.relu(m.a(x)), 2)), ["a", "relu+", "avg_pool2d", "avg_pool2d_codes+", "b"]),
-        # a smooth function is quantized behind it, one that is never negative without a sign
-        (lambda m, x: m.b(F.silu(m.norm(m.a(x)))), ["a", "norm", "silu", "silu_codes-", "b"]),
-        (lambda m, x: m.b(torch.sigmoid(m.a(x))), ["a", "sigmoid", "sigmoid_codes+", "b"]),
+        # a smooth function is quantized in front of it and behind it, one that is never negative without a sign
+        (lambda m, x: m.b(F.silu(m.norm(m.a(x)))), ["a", "norm", "norm_codes-", "silu", "silu_codes-", "b"]),
+        (lambda m, x: m.b(torch.sigmoid(m.a(x))), ["a", "a_codes-", "sigmoid", "sigmoid_codes+", "b"]),
         # each factor of a product is quantized by itself, and so is the product
         (lambda m, x: m.c(y * torch.sigmoid(m.b(y.mean((2, 3), keepdim=True)))
                           if (y := F.relu(m.a(x))) is not None else x),
-         ["a", "relu+", "mean", "mean_codes+", "b", "sigmoid", "sigmoid_codes+", "mul", "mul_codes+", "c"]),
+         ["a", "relu+", "mean", "mean_codes+", "b", "b_codes-", "sigmoid", "sigmoid_codes+", "mul", "mul_codes+", "c"]),
         # dropout and flatten move codes
         (lambda m, x: m.fc(F.dropout(F.relu(m.a(x)).amax((2, 3)))), ["a", "relu+", "amax", "flatten", "dropout", "fc"]),
     ],

@@ -1,8 +1,8 @@
 """A float network as a graph of layers to the same network with quantizers where codes are read.
 
-Convolutions, fully connected layers, pools and products of two tensors compute on codes. What is added, or put side by
-side, passes one quantizer, so that the sum is one of integers and the channels have one scale. A ReLU takes in the
-quantizer behind it.
+Convolutions, fully connected layers, pools, products of two tensors and smooth functions compute on codes; a smooth
+function is a table of eight bits then, which costs little. What is added, or put side by side, passes one quantizer, so
+that the sum is one of integers and the channels have one scale. A ReLU takes in the quantizer behind it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from torch import fx, nn
 
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, Weighted, is_positive
+from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, SMOOTH, Weighted, is_positive
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, layer_of
 
-_ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
+_ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING, *SMOOTH)
+_TABLE_BITS = 8
 _MOVING = (*FLATTENS, *DROPOUTS)
 _KEEPING = (*POOLS, nn.ZeroPad2d, *_MOVING)
 """Layers whose output holds values of their input."""
@@ -131,7 +132,9 @@ class _Converter:
             name = self._shared(node)
         else:
             name = self.names.fresh(f"{node.target if node.op == 'call_module' else node.meta[PATH]}_codes")
-            quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name)
+            smooth = all(isinstance(layer_of(self.module, reader), SMOOTH) for reader in self._readers(node))
+            least = _TABLE_BITS if smooth else 0
+            quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name, least)
             self.module.add_submodule(name, quantizer)
         readers = [
             user
