@@ -16,7 +16,7 @@ from toolchain.engine.shape import shape_facts
 from toolchain.errors import UserError
 from toolchain.flow.options import Search
 from toolchain.locks import locked
-from toolchain.search.hardware import Hardware
+from toolchain.search.hardware import Hardware, Proof
 from toolchain.search.network import Network, every_point, largest, network_at
 from toolchain.search.passes import cut_of
 from toolchain.search.pool import Local
@@ -136,6 +136,24 @@ def test_networks_below_the_floor_of_a_proven_one_are_not_solved(tmp_path: Path,
     assert [f.seen.network.key for f in found] == [small.key]
     assert searched.store.get(f"proof-{large.key}") is None
     assert found[0].proof.status == "optimal" and found[0].proof.bound <= found[0].proof.cycles
+
+
+@pytest.mark.parametrize("architecture", [["engine"], ["streaming", "engine"]])
+def test_the_first_engines_are_found_in_any_order_of_architectures_and_on_a_small_board(
+    architecture: list[str], tmp_path: Path, shape: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing as large as the chosen networks fits, there is one for the smallest in its own formats."""
+    settings = space(architecture=architecture, search={"engines": 1})
+    searched = Explorer(Hardware(settings, DIGITS, Search()), accuracy, Store(tmp_path, {}), Local(1))
+    fitting = searched.hardware.smallest("engine").key
+
+    def prove(_: Hardware, network: Network, *, shared: bool = False) -> Proof:
+        if shared or network.key != fitting:
+            raise UserError("no room")
+        return Proof(cycles=1.0, bound=1.0, status="optimal", seconds=0.0, shape=shape, resources={})
+
+    monkeypatch.setattr(Hardware, "prove", prove)
+    assert [shape_facts(each) for each in searched.engines(0)] == [shape]
 
 
 def test_a_front_that_is_not_accurate_enough_tells_how_near_it_came(tmp_path: Path, shape: dict[str, int]) -> None:

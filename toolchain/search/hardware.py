@@ -235,16 +235,19 @@ class Hardware:
             resources={},
         )
 
+    def smallest(self, architecture: str) -> Network:
+        """The smallest network of the space that an architecture runs."""
+        point = {**smallest(self.space), "architecture": architecture}
+        if architecture == "engine":
+            point["activations"] = max(self.space.bits.activations)
+        return network_at(self.space, point)
+
     def demand_room(self) -> None:
         """Raise NoRoom where not even the smallest network of the space fits the board."""
         faults: list[UserError] = []
         for architecture in self.space.architecture:
-            point = {**smallest(self.space), "architecture": architecture}
-            if architecture == "engine":
-                point["activations"] = max(self.space.bits.activations)
-            network = network_at(self.space, point)
             try:
-                self.prove(network)
+                self.prove(self.smallest(architecture))
                 return
             except UserError as error:
                 faults.append(error)

@@ -98,14 +98,20 @@ class Explorer:
 
     def engines(self, index: int) -> list[Shape]:
         """The engines of round ``index``: of the first, for networks of all sizes; of later ones, for the front's."""
+        if "engine" not in self.space.architecture:
+            return []
         kept = self.store.get(f"engines-{index}")
-        if kept is not None:
+        if kept:
             return [stored_shape(record) for record in kept]
         before = self.store.get(f"engines-{index - 1}") or []
         chosen = self._references() if not index else spread([s.network for s in self.front()], self._most())
         chosen = [network for network in chosen if network.architecture == "engine"]
         found: list[dict[str, int]] = list(before)
         proofs = self.pool.map(Prover(self.hardware, shared=True), chosen)
+        least = self.hardware.smallest("engine")
+        for shared in (True, False):  # the board may have room for less than these, or for no formats but the own
+            if not found and not any(proofs):
+                proofs = [Prover(self.hardware, shared=shared)(least)]
         for proof in proofs:
             if proof is not None and proof.shape not in found:
                 found.append(proof.shape)
@@ -119,7 +125,7 @@ class Explorer:
         """The largest and the smallest network, and some between, in the fewest and the most bits."""
         rng, weights = np.random.default_rng(self.space.search.seed), self.space.bits.weights
         points = [largest(self.space), smallest(self.space), *(drawn(self.space, rng) for _ in range(_REFERENCES))]
-        fixed = {"architecture": self.space.architecture[0], "activations": max(self.space.bits.activations)}
+        fixed = {"architecture": "engine", "activations": max(self.space.bits.activations)}
         points = [{**point, **fixed} for point in points]
         points.sort(key=lambda point: self.hardware.macs(network_at(self.space, point)))
         chosen = [points[-1], *spread(points[:-1], max(1, self._most() // 2))][: self._most()]
