@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from tests.search.spaces import DIGITS, space
@@ -80,9 +81,10 @@ def test_the_whole_front_of_500_networks_is_found_at_half_their_cost(tmp_path: P
     assert len(searched.front()) > 5
 
 
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random"])
 def test_the_largest_seed_has_others_behind_it(sampler: str, tmp_path: Path, shape: dict[str, int]) -> None:
-    """A round that goes on draws with a seed that is larger by the trials that were told."""
+    """A round that goes on draws with a seed that is larger by the trials that were told. Nothing is warned of."""
     explorer(tmp_path / "a", shape, seed=2**32 - 1, sampler=sampler)._sampler(10)
 
 
@@ -117,6 +119,32 @@ def test_a_search_that_dies_goes_on_with_all_that_was_told(tmp_path: Path, shape
     assert third.evaluated == 0 and told(third.front()) == told(second.front())
 
 
+def test_a_round_that_dies_at_its_beginning_still_takes_over_the_whole_front(
+    tmp_path: Path, shape: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(Exception):
+        pass
+
+    told, add = [], optuna.Study.add_trial
+
+    def dying(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if told:
+            raise Died
+        told.append(trial)
+        add(study, trial)
+
+    first = explorer(tmp_path / "a", shape, trials=20)
+    first.round(0, first.engines(0))
+    front = {s.network.key for s in first.front()}
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(optuna.Study, "add_trial", dying)
+        first.round(1, first.engines(0))
+    second = explorer(tmp_path / "a", shape, trials=1)
+    second.round(0, second.engines(0))
+    second.round(1, second.engines(0))
+    assert len(front) > 3 and front <= second._seen.keys()
+
+
 def test_two_processes_find_what_one_does(tmp_path: Path, shape: dict[str, int]) -> None:
     one, two = explorer(tmp_path / "a", shape, trials=20), explorer(tmp_path / "b", shape, trials=20)
     two.pool = Local(2)
@@ -132,7 +160,7 @@ def test_networks_below_the_floor_of_a_proven_one_are_not_solved(tmp_path: Path,
     small, large = network_at(SMALL, points[0]), network_at(SMALL, points[-1])
     good = Seen(points[0], small, 0.9, 1.0, 0)
     bad = replace(good, point=points[-1], network=large, top1=0.5)
-    found = searched.prove([good, bad])
+    found = searched.prove([good, bad, good])  # bits of two networks may be made alike
     assert [f.seen.network.key for f in found] == [small.key]
     assert searched.store.get(f"proof-{large.key}") is None
     assert found[0].proof.status == "optimal" and found[0].proof.bound <= found[0].proof.cycles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
@@ -145,8 +146,7 @@ class Explorer:
         before = self.front()
         self._seen = {}
         self._recall(study)
-        if before and not self._seen:
-            self._add(study, [s.point for s in before], engines, NEIGHBOUR)
+        self._add(study, [s.point for s in before if s.network.key not in self._seen], engines, NEIGHBOUR)
         done = self._told(study, SAMPLER)
         study.sampler = self._sampler(done)
         axes = self._distributions()
@@ -267,8 +267,11 @@ class Explorer:
             return RandomSampler(seed=seed)
         if settings.sampler == "tpe":
             return TPESampler(seed=seed, n_startup_trials=settings.population)
-        kind = NSGAIISampler if settings.sampler == "nsga2" else NSGAIIISampler
-        return kind(population_size=settings.population, seed=seed)
+        if settings.sampler == "nsga2":
+            return NSGAIISampler(population_size=settings.population, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return NSGAIIISampler(population_size=settings.population, seed=seed)
 
     def _constraints(self, seen: Seen) -> dict[str, float]:
         """Return the violations that a sampler has to bring to zero or below."""
@@ -306,7 +309,7 @@ class Explorer:
             UserError: no network fits the board, or none is as accurate as ``search.least_top1``.
         """
         found: list[Found] = []
-        chosen = sorted(front, key=lambda s: -s.top1)
+        chosen = sorted({s.network.key: s for s in front}.values(), key=lambda s: -s.top1)
         for number, seen in enumerate(chosen, 1):
             floor = self.hardware.floor(seen.network)
             if any(f.proof.cycles <= floor for f in found):
