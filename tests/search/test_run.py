@@ -16,7 +16,7 @@ from toolchain.search.front import Result
 from toolchain.search.hardware import Hardware
 from toolchain.search.network import Network, largest, network_at
 from toolchain.search.pool import Local
-from toolchain.search.report import to_html
+from toolchain.search.report import build_command, to_html
 from toolchain.search.run import FRONT_FILE, build_point, search
 from toolchain.search.store import STORE_FILE, Store
 from toolchain.search.study import Explorer, Seen
@@ -80,10 +80,12 @@ def explorer(hardware: Hardware, store: Store) -> Explorer:
     return Explorer(hardware, lambda networks: [0.9] * len(networks), store, Local(1), losses=LOSSES)
 
 
-def test_the_page_quotes_the_folder_that_its_command_names() -> None:
+def test_the_page_tells_the_command_with_all_that_the_search_was_asked_for() -> None:
     result = Result((), ((0.9, 1e5),), {"name": "a line", "tau": 0.5, "tested": 4}, 250.0)
-    page = html.unescape(to_html(TINY, result, Path("search/my s")))
-    assert "<code>fpgaflow search 'my s/space.toml' --out 'my s' --build 1</code>" in page
+    asked = Search("my board", clock_mhz=333.25, budget={"lut": 0.7})
+    page = html.unescape(to_html(TINY, result, build_command(Path("search/my s"), asked)))
+    words = "--out 'search/my s' --board 'my board' --clock 333.25 --budget lut=0.7 --build 1"
+    assert f"<code>fpgaflow search 'search/my s/space.toml' {words}</code>" in page
 
 
 def test_a_search_ends_with_a_front_whose_points_are_built_exactly(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -220,9 +221,40 @@ def test_a_space_that_does_not_fit_names_what_is_short_and_by_how_much(tmp_path:
     assert "lut (" in str(failure.value) and "too many) [zu3eg]" in str(failure.value)
 
 
-def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
-    import numpy as np
+def test_a_search_that_cannot_begin_removes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_: Hardware) -> None:
+        raise UserError("no room")
 
+    monkeypatch.setattr(Hardware, "demand_room", no_room)
+    Store(tmp_path / "a", {})
+    before = (tmp_path / "a" / STORE_FILE).read_bytes()
+    nowhere = space(data={"name": "npy:nowhere"})
+    for settings, target in ((nowhere, Search()), (SMALL, Search("nowhere")), (SMALL, Search())):
+        with pytest.raises(UserError, match="nowhere|no room"):
+            run(settings, tmp_path / "a", target, overwrite=True)
+        assert (tmp_path / "a" / STORE_FILE).read_bytes() == before
+
+
+def test_a_search_does_not_go_on_with_data_or_a_memory_that_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "test"):
+        np.save(tmp_path / f"d_{part}_x.npy", np.zeros((8, 1, 8, 8), dtype=np.uint8))
+        np.save(tmp_path / f"d_{part}_y.npy", np.arange(8) % 2)
+    settings = space(data={"name": f"npy:{tmp_path}/d", "layout": "NCHW"})
+    monkeypatch.setattr(Hardware, "demand_room", lambda _: None)
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        patched.setattr("toolchain.search.run.SharedTraining", lambda *_: 1 // 0)
+        run(settings, tmp_path / "a", Search())
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="another search: its memory is another"):
+        patched.setattr("toolchain.search.hardware.memory_rate", lambda *_: 1.0)
+        run(settings, tmp_path / "a", Search())
+    np.save(tmp_path / "d_train_y.npy", np.arange(8) // 4)
+    with pytest.raises(UserError, match="another search: its data is another"):
+        run(settings, tmp_path / "a", Search())
+
+
+def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
     for part in ("train", "test"):
         np.save(tmp_path / f"d_{part}_x.npy", np.zeros((8, 1, 8, 8), dtype=np.uint8))
         np.save(tmp_path / f"d_{part}_y.npy", np.zeros(8, dtype=np.int64))

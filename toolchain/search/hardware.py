@@ -71,6 +71,11 @@ def stored_shape(facts: dict[str, int]) -> Shape:
     return shape
 
 
+def clock_of(search: Search) -> float:
+    """The clock in MHz that is asked for, or the board's."""
+    return search.clock_mhz or load_board(search.board).clock.default_mhz
+
+
 @dataclass(frozen=True)
 class Hardware:
     """The board, its clock and budget (``search``), and the task of the networks of ``space``."""
@@ -82,7 +87,7 @@ class Hardware:
     @cached_property
     def clock_mhz(self) -> float:
         """Clock of the fabric."""
-        return self.search.clock_mhz or load_board(self.search.board).clock.default_mhz
+        return clock_of(self.search)
 
     @cached_property
     def budget(self) -> Budget:
@@ -259,5 +264,6 @@ class Hardware:
         )
 
     def facts(self) -> dict[str, Any]:
-        """The facts that a store's figures depend on: board, clock and budget."""
-        return {"board": self.search.board, "clock_mhz": self.clock_mhz, "budget": asdict(self.budget.resources)}
+        """The facts that a store's figures depend on: board, clock, budget and the memory's bytes a cycle."""
+        budget = {"budget": asdict(self.budget.resources), "memory": self.budget.bytes_per_cycle}
+        return {"board": self.search.board, "clock_mhz": self.clock_mhz, **budget}

@@ -11,10 +11,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 
+from toolchain.flow.options import Search
 from toolchain.search.front import Point, Result
 from toolchain.search.space import Space
 
 WIDTH, HEIGHT, MARGIN = 720, 360, 50
+SPACE_FILE = "space.toml"
 MOST_DOTS = 3000
 """Networks beside the front that a plot shows."""
 
@@ -39,12 +41,20 @@ def to_json(result: Result) -> str:
     return json.dumps({"search": result.facts, "front": rows}, indent=1) + "\n"
 
 
-def to_html(space: Space, result: Result, out: Path) -> str:
-    """The page; ``out`` is the folder that its commands name."""
+def build_command(out: Path, target: Search) -> str:
+    """Return the command that builds the first network of the search for ``target`` in ``out``, where that has run."""
+    words = ["fpgaflow", "search", str(out / SPACE_FILE), "--out", str(out), "--board", target.board]
+    words += ["--clock", repr(target.clock_mhz)] if target.clock_mhz else []
+    for kind, share in target.budget.items():
+        words += ["--budget", f"{kind}={share!r}"]
+    return shlex.join([*words, "--build", "1"])
+
+
+def to_html(space: Space, result: Result, command: str) -> str:
+    """The page, which tells the ``command`` that builds a network."""
     loader = PackageLoader("toolchain.search", "templates")
     page = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     rows = [_row(p, result.clock_mhz) for p in result.points]
-    command = shlex.join(["fpgaflow", "search", f"{out.name}/space.toml", "--out", out.name, "--build", "1"])
     facts: dict[str, Any] = {"space": space, "rows": rows, "result": result, "plot": _plot(result), "command": command}
     return page.get_template("front.html.j2").render(facts)
 

@@ -18,19 +18,20 @@ from toolchain.flow.stages import export
 from toolchain.flow.training import train
 from toolchain.locks import locked
 from toolchain.search.front import Point, Result
-from toolchain.search.hardware import Hardware, Proof
+from toolchain.search.hardware import Hardware, Proof, clock_of
 from toolchain.search.labels import Labels
 from toolchain.search.network import network_at
 from toolchain.search.pool import opened
 from toolchain.search.predictor import Features
-from toolchain.search.report import to_html, to_json
+from toolchain.search.report import SPACE_FILE, build_command, to_html, to_json
 from toolchain.search.shared import noise_table
 from toolchain.search.space import Space
 from toolchain.search.store import STORE_FILE, Store
 from toolchain.search.study import Explorer, Found, Seen
-from toolchain.search.training import SharedTraining, Tester, task_of
+from toolchain.search.training import SharedTraining, Tester, images_of, task_of
+from toolchain.train.data_record import facts_of
 
-FRONT_FILE, REPORT_FILE, SPACE_FILE = "front.json", "front.html", "space.toml"
+FRONT_FILE, REPORT_FILE = "front.json", "front.html"
 
 Tell = Callable[[str, int, int, Sequence[Seen]], None]
 
@@ -50,17 +51,20 @@ def search(
     Raises:
         UserError: ``out`` belongs to another search or is in use; no network fits the board; no cluster.
     """
-    with opened(cluster, workers) as pool, _alone(out, overwrite):
-        task = task_of(space)
-        hardware = Hardware(space, task, target)
-        facts = {"space": _digestible(space), **hardware.facts()}
+    with opened(cluster, workers) as pool, _alone(out):
+        hardware, facts = _begun(space, target)
+        task, replaced = hardware.task, overwrite and (out / STORE_FILE).is_file()
+        if replaced:  # by a search that can begin
+            hardware.demand_room()
+            files.empty(out)
         store = Store(out, facts)
         settings = space.search.model_dump()
         if store.get("ended") == settings:
-            return result_of(space, out, store, hardware.clock_mhz)
+            return result_of(space, out, store, target)
         files.write_text(out / SPACE_FILE, to_toml(space.model_dump(exclude_none=True)))
         if store.get("room") is None:
-            hardware.demand_room()
+            if not replaced:
+                hardware.demand_room()
             store.keep("room", True)
         training = SharedTraining(space, task, out)
         shared = training.run(lambda done, total, _: tell("shared weights", done, total, ()))
@@ -76,19 +80,19 @@ def search(
         about = {"name": predictor.name, "tau": labels.tau(predictor), "taus": dict(predictor.taus)}
         store.keep("predictor", {**about, "tested": len(labels.top1)})
         store.keep("ended", settings)
-        return result_of(space, out, store, hardware.clock_mhz)
+        return result_of(space, out, store, target)
 
 
-def result_of(space: Space, out: Path, store: Store, clock_mhz: float) -> Result:
-    """The front in ``store``, with its files in ``out`` written anew."""
+def result_of(space: Space, out: Path, store: Store, target: Search) -> Result:
+    """The front in ``store``, which is of ``target``, with its files in ``out`` written anew."""
     points = tuple(
         Point(i, network_at(space, entry["point"]), entry["point"], entry["top1"], Proof.model_validate(entry["proof"]))
         for i, entry in enumerate(store.get("front"), 1)
     )
     looked = tuple((float(t), float(c)) for t, c in store.get("looked"))
-    result = Result(points, looked, store.get("predictor"), clock_mhz)
+    result = Result(points, looked, store.get("predictor"), clock_of(target))
     files.write_text(out / FRONT_FILE, to_json(result))
-    files.write_text(out / REPORT_FILE, to_html(space, result, out))
+    files.write_text(out / REPORT_FILE, to_html(space, result, build_command(out, target)))
     return result
 
 
@@ -108,8 +112,8 @@ def build_point(
     if not (out / STORE_FILE).is_file():
         raise UserError(f"no search in {out}", hint="run 'fpgaflow search' without --build first")
     with locked(out, "search --build", wait=0):
-        hardware = Hardware(space, task_of(space), target)
-        store = Store(out, {"space": _digestible(space), **hardware.facts()})
+        _, facts = _begun(space, target)
+        store = Store(out, facts)
         front = store.get("front")
         if front is None:
             raise UserError(f"the search in {out} has not ended", hint="run it again without --build: it goes on")
@@ -127,22 +131,22 @@ def build_point(
 
 
 @contextmanager
-def _alone(out: Path, overwrite: bool) -> Iterator[None]:
-    """The folder for this process alone, emptied with ``overwrite``."""
+def _alone(out: Path) -> Iterator[None]:
+    """The folder, which holds a search or nothing, for this process alone."""
     if out.is_file():
         raise UserError(f"{out} is a file", hint="give a folder with --out")
     with locked(out, "search", wait=0):
-        if overwrite and (out / STORE_FILE).is_file():
-            files.empty(out)
-        elif out.is_dir() and any(out.iterdir()) and not (out / STORE_FILE).is_file():
+        if out.is_dir() and any(out.iterdir()) and not (out / STORE_FILE).is_file():
             raise UserError(f"the folder {out} holds something else", hint="give another --out")
         yield
 
 
-def _digestible(space: Space) -> dict[str, Any]:
-    """The space as the store compares it: without how long it is searched."""
-    found: dict[str, Any] = json.loads(space.model_dump_json(exclude={"search"}))
-    return found
+def _begun(space: Space, target: Search) -> tuple[Hardware, dict[str, Any]]:
+    """The hardware of a search, and the facts of its store: among them the space without how long it is searched."""
+    data = images_of(space, 0).data
+    hardware = Hardware(space, task_of(space, data), target)
+    digestible = json.loads(space.model_dump_json(exclude={"search"}))
+    return hardware, {"space": digestible, "data": facts_of(data), **hardware.facts()}
 
 
 def _record(found: Found) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Store:
             self.keep("facts", facts)
             return
         for key, value in json.loads(json.dumps(facts)).items():
-            if known.get(key) != value:
+            if key in known and known[key] != value:  # a store of an earlier version knows fewer facts
                 raise UserError(
                     f"the store {path} belongs to another search: its {key} is another",
                     hint="search into another folder with --out, or with --overwrite",

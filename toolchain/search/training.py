@@ -84,9 +84,9 @@ def images_of(space: Space, size: int) -> Images:
     return Images(data, np.sort(order[count:]), np.sort(order[:count]), config.normalize, config.input)
 
 
-def task_of(space: Space) -> Task:
-    """Return the task of the networks of ``space``, as its data say."""
-    data = images_of(space, 0).data
+def task_of(space: Space, data: Dataset | None = None) -> Task:
+    """Return the task of the networks of ``space``, as its ``data`` say: those of ``images_of``, if they are loaded."""
+    data = data or images_of(space, 0).data
     channels, height, width = data.shape
     bits = max(1, data.pixel_levels.bit_length()) if space.data.normalize == "unit" else 8
     return Task(channels, (height, width), data.classes, bits)

@@ -19,7 +19,7 @@ _HINT = "put the files back as they were, or train anew with --overwrite"
 
 def note(data: Dataset, folder: Path) -> None:
     """Keep with the run in ``folder`` what it is trained on."""
-    facts = _facts(data)
+    facts = facts_of(data)
     if facts != _noted(folder):
         files.write_text(folder / _FILE, json.dumps(facts) + "\n")
 
@@ -30,7 +30,7 @@ def demand_alike(data: Dataset, folder: Path) -> None:
     Raises:
         UserError: others; the network does not fit them.
     """
-    before, now = _noted(folder), _facts(data)
+    before, now = _noted(folder), facts_of(data)
     if before is None:
         return
     if any(before[key] != now[key] for key in ("shape", "classes")):
@@ -48,9 +48,21 @@ def demand_unchanged(data: Dataset, folder: Path) -> None:
         UserError: they are not.
     """
     demand_alike(data, folder)
-    if _noted(folder) not in (None, _facts(data)):
+    if _noted(folder) not in (None, facts_of(data)):
         what = f"the samples of data set '{data.name}' have changed since the run began"
         raise UserError(what, where=str(folder), hint=_HINT)
+
+
+def facts_of(data: Dataset) -> dict[str, Any]:
+    """Return what is noted of ``data``, for JSON: other samples have other facts."""
+    arrays = (data.train_x, data.train_y, data.test_x, data.test_y)
+    return {
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "names": list(data.names),
+        "columns": list(data.reading.features),
+        "samples": [zlib.crc32(np.ascontiguousarray(array).data) for array in arrays],
+    }
 
 
 def _noted(folder: Path) -> dict[str, Any] | None:
@@ -60,14 +72,3 @@ def _noted(folder: Path) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-
-def _facts(data: Dataset) -> dict[str, Any]:
-    arrays = (data.train_x, data.train_y, data.test_x, data.test_y)
-    return {
-        "shape": list(data.shape),
-        "classes": data.classes,
-        "names": list(data.names),
-        "columns": list(data.reading.features),
-        "samples": [zlib.crc32(np.ascontiguousarray(array).data) for array in arrays],
-    }
