@@ -11,7 +11,7 @@ import torch
 
 from tests.search.spaces import DIGITS, space
 from toolchain.errors import UserError
-from toolchain.search.labels import Labels
+from toolchain.search.labels import Labels, demand_networks
 from toolchain.search.network import Network, drawn, largest, network_at
 from toolchain.search.pool import Local
 from toolchain.search.predictor import Features, kendall, learn
@@ -130,6 +130,19 @@ def test_tests_that_were_told_are_not_repeated(tmp_path: Path) -> None:
     assert len(rest) == 24 - 10 and not set(rest) & set(tested)
     assert [n.key for n in labels.networks] == tested + rest
     assert -1 <= labels.tau(predictor) <= 1
+
+
+def test_a_space_of_few_networks_is_tested_once_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predictor never learns from a network that is held out; with too few it cannot be judged."""
+    monkeypatch.setattr("toolchain.search.labels.learn", lambda *_: None)
+    few = {"stem": [8], "head": [0], "stage": [{"kind": "residual", "channels": [8, 16]}]}
+    small = space(**few, bits={"weights": [4, 8]}, accuracy={"networks": 70, "held_out": 20, "rounds": 1})
+    labels = Labels(small, Store(tmp_path, {}), Local(1), _reached)
+    labels.predictor(_features(small))
+    assert len({n.key for n in labels.networks}) == len(labels.networks) == 2**4 + 2**5
+    with pytest.raises(UserError, match=r"^the space 'small' has 2 networks: accuracies of 52 are learned"):
+        demand_networks(space(**few, bits={"weights": [8]}))
+    demand_networks(small)
 
 
 def test_the_fewest_networks_that_a_space_may_test_are_enough_for_every_round(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from toolchain.flow.training import train
 from toolchain.locks import locked
 from toolchain.search.front import Point, Result
 from toolchain.search.hardware import Hardware, Proof, clock_of
-from toolchain.search.labels import Labels
+from toolchain.search.labels import Labels, demand_networks
 from toolchain.search.network import network_at
 from toolchain.search.pool import opened
 from toolchain.search.predictor import Features
@@ -53,6 +53,7 @@ def search(
     """
     with opened(cluster, workers) as pool, _alone(out):
         hardware, facts = _begun(space, target)
+        demand_networks(space)
         task, replaced = hardware.task, overwrite and (out / STORE_FILE).is_file()
         if replaced:  # by a search that can begin
             hardware.demand_room()
