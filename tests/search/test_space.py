@@ -38,6 +38,14 @@ from toolchain.search.space import load_space
         ({"architecture": ["systolic"]}, r"bad value for 'architecture.0': Input should be 'engine' or 'streaming'"),
         ({"bits": {"activations": [4, 8]}}, r"bits.activations of 4 on the engine: their quantizers are thresholds"),
         ({"search": {"seed": 2**32}}, r"bad value for 'search.seed': Input should be less than 4294967296"),
+        ({"head": [-8, 16]}, r"bad value for 'head': should be 0 or more, got \[-8, 16\]"),
+        ({"architecture": ["engine", "engine"]}, r"bad value for 'architecture': should hold each once, got "),
+        (
+            {"stage": [{"kind": "inverted", "channels": [8], "expansion": [1, 9]}]},
+            r"bad value for 'stage.0.expansion': should be 1 to 8, got \[1, 9\]",
+        ),
+        ({"train": {"start_from": "runs/a"}}, r"train.start_from of a space of networks \[test\]; leave it out"),
+        ({"train": {"epochs": 2, "pretrain_epochs": 2}}, r"train.pretrain_epochs = 2 leaves no quantized epoch of"),
         ({"train": {"float": True}}, r"train.float of a space of bits \[test\]"),
     ],
 )

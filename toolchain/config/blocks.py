@@ -8,6 +8,8 @@ from pydantic import Field
 
 from toolchain.config.table import Table
 
+MOST_EXPANSION = 8
+
 
 class Block(Table):
     """A block: "inverted" (1 x 1, depthwise, 1 x 1; MobileNetV2) or "residual" (two convolutions; ResNet).
@@ -19,7 +21,7 @@ class Block(Table):
     kind: Literal["inverted", "residual"]
     channels: int = Field(ge=1)
     kernel: Literal[3, 5] = 3
-    expansion: int = Field(default=1, ge=1, le=8)
+    expansion: int = Field(default=1, ge=1, le=MOST_EXPANSION)
     stride: Literal[1, 2] = 1
 
 

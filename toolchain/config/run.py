@@ -295,15 +295,18 @@ def parse_config(table: Mapping[str, Any], *, where: str, base: Path | None = No
     config = _check_model(parse_record(RunConfig, table, where=where), where, base or Path())
     if config.stage:
         _check_stages(config, where)
-    elif config.train.pretrain_epochs >= config.train.epochs and not config.train.float:
-        raise UserError(
-            f"train.pretrain_epochs = {config.train.pretrain_epochs} leaves no quantized epoch "
-            f"of train.epochs = {config.train.epochs}",
-            where=where,
-        )
+    else:
+        demand_quantized_epoch(config.train, where)
     if config.quant.method == "niti" and not config.train.float:
         _check_niti(config, where)
     return config
+
+
+def demand_quantized_epoch(train: TrainConfig, where: str) -> None:
+    """Raise UserError where all ``epochs`` of a run that is to be quantized are in float."""
+    if train.pretrain_epochs >= train.epochs and not train.float:
+        what = f"train.pretrain_epochs = {train.pretrain_epochs} leaves no quantized epoch"
+        raise UserError(f"{what} of train.epochs = {train.epochs}", where=where)
 
 
 def _check_model(config: RunConfig, where: str, base: Path) -> RunConfig:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from toolchain.config.run import SEEDS, DataConfig, TrainConfig
+from toolchain.config.blocks import MOST_EXPANSION
+from toolchain.config.run import SEEDS, DataConfig, TrainConfig, demand_quantized_epoch
 from toolchain.config.table import Table
 from toolchain.errors import UserError
 from toolchain.records import parse_record
@@ -24,6 +25,24 @@ def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
 def _positive(values: tuple[int, ...]) -> tuple[int, ...]:
     if _rising(values)[0] < 1:
         raise ValueError("should be 1 or more")
+    return values
+
+
+def _from_zero(values: tuple[int, ...]) -> tuple[int, ...]:
+    if _rising(values)[0] < 0:
+        raise ValueError("should be 0 or more")
+    return values
+
+
+def _expansions(values: tuple[int, ...]) -> tuple[int, ...]:
+    if _positive(values)[-1] > MOST_EXPANSION:
+        raise ValueError(f"should be 1 to {MOST_EXPANSION}")
+    return values
+
+
+def _once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("should hold each once")
     return values
 
 
@@ -58,7 +77,7 @@ class StageSpace(Table):
     depth: Counts = (1,)
     channels: Counts
     kernel: tuple[Literal[3, 5], ...] = Field(default=(3,), min_length=1)
-    expansion: Counts = (1,)
+    expansion: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_expansions)] = (1,)
     stride: Literal[1, 2] = 1
 
 
@@ -118,10 +137,10 @@ class Space(Table):
     stem: Counts
     stem_stride: Literal[1, 2] = 1
     stage: tuple[StageSpace, ...] = Field(min_length=1)
-    head: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)] = (0,)
+    head: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_from_zero)] = (0,)
     size: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = ()
     bits: BitSpace = BitSpace()
-    architecture: tuple[Architecture, ...] = Field(default=("engine",), min_length=1)
+    architecture: Annotated[tuple[Architecture, ...], Field(min_length=1), AfterValidator(_once)] = ("engine",)
     accuracy: AccuracyConfig = AccuracyConfig()
     search: SearchConfig = SearchConfig()
     data: DataConfig = DataConfig()
@@ -209,6 +228,15 @@ def parse_space(table: dict[str, Any], *, where: str) -> Space:
             where=where,
             hint='give 8, or architecture = ["engine", "streaming"]',
         )
-    if space.train.float:
-        raise UserError("train.float of a space of bits", where=where)
+    _check_train(space.train, where)
     return space
+
+
+def _check_train(train: TrainConfig, where: str) -> None:
+    """What would end the training of the front's networks, when all is searched, is refused before."""
+    if train.float:
+        raise UserError("train.float of a space of bits", where=where)
+    if train.start_from is not None:
+        hint = "leave it out: a run's weights fit one network"
+        raise UserError("train.start_from of a space of networks", where=where, hint=hint)
+    demand_quantized_epoch(train, where)
