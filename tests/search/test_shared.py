@@ -72,6 +72,23 @@ def test_the_loss_is_read_without_a_warning_of_torch(tmp_path: Path, request: py
     SharedTraining(TINY, DIGITS, tmp_path).run()
 
 
+def test_weights_and_images_are_read_again_where_others_take_their_place(tmp_path: Path) -> None:
+    """A process that searches again with ``overwrite`` may have other data; threads are those of the space."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        training, tester = SharedTraining(TINY, DIGITS, tmp_path), Tester(TINY, DIGITS, tmp_path)
+        assert torch.get_num_threads() == TINY.train.threads == 1
+        training._save()
+        first = tester._work
+        assert tester._work is first
+        training.shared.tensors["fc_bias"].data += 1
+        training._save()
+        assert torch.equal(tester._work.shared.tensors["fc_bias"], first.shared.tensors["fc_bias"] + 1)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_shared_weights_learn_and_more_epochs_learn_more(tmp_path: Path) -> None:
     network, found = network_at(TINY, largest(TINY)), []
     train = TINY.train.model_copy(update={"batch_size": 32})

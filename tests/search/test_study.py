@@ -228,9 +228,10 @@ def test_a_search_that_cannot_begin_removes_no_other(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Hardware, "demand_room", no_room)
     Store(tmp_path / "a", {})
     before = (tmp_path / "a" / STORE_FILE).read_bytes()
-    nowhere = space(data={"name": "npy:nowhere"})
-    for settings, target in ((nowhere, Search()), (SMALL, Search("nowhere")), (SMALL, Search())):
-        with pytest.raises(UserError, match="nowhere|no room"):
+    changes = ({"data": {"name": "npy:nowhere"}}, {"train": {"teacher": "nowhere"}}, {"train": {"threads": 10**5}})
+    wrong = [*((space(**each), Search()) for each in changes), (SMALL, Search("nowhere")), (SMALL, Search())]
+    for settings, target in wrong:
+        with pytest.raises(UserError, match="nowhere|100000|no room"):
             run(settings, tmp_path / "a", target, overwrite=True)
         assert (tmp_path / "a" / STORE_FILE).read_bytes() == before
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from toolchain import __version__, files
 from toolchain.config.pruning import PruningStage
-from toolchain.config.run import RunConfig, dump_toml, load_config
+from toolchain.config.run import RunConfig, TrainConfig, dump_toml, load_config
 from toolchain.config.unused import without_effect
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
@@ -91,7 +91,7 @@ def train(
         raise UserError("--resume with --overwrite", hint="go on with the earlier run, or remove it")
     if out.is_file():
         raise UserError(f"{out} is a file", hint="give a folder with --out")
-    _check_computer(config)
+    check_computer(config.train)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     data = data or load_for(config.data)
@@ -107,7 +107,7 @@ def train(
     network = (build_integer if integer_only else build)(config, data.shape, data.classes)
     if config.model.own and data.names:
         _demand_named_outputs(network, data, config.model.label)
-    start, teacher = _start(config, data), _teacher(config, data)
+    start, teacher = _start(config, data), teacher_of(config, data)
     given = Given(start, teacher, {} if integer_only else foresee(config, data, out, start))
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
     with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
@@ -128,14 +128,12 @@ def train(
     return out
 
 
-def _check_computer(config: RunConfig) -> None:
-    """Raise UserError where this computer lacks the processors or the accelerator that ``config`` asks for."""
+def check_computer(train: TrainConfig) -> None:
+    """Raise UserError where this computer lacks the processors or the accelerator that ``train`` asks for."""
     processors = os.cpu_count() or 1
-    if config.train.threads > processors:
-        raise UserError(
-            f"train.threads = {config.train.threads} on {processors} processors", hint="0 keeps PyTorch's choice"
-        )
-    wanted = config.train.accelerator
+    if train.threads > processors:
+        raise UserError(f"train.threads = {train.threads} on {processors} processors", hint="0 keeps PyTorch's choice")
+    wanted = train.accelerator
     if wanted != "auto" and not any(kind.is_available() for kind in _ACCELERATORS[wanted]):
         raise UserError(f'train.accelerator = "{wanted}": this computer has none', hint='"auto" takes what is there')
 
@@ -172,8 +170,12 @@ def _start(config: RunConfig, data: Dataset) -> Trained | None:
     return Trained(model, edits, top1, top1, 0.0, [], plain=True)
 
 
-def _teacher(config: RunConfig, data: Dataset) -> Teacher | None:
-    """The network of ``train.teacher``."""
+def teacher_of(config: RunConfig, data: Dataset) -> Teacher | None:
+    """The network of ``train.teacher``, if there is one.
+
+    Raises:
+        UserError: the folder holds no run that ended, or one that does not know ``data``.
+    """
     train = config.train
     if train.teacher is None:
         return None

@@ -15,12 +15,12 @@ from toolchain.errors import UserError
 from toolchain.flow.options import Check, Search
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.stages import export
-from toolchain.flow.training import train
+from toolchain.flow.training import check_computer, teacher_of, train
 from toolchain.locks import locked
 from toolchain.search.front import Point, Result
 from toolchain.search.hardware import Hardware, Proof, clock_of
 from toolchain.search.labels import Labels, demand_networks
-from toolchain.search.network import network_at
+from toolchain.search.network import largest, network_at
 from toolchain.search.pool import opened
 from toolchain.search.predictor import Features
 from toolchain.search.report import SPACE_FILE, build_command, to_html, to_json
@@ -53,10 +53,9 @@ def search(
     """
     with opened(cluster, workers) as pool, _alone(out):
         hardware, facts = _begun(space, target)
-        demand_networks(space)
         task, replaced = hardware.task, overwrite and (out / STORE_FILE).is_file()
-        if replaced:  # by a search that can begin
-            hardware.demand_room()
+        if replaced:
+            _demand(space, hardware)
             files.empty(out)
         store = Store(out, facts)
         settings = space.search.model_dump()
@@ -65,7 +64,7 @@ def search(
         files.write_text(out / SPACE_FILE, to_toml(space.model_dump(exclude_none=True)))
         if store.get("room") is None:
             if not replaced:
-                hardware.demand_room()
+                _demand(space, hardware)
             store.keep("room", True)
         training = SharedTraining(space, task, out)
         shared = training.run(lambda done, total, _: tell("shared weights", done, total, ()))
@@ -140,6 +139,16 @@ def _alone(out: Path) -> Iterator[None]:
         if out.is_dir() and any(out.iterdir()) and not (out / STORE_FILE).is_file():
             raise UserError(f"the folder {out} holds something else", hint="give another --out")
         yield
+
+
+def _demand(space: Space, hardware: Hardware) -> None:
+    """Raise UserError where the search would end in an error, or what it finds could not be trained."""
+    demand_networks(space)
+    check_computer(space.train)
+    for size in (space.size or (0,)) if space.train.teacher else ():
+        network = network_at(space, {**largest(space), "size": size})
+        teacher_of(network.run(space, space.name), images_of(space, size).data)
+    hardware.demand_room()
 
 
 def _begun(space: Space, target: Search) -> tuple[Hardware, dict[str, Any]]:

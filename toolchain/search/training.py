@@ -101,6 +101,8 @@ class SharedTraining:
     """Trains the shared network of ``space`` in ``folder``: epochs are seeded, so that a run goes on as it began."""
 
     def __init__(self, space: Space, task: Task, folder: Path) -> None:
+        if space.train.threads:
+            torch.set_num_threads(space.train.threads)
         self.space, self.task, self.folder = space, task, folder
         self.device = device_of(space.train)
         self.images = {size: images_of(space, size) for size in (space.size or (0,))}
@@ -205,16 +207,16 @@ class Tester:
 
     @property
     def _work(self) -> _Work:
-        key = (str(self.folder), self.space.model_dump_json())
+        weights = self.folder / SHARED_FILE
+        version = weights.stat().st_mtime_ns if weights.is_file() else 0  # another search may have taken its place
+        key = (str(self.folder), self.space.model_dump_json(), version)
         if key not in _works:
-            if self.space.train.threads:
-                torch.set_num_threads(self.space.train.threads)
             training = SharedTraining(self.space, self.task, self.folder)
             _works[key] = _Work(self.space, self.task, training.shared, training.images, training.device)
         return _works[key]
 
 
-_works: dict[tuple[str, str], _Work] = {}
+_works: dict[tuple[str, str, int], _Work] = {}
 
 
 @dataclass(frozen=True)
