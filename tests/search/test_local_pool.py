@@ -13,7 +13,9 @@ from typing import Any
 
 import joblib
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from toolchain.errors import UserError
 from toolchain.search.pool import Local
 
 
@@ -68,6 +70,15 @@ def test_an_interrupt_while_workers_start_is_heard(tmp_path: Path, monkeypatch: 
         warnings.simplefilter("error")
         with pytest.raises(KeyboardInterrupt):
             Local(2).map(waits, marks)
+
+
+def test_a_worker_that_was_killed_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: Any) -> Any:
+        raise TerminatedWorkerError("A worker process managed by the executor was unexpectedly terminated.")
+
+    monkeypatch.setattr(joblib, "Parallel", broken)
+    with pytest.raises(UserError, match=r"^a worker was killed from outside, perhaps for want of memory; run the s"):
+        Local(2).map(abs, [1, 2])
 
 
 def test_results_stand_in_the_order_of_their_items() -> None:

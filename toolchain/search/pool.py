@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Protocol, TypeVar
@@ -40,7 +41,11 @@ class Local:
         self.workers = workers
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """See ``Pool``."""
+        """See ``Pool``.
+
+        Raises:
+            UserError: a worker was killed.
+        """
         if self.workers == 1 or len(items) < 2:
             return [work(item) for item in items]
         from joblib import Parallel, delayed
@@ -52,6 +57,9 @@ class Local:
             with _undisturbed():
                 begun = Parallel(n_jobs=self.workers, return_as="generator")(calls)
             return _woven(list(begun), len(items))
+        except BrokenProcessPool as error:
+            hint = "run the search again: it goes on; fewer --workers take less memory"
+            raise UserError("a worker was killed from outside, perhaps for want of memory", hint=hint) from error
         except KeyboardInterrupt as stop:
             if begun is not None:
                 begun.throw(stop)  # left alone it warns of results that nobody reads
