@@ -123,6 +123,10 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (ROW, lambda m, x: torch.flatten(x, 1), []),
         (MAP, lambda m, x: F.dropout(x, 0.5, m.training), ["Dropout"]),
         (MAP, lambda m, x: x.contiguous().clone(), []),
+        (MAP, lambda m, x: m.conv(x.to(torch.float32)).to(dtype=x.dtype).to(x.device).type_as(x), ["Conv2d"]),
+        (MAP, lambda m, x: m.act(input=m.conv(input=x)), ["Conv2d", "ReLU"]),
+        (MAP, lambda m, x: F.avg_pool2d(x, x.size()[2:]), ["AvgPool2d"]),
+        (MAP, lambda m, x: F.max_pool2d(x, kernel_size=(x.shape[2] // 2, x.size(-1))), ["MaxPool2d"]),
         (MAP, lambda m, x: F.pad(x, (1, 2, 0, 1)), ["ZeroPad2d"]),
         (MAP, lambda m, x: m.conv(x) + x, ["Conv2d", "add"]),
         (MAP, lambda m, x: torch.add(m.conv(x), x), ["Conv2d", "add"]),
@@ -224,7 +228,8 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
         (lambda m, x: x + x.mean((2, 3), keepdim=True), "adds tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 1)",
          "add tensors of one shape"),
         (lambda m, x: x + m.offset, "adds a constant", "put it into the bias"),
-        (lambda m, x: F.avg_pool2d(x, x.size()[2:]), "reads more than one tensor, or a size", "give numbers"),
+        (lambda m, x: x.to(torch.bfloat16), "'to' cannot be built [layer 'block', to]", KNOWN),
+        (lambda m, x: F.avg_pool2d(x, x.size(0)), "reads more than one tensor, or a size", "give numbers"),
         (lambda m, x: F.adaptive_avg_pool2d(x, (3, 8)), "differ in size, from 8 x 8 to 3 x 8", "divide 8 x 8"),
         (lambda m, x: F.avg_pool2d(x, 2, divisor_override=3), "it divides by another number", "divisor_override"),
         (lambda m, x: F.avg_pool2d(x, 3, 2, ceil_mode=True),
@@ -316,6 +321,24 @@ def test_a_second_input_is_refused() -> None:
 
     with pytest.raises(UserError, match="forward takes 'y' besides 'x'"):
         layer_graph(Two(), torch.rand(MAP))
+
+
+def test_further_arguments_have_their_defaults_and_a_layer_called_by_name_reads_by_position() -> None:
+    class Options(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor, features: bool = False, *, mask: Tensor | None = None, times: int = 1) -> Tensor:
+            for _ in range(times):
+                x = self.conv(input=x)
+            return x if features or mask is not None else F.relu(x)
+
+    x = torch.rand(MAP)
+    graph = layer_graph(Options(), x)
+    assert _layers(Options(), MAP) == ["Conv2d", "ReLU"]
+    first, call, *_ = graph.graph.nodes
+    assert call.args == (first,) and not call.kwargs
 
 
 @pytest.mark.parametrize(

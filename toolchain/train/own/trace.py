@@ -9,13 +9,12 @@ from __future__ import annotations
 import copy
 import operator
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.errors import UserError, first_line, with_article
+from toolchain.errors import UserError, with_article
 from toolchain.ir.names import Names
 from toolchain.train.own.fixed_weights import fix_weights
 from toolchain.train.own.kinds import (
@@ -27,7 +26,9 @@ from toolchain.train.own.kinds import (
     with_equal_windows,
     with_zero_pads,
 )
+from toolchain.train.own.tracer import Shapes, trace, write_sizes
 from toolchain.train.own.twins import (
+    CASTS,
     KEEPING,
     OR_ITS_FILE,
     READ_OF_FILES,
@@ -70,13 +71,11 @@ def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> f
         fix_weights(model)
     if isinstance(model, Weighted):
         model = nn.Sequential(OrderedDict(layer=model))
-    traced = _traced(model)
-    _demand_one_input(model, traced)
-    graph = fx.GraphModule(model, traced)
-    shapes = _Shapes(graph)
+    graph = fx.GraphModule(model, trace(model))
     with torch.no_grad():
-        shapes.run(example)
-    rewriter = _Rewriter(graph, model, shapes.found, copies)
+        shapes = Shapes(graph).of(example)
+        write_sizes(graph, shapes, example)
+    rewriter = _Rewriter(graph, model, shapes, copies)
     rewriter.rewrite()
     graph.delete_all_unused_submodules()
     for node in graph.graph.nodes:
@@ -94,79 +93,12 @@ def layer_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-class _Tracer(fx.Tracer):
-    """Stops at layers; notes the module it is in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside: list[str] = []
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Return whether ``m`` is a layer: PyTorch's, Brevitas', or made from these with the same forward."""
-        kinds = [kind for kind in LAYERS if isinstance(m, kind)]
-        same = any(type(m).forward is kind.forward for kind in kinds)
-        brevitas = type(m).__module__.startswith("brevitas.nn")
-        return same or brevitas or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Trace a call; the path stays in ``inside`` when it fails."""
-        self.inside.append(self.path_of_module(m))
-        result = super().call_module(m, forward, args, kwargs)
-        self.inside.pop()
-        return result
-
-
-def _traced(model: nn.Module) -> fx.Graph:
-    tracer = _Tracer()
-    try:
-        return tracer.trace(model)
-    except Exception as error:  # the forward of a network may raise anything
-        where = f"layer '{tracer.inside[-1]}'" if tracer.inside else f"forward of {type(model).__name__}"
-        raise UserError(
-            f"the network cannot be traced: {first_line(error)}",
-            where=where,
-            hint="let forward branch and loop on what __init__ has fixed, not on tensors or their shapes",
-        ) from error
-
-
-def _demand_one_input(model: nn.Module, graph: fx.Graph) -> None:
-    """Leave out further inputs that nothing reads; refuse others."""
-    first, *others = [node for node in graph.nodes if node.op == "placeholder"]
-    for node in others:
-        if node.users:
-            raise UserError(
-                f"forward takes '{node.target}' besides '{first.target}'",
-                where=f"forward of {type(model).__name__}",
-                hint="a network has one input tensor",
-            )
-        graph.erase_node(node)
-
-
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shapes of its tensors."""
-
-    def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph)
-        self.found: dict[fx.Node, tuple[int, ...]] = {}
-        self.extra_traceback = False
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node."""
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.found[n] = tuple(result.shape)
-        return result
-
-
 class _Rewriter:
     """Turns the nodes of a traced graph into calls of layers, in place."""
 
-    def __init__(
-        self, graph: fx.GraphModule, model: nn.Module, shapes: dict[fx.Node, tuple[int, ...]], copies: bool
-    ) -> None:
-        self.module, self.graph, self.shapes, self.copies = graph, graph.graph, shapes, copies
+    def __init__(self, graph: fx.GraphModule, model: nn.Module, shapes: Shapes, copies: bool) -> None:
+        self.module, self.graph, self.copies = graph, graph.graph, copies
+        self.shapes, self.types = shapes.found, shapes.types
         self.root = type(model).__name__
         self.called: set[str] = set()
         self.tokens = False  # whether a linear layer over the last axis of a signal was seen
@@ -218,6 +150,8 @@ class _Rewriter:
             raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint)
         if node not in self.shapes:
             raise UserError("it returns more than one tensor", where=where, hint="one tensor alone")
+        if not node.args and len(node.kwargs) == 1:  # conv(input=x), which hooks of modules are given no input of
+            node.args, node.kwargs = tuple(node.kwargs.values()), {}
         shape = self.shapes[node.all_input_nodes[0]]
         check_layer(where, layer, shape)
         if isinstance(layer, Weighted) and not brevitas and not self.copies:
@@ -263,7 +197,7 @@ class _Rewriter:
             self._multiply(node)
         elif node.target in _CATS:
             self._cat(node)
-        elif node.target in KEEPING:
+        elif node.target in KEEPING or (node.target in CASTS and self.types[node] == torch.float32):
             self._replace(node, [], "")
         elif _label(node) == "sub" and len(node.all_input_nodes) == 1:
             raise self._fault(node, "subtracts a constant", "put it into the bias of a layer", file=True)

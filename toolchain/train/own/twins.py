@@ -147,8 +147,10 @@ RESHAPING = frozenset(
     [torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze, "flatten", "reshape", "view", "squeeze", "unsqueeze"]
 )
 """Calls that are judged by the shapes of what they read and give."""
-KEEPING = frozenset(["contiguous", "clone", "detach", "float", torch.clone])
+KEEPING = frozenset(["contiguous", "clone", "detach", torch.clone])
 """Calls that change no value."""
+CASTS = frozenset(["to", "type", "type_as", "float", "cpu"])
+"""Calls that change no value where they give float32 numbers."""
 
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.PReLU), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
