@@ -253,21 +253,42 @@ def test_a_batch_norm_behind_a_pool_is_the_gate_and_one_in_front_of_a_layer_keep
     assert structure_of(Before()).free == []
 
 
-def test_factors_of_a_product_lose_the_same_channels_and_what_a_sigmoid_reads_stays() -> None:
-    """A Sigmoid makes a half of a zero; a Hardswish keeps it."""
+class _Product(nn.Module):
+    """Convolutions a and b of one input, what ``join`` makes of the one and a Sigmoid of the other, and a last one."""
 
-    class Product(nn.Module):
-        def __init__(self, function: nn.Module) -> None:
-            super().__init__()
-            self.a, self.b, self.last = nn.Conv2d(1, 4, 1), nn.Conv2d(1, 4, 1), nn.Conv2d(4, 2, 1)
-            self.function = function
+    def __init__(self, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.last = nn.Conv2d(1, 4, 1), nn.Conv2d(1, 4, 1), nn.Conv2d(4, 2, 1)
+        self.function, self.pool, self.join = nn.Hardsigmoid(), nn.AdaptiveAvgPool2d(1), join
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.last(self.a(x) * self.function(self.b(x)))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.join(self.a(x), self.pool(self.function(self.b(x)))))
 
-    (group,) = structure_of(Product(nn.Hardswish())).free
+
+def test_factors_of_a_product_lose_the_same_channels() -> None:
+    """A Sigmoid makes a half of a zero, and of a half times zero there is nothing left: squeeze and excite."""
+    network, x = _Product(operator.mul).eval(), torch.randn(2, 1, 6, 6)
+    structure = structure_of(network, (1, 6, 6))
+    (group,) = structure.free
     assert (group.size, set(group.gates)) == (4, {"a", "b"})
-    assert structure_of(Product(nn.Sigmoid())).free == []
+    gates = Gates(network, structure)
+    gates.factors[group.name] = torch.tensor([1.0, 0, 1, 0])
+    with torch.no_grad():
+        masked = network(x)
+        gates.remove()
+        remove_channels(network, group.name, [0, 2])
+        assert torch.allclose(network(x), masked, atol=1e-6)  # float sums in another order
+    assert structure.macs(structure.counts | {group.name: 2}) == macs(network, (1, 6, 6))
+
+
+@pytest.mark.parametrize(
+    "join",
+    [lambda a, s: s, lambda a, s: a + s, lambda a, s: s * s, lambda a, s: (a + s) * s, lambda a, s: a * s + s],
+)
+def test_what_a_sigmoid_reads_stays_where_more_than_a_product_with_a_zero_is_taken_of_it(
+    join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    assert "b" not in {name for group in structure_of(_Product(join)).free for name in group.gates}
 
 
 @pytest.mark.parametrize(

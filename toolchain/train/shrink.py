@@ -21,7 +21,8 @@ Shape = tuple[int, ...]
 Convolution = nn.Conv1d | nn.Conv2d
 Weighted = Convolution | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
-_JOINS = (operator.add, operator.iadd, torch.add, operator.mul, torch.mul)
+_PRODUCTS = (operator.mul, torch.mul)
+_JOINS = (operator.add, operator.iadd, torch.add, *_PRODUCTS)
 """Sums and products, whose operands lose the same channels."""
 
 
@@ -34,7 +35,7 @@ class Group:
         size: how many there are.
         free: False for the input, the output, what grouped convolutions touch, what is concatenated, what a PReLU
             with a slope a channel reads, and where a batch norm, a Sigmoid, a clamp or a linear layer over the length
-            of a signal makes something else of a zero than the gates do.
+            of a signal makes something else of a zero than the gates do, and no product with a zero is taken of it.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -246,6 +247,7 @@ class _Trace:
         self.gated: set[str] = set()
         self.layers: list[tuple[str, int | None, int, int, str | None]] = []
         self.spaces: dict[fx.Node, int] = {}
+        self.moved: set[fx.Node] = set()  # tensors whose removed channels are not zero, as a Sigmoid gives a half
         self.graph = traced(model)
         found = {node: layer_at(model, node) for node in self.graph.nodes}
         self.weighted = {node: layer for node, layer in found.items() if isinstance(layer, Weighted)}
@@ -276,14 +278,17 @@ class _Trace:
             self.spaces[node] = self._new("input", self._channels_read())
             self.pinned.add(self.spaces[node])
             return
-        sources = [self.spaces[operand] for operand in _operands(node)]
+        operands = _operands(node)
+        sources, moved = [self.spaces[operand] for operand in operands], [operand in self.moved for operand in operands]
         if node.op == "output":
             self.pinned.add(sources[0])
         elif node.op == "call_module":
-            self.spaces[node] = self._call(node, str(node.target), sources[0])
+            self.spaces[node] = self._call(node, str(node.target), sources[0], moved[0])
         elif node.op == "call_function" and node.target in _JOINS and len(sources) == 2:
             self._join(sources[0], sources[1], node)
             self.spaces[node] = sources[0]
+            if all(moved) or (any(moved) and node.target not in _PRODUCTS):  # a product with a zero is one
+                self.moved.add(node)
         elif node.op == "call_function" and node.target is torch.cat:
             self.spaces[node] = self._new(node.name, sum(self.size[self._root(space)] for space in sources))
             self.pinned |= {self.spaces[node], *sources}
@@ -293,15 +298,19 @@ class _Trace:
                 hint="this network cannot be pruned; layers, sums, products and torch.cat can be followed",
             )
 
-    def _call(self, node: fx.Node, name: str, space: int) -> int:
-        """The space that a module writes when it reads ``space``."""
+    def _call(self, node: fx.Node, name: str, space: int, moved: bool) -> int:
+        """The space that a module writes when it reads ``space``, whose zeros others have ``moved`` or not."""
         module = self.model.get_submodule(name)
         if isinstance(module, Norm):
             self.norms.append((space, name))
-            if name not in self.gated or module.num_features != self.size[self._root(space)]:
+            if moved or name not in self.gated or module.num_features != self.size[self._root(space)]:
                 self.pinned.add(space)
-        if _moves_zero(module) or (isinstance(module, nn.PReLU) and module.num_parameters > 1):
+        if isinstance(module, nn.PReLU) and module.num_parameters > 1:
             self.pinned.add(space)
+        if moved and isinstance(module, Weighted):
+            self.pinned.add(space)
+        elif moved or _moves_zero(module):
+            self.moved.add(node)
         if not isinstance(module, Weighted):
             return space
         if any(name == other for other, *_ in self.layers):
